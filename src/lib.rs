@@ -1,0 +1,1 @@
+//! Terraform/OpenTofu provider for logical replication from Aurora PostgreSQL, or any Postgres, to Neon.
