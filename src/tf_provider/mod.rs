@@ -1,4 +1,4 @@
-//! Writing a Terraform provider in Rust.
+//! What any Terraform provider needs, whatever it manages.
 pub mod call;
 pub mod codec;
 pub mod convert;
@@ -8,9 +8,14 @@ pub mod function;
 pub mod number;
 pub mod path;
 pub mod plan;
+pub mod plugin;
+#[doc(hidden)] // for the tests, which talk to the built binary as Terraform does
+pub mod proto;
 pub mod provider;
 pub mod resource;
 pub mod schema;
+pub mod server;
 pub mod timeouts;
 pub mod value;
+
 pub use diagnostics::{Error, Result};

@@ -1,0 +1,1 @@
+//! A provider as a child process of Terraform or OpenTofu.
