@@ -113,9 +113,7 @@ fn refinement(code: i8, payload: Vec<u8>) -> Refinement {
 
 fn unpack_number(pack: &Pack) -> Option<Number> {
     match pack {
-        Pack::Integer(integer) => {
-            integer.as_i64().map(Number::from).or_else(|| integer.as_u64().map(Number::from))
-        }
+        Pack::Integer(integer) => integer.as_i64().map(Number::from).or_else(|| integer.as_u64().map(Number::from)),
         Pack::F64(value) => Number::from_f64(*value),
         Pack::F32(value) => Number::from_f64(f64::from(*value)),
         Pack::String(text) => Number::parse(text.as_str()?),
@@ -206,9 +204,9 @@ fn pack(ty: &Type, value: &Value) -> Result<Pack> {
             parts.map(|(at, (of, item))| part(|| index(at), pack(of, item))).collect::<Result<_>>().map(Pack::Array)
         }
         (Type::Map(of), Value::Map(items)) => {
-            let parts = items.iter().map(|(key, item)| {
-                Ok((Pack::from(key.as_str()), part(|| Step::Key(key.clone()), pack(of, item))?))
-            });
+            let parts = items
+                .iter()
+                .map(|(key, item)| Ok((Pack::from(key.as_str()), part(|| Step::Key(key.clone()), pack(of, item))?)));
             parts.collect::<Result<_>>().map(Pack::Map)
         }
         (Type::Object(of, _), Value::Map(items)) => pack_object(of, items),

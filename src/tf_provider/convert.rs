@@ -407,10 +407,7 @@ mod tests {
     #[test]
     fn an_error_says_which_field() {
         let value = root(Value::Null, Value::List(vec![map([("where", Value::Bool(true))])]));
-        assert_eq!(
-            Root::from_value(value).unwrap_err().to_string(),
-            "table[0].where: expected a string, found a bool"
-        );
+        assert_eq!(Root::from_value(value).unwrap_err().to_string(), "table[0].where: expected a string, found a bool");
     }
 
     #[test]

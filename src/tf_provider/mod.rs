@@ -16,6 +16,7 @@ pub mod resource;
 pub mod schema;
 pub mod server;
 pub mod timeouts;
+pub mod validate;
 pub mod value;
 
 pub use diagnostics::{Error, Result};

@@ -1,7 +1,5 @@
 //! A provider: its own configuration, what that makes, and the plain lists of all it offers.
 
-use tokio_util::sync::CancellationToken;
-
 use super::convert::Model;
 use super::data_source::AnyDataSource;
 use super::diagnostics::{Diagnostics, Result};
@@ -27,8 +25,7 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the configuration cannot be right, whatever the unknown values turn out to be.
-    fn configure(config: Self::Config, stop: &CancellationToken, diagnostics: &mut Diagnostics)
-    -> Result<Self::Context>;
+    fn configure(config: Self::Config, diagnostics: &mut Diagnostics) -> Result<Self::Context>;
 
     /// The managed resources, in the order of the docs.
     fn resources() -> &'static [&'static dyn AnyResource<Self::Context>];

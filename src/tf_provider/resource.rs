@@ -60,10 +60,8 @@ pub trait Resource: Send + Sync + 'static {
     }
 
     /// Reads the object; `None` when it is gone.
-    fn read(
-        call: &Call<Self::Context>,
-        state: Self::Model,
-    ) -> impl Future<Output = Result<Option<Self::Model>>> + Send;
+    fn read(call: &Call<Self::Context>, state: Self::Model)
+    -> impl Future<Output = Result<Option<Self::Model>>> + Send;
 
     /// Makes the object and returns it, wholly known.
     fn create(
@@ -149,7 +147,6 @@ pub struct ErasedChange {
     /// What there is to say.
     pub diagnostics: Diagnostics,
 }
-
 
 impl ErasedChange {
     /// A change with what the schema alone makes of it.
@@ -254,8 +251,7 @@ pub trait AnyResource<C>: Send + Sync {
     /// See [`Resource::create`].
     fn create(&self, call: Call<C>, plan: Value, saved: SavedValue) -> BoxFuture<'static, Result<Value>>;
     /// See [`Resource::update`].
-    fn update(&self, call: Call<C>, prior: Value, plan: Value, saved: SavedValue)
-    -> BoxFuture<'static, Result<Value>>;
+    fn update(&self, call: Call<C>, prior: Value, plan: Value, saved: SavedValue) -> BoxFuture<'static, Result<Value>>;
     /// See [`Resource::delete`].
     fn delete(&self, call: Call<C>, prior: Value, saved: SavedValue) -> BoxFuture<'static, Result<()>>;
     /// See [`Resource::import`].

@@ -65,8 +65,7 @@ impl Type {
             Self::Map(of) => json!(["map", of.to_json()]),
             Self::Tuple(of) => json!(["tuple", of.iter().map(Self::to_json).collect::<Vec<_>>()]),
             Self::Object(of, optional) => {
-                let of: serde_json::Map<_, _> =
-                    of.iter().map(|(name, ty)| (name.clone(), ty.to_json())).collect();
+                let of: serde_json::Map<_, _> = of.iter().map(|(name, ty)| (name.clone(), ty.to_json())).collect();
                 if optional.is_empty() { json!(["object", of]) } else { json!(["object", of, optional]) }
             }
         }
@@ -533,10 +532,14 @@ mod tests {
 
     #[test]
     fn a_block_implies_an_object() {
-        let schema = Schema::new("")
-            .attribute(Attribute::required("name", Type::String, ""))
-            .block(NestedBlock::list("table", Block::new("").attribute(Attribute::optional("where", Type::String, ""))));
-        assert_eq!(schema.implied_type().to_string(), "object({ name = string, table = list(object({ where = string })) })");
+        let schema = Schema::new("").attribute(Attribute::required("name", Type::String, "")).block(NestedBlock::list(
+            "table",
+            Block::new("").attribute(Attribute::optional("where", Type::String, "")),
+        ));
+        assert_eq!(
+            schema.implied_type().to_string(),
+            "object({ name = string, table = list(object({ where = string })) })"
+        );
     }
 
     #[test]
@@ -550,7 +553,8 @@ mod tests {
     fn a_range_takes_whole_numbers_only() {
         let check = |text: &str| {
             let number = super::super::number::Number::parse(text).unwrap();
-            Attribute::optional("port", Type::Number, "").between(1, 65535).validators[0](&Value::Number(number)).is_ok()
+            Attribute::optional("port", Type::Number, "").between(1, 65535).validators[0](&Value::Number(number))
+                .is_ok()
         };
         assert!(check("5432"));
         assert!(!check("0") && !check("1.5") && !check("1e30"));

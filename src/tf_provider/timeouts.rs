@@ -38,11 +38,7 @@ fn not_a_duration(text: &str) -> String {
 }
 
 /// The configured time, or the default where there is none. `operation` picks the attribute.
-pub fn timeout(
-    block: &Attr<Timeouts>,
-    operation: impl Fn(&Timeouts) -> &Attr<String>,
-    default: Duration,
-) -> Duration {
+pub fn timeout(block: &Attr<Timeouts>, operation: impl Fn(&Timeouts) -> &Attr<String>, default: Duration) -> Duration {
     let configured = block.known().and_then(|timeouts| operation(timeouts).known().cloned());
     configured.and_then(|text| parse_duration(&text)).unwrap_or(default)
 }
