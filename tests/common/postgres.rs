@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::wait::block_until;
 use account::Account;
-pub use database::{Database, Role};
+pub use database::{Database, Role, encode, quote};
 
 /// The superuser of every server.
 pub const SUPERUSER: &str = "postgres";

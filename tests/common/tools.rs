@@ -34,3 +34,27 @@ pub fn postgres(major: Major) -> PathBuf {
     );
     native
 }
+
+/// The command of a core: what `TERRAFORM` or `TOFU` names, or the one that was installed for the tests. A core that
+/// merely is on the PATH is not used, as it may be of any version.
+pub fn core(name: &str) -> Option<PathBuf> {
+    let named = env::var_os(name.to_uppercase()).map(PathBuf::from);
+    named.or_else(|| Some(root().join("bin").join(name)).filter(|installed| installed.exists()))
+}
+
+/// The built provider: what `NEONREPL_BINARY` names, or cargo's release build.
+///
+/// # Panics
+/// When it is not built; the message says how to.
+pub fn provider() -> PathBuf {
+    let target =
+        env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout().join("target"), PathBuf::from);
+    let built = || target.join("release").join(env!("CARGO_PKG_NAME"));
+    let binary = env::var_os("NEONREPL_BINARY").map_or_else(built, PathBuf::from);
+    assert!(
+        binary.exists(),
+        "{} is not there: run `make build`",
+        binary.display()
+    );
+    binary
+}

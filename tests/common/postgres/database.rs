@@ -101,10 +101,15 @@ impl Database {
 
     /// What tokio-postgres needs to connect as a role.
     pub fn config(&self, role: &Role) -> Config {
+        self.config_through(role, self.port)
+    }
+
+    /// The same through another port, as of a relay.
+    pub fn config_through(&self, role: &Role, port: u16) -> Config {
         let mut config = Config::new();
         config
             .host("127.0.0.1")
-            .port(self.port)
+            .port(port)
             .dbname(&self.name)
             .user(&role.name)
             .password(&role.password);
