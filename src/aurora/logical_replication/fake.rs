@@ -1,0 +1,1 @@
+//! A scripted cluster in place of AWS.
