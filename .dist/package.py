@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import sys
 import zipfile
 from pathlib import Path
@@ -69,7 +70,7 @@ def add(archive, name, file, mode):
     entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.create_system = 3  # Unix, which has file modes
-    entry.external_attr = mode << 16
+    entry.external_attr = (stat.S_IFREG | mode) << 16
     archive.writestr(entry, file.read_bytes())
 
 
