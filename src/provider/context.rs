@@ -6,11 +6,13 @@ use std::time::Duration;
 use super::AwsBlock;
 use super::server_block::{self, ServerBlock};
 use crate::aurora;
+use crate::aurora::wait::Polling;
 use crate::postgres::conninfo::{Conninfo, Secret};
 use crate::postgres::{Database, Server, ServerConfig};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::path::AttributePath;
+use crate::tf_provider::timeouts::parse_duration;
 
 /// Which of the two servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +128,7 @@ pub struct Context {
     publisher: Endpoint,
     subscriber: Endpoint,
     aws: Attr<AwsBlock>,
-    cluster_api: OnceLock<aurora::Client>,
+    cluster_api: OnceLock<aurora::Rds>,
 }
 
 impl Context {
@@ -192,12 +194,19 @@ impl Context {
     ///
     /// # Errors
     /// When a value of the `aws` block is not known yet.
-    pub fn cluster_api(&self) -> Result<&aurora::Client> {
+    pub fn cluster_api(&self) -> Result<&aurora::Rds> {
         match self.unknown_aws_value() {
             Some(path) => Err(Error::new(format!("the provider's {path} is not known yet"))
                 .detail("A cluster can only be read with AWS access that is known while planning.")),
-            None => Ok(self.cluster_api.get_or_init(|| aurora::Client::new(aws_config(self.aws.known())))),
+            None => Ok(self.cluster_api.get_or_init(|| aurora::Rds::new(aws_config(self.aws.known())))),
         }
+    }
+
+    /// How often AWS is asked while something is waited for; the variable `NEONREPL_AWS_POLL_INTERVAL` (such as `500ms`)
+    /// says otherwise, for tests and for accounts that are throttled.
+    pub fn polling(&self) -> Polling {
+        let interval = std::env::var("NEONREPL_AWS_POLL_INTERVAL").ok().and_then(|text| parse_duration(&text));
+        interval.map_or_else(Polling::default, |interval| Polling { first: interval, longest: interval })
     }
 
     fn unknown_aws_value(&self) -> Option<AttributePath> {
