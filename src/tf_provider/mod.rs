@@ -5,6 +5,7 @@ pub mod convert;
 pub mod data_source;
 pub mod diagnostics;
 pub mod function;
+pub mod log;
 pub mod number;
 pub mod path;
 pub mod plan;

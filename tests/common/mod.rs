@@ -1,6 +1,8 @@
-//! What the outer tests share: real servers, real cores, and ways to wait for them and to get between them.
-#![allow(dead_code, unreachable_pub, unused_imports)] // each test binary uses its own part
+//! What several test binaries share.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 pub mod cli;
+pub mod grpc;
 pub mod postgres;
 pub mod relay;
 pub mod tools;

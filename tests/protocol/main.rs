@@ -1,0 +1,6 @@
+//! Drives the built binary over gRPC as Terraform's core does. Needs nothing installed.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod descriptors;
+mod process;
