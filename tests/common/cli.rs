@@ -1,0 +1,480 @@
+//! Real cores in working directories of their own, with the built provider installed from a filesystem mirror.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+
+use super::postgres::encode;
+use super::tools;
+use super::wait::wait_until;
+
+/// How long one command of a core may take.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// A program that runs providers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Core {
+    /// HashiCorp's Terraform.
+    Terraform,
+    /// The OpenTofu project's tofu.
+    OpenTofu,
+}
+
+impl Core {
+    /// The cores to test with. One that is not installed is left out with a printed line.
+    ///
+    /// # Panics
+    /// When one is missing where `CI` is set: there nothing may be left out.
+    pub fn installed() -> Vec<Self> {
+        [Self::Terraform, Self::OpenTofu]
+            .into_iter()
+            .filter(|core| core.is_installed())
+            .collect()
+    }
+
+    /// The name of the command.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Terraform => "terraform",
+            Self::OpenTofu => "tofu",
+        }
+    }
+
+    fn is_installed(self) -> bool {
+        let installed = tools::core(self.name()).is_some();
+        if !installed {
+            let hint = "run `python3 tests/tools/install.py`";
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "{} is not installed: {hint}",
+                self.name()
+            );
+            eprintln!("skipped: {} is not installed: {hint}", self.name());
+        }
+        installed
+    }
+
+    fn command(self) -> PathBuf {
+        tools::core(self.name()).unwrap_or_else(|| panic!("{} is not installed", self.name()))
+    }
+}
+
+/// A working directory with a configuration and a state. When a test fails, it prints all that its core has said.
+pub struct Workspace {
+    core: Core,
+    directory: TempDir,
+    environment: BTreeMap<String, String>,
+    secrets: Vec<String>,
+    transcript: Mutex<String>,
+}
+
+/// What one command of a core did.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Run {
+    /// Both outputs, stdout first.
+    pub fn text(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
+    /// Both outputs as one line of single-spaced words, without the frame around errors: for looking up sentences
+    /// that a core has wrapped.
+    pub fn flat(&self) -> String {
+        let text = self.text().replace(['│', '╷', '╵'], " ");
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Workspace {
+    /// An empty workspace that requires the provider.
+    pub fn new(core: Core) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("neonrepl-")
+            .tempdir()
+            .expect("making a directory");
+        let workspace = Self {
+            core,
+            directory,
+            environment: BTreeMap::new(),
+            secrets: Vec::new(),
+            transcript: Mutex::default(),
+        };
+        fs::create_dir(workspace.path()).expect("making a directory");
+        install(&workspace.directory.path().join("mirror"));
+        let mirror = workspace.directory.path().join("mirror");
+        let cli = format!(
+            "provider_installation {{\n  filesystem_mirror {{\n    path = {mirror:?}\n  }}\n}}\n"
+        );
+        fs::write(workspace.directory.path().join("cli.tfrc"), cli)
+            .expect("writing the CLI configuration");
+        workspace.write("versions.tf", VERSIONS);
+        workspace
+    }
+
+    /// The core that runs here.
+    pub fn core(&self) -> Core {
+        self.core
+    }
+
+    /// The working directory.
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("work")
+    }
+
+    /// Writes a file of the configuration.
+    pub fn write(&self, file: &str, text: &str) {
+        let path = self.path().join(file);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("making a directory");
+        fs::write(path, text).expect("writing the configuration");
+    }
+
+    /// Sets a variable for the core and the provider, which see nothing of the test's own environment.
+    pub fn env(&mut self, name: &str, value: &str) -> &mut Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// From now on no output and no state file may hold this text, nor its percent-encoded form.
+    pub fn secret(&mut self, text: &str) -> &mut Self {
+        self.secrets.extend([text.to_owned(), encode(text)]);
+        self
+    }
+
+    /// Runs a command to its end, whatever that is.
+    ///
+    /// # Panics
+    /// When an output or a state file holds a secret, or the deadline passes.
+    pub async fn run(&self, arguments: &[&str]) -> Run {
+        self.spawn(arguments).wait().await
+    }
+
+    /// Starts a command, for tests that interrupt it.
+    pub fn spawn(&self, arguments: &[&str]) -> Running<'_> {
+        let mut child = self.command(arguments).spawn().expect("starting a core");
+        let stdout = Captured::new(child.stdout.take().expect("a pipe"));
+        let stderr = Captured::new(child.stderr.take().expect("a pipe"));
+        Running {
+            workspace: self,
+            title: arguments.join(" "),
+            child,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// `init`.
+    pub async fn init(&self) -> Run {
+        self.expect(&["init", "-no-color"], 0).await
+    }
+
+    /// `plan`; the exit code is 0 without changes, 2 with changes and 1 for an error.
+    pub async fn plan(&self) -> Run {
+        self.run(&["plan", "-no-color", "-detailed-exitcode"]).await
+    }
+
+    /// `plan`, which must find nothing to do.
+    pub async fn expect_empty_plan(&self) {
+        self.expect(&["plan", "-no-color", "-detailed-exitcode"], 0)
+            .await;
+    }
+
+    /// The plan as JSON.
+    pub async fn plan_json(&self) -> Value {
+        self.expect(&["plan", "-no-color", "-out=test.tfplan"], 0)
+            .await;
+        self.json(&["show", "-json", "test.tfplan"]).await
+    }
+
+    /// `apply`, which must succeed.
+    pub async fn apply(&self) -> Run {
+        self.expect(&APPLY, 0).await
+    }
+
+    /// `apply`, which must fail.
+    pub async fn apply_error(&self) -> Run {
+        self.expect(&APPLY, 1).await
+    }
+
+    /// `destroy`, which must succeed.
+    pub async fn destroy(&self) -> Run {
+        self.expect(&["destroy", "-auto-approve", "-no-color"], 0)
+            .await
+    }
+
+    /// `import` on the command line, which must succeed.
+    pub async fn import(&self, address: &str, id: &str) -> Run {
+        self.expect(&["import", "-no-color", address, id], 0).await
+    }
+
+    /// The state as `show -json` prints it.
+    pub async fn show_json(&self) -> Value {
+        self.json(&["show", "-json"]).await
+    }
+
+    /// The attributes of one instance in the root module's state.
+    ///
+    /// # Panics
+    /// When there is no such instance.
+    pub async fn attributes(&self, address: &str) -> Value {
+        let mut state = self.show_json().await;
+        let resources = state["values"]["root_module"]["resources"].take();
+        let mut resources = resources.as_array().cloned().unwrap_or_default();
+        let found = resources
+            .iter_mut()
+            .find(|resource| resource["address"] == address);
+        found.unwrap_or_else(|| panic!("{address} is not in the state"))["values"].take()
+    }
+
+    /// The state file; empty when there is none.
+    pub fn state(&self) -> String {
+        fs::read_to_string(self.path().join("terraform.tfstate")).unwrap_or_default()
+    }
+
+    /// Runs a command that must end with this exit code.
+    pub async fn expect(&self, arguments: &[&str], code: i32) -> Run {
+        let run = self.run(arguments).await;
+        let title = arguments.join(" ");
+        assert_eq!(
+            run.code,
+            Some(code),
+            "{} {title} in its output:\n{}",
+            self.core.name(),
+            run.text()
+        );
+        run
+    }
+
+    async fn json(&self, arguments: &[&str]) -> Value {
+        let run = self.expect(arguments, 0).await;
+        serde_json::from_str(&run.stdout).expect("JSON from the core")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.core.command());
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.directory.path())
+            .env("TMPDIR", std::env::temp_dir())
+            .env("TF_CLI_CONFIG_FILE", self.directory.path().join("cli.tfrc"))
+            .env("TF_IN_AUTOMATION", "1")
+            .env("TF_INPUT", "0")
+            .env("CHECKPOINT_DISABLE", "1")
+            .envs(&self.environment)
+            .process_group(0)
+            .kill_on_drop(true)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Keeps what a command said, and searches it and the state for secrets.
+    fn record(&self, title: &str, run: &Run) {
+        let mut transcript = self
+            .transcript
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        transcript.push_str(&format!("$ {} {title}\n{}", self.core.name(), run.text()));
+        drop(transcript);
+        self.search(&format!("the output of {title}"), &run.text());
+        for file in fs::read_dir(self.path())
+            .expect("reading the workspace")
+            .flatten()
+        {
+            let name = file.file_name().to_string_lossy().into_owned();
+            if name.contains(".tfstate") && file.path().is_file() {
+                self.search(&name, &fs::read_to_string(file.path()).unwrap_or_default());
+            }
+        }
+    }
+
+    fn search(&self, place: &str, text: &str) {
+        let found = self
+            .secrets
+            .iter()
+            .position(|secret| text.contains(secret.as_str()));
+        assert!(
+            found.is_none(),
+            "secret number {} is in {place}",
+            found.unwrap_or_default() / 2
+        );
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "{}",
+                self.transcript
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+            );
+        }
+    }
+}
+
+const APPLY: [&str; 3] = ["apply", "-auto-approve", "-no-color"];
+
+const VERSIONS: &str = r#"terraform {
+  required_providers {
+    neonrepl = {
+      source = "neonrepl/neonrepl"
+    }
+  }
+}
+"#;
+
+/// A command of a core that has not ended. Dropping it kills the core.
+pub struct Running<'a> {
+    workspace: &'a Workspace,
+    title: String,
+    child: Child,
+    stdout: Captured,
+    stderr: Captured,
+}
+
+impl Running<'_> {
+    /// Waits until the output holds this text.
+    pub async fn wait_for(&self, text: &str) {
+        let what = format!("{text:?} in the output of {}", self.title);
+        wait_until(&what, DEADLINE, async || {
+            self.stdout.text().contains(text) || self.stderr.text().contains(text)
+        })
+        .await;
+    }
+
+    /// Interrupts the core and its providers as Ctrl-C in a terminal does.
+    pub async fn interrupt(&self) {
+        self.signal("INT", true).await;
+    }
+
+    /// Kills the core alone, as the kernel does when memory runs out.
+    pub async fn kill(&self) {
+        self.signal("KILL", false).await;
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Panics
+    /// When an output or a state file holds a secret, or the deadline passes.
+    pub async fn wait(mut self) -> Run {
+        let ended = tokio::time::timeout(DEADLINE, self.child.wait()).await;
+        let Ok(status) = ended else {
+            panic!("{} has not ended in {DEADLINE:?}", self.title)
+        };
+        let code = status.as_ref().ok().and_then(ExitStatus::code);
+        let run = Run {
+            code,
+            stdout: self.stdout.rest().await,
+            stderr: self.stderr.rest().await,
+        };
+        self.workspace.record(&self.title, &run);
+        run
+    }
+
+    async fn signal(&self, signal: &str, group: bool) {
+        let Some(pid) = self.child.id() else { return };
+        let whom = if group {
+            format!("-{pid}")
+        } else {
+            pid.to_string()
+        };
+        let kill = Command::new("sh")
+            .args(["-c", "kill -s \"$1\" -- \"$2\"", "sh", signal, &whom])
+            .status()
+            .await;
+        assert!(
+            kill.is_ok_and(|status| status.success()),
+            "signalling {}",
+            self.title
+        );
+    }
+}
+
+/// An output that is read while it is written.
+struct Captured {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Captured {
+    fn new(mut from: impl AsyncRead + Send + Unpin + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&bytes);
+        let reader = tokio::spawn(async move {
+            let mut buffer = vec![0; 16 * 1024];
+            while let Ok(read @ 1..) = from.read(&mut buffer).await {
+                into.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend_from_slice(&buffer[..read]);
+            }
+        });
+        Self { bytes, reader }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
+            .into_owned()
+    }
+
+    /// The whole output. A provider that outlives a killed core holds the pipe open, so the wait for its end is short.
+    async fn rest(mut self) -> String {
+        let _ = tokio::time::timeout(Duration::from_secs(2), &mut self.reader).await;
+        self.text()
+    }
+}
+
+/// Lays the built provider into a filesystem mirror, for both cores' default registries.
+fn install(mirror: &Path) {
+    let version = env!("CARGO_PKG_VERSION");
+    for host in ["registry.terraform.io", "registry.opentofu.org"] {
+        let directory = mirror
+            .join(host)
+            .join("neonrepl/neonrepl")
+            .join(version)
+            .join(platform());
+        fs::create_dir_all(&directory).expect("making the mirror");
+        let binary = directory.join(format!("{}_v{version}", env!("CARGO_PKG_NAME")));
+        let built = tools::provider();
+        let linked = fs::hard_link(&built, &binary);
+        linked
+            .or_else(|_| fs::copy(&built, &binary).map(drop))
+            .expect("installing the provider");
+    }
+}
+
+/// The platform as registries name it: `linux_amd64`.
+pub fn platform() -> String {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let system = if std::env::consts::OS == "macos" {
+        "darwin"
+    } else {
+        std::env::consts::OS
+    };
+    format!("{system}_{architecture}")
+}

@@ -1,0 +1,377 @@
+//! Real Postgres servers on loopback.
+//!
+//! Every server has its own data directory below the system's temporary one, a port of the system's choosing,
+//! passwords checked by scram-sha-256, and a supervisor that ends it when the test process is gone, however it went.
+
+mod account;
+mod cluster;
+mod database;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::wait::block_until;
+use account::Account;
+pub use database::{Database, Role, encode, quote};
+
+/// The superuser of every server.
+pub const SUPERUSER: &str = "postgres";
+/// The superuser's password: a text found nowhere else, so that a leak of it is found.
+pub const SUPERUSER_PASSWORD: &str = "pw-superuser-7Qx2";
+
+/// How long a server may take to start or stop before a test gives up.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Runs the server, and does to it what the lines on its own stdin say; the end of that input is the end of the test
+/// process, and so of the server and its directory.
+const SUPERVISOR: &str = r#"
+directory=$1; shift
+exec 3<&0
+"$@" </dev/null 3<&- &
+server=$!
+echo $server >"$directory/pid"
+{
+    while read -r signal <&3; do kill -s "$signal" $server; done
+    trap '' TERM
+    kill -s QUIT $server
+    while kill -s 0 $server; do sleep 0.05; done
+    rm -rf "$directory"
+} >/dev/null 2>&1 &
+watcher=$!
+exec 3<&-
+wait $server
+kill -s TERM $watcher 2>/dev/null
+"#;
+
+/// A major version of Postgres.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum Major {
+    V14,
+    V15,
+    V16,
+    V17,
+    V18,
+}
+
+impl Major {
+    /// Every version that the tests can start, oldest first.
+    pub const ALL: [Self; 5] = [Self::V14, Self::V15, Self::V16, Self::V17, Self::V18];
+
+    /// The version as `server_version` begins.
+    pub const fn number(self) -> u16 {
+        match self {
+            Self::V14 => 14,
+            Self::V15 => 15,
+            Self::V16 => 16,
+            Self::V17 => 17,
+            Self::V18 => 18,
+        }
+    }
+}
+
+/// Server settings by name, as they stand in `postgresql.conf`, values unquoted.
+pub type Settings = BTreeMap<String, String>;
+
+/// Settings from pairs: `settings([("wal_level", "replica")])`.
+pub fn settings<const N: usize>(pairs: [(&str, &str); N]) -> Settings {
+    pairs
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// How to stop a server, named as `pg_ctl stop -m` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Waits for the clients to leave.
+    Smart,
+    /// Disconnects the clients and shuts down cleanly.
+    Fast,
+    /// Quits without a checkpoint; the next start recovers.
+    Immediate,
+}
+
+impl Stop {
+    const fn signal(self) -> &'static str {
+        match self {
+            Self::Smart => "TERM",
+            Self::Fast => "INT",
+            Self::Immediate => "QUIT",
+        }
+    }
+}
+
+/// A Postgres server. Dropping it stops it and removes its data.
+pub struct Server {
+    major: Major,
+    port: u16,
+    directory: PathBuf,
+    settings: Settings,
+    process: Option<Process>,
+    names: AtomicU32,
+    starts: Arc<AtomicU32>,
+}
+
+/// The supervisor, and the pipe that keeps it and the server alive.
+struct Process {
+    supervisor: Child,
+    lifeline: ChildStdin,
+}
+
+/// The server of one major that all tests of this process share. It speaks `wal_level = logical`.
+pub fn shared(major: Major) -> &'static Server {
+    static SERVERS: [OnceLock<Server>; Major::ALL.len()] =
+        [const { OnceLock::new() }; Major::ALL.len()];
+    SERVERS[major as usize].get_or_init(|| Server::start(major, Settings::new()))
+}
+
+impl Server {
+    /// Starts a server of its own, with these settings over the usual ones. Returns when it accepts connections.
+    ///
+    /// # Panics
+    /// When it does not start; the message holds its log.
+    pub fn start(major: Major, settings: Settings) -> Self {
+        let directory = cluster::create(major);
+        let mut server = Self {
+            major,
+            port: 0,
+            directory,
+            settings,
+            process: None,
+            names: AtomicU32::new(0),
+            starts: Arc::default(),
+        };
+        server.launch();
+        server
+    }
+
+    /// Stops the server cleanly and starts it on the same port and data; the settings are laid over those it had.
+    pub fn restart(&mut self, settings: Settings) {
+        self.stop(Stop::Fast);
+        self.settings.extend(settings);
+        self.launch();
+    }
+
+    /// Stops the server, keeping its data and port for `restart`. Nothing happens when it is stopped already.
+    pub fn stop(&mut self, how: Stop) {
+        self.end(how.signal());
+    }
+
+    /// Kills the server's main process as `kill -9` does; the others notice and follow. `restart` recovers it.
+    pub fn kill(&mut self) {
+        self.end("KILL");
+    }
+
+    /// Lays settings over those it has and reloads the configuration files.
+    pub fn reload(&mut self, settings: Settings) {
+        self.settings.extend(settings);
+        self.configure();
+        self.signal("HUP");
+    }
+
+    /// The server's major version.
+    pub fn major(&self) -> Major {
+        self.major
+    }
+
+    /// Always an address, so that no test depends on name resolution.
+    pub fn host(&self) -> &'static str {
+        "127.0.0.1"
+    }
+
+    /// The port on 127.0.0.1; the same over restarts.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process id of the server's main process.
+    pub fn pid(&self) -> u32 {
+        let text = fs::read_to_string(self.directory.join("pid"))
+            .expect("reading the server's process id");
+        text.trim().parse().expect("a process id")
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// Writes a file into the data directory as the server needs it (its own, mode 0600): `pg_hba.conf`, a TLS key.
+    pub fn write(&self, name: &str, text: &str) {
+        cluster::write(&self.data().join(name), text);
+    }
+
+    /// Everything the server has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    /// A number that no other caller got from this server, for names.
+    fn next(&self) -> u32 {
+        self.names.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Starts the process, again while another process holds its port or its predecessor's memory.
+    fn launch(&mut self) {
+        let started = Instant::now();
+        let fresh = self.port == 0;
+        loop {
+            if fresh {
+                self.port = free_port();
+            }
+            self.configure();
+            let logged = self.log().len();
+            self.process = Some(self.spawn());
+            self.starts.fetch_add(1, Ordering::Relaxed);
+            let Err(()) = self.until_ready() else { return };
+            let log = self.log();
+            let reason = &log[logged..];
+            let transient = reason.contains("in use") || reason.contains("already exists");
+            assert!(
+                transient && started.elapsed() < DEADLINE,
+                "Postgres {} did not start:\n{reason}",
+                self.major.number()
+            );
+        }
+    }
+
+    fn spawn(&self) -> Process {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.directory.join("log"));
+        let log = log.expect("opening the server's log");
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", SUPERVISOR, "supervisor"])
+            .arg(&self.directory)
+            .arg(cluster::binary(self.major, "postgres"))
+            .arg("-D")
+            .arg(self.data())
+            .current_dir(&self.directory)
+            .process_group(0) // Ctrl-C is for the tests
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().expect("sharing the server's log"))
+            .stderr(log);
+        let _ = fs::remove_file(self.directory.join("pid"));
+        let mut supervisor = Account::of_servers()
+            .run(&mut command)
+            .spawn()
+            .expect("starting Postgres");
+        let lifeline = supervisor.stdin.take().expect("a pipe to the supervisor");
+        Process {
+            supervisor,
+            lifeline,
+        }
+    }
+
+    /// Waits until the server accepts connections, or has ended.
+    fn until_ready(&mut self) -> Result<(), ()> {
+        let ready = block_until("Postgres to start", DEADLINE, || {
+            let process = self.process.as_mut()?;
+            if process
+                .supervisor
+                .try_wait()
+                .expect("watching Postgres")
+                .is_some()
+            {
+                return Some(false);
+            }
+            is_ready(&self.directory).then_some(true)
+        });
+        if !ready {
+            self.process = None;
+        }
+        ready.then_some(()).ok_or(())
+    }
+
+    fn signal(&mut self, signal: &str) {
+        if let Some(process) = &mut self.process {
+            let _ = writeln!(process.lifeline, "{signal}");
+        }
+    }
+
+    fn end(&mut self, signal: &str) {
+        self.signal(signal);
+        let Some(mut process) = self.process.take() else {
+            return;
+        };
+        block_until("Postgres to stop", DEADLINE, || {
+            process.supervisor.try_wait().expect("watching Postgres")
+        });
+    }
+
+    fn configure(&self) {
+        let mut all = usual_settings(self.major);
+        all.extend(self.settings.clone());
+        all.insert("port".to_owned(), self.port.to_string());
+        let lines = all
+            .iter()
+            .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")));
+        self.write("postgresql.conf", &lines.collect::<String>());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop(Stop::Immediate);
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Small, quick to start, nothing on disk for certain, and room for the slots and workers of many tests.
+fn usual_settings(major: Major) -> Settings {
+    let mut all = settings([
+        ("listen_addresses", "127.0.0.1"),
+        ("unix_socket_directories", ""),
+        ("password_encryption", "scram-sha-256"),
+        ("fsync", "off"),
+        ("synchronous_commit", "off"),
+        ("full_page_writes", "off"),
+        ("autovacuum", "off"),
+        ("shared_buffers", "16MB"),
+        ("max_connections", "200"),
+        ("wal_level", "logical"),
+        ("max_wal_senders", "100"),
+        ("max_replication_slots", "100"),
+        ("max_worker_processes", "120"),
+        ("max_logical_replication_workers", "100"),
+        ("wal_retrieve_retry_interval", "100ms"),
+        ("lc_messages", "C"),
+        ("log_timezone", "UTC"),
+        ("timezone", "UTC"),
+        ("log_line_prefix", "%m [%p] %d %a "),
+    ]);
+    if major >= Major::V18 {
+        all.extend(settings([
+            ("max_active_replication_origins", "100"),
+            ("io_method", "sync"),
+        ]));
+    }
+    all
+}
+
+/// Whether `postmaster.pid` is of the process last started, and says that it takes connections.
+fn is_ready(directory: &Path) -> bool {
+    let pid = fs::read_to_string(directory.join("pid")).unwrap_or_default();
+    let status = fs::read_to_string(directory.join("data/postmaster.pid")).unwrap_or_default();
+    let mut lines = status.lines();
+    !pid.is_empty()
+        && lines.next() == Some(pid.trim())
+        && lines.nth(6).is_some_and(|status| status.trim() == "ready")
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listening on loopback");
+    listener.local_addr().expect("an address").port()
+}

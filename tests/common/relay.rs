@@ -1,0 +1,184 @@
+//! A TCP relay on loopback that is as far away as a test wants, or goes away.
+//!
+//! It runs on a thread of its own, so that a test that blocks does not stop it.
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener as StdListener};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+/// A relay to a port on 127.0.0.1. Dropping it closes its port and its connections.
+pub struct Relay {
+    port: u16,
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State {
+    mode: Mode,
+    /// How often every connection was cut: a connection ends when the number differs from that at its start.
+    cuts: u32,
+    /// What a byte needs one way.
+    delay: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Open,
+    Stalled,
+    Refusing,
+}
+
+impl Relay {
+    /// Relays to `port`, adding `round_trip` to each question and answer, and to each connect.
+    pub fn start(port: u16, round_trip: Duration) -> Self {
+        let listener = listen(0).expect("listening on loopback");
+        let own = listener.local_addr().expect("an address").port();
+        let (state, changes) = watch::channel(State {
+            mode: Mode::Open,
+            cuts: 0,
+            delay: round_trip / 2,
+        });
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            // The end of `run` drops the runtime, and with it every connection.
+            runtime.block_on(run(listener, port, changes));
+        });
+        Self { port: own, state }
+    }
+
+    /// The relay's own port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Changes the added round-trip time, for what is sent from now on.
+    pub fn set_round_trip(&self, round_trip: Duration) {
+        self.state.send_modify(|state| state.delay = round_trip / 2);
+    }
+
+    /// Closes every connection; new ones are served.
+    pub fn cut(&self) {
+        self.state.send_modify(|state| state.cuts += 1);
+    }
+
+    /// Closes every connection and refuses new ones, as a stopped server does, until `open`.
+    pub fn refuse(&self) {
+        self.state
+            .send_modify(|state| (state.mode, state.cuts) = (Mode::Refusing, state.cuts + 1));
+    }
+
+    /// Passes nothing on, as a network that swallows packets does, until `open`.
+    pub fn stall(&self) {
+        self.state.send_modify(|state| state.mode = Mode::Stalled);
+    }
+
+    /// Ends `refuse` or `stall`.
+    pub fn open(&self) {
+        self.state.send_modify(|state| state.mode = Mode::Open);
+    }
+}
+
+/// Listens until told to refuse, then until told to open again; ends with the relay.
+async fn run(first: StdListener, target: u16, mut state: watch::Receiver<State>) {
+    let port = first.local_addr().expect("an address").port();
+    let mut next = Some(first);
+    loop {
+        let listener = next
+            .take()
+            .map_or_else(|| listen(port), Ok)
+            .and_then(TcpListener::from_std);
+        if let Ok(listener) = listener {
+            tokio::select! {
+                () = serve(&listener, target, &state) => {}
+                ended = refusing(state.clone(), true) => if ended.is_err() { return },
+            }
+        }
+        if refusing(state.clone(), false).await.is_err() || state.has_changed().is_err() {
+            return;
+        }
+        state.borrow_and_update();
+    }
+}
+
+fn listen(port: u16) -> io::Result<StdListener> {
+    let listener = StdListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Waits until the relay refuses connections, or until it does not. An error says that the relay is gone.
+async fn refusing(
+    mut state: watch::Receiver<State>,
+    wanted: bool,
+) -> Result<(), watch::error::RecvError> {
+    state
+        .wait_for(|state| (state.mode == Mode::Refusing) == wanted)
+        .await
+        .map(|_| ())
+}
+
+async fn serve(listener: &TcpListener, target: u16, state: &watch::Receiver<State>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let (mut cut, state) = (state.clone(), state.clone());
+        let cuts = state.borrow().cuts;
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = relay(client, target, state) => {}
+                _ = cut.wait_for(|state| state.cuts != cuts) => {}
+            }
+        });
+    }
+}
+
+async fn relay(client: TcpStream, target: u16, state: watch::Receiver<State>) -> io::Result<()> {
+    let connect = state.borrow().delay * 2;
+    tokio::time::sleep(connect).await;
+    let server = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let there = pass(from_client, to_server, state.clone());
+    let back = pass(from_server, to_client, state);
+    tokio::try_join!(there, back).map(|_| ())
+}
+
+/// Passes bytes one way. Reading goes on while earlier bytes are on their way, so that the delay costs no throughput.
+async fn pass(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut state: watch::Receiver<State>,
+) -> io::Result<()> {
+    let (sender, mut flying) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let reading = async move {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = from.read(&mut buffer).await?;
+            if read == 0
+                || sender
+                    .send((Instant::now(), buffer[..read].to_vec()))
+                    .is_err()
+            {
+                return io::Result::Ok(());
+            }
+        }
+    };
+    let writing = async move {
+        while let Some((sent, bytes)) = flying.recv().await {
+            let delay = state.borrow().delay;
+            tokio::time::sleep_until(sent + delay).await;
+            let _ = state.wait_for(|state| state.mode != Mode::Stalled).await;
+            to.write_all(&bytes).await?;
+        }
+        to.shutdown().await
+    };
+    tokio::try_join!(reading, writing).map(|_| ())
+}

