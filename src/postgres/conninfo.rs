@@ -295,7 +295,9 @@ fn parse_hosts(
                     Some(port) => (host, port),
                     None if port.is_empty() => (host, ""),
                     None => {
-                        return invalid("an IPv6 address is followed by neither a port nor the end");
+                        return invalid(
+                            "an IPv6 address is followed by neither a port nor the end",
+                        );
                     }
                 }
             }

@@ -604,3 +604,373 @@ fn scratch_publication(table: &QualifiedName, filter: &RowFilter) -> ([String; 1
     let read = "SELECT pg_get_expr(r.prqual, r.prrelid) FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = 'neonrepl_row_filter'";
     ([create], read)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn ident(text: &str) -> Ident {
+        Ident::new(text).unwrap()
+    }
+
+    /// Tables as `name`, `name(column,…)`, `name?filter` or `name(column,…)?filter`; schemas as `schema.*`.
+    fn lists(text: &str) -> Target {
+        let (mut tables, mut schemas) = (BTreeMap::new(), BTreeSet::new());
+        for item in text.split_whitespace() {
+            if let Some(schema) = item.strip_suffix(".*") {
+                schemas.insert(ident(schema));
+                continue;
+            }
+            let (item, filter) = item
+                .split_once('?')
+                .map_or((item, None), |(item, filter)| (item, Some(filter)));
+            let (name, columns) = item
+                .split_once('(')
+                .map_or((item, None), |(name, columns)| (name, Some(columns)));
+            let spec = TableSpec {
+                columns: columns.map(|columns| {
+                    columns
+                        .trim_end_matches(')')
+                        .split(',')
+                        .map(ident)
+                        .collect()
+                }),
+                filter: filter.map(|filter| RowFilter::new(filter).unwrap()),
+            };
+            tables.insert(QualifiedName::parse(name).unwrap(), spec);
+        }
+        Target::Lists { tables, schemas }
+    }
+
+    fn publication(text: &str) -> Publication {
+        let target = if text == "ALL" {
+            Target::AllTables
+        } else {
+            lists(text)
+        };
+        Publication {
+            owner: Some(ident("me")),
+            ..Publication::new(ident("p"), target)
+        }
+    }
+
+    fn text(current: Option<&Publication>, desired: Option<&Publication>, major: u32) -> String {
+        match diff(current, desired, ServerVersion::major_only(major)) {
+            Ok(statements) => statements
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn check_create(desired: &Publication, expected: Expect) {
+        let desired = Publication {
+            owner: None,
+            ..desired.clone()
+        };
+        expected.assert_eq(&text(None, Some(&desired), 18));
+    }
+
+    fn check_alter(current: &str, desired: &str, expected: Expect) {
+        expected.assert_eq(&text(
+            Some(&publication(current)),
+            Some(&publication(desired)),
+            18,
+        ));
+    }
+
+    fn check_change(change: impl FnOnce(&mut Publication), expected: Expect) {
+        let current = publication("a");
+        let mut desired = current.clone();
+        change(&mut desired);
+        expected.assert_eq(&text(Some(&current), Some(&desired), 18));
+    }
+
+    #[test]
+    fn equal_in_empty_out() {
+        for target in ["", "ALL", "a", "a(x,y)?z>1 s.*"] {
+            assert_eq!(
+                text(Some(&publication(target)), Some(&publication(target)), 18),
+                ""
+            );
+        }
+        assert_eq!(text(None, None, 14), "");
+    }
+
+    #[test]
+    fn creating() {
+        check_create(&publication(""), expect![[r#"CREATE PUBLICATION "p""#]]);
+        check_create(
+            &publication("ALL"),
+            expect![[r#"CREATE PUBLICATION "p" FOR ALL TABLES"#]],
+        );
+        check_create(
+            &publication("a s.b"),
+            expect![[r#"CREATE PUBLICATION "p" FOR TABLE ONLY "public"."a", ONLY "s"."b""#]],
+        );
+        check_create(
+            &publication("x.* y.*"),
+            expect![[r#"CREATE PUBLICATION "p" FOR TABLES IN SCHEMA "x", "y""#]],
+        );
+        check_create(
+            &publication("a(x,y)?z>1 s.*"),
+            expect![[r#"
+                CREATE PUBLICATION "p" FOR TABLE ONLY "public"."a" ("x", "y") WHERE (z>1
+                ), TABLES IN SCHEMA "s""#]],
+        );
+        let options = Publication {
+            publish: BTreeSet::from([Operation::Truncate, Operation::Insert]),
+            via_partition_root: true,
+            generated_columns: GeneratedColumns::Stored,
+            ..publication("a")
+        };
+        check_create(
+            &options,
+            expect![[
+                r#"CREATE PUBLICATION "p" FOR TABLE ONLY "public"."a" WITH (publish = 'insert, truncate', publish_via_partition_root = true, publish_generated_columns = stored)"#
+            ]],
+        );
+        let nothing = Publication {
+            publish: BTreeSet::new(),
+            ..publication("")
+        };
+        check_create(
+            &nothing,
+            expect![[r#"CREATE PUBLICATION "p" WITH (publish = '')"#]],
+        );
+    }
+
+    #[test]
+    fn creating_for_another_owner() {
+        expect![[r#"
+            CREATE PUBLICATION "p" FOR TABLE ONLY "public"."a"
+            ALTER PUBLICATION "p" OWNER TO "me""#]]
+        .assert_eq(&text(None, Some(&publication("a")), 14));
+    }
+
+    #[test]
+    fn hostile_names_stay_names() {
+        let hostile = "x\"; DROP TABLE t; --";
+        let table = QualifiedName {
+            schema: ident("a.b"),
+            name: ident(hostile),
+        };
+        let publication = Publication {
+            name: ident(hostile),
+            ..Publication::new(ident("p"), Target::tables([table]))
+        };
+        check_create(
+            &publication,
+            expect![[
+                r#"CREATE PUBLICATION "x""; DROP TABLE t; --" FOR TABLE ONLY "a.b"."x""; DROP TABLE t; --""#
+            ]],
+        );
+        expect![[r#"DROP PUBLICATION "x""; DROP TABLE t; --""#]].assert_eq(&text(
+            Some(&publication),
+            None,
+            14,
+        ));
+    }
+
+    #[test]
+    fn changing_tables() {
+        check_alter(
+            "a",
+            "a b",
+            expect![[r#"ALTER PUBLICATION "p" ADD TABLE ONLY "public"."b""#]],
+        );
+        check_alter(
+            "a b",
+            "b",
+            expect![[r#"ALTER PUBLICATION "p" DROP TABLE ONLY "public"."a""#]],
+        );
+        check_alter(
+            "a b",
+            "",
+            expect![[r#"ALTER PUBLICATION "p" DROP TABLE ONLY "public"."a", ONLY "public"."b""#]],
+        );
+        check_alter(
+            "",
+            "a",
+            expect![[r#"ALTER PUBLICATION "p" ADD TABLE ONLY "public"."a""#]],
+        );
+        check_alter(
+            "a",
+            "b",
+            expect![[r#"ALTER PUBLICATION "p" SET TABLE ONLY "public"."b""#]],
+        );
+        check_alter(
+            "a b",
+            "a(x) b",
+            expect![[
+                r#"ALTER PUBLICATION "p" SET TABLE ONLY "public"."a" ("x"), ONLY "public"."b""#
+            ]],
+        );
+        check_alter(
+            "a?x>1",
+            "a?x>2",
+            expect![[r#"
+                ALTER PUBLICATION "p" SET TABLE ONLY "public"."a" WHERE (x>2
+                )"#]],
+        );
+    }
+
+    #[test]
+    fn changing_schemas() {
+        check_alter(
+            "a",
+            "a s.*",
+            expect![[r#"ALTER PUBLICATION "p" ADD TABLES IN SCHEMA "s""#]],
+        );
+        check_alter(
+            "a s.*",
+            "a",
+            expect![[r#"ALTER PUBLICATION "p" DROP TABLES IN SCHEMA "s""#]],
+        );
+        check_alter(
+            "a s.*",
+            "",
+            expect![[
+                r#"ALTER PUBLICATION "p" DROP TABLE ONLY "public"."a", TABLES IN SCHEMA "s""#
+            ]],
+        );
+        check_alter(
+            "s.*",
+            "a",
+            expect![[r#"ALTER PUBLICATION "p" SET TABLE ONLY "public"."a""#]],
+        );
+        check_alter(
+            "a(x)",
+            "s.*",
+            expect![[r#"ALTER PUBLICATION "p" SET TABLES IN SCHEMA "s""#]],
+        );
+        check_alter(
+            "a s.*",
+            "b s.*",
+            expect![[r#"
+                ALTER PUBLICATION "p" DROP TABLE ONLY "public"."a"
+                ALTER PUBLICATION "p" ADD TABLE ONLY "public"."b""#]],
+        );
+    }
+
+    #[test]
+    fn all_tables_and_lists_are_swapped_in_one_transaction() {
+        check_alter(
+            "ALL",
+            "a",
+            expect![[r#"
+                DROP PUBLICATION "p"
+                CREATE PUBLICATION "p" FOR TABLE ONLY "public"."a"
+                ALTER PUBLICATION "p" OWNER TO "me""#]],
+        );
+        check_alter(
+            "",
+            "ALL",
+            expect![[r#"
+                DROP PUBLICATION "p"
+                CREATE PUBLICATION "p" FOR ALL TABLES
+                ALTER PUBLICATION "p" OWNER TO "me""#]],
+        );
+        let statements = diff(
+            Some(&publication("ALL")),
+            Some(&publication("a")),
+            ServerVersion::major_only(14),
+        )
+        .unwrap();
+        assert!(
+            statements
+                .iter()
+                .all(|statement| statement.scope() == crate::postgres::Scope::Transaction)
+        );
+    }
+
+    #[test]
+    fn changing_options_name_and_owner() {
+        check_change(
+            |p| drop(p.publish.remove(&Operation::Delete)),
+            expect![[r#"ALTER PUBLICATION "p" SET (publish = 'insert, update, truncate')"#]],
+        );
+        check_change(
+            |p| p.generated_columns = GeneratedColumns::Stored,
+            expect![[r#"ALTER PUBLICATION "p" SET (publish_generated_columns = stored)"#]],
+        );
+        check_change(
+            |p| p.owner = Some(ident("you")),
+            expect![[r#"ALTER PUBLICATION "p" OWNER TO "you""#]],
+        );
+        check_change(|p| p.owner = None, expect![""]);
+        check_change(
+            |p| (p.name, p.target) = (ident("q"), lists("a b")),
+            expect![[r#"
+                ALTER PUBLICATION "p" RENAME TO "q"
+                ALTER PUBLICATION "q" ADD TABLE ONLY "public"."b""#]],
+        );
+    }
+
+    #[test]
+    fn the_partition_root_is_set_before_filters_come_and_after_they_go() {
+        let plain = publication("a");
+        let rooted = Publication {
+            via_partition_root: true,
+            ..publication("a?x>1")
+        };
+        expect![[r#"
+            ALTER PUBLICATION "p" SET (publish_via_partition_root = true)
+            ALTER PUBLICATION "p" SET TABLE ONLY "public"."a" WHERE (x>1
+            )"#]]
+        .assert_eq(&text(Some(&plain), Some(&rooted), 18));
+        expect![[r#"
+            ALTER PUBLICATION "p" SET TABLE ONLY "public"."a"
+            ALTER PUBLICATION "p" SET (publish_via_partition_root = false)"#]]
+        .assert_eq(&text(Some(&rooted), Some(&plain), 18));
+    }
+
+    #[test]
+    fn older_servers_refuse_by_name() {
+        let create = |target: &str, major| text(None, Some(&publication(target)), major);
+        assert_eq!(
+            create("a(x)", 14),
+            "columns needs Postgres 15 or newer; the server runs 14.0"
+        );
+        assert_eq!(
+            create("a?x>1", 14),
+            "where needs Postgres 15 or newer; the server runs 14.0"
+        );
+        assert_eq!(
+            create("s.*", 14),
+            "schemas needs Postgres 15 or newer; the server runs 14.0"
+        );
+        let stored = Publication {
+            generated_columns: GeneratedColumns::Stored,
+            ..publication("a")
+        };
+        assert_eq!(
+            text(None, Some(&stored), 17),
+            "publish_generated_columns needs Postgres 18 or newer; the server runs 17.0"
+        );
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_the_content_alone() {
+        let fingerprint = |target| publication(target).fingerprint();
+        assert_eq!(fingerprint("a b").len(), 64);
+        assert_eq!(fingerprint("a b"), fingerprint("b a"));
+        let renamed = Publication {
+            name: ident("q"),
+            owner: None,
+            ..publication("a b")
+        };
+        assert_eq!(renamed.fingerprint(), fingerprint("a b"));
+        let different = [
+            "", "ALL", "a", "a b", "a(x)", "a(x,y)", "a?x>1", "s.*", "a s.*",
+        ]
+        .map(fingerprint);
+        assert_eq!(BTreeSet::from(different.clone()).len(), different.len());
+        // A change of it would refresh every subscription once.
+        expect!["d559e8cb9d445d1d86cdf01e0c08fdbf9dd8bbf077d1f6ddffba6d92b4b87692"]
+            .assert_eq(&fingerprint("a(x)?y>1 s.*"));
+    }
+}

@@ -370,7 +370,7 @@ fn change_publications(
     };
     let with = match (can_refresh, verb, copy_data) {
         (false, ..) => " WITH (refresh = false)",
-        // DROP knows no copy_data before Postgres 15, and copies nothing that ADD would.
+        // What is dropped is not copied.
         (true, "ADD" | "SET", "copy_data = false") => " WITH (copy_data = false)",
         _ => "",
     };
@@ -421,4 +421,388 @@ fn order(
         }
     }
     statements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::subscription::{Origin, Streaming};
+    use expect_test::{Expect, expect};
+    use std::collections::BTreeSet;
+
+    fn ident(text: &str) -> Ident {
+        Ident::new(text).unwrap()
+    }
+
+    fn subscription() -> Subscription {
+        let mut connection = Conninfo::new();
+        connection.set("host", "h");
+        connection.set("password", "it's");
+        Subscription::new(ident("s"), connection, [ident("p")])
+    }
+
+    fn changed(change: impl FnOnce(&mut Subscription)) -> Subscription {
+        let mut subscription = subscription();
+        change(&mut subscription);
+        subscription
+    }
+
+    fn text(
+        current: Option<&Subscription>,
+        desired: Option<&Subscription>,
+        how: &How,
+        major: u32,
+    ) -> String {
+        let line = |statement: &Statement| format!("{:?}: {statement}", statement.scope());
+        match diff(current, desired, how, ServerVersion::major_only(major)) {
+            Ok(statements) => statements.iter().map(line).collect::<Vec<_>>().join("\n"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn check_create(change: impl FnOnce(&mut Subscription), how: &How, expected: Expect) {
+        expected.assert_eq(&text(None, Some(&changed(change)), how, 18));
+    }
+
+    fn check_alter(
+        current: impl FnOnce(&mut Subscription),
+        desired: impl FnOnce(&mut Subscription),
+        how: &How,
+        expected: Expect,
+    ) {
+        expected.assert_eq(&text(
+            Some(&changed(current)),
+            Some(&changed(desired)),
+            how,
+            18,
+        ));
+    }
+
+    fn check_change(desired: impl FnOnce(&mut Subscription), expected: Expect) {
+        check_alter(|_| (), desired, &How::default(), expected);
+    }
+
+    fn refresh() -> How {
+        How {
+            refresh: true,
+            ..How::default()
+        }
+    }
+
+    #[test]
+    fn equal_in_empty_out() {
+        check_change(|_| (), expect![""]);
+        // What is not given is left as it is.
+        check_alter(
+            |s| s.options.binary = Some(true),
+            |_| (),
+            &How::default(),
+            expect![""],
+        );
+        check_alter(
+            |s| s.slot = Some(SlotName::Named(ident("s"))),
+            |_| (),
+            &How::default(),
+            expect![""],
+        );
+        check_alter(
+            |s| s.connection = None,
+            |_| (),
+            &How::default(),
+            expect![""],
+        );
+    }
+
+    #[test]
+    fn creating() {
+        check_create(
+            |_| (),
+            &How::default(),
+            expect![[
+                r#"Alone: CREATE SUBSCRIPTION "s" CONNECTION 'host=h password=***' PUBLICATION "p""#
+            ]],
+        );
+        check_create(
+            |s| s.enabled = false,
+            &How {
+                create_slot: false,
+                copy_data: false,
+                ..How::default()
+            },
+            expect![[
+                r#"Transaction: CREATE SUBSCRIPTION "s" CONNECTION 'host=h password=***' PUBLICATION "p" WITH (create_slot = false, enabled = false, copy_data = false)"#
+            ]],
+        );
+        check_create(
+            |_| (),
+            &How {
+                connect: false,
+                ..How::default()
+            },
+            expect![[r#"
+                Transaction: CREATE SUBSCRIPTION "s" CONNECTION 'host=h password=***' PUBLICATION "p" WITH (connect = false)
+                Transaction: ALTER SUBSCRIPTION "s" ENABLE"#]],
+        );
+        check_create(
+            |s| s.slot = Some(SlotName::Named(ident("other"))),
+            &How::default(),
+            expect![[
+                r#"Alone: CREATE SUBSCRIPTION "s" CONNECTION 'host=h password=***' PUBLICATION "p" WITH (slot_name = 'other')"#
+            ]],
+        );
+        check_create(
+            |s| (s.slot, s.enabled) = (Some(SlotName::None), false),
+            &How::default(),
+            expect![[
+                r#"Transaction: CREATE SUBSCRIPTION "s" CONNECTION 'host=h password=***' PUBLICATION "p" WITH (create_slot = false, enabled = false, slot_name = NONE)"#
+            ]],
+        );
+        check_create(
+            |s| s.owner = Some(ident("me")),
+            &How::default(),
+            expect![[r#"
+                Alone: CREATE SUBSCRIPTION "s" CONNECTION 'host=h password=***' PUBLICATION "p"
+                Transaction: ALTER SUBSCRIPTION "s" OWNER TO "me""#]],
+        );
+    }
+
+    #[test]
+    fn creating_with_every_option() {
+        let all = |s: &mut Subscription| {
+            s.options = Options {
+                binary: Some(true),
+                streaming: Some(Streaming::Parallel),
+                synchronous_commit: Some("remote_apply".to_owned()),
+                two_phase: Some(true),
+                disable_on_error: Some(true),
+                password_required: Some(false),
+                run_as_owner: Some(true),
+                origin: Some(Origin::None),
+                failover: Some(true),
+            };
+        };
+        check_create(
+            all,
+            &How::default(),
+            expect![[
+                r#"Alone: CREATE SUBSCRIPTION "s" CONNECTION 'host=h password=***' PUBLICATION "p" WITH (binary = true, streaming = parallel, synchronous_commit = 'remote_apply', disable_on_error = true, password_required = false, run_as_owner = true, origin = none, two_phase = true, failover = true)"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn a_secret_reaches_the_server_only() {
+        let statements = diff(
+            None,
+            Some(&subscription()),
+            &How::default(),
+            ServerVersion::major_only(18),
+        )
+        .unwrap();
+        assert!(statements[0].holds_secret());
+        expect![[
+            r#"CREATE SUBSCRIPTION "s" CONNECTION E'host=h password=''it\\''s''' PUBLICATION "p""#
+        ]]
+        .assert_eq(statements[0].text());
+        assert!(!statements[0].to_string().contains("it"));
+    }
+
+    #[test]
+    fn changing_in_place() {
+        check_change(
+            |s| s.name = ident("t"),
+            expect![[r#"Transaction: ALTER SUBSCRIPTION "s" RENAME TO "t""#]],
+        );
+        check_change(
+            |s| s.options.binary = Some(true),
+            expect![[r#"Transaction: ALTER SUBSCRIPTION "s" SET (binary = true)"#]],
+        );
+        check_change(
+            |s| s.slot = Some(SlotName::Named(ident("other"))),
+            expect![[r#"Transaction: ALTER SUBSCRIPTION "s" SET (slot_name = 'other')"#]],
+        );
+        check_change(
+            |s| s.enabled = false,
+            expect![[r#"Transaction: ALTER SUBSCRIPTION "s" DISABLE"#]],
+        );
+        check_alter(
+            |s| s.enabled = false,
+            |_| (),
+            &How::default(),
+            expect![[r#"Transaction: ALTER SUBSCRIPTION "s" ENABLE"#]],
+        );
+        check_change(
+            |s| s.owner = Some(ident("me")),
+            expect![[r#"Transaction: ALTER SUBSCRIPTION "s" OWNER TO "me""#]],
+        );
+        check_change(
+            |s| s.connection = Some(Conninfo::parse("host=i").unwrap()),
+            expect![[r#"Transaction: ALTER SUBSCRIPTION "s" CONNECTION 'host=i'"#]],
+        );
+        check_alter(
+            |s| s.connection = None,
+            |_| (),
+            &How {
+                resend_connection: true,
+                ..How::default()
+            },
+            expect![[r#"Transaction: ALTER SUBSCRIPTION "s" CONNECTION 'host=h password=***'"#]],
+        );
+    }
+
+    #[test]
+    fn changing_publications() {
+        let publications = |names: &str| {
+            let names: BTreeSet<_> = names.split(' ').map(ident).collect();
+            move |s: &mut Subscription| s.publications = names
+        };
+        check_change(
+            publications("p q"),
+            expect![[r#"Alone: ALTER SUBSCRIPTION "s" ADD PUBLICATION "q""#]],
+        );
+        check_alter(
+            publications("p q"),
+            publications("p"),
+            &How::default(),
+            expect![[r#"Alone: ALTER SUBSCRIPTION "s" DROP PUBLICATION "q""#]],
+        );
+        check_alter(
+            publications("p"),
+            publications("q"),
+            &How {
+                copy_data: false,
+                ..refresh()
+            },
+            expect![[
+                r#"Alone: ALTER SUBSCRIPTION "s" SET PUBLICATION "q" WITH (copy_data = false)"#
+            ]],
+        );
+        check_alter(
+            |s| s.enabled = false,
+            |s| {
+                publications("p q")(s);
+                s.enabled = false;
+            },
+            &refresh(),
+            expect![[
+                r#"Transaction: ALTER SUBSCRIPTION "s" ADD PUBLICATION "q" WITH (refresh = false)"#
+            ]],
+        );
+        check_alter(
+            |s| s.enabled = false,
+            publications("p q"),
+            &How::default(),
+            expect![[r#"
+                Transaction: ALTER SUBSCRIPTION "s" ENABLE
+                Alone: ALTER SUBSCRIPTION "s" ADD PUBLICATION "q""#]],
+        );
+        check_change(
+            |s| {
+                publications("p q")(s);
+                s.enabled = false;
+            },
+            expect![[r#"
+                Alone: ALTER SUBSCRIPTION "s" ADD PUBLICATION "q"
+                Transaction: ALTER SUBSCRIPTION "s" DISABLE"#]],
+        );
+    }
+
+    #[test]
+    fn refreshing() {
+        check_alter(
+            |_| (),
+            |_| (),
+            &refresh(),
+            expect![[r#"Alone: ALTER SUBSCRIPTION "s" REFRESH PUBLICATION"#]],
+        );
+        check_alter(
+            |_| (),
+            |_| (),
+            &How {
+                copy_data: false,
+                ..refresh()
+            },
+            expect![[
+                r#"Alone: ALTER SUBSCRIPTION "s" REFRESH PUBLICATION WITH (copy_data = false)"#
+            ]],
+        );
+        check_alter(
+            |s| s.enabled = false,
+            |s| s.enabled = false,
+            &refresh(),
+            expect![""],
+        );
+    }
+
+    #[test]
+    fn what_needs_it_disabled_disables_and_enables_it() {
+        check_change(
+            |s| s.options.failover = Some(true),
+            expect![[r#"
+            Transaction: ALTER SUBSCRIPTION "s" DISABLE
+            Alone: SELECT NOT EXISTS (SELECT 1 FROM pg_stat_subscription w JOIN pg_subscription s ON s.oid = w.subid JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = current_database() AND s.subname = 's' AND w.pid IS NOT NULL)
+            Alone: ALTER SUBSCRIPTION "s" SET (failover = true)
+            Transaction: ALTER SUBSCRIPTION "s" ENABLE"#]],
+        );
+        check_alter(
+            |s| s.enabled = false,
+            |s| s.options.two_phase = Some(true),
+            &refresh(),
+            expect![[r#"
+                Alone: ALTER SUBSCRIPTION "s" SET (two_phase = true)
+                Transaction: ALTER SUBSCRIPTION "s" ENABLE
+                Alone: ALTER SUBSCRIPTION "s" REFRESH PUBLICATION"#]],
+        );
+        check_change(
+            |s| (s.slot, s.enabled) = (Some(SlotName::None), false),
+            expect![[r#"
+                Transaction: ALTER SUBSCRIPTION "s" DISABLE
+                Alone: SELECT NOT EXISTS (SELECT 1 FROM pg_stat_subscription w JOIN pg_subscription s ON s.oid = w.subid JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = current_database() AND s.subname = 's' AND w.pid IS NOT NULL)
+                Transaction: ALTER SUBSCRIPTION "s" SET (slot_name = NONE)"#]],
+        );
+    }
+
+    #[test]
+    fn dropping() {
+        expect![[r#"Alone: DROP SUBSCRIPTION "s""#]].assert_eq(&text(
+            Some(&subscription()),
+            None,
+            &How::default(),
+            14,
+        ));
+        let detached = changed(|s| s.slot = Some(SlotName::None));
+        expect![[r#"Transaction: DROP SUBSCRIPTION "s""#]].assert_eq(&text(
+            Some(&detached),
+            None,
+            &How::default(),
+            14,
+        ));
+        expect![[r#"ALTER SUBSCRIPTION "s""t" DISABLE, ALTER SUBSCRIPTION "s""t" SET (slot_name = NONE), DROP SUBSCRIPTION "s""t""#]].assert_eq(&list(drop_detached(&ident("s\"t"))));
+    }
+
+    #[test]
+    fn older_servers_refuse_by_name() {
+        let error = |change: fn(&mut Options), major| {
+            text(
+                None,
+                Some(&changed(|s| change(&mut s.options))),
+                &How::default(),
+                major,
+            )
+        };
+        expect![[r#"streaming = "parallel" needs Postgres 16 or newer; the server runs 15.0"#]]
+            .assert_eq(&error(|o| o.streaming = Some(Streaming::Parallel), 15));
+        expect!["two_phase needs Postgres 15 or newer; the server runs 14.0"]
+            .assert_eq(&error(|o| o.two_phase = Some(false), 14));
+        expect!["failover needs Postgres 17 or newer; the server runs 16.0"]
+            .assert_eq(&error(|o| o.failover = Some(false), 16));
+        let two_phase = changed(|s| s.options.two_phase = Some(true));
+        expect!["a change of two_phase needs Postgres 18 or newer; the server runs 17.0"]
+            .assert_eq(&text(
+                Some(&subscription()),
+                Some(&two_phase),
+                &How::default(),
+                17,
+            ));
+    }
 }
