@@ -1,5 +1,5 @@
-//! What several test binaries share.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+//! What the outer tests share: real servers, real cores, and ways to wait for them and to get between them.
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses its own part")]
 
 pub mod cli;
 pub mod grpc;
