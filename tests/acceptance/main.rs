@@ -1,0 +1,5 @@
+//! Against real servers.
+#[path = "../common/mod.rs"]
+mod common;
+
+mod aurora;
