@@ -1,6 +1,7 @@
 //! Data directories: `initdb` runs once a major, and every server gets a copy.
 
 use std::fs::{self, Permissions};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -85,12 +86,10 @@ fn installation(major: Major) -> PathBuf {
 /// A cluster that no server runs on, to copy from.
 fn template(major: Major) -> PathBuf {
     let initdb = binary(major, "initdb");
+    let mut made_of = DefaultHasher::new();
+    (INITDB, SUPERUSER_PASSWORD, age(&tools::postgres(major))).hash(&mut made_of);
     once(
-        &format!(
-            "cluster-{}-{}",
-            major.number(),
-            age(&tools::postgres(major))
-        ),
+        &format!("cluster-{}-{:x}", major.number(), made_of.finish()),
         |data| {
             let password = tempfile::NamedTempFile::new_in(base()).expect("making a file");
             write(password.path(), SUPERUSER_PASSWORD);
