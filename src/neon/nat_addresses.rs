@@ -32,6 +32,13 @@ pub fn region(id: &str) -> Option<&'static Region> {
     REGIONS.iter().find(|region| region.id == id)
 }
 
+/// What to say of an id that is none: which ones there are.
+#[must_use]
+pub fn unknown_region(id: &str) -> String {
+    let known: Vec<_> = REGIONS.iter().map(|region| region.id).collect();
+    format!("there is no Neon region {id:?} in the table of {AS_OF}; there are: {}", known.join(", "))
+}
+
 /// The table, regions in the order of the page, addresses in ascending order.
 pub const REGIONS: &[Region] = &[
     Region {

@@ -122,6 +122,21 @@ impl Error {
         matches!(&self.0.cause, Cause::Statement(error) if error.as_db_error().is_none())
     }
 
+    /// Whether it may go away by itself, as while a server restarts: refused, broken or timed-out connections, and a server
+    /// that is starting up or shutting down.
+    pub fn is_transient(&self) -> bool {
+        let restarting = [
+            SqlState::CANNOT_CONNECT_NOW,
+            SqlState::ADMIN_SHUTDOWN,
+            SqlState::CRASH_SHUTDOWN,
+        ];
+        match &self.0.cause {
+            Cause::ConnectTimeout(_) => true,
+            Cause::Connect(_) | Cause::Statement(_) => self.code().is_none_or(|code| restarting.contains(code)),
+            _ => false,
+        }
+    }
+
     /// The server's own detail.
     pub fn detail(&self) -> Option<&str> {
         self.db_error().and_then(DbError::detail)

@@ -16,6 +16,7 @@ mod error;
 mod filter;
 pub mod publication;
 mod session;
+pub mod settings;
 pub mod slot;
 mod snapshot;
 mod sql;

@@ -6,6 +6,7 @@ mod server_block;
 
 use self::context::Endpoint;
 pub use self::context::{Context, Side};
+pub(crate) use self::server_block::SSL_MODES;
 use self::server_block::ServerBlock;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::data_source::AnyDataSource;

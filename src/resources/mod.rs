@@ -3,6 +3,7 @@
 mod aurora_logical_replication;
 mod object_id;
 mod publication;
+mod server_check;
 mod subscription;
 
 use crate::provider::Context;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use self::read::{Filters, to_model};
 use super::object_id::{self, ObjectId};
+use super::server_check::check_version;
 use crate::postgres::publication::{
     self, GeneratedColumns, Operation, Publication as Desired, RowFilter, TableSpec, Target,
 };
@@ -108,7 +109,10 @@ impl Resource for Publication {
         }
         keep_equal_filters(call, change).await?;
         plan_computed(change)?;
-        check_version(call, change).await
+        let planned = change.planned().cloned().unwrap_or_default();
+        let (Ok(desired), Ok(database)) = (desired(&planned), database(call, &planned)) else { return Ok(()) };
+        let doing = format!("planning publication {}", desired.name);
+        check_version(change, &database, &doing, |version| desired.check_supported(version)).await
     }
 
     async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {
@@ -382,31 +386,6 @@ async fn means_the_same(call: &Call<Context>, database: &Database, old: &Table, 
     }
 }
 
-/// Refuses at plan time what the server's version lacks. A server that cannot be asked yet is asked at apply.
-async fn check_version(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
-    let Some(Ok(desired)) = change.planned().map(desired) else { return Ok(()) };
-    let oldest = crate::postgres::ServerVersion::OLDEST;
-    if desired.check_supported(oldest).is_ok() {
-        return Ok(());
-    }
-    let planned = change.planned().cloned().unwrap_or_default();
-    let Ok(database) = database(call, &planned) else { return Ok(()) };
-    match database.version().await {
-        Ok(version) => {
-            let doing = format!("planning publication {}", desired.name);
-            Ok(desired.check_supported(version).map_err(|unsupported| database.unsupported(&doing, unsupported))?)
-        }
-        Err(error) if change.prior().is_none() => {
-            let warning = Error::new("the publisher could not be asked for its version")
-                .detail("Whether it has what this publication needs is checked when it is made.")
-                .detail(error.to_string());
-            change.warn(warning);
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// The object's database: the state's or plan's own, or the configured one.
 fn database(call: &Call<Context>, model: &Model) -> Result<Database> {
     call.context().database(Side::Publisher, model.database.known().map(String::as_str))
@@ -531,6 +510,3 @@ fn warn(call: &Call<Context>, doing: &str, notices: &[Notice]) {
         call.warn(Error::new(format!("{doing}: {}", notice.message)).detail(notice.hint.as_deref().unwrap_or_default()));
     }
 }
-
-#[cfg(test)]
-mod tests;
