@@ -1,9 +1,9 @@
 //! Being a go-plugin child process: the process that Terraform and OpenTofu start, ask over gRPC, and end.
 //!
 //! Nothing here knows what the process provides; it gets that as [`Routes`]. The life of the process:
-//! 1. [`handshake`]: the parent's wishes are in the environment, where to connect goes to stdout.
-//! 2. [`listener`], [`tls`] and [`connection`]: the parent connects, over mutual TLS with certificates made for this run.
-//! 3. [`services`] serves the parent's own calls beside the provider's.
+//! 1. `handshake`: the parent's wishes are in the environment, where to connect goes to stdout.
+//! 2. `listener`, `tls` and `connection`: the parent connects, over mutual TLS with certificates made for this run.
+//! 3. `services` answers the parent's own calls, beside the provider's.
 //! 4. It ends when the parent says so, is gone, or the system says so. [`Lifecycle`] lets work in flight finish before.
 //!
 //! With `-debug` a user starts the process by hand, and tells Terraform where it is.
