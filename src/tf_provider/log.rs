@@ -13,7 +13,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
-use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::registry::{LookupSpan, Registry, Scope};
 
 /// The parent splits lines of 64 KiB, and then takes them for plain text.
 const LONGEST_LINE: usize = 64 * 1024 - 1;
@@ -117,7 +117,7 @@ where
         for span in context
             .event_scope(event)
             .into_iter()
-            .flat_map(|scope| scope.from_root())
+            .flat_map(Scope::from_root)
         {
             if let Some(outer) = span.extensions().get::<Fields>() {
                 fields.0.extend(outer.0.clone());
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn long_texts_are_cut() {
         let lines = logged(LevelFilter::INFO, || {
-            tracing::info!("{}", "é".repeat(70_000))
+            tracing::info!("{}", "é".repeat(70_000));
         });
         assert_eq!(lines[0]["@message"].as_str().unwrap().len(), LONGEST_TEXT);
     }

@@ -19,6 +19,7 @@ use neonrepl::tf_provider::proto::plugin::grpc_stdio_client::GrpcStdioClient;
 use neonrepl::tf_provider::proto::tfplugin5::provider_client::ProviderClient;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, BufReader};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, ChildStdout, Command};
@@ -90,6 +91,8 @@ pub struct Launch {
     arguments: Vec<&'static str>,
     variables: Vec<(&'static str, Option<OsString>)>,
     identity: Option<Identity>,
+    /// For the socket, which a killed process leaves behind.
+    temporary: TempDir,
 }
 
 impl Launch {
@@ -116,11 +119,15 @@ impl Launch {
             "NEONREPL_PUBLISHER_URL",
             "NEONREPL_SUBSCRIBER_URL",
         ];
-        Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().to_owned();
+        let launch = Self {
             arguments: arguments.to_vec(),
             variables: inherited.map(|name| (name, None)).to_vec(),
             identity: None,
-        }
+            temporary,
+        };
+        launch.variable("TMPDIR", path)
     }
 
     /// With one more environment variable.
@@ -157,6 +164,7 @@ impl Launch {
             stdout,
             stderr,
             identity: self.identity,
+            _temporary: self.temporary,
         }
     }
 }
@@ -167,6 +175,7 @@ pub struct Process {
     stdout: BufReader<ChildStdout>,
     stderr: Collected,
     identity: Option<Identity>,
+    _temporary: TempDir,
 }
 
 impl Process {

@@ -1,26 +1,46 @@
-//! Our protocol file says on the wire what the published one says.
+//! Our protocol files say on the wire what the published ones say.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prost_types::{DescriptorProto, FileDescriptorProto};
 
-/// Names a copy of the published file, where the test tools are not at hand.
+/// Names a copy of the provider protocol's published file, where the test tools are not at hand.
 const OVERRIDE: &str = "NEONREPL_UPSTREAM_PROTO";
 
 #[test]
-fn the_wire_is_the_published_one() {
-    let Some(upstream) = upstream() else {
+fn the_provider_protocol_is_the_published_one() {
+    let upstream = match std::env::var_os(OVERRIDE) {
+        Some(path) => Some(path.into()),
+        None => published(
+            "github.com/opentofu/opentofu",
+            "docs/plugin-protocol/tfplugin5.10.proto",
+        ),
+    };
+    check_same("tfplugin5.proto", upstream);
+}
+
+#[test]
+fn the_plugin_services_are_the_published_ones() {
+    for name in [
+        "grpc_controller.proto",
+        "grpc_stdio.proto",
+        "grpc_broker.proto",
+    ] {
+        let path = format!("internal/plugin/{name}");
+        check_same(name, published("github.com/hashicorp/go-plugin", &path));
+    }
+}
+
+fn check_same(name: &str, upstream: Option<PathBuf>) {
+    let Some(upstream) = upstream else {
         let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(
-            !ci,
-            "no Go to find the published protocol file with; {OVERRIDE} may name it"
-        );
-        eprintln!("skipped: no Go to find the published protocol file with, and no {OVERRIDE}");
+        assert!(!ci, "no Go modules to find the published {name} in");
+        eprintln!("skipped: no Go modules to find the published {name} in");
         return;
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let ours = compile(&root.join("proto/tfplugin5.proto"));
+    let ours = compile(&root.join("proto").join(name));
     let theirs = compile(&upstream);
     // One by one first: a difference is then easy to find.
     for (ours, theirs) in ours.message_type.iter().zip(&theirs.message_type) {
@@ -41,31 +61,22 @@ fn compile(file: &Path) -> FileDescriptorProto {
     let (dir, name) = (file.parent().unwrap(), file.file_name().unwrap());
     let set = protox::compile([name], [dir]).unwrap();
     let mut descriptor = set.file.into_iter().next_back().unwrap();
-    assert_eq!(descriptor.package(), "tfplugin5");
+    assert_eq!(Some(descriptor.name()), name.to_str());
     descriptor.name = None;
     descriptor.source_code_info = None;
     descriptor.options = None;
     descriptor
 }
 
-/// The protocol's published definition, in the OpenTofu that the acceptance tests run.
-fn upstream() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os(OVERRIDE) {
-        return Some(path.into());
-    }
+/// A file of a Go module that the test tools need, at the version that they need.
+fn published(module: &str, path: &str) -> Option<PathBuf> {
     let listed = Command::new("go")
-        .args([
-            "list",
-            "-m",
-            "-f",
-            "{{.Dir}}",
-            "github.com/opentofu/opentofu",
-        ])
+        .args(["list", "-m", "-f", "{{.Dir}}", module])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools"))
         .env("GOFLAGS", "-mod=mod")
         .output()
         .ok()?;
-    let module = String::from_utf8(listed.stdout).ok()?;
-    let file = Path::new(module.trim()).join("docs/plugin-protocol/tfplugin5.10.proto");
+    let dir = String::from_utf8(listed.stdout).ok()?;
+    let file = Path::new(dir.trim()).join(path);
     file.exists().then_some(file)
 }

@@ -159,9 +159,12 @@ async fn a_long_path_for_temporary_files_does_not_matter() {
     let dir = tempfile::tempdir().unwrap();
     let deep = dir.path().join("deep/".repeat(30));
     std::fs::create_dir_all(&deep).unwrap();
-    let core = Core::launch(Launch::by_core().variable("TMPDIR", &deep)).await;
+    let mut core = Core::launch(Launch::by_core().variable("TMPDIR", &deep)).await;
     assert!(core.handshake.address().starts_with("/tmp/plugin"));
     check_healthy(core.connect_again().await).await.unwrap();
+    // Removes the socket, which is outside of what the test cleans up.
+    core.shut_down().await;
+    core.process.exit().await;
 }
 
 #[tokio::test]

@@ -10,9 +10,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
+use super::Lifecycle;
 use super::listener::Listener;
 
 /// A client that has not finished its TLS handshake by then is dropped.
@@ -28,16 +28,17 @@ const NEXT_CONNECTION: Duration = Duration::from_secs(5);
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// Accepts connections until `end`. Each handshake runs on its own: a client that dawdles holds up no other.
+/// Accepts connections until the process ends; the listener goes before that. Each handshake runs on its own: a client that dawdles holds up no other.
 pub(super) fn incoming(
     listener: Listener,
     tls: Option<TlsAcceptor>,
     count: &OpenConnections,
-    end: CancellationToken,
+    lifecycle: &Lifecycle,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (ready, connections) = mpsc::channel(1);
     let count = count.clone();
-    tokio::spawn(end.run_until_cancelled_owned(async move {
+    let end = lifecycle.shutdown_token();
+    lifecycle.spawn(end.run_until_cancelled_owned(async move {
         loop {
             match listener.accept().await {
                 Ok(io) => {
@@ -77,18 +78,28 @@ async fn encrypt(io: Box<dyn Io>, tls: Option<TlsAcceptor>) -> Option<Box<dyn Io
     }
 }
 
-/// How many connections are open.
+/// The connections of this process.
 #[derive(Clone, Debug)]
-pub(super) struct OpenConnections(watch::Sender<usize>);
+pub(super) struct OpenConnections(watch::Sender<Count>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    open: usize,
+    /// The closed ones too: one that came and went between two looks counts.
+    total: u64,
+}
 
 impl OpenConnections {
     /// None yet.
     pub(super) fn new() -> Self {
-        Self(watch::Sender::new(0))
+        Self(watch::Sender::default())
     }
 
     fn track(&self, io: Box<dyn Io>) -> Connection {
-        self.0.send_modify(|open| *open += 1);
+        self.0.send_modify(|count| {
+            count.open += 1;
+            count.total += 1;
+        });
         Connection {
             io,
             count: self.clone(),
@@ -97,25 +108,30 @@ impl OpenConnections {
 
     /// Waits until the parent is gone: it hung up and did not come back, or never came.
     pub(super) async fn abandoned(&self) {
-        let mut patience = FIRST_CONNECTION;
-        while timeout(patience, self.reached(|open| open > 0))
-            .await
-            .is_ok()
-        {
-            self.reached(|open| open == 0).await;
+        let (mut seen, mut patience) = (0, FIRST_CONNECTION);
+        while timeout(patience, self.opened_after(seen)).await.is_ok() {
+            seen = self.all_closed().await;
             patience = NEXT_CONNECTION;
         }
     }
 
-    /// Waits until the last open connection has closed.
-    pub(super) async fn run_ended(&self) {
-        self.reached(|open| open > 0).await;
-        self.reached(|open| open == 0).await;
+    /// Waits for a connection beyond the first `seen`.
+    pub(super) async fn opened_after(&self, seen: u64) {
+        self.reached(|count| count.total > seen).await;
     }
 
-    async fn reached(&self, condition: impl Fn(usize) -> bool) {
+    /// Waits until no connection is open; how many there have been.
+    pub(super) async fn all_closed(&self) -> u64 {
+        self.reached(|count| count.open == 0).await.total
+    }
+
+    async fn reached(&self, condition: impl Fn(&Count) -> bool) -> Count {
+        let mut counts = self.0.subscribe();
         // Cannot fail: this value is a sender itself.
-        let _ = self.0.subscribe().wait_for(|open| condition(*open)).await;
+        counts
+            .wait_for(condition)
+            .await
+            .map_or_else(|_| Count::default(), |count| *count)
     }
 }
 
@@ -127,7 +143,7 @@ pub(super) struct Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.count.0.send_modify(|open| *open -= 1);
+        self.count.0.send_modify(|count| count.open -= 1);
     }
 }
 
@@ -217,6 +233,15 @@ mod tests {
         drop(connections.1);
         let start = Instant::now();
         watch.await.unwrap();
+        assert_eq!(start.elapsed(), NEXT_CONNECTION);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_parent_that_came_and_went_unseen_is_gone_after_some_seconds() {
+        let count = OpenConnections::new();
+        drop(open(&count));
+        let start = Instant::now();
+        count.abandoned().await;
         assert_eq!(start.elapsed(), NEXT_CONNECTION);
     }
 

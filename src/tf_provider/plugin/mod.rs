@@ -1,9 +1,9 @@
 //! Being a go-plugin child process: the process that Terraform and OpenTofu start, ask over gRPC, and end.
 //!
 //! Nothing here knows what the process provides; it gets that as [`Routes`]. The life of the process:
-//! 1. [`handshake`]: the parent's wishes are in the environment, where to connect goes to stdout.
-//! 2. [`listener`], [`tls`] and [`connection`]: the parent connects, over mutual TLS with certificates made for this run.
-//! 3. [`services`] serves the parent's own calls beside the provider's.
+//! 1. `handshake`: the parent's wishes are in the environment, where to connect goes to stdout.
+//! 2. `listener`, `tls` and `connection`: the parent connects, over mutual TLS with certificates made for this run.
+//! 3. `services` answers the parent's own calls, beside the provider's.
 //! 4. It ends when the parent says so, is gone, or the system says so. [`Lifecycle`] lets work in flight finish before.
 //!
 //! With `-debug` a user starts the process by hand, and tells Terraform where it is.
@@ -75,8 +75,12 @@ impl Plugin {
 /// `-version` prints name and release, `-debug` serves until interrupted and prints how to attach Terraform or OpenTofu.
 /// Started in any other way than by one of those two, the process says so and fails.
 pub fn main(plugin: &Plugin, routes: impl FnOnce(Lifecycle) -> Routes) -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let arguments: Vec<_> = env::args_os().skip(1).collect();
+    // One that is no text is unknown, like any other.
+    let arguments: Vec<&str> = arguments
+        .iter()
+        .map(|argument| argument.to_str().unwrap_or_default())
+        .collect();
     let outcome = match arguments[..] {
         [] => negotiate(plugin).and_then(|mode| serve(plugin, mode, routes)),
         ["-debug" | "--debug"] => serve(plugin, Mode::Debug, routes),
@@ -86,7 +90,7 @@ pub fn main(plugin: &Plugin, routes: impl FnOnce(Lifecycle) -> Routes) -> ExitCo
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            complain(&error.to_string());
             ExitCode::FAILURE
         }
     }
@@ -104,7 +108,7 @@ fn negotiate(plugin: &Plugin) -> Result<Mode, Failure> {
     let settings = Settings::negotiate(|name| env::var(name).ok(), plugin.wants_tcp())?;
     if let Some(offered) = &settings.incompatible {
         // The parent learns it from the handshake too, and its user from the parent.
-        eprintln!("{}", incompatible(plugin, offered));
+        complain(&incompatible(plugin, offered));
     }
     Ok(Mode::Child(settings))
 }
@@ -189,17 +193,21 @@ async fn serve_by_hand(
 
     let lifecycle = Lifecycle::default();
     let open = OpenConnections::new();
-    let runs = async {
-        loop {
-            open.run_ended().await;
-            lifecycle.renew();
+    tokio::spawn({
+        let (open, lifecycle) = (open.clone(), lifecycle.clone());
+        async move {
+            let mut seen = 0;
+            loop {
+                open.opened_after(seen).await;
+                seen = open.all_closed().await;
+                lifecycle.renew();
+            }
         }
-    };
+    });
     let end = async {
         tokio::select! {
             () = lifecycle.shutdown_token().cancelled_owned() => GRACE_WITH_PARENT,
             () = signals.ended(OnInterrupt::End) => GRACE_ALONE,
-            () = runs => unreachable!("runs come and go for ever"),
         }
     };
     run(listener, None, &open, &lifecycle, routes, end).await
@@ -214,13 +222,15 @@ async fn run(
     routes: impl FnOnce(Lifecycle) -> Routes,
     end: impl Future<Output = Duration>,
 ) -> Result<(), Failure> {
-    let shutdown = lifecycle.shutdown_token();
-    let connections = connection::incoming(listener, tls, open, shutdown.clone());
+    let connections = connection::incoming(listener, tls, open, lifecycle);
     let routes = services::with_plugin_services(routes(lifecycle.clone()), lifecycle).await;
     let server = tokio::spawn(
         Server::builder()
             .add_routes(routes)
-            .serve_with_incoming_shutdown(connections, shutdown.cancelled_owned()),
+            .serve_with_incoming_shutdown(
+                connections,
+                lifecycle.shutdown_token().cancelled_owned(),
+            ),
     );
     let grace = end.await;
     lifecycle.shut_down();
@@ -244,8 +254,17 @@ fn print(text: &str) -> Result<(), Failure> {
     Ok(stdout.flush()?)
 }
 
+/// Writes to stderr, where nobody may be listening any more.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::time::Instant;
+
     use super::*;
 
     const PLUGIN: Plugin = Plugin {
@@ -253,6 +272,40 @@ mod tests {
         version: "1.2.3",
         address: "acme/two-words",
     };
+
+    async fn run_and_end(routes: impl FnOnce(Lifecycle) -> Routes) -> Result<(), Failure> {
+        let listener = Listener::bind(&Transport::Tcp(0..=0)).await?;
+        let (open, lifecycle) = (OpenConnections::new(), Lifecycle::default());
+        let end = ready(GRACE_WITH_PARENT);
+        run(listener, None, &open, &lifecycle, routes, end).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_in_flight_may_finish() {
+        let (finish, finished) = tokio::sync::oneshot::channel();
+        let routes = |lifecycle: Lifecycle| {
+            let stop = lifecycle.stop_token();
+            lifecycle.spawn(async move {
+                stop.cancelled().await;
+                tokio::time::sleep(GRACE_WITH_PARENT / 2).await;
+                finish.send("rolled back")
+            });
+            Routes::default()
+        };
+        run_and_end(routes).await.unwrap();
+        assert_eq!(finished.await, Ok("rolled back"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stuck_work_does_not_hold_up_the_end() {
+        let routes = |lifecycle: Lifecycle| {
+            lifecycle.spawn(pending::<()>());
+            Routes::default()
+        };
+        let start = Instant::now();
+        run_and_end(routes).await.unwrap();
+        assert_eq!(start.elapsed(), GRACE_WITH_PARENT);
+    }
 
     #[test]
     fn variables_start_with_the_providers_type() {
