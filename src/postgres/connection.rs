@@ -319,12 +319,11 @@ impl Database {
         if !lease.fresh && lease.is_dead().await {
             lease.replace(doing, limits).await?;
         }
-        let mut rows = Vec::new();
-        let mut left = groups(statements).peekable();
-        while let Some(group) = left.next() {
-            let query = query.filter(|_| left.peek().is_none());
-            rows = lease.run_group(doing, group, query, limits).await?;
+        let (last, first) = split_last(statements);
+        for group in first {
+            lease.run_group(doing, group, None, limits).await?;
         }
+        let rows = lease.run_group(doing, last, query, limits).await?;
         Ok((lease.take_notices(), rows))
     }
 
@@ -443,6 +442,12 @@ impl std::fmt::Debug for Database {
     }
 }
 
+/// The last group, empty where there is none, and those before it.
+fn split_last(statements: &[Statement]) -> (&[Statement], impl Iterator<Item = &[Statement]>) {
+    let last = groups(statements).last().unwrap_or_default();
+    (last, groups(&statements[..statements.len() - last.len()]))
+}
+
 fn lost(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_none()
 }
@@ -512,6 +517,9 @@ impl Lease {
     ) -> Result<Vec<Row>> {
         for statement in group {
             tracing::debug!(server = %self.database.0.link.config.address(), database = self.database.0.name, %statement, "running");
+        }
+        if group.is_empty() && query.is_none() {
+            return Ok(Vec::new());
         }
         if let [wait] = group
             && wait.is_wait()

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::changes::{disable, enable};
+use super::changes::{How, diff, disable, enable};
 use super::{Options, Origin, SlotName, Streaming, Subscription, Subscriptions};
 use crate::postgres::connection::{Database, Limits};
 use crate::postgres::conninfo::Conninfo;
 use crate::postgres::error::{Cause, Result};
 use crate::postgres::session::Notice;
+use crate::postgres::slot::{self, Slot};
 use crate::postgres::sql::{Ident, QualifiedName, Statement};
 use crate::postgres::table;
 use crate::postgres::version::{self, Feature, ServerVersion};
@@ -257,4 +258,51 @@ pub async fn unsubscribed_tables(
         published.remove(&table);
     }
     Ok(published)
+}
+
+/// Creates a subscription, as [`apply`] runs the statements of [`diff`](super::diff).
+///
+/// Where the publisher's server is the subscriber's own, `CREATE SUBSCRIPTION` would wait for itself for ever: the slot
+/// is made first then, over a connection to the publisher, and dropped again when creating fails.
+pub async fn create(
+    subscriber: &Database,
+    publisher: Option<&Database>,
+    doing: &str,
+    desired: &Subscription,
+    how: &How,
+    limits: &Limits,
+) -> Result<(Vec<Notice>, Option<Subscription>)> {
+    let version = subscriber.version().await?;
+    let statements = |how: &How| {
+        diff(None, Some(desired), how, version)
+            .map_err(|error| subscriber.unsupported(doing, error))
+    };
+    let makes_slot = how.connect && how.create_slot;
+    let (Some(publisher), Some(slot), true) = (publisher, desired.slot_name(), makes_slot) else {
+        return apply(subscriber, doing, &statements(how)?, &desired.name, limits).await;
+    };
+    if !slot::same_cluster(publisher, subscriber).await? {
+        return apply(subscriber, doing, &statements(how)?, &desired.name, limits).await;
+    }
+    let statements = statements(&How {
+        create_slot: false,
+        ..how.clone()
+    })?;
+    let made = slot::ensure(publisher, doing, &Slot::new(slot.clone()), limits).await?;
+    match apply(subscriber, doing, &statements, &desired.name, limits).await {
+        Err(error)
+            if made
+                && fetch_now(subscriber, &desired.name)
+                    .await
+                    .is_ok_and(|found| found.is_none()) =>
+        {
+            match publisher.run(doing, &[slot::drop_slot(slot)]).await {
+                Ok(_) => Err(error),
+                Err(_) => Err(error.noting(format!(
+                    "Replication slot {slot} may be left on the publisher and keeps its WAL there."
+                ))),
+            }
+        }
+        result => result,
+    }
 }
