@@ -340,6 +340,8 @@ pub(super) fn patiently(waited: Result<()>) -> Result<()> {
 mod tests {
     use super::*;
     use crate::aurora::Rds;
+    use crate::aurora::logical_replication::Reboot;
+    use crate::aurora::logical_replication::fake::{DEFAULT, Fake, Lags, OWN};
 
     /// The provider runs it in a spawned task.
     #[test]
@@ -357,5 +359,284 @@ mod tests {
                 on_step,
             )));
         };
+    }
+
+    fn shop() -> LogicalReplication {
+        LogicalReplication::new("shop")
+    }
+
+    async fn run(fake: &Fake, desired: &LogicalReplication) -> Result<Applied> {
+        let operation = fake.operation(Some(fake), 60);
+        apply(&operation, desired, Record::default(), &mut |_| {}).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cluster_becomes_logical_and_a_second_apply_does_nothing() {
+        let fake = Fake::new(0);
+        let applied = run(&fake, &shop()).await.unwrap();
+        let calls = [
+            "create shop-logical-replication",
+            "modify shop-logical-replication (1)",
+            "attach shop-logical-replication",
+            "reboot shop-1",
+        ];
+        assert_eq!(fake.log(), calls);
+        assert!(applied.current.settings.unwrap().is_logical());
+        assert_eq!(run(&fake, &shop()).await.unwrap().steps, []);
+        assert_eq!(fake.log(), calls);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_record_is_told_before_and_after_every_step() {
+        let fake = Fake::new(0);
+        let operation = fake.operation(Some(&fake), 60);
+        let mut told = Vec::new();
+        let mut on_step = |progress: Progress<'_>| {
+            let record = progress.record;
+            told.push((
+                progress.phase,
+                record.group_created,
+                record.previous_values.len(),
+                record.previous_group.clone(),
+            ));
+        };
+        apply(&operation, &shop(), Record::default(), &mut on_step)
+            .await
+            .unwrap();
+        let default = Some(DEFAULT.to_owned());
+        assert_eq!(
+            told[..6],
+            [
+                (Phase::Started, true, 0, None),
+                (Phase::Done, true, 0, None),
+                (Phase::Started, true, 1, None),
+                (Phase::Done, true, 1, None),
+                (Phase::Started, true, 1, default.clone()),
+                (Phase::Done, true, 1, default),
+            ]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn parameters_are_sent_in_portions() {
+        let fake = Fake::new(0);
+        let mut desired = shop();
+        desired
+            .parameters
+            .extend((0..45).map(|n| (format!("p{n:02}"), "1".to_owned())));
+        run(&fake, &desired).await.unwrap();
+        let modified: Vec<_> = fake
+            .log()
+            .into_iter()
+            .filter(|call| call.starts_with("modify"))
+            .collect();
+        assert_eq!(modified, [20, 20, 6].map(|n| format!("modify {OWN} ({n})")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn available_before_rebooting_is_not_back() {
+        let fake = Fake::new(0).lags(Lags {
+            away: 50,
+            back: 100,
+            in_sync: 130,
+            ..Lags::default()
+        });
+        let applied = run(&fake, &shop()).await.unwrap();
+        assert!(!applied.current.is_reboot_pending());
+        assert_eq!(
+            fake.log()
+                .iter()
+                .filter(|call| call.starts_with("reboot"))
+                .count(),
+            1
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reboot_between_two_looks_is_proven_by_the_status() {
+        let fake = Fake::new(0).lags(Lags {
+            away: 0,
+            back: 0,
+            in_sync: 1,
+            ..Lags::default()
+        });
+        assert!(
+            run(&fake, &shop())
+                .await
+                .unwrap()
+                .current
+                .settings
+                .unwrap()
+                .is_logical()
+        );
+        assert_eq!(fake.log().len(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_writer_that_is_not_logical_is_rebooted_once_more() {
+        let fake = Fake::new(0).lags(Lags {
+            reboots_in_vain: 1,
+            ..Lags::default()
+        });
+        assert!(
+            run(&fake, &shop())
+                .await
+                .unwrap()
+                .current
+                .settings
+                .unwrap()
+                .is_logical()
+        );
+        assert_eq!(fake.log()[3..], ["reboot shop-1", "reboot shop-1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn and_then_it_fails() {
+        let fake = Fake::new(0).lags(Lags {
+            reboots_in_vain: 9,
+            ..Lags::default()
+        });
+        let error = run(&fake, &shop()).await.unwrap_err();
+        assert_eq!(error.kind, Kind::Unverified);
+        let text = error.to_string();
+        assert!(
+            text.contains("after a further reboot of \"shop-1\", wal_level is replica"),
+            "{text}"
+        );
+        assert_eq!(fake.log()[3..], ["reboot shop-1", "reboot shop-1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_that_fails_ends_the_wait() {
+        let fake = Fake::new(0).lags(Lags {
+            away_status: "incompatible-parameters",
+            ..Lags::default()
+        });
+        let error = run(&fake, &shop()).await.unwrap_err();
+        assert!(
+            error.to_string().ends_with("it is incompatible-parameters"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_timeout_ends_everything() {
+        let fake = Fake::new(0).lags(Lags {
+            back: 1_000_000,
+            ..Lags::default()
+        });
+        let operation = fake.operation(Some(&fake), 5);
+        let error = apply(&operation, &shop(), Record::default(), &mut |_| {})
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind, Kind::Timeout);
+        assert!(error.to_string().contains("it is rebooting"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn busy_objects_are_tried_again() {
+        let fake = Fake::new(0);
+        fake.fail("attach", Kind::InvalidState, "InvalidDBClusterStateFault");
+        fake.fail("reboot", Kind::InvalidState, "InvalidDBInstanceState");
+        run(&fake, &shop()).await.unwrap();
+        assert_eq!(
+            fake.log()[2..],
+            [
+                &format!("attach {OWN}"),
+                &format!("attach {OWN}"),
+                "reboot shop-1",
+                "reboot shop-1"
+            ]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_stops_where_it_is() {
+        let fake = Fake::new(0);
+        fake.fail("attach", Kind::Denied, "AccessDenied");
+        assert_eq!(run(&fake, &shop()).await.unwrap_err().kind, Kind::Denied);
+        assert_eq!(fake.log().last(), Some(&format!("attach {OWN}")));
+        let finished = run(&fake, &shop()).await.unwrap();
+        assert!(
+            finished.record.group_created,
+            "the tag says so, although the record was lost"
+        );
+        assert_eq!(finished.record.previous_group.as_deref(), Some(DEFAULT));
+        assert_eq!(
+            fake.log()
+                .iter()
+                .filter(|call| call.starts_with("create"))
+                .count(),
+            1
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn verifying_needs_a_connection() {
+        let fake = Fake::new(0);
+        let error = apply(
+            &fake.operation(None, 5),
+            &shop(),
+            Record::default(),
+            &mut |_| {},
+        )
+        .await
+        .unwrap_err();
+        assert_eq!(error.kind, Kind::Refused);
+        assert_eq!(fake.log(), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn readers_follow_one_after_the_other() {
+        let fake = Fake::new(2);
+        run(
+            &fake,
+            &LogicalReplication {
+                reboot: Reboot::All,
+                ..shop()
+            },
+        )
+        .await
+        .unwrap();
+        assert_eq!(
+            fake.log()[3..],
+            ["reboot shop-1", "reboot shop-2", "reboot shop-3"]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tags_follow_the_configuration() {
+        let fake = Fake::new(0);
+        let mut desired = shop();
+        desired.tags.insert("team".to_owned(), "orders".to_owned());
+        let record = run(&fake, &desired).await.unwrap().record;
+        desired.tags = [("owner".to_owned(), "me".to_owned())].into();
+        let operation = fake.operation(Some(&fake), 60);
+        apply(&operation, &desired, record, &mut |_| {})
+            .await
+            .unwrap();
+        let tags = fake.world().groups[OWN].tags.clone();
+        assert_eq!(tags.get("owner").map(String::as_str), Some("me"));
+        assert!(!tags.contains_key("team"));
+        assert!(tags.contains_key("neonrepl:cluster"), "ours stay");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_with_another_ones_name_is_not_taken() {
+        let fake = Fake::new(0);
+        let other = crate::aurora::logical_replication::fake::group(OWN);
+        fake.world().groups.insert(OWN.to_owned(), other);
+        let error = run(&fake, &shop()).await.unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("exists and was not made for this cluster"),
+            "{error}"
+        );
+        let asked = LogicalReplication {
+            parameter_group_name: Some(OWN.to_owned()),
+            ..shop()
+        };
+        assert!(!run(&fake, &asked).await.unwrap().record.group_created);
     }
 }

@@ -484,3 +484,315 @@ fn waiting_readers(
         format!("the readers {readers} are not rebooted: after a failover to one, logical replication stops until it is")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aurora::api::Source;
+    use crate::aurora::logical_replication::fake::{Fake, OWN, group};
+    use crate::aurora::logical_replication::{ServerSettings, fetch};
+    use crate::aurora::parameters::Previous;
+
+    fn shop() -> LogicalReplication {
+        LogicalReplication::new("shop")
+    }
+
+    async fn current(fake: &Fake, desired: &LogicalReplication) -> Current {
+        fetch(fake, desired, &Record::default())
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    fn check(current: &Current, desired: &LogicalReplication, record: &Record, expected: &[&str]) {
+        let steps = steps(current, desired, record).unwrap();
+        assert_eq!(
+            steps.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            expected
+        );
+    }
+
+    fn refused(current: &Current, desired: &LogicalReplication, expected: &str) {
+        let error = steps(current, desired, &Record::default()).unwrap_err();
+        assert_eq!(error.kind, Kind::Refused);
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+
+    fn says(wal_level: &str) -> Option<ServerSettings> {
+        Some(ServerSettings {
+            wal_level: wal_level.to_owned(),
+            ..ServerSettings::default()
+        })
+    }
+
+    fn turn_on(group: &mut super::super::Group) {
+        group.parameters.get_mut(PARAMETER).unwrap().value = Some("1".to_owned());
+    }
+
+    const WAIT: &str = "wait until DB cluster shop is available";
+    const REBOOT: &str = "reboot the writer instance shop-1";
+    const VERIFY: &str = "verify that the writer runs with wal_level = logical";
+
+    #[tokio::test]
+    async fn a_default_group_is_left_for_one_of_our_own() {
+        let current = current(&Fake::new(0), &shop()).await;
+        let create =
+            "create cluster parameter group shop-logical-replication (family aurora-postgresql16)";
+        let set = "set rds.logical_replication: 0 -> 1";
+        let attach = "attach cluster parameter group shop-logical-replication to DB cluster shop";
+        check(
+            &current,
+            &shop(),
+            &Record::default(),
+            &[create, set, attach, WAIT, REBOOT, VERIFY],
+        );
+    }
+
+    #[tokio::test]
+    async fn a_custom_group_is_edited_in_place() {
+        let current = current(&Fake::new(0).with_group("theirs"), &shop()).await;
+        let set = "set rds.logical_replication: 0 -> 1";
+        check(
+            &current,
+            &shop(),
+            &Record::default(),
+            &[set, WAIT, REBOOT, VERIFY],
+        );
+    }
+
+    #[tokio::test]
+    async fn a_custom_group_that_is_left_is_copied() {
+        let desired = LogicalReplication {
+            parameter_group_name: Some("Mine".to_owned()),
+            ..shop()
+        };
+        let current = current(&Fake::new(0).with_group("theirs"), &desired).await;
+        let steps = steps(&current, &desired, &Record::default()).unwrap();
+        let expected =
+            "create cluster parameter group mine (family aurora-postgresql16, a copy of theirs)";
+        assert_eq!(steps[0].to_string(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_logical_cluster_needs_nothing() {
+        let fake = Fake::new(0).with_group("theirs");
+        turn_on(fake.world().groups.get_mut("theirs").unwrap());
+        let mut current = current(&fake, &shop()).await;
+        check(&current, &shop(), &Record::default(), &[VERIFY]);
+        current.settings = says("logical");
+        check(&current, &shop(), &Record::default(), &[]);
+        current.settings = says("replica");
+        check(
+            &current,
+            &shop(),
+            &Record::default(),
+            &[WAIT, REBOOT, VERIFY],
+        );
+    }
+
+    #[tokio::test]
+    async fn a_pending_reboot_is_made_up_for() {
+        let fake = Fake::new(1).with_group("theirs");
+        turn_on(fake.world().groups.get_mut("theirs").unwrap());
+        let mut current = current(&fake, &shop()).await;
+        current.settings = says("logical");
+        "pending-reboot".clone_into(&mut current.cluster.members[1].parameter_group_status);
+        check(&current, &shop(), &Record::default(), &[]);
+        "pending-reboot".clone_into(&mut current.cluster.members[0].parameter_group_status);
+        check(
+            &current,
+            &shop(),
+            &Record::default(),
+            &[WAIT, REBOOT, VERIFY],
+        );
+        let all = LogicalReplication {
+            reboot: Reboot::All,
+            ..shop()
+        };
+        check(
+            &current,
+            &all,
+            &Record::default(),
+            &[WAIT, REBOOT, "reboot the reader instance shop-2", VERIFY],
+        );
+        let never = LogicalReplication {
+            reboot: Reboot::Never,
+            ..shop()
+        };
+        check(&current, &never, &Record::default(), &[WAIT]);
+        assert!(
+            !steps(&current, &never, &Record::default())
+                .unwrap()
+                .iter()
+                .any(Step::is_change)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_dynamic_parameter_needs_no_reboot() {
+        let fake = Fake::new(0).with_group("theirs");
+        turn_on(fake.world().groups.get_mut("theirs").unwrap());
+        let mut desired = shop();
+        desired
+            .parameters
+            .insert("wal_sender_timeout".to_owned(), "0".to_owned());
+        let mut current = current(&fake, &desired).await;
+        current.settings = says("logical");
+        check(
+            &current,
+            &desired,
+            &Record::default(),
+            &["set wal_sender_timeout: 30000 -> 0", WAIT],
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_not_wanted_any_more_goes_back() {
+        let fake = Fake::new(0).with_group("theirs");
+        turn_on(fake.world().groups.get_mut("theirs").unwrap());
+        let mut current = current(&fake, &shop()).await;
+        current.settings = says("logical");
+        let slots = current
+            .target
+            .as_mut()
+            .unwrap()
+            .parameters
+            .get_mut("max_replication_slots")
+            .unwrap();
+        (slots.value, slots.source) = (Some("99".to_owned()), Source::User);
+        let previous = Previous {
+            value: Some("25".to_owned()),
+            source: Source::User,
+        };
+        let previous_values = [("max_replication_slots".to_owned(), previous)].into();
+        let record = Record {
+            previous_values,
+            ..Record::default()
+        };
+        check(
+            &current,
+            &shop(),
+            &record,
+            &["set max_replication_slots: 99 -> 25", WAIT, REBOOT, VERIFY],
+        );
+    }
+
+    #[tokio::test]
+    async fn a_group_that_is_not_managed_is_not_touched() {
+        let desired = LogicalReplication {
+            manage_parameter_group: false,
+            ..shop()
+        };
+        let mut current = current(&Fake::new(0).with_group("theirs"), &desired).await;
+        refused(
+            &current,
+            &desired,
+            "rds.logical_replication is not 1 in its cluster parameter group \"theirs\"",
+        );
+        turn_on(&mut current.attached);
+        "pending-reboot".clone_into(&mut current.cluster.members[0].parameter_group_status);
+        check(
+            &current,
+            &desired,
+            &Record::default(),
+            &[WAIT, REBOOT, VERIFY],
+        );
+    }
+
+    #[tokio::test]
+    async fn clusters_that_cannot_are_refused() {
+        let good = current(&Fake::new(1), &shop()).await;
+        type Spoil = fn(&mut Cluster);
+        let cases: [(Spoil, &str); 9] = [
+            (
+                |c| c.engine = "aurora-mysql".to_owned(),
+                "its engine is aurora-mysql",
+            ),
+            (
+                |c| c.engine_mode = Some("serverless".to_owned()),
+                "Serverless v1",
+            ),
+            (|c| c.status = "stopped".to_owned(), "it is stopped"),
+            (|c| c.status = "deleting".to_owned(), "it is deleting"),
+            (
+                |c| c.status = "migration-failed".to_owned(),
+                "it is migration-failed",
+            ),
+            (|c| c.members.clear(), "it has no DB instance"),
+            (
+                |c| c.replication_source = Some("main".to_owned()),
+                "it is a replica of main",
+            ),
+            (
+                |c| c.members[0].is_writer = false,
+                "it has no writer instance",
+            ),
+            (
+                |c| {
+                    c.members[0].is_writer = false;
+                    c.global_cluster = Some("world".to_owned());
+                },
+                "it is a secondary of the global database world",
+            ),
+        ];
+        for (spoil, expected) in cases {
+            let mut current = good.clone();
+            spoil(&mut current.cluster);
+            refused(&current, &shop(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn groups_that_cannot_are_refused() {
+        for (name, expected) in [
+            ("default.aurora-postgresql16", "is AWS's own"),
+            ("two--hyphens", "cannot be the name"),
+            ("1st", "cannot be the name"),
+            ("end-", "cannot be the name"),
+            ("a.b", "cannot be the name"),
+        ] {
+            let desired = LogicalReplication {
+                parameter_group_name: Some(name.to_owned()),
+                ..shop()
+            };
+            refused(&current(&Fake::new(0), &desired).await, &desired, expected);
+        }
+        let fake = Fake::new(0);
+        let mut older = group("older");
+        older.group.family = "aurora-postgresql15".to_owned();
+        fake.world().groups.insert("older".to_owned(), older);
+        let desired = LogicalReplication {
+            parameter_group_name: Some("older".to_owned()),
+            ..shop()
+        };
+        refused(
+            &current(&fake, &desired).await,
+            &desired,
+            "is of family aurora-postgresql15",
+        );
+        fake.world().groups.insert(OWN.to_owned(), group(OWN));
+        refused(
+            &current(&fake, &shop()).await,
+            &shop(),
+            "was not made for this cluster",
+        );
+    }
+
+    #[tokio::test]
+    async fn parameters_are_checked_by_name() {
+        let mut desired = shop();
+        desired
+            .parameters
+            .insert("no.such".to_owned(), "1".to_owned());
+        desired
+            .parameters
+            .insert(PARAMETER.to_owned(), "off".to_owned());
+        let current = current(&Fake::new(0), &desired).await;
+        let problems = problems(&current, &desired, &Record::default());
+        let named: Vec<_> = problems
+            .iter()
+            .filter_map(|problem| problem.parameter.as_deref())
+            .collect();
+        assert_eq!(named, ["no.such", PARAMETER]);
+    }
+}

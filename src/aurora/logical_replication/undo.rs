@@ -148,3 +148,142 @@ fn leftover(record: &Record) -> Vec<Step> {
     })
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aurora::logical_replication::apply;
+    use crate::aurora::logical_replication::fake::{DEFAULT, Fake, OWN};
+
+    fn shop() -> LogicalReplication {
+        LogicalReplication::new("shop")
+    }
+
+    async fn applied(fake: &Fake) -> Record {
+        let operation = fake.operation(Some(fake), 60);
+        let record = apply(&operation, &shop(), Record::default(), &mut |_| {})
+            .await
+            .unwrap()
+            .record;
+        fake.world().log.clear();
+        record
+    }
+
+    async fn undo(fake: &Fake, record: &Record, reboot: Reboot) -> Result<Vec<Step>> {
+        destroy(
+            &fake.operation(Some(fake), 60),
+            &shop(),
+            record,
+            reboot,
+            &mut |_| {},
+        )
+        .await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_previous_group_comes_back_and_ours_goes() {
+        let fake = Fake::new(0);
+        let record = applied(&fake).await;
+        undo(&fake, &record, Reboot::Never).await.unwrap();
+        assert_eq!(
+            fake.log(),
+            [format!("attach {DEFAULT}"), format!("delete {OWN}")]
+        );
+        assert!(fake.world().is_logical, "nothing was rebooted");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_reboots_on_request() {
+        let fake = Fake::new(0);
+        let record = applied(&fake).await;
+        undo(&fake, &record, Reboot::Writer).await.unwrap();
+        assert_eq!(fake.log().last().map(String::as_str), Some("reboot shop-1"));
+        assert!(!fake.world().is_logical);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn previous_values_come_back_in_a_group_of_others() {
+        let fake = Fake::new(0).with_group("theirs");
+        let record = applied(&fake).await;
+        undo(&fake, &record, Reboot::Never).await.unwrap();
+        assert_eq!(fake.log(), ["reset theirs (1)"]);
+        assert_eq!(
+            undo(&fake, &record, Reboot::Never).await.unwrap(),
+            [],
+            "a second time changes nothing"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_in_use_is_waited_for() {
+        let fake = Fake::new(0);
+        let record = applied(&fake).await;
+        fake.fail("delete", Kind::InvalidState, "InvalidDBParameterGroupState");
+        undo(&fake, &record, Reboot::Never).await.unwrap();
+        assert_eq!(
+            fake.log()[1..],
+            [format!("delete {OWN}"), format!("delete {OWN}")]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_previous_group_that_is_gone_is_the_default_one() {
+        let fake = Fake::new(0);
+        let mut record = applied(&fake).await;
+        record.previous_group = Some("gone".to_owned());
+        undo(&fake, &record, Reboot::Never).await.unwrap();
+        assert_eq!(fake.world().cluster.parameter_group, DEFAULT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn somebody_elses_attachment_stays() {
+        let fake = Fake::new(0);
+        let record = applied(&fake).await;
+        let other = crate::aurora::logical_replication::fake::group("other");
+        fake.world().groups.insert("other".to_owned(), other);
+        "other".clone_into(&mut fake.world().cluster.parameter_group);
+        undo(&fake, &record, Reboot::Writer).await.unwrap();
+        assert_eq!(fake.log(), [format!("delete {OWN}")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slots_forbid_it() {
+        let fake = Fake::new(0);
+        let record = applied(&fake).await;
+        let desired = shop();
+        let mut current = fetch(&fake, &desired, &record).await.unwrap().unwrap();
+        let slots = vec!["orders".to_owned(), "users".to_owned()];
+        current.settings = Some(crate::aurora::logical_replication::ServerSettings {
+            logical_slots: slots,
+            ..Default::default()
+        });
+        let error = undo_steps(&current, &record, Reboot::Never).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("logical replication slots exist: orders, users"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_done_is_nothing_to_undo() {
+        let fake = Fake::new(0);
+        assert_eq!(
+            undo(&fake, &Record::default(), Reboot::Writer)
+                .await
+                .unwrap(),
+            []
+        );
+        assert_eq!(fake.log(), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_cluster_that_is_gone_only_the_group_is_left() {
+        let fake = Fake::new(0);
+        let record = applied(&fake).await;
+        "gone".clone_into(&mut fake.world().cluster.identifier);
+        undo(&fake, &record, Reboot::Never).await.unwrap();
+        assert_eq!(fake.log(), [format!("delete {OWN}")]);
+    }
+}
