@@ -149,8 +149,8 @@ async fn an_interrupted_core_stops_in_good_order() {
         apply.wait_for("Executing").await;
         apply.interrupt().await;
         let run = apply.wait().await;
-        assert_eq!(run.code, Some(1));
-        assert!(run.flat().contains("Stopping operation"), "{}", run.text());
+        assert_eq!(run.code, Some(1), "{}", run.text());
+        assert!(run.flat().contains("Interrupt received"), "{}", run.text());
         assert!(
             workspace.state().contains("tainted"),
             "{}",
