@@ -56,6 +56,22 @@ async fn a_server_restarts_with_other_settings() {
 }
 
 #[tokio::test]
+async fn a_kept_server_lives_until_it_is_stopped() {
+    let server = Server::start(Major::V17, Settings::new());
+    let (database, data) = (server.open("postgres"), server.data());
+    let pid = server.keep().to_string();
+    assert_eq!(database.value::<i32>("SELECT 1").await, 1);
+    let stop = std::process::Command::new("sh")
+        .args(["-c", "kill -s INT \"$1\"", "sh", &pid])
+        .status();
+    assert!(stop.is_ok_and(|status| status.success()));
+    common::wait::wait_until("the data to go", Duration::from_secs(10), async || {
+        !data.exists()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_relay_delays_cuts_and_refuses() {
     let database = postgres::shared(Major::V18).database("relayed").await;
     let relay = Relay::start(database.port, Duration::from_millis(20));
@@ -133,9 +149,13 @@ async fn an_interrupted_core_stops_in_good_order() {
         apply.wait_for("Executing").await;
         apply.interrupt().await;
         let run = apply.wait().await;
-        assert_eq!(run.code, Some(1));
-        assert!(run.flat().contains("Stopping operation"), "{}", run.text());
-        assert!(workspace.state().contains("tainted"));
+        assert_eq!(run.code, Some(1), "{}", run.text());
+        assert!(run.flat().contains("Interrupt received"), "{}", run.text());
+        assert!(
+            workspace.state().contains("tainted"),
+            "{}",
+            workspace.state()
+        );
     }
 }
 

@@ -30,8 +30,9 @@ pub const SUPERUSER_PASSWORD: &str = "pw-superuser-7Qx2";
 /// How long a server may take to start or stop before a test gives up.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Runs the server, and does to it what the lines on its own stdin say; the end of that input is the end of the test
-/// process, and so of the server and its directory.
+/// Runs the server, and does to it what the lines on its own stdin say. The end of that input is the end of the test
+/// process, and so of the server and its directory; unless the last line was KEEP: then the server lives on, and its
+/// directory goes when it ends.
 const SUPERVISOR: &str = r#"
 directory=$1; shift
 exec 3<&0
@@ -39,9 +40,9 @@ exec 3<&0
 server=$!
 echo $server >"$directory/pid"
 {
-    while read -r signal <&3; do kill -s "$signal" $server; done
+    while read -r order <&3 && [ "$order" != KEEP ]; do kill -s "$order" $server; done
     trap '' TERM
-    kill -s QUIT $server
+    [ "$order" = KEEP ] || kill -s QUIT $server
     while kill -s 0 $server; do sleep 0.05; done
     rm -rf "$directory"
 } >/dev/null 2>&1 &
@@ -176,6 +177,14 @@ impl Server {
         self.settings.extend(settings);
         self.configure();
         self.signal("HUP");
+    }
+
+    /// Lets the server live on when this process ends. Returns its process id: to end it is the user's now.
+    pub fn keep(mut self) -> u32 {
+        self.signal("KEEP");
+        let pid = self.pid();
+        std::mem::forget(self);
+        pid
     }
 
     /// The server's major version.
