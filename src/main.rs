@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use neonrepl::provider::NeonRepl;
 use neonrepl::tf_provider::plugin::{self, Plugin};
-use tonic::service::Routes;
+use neonrepl::tf_provider::server;
 
 const PLUGIN: Plugin = Plugin {
     name: "terraform-provider-neonrepl",
@@ -12,5 +13,5 @@ const PLUGIN: Plugin = Plugin {
 };
 
 fn main() -> ExitCode {
-    plugin::main(&PLUGIN, |_lifecycle| Routes::default())
+    plugin::main(&PLUGIN, server::routes::<NeonRepl>)
 }

@@ -1,7 +1,7 @@
 //! `neonrepl_neon_nat_addresses`: where Neon's connections to a publisher come from.
 
 use crate::neon::endpoint::region_of_host;
-use crate::neon::nat_addresses::{self, AS_OF, REGIONS, Region};
+use crate::neon::nat_addresses::{self, AS_OF, Region};
 use crate::provider::Context;
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
@@ -131,7 +131,7 @@ mod tests {
     fn an_unknown_region_is_answered_with_those_that_are_known() {
         let text = region_of(|m| m.region = "us-east-2".into());
         assert!(text.starts_with("region: "), "{text}");
-        assert!(REGIONS.iter().all(|region| text.contains(region.id)), "{text}");
+        assert!(nat_addresses::REGIONS.iter().all(|region| text.contains(region.id)), "{text}");
         assert!(region_of(|m| m.host = "db.example".into()).starts_with("host: "));
     }
 }

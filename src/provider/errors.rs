@@ -1,7 +1,7 @@
 //! What the other modules say went wrong, as a diagnostic with its attribute.
 
 use crate::postgres;
-use crate::postgres::error::Cause;
+use crate::postgres::Cause;
 use crate::tf_provider::diagnostics::Error;
 
 impl From<postgres::Error> for Error {

@@ -10,7 +10,7 @@ use crate::tf_provider::diagnostics::{Error, Result};
 
 crate::model! {
     /// The `connection` block.
-    pub(super) struct Connection {
+    pub(in crate::resources) struct Connection {
         /// The host.
         host: Attr<String>,
         /// The port.
