@@ -20,18 +20,18 @@ use tokio::sync::Semaphore;
 /// The provider.
 pub(crate) struct Corner;
 
-/// What tests and verbs share, under the name that the provider is configured with.
-#[derive(Default)]
+/// What tests and verbs share: the gate that the provider is configured with.
 pub(crate) struct Shared {
-    /// What happened, in order.
-    pub(crate) events: Mutex<Vec<String>>,
-    /// A verb that waits goes on with a permit.
-    pub(crate) gate: Option<Arc<Gate>>,
+    gate: Option<Arc<Gate>>,
 }
 
+/// Where a verb waits for its test.
 pub(crate) struct Gate {
+    /// The verb has come this far.
     pub(crate) began: Semaphore,
+    /// The verb may go on.
     pub(crate) go_on: Semaphore,
+    /// The verb has come to its end.
     pub(crate) finished: Semaphore,
 }
 
@@ -83,7 +83,7 @@ impl Provider for Corner {
         if config.gate.is_unknown() {
             diagnostics.warning(Error::new("the gate is not known yet").attribute("gate"));
         }
-        Ok(Shared { gate: config.gate.known().map(|name| gate(name)), ..Shared::default() })
+        Ok(Shared { gate: config.gate.known().map(|name| gate(name)) })
     }
 
     fn resources() -> &'static [&'static dyn AnyResource<Shared>] {
@@ -344,7 +344,9 @@ async fn finish(call: &Call<Shared>, model: Model, saved: &Saved<Model>) -> Resu
         Some("does not fit") => return Ok(Model { number: "no number".into(), ..model }),
         Some("has no identity") => return Ok(Model { id: Attr::Null, ..model }),
         Some("waits for a stop") => {
-            wait(call, |gate| gate.began.add_permits(1)).await;
+            if let Some(gate) = &call.context().gate {
+                gate.began.add_permits(1);
+            }
             call.stop().cancelled().await;
             call.go_on()?;
         }
@@ -366,12 +368,6 @@ async fn finish(call: &Call<Shared>, model: Model, saved: &Saved<Model>) -> Resu
         _ => {}
     }
     Ok(model)
-}
-
-async fn wait(call: &Call<Shared>, tell: impl FnOnce(&Gate)) {
-    if let Some(gate) = &call.context().gate {
-        tell(gate);
-    }
 }
 
 /// The data source: gives back what it is asked with.
