@@ -93,10 +93,8 @@ impl Noise {
 fn seeds(session: &Session) -> BTreeMap<&'static str, Vec<u8>> {
     let bytes = |value: Option<pb::DynamicValue>| value.unwrap().msgpack;
     let publication = session.resource(PUBLICATION);
-    let table = publication.nested(
-        "table",
-        &[("name", "a.b".into()), ("columns", set(&["id", "total"])), ("where", "total > 0".into())],
-    );
+    let table = publication
+        .nested("table", &[("name", "a.b".into()), ("columns", set(&["id", "total"])), ("where", "total > 0".into())]);
     let publication = publication.wire(&[
         ("id", "shop/o".into()),
         ("name", "o".into()),
@@ -109,8 +107,10 @@ fn seeds(session: &Session) -> BTreeMap<&'static str, Vec<u8>> {
         ("owner", Value::UNKNOWN),
     ]);
     let subscription = session.resource(SUBSCRIPTION);
-    let connection = subscription
-        .nested("connection", &[("port", 5432.into()), ("password_wo", "p".into()), ("options", map(&[("a", "b".into())]))]);
+    let connection = subscription.nested(
+        "connection",
+        &[("port", 5432.into()), ("password_wo", "p".into()), ("options", map(&[("a", "b".into())]))],
+    );
     let timeouts = subscription.nested("timeouts", &[("create", "1h30m".into())]);
     let subscription = subscription.wire(&[
         ("name", "s".into()),
@@ -132,7 +132,8 @@ fn seeds(session: &Session) -> BTreeMap<&'static str, Vec<u8>> {
     .into()
 }
 
-const STATE: &[u8] = br#"{"id":"shop/o","name":"o","database":"shop","tables":["public.a"],"table":[{"name":"x","columns":["c"],
+const STATE: &[u8] =
+    br#"{"id":"shop/o","name":"o","database":"shop","tables":["public.a"],"table":[{"name":"x","columns":["c"],
 "where":"a > 1.5e3"}],"publish":["insert"],"all_tables":false,"owner":"p","connection":{"port":5432},"enabled":true}"#;
 
 /// Sends one request after another, and wants an answer to each.
@@ -175,7 +176,9 @@ async fn check_alive(mut session: Session) {
 async fn configurations_of_noise_are_answered() {
     let (session, seeds) = session().await;
     let provider = &seeds["provider"];
-    pelt!(session, prepare_provider_config, |noise| pb::prepare_provider_config::Request { config: noise.value(provider) });
+    pelt!(session, prepare_provider_config, |noise| pb::prepare_provider_config::Request {
+        config: noise.value(provider)
+    });
     for name in [PUBLICATION, SUBSCRIPTION] {
         pelt!(session, validate_resource_type_config, |noise| pb::validate_resource_type_config::Request {
             type_name: noise.type_name(name),

@@ -71,8 +71,7 @@ async fn an_interrupted_apply_ends_at_once_and_tells_what_exists() {
 async fn an_interrupted_read_ends_at_once() {
     let InFlight { session, listener, .. } = InFlight::begin(60).await;
     let current_state = session.resource(PUBLICATION).wire(&[("name", "o".into()), ("database", "shop".into())]);
-    let request =
-        pb::read_resource::Request { type_name: PUBLICATION.to_owned(), current_state, ..Default::default() };
+    let request = pb::read_resource::Request { type_name: PUBLICATION.to_owned(), current_state, ..Default::default() };
     let (mut reader, mut stopper) = (session.client(), session.client());
     let stop = async {
         let _second = listener.accept().await.unwrap();

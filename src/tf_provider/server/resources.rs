@@ -67,8 +67,9 @@ pub(super) fn upgrade_identity<P: Provider>(
     let no_identity = || unknown("identity of resource type", &request.type_name);
     let identity = entry.identity.as_ref().ok_or_else(no_identity)?;
     if u64::try_from(request.version) != Ok(identity.version) {
-        return Err(Error::new(format!("the identity has version {} of its schema", request.version))
-            .detail("Another version of the provider wrote it. Refresh the state with that version, or import the object."));
+        return Err(Error::new(format!("the identity has version {} of its schema", request.version)).detail(
+            "Another version of the provider wrote it. Refresh the state with that version, or import the object.",
+        ));
     }
     let value = codec::from_json(&identity.implied_type(), raw_json(request.raw_identity.as_ref())?)?;
     wire::encode_identity(identity, &value)

@@ -258,7 +258,8 @@ impl Resource for Thing {
             Some("read unknown") => return Ok(Some(Model { size: Attr::Unknown, ..state })),
             _ => {}
         }
-        call.private().set("reads", json!(call.private().get("reads").and_then(|reads| reads.as_i64()).unwrap_or(0) + 1));
+        call.private()
+            .set("reads", json!(call.private().get("reads").and_then(|reads| reads.as_i64()).unwrap_or(0) + 1));
         Ok(Some(state))
     }
 
@@ -361,7 +362,8 @@ async fn finish(call: &Call<Shared>, model: Model, saved: &Saved<Model>) -> Resu
         Some("needs its secret") => {
             let secrets = [model.one.known(), model.group.known(), model.many.known().and_then(|many| many.first())];
             let named = model.named.known().and_then(|named| named.get("k"));
-            if !secrets.into_iter().chain([named]).all(|part| part.is_some_and(|part| part.secret_wo.known().is_some())) {
+            if !secrets.into_iter().chain([named]).all(|part| part.is_some_and(|part| part.secret_wo.known().is_some()))
+            {
                 return Err(Error::new("a secret is missing"));
             }
         }

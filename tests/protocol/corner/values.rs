@@ -151,7 +151,16 @@ async fn unknown_values_come_back_as_they_came() {
 #[tokio::test]
 async fn numbers_of_any_size_lose_nothing() {
     let served = Served::start("numbers").await;
-    for text in ["0", "-1", "0.1", "1e300", "-1e-300", "18446744073709551615", "-9223372036854775809", "3.14159265358979323846264338327950288"] {
+    for text in [
+        "0",
+        "-1",
+        "0.1",
+        "1e300",
+        "-1e-300",
+        "18446744073709551615",
+        "-9223372036854775809",
+        "3.14159265358979323846264338327950288",
+    ] {
         let config = served.thing.object(&[("name", "n".into()), ("number", number(text))]);
         assert_eq!(served.create(&config).await.state.get("number"), Some(&number(text)), "{text}");
     }
@@ -222,8 +231,10 @@ async fn what_replaces_is_named() {
 async fn a_generated_configuration_says_what_is_needed() {
     let served = Served::start("generate").await;
     let state = served.create(&full(&served)).await.state;
-    let request =
-        pb::generate_resource_config::Request { type_name: super::THING.to_owned(), state: served.thing.encode(&state) };
+    let request = pb::generate_resource_config::Request {
+        type_name: super::THING.to_owned(),
+        state: served.thing.encode(&state),
+    };
     let answer = call!(served, generate_resource_config, request);
     check_fine(&answer.diagnostics);
     let config = served.thing.decode(answer.config.as_ref());
@@ -243,16 +254,19 @@ async fn a_data_source_gives_back_what_it_is_asked() {
     let ty = Type::object([("given", Type::Dynamic), ("seen", Type::Dynamic), ("mode", Type::String)]);
     let read = async |given: Value, mode: Value| {
         let config = encode(&ty, &map(&[("given", given), ("seen", Value::Null), ("mode", mode)]));
-        let request = pb::read_data_source::Request { type_name: "corner_mirror".to_owned(), config, ..Default::default() };
+        let request =
+            pb::read_data_source::Request { type_name: "corner_mirror".to_owned(), config, ..Default::default() };
         call!(served, read_data_source, request)
     };
     let given = Value::Dynamic(Box::new(Type::map(Type::Number)), Box::new(map(&[("a", number("0.1"))])));
     let answer = read(given.clone(), Value::Null).await;
     assert!(said(&answer.diagnostics).starts_with("warning [] things in the mirror"));
     assert_eq!(decode(&ty, answer.state.as_ref()).get("seen"), Some(&given));
-    for (mode, at, text) in
-        [("panics", "", "panicked"), ("fails", "given", "the mirror broke"), ("leaves an unknown", "", "left a value unknown")]
-    {
+    for (mode, at, text) in [
+        ("panics", "", "panicked"),
+        ("fails", "given", "the mirror broke"),
+        ("leaves an unknown", "", "left a value unknown"),
+    ] {
         let answer = read(given.clone(), mode.into()).await;
         check_error(&answer.diagnostics, at, text);
         assert_eq!(answer.state, None);

@@ -169,8 +169,10 @@ async fn a_stop_ends_a_creation_with_what_it_had_saved() {
 
     // Nothing new begins, and what is asked keeps its state.
     let prior = state(&served, "fine", 5);
-    let request =
-        pb::apply_resource_change::Request { planned_private: b"{\"a\":1}".to_vec(), ..served.change(&prior, &prior, &prior) };
+    let request = pb::apply_resource_change::Request {
+        planned_private: b"{\"a\":1}".to_vec(),
+        ..served.change(&prior, &prior, &prior)
+    };
     let answer = call!(served, apply_resource_change, request);
     check_error(&answer.diagnostics, "", "cancelled");
     assert_eq!(served.thing.decode(answer.new_state.as_ref()), prior);
