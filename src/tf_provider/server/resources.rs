@@ -107,15 +107,11 @@ pub(super) async fn plan<P: Provider>(
     let private = Private::from_bytes(&request.prior_private);
     if inner.is_configured() && !change.diagnostics.has_error() {
         let call = inner.call(private.clone())?;
-        let mut said = change.diagnostics.clone();
-        match call.unless_stopped(entry.resource.preview(call.clone(), change)).await {
-            Ok(previewed) => change = previewed,
-            Err(error) => {
-                said.extend(call.failed(error));
-                return Err(said);
-            }
-        }
+        change = call.unless_stopped(entry.resource.preview(call.clone(), change)).await?;
         change.diagnostics.extend(call.take_diagnostics());
+    }
+    if change.diagnostics.has_error() {
+        return Err(change.diagnostics);
     }
     Ok(planned(entry, change, &private)?)
 }
