@@ -235,6 +235,9 @@ impl Resource for Thing {
     }
 
     async fn preview(call: &Call<Shared>, change: &mut PlannedChange<Model>) -> Result<()> {
+        if change.planned().is_some_and(|planned| mode_is(planned, "preview fails")) {
+            change.warn(Error::new("the plan has a flaw"));
+        }
         let Some(planned) = change.planned() else {
             call.warn(Error::new("it will be gone"));
             return Ok(());

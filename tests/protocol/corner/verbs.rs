@@ -138,7 +138,10 @@ async fn warnings_are_given_even_when_it_fails() {
     let served = Served::start("warnings").await;
     let config = thing(&served, "preview fails");
     let plan = served.plan(&Value::Null, &config, &config).await;
-    assert_eq!(said(&plan.diagnostics), "warning [] mind this first | \nerror [mode] the preview failed | ");
+    let expected =
+        ["warning [] the plan has a flaw | ", "error [mode] the preview failed | ", "warning [] mind this first | "];
+    assert_eq!(said(&plan.diagnostics), expected.join("\n"));
+    assert_eq!(plan.planned_state, None);
     let read = served.read(&state(&served, "read fails", 3), b"").await;
     assert_eq!(said(&read.diagnostics), "warning [] mind this first | \nerror [name] the read failed | ");
 }
