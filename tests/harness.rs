@@ -137,7 +137,7 @@ async fn an_interrupted_core_stops_in_good_order() {
     for core in Core::installed() {
         let workspace = Workspace::new(core);
         workspace.write("versions.tf", "");
-        let slow = "resource \"terraform_data\" \"slow\" {\n  provisioner \"local-exec\" { command = \"sleep 60\" }\n}\n";
+        let slow = "resource \"terraform_data\" \"slow\" {\n  provisioner \"local-exec\" { command = \"trap '' INT; exec sleep 60\" }\n}\n";
         workspace.write("main.tf", slow);
         workspace.init().await;
         let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
