@@ -1,6 +1,9 @@
 //! What the outer tests share: real servers, real cores, and ways to wait for them and to get between them.
-#![allow(dead_code, unreachable_pub, unused_imports)] // each test binary uses its own part
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses its own part")]
+
+pub mod aurora;
 pub mod cli;
+pub mod grpc;
 pub mod postgres;
 pub mod relay;
 pub mod tools;

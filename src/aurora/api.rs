@@ -1,0 +1,260 @@
+//! The few calls of the RDS API that are used, in plain types of our own.
+//!
+//! [`ClusterApi`] is the one seam at which AWS is replaced in unit tests. Names follow the API (version 2014-10-31).
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use super::Result;
+
+/// The most parameters that one modify or reset call takes ("A maximum of 20 parameters can be modified").
+pub const PARAMETERS_PER_CALL: usize = 20;
+
+/// An Aurora DB cluster as `DescribeDBClusters` shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// `DBClusterIdentifier`, in lower case.
+    pub identifier: String,
+    /// `Status`: `available`, `modifying`, `stopped`, ….
+    pub status: String,
+    /// `Engine`: `aurora-postgresql` for what this module is about.
+    pub engine: String,
+    /// `EngineVersion`, as in `16.4`.
+    pub engine_version: String,
+    /// `EngineMode`: `provisioned`, or `serverless` for Serverless v1.
+    pub engine_mode: Option<String>,
+    /// `DBClusterParameterGroup`, the name of the group that is attached.
+    pub parameter_group: String,
+    /// `Endpoint`: the host name that follows the writer.
+    pub endpoint: Option<String>,
+    /// `Port`.
+    pub port: Option<u16>,
+    /// `DBClusterMembers`.
+    pub members: Vec<Member>,
+    /// Whether `PendingModifiedValues` holds anything.
+    pub has_pending_modifications: bool,
+    /// `GlobalClusterIdentifier`, or a marker that the cluster is a secondary of a global database.
+    pub global_cluster: Option<String>,
+    /// `ReplicationSourceIdentifier`: the cluster is a read replica of that one.
+    pub replication_source: Option<String>,
+}
+
+impl Cluster {
+    /// The member that takes writes, if the cluster has one at this moment.
+    #[must_use]
+    pub fn writer(&self) -> Option<&Member> {
+        self.members.iter().find(|member| member.is_writer)
+    }
+
+    /// The members that do not take writes.
+    pub fn readers(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| !member.is_writer)
+    }
+
+    /// The member of that instance.
+    #[must_use]
+    pub fn member(&self, instance: &str) -> Option<&Member> {
+        self.members
+            .iter()
+            .find(|member| member.instance == instance)
+    }
+}
+
+/// One entry of `DBClusterMembers`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Member {
+    /// `DBInstanceIdentifier`.
+    pub instance: String,
+    /// `IsClusterWriter`.
+    pub is_writer: bool,
+    /// `DBClusterParameterGroupStatus`: `in-sync`, `pending-reboot`, …. The API does not list the values.
+    pub parameter_group_status: String,
+}
+
+impl Member {
+    /// Whether the instance runs what its cluster parameter group says. A status that is not known counts as not.
+    #[must_use]
+    pub fn is_in_sync(&self) -> bool {
+        self.parameter_group_status == "in-sync"
+    }
+}
+
+/// A DB instance as `DescribeDBInstances` shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Instance {
+    /// `DBInstanceIdentifier`.
+    pub identifier: String,
+    /// `DBInstanceStatus`: `available`, `rebooting`, ….
+    pub status: String,
+    /// `PubliclyAccessible`.
+    pub publicly_accessible: bool,
+}
+
+/// A cluster parameter group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ParameterGroup {
+    /// `DBClusterParameterGroupName`, in lower case.
+    pub name: String,
+    /// `DBParameterGroupFamily`, as in `aurora-postgresql16`.
+    pub family: String,
+    /// `Description`.
+    pub description: String,
+    /// `DBClusterParameterGroupArn`.
+    pub arn: String,
+}
+
+impl ParameterGroup {
+    /// Whether it is one of AWS's own groups, which nobody can modify or delete.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        self.name.starts_with("default.")
+    }
+}
+
+/// A parameter group to be made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewParameterGroup {
+    /// Its name: 1 to 255 letters, digits and single hyphens, beginning with a letter.
+    pub name: String,
+    /// Its family. Without meaning where the group is a copy.
+    pub family: String,
+    /// Its description.
+    pub description: String,
+    /// The tags that it gets in the same call.
+    pub tags: BTreeMap<String, String>,
+    /// The custom group that it is a copy of.
+    pub copy_of: Option<String>,
+}
+
+/// Where a parameter's value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// Somebody set it in this group.
+    User,
+    /// RDS sets it for every group of the family.
+    System,
+    /// The engine's own default.
+    EngineDefault,
+}
+
+/// When a change of a parameter takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApplyType {
+    /// Only when the instance starts.
+    Static,
+    /// At once.
+    Dynamic,
+}
+
+/// `ApplyMethod` of a modify or reset call. Static parameters take [`ApplyMethod::PendingReboot`] only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ApplyMethod {
+    /// The change is made at once.
+    Immediate,
+    /// The change waits for the next reboot of each instance.
+    PendingReboot,
+}
+
+/// A cluster parameter as `DescribeDBClusterParameters` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// `ParameterName`.
+    pub name: String,
+    /// `ParameterValue`: absent where the engine decides, or a formula.
+    pub value: Option<String>,
+    /// `Source`.
+    pub source: Source,
+    /// `ApplyType`.
+    pub apply_type: ApplyType,
+    /// `DataType`: `boolean`, `integer`, `float`, `string`, `list`.
+    pub data_type: String,
+    /// `AllowedValues`: `0,1`, `5-262143`, `off,on,remote_apply`, ….
+    pub allowed_values: Option<String>,
+    /// `IsModifiable`.
+    pub is_modifiable: bool,
+}
+
+/// One parameter of a modify or reset call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterSetting {
+    /// `ParameterName`.
+    pub name: String,
+    /// `ParameterValue`. A reset sends none.
+    pub value: Option<String>,
+    /// `ApplyMethod`.
+    pub apply_method: ApplyMethod,
+}
+
+/// The RDS calls used. What does not exist is an error of kind [`NotFound`](super::Kind::NotFound).
+pub trait ClusterApi: Send + Sync {
+    /// `DescribeDBClusters` of one cluster.
+    fn cluster(&self, identifier: &str) -> impl Future<Output = Result<Cluster>> + Send;
+
+    /// `DescribeDBInstances` of one cluster's members.
+    fn cluster_instances(
+        &self,
+        cluster: &str,
+    ) -> impl Future<Output = Result<Vec<Instance>>> + Send;
+
+    /// `DescribeDBInstances` of one instance.
+    fn instance(&self, identifier: &str) -> impl Future<Output = Result<Instance>> + Send;
+
+    /// The identifiers of all clusters that the group is attached to. The API has no such filter, so every Aurora
+    /// PostgreSQL cluster of the region is listed.
+    fn clusters_with_parameter_group(
+        &self,
+        group: &str,
+    ) -> impl Future<Output = Result<Vec<String>>> + Send;
+
+    /// `DescribeDBClusterParameterGroups` of one group.
+    fn parameter_group(&self, name: &str) -> impl Future<Output = Result<ParameterGroup>> + Send;
+
+    /// `CreateDBClusterParameterGroup`, or `CopyDBClusterParameterGroup` for a copy.
+    fn create_parameter_group(
+        &self,
+        group: &NewParameterGroup,
+    ) -> impl Future<Output = Result<ParameterGroup>> + Send;
+
+    /// `DescribeDBClusterParameters`, all pages.
+    fn parameters(&self, group: &str) -> impl Future<Output = Result<Vec<Parameter>>> + Send;
+
+    /// `ModifyDBClusterParameterGroup` of at most [`PARAMETERS_PER_CALL`] parameters.
+    fn modify_parameters(
+        &self,
+        group: &str,
+        settings: &[ParameterSetting],
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// `ResetDBClusterParameterGroup` of at most [`PARAMETERS_PER_CALL`] named parameters.
+    fn reset_parameters(
+        &self,
+        group: &str,
+        settings: &[ParameterSetting],
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// `DeleteDBClusterParameterGroup`.
+    fn delete_parameter_group(&self, name: &str) -> impl Future<Output = Result<()>> + Send;
+
+    /// `ModifyDBCluster` with this `DBClusterParameterGroupName` and `ApplyImmediately`.
+    fn attach_parameter_group(
+        &self,
+        cluster: &str,
+        group: &str,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// `RebootDBInstance`.
+    fn reboot_instance(&self, identifier: &str) -> impl Future<Output = Result<()>> + Send;
+
+    /// `ListTagsForResource`.
+    fn tags(&self, arn: &str) -> impl Future<Output = Result<BTreeMap<String, String>>> + Send;
+
+    /// `AddTagsToResource`: adds, or overwrites the value.
+    fn add_tags(
+        &self,
+        arn: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// `RemoveTagsFromResource`.
+    fn remove_tags(&self, arn: &str, keys: &[String]) -> impl Future<Output = Result<()>> + Send;
+}

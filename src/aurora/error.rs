@@ -1,0 +1,198 @@
+//! What went wrong while talking to AWS about a cluster, and what may be done about it.
+
+use std::fmt;
+
+/// Short for results of this module tree.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a failure means for whoever called; everything that acts on an AWS code acts on this instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The cluster, instance or parameter group does not exist.
+    NotFound,
+    /// A parameter group of that name exists already.
+    AlreadyExists,
+    /// The object is busy (`InvalidDBClusterStateFault` and its like): the same call succeeds later.
+    InvalidState,
+    /// AWS answered too many requests, or failed by itself, and went on to after the client's own retries.
+    Throttled,
+    /// No credentials, wrong credentials, or a policy that does not allow the call.
+    Denied,
+    /// The endpoint was not reached, or its answer was not understood.
+    Network,
+    /// AWS refused the request itself: it is the same on every try.
+    Rejected,
+    /// What was asked for cannot be done on this cluster, found out before anything was changed.
+    Refused,
+    /// The deadline passed.
+    Timeout,
+    /// The operation was cancelled from outside.
+    Cancelled,
+    /// The server does not do what its parameters say.
+    Unverified,
+}
+
+/// A failure, in the shape "doing what: cause (CODE, request ID). Hint".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    /// What was being done, as in `rebooting DB instance "shop-1"`.
+    pub doing: String,
+    /// What it means for the caller.
+    pub kind: Kind,
+    /// The AWS error code, where AWS answered at all.
+    pub code: Option<String>,
+    /// The cause in words, of AWS or of our own.
+    pub message: String,
+    /// The AWS request id, for support cases.
+    pub request_id: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// The cluster parameter that the error is about: `parameters["name"]` in a configuration.
+    pub parameter: Option<String>,
+}
+
+impl Error {
+    /// A failure that AWS did not report itself.
+    pub fn new(kind: Kind, doing: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            doing: doing.into(),
+            kind,
+            code: None,
+            message: message.into(),
+            request_id: None,
+            hint: None,
+            parameter: None,
+        }
+    }
+
+    /// The same with what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same with the cluster parameter that it is about.
+    #[must_use]
+    pub fn about_parameter(mut self, name: impl Into<String>) -> Self {
+        self.parameter = Some(name.into());
+        self
+    }
+
+    /// Whether the same call may succeed later without anybody's help.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.kind, Kind::InvalidState | Kind::Throttled)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.doing, self.message.trim_end_matches('.'))?;
+        match (&self.code, &self.request_id) {
+            (Some(code), Some(id)) => write!(f, " ({code}, request {id})")?,
+            (Some(code), None) => write!(f, " ({code})")?,
+            (None, Some(id)) => write!(f, " (request {id})")?,
+            (None, None) => {}
+        }
+        match &self.hint {
+            Some(hint) => write!(f, ". {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// What an RDS error code means. The codes are those of the API reference ("Errors" of each action and "Common errors").
+#[must_use]
+pub(super) fn classify(code: &str) -> Kind {
+    match code {
+        "DBClusterNotFoundFault"
+        | "DBInstanceNotFound"
+        | "DBParameterGroupNotFound"
+        | "DBClusterParameterGroupNotFound" => Kind::NotFound,
+        "DBParameterGroupAlreadyExists" => Kind::AlreadyExists,
+        "InvalidDBClusterStateFault"
+        | "InvalidDBInstanceState"
+        | "InvalidDBParameterGroupState" => Kind::InvalidState,
+        "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "RequestLimitExceeded"
+        | "TooManyRequestsException"
+        | "RequestThrottled"
+        | "SlowDown"
+        | "InternalFailure"
+        | "InternalError"
+        | "ServiceUnavailable" => Kind::Throttled,
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "UnauthorizedOperation"
+        | "NotAuthorized"
+        | "AuthFailure"
+        | "InvalidClientTokenId"
+        | "SignatureDoesNotMatch"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "RequestExpired"
+        | "MissingAuthenticationToken"
+        | "IncompleteSignature"
+        | "OptInRequired" => Kind::Denied,
+        _ => Kind::Rejected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_printed_in_one_sentence() {
+        let mut error = Error::new(
+            Kind::NotFound,
+            "reading DB cluster \"shop\"",
+            "DBCluster shop not found.",
+        );
+        error.code = Some("DBClusterNotFoundFault".to_owned());
+        assert_eq!(
+            error.clone().hint("Check the region").to_string(),
+            "reading DB cluster \"shop\": DBCluster shop not found (DBClusterNotFoundFault). Check the region"
+        );
+        error.request_id = Some("r-1".to_owned());
+        assert!(
+            error
+                .to_string()
+                .ends_with("(DBClusterNotFoundFault, request r-1)")
+        );
+    }
+
+    #[test]
+    fn codes_are_classified() {
+        for (code, kind) in [
+            ("DBClusterNotFoundFault", Kind::NotFound),
+            ("DBParameterGroupNotFound", Kind::NotFound),
+            ("DBParameterGroupAlreadyExists", Kind::AlreadyExists),
+            ("InvalidDBInstanceState", Kind::InvalidState),
+            ("InvalidDBParameterGroupState", Kind::InvalidState),
+            ("Throttling", Kind::Throttled),
+            ("AccessDenied", Kind::Denied),
+            ("InvalidParameterCombination", Kind::Rejected),
+            ("DBParameterGroupQuotaExceeded", Kind::Rejected),
+        ] {
+            assert_eq!(classify(code), kind, "{code}");
+        }
+    }
+
+    #[test]
+    fn only_states_and_throttling_are_retried() {
+        for (kind, retryable) in [
+            (Kind::InvalidState, true),
+            (Kind::Throttled, true),
+            (Kind::Denied, false),
+            (Kind::Rejected, false),
+        ] {
+            assert_eq!(Error::new(kind, "a", "b").is_retryable(), retryable);
+        }
+    }
+}

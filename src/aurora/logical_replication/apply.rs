@@ -1,0 +1,642 @@
+//! Doing the steps, one after the other, and remembering what they changed.
+
+use super::current::{Current, fetch, found};
+use super::steps::{Step, steps};
+use super::{LogicalReplication, Operation, ProbeError, Record, ServerSettings};
+use crate::aurora::api::{ClusterApi, NewParameterGroup};
+use crate::aurora::parameters::{self, Change, Previous};
+use crate::aurora::wait::Seen;
+use crate::aurora::{Error, Kind, Result};
+
+/// Where a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It is about to be done; the record holds already what it changes.
+    Started,
+    /// It is done.
+    Done,
+}
+
+/// What the caller is told before and after each step, to log it and to save the record.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    /// The step.
+    pub step: &'a Step,
+    /// Where it is.
+    pub phase: Phase,
+    /// What is to be remembered by now.
+    pub record: &'a Record,
+}
+
+/// Told of each step.
+pub type OnStep<'a> = dyn FnMut(Progress<'_>) + Send + 'a;
+
+/// The cluster after an apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// What it is now, the server's settings included where they are known.
+    pub current: Current,
+    /// What is to be remembered.
+    pub record: Record,
+    /// The steps that were taken.
+    pub steps: Vec<Step>,
+}
+
+/// Brings the cluster to what is desired. Whatever happens, `on_step` has seen the record that the changes so far need.
+pub async fn apply<A: ClusterApi>(
+    operation: &Operation<'_, A>,
+    desired: &LogicalReplication,
+    mut record: Record,
+    on_step: &mut OnStep<'_>,
+) -> Result<Applied> {
+    if desired.verify && operation.probe.is_none() {
+        return Err(Error::new(
+            Kind::Refused,
+            doing(desired),
+            "there is no connection to verify it over",
+        )
+        .hint("Configure the provider's publisher block, or set verify = false"));
+    }
+    let current = operation.current(desired, &record).await?;
+    let steps = steps(&current, desired, &record)?;
+    remember_group(&current, desired, &mut record);
+    for step in &steps {
+        remember_step(step, &current, desired, &mut record);
+        on_step(Progress {
+            step,
+            phase: Phase::Started,
+            record: &record,
+        });
+        operation.take(step).await?;
+        forget_step(step, desired, &mut record);
+        on_step(Progress {
+            step,
+            phase: Phase::Done,
+            record: &record,
+        });
+    }
+    let current = operation.current(desired, &record).await?;
+    Ok(Applied {
+        current,
+        record,
+        steps,
+    })
+}
+
+fn doing(desired: &LogicalReplication) -> String {
+    format!(
+        "enabling logical replication on DB cluster \"{}\"",
+        desired.cluster
+    )
+}
+
+/// A group that carries our tag was made by an apply whose record was lost on the way.
+fn remember_group(current: &Current, desired: &LogicalReplication, record: &mut Record) {
+    if !desired.manage_parameter_group {
+        return;
+    }
+    record.group = Some(current.target_name.clone());
+    let Some(target) = current
+        .target
+        .as_ref()
+        .filter(|target| target.is_made_for(&current.cluster.identifier))
+    else {
+        return;
+    };
+    record.group_created = true;
+    if record.previous_group.is_none() {
+        record.previous_group = target
+            .previous_group()
+            .filter(|name| **name != current.target_name)
+            .cloned();
+    }
+}
+
+/// Before a step: the first value seen is the one to give back, whatever came between.
+fn remember_step(
+    step: &Step,
+    current: &Current,
+    desired: &LogicalReplication,
+    record: &mut Record,
+) {
+    match step {
+        Step::CreateGroup(_) => {
+            record.group_created = true;
+            record.tag_keys = desired.tags.keys().cloned().collect();
+        }
+        Step::SetParameters { changes, .. } => changes.iter().for_each(|change| {
+            let previous = || Previous {
+                value: change.from.clone(),
+                source: change.from_source,
+            };
+            record
+                .previous_values
+                .entry(change.name.clone())
+                .or_insert_with(previous);
+        }),
+        Step::Tag { .. } => record.tag_keys.extend(desired.tags.keys().cloned()),
+        Step::Attach { .. } if record.previous_group.is_none() => {
+            record.previous_group = Some(current.attached.group.name.clone());
+        }
+        _ => {}
+    }
+}
+
+/// After a step: what was given back needs no remembering.
+fn forget_step(step: &Step, desired: &LogicalReplication, record: &mut Record) {
+    match step {
+        Step::SetParameters { .. } => {
+            let wanted = desired.desired_parameters();
+            record
+                .previous_values
+                .retain(|name, _| wanted.contains_key(name));
+        }
+        Step::Tag { .. } => record.tag_keys.retain(|key| desired.tags.contains_key(key)),
+        _ => {}
+    }
+}
+
+impl<A: ClusterApi> Operation<'_, A> {
+    /// The cluster at rest, and what the server says if it answers.
+    pub(super) async fn current(
+        &self,
+        desired: &LogicalReplication,
+        record: &Record,
+    ) -> Result<Current> {
+        self.available(&desired.cluster).await?;
+        let missing = || Error::new(Kind::NotFound, doing(desired), "the cluster is gone");
+        let mut current = fetch(self.api, desired, record)
+            .await?
+            .ok_or_else(missing)?;
+        if desired.verify
+            && let Some(probe) = self.probe
+        {
+            current.settings = known(probe.settings().await, &doing(desired))?;
+        }
+        Ok(current)
+    }
+
+    pub(super) async fn take(&self, step: &Step) -> Result<()> {
+        let text = step.to_string();
+        self.waiter.check_cancelled(&text)?;
+        tracing::info!(step = text, "aurora");
+        match step {
+            Step::CreateGroup(group) => self.create_group(group).await,
+            Step::SetParameters { group, changes } => self.set_parameters(group, changes).await,
+            Step::Tag {
+                arn, add, remove, ..
+            } => {
+                if !remove.is_empty() {
+                    self.api.remove_tags(arn, remove).await?;
+                }
+                if add.is_empty() {
+                    Ok(())
+                } else {
+                    self.api.add_tags(arn, add).await
+                }
+            }
+            Step::Attach {
+                cluster,
+                group,
+                otherwise,
+            } => self.attach(cluster, group, otherwise.as_deref()).await,
+            Step::WaitUntilAvailable {
+                cluster,
+                until_reboot_is_pending,
+            } => self.settled(cluster, *until_reboot_is_pending).await,
+            Step::RebootWriter { cluster, .. } => self.reboot_writer(cluster).await.map(drop),
+            Step::RebootReader { cluster, instance } => self.reboot_reader(cluster, instance).await,
+            Step::Verify {
+                cluster,
+                may_reboot,
+            } => self.verify(cluster, *may_reboot).await,
+            Step::DeleteGroup { group } => self.delete_group(group).await,
+        }
+    }
+
+    /// A fresh group is not seen everywhere at once.
+    async fn create_group(&self, group: &NewParameterGroup) -> Result<()> {
+        self.api.create_parameter_group(group).await?;
+        let doing = format!("waiting for cluster parameter group \"{}\"", group.name);
+        let look = || async { found(self.api.parameter_group(&group.name).await) };
+        self.waiter
+            .until(&doing, look, |seen| match seen {
+                Some(_) => Ok(Seen::Done(())),
+                None => Ok(Seen::NotYet("it does not show yet".to_owned())),
+            })
+            .await
+    }
+
+    async fn set_parameters(&self, group: &str, changes: &[Change]) -> Result<()> {
+        let doing = format!("setting parameters of \"{group}\"");
+        let (set, reset): (Vec<_>, Vec<_>) = changes
+            .iter()
+            .map(Change::setting)
+            .partition(|setting| setting.value.is_some());
+        for portion in parameters::portions(&set) {
+            self.waiter
+                .retry(&doing, || self.api.modify_parameters(group, portion))
+                .await?;
+        }
+        for portion in parameters::portions(&reset) {
+            self.waiter
+                .retry(&doing, || self.api.reset_parameters(group, portion))
+                .await?;
+        }
+        self.shown(group, changes).await
+    }
+
+    /// Waits until the group shows its new values, for a while: to attach it earlier would attach the old ones.
+    async fn shown(&self, group: &str, changes: &[Change]) -> Result<()> {
+        let doing = format!("waiting for the parameters of \"{group}\"");
+        let look = || async { self.api.parameters(group).await };
+        let briefly = self.waiter.at_most(self.patience.settle);
+        let waited = briefly.until(&doing, look, |parameters| {
+            let is_shown = |change: &Change| {
+                parameters.iter().any(|one| {
+                    let value = one.value.as_deref();
+                    one.name == change.name
+                        && (change.to.is_none()
+                            || parameters::same_value(one, value, change.to.as_deref()))
+                })
+            };
+            Ok(if changes.iter().all(is_shown) {
+                Seen::Done(())
+            } else {
+                Seen::NotYet(String::new())
+            })
+        });
+        patiently(waited.await)
+    }
+
+    async fn attach(&self, cluster: &str, group: &str, otherwise: Option<&str>) -> Result<()> {
+        let doing = format!("attaching cluster parameter group \"{group}\"");
+        let attached = self
+            .waiter
+            .retry(&doing, || self.api.attach_parameter_group(cluster, group))
+            .await;
+        match (attached, otherwise) {
+            (Err(error), Some(other)) if is_group_missing(&error) => {
+                self.waiter
+                    .retry(&doing, || self.api.attach_parameter_group(cluster, other))
+                    .await
+            }
+            (attached, _) => attached,
+        }
+    }
+
+    /// A group is in use for a while after it was detached.
+    async fn delete_group(&self, group: &str) -> Result<()> {
+        let doing = format!("deleting cluster parameter group \"{group}\"");
+        let deleted = self
+            .waiter
+            .retry(&doing, || self.api.delete_parameter_group(group))
+            .await;
+        found(deleted).map(drop)
+    }
+}
+
+fn is_group_missing(error: &Error) -> bool {
+    let codes = [
+        "DBParameterGroupNotFound",
+        "DBClusterParameterGroupNotFound",
+    ];
+    error
+        .code
+        .as_deref()
+        .is_some_and(|code| codes.contains(&code))
+}
+
+/// A server that does not answer at the moment says nothing; one that refuses us is an error.
+fn known(
+    answer: Result<ServerSettings, ProbeError>,
+    doing: &str,
+) -> Result<Option<ServerSettings>> {
+    match answer {
+        Ok(settings) => Ok(Some(settings)),
+        Err(error) if error.is_transient => Ok(None),
+        Err(error) => Err(unreachable(error, doing)),
+    }
+}
+
+pub(super) fn unreachable(error: ProbeError, doing: &str) -> Error {
+    Error::new(
+        Kind::Unverified,
+        doing,
+        format!("the writer cannot be asked: {}", error.message),
+    )
+    .hint("Mend the provider's publisher connection, or set verify = false")
+}
+
+/// Going on after a grace period is no failure.
+pub(super) fn patiently(waited: Result<()>) -> Result<()> {
+    match waited {
+        Err(error) if error.kind == Kind::Timeout => Ok(()),
+        waited => waited,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aurora::Rds;
+    use crate::aurora::logical_replication::Reboot;
+    use crate::aurora::logical_replication::fake::{DEFAULT, Fake, Lags, OWN};
+
+    /// The provider runs it in a spawned task.
+    #[test]
+    fn can_be_spawned() {
+        fn sendable<T: Send>(value: T) -> T {
+            value
+        }
+        let _ = |operation: &'static Operation<'static, Rds>,
+                 desired: &'static LogicalReplication,
+                 on_step: &'static mut OnStep<'static>| {
+            drop(sendable(apply(
+                operation,
+                desired,
+                Record::default(),
+                on_step,
+            )));
+        };
+    }
+
+    fn shop() -> LogicalReplication {
+        LogicalReplication::new("shop")
+    }
+
+    async fn run(fake: &Fake, desired: &LogicalReplication) -> Result<Applied> {
+        let operation = fake.operation(Some(fake), 60);
+        apply(&operation, desired, Record::default(), &mut |_| {}).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cluster_becomes_logical_and_a_second_apply_does_nothing() {
+        let fake = Fake::new(0);
+        let applied = run(&fake, &shop()).await.unwrap();
+        let calls = [
+            "create shop-logical-replication",
+            "modify shop-logical-replication (1)",
+            "attach shop-logical-replication",
+            "reboot shop-1",
+        ];
+        assert_eq!(fake.log(), calls);
+        assert!(applied.current.settings.unwrap().is_logical());
+        assert_eq!(run(&fake, &shop()).await.unwrap().steps, []);
+        assert_eq!(fake.log(), calls);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_record_is_told_before_and_after_every_step() {
+        let fake = Fake::new(0);
+        let operation = fake.operation(Some(&fake), 60);
+        let mut told = Vec::new();
+        let mut on_step = |progress: Progress<'_>| {
+            let record = progress.record;
+            told.push((
+                progress.phase,
+                record.group_created,
+                record.previous_values.len(),
+                record.previous_group.clone(),
+            ));
+        };
+        apply(&operation, &shop(), Record::default(), &mut on_step)
+            .await
+            .unwrap();
+        let default = Some(DEFAULT.to_owned());
+        assert_eq!(
+            told[..6],
+            [
+                (Phase::Started, true, 0, None),
+                (Phase::Done, true, 0, None),
+                (Phase::Started, true, 1, None),
+                (Phase::Done, true, 1, None),
+                (Phase::Started, true, 1, default.clone()),
+                (Phase::Done, true, 1, default),
+            ]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn parameters_are_sent_in_portions() {
+        let fake = Fake::new(0);
+        let mut desired = shop();
+        desired
+            .parameters
+            .extend((0..45).map(|n| (format!("p{n:02}"), "1".to_owned())));
+        run(&fake, &desired).await.unwrap();
+        let modified: Vec<_> = fake
+            .log()
+            .into_iter()
+            .filter(|call| call.starts_with("modify"))
+            .collect();
+        assert_eq!(modified, [20, 20, 6].map(|n| format!("modify {OWN} ({n})")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn available_before_rebooting_is_not_back() {
+        let fake = Fake::new(0).lags(Lags {
+            away: 50,
+            back: 100,
+            in_sync: 130,
+            ..Lags::default()
+        });
+        let applied = run(&fake, &shop()).await.unwrap();
+        assert!(!applied.current.is_reboot_pending());
+        assert_eq!(
+            fake.log()
+                .iter()
+                .filter(|call| call.starts_with("reboot"))
+                .count(),
+            1
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reboot_between_two_looks_is_proven_by_the_status() {
+        let fake = Fake::new(0).lags(Lags {
+            away: 0,
+            back: 0,
+            in_sync: 1,
+            ..Lags::default()
+        });
+        assert!(
+            run(&fake, &shop())
+                .await
+                .unwrap()
+                .current
+                .settings
+                .unwrap()
+                .is_logical()
+        );
+        assert_eq!(fake.log().len(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_writer_that_is_not_logical_is_rebooted_once_more() {
+        let fake = Fake::new(0).lags(Lags {
+            reboots_in_vain: 1,
+            ..Lags::default()
+        });
+        assert!(
+            run(&fake, &shop())
+                .await
+                .unwrap()
+                .current
+                .settings
+                .unwrap()
+                .is_logical()
+        );
+        assert_eq!(fake.log()[3..], ["reboot shop-1", "reboot shop-1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn and_then_it_fails() {
+        let fake = Fake::new(0).lags(Lags {
+            reboots_in_vain: 9,
+            ..Lags::default()
+        });
+        let error = run(&fake, &shop()).await.unwrap_err();
+        assert_eq!(error.kind, Kind::Unverified);
+        let text = error.to_string();
+        assert!(
+            text.contains("after a further reboot of \"shop-1\", wal_level is replica"),
+            "{text}"
+        );
+        assert_eq!(fake.log()[3..], ["reboot shop-1", "reboot shop-1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_that_fails_ends_the_wait() {
+        let fake = Fake::new(0).lags(Lags {
+            away_status: "incompatible-parameters",
+            ..Lags::default()
+        });
+        let error = run(&fake, &shop()).await.unwrap_err();
+        assert!(
+            error.to_string().ends_with("it is incompatible-parameters"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_timeout_ends_everything() {
+        let fake = Fake::new(0).lags(Lags {
+            back: 1_000_000,
+            ..Lags::default()
+        });
+        let operation = fake.operation(Some(&fake), 5);
+        let error = apply(&operation, &shop(), Record::default(), &mut |_| {})
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind, Kind::Timeout);
+        assert!(error.to_string().contains("it is rebooting"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn busy_objects_are_tried_again() {
+        let fake = Fake::new(0);
+        fake.fail("attach", Kind::InvalidState, "InvalidDBClusterStateFault");
+        fake.fail("reboot", Kind::InvalidState, "InvalidDBInstanceState");
+        run(&fake, &shop()).await.unwrap();
+        assert_eq!(
+            fake.log()[2..],
+            [
+                &format!("attach {OWN}"),
+                &format!("attach {OWN}"),
+                "reboot shop-1",
+                "reboot shop-1"
+            ]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_stops_where_it_is() {
+        let fake = Fake::new(0);
+        fake.fail("attach", Kind::Denied, "AccessDenied");
+        assert_eq!(run(&fake, &shop()).await.unwrap_err().kind, Kind::Denied);
+        assert_eq!(fake.log().last(), Some(&format!("attach {OWN}")));
+        let finished = run(&fake, &shop()).await.unwrap();
+        assert!(
+            finished.record.group_created,
+            "the tag says so, although the record was lost"
+        );
+        assert_eq!(finished.record.previous_group.as_deref(), Some(DEFAULT));
+        assert_eq!(
+            fake.log()
+                .iter()
+                .filter(|call| call.starts_with("create"))
+                .count(),
+            1
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn verifying_needs_a_connection() {
+        let fake = Fake::new(0);
+        let error = apply(
+            &fake.operation(None, 5),
+            &shop(),
+            Record::default(),
+            &mut |_| {},
+        )
+        .await
+        .unwrap_err();
+        assert_eq!(error.kind, Kind::Refused);
+        assert_eq!(fake.log(), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn readers_follow_one_after_the_other() {
+        let fake = Fake::new(2);
+        run(
+            &fake,
+            &LogicalReplication {
+                reboot: Reboot::All,
+                ..shop()
+            },
+        )
+        .await
+        .unwrap();
+        assert_eq!(
+            fake.log()[3..],
+            ["reboot shop-1", "reboot shop-2", "reboot shop-3"]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tags_follow_the_configuration() {
+        let fake = Fake::new(0);
+        let mut desired = shop();
+        desired.tags.insert("team".to_owned(), "orders".to_owned());
+        let record = run(&fake, &desired).await.unwrap().record;
+        desired.tags = [("owner".to_owned(), "me".to_owned())].into();
+        let operation = fake.operation(Some(&fake), 60);
+        apply(&operation, &desired, record, &mut |_| {})
+            .await
+            .unwrap();
+        let tags = fake.world().groups[OWN].tags.clone();
+        assert_eq!(tags.get("owner").map(String::as_str), Some("me"));
+        assert!(!tags.contains_key("team"));
+        assert!(tags.contains_key("neonrepl:cluster"), "ours stay");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_with_another_ones_name_is_not_taken() {
+        let fake = Fake::new(0);
+        let other = crate::aurora::logical_replication::fake::group(OWN);
+        fake.world().groups.insert(OWN.to_owned(), other);
+        let error = run(&fake, &shop()).await.unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("exists and was not made for this cluster"),
+            "{error}"
+        );
+        let asked = LogicalReplication {
+            parameter_group_name: Some(OWN.to_owned()),
+            ..shop()
+        };
+        assert!(!run(&fake, &asked).await.unwrap().record.group_created);
+    }
+}

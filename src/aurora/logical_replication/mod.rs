@@ -1,0 +1,257 @@
+//! That an Aurora cluster's writer really runs with `wal_level = logical`.
+//!
+//! [`fetch`] reads what is, [`steps`] decides what has to be done (pure), [`apply`] does it; [`undo_steps`] and [`destroy`]
+//! take it back. Steps follow from the present state alone, so an apply that was cut off is finished by the next one.
+
+mod apply;
+mod current;
+mod reboot;
+mod record;
+mod steps;
+mod undo;
+
+#[cfg(test)]
+mod fake;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use super::api::ParameterGroup;
+use super::wait::Waiter;
+
+pub use apply::{Applied, OnStep, Phase, Progress, apply};
+pub use current::{Current, Group, fetch};
+pub use record::Record;
+pub use steps::{Step, problems, steps, warnings};
+pub use undo::{destroy, undo_steps};
+
+/// The cluster parameter that turns logical decoding on. It is static.
+pub const PARAMETER: &str = "rds.logical_replication";
+/// The tag by which a parameter group is known to have been made here: its value is the cluster's identifier.
+pub const CLUSTER_TAG: &str = "neonrepl:cluster";
+/// The tag that remembers which parameter group the cluster had before.
+pub const PREVIOUS_GROUP_TAG: &str = "neonrepl:previous-parameter-group";
+
+/// Which instances may be rebooted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reboot {
+    /// The writer only. Readers keep their settings until somebody reboots them.
+    #[default]
+    Writer,
+    /// The writer, then each reader, one after the other.
+    All,
+    /// None.
+    Never,
+}
+
+/// What a user wants of a cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogicalReplication {
+    /// The cluster's identifier.
+    pub cluster: String,
+    /// Whether the parameter group may be made, edited and attached. If not, it is only rebooted and verified.
+    pub manage_parameter_group: bool,
+    /// The cluster parameter group; see [`LogicalReplication::target_name`] for what it is otherwise.
+    pub parameter_group_name: Option<String>,
+    /// Further cluster parameters. Only these are touched, and [`PARAMETER`].
+    pub parameters: BTreeMap<String, String>,
+    /// Which instances may be rebooted.
+    pub reboot: Reboot,
+    /// Whether the server is asked what it runs with, over SQL.
+    pub verify: bool,
+    /// Tags of a parameter group that is made here.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl LogicalReplication {
+    /// On this cluster, with everything else as it is by default.
+    #[must_use]
+    pub fn new(cluster: impl Into<String>) -> Self {
+        Self {
+            cluster: cluster.into(),
+            manage_parameter_group: true,
+            verify: true,
+            ..Self::default()
+        }
+    }
+
+    /// All parameters that are to have a value, [`PARAMETER`] among them.
+    #[must_use]
+    pub fn desired_parameters(&self) -> BTreeMap<String, String> {
+        let mut desired = self.parameters.clone();
+        desired.insert(PARAMETER.to_owned(), "1".to_owned());
+        desired
+    }
+
+    /// The group that is to be attached: the one that was asked for, else the one used so far, else the cluster's own
+    /// custom group, else `<cluster>-logical-replication`. RDS keeps names in lower case.
+    #[must_use]
+    pub fn target_name(&self, attached: &ParameterGroup, record: &Record) -> String {
+        let asked = self
+            .parameter_group_name
+            .as_ref()
+            .map(|name| name.to_ascii_lowercase());
+        let own = || format!("{}-logical-replication", self.cluster.to_ascii_lowercase());
+        if !self.manage_parameter_group {
+            return attached.name.clone();
+        }
+        asked
+            .or_else(|| record.group.clone())
+            .unwrap_or_else(|| match attached.is_default() {
+                true => own(),
+                false => attached.name.clone(),
+            })
+    }
+}
+
+/// What the writer itself says over SQL.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// `SHOW wal_level`.
+    pub wal_level: String,
+    /// `SHOW rds.logical_replication`; absent where the server does not know the setting.
+    pub rds_logical_replication: Option<String>,
+    /// The names of the logical slots in `pg_replication_slots`. Only taking back looks at them.
+    pub logical_slots: Vec<String>,
+}
+
+impl ServerSettings {
+    /// Whether logical decoding works.
+    #[must_use]
+    pub fn is_logical(&self) -> bool {
+        let is_off = |value: &String| super::parameters::truth(value) == Some(false);
+        self.wal_level == "logical" && !self.rds_logical_replication.as_ref().is_some_and(is_off)
+    }
+}
+
+impl fmt::Display for ServerSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "wal_level is {}", self.wal_level)?;
+        match &self.rds_logical_replication {
+            Some(value) => write!(f, ", {PARAMETER} is {value}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The writer could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeError {
+    /// Why, without secrets.
+    pub message: String,
+    /// Whether it may go away by itself, as while a server starts: connection refused, reset, "starting up".
+    pub is_transient: bool,
+}
+
+/// Asks the writer over SQL. Any function that returns a future of settings is one.
+pub trait Probe: Send + Sync {
+    /// One round of questions, over a connection that is made anew where the old one has died.
+    fn settings(&self) -> BoxFuture<'_, Result<ServerSettings, ProbeError>>;
+}
+
+impl<F, R> Probe for F
+where
+    F: Fn() -> R + Send + Sync,
+    R: Future<Output = Result<ServerSettings, ProbeError>> + Send + 'static,
+{
+    fn settings(&self) -> BoxFuture<'_, Result<ServerSettings, ProbeError>> {
+        Box::pin(self())
+    }
+}
+
+/// How long to stay unsure before going on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For RDS to show what it has accepted: a parameter's new value, `pending-reboot` after an attachment, `in-sync`
+    /// after a reboot.
+    pub settle: Duration,
+    /// For the server to take connections again after a reboot.
+    pub connect: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            settle: Duration::from_secs(60),
+            connect: Duration::from_secs(180),
+        }
+    }
+}
+
+/// What applying and destroying work with.
+#[derive(Clone)]
+pub struct Operation<'a, A> {
+    /// AWS.
+    pub api: &'a A,
+    /// The server, if a connection to it is configured.
+    pub probe: Option<&'a dyn Probe>,
+    /// The timeout and the cancellation.
+    pub waiter: Waiter,
+    /// How long to stay unsure.
+    pub patience: Patience,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attached(name: &str) -> ParameterGroup {
+        ParameterGroup {
+            name: name.to_owned(),
+            ..ParameterGroup::default()
+        }
+    }
+
+    #[test]
+    fn the_group_is_asked_for_or_remembered_or_the_clusters_own() {
+        let shop = LogicalReplication::new("Shop");
+        let asked = LogicalReplication {
+            parameter_group_name: Some("Mine".to_owned()),
+            ..shop.clone()
+        };
+        let unmanaged = LogicalReplication {
+            manage_parameter_group: false,
+            ..asked.clone()
+        };
+        let used = Record {
+            group: Some("used".to_owned()),
+            ..Record::default()
+        };
+        let none = Record::default();
+        for (desired, record, group, expected) in [
+            (
+                &shop,
+                &none,
+                "default.aurora-postgresql16",
+                "shop-logical-replication",
+            ),
+            (&shop, &none, "custom", "custom"),
+            (&shop, &used, "custom", "used"),
+            (&asked, &used, "custom", "mine"),
+            (&unmanaged, &used, "custom", "custom"),
+        ] {
+            assert_eq!(desired.target_name(&attached(group), record), expected);
+        }
+    }
+
+    #[test]
+    fn logical_is_what_both_settings_say() {
+        let settings = |wal_level: &str, rds: Option<&str>| ServerSettings {
+            wal_level: wal_level.to_owned(),
+            rds_logical_replication: rds.map(str::to_owned),
+            logical_slots: Vec::new(),
+        };
+        assert!(settings("logical", Some("on")).is_logical());
+        assert!(settings("logical", None).is_logical());
+        assert!(!settings("logical", Some("off")).is_logical());
+        assert!(!settings("replica", Some("on")).is_logical());
+        assert_eq!(
+            settings("replica", Some("off")).to_string(),
+            "wal_level is replica, rds.logical_replication is off"
+        );
+    }
+}

@@ -1,0 +1,191 @@
+//! Rebooting instances, and being sure that they are back with their new settings.
+
+use tokio::time::Instant;
+
+use super::apply::{patiently, unreachable};
+use super::steps::is_fatal;
+use super::{Operation, PARAMETER, ServerSettings};
+use crate::aurora::api::{Cluster, ClusterApi, Instance};
+use crate::aurora::wait::Seen;
+use crate::aurora::{Error, Kind, Result};
+
+impl<A: ClusterApi> Operation<'_, A> {
+    /// Waits until the cluster is available and none of its modifications is pending.
+    pub(super) async fn available(&self, cluster: &str) -> Result<Cluster> {
+        let doing = format!("waiting for DB cluster \"{cluster}\"");
+        let look = || async { self.api.cluster(cluster).await };
+        self.waiter
+            .until(&doing, look, |cluster| match cluster.status.as_str() {
+                "available" if !cluster.has_pending_modifications => Ok(Seen::Done(cluster)),
+                "available" => Ok(Seen::NotYet("it has pending modifications".to_owned())),
+                // A cluster that will not move is for the checks to refuse, in better words.
+                status if is_fatal(status) => Ok(Seen::Done(cluster)),
+                status => Ok(Seen::NotYet(format!("it is {status}"))),
+            })
+            .await
+    }
+
+    /// The same, and RDS shows that it has taken notice: a reboot before that would come back with the old values.
+    pub(super) async fn settled(&self, cluster: &str, until_reboot_is_pending: bool) -> Result<()> {
+        self.available(cluster).await?;
+        if !until_reboot_is_pending {
+            return Ok(());
+        }
+        let doing = format!("waiting for the members of DB cluster \"{cluster}\"");
+        let look = || async { self.api.cluster(cluster).await };
+        let briefly = self.waiter.at_most(self.patience.settle);
+        let waited = briefly.until(&doing, look, |cluster| {
+            match cluster.members.iter().find(|member| member.is_in_sync()) {
+                Some(member) => Ok(Seen::NotYet(format!(
+                    "{} is still in-sync",
+                    member.instance
+                ))),
+                None => Ok(Seen::Done(())),
+            }
+        });
+        patiently(waited.await)?;
+        self.available(cluster).await.map(drop)
+    }
+
+    /// Reboots whichever instance is the writer now; says which.
+    pub(super) async fn reboot_writer(&self, cluster: &str) -> Result<String> {
+        let now = self.available(cluster).await?;
+        let missing = || {
+            Error::new(
+                Kind::Refused,
+                format!("rebooting the writer of \"{cluster}\""),
+                "there is no writer",
+            )
+        };
+        let writer = now.writer().ok_or_else(missing)?.instance.clone();
+        self.reboot(&now, &writer).await?;
+        Ok(writer)
+    }
+
+    /// Reboots the reader unless it runs its group's values by now, as after a restart along with the writer.
+    pub(super) async fn reboot_reader(&self, cluster: &str, reader: &str) -> Result<()> {
+        let now = self.available(cluster).await?;
+        match now.member(reader) {
+            Some(member) if !member.is_in_sync() => self.reboot(&now, reader).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn reboot(&self, cluster: &Cluster, instance: &str) -> Result<()> {
+        let doing = format!("rebooting DB instance \"{instance}\"");
+        tracing::info!(instance, "rebooting");
+        let was_pending = cluster
+            .member(instance)
+            .is_some_and(|member| !member.is_in_sync());
+        self.waiter
+            .retry(&doing, || self.api.reboot_instance(instance))
+            .await?;
+        self.back(&cluster.identifier, instance, was_pending)
+            .await?;
+        self.available(&cluster.identifier).await.map(drop)
+    }
+
+    /// Waits for the instance to go and come back. "Available" alone proves nothing, as RDS says so for a while before it
+    /// shows "rebooting": what proves it is that it was seen away, or that its pending values are in force. An instance
+    /// that stays available without any proof is let through after a while, for SQL to judge.
+    async fn back(&self, cluster: &str, instance: &str, was_pending: bool) -> Result<()> {
+        let doing = format!("waiting for DB instance \"{instance}\" to come back");
+        let mut was_away = false;
+        let mut available_since = None;
+        let look = || async {
+            let seen = self.api.instance(instance).await?;
+            let in_sync = self
+                .api
+                .cluster(cluster)
+                .await?
+                .member(instance)
+                .is_some_and(|member| member.is_in_sync());
+            Ok((seen, in_sync))
+        };
+        self.waiter
+            .until(&doing, look, |(seen, in_sync): (Instance, bool)| {
+                if seen.status != "available" {
+                    was_away = true;
+                    available_since = None;
+                    return away(&doing, &seen);
+                }
+                let since = *available_since.get_or_insert_with(Instant::now);
+                let is_proven = in_sync && (was_away || was_pending);
+                Ok(match is_proven || since.elapsed() >= self.patience.settle {
+                    true => Seen::Done(()),
+                    false => Seen::NotYet(
+                        "it is available, but does not show its new settings yet".to_owned(),
+                    ),
+                })
+            })
+            .await
+    }
+
+    /// Asks the writer whether it is logical, and reboots it once more if it is not: RDS may have started it before the
+    /// group's new values had reached it.
+    pub(super) async fn verify(&self, cluster: &str, may_reboot: bool) -> Result<()> {
+        let doing = format!("verifying logical replication on DB cluster \"{cluster}\"");
+        let mut settings = self.logical_settings(&doing).await?;
+        if settings.is_logical() || !may_reboot {
+            return Ok(());
+        }
+        tracing::warn!(cluster, %settings, "not logical yet, rebooting the writer once more");
+        let writer = self.reboot_writer(cluster).await?;
+        settings = self.logical_settings(&doing).await?;
+        if settings.is_logical() {
+            return Ok(());
+        }
+        let what = format!("after a further reboot of \"{writer}\", {settings}");
+        Err(Error::new(Kind::Unverified, doing, what).hint(format!(
+            "Check that the provider's publisher is this cluster's writer endpoint, and {PARAMETER} in its parameter group"
+        )))
+    }
+
+    /// What the writer says, once it is logical or has said otherwise for a while.
+    async fn logical_settings(&self, doing: &str) -> Result<ServerSettings> {
+        let missing = || {
+            Error::new(
+                Kind::Refused,
+                doing,
+                "there is no connection to verify it over",
+            )
+        };
+        let probe = self.probe.ok_or_else(missing)?;
+        let mut answered_since = None;
+        let look = || async { Ok(probe.settings().await) };
+        self.waiter
+            .at_most(self.patience.connect)
+            .until(doing, look, |answer| match answer {
+                Ok(settings) => {
+                    let since = *answered_since.get_or_insert_with(Instant::now);
+                    let is_enough =
+                        settings.is_logical() || since.elapsed() >= self.patience.settle;
+                    Ok(if is_enough {
+                        Seen::Done(settings)
+                    } else {
+                        Seen::NotYet(settings.to_string())
+                    })
+                }
+                Err(error) if error.is_transient => Ok(Seen::NotYet(error.message)),
+                Err(error) => Err(unreachable(error, doing)),
+            })
+            .await
+    }
+}
+
+fn away<T>(doing: &str, instance: &Instance) -> Result<Seen<T>> {
+    let status = &instance.status;
+    let is_over = status.ends_with("failed") || status.starts_with("incompatible-");
+    match is_over
+        || matches!(
+            status.as_str(),
+            "deleting" | "deleted" | "stopped" | "stopping"
+        ) {
+        true => Err(Error::new(
+            Kind::Unverified,
+            doing,
+            format!("it is {status}"),
+        )),
+        false => Ok(Seen::NotYet(format!("it is {status}"))),
+    }
+}

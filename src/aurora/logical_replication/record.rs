@@ -1,0 +1,145 @@
+//! What must be remembered to take everything back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::aurora::api::Source;
+use crate::aurora::parameters::Previous;
+
+/// What was changed, and what it was before. It grows with every step and is to be kept with the object's state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The parameter group in use.
+    pub group: Option<String>,
+    /// Whether that group was made here; only then is it ever deleted.
+    pub group_created: bool,
+    /// The parameter group that was attached before, if another one.
+    pub previous_group: Option<String>,
+    /// The parameters that were changed, and what they were.
+    pub previous_values: BTreeMap<String, Previous>,
+    /// The keys of the tags that were set.
+    pub tag_keys: BTreeSet<String>,
+}
+
+impl Record {
+    /// As text, for a state that has no place for the details.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let values = self.previous_values.iter().map(|(name, previous)| {
+            let source = source_name(previous.source);
+            (
+                name.clone(),
+                json!({ "value": previous.value, "source": source }),
+            )
+        });
+        json!({
+            "group": self.group,
+            "group_created": self.group_created,
+            "previous_group": self.previous_group,
+            "previous_values": values.collect::<serde_json::Map<_, _>>(),
+            "tag_keys": self.tag_keys,
+        })
+        .to_string()
+    }
+
+    /// Reads [`Record::to_json`] back. What is missing is empty; text that is not ours is nothing.
+    #[must_use]
+    pub fn from_json(text: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(text).ok()?;
+        let fields = value.as_object()?;
+        let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+        let values = fields
+            .get("previous_values")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten();
+        let keys = fields
+            .get("tag_keys")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        Some(Self {
+            group: text("group"),
+            group_created: fields
+                .get("group_created")
+                .and_then(Value::as_bool)
+                .unwrap_or_default(),
+            previous_group: text("previous_group"),
+            previous_values: values
+                .map(|(name, value)| (name.clone(), previous_from(value)))
+                .collect(),
+            tag_keys: keys.filter_map(Value::as_str).map(str::to_owned).collect(),
+        })
+    }
+}
+
+fn previous_from(value: &Value) -> Previous {
+    Previous {
+        value: value["value"].as_str().map(str::to_owned),
+        source: match value["source"].as_str() {
+            Some("user") => Source::User,
+            Some("engine-default") => Source::EngineDefault,
+            _ => Source::System,
+        },
+    }
+}
+
+fn source_name(source: Source) -> &'static str {
+    match source {
+        Source::User => "user",
+        Source::System => "system",
+        Source::EngineDefault => "engine-default",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_the_way_through_text() {
+        let record = Record {
+            group: Some("shop-logical-replication".to_owned()),
+            group_created: true,
+            previous_group: Some("default.aurora-postgresql16".to_owned()),
+            previous_values: BTreeMap::from([
+                (
+                    "a".to_owned(),
+                    Previous {
+                        value: None,
+                        source: Source::EngineDefault,
+                    },
+                ),
+                (
+                    "b".to_owned(),
+                    Previous {
+                        value: Some("0".to_owned()),
+                        source: Source::System,
+                    },
+                ),
+                (
+                    "c".to_owned(),
+                    Previous {
+                        value: Some("7".to_owned()),
+                        source: Source::User,
+                    },
+                ),
+            ]),
+            tag_keys: BTreeSet::from(["team".to_owned()]),
+        };
+        assert_eq!(Record::from_json(&record.to_json()), Some(record));
+        assert_eq!(
+            Record::from_json(&Record::default().to_json()),
+            Some(Record::default())
+        );
+    }
+
+    #[test]
+    fn other_text_is_nothing() {
+        for text in ["", "[]", "null", "{"] {
+            assert_eq!(Record::from_json(text), None, "{text}");
+        }
+        assert_eq!(Record::from_json("{}"), Some(Record::default()));
+    }
+}

@@ -1,0 +1,798 @@
+//! What has to be done, decided from what is. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::{
+    CLUSTER_TAG, Current, LogicalReplication, PARAMETER, PREVIOUS_GROUP_TAG, Reboot, Record,
+};
+use crate::aurora::api::{ApplyType, Cluster, NewParameterGroup};
+use crate::aurora::parameters::{self, Change, Parameters};
+use crate::aurora::{Error, Kind, Result};
+
+/// One step, in the order of doing. Its text is what a plan shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Make a parameter group.
+    CreateGroup(NewParameterGroup),
+    /// Set or reset parameters of a group.
+    SetParameters {
+        /// The group.
+        group: String,
+        /// The changes, in portions of 20 when they are sent.
+        changes: Vec<Change>,
+    },
+    /// Set and remove tags of a group that was made here.
+    Tag {
+        /// The group.
+        group: String,
+        /// Its ARN.
+        arn: String,
+        /// Tags to set.
+        add: BTreeMap<String, String>,
+        /// Keys to remove.
+        remove: Vec<String>,
+    },
+    /// Attach a group to the cluster, at once.
+    Attach {
+        /// The cluster.
+        cluster: String,
+        /// The group.
+        group: String,
+        /// The group to attach where that one does not exist any more.
+        otherwise: Option<String>,
+    },
+    /// Wait until the cluster is available and nothing is pending.
+    WaitUntilAvailable {
+        /// The cluster.
+        cluster: String,
+        /// Whether its members will show `pending-reboot`, which RDS does with a delay.
+        until_reboot_is_pending: bool,
+    },
+    /// Reboot the writer: whichever instance it is when the time comes.
+    RebootWriter {
+        /// The cluster.
+        cluster: String,
+        /// The instance that it is now.
+        instance: String,
+    },
+    /// Reboot a reader, unless it has been restarted by then.
+    RebootReader {
+        /// The cluster.
+        cluster: String,
+        /// The instance.
+        instance: String,
+    },
+    /// Ask the server whether it is logical now; reboot the writer once more if not.
+    Verify {
+        /// The cluster.
+        cluster: String,
+        /// Whether that second reboot is allowed.
+        may_reboot: bool,
+    },
+    /// Delete a group that was made here.
+    DeleteGroup {
+        /// The group.
+        group: String,
+    },
+}
+
+impl Step {
+    /// Whether the step changes anything, rather than looking and waiting.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        !matches!(self, Step::WaitUntilAvailable { .. } | Step::Verify { .. })
+    }
+
+    /// The instance that the step reboots.
+    #[must_use]
+    pub fn reboots(&self) -> Option<&str> {
+        match self {
+            Step::RebootWriter { instance, .. } | Step::RebootReader { instance, .. } => {
+                Some(instance)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::CreateGroup(group) => {
+                write!(
+                    f,
+                    "create cluster parameter group {} (family {}",
+                    group.name, group.family
+                )?;
+                match &group.copy_of {
+                    Some(original) => write!(f, ", a copy of {original})"),
+                    None => write!(f, ")"),
+                }
+            }
+            Step::SetParameters { changes, .. } => {
+                let texts: Vec<String> = changes.iter().map(ToString::to_string).collect();
+                write!(f, "set {}", texts.join(", "))
+            }
+            Step::Tag { group, .. } => write!(f, "tag cluster parameter group {group}"),
+            Step::Attach { cluster, group, .. } => {
+                write!(
+                    f,
+                    "attach cluster parameter group {group} to DB cluster {cluster}"
+                )
+            }
+            Step::WaitUntilAvailable { cluster, .. } => {
+                write!(f, "wait until DB cluster {cluster} is available")
+            }
+            Step::RebootWriter { instance, .. } => {
+                write!(f, "reboot the writer instance {instance}")
+            }
+            Step::RebootReader { instance, .. } => {
+                write!(f, "reboot the reader instance {instance}")
+            }
+            Step::Verify { .. } => {
+                write!(f, "verify that the writer runs with wal_level = logical")
+            }
+            Step::DeleteGroup { group } => write!(f, "delete cluster parameter group {group}"),
+        }
+    }
+}
+
+/// What has to be done for the cluster to be as desired: nothing, if it is. Fails with the first of [`problems`].
+pub fn steps(
+    current: &Current,
+    desired: &LogicalReplication,
+    record: &Record,
+) -> Result<Vec<Step>> {
+    if let Some(problem) = problems(current, desired, record).into_iter().next() {
+        return Err(problem);
+    }
+    let mut steps = Vec::new();
+    let mut needs_reboot = current.is_reboot_pending();
+    if desired.manage_parameter_group {
+        needs_reboot |= group_steps(current, desired, record, &mut steps);
+    }
+    let cluster = &current.cluster.identifier;
+    if !steps.is_empty() || needs_reboot {
+        let until_reboot_is_pending = needs_reboot && !current.is_reboot_pending();
+        steps.push(Step::WaitUntilAvailable {
+            cluster: cluster.clone(),
+            until_reboot_is_pending,
+        });
+    }
+    if needs_reboot {
+        steps.extend(reboot_steps(&current.cluster, desired.reboot));
+    }
+    let may_reboot = desired.reboot != Reboot::Never;
+    let is_known_logical = !needs_reboot
+        && current
+            .settings
+            .as_ref()
+            .is_some_and(super::ServerSettings::is_logical);
+    if desired.verify && !is_known_logical && (may_reboot || !needs_reboot) {
+        steps.push(Step::Verify {
+            cluster: cluster.clone(),
+            may_reboot,
+        });
+    }
+    Ok(steps)
+}
+
+/// The steps on the parameter group; says whether they need a reboot.
+fn group_steps(
+    current: &Current,
+    desired: &LogicalReplication,
+    record: &Record,
+    steps: &mut Vec<Step>,
+) -> bool {
+    let group = &current.target_name;
+    let present = match &current.target {
+        Some(target) => &target.parameters,
+        None => &current.attached.parameters,
+    };
+    if current.target.is_none() {
+        steps.push(Step::CreateGroup(new_group(current, desired, record)));
+    }
+    let changes = changes(present, desired, record);
+    let mut needs_reboot = changes.iter().any(Change::needs_reboot);
+    if !changes.is_empty() {
+        steps.push(Step::SetParameters {
+            group: group.clone(),
+            changes,
+        });
+    }
+    steps.extend(tag_step(current, desired, record));
+    if !current.is_attached() {
+        needs_reboot |= differs_statically(&current.attached.parameters, present);
+        steps.push(Step::Attach {
+            cluster: current.cluster.identifier.clone(),
+            group: group.clone(),
+            otherwise: None,
+        });
+    }
+    needs_reboot
+}
+
+/// A custom group that the user wants to leave is copied, so that none of its settings is lost. A group that was made here
+/// is not: what came before it is what counts.
+fn new_group(
+    current: &Current,
+    desired: &LogicalReplication,
+    record: &Record,
+) -> NewParameterGroup {
+    let attached = &current.attached;
+    let is_ours = record.group_created || attached.is_made_for(&current.cluster.identifier);
+    let mut tags = desired.tags.clone();
+    tags.insert(CLUSTER_TAG.to_owned(), current.cluster.identifier.clone());
+    tags.insert(PREVIOUS_GROUP_TAG.to_owned(), attached.group.name.clone());
+    NewParameterGroup {
+        name: current.target_name.clone(),
+        family: attached.group.family.clone(),
+        description: format!(
+            "Logical replication for DB cluster {}",
+            current.cluster.identifier
+        ),
+        tags,
+        copy_of: (!attached.group.is_default() && !is_ours).then(|| attached.group.name.clone()),
+    }
+}
+
+/// Towards the desired values, and back to the old ones for what is not desired any more.
+fn changes(present: &Parameters, desired: &LogicalReplication, record: &Record) -> Vec<Change> {
+    let wanted = desired.desired_parameters();
+    let mut given_up = record.previous_values.clone();
+    given_up.retain(|name, _| !wanted.contains_key(name));
+    let mut changes = parameters::changes(present, &wanted);
+    changes.extend(parameters::restoring(present, &given_up));
+    changes
+}
+
+fn tag_step(current: &Current, desired: &LogicalReplication, record: &Record) -> Option<Step> {
+    let target = current.target.as_ref()?;
+    if !record.group_created && !target.is_made_for(&current.cluster.identifier) {
+        return None;
+    }
+    let mut add = desired.tags.clone();
+    add.retain(|key, value| target.tags.get(key) != Some(value));
+    let gone = |key: &&String| target.tags.contains_key(*key) && !desired.tags.contains_key(*key);
+    let remove: Vec<String> = record.tag_keys.iter().filter(gone).cloned().collect();
+    let (group, arn) = (current.target_name.clone(), target.group.arn.clone());
+    (!add.is_empty() || !remove.is_empty()).then_some(Step::Tag {
+        group,
+        arn,
+        add,
+        remove,
+    })
+}
+
+fn differs_statically(one: &Parameters, other: &Parameters) -> bool {
+    one.values()
+        .filter(|parameter| parameter.apply_type == ApplyType::Static)
+        .any(|parameter| {
+            let other = other
+                .get(&parameter.name)
+                .and_then(|other| other.value.as_deref());
+            !parameters::same_value(parameter, parameter.value.as_deref(), other)
+        })
+}
+
+/// The writer goes first: it is what everybody waits for, and older engines restart the readers with it.
+pub(super) fn reboot_steps(cluster: &Cluster, reboot: Reboot) -> Vec<Step> {
+    let id = &cluster.identifier;
+    let writer = cluster.writer().filter(|_| reboot != Reboot::Never);
+    let readers = cluster.readers().filter(|_| reboot == Reboot::All);
+    let writer = writer.map(|one| Step::RebootWriter {
+        cluster: id.clone(),
+        instance: one.instance.clone(),
+    });
+    let readers = readers.map(|one| Step::RebootReader {
+        cluster: id.clone(),
+        instance: one.instance.clone(),
+    });
+    writer.into_iter().chain(readers).collect()
+}
+
+/// Every reason why it cannot be done on this cluster.
+#[must_use]
+pub fn problems(current: &Current, desired: &LogicalReplication, record: &Record) -> Vec<Error> {
+    let refuse = |(what, hint): (String, &str)| {
+        let doing = format!(
+            "enabling logical replication on DB cluster \"{}\"",
+            current.cluster.identifier
+        );
+        Error::new(Kind::Refused, doing, what).hint(hint)
+    };
+    if let Some(problem) = cluster_problem(&current.cluster) {
+        return vec![refuse(problem)];
+    }
+    if !desired.manage_parameter_group {
+        return unmanaged_problem(current).map(refuse).into_iter().collect();
+    }
+    let mut problems: Vec<Error> = group_problem(current, desired, record)
+        .map(refuse)
+        .into_iter()
+        .collect();
+    problems.extend(parameters::problems(
+        &current.attached.parameters,
+        current.family(),
+        &desired.desired_parameters(),
+    ));
+    let own = desired
+        .parameters
+        .get(PARAMETER)
+        .filter(|value| parameters::truth(value) != Some(true));
+    problems.extend(own.map(|value| {
+        refuse((
+            format!("parameters sets {PARAMETER} to \"{value}\""),
+            "Remove it: it is set to 1 here",
+        ))
+        .about_parameter(PARAMETER)
+    }));
+    problems
+}
+
+type Problem = (String, &'static str);
+
+fn cluster_problem(cluster: &Cluster) -> Option<Problem> {
+    if cluster.engine != "aurora-postgresql" {
+        let what = format!("its engine is {}, not aurora-postgresql", cluster.engine);
+        return Some((what, "Name an Aurora PostgreSQL cluster"));
+    }
+    if cluster.engine_mode.as_deref() == Some("serverless") {
+        let what = "Aurora Serverless v1 has no logical replication".to_owned();
+        return Some((
+            what,
+            "Move the cluster to provisioned instances or Serverless v2 first",
+        ));
+    }
+    if is_fatal(&cluster.status) {
+        return Some((
+            format!("it is {}", cluster.status),
+            "Start or repair the cluster first",
+        ));
+    }
+    if cluster.members.is_empty() {
+        return Some((
+            "it has no DB instance".to_owned(),
+            "Add an instance to the cluster first",
+        ));
+    }
+    if let Some(source) = &cluster.replication_source {
+        return Some((
+            format!("it is a replica of {source}"),
+            "Name the primary cluster",
+        ));
+    }
+    match (cluster.writer(), &cluster.global_cluster) {
+        (Some(_), _) => None,
+        (None, Some(global)) => {
+            let what = format!("it is a secondary of the global database {global}");
+            Some((what, "Name the primary cluster of the global database"))
+        }
+        (None, None) => Some((
+            "it has no writer instance".to_owned(),
+            "Wait for a failover to end, or promote an instance",
+        )),
+    }
+}
+
+/// Whether a cluster in that state stays in it until somebody acts.
+pub(super) fn is_fatal(status: &str) -> bool {
+    const FATAL: [&str; 7] = [
+        "deleting",
+        "stopped",
+        "stopping",
+        "inaccessible-encryption-credentials",
+        "inaccessible-encryption-credentials-recoverable",
+        "incompatible-parameters",
+        "storage-full",
+    ];
+    FATAL.contains(&status) || status.ends_with("failed")
+}
+
+fn unmanaged_problem(current: &Current) -> Option<Problem> {
+    let what = format!(
+        "{PARAMETER} is not 1 in its cluster parameter group \"{}\", which is not managed here",
+        current.attached.group.name
+    );
+    (!current.attached.is_logical()).then_some((
+        what,
+        "Set it where the group is managed, or set manage_parameter_group = true",
+    ))
+}
+
+fn group_problem(
+    current: &Current,
+    desired: &LogicalReplication,
+    record: &Record,
+) -> Option<Problem> {
+    let name = &current.target_name;
+    if name.starts_with("default.") {
+        let what =
+            format!("cluster parameter group \"{name}\" is AWS's own and cannot be modified");
+        return Some((what, "Choose another parameter_group_name, or leave it out"));
+    }
+    let Some(target) = &current.target else {
+        let what = format!("\"{name}\" cannot be the name of a cluster parameter group");
+        let hint = "A name has 1 to 255 letters, digits and single hyphens, begins with a letter and ends with none";
+        return (!is_group_name(name)).then_some((what, hint));
+    };
+    if target.group.family != current.family() {
+        let (is, needs) = (&target.group.family, current.family());
+        let what = format!(
+            "cluster parameter group \"{name}\" is of family {is}, the cluster needs {needs}"
+        );
+        return Some((what, "Choose another parameter_group_name"));
+    }
+    let is_chosen = desired.parameter_group_name.is_some() || record.group.as_deref() == Some(name);
+    let is_known =
+        is_chosen || current.is_attached() || target.is_made_for(&current.cluster.identifier);
+    let what =
+        format!("cluster parameter group \"{name}\" exists and was not made for this cluster");
+    (!is_known).then_some((
+        what,
+        "Set parameter_group_name to it to use it all the same, or to another name",
+    ))
+}
+
+fn is_group_name(name: &str) -> bool {
+    let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic());
+    is_plain && begins && !name.ends_with('-') && !name.contains("--") && name.len() <= 255
+}
+
+/// What the user should know before the steps are taken.
+#[must_use]
+pub fn warnings(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let sets = steps
+        .iter()
+        .any(|step| matches!(step, Step::SetParameters { .. }));
+    if sets && !current.sharing.is_empty() {
+        let (group, others) = (&current.target_name, current.sharing.join(", "));
+        warnings.push(format!(
+            "cluster parameter group {group} is also attached to {others}: its parameters change there too"
+        ));
+    }
+    let writer = current
+        .instances
+        .iter()
+        .find(|instance| Some(instance.identifier.as_str()) == current.writer());
+    if let Some(writer) = writer.filter(|writer| !writer.publicly_accessible) {
+        let name = &writer.identifier;
+        warnings.push(format!("the writer instance {name} is not publicly accessible: Neon cannot reach it from outside"));
+    }
+    warnings.extend(waiting_readers(current, desired, steps));
+    warnings
+}
+
+fn waiting_readers(
+    current: &Current,
+    desired: &LogicalReplication,
+    steps: &[Step],
+) -> Option<String> {
+    let readers: Vec<&str> = current
+        .cluster
+        .readers()
+        .map(|reader| reader.instance.as_str())
+        .collect();
+    let reboots = steps
+        .iter()
+        .any(|step| matches!(step, Step::RebootWriter { .. }));
+    (desired.reboot == Reboot::Writer && reboots && !readers.is_empty()).then(|| {
+        let readers = readers.join(", ");
+        format!("the readers {readers} are not rebooted: after a failover to one, logical replication stops until it is")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aurora::api::Source;
+    use crate::aurora::logical_replication::fake::{Fake, OWN, group};
+    use crate::aurora::logical_replication::{ServerSettings, fetch};
+    use crate::aurora::parameters::Previous;
+
+    fn shop() -> LogicalReplication {
+        LogicalReplication::new("shop")
+    }
+
+    async fn current(fake: &Fake, desired: &LogicalReplication) -> Current {
+        fetch(fake, desired, &Record::default())
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    fn check(current: &Current, desired: &LogicalReplication, record: &Record, expected: &[&str]) {
+        let steps = steps(current, desired, record).unwrap();
+        assert_eq!(
+            steps.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            expected
+        );
+    }
+
+    fn refused(current: &Current, desired: &LogicalReplication, expected: &str) {
+        let error = steps(current, desired, &Record::default()).unwrap_err();
+        assert_eq!(error.kind, Kind::Refused);
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+
+    fn says(wal_level: &str) -> Option<ServerSettings> {
+        Some(ServerSettings {
+            wal_level: wal_level.to_owned(),
+            ..ServerSettings::default()
+        })
+    }
+
+    fn turn_on(group: &mut super::super::Group) {
+        group.parameters.get_mut(PARAMETER).unwrap().value = Some("1".to_owned());
+    }
+
+    const WAIT: &str = "wait until DB cluster shop is available";
+    const REBOOT: &str = "reboot the writer instance shop-1";
+    const VERIFY: &str = "verify that the writer runs with wal_level = logical";
+
+    #[tokio::test]
+    async fn a_default_group_is_left_for_one_of_our_own() {
+        let current = current(&Fake::new(0), &shop()).await;
+        let create =
+            "create cluster parameter group shop-logical-replication (family aurora-postgresql16)";
+        let set = "set rds.logical_replication: 0 -> 1";
+        let attach = "attach cluster parameter group shop-logical-replication to DB cluster shop";
+        check(
+            &current,
+            &shop(),
+            &Record::default(),
+            &[create, set, attach, WAIT, REBOOT, VERIFY],
+        );
+    }
+
+    #[tokio::test]
+    async fn a_custom_group_is_edited_in_place() {
+        let current = current(&Fake::new(0).with_group("theirs"), &shop()).await;
+        let set = "set rds.logical_replication: 0 -> 1";
+        check(
+            &current,
+            &shop(),
+            &Record::default(),
+            &[set, WAIT, REBOOT, VERIFY],
+        );
+    }
+
+    #[tokio::test]
+    async fn a_custom_group_that_is_left_is_copied() {
+        let desired = LogicalReplication {
+            parameter_group_name: Some("Mine".to_owned()),
+            ..shop()
+        };
+        let current = current(&Fake::new(0).with_group("theirs"), &desired).await;
+        let steps = steps(&current, &desired, &Record::default()).unwrap();
+        let expected =
+            "create cluster parameter group mine (family aurora-postgresql16, a copy of theirs)";
+        assert_eq!(steps[0].to_string(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_logical_cluster_needs_nothing() {
+        let fake = Fake::new(0).with_group("theirs");
+        turn_on(fake.world().groups.get_mut("theirs").unwrap());
+        let mut current = current(&fake, &shop()).await;
+        check(&current, &shop(), &Record::default(), &[VERIFY]);
+        current.settings = says("logical");
+        check(&current, &shop(), &Record::default(), &[]);
+        current.settings = says("replica");
+        check(
+            &current,
+            &shop(),
+            &Record::default(),
+            &[WAIT, REBOOT, VERIFY],
+        );
+    }
+
+    #[tokio::test]
+    async fn a_pending_reboot_is_made_up_for() {
+        let fake = Fake::new(1).with_group("theirs");
+        turn_on(fake.world().groups.get_mut("theirs").unwrap());
+        let mut current = current(&fake, &shop()).await;
+        current.settings = says("logical");
+        "pending-reboot".clone_into(&mut current.cluster.members[1].parameter_group_status);
+        check(&current, &shop(), &Record::default(), &[]);
+        "pending-reboot".clone_into(&mut current.cluster.members[0].parameter_group_status);
+        check(
+            &current,
+            &shop(),
+            &Record::default(),
+            &[WAIT, REBOOT, VERIFY],
+        );
+        let all = LogicalReplication {
+            reboot: Reboot::All,
+            ..shop()
+        };
+        check(
+            &current,
+            &all,
+            &Record::default(),
+            &[WAIT, REBOOT, "reboot the reader instance shop-2", VERIFY],
+        );
+        let never = LogicalReplication {
+            reboot: Reboot::Never,
+            ..shop()
+        };
+        check(&current, &never, &Record::default(), &[WAIT]);
+        assert!(
+            !steps(&current, &never, &Record::default())
+                .unwrap()
+                .iter()
+                .any(Step::is_change)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_dynamic_parameter_needs_no_reboot() {
+        let fake = Fake::new(0).with_group("theirs");
+        turn_on(fake.world().groups.get_mut("theirs").unwrap());
+        let mut desired = shop();
+        desired
+            .parameters
+            .insert("wal_sender_timeout".to_owned(), "0".to_owned());
+        let mut current = current(&fake, &desired).await;
+        current.settings = says("logical");
+        check(
+            &current,
+            &desired,
+            &Record::default(),
+            &["set wal_sender_timeout: 30000 -> 0", WAIT],
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_not_wanted_any_more_goes_back() {
+        let fake = Fake::new(0).with_group("theirs");
+        turn_on(fake.world().groups.get_mut("theirs").unwrap());
+        let mut current = current(&fake, &shop()).await;
+        current.settings = says("logical");
+        let slots = current
+            .target
+            .as_mut()
+            .unwrap()
+            .parameters
+            .get_mut("max_replication_slots")
+            .unwrap();
+        (slots.value, slots.source) = (Some("99".to_owned()), Source::User);
+        let previous = Previous {
+            value: Some("25".to_owned()),
+            source: Source::User,
+        };
+        let previous_values = [("max_replication_slots".to_owned(), previous)].into();
+        let record = Record {
+            previous_values,
+            ..Record::default()
+        };
+        check(
+            &current,
+            &shop(),
+            &record,
+            &["set max_replication_slots: 99 -> 25", WAIT, REBOOT, VERIFY],
+        );
+    }
+
+    #[tokio::test]
+    async fn a_group_that_is_not_managed_is_not_touched() {
+        let desired = LogicalReplication {
+            manage_parameter_group: false,
+            ..shop()
+        };
+        let mut current = current(&Fake::new(0).with_group("theirs"), &desired).await;
+        refused(
+            &current,
+            &desired,
+            "rds.logical_replication is not 1 in its cluster parameter group \"theirs\"",
+        );
+        turn_on(&mut current.attached);
+        "pending-reboot".clone_into(&mut current.cluster.members[0].parameter_group_status);
+        check(
+            &current,
+            &desired,
+            &Record::default(),
+            &[WAIT, REBOOT, VERIFY],
+        );
+    }
+
+    #[tokio::test]
+    async fn clusters_that_cannot_are_refused() {
+        let good = current(&Fake::new(1), &shop()).await;
+        type Spoil = fn(&mut Cluster);
+        let cases: [(Spoil, &str); 9] = [
+            (
+                |c| c.engine = "aurora-mysql".to_owned(),
+                "its engine is aurora-mysql",
+            ),
+            (
+                |c| c.engine_mode = Some("serverless".to_owned()),
+                "Serverless v1",
+            ),
+            (|c| c.status = "stopped".to_owned(), "it is stopped"),
+            (|c| c.status = "deleting".to_owned(), "it is deleting"),
+            (
+                |c| c.status = "migration-failed".to_owned(),
+                "it is migration-failed",
+            ),
+            (|c| c.members.clear(), "it has no DB instance"),
+            (
+                |c| c.replication_source = Some("main".to_owned()),
+                "it is a replica of main",
+            ),
+            (
+                |c| c.members[0].is_writer = false,
+                "it has no writer instance",
+            ),
+            (
+                |c| {
+                    c.members[0].is_writer = false;
+                    c.global_cluster = Some("world".to_owned());
+                },
+                "it is a secondary of the global database world",
+            ),
+        ];
+        for (spoil, expected) in cases {
+            let mut current = good.clone();
+            spoil(&mut current.cluster);
+            refused(&current, &shop(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn groups_that_cannot_are_refused() {
+        for (name, expected) in [
+            ("default.aurora-postgresql16", "is AWS's own"),
+            ("two--hyphens", "cannot be the name"),
+            ("1st", "cannot be the name"),
+            ("end-", "cannot be the name"),
+            ("a.b", "cannot be the name"),
+        ] {
+            let desired = LogicalReplication {
+                parameter_group_name: Some(name.to_owned()),
+                ..shop()
+            };
+            refused(&current(&Fake::new(0), &desired).await, &desired, expected);
+        }
+        let fake = Fake::new(0);
+        let mut older = group("older");
+        older.group.family = "aurora-postgresql15".to_owned();
+        fake.world().groups.insert("older".to_owned(), older);
+        let desired = LogicalReplication {
+            parameter_group_name: Some("older".to_owned()),
+            ..shop()
+        };
+        refused(
+            &current(&fake, &desired).await,
+            &desired,
+            "is of family aurora-postgresql15",
+        );
+        fake.world().groups.insert(OWN.to_owned(), group(OWN));
+        refused(
+            &current(&fake, &shop()).await,
+            &shop(),
+            "was not made for this cluster",
+        );
+    }
+
+    #[tokio::test]
+    async fn parameters_are_checked_by_name() {
+        let mut desired = shop();
+        desired
+            .parameters
+            .insert("no.such".to_owned(), "1".to_owned());
+        desired
+            .parameters
+            .insert(PARAMETER.to_owned(), "off".to_owned());
+        let current = current(&Fake::new(0), &desired).await;
+        let problems = problems(&current, &desired, &Record::default());
+        let named: Vec<_> = problems
+            .iter()
+            .filter_map(|problem| problem.parameter.as_deref())
+            .collect();
+        assert_eq!(named, ["no.such", PARAMETER]);
+    }
+}

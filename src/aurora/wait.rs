@@ -1,0 +1,278 @@
+//! Waiting for AWS: poll until a state or a deadline, and retry what is refused only for now.
+//!
+//! The clock is tokio's, so that unit tests run on paused time.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, Kind, Result};
+
+/// How often to look. The pause grows by half with every look, from `first` to `longest`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Polling {
+    /// The first pause.
+    pub first: Duration,
+    /// No pause is longer.
+    pub longest: Duration,
+}
+
+impl Default for Polling {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_secs(1),
+            longest: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What one look showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen<T> {
+    /// The wait is over.
+    Done(T),
+    /// Not yet; the text says what it is now, as in `the cluster is modifying`.
+    NotYet(String),
+}
+
+/// Polls until a deadline, and stops at once when it is cancelled.
+#[derive(Debug, Clone)]
+pub struct Waiter {
+    polling: Polling,
+    deadline: Instant,
+    cancelled: CancellationToken,
+}
+
+impl Waiter {
+    /// Waits for `timeout` from now on at most, over all waits together.
+    #[must_use]
+    pub fn new(polling: Polling, timeout: Duration, cancelled: CancellationToken) -> Self {
+        let far = Duration::from_secs(30 * 24 * 3600);
+        Self {
+            polling,
+            deadline: Instant::now() + timeout.min(far),
+            cancelled,
+        }
+    }
+
+    /// The same for `grace` at most, and never past this one's own deadline.
+    #[must_use]
+    pub fn at_most(&self, grace: Duration) -> Self {
+        Self {
+            deadline: self.deadline.min(Instant::now() + grace),
+            ..self.clone()
+        }
+    }
+
+    /// Fails if the operation was cancelled, for places between two calls.
+    pub fn check_cancelled(&self, doing: &str) -> Result<()> {
+        match self.cancelled.is_cancelled() {
+            true => Err(Error::new(Kind::Cancelled, doing, "cancelled")),
+            false => Ok(()),
+        }
+    }
+
+    /// Looks again and again until `judge` says done. What either fails with ends the wait, except throttling, which is one
+    /// more "not yet".
+    pub async fn until<S, T, F, L, J>(&self, doing: &str, mut look: L, mut judge: J) -> Result<T>
+    where
+        L: FnMut() -> F,
+        F: Future<Output = Result<S>>,
+        J: FnMut(S) -> Result<Seen<T>>,
+    {
+        let mut pause = self.polling.first;
+        loop {
+            self.check_cancelled(doing)?;
+            let state = match look().await.and_then(&mut judge) {
+                Ok(Seen::Done(value)) => return Ok(value),
+                Ok(Seen::NotYet(state)) => state,
+                Err(error) if error.kind == Kind::Throttled => error.to_string(),
+                Err(error) => return Err(error),
+            };
+            tracing::debug!(doing, state, "waiting");
+            self.pause(doing, &state, pause).await?;
+            pause = (pause + pause / 2).min(self.polling.longest);
+        }
+    }
+
+    /// Makes `call` until it succeeds or fails for good: a busy object and throttling are tried again until the deadline.
+    pub async fn retry<T, F, C>(&self, doing: &str, mut call: C) -> Result<T>
+    where
+        C: FnMut() -> F,
+        F: Future<Output = Result<T>>,
+    {
+        let mut pause = self.polling.first;
+        loop {
+            self.check_cancelled(doing)?;
+            match call().await {
+                Err(error) if error.is_retryable() => {
+                    tracing::debug!(doing, %error, "refused for now");
+                    if self
+                        .pause(doing, "", pause)
+                        .await
+                        .is_err_and(|stop| stop.kind == Kind::Timeout)
+                    {
+                        return Err(error.hint("It stayed so until the timeout"));
+                    }
+                    self.check_cancelled(doing)?;
+                }
+                done => return done,
+            }
+            pause = (pause + pause / 2).min(self.polling.longest);
+        }
+    }
+
+    async fn pause(&self, doing: &str, state: &str, pause: Duration) -> Result<()> {
+        let now = Instant::now();
+        if now >= self.deadline {
+            return Err(Error::new(
+                Kind::Timeout,
+                doing,
+                format!("timed out: {state}"),
+            ));
+        }
+        let until = (now + pause).min(self.deadline);
+        tokio::select! {
+            () = self.cancelled.cancelled() => Err(Error::new(Kind::Cancelled, doing, format!("cancelled: {state}"))),
+            () = tokio::time::sleep_until(until) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    fn waiter(seconds: u64) -> Waiter {
+        Waiter::new(
+            Polling::default(),
+            Duration::from_secs(seconds),
+            CancellationToken::new(),
+        )
+    }
+
+    fn never(state: String) -> Result<Seen<()>> {
+        Ok(Seen::NotYet(state))
+    }
+
+    fn busy() -> Error {
+        Error::new(Kind::InvalidState, "a", "busy")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_until_done() {
+        let looks = Cell::new(0);
+        let done = waiter(60)
+            .until(
+                "waiting",
+                || async { Ok(looks.replace(looks.get() + 1)) },
+                |look| {
+                    Ok(if look == 3 {
+                        Seen::Done("there")
+                    } else {
+                        Seen::NotYet("modifying".to_owned())
+                    })
+                },
+            )
+            .await;
+        assert_eq!(done.unwrap(), "there");
+        assert_eq!(looks.get(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pause_grows_to_its_limit() {
+        let start = Instant::now();
+        let mut at = Vec::new();
+        let _ = waiter(60)
+            .until(
+                "waiting",
+                || async { Ok(start.elapsed().as_secs()) },
+                |seconds| {
+                    at.push(seconds);
+                    never(String::new())
+                },
+            )
+            .await;
+        assert_eq!(at, [0, 1, 2, 4, 8, 13, 20, 30, 40, 50, 60]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_says_what_it_saw_last() {
+        let error = waiter(5)
+            .until(
+                "waiting for DB cluster \"shop\"",
+                || async { Ok("it is modifying".to_owned()) },
+                never,
+            )
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind, Kind::Timeout);
+        assert_eq!(
+            error.to_string(),
+            "waiting for DB cluster \"shop\": timed out: it is modifying"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cancelling_ends_a_pause() {
+        let token = CancellationToken::new();
+        let waiter = Waiter::new(Polling::default(), Duration::from_secs(3600), token.clone());
+        let waiting = waiter.until("waiting", || async { Ok(String::new()) }, never);
+        let (ended, ()) = tokio::join!(waiting, async {
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            token.cancel();
+        });
+        assert_eq!(ended.unwrap_err().kind, Kind::Cancelled);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_ends_the_wait() {
+        let ended = waiter(60)
+            .until(
+                "waiting",
+                || async { Err(Error::new(Kind::NotFound, "a", "b")) },
+                never,
+            )
+            .await;
+        assert_eq!(ended.unwrap_err().kind, Kind::NotFound);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_object_is_tried_again() {
+        let calls = Cell::new(0);
+        let done = waiter(60)
+            .retry("rebooting", || async {
+                calls.set(calls.get() + 1);
+                if calls.get() < 3 { Err(busy()) } else { Ok(()) }
+            })
+            .await;
+        assert!(done.is_ok());
+        assert_eq!(calls.get(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_object_is_reported_at_the_deadline() {
+        let error = waiter(7)
+            .retry("rebooting", || async { Err::<(), _>(busy()) })
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind, Kind::InvalidState);
+        assert_eq!(
+            error.hint.as_deref(),
+            Some("It stayed so until the timeout")
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_grace_never_passes_the_deadline() {
+        let start = Instant::now();
+        let _ = waiter(5)
+            .at_most(Duration::from_secs(60))
+            .until("waiting", || async { Ok(String::new()) }, never)
+            .await;
+        assert_eq!(start.elapsed(), Duration::from_secs(5));
+    }
+}

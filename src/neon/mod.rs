@@ -1,0 +1,4 @@
+//! What is Neon's own: where its connections come from, and what its host names say.
+
+pub mod endpoint;
+pub mod nat_addresses;

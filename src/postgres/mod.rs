@@ -1,0 +1,35 @@
+//! Replication objects of Postgres as values. The only place with SQL.
+//!
+//! A *value* ([`Publication`](publication::Publication), [`Subscription`](subscription::Subscription),
+//! [`Slot`](slot::Slot)) says what an object is, with neither nulls nor unknowns of a configuration in it. A *fetch*
+//! reads one: `fetch` from a snapshot of all objects of its kind that concurrent readers share, `fetch_now` by a query
+//! of its own. A *diff* is pure: from the current and the desired value, either of which may be absent, it makes the
+//! statements between them; equal in, empty out. It refuses what the server's version lacks, and names it.
+//!
+//! [`Database::run_within`] runs statements. Names are [`Ident`]s, which quote themselves, and a
+//! [`Statement`] is only made here, so that no text from elsewhere becomes SQL. Secrets are [`Secret`]s and redacted
+//! statements: no error, log line or `Debug` holds one.
+
+mod connection;
+pub mod conninfo;
+mod error;
+mod filter;
+pub mod publication;
+mod session;
+pub mod settings;
+pub mod slot;
+mod snapshot;
+mod sql;
+pub mod subscription;
+pub mod table;
+mod tls;
+pub mod version;
+
+pub use connection::{Database, Limits, Server, ServerConfig, is_loopback};
+pub use conninfo::{Conninfo, Secret};
+pub use error::{Cause, Error, Place, Result};
+pub use session::Notice;
+pub use sql::{Ident, InvalidName, QualifiedName, Scope, Statement};
+pub use tls::SslMode;
+pub use tokio_postgres::error::SqlState;
+pub use version::{ServerVersion, Unsupported};

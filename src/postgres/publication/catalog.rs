@@ -1,0 +1,213 @@
+//! Reading publications, and running changes of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+
+use super::changes::member;
+use super::{GeneratedColumns, Operation, Publication, Publications, RowFilter, TableSpec, Target};
+use crate::postgres::connection::{Database, Limits};
+use crate::postgres::error::{Cause, Result};
+use crate::postgres::session::Notice;
+use crate::postgres::sql::{Ident, QualifiedName, Statement};
+use crate::postgres::version::{self, ServerVersion};
+
+/// Every publication of the database, from a snapshot that is at most two seconds old.
+pub async fn fetch_all(db: &Database) -> Result<Arc<Publications>> {
+    db.publications()
+        .get(|| db.changes(), load(db, "reading the publications", None))
+        .await
+}
+
+/// One publication, from the same snapshot.
+pub async fn fetch(db: &Database, name: &Ident) -> Result<Option<Publication>> {
+    Ok(fetch_all(db).await?.get(name).cloned())
+}
+
+/// One publication as it is now, by a query of its own: for the moments before and after a change.
+pub async fn fetch_now(db: &Database, name: &Ident) -> Result<Option<Publication>> {
+    let doing = format!("reading publication {name}");
+    Ok(load(db, &doing, Some(name)).await?.remove(name))
+}
+
+async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Publications> {
+    let name = name.map(Ident::as_str);
+    let rows = db
+        .query(doing, &query(db.version().await?), &[(&name, Type::TEXT)])
+        .await?;
+    read_rows(&rows).map_err(|error| db.error(doing, Cause::Statement(error)))
+}
+
+/// Runs statements that make or alter a publication, and reads it back in the same round trip.
+///
+/// `name` is the one that it has afterwards. Statements as of [`diff`].
+pub async fn apply(
+    db: &Database,
+    doing: &str,
+    statements: &[Statement],
+    name: &Ident,
+    limits: &Limits,
+) -> Result<(Vec<Notice>, Option<Publication>)> {
+    let sql = query(db.version().await?);
+    let bound = Some(name.as_str());
+    let (notices, rows) = db
+        .run_reading(
+            doing,
+            statements,
+            Some((&sql, &[(&bound, Type::TEXT)])),
+            limits,
+        )
+        .await?;
+    let mut found = read_rows(&rows).map_err(|error| db.error(doing, Cause::Statement(error)))?;
+    Ok((notices, found.remove(name)))
+}
+
+/// One row for each member, or one for a publication without any.
+fn query(version: ServerVersion) -> String {
+    let (columns, filter, schemas) = if version.has(version::COLUMN_LISTS) {
+        (
+            "CASE WHEN r.prattrs IS NOT NULL THEN ARRAY(SELECT a.attname::text FROM pg_attribute a \
+             WHERE a.attrelid = r.prrelid AND a.attnum = ANY (r.prattrs)) END",
+            "pg_get_expr(r.prqual, r.prrelid)",
+            " UNION ALL SELECT x.pnpubid, n.nspname, NULL, NULL, NULL \
+             FROM pg_publication_namespace x JOIN pg_namespace n ON n.oid = x.pnnspid",
+        )
+    } else {
+        ("NULL::text[]", "NULL::text", "")
+    };
+    let generated = if version.has(version::PUBLISH_GENERATED_COLUMNS) {
+        "p.pubgencols = 's'"
+    } else {
+        "false"
+    };
+    format!(
+        "SELECT p.pubname, pg_get_userbyid(p.pubowner), p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, \
+         p.pubviaroot, {generated}, m.nspname, m.relname, m.columns, m.filter \
+         FROM pg_publication p LEFT JOIN (SELECT r.prpubid, n.nspname, c.relname, {columns} AS columns, {filter} AS filter \
+         FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace{schemas}) m \
+         ON m.prpubid = p.oid WHERE $1 IS NULL OR p.pubname = $1"
+    )
+}
+
+fn read_rows(rows: &[Row]) -> std::result::Result<Publications, tokio_postgres::Error> {
+    let mut publications = Publications::new();
+    for row in rows {
+        let name = Ident::from_catalog(row.try_get(0)?);
+        let publication = match publications.entry(name) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let publication = read_publication(entry.key().clone(), row)?;
+                entry.insert(publication)
+            }
+        };
+        if let Target::Lists { tables, schemas } = &mut publication.target {
+            read_member(row, tables, schemas)?;
+        }
+    }
+    Ok(publications)
+}
+
+fn read_publication(
+    name: Ident,
+    row: &Row,
+) -> std::result::Result<Publication, tokio_postgres::Error> {
+    let mut publish = BTreeSet::new();
+    for (column, operation) in (3..).zip(Operation::ALL) {
+        if row.try_get(column)? {
+            publish.insert(operation);
+        }
+    }
+    Ok(Publication {
+        name,
+        owner: Some(Ident::from_catalog(row.try_get(1)?)),
+        target: if row.try_get(2)? {
+            Target::AllTables
+        } else {
+            Target::none()
+        },
+        publish,
+        via_partition_root: row.try_get(7)?,
+        generated_columns: if row.try_get(8)? {
+            GeneratedColumns::Stored
+        } else {
+            GeneratedColumns::None
+        },
+    })
+}
+
+fn read_member(
+    row: &Row,
+    tables: &mut BTreeMap<QualifiedName, TableSpec>,
+    schemas: &mut BTreeSet<Ident>,
+) -> std::result::Result<(), tokio_postgres::Error> {
+    match (
+        row.try_get::<_, Option<&str>>(9)?,
+        row.try_get::<_, Option<&str>>(10)?,
+    ) {
+        (Some(schema), Some(name)) => {
+            let columns: Option<Vec<&str>> = row.try_get(11)?;
+            let filter: Option<String> = row.try_get(12)?;
+            let spec = TableSpec {
+                columns: columns
+                    .map(|columns| columns.into_iter().map(Ident::from_catalog).collect()),
+                filter: filter.map(RowFilter::from_catalog),
+            };
+            tables.insert(QualifiedName::from_catalog(schema, name), spec);
+        }
+        (Some(schema), None) => drop(schemas.insert(Ident::from_catalog(schema))),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The server's printing of a row filter on a table, by which spellings are compared. Leaves nothing behind.
+///
+/// Needs SELECT on the table and TEMP on the database, or else ownership of the table and CREATE on the database.
+pub async fn canonical_filter(
+    db: &Database,
+    table: &QualifiedName,
+    filter: &RowFilter,
+) -> Result<String> {
+    let doing = format!("reading the row filter of table {table}");
+    let scratch = "pg_temp.neonrepl_row_filter";
+    let changes = [
+        format!("CREATE TEMPORARY TABLE {scratch} (LIKE {table}) ON COMMIT DROP"),
+        format!("ALTER TABLE {scratch} ADD CHECK {}", filter.enclosed()),
+    ];
+    let read = "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint WHERE contype = 'c' AND conrelid = 'pg_temp.neonrepl_row_filter'::regclass";
+    let rows = match db.query_undone(&doing, &changes, read, &[]).await {
+        Err(error) if error.is(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            let (changes, read) = scratch_publication(table, filter);
+            db.query_undone(&doing, &changes, read, &[]).await?
+        }
+        result => result?,
+    };
+    let text = rows
+        .first()
+        .map(|row| row.try_get::<_, Option<String>>(0))
+        .transpose();
+    let text = text.map_err(|error| db.error(&doing, Cause::Statement(error)))?;
+    text.flatten().ok_or_else(|| {
+        db.error(
+            &doing,
+            Cause::Unexpected("the server did not print it".to_owned()),
+        )
+    })
+}
+
+/// A publication with the filter, to be undone, and the query of what the server made of it.
+fn scratch_publication(table: &QualifiedName, filter: &RowFilter) -> ([String; 1], &'static str) {
+    let spec = TableSpec {
+        columns: None,
+        filter: Some(filter.clone()),
+    };
+    let create = format!(
+        "CREATE PUBLICATION neonrepl_row_filter FOR TABLE {} WITH (publish_via_partition_root = true)",
+        member(table, &spec)
+    );
+    let read = "SELECT pg_get_expr(r.prqual, r.prrelid) FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = 'neonrepl_row_filter'";
+    ([create], read)
+}

@@ -1,0 +1,34 @@
+//! What a server runs with, as far as logical replication asks.
+//!
+//! Source: `SHOW`, `current_setting` and the view `pg_replication_slots` in the Postgres documentation.
+
+use super::connection::Database;
+use super::error::{Cause, Result};
+
+/// The settings of a publisher that decide whether it can be replicated from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `wal_level`: `minimal`, `replica` or `logical`.
+    pub wal_level: String,
+    /// `rds.logical_replication`; absent on a server that is not of RDS.
+    pub rds_logical_replication: Option<String>,
+    /// The names of all logical slots of the cluster, whatever their database.
+    pub logical_slots: Vec<String>,
+}
+
+/// Asks the server.
+pub async fn fetch(db: &Database) -> Result<Settings> {
+    let doing = "reading the server's settings";
+    let sql = "SELECT current_setting('wal_level'), current_setting('rds.logical_replication', true), \
+               ARRAY(SELECT slot_name::text FROM pg_replication_slots WHERE slot_type = 'logical' ORDER BY 1)";
+    let rows = db.query(doing, sql, &[]).await?;
+    let row = rows.first().ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))?;
+    let read = || {
+        Ok(Settings {
+            wal_level: row.try_get(0)?,
+            rds_logical_replication: row.try_get(1)?,
+            logical_slots: row.try_get(2)?,
+        })
+    };
+    read().map_err(|error| db.error(doing, Cause::Statement(error)))
+}

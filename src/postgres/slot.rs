@@ -1,0 +1,202 @@
+//! Logical replication slots, and whether two connections lead to the same cluster.
+//!
+//! Source: "Replication Management Functions" and `pg_replication_slots` in the Postgres documentation.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+
+use super::connection::{Database, Limits};
+use super::error::{Cause, Result};
+use super::sql::{Ident, Literal, Statement};
+use super::version::{self, ServerVersion, Unsupported};
+
+/// All logical slots of one database, by name.
+pub type Slots = BTreeMap<Ident, Slot>;
+
+/// A logical replication slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// Its name: lower-case letters, digits and underscores.
+    pub name: Ident,
+    /// Its output plugin; `pgoutput` for subscriptions.
+    pub plugin: String,
+    /// Whether it decodes prepared transactions.
+    pub two_phase: bool,
+    /// Whether it is copied to standbys (Postgres 17; before, never).
+    pub failover: bool,
+    /// Whether something reads from it now.
+    pub active: bool,
+    /// `reserved`, `extended`, `unreserved` or `lost`.
+    pub wal_status: Option<String>,
+}
+
+impl Slot {
+    /// A slot for a subscription, as `CREATE SUBSCRIPTION` makes it.
+    pub fn new(name: Ident) -> Self {
+        Self {
+            name,
+            plugin: "pgoutput".to_owned(),
+            two_phase: false,
+            failover: false,
+            active: false,
+            wal_status: None,
+        }
+    }
+}
+
+/// The statement that makes a slot in the connected database.
+pub fn create(slot: &Slot, version: ServerVersion) -> std::result::Result<Statement, Unsupported> {
+    let mut arguments = format!(
+        "{}, {}, false",
+        Literal(slot.name.as_str()),
+        Literal(&slot.plugin)
+    );
+    if slot.two_phase || slot.failover {
+        arguments.push_str(if slot.two_phase { ", true" } else { ", false" });
+    }
+    if slot.failover {
+        version.require(version::FAILOVER)?;
+        arguments.push_str(", true");
+    }
+    // Postgres refuses it in a transaction that has written, so it stands alone.
+    Ok(Statement::alone(format!(
+        "SELECT pg_create_logical_replication_slot({arguments})"
+    )))
+}
+
+/// The statement that drops a slot. Fails while the slot is active (55006), and when it is gone (42704).
+pub fn drop_slot(name: &Ident) -> Statement {
+    Statement::alone(format!(
+        "SELECT pg_drop_replication_slot({})",
+        Literal(name.as_str())
+    ))
+}
+
+/// Every logical slot of the database, from a snapshot that is at most two seconds old.
+pub async fn fetch_all(db: &Database) -> Result<Arc<Slots>> {
+    db.slots()
+        .get(
+            || db.changes(),
+            load(db, "reading the replication slots", None),
+        )
+        .await
+}
+
+/// One slot, from the same snapshot.
+pub async fn fetch(db: &Database, name: &Ident) -> Result<Option<Slot>> {
+    Ok(fetch_all(db).await?.get(name).cloned())
+}
+
+/// One slot as it is now.
+pub async fn fetch_now(db: &Database, name: &Ident) -> Result<Option<Slot>> {
+    let doing = format!("reading replication slot {name}");
+    Ok(load(db, &doing, Some(name)).await?.remove(name))
+}
+
+/// Makes a slot, unless it is there already. Returns whether it was made.
+pub async fn ensure(db: &Database, doing: &str, slot: &Slot, limits: &Limits) -> Result<bool> {
+    let statement = create(slot, db.version().await?)
+        .map_err(|unsupported| db.unsupported(doing, unsupported))?;
+    if fetch_now(db, &slot.name).await?.is_some() {
+        return Ok(false);
+    }
+    match db.run_within(doing, &[statement], limits).await {
+        Ok(_) => Ok(true),
+        Err(error)
+            if error.is(&SqlState::DUPLICATE_OBJECT)
+                && fetch_now(db, &slot.name).await?.is_some() =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Slots> {
+    let failover = if db.version().await?.has(version::FAILOVER) {
+        "failover"
+    } else {
+        "false"
+    };
+    let sql = format!(
+        "SELECT slot_name, plugin, two_phase, {failover}, active, wal_status FROM pg_replication_slots \
+         WHERE slot_type = 'logical' AND database = current_database() AND ($1 IS NULL OR slot_name = $1)"
+    );
+    let name = name.map(Ident::as_str);
+    let rows = db.query(doing, &sql, &[(&name, Type::TEXT)]).await?;
+    let slots: std::result::Result<Vec<_>, _> = rows.iter().map(read_row).collect();
+    let slots = slots.map_err(|error| db.error(doing, Cause::Statement(error)))?;
+    Ok(slots
+        .into_iter()
+        .map(|slot| (slot.name.clone(), slot))
+        .collect())
+}
+
+fn read_row(row: &Row) -> std::result::Result<Slot, tokio_postgres::Error> {
+    Ok(Slot {
+        name: Ident::from_catalog(row.try_get(0)?),
+        plugin: row.try_get::<_, &str>(1)?.to_owned(),
+        two_phase: row.try_get(2)?,
+        failover: row.try_get(3)?,
+        active: row.try_get(4)?,
+        wal_status: row.try_get(5)?,
+    })
+}
+
+/// Whether two databases are in one cluster, where `CREATE SUBSCRIPTION` with a slot would wait for itself for ever.
+///
+/// Told by the moment at which the postmaster started, to the microsecond, which every role may read, and which a
+/// clone or a standby does not share.
+pub async fn same_cluster(one: &Database, other: &Database) -> Result<bool> {
+    Ok(postmaster_start(one).await? == postmaster_start(other).await?)
+}
+
+async fn postmaster_start(db: &Database) -> Result<Option<String>> {
+    let doing = "telling one cluster from another";
+    let rows = db
+        .query(doing, "SELECT pg_postmaster_start_time()::text", &[])
+        .await?;
+    rows.first()
+        .map(|row| row.try_get(0))
+        .transpose()
+        .map_err(|error| db.error(doing, Cause::Statement(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_create(change: impl FnOnce(&mut Slot), expected: &str) {
+        let mut slot = Slot::new(Ident::new("s").unwrap());
+        change(&mut slot);
+        let text = match create(&slot, ServerVersion::major_only(16)) {
+            Ok(statement) => statement.to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_slot_is_made_with_what_its_version_has() {
+        check_create(
+            |_| (),
+            "SELECT pg_create_logical_replication_slot('s', 'pgoutput', false)",
+        );
+        check_create(
+            |slot| slot.two_phase = true,
+            "SELECT pg_create_logical_replication_slot('s', 'pgoutput', false, true)",
+        );
+        check_create(
+            |slot| slot.failover = true,
+            "failover needs Postgres 17 or newer; the server runs 16.0",
+        );
+        check_create(
+            |slot| slot.plugin = "it's".to_owned(),
+            "SELECT pg_create_logical_replication_slot('s', 'it''s', false)",
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! Objects of one kind in one database, read together and shared by all who ask within two seconds.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::error::Result;
+
+/// How old a snapshot may be. Terraform reads all resources of a plan within moments of each other.
+const LIFETIME: Duration = Duration::from_secs(2);
+
+/// The last load of one kind, if any. Callers that come while one is under way wait for it, failures included.
+pub(super) struct Snapshot<T> {
+    last: Mutex<Option<Load<T>>>,
+}
+
+struct Load<T> {
+    /// How many changes this process had begun or ended when the load began.
+    changes: u64,
+    began: Instant,
+    ended: Instant,
+    result: Result<Arc<T>>,
+}
+
+impl<T> Default for Snapshot<T> {
+    fn default() -> Self {
+        Self {
+            last: Mutex::new(None),
+        }
+    }
+}
+
+impl<T> Snapshot<T> {
+    /// The objects, loaded now unless a load that is good enough exists. `changes` counts this process's own changes.
+    pub(super) async fn get(
+        &self,
+        changes: impl Fn() -> u64,
+        load: impl Future<Output = Result<T>>,
+    ) -> Result<Arc<T>> {
+        let asked = Instant::now();
+        let mut last = self.last.lock().await;
+        if let Some(last) = last.as_ref().filter(|last| last.serves(changes(), asked)) {
+            return last.result.clone();
+        }
+        let (changes, began) = (changes(), Instant::now());
+        let result = load.await.map(Arc::new);
+        *last = Some(Load {
+            changes,
+            began,
+            ended: Instant::now(),
+            result: result.clone(),
+        });
+        result
+    }
+}
+
+impl<T> Load<T> {
+    fn serves(&self, changes: u64, asked: Instant) -> bool {
+        match self.result {
+            Ok(_) => self.changes == changes && self.began.elapsed() < LIFETIME,
+            // A failure serves only those who have been waiting for it.
+            Err(_) => asked <= self.ended,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::error::{Cause, Error, Place};
+    use futures_util::future::join_all;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[derive(Default)]
+    struct Counter {
+        snapshot: Snapshot<u64>,
+        loads: AtomicU64,
+        changes: AtomicU64,
+    }
+
+    impl Counter {
+        async fn get(&self) -> u64 {
+            let load = async {
+                tokio::task::yield_now().await;
+                Ok(self.loads.fetch_add(1, Ordering::Relaxed) + 1)
+            };
+            *self
+                .snapshot
+                .get(|| self.changes.load(Ordering::Relaxed), load)
+                .await
+                .unwrap()
+        }
+
+        async fn fail(&self) -> Error {
+            let load = async {
+                tokio::task::yield_now().await;
+                self.loads.fetch_add(1, Ordering::Relaxed);
+                let place = Place {
+                    address: String::new(),
+                    database: String::new(),
+                };
+                Err(Error::new("reading", place, Cause::Cancelled))
+            };
+            self.snapshot.get(|| 0, load).await.unwrap_err()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_callers_share_one_load() {
+        let counter = Counter::default();
+        assert_eq!(join_all((0..10).map(|_| counter.get())).await, [1; 10]);
+        tokio::time::advance(Duration::from_millis(1900)).await;
+        assert_eq!(counter.get().await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_seconds_later_it_is_loaded_anew() {
+        let counter = Counter::default();
+        counter.get().await;
+        tokio::time::advance(Duration::from_millis(2100)).await;
+        assert_eq!(counter.get().await, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_drops_it() {
+        let counter = Counter::default();
+        counter.get().await;
+        counter.changes.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(counter.get().await, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_share_a_failure_and_those_who_come_later_do_not() {
+        let counter = Counter::default();
+        join_all((0..10).map(|_| counter.fail())).await;
+        assert_eq!(counter.loads.load(Ordering::Relaxed), 1);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        counter.fail().await;
+        assert_eq!(counter.loads.load(Ordering::Relaxed), 2);
+    }
+}

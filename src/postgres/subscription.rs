@@ -1,0 +1,177 @@
+//! Subscriptions: the value, how it is read, and the statements between two of them.
+//!
+//! Source: `CREATE SUBSCRIPTION`, `ALTER SUBSCRIPTION` and the catalogs `pg_subscription*` in the Postgres documentation.
+
+mod catalog;
+mod changes;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use catalog::{
+    SyncState, apply, create, fetch, fetch_all, fetch_now, tables, unsubscribed_tables,
+};
+pub use changes::{How, diff, drop_detached, drop_with_slot};
+
+use super::conninfo::Conninfo;
+use super::sql::Ident;
+use super::version::{self, ServerVersion, Unsupported};
+
+/// All subscriptions of one database, by name.
+pub type Subscriptions = BTreeMap<Ident, Subscription>;
+
+/// A subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Its name.
+    pub name: Ident,
+    /// Its owner. Always known when read; absent in a desired value means: whoever it is.
+    pub owner: Option<Ident>,
+    /// Whether its worker runs.
+    pub enabled: bool,
+    /// What it subscribes to; at least one.
+    pub publications: BTreeSet<Ident>,
+    /// How the publisher is reached. Read as absent where the role may not see it; desired as absent: leave it.
+    pub connection: Option<Conninfo>,
+    /// The slot. Always known when read; absent in a desired value means: named as the subscription, or left as it is.
+    pub slot: Option<SlotName>,
+    /// Everything else.
+    pub options: Options,
+}
+
+/// The slot that a subscription reads from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SlotName {
+    /// This one.
+    Named(Ident),
+    /// None: the subscription is detached from its publisher.
+    None,
+}
+
+/// Options of a subscription. Read as absent where the version lacks them; desired as absent: the server's default, or left as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Whether values travel in binary form.
+    pub binary: Option<bool>,
+    /// Whether transactions in progress are sent.
+    pub streaming: Option<Streaming>,
+    /// `synchronous_commit` of the worker: `off`, `local`, `remote_write`, `remote_apply` or `on`.
+    pub synchronous_commit: Option<String>,
+    /// Whether prepared transactions are sent when they are prepared (Postgres 15).
+    pub two_phase: Option<bool>,
+    /// Whether an error disables the subscription (Postgres 15).
+    pub disable_on_error: Option<bool>,
+    /// Whether a connection for an owner who is no superuser needs a password (Postgres 16).
+    pub password_required: Option<bool>,
+    /// Whether changes are applied as the subscription's owner, not the table's (Postgres 16).
+    pub run_as_owner: Option<bool>,
+    /// Which changes are sent (Postgres 16).
+    pub origin: Option<Origin>,
+    /// Whether the slot is copied to the publisher's standbys (Postgres 17).
+    pub failover: Option<bool>,
+}
+
+/// Whether transactions in progress are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Streaming {
+    /// Only when they are committed.
+    Off,
+    /// As they grow; kept in files until they are committed.
+    On,
+    /// As they grow, applied by parallel workers (Postgres 16).
+    Parallel,
+}
+
+impl Streaming {
+    /// Every choice.
+    pub const ALL: [Self; 3] = [Self::Off, Self::On, Self::Parallel];
+
+    /// Its name in `streaming`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::On => "on",
+            Self::Parallel => "parallel",
+        }
+    }
+
+    /// The choice of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|choice| choice.as_str() == name)
+    }
+}
+
+/// Which changes are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// All.
+    Any,
+    /// Those that were not replicated to the publisher themselves.
+    None,
+}
+
+impl Origin {
+    /// Its name in `origin`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::None => "none",
+        }
+    }
+
+    /// The choice of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Any, Self::None]
+            .into_iter()
+            .find(|choice| choice.as_str() == name)
+    }
+}
+
+impl Subscription {
+    /// An enabled subscription with the server's defaults for everything else.
+    pub fn new(
+        name: Ident,
+        connection: Conninfo,
+        publications: impl IntoIterator<Item = Ident>,
+    ) -> Self {
+        Self {
+            name,
+            owner: None,
+            enabled: true,
+            publications: publications.into_iter().collect(),
+            connection: Some(connection),
+            slot: None,
+            options: Options::default(),
+        }
+    }
+
+    /// The slot that creating it would make or use: its own name unless another, or none, is given.
+    pub fn slot_name(&self) -> Option<&Ident> {
+        match &self.slot {
+            None => Some(&self.name),
+            Some(SlotName::Named(slot)) => Some(slot),
+            Some(SlotName::None) => None,
+        }
+    }
+}
+
+impl Options {
+    /// Fails, naming the attribute, where the server's version lacks an option that is given.
+    pub fn check_supported(&self, server: ServerVersion) -> Result<(), Unsupported> {
+        let given = [
+            (
+                self.streaming == Some(Streaming::Parallel),
+                version::PARALLEL_STREAMING,
+            ),
+            (self.two_phase.is_some(), version::TWO_PHASE),
+            (self.disable_on_error.is_some(), version::DISABLE_ON_ERROR),
+            (self.password_required.is_some(), version::PASSWORD_REQUIRED),
+            (self.run_as_owner.is_some(), version::RUN_AS_OWNER),
+            (self.origin.is_some(), version::ORIGIN),
+            (self.failover.is_some(), version::FAILOVER),
+        ];
+        given
+            .into_iter()
+            .filter(|(given, _)| *given)
+            .try_for_each(|(_, feature)| server.require(feature))
+    }
+}

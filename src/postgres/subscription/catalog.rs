@@ -1,0 +1,308 @@
+//! Reading subscriptions, and running changes of them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::changes::{How, diff, disable, enable};
+use super::{Options, Origin, SlotName, Streaming, Subscription, Subscriptions};
+use crate::postgres::connection::{Database, Limits};
+use crate::postgres::conninfo::Conninfo;
+use crate::postgres::error::{Cause, Result};
+use crate::postgres::session::Notice;
+use crate::postgres::slot::{self, Slot};
+use crate::postgres::sql::{Ident, QualifiedName, Statement};
+use crate::postgres::table;
+use crate::postgres::version::{self, Feature, ServerVersion};
+
+type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
+
+/// Every subscription of the database, from a snapshot that is at most two seconds old.
+pub async fn fetch_all(db: &Database) -> Result<Arc<Subscriptions>> {
+    db.subscriptions()
+        .get(|| db.changes(), load(db, "reading the subscriptions", None))
+        .await
+}
+
+/// One subscription, from the same snapshot.
+pub async fn fetch(db: &Database, name: &Ident) -> Result<Option<Subscription>> {
+    Ok(fetch_all(db).await?.get(name).cloned())
+}
+
+/// One subscription as it is now, by a query of its own: for the moments before and after a change.
+pub async fn fetch_now(db: &Database, name: &Ident) -> Result<Option<Subscription>> {
+    let doing = format!("reading subscription {name}");
+    Ok(load(db, &doing, Some(name)).await?.remove(name))
+}
+
+async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Subscriptions> {
+    let connections = connections(db, doing, name).await?;
+    let name = name.map(Ident::as_str);
+    let rows = db
+        .query(doing, &query(db.version().await?), &[(&name, Type::TEXT)])
+        .await?;
+    let mut subscriptions =
+        read_rows(&rows).map_err(|error| db.error(doing, Cause::Statement(error)))?;
+    for (name, connection) in connections {
+        if let Some(subscription) = subscriptions.get_mut(&name) {
+            subscription.connection = connection;
+        }
+    }
+    Ok(subscriptions)
+}
+
+/// The connections, where the role may see them: the one column of `pg_subscription` that not everybody may.
+async fn connections(
+    db: &Database,
+    doing: &str,
+    name: Option<&Ident>,
+) -> Result<Vec<(Ident, Option<Conninfo>)>> {
+    let may = "SELECT has_column_privilege('pg_subscription', 'subconninfo', 'SELECT')";
+    let failed = |error| db.error(doing, Cause::Statement(error));
+    let rows = db.query(doing, may, &[]).await?;
+    if !rows
+        .first()
+        .is_some_and(|row| matches!(row.try_get(0), Ok(true)))
+    {
+        return Ok(Vec::new());
+    }
+    let name = name.map(Ident::as_str);
+    let sql = "SELECT s.subname, s.subconninfo FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
+        WHERE d.datname = current_database() AND ($1 IS NULL OR s.subname = $1)";
+    let rows = db.query(doing, sql, &[(&name, Type::TEXT)]).await?;
+    rows.iter()
+        .map(read_connection)
+        .collect::<RowResult<_>>()
+        .map_err(failed)
+}
+
+fn read_connection(row: &Row) -> RowResult<(Ident, Option<Conninfo>)> {
+    let text: Option<&str> = row.try_get(1)?;
+    Ok((
+        Ident::from_catalog(row.try_get(0)?),
+        text.and_then(|text| Conninfo::parse(text).ok()),
+    ))
+}
+
+/// `pg_subscription` is shared by all databases of a cluster: only the rows of the connected one are ours.
+fn query(version: ServerVersion) -> String {
+    let since = |feature: Feature, column: &'static str, absent: &'static str| {
+        if version.has(feature) { column } else { absent }
+    };
+    let streaming = since(
+        version::PARALLEL_STREAMING,
+        "s.substream::text",
+        "CASE WHEN s.substream THEN 't' ELSE 'f' END",
+    );
+    let columns = [
+        "s.subname",
+        "pg_get_userbyid(s.subowner)",
+        "s.subenabled",
+        "s.subpublications",
+        "s.subslotname",
+        "s.subbinary",
+        streaming,
+        "s.subsynccommit",
+        since(
+            version::TWO_PHASE,
+            "s.subtwophasestate <> 'd'",
+            "NULL::boolean",
+        ),
+        since(
+            version::DISABLE_ON_ERROR,
+            "s.subdisableonerr",
+            "NULL::boolean",
+        ),
+        since(
+            version::PASSWORD_REQUIRED,
+            "s.subpasswordrequired",
+            "NULL::boolean",
+        ),
+        since(version::RUN_AS_OWNER, "s.subrunasowner", "NULL::boolean"),
+        since(version::ORIGIN, "s.suborigin", "NULL::text"),
+        since(version::FAILOVER, "s.subfailover", "NULL::boolean"),
+    ];
+    format!(
+        "SELECT {} FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
+         WHERE d.datname = current_database() AND ($1 IS NULL OR s.subname = $1)",
+        columns.join(", ")
+    )
+}
+
+fn read_rows(rows: &[Row]) -> RowResult<Subscriptions> {
+    rows.iter()
+        .map(|row| read_row(row).map(|subscription| (subscription.name.clone(), subscription)))
+        .collect()
+}
+
+fn read_row(row: &Row) -> RowResult<Subscription> {
+    let publications: Vec<&str> = row.try_get(3)?;
+    let slot: Option<&str> = row.try_get(4)?;
+    Ok(Subscription {
+        name: Ident::from_catalog(row.try_get(0)?),
+        owner: Some(Ident::from_catalog(row.try_get(1)?)),
+        enabled: row.try_get(2)?,
+        publications: publications.into_iter().map(Ident::from_catalog).collect(),
+        connection: None,
+        slot: Some(slot.map_or(SlotName::None, |slot| {
+            SlotName::Named(Ident::from_catalog(slot))
+        })),
+        options: read_options(row)?,
+    })
+}
+
+fn read_options(row: &Row) -> RowResult<Options> {
+    let streaming = match row.try_get(6)? {
+        "f" => Streaming::Off,
+        "p" => Streaming::Parallel,
+        _ => Streaming::On,
+    };
+    Ok(Options {
+        binary: row.try_get(5)?,
+        streaming: Some(streaming),
+        synchronous_commit: row.try_get(7)?,
+        two_phase: row.try_get(8)?,
+        disable_on_error: row.try_get(9)?,
+        password_required: row.try_get(10)?,
+        run_as_owner: row.try_get(11)?,
+        origin: row
+            .try_get::<_, Option<&str>>(12)?
+            .and_then(Origin::from_name),
+        failover: row.try_get(13)?,
+    })
+}
+
+/// Runs statements of [`diff`](super::diff), and reads the subscription back.
+///
+/// `name` is the one that it has afterwards. Where a step fails while the subscription is disabled for it only, it is
+/// enabled again; should that fail too, the error says so.
+pub async fn apply(
+    db: &Database,
+    doing: &str,
+    statements: &[Statement],
+    name: &Ident,
+    limits: &Limits,
+) -> Result<(Vec<Notice>, Option<Subscription>)> {
+    let paused = statements.contains(&disable(name)) && statements.contains(&enable(name));
+    match db.run_within(doing, statements, limits).await {
+        Ok(notices) => Ok((notices, fetch_now(db, name).await?)),
+        Err(error) if paused && !error.is_connect() => match db.run(doing, &[enable(name)]).await {
+            Ok(_) => Err(error),
+            Err(_) => Err(error.noting(format!("Subscription {name} may be left disabled; ALTER SUBSCRIPTION {name} ENABLE starts it again."))),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// How far the initial copy of a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SyncState {
+    /// Not begun.
+    Initializing,
+    /// Rows are being copied, or copying them fails again and again.
+    Copying,
+    /// Copied.
+    Copied,
+    /// Caught up with the worker.
+    Synchronized,
+    /// Replicated by the worker.
+    Ready,
+}
+
+impl SyncState {
+    fn from_catalog(state: i8) -> Self {
+        match u8::try_from(state).unwrap_or_default() {
+            b'i' => Self::Initializing,
+            b'f' => Self::Copied,
+            b's' => Self::Synchronized,
+            b'r' => Self::Ready,
+            _ => Self::Copying,
+        }
+    }
+}
+
+/// The tables of a subscription with the state of each, by name.
+pub async fn tables(
+    subscriber: &Database,
+    name: &Ident,
+) -> Result<Vec<(QualifiedName, SyncState)>> {
+    let doing = format!("reading the tables of subscription {name}");
+    let sql = "SELECT n.nspname::text, c.relname::text, r.srsubstate FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
+        JOIN pg_subscription_rel r ON r.srsubid = s.oid JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+        WHERE d.datname = current_database() AND s.subname = $1 ORDER BY 1, 2";
+    let rows = subscriber
+        .query(&doing, sql, &[(&name.as_str(), Type::TEXT)])
+        .await?;
+    let read = |row: &Row| {
+        Ok((
+            QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?),
+            SyncState::from_catalog(row.try_get(2)?),
+        ))
+    };
+    rows.iter()
+        .map(read)
+        .collect::<RowResult<_>>()
+        .map_err(|error| subscriber.error(&doing, Cause::Statement(error)))
+}
+
+/// The tables that the publications publish and the subscription does not have yet: a refresh would add them.
+pub async fn unsubscribed_tables(
+    publisher: &Database,
+    subscriber: &Database,
+    subscription: &Subscription,
+) -> Result<BTreeSet<QualifiedName>> {
+    let mut published = table::published(publisher, &subscription.publications).await?;
+    for (table, _) in tables(subscriber, &subscription.name).await? {
+        published.remove(&table);
+    }
+    Ok(published)
+}
+
+/// Creates a subscription, as [`apply`] runs the statements of [`diff`](super::diff).
+///
+/// Where the publisher's server is the subscriber's own, `CREATE SUBSCRIPTION` would wait for itself for ever: the slot
+/// is made first then, over a connection to the publisher, and dropped again when creating fails.
+pub async fn create(
+    subscriber: &Database,
+    publisher: Option<&Database>,
+    doing: &str,
+    desired: &Subscription,
+    how: &How,
+    limits: &Limits,
+) -> Result<(Vec<Notice>, Option<Subscription>)> {
+    let version = subscriber.version().await?;
+    let statements = |how: &How| {
+        diff(None, Some(desired), how, version)
+            .map_err(|error| subscriber.unsupported(doing, error))
+    };
+    let makes_slot = how.connect && how.create_slot;
+    let (Some(publisher), Some(slot), true) = (publisher, desired.slot_name(), makes_slot) else {
+        return apply(subscriber, doing, &statements(how)?, &desired.name, limits).await;
+    };
+    if !slot::same_cluster(publisher, subscriber).await? {
+        return apply(subscriber, doing, &statements(how)?, &desired.name, limits).await;
+    }
+    let statements = statements(&How {
+        create_slot: false,
+        ..how.clone()
+    })?;
+    let made = slot::ensure(publisher, doing, &Slot::new(slot.clone()), limits).await?;
+    match apply(subscriber, doing, &statements, &desired.name, limits).await {
+        Err(error)
+            if made
+                && fetch_now(subscriber, &desired.name)
+                    .await
+                    .is_ok_and(|found| found.is_none()) =>
+        {
+            match publisher.run(doing, &[slot::drop_slot(slot)]).await {
+                Ok(_) => Err(error),
+                Err(_) => Err(error.noting(format!(
+                    "Replication slot {slot} may be left on the publisher and keeps its WAL there."
+                ))),
+            }
+        }
+        result => result,
+    }
+}

@@ -1,0 +1,251 @@
+//! What the provider's configuration makes: two servers and access to AWS, none of them connected yet.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::AwsBlock;
+use super::server_block::{self, ServerBlock};
+use crate::aurora;
+use crate::aurora::wait::Polling;
+use crate::postgres::conninfo::{Conninfo, Secret};
+use crate::postgres::{Database, Server, ServerConfig};
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::diagnostics::{Error, Result};
+use crate::tf_provider::path::AttributePath;
+use crate::tf_provider::timeouts::parse_duration;
+
+/// Which of the two servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The server that is replicated from.
+    Publisher,
+    /// The server that is replicated to.
+    Subscriber,
+}
+
+impl Side {
+    /// The name of its block.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Publisher => "publisher",
+            Self::Subscriber => "subscriber",
+        }
+    }
+
+    fn variable(self) -> &'static str {
+        match self {
+            Self::Publisher => "NEONREPL_PUBLISHER_URL",
+            Self::Subscriber => "NEONREPL_SUBSCRIBER_URL",
+        }
+    }
+}
+
+/// How far a server's configuration is known.
+pub(super) enum Endpoint {
+    /// Not configured at all, or too little to connect; the text says what is missing.
+    Missing(String),
+    /// Configured with a value that is not known before apply.
+    Waiting(AttributePath),
+    /// Ready to connect.
+    Ready(Box<Ready>),
+}
+
+/// A server, and the connection string that reaches it.
+pub(super) struct Ready {
+    server: Server,
+    conninfo: Conninfo,
+}
+
+impl Endpoint {
+    /// Reads a side's block. `environment` answers for the variables.
+    pub(super) fn resolve(
+        side: Side,
+        block: &Attr<ServerBlock>,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self> {
+        let empty = ServerBlock::default();
+        let block = match block {
+            Attr::Unknown => return Ok(Self::Waiting(AttributePath::of(side.name()))),
+            Attr::Null => &empty,
+            Attr::Known(block) => block,
+        };
+        let url = block.url.known().cloned().or_else(|| environment(side.variable()).filter(|url| !url.is_empty()));
+        let conninfo = server_block::merged(side, block, url.as_deref())?;
+        if let Some(host) = conninfo.get("host") {
+            let attribute = if block.host.known().is_some() { "host" } else { "url" };
+            server_block::check_host(side, host, attribute)?;
+        }
+        if let Some(attribute) = server_block::unknown(block) {
+            return Ok(Self::Waiting(server_block::path(side, attribute)));
+        }
+        ready(side, block, conninfo)
+    }
+}
+
+fn ready(side: Side, block: &ServerBlock, conninfo: Conninfo) -> Result<Endpoint> {
+    let missing = |what: &str| {
+        Ok(Endpoint::Missing(format!(
+            "Give the {what} in the provider's {} block, or a URL that names it in {}.",
+            side.name(),
+            side.variable()
+        )))
+    };
+    if conninfo.get("host").is_none() && conninfo.get("hostaddr").is_none() {
+        return missing("host");
+    }
+    let Some(username) = conninfo.get("user") else { return missing("username") };
+    let Some(database) = conninfo.get("dbname") else { return missing("database") };
+    let (host, port) = conninfo.tcp_address().map_err(|error| wrong(side, "url", &error))?;
+    let mut config = ServerConfig::new(host, database, username);
+    config.port = port;
+    config.password = conninfo.password();
+    if let Some(mode) = conninfo.get("sslmode") {
+        config.sslmode = mode.parse().map_err(|error: String| wrong(side, "sslmode", &error))?;
+    }
+    config.sslrootcert = conninfo.get("sslrootcert").map(str::to_owned);
+    config.sslcert = conninfo.get("sslcert").map(str::to_owned);
+    config.sslkey = conninfo.get("sslkey").map(Secret::new);
+    if config.sslcert.is_some() != config.sslkey.is_some() {
+        let (given, absent) = if config.sslcert.is_some() { ("sslcert", "sslkey") } else { ("sslkey", "sslcert") };
+        return Err(wrong(side, given, &format!("{given} needs {absent} beside it")));
+    }
+    if let Some(seconds) = conninfo.get("connect_timeout") {
+        let seconds = seconds.parse().map_err(|_| wrong(side, "connect_timeout", &"it is no number of seconds"))?;
+        config.connect_timeout = Duration::from_secs(seconds);
+    }
+    if let Some(most) = block.max_connections.known() {
+        config.max_connections = usize::try_from(*most).unwrap_or(1);
+    }
+    Ok(Endpoint::Ready(Box::new(Ready { server: Server::new(config), conninfo })))
+}
+
+fn wrong(side: Side, attribute: &str, cause: &dyn std::fmt::Display) -> Error {
+    Error::new(format!("{}: {cause}", side.name())).at(&server_block::path(side, attribute))
+}
+
+/// Made once a provider is configured; shared by all of its resources.
+pub struct Context {
+    publisher: Endpoint,
+    subscriber: Endpoint,
+    aws: Attr<AwsBlock>,
+    cluster_api: OnceLock<aurora::Rds>,
+}
+
+impl Context {
+    pub(super) fn new(publisher: Endpoint, subscriber: Endpoint, aws: Attr<AwsBlock>) -> Self {
+        Self { publisher, subscriber, aws, cluster_api: OnceLock::new() }
+    }
+
+    fn endpoint(&self, side: Side) -> &Endpoint {
+        match side {
+            Side::Publisher => &self.publisher,
+            Side::Subscriber => &self.subscriber,
+        }
+    }
+
+    /// Whether a value of that server's configuration is not known before apply: a plan must do without it.
+    pub fn is_waiting(&self, side: Side) -> bool {
+        matches!(self.endpoint(side), Endpoint::Waiting(_))
+    }
+
+    /// A database of that server, by default the configured one. Does not connect.
+    ///
+    /// # Errors
+    /// When the server is not configured, or a value of its configuration is not known yet.
+    pub fn database(&self, side: Side, name: Option<&str>) -> Result<Database> {
+        Ok(self.ready(side)?.server.database(name))
+    }
+
+    /// The name of the configured database, where it is known.
+    pub fn database_name(&self, side: Side) -> Option<String> {
+        self.ready(side).ok().map(|ready| ready.server.config().database.clone())
+    }
+
+    /// The connection string of that server, password included.
+    ///
+    /// # Errors
+    /// As [`Context::database`].
+    pub fn conninfo(&self, side: Side) -> Result<&Conninfo> {
+        Ok(&self.ready(side)?.conninfo)
+    }
+
+    fn ready(&self, side: Side) -> Result<&Ready> {
+        match self.endpoint(side) {
+            Endpoint::Ready(ready) => Ok(ready),
+            Endpoint::Missing(remedy) => {
+                Err(Error::new(format!("the provider has no {} to connect to", side.name())).detail(remedy))
+            }
+            Endpoint::Waiting(path) => {
+                Err(Error::new(format!("the provider's {path} is not known yet")).detail(format!(
+                    "What exists can only be read from a {} that is known while planning. Apply what the value comes \
+                     from first, for instance with -target.",
+                    side.name()
+                )))
+            }
+        }
+    }
+
+    /// Whether a value of the `aws` block is not known before apply.
+    pub fn is_aws_waiting(&self) -> bool {
+        self.unknown_aws_value().is_some()
+    }
+
+    /// The RDS API. Makes no call and looks for no credentials yet.
+    ///
+    /// # Errors
+    /// When a value of the `aws` block is not known yet.
+    pub fn cluster_api(&self) -> Result<&aurora::Rds> {
+        match self.unknown_aws_value() {
+            Some(path) => Err(Error::new(format!("the provider's {path} is not known yet"))
+                .detail("A cluster can only be read with AWS access that is known while planning.")),
+            None => Ok(self.cluster_api.get_or_init(|| aurora::Rds::new(aws_config(self.aws.known())))),
+        }
+    }
+
+    /// How often AWS is asked while something is waited for; the variable `NEONREPL_AWS_POLL_INTERVAL` (such as `500ms`)
+    /// says otherwise, for tests and for accounts that are throttled.
+    pub fn polling(&self) -> Polling {
+        let interval = std::env::var("NEONREPL_AWS_POLL_INTERVAL").ok().and_then(|text| parse_duration(&text));
+        interval.map_or_else(Polling::default, |interval| Polling { first: interval, longest: interval })
+    }
+
+    fn unknown_aws_value(&self) -> Option<AttributePath> {
+        let root = AttributePath::of("aws");
+        let block = match &self.aws {
+            Attr::Null => return None,
+            Attr::Unknown => return Some(root),
+            Attr::Known(block) => block,
+        };
+        let attributes = [
+            ("region", &block.region),
+            ("profile", &block.profile),
+            ("access_key", &block.access_key),
+            ("secret_key", &block.secret_key),
+            ("token", &block.token),
+            ("endpoint_url", &block.endpoint_url),
+            ("assume_role_arn", &block.assume_role_arn),
+            ("assume_role_external_id", &block.assume_role_external_id),
+        ];
+        let unknown = attributes.into_iter().find(|(_, value)| value.is_unknown()).map(|(name, _)| name);
+        let unknown = unknown.or(block.max_attempts.is_unknown().then_some("max_attempts"));
+        unknown.map(|name| root.attribute(name))
+    }
+}
+
+fn aws_config(block: Option<&AwsBlock>) -> aurora::AwsConfig {
+    let Some(block) = block else { return aurora::AwsConfig::default() };
+    aurora::AwsConfig {
+        region: block.region.known().cloned(),
+        profile: block.profile.known().cloned(),
+        access_key: block.access_key.known().cloned(),
+        secret_key: block.secret_key.known().cloned(),
+        token: block.token.known().cloned(),
+        endpoint_url: block.endpoint_url.known().cloned(),
+        max_attempts: block.max_attempts.known().and_then(|most| u32::try_from(*most).ok()),
+        assume_role_arn: block.assume_role_arn.known().cloned(),
+        assume_role_external_id: block.assume_role_external_id.known().cloned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,30 @@
+//! What the other modules say went wrong, as a diagnostic with its attribute.
+
+use crate::postgres;
+use crate::postgres::Cause;
+use crate::tf_provider::diagnostics::Error;
+
+impl From<postgres::Error> for Error {
+    fn from(error: postgres::Error) -> Self {
+        let mut shown = Self::new(error.to_string());
+        if let Some(detail) = error.detail() {
+            shown = shown.detail(detail);
+        }
+        if let Some(hint) = error.hint() {
+            shown = shown.detail(hint);
+        }
+        match error.cause() {
+            Cause::Unsupported(unsupported) => shown.attribute(block_of(unsupported.attribute)),
+            _ => shown,
+        }
+    }
+}
+
+/// The attribute of the root block that an unsupported feature is asked for with.
+fn block_of(feature: &'static str) -> &'static str {
+    match feature {
+        "columns" | "where" => "table",
+        "a change of two_phase" => "two_phase",
+        feature => feature.split(' ').next().unwrap_or(feature),
+    }
+}

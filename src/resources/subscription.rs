@@ -1,0 +1,120 @@
+//! `neonrepl_subscription`: the subscriber replicates what publications publish.
+
+mod connection;
+mod lifecycle;
+mod model;
+
+use std::time::Duration;
+
+use self::model::{Model, schema, to_desired};
+use super::object_id::{self, ObjectId};
+use super::server_check::check_version;
+use crate::postgres::{Database, Ident, Limits, subscription};
+use crate::provider::{Context, Side};
+use crate::tf_provider::call::{Call, Saved};
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
+use crate::tf_provider::resource::{ImportId, PlannedChange, Resource};
+use crate::tf_provider::schema::{IdentitySchema, Schema};
+use crate::tf_provider::timeouts::timeout;
+use crate::tf_provider::value::Value;
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// How long operations may take where the configuration does not say.
+const CREATE_TIME: Duration = Duration::from_secs(20 * 60);
+const UPDATE_TIME: Duration = CREATE_TIME;
+const DELETE_TIME: Duration = Duration::from_secs(5 * 60);
+
+/// The resource.
+pub(super) struct Subscription;
+
+impl Resource for Subscription {
+    type Model = Model;
+    type Context = Context;
+    const TYPE_NAME: &'static str = "neonrepl_subscription";
+
+    fn schema() -> Schema {
+        schema()
+    }
+
+    fn identity() -> Option<IdentitySchema> {
+        Some(object_id::identity_schema("subscription"))
+    }
+
+    fn identify(state: &Model) -> Value {
+        match (state.database.known(), state.name.known()) {
+            (Some(database), Some(name)) => ObjectId::new(database, name).identity(),
+            _ => Value::UNKNOWN,
+        }
+    }
+
+    fn validate(config: &Model, diagnostics: &mut Diagnostics) {
+        model::validate(config, diagnostics);
+    }
+
+    fn plan(change: &mut PlannedChange<Model>) -> Result<()> {
+        model::plan_computed(change)
+    }
+
+    async fn preview(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
+        if change.planned().is_none() || !change.changes() {
+            return Ok(());
+        }
+        if change.planned().is_some_and(|planned| planned.database.is_unknown())
+            && let Some(database) = call.context().database_name(Side::Subscriber)
+        {
+            change.set("database", database)?;
+            model::plan_computed(change)?;
+        }
+        let planned = change.planned().cloned().unwrap_or_default();
+        let (Ok(desired), Ok(database)) = (to_desired(&planned), database(call, &planned)) else { return Ok(()) };
+        let doing = format!("planning subscription {}", desired.name);
+        check_version(change, &database, &doing, |version| desired.options.check_supported(version)).await
+    }
+
+    async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {
+        let database = database(call, &state)?;
+        let Some(found) = subscription::fetch(&database, &ident(&state.name)?).await? else { return Ok(None) };
+        Ok(Some(lifecycle::observe(call, &database, &found, &state).await?))
+    }
+
+    async fn create(call: &Call<Context>, plan: Model, saved: &Saved<Model>) -> Result<Model> {
+        let time = timeout(&plan.timeouts, |timeouts| &timeouts.create, CREATE_TIME);
+        let database = database(call, &plan)?;
+        lifecycle::create(call, &database, plan, saved, &limits(call, time)).await
+    }
+
+    async fn update(call: &Call<Context>, prior: Model, plan: Model, saved: &Saved<Model>) -> Result<Model> {
+        let time = timeout(&plan.timeouts, |timeouts| &timeouts.update, UPDATE_TIME);
+        let database = database(call, &prior)?;
+        lifecycle::update(call, &database, &prior, plan, saved, &limits(call, time)).await
+    }
+
+    async fn delete(call: &Call<Context>, prior: Model, _saved: &Saved<Model>) -> Result<()> {
+        let time = timeout(&prior.timeouts, |timeouts| &timeouts.delete, DELETE_TIME);
+        let database = database(call, &prior)?;
+        lifecycle::delete(call, &database, &prior, &limits(call, time)).await
+    }
+
+    async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {
+        let id = ObjectId::of_import(id, call.context(), Side::Subscriber)?;
+        Ok(model::imported(&id))
+    }
+}
+
+/// The object's database: the state's or plan's own, or the configured one.
+fn database(call: &Call<Context>, model: &Model) -> Result<Database> {
+    call.context().database(Side::Subscriber, model.database.known().map(String::as_str))
+}
+
+fn limits(call: &Call<Context>, time: Duration) -> Limits {
+    Limits::within(time).cancelled_by(call.stop().clone())
+}
+
+fn ident(name: &Attr<String>) -> Result<Ident> {
+    model::to_ident(name.required("name")?, "name")
+}
+
+fn gone(doing: &str) -> Error {
+    Error::new(format!("{doing}: it is not there any more")).detail("The next plan will create it.")
+}

@@ -1,0 +1,132 @@
+//! How the subscriber reaches the publisher: the `connection` block over the provider's `publisher` block.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Model;
+use crate::postgres::{Conninfo, Database, Ident, ServerConfig, Server, SslMode};
+use crate::provider::{Context, Side};
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::diagnostics::{Error, Result};
+
+crate::model! {
+    /// The `connection` block.
+    pub(in crate::resources) struct Connection {
+        /// The host.
+        host: Attr<String>,
+        /// The port.
+        port: Attr<i64>,
+        /// The database.
+        database: Attr<String>,
+        /// The role.
+        username: Attr<String>,
+        /// Its password, in the state.
+        password: Attr<String>,
+        /// Its password, write-only.
+        password_wo: Attr<String>,
+        /// Encryption.
+        sslmode: Attr<String>,
+        /// Further keywords.
+        options: Attr<BTreeMap<String, String>>,
+    }
+}
+
+/// The keywords that make sense on another machine than the provider's.
+const TRAVELLING: &[&str] = &["host", "port", "dbname", "user", "password"];
+/// The keywords whose difference is drift. Others may have been added for good reasons.
+const COMPARED: &[&str] = &["host", "port", "dbname", "user", "password"];
+
+/// The connection string for the subscriber.
+///
+/// # Errors
+/// When neither block names the host, or a value is not known.
+pub(super) fn conninfo(context: &Context, model: &Model) -> Result<Conninfo> {
+    let mut conninfo = Conninfo::new();
+    let publisher = context.conninfo(Side::Publisher);
+    if let Ok(publisher) = &publisher {
+        for keyword in TRAVELLING {
+            conninfo.set(*keyword, publisher.get(keyword).unwrap_or_default());
+        }
+        let database = context.database(Side::Publisher, None)?;
+        conninfo.set("sslmode", travelling_mode(database.config().sslmode).as_str());
+    }
+    if let Some(block) = model.connection.optional("connection")? {
+        overlay(&mut conninfo, block).map_err(|error| error.attribute("connection"))?;
+    }
+    if conninfo.get("host").is_none() {
+        let error = Error::new("the subscription does not know where its publisher is");
+        let error = match publisher {
+            Err(cause) => error.detail(cause.to_string()),
+            Ok(_) => error,
+        };
+        return Err(error.detail("Give the host in the connection block.").attribute("connection"));
+    }
+    if conninfo.get("sslmode").is_none() {
+        conninfo.set("sslmode", SslMode::Require.as_str());
+    }
+    Ok(conninfo)
+}
+
+/// The certificates that verifying needs are files of the provider's machine, not of the subscriber.
+fn travelling_mode(mode: SslMode) -> SslMode {
+    mode.min(SslMode::Require)
+}
+
+fn overlay(conninfo: &mut Conninfo, block: &Connection) -> Result<()> {
+    let port = block.port.optional("port")?.map(ToString::to_string);
+    let parts = [
+        ("host", block.host.optional("host")?),
+        ("port", port.as_ref()),
+        ("dbname", block.database.optional("database")?),
+        ("user", block.username.optional("username")?),
+        ("password", block.password.optional("password")?),
+        ("password", block.password_wo.optional("password_wo")?),
+        ("sslmode", block.sslmode.optional("sslmode")?),
+    ];
+    for (keyword, value) in parts.into_iter().filter_map(|(keyword, value)| Some((keyword, value?))) {
+        conninfo.set(keyword, value.clone());
+    }
+    for (keyword, value) in block.options.optional("options")?.into_iter().flatten() {
+        conninfo.set(keyword.clone(), value.clone());
+    }
+    Ok(())
+}
+
+/// The parts in which what the server has differs from the configuration, by name; `None` where the role may not read it.
+pub(super) fn differing(context: &Context, model: &Model, found: Option<&Conninfo>) -> Option<BTreeSet<String>> {
+    let (found, wanted) = (found?, conninfo(context, model).ok()?);
+    let differing = wanted.differing(found).into_iter();
+    let mut differing: BTreeSet<_> = differing.filter(|keyword| COMPARED.contains(&keyword.as_str())).collect();
+    // A password that is not in the provider's or the state's sight cannot be compared.
+    let block = model.connection.known();
+    let elsewhere = block.is_some_and(|block| block.username.known().is_some() && block.password.is_null());
+    if wanted.get("password").is_none() || elsewhere || writes_password(context, model) {
+        differing.remove("password");
+    }
+    Some(differing)
+}
+
+/// Whether the password is write-only, which a refresh never sees.
+fn writes_password(context: &Context, model: &Model) -> bool {
+    let from_provider = context.conninfo(Side::Publisher).is_ok_and(|conninfo| conninfo.password().is_some());
+    let in_state = model.connection.known().is_some_and(|block| !block.password.is_null());
+    model.connection.known().is_some() && !in_state && !from_provider
+}
+
+/// The publisher as the provider reaches it; as the subscriber does where the provider has none configured.
+pub(super) fn publisher(context: &Context, conninfo: &Conninfo) -> Option<Database> {
+    let database = conninfo.get("dbname");
+    if let Ok(configured) = context.database(Side::Publisher, database) {
+        return Some(configured);
+    }
+    let (host, port) = conninfo.tcp_address().ok()?;
+    let mut config = ServerConfig::new(host, database?, conninfo.get("user")?);
+    config.port = port;
+    config.password = conninfo.password();
+    config.sslmode = conninfo.get("sslmode").and_then(|mode| mode.parse().ok()).unwrap_or(config.sslmode);
+    Some(Server::new(config).database(None))
+}
+
+/// The statement that removes a slot by hand.
+pub(super) fn drop_slot_by_hand(slot: &Ident) -> String {
+    crate::postgres::slot::drop_slot(slot).to_string()
+}

@@ -1,0 +1,304 @@
+//! What creating, changing and dropping a subscription take, on both servers.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::connection::{self, conninfo};
+use super::model::{Model, to_desired, to_model};
+use super::{MINUTE, gone, ident};
+use crate::postgres::slot::{self, Slot};
+use crate::postgres::subscription::{self, How, SlotName, Subscription, SyncState};
+use crate::postgres::{Database, Ident, Limits, Notice, SqlState};
+use crate::provider::Context;
+use crate::tf_provider::call::{Call, Saved};
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::diagnostics::{Error, Result};
+
+/// How often the tables are looked at while they are copied.
+const SYNC_POLL: Duration = Duration::from_millis(250);
+
+/// The state of a subscription that was found, with what only both servers together tell.
+pub(super) async fn observe(
+    call: &Call<Context>,
+    database: &Database,
+    found: &Subscription,
+    before: &Model,
+) -> Result<Model> {
+    let mut model = to_model(database.name(), found, before);
+    model.unsubscribed_tables = unsubscribed(call, database, found, &model).await?.into();
+    let differs = connection::differing(call.context(), &model, found.connection.as_ref());
+    model.connection_differs = differs.unwrap_or_default().into();
+    Ok(model)
+}
+
+/// Tables that a refresh would add; none where the publisher cannot be asked, which is not the subscription's fault.
+async fn unsubscribed(
+    call: &Call<Context>,
+    database: &Database,
+    found: &Subscription,
+    model: &Model,
+) -> Result<BTreeSet<String>> {
+    let publisher = found.connection.clone().or_else(|| conninfo(call.context(), model).ok());
+    let publisher = publisher.and_then(|conninfo| connection::publisher(call.context(), &conninfo));
+    let Some(publisher) = publisher.filter(|_| found.enabled) else { return Ok(BTreeSet::new()) };
+    match subscription::unsubscribed_tables(&publisher, database, found).await {
+        Ok(tables) => Ok(tables.iter().map(crate::postgres::QualifiedName::to_text).collect()),
+        Err(error) if error.place().address == database.config().address() => Err(error.into()),
+        Err(error) => {
+            tracing::warn!(cause = %error, "the publisher could not be asked for its tables");
+            Ok(BTreeSet::new())
+        }
+    }
+}
+
+pub(super) async fn create(
+    call: &Call<Context>,
+    database: &Database,
+    plan: Model,
+    saved: &Saved<Model>,
+    limits: &Limits,
+) -> Result<Model> {
+    let mut desired = to_desired(&plan)?;
+    let conninfo = conninfo(call.context(), &plan)?;
+    let publisher = connection::publisher(call.context(), &conninfo);
+    desired.connection = Some(conninfo);
+    let doing = format!("creating subscription {}", desired.name);
+    let mut how = How {
+        connect: is_set(&plan.connect),
+        create_slot: is_set(&plan.create_slot),
+        copy_data: is_set(&plan.copy_data),
+        ..How::default()
+    };
+    if subscription::fetch_now(database, &desired.name).await?.is_some() {
+        return Err(Error::new(format!("{doing}: it exists already"))
+            .detail(format!("Import it by the id {}.", plan.id.known().map_or("database/name", String::as_str))));
+    }
+    let slot = SlotGuard::prepare(&doing, publisher, database, &desired, &mut how, limits).await?;
+    let version = database.version().await?;
+    let statements = subscription::diff(None, Some(&desired), &how, version)
+        .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
+    let result = subscription::apply(database, &doing, &statements, &desired.name, limits).await;
+    let (notices, found) = match result {
+        Ok(done) => done,
+        Err(error) => {
+            match subscription::fetch_now(database, &desired.name).await {
+                Ok(Some(found)) => saved.record(&to_model(database.name(), &found, &plan)),
+                Ok(None) => slot.undo(&doing).await,
+                Err(_) => {}
+            }
+            return Err(explain(error, slot.publisher()));
+        }
+    };
+    warn(call, &doing, &notices);
+    let found = found.ok_or_else(|| gone(&doing))?;
+    let model = to_model(database.name(), &found, &plan);
+    saved.record(&model);
+    if is_set(&plan.wait_for_initial_sync) && found.enabled {
+        wait_for_sync(call, database, &desired.name, limits).await?;
+    }
+    observe(call, database, &found, &model).await
+}
+
+pub(super) async fn update(
+    call: &Call<Context>,
+    database: &Database,
+    prior: &Model,
+    plan: Model,
+    saved: &Saved<Model>,
+    limits: &Limits,
+) -> Result<Model> {
+    let name = ident(&prior.name)?;
+    let doing = format!("changing subscription {name}");
+    let Some(current) = subscription::fetch_now(database, &name).await? else {
+        saved.record_gone();
+        return Err(gone(&doing));
+    };
+    let mut desired = to_desired(&plan)?;
+    let resend_connection = prior.connection_version != plan.connection_version
+        || prior.connection != without_write_only(&plan.connection)
+        || plan.connection_differs.is_unknown();
+    if resend_connection {
+        desired.connection = Some(conninfo(call.context(), &plan)?);
+    }
+    let how = How {
+        copy_data: is_set(&plan.copy_data),
+        refresh: plan.unsubscribed_tables.is_unknown() && desired.enabled,
+        resend_connection,
+        ..How::default()
+    };
+    let version = database.version().await?;
+    let statements = subscription::diff(Some(&current), Some(&desired), &how, version)
+        .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
+    let result = subscription::apply(database, &doing, &statements, &desired.name, limits).await;
+    let (notices, found) = match result {
+        Ok(done) => done,
+        Err(error) => {
+            record_what_is(database, &[&desired.name, &name], prior, saved).await;
+            return Err(error.into());
+        }
+    };
+    warn(call, &doing, &notices);
+    let found = found.ok_or_else(|| gone(&doing))?;
+    observe(call, database, &found, &plan).await
+}
+
+/// After a failure some statements may have run: the state must say what is.
+async fn record_what_is(database: &Database, names: &[&Ident], prior: &Model, saved: &Saved<Model>) {
+    for name in names {
+        if let Ok(Some(found)) = subscription::fetch_now(database, name).await {
+            // What only the configuration says stays as it was, so that the next plan tries again.
+            saved.record(&to_model(database.name(), &found, prior));
+            return;
+        }
+    }
+}
+
+fn without_write_only(block: &Attr<connection::Connection>) -> Attr<connection::Connection> {
+    match block {
+        Attr::Known(block) => Attr::Known(connection::Connection { password_wo: Attr::Null, ..block.clone() }),
+        other => other.clone(),
+    }
+}
+
+pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Model, limits: &Limits) -> Result<()> {
+    let name = ident(&prior.name)?;
+    let doing = format!("dropping subscription {name}");
+    let Some(current) = subscription::fetch_now(database, &name).await? else { return Ok(()) };
+    let error = match database.run_within(&doing, &[subscription::drop_with_slot(&current)], limits).await {
+        Ok(_) => return Ok(()),
+        Err(error) if error.is(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
+        Err(error) => error,
+    };
+    // Only the publisher's side can be done without.
+    let publisher_failed = error.is(&SqlState::CONNECTION_FAILURE);
+    let slot = current.slot_name().cloned();
+    let slot_is_gone = publisher_failed && is_slot_gone(call, prior, &current, slot.as_ref()).await;
+    if !slot_is_gone && !(publisher_failed && is_set(&prior.force_destroy)) {
+        let remedy = "With force_destroy = true, applied first, it is dropped without its publisher, and the slot stays there.";
+        let shown = Error::from(error);
+        return Err(if publisher_failed { shown.detail(remedy) } else { shown });
+    }
+    database.run_within(&doing, &subscription::drop_detached(&name), limits).await?;
+    if let Some(slot) = slot.filter(|_| !slot_is_gone) {
+        call.warn(
+            Error::new(format!("replication slot {slot} is left on the publisher and keeps its WAL"))
+                .detail(error.to_string())
+                .detail(format!("Once the publisher can be reached, run there: {}", connection::drop_slot_by_hand(&slot))),
+        );
+    }
+    Ok(())
+}
+
+async fn is_slot_gone(call: &Call<Context>, prior: &Model, current: &Subscription, slot: Option<&Ident>) -> bool {
+    let conninfo = current.connection.clone().or_else(|| conninfo(call.context(), prior).ok());
+    let publisher = conninfo.and_then(|conninfo| connection::publisher(call.context(), &conninfo));
+    match (publisher, slot) {
+        (Some(publisher), Some(slot)) => matches!(slot::fetch_now(&publisher, slot).await, Ok(None)),
+        _ => false,
+    }
+}
+
+/// The slot on the publisher, as far as creating has to care for it.
+struct SlotGuard {
+    publisher: Option<Database>,
+    /// The slot to remove should the subscription not come to be.
+    ours: Option<Ident>,
+}
+
+impl SlotGuard {
+    /// On one cluster, CREATE SUBSCRIPTION would wait for itself for ever: there the slot is made first and adopted.
+    async fn prepare(
+        doing: &str,
+        publisher: Option<Database>,
+        subscriber: &Database,
+        desired: &Subscription,
+        how: &mut How,
+        limits: &Limits,
+    ) -> Result<Self> {
+        let slot = desired.slot_name().filter(|_| how.connect && how.create_slot && desired.slot != Some(SlotName::None));
+        let (Some(slot), Some(publisher)) = (slot, publisher) else { return Ok(Self { publisher: None, ours: None }) };
+        // The subscriber may reach a publisher that the provider cannot: then CREATE SUBSCRIPTION says what is wrong.
+        let Ok(existing) = slot::fetch_now(&publisher, slot).await else {
+            return Ok(Self { publisher: Some(publisher), ours: None });
+        };
+        if !slot::same_cluster(&publisher, subscriber).await? {
+            return Ok(Self { publisher: Some(publisher), ours: existing.is_none().then(|| slot.clone()) });
+        }
+        let made = slot::ensure(&publisher, doing, &Slot { two_phase: false, ..Slot::new(slot.clone()) }, limits).await?;
+        how.create_slot = false;
+        Ok(Self { publisher: Some(publisher), ours: made.then(|| slot.clone()) })
+    }
+
+    fn publisher(&self) -> Option<&Database> {
+        self.publisher.as_ref()
+    }
+
+    /// Leaves no slot behind for a subscription that is not there: it would keep the publisher's WAL for ever.
+    async fn undo(&self, doing: &str) {
+        let (Some(publisher), Some(slot)) = (&self.publisher, &self.ours) else { return };
+        if matches!(slot::fetch_now(publisher, slot).await, Ok(Some(found)) if !found.active)
+            && let Err(error) = publisher.run_within(doing, &[slot::drop_slot(slot)], &Limits::within(MINUTE)).await
+        {
+            tracing::warn!(cause = %error, slot = slot.as_str(), "the slot could not be removed again");
+        }
+    }
+}
+
+/// Postgres says what failed; this says what to do about it.
+fn explain(error: crate::postgres::Error, publisher: Option<&Database>) -> Error {
+    let is_connect = error.is(&SqlState::CONNECTION_FAILURE);
+    let is_slot = error.is(&SqlState::PROTOCOL_VIOLATION);
+    let shown = Error::from(error);
+    match publisher {
+        Some(publisher) if is_connect => shown.detail(format!(
+            "The subscriber itself connects to {}. For Aurora, its writer must be publicly accessible, and its security group \
+             must let the addresses of data source neonrepl_neon_nat_addresses in.",
+            publisher.config().address()
+        )),
+        _ if is_slot => shown.detail(
+            "A slot of that name may belong to another subscription. Set slot_name to another name, or, if the slot is to be \
+             used, create_slot = false.",
+        ),
+        _ => shown,
+    }
+}
+
+/// Waits until every table is replicated, and shows the progress in the log.
+async fn wait_for_sync(call: &Call<Context>, database: &Database, name: &Ident, limits: &Limits) -> Result<()> {
+    let mut shown = None;
+    loop {
+        let tables = subscription::tables(database, name).await?;
+        let ready = tables.iter().filter(|(_, state)| *state == SyncState::Ready).count();
+        if ready == tables.len() {
+            return Ok(());
+        }
+        if shown != Some(ready) {
+            tracing::info!(ready, tables = tables.len(), subscription = name.as_str(), "copying tables");
+            shown = Some(ready);
+        }
+        let waiting = || tables.iter().filter(|(_, state)| *state != SyncState::Ready).map(|(table, _)| table.to_text());
+        call.go_on()?;
+        if limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            let list: Vec<_> = waiting().take(20).collect();
+            return Err(Error::new(format!("subscription {name}: {} of {} tables are not replicated in time", tables.len() - ready, tables.len()))
+                .detail(format!("Still waiting for: {}", list.join(", ")))
+                .detail("The subscription goes on copying. Its server's log says what hinders it."));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SYNC_POLL) => {}
+            () = call.stop().cancelled() => {}
+        }
+    }
+}
+
+fn is_set(flag: &Attr<bool>) -> bool {
+    flag.known() == Some(&true)
+}
+
+fn warn(call: &Call<Context>, doing: &str, notices: &[Notice]) {
+    for notice in notices.iter().filter(|notice| notice.is_warning()) {
+        call.warn(Error::new(format!("{doing}: {}", notice.message)).detail(notice.hint.as_deref().unwrap_or_default()));
+    }
+}

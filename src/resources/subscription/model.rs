@@ -1,0 +1,403 @@
+//! The configuration, plan and state of the resource.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ObjectId;
+use super::connection::Connection;
+use crate::postgres::Ident;
+use crate::postgres::subscription::{Options, Origin, SlotName, Streaming, Subscription as Desired};
+use crate::provider::SSL_MODES;
+use crate::resources::object_id::check_name;
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
+use crate::tf_provider::path::AttributePath;
+use crate::tf_provider::resource::PlannedChange;
+use crate::tf_provider::schema::{Attribute, Block, NestedBlock, Schema, Type};
+use crate::tf_provider::timeouts::{Timeouts, timeouts_block};
+use crate::tf_provider::value::Value;
+
+crate::model! {
+    /// A subscription.
+    pub(in crate::resources) struct Model {
+        /// `database/name`.
+        id: Attr<String>,
+        /// Its name.
+        name: Attr<String>,
+        /// Its database.
+        database: Attr<String>,
+        /// What it subscribes to.
+        publications: Attr<BTreeSet<String>>,
+        /// A change refreshes.
+        refresh_triggers: Attr<BTreeMap<String, String>>,
+        /// How the subscriber reaches the publisher.
+        connection: Attr<Connection>,
+        /// A change sends the connection again.
+        connection_version: Attr<i64>,
+        /// Whether it runs.
+        enabled: Attr<bool>,
+        /// Whether the rows that are there are copied.
+        copy_data: Attr<bool>,
+        /// Whether the slot is made.
+        create_slot: Attr<bool>,
+        /// Whether the publisher is connected to at creation.
+        connect: Attr<bool>,
+        /// The slot.
+        slot_name: Attr<String>,
+        /// Binary transfer.
+        binary: Attr<bool>,
+        /// Transactions in progress.
+        streaming: Attr<String>,
+        /// The worker's `synchronous_commit`.
+        synchronous_commit: Attr<String>,
+        /// Prepared transactions.
+        two_phase: Attr<bool>,
+        /// Whether an error disables it.
+        disable_on_error: Attr<bool>,
+        /// Whether the connection needs a password.
+        password_required: Attr<bool>,
+        /// Whose rights changes are applied with.
+        run_as_owner: Attr<bool>,
+        /// Which changes are sent.
+        origin: Attr<String>,
+        /// Whether the slot is copied to standbys.
+        failover: Attr<bool>,
+        /// Its owner.
+        owner: Attr<String>,
+        /// Whether create waits for the copy.
+        wait_for_initial_sync: Attr<bool>,
+        /// Whether destroy does without the publisher.
+        force_destroy: Attr<bool>,
+        /// Published, not yet subscribed.
+        unsubscribed_tables: Attr<BTreeSet<String>>,
+        /// Parts of the connection that differ from the configuration.
+        connection_differs: Attr<BTreeSet<String>>,
+        /// How long operations may take.
+        timeouts: Attr<Timeouts>,
+    }
+}
+
+pub(super) fn schema() -> Schema {
+    let strings = || Type::set(Type::String);
+    let flag = |name: &str, description: &str, default: bool| {
+        let description = format!("{description} Default: `{default}`.");
+        Attribute::optional(name, Type::Bool, &description).default(default)
+    };
+    let option = |name: &str, ty: Type, description: &str| {
+        let description = format!("{description} Default: the server's.");
+        Attribute::optional_computed(name, ty, &description)
+    };
+    Schema::new(
+        "A subscription: the subscriber copies the rows of the published tables, and then applies every change. Everything \
+         but `database` is changed in place.",
+    )
+    .attribute(
+        Attribute::required("name", Type::String, "The name. Renamed in place; the slot keeps its name.").text(check_name),
+    )
+    .attribute(
+        Attribute::optional_computed(
+            "database",
+            Type::String,
+            "The database that it is made in. Default: the provider's subscriber database. A change makes a new subscription.",
+        )
+        .text(check_name)
+        .replaces(),
+    )
+    .attribute(
+        Attribute::required("publications", strings(), "The publications on the publisher.").text(check_name).validator(
+            |value| match value {
+                Value::Set(items) if items.is_empty() => Err("It is empty. Name a publication.".to_owned()),
+                _ => Ok(()),
+            },
+        ),
+    )
+    .attribute(Attribute::optional(
+        "refresh_triggers",
+        Type::map(Type::String),
+        "A change of any value looks for tables that the publications have gained or lost. Feed it the `fingerprint` of each \
+         publication.",
+    ))
+    .attribute(Attribute::optional(
+        "connection_version",
+        Type::Number,
+        "A change sends the connection again, password included: raise it to rotate the password.",
+    ))
+    .attribute(flag("enabled", "Whether the subscription runs.", true))
+    .attribute(flag("copy_data", "Whether the rows that tables hold already are copied when they become subscribed.", true))
+    .attribute(flag(
+        "create_slot",
+        "Whether creating makes the replication slot on the publisher. Without, one named `slot_name` must exist.",
+        true,
+    ))
+    .attribute(flag(
+        "connect",
+        "Whether creating connects to the publisher. Without, set `enabled`, `create_slot` and `copy_data` to `false` too.",
+        true,
+    ))
+    .attribute(
+        Attribute::optional_computed("slot_name", Type::String, "The replication slot. Default: the name.")
+            .text(check_slot_name),
+    )
+    .attribute(option("binary", Type::Bool, "Whether values travel in binary form."))
+    .attribute(
+        option(
+            "streaming",
+            Type::String,
+            "Whether transactions in progress are sent: `off`, `on`, or `parallel` (Postgres 16).",
+        )
+        .one_of(&["off", "on", "parallel"]),
+    )
+    .attribute(
+        option("synchronous_commit", Type::String, "The worker's `synchronous_commit`.")
+            .one_of(&["off", "local", "remote_write", "remote_apply", "on"]),
+    )
+    .attribute(option("two_phase", Type::Bool, "Whether prepared transactions are sent when they are prepared (Postgres 15)."))
+    .attribute(option("disable_on_error", Type::Bool, "Whether an error disables the subscription (Postgres 15)."))
+    .attribute(option(
+        "password_required",
+        Type::Bool,
+        "Whether the connection of an owner who is no superuser needs a password (Postgres 16).",
+    ))
+    .attribute(option(
+        "run_as_owner",
+        Type::Bool,
+        "Whether changes are applied with the rights of the subscription's owner, not of each table's (Postgres 16).",
+    ))
+    .attribute(
+        option(
+            "origin",
+            Type::String,
+            "Which changes are sent: `any`, or `none` for those that were not replicated to the publisher themselves (Postgres 16).",
+        )
+        .one_of(&["any", "none"]),
+    )
+    .attribute(option("failover", Type::Bool, "Whether the slot is copied to the publisher's standbys (Postgres 17)."))
+    .attribute(
+        Attribute::optional_computed("owner", Type::String, "The role that owns it. Default: the one that creates it.")
+            .text(check_name),
+    )
+    .attribute(flag(
+        "wait_for_initial_sync",
+        "Whether creating waits until every table is copied and replicated; the log shows the progress.",
+        false,
+    ))
+    .attribute(flag(
+        "force_destroy",
+        "Whether destroying goes on without the publisher: the slot is left there, and a warning says how to remove it.",
+        false,
+    ))
+    .attribute(Attribute::computed("id", Type::String, "`database/name`, by which it is imported.").stable())
+    .attribute(
+        Attribute::computed(
+            "unsubscribed_tables",
+            strings(),
+            "Tables that are published but not subscribed yet. The next plan refreshes the subscription when there are any.",
+        )
+        .stable(),
+    )
+    .attribute(
+        Attribute::computed(
+            "connection_differs",
+            strings(),
+            "The parts of the connection that differ from the configuration, by name, where the role may read it. The next \
+             plan sends the connection again when there are any.",
+        )
+        .stable(),
+    )
+    .block(connection_block())
+    .block(timeouts_block("20m", "20m", "5m"))
+}
+
+fn connection_block() -> NestedBlock {
+    let text = |name: &str, description: &str| Attribute::optional(name, Type::String, description);
+    let block = Block::new(
+        "How the subscriber reaches the publisher. Every part defaults to the provider's `publisher` block; a `verify-ca` or \
+         `verify-full` there becomes `require`, since the certificates are not on the subscriber.",
+    )
+    .attribute(text("host", "The publisher's host, as the subscriber reaches it."))
+    .attribute(Attribute::optional("port", Type::Number, "Its port.").between(1, 65535))
+    .attribute(text("database", "The database on the publisher."))
+    .attribute(text("username", "The role to connect as; it needs REPLICATION, or `rds_replication` on Aurora."))
+    .attribute(text("password", "Its password. It is kept in the state; prefer `password_wo`.").sensitive())
+    .attribute(
+        text(
+            "password_wo",
+            "Its password, write-only: it is in neither plan nor state. Raise `connection_version` to send another. Needs \
+             Terraform 1.11 or OpenTofu 1.11.",
+        )
+        .write_only(),
+    )
+    .attribute(text("sslmode", "Whether to encrypt, and what to verify, as in libpq.").one_of(SSL_MODES))
+    .attribute(
+        Attribute::optional(
+            "options",
+            Type::map(Type::String),
+            "Further libpq keywords, such as `keepalives_idle`.",
+        )
+        .validator(|value| {
+            let taken = ["host", "port", "dbname", "user", "password", "sslmode"];
+            match taken.into_iter().find(|keyword| value.get(keyword).is_some()) {
+                Some(keyword) => Err(format!("{keyword} has an attribute of its own in this block. Use that.")),
+                None => Ok(()),
+            }
+        }),
+    );
+    NestedBlock::single("connection", block)
+}
+
+/// Slots have a stricter rule than other names.
+fn check_slot_name(text: &str) -> std::result::Result<(), String> {
+    let is_valid = !text.is_empty()
+        && text.len() <= 63
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if is_valid {
+        return Ok(());
+    }
+    Err(format!("{text:?} is no slot name: 1 to 63 lower-case letters, digits and underscores are."))
+}
+
+pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {
+    if config.connect.known() == Some(&false) {
+        let needs = [
+            ("enabled", &config.enabled),
+            ("create_slot", &config.create_slot),
+            ("copy_data", &config.copy_data),
+        ];
+        for (attribute, _) in needs.into_iter().filter(|(_, value)| matches!(value, Attr::Null | Attr::Known(true))) {
+            let error = Error::new(format!("connect = false needs {attribute} = false"))
+                .detail("Postgres can do none of it without a connection.");
+            diagnostics.error(error.attribute(attribute));
+        }
+    }
+    check_default_slot(config, diagnostics);
+    if let Some(connection) = config.connection.known()
+        && !connection.password.is_null()
+        && !connection.password_wo.is_null()
+    {
+        let error = Error::new("password and password_wo exclude each other").detail("Leave one of the two out.");
+        diagnostics.error(error.at(&AttributePath::of("connection").attribute("password")));
+    }
+}
+
+/// The slot is named as the subscription where nothing else is said, and not every name is a slot's.
+fn check_default_slot(config: &Model, diagnostics: &mut Diagnostics) {
+    if let (Some(name), Attr::Null) = (config.name.known(), &config.slot_name)
+        && check_name(name).is_ok()
+        && let Err(wrong) = check_slot_name(name)
+    {
+        let error = Error::new("the slot needs a name of its own")
+            .detail(format!("By default it would be the subscription's. {wrong} Set slot_name."));
+        diagnostics.error(error.attribute("slot_name"));
+    }
+}
+
+/// What follows from the other attributes, and what the last read found to mend.
+pub(super) fn plan_computed(change: &mut PlannedChange<Model>) -> Result<()> {
+    let Some(planned) = change.planned().cloned() else { return Ok(()) };
+    let id = match (planned.database.known(), planned.name.known()) {
+        (Some(database), Some(name)) => Attr::Known(ObjectId::new(database, name).to_string()),
+        _ => Attr::Unknown,
+    };
+    change.set("id", id)?;
+    if change.prior().is_none() {
+        if change.config().slot_name.is_null() {
+            change.set("slot_name", planned.name)?;
+        }
+        return Ok(());
+    }
+    if refreshes(change) {
+        change.set_unknown("unsubscribed_tables")?;
+    }
+    if has_any(change.prior().map(|prior| &prior.connection_differs)) {
+        change.set_unknown("connection_differs")?;
+    }
+    Ok(())
+}
+
+/// Whether this change looks for tables: one is missing, or something that the tables follow from changes.
+fn refreshes(change: &PlannedChange<Model>) -> bool {
+    let (Some(prior), Some(planned)) = (change.prior(), change.planned()) else { return false };
+    let enabled = planned.enabled.known() != Some(&false);
+    let missing = has_any(Some(&prior.unsubscribed_tables)) && enabled;
+    let follows = prior.refresh_triggers != planned.refresh_triggers || prior.publications != planned.publications;
+    let resumes = prior.enabled != planned.enabled && enabled;
+    missing || follows || resumes
+}
+
+fn has_any(set: Option<&Attr<BTreeSet<String>>>) -> bool {
+    set.and_then(Attr::known).is_some_and(|set| !set.is_empty())
+}
+
+/// The state to begin with for an import; what no catalog stores is as by default.
+pub(super) fn imported(id: &ObjectId) -> Model {
+    Model {
+        id: id.to_string().into(),
+        name: id.name.clone().into(),
+        database: id.database.clone().into(),
+        copy_data: true.into(),
+        create_slot: true.into(),
+        connect: true.into(),
+        wait_for_initial_sync: false.into(),
+        force_destroy: false.into(),
+        ..Model::default()
+    }
+}
+
+pub(super) fn to_ident(text: &str, attribute: &str) -> Result<Ident> {
+    Ident::new(text).map_err(|error| Error::new(error.to_string()).attribute(attribute))
+}
+
+/// The subscription that a model describes, without its connection. Options that are not known are left to the server.
+pub(super) fn to_desired(model: &Model) -> Result<Desired> {
+    let name = to_ident(model.name.required("name")?, "name")?;
+    let publications = model.publications.required("publications")?.iter();
+    let publications = publications.map(|name| to_ident(name, "publications")).collect::<Result<_>>()?;
+    let slot = model.slot_name.known().map(|slot| to_ident(slot, "slot_name")).transpose()?;
+    Ok(Desired {
+        name,
+        owner: model.owner.known().map(|owner| to_ident(owner, "owner")).transpose()?,
+        enabled: model.enabled.optional("enabled")?.copied().unwrap_or(true),
+        publications,
+        connection: None,
+        slot: slot.map(SlotName::Named),
+        options: Options {
+            binary: model.binary.known().copied(),
+            streaming: model.streaming.known().and_then(|name| Streaming::from_name(name)),
+            synchronous_commit: model.synchronous_commit.known().cloned(),
+            two_phase: model.two_phase.known().copied(),
+            disable_on_error: model.disable_on_error.known().copied(),
+            password_required: model.password_required.known().copied(),
+            run_as_owner: model.run_as_owner.known().copied(),
+            origin: model.origin.known().and_then(|name| Origin::from_name(name)),
+            failover: model.failover.known().copied(),
+        },
+    })
+}
+
+/// The state of a subscription that was found; what no catalog stores stays as it was.
+pub(super) fn to_model(database: &str, found: &Desired, before: &Model) -> Model {
+    let name = found.name.as_str();
+    let options = &found.options;
+    let slot = match &found.slot {
+        Some(SlotName::Named(slot)) => Attr::Known(slot.as_str().to_owned()),
+        _ => Attr::Null,
+    };
+    Model {
+        id: ObjectId::new(database, name).to_string().into(),
+        name: name.into(),
+        database: database.into(),
+        publications: found.publications.iter().map(|name| name.as_str().to_owned()).collect::<BTreeSet<_>>().into(),
+        enabled: found.enabled.into(),
+        slot_name: slot,
+        binary: options.binary.into(),
+        streaming: options.streaming.map(|streaming| streaming.as_str().to_owned()).into(),
+        synchronous_commit: options.synchronous_commit.clone().into(),
+        two_phase: options.two_phase.into(),
+        disable_on_error: options.disable_on_error.into(),
+        password_required: options.password_required.into(),
+        run_as_owner: options.run_as_owner.into(),
+        origin: options.origin.map(|origin| origin.as_str().to_owned()).into(),
+        failover: options.failover.into(),
+        owner: found.owner.as_ref().map(|owner| owner.as_str().to_owned()).into(),
+        ..before.clone()
+    }
+}

@@ -1,0 +1,163 @@
+//! What an operation runs with: the provider's context, a way to be stopped, private state, warnings.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value as Json;
+use tokio_util::sync::CancellationToken;
+
+use super::convert::Model;
+use super::diagnostics::{Diagnostics, Error, Result};
+use super::value::Value;
+
+/// Passed to every verb of a resource or data source.
+pub struct Call<C> {
+    context: Arc<C>,
+    stop: CancellationToken,
+    private: Private,
+    diagnostics: Arc<Mutex<Diagnostics>>,
+}
+
+impl<C> Clone for Call<C> {
+    fn clone(&self) -> Self {
+        Self {
+            context: Arc::clone(&self.context),
+            stop: self.stop.clone(),
+            private: self.private.clone(),
+            diagnostics: Arc::clone(&self.diagnostics),
+        }
+    }
+}
+
+impl<C> Call<C> {
+    /// A call with what was stored privately beside the object.
+    pub fn new(context: Arc<C>, stop: CancellationToken, private: Private) -> Self {
+        Self { context, stop, private, diagnostics: Arc::default() }
+    }
+
+    /// What the provider's configuration made.
+    pub fn context(&self) -> &C {
+        &self.context
+    }
+
+    /// Cancelled once a person has asked to stop, and stays so. Whoever waits should watch it.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Fails once a person has asked to stop; called before a step that had better not begin then.
+    ///
+    /// # Errors
+    /// When the operation was cancelled.
+    pub fn go_on(&self) -> Result<()> {
+        if self.stop.is_cancelled() { Err(Error::new("the operation was cancelled")) } else { Ok(()) }
+    }
+
+    /// The object's private state.
+    pub fn private(&self) -> &Private {
+        &self.private
+    }
+
+    /// Tells the person something they can act on; the operation goes on.
+    pub fn warn(&self, warning: Error) {
+        lock(&self.diagnostics).warning(warning);
+    }
+
+    /// All that was said so far, taken out.
+    pub fn take_diagnostics(&self) -> Diagnostics {
+        std::mem::take(&mut lock(&self.diagnostics))
+    }
+}
+
+/// What a provider stores beside an object's state, out of the configuration's sight: JSON by key.
+#[derive(Clone, Default)]
+pub struct Private(Arc<Mutex<BTreeMap<String, Json>>>);
+
+impl Private {
+    /// Reads what a core stored. Anything but what [`Private::to_bytes`] wrote counts as nothing.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let entries = serde_json::from_slice::<serde_json::Map<String, Json>>(bytes).unwrap_or_default();
+        Self(Arc::new(Mutex::new(entries.into_iter().collect())))
+    }
+
+    /// What a core is to store; nothing at all where there is no entry.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let entries = lock(&self.0);
+        if entries.is_empty() {
+            return Vec::new();
+        }
+        Json::Object(entries.clone().into_iter().collect()).to_string().into_bytes()
+    }
+
+    /// The entry of that key.
+    pub fn get(&self, key: &str) -> Option<Json> {
+        lock(&self.0).get(key).cloned()
+    }
+
+    /// Sets an entry.
+    pub fn set(&self, key: &str, value: Json) {
+        lock(&self.0).insert(key.to_owned(), value);
+    }
+
+    /// Removes an entry.
+    pub fn remove(&self, key: &str) {
+        lock(&self.0).remove(key);
+    }
+}
+
+/// What exists by now, though the verb has not ended: recorded after each step that cannot be undone, so that
+/// the rest may fail, be cancelled or panic and the state is true all the same.
+pub struct Saved<M> {
+    value: SavedValue,
+    model: PhantomData<fn(M)>,
+}
+
+/// The erased form of [`Saved`]: what the server looks at when the verb has ended.
+pub type SavedValue = Arc<Mutex<Option<Value>>>;
+
+impl<M: Model> Saved<M> {
+    /// Writes to this place.
+    pub fn new(value: SavedValue) -> Self {
+        Self { value, model: PhantomData }
+    }
+
+    /// Records the object as it is now.
+    pub fn record(&self, model: &M) {
+        *lock(&self.value) = Some(model.clone().to_value());
+    }
+
+    /// Records that the object is gone.
+    pub fn record_gone(&self) {
+        *lock(&self.value) = Some(Value::Null);
+    }
+}
+
+/// A lock is poisoned when its holder panicked; what is in it is whole all the same, since each holder only
+/// replaces values.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_state_goes_round() {
+        let private = Private::default();
+        assert!(private.to_bytes().is_empty());
+        private.set("previous", Json::from("default.aurora-postgresql16"));
+        let read = Private::from_bytes(&private.to_bytes());
+        assert_eq!(read.get("previous"), Some(Json::from("default.aurora-postgresql16")));
+        assert_eq!(Private::from_bytes(b"\xff not json").get("previous"), None);
+    }
+
+    #[test]
+    fn a_cancelled_call_does_not_go_on() {
+        let call = Call::new(Arc::new(()), CancellationToken::new(), Private::default());
+        assert!(call.go_on().is_ok());
+        call.stop().cancel();
+        assert!(call.go_on().is_err());
+    }
+}

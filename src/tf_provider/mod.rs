@@ -1,0 +1,23 @@
+//! What any Terraform provider needs, whatever it manages.
+pub mod call;
+pub mod codec;
+pub mod convert;
+pub mod data_source;
+pub mod diagnostics;
+pub mod function;
+pub mod log;
+pub mod number;
+pub mod path;
+pub mod plan;
+pub mod plugin;
+#[doc(hidden)] // for the tests, which talk to the built binary as Terraform does
+pub mod proto;
+pub mod provider;
+pub mod resource;
+pub mod schema;
+pub mod server;
+pub mod timeouts;
+pub mod validate;
+pub mod value;
+
+pub use diagnostics::{Error, Result};

@@ -1,0 +1,255 @@
+//! What a schema alone says of a change: defaults, what is computed, what replaces. Pure.
+
+use super::path::AttributePath;
+use super::schema::{Attribute, Block, NestedBlock, Nesting, Origin};
+use super::value::Value;
+
+/// A planned value, and the attributes whose change makes a new object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The value after apply, with what is not known yet as unknown.
+    pub planned: Value,
+    /// Where a change makes a new object.
+    pub replace: Vec<AttributePath>,
+}
+
+/// Plans the creation (`prior` is null) or change of an object.
+///
+/// `proposed` is the core's merge of configuration and prior state. Write-only values are taken out, defaults
+/// put in, and what the provider computes is unknown when the object is new, or when it changes at all and the
+/// attribute is not stable.
+pub fn plan(block: &Block, prior: &Value, proposed: Value, config: &Value) -> Plan {
+    let mut planned = proposed;
+    each_attribute(block, &mut planned, config, &mut |attribute, value, configured| {
+        fill(attribute, value, configured);
+    });
+    let creates = prior.is_null();
+    if creates || planned != *prior {
+        each_attribute(block, &mut planned, config, &mut |attribute, value, configured| {
+            if awaits_apply(attribute, value, configured, creates) {
+                *value = Value::UNKNOWN;
+            }
+        });
+    }
+    let replace = if creates { Vec::new() } else { replacing(block, prior, &planned) };
+    Plan { planned, replace }
+}
+
+/// Takes every write-only value out, at any depth: plan and state never hold one.
+pub fn without_write_only(block: &Block, value: &mut Value) {
+    each_attribute(block, value, &Value::Null, &mut |attribute, value, _| {
+        if attribute.write_only {
+            *value = Value::Null;
+        }
+    });
+}
+
+/// Puts the configuration's write-only values into a planned value, for whoever applies it.
+pub fn with_write_only(block: &Block, planned: &mut Value, config: &Value) {
+    each_attribute(block, planned, config, &mut |attribute, value, configured| {
+        if attribute.write_only {
+            *value = configured.clone();
+        }
+    });
+}
+
+/// The configuration that would make this state: what the provider computed is left out, and so is what has
+/// its default.
+pub fn config_of(block: &Block, state: &Value) -> Value {
+    let mut config = state.clone();
+    each_attribute(block, &mut config, &Value::Null, &mut |attribute, value, _| {
+        let is_default = attribute.default.as_ref() == Some(value);
+        if attribute.origin == Origin::Computed || attribute.write_only || is_default {
+            *value = Value::Null;
+        }
+    });
+    config
+}
+
+fn fill(attribute: &Attribute, value: &mut Value, configured: &Value) {
+    if attribute.write_only {
+        *value = Value::Null;
+    } else if let Some(default) = &attribute.default
+        && configured.is_null()
+    {
+        value.clone_from(default);
+    }
+}
+
+fn awaits_apply(attribute: &Attribute, value: &Value, configured: &Value, creates: bool) -> bool {
+    let ours = attribute.is_computed() && attribute.default.is_none() && configured.is_null();
+    ours && (creates || !attribute.stable || value.is_null() && attribute.origin == Origin::Computed)
+}
+
+/// Visits each attribute of the block and of those within it, with the value at the same place of another object.
+fn each_attribute(
+    block: &Block,
+    value: &mut Value,
+    other: &Value,
+    visit: &mut dyn FnMut(&Attribute, &mut Value, &Value),
+) {
+    let Value::Map(items) = value else { return };
+    for attribute in &block.attributes {
+        let item = items.entry(attribute.name.clone()).or_insert(Value::Null);
+        visit(attribute, item, other.get(&attribute.name).unwrap_or(&Value::Null));
+    }
+    for nested in &block.blocks {
+        if let Some(item) = items.get_mut(&nested.name) {
+            each_nested(nested, item, other.get(&nested.name).unwrap_or(&Value::Null), visit);
+        }
+    }
+}
+
+fn each_nested(
+    nested: &NestedBlock,
+    value: &mut Value,
+    other: &Value,
+    visit: &mut dyn FnMut(&Attribute, &mut Value, &Value),
+) {
+    match (nested.nesting, value) {
+        (Nesting::Single | Nesting::Group, value) => each_attribute(&nested.block, value, other, visit),
+        (_, Value::List(items) | Value::Set(items)) => {
+            for (at, item) in items.iter_mut().enumerate() {
+                each_attribute(&nested.block, item, element(other, at), visit);
+            }
+        }
+        (_, Value::Map(items)) => {
+            for (key, item) in items {
+                each_attribute(&nested.block, item, other.get(key).unwrap_or(&Value::Null), visit);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The core keeps the order of blocks from configuration to plan, for sets too.
+fn element(value: &Value, at: usize) -> &Value {
+    match value {
+        Value::List(items) | Value::Set(items) => items.get(at).unwrap_or(&Value::Null),
+        _ => &Value::Null,
+    }
+}
+
+fn replacing(block: &Block, prior: &Value, planned: &Value) -> Vec<AttributePath> {
+    let attributes = block.attributes.iter().filter(|attribute| attribute.replaces);
+    attributes
+        .filter(|attribute| prior.get(&attribute.name) != planned.get(&attribute.name))
+        .map(|attribute| AttributePath::of(&attribute.name))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tf_provider::schema::{Schema, Type};
+
+    fn schema() -> Schema {
+        Schema::new("")
+            .attribute(Attribute::required("name", Type::String, ""))
+            .attribute(Attribute::optional("database", Type::String, "").replaces())
+            .attribute(Attribute::optional("enabled", Type::Bool, "").default(true))
+            .attribute(Attribute::optional_computed("streaming", Type::String, ""))
+            .attribute(Attribute::computed("id", Type::String, "").stable())
+            .attribute(Attribute::computed("pending", Type::String, ""))
+            .block(NestedBlock::single(
+                "connection",
+                Block::new("")
+                    .attribute(Attribute::optional("host", Type::String, ""))
+                    .attribute(Attribute::optional("password_wo", Type::String, "").write_only()),
+            ))
+    }
+
+    fn object(items: &[(&str, Value)]) -> Value {
+        let names = ["name", "database", "enabled", "streaming", "id", "pending", "connection"];
+        let mut value = Value::Map(names.map(|name| (name.to_owned(), Value::Null)).into());
+        for (name, item) in items {
+            value.set(name, item.clone());
+        }
+        value
+    }
+
+    fn connection(host: &str, password: Value) -> Value {
+        Value::Map([("host".to_owned(), host.into()), ("password_wo".to_owned(), password)].into())
+    }
+
+    fn state() -> Value {
+        object(&[
+            ("name", "a".into()),
+            ("enabled", true.into()),
+            ("streaming", "off".into()),
+            ("id", "db/a".into()),
+            ("pending", "no".into()),
+            ("connection", connection("h", Value::Null)),
+        ])
+    }
+
+    /// What a core proposes: the configuration, with prior values where it gives none.
+    fn check(prior: &Value, config: &Value) -> Plan {
+        let mut proposed = config.clone();
+        for name in ["enabled", "streaming", "id", "pending"] {
+            if config.get(name) == Some(&Value::Null) {
+                proposed.set(name, prior.get(name).cloned().unwrap_or(Value::Null));
+            }
+        }
+        plan(&schema().block, prior, proposed, config)
+    }
+
+    #[test]
+    fn a_new_object_has_its_defaults_and_awaits_the_rest() {
+        let Plan { planned, replace } = check(&Value::Null, &object(&[("name", "a".into())]));
+        assert_eq!(planned.get("enabled"), Some(&Value::Bool(true)));
+        for name in ["streaming", "id", "pending"] {
+            assert!(planned.get(name).unwrap().is_unknown(), "{name}");
+        }
+        assert!(replace.is_empty());
+    }
+
+    #[test]
+    fn nothing_changes_where_the_configuration_says_what_is() {
+        let config = object(&[("name", "a".into()), ("connection", connection("h", "secret".into()))]);
+        assert_eq!(check(&state(), &config).planned, state());
+    }
+
+    #[test]
+    fn a_change_makes_only_unstable_values_unknown() {
+        let config = object(&[("name", "b".into()), ("connection", connection("h", Value::Null))]);
+        let planned = check(&state(), &config).planned;
+        assert_eq!(planned.get("id"), Some(&"db/a".into()));
+        assert_eq!(planned.get("streaming"), Some(&"off".into()));
+        assert!(planned.get("pending").unwrap().is_unknown());
+    }
+
+    #[test]
+    fn leaving_a_default_out_again_brings_it_back() {
+        let mut prior = state();
+        prior.set("enabled", false.into());
+        let config = object(&[("name", "a".into()), ("connection", connection("h", Value::Null))]);
+        assert_eq!(check(&prior, &config).planned.get("enabled"), Some(&Value::Bool(true)));
+    }
+
+    #[test]
+    fn only_what_replaces_replaces() {
+        let config = object(&[("name", "b".into()), ("database", "other".into())]);
+        assert_eq!(check(&state(), &config).replace, [AttributePath::of("database")]);
+    }
+
+    #[test]
+    fn write_only_values_are_there_to_apply_and_nowhere_else() {
+        let config = object(&[("name", "a".into()), ("connection", connection("h", "secret".into()))]);
+        let mut planned = check(&Value::Null, &config).planned;
+        assert_eq!(planned.get("connection").unwrap().get("password_wo"), Some(&Value::Null));
+        with_write_only(&schema().block, &mut planned, &config);
+        assert_eq!(planned.get("connection").unwrap().get("password_wo"), Some(&"secret".into()));
+        without_write_only(&schema().block, &mut planned);
+        assert_eq!(planned.get("connection").unwrap().get("password_wo"), Some(&Value::Null));
+    }
+
+    #[test]
+    fn a_generated_configuration_says_only_what_is_not_so_anyway() {
+        let config = config_of(&schema().block, &state());
+        assert_eq!(config.get("name"), Some(&"a".into()));
+        for name in ["enabled", "id", "pending"] {
+            assert_eq!(config.get(name), Some(&Value::Null), "{name}");
+        }
+    }
+}

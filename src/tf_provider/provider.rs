@@ -1,0 +1,38 @@
+//! A provider: its own configuration, what that makes, and the plain lists of all it offers.
+
+use super::convert::Model;
+use super::data_source::AnyDataSource;
+use super::diagnostics::{Diagnostics, Result};
+use super::function::Function;
+use super::resource::AnyResource;
+use super::schema::Schema;
+
+/// A provider. The server calls nothing but this and what its lists hold.
+pub trait Provider: Send + Sync + 'static {
+    /// The `provider` block.
+    type Config: Model;
+    /// What the configuration makes; every verb gets it.
+    type Context: Send + Sync + 'static;
+
+    /// The schema of the `provider` block.
+    fn schema() -> Schema;
+
+    /// Checks a configuration across its attributes. Unknown values must be passed over.
+    fn validate(_config: &Self::Config, _diagnostics: &mut Diagnostics) {}
+
+    /// Makes the context. Values may be unknown while something is planned, and nothing may be connected,
+    /// resolved or loaded yet: a plan that needs no server must work without one.
+    ///
+    /// # Errors
+    /// When the configuration cannot be right, whatever the unknown values turn out to be.
+    fn configure(config: Self::Config, diagnostics: &mut Diagnostics) -> Result<Self::Context>;
+
+    /// The managed resources, in the order of the docs.
+    fn resources() -> &'static [&'static dyn AnyResource<Self::Context>];
+
+    /// The data sources, in the order of the docs.
+    fn data_sources() -> &'static [&'static dyn AnyDataSource<Self::Context>];
+
+    /// The functions, in the order of the docs.
+    fn functions() -> &'static [&'static dyn Function];
+}

@@ -1,0 +1,562 @@
+//! What a block of configuration may hold: types, attributes, nested blocks, and their builders.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use super::value::Value;
+
+/// A type of Terraform's type system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// `bool`
+    Bool,
+    /// `number`
+    Number,
+    /// `string`
+    String,
+    /// Any type, decided by the value.
+    Dynamic,
+    /// `list(…)`
+    List(Box<Type>),
+    /// `set(…)`
+    Set(Box<Type>),
+    /// `map(…)`
+    Map(Box<Type>),
+    /// `object({…})`, and which of its attributes may be left out.
+    Object(BTreeMap<String, Type>, BTreeSet<String>),
+    /// `tuple([…])`
+    Tuple(Vec<Type>),
+}
+
+impl Type {
+    /// `list(of)`
+    pub fn list(of: Self) -> Self {
+        Self::List(Box::new(of))
+    }
+
+    /// `set(of)`
+    pub fn set(of: Self) -> Self {
+        Self::Set(Box::new(of))
+    }
+
+    /// `map(of)`
+    pub fn map(of: Self) -> Self {
+        Self::Map(Box::new(of))
+    }
+
+    /// `object({…})` with no optional attribute.
+    pub fn object<const N: usize>(attributes: [(&str, Self); N]) -> Self {
+        let attributes = attributes.map(|(name, ty)| (name.to_owned(), ty));
+        Self::Object(attributes.into(), BTreeSet::new())
+    }
+
+    /// The JSON form that the protocol carries in `Schema.Attribute.type`.
+    pub fn to_json(&self) -> Json {
+        match self {
+            Self::Bool => json!("bool"),
+            Self::Number => json!("number"),
+            Self::String => json!("string"),
+            Self::Dynamic => json!("dynamic"),
+            Self::List(of) => json!(["list", of.to_json()]),
+            Self::Set(of) => json!(["set", of.to_json()]),
+            Self::Map(of) => json!(["map", of.to_json()]),
+            Self::Tuple(of) => json!(["tuple", of.iter().map(Self::to_json).collect::<Vec<_>>()]),
+            Self::Object(of, optional) => {
+                let of: serde_json::Map<_, _> = of.iter().map(|(name, ty)| (name.clone(), ty.to_json())).collect();
+                if optional.is_empty() { json!(["object", of]) } else { json!(["object", of, optional]) }
+            }
+        }
+    }
+
+    /// Reads the JSON form; `None` when it is none.
+    pub fn from_json(json: &Json) -> Option<Self> {
+        match json {
+            Json::String(name) => match name.as_str() {
+                "bool" => Some(Self::Bool),
+                "number" => Some(Self::Number),
+                "string" => Some(Self::String),
+                "dynamic" => Some(Self::Dynamic),
+                _ => None,
+            },
+            Json::Array(parts) => Self::from_json_parts(parts),
+            _ => None,
+        }
+    }
+
+    fn from_json_parts(parts: &[Json]) -> Option<Self> {
+        let (kind, rest) = parts.split_first()?;
+        let (of, rest) = rest.split_first()?;
+        if !rest.is_empty() && kind != "object" {
+            return None;
+        }
+        match kind.as_str()? {
+            "list" => Self::from_json(of).map(Self::list),
+            "set" => Self::from_json(of).map(Self::set),
+            "map" => Self::from_json(of).map(Self::map),
+            "tuple" => of.as_array()?.iter().map(Self::from_json).collect::<Option<_>>().map(Self::Tuple),
+            "object" => {
+                let attributes = of.as_object()?.iter();
+                let attributes =
+                    attributes.map(|(name, ty)| Some((name.clone(), Self::from_json(ty)?))).collect::<Option<_>>()?;
+                let optional = rest.first().and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+                let optional = optional.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<_>>()?;
+                Some(Self::Object(attributes, optional))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// As a type constraint is written in a configuration: `set(string)`.
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool => f.write_str("bool"),
+            Self::Number => f.write_str("number"),
+            Self::String => f.write_str("string"),
+            Self::Dynamic => f.write_str("any"),
+            Self::List(of) => write!(f, "list({of})"),
+            Self::Set(of) => write!(f, "set({of})"),
+            Self::Map(of) => write!(f, "map({of})"),
+            Self::Tuple(of) => {
+                let of: Vec<_> = of.iter().map(ToString::to_string).collect();
+                write!(f, "tuple([{}])", of.join(", "))
+            }
+            Self::Object(of, _) => {
+                let of: Vec<_> = of.iter().map(|(name, ty)| format!("{name} = {ty}")).collect();
+                write!(f, "object({{ {} }})", of.join(", "))
+            }
+        }
+    }
+}
+
+/// The root block of a resource, data source or provider, and the version of the state it makes.
+#[derive(Clone, Debug)]
+pub struct Schema {
+    /// The version that is stored beside a state; older states go through `Resource::upgrade`.
+    pub version: u64,
+    /// What the block holds.
+    pub block: Block,
+}
+
+impl Schema {
+    /// Version 0 of a schema. The description is Markdown and becomes the head of its page in the docs.
+    pub fn new(description: &str) -> Self {
+        Self { version: 0, block: Block::new(description) }
+    }
+
+    /// Sets the version of the state.
+    #[must_use]
+    pub fn version(mut self, version: u64) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Adds an attribute.
+    #[must_use]
+    pub fn attribute(mut self, attribute: Attribute) -> Self {
+        self.block = self.block.attribute(attribute);
+        self
+    }
+
+    /// Adds a nested block.
+    #[must_use]
+    pub fn block(mut self, block: NestedBlock) -> Self {
+        self.block = self.block.block(block);
+        self
+    }
+
+    /// The object type that the protocol's values of this schema have.
+    pub fn implied_type(&self) -> Type {
+        self.block.implied_type()
+    }
+}
+
+/// Attributes and nested blocks, in the order in which they are documented.
+#[derive(Clone, Debug, Default)]
+pub struct Block {
+    /// Markdown.
+    pub description: String,
+    /// The attributes.
+    pub attributes: Vec<Attribute>,
+    /// The nested blocks.
+    pub blocks: Vec<NestedBlock>,
+    /// What to use instead, when the block should no longer be used.
+    pub deprecated: Option<String>,
+}
+
+impl Block {
+    /// An empty block with its description (Markdown).
+    pub fn new(description: &str) -> Self {
+        Self { description: description.to_owned(), ..Self::default() }
+    }
+
+    /// Adds an attribute.
+    #[must_use]
+    pub fn attribute(mut self, attribute: Attribute) -> Self {
+        self.attributes.push(attribute);
+        self
+    }
+
+    /// Adds a nested block.
+    #[must_use]
+    pub fn block(mut self, block: NestedBlock) -> Self {
+        self.blocks.push(block);
+        self
+    }
+
+    /// Marks the whole block as deprecated; the text says what to use instead.
+    #[must_use]
+    pub fn deprecated(mut self, instead: &str) -> Self {
+        self.deprecated = Some(instead.to_owned());
+        self
+    }
+
+    /// The object type that the protocol's values of this block have.
+    pub fn implied_type(&self) -> Type {
+        let attributes = self.attributes.iter().map(|attribute| (attribute.name.clone(), attribute.ty.clone()));
+        let blocks = self.blocks.iter().map(|block| (block.name.clone(), block.implied_type()));
+        Type::Object(attributes.chain(blocks).collect(), BTreeSet::new())
+    }
+
+    /// The attribute of that name.
+    pub fn find(&self, name: &str) -> Option<&Attribute> {
+        self.attributes.iter().find(|attribute| attribute.name == name)
+    }
+}
+
+/// Who gives an attribute its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The configuration must.
+    Required,
+    /// The configuration may; null otherwise.
+    Optional,
+    /// The configuration may; the provider does otherwise.
+    OptionalComputed,
+    /// Only the provider does.
+    Computed,
+}
+
+/// A check of one known, non-null value; the text says what is wrong and what would be right.
+pub type Validator = Arc<dyn Fn(&Value) -> Result<(), String> + Send + Sync>;
+
+/// One attribute. Made with a constructor that names its [`Origin`], refined with the methods below.
+#[derive(Clone)]
+pub struct Attribute {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The type of its value.
+    pub ty: Type,
+    /// Markdown.
+    pub description: String,
+    /// Who gives it its value.
+    pub origin: Origin,
+    /// Whether a core hides its value in what it prints.
+    pub sensitive: bool,
+    /// Whether its value is only ever in the configuration, never in plan or state.
+    pub write_only: bool,
+    /// What to use instead, when the attribute should no longer be used.
+    pub deprecated: Option<String>,
+    /// The value it has when the configuration gives none.
+    pub default: Option<Value>,
+    /// Whether a change of its value makes a new object.
+    pub replaces: bool,
+    /// Whether the provider's value outlives a change of other attributes.
+    pub stable: bool,
+    /// The only values it may have, where there are few; for messages and docs.
+    pub choices: Vec<&'static str>,
+    /// The checks that validation runs.
+    pub validators: Vec<Validator>,
+}
+
+impl Attribute {
+    /// An attribute that the configuration must give.
+    pub fn required(name: &str, ty: Type, description: &str) -> Self {
+        Self::new(name, ty, description, Origin::Required)
+    }
+
+    /// An attribute that the configuration may give, and that is null otherwise.
+    pub fn optional(name: &str, ty: Type, description: &str) -> Self {
+        Self::new(name, ty, description, Origin::Optional)
+    }
+
+    /// An attribute that the configuration may give, and the provider otherwise. Its value outlives
+    /// changes of other attributes, so that leaving it out never shows a difference.
+    pub fn optional_computed(name: &str, ty: Type, description: &str) -> Self {
+        Self::new(name, ty, description, Origin::OptionalComputed).stable()
+    }
+
+    /// An attribute that only the provider gives.
+    pub fn computed(name: &str, ty: Type, description: &str) -> Self {
+        Self::new(name, ty, description, Origin::Computed)
+    }
+
+    fn new(name: &str, ty: Type, description: &str, origin: Origin) -> Self {
+        Self {
+            name: name.to_owned(),
+            ty,
+            description: description.to_owned(),
+            origin,
+            sensitive: false,
+            write_only: false,
+            deprecated: None,
+            default: None,
+            replaces: false,
+            stable: false,
+            choices: Vec::new(),
+            validators: Vec::new(),
+        }
+    }
+
+    /// Hides the value in what a core prints.
+    #[must_use]
+    pub fn sensitive(mut self) -> Self {
+        self.sensitive = true;
+        self
+    }
+
+    /// Keeps the value out of plan and state; it is there when something is applied, and only then.
+    #[must_use]
+    pub fn write_only(mut self) -> Self {
+        self.write_only = true;
+        self.sensitive = true;
+        self
+    }
+
+    /// Warns whoever sets it; the text says what to use instead.
+    #[must_use]
+    pub fn deprecated(mut self, instead: &str) -> Self {
+        self.deprecated = Some(instead.to_owned());
+        self
+    }
+
+    /// The value where the configuration gives none. The protocol then counts it as computed.
+    #[must_use]
+    pub fn default(mut self, value: impl Into<Value>) -> Self {
+        self.default = Some(value.into());
+        self.origin = Origin::OptionalComputed;
+        self
+    }
+
+    /// A change makes a new object.
+    #[must_use]
+    pub fn replaces(mut self) -> Self {
+        self.replaces = true;
+        self
+    }
+
+    /// The provider's value stays when other attributes change.
+    #[must_use]
+    pub fn stable(mut self) -> Self {
+        self.stable = true;
+        self
+    }
+
+    /// The only values it may have.
+    #[must_use]
+    pub fn one_of(mut self, choices: &[&'static str]) -> Self {
+        self.choices = choices.to_vec();
+        let choices = self.choices.clone();
+        self.text(move |text| {
+            if choices.contains(&text) {
+                return Ok(());
+            }
+            Err(format!("{text:?} is not one of the values it may have: {}.", quoted(&choices)))
+        })
+    }
+
+    /// The least and the greatest whole number it may be.
+    #[must_use]
+    pub fn between(self, least: i64, most: i64) -> Self {
+        self.validator(move |value| {
+            let Value::Number(number) = value else { return Ok(()) };
+            match number.as_i64() {
+                Some(number) if (least..=most).contains(&number) => Ok(()),
+                _ => Err(format!("{number} is not a whole number from {least} to {most}.")),
+            }
+        })
+    }
+
+    /// A check of its text, or of each text in it where it is a list or a set.
+    #[must_use]
+    pub fn text(self, check: impl Fn(&str) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        self.validator(move |value| match value {
+            Value::String(text) => check(text),
+            Value::List(items) | Value::Set(items) => items.iter().filter_map(Value::as_str).try_for_each(&check),
+            _ => Ok(()),
+        })
+    }
+
+    /// A check of its value, which is neither null nor unknown itself (its parts may be).
+    #[must_use]
+    pub fn validator(mut self, check: impl Fn(&Value) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        self.validators.push(Arc::new(check));
+        self
+    }
+
+    /// Whether the provider may give it a value.
+    pub fn is_computed(&self) -> bool {
+        matches!(self.origin, Origin::Computed | Origin::OptionalComputed)
+    }
+}
+
+/// The checks are code and are left out.
+impl fmt::Debug for Attribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attribute")
+            .field("name", &self.name)
+            .field("ty", &self.ty)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+fn quoted(choices: &[&str]) -> String {
+    choices.iter().map(|choice| format!("{choice:?}")).collect::<Vec<_>>().join(", ")
+}
+
+/// How often a nested block may stand, and what its values look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nesting {
+    /// At most once: an object, or null.
+    Single,
+    /// Any number, in order: a list of objects.
+    List,
+    /// Any number, without order: a set of objects.
+    Set,
+    /// Any number, each with a label: a map of objects.
+    Map,
+    /// Once, written or not: an object whose attributes are null where it is not written.
+    Group,
+}
+
+/// A block within a block.
+#[derive(Clone, Debug)]
+pub struct NestedBlock {
+    /// Its name in the configuration.
+    pub name: String,
+    /// What it holds.
+    pub block: Block,
+    /// How often it may stand.
+    pub nesting: Nesting,
+    /// The least number of blocks; 0 for no limit.
+    pub min_items: u64,
+    /// The greatest number of blocks; 0 for no limit.
+    pub max_items: u64,
+}
+
+impl NestedBlock {
+    /// A nested block.
+    pub fn new(name: &str, nesting: Nesting, block: Block) -> Self {
+        Self { name: name.to_owned(), block, nesting, min_items: 0, max_items: 0 }
+    }
+
+    /// A block that may stand once.
+    pub fn single(name: &str, block: Block) -> Self {
+        Self::new(name, Nesting::Single, block)
+    }
+
+    /// A block that may stand any number of times, in order.
+    pub fn list(name: &str, block: Block) -> Self {
+        Self::new(name, Nesting::List, block)
+    }
+
+    /// The type of the protocol's values of this block.
+    pub fn implied_type(&self) -> Type {
+        let object = self.block.implied_type();
+        match self.nesting {
+            Nesting::Single | Nesting::Group => object,
+            Nesting::List => Type::list(object),
+            Nesting::Set => Type::set(object),
+            Nesting::Map => Type::map(object),
+        }
+    }
+}
+
+/// What names an object of a resource across configurations (`ResourceIdentitySchema`): plain text attributes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentitySchema {
+    /// The version of the identity.
+    pub version: u64,
+    /// Name, description, and whether an import must give it.
+    pub attributes: Vec<IdentityAttribute>,
+}
+
+/// One text attribute of an identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityAttribute {
+    /// Its name.
+    pub name: &'static str,
+    /// One line.
+    pub description: &'static str,
+    /// Whether an import must give it; otherwise the provider's configuration completes it.
+    pub required_for_import: bool,
+}
+
+impl IdentitySchema {
+    /// The type of the protocol's values of this identity.
+    pub fn implied_type(&self) -> Type {
+        let attributes = self.attributes.iter().map(|attribute| (attribute.name.to_owned(), Type::String));
+        Type::Object(attributes.collect(), BTreeSet::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_survive_their_json() {
+        for ty in [
+            Type::Bool,
+            Type::Dynamic,
+            Type::list(Type::set(Type::map(Type::Number))),
+            Type::Tuple(vec![Type::String, Type::Bool]),
+            Type::object([("a", Type::String), ("b", Type::list(Type::Number))]),
+            Type::Object([("a".to_owned(), Type::String)].into(), ["a".to_owned()].into()),
+        ] {
+            assert_eq!(Type::from_json(&ty.to_json()), Some(ty.clone()), "{ty}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_type_is_refused() {
+        for json in [json!("int"), json!(["list"]), json!(["list", "bool", 1]), json!({}), json!(null), json!([])] {
+            assert_eq!(Type::from_json(&json), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_block_implies_an_object() {
+        let schema = Schema::new("").attribute(Attribute::required("name", Type::String, "")).block(NestedBlock::list(
+            "table",
+            Block::new("").attribute(Attribute::optional("where", Type::String, "")),
+        ));
+        assert_eq!(
+            schema.implied_type().to_string(),
+            "object({ name = string, table = list(object({ where = string })) })"
+        );
+    }
+
+    #[test]
+    fn choices_are_named_in_the_message() {
+        let attribute = Attribute::optional("streaming", Type::String, "").one_of(&["off", "on"]);
+        let message = attribute.validators[0](&Value::from("maybe")).unwrap_err();
+        assert_eq!(message, r#""maybe" is not one of the values it may have: "off", "on"."#);
+    }
+
+    #[test]
+    fn a_range_takes_whole_numbers_only() {
+        let check = |text: &str| {
+            let number = super::super::number::Number::parse(text).unwrap();
+            Attribute::optional("port", Type::Number, "").between(1, 65535).validators[0](&Value::Number(number))
+                .is_ok()
+        };
+        assert!(check("5432"));
+        assert!(!check("0") && !check("1.5") && !check("1e30"));
+    }
+}

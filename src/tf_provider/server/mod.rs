@@ -1,0 +1,487 @@
+//! The provider service of the protocol: one short method an RPC, decode -> call -> encode.
+//!
+//! A failure is a diagnostic, never a gRPC error. The work of each request runs in a task of its own, so that
+//! neither a panic nor a core that goes away leaves it half done.
+
+mod answer;
+mod apply;
+mod registry;
+mod resources;
+mod wire;
+
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use futures_util::stream::{BoxStream, StreamExt, once};
+use tonic::{Request, Response, Status};
+
+use self::answer::Answer;
+use self::registry::{Registry, ResourceEntry, unknown};
+use super::call::{Call, Private};
+use super::convert::FromValue;
+use super::diagnostics::{Diagnostics, Error, Result};
+use super::function::FunctionError;
+use super::plugin::Lifecycle;
+use super::proto::tfplugin5 as pb;
+use super::proto::tfplugin5::provider_server::ProviderServer;
+use super::provider::Provider;
+use super::validate;
+use super::value::Value;
+
+/// The largest request that is read, in bytes: a state with ten thousand tables is far smaller.
+const MAX_REQUEST: usize = 256 << 20;
+
+/// The services of a provider, for [`plugin::main`](super::plugin::main) to serve.
+pub fn routes<P: Provider>(lifecycle: Lifecycle) -> tonic::service::Routes {
+    let inner = Inner { registry: OnceLock::new(), context: RwLock::default(), lifecycle };
+    let service = ProviderServer::new(Server::<P> { inner: Arc::new(inner) })
+        .max_decoding_message_size(MAX_REQUEST)
+        .max_encoding_message_size(usize::MAX);
+    tonic::service::Routes::new(service)
+}
+
+struct Server<P: Provider> {
+    inner: Arc<Inner<P>>,
+}
+
+struct Inner<P: Provider> {
+    registry: OnceLock<Registry<P>>,
+    context: RwLock<Option<Arc<P::Context>>>,
+    lifecycle: Lifecycle,
+}
+
+impl<P: Provider> Inner<P> {
+    fn registry(&self) -> &Registry<P> {
+        self.registry.get_or_init(Registry::new)
+    }
+
+    fn context(&self) -> Option<Arc<P::Context>> {
+        self.context.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_configured(&self) -> bool {
+        self.context().is_some()
+    }
+
+    fn call(&self, private: Private) -> Result<Call<P::Context>> {
+        let context = self.context().ok_or_else(|| Error::new("the provider is not configured"))?;
+        Ok(Call::new(context, self.lifecycle.stop_token(), private))
+    }
+
+    /// Runs work to its end, whoever still waits for it.
+    async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
+        self.lifecycle.spawn(work).await.map_err(|_| {
+            Error::new("the provider panicked")
+                .detail("This is a fault of the provider; the line that begins with `panic:` in its log says where.")
+        })
+    }
+}
+
+impl<P: Provider> Server<P> {
+    async fn answer<T: Answer>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
+        let result = self.inner.run(work).await.and_then(|result| result);
+        Ok(Response::new(result.unwrap_or_else(T::failed)))
+    }
+
+    /// The same for what only computes.
+    async fn compute<T: Answer>(
+        &self,
+        work: impl FnOnce(&Inner<P>) -> Result<T> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
+        let inner = Arc::clone(&self.inner);
+        self.answer(async move { work(&inner) }).await
+    }
+
+    /// The answer to a request for something of a kind that this provider has none of.
+    fn absent<T: Answer>(kind: &str, name: &str) -> Result<Response<T>, Status> {
+        Ok(Response::new(T::failed(unknown(kind, name))))
+    }
+}
+
+/// The identity of what exists, where the resource has one and all of it is known.
+fn identity_of<C>(entry: &ResourceEntry<C>, state: &Value) -> Result<Option<pb::ResourceIdentityData>> {
+    let Some(identity) = entry.identity.as_ref().filter(|_| !state.is_null()) else {
+        return Ok(None);
+    };
+    let value = entry.resource.identify(state)?;
+    if value.is_wholly_known() { wire::encode_identity(identity, &value) } else { Ok(None) }
+}
+
+fn capabilities() -> Option<pb::ServerCapabilities> {
+    Some(pb::ServerCapabilities {
+        plan_destroy: true,
+        get_provider_schema_optional: true,
+        move_resource_state: true,
+        generate_resource_config: true,
+    })
+}
+
+fn configure<P: Provider>(inner: &Inner<P>, request: &pb::configure::Request) -> Result<Diagnostics> {
+    let config = wire::decode(&inner.registry().provider_ty, request.config.as_ref())?;
+    let mut diagnostics = Diagnostics::default();
+    let config = P::Config::from_value(config)?;
+    let context = P::configure(config, &mut diagnostics)?;
+    *inner.context.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(context));
+    Ok(diagnostics)
+}
+
+fn validate_provider<P: Provider>(
+    inner: &Inner<P>,
+    request: pb::prepare_provider_config::Request,
+) -> Result<pb::prepare_provider_config::Response> {
+    let registry = inner.registry();
+    let config = wire::decode(&registry.provider_ty, request.config.as_ref())?;
+    let mut diagnostics = Diagnostics::default();
+    validate::validate(&registry.provider.block, &config, &mut diagnostics);
+    if let Some(config) = diagnostics.take(P::Config::from_value(config)) {
+        P::validate(&config, &mut diagnostics);
+    }
+    Ok(pb::prepare_provider_config::Response {
+        prepared_config: request.config,
+        diagnostics: wire::diagnostics(diagnostics),
+    })
+}
+
+fn validate_data_source<P: Provider>(
+    inner: &Inner<P>,
+    request: &pb::validate_data_source_config::Request,
+) -> Result<Diagnostics> {
+    let entry = inner.registry().data_source(&request.type_name)?;
+    let config = wire::decode(&entry.ty, request.config.as_ref())?;
+    let mut diagnostics = Diagnostics::default();
+    validate::validate(&entry.schema.block, &config, &mut diagnostics);
+    entry.data_source.validate(config, &mut diagnostics);
+    Ok(diagnostics)
+}
+
+async fn read_data_source<P: Provider>(
+    inner: Arc<Inner<P>>,
+    request: pb::read_data_source::Request,
+) -> Result<pb::read_data_source::Response> {
+    let entry = inner.registry().data_source(&request.type_name)?;
+    let config = wire::decode(&entry.ty, request.config.as_ref())?;
+    let call = inner.call(Private::default())?;
+    let state = entry.data_source.read(call.clone(), config).await?;
+    Ok(pb::read_data_source::Response {
+        state: Some(wire::encode(&entry.ty, &state)?),
+        diagnostics: wire::diagnostics(call.take_diagnostics()),
+        deferred: None,
+    })
+}
+
+fn call_function<P: Provider>(
+    inner: &Inner<P>,
+    request: &pb::call_function::Request,
+) -> Result<pb::call_function::Response> {
+    let entry = inner.registry().function(&request.name)?;
+    let fixed = entry.signature.parameters.iter().map(Some);
+    let parameters = fixed.chain(std::iter::repeat(entry.signature.variadic.as_ref()));
+    let arguments = request.arguments.iter().zip(parameters).map(|(argument, parameter)| {
+        let parameter = parameter.ok_or_else(|| Error::new("there are more arguments than parameters"))?;
+        wire::decode(&parameter.ty, Some(argument)).map_err(|error| error.attribute(parameter.name))
+    });
+    let arguments: Vec<Value> = arguments.collect::<Result<_>>()?;
+    if arguments.len() < entry.signature.parameters.len() {
+        return Err(Error::new("there are fewer arguments than parameters"));
+    }
+    match entry.function.call(arguments) {
+        Ok(value) => {
+            let result = wire::encode(&entry.signature.returns, &value)?;
+            Ok(pb::call_function::Response { result: Some(result), error: None })
+        }
+        Err(error) => Ok(pb::call_function::Response { result: None, error: Some(function_error(error)) }),
+    }
+}
+
+fn function_error(error: FunctionError) -> pb::FunctionError {
+    let function_argument = error.argument.and_then(|at| i64::try_from(at).ok());
+    pb::FunctionError { text: error.text, function_argument }
+}
+
+fn provider_schema<P: Provider>(inner: &Inner<P>) -> pb::get_provider_schema::Response {
+    let registry = inner.registry();
+    let named = |(name, schema): (&&str, pb::Schema)| ((*name).to_owned(), schema);
+    pb::get_provider_schema::Response {
+        provider: Some(wire::schema(&registry.provider)),
+        resource_schemas: registry
+            .resources
+            .iter()
+            .map(|(name, entry)| named((name, wire::schema(&entry.schema))))
+            .collect(),
+        data_source_schemas: registry
+            .data_sources
+            .iter()
+            .map(|(name, entry)| named((name, wire::schema(&entry.schema))))
+            .collect(),
+        functions: functions(registry),
+        server_capabilities: capabilities(),
+        ..Default::default()
+    }
+}
+
+fn functions<P: Provider>(registry: &Registry<P>) -> std::collections::HashMap<String, pb::Function> {
+    let functions = registry.functions.iter();
+    functions.map(|(name, entry)| ((*name).to_owned(), wire::function(&entry.signature))).collect()
+}
+
+fn metadata<P: Provider>(inner: &Inner<P>) -> pb::get_metadata::Response {
+    use pb::get_metadata::{DataSourceMetadata, FunctionMetadata, ResourceMetadata};
+    let registry = inner.registry();
+    let resources = registry.resources.keys();
+    let data_sources = registry.data_sources.keys();
+    let functions = registry.functions.keys();
+    pb::get_metadata::Response {
+        server_capabilities: capabilities(),
+        resources: resources.map(|name| ResourceMetadata { type_name: (*name).to_owned() }).collect(),
+        data_sources: data_sources.map(|name| DataSourceMetadata { type_name: (*name).to_owned() }).collect(),
+        functions: functions.map(|name| FunctionMetadata { name: (*name).to_owned() }).collect(),
+        ..Default::default()
+    }
+}
+
+fn identity_schemas<P: Provider>(inner: &Inner<P>) -> pb::get_resource_identity_schemas::Response {
+    let entries = inner.registry().resources.iter();
+    let identities = entries.filter_map(|(name, entry)| {
+        let identity = entry.identity.as_ref()?;
+        Some(((*name).to_owned(), wire::identity_schema(identity)))
+    });
+    pb::get_resource_identity_schemas::Response { identity_schemas: identities.collect(), diagnostics: Vec::new() }
+}
+
+#[tonic::async_trait]
+impl<P: Provider> pb::provider_server::Provider for Server<P> {
+    async fn get_metadata(
+        &self,
+        _request: Request<pb::get_metadata::Request>,
+    ) -> Result<Response<pb::get_metadata::Response>, Status> {
+        self.compute(|inner| Ok(metadata(inner))).await
+    }
+
+    async fn get_schema(
+        &self,
+        _request: Request<pb::get_provider_schema::Request>,
+    ) -> Result<Response<pb::get_provider_schema::Response>, Status> {
+        self.compute(|inner| Ok(provider_schema(inner))).await
+    }
+
+    async fn prepare_provider_config(
+        &self,
+        request: Request<pb::prepare_provider_config::Request>,
+    ) -> Result<Response<pb::prepare_provider_config::Response>, Status> {
+        self.compute(|inner| validate_provider(inner, request.into_inner())).await
+    }
+
+    async fn validate_resource_type_config(
+        &self,
+        request: Request<pb::validate_resource_type_config::Request>,
+    ) -> Result<Response<pb::validate_resource_type_config::Response>, Status> {
+        self.compute(move |inner| {
+            let diagnostics = wire::diagnostics(resources::validate(inner, request.get_ref())?);
+            Ok(pb::validate_resource_type_config::Response { diagnostics })
+        })
+        .await
+    }
+
+    async fn validate_data_source_config(
+        &self,
+        request: Request<pb::validate_data_source_config::Request>,
+    ) -> Result<Response<pb::validate_data_source_config::Response>, Status> {
+        self.compute(move |inner| {
+            let diagnostics = wire::diagnostics(validate_data_source(inner, request.get_ref())?);
+            Ok(pb::validate_data_source_config::Response { diagnostics })
+        })
+        .await
+    }
+
+    async fn upgrade_resource_state(
+        &self,
+        request: Request<pb::upgrade_resource_state::Request>,
+    ) -> Result<Response<pb::upgrade_resource_state::Response>, Status> {
+        self.compute(move |inner| {
+            let upgraded_state = Some(resources::upgrade(inner, request.get_ref())?);
+            Ok(pb::upgrade_resource_state::Response { upgraded_state, diagnostics: Vec::new() })
+        })
+        .await
+    }
+
+    async fn get_resource_identity_schemas(
+        &self,
+        _request: Request<pb::get_resource_identity_schemas::Request>,
+    ) -> Result<Response<pb::get_resource_identity_schemas::Response>, Status> {
+        self.compute(|inner| Ok(identity_schemas(inner))).await
+    }
+
+    async fn upgrade_resource_identity(
+        &self,
+        request: Request<pb::upgrade_resource_identity::Request>,
+    ) -> Result<Response<pb::upgrade_resource_identity::Response>, Status> {
+        self.compute(move |inner| {
+            let upgraded_identity = resources::upgrade_identity(inner, request.get_ref())?;
+            Ok(pb::upgrade_resource_identity::Response { upgraded_identity, diagnostics: Vec::new() })
+        })
+        .await
+    }
+
+    async fn configure(
+        &self,
+        request: Request<pb::configure::Request>,
+    ) -> Result<Response<pb::configure::Response>, Status> {
+        self.compute(move |inner| {
+            let diagnostics = wire::diagnostics(configure(inner, request.get_ref())?);
+            Ok(pb::configure::Response { diagnostics })
+        })
+        .await
+    }
+
+    async fn read_resource(
+        &self,
+        request: Request<pb::read_resource::Request>,
+    ) -> Result<Response<pb::read_resource::Response>, Status> {
+        self.answer(resources::read(Arc::clone(&self.inner), request.into_inner())).await
+    }
+
+    async fn plan_resource_change(
+        &self,
+        request: Request<pb::plan_resource_change::Request>,
+    ) -> Result<Response<pb::plan_resource_change::Response>, Status> {
+        self.answer(resources::plan(Arc::clone(&self.inner), request.into_inner())).await
+    }
+
+    async fn apply_resource_change(
+        &self,
+        request: Request<pb::apply_resource_change::Request>,
+    ) -> Result<Response<pb::apply_resource_change::Response>, Status> {
+        let request = request.into_inner();
+        let prior = request.prior_state.clone();
+        let mut response = self.answer(apply::apply(Arc::clone(&self.inner), request)).await?;
+        // What failed before it began has changed nothing: the core must keep the state it had.
+        response.get_mut().new_state.get_or_insert(prior.unwrap_or_default());
+        Ok(response)
+    }
+
+    async fn import_resource_state(
+        &self,
+        request: Request<pb::import_resource_state::Request>,
+    ) -> Result<Response<pb::import_resource_state::Response>, Status> {
+        self.answer(resources::import(Arc::clone(&self.inner), request.into_inner())).await
+    }
+
+    async fn move_resource_state(
+        &self,
+        request: Request<pb::move_resource_state::Request>,
+    ) -> Result<Response<pb::move_resource_state::Response>, Status> {
+        self.compute(move |inner| resources::move_state(inner, request.get_ref())).await
+    }
+
+    async fn read_data_source(
+        &self,
+        request: Request<pb::read_data_source::Request>,
+    ) -> Result<Response<pb::read_data_source::Response>, Status> {
+        self.answer(read_data_source(Arc::clone(&self.inner), request.into_inner())).await
+    }
+
+    async fn generate_resource_config(
+        &self,
+        request: Request<pb::generate_resource_config::Request>,
+    ) -> Result<Response<pb::generate_resource_config::Response>, Status> {
+        self.compute(move |inner| {
+            let config = Some(resources::generate_config(inner, request.get_ref())?);
+            Ok(pb::generate_resource_config::Response { config, diagnostics: Vec::new() })
+        })
+        .await
+    }
+
+    async fn validate_ephemeral_resource_config(
+        &self,
+        request: Request<pb::validate_ephemeral_resource_config::Request>,
+    ) -> Result<Response<pb::validate_ephemeral_resource_config::Response>, Status> {
+        Self::absent("ephemeral resource type", &request.get_ref().type_name)
+    }
+
+    async fn open_ephemeral_resource(
+        &self,
+        request: Request<pb::open_ephemeral_resource::Request>,
+    ) -> Result<Response<pb::open_ephemeral_resource::Response>, Status> {
+        Self::absent("ephemeral resource type", &request.get_ref().type_name)
+    }
+
+    async fn renew_ephemeral_resource(
+        &self,
+        request: Request<pb::renew_ephemeral_resource::Request>,
+    ) -> Result<Response<pb::renew_ephemeral_resource::Response>, Status> {
+        Self::absent("ephemeral resource type", &request.get_ref().type_name)
+    }
+
+    async fn close_ephemeral_resource(
+        &self,
+        request: Request<pb::close_ephemeral_resource::Request>,
+    ) -> Result<Response<pb::close_ephemeral_resource::Response>, Status> {
+        Self::absent("ephemeral resource type", &request.get_ref().type_name)
+    }
+
+    type ListResourceStream = BoxStream<'static, Result<pb::list_resource::Event, Status>>;
+
+    async fn list_resource(
+        &self,
+        request: Request<pb::list_resource::Request>,
+    ) -> Result<Response<Self::ListResourceStream>, Status> {
+        let event = Answer::failed(unknown("list resource type", &request.get_ref().type_name));
+        Ok(Response::new(once(async { Ok(event) }).boxed()))
+    }
+
+    async fn validate_list_resource_config(
+        &self,
+        request: Request<pb::validate_list_resource_config::Request>,
+    ) -> Result<Response<pb::validate_list_resource_config::Response>, Status> {
+        Self::absent("list resource type", &request.get_ref().type_name)
+    }
+
+    async fn get_functions(
+        &self,
+        _request: Request<pb::get_functions::Request>,
+    ) -> Result<Response<pb::get_functions::Response>, Status> {
+        self.compute(|inner| {
+            let functions = functions(inner.registry());
+            Ok(pb::get_functions::Response { functions, diagnostics: Vec::new() })
+        })
+        .await
+    }
+
+    async fn call_function(
+        &self,
+        request: Request<pb::call_function::Request>,
+    ) -> Result<Response<pb::call_function::Response>, Status> {
+        self.compute(move |inner| call_function(inner, request.get_ref())).await
+    }
+
+    async fn plan_action(
+        &self,
+        request: Request<pb::plan_action::Request>,
+    ) -> Result<Response<pb::plan_action::Response>, Status> {
+        Self::absent("action type", &request.get_ref().action_type)
+    }
+
+    type InvokeActionStream = BoxStream<'static, Result<pb::invoke_action::Event, Status>>;
+
+    async fn invoke_action(
+        &self,
+        request: Request<pb::invoke_action::Request>,
+    ) -> Result<Response<Self::InvokeActionStream>, Status> {
+        let event = Answer::failed(unknown("action type", &request.get_ref().action_type));
+        Ok(Response::new(once(async { Ok(event) }).boxed()))
+    }
+
+    async fn validate_action_config(
+        &self,
+        request: Request<pb::validate_action_config::Request>,
+    ) -> Result<Response<pb::validate_action_config::Response>, Status> {
+        Self::absent("action type", &request.get_ref().type_name)
+    }
+
+    async fn stop(&self, _request: Request<pb::stop::Request>) -> Result<Response<pb::stop::Response>, Status> {
+        self.inner.lifecycle.stop_token().cancel();
+        Ok(Response::new(pb::stop::Response::default()))
+    }
+}

@@ -1,0 +1,104 @@
+//! What a schema alone says of a configuration: the checks of its attributes, and deprecations.
+
+use super::diagnostics::{Diagnostics, Error};
+use super::path::AttributePath;
+use super::schema::{Attribute, Block, NestedBlock, Nesting};
+use super::value::Value;
+
+/// Checks a configuration. What is unknown is passed over: it is checked again once it is known.
+pub fn validate(block: &Block, config: &Value, diagnostics: &mut Diagnostics) {
+    check_block(block, config, &AttributePath::default(), diagnostics);
+}
+
+fn check_block(block: &Block, value: &Value, path: &AttributePath, diagnostics: &mut Diagnostics) {
+    if !matches!(value, Value::Map(_)) {
+        return;
+    }
+    if let Some(instead) = &block.deprecated {
+        diagnostics.warning(Error::new("this block is deprecated").detail(instead).at(path));
+    }
+    for attribute in &block.attributes {
+        let item = value.get(&attribute.name).unwrap_or(&Value::Null);
+        check_attribute(attribute, item, &path.clone().attribute(&attribute.name), diagnostics);
+    }
+    for nested in &block.blocks {
+        let item = value.get(&nested.name).unwrap_or(&Value::Null);
+        check_nested(nested, item, &path.clone().attribute(&nested.name), diagnostics);
+    }
+}
+
+fn check_attribute(attribute: &Attribute, value: &Value, path: &AttributePath, diagnostics: &mut Diagnostics) {
+    if value.is_null() {
+        return;
+    }
+    if let Some(instead) = &attribute.deprecated {
+        diagnostics.warning(Error::new(format!("{} is deprecated", attribute.name)).detail(instead).at(path));
+    }
+    if value.is_unknown() {
+        return;
+    }
+    for check in &attribute.validators {
+        if let Err(wrong) = check(value) {
+            diagnostics.error(Error::new(format!("{path} has a value it cannot have")).detail(wrong).at(path));
+        }
+    }
+}
+
+fn check_nested(nested: &NestedBlock, value: &Value, path: &AttributePath, diagnostics: &mut Diagnostics) {
+    match (nested.nesting, value) {
+        (Nesting::Single | Nesting::Group, value) => check_block(&nested.block, value, path, diagnostics),
+        (_, Value::List(items) | Value::Set(items)) => {
+            for (at, item) in items.iter().enumerate() {
+                check_block(&nested.block, item, &path.clone().index(at), diagnostics);
+            }
+        }
+        (_, Value::Map(items)) => {
+            for (key, item) in items {
+                check_block(&nested.block, item, &path.clone().key(key), diagnostics);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tf_provider::schema::{Schema, Type};
+
+    fn check(config: &[(&str, Value)]) -> Vec<String> {
+        let port = || Attribute::optional("port", Type::Number, "").between(1, 65535);
+        let schema = Schema::new("")
+            .attribute(port())
+            .attribute(Attribute::optional("mode", Type::String, "").one_of(&["a", "b"]))
+            .attribute(Attribute::optional("old", Type::String, "").deprecated("Use mode."))
+            .block(NestedBlock::list("server", Block::new("").attribute(port())));
+        let config = Value::Map(config.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect());
+        let mut diagnostics = Diagnostics::default();
+        validate(&schema.block, &config, &mut diagnostics);
+        diagnostics.iter().map(|d| format!("{:?} {}: {} {}", d.severity, d.path, d.summary, d.detail)).collect()
+    }
+
+    #[test]
+    fn each_wrong_value_is_named() {
+        let server = Value::List(vec![Value::Map([("port".to_owned(), Value::from(0))].into())]);
+        let found = check(&[("mode", "c".into()), ("server", server)]);
+        assert_eq!(
+            found,
+            [
+                r#"Error mode: mode has a value it cannot have "c" is not one of the values it may have: "a", "b"."#,
+                "Error server[0].port: server[0].port has a value it cannot have 0 is not a whole number from 1 to 65535.",
+            ]
+        );
+    }
+
+    #[test]
+    fn unknown_and_absent_values_pass() {
+        assert!(check(&[("mode", Value::UNKNOWN), ("port", Value::Null), ("server", Value::UNKNOWN)]).is_empty());
+    }
+
+    #[test]
+    fn a_deprecated_attribute_is_warned_of_where_it_is_set() {
+        assert_eq!(check(&[("old", Value::UNKNOWN)]), ["Warning old: old is deprecated Use mode."]);
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests against real servers, and through real cores.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod aurora;
+mod catalog;
+mod connections;

@@ -1,0 +1,336 @@
+//! A stand-in for Aurora: a server on loopback that speaks the RDS query protocol (version 2014-10-31), so that the
+//! unmodified AWS SDK talks to it through `endpoint_url`, and whose DB instances are real Postgres servers.
+//!
+//! `RebootDBInstance` really restarts the instance's Postgres with what its cluster parameter group says, after the
+//! delays and through the states that RDS shows. The switches on [`StandIn`] make it slow, refuse or move.
+
+mod clusters;
+mod engine;
+mod form;
+mod groups;
+mod parameters;
+mod server;
+mod state;
+mod xml;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+pub use engine::{Engine, Engines, NoServers, PostgresServers};
+use state::{Cluster, Group, Instance, State};
+
+/// The region that all ARNs name.
+pub const REGION: &str = "us-east-2";
+
+/// How long RDS takes to show what it has accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct Delays {
+    /// From a change of the group until the members know the new values and show `pending-reboot`.
+    pub notice: Duration,
+    /// How long a cluster is `modifying`.
+    pub modifying: Duration,
+    /// From `RebootDBInstance` until the instance shows `rebooting`.
+    pub before_rebooting: Duration,
+    /// How long it is `rebooting` at least, beside the restart itself.
+    pub rebooting: Duration,
+    /// From `available` until the member shows `in-sync` again.
+    pub in_sync: Duration,
+    /// How long a group counts as in use after it was detached.
+    pub detach: Duration,
+}
+
+impl Default for Delays {
+    fn default() -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            notice: ms(150),
+            modifying: ms(100),
+            before_rebooting: ms(100),
+            rebooting: ms(150),
+            in_sync: ms(100),
+            detach: ms(200),
+        }
+    }
+}
+
+/// One cluster, as it is at the start.
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    pub identifier: String,
+    pub engine: String,
+    pub engine_version: String,
+    pub engine_mode: String,
+    pub status: String,
+    /// The group that is attached; AWS's own of the family where it is not given. A custom one is made.
+    pub parameter_group: Option<String>,
+    /// The first one is the writer.
+    pub instances: Vec<String>,
+    pub publicly_accessible: bool,
+}
+
+impl ClusterConfig {
+    /// An available cluster on its default group, with one instance.
+    pub fn new(identifier: &str, engine_version: &str) -> Self {
+        Self {
+            identifier: identifier.to_owned(),
+            engine: "aurora-postgresql".to_owned(),
+            engine_version: engine_version.to_owned(),
+            engine_mode: "provisioned".to_owned(),
+            status: "available".to_owned(),
+            parameter_group: None,
+            instances: vec![format!("{identifier}-1")],
+            publicly_accessible: true,
+        }
+    }
+
+    /// The same with that many readers.
+    pub fn readers(mut self, count: usize) -> Self {
+        self.instances
+            .extend((0..count).map(|n| format!("{}-{}", self.identifier, n + 2)));
+        self
+    }
+}
+
+/// What to start with.
+pub struct StandInConfig {
+    pub clusters: Vec<ClusterConfig>,
+    pub delays: Delays,
+    /// How many records a page has.
+    pub page_size: usize,
+    /// What the instances are.
+    pub engines: Arc<dyn Engines>,
+}
+
+impl StandInConfig {
+    /// These clusters, on the engines given.
+    pub fn new(engines: impl Engines + 'static, clusters: Vec<ClusterConfig>) -> Self {
+        Self {
+            clusters,
+            delays: Delays::default(),
+            page_size: 6,
+            engines: Arc::new(engines),
+        }
+    }
+}
+
+/// One call that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The action, as in `RebootDBInstance`.
+    pub action: String,
+    /// Its parameters.
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// The running stand-in. Dropping it ends the server and its instances.
+pub struct StandIn {
+    /// Where it listens: `http://127.0.0.1:PORT`.
+    pub endpoint_url: String,
+    shared: Arc<Shared>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+/// What the server and the switches share.
+struct Shared {
+    state: Mutex<State>,
+    delays: Delays,
+    page_size: usize,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StandIn {
+    /// Starts the instances, then the server.
+    pub async fn start(config: StandInConfig) -> Self {
+        let StandInConfig {
+            clusters,
+            delays,
+            page_size,
+            engines,
+        } = config;
+        let built = tokio::task::spawn_blocking(move || build(&clusters, &*engines));
+        let state = Mutex::new(built.await.expect("starting the instances"));
+        let shared = Arc::new(Shared {
+            state,
+            delays,
+            page_size,
+        });
+        let (endpoint_url, server) = server::listen(Arc::clone(&shared)).await;
+        Self {
+            endpoint_url,
+            shared,
+            server,
+        }
+    }
+
+    /// Where an instance's Postgres listens.
+    pub fn address(&self, instance: &str) -> (String, u16) {
+        self.shared
+            .state()
+            .instance(instance)
+            .expect("an instance")
+            .address
+            .clone()
+    }
+
+    /// Every call so far, in order; throttled ones as well.
+    pub fn calls(&self) -> Vec<Call> {
+        self.shared.state().calls.clone()
+    }
+
+    /// The names of the calls that change something, in order.
+    pub fn changes(&self) -> Vec<String> {
+        let is_change =
+            |call: &Call| !call.action.starts_with("Describe") && !call.action.starts_with("List");
+        self.calls()
+            .into_iter()
+            .filter(is_change)
+            .map(|call| call.action)
+            .collect()
+    }
+
+    /// Forgets the calls so far.
+    pub fn forget_calls(&self) {
+        self.shared.state().calls.clear();
+    }
+
+    /// Answers the next calls with "Rate exceeded".
+    pub fn throttle_next(&self, calls: usize) {
+        self.shared.state().throttled = calls;
+    }
+
+    /// Answers the next call of that action with an error. Several wait in line.
+    pub fn fail_next(&self, action: &str, status: u16, code: &str, message: &str) {
+        let fault = server::Fault::new(status, code, message);
+        self.shared.state().faults.push((action.to_owned(), fault));
+    }
+
+    /// Answers every call only after that time.
+    pub fn slow(&self, delay: Duration) {
+        self.shared.state().slow = delay;
+    }
+
+    /// Makes another instance the writer.
+    pub fn move_writer(&self, cluster: &str, instance: &str) {
+        self.shared
+            .state()
+            .cluster(cluster)
+            .expect("a cluster")
+            .writer = instance.to_owned();
+    }
+
+    /// Sets a cluster's status until it is set again.
+    pub fn set_cluster_status(&self, cluster: &str, status: &str) {
+        self.shared
+            .state()
+            .cluster(cluster)
+            .expect("a cluster")
+            .status = status.to_owned();
+    }
+
+    /// Sets an instance's status until it is set again.
+    pub fn set_instance_status(&self, instance: &str, status: &str) {
+        self.shared
+            .state()
+            .instance(instance)
+            .expect("an instance")
+            .status = status.to_owned();
+    }
+
+    /// Sets a parameter as somebody else would, without a call.
+    pub fn set_parameter(&self, group: &str, name: &str, value: &str) {
+        let mut state = self.shared.state();
+        let group = state.groups.get_mut(group).expect("a group");
+        group.values.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// A parameter that somebody set in a group.
+    pub fn parameter(&self, group: &str, name: &str) -> Option<String> {
+        self.shared
+            .state()
+            .groups
+            .get(group)?
+            .values
+            .get(name)
+            .cloned()
+    }
+
+    /// The names of the custom groups.
+    pub fn custom_groups(&self) -> Vec<String> {
+        let state = self.shared.state();
+        state
+            .groups
+            .keys()
+            .filter(|name| !name.starts_with("default."))
+            .cloned()
+            .collect()
+    }
+
+    /// The group that is attached to a cluster.
+    pub fn attached_group(&self, cluster: &str) -> String {
+        self.shared
+            .state()
+            .cluster(cluster)
+            .expect("a cluster")
+            .group
+            .clone()
+    }
+
+    /// The members of a cluster with their parameter group status.
+    pub fn member_statuses(&self, cluster: &str) -> Vec<(String, String)> {
+        let mut state = self.shared.state();
+        let members = state.cluster(cluster).expect("a cluster").instances.clone();
+        let status = |name: String| {
+            let status = state
+                .instance(&name)
+                .expect("an instance")
+                .group_status
+                .clone();
+            (name, status)
+        };
+        members.into_iter().map(status).collect()
+    }
+
+    /// Deletes a cluster at once.
+    pub fn remove_cluster(&self, cluster: &str) {
+        self.shared
+            .state()
+            .clusters
+            .retain(|one| one.identifier != cluster);
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn build(clusters: &[ClusterConfig], engines: &dyn Engines) -> State {
+    let mut state = State {
+        groups: groups::defaults(),
+        ..State::default()
+    };
+    for config in clusters {
+        let family = parameters::family(&config.engine, &config.engine_version);
+        let default = format!("default.{family}");
+        let group = config.parameter_group.clone().unwrap_or(default);
+        state
+            .groups
+            .entry(group.clone())
+            .or_insert_with(|| Group::new(&group, &family, "made for a test"));
+        let settings = parameters::server_settings(&state.groups[&group].values);
+        for name in &config.instances {
+            state
+                .instances
+                .push(Instance::start(name, config, engines, &settings));
+        }
+        state.clusters.push(Cluster::new(config, &family, &group));
+    }
+    state
+}

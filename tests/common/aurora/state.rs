@@ -1,0 +1,144 @@
+//! What the stand-in knows.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::engine::{Engine, Engines};
+use super::server::Fault;
+use super::{Call, ClusterConfig, REGION};
+use crate::common::postgres::Settings;
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) clusters: Vec<Cluster>,
+    pub(super) instances: Vec<Instance>,
+    pub(super) groups: BTreeMap<String, Group>,
+    /// Groups that were detached and count as in use until then.
+    pub(super) lingering: Vec<(String, Instant)>,
+    pub(super) calls: Vec<Call>,
+    pub(super) faults: Vec<(String, Fault)>,
+    pub(super) throttled: usize,
+    pub(super) slow: Duration,
+}
+
+impl State {
+    /// A cluster by identifier or ARN, in any case.
+    pub(super) fn cluster(&mut self, name: &str) -> Option<&mut Cluster> {
+        let name = name.rsplit(':').next().unwrap_or(name).to_ascii_lowercase();
+        self.clusters
+            .iter_mut()
+            .find(|cluster| cluster.identifier == name)
+    }
+
+    pub(super) fn instance(&mut self, name: &str) -> Option<&mut Instance> {
+        let name = name.to_ascii_lowercase();
+        self.instances
+            .iter_mut()
+            .find(|instance| instance.identifier == name)
+    }
+
+    /// The clusters that have the group, as far as deleting it is concerned.
+    pub(super) fn is_in_use(&self, group: &str) -> bool {
+        let now = Instant::now();
+        let lingers = self
+            .lingering
+            .iter()
+            .any(|(name, until)| name == group && *until > now);
+        lingers || self.clusters.iter().any(|cluster| cluster.group == group)
+    }
+}
+
+pub(super) struct Cluster {
+    pub(super) identifier: String,
+    pub(super) engine: String,
+    pub(super) engine_version: String,
+    pub(super) engine_mode: String,
+    pub(super) family: String,
+    pub(super) status: String,
+    pub(super) group: String,
+    pub(super) writer: String,
+    pub(super) instances: Vec<String>,
+}
+
+impl Cluster {
+    pub(super) fn new(config: &ClusterConfig, family: &str, group: &str) -> Self {
+        Self {
+            identifier: config.identifier.clone(),
+            engine: config.engine.clone(),
+            engine_version: config.engine_version.clone(),
+            engine_mode: config.engine_mode.clone(),
+            family: family.to_owned(),
+            status: config.status.clone(),
+            group: group.to_owned(),
+            writer: config.instances.first().cloned().unwrap_or_default(),
+            instances: config.instances.clone(),
+        }
+    }
+}
+
+pub(super) struct Instance {
+    pub(super) identifier: String,
+    pub(super) cluster: String,
+    pub(super) status: String,
+    /// From the call until it is available again, also while it does not show yet.
+    pub(super) is_rebooting: bool,
+    pub(super) group_status: String,
+    pub(super) publicly_accessible: bool,
+    pub(super) address: (String, u16),
+    /// What its next start will run with: the group's values, once the instance has taken notice of them.
+    pub(super) settings: Settings,
+    pub(super) engine: Arc<Mutex<Box<dyn Engine>>>,
+}
+
+impl Instance {
+    pub(super) fn start(
+        name: &str,
+        cluster: &ClusterConfig,
+        engines: &dyn Engines,
+        settings: &Settings,
+    ) -> Self {
+        let engine = engines.start(settings);
+        Self {
+            identifier: name.to_owned(),
+            cluster: cluster.identifier.clone(),
+            status: "available".to_owned(),
+            is_rebooting: false,
+            group_status: "in-sync".to_owned(),
+            publicly_accessible: cluster.publicly_accessible,
+            address: engine.address(),
+            settings: settings.clone(),
+            engine: Arc::new(Mutex::new(engine)),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) family: String,
+    pub(super) description: String,
+    /// What users have set.
+    pub(super) values: BTreeMap<String, String>,
+    pub(super) tags: BTreeMap<String, String>,
+}
+
+impl Group {
+    pub(super) fn new(name: &str, family: &str, description: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            family: family.to_owned(),
+            description: description.to_owned(),
+            values: BTreeMap::new(),
+            tags: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn is_default(&self) -> bool {
+        self.name.starts_with("default.")
+    }
+
+    pub(super) fn arn(&self) -> String {
+        format!("arn:aws:rds:{REGION}:123456789012:cluster-pg:{}", self.name)
+    }
+}
