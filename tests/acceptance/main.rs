@@ -1,7 +1,9 @@
 //! Tests against real servers.
+#![allow(clippy::unwrap_used)] // a test fails by panicking
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod catalog;
 mod connections;
+mod tls;

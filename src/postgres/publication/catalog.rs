@@ -61,8 +61,13 @@ pub async fn apply(
             limits,
         )
         .await?;
-    let mut found = read_rows(&rows).map_err(|error| db.error(doing, Cause::Statement(error)))?;
-    Ok((notices, found.remove(name)))
+    let found = match rows {
+        Some(rows) => read_rows(&rows)
+            .map_err(|error| db.error(doing, Cause::Statement(error)))?
+            .remove(name),
+        None => fetch_now(db, name).await?,
+    };
+    Ok((notices, found))
 }
 
 /// One row for each member, or one for a publication without any.
@@ -178,10 +183,10 @@ pub async fn canonical_filter(
         format!("ALTER TABLE {scratch} ADD CHECK {}", filter.enclosed()),
     ];
     let read = "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint WHERE contype = 'c' AND conrelid = 'pg_temp.neonrepl_row_filter'::regclass";
-    let rows = match db.query_undone(&doing, &changes, read, &[]).await {
+    let rows = match db.query_undone(&doing, &changes, read).await {
         Err(error) if error.is(&SqlState::INSUFFICIENT_PRIVILEGE) => {
             let (changes, read) = scratch_publication(table, filter);
-            db.query_undone(&doing, &changes, read, &[]).await?
+            db.query_undone(&doing, &changes, read).await?
         }
         result => result?,
     };
