@@ -57,7 +57,7 @@ pub async fn apply<A: ClusterApi>(
         )
         .hint("Configure the provider's publisher block, or set verify = false"));
     }
-    let current = operation.current(desired, &record).await?;
+    let current = Box::pin(operation.current(desired, &record)).await?;
     let steps = steps(&current, desired, &record)?;
     remember_group(&current, desired, &mut record);
     for step in &steps {
@@ -67,7 +67,8 @@ pub async fn apply<A: ClusterApi>(
             phase: Phase::Started,
             record: &record,
         });
-        operation.take(step).await?;
+        // The SDK's futures are large, and this one holds every kind of call.
+        Box::pin(operation.take(step)).await?;
         forget_step(step, desired, &mut record);
         on_step(Progress {
             step,
@@ -75,7 +76,7 @@ pub async fn apply<A: ClusterApi>(
             record: &record,
         });
     }
-    let current = operation.current(desired, &record).await?;
+    let current = Box::pin(operation.current(desired, &record)).await?;
     Ok(Applied {
         current,
         record,

@@ -3,9 +3,9 @@
 use tokio::time::Instant;
 
 use super::apply::{patiently, unreachable};
-use super::steps::is_fatal;
+use super::checks::is_fatal;
 use super::{Operation, PARAMETER, ServerSettings};
-use crate::aurora::api::{Cluster, ClusterApi, Instance};
+use crate::aurora::api::{Cluster, ClusterApi, Instance, Member};
 use crate::aurora::wait::Seen;
 use crate::aurora::{Error, Kind, Result};
 
@@ -99,7 +99,7 @@ impl<A: ClusterApi> Operation<'_, A> {
                 .cluster(cluster)
                 .await?
                 .member(instance)
-                .is_some_and(|member| member.is_in_sync());
+                .is_some_and(Member::is_in_sync);
             Ok((seen, in_sync))
         };
         self.waiter

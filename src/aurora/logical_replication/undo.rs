@@ -94,7 +94,7 @@ pub async fn destroy<A: ClusterApi>(
     reboot: Reboot,
     on_step: &mut OnStep<'_>,
 ) -> Result<Vec<Step>> {
-    let steps = match fetch_at_rest(operation, desired, record).await? {
+    let steps = match Box::pin(fetch_at_rest(operation, desired, record)).await? {
         Some(current) => undo_steps(&current, record, reboot)?,
         None => leftover(record),
     };
@@ -104,7 +104,7 @@ pub async fn destroy<A: ClusterApi>(
             phase: Phase::Started,
             record,
         });
-        operation.take(step).await?;
+        Box::pin(operation.take(step)).await?;
         on_step(Progress {
             step,
             phase: Phase::Done,
