@@ -361,9 +361,6 @@ where
     let kind = match (&error, &code) {
         (_, Some(code)) => classify(code),
         (SdkError::ConstructionFailure(_), None) => Kind::Denied,
-        (SdkError::ServiceError(answer), None) if answer.raw().status().is_server_error() => {
-            Kind::Throttled
-        }
         _ => Kind::Network,
     };
     let mut failure = Error::new(kind, doing, message.unwrap_or_else(|| causes(&error)));

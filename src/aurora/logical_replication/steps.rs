@@ -161,6 +161,8 @@ pub fn steps(
     }
     if needs_reboot {
         steps.extend(reboot_steps(&current.cluster, desired.reboot));
+    } else if desired.reboot == Reboot::All {
+        steps.extend(pending_reader_steps(&current.cluster));
     }
     let may_reboot = desired.reboot != Reboot::Never;
     let is_known_logical = !needs_reboot
@@ -273,6 +275,15 @@ fn differs_statically(one: &Parameters, other: &Parameters) -> bool {
                 .and_then(|other| other.value.as_deref());
             !parameters::same_value(parameter, parameter.value.as_deref(), other)
         })
+}
+
+/// The readers that have been waiting for their reboot since the writer had its own.
+fn pending_reader_steps(cluster: &Cluster) -> impl Iterator<Item = Step> {
+    let pending = cluster.readers().filter(|reader| !reader.is_in_sync());
+    pending.map(|reader| Step::RebootReader {
+        cluster: cluster.identifier.clone(),
+        instance: reader.instance.clone(),
+    })
 }
 
 /// The writer goes first: it is what everybody waits for, and older engines restart the readers with it.
@@ -399,6 +410,12 @@ mod tests {
         current.settings = says("logical");
         "pending-reboot".clone_into(&mut current.cluster.members[1].parameter_group_status);
         check(&current, &shop(), &Record::default(), &[]);
+        let all = LogicalReplication {
+            reboot: Reboot::All,
+            ..shop()
+        };
+        let reader = "reboot the reader instance shop-2";
+        check(&current, &all, &Record::default(), &[reader]);
         "pending-reboot".clone_into(&mut current.cluster.members[0].parameter_group_status);
         check(
             &current,

@@ -95,7 +95,13 @@ pub async fn destroy<A: ClusterApi>(
     on_step: &mut OnStep<'_>,
 ) -> Result<Vec<Step>> {
     let steps = match Box::pin(fetch_at_rest(operation, desired, record)).await? {
-        Some(current) => undo_steps(&current, record, reboot)?,
+        Some(current) => {
+            let mut record = record.clone();
+            if desired.manage_parameter_group {
+                record.adopt(&current);
+            }
+            undo_steps(&current, &record, reboot)?
+        }
         None => leftover(record),
     };
     for step in &steps {
@@ -119,7 +125,7 @@ async fn fetch_at_rest<A: ClusterApi>(
     desired: &LogicalReplication,
     record: &Record,
 ) -> Result<Option<Current>> {
-    match operation.available(&desired.cluster).await {
+    match operation.at_rest(&desired.cluster).await {
         Err(error) if error.kind == Kind::NotFound => return Ok(None),
         available => available?,
     };
