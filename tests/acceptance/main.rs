@@ -7,3 +7,4 @@ mod common;
 mod aurora;
 mod catalog;
 mod connections;
+mod tls;

@@ -174,7 +174,8 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
     let publisher_failed = error.is(&SqlState::CONNECTION_FAILURE);
     let slot = current.slot_name().cloned();
     let slot_is_gone = publisher_failed && is_slot_gone(call, prior, &current, slot.as_ref()).await;
-    if !slot_is_gone && !(publisher_failed && is_set(&prior.force_destroy)) {
+    let does_without = publisher_failed && is_set(&prior.force_destroy);
+    if !(slot_is_gone || does_without) {
         let remedy = "With force_destroy = true, applied first, it is dropped without its publisher, and the slot stays there.";
         let shown = Error::from(error);
         return Err(if publisher_failed { shown.detail(remedy) } else { shown });
