@@ -71,7 +71,7 @@ pub(super) async fn create(
         copy_data: is_set(&plan.copy_data),
         ..How::default()
     };
-    if subscription::fetch_now(database, &desired.name).await?.is_some() {
+    if call.unless_stopped(subscription::fetch_now(database, &desired.name)).await?.is_some() {
         return Err(Error::new(format!("{doing}: it exists already")).detail(ObjectId::import_hint(&plan.id)));
     }
     let result = subscription::create(database, publisher.as_ref(), &doing, &desired, &how, limits).await;
@@ -104,7 +104,7 @@ pub(super) async fn update(
 ) -> Result<Model> {
     let name = ident(&prior.name)?;
     let doing = format!("changing subscription {name}");
-    let Some(current) = subscription::fetch_now(database, &name).await? else {
+    let Some(current) = call.unless_stopped(subscription::fetch_now(database, &name)).await? else {
         saved.record_gone();
         return Err(gone(&doing));
     };
@@ -121,7 +121,7 @@ pub(super) async fn update(
         resend_connection,
         ..How::default()
     };
-    let version = database.version().await?;
+    let version = call.unless_stopped(database.version()).await?;
     let statements = subscription::diff(Some(&current), Some(&desired), &how, version)
         .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
     let result = subscription::apply(database, &doing, &statements, &desired.name, limits).await;
@@ -158,7 +158,7 @@ fn without_write_only(block: &Attr<connection::Connection>) -> Attr<connection::
 pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Model, limits: &Limits) -> Result<()> {
     let name = ident(&prior.name)?;
     let doing = format!("dropping subscription {name}");
-    let Some(current) = subscription::fetch_now(database, &name).await? else { return Ok(()) };
+    let Some(current) = call.unless_stopped(subscription::fetch_now(database, &name)).await? else { return Ok(()) };
     let error = match database.run_within(&doing, &[subscription::drop_with_slot(&current)], limits).await {
         Ok(_) => return Ok(()),
         Err(error) if error.is(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
