@@ -1,4 +1,5 @@
 //! Tests against real servers, and through real cores.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -38,45 +38,32 @@ pub async fn fetch_now(db: &Database, name: &Ident) -> Result<Option<Subscriptio
 }
 
 async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Subscriptions> {
-    let connections = connections(db, doing, name).await?;
-    let name = name.map(Ident::as_str);
-    let rows = db
-        .query(doing, &query(db.version().await?), &[(&name, Type::TEXT)])
-        .await?;
-    let mut subscriptions =
-        read_rows(&rows).map_err(|error| db.error(doing, Cause::Statement(error)))?;
-    for (name, connection) in connections {
-        if let Some(subscription) = subscriptions.get_mut(&name) {
-            subscription.connection = connection;
+    let failed = |error| db.error(doing, Cause::Statement(error));
+    let bound = name.map(Ident::as_str);
+    let sql = query(db.version().await?);
+    let rows = db.query(doing, &sql, &[(&bound, Type::TEXT)]).await?;
+    let mut subscriptions = read_rows(&rows).map_err(failed)?;
+    let visible = rows.first().map(|row| row.try_get(CONNECTIONS_VISIBLE));
+    if matches!(visible, Some(Ok(true))) {
+        let rows = db
+            .query(doing, CONNECTIONS, &[(&bound, Type::TEXT)])
+            .await?;
+        for row in &rows {
+            let (name, connection) = read_connection(row).map_err(failed)?;
+            if let Some(subscription) = subscriptions.get_mut(&name) {
+                subscription.connection = connection;
+            }
         }
     }
     Ok(subscriptions)
 }
 
-/// The connections, where the role may see them: the one column of `pg_subscription` that not everybody may.
-async fn connections(
-    db: &Database,
-    doing: &str,
-    name: Option<&Ident>,
-) -> Result<Vec<(Ident, Option<Conninfo>)>> {
-    let may = "SELECT has_column_privilege('pg_subscription', 'subconninfo', 'SELECT')";
-    let failed = |error| db.error(doing, Cause::Statement(error));
-    let rows = db.query(doing, may, &[]).await?;
-    if !rows
-        .first()
-        .is_some_and(|row| matches!(row.try_get(0), Ok(true)))
-    {
-        return Ok(Vec::new());
-    }
-    let name = name.map(Ident::as_str);
-    let sql = "SELECT s.subname, s.subconninfo FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
-        WHERE d.datname = current_database() AND ($1 IS NULL OR s.subname = $1)";
-    let rows = db.query(doing, sql, &[(&name, Type::TEXT)]).await?;
-    rows.iter()
-        .map(read_connection)
-        .collect::<RowResult<_>>()
-        .map_err(failed)
-}
+/// The one column of `pg_subscription` that not everybody may read, so that it needs a query of its own.
+const CONNECTIONS: &str = "SELECT s.subname, s.subconninfo FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
+    WHERE d.datname = current_database() AND ($1 IS NULL OR s.subname = $1)";
+
+/// Where in a row of [`query`] it says whether that may be read.
+const CONNECTIONS_VISIBLE: usize = 14;
 
 fn read_connection(row: &Row) -> RowResult<(Ident, Option<Conninfo>)> {
     let text: Option<&str> = row.try_get(1)?;
@@ -123,6 +110,7 @@ fn query(version: ServerVersion) -> String {
         since(version::RUN_AS_OWNER, "s.subrunasowner", "NULL::boolean"),
         since(version::ORIGIN, "s.suborigin", "NULL::text"),
         since(version::FAILOVER, "s.subfailover", "NULL::boolean"),
+        "has_column_privilege('pg_subscription', 'subconninfo', 'SELECT')",
     ];
     format!(
         "SELECT {} FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
