@@ -58,7 +58,11 @@ fn pages_are_what_the_schema_says() {
     let paths: BTreeSet<_> = rendered.keys().chain(committed.keys()).collect();
     let differing = paths.into_iter().filter(|path| rendered.get(*path) != committed.get(*path));
     let differing: Vec<_> = differing.map(String::as_str).collect();
-    assert!(differing.is_empty(), "not what the schema and examples/ say: {}. Run `make generate`.", differing.join(", "));
+    assert!(
+        differing.is_empty(),
+        "not what the schema and examples/ say: {}. Run `make generate`.",
+        differing.join(", ")
+    );
 }
 
 fn rewrite(pages: &BTreeMap<String, String>) {

@@ -67,12 +67,15 @@ async fn configurations_of_this_provider_alone_are_valid() {
             if !is_alone(&files) {
                 continue;
             }
-            let (imports, rest): (Vec<_>, Vec<_>) = files.into_iter().partition(|(name, _)| name.starts_with("import-"));
+            let (imports, rest): (Vec<_>, Vec<_>) =
+                files.into_iter().partition(|(name, _)| name.starts_with("import-"));
             let workspace = Workspace::new(core);
             for (name, text) in &rest {
                 workspace.write(name, text);
             }
-            if rest.iter().any(|(_, text)| text.contains("required_providers")) && !rest.iter().any(|(name, _)| name == "versions.tf") {
+            if rest.iter().any(|(_, text)| text.contains("required_providers"))
+                && !rest.iter().any(|(name, _)| name == "versions.tf")
+            {
                 workspace.write("versions.tf", "");
             }
             workspace.init().await;

@@ -167,7 +167,8 @@ fn identity_section(identity: &IdentitySchema) -> String {
     let mut text = "### Identity Schema\n".to_owned();
     for (title, required) in [("Required", true), ("Optional", false)] {
         let attributes = identity.attributes.iter().filter(|attribute| attribute.required_for_import == required);
-        let lines: Vec<_> = attributes.map(|one| describe(&format!("- `{}` (String)", one.name), one.description)).collect();
+        let lines: Vec<_> =
+            attributes.map(|one| describe(&format!("- `{}` (String)", one.name), one.description)).collect();
         if !lines.is_empty() {
             text.push_str(&format!("\n#### {title}\n\n{}\n", lines.join("\n")));
         }
@@ -226,7 +227,8 @@ mod tests {
             .attribute(Attribute::required("name", Type::String, "The name."))
             .block(NestedBlock::single("part", Block::new("A part.")));
         let text = data_source_page("it", "it_thing", &schema, &|_| Some("data \"it_thing\" \"x\" {}\n".to_owned()));
-        let order = ["page_title", "# it_thing (Data Source)", "A thing.", "## Example Usage", "## Schema", "### Required"];
+        let order =
+            ["page_title", "# it_thing (Data Source)", "A thing.", "## Example Usage", "## Schema", "### Required"];
         let found: Vec<_> = order.iter().map(|part| text.rfind(part)).collect();
         assert!(found.iter().all(Option::is_some), "{found:?}");
         assert!(found.is_sorted(), "{found:?}\n{text}");
