@@ -50,9 +50,11 @@ async fn configurations_are_formatted() {
         for guide in guides() {
             let text = fs::read_to_string(&guide).expect("reading a guide");
             let name = guide.file_stem().expect("a name").to_string_lossy();
-            for (at, code) in text.split("```terraform\n").skip(1).enumerate() {
-                let code = code.split("```").next().unwrap_or_default();
-                workspace.write(&format!("{name}/{at}.tf"), code);
+            for language in ["terraform", "hcl"] {
+                for (at, code) in text.split(&format!("```{language}\n")).skip(1).enumerate() {
+                    let code = code.split("```").next().unwrap_or_default();
+                    workspace.write(&format!("{name}/{language}-{at}.tf"), code);
+                }
             }
         }
         workspace.expect(&["fmt", "-check", "-recursive", "-diff", "-no-color"], 0).await;
@@ -73,9 +75,8 @@ async fn configurations_of_this_provider_alone_are_valid() {
             for (name, text) in &rest {
                 workspace.write(name, text);
             }
-            if rest.iter().any(|(_, text)| text.contains("required_providers"))
-                && !rest.iter().any(|(name, _)| name == "versions.tf")
-            {
+            // What an example requires itself is not required a second time.
+            if rest.iter().any(|(name, text)| name != "versions.tf" && text.contains("required_providers")) {
                 workspace.write("versions.tf", "");
             }
             workspace.init().await;

@@ -127,13 +127,8 @@ mod tests {
         let mut seen = BTreeSet::new();
         for Entry { name, schema, .. } in entries() {
             assert!(name == "provider" || name.starts_with("neonrepl_"), "{name}");
-            for member in schema
-                .block
-                .attributes
-                .iter()
-                .map(|one| &one.name)
-                .chain(schema.block.blocks.iter().map(|one| &one.name))
-            {
+            let attributes = schema.block.attributes.iter().map(|attribute| &attribute.name);
+            for member in attributes.chain(schema.block.blocks.iter().map(|block| &block.name)) {
                 assert!(seen.insert(format!("{name}.{member}")), "{name}.{member} is there twice");
             }
         }
