@@ -178,6 +178,24 @@ impl StandIn {
             .clone()
     }
 
+    /// What an instance's Postgres has logged so far. Waits while it is being restarted.
+    pub fn log(&self, instance: &str) -> String {
+        let engine = Arc::clone(
+            &self
+                .shared
+                .state()
+                .instance(instance)
+                .expect("an instance")
+                .engine,
+        );
+        engine.lock().unwrap_or_else(PoisonError::into_inner).log()
+    }
+
+    /// Makes the instances with a group take notice of its values now, instead of after the delay.
+    pub fn take_notice(&self, group: &str) {
+        clusters::take_notice(&self.shared, group, true);
+    }
+
     /// Every call so far, in order; throttled ones as well.
     pub fn calls(&self) -> Vec<Call> {
         self.shared.state().calls.clone()
@@ -231,6 +249,16 @@ impl StandIn {
             .cluster(cluster)
             .expect("a cluster")
             .status = status.to_owned();
+    }
+
+    /// An instance's status.
+    pub fn instance_status(&self, instance: &str) -> String {
+        self.shared
+            .state()
+            .instance(instance)
+            .expect("an instance")
+            .status
+            .clone()
     }
 
     /// Sets an instance's status until it is set again.
