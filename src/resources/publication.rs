@@ -495,7 +495,9 @@ async fn apply(
             {
                 saved.record(&to_model(database.name(), &found, plan, &Filters::of(call.private())));
             }
-            return Err(error.into());
+            let exists = error.is(&SqlState::DUPLICATE_OBJECT);
+            let shown = Error::from(error);
+            return Err(if exists { shown.detail(ObjectId::import_hint(&plan.id)) } else { shown });
         }
     };
     warn(call, doing, &notices);

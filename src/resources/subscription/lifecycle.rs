@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::connection::{self, conninfo};
 use super::model::{Model, to_desired, to_model};
-use super::{MINUTE, gone, ident};
+use super::{MINUTE, ObjectId, gone, ident};
 use crate::postgres::slot::{self, Slot};
 use crate::postgres::subscription::{self, How, SlotName, Subscription, SyncState};
 use crate::postgres::{Database, Ident, Limits, Notice, SqlState};
@@ -72,8 +72,7 @@ pub(super) async fn create(
         ..How::default()
     };
     if subscription::fetch_now(database, &desired.name).await?.is_some() {
-        return Err(Error::new(format!("{doing}: it exists already"))
-            .detail(format!("Import it by the id {}.", plan.id.known().map_or("database/name", String::as_str))));
+        return Err(Error::new(format!("{doing}: it exists already")).detail(ObjectId::import_hint(&plan.id)));
     }
     let slot = SlotGuard::prepare(&doing, publisher, database, &desired, &mut how, limits).await?;
     let version = database.version().await?;
