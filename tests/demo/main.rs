@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use futures_util::FutureExt;
 
 use common::cli::Core;
+use common::tools;
 use screen::{say, step};
 use stage::Stage;
 
@@ -56,23 +57,35 @@ fn core() -> Result<Core, Failure> {
         "tofu" | "opentofu" => Core::OpenTofu,
         other => return Err(format!("CORE={other} is no core: terraform and tofu are")),
     };
-    let installed = Core::installed();
-    installed.contains(&core).then_some(core).ok_or_else(|| format!("{} is not installed", core.name()))
+    let installed = tools::core(core.name()).map(|_| core);
+    installed.ok_or_else(|| format!("{} is not installed: run `make tools`", core.name()))
 }
 
-/// The story, until it ends, fails or is interrupted. A failure comes with what the servers have logged.
+/// The whole story. A failure comes with what the servers have logged.
 async fn show(stage: &Stage) -> Result<(), Failure> {
-    let told = tokio::select! {
-        told = guarded(story::tell(stage)) => told,
-        _ = tokio::signal::ctrl_c() => return Err("it was interrupted".to_owned()),
-    };
+    let told = tell(stage).await;
     if told.is_err() {
         stage.logs().into_iter().for_each(|(server, log)| {
-            say(&format!("\nWhat {server} has logged:"));
+            step(&format!("What {server} has logged"));
             log.lines().for_each(say);
         });
     }
     told
+}
+
+async fn tell(stage: &Stage) -> Result<(), Failure> {
+    interruptible(story::replicate(stage)).await?;
+    if std::env::var("KEEP").is_ok_and(|keep| !matches!(keep.as_str(), "" | "0")) {
+        story::keep(stage).await;
+    }
+    interruptible(story::give_back(stage)).await
+}
+
+async fn interruptible(chapter: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::select! {
+        told = guarded(chapter) => told,
+        _ = tokio::signal::ctrl_c() => Err("it was interrupted".to_owned()),
+    }
 }
 
 /// A panic is a failure as well: the harness panics where a test would end, and has printed why by then.

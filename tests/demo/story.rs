@@ -24,8 +24,8 @@ const OBJECTS: &str = "SELECT 'replication slot ' || slot_name FROM pg_replicati
     UNION ALL SELECT 'publication ' || pubname FROM pg_publication \
     UNION ALL SELECT 'subscription ' || subname FROM pg_subscription";
 
-/// Tells all of it.
-pub(super) async fn tell(stage: &Stage) -> Result<(), Failure> {
+/// From a server that cannot replicate to rows that flow, and to a plan without changes.
+pub(super) async fn replicate(stage: &Stage) -> Result<(), Failure> {
     fill(stage).await;
     let before = show_settings(stage, "Ask the writer: it cannot replicate").await;
     expect(before.starts_with("replica|off|"), "the writer is logical already")?;
@@ -36,11 +36,7 @@ pub(super) async fn tell(stage: &Stage) -> Result<(), Failure> {
     expect(before.rsplit('|').next() != after.rsplit('|').next(), "the writer was not restarted")?;
     follow_rows(stage).await?;
     show_statistics(stage).await?;
-    plan_again(stage).await?;
-    if std::env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
-        keep(stage).await;
-    }
-    destroy(stage).await
+    plan_again(stage).await
 }
 
 /// The source with its rows, and the empty table that the destination needs.
@@ -117,7 +113,8 @@ async fn plan_again(stage: &Stage) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn destroy(stage: &Stage) -> Result<(), Failure> {
+/// Back to where it began, with nothing left.
+pub(super) async fn give_back(stage: &Stage) -> Result<(), Failure> {
     let is_shown = |line: &str| line.contains("Destr");
     run_showing(stage, &["destroy", "-auto-approve"], "everything is given back", is_shown).await?;
     step("Look for what is left");
@@ -134,7 +131,7 @@ async fn destroy(stage: &Stage) -> Result<(), Failure> {
 }
 
 /// Leaves everything as it is until somebody has seen enough.
-async fn keep(stage: &Stage) {
+pub(super) async fn keep(stage: &Stage) {
     step("Everything stays as it is, to look around");
     for (name, url) in [
         ("Aurora", stage.source.url_as(&Role::superuser())),
@@ -152,8 +149,11 @@ async fn keep(stage: &Stage) {
         directory.display(),
         configuration.display()
     ));
-    say("Enter goes on with destroy; Ctrl-C ends the servers at once.");
-    enter().await;
+    say("Enter or Ctrl-C goes on: everything is destroyed and ended.");
+    tokio::select! {
+        () = enter() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
 }
 
 /// Waits for a line on stdin; for ever where none can come.
@@ -179,7 +179,7 @@ async fn run_showing(stage: &Stage, arguments: &[&str], why: &str, is_shown: fn(
     all.insert(1, "-no-color");
     let show = |line: &str| {
         if is_shown(line) {
-            say(line)
+            say(line);
         }
     };
     let run = stage.workspace.spawn(&all).follow(show).await;
