@@ -1,4 +1,5 @@
 //! Tests against real servers, and through real cores.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -6,3 +7,8 @@ mod common;
 mod aurora;
 mod catalog;
 mod connections;
+mod provider_config;
+mod publication_life;
+mod replication;
+mod subscription_life;
+mod tls;

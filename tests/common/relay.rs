@@ -4,6 +4,8 @@
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -11,11 +13,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::wait::block_until;
+
 /// A relay to a port on 127.0.0.1. Dropping it closes its port and its connections.
 pub struct Relay {
     port: u16,
     state: watch::Sender<State>,
+    listening: Arc<AtomicBool>,
 }
+
+/// How long the relay may take to do what it is told.
+const DEADLINE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
@@ -43,15 +52,21 @@ impl Relay {
             cuts: 0,
             delay: round_trip / 2,
         });
+        let listening = Arc::new(AtomicBool::new(true));
+        let flag = Arc::clone(&listening);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .expect("a runtime");
             // The end of `run` drops the runtime, and with it every connection.
-            runtime.block_on(run(listener, port, changes));
+            runtime.block_on(run(listener, port, changes, flag));
         });
-        Self { port: own, state }
+        Self {
+            port: own,
+            state,
+            listening,
+        }
     }
 
     /// The relay's own port on 127.0.0.1.
@@ -73,6 +88,7 @@ impl Relay {
     pub fn refuse(&self) {
         self.state
             .send_modify(|state| (state.mode, state.cuts) = (Mode::Refusing, state.cuts + 1));
+        self.until_listening(false);
     }
 
     /// Passes nothing on, as a network that swallows packets does, until `open`.
@@ -83,28 +99,44 @@ impl Relay {
     /// Ends `refuse` or `stall`.
     pub fn open(&self) {
         self.state.send_modify(|state| state.mode = Mode::Open);
+        self.until_listening(true);
+    }
+
+    fn until_listening(&self, wanted: bool) {
+        block_until("the relay to follow", DEADLINE, || {
+            (self.listening.load(Ordering::Acquire) == wanted).then_some(())
+        });
     }
 }
 
 /// Listens until told to refuse, then until told to open again; ends with the relay.
-async fn run(first: StdListener, target: u16, mut state: watch::Receiver<State>) {
+async fn run(
+    first: StdListener,
+    target: u16,
+    state: watch::Receiver<State>,
+    listening: Arc<AtomicBool>,
+) {
     let port = first.local_addr().expect("an address").port();
     let mut next = Some(first);
     loop {
-        let listener = next
-            .take()
-            .map_or_else(|| listen(port), Ok)
-            .and_then(TcpListener::from_std);
-        if let Ok(listener) = listener {
-            tokio::select! {
-                () = serve(&listener, target, &state) => {}
-                ended = refusing(state.clone(), true) => if ended.is_err() { return },
+        let listener = next.take().map_or_else(|| listen(port), Ok);
+        let Ok(listener) = listener.and_then(TcpListener::from_std) else {
+            if state.has_changed().is_err() {
+                return;
             }
-        }
-        if refusing(state.clone(), false).await.is_err() || state.has_changed().is_err() {
+            tokio::time::sleep(POLL).await;
+            continue;
+        };
+        listening.store(true, Ordering::Release);
+        let told = tokio::select! {
+            () = serve(&listener, target, &state) => Ok(()),
+            told = refusing(state.clone(), true) => told,
+        };
+        drop(listener);
+        listening.store(false, Ordering::Release);
+        if told.is_err() || refusing(state.clone(), false).await.is_err() {
             return;
         }
-        state.borrow_and_update();
     }
 }
 
@@ -128,7 +160,10 @@ async fn refusing(
 async fn serve(listener: &TcpListener, target: u16, state: &watch::Receiver<State>) {
     while let Ok((client, _)) = listener.accept().await {
         let (mut cut, state) = (state.clone(), state.clone());
-        let cuts = state.borrow().cuts;
+        let State { mode, cuts, .. } = *state.borrow();
+        if mode == Mode::Refusing {
+            return;
+        }
         tokio::spawn(async move {
             tokio::select! {
                 _ = relay(client, target, state) => {}
