@@ -192,6 +192,32 @@ async fn a_provider_configuration_is_checked() {
 }
 
 #[tokio::test]
+async fn no_error_about_a_url_shows_its_password() {
+    let session = Session::start().await;
+    for url in [
+        format!("postgresql://u:{PASSWORD}@h:5432:1/d"),
+        format!("postgresql://u:{PASSWORD}@[::1/d"),
+        format!("postgresql://u:{PASSWORD}%zz@h/d"),
+        format!("postgresql://u:{PASSWORD}@h/d?nonsense"),
+        format!("postgresql://u:{PASSWORD}@h/d?sslmode=sometimes"),
+        format!("postgresql://u:{PASSWORD}@h/d?password={PASSWORD}&port=x"),
+        format!("http://u:{PASSWORD}@h/d"),
+        format!("host=h password='{PASSWORD}"),
+        format!("host=h password={PASSWORD} port=x user=u dbname=d"),
+        format!("password {PASSWORD}"),
+        PASSWORD.to_owned(),
+    ] {
+        let publisher = session.provider().nested("publisher", &[("url", url.as_str().into())]);
+        let config = session.provider().wire(&[("publisher", publisher.clone())]);
+        let answer = call!(session, prepare_provider_config, pb::prepare_provider_config::Request { config });
+        for said in [said(&answer.diagnostics), said(&session.configure(&[("publisher", publisher)]).await)] {
+            assert!(said.contains("error [publisher"), "{said} for {url}");
+            assert!(!said.contains(PASSWORD), "{said}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_resource_configuration_is_checked() {
     let session = Session::start().await;
     let shape = session.resource(PUBLICATION);
