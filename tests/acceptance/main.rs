@@ -7,3 +7,8 @@ mod common;
 mod aurora;
 mod catalog;
 mod connections;
+mod provider_config;
+mod publication_life;
+mod replication;
+mod subscription_life;
+mod tls;

@@ -78,7 +78,7 @@ async fn each_mode_verifies_what_it_says() {
     let (_server, config) = encrypted(&right, ANY).await;
     let mode = async |mode: SslMode, root: Option<&str>| {
         connecting(&config, |config| {
-            (config.sslmode, config.sslrootcert) = (mode, root.map(str::to_owned))
+            (config.sslmode, config.sslrootcert) = (mode, root.map(str::to_owned));
         })
         .await
     };
@@ -105,7 +105,7 @@ async fn only_verify_full_looks_at_the_host_name() {
     let (_server, config) = encrypted(&certificate, ANY).await;
     let mode = async |mode: SslMode| {
         connecting(&config, |config| {
-            (config.sslmode, config.sslrootcert) = (mode, Some(certificate.root.clone()))
+            (config.sslmode, config.sslrootcert) = (mode, Some(certificate.root.clone()));
         })
         .await
     };

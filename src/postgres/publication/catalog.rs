@@ -47,7 +47,7 @@ async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Public
 
 /// Runs statements that make or alter a publication, and reads it back in the same round trip.
 ///
-/// `name` is the one that it has afterwards. Statements as of [`diff`].
+/// `name` is the one that it has afterwards. Statements as of [`diff`](super::diff).
 pub async fn apply(
     db: &Database,
     doing: &str,

@@ -10,7 +10,7 @@ use super::changes::{How, diff, disable, enable};
 use super::{Options, Origin, SlotName, Streaming, Subscription, Subscriptions};
 use crate::postgres::connection::{Database, Limits};
 use crate::postgres::conninfo::Conninfo;
-use crate::postgres::error::{Cause, Result};
+use crate::postgres::error::{Cause, Error, Result};
 use crate::postgres::session::Notice;
 use crate::postgres::slot::{self, Slot};
 use crate::postgres::sql::{Ident, QualifiedName, Statement};
@@ -248,10 +248,12 @@ pub async fn unsubscribed_tables(
     Ok(published)
 }
 
-/// Creates a subscription, as [`apply`] runs the statements of [`diff`](super::diff).
+/// Creates a subscription, as [`apply`] runs the statements of [`diff`](super::diff), and leaves no slot behind where that
+/// fails.
 ///
 /// Where the publisher's server is the subscriber's own, `CREATE SUBSCRIPTION` would wait for itself for ever: the slot
-/// is made first then, over a connection to the publisher, and dropped again when creating fails.
+/// is made first then, over a connection to the publisher. A publisher that cannot be reached from here is left to the
+/// subscriber, which may reach it.
 pub async fn create(
     subscriber: &Database,
     publisher: Option<&Database>,
@@ -261,36 +263,67 @@ pub async fn create(
     limits: &Limits,
 ) -> Result<(Vec<Notice>, Option<Subscription>)> {
     let version = subscriber.version().await?;
-    let statements = |how: &How| {
-        diff(None, Some(desired), how, version)
-            .map_err(|error| subscriber.unsupported(doing, error))
-    };
-    let makes_slot = how.connect && how.create_slot;
-    let (Some(publisher), Some(slot), true) = (publisher, desired.slot_name(), makes_slot) else {
-        return apply(subscriber, doing, &statements(how)?, &desired.name, limits).await;
-    };
-    if !slot::same_cluster(publisher, subscriber).await? {
-        return apply(subscriber, doing, &statements(how)?, &desired.name, limits).await;
-    }
-    let statements = statements(&How {
-        create_slot: false,
-        ..how.clone()
-    })?;
-    let made = slot::ensure(publisher, doing, &Slot::new(slot.clone()), limits).await?;
+    let unsupported = |error| subscriber.unsupported(doing, error);
+    desired.options.check_supported(version).map_err(unsupported)?;
+    let slot = prepare_slot(subscriber, publisher, doing, desired, how, limits).await?;
+    let create_slot = how.create_slot && !slot.is_adopted;
+    let statements = diff(None, Some(desired), &How { create_slot, ..how.clone() }, version).map_err(unsupported)?;
     match apply(subscriber, doing, &statements, &desired.name, limits).await {
-        Err(error)
-            if made
-                && fetch_now(subscriber, &desired.name)
-                    .await
-                    .is_ok_and(|found| found.is_none()) =>
-        {
-            match publisher.run(doing, &[slot::drop_slot(slot)]).await {
-                Ok(_) => Err(error),
-                Err(_) => Err(error.noting(format!(
-                    "Replication slot {slot} may be left on the publisher and keeps its WAL there."
-                ))),
-            }
+        Err(error) if fetch_now(subscriber, &desired.name).await.is_ok_and(|found| found.is_none()) => {
+            Err(slot.undo(doing, error).await)
         }
         result => result,
+    }
+}
+
+/// The slot on the publisher, as far as creating a subscription has to care for it.
+#[derive(Default)]
+struct PreparedSlot<'a> {
+    /// Whether it was made already, for `CREATE SUBSCRIPTION` to adopt.
+    is_adopted: bool,
+    /// The slot to remove, and where, should the subscription not come to be.
+    ours: Option<(&'a Database, &'a Ident)>,
+}
+
+async fn prepare_slot<'a>(
+    subscriber: &Database,
+    publisher: Option<&'a Database>,
+    doing: &str,
+    desired: &'a Subscription,
+    how: &How,
+    limits: &Limits,
+) -> Result<PreparedSlot<'a>> {
+    let makes_slot = how.connect && how.create_slot;
+    let (Some(publisher), Some(slot), true) = (publisher, desired.slot_name(), makes_slot) else {
+        return Ok(PreparedSlot::default());
+    };
+    let existing = match slot::fetch_now(publisher, slot).await {
+        Ok(existing) => existing,
+        Err(error) => {
+            tracing::info!(cause = %error, "the publisher cannot be reached from here; the subscriber may reach it");
+            return Ok(PreparedSlot::default());
+        }
+    };
+    if !slot::same_cluster(publisher, subscriber).await? {
+        return Ok(PreparedSlot { is_adopted: false, ours: existing.is_none().then_some((publisher, slot)) });
+    }
+    let made = slot::ensure(publisher, doing, &Slot::new(slot.clone()), limits).await?;
+    Ok(PreparedSlot { is_adopted: true, ours: made.then_some((publisher, slot)) })
+}
+
+impl PreparedSlot<'_> {
+    /// Removes a slot that nobody will read from: it would keep the publisher's WAL for ever.
+    async fn undo(&self, doing: &str, error: Error) -> Error {
+        let Some((publisher, slot)) = self.ours else { return error };
+        let removed = match slot::fetch_now(publisher, slot).await {
+            Ok(Some(found)) if !found.active => publisher.run(doing, &[slot::drop_slot(slot)]).await.map(|_| ()),
+            found => found.map(|_| ()),
+        };
+        match removed {
+            Ok(()) => error,
+            Err(_) => error.noting(format!(
+                "Replication slot {slot} may be left on the publisher and keeps its WAL there."
+            )),
+        }
     }
 }
