@@ -20,6 +20,8 @@ use std::time::Duration;
 pub use engine::{Engine, Engines, NoServers, PostgresServers};
 use state::{Cluster, Group, Instance, State};
 
+use super::postgres::Database;
+
 /// The region that all ARNs name.
 pub const REGION: &str = "us-east-2";
 
@@ -123,6 +125,13 @@ pub struct Call {
     pub parameters: BTreeMap<String, String>,
 }
 
+impl Call {
+    /// Whether it changes anything, rather than asking.
+    pub fn changes_something(&self) -> bool {
+        !self.action.starts_with("Describe") && !self.action.starts_with("List")
+    }
+}
+
 /// The running stand-in. Dropping it ends the server and its instances.
 pub struct StandIn {
     /// Where it listens: `http://127.0.0.1:PORT`.
@@ -178,6 +187,11 @@ impl StandIn {
             .clone()
     }
 
+    /// A database on an instance's Postgres, which must be there already.
+    pub fn database(&self, instance: &str, name: &str) -> Database {
+        Database::at(self.address(instance).1, name)
+    }
+
     /// What an instance's Postgres has logged so far. Waits while it is being restarted.
     pub fn log(&self, instance: &str) -> String {
         let engine = Arc::clone(
@@ -203,11 +217,9 @@ impl StandIn {
 
     /// The names of the calls that change something, in order.
     pub fn changes(&self) -> Vec<String> {
-        let is_change =
-            |call: &Call| !call.action.starts_with("Describe") && !call.action.starts_with("List");
         self.calls()
             .into_iter()
-            .filter(is_change)
+            .filter(Call::changes_something)
             .map(|call| call.action)
             .collect()
     }
