@@ -4,5 +4,6 @@
 mod common;
 
 mod aurora;
+mod aurora_life;
 mod catalog;
 mod connections;
