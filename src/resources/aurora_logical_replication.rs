@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use self::model::{Model, planned_outcome, schema, to_desired, to_model};
 use crate::aurora::logical_replication::{
-    self as flow, Current, LogicalReplication, Operation, Patience, Phase, Probe, ProbeError, Progress, Reboot, Record,
+    self as flow, Current, LogicalReplication, Operation, Phase, Probe, ProbeError, Progress, Reboot, Record,
     ServerSettings, Step,
 };
 use crate::aurora::wait::Waiter;
@@ -100,7 +100,11 @@ impl Resource for AuroraLogicalReplication {
     async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {
         let desired = to_desired(&model::with_defaults(state.clone()))?;
         let Some(current) = look(call, &desired).await? else { return Ok(None) };
-        let record = record(call.private());
+        let mut record = record(call.private());
+        if call.private().get(RECORD).is_none() && desired.manage_parameter_group {
+            record.adopt(&current);
+            call.private().set(RECORD, Json::String(record.to_json()));
+        }
         // What cannot be done is said when a change is planned; a refresh only shows what is.
         let mends = flow::steps(&current, &desired, &record).is_ok_and(|steps| steps.iter().any(Step::is_change));
         call.private().set(MEND, Json::Bool(mends));
@@ -209,7 +213,7 @@ fn operation<'a>(call: &'a Call<Context>, probe: Option<&'a impl Probe>, time: D
         api: call.context().cluster_api()?,
         probe: probe.map(|probe| probe as &dyn Probe),
         waiter: Waiter::new(call.context().polling(), time, call.stop().clone()),
-        patience: Patience::default(),
+        patience: call.context().patience(),
     })
 }
 

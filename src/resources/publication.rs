@@ -2,7 +2,7 @@
 
 mod read;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use self::read::{Filters, to_model};
@@ -95,6 +95,7 @@ impl Resource for Publication {
     }
 
     fn plan(change: &mut PlannedChange<Model>) -> Result<()> {
+        keep_equal_tables(change)?;
         plan_computed(change)
     }
 
@@ -107,7 +108,7 @@ impl Resource for Publication {
         {
             change.set("database", database)?;
         }
-        keep_equal_filters(call, change).await?;
+        keep_equal_blocks(call, change).await?;
         plan_computed(change)?;
         let planned = change.planned().cloned().unwrap_or_default();
         let (Ok(desired), Ok(database)) = (desired(&planned), database(call, &planned)) else { return Ok(()) };
@@ -125,7 +126,7 @@ impl Resource for Publication {
         let database = database(call, &plan)?;
         let desired = desired(&plan)?;
         let doing = format!("creating publication {}", desired.name);
-        let version = database.version().await?;
+        let version = call.unless_stopped(database.version()).await?;
         let statements = publication::diff(None, Some(&desired), version)
             .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
         apply(call, &database, &doing, &statements, &plan, &desired, saved).await
@@ -135,13 +136,13 @@ impl Resource for Publication {
         let database = database(call, &prior)?;
         let name = ident(&prior.name, "name")?;
         let doing = format!("changing publication {name}");
-        let current = publication::fetch_now(&database, &name).await?;
+        let current = call.unless_stopped(publication::fetch_now(&database, &name)).await?;
         if current.is_none() {
             saved.record_gone();
             return Err(Error::new(format!("{doing}: it is not there any more")).detail("The next plan will create it."));
         }
         let desired = with_known_filters(call, &database, desired(&plan)?, current.as_ref()).await?;
-        let version = database.version().await?;
+        let version = call.unless_stopped(database.version()).await?;
         let statements = publication::diff(current.as_ref(), Some(&desired), version)
             .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
         apply(call, &database, &doing, &statements, &plan, &desired, saved).await
@@ -316,7 +317,7 @@ fn check_targets(config: &Model, diagnostics: &mut Diagnostics) {
 
 /// The same table twice, in any spelling.
 fn check_duplicates(config: &Model, diagnostics: &mut Diagnostics) {
-    let mut seen = std::collections::BTreeMap::new();
+    let mut seen = BTreeMap::new();
     let listed = config.tables.known().into_iter().flatten().map(|text| (text, AttributePath::of("tables")));
     let blocks = config.table.known().into_iter().flatten().enumerate();
     let blocks = blocks.filter_map(|(at, table)| Some((table.name.known()?, block_path(at).attribute("name"))));
@@ -349,29 +350,60 @@ fn plan_computed(change: &mut PlannedChange<Model>) -> Result<()> {
     change.set("fingerprint", fingerprint)
 }
 
-/// Keeps the state's spelling where every filter of the configuration means what the server has.
-async fn keep_equal_filters(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
+/// Keeps the state's spelling of tables that are the same.
+fn keep_equal_tables(change: &mut PlannedChange<Model>) -> Result<()> {
+    let (Some(prior), Some(planned)) = (change.prior(), change.planned()) else { return Ok(()) };
+    let parsed = |tables: &Attr<BTreeSet<String>>| -> Option<BTreeSet<QualifiedName>> {
+        tables.known()?.iter().map(|text| QualifiedName::parse(text).ok()).collect()
+    };
+    match (parsed(&prior.tables), parsed(&planned.tables)) {
+        (Some(old), Some(new)) if old == new => change.keep("tables"),
+        _ => Ok(()),
+    }
+}
+
+/// Keeps the state's spelling of `table` blocks where all of them, in any order, mean what the server has.
+async fn keep_equal_blocks(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
     let (Some(prior), Some(planned)) = (change.prior(), change.planned()) else { return Ok(()) };
     let (Attr::Known(old), Attr::Known(new)) = (&prior.table, &planned.table) else { return Ok(()) };
-    if old == new || old.len() != new.len() || call.context().is_waiting(Side::Publisher) {
+    if old == new || !may_stand_for(old, new) || call.context().is_waiting(Side::Publisher) {
+        return Ok(());
+    }
+    let (Some(old), Some(new)) = (by_name(old), by_name(new)) else { return Ok(()) };
+    if !old.keys().eq(new.keys()) {
         return Ok(());
     }
     let database = database(call, prior)?;
-    let pairs: Vec<_> = old.iter().cloned().zip(new.iter().cloned()).collect();
-    for (old, new) in pairs {
-        if !means_the_same(call, &database, &old, &new).await? {
+    for ((name, old), new) in old.iter().zip(new.values()) {
+        if !means_the_same(call, &database, name, old, new).await? {
             return Ok(());
         }
     }
     change.keep("table")
 }
 
-async fn means_the_same(call: &Call<Context>, database: &Database, old: &Table, new: &Table) -> Result<bool> {
-    let (Some(old_name), Some(new_name)) = (old.name.known(), new.name.known()) else { return Ok(false) };
-    let (Ok(table), Ok(new_table)) = (QualifiedName::parse(old_name), QualifiedName::parse(new_name)) else {
-        return Ok(false);
+/// Whether a core takes the old blocks in the place of the new: for a value that is set it takes another, for none it
+/// takes none.
+fn may_stand_for(old: &[Table], new: &[Table]) -> bool {
+    let alike = |(old, new): (&Table, &Table)| {
+        old.columns.is_null() == new.columns.is_null() && old.r#where.is_null() == new.r#where.is_null()
     };
-    if table != new_table || old.columns != new.columns {
+    old.len() == new.len() && old.iter().zip(new).all(alike)
+}
+
+fn by_name(blocks: &[Table]) -> Option<BTreeMap<QualifiedName, Table>> {
+    blocks.iter().map(|block| Some((QualifiedName::parse(block.name.known()?).ok()?, block.clone()))).collect()
+}
+
+/// Whether two blocks of one table publish the same. What the server cannot print, it will refuse when it is applied.
+async fn means_the_same(
+    call: &Call<Context>,
+    database: &Database,
+    table: &QualifiedName,
+    old: &Table,
+    new: &Table,
+) -> Result<bool> {
+    if old.columns != new.columns {
         return Ok(false);
     }
     match (&old.r#where, &new.r#where) {
@@ -379,8 +411,12 @@ async fn means_the_same(call: &Call<Context>, database: &Database, old: &Table, 
         (Attr::Known(old), Attr::Known(new)) => {
             let filters = Filters::of(call.private());
             let Ok(filter) = RowFilter::new(new) else { return Ok(false) };
-            let old = filters.canonical(&table, old).unwrap_or(old).to_owned();
-            Ok(publication::canonical_filter(database, &table, &filter).await? == old)
+            let old = filters.canonical(table, old).unwrap_or(old).to_owned();
+            match publication::canonical_filter(database, table, &filter).await {
+                Ok(canonical) => Ok(canonical == old),
+                Err(error) if error.code().is_some() => Ok(false),
+                Err(error) => Err(error.into()),
+            }
         }
         _ => Ok(false),
     }
@@ -423,7 +459,7 @@ fn target(model: &Model) -> Result<Target> {
     if model.all_tables.optional("all_tables")? == Some(&true) {
         return Ok(Target::AllTables);
     }
-    let mut tables = std::collections::BTreeMap::new();
+    let mut tables = BTreeMap::new();
     for text in model.tables.optional("tables")?.into_iter().flatten() {
         tables.insert(to_table(text).map_err(|error| error.attribute("tables"))?, TableSpec::default());
     }

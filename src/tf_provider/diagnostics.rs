@@ -79,15 +79,25 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.path.is_root() {
-            write!(f, "{}: ", self.path)?;
-        }
-        f.write_str(&self.summary)?;
-        if !self.detail.is_empty() {
-            write!(f, "\n{}", self.detail)?;
-        }
-        Ok(())
+        write(f, &self.path, &self.summary, &self.detail)
     }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write(f, &self.path, &self.summary, &self.detail)
+    }
+}
+
+fn write(f: &mut fmt::Formatter<'_>, path: &AttributePath, summary: &str, detail: &str) -> fmt::Result {
+    if !path.is_root() {
+        write!(f, "{path}: ")?;
+    }
+    f.write_str(summary)?;
+    if !detail.is_empty() {
+        write!(f, "\n{detail}")?;
+    }
+    Ok(())
 }
 
 /// All that an operation has to say.
@@ -136,6 +146,12 @@ impl Diagnostics {
     /// All of them, in the order they were added.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.0.iter()
+    }
+}
+
+impl From<Error> for Diagnostics {
+    fn from(error: Error) -> Self {
+        Self(vec![error.into_diagnostic(Severity::Error)])
     }
 }
 

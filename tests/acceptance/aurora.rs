@@ -40,7 +40,7 @@ fn waiter() -> Waiter {
 
 fn patience() -> Patience {
     Patience {
-        settle: Duration::from_millis(600),
+        settle: Duration::from_millis(1500),
         connect: Duration::from_secs(30),
     }
 }

@@ -1,4 +1,5 @@
 //! Tests against real servers, and through real cores.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -7,3 +8,8 @@ mod aurora;
 mod aurora_life;
 mod catalog;
 mod connections;
+mod provider_config;
+mod publication_life;
+mod replication;
+mod subscription_life;
+mod tls;

@@ -220,3 +220,33 @@ fn away<T>(doing: &str, instance: &Instance) -> Result<Seen<T>> {
         false => Ok(Seen::NotYet(format!("it is {status}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::aurora::logical_replication::fake::{Fake, Lags};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_in_sync_is_not_back_before_it_was_away() {
+        let fake = Fake::new(0).lags(Lags {
+            away: 20,
+            back: 50,
+            ..Lags::default()
+        });
+        let start = Instant::now();
+        fake.reboot_instance("shop-1").await.unwrap();
+        let operation = fake.operation(None, 60);
+        operation.back("shop", "shop-1", false).await.unwrap();
+        assert!(start.elapsed() >= Duration::from_secs(50));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cluster_with_pending_modifications_is_not_at_rest() {
+        let fake = Fake::new(0);
+        fake.world().cluster.has_pending_modifications = true;
+        let error = fake.operation(None, 1).available("shop").await.unwrap_err();
+        assert!(error.to_string().ends_with("it has pending modifications"));
+    }
+}

@@ -91,6 +91,10 @@ fn describe_cluster(state: &State, cluster: &Cluster) -> Element {
         .map(|writer| writer.address.clone())
         .unwrap_or_default();
     let name = &cluster.identifier;
+    let pending = cluster
+        .has_pending_values
+        .then(|| text("BackupRetentionPeriod", 7));
+    let pending = pending.into_iter().collect();
     node(
         "DBCluster",
         vec![
@@ -114,6 +118,7 @@ fn describe_cluster(state: &State, cluster: &Cluster) -> Element {
                 format!("arn:aws:rds:{REGION}:123456789012:cluster:{name}"),
             ),
             text("EngineMode", &cluster.engine_mode),
+            node("PendingModifiedValues", pending),
         ],
     )
 }
@@ -243,13 +248,16 @@ fn attach(shared: &Arc<Shared>, state: &mut State, name: &str, group: &str) -> R
         .push((before, Instant::now() + shared.delays.detach));
     let (later, cluster) = (Arc::clone(shared), name.to_owned());
     tokio::spawn(async move {
-        tokio::time::sleep(later.delays.modifying).await;
-        if let Some(cluster) = later
-            .state()
-            .cluster(&cluster)
-            .filter(|cluster| cluster.status == "modifying")
-        {
-            cluster.status = "available".to_owned();
+        tokio::time::sleep(later.delays.modifying / 2).await;
+        if let Some(cluster) = later.state().cluster(&cluster) {
+            cluster.has_pending_values = true;
+            if cluster.status == "modifying" {
+                cluster.status = "available".to_owned();
+            }
+        }
+        tokio::time::sleep(later.delays.modifying / 2).await;
+        if let Some(cluster) = later.state().cluster(&cluster) {
+            cluster.has_pending_values = false;
         }
     });
     notice_group(shared, group, true);

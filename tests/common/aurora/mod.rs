@@ -30,7 +30,7 @@ pub const REGION: &str = "us-east-2";
 pub struct Delays {
     /// From a change of the group until the members know the new values and show `pending-reboot`.
     pub notice: Duration,
-    /// How long a cluster is `modifying`.
+    /// How long a cluster is being modified: one half `modifying`, the other `available` with pending values.
     pub modifying: Duration,
     /// From `RebootDBInstance` until the instance shows `rebooting`.
     pub before_rebooting: Duration,

@@ -1,0 +1,95 @@
+//! A publisher and a subscriber for one test, and workspaces whose provider is configured for them.
+
+use std::time::Duration;
+
+use crate::common::cli::{Core, Workspace};
+use crate::common::postgres::{self as servers, Database, Major, SUPERUSER_PASSWORD};
+use crate::common::wait::wait_until;
+
+/// How long a condition on the servers may take to come true.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Makes a test of this asynchronous function for each core, from Postgres 15 to 18 and from 18 to 15.
+macro_rules! on_every_pair {
+    ($($life:ident),+ $(,)?) => {$(
+        mod $life {
+            use crate::common::cli::Core::{OpenTofu, Terraform};
+            use crate::common::postgres::Major::{V15, V18};
+
+            #[tokio::test]
+            async fn terraform_from_15_to_18() {
+                super::$life(Terraform, V15, V18).await;
+            }
+
+            #[tokio::test]
+            async fn terraform_from_18_to_15() {
+                super::$life(Terraform, V18, V15).await;
+            }
+
+            #[tokio::test]
+            async fn opentofu_from_15_to_18() {
+                super::$life(OpenTofu, V15, V18).await;
+            }
+
+            #[tokio::test]
+            async fn opentofu_from_18_to_15() {
+                super::$life(OpenTofu, V18, V15).await;
+            }
+        }
+    )+};
+}
+pub(crate) use on_every_pair;
+
+/// The tables that [`Pair`] makes on both sides.
+const TABLES: &str = "
+    CREATE TABLE orders (id int PRIMARY KEY, total numeric, region text);
+    CREATE TABLE customers (id int PRIMARY KEY, name text);
+    CREATE TABLE invoices (id int PRIMARY KEY, total numeric, region text, note text);";
+
+/// Two databases on two servers.
+pub(crate) struct Pair {
+    pub(crate) publisher: Database,
+    pub(crate) subscriber: Database,
+}
+
+impl Pair {
+    /// Databases of their own on the shared servers, with the same empty tables.
+    pub(crate) async fn new(publisher: Major, subscriber: Major, prefix: &str) -> Self {
+        let pair = Self {
+            publisher: servers::shared(publisher).database(&format!("{prefix}_from")).await,
+            subscriber: servers::shared(subscriber).database(&format!("{prefix}_to")).await,
+        };
+        pair.publisher.sql(TABLES).await;
+        pair.subscriber.sql(TABLES).await;
+        pair
+    }
+
+    /// An initialized workspace whose environment configures the provider: what is written into a configuration is
+    /// in the core's own printing of a plan.
+    pub(crate) async fn workspace(&self, core: Core) -> Workspace {
+        self.workspace_with(core, &self.publisher.url(), &self.subscriber.url()).await
+    }
+
+    /// The same with other URLs.
+    pub(crate) async fn workspace_with(&self, core: Core, publisher: &str, subscriber: &str) -> Workspace {
+        let mut workspace = Workspace::new(core);
+        workspace.secret(SUPERUSER_PASSWORD);
+        workspace.env("NEONREPL_PUBLISHER_URL", publisher).env("NEONREPL_SUBSCRIBER_URL", subscriber);
+        workspace.init().await;
+        workspace
+    }
+
+    /// Waits until a query on the subscriber returns these rows.
+    pub(crate) async fn wait_for_rows(&self, query: &str, rows: &[&str]) {
+        wait_until(&format!("{rows:?} from {query}"), DEADLINE, async || {
+            self.subscriber.rows(query).await == rows
+        })
+        .await;
+    }
+
+    /// The logical slots of the publisher's database.
+    pub(crate) async fn slots(&self) -> Vec<String> {
+        let query = "SELECT slot_name FROM pg_replication_slots WHERE database = current_database() ORDER BY 1";
+        self.publisher.rows(query).await
+    }
+}
