@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use neonrepl::aurora::api::ClusterApi;
+use neonrepl::aurora::api::{ClusterApi, NewParameterGroup};
 use serde_json::{Value, json};
 
 use crate::aurora::rds;
@@ -294,19 +294,31 @@ async fn drift_is_planned_and_mended(core: Core) {
     shop.settle(slots).await;
     assert_eq!(shop.wal().await, "logical|on");
 
-    rds(&shop.aws).attach_parameter_group("shop", DEFAULT).await.expect("attaching another group");
-    shop.wait_for_pending_reboot().await;
-    assert_says(
-        &shop.planned().await,
-        &["will be updated in-place", "attach cluster parameter group shop-logical-replication to DB cluster shop"],
-    );
-    shop.settle(slots).await;
-    assert_eq!(shop.aws.attached_group("shop"), OWN);
-    assert_eq!(shop.wal().await, "logical|on");
+    let others = NewParameterGroup {
+        name: "others".to_owned(),
+        family: "aurora-postgresql16".to_owned(),
+        description: "somebody else's".to_owned(),
+        ..NewParameterGroup::default()
+    };
+    rds(&shop.aws).create_parameter_group(&others).await.expect("making another group");
+    for group in [DEFAULT, "others"] {
+        rds(&shop.aws).attach_parameter_group("shop", group).await.expect("attaching another group");
+        shop.wait_for_pending_reboot().await;
+        shop.workspace.expect(&["apply", "-refresh-only", "-auto-approve", "-no-color"], 0).await;
+        assert_eq!(shop.attributes().await["parameter_group_name"], group, "a refresh shows what is");
+        assert_says(
+            &shop.planned().await,
+            &["will be updated in-place", "attach cluster parameter group shop-logical-replication to DB cluster shop"],
+        );
+        shop.settle(slots).await;
+        assert_eq!(shop.aws.attached_group("shop"), OWN);
+        assert_eq!(shop.wal().await, "logical|on");
+    }
+    assert_eq!(shop.parameter("others", "rds.logical_replication"), None, "a group of others is not touched");
 
     shop.workspace.destroy().await;
-    assert_eq!(shop.aws.attached_group("shop"), DEFAULT, "what was before drift came back");
-    assert_eq!(shop.aws.custom_groups(), [""; 0]);
+    assert_eq!(shop.aws.attached_group("shop"), DEFAULT, "what was before the drift came back");
+    assert_eq!(shop.aws.custom_groups(), ["others"]);
 }
 
 async fn an_imported_cluster_has_an_empty_plan(core: Core) {
