@@ -28,7 +28,7 @@ pub(super) async fn observe(
 ) -> Result<Model> {
     let mut model = to_model(database.name(), found, before);
     model.unsubscribed_tables = unsubscribed(call, database, found, &model).await?.into();
-    let differs = connection::differing(call.context(), &model, found.connection.as_ref());
+    let differs = connection::differing(call.context(), call.private(), &model, found.connection.as_ref());
     model.connection_differs = differs.unwrap_or_default().into();
     Ok(model)
 }
@@ -85,6 +85,7 @@ pub(super) async fn create(
         }
     };
     warn(call, &doing, &notices);
+    connection::remember_password(call.private(), &plan);
     let found = found.ok_or_else(|| gone(&doing))?;
     let model = to_model(database.name(), &found, &plan);
     saved.record(&model);
@@ -133,6 +134,9 @@ pub(super) async fn update(
         }
     };
     warn(call, &doing, &notices);
+    if resend_connection {
+        connection::remember_password(call.private(), &plan);
+    }
     let found = found.ok_or_else(|| gone(&doing))?;
     observe(call, database, &found, &plan).await
 }
@@ -227,12 +231,24 @@ async fn wait_for_sync(call: &Call<Context>, database: &Database, name: &Ident, 
             shown = Some(ready);
         }
         let waiting = || tables.iter().filter(|(_, state)| *state != SyncState::Ready).map(|(table, _)| table.to_text());
-        call.go_on()?;
+        if call.stop().is_cancelled() {
+            // An error would taint it: the next apply would drop it, and copy rows again that are there already.
+            let left = tables.len() - ready;
+            call.warn(
+                Error::new(format!("subscription {name} is made, and goes on copying {left} of {} tables", tables.len()))
+                    .detail("The wait for them was cut short."),
+            );
+            return Ok(());
+        }
         if limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             let list: Vec<_> = waiting().take(20).collect();
             return Err(Error::new(format!("subscription {name}: {} of {} tables are not replicated in time", tables.len() - ready, tables.len()))
                 .detail(format!("Still waiting for: {}", list.join(", ")))
-                .detail("The subscription goes on copying. Its server's log says what hinders it."));
+                .detail("The subscription goes on copying. Its server's log says what hinders it.")
+                .detail(
+                    "It is marked as tainted now, and the next apply would make it anew and copy every row again; \
+                     `terraform untaint` or `tofu untaint` keeps it.",
+                ));
         }
         tokio::select! {
             () = tokio::time::sleep(SYNC_POLL) => {}
