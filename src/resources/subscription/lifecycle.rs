@@ -71,7 +71,8 @@ pub(super) async fn create(
         copy_data: is_set(&plan.copy_data),
         ..How::default()
     };
-    if call.unless_stopped(subscription::fetch_now(database, &desired.name)).await?.is_some() {
+    let existing = call.unless_stopped(subscription::fetch_now(database, &desired.name)).await;
+    if existing.map_err(|error| error.during(&doing))?.is_some() {
         return Err(Error::new(format!("{doing}: it exists already")).detail(ObjectId::import_hint(&plan.id)));
     }
     let result = subscription::create(database, publisher.as_ref(), &doing, &desired, &how, limits).await;
@@ -105,7 +106,8 @@ pub(super) async fn update(
 ) -> Result<Model> {
     let name = ident(&prior.name)?;
     let doing = format!("changing subscription {name}");
-    let Some(current) = call.unless_stopped(subscription::fetch_now(database, &name)).await? else {
+    let current = call.unless_stopped(subscription::fetch_now(database, &name)).await;
+    let Some(current) = current.map_err(|error| error.during(&doing))? else {
         saved.record_gone();
         return Err(gone(&doing));
     };
@@ -122,7 +124,7 @@ pub(super) async fn update(
         resend_connection,
         ..How::default()
     };
-    let version = call.unless_stopped(database.version()).await?;
+    let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
     let statements = subscription::diff(Some(&current), Some(&desired), &how, version)
         .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
     let result = subscription::apply(database, &doing, &statements, &desired.name, limits).await;
@@ -162,7 +164,8 @@ fn without_write_only(block: &Attr<connection::Connection>) -> Attr<connection::
 pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Model, limits: &Limits) -> Result<()> {
     let name = ident(&prior.name)?;
     let doing = format!("dropping subscription {name}");
-    let Some(current) = call.unless_stopped(subscription::fetch_now(database, &name)).await? else { return Ok(()) };
+    let current = call.unless_stopped(subscription::fetch_now(database, &name)).await;
+    let Some(current) = current.map_err(|error| error.during(&doing))? else { return Ok(()) };
     let error = match database.run_within(&doing, &[subscription::drop_with_slot(&current)], limits).await {
         Ok(_) => return Ok(()),
         Err(error) if error.is(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
