@@ -414,7 +414,7 @@ async fn means_the_same(
             let old = filters.canonical(table, old).unwrap_or(old).to_owned();
             match publication::canonical_filter(database, table, &filter).await {
                 Ok(canonical) => Ok(canonical == old),
-                Err(error) if error.code().is_some() => Ok(false),
+                Err(error) if error.code().is_some() && !error.is_connect() => Ok(false),
                 Err(error) => Err(error.into()),
             }
         }

@@ -20,7 +20,7 @@ use crate::common::wait::wait_until;
 const GROUP: &str = "shop-logical-replication";
 const DEFAULT: &str = "default.aurora-postgresql16";
 
-fn rds(stand_in: &StandIn) -> Rds {
+pub(crate) fn rds(stand_in: &StandIn) -> Rds {
     Rds::new(AwsConfig {
         region: Some("us-east-2".to_owned()),
         access_key: Some("AKIATEST".to_owned()),

@@ -5,6 +5,7 @@
 mod common;
 
 mod aurora;
+mod aurora_life;
 mod catalog;
 mod connections;
 mod provider_config;

@@ -28,7 +28,7 @@ pub(super) async fn observe(
 ) -> Result<Model> {
     let mut model = to_model(database.name(), found, before);
     model.unsubscribed_tables = unsubscribed(call, database, found, &model).await?.into();
-    let differs = connection::differing(call.context(), &model, found.connection.as_ref());
+    let differs = connection::differing(call.context(), call.private(), &model, found.connection.as_ref());
     model.connection_differs = differs.unwrap_or_default().into();
     Ok(model)
 }
@@ -86,6 +86,7 @@ pub(super) async fn create(
         }
     };
     warn(call, &doing, &notices);
+    connection::remember_password(call.private(), &plan);
     let found = found.ok_or_else(|| gone(&doing))?;
     let model = to_model(database.name(), &found, &plan);
     saved.record(&model);
@@ -135,6 +136,9 @@ pub(super) async fn update(
         }
     };
     warn(call, &doing, &notices);
+    if resend_connection {
+        connection::remember_password(call.private(), &plan);
+    }
     let found = found.ok_or_else(|| gone(&doing))?;
     observe(call, database, &found, &plan).await
 }
@@ -173,8 +177,7 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
     let slot_is_gone = publisher_failed && is_slot_gone(call, prior, &current, slot.as_ref()).await;
     let does_without = publisher_failed && is_set(&prior.force_destroy);
     if !(slot_is_gone || does_without) {
-        let remedy =
-            "With force_destroy = true, applied first, it is dropped without its publisher, and the slot stays there.";
+        let remedy = "With force_destroy = true, applied first, it is dropped without its publisher, and the slot stays there.";
         let shown = Error::from(error);
         return Err(if publisher_failed { shown.detail(remedy) } else { shown });
     }
@@ -183,10 +186,7 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
         call.warn(
             Error::new(format!("replication slot {slot} is left on the publisher and keeps its WAL"))
                 .detail(error.to_string())
-                .detail(format!(
-                    "Once the publisher can be reached, run there: {}",
-                    connection::drop_slot_by_hand(&slot)
-                )),
+                .detail(format!("Once the publisher can be reached, run there: {}", connection::drop_slot_by_hand(&slot))),
         );
     }
     Ok(())
@@ -233,18 +233,25 @@ async fn wait_for_sync(call: &Call<Context>, database: &Database, name: &Ident, 
             tracing::info!(ready, tables = tables.len(), subscription = name.as_str(), "copying tables");
             shown = Some(ready);
         }
-        let waiting =
-            || tables.iter().filter(|(_, state)| *state != SyncState::Ready).map(|(table, _)| table.to_text());
-        call.go_on()?;
+        let waiting = || tables.iter().filter(|(_, state)| *state != SyncState::Ready).map(|(table, _)| table.to_text());
+        if call.stop().is_cancelled() {
+            // An error would taint it: the next apply would drop it, and copy rows again that are there already.
+            let left = tables.len() - ready;
+            call.warn(
+                Error::new(format!("subscription {name} is made, and goes on copying {left} of {} tables", tables.len()))
+                    .detail("The wait for them was cut short."),
+            );
+            return Ok(());
+        }
         if limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             let list: Vec<_> = waiting().take(20).collect();
-            return Err(Error::new(format!(
-                "subscription {name}: {} of {} tables are not replicated in time",
-                tables.len() - ready,
-                tables.len()
-            ))
-            .detail(format!("Still waiting for: {}", list.join(", ")))
-            .detail("The subscription goes on copying. Its server's log says what hinders it."));
+            return Err(Error::new(format!("subscription {name}: {} of {} tables are not replicated in time", tables.len() - ready, tables.len()))
+                .detail(format!("Still waiting for: {}", list.join(", ")))
+                .detail("The subscription goes on copying. Its server's log says what hinders it.")
+                .detail(
+                    "It is marked as tainted now, and the next apply would make it anew and copy every row again; \
+                     `terraform untaint` or `tofu untaint` keeps it.",
+                ));
         }
         tokio::select! {
             () = tokio::time::sleep(SYNC_POLL) => {}
@@ -259,8 +266,6 @@ fn is_set(flag: &Attr<bool>) -> bool {
 
 fn warn(call: &Call<Context>, doing: &str, notices: &[Notice]) {
     for notice in notices.iter().filter(|notice| notice.is_warning()) {
-        call.warn(
-            Error::new(format!("{doing}: {}", notice.message)).detail(notice.hint.as_deref().unwrap_or_default()),
-        );
+        call.warn(Error::new(format!("{doing}: {}", notice.message)).detail(notice.hint.as_deref().unwrap_or_default()));
     }
 }
