@@ -129,7 +129,7 @@ async fn the_schemas_are_sane() {
     assert!(publication.attribute("name").required);
     assert!(publication.attribute("id").computed && !publication.attribute("id").optional);
     assert!(publication.attribute("all_tables").computed && publication.attribute("all_tables").optional);
-    let connection = session.resource(SUBSCRIPTION).block("connection");
+    let connection = session.resource(SUBSCRIPTION).block(&session.connection_block());
     let password = connection.attributes.iter().find(|attribute| attribute.name == "password_wo").unwrap();
     assert!(password.write_only && password.sensitive && !password.computed);
 }
@@ -240,10 +240,18 @@ async fn a_resource_configuration_is_checked() {
     check_error(&validate(PUBLICATION, shape.wire(&blocks), true).await, "table[1].columns", "It is empty");
 
     let shape = session.resource(SUBSCRIPTION);
-    let connection = shape.nested("connection", &[("password_wo", PASSWORD.into())]);
-    let config = shape.wire(&[("name", "s".into()), ("publications", set(&["p"])), ("connection", connection)]);
+    let connection = shape.nested(&session.connection_block(), &[("password_wo", PASSWORD.into())]);
+    let config = shape.wire(&[
+        ("name", "s".into()),
+        ("publications", set(&["p"])),
+        (session.connection_block().as_str(), connection),
+    ]);
     check_fine(&validate(SUBSCRIPTION, config.clone(), true).await);
-    check_error(&validate(SUBSCRIPTION, config, false).await, "connection.password_wo", "write-only");
+    check_error(
+        &validate(SUBSCRIPTION, config, false).await,
+        &format!("{}.password_wo", session.connection_block()),
+        "write-only",
+    );
     check_error(&validate("neonrepl_nothing", None, true).await, "", "has no resource type \"neonrepl_nothing\"");
 }
 
@@ -408,13 +416,18 @@ async fn a_creation_is_planned_without_knowing_all() {
 async fn write_only_values_are_not_planned() {
     let session = Session::start().await;
     let shape = session.resource(SUBSCRIPTION);
-    let connection = shape.nested("connection", &[("host", "h".into()), ("password_wo", PASSWORD.into())]);
-    let config = shape.object(&[("name", "s".into()), ("publications", set(&["p"])), ("connection", connection)]);
+    let connection =
+        shape.nested(&session.connection_block(), &[("host", "h".into()), ("password_wo", PASSWORD.into())]);
+    let config = shape.object(&[
+        ("name", "s".into()),
+        ("publications", set(&["p"])),
+        (session.connection_block().as_str(), connection),
+    ]);
     let plan = session.plan_create(SUBSCRIPTION, &config).await;
     check_fine(&plan.diagnostics);
     let planned = shape.decode(plan.planned_state.as_ref());
-    assert_eq!(planned.get("connection").unwrap().get("host"), Some(&"h".into()));
-    assert_eq!(planned.get("connection").unwrap().get("password_wo"), Some(&Value::Null));
+    assert_eq!(planned.get(&session.connection_block()).unwrap().get("host"), Some(&"h".into()));
+    assert_eq!(planned.get(&session.connection_block()).unwrap().get("password_wo"), Some(&Value::Null));
     let bytes = plan.planned_state.unwrap().msgpack;
     assert!(!bytes.windows(PASSWORD.len()).any(|part| part == PASSWORD.as_bytes()));
 }
