@@ -174,9 +174,9 @@ async fn disappear(workspace: &Workspace, pair: &Pair, name: &str) {
 
 const PASSWORD_VARIABLE: &str = "variable \"password\" {\n  type      = string\n  ephemeral = true\n}\n";
 
-fn with_connection(name: &str, role: &Role, version: u32) -> String {
+fn with_publisher(name: &str, role: &Role, version: u32) -> String {
     format!(
-        "{}\n  connection_version = {version}\n  connection {{\n    username = {:?}\n    password_wo = var.password\n    options = {{ keepalives_idle = \"60\" }}\n  }}",
+        "{}\n  connection_version = {version}\n  publisher {{\n    username = {:?}\n    password_wo = var.password\n    options = {{ keepalives_idle = \"60\" }}\n  }}",
         simple(name),
         role.name
     )
@@ -200,9 +200,9 @@ async fn a_password_is_written_only(core: Core, from: Major, to: Major) {
     let mut workspace = pair.workspace(core).await;
     let rotated = "pw-rotated it's 9Yx";
     workspace.secret(&role.password).secret(rotated).env("TF_LOG", "trace").env("TF_VAR_password", &role.password);
-    workspace.write("main.tf", &(PASSWORD_VARIABLE.to_owned() + &config("\"orders\"", &with_connection(&name, &role, 1))));
+    workspace.write("main.tf", &(PASSWORD_VARIABLE.to_owned() + &config("\"orders\"", &with_publisher(&name, &role, 1))));
     let applied = workspace.apply().await;
-    assert!(applied.stderr.contains("creating subscription"), "the trace holds the statements");
+    assert!(applied.stderr.contains("CREATE SUBSCRIPTION"), "the trace holds the statements");
     assert!(conninfo(&pair).await.contains(&role.password));
     pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
     pair.wait_for_rows("SELECT count(*) FROM orders", &["1"]).await;
@@ -211,7 +211,7 @@ async fn a_password_is_written_only(core: Core, from: Major, to: Major) {
     let alter = format!("ALTER ROLE {} PASSWORD '{}'", servers::quote(&role.name), rotated.replace('\'', "''"));
     pair.publisher.sql(&alter).await;
     workspace.env("TF_VAR_password", rotated);
-    workspace.write("main.tf", &(PASSWORD_VARIABLE.to_owned() + &config("\"orders\"", &with_connection(&name, &role, 2))));
+    workspace.write("main.tf", &(PASSWORD_VARIABLE.to_owned() + &config("\"orders\"", &with_publisher(&name, &role, 2))));
     workspace.apply().await;
     assert!(conninfo(&pair).await.contains("pw-rotated"));
     pair.publisher.sql("INSERT INTO orders VALUES (2, 2, 'eu')").await;
@@ -220,7 +220,7 @@ async fn a_password_is_written_only(core: Core, from: Major, to: Major) {
 
     workspace.env("TF_VAR_password", "pw-wrong-3c");
     workspace.secret("pw-wrong-3c");
-    workspace.write("main.tf", &(PASSWORD_VARIABLE.to_owned() + &config("\"orders\"", &with_connection("other", &role, 2))));
+    workspace.write("main.tf", &(PASSWORD_VARIABLE.to_owned() + &config("\"orders\"", &with_publisher("other", &role, 2))));
     workspace.env("TF_LOG", "");
     workspace.destroy().await;
     let failed = workspace.apply_error().await;
@@ -247,7 +247,7 @@ async fn a_password_in_the_state_is_nowhere_else_and_its_drift_is_mended() {
         let role = replicator(&pair, Major::V18).await;
         let mut workspace = pair.workspace(core).await;
         workspace.env("TF_LOG", "trace").env("TF_VAR_password", &role.password);
-        let connection = format!("  connection {{\n    username = {:?}\n    password = var.password\n  }}", role.name);
+        let connection = format!("  publisher {{\n    username = {:?}\n    password = var.password\n  }}", role.name);
         let arguments = format!("{}\n{connection}", simple(&name));
         workspace.write("main.tf", &("variable \"password\" {\n  sensitive = true\n}\n".to_owned() + &config("\"orders\"", &arguments)));
         let applied = workspace.apply().await;
