@@ -111,6 +111,12 @@ async fn hosts_that_cannot_replicate_are_refused_with_the_one_that_can() {
         check(&refusal(&workspace, &publisher("    sslmode = \"always\"")).await, &["publisher.sslmode", "\"verify-full\""]);
         check(&refusal(&workspace, &publisher("    host = \"127.0.0.1\"")).await, &["Give the username"]);
         check(&refusal(&workspace, "").await, &["the provider has no publisher to connect to", "NEONREPL_PUBLISHER_URL"]);
+        workspace.write(
+            "main.tf",
+            "resource \"neonrepl_subscription\" \"shop\" {\n  name = \"shop\"\n  publications = [\"shop\"]\n}\n",
+        );
+        let subscriber = "provider \"neonrepl\" {\n  subscriber {\n    url = \"postgresql://o@127.0.0.1:1/neondb\"\n  }\n}\n";
+        check(&refusal(&workspace, subscriber).await, &["does not know where its publisher is", "publisher block"]);
     }
 }
 
@@ -134,7 +140,7 @@ async fn a_server_that_does_not_let_us_in_is_told_clearly() {
             workspace.env("NEONREPL_PUBLISHER_URL", &url);
             let failed = workspace.apply_error().await;
             check(&failed.flat(), &says);
-            check(&failed.flat(), &["creating publication \"shop\"", "on main.tf line 1"]);
+            check(&failed.flat(), &["cannot connect", "on main.tf line 1"]);
         }
     }
 }

@@ -216,7 +216,7 @@ async fn names_are_taken_literally() {
         let name = "It's \"50%\" a/b.c Ünï";
         assert_eq!(
             published(database, name).await[1..],
-            [r#""Größe x"."a.b ""c"""("Id №") ("Id №" > 1)"#, "\"Orders\"", "orders"]
+            [r#""Größe x"."a.b ""c"""(Id №) ("Id №" > 1)"#, "\"Orders\"", "orders"]
         );
         workspace.expect_empty_plan().await;
         let id = workspace.attributes(ADDRESS).await["id"].as_str().expect("an id").to_owned();

@@ -70,6 +70,29 @@ pub(super) fn conninfo(context: &Context, model: &Model) -> Result<Conninfo> {
     Ok(conninfo)
 }
 
+/// Refuses a plan that would not know where the publisher is. What a later value may still say is passed over.
+///
+/// # Errors
+/// As [`conninfo`].
+pub(super) fn check_known(context: &Context, planned: &Model) -> Result<()> {
+    let is_open = match &planned.publisher {
+        Attr::Null => false,
+        Attr::Unknown => true,
+        Attr::Known(block) => block.has_unknown(),
+    };
+    if is_open || context.is_waiting(Side::Publisher) {
+        return Ok(());
+    }
+    conninfo(context, planned).map(drop)
+}
+
+impl Connection {
+    fn has_unknown(&self) -> bool {
+        let texts = [&self.host, &self.database, &self.username, &self.password, &self.sslmode];
+        texts.into_iter().any(Attr::is_unknown) || self.port.is_unknown() || self.options.is_unknown()
+    }
+}
+
 /// The certificates that verifying needs are files of the provider's machine, not of the subscriber.
 fn travelling_mode(mode: SslMode) -> SslMode {
     mode.min(SslMode::Require)
