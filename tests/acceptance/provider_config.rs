@@ -4,7 +4,8 @@ use crate::common::cli::{Core, Workspace};
 use crate::common::postgres::{Major, SUPERUSER, SUPERUSER_PASSWORD};
 use crate::replication::Pair;
 
-const PUBLICATION: &str = "resource \"neonrepl_publication\" \"shop\" {\n  name   = \"shop\"\n  tables = [\"orders\"]\n}\n";
+const PUBLICATION: &str =
+    "resource \"neonrepl_publication\" \"shop\" {\n  name   = \"shop\"\n  tables = [\"orders\"]\n}\n";
 
 async fn workspace(core: Core) -> Workspace {
     let mut workspace = Workspace::new(core);
@@ -49,7 +50,10 @@ async fn parts_win_over_a_url_and_a_url_over_the_environment() {
             "host = \"127.0.0.1\"\nport = {}\ndatabase = {:?}\nusername = \"{SUPERUSER}\"\npassword = var.password\nsslmode = \"prefer\"",
             pair.publisher.port, pair.publisher.name
         );
-        workspace.write("provider.tf", &format!("{variable}{}", publisher(&format!("url = \"\"\n{parts}")).replace("url = \"\"\n", "")));
+        workspace.write(
+            "provider.tf",
+            &format!("{variable}{}", publisher(&format!("url = \"\"\n{parts}")).replace("url = \"\"\n", "")),
+        );
         workspace.expect_empty_plan().await;
         workspace.env("NEONREPL_PUBLISHER_URL", &pair.publisher.url());
         workspace.write("provider.tf", variable);
@@ -108,14 +112,21 @@ async fn hosts_that_cannot_replicate_are_refused_with_the_one_that_can() {
             &refusal(&workspace, &publisher(host)).await,
             &["on provider.tf line 3", "Aurora reader endpoint", "shop.cluster-abc.us-east-2.rds.amazonaws.com"],
         );
-        check(&refusal(&workspace, &publisher("    sslmode = \"always\"")).await, &["publisher.sslmode", "\"verify-full\""]);
+        check(
+            &refusal(&workspace, &publisher("    sslmode = \"always\"")).await,
+            &["publisher.sslmode", "\"verify-full\""],
+        );
         check(&refusal(&workspace, &publisher("    host = \"127.0.0.1\"")).await, &["Give the username"]);
-        check(&refusal(&workspace, "").await, &["the provider has no publisher to connect to", "NEONREPL_PUBLISHER_URL"]);
+        check(
+            &refusal(&workspace, "").await,
+            &["the provider has no publisher to connect to", "NEONREPL_PUBLISHER_URL"],
+        );
         workspace.write(
             "main.tf",
             "resource \"neonrepl_subscription\" \"shop\" {\n  name = \"shop\"\n  publications = [\"shop\"]\n}\n",
         );
-        let subscriber = "provider \"neonrepl\" {\n  subscriber {\n    url = \"postgresql://o@127.0.0.1:1/neondb\"\n  }\n}\n";
+        let subscriber =
+            "provider \"neonrepl\" {\n  subscriber {\n    url = \"postgresql://o@127.0.0.1:1/neondb\"\n  }\n}\n";
         check(&refusal(&workspace, subscriber).await, &["does not know where its publisher is", "publisher block"]);
     }
 }
@@ -165,7 +176,10 @@ async fn functions_and_tables_of_addresses_need_no_server() {
         workspace.expect_empty_plan().await;
         let outputs = &workspace.show_json().await["values"]["outputs"];
         let cidrs = outputs["function"]["value"].as_array().cloned().unwrap_or_default();
-        assert!(cidrs.len() > 1 && cidrs.iter().all(|cidr| cidr.as_str().is_some_and(|cidr| cidr.ends_with("/32"))), "{outputs}");
+        assert!(
+            cidrs.len() > 1 && cidrs.iter().all(|cidr| cidr.as_str().is_some_and(|cidr| cidr.ends_with("/32"))),
+            "{outputs}"
+        );
         assert_eq!(outputs["data"]["value"], outputs["function"]["value"]);
         workspace.write("main.tf", &config.replace("cidrs(\"aws-us-east-2\")", "cidrs(\"us-east-2\")"));
         let failed = workspace.plan().await;

@@ -57,6 +57,7 @@ async fn life(core: Core, major: Major, other: Major) {
     create(&workspace, database).await;
     spell_differently(&workspace).await;
     update_in_place(&workspace, database).await;
+    publish_schemas(&workspace, database, major).await;
     drift_is_mended(&workspace, database).await;
     import(&workspace, database).await;
 
@@ -140,6 +141,18 @@ async fn update_in_place(workspace: &Workspace, database: &Database) {
     assert_eq!(planned(workspace).await.0, json!(["update"]));
     workspace.apply().await;
     assert_eq!(published(database, "shop").await, ["all insert update delete truncate"]);
+    workspace.expect_empty_plan().await;
+}
+
+async fn publish_schemas(workspace: &Workspace, database: &Database, major: Major) {
+    database.sql("CREATE SCHEMA billing; CREATE SCHEMA \"Other\"").await;
+    let generated = if major >= Major::V18 { "publish_generated_columns = \"stored\"" } else { "" };
+    let schemas = format!("name = \"shop\"\ntables = [\"orders\"]\nschemas = [\"billing\", \"Other\"]\n{generated}");
+    workspace.write("main.tf", &config(&schemas));
+    workspace.apply().await;
+    let published_schemas =
+        "SELECT nspname FROM pg_publication_namespace JOIN pg_namespace n ON n.oid = pnnspid ORDER BY 1";
+    assert_eq!(database.rows(published_schemas).await, ["Other", "billing"]);
     workspace.expect_empty_plan().await;
 
     workspace.write("main.tf", &config(FIRST));
@@ -255,7 +268,8 @@ async fn a_wrong_configuration_is_refused_at_its_attribute() {
             let found: Value = serde_json::from_str(&run.stdout).expect("JSON");
             let errors = found["diagnostics"].as_array().expect("diagnostics");
             assert!(
-                errors.iter().all(|error| error["range"]["start"]["line"] == *line) && run.stdout.replace("\\\"", "\"").contains(says),
+                errors.iter().all(|error| error["range"]["start"]["line"] == *line)
+                    && run.stdout.replace("\\\"", "\"").contains(says),
                 "{body}: {errors:#?}"
             );
         }

@@ -62,7 +62,7 @@ pub(super) fn conninfo(context: &Context, model: &Model) -> Result<Conninfo> {
             Err(cause) => error.detail(cause.to_string()),
             Ok(_) => error,
         };
-        return Err(error.detail("Give the host in its publisher block.").attribute("publisher"));
+        return Err(error.detail("Or give the host in the subscription's own publisher block.").attribute("publisher"));
     }
     if conninfo.get("sslmode").is_none() {
         conninfo.set("sslmode", SslMode::Require.as_str());

@@ -230,6 +230,11 @@ impl SlotGuard {
         if !slot::same_cluster(&publisher, subscriber).await? {
             return Ok(Self { publisher: Some(publisher), ours: existing.is_none().then(|| slot.clone()) });
         }
+        if existing.is_some_and(|slot| slot.active) {
+            return Err(Error::new(format!("{doing}: replication slot {slot} is in use"))
+                .detail("It belongs to another subscription. Set slot_name to another name.")
+                .attribute("slot_name"));
+        }
         let made = slot::ensure(&publisher, doing, &Slot { two_phase: false, ..Slot::new(slot.clone()) }, limits).await?;
         how.create_slot = false;
         Ok(Self { publisher: Some(publisher), ours: made.then(|| slot.clone()) })
