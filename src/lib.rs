@@ -1,4 +1,24 @@
 //! Terraform/OpenTofu provider for logical replication from Aurora PostgreSQL, or any Postgres, to Neon.
+//!
+//! | module | is | uses of this crate |
+//! |---|---|---|
+//! | [`tf_provider`] | what any provider needs: the plugin process, the protocol, values, schemas, plans | nothing |
+//! | [`postgres`] | replication objects as values, the statements between them, connections | nothing |
+//! | [`aurora`] | logical replication on an Aurora cluster, through the RDS API | nothing |
+//! | [`neon`] | Neon's addresses and host names | nothing |
+//! | [`provider`] | the provider block, and the [`Context`](provider::Context) that it makes | all of it |
+//! | [`resources`], [`data_sources`], [`functions`] | what a configuration is written with, a file each | all of the above |
+//!
+//! What always holds:
+//!
+//! - SQL is made in [`postgres`] and nowhere else, AWS is called in [`aurora`] and nowhere else, and only [`tf_provider`]
+//!   knows the wire protocol.
+//! - Deciding is pure and returns a value: a diff, steps, a plan. Doing is a short loop over it.
+//! - Nothing is connected, resolved or loaded before a request needs it.
+//! - A verb that fails half way has recorded what exists.
+//! - No error, log line or `Debug` holds a secret.
+//!
+//! `docs/architecture.md` is the long form; `tests/layering.rs` holds the arrows.
 
 pub mod aurora;
 pub mod data_sources;

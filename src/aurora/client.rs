@@ -1,168 +1,19 @@
 //! [`ClusterApi`] through the AWS SDK. The SDK's client is made on the first call and not before.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::time::Duration;
 
-use aws_config::meta::region::RegionProviderChain;
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_sdk_rds::config::{Credentials, Region, SharedCredentialsProvider};
 use aws_sdk_rds::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_rds::operation::RequestId;
 use aws_sdk_rds::types;
 use tokio::sync::OnceCell;
 
 use super::api::{
-    ApplyMethod, ApplyType, Cluster, ClusterApi, Instance, Member, NewParameterGroup, Parameter,
-    ParameterGroup, ParameterSetting, Source,
+    Cluster, ClusterApi, Instance, NewParameterGroup, Parameter, ParameterGroup, ParameterSetting,
 };
+use super::config::AwsConfig;
+use super::conversion::{parameter_from, sdk_parameter, sdk_tags};
 use super::error::classify;
 use super::{Error, Kind, Result};
-
-/// One attempt of one call takes no longer than this; the SDK then tries again.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How to reach AWS. What is absent follows the SDK's own chain of environment, profile and instance metadata.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct AwsConfig {
-    /// The region, as in `us-east-2`.
-    pub region: Option<String>,
-    /// The profile of the shared configuration files.
-    pub profile: Option<String>,
-    /// The access key id; with it, no other source of credentials is asked.
-    pub access_key: Option<String>,
-    /// The secret access key.
-    pub secret_key: Option<String>,
-    /// The session token of temporary credentials.
-    pub token: Option<String>,
-    /// Where the RDS API is, instead of AWS's own address.
-    pub endpoint_url: Option<String>,
-    /// How many times one call is tried in all; the SDK's default is 3.
-    pub max_attempts: Option<u32>,
-    /// The role to take on.
-    pub assume_role_arn: Option<String>,
-    /// The external id that the role asks for.
-    pub assume_role_external_id: Option<String>,
-}
-
-impl fmt::Debug for AwsConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AwsConfig")
-            .field("region", &self.region)
-            .field("profile", &self.profile)
-            .field("access_key", &self.access_key)
-            .field(
-                "secret_key",
-                &self.secret_key.as_ref().map(|_| "(sensitive)"),
-            )
-            .field("token", &self.token.as_ref().map(|_| "(sensitive)"))
-            .field("endpoint_url", &self.endpoint_url)
-            .field("max_attempts", &self.max_attempts)
-            .field("assume_role_arn", &self.assume_role_arn)
-            .finish_non_exhaustive()
-    }
-}
-
-impl AwsConfig {
-    /// Resolves what is absent and makes the SDK's configuration: region, credentials, retries and timeouts, but not the
-    /// RDS endpoint. It reads files and environment and, only where nothing else is given, instance metadata.
-    pub async fn sdk_config(&self) -> Result<aws_config::SdkConfig> {
-        let mut loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
-            .region(self.region_chain())
-            .retry_config(self.retry_config())
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(CONNECT_TIMEOUT)
-                    .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-                    .build(),
-            );
-        if let Some(profile) = &self.profile {
-            loader = loader.profile_name(profile);
-        }
-        if let Some(keys) = self.keys()? {
-            loader = loader.credentials_provider(keys);
-        }
-        let config = loader.load().await;
-        if config.region().is_none() {
-            return Err(Error::new(
-                Kind::Denied,
-                "configuring the AWS client",
-                "no region is configured",
-            )
-            .hint("Set region in the aws block, or AWS_REGION"));
-        }
-        Ok(self.assume_role(config).await)
-    }
-
-    fn keys(&self) -> Result<Option<Credentials>> {
-        match (&self.access_key, &self.secret_key) {
-            (Some(id), Some(secret)) => Ok(Some(Credentials::new(
-                id,
-                secret,
-                self.token.clone(),
-                None,
-                "neonrepl aws block",
-            ))),
-            (None, None) => Ok(None),
-            _ => Err(Error::new(
-                Kind::Denied,
-                "configuring the AWS client",
-                "access_key and secret_key are only of use together",
-            )),
-        }
-    }
-
-    /// With keys given, instance metadata is not asked for the region: whoever brings keys is seldom on an instance, and the
-    /// answer takes seconds to stay away.
-    fn region_chain(&self) -> RegionProviderChain {
-        let given = RegionProviderChain::first_try(self.region.clone().map(Region::new));
-        if self.access_key.is_none() {
-            return given.or_else(self.default_region());
-        }
-        given
-            .or_else(aws_config::environment::region::EnvironmentVariableRegionProvider::new())
-            .or_else(self.profile_region())
-    }
-
-    fn default_region(&self) -> aws_config::default_provider::region::DefaultRegionChain {
-        let mut chain = aws_config::default_provider::region::Builder::default();
-        if let Some(profile) = &self.profile {
-            chain = chain.profile_name(profile);
-        }
-        chain.build()
-    }
-
-    fn profile_region(&self) -> aws_config::profile::region::ProfileFileRegionProvider {
-        let mut provider = aws_config::profile::region::Builder::default();
-        if let Some(profile) = &self.profile {
-            provider = provider.profile_name(profile);
-        }
-        provider.build()
-    }
-
-    fn retry_config(&self) -> RetryConfig {
-        match self.max_attempts {
-            Some(attempts) => RetryConfig::standard().with_max_attempts(attempts.max(1)),
-            None => RetryConfig::standard(),
-        }
-    }
-
-    async fn assume_role(&self, config: aws_config::SdkConfig) -> aws_config::SdkConfig {
-        let Some(arn) = &self.assume_role_arn else {
-            return config;
-        };
-        let mut role = aws_config::sts::AssumeRoleProvider::builder(arn)
-            .session_name("terraform-provider-neonrepl")
-            .configure(&config);
-        if let Some(id) = &self.assume_role_external_id {
-            role = role.external_id(id);
-        }
-        let provider = SharedCredentialsProvider::new(role.build().await);
-        config.into_builder().credentials_provider(provider).build()
-    }
-}
 
 /// The RDS API through the AWS SDK.
 #[derive(Debug)]
@@ -504,15 +355,12 @@ where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let service = error.as_service_error();
-    let code = service.and_then(|service| service.code().map(str::to_owned));
+    let code = service.and_then(|service| service.code().map(Box::from));
     let message = service.and_then(|service| service.message().map(str::to_owned));
-    let request_id = error.request_id().map(str::to_owned);
+    let request_id = error.request_id().map(Box::from);
     let kind = match (&error, &code) {
         (_, Some(code)) => classify(code),
         (SdkError::ConstructionFailure(_), None) => Kind::Denied,
-        (SdkError::ServiceError(answer), None) if answer.raw().status().is_server_error() => {
-            Kind::Throttled
-        }
         _ => Kind::Network,
     };
     let mut failure = Error::new(kind, doing, message.unwrap_or_else(|| causes(&error)));
@@ -549,126 +397,9 @@ fn names(settings: &[ParameterSetting]) -> String {
         .join(", ")
 }
 
-fn sdk_tags(tags: &BTreeMap<String, String>) -> Vec<types::Tag> {
-    tags.iter()
-        .map(|(key, value)| types::Tag::builder().key(key).value(value).build())
-        .collect()
-}
-
-fn sdk_parameter(setting: &ParameterSetting) -> types::Parameter {
-    types::Parameter::builder()
-        .parameter_name(&setting.name)
-        .set_parameter_value(setting.value.clone())
-        .apply_method(match setting.apply_method {
-            ApplyMethod::Immediate => types::ApplyMethod::Immediate,
-            ApplyMethod::PendingReboot => types::ApplyMethod::PendingReboot,
-        })
-        .build()
-}
-
-impl From<types::DbCluster> for Cluster {
-    fn from(cluster: types::DbCluster) -> Self {
-        let members = cluster.db_cluster_members.unwrap_or_default();
-        Self {
-            identifier: cluster.db_cluster_identifier.unwrap_or_default(),
-            status: cluster.status.unwrap_or_default(),
-            engine: cluster.engine.unwrap_or_default(),
-            engine_version: cluster.engine_version.unwrap_or_default(),
-            engine_mode: cluster.engine_mode,
-            parameter_group: cluster.db_cluster_parameter_group.unwrap_or_default(),
-            endpoint: cluster.endpoint,
-            port: cluster.port.and_then(|port| u16::try_from(port).ok()),
-            members: members.into_iter().map(Member::from).collect(),
-            has_pending_modifications: cluster.pending_modified_values.is_some_and(|pending| {
-                pending != types::ClusterPendingModifiedValues::builder().build()
-            }),
-            global_cluster: cluster.global_cluster_identifier,
-            replication_source: cluster
-                .replication_source_identifier
-                .filter(|source| !source.is_empty()),
-        }
-    }
-}
-
-impl From<types::DbClusterMember> for Member {
-    fn from(member: types::DbClusterMember) -> Self {
-        Self {
-            instance: member.db_instance_identifier.unwrap_or_default(),
-            is_writer: member.is_cluster_writer.unwrap_or_default(),
-            parameter_group_status: member.db_cluster_parameter_group_status.unwrap_or_default(),
-        }
-    }
-}
-
-impl From<types::DbInstance> for Instance {
-    fn from(instance: types::DbInstance) -> Self {
-        Self {
-            identifier: instance.db_instance_identifier.unwrap_or_default(),
-            status: instance.db_instance_status.unwrap_or_default(),
-            publicly_accessible: instance.publicly_accessible.unwrap_or_default(),
-        }
-    }
-}
-
-impl From<types::DbClusterParameterGroup> for ParameterGroup {
-    fn from(group: types::DbClusterParameterGroup) -> Self {
-        Self {
-            name: group.db_cluster_parameter_group_name.unwrap_or_default(),
-            family: group.db_parameter_group_family.unwrap_or_default(),
-            description: group.description.unwrap_or_default(),
-            arn: group.db_cluster_parameter_group_arn.unwrap_or_default(),
-        }
-    }
-}
-
-/// What the API leaves out is taken as the careful choice: static, and modifiable so that AWS itself may refuse.
-fn parameter_from(parameter: types::Parameter) -> Option<Parameter> {
-    Some(Parameter {
-        name: parameter.parameter_name?,
-        value: parameter.parameter_value,
-        source: match parameter.source.as_deref() {
-            Some("user") => Source::User,
-            Some("engine-default") => Source::EngineDefault,
-            _ => Source::System,
-        },
-        apply_type: match parameter.apply_type.as_deref() {
-            Some("dynamic") => ApplyType::Dynamic,
-            _ => ApplyType::Static,
-        },
-        data_type: parameter.data_type.unwrap_or_default(),
-        allowed_values: parameter.allowed_values.filter(|values| !values.is_empty()),
-        is_modifiable: parameter.is_modifiable.unwrap_or(true),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn secrets_do_not_show() {
-        let config = AwsConfig {
-            access_key: Some("AKIA".to_owned()),
-            secret_key: Some("very-secret".to_owned()),
-            token: Some("a-token".to_owned()),
-            ..AwsConfig::default()
-        };
-        let shown = format!("{config:?} {:?}", Rds::new(config.clone()));
-        assert!(
-            !shown.contains("very-secret") && !shown.contains("a-token"),
-            "{shown}"
-        );
-    }
-
-    #[tokio::test]
-    async fn half_a_key_pair_is_refused() {
-        let config = AwsConfig {
-            region: Some("us-east-2".to_owned()),
-            access_key: Some("AKIA".to_owned()),
-            ..AwsConfig::default()
-        };
-        assert_eq!(config.sdk_config().await.unwrap_err().kind, Kind::Denied);
-    }
 
     #[tokio::test]
     async fn an_unreachable_endpoint_is_a_network_error() {

@@ -40,15 +40,15 @@ pub struct Error {
     /// What it means for the caller.
     pub kind: Kind,
     /// The AWS error code, where AWS answered at all.
-    pub code: Option<String>,
+    pub code: Option<Box<str>>,
     /// The cause in words, of AWS or of our own.
     pub message: String,
     /// The AWS request id, for support cases.
-    pub request_id: Option<String>,
+    pub request_id: Option<Box<str>>,
     /// What to do about it.
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
     /// The cluster parameter that the error is about: `parameters["name"]` in a configuration.
-    pub parameter: Option<String>,
+    pub parameter: Option<Box<str>>,
 }
 
 impl Error {
@@ -68,14 +68,14 @@ impl Error {
     /// The same with what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(hint.into().into());
         self
     }
 
     /// The same with the cluster parameter that it is about.
     #[must_use]
     pub fn about_parameter(mut self, name: impl Into<String>) -> Self {
-        self.parameter = Some(name.into());
+        self.parameter = Some(name.into().into());
         self
     }
 
@@ -154,12 +154,12 @@ mod tests {
             "reading DB cluster \"shop\"",
             "DBCluster shop not found.",
         );
-        error.code = Some("DBClusterNotFoundFault".to_owned());
+        error.code = Some("DBClusterNotFoundFault".into());
         assert_eq!(
             error.clone().hint("Check the region").to_string(),
             "reading DB cluster \"shop\": DBCluster shop not found (DBClusterNotFoundFault). Check the region"
         );
-        error.request_id = Some("r-1".to_owned());
+        error.request_id = Some("r-1".into());
         assert!(
             error
                 .to_string()

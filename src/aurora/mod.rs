@@ -1,6 +1,7 @@
 //! Logical replication on an Aurora PostgreSQL cluster: read its state, decide on steps, take them, take them back.
 //!
-//! * [`api`] is the seam to AWS: the few RDS calls used, in plain types. [`client`] makes them with the AWS SDK.
+//! * [`api`] is the seam to AWS: the few RDS calls used, in plain types. [`client`] makes them with the AWS SDK,
+//!   configured by [`config`].
 //! * [`parameters`] decides which cluster parameters change, and how. It is pure.
 //! * [`wait`] polls until a state or a deadline, and retries what AWS refuses only for now.
 //! * [`logical_replication`] puts these together. Deciding (`steps`, `undo_steps`) is pure; doing is a loop over steps.
@@ -9,10 +10,13 @@
 
 pub mod api;
 pub mod client;
+pub mod config;
+mod conversion;
 mod error;
 pub mod logical_replication;
 pub mod parameters;
 pub mod wait;
 
-pub use client::{AwsConfig, Rds};
+pub use client::Rds;
+pub use config::AwsConfig;
 pub use error::{Error, Kind, Result};

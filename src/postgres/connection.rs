@@ -1,30 +1,26 @@
 //! Servers, databases and their pools of connections; nothing connects before the first statement.
 
 use std::collections::HashMap;
-use std::future::pending;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
 
-use super::conninfo::Secret;
-use super::error::{Cause, Error, Place, Result};
+use super::conninfo::{Conninfo, Secret};
+use super::error::{Cause, Error, Result};
+use super::pool::Pool;
 use super::publication::Publications;
-use super::session::{Failure, Notice, Param, Session, groups};
+use super::session::{Notice, Param, Query, groups};
 use super::slot::Slots;
 use super::snapshot::Snapshot;
 use super::sql::Statement;
 use super::subscription::Subscriptions;
 use super::tls::{self, Certificates, SslMode};
 use super::version::{ServerVersion, Unsupported};
-
-/// After this long without use a connection is asked whether it is still there before a change is sent on it.
-const DOUBTFUL_AFTER: Duration = Duration::from_secs(15);
 
 /// How to reach one server. `Debug` does not show the password.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +91,23 @@ impl ServerConfig {
         } else {
             format!("{}:{}", self.host, self.port)
         }
+    }
+
+    /// The same as another server needs it to connect there: host, port, database, user, password and `sslmode`.
+    ///
+    /// Paths of certificates are left out, as they mean files of this machine.
+    pub fn conninfo(&self) -> Conninfo {
+        let mut conninfo = Conninfo::new();
+        conninfo.set("host", &self.host);
+        conninfo.set("port", self.port.to_string());
+        conninfo.set("dbname", &self.database);
+        conninfo.set("user", &self.username);
+        conninfo.set(
+            "password",
+            self.password.as_ref().map_or("", Secret::expose),
+        );
+        conninfo.set("sslmode", self.sslmode.as_str());
+        conninfo
     }
 
     pub(super) fn certificates(&self) -> Certificates<'_> {
@@ -197,11 +210,7 @@ impl Server {
 pub struct Database(Arc<Inner>);
 
 struct Inner {
-    link: Arc<Link>,
-    name: String,
-    version: OnceLock<ServerVersion>,
-    idle: Mutex<Vec<Session>>,
-    permits: Arc<Semaphore>,
+    pool: Arc<Pool>,
     /// Counts the beginnings and ends of this process's own changes; snapshots of before are stale.
     changes: AtomicU64,
     publications: Snapshot<Publications>,
@@ -227,15 +236,8 @@ impl Drop for Change<'_> {
 
 impl Database {
     fn new(link: Arc<Link>, name: &str) -> Self {
-        let permits = Arc::new(Semaphore::new(
-            link.config.max_connections.clamp(1, Semaphore::MAX_PERMITS),
-        ));
         Self(Arc::new(Inner {
-            link,
-            name: name.to_owned(),
-            version: OnceLock::new(),
-            idle: Mutex::default(),
-            permits,
+            pool: Arc::new(Pool::new(link, name)),
             changes: AtomicU64::new(0),
             publications: Snapshot::default(),
             subscriptions: Snapshot::default(),
@@ -245,25 +247,17 @@ impl Database {
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.0.name
+        self.0.pool.database()
     }
 
     /// How its server is reached.
     pub fn config(&self) -> &ServerConfig {
-        &self.0.link.config
-    }
-
-    /// Where it is, for messages.
-    pub fn place(&self) -> Place {
-        Place {
-            address: self.0.link.config.address(),
-            database: self.0.name.clone(),
-        }
+        &self.0.pool.link().config
     }
 
     /// Makes an error of what went wrong here.
     pub fn error(&self, doing: &str, cause: Cause) -> Error {
-        Error::new(doing, self.place(), cause)
+        self.0.pool.error(doing, cause)
     }
 
     /// Makes an error of an attribute that this server is too old for.
@@ -274,15 +268,12 @@ impl Database {
     /// The server's version. Connects when no connection has been made yet.
     pub async fn version(&self) -> Result<ServerVersion> {
         let doing = "reading the server's version";
-        if let Some(version) = self.0.version.get() {
-            return Ok(*version);
+        if let Some(version) = self.0.pool.version() {
+            return Ok(version);
         }
-        let _lease = self.lease(doing, &Limits::default()).await?;
-        self.0
-            .version
-            .get()
-            .copied()
-            .ok_or_else(|| self.error(doing, Cause::Unexpected("no connection".to_owned())))
+        let _lease = self.0.pool.lease(doing, &Limits::default()).await?;
+        let version = self.0.pool.version();
+        version.ok_or_else(|| self.error(doing, Cause::Unexpected("no connection".to_owned())))
     }
 
     /// Runs statements, within the server's `statement_timeout`. See [`Database::run_within`].
@@ -305,20 +296,19 @@ impl Database {
             .map(|(notices, _)| notices)
     }
 
-    /// Runs statements as [`Database::run_within`] does, and a query in the round trip of the last of them.
+    /// Runs statements as [`Database::run_within`] does, and a query in the round trip of the last of them. No rows at
+    /// all says that only the query failed.
     pub(super) async fn run_reading(
         &self,
         doing: &str,
         statements: &[Statement],
-        query: Option<(&str, &[Param<'_>])>,
+        query: Option<Query<'_>>,
         limits: &Limits,
-    ) -> Result<(Vec<Notice>, Vec<Row>)> {
+    ) -> Result<(Vec<Notice>, Option<Vec<Row>>)> {
         let _change = Change::begin(&self.0.changes);
         let limits = &self.with_deadline(limits);
-        let mut lease = self.lease(doing, limits).await?;
-        if !lease.fresh && lease.is_dead().await {
-            lease.replace(doing, limits).await?;
-        }
+        let mut lease = self.0.pool.lease(doing, limits).await?;
+        lease.ensure_alive(doing, limits).await?;
         let (last, first) = split_last(statements);
         for group in first {
             lease.run_group(doing, group, None, limits).await?;
@@ -327,7 +317,7 @@ impl Database {
         Ok((lease.take_notices(), rows))
     }
 
-    /// Reads rows. Sent again once where the connection broke.
+    /// Reads rows.
     pub(super) async fn query(
         &self,
         doing: &str,
@@ -335,23 +325,8 @@ impl Database {
         params: &[Param<'_>],
     ) -> Result<Vec<Row>> {
         let limits = &self.with_deadline(&Limits::default());
-        let mut lease = self.lease(doing, limits).await?;
-        match lease
-            .attempt(limits, async |session| session.query(sql, params).await)
-            .await
-        {
-            Err(Failure {
-                cause: Cause::Statement(error),
-                ..
-            }) if !lease.fresh && lost(&error) => {}
-            Err(failure) if !lease.fresh && failure.not_executed => {}
-            result => return result.map_err(|failure| self.error(doing, failure.cause)),
-        }
-        lease.replace(doing, limits).await?;
-        let result = lease
-            .attempt(limits, async |session| session.query(sql, params).await)
-            .await;
-        result.map_err(|failure| self.error(doing, failure.cause))
+        let mut lease = self.0.pool.lease(doing, limits).await?;
+        lease.query(doing, (sql, params), limits).await
     }
 
     /// Runs changes and reads, in a transaction that is undone, all in one round trip.
@@ -360,24 +335,10 @@ impl Database {
         doing: &str,
         changes: &[String],
         sql: &str,
-        params: &[Param<'_>],
     ) -> Result<Vec<Row>> {
         let limits = &self.with_deadline(&Limits::default());
-        let mut lease = self.lease(doing, limits).await?;
-        let mut result = lease
-            .attempt(limits, async |session| {
-                session.run_undone(changes, sql, params).await
-            })
-            .await;
-        if !lease.fresh && result.as_ref().is_err_and(|failure| failure.not_executed) {
-            lease.replace(doing, limits).await?;
-            result = lease
-                .attempt(limits, async |session| {
-                    session.run_undone(changes, sql, params).await
-                })
-                .await;
-        }
-        result.map_err(|failure| self.error(doing, failure.cause))
+        let mut lease = self.0.pool.lease(doing, limits).await?;
+        lease.query_undone(doing, changes, (sql, &[]), limits).await
     }
 
     pub(super) fn changes(&self) -> u64 {
@@ -399,46 +360,17 @@ impl Database {
     fn with_deadline(&self, limits: &Limits) -> Limits {
         let deadline = limits
             .deadline
-            .or_else(|| Instant::now().checked_add(self.0.link.config.statement_timeout));
+            .or_else(|| Instant::now().checked_add(self.config().statement_timeout));
         Limits {
             deadline,
             cancel: limits.cancel.clone(),
         }
     }
-
-    /// Takes a connection, waiting for one to be free and connecting when none is idle.
-    async fn lease(&self, doing: &str, limits: &Limits) -> Result<Lease> {
-        let permit = tokio::select! {
-            permit = self.0.permits.clone().acquire_owned() => permit,
-            cause = expired(limits, Instant::now()) => return Err(self.error(doing, cause)),
-        };
-        let permit =
-            permit.map_err(|error| self.error(doing, Cause::Unexpected(error.to_string())))?;
-        let mut lease = Lease {
-            database: self.clone(),
-            session: None,
-            fresh: false,
-            busy: false,
-            _permit: permit,
-        };
-        lease.session = self.idle();
-        if lease.session.is_none() {
-            lease.replace(doing, limits).await?;
-        }
-        Ok(lease)
-    }
-
-    /// The connection used last, of those that are still open.
-    fn idle(&self) -> Option<Session> {
-        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|session| !session.is_closed());
-        idle.pop()
-    }
 }
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.0.link.config.address(), self.0.name)
+        write!(f, "{}/{}", self.config().address(), self.name())
     }
 }
 
@@ -446,170 +378,4 @@ impl std::fmt::Debug for Database {
 fn split_last(statements: &[Statement]) -> (&[Statement], impl Iterator<Item = &[Statement]>) {
     let last = groups(statements).last().unwrap_or_default();
     (last, groups(&statements[..statements.len() - last.len()]))
-}
-
-fn lost(error: &tokio_postgres::Error) -> bool {
-    error.as_db_error().is_none()
-}
-
-/// Resolves when a limit is reached.
-async fn expired(limits: &Limits, began: Instant) -> Cause {
-    let deadline = async {
-        match limits.deadline {
-            Some(deadline) => tokio::time::sleep_until(deadline).await,
-            None => pending().await,
-        }
-    };
-    tokio::select! {
-        () = deadline => Cause::Timeout(began.elapsed()),
-        () = limits.cancel.cancelled() => Cause::Cancelled,
-    }
-}
-
-/// A connection in use. Goes back to the pool when dropped, unless something still runs on it: that is cancelled.
-struct Lease {
-    database: Database,
-    session: Option<Session>,
-    /// Opened for this lease, so that a failure on it is no sign of an old connection.
-    fresh: bool,
-    busy: bool,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Lease {
-    /// Whether the connection has been out of use for long, and has died meanwhile.
-    async fn is_dead(&self) -> bool {
-        match &self.session {
-            Some(session) => session.idle_for() > DOUBTFUL_AFTER && !session.is_alive().await,
-            None => true,
-        }
-    }
-
-    fn take_notices(&self) -> Vec<Notice> {
-        self.session
-            .as_ref()
-            .map(Session::take_notices)
-            .unwrap_or_default()
-    }
-
-    /// Opens a new connection in place of the old one.
-    async fn replace(&mut self, doing: &str, limits: &Limits) -> Result<()> {
-        let database = self.database.clone();
-        self.session = None;
-        let session = tokio::select! {
-            session = Session::open(&database.0.link, &database.0.name) => session,
-            cause = expired(limits, Instant::now()) => Err(cause),
-        };
-        let session = session.map_err(|cause| database.error(doing, cause))?;
-        let _ = database.0.version.set(session.version());
-        self.session = Some(session);
-        (self.fresh, self.busy) = (true, false);
-        Ok(())
-    }
-
-    /// Runs one group; a wait is asked again until it is true.
-    async fn run_group(
-        &mut self,
-        doing: &str,
-        group: &[Statement],
-        query: Option<(&str, &[Param<'_>])>,
-        limits: &Limits,
-    ) -> Result<Vec<Row>> {
-        for statement in group {
-            tracing::debug!(server = %self.database.0.link.config.address(), database = self.database.0.name, %statement, "running");
-        }
-        if group.is_empty() && query.is_none() {
-            return Ok(Vec::new());
-        }
-        if let [wait] = group
-            && wait.is_wait()
-        {
-            return self.wait(doing, wait, limits).await;
-        }
-        let mut result = self
-            .attempt(limits, async |session| {
-                session.run_reading(group, query).await
-            })
-            .await;
-        if !self.fresh && result.as_ref().is_err_and(|failure| failure.not_executed) {
-            self.replace(doing, limits).await?;
-            result = self
-                .attempt(limits, async |session| {
-                    session.run_reading(group, query).await
-                })
-                .await;
-        }
-        result.map_err(|failure| self.database.error(doing, failure.cause))
-    }
-
-    async fn wait(&mut self, doing: &str, wait: &Statement, limits: &Limits) -> Result<Vec<Row>> {
-        let began = Instant::now();
-        let mut pause = Duration::from_millis(5);
-        loop {
-            let rows = self
-                .attempt(limits, async |session| {
-                    session.query(wait.text(), &[]).await
-                })
-                .await;
-            let rows = rows.map_err(|failure| self.database.error(doing, failure.cause))?;
-            if rows
-                .first()
-                .is_some_and(|row| matches!(row.try_get(0), Ok(true)))
-            {
-                return Ok(Vec::new());
-            }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                cause = expired(limits, began) => return Err(self.database.error(doing, cause)),
-            }
-            pause = (pause * 2).min(Duration::from_millis(200));
-        }
-    }
-
-    /// Does work on the session, within the limits.
-    async fn attempt<T>(
-        &mut self,
-        limits: &Limits,
-        work: impl AsyncFnOnce(&mut Session) -> std::result::Result<T, Failure>,
-    ) -> std::result::Result<T, Failure> {
-        let Some(session) = self.session.as_mut() else {
-            return Err(Failure {
-                cause: Cause::Unexpected("no connection".to_owned()),
-                not_executed: true,
-            });
-        };
-        let (canceller, began) = (session.canceller(), Instant::now());
-        self.busy = true;
-        let result = Session::unless(&canceller, work(session), expired(limits, began)).await;
-        self.busy = result.is_none();
-        result.unwrap_or_else(|| {
-            Err(Failure {
-                cause: Cause::Timeout(began.elapsed()),
-                not_executed: false,
-            })
-        })
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let Some(session) = self.session.take() else {
-            return;
-        };
-        if self.busy {
-            let canceller = session.canceller();
-            // Outside of a runtime the process ends, and the server notices that by itself.
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(async move { canceller.cancel().await });
-            }
-        } else if !session.is_closed() {
-            session.take_notices();
-            self.database
-                .0
-                .idle
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(session);
-        }
-    }
 }

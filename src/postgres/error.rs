@@ -199,31 +199,90 @@ fn connect_remedy(error: &tokio_postgres::Error) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// What usually mends an error that comes without a hint of the server's own.
+/// What usually mends an error that comes without a hint of the server's own: the SQLSTATE, a part of the message that
+/// is the same in every version, and the remedy. Servers with translated messages get no remedy.
+const REMEDIES: &[(SqlState, &str, &str)] = &[
+    (
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        "permission denied to create subscription",
+        "GRANT pg_create_subscription TO the role that connects.",
+    ),
+    (
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        "must be superuser to create subscriptions",
+        "Before Postgres 16 only a superuser may create subscriptions.",
+    ),
+    (
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        "must be owner of table",
+        "A publication's tables must be owned by the role that connects: ALTER TABLE … OWNER TO, or connect as their owner.",
+    ),
+    (
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        "FOR ALL TABLES publication",
+        "List the tables, which needs their ownership only, or connect as a superuser.",
+    ),
+    (
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        "must be superuser to add or set schemas",
+        "List the tables, which needs their ownership only, or connect as a superuser.",
+    ),
+    (
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        "FOR TABLES IN SCHEMA publication",
+        "List the tables, which needs their ownership only, or connect as a superuser.",
+    ),
+    (
+        SqlState::PROTOCOL_VIOLATION,
+        "requires wal_level",
+        "The publisher must run with wal_level = logical; on Aurora that is rds.logical_replication = 1 and a reboot of the writer.",
+    ),
+    (
+        SqlState::PROTOCOL_VIOLATION,
+        "all replication slots are in use",
+        "Raise max_replication_slots on the publisher, or drop slots that nothing reads from.",
+    ),
+    (
+        SqlState::PROTOCOL_VIOLATION,
+        "already exists",
+        "Drop the slot on the publisher if nothing reads from it, or subscribe with create_slot = false to go on from it.",
+    ),
+    (
+        SqlState::CONNECTION_FAILURE,
+        "could not drop replication slot",
+        "DISABLE the subscription, SET (slot_name = NONE), and drop it then: that leaves the publisher alone.",
+    ),
+    (
+        SqlState::LOCK_NOT_AVAILABLE,
+        "",
+        "Another session held a lock for too long; see pg_locks and pg_stat_activity.",
+    ),
+    (
+        SqlState::QUERY_CANCELED,
+        "",
+        "It was cancelled on the server, by a time limit there or by somebody else.",
+    ),
+];
+
 fn statement_remedy(error: &DbError, database: &str) -> Option<String> {
-    let message = error.message();
-    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
-    if *error.code() == SqlState::INSUFFICIENT_PRIVILEGE {
-        if message.starts_with("permission denied for database") {
-            return Some(format!(
-                "GRANT CREATE ON DATABASE {} TO the role that connects.",
-                quoted(database)
-            ));
-        }
-        if message == "permission denied to create subscription" {
-            return Some("GRANT pg_create_subscription TO the role that connects.".to_owned());
-        }
-        if message.starts_with("must be owner of table") {
-            return Some("A publication's tables must be owned by the role that connects: ALTER TABLE … OWNER TO, or connect as their owner.".to_owned());
-        }
+    let denied = *error.code() == SqlState::INSUFFICIENT_PRIVILEGE;
+    if denied
+        && error
+            .message()
+            .starts_with("permission denied for database")
+    {
+        let database = database.replace('"', "\"\"");
+        return Some(format!(
+            "GRANT CREATE ON DATABASE \"{database}\" TO the role that connects."
+        ));
     }
-    if *error.code() == SqlState::LOCK_NOT_AVAILABLE || *error.code() == SqlState::QUERY_CANCELED {
-        return Some(
-            "Another session held a lock for too long; see pg_locks and pg_stat_activity."
-                .to_owned(),
-        );
-    }
-    None
+    let fits = |(code, part, _): &&(SqlState, &str, &str)| {
+        error.code() == code && error.message().contains(part)
+    };
+    REMEDIES
+        .iter()
+        .find(fits)
+        .map(|(.., remedy)| (*remedy).to_owned())
 }
 
 /// The messages of an error and of everything below it, joined by colons.
@@ -251,10 +310,14 @@ fn write_error(f: &mut fmt::Formatter<'_>, error: &tokio_postgres::Error) -> fmt
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect(error) => {
-                f.write_str("cannot connect: ")?;
-                write_error(f, error)
-            }
+            // What is below the error says more than its own "error connecting to server".
+            Self::Connect(error) => match (error.as_db_error(), error.source()) {
+                (None, Some(source)) => write!(f, "cannot connect: {}", sources(source)),
+                _ => {
+                    f.write_str("cannot connect: ")?;
+                    write_error(f, error)
+                }
+            },
             Self::ConnectTimeout(after) => write!(
                 f,
                 "cannot connect: no answer within {} s",

@@ -97,7 +97,7 @@ fn check_enclosed(text: &str) -> Result<(), InvalidFilter> {
             ')' => {
                 depth = depth
                     .checked_sub(1)
-                    .ok_or(InvalidFilter("a \")\" closes nothing"))?
+                    .ok_or(InvalidFilter("a \")\" closes nothing"))?;
             }
             _ => {}
         }

@@ -14,6 +14,7 @@ mod connection;
 pub mod conninfo;
 mod error;
 mod filter;
+mod pool;
 pub mod publication;
 mod session;
 pub mod settings;

@@ -1,11 +1,12 @@
 //! One connection: opening it as `sslmode` says, its pinned settings, and statements on it.
 
 use std::future::{Future, poll_fn};
+use std::iter::once;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join_all, join3};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::types::{ToSql, Type};
@@ -20,6 +21,20 @@ use super::version::ServerVersion;
 
 /// A value bound to a parameter, with the type it is sent as.
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// A query, and what is bound to its parameters.
+pub(super) type Query<'a> = (&'a str, &'a [Param<'a>]);
+
+/// What is sent in one round trip.
+pub(super) struct Work<'a> {
+    before: Vec<&'a str>,
+    query: Option<Query<'a>>,
+    after: Vec<&'a str>,
+    /// Something stays changed, whatever becomes of the query.
+    changes: bool,
+    /// When the server ends the session under it, nothing of it stays.
+    all_or_nothing: bool,
+}
 
 /// How long the server may take to end a statement that it was told to cancel.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
@@ -114,7 +129,14 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    fn executed(cause: Cause) -> Self {
+    pub(super) fn not_executed(why: &str) -> Self {
+        Self {
+            cause: Cause::Unexpected(why.to_owned()),
+            not_executed: true,
+        }
+    }
+
+    pub(super) fn executed(cause: Cause) -> Self {
         Self {
             cause,
             not_executed: false,
@@ -161,7 +183,11 @@ impl Session {
         }
         if encrypted {
             let tls = link.tls()?;
-            pg.ssl_mode(tokio_postgres::config::SslMode::Require);
+            // With `prefer`, a server that declines TLS goes on with the same connection.
+            pg.ssl_mode(match config.sslmode {
+                SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
+                _ => tokio_postgres::config::SslMode::Require,
+            });
             let (client, connection) = pg.connect(tls.clone()).await.map_err(Cause::Connect)?;
             Self::start(client, connection, Some(tls)).await
         } else {
@@ -224,47 +250,46 @@ impl Session {
         std::mem::take(&mut lock(&self.shared).notices)
     }
 
-    /// Runs statements of one scope, several in a transaction, and then a query, all in one round trip.
-    pub(super) async fn run_reading(
-        &mut self,
-        group: &[Statement],
-        query: Option<(&str, &[Param<'_>])>,
-    ) -> Result<Vec<Row>, Failure> {
-        if self.client.is_closed() {
-            return Err(Failure {
-                cause: Cause::Unexpected("the connection was closed".to_owned()),
-                not_executed: true,
-            });
+    /// Does work in one round trip: all of it is queued before the first answer is awaited.
+    ///
+    /// `None` says that the changes were made, and reading afterwards failed.
+    pub(super) async fn run(&mut self, work: &Work<'_>) -> Result<Option<Vec<Row>>, Failure> {
+        let client = &self.client;
+        if client.is_closed() {
+            return Err(Failure::not_executed("the connection was closed"));
         }
         self.last_used = Instant::now();
-        let texts = in_transaction(group);
-        // All are queued before the first answer is awaited; join_all polls them in this order.
-        let changes = join_all(
-            texts
-                .iter()
-                .map(|text| self.client.execute_typed(text, &[])),
-        );
         let read = async {
-            match query {
-                Some((sql, params)) => self.client.query_typed(sql, params).await,
+            match work.query {
+                Some((sql, params)) => client.query_typed(sql, params).await,
                 None => Ok(Vec::new()),
             }
         };
-        let (changes, rows) = join(changes, read).await;
-        let first_error = changes.into_iter().find_map(Result::err);
-        let undone = group
-            .iter()
-            .all(|statement| statement.scope() == Scope::Transaction);
-        match first_error {
-            Some(error) => Err(self.failure(error, undone)),
-            None => rows.map_err(|error| self.failure(error, group.is_empty())),
+        // These poll, and so send, in order.
+        let first = join_all(
+            work.before
+                .iter()
+                .map(|text| client.execute_typed(text, &[])),
+        );
+        let last = join_all(
+            work.after
+                .iter()
+                .map(|text| client.execute_typed(text, &[])),
+        );
+        let (first, rows, last) = join3(first, read, last).await;
+        match first.into_iter().chain(last).find_map(Result::err) {
+            Some(error) => Err(self.failure(error, work.all_or_nothing)),
+            None => match rows {
+                Ok(rows) => Ok(Some(rows)),
+                Err(_) if work.changes => Ok(None),
+                Err(error) => Err(self.failure(error, true)),
+            },
         }
     }
 
-    /// `undone` says that the server leaves nothing of the work behind when it ends the session under it.
-    fn failure(&self, error: tokio_postgres::Error, undone: bool) -> Failure {
+    fn failure(&self, error: tokio_postgres::Error, all_or_nothing: bool) -> Failure {
         let not_executed = match error.code() {
-            Some(code) => undone && *code == SqlState::ADMIN_SHUTDOWN,
+            Some(code) => all_or_nothing && *code == SqlState::ADMIN_SHUTDOWN,
             None => error.is_closed() && lock(&self.shared).ended_idle,
         };
         Failure {
@@ -273,53 +298,16 @@ impl Session {
         }
     }
 
-    /// Reads rows, with bound parameters.
-    pub(super) async fn query(
-        &mut self,
-        sql: &str,
-        params: &[Param<'_>],
-    ) -> Result<Vec<Row>, Failure> {
-        self.run_reading(&[], Some((sql, params))).await
-    }
-
-    /// Runs changes and reads, then undoes it all: what is read is what the server would have made of them.
-    pub(super) async fn run_undone(
-        &mut self,
-        changes: &[String],
-        sql: &str,
-        params: &[Param<'_>],
-    ) -> Result<Vec<Row>, Failure> {
-        let client = &self.client;
-        let texts: Vec<&str> = std::iter::once("BEGIN")
-            .chain(changes.iter().map(String::as_str))
-            .collect();
-        let changes = join_all(
-            texts
-                .into_iter()
-                .map(|text| client.execute_typed(text, &[])),
-        );
-        let read = client.query_typed(sql, params);
-        let undo = client.execute_typed("ROLLBACK", &[]);
-        let (changes, (rows, undone)) = join(changes, join(read, undo)).await;
-        let first_error = changes.into_iter().find_map(Result::err);
-        self.take_notices();
-        match (first_error, rows, undone) {
-            (Some(error), _, _) | (None, Err(error), _) | (None, Ok(_), Err(error)) => {
-                Err(self.failure(error, true))
-            }
-            (None, Ok(rows), Ok(_)) => Ok(rows),
-        }
-    }
-
-    /// Waits for `work`, or cancels it on the server once `stop` resolves and gives it a moment to end.
+    /// Does work, or cancels it on the server once `stop` resolves and gives it a moment to end.
     ///
     /// `None` says that it had not even ended then: the session is not usable any more.
-    pub(super) async fn unless<T>(
-        canceller: &Canceller,
-        work: impl Future<Output = Result<T, Failure>>,
+    pub(super) async fn run_unless(
+        &mut self,
+        work: &Work<'_>,
         stop: impl Future<Output = Cause>,
-    ) -> Option<Result<T, Failure>> {
-        let mut work = pin!(work);
+    ) -> Option<Result<Option<Vec<Row>>, Failure>> {
+        let canceller = self.canceller();
+        let mut work = pin!(self.run(work));
         let reason = tokio::select! {
             biased;
             result = &mut work => return Some(result),
@@ -359,14 +347,39 @@ fn may_try_otherwise(error: &tokio_postgres::Error) -> bool {
     }
 }
 
-fn in_transaction(group: &[Statement]) -> Vec<&str> {
-    let texts = group.iter().map(Statement::text);
-    match group {
-        [] | [_] => texts.collect(),
-        _ => std::iter::once("BEGIN")
-            .chain(texts)
-            .chain(["COMMIT"])
-            .collect(),
+impl<'a> Work<'a> {
+    /// Statements of one scope, several in a transaction, and then a query.
+    pub(super) fn statements(group: &'a [Statement], query: Option<Query<'a>>) -> Self {
+        let texts = group.iter().map(Statement::text);
+        let before = match group {
+            [] | [_] => texts.collect(),
+            _ => once("BEGIN").chain(texts).chain(["COMMIT"]).collect(),
+        };
+        let in_transaction = |statement: &Statement| statement.scope() == Scope::Transaction;
+        Self {
+            before,
+            query,
+            after: Vec::new(),
+            changes: !group.is_empty(),
+            all_or_nothing: group.iter().all(in_transaction),
+        }
+    }
+
+    /// A query with its parameters.
+    pub(super) fn query(query: Query<'a>) -> Self {
+        Self::statements(&[], Some(query))
+    }
+
+    /// Changes, a query of what the server made of them, and their undoing.
+    pub(super) fn undone(changes: &'a [String], query: Query<'a>) -> Self {
+        let changes = changes.iter().map(String::as_str);
+        Self {
+            before: once("BEGIN").chain(changes).collect(),
+            query: Some(query),
+            after: vec!["ROLLBACK"],
+            changes: false,
+            all_or_nothing: true,
+        }
     }
 }
 
@@ -386,7 +399,7 @@ where
     loop {
         match poll_fn(|cx| connection.poll_message(cx)).await {
             Some(Ok(AsyncMessage::Notice(notice))) => {
-                lock(&shared).notices.push(Notice::from(&notice))
+                lock(&shared).notices.push(Notice::from(&notice));
             }
             Some(Ok(_)) => {}
             Some(Err(error)) => {
@@ -457,11 +470,12 @@ mod tests {
 
     #[test]
     fn only_several_statements_need_a_transaction() {
-        assert_eq!(in_transaction(&statements("t")), ["t"]);
-        assert_eq!(
-            in_transaction(&statements("tt")),
-            ["BEGIN", "t", "t", "COMMIT"]
-        );
-        assert_eq!(in_transaction(&[]), [""; 0]);
+        let in_transaction = |scopes: &str| {
+            let statements = statements(scopes);
+            Work::statements(&statements, None).before.join(" ")
+        };
+        assert_eq!(in_transaction(""), "");
+        assert_eq!(in_transaction("t"), "t");
+        assert_eq!(in_transaction("tt"), "BEGIN t t COMMIT");
     }
 }

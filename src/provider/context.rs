@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::AwsBlock;
 use super::server_block::{self, ServerBlock};
 use crate::aurora;
+use crate::aurora::logical_replication::Patience;
 use crate::aurora::wait::Polling;
 use crate::postgres::conninfo::{Conninfo, Secret};
 use crate::postgres::{Database, Server, ServerConfig};
@@ -95,7 +96,8 @@ fn ready(side: Side, block: &ServerBlock, conninfo: Conninfo) -> Result<Endpoint
     }
     let Some(username) = conninfo.get("user") else { return missing("username") };
     let Some(database) = conninfo.get("dbname") else { return missing("database") };
-    let (host, port) = conninfo.tcp_address().map_err(|error| wrong(side, "url", &error))?;
+    let attribute = if block.port.known().is_some() { "port" } else { "url" };
+    let (host, port) = conninfo.tcp_address().map_err(|error| wrong(side, attribute, &error))?;
     let mut config = ServerConfig::new(host, database, username);
     config.port = port;
     config.password = conninfo.password();
@@ -202,11 +204,17 @@ impl Context {
         }
     }
 
-    /// How often AWS is asked while something is waited for; the variable `NEONREPL_AWS_POLL_INTERVAL` (such as `500ms`)
+    /// How often AWS is asked while something is waited for. The variable `NEONREPL_AWS_POLL_INTERVAL` (such as `500ms`)
     /// says otherwise, for tests and for accounts that are throttled.
     pub fn polling(&self) -> Polling {
-        let interval = std::env::var("NEONREPL_AWS_POLL_INTERVAL").ok().and_then(|text| parse_duration(&text));
-        interval.map_or_else(Polling::default, |interval| Polling { first: interval, longest: interval })
+        poll_interval().map_or_else(Polling::default, |interval| Polling { first: interval, longest: interval })
+    }
+
+    /// How long to wait for AWS to show what it has accepted: a number of looks where their interval is set.
+    pub fn patience(&self) -> Patience {
+        let default = Patience::default();
+        let settle = poll_interval().map_or(default.settle, |interval| (interval * 20).min(default.settle));
+        Patience { settle, ..default }
     }
 
     fn unknown_aws_value(&self) -> Option<AttributePath> {
@@ -230,6 +238,10 @@ impl Context {
         let unknown = unknown.or(block.max_attempts.is_unknown().then_some("max_attempts"));
         unknown.map(|name| root.attribute(name))
     }
+}
+
+fn poll_interval() -> Option<Duration> {
+    std::env::var("NEONREPL_AWS_POLL_INTERVAL").ok().and_then(|text| parse_duration(&text))
 }
 
 fn aws_config(block: Option<&AwsBlock>) -> aurora::AwsConfig {

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use self::model::{Model, planned_outcome, schema, to_desired, to_model};
 use crate::aurora::logical_replication::{
-    self as flow, Current, LogicalReplication, Operation, Patience, Phase, Probe, ProbeError, Progress, Reboot, Record,
+    self as flow, Current, LogicalReplication, Operation, Phase, Probe, ProbeError, Progress, Reboot, Record,
     ServerSettings, Step,
 };
 use crate::aurora::wait::Waiter;
@@ -75,7 +75,8 @@ impl Resource for AuroraLogicalReplication {
             Some(_) if !change.changes() && !mends => return Ok(()),
             Some(_) => {}
         }
-        let Some(desired) = change.planned().map(to_desired).transpose().ok().flatten() else { return Ok(()) };
+        let asked = &change.config().parameter_group_name;
+        let Some(Ok(desired)) = change.planned().map(|planned| to_desired(planned, asked)) else { return Ok(()) };
         if call.context().is_aws_waiting() {
             return Ok(());
         }
@@ -88,8 +89,11 @@ impl Resource for AuroraLogicalReplication {
             Ok(None) => Err(missing(&desired.cluster)),
             Err(error) if change.prior().is_none() => {
                 change.warn(
-                    Error::new(format!("the cluster {:?} could not be read, so the steps are not known yet", desired.cluster))
-                        .detail(error.to_string()),
+                    Error::new(format!(
+                        "the cluster {:?} could not be read, so the steps are not known yet",
+                        desired.cluster
+                    ))
+                    .detail(error.to_string()),
                 );
                 Ok(())
             }
@@ -98,9 +102,13 @@ impl Resource for AuroraLogicalReplication {
     }
 
     async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {
-        let desired = to_desired(&model::with_defaults(state.clone()))?;
+        let desired = to_desired(&model::with_defaults(state.clone()), &Attr::Null)?;
         let Some(current) = look(call, &desired).await? else { return Ok(None) };
-        let record = record(call.private());
+        let mut record = record(call.private());
+        if call.private().get(RECORD).is_none() && desired.manage_parameter_group {
+            record.adopt(&current);
+            call.private().set(RECORD, Json::String(record.to_json()));
+        }
         // What cannot be done is said when a change is planned; a refresh only shows what is.
         let mends = flow::steps(&current, &desired, &record).is_ok_and(|steps| steps.iter().any(Step::is_change));
         call.private().set(MEND, Json::Bool(mends));
@@ -121,7 +129,7 @@ impl Resource for AuroraLogicalReplication {
         if prior.skip_destroy.known() == Some(&true) {
             return Ok(());
         }
-        let desired = to_desired(&prior)?;
+        let desired = to_desired(&prior, &Attr::Null)?;
         let time = timeout(&prior.timeouts, |timeouts| &timeouts.delete, DEFAULT_TIMEOUT);
         let reboot = match prior.reboot_on_destroy.known() {
             Some(true) if desired.reboot == Reboot::Never => Reboot::Writer,
@@ -138,7 +146,9 @@ impl Resource for AuroraLogicalReplication {
     async fn import(_call: &Call<Context>, id: ImportId) -> Result<Model> {
         let cluster = match id {
             ImportId::Id(text) => text,
-            ImportId::Identity(value) => Identity::from_value(value)?.cluster_identifier.required("cluster_identifier")?.clone(),
+            ImportId::Identity(value) => {
+                Identity::from_value(value)?.cluster_identifier.required("cluster_identifier")?.clone()
+            }
         };
         Ok(model::with_defaults(Model { cluster_identifier: cluster.into(), ..Model::default() }))
     }
@@ -178,16 +188,16 @@ async fn look(call: &Call<Context>, desired: &LogicalReplication) -> Result<Opti
     {
         match probe.settings().await {
             Ok(settings) => current.settings = Some(settings),
-            Err(error) => call.warn(
-                Error::new("the writer could not be asked whether its WAL is logical").detail(error.message),
-            ),
+            Err(error) => {
+                call.warn(Error::new("the writer could not be asked whether its WAL is logical").detail(error.message));
+            }
         }
     }
     Ok(Some(current))
 }
 
 async fn bring_about(call: &Call<Context>, plan: Model, saved: &Saved<Model>, time: Duration) -> Result<Model> {
-    let desired = to_desired(&plan)?;
+    let desired = to_desired(&plan, &plan.parameter_group_name)?;
     let probe = probe(call.context());
     let operation = operation(call, probe.as_ref(), time)?;
     let mut on_step = |progress: Progress<'_>| {
@@ -209,7 +219,7 @@ fn operation<'a>(call: &'a Call<Context>, probe: Option<&'a impl Probe>, time: D
         api: call.context().cluster_api()?,
         probe: probe.map(|probe| probe as &dyn Probe),
         waiter: Waiter::new(call.context().polling(), time, call.stop().clone()),
-        patience: Patience::default(),
+        patience: call.context().patience(),
     })
 }
 

@@ -49,6 +49,12 @@ impl ObjectId {
         Ok(Self { database, name })
     }
 
+    /// What to do about an object that exists already.
+    pub(super) fn import_hint(id: &Attr<String>) -> String {
+        let id = id.known().map_or("database/name", String::as_str);
+        format!("To manage the one that exists, import it by the id {id:?}.")
+    }
+
     /// The identity's value.
     pub(super) fn identity(&self) -> Value {
         let parts = [("database", &self.database), ("name", &self.name)];

@@ -130,7 +130,7 @@ impl Resource for Publication {
         let database = database(call, &plan)?;
         let desired = desired(&plan)?;
         let doing = format!("creating publication {}", desired.name);
-        let version = database.version().await?;
+        let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
         let statements = publication::diff(None, Some(&desired), version)
             .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
         apply(call, &database, &doing, &statements, &plan, &desired, saved).await
@@ -140,13 +140,13 @@ impl Resource for Publication {
         let database = database(call, &prior)?;
         let name = ident(&prior.name, "name")?;
         let doing = format!("changing publication {name}");
-        let current = publication::fetch_now(&database, &name).await?;
+        let current = call.unless_stopped(publication::fetch_now(&database, &name)).await.map_err(|error| error.during(&doing))?;
         if current.is_none() {
             saved.record_gone();
             return Err(Error::new(format!("{doing}: it is not there any more")).detail("The next plan will create it."));
         }
         let desired = with_known_filters(call, &database, desired(&plan)?, current.as_ref()).await?;
-        let version = database.version().await?;
+        let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
         let statements = publication::diff(current.as_ref(), Some(&desired), version)
             .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
         apply(call, &database, &doing, &statements, &plan, &desired, saved).await
@@ -535,7 +535,9 @@ async fn apply(
             {
                 saved.record(&to_model(database.name(), &found, plan, &Filters::of(call.private())));
             }
-            return Err(error.into());
+            let exists = error.is(&SqlState::DUPLICATE_OBJECT);
+            let shown = Error::from(error);
+            return Err(if exists { shown.detail(ObjectId::import_hint(&plan.id)) } else { shown });
         }
     };
     warn(call, doing, &notices);

@@ -19,7 +19,6 @@ use crate::tf_provider::schema::{IdentitySchema, Schema};
 use crate::tf_provider::timeouts::timeout;
 use crate::tf_provider::value::Value;
 
-const MINUTE: Duration = Duration::from_secs(60);
 /// How long operations may take where the configuration does not say.
 const CREATE_TIME: Duration = Duration::from_secs(20 * 60);
 const UPDATE_TIME: Duration = CREATE_TIME;

@@ -51,7 +51,20 @@ impl<C> Call<C> {
     /// # Errors
     /// When the operation was cancelled.
     pub fn go_on(&self) -> Result<()> {
-        if self.stop.is_cancelled() { Err(Error::new("the operation was cancelled")) } else { Ok(()) }
+        if self.stop.is_cancelled() { Err(cancelled()) } else { Ok(()) }
+    }
+
+    /// Waits for work that may be given up at any moment, as connecting and reading may, and gives it up once a
+    /// person has asked to stop.
+    ///
+    /// # Errors
+    /// What the work fails with, or that the operation was cancelled.
+    pub async fn unless_stopped<T, E: Into<Error>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            result = work => result.map_err(Into::into),
+            () = self.stop.cancelled() => Err(cancelled()),
+        }
     }
 
     /// The object's private state.
@@ -64,10 +77,21 @@ impl<C> Call<C> {
         lock(&self.diagnostics).warning(warning);
     }
 
+    /// All that was said so far, taken out, and then the error that ended the call.
+    pub fn failed(&self, error: Error) -> Diagnostics {
+        let mut diagnostics = self.take_diagnostics();
+        diagnostics.error(error);
+        diagnostics
+    }
+
     /// All that was said so far, taken out.
     pub fn take_diagnostics(&self) -> Diagnostics {
         std::mem::take(&mut lock(&self.diagnostics))
     }
+}
+
+fn cancelled() -> Error {
+    Error::new("the operation was cancelled")
 }
 
 /// What a provider stores beside an object's state, out of the configuration's sight: JSON by key.
@@ -159,5 +183,23 @@ mod tests {
         assert!(call.go_on().is_ok());
         call.stop().cancel();
         assert!(call.go_on().is_err());
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_when_a_person_asks_to_stop() {
+        let call = Call::new(Arc::new(()), CancellationToken::new(), Private::default());
+        call.stop().cancel();
+        let waits = call.unless_stopped(std::future::pending::<Result<()>>());
+        assert_eq!(waits.await.unwrap_err().to_string(), "the operation was cancelled");
+        // What is there already is not thrown away.
+        assert_eq!(call.unless_stopped(std::future::ready(Ok::<_, Error>(7))).await, Ok(7));
+    }
+
+    #[test]
+    fn a_failure_keeps_the_warnings_before_it() {
+        let call = Call::new(Arc::new(()), CancellationToken::new(), Private::default());
+        call.warn(Error::new("mind this"));
+        let said: Vec<_> = call.failed(Error::new("no")).into_iter().map(|diagnostic| diagnostic.summary).collect();
+        assert_eq!(said, ["mind this", "no"]);
     }
 }

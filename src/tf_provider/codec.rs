@@ -94,8 +94,8 @@ fn unpack(ty: &Type, pack: Pack) -> Result<Value> {
             text.into_str().map(Value::String).ok_or_else(|| Error::new("the text is not UTF-8"))
         }
         (Type::Number, pack) => unpack_number(&pack).map(Value::Number).ok_or_else(|| mismatch(ty, kind(&pack))),
-        (Type::List(of), Pack::Array(items)) => unpack_items(of, items).map(Value::List),
-        (Type::Set(of), Pack::Array(items)) => unpack_items(of, items).map(Value::Set),
+        (Type::List(of), Pack::Array(items)) => unpack_items(of, items, index).map(Value::List),
+        (Type::Set(of), Pack::Array(items)) => unpack_items(of, items, |_| Step::Element).map(Value::Set),
         (Type::Tuple(of), Pack::Array(items)) if of.len() == items.len() => {
             let parts = of.iter().zip(items).enumerate();
             parts.map(|(at, (of, item))| part(|| index(at), unpack(of, item))).collect::<Result<_>>().map(Value::List)
@@ -121,8 +121,8 @@ fn unpack_number(pack: &Pack) -> Option<Number> {
     }
 }
 
-fn unpack_items(of: &Type, items: Vec<Pack>) -> Result<Vec<Value>> {
-    items.into_iter().enumerate().map(|(at, item)| part(|| index(at), unpack(of, item))).collect()
+fn unpack_items(of: &Type, items: Vec<Pack>, step: impl Fn(usize) -> Step) -> Result<Vec<Value>> {
+    items.into_iter().enumerate().map(|(at, item)| part(|| step(at), unpack(of, item))).collect()
 }
 
 fn unpack_key(pack: Pack) -> Result<String> {
@@ -257,8 +257,8 @@ fn from_json_value(ty: &Type, json: Json) -> Result<Value> {
         (Type::String, Json::String(text)) => Ok(Value::String(text)),
         (Type::Number, Json::Number(number)) => number_of(&number.to_string()),
         (Type::Number, Json::String(text)) => number_of(&text),
-        (Type::List(of), Json::Array(items)) => items_from_json(of, items).map(Value::List),
-        (Type::Set(of), Json::Array(items)) => items_from_json(of, items).map(Value::Set),
+        (Type::List(of), Json::Array(items)) => items_from_json(of, items, index).map(Value::List),
+        (Type::Set(of), Json::Array(items)) => items_from_json(of, items, |_| Step::Element).map(Value::Set),
         (Type::Tuple(of), Json::Array(items)) if of.len() == items.len() => {
             let parts = of.iter().zip(items).enumerate();
             let parts = parts.map(|(at, (of, item))| part(|| index(at), from_json_value(of, item)));
@@ -281,8 +281,8 @@ fn number_of(text: &str) -> Result<Value> {
     Number::parse(text).map(Value::Number).ok_or_else(|| Error::new("expected number, found something else"))
 }
 
-fn items_from_json(of: &Type, items: Vec<Json>) -> Result<Vec<Value>> {
-    items.into_iter().enumerate().map(|(at, item)| part(|| index(at), from_json_value(of, item))).collect()
+fn items_from_json(of: &Type, items: Vec<Json>, step: impl Fn(usize) -> Step) -> Result<Vec<Value>> {
+    items.into_iter().enumerate().map(|(at, item)| part(|| step(at), from_json_value(of, item))).collect()
 }
 
 fn object_from_json(of: &BTreeMap<String, Type>, mut entries: serde_json::Map<String, Json>) -> Result<Value> {

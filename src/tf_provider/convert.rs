@@ -90,8 +90,10 @@ impl<T> From<Option<T>> for Attr<T> {
 
 /// What can be read from a [`Value`].
 pub trait FromValue: Sized {
-    /// Whether it can hold an unknown part without being unknown itself.
-    const HOLDS_UNKNOWN: bool = false;
+    /// Whether it can hold this value, which is not unknown itself, with all that is unknown in it.
+    fn holds(value: &Value) -> bool {
+        value.is_wholly_known()
+    }
 
     /// Reads it.
     ///
@@ -109,18 +111,61 @@ pub trait ToValue {
 /// A struct whose fields are the attributes of a block; written by [`model!`](crate::model).
 pub trait Model: FromValue + ToValue + Clone + Default + Send + Sync + 'static {}
 
+/// Whether `T` can hold each element of a collection.
+fn elements_held<T: FromValue>(value: &Value) -> bool {
+    match value {
+        Value::List(items) | Value::Set(items) => items.iter().all(T::holds),
+        Value::Map(items) => items.values().all(T::holds),
+        _ => true,
+    }
+}
+
+/// The blocks of a set: in no order, as `SetOf` compares them too.
+#[derive(Clone, Debug, Default)]
+pub struct SetOf<T>(pub Vec<T>);
+
+impl<T: FromValue> FromValue for SetOf<T> {
+    fn holds(value: &Value) -> bool {
+        elements_held::<T>(value)
+    }
+
+    fn from_value(value: Value) -> Result<Self> {
+        let within = |error: Error| error.at(&AttributePath::default().element());
+        match value {
+            Value::Set(items) => {
+                items.into_iter().map(|item| T::from_value(item).map_err(within)).collect::<Result<_>>().map(Self)
+            }
+            other => expected("a set", &other),
+        }
+    }
+}
+
+impl<T: ToValue> ToValue for SetOf<T> {
+    fn to_value(self) -> Value {
+        Value::Set(self.0.into_iter().map(ToValue::to_value).collect())
+    }
+}
+
+impl<T: Clone + ToValue> PartialEq for SetOf<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.clone().to_value() == other.clone().to_value()
+    }
+}
+
 fn expected<T>(what: &str, found: &Value) -> Result<T> {
     Err(Error::new(format!("expected {what}, found {}", found.kind())))
 }
 
 impl<T: FromValue> FromValue for Attr<T> {
-    const HOLDS_UNKNOWN: bool = true;
+    fn holds(_value: &Value) -> bool {
+        true
+    }
 
     fn from_value(value: Value) -> Result<Self> {
         if value.is_null() {
             return Ok(Self::Null);
         }
-        if value.is_unknown() || (!T::HOLDS_UNKNOWN && !value.is_wholly_known()) {
+        if value.is_unknown() || !T::holds(&value) {
             return Ok(Self::Unknown);
         }
         T::from_value(value).map(Self::Known)
@@ -138,7 +183,9 @@ impl<T: ToValue> ToValue for Attr<T> {
 }
 
 impl FromValue for Value {
-    const HOLDS_UNKNOWN: bool = true;
+    fn holds(_value: &Value) -> bool {
+        true
+    }
 
     fn from_value(value: Value) -> Result<Self> {
         Ok(value)
@@ -210,7 +257,9 @@ impl ToValue for Number {
 }
 
 impl<T: FromValue> FromValue for Vec<T> {
-    const HOLDS_UNKNOWN: bool = T::HOLDS_UNKNOWN;
+    fn holds(value: &Value) -> bool {
+        elements_held::<T>(value)
+    }
 
     fn from_value(value: Value) -> Result<Self> {
         match value {
@@ -231,7 +280,9 @@ impl<T: ToValue> ToValue for Vec<T> {
 }
 
 impl<T: FromValue + Ord> FromValue for BTreeSet<T> {
-    const HOLDS_UNKNOWN: bool = T::HOLDS_UNKNOWN;
+    fn holds(value: &Value) -> bool {
+        elements_held::<T>(value)
+    }
 
     fn from_value(value: Value) -> Result<Self> {
         match value {
@@ -248,7 +299,9 @@ impl<T: ToValue> ToValue for BTreeSet<T> {
 }
 
 impl<T: FromValue> FromValue for BTreeMap<String, T> {
-    const HOLDS_UNKNOWN: bool = T::HOLDS_UNKNOWN;
+    fn holds(value: &Value) -> bool {
+        elements_held::<T>(value)
+    }
 
     fn from_value(value: Value) -> Result<Self> {
         match value {
@@ -325,7 +378,9 @@ macro_rules! model {
         $vis struct $name { $($(#[$field_meta])* pub $field: $ty),* }
 
         impl $crate::tf_provider::convert::FromValue for $name {
-            const HOLDS_UNKNOWN: bool = true;
+            fn holds(value: &$crate::tf_provider::value::Value) -> bool {
+                !value.is_unknown()
+            }
 
             fn from_value(value: $crate::tf_provider::value::Value) -> $crate::tf_provider::Result<Self> {
                 #[allow(unused_mut, reason = "a model may have no field")]
@@ -402,6 +457,22 @@ mod tests {
         let model = Root::from_value(root(tables, Value::UNKNOWN)).unwrap();
         assert!(model.tables.is_unknown());
         assert!(model.table.is_unknown());
+    }
+
+    #[test]
+    fn an_unknown_block_makes_its_list_unknown() {
+        let tables = Value::List(vec![map([("where", Value::Null)]), Value::UNKNOWN]);
+        assert!(Root::from_value(root(Value::Null, tables)).unwrap().table.is_unknown());
+    }
+
+    #[test]
+    fn a_set_of_blocks_stays_a_set() {
+        let blocks = |names: &[&str]| Value::Set(names.iter().map(|name| map([("where", (*name).into())])).collect());
+        let read = |value: Value| SetOf::<Table>::from_value(value);
+        assert_eq!(read(blocks(&["a", "b"])).unwrap().to_value(), blocks(&["a", "b"]));
+        assert!(read(blocks(&["a", "b"])).unwrap() == read(blocks(&["b", "a"])).unwrap());
+        let wrong = Value::Set(vec![map([("where", true.into())])]);
+        assert_eq!(read(wrong).unwrap_err().to_string(), "[*].where: expected a string, found a bool");
     }
 
     #[test]

@@ -67,6 +67,13 @@ impl Error {
         self.at(&AttributePath::of(name))
     }
 
+    /// Says what was being done when it came up: put in front of the summary.
+    #[must_use]
+    pub fn during(mut self, doing: &str) -> Self {
+        self.summary = format!("{doing}: {}", self.summary);
+        self
+    }
+
     /// The one-line summary.
     pub fn summary(&self) -> &str {
         &self.summary
@@ -79,15 +86,25 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.path.is_root() {
-            write!(f, "{}: ", self.path)?;
-        }
-        f.write_str(&self.summary)?;
-        if !self.detail.is_empty() {
-            write!(f, "\n{}", self.detail)?;
-        }
-        Ok(())
+        write(f, &self.path, &self.summary, &self.detail)
     }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write(f, &self.path, &self.summary, &self.detail)
+    }
+}
+
+fn write(f: &mut fmt::Formatter<'_>, path: &AttributePath, summary: &str, detail: &str) -> fmt::Result {
+    if !path.is_root() {
+        write!(f, "{path}: ")?;
+    }
+    f.write_str(summary)?;
+    if !detail.is_empty() {
+        write!(f, "\n{detail}")?;
+    }
+    Ok(())
 }
 
 /// All that an operation has to say.
@@ -139,6 +156,12 @@ impl Diagnostics {
     }
 }
 
+impl From<Error> for Diagnostics {
+    fn from(error: Error) -> Self {
+        Self(vec![error.into_diagnostic(Severity::Error)])
+    }
+}
+
 impl IntoIterator for Diagnostics {
     type Item = Diagnostic;
     type IntoIter = std::vec::IntoIter<Diagnostic>;
@@ -161,6 +184,7 @@ mod tests {
     #[test]
     fn details_add_up() {
         let error = Error::new("it failed").detail("The cause.").detail("").detail("The remedy.");
+        assert_eq!(error.clone().during("making it").summary(), "making it: it failed");
         assert_eq!(error.to_string(), "it failed\nThe cause.\n\nThe remedy.");
     }
 

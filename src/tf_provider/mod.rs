@@ -4,6 +4,7 @@ pub mod codec;
 pub mod convert;
 pub mod data_source;
 pub mod diagnostics;
+pub mod docs;
 pub mod function;
 pub mod log;
 pub mod number;

@@ -15,6 +15,8 @@ pub enum Step {
     Key(String),
     /// An element of a list, by position.
     Index(i64),
+    /// An element of a set. The protocol has no way to say which: on the wire the path ends before it.
+    Element,
 }
 
 impl AttributePath {
@@ -39,6 +41,12 @@ impl AttributePath {
     #[must_use]
     pub fn index(self, index: usize) -> Self {
         self.then(Step::Index(i64::try_from(index).unwrap_or(i64::MAX)))
+    }
+
+    /// This path and then some element of a set.
+    #[must_use]
+    pub fn element(self) -> Self {
+        self.then(Step::Element)
     }
 
     /// This path and then one more step.
@@ -75,6 +83,7 @@ impl fmt::Display for AttributePath {
                 Step::Attribute(name) => write!(f, ".{name}")?,
                 Step::Key(key) => write!(f, "[{key:?}]")?,
                 Step::Index(index) => write!(f, "[{index}]")?,
+                Step::Element => f.write_str("[*]")?,
             }
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! What a schema alone says of a change: defaults, what is computed, what replaces. Pure.
 
+use std::collections::VecDeque;
+
 use super::path::AttributePath;
 use super::schema::{Attribute, Block, NestedBlock, Nesting, Origin};
 use super::value::Value;
@@ -108,9 +110,16 @@ fn each_nested(
 ) {
     match (nested.nesting, value) {
         (Nesting::Single | Nesting::Group, value) => each_attribute(&nested.block, value, other, visit),
-        (_, Value::List(items) | Value::Set(items)) => {
+        (_, Value::Set(items)) => {
+            let mut others = elements(other).iter().collect();
+            for item in items {
+                let other = take_fitting(&nested.block, &mut others, item);
+                each_attribute(&nested.block, item, other, visit);
+            }
+        }
+        (_, Value::List(items)) => {
             for (at, item) in items.iter_mut().enumerate() {
-                each_attribute(&nested.block, item, element(other, at), visit);
+                each_attribute(&nested.block, item, elements(other).get(at).unwrap_or(&Value::Null), visit);
             }
         }
         (_, Value::Map(items)) => {
@@ -122,20 +131,88 @@ fn each_nested(
     }
 }
 
-/// The core keeps the order of blocks from configuration to plan, for sets too.
-fn element(value: &Value, at: usize) -> &Value {
+fn part<'a>(value: &'a Value, name: &str) -> &'a Value {
+    value.get(name).unwrap_or(&Value::Null)
+}
+
+fn elements(value: &Value) -> &[Value] {
     match value {
-        Value::List(items) | Value::Set(items) => items.get(at).unwrap_or(&Value::Null),
-        _ => &Value::Null,
+        Value::List(items) | Value::Set(items) => items,
+        _ => &[],
     }
 }
 
-fn replacing(block: &Block, prior: &Value, planned: &Value) -> Vec<AttributePath> {
-    let attributes = block.attributes.iter().filter(|attribute| attribute.replaces);
+/// Takes out the configured block that this planned block of a set came from, null where there is none. A core
+/// orders a set by what is in it: a computed value or a default moves a block to another place.
+fn take_fitting<'a>(block: &Block, configured: &mut VecDeque<&'a Value>, planned: &Value) -> &'a Value {
+    let at = configured.iter().position(|configured| fits(block, configured, planned));
+    at.and_then(|at| configured.remove(at)).unwrap_or(&Value::Null)
+}
+
+/// Whether all that is configured is planned so.
+fn fits(block: &Block, configured: &Value, planned: &Value) -> bool {
+    let attributes = block.attributes.iter().all(|attribute| {
+        let configured = part(configured, &attribute.name);
+        attribute.write_only || configured.is_null() || configured == part(planned, &attribute.name)
+    });
     attributes
-        .filter(|attribute| prior.get(&attribute.name) != planned.get(&attribute.name))
-        .map(|attribute| AttributePath::of(&attribute.name))
-        .collect()
+        && block.blocks.iter().all(|nested| {
+            let (configured, planned) = (part(configured, &nested.name), part(planned, &nested.name));
+            match nested.nesting {
+                Nesting::Single | Nesting::Group => fits(&nested.block, configured, planned),
+                _ => elements(configured).len() == elements(planned).len(),
+            }
+        })
+}
+
+fn replacing(block: &Block, prior: &Value, planned: &Value) -> Vec<AttributePath> {
+    let mut found = Vec::new();
+    find_replacing(block, prior, planned, &AttributePath::default(), &mut found);
+    found
+}
+
+fn find_replacing(block: &Block, prior: &Value, planned: &Value, path: &AttributePath, found: &mut Vec<AttributePath>) {
+    for attribute in block.attributes.iter().filter(|attribute| attribute.replaces) {
+        if part(prior, &attribute.name) != part(planned, &attribute.name) {
+            found.push(path.clone().attribute(&attribute.name));
+        }
+    }
+    for nested in block.blocks.iter().filter(|nested| has_replacing(&nested.block)) {
+        let path = path.clone().attribute(&nested.name);
+        find_replacing_nested(nested, part(prior, &nested.name), part(planned, &nested.name), &path, found);
+    }
+}
+
+fn find_replacing_nested(
+    nested: &NestedBlock,
+    prior: &Value,
+    planned: &Value,
+    path: &AttributePath,
+    found: &mut Vec<AttributePath>,
+) {
+    match (nested.nesting, prior, planned) {
+        (Nesting::Single | Nesting::Group, _, _) => find_replacing(&nested.block, prior, planned, path, found),
+        (Nesting::List, Value::List(old), Value::List(new)) => {
+            for at in 0..old.len().max(new.len()) {
+                let (old, new) = (old.get(at).unwrap_or(&Value::Null), new.get(at).unwrap_or(&Value::Null));
+                find_replacing(&nested.block, old, new, &path.clone().index(at), found);
+            }
+        }
+        (Nesting::Map, Value::Map(old), Value::Map(new)) => {
+            for key in old.keys().chain(new.keys().filter(|key| !old.contains_key(*key))) {
+                let (old, new) = (old.get(key).unwrap_or(&Value::Null), new.get(key).unwrap_or(&Value::Null));
+                find_replacing(&nested.block, old, new, &path.clone().key(key), found);
+            }
+        }
+        // Which block of a set became which, nobody can say; and of what is unknown, nothing.
+        (_, prior, planned) if prior != planned => found.push(path.clone()),
+        _ => {}
+    }
+}
+
+fn has_replacing(block: &Block) -> bool {
+    block.attributes.iter().any(|attribute| attribute.replaces)
+        || block.blocks.iter().any(|nested| has_replacing(&nested.block))
 }
 
 #[cfg(test)]
@@ -242,6 +319,47 @@ mod tests {
         assert_eq!(planned.get("connection").unwrap().get("password_wo"), Some(&"secret".into()));
         without_write_only(&schema().block, &mut planned);
         assert_eq!(planned.get("connection").unwrap().get("password_wo"), Some(&Value::Null));
+    }
+
+    fn block_of<const N: usize>(items: [(&str, Value); N]) -> Value {
+        Value::Map(items.map(|(name, value)| (name.to_owned(), value)).into())
+    }
+
+    #[test]
+    fn the_order_of_a_set_means_nothing() {
+        let rule = Block::new("")
+            .attribute(Attribute::required("port", Type::Number, ""))
+            .attribute(Attribute::optional("kind", Type::String, "").default("tcp"));
+        let block = Block::new("").block(NestedBlock::new("rule", Nesting::Set, rule));
+        let rule = |port: i64, kind: Value| block_of([("port", port.into()), ("kind", kind)]);
+        let rules = |rules: &[Value]| block_of([("rule", Value::Set(rules.to_vec()))]);
+        let config = rules(&[rule(1, "udp".into()), rule(2, Value::Null)]);
+        let proposed = rules(&[rule(2, Value::Null), rule(1, "udp".into())]);
+        let planned = plan(&block, &Value::Null, proposed, &config).planned;
+        assert_eq!(planned, rules(&[rule(1, "udp".into()), rule(2, "tcp".into())]));
+    }
+
+    #[test]
+    fn a_value_within_a_block_replaces_too() {
+        let zone = || Block::new("").attribute(Attribute::optional("zone", Type::String, "").replaces());
+        let block = Block::new("")
+            .block(NestedBlock::single("one", zone()))
+            .block(NestedBlock::list("many", zone()))
+            .block(NestedBlock::new("named", Nesting::Map, zone()))
+            .block(NestedBlock::new("some", Nesting::Set, zone()));
+        let zone = |name: &str| block_of([("zone", name.into())]);
+        let object = |name: &str| {
+            block_of([
+                ("one", zone(name)),
+                ("many", Value::List(vec![zone("a"), zone(name)])),
+                ("named", block_of([("k", zone(name))])),
+                ("some", Value::Set(vec![zone(name)])),
+            ])
+        };
+        let replace = plan(&block, &object("a"), object("b"), &object("b")).replace;
+        let replace: Vec<_> = replace.iter().map(ToString::to_string).collect();
+        assert_eq!(replace, ["one.zone", "many[1].zone", "named[\"k\"].zone", "some"]);
+        assert!(plan(&block, &object("a"), object("a"), &object("a")).replace.is_empty());
     }
 
     #[test]

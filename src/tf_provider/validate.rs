@@ -49,7 +49,7 @@ fn check_nested(nested: &NestedBlock, value: &Value, path: &AttributePath, diagn
         (Nesting::Single | Nesting::Group, value) => check_block(&nested.block, value, path, diagnostics),
         (_, Value::List(items) | Value::Set(items)) => {
             for (at, item) in items.iter().enumerate() {
-                check_block(&nested.block, item, &path.clone().index(at), diagnostics);
+                check_block(&nested.block, item, &item_path(nested, path, at), diagnostics);
             }
         }
         (_, Value::Map(items)) => {
@@ -58,6 +58,39 @@ fn check_nested(nested: &NestedBlock, value: &Value, path: &AttributePath, diagn
             }
         }
         _ => {}
+    }
+}
+
+fn item_path(nested: &NestedBlock, path: &AttributePath, at: usize) -> AttributePath {
+    if nested.nesting == Nesting::Set { path.clone().element() } else { path.clone().index(at) }
+}
+
+/// Refuses write-only values, for a core that would keep them: one that does not know of such attributes.
+pub fn refuse_write_only(block: &Block, config: &Value, diagnostics: &mut Diagnostics) {
+    refuse_in(block, config, &AttributePath::default(), diagnostics);
+}
+
+fn refuse_in(block: &Block, value: &Value, path: &AttributePath, diagnostics: &mut Diagnostics) {
+    let is_set = |name: &str| value.get(name).is_some_and(|value| !value.is_null());
+    for attribute in block.attributes.iter().filter(|attribute| attribute.write_only && is_set(&attribute.name)) {
+        let refused = Error::new(format!("{} is write-only, which this core does not know", attribute.name))
+            .detail("Use Terraform 1.11 or OpenTofu 1.11 or later, or another attribute.");
+        diagnostics.error(refused.at(&path.clone().attribute(&attribute.name)));
+    }
+    for nested in &block.blocks {
+        let path = path.clone().attribute(&nested.name);
+        match (nested.nesting, value.get(&nested.name).unwrap_or(&Value::Null)) {
+            (_, Value::List(items) | Value::Set(items)) => {
+                let items = items.iter().enumerate();
+                items.for_each(|(at, item)| refuse_in(&nested.block, item, &item_path(nested, &path, at), diagnostics));
+            }
+            (Nesting::Map, Value::Map(items)) => {
+                items
+                    .iter()
+                    .for_each(|(key, item)| refuse_in(&nested.block, item, &path.clone().key(key), diagnostics));
+            }
+            (_, value) => refuse_in(&nested.block, value, &path, diagnostics),
+        }
     }
 }
 
@@ -90,6 +123,34 @@ mod tests {
                 "Error server[0].port: server[0].port has a value it cannot have 0 is not a whole number from 1 to 65535.",
             ]
         );
+    }
+
+    #[test]
+    fn an_element_of_a_set_is_named_by_its_set() {
+        let port = Attribute::optional("port", Type::Number, "").between(1, 65535);
+        let rule = NestedBlock::new("rule", Nesting::Set, Block::new("").attribute(port));
+        let rules = Value::Set(vec![Value::Map([("port".to_owned(), Value::from(0))].into())]);
+        let mut diagnostics = Diagnostics::default();
+        validate(&Block::new("").block(rule), &Value::Map([("rule".to_owned(), rules)].into()), &mut diagnostics);
+        let paths: Vec<_> = diagnostics.iter().map(|diagnostic| diagnostic.path.to_string()).collect();
+        assert_eq!(paths, ["rule[*].port"]);
+    }
+
+    #[test]
+    fn write_only_values_are_refused_wherever_they_are() {
+        let secret = || Attribute::optional("secret_wo", Type::String, "").write_only();
+        let block = Block::new("")
+            .attribute(secret())
+            .block(NestedBlock::single("one", Block::new("").attribute(secret())))
+            .block(NestedBlock::list("many", Block::new("").attribute(secret())));
+        let set = || Value::Map([("secret_wo".to_owned(), "x".into())].into());
+        let mut config = set();
+        config.set("one", Value::Null);
+        config.set("many", Value::List(vec![Value::Map([("secret_wo".to_owned(), Value::Null)].into()), set()]));
+        let mut diagnostics = Diagnostics::default();
+        refuse_write_only(&block, &config, &mut diagnostics);
+        let paths: Vec<_> = diagnostics.iter().map(|diagnostic| diagnostic.path.to_string()).collect();
+        assert_eq!(paths, ["secret_wo", "many[1].secret_wo"]);
     }
 
     #[test]

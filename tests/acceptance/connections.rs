@@ -167,7 +167,7 @@ async fn a_failure_to_connect_names_server_and_cause() {
     assert_eq!(
         refused.to_string(),
         format!(
-            "reading the server's version in database \"{}\" on 127.0.0.1:1: cannot connect: error connecting to server: Connection refused (os error 111)",
+            "reading the server's version in database \"{}\" on 127.0.0.1:1: cannot connect: Connection refused (os error 111)",
             pair.test.name
         )
     );
@@ -176,9 +176,8 @@ async fn a_failure_to_connect_names_server_and_cause() {
     assert!(!format!("{password} {password:?} {:?}", password.hint()).contains("pw-wrong"));
     let tls = error(|config| config.sslmode = neonrepl::postgres::SslMode::Require).await;
     assert!(
-        tls.to_string().ends_with(
-            "cannot connect: error performing TLS handshake: server does not support TLS"
-        ),
+        tls.to_string()
+            .ends_with("cannot connect: server does not support TLS"),
         "{tls}"
     );
     let database = error(|config| config.database = "no such".to_owned()).await;

@@ -1,12 +1,15 @@
 //! Tests against real servers, and through real cores.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod aurora;
+mod aurora_life;
 mod catalog;
 mod connections;
 mod provider_config;
 mod publication_life;
 mod replication;
 mod subscription_life;
+mod tls;

@@ -374,6 +374,24 @@ impl Running<'_> {
         self.signal("KILL", false).await;
     }
 
+    /// Waits for the end as `wait` does, and meanwhile hands on every line of stdout as it comes.
+    pub async fn follow(mut self, mut on_line: impl FnMut(&str)) -> Run {
+        let mut seen = 0;
+        let mut lines = |text: &str| {
+            let new = &text[seen..text.rfind('\n').map_or(seen, |end| end + 1)];
+            new.lines().for_each(&mut on_line);
+            seen += new.len();
+        };
+        wait_until(&self.title, DEADLINE, async || {
+            lines(&self.stdout.text());
+            !matches!(self.child.try_wait(), Ok(None))
+        })
+        .await;
+        let run = self.wait().await;
+        lines(&run.stdout);
+        run
+    }
+
     /// Waits for the end.
     ///
     /// # Panics

@@ -49,9 +49,9 @@ pub async fn within_deadline<T>(what: &str, work: impl Future<Output = T>) -> T 
 
 /// The provider under test: the one that cargo built, or the one that NEONREPL_BINARY names.
 pub fn binary() -> PathBuf {
-    std::env::var_os("NEONREPL_BINARY")
-        .unwrap_or_else(|| env!("CARGO_BIN_EXE_terraform-provider-neonrepl").into())
-        .into()
+    let built = || option_env!("CARGO_BIN_EXE_terraform-provider-neonrepl").map(Into::into);
+    let binary = std::env::var_os("NEONREPL_BINARY").or_else(built);
+    binary.expect("cargo tells tests the built binary, and examples not").into()
 }
 
 /// A certificate and its key, as a core makes them for each plugin that it starts.

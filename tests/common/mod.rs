@@ -1,5 +1,6 @@
 //! What the outer tests share: real servers, real cores, and ways to wait for them and to get between them.
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, reason = "examples are no tests to clippy")]
 
 pub mod aurora;
 pub mod cli;

@@ -4,5 +4,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod corner;
 mod descriptors;
+mod hostile;
+mod in_flight;
 mod process;
+mod rpcs;
+mod session;
+mod wire;

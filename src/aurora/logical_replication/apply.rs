@@ -1,5 +1,6 @@
 //! Doing the steps, one after the other, and remembering what they changed.
 
+use super::checks::{is_fatal, problems};
 use super::current::{Current, fetch, found};
 use super::steps::{Step, steps};
 use super::{LogicalReplication, Operation, ProbeError, Record, ServerSettings};
@@ -11,7 +12,7 @@ use crate::aurora::{Error, Kind, Result};
 /// Where a step is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// It is about to be done; the record holds already what it changes.
+    /// It is about to be done; the record holds already what it changes, but not a group that it is to make.
     Started,
     /// It is done.
     Done,
@@ -57,9 +58,11 @@ pub async fn apply<A: ClusterApi>(
         )
         .hint("Configure the provider's publisher block, or set verify = false"));
     }
-    let current = operation.current(desired, &record).await?;
+    let current = Box::pin(operation.current(desired, &record)).await?;
     let steps = steps(&current, desired, &record)?;
-    remember_group(&current, desired, &mut record);
+    if desired.manage_parameter_group {
+        record.adopt(&current);
+    }
     for step in &steps {
         remember_step(step, &current, desired, &mut record);
         on_step(Progress {
@@ -67,15 +70,16 @@ pub async fn apply<A: ClusterApi>(
             phase: Phase::Started,
             record: &record,
         });
-        operation.take(step).await?;
-        forget_step(step, desired, &mut record);
+        // The SDK's futures are large, and this one holds every kind of call.
+        Box::pin(operation.take(step)).await?;
+        conclude_step(step, desired, &mut record);
         on_step(Progress {
             step,
             phase: Phase::Done,
             record: &record,
         });
     }
-    let current = operation.current(desired, &record).await?;
+    let current = Box::pin(operation.current(desired, &record)).await?;
     Ok(Applied {
         current,
         record,
@@ -90,28 +94,6 @@ fn doing(desired: &LogicalReplication) -> String {
     )
 }
 
-/// A group that carries our tag was made by an apply whose record was lost on the way.
-fn remember_group(current: &Current, desired: &LogicalReplication, record: &mut Record) {
-    if !desired.manage_parameter_group {
-        return;
-    }
-    record.group = Some(current.target_name.clone());
-    let Some(target) = current
-        .target
-        .as_ref()
-        .filter(|target| target.is_made_for(&current.cluster.identifier))
-    else {
-        return;
-    };
-    record.group_created = true;
-    if record.previous_group.is_none() {
-        record.previous_group = target
-            .previous_group()
-            .filter(|name| **name != current.target_name)
-            .cloned();
-    }
-}
-
 /// Before a step: the first value seen is the one to give back, whatever came between.
 fn remember_step(
     step: &Step,
@@ -120,10 +102,6 @@ fn remember_step(
     record: &mut Record,
 ) {
     match step {
-        Step::CreateGroup(_) => {
-            record.group_created = true;
-            record.tag_keys = desired.tags.keys().cloned().collect();
-        }
         Step::SetParameters { changes, .. } => changes.iter().for_each(|change| {
             let previous = || Previous {
                 value: change.from.clone(),
@@ -142,9 +120,13 @@ fn remember_step(
     }
 }
 
-/// After a step: what was given back needs no remembering.
-fn forget_step(step: &Step, desired: &LogicalReplication, record: &mut Record) {
+/// After a step: a group that was made is ours to delete, and what was given back needs no remembering.
+fn conclude_step(step: &Step, desired: &LogicalReplication, record: &mut Record) {
     match step {
+        Step::CreateGroup(_) => {
+            record.group_created = true;
+            record.tag_keys = desired.tags.keys().cloned().collect();
+        }
         Step::SetParameters { .. } => {
             let wanted = desired.desired_parameters();
             record
@@ -163,17 +145,44 @@ impl<A: ClusterApi> Operation<'_, A> {
         desired: &LogicalReplication,
         record: &Record,
     ) -> Result<Current> {
-        self.available(&desired.cluster).await?;
+        let cluster = self.at_rest(&desired.cluster).await?;
+        if let Some(writer) = cluster.writer().filter(|_| !is_fatal(&cluster.status)) {
+            self.was_restarted(&cluster.identifier, &writer.instance)
+                .await?;
+        }
         let missing = || Error::new(Kind::NotFound, doing(desired), "the cluster is gone");
-        let mut current = fetch(self.api, desired, record)
-            .await?
-            .ok_or_else(missing)?;
-        if desired.verify
-            && let Some(probe) = self.probe
-        {
-            current.settings = known(probe.settings().await, &doing(desired))?;
+        let doing = doing(desired);
+        let read = self
+            .waiter
+            .retry(&doing, || fetch(self.api, desired, record));
+        let mut current = read.await?.ok_or_else(missing)?;
+        if desired.verify && problems(&current, desired, record).is_empty() {
+            current.settings = Some(self.answered(&doing).await?);
         }
         Ok(current)
+    }
+
+    /// What the writer says. One that does not answer at all is found out before anything is changed, and not after.
+    async fn answered(&self, doing: &str) -> Result<ServerSettings> {
+        let missing = || {
+            Error::new(
+                Kind::Refused,
+                doing,
+                "there is no connection to verify it over",
+            )
+        };
+        let probe = self.probe.ok_or_else(missing)?;
+        let look = || async { Ok(probe.settings().await) };
+        let patient = self.waiter.at_most(self.patience.connect);
+        let asked = patient.until(doing, look, |answer| match answer {
+            Ok(settings) => Ok(Seen::Done(settings)),
+            Err(error) if error.is_transient => Ok(Seen::NotYet(error.message)),
+            Err(error) => Err(unreachable(error, doing)),
+        });
+        asked.await.map_err(|error| match error.kind {
+            Kind::Timeout => error.hint("Let this machine reach the writer, or set verify = false"),
+            _ => error,
+        })
     }
 
     pub(super) async fn take(&self, step: &Step) -> Result<()> {
@@ -216,8 +225,10 @@ impl<A: ClusterApi> Operation<'_, A> {
 
     /// A fresh group is not seen everywhere at once.
     async fn create_group(&self, group: &NewParameterGroup) -> Result<()> {
-        self.api.create_parameter_group(group).await?;
         let doing = format!("waiting for cluster parameter group \"{}\"", group.name);
+        self.waiter
+            .retry(&doing, || self.api.create_parameter_group(group))
+            .await?;
         let look = || async { found(self.api.parameter_group(&group.name).await) };
         self.waiter
             .until(&doing, look, |seen| match seen {
@@ -305,18 +316,6 @@ fn is_group_missing(error: &Error) -> bool {
         .code
         .as_deref()
         .is_some_and(|code| codes.contains(&code))
-}
-
-/// A server that does not answer at the moment says nothing; one that refuses us is an error.
-fn known(
-    answer: Result<ServerSettings, ProbeError>,
-    doing: &str,
-) -> Result<Option<ServerSettings>> {
-    match answer {
-        Ok(settings) => Ok(Some(settings)),
-        Err(error) if error.is_transient => Ok(None),
-        Err(error) => Err(unreachable(error, doing)),
-    }
 }
 
 pub(super) fn unreachable(error: ProbeError, doing: &str) -> Error {
@@ -407,7 +406,7 @@ mod tests {
         assert_eq!(
             told[..6],
             [
-                (Phase::Started, true, 0, None),
+                (Phase::Started, false, 0, None),
                 (Phase::Done, true, 0, None),
                 (Phase::Started, true, 1, None),
                 (Phase::Done, true, 1, None),
@@ -569,6 +568,86 @@ mod tests {
                 .count(),
             1
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_that_was_not_made_is_not_ours() {
+        let fake = Fake::new(0);
+        fake.fail(
+            "create",
+            Kind::AlreadyExists,
+            "DBParameterGroupAlreadyExists",
+        );
+        let mut last = None;
+        let operation = fake.operation(Some(&fake), 60);
+        let mut on_step = |progress: Progress<'_>| last = Some(progress.record.clone());
+        apply(&operation, &shop(), Record::default(), &mut on_step)
+            .await
+            .unwrap_err();
+        assert!(!last.unwrap().group_created);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reboot_on_its_way_is_not_done_again() {
+        let fake = Fake::new(0);
+        let operation = fake.operation(Some(&fake), 60);
+        let cut_off = async {
+            let desired = shop();
+            let mut on_step = |_: Progress<'_>| {};
+            let applying = apply(&operation, &desired, Record::default(), &mut on_step);
+            let rebooting = async {
+                while fake.world().instances[0].status != "rebooting" {
+                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                }
+            };
+            tokio::select! { _ = applying => panic!("it ended"), () = rebooting => {} }
+        };
+        cut_off.await;
+        assert!(
+            run(&fake, &shop())
+                .await
+                .unwrap()
+                .current
+                .settings
+                .unwrap()
+                .is_logical()
+        );
+        assert_eq!(fake.log()[3..], ["reboot shop-1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cluster_that_is_stopped_on_the_way_ends_it() {
+        let fake = Fake::new(0);
+        let operation = fake.operation(Some(&fake), 60);
+        let mut on_step = |progress: Progress<'_>| {
+            if progress.step.reboots().is_some() {
+                "stopped".clone_into(&mut fake.world().cluster.status);
+            }
+        };
+        let error = apply(&operation, &shop(), Record::default(), &mut on_step)
+            .await
+            .unwrap_err();
+        assert!(error.to_string().ends_with("it is stopped"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_writer_that_does_not_answer_is_found_out_before_anything_changes() {
+        for (is_transient, kind) in [(true, Kind::Timeout), (false, Kind::Unverified)] {
+            let fake = Fake::new(0);
+            let probe = move || async move {
+                Err::<ServerSettings, _>(ProbeError {
+                    message: "no route".to_owned(),
+                    is_transient,
+                })
+            };
+            let operation = fake.operation(Some(&probe), 60);
+            let error = apply(&operation, &shop(), Record::default(), &mut |_| {})
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind, kind);
+            assert!(error.to_string().contains("no route"), "{error}");
+            assert_eq!(fake.log(), [""; 0]);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -99,7 +99,7 @@ impl World {
 
     fn pending_after_lag(&mut self) {
         self.later(self.lags.pending_reboot, |world| {
-            world.mark(None, "pending-reboot")
+            world.mark(None, "pending-reboot");
         });
     }
 
@@ -181,7 +181,7 @@ impl Fake {
 
     pub(super) fn fail(&self, call: &'static str, kind: Kind, code: &str) {
         let mut error = Error::new(kind, call, "no");
-        error.code = Some(code.to_owned());
+        error.code = Some(code.into());
         self.world().failures.push((call, error));
     }
 
@@ -311,7 +311,7 @@ fn parameters() -> Parameters {
 
 fn missing(name: &str, code: &str) -> Error {
     let mut error = Error::new(Kind::NotFound, format!("reading \"{name}\""), "not found");
-    error.code = Some(code.to_owned());
+    error.code = Some(code.into());
     error
 }
 
@@ -417,7 +417,7 @@ impl ClusterApi for Fake {
         "modifying".clone_into(&mut world.cluster.status);
         let modifying = world.lags.modifying;
         world.later(modifying, |world| {
-            "available".clone_into(&mut world.cluster.status)
+            "available".clone_into(&mut world.cluster.status);
         });
         world.pending_after_lag();
         Ok(())
@@ -431,7 +431,7 @@ impl ClusterApi for Fake {
         world.lags.reboots_in_vain = lags.reboots_in_vain.saturating_sub(1);
         let away = name.clone();
         world.later(lags.away, move |world| {
-            world.status(&away, lags.away_status)
+            world.status(&away, lags.away_status);
         });
         let back = name.clone();
         world.later(lags.back, move |world| {
@@ -448,7 +448,7 @@ impl ClusterApi for Fake {
             };
         });
         world.later(lags.in_sync, move |world| {
-            world.mark(Some(&name), "in-sync")
+            world.mark(Some(&name), "in-sync");
         });
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! take it back. Steps follow from the present state alone, so an apply that was cut off is finished by the next one.
 
 mod apply;
+mod checks;
 mod current;
 mod reboot;
 mod record;
@@ -24,9 +25,10 @@ use super::api::ParameterGroup;
 use super::wait::Waiter;
 
 pub use apply::{Applied, OnStep, Phase, Progress, apply};
+pub use checks::{problems, warnings};
 pub use current::{Current, Group, fetch};
 pub use record::Record;
-pub use steps::{Step, problems, steps, warnings};
+pub use steps::{Step, steps};
 pub use undo::{destroy, undo_steps};
 
 /// The cluster parameter that turns logical decoding on. It is static.

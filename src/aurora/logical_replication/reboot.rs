@@ -3,26 +3,40 @@
 use tokio::time::Instant;
 
 use super::apply::{patiently, unreachable};
-use super::steps::is_fatal;
+use super::checks::is_fatal;
 use super::{Operation, PARAMETER, ServerSettings};
-use crate::aurora::api::{Cluster, ClusterApi, Instance};
+use crate::aurora::api::{Cluster, ClusterApi, Instance, Member};
 use crate::aurora::wait::Seen;
 use crate::aurora::{Error, Kind, Result};
 
 impl<A: ClusterApi> Operation<'_, A> {
-    /// Waits until the cluster is available and none of its modifications is pending.
-    pub(super) async fn available(&self, cluster: &str) -> Result<Cluster> {
+    /// Waits until the cluster moves no more: it is available and none of its modifications is pending, or it will
+    /// not be available without somebody's help.
+    pub(super) async fn at_rest(&self, cluster: &str) -> Result<Cluster> {
         let doing = format!("waiting for DB cluster \"{cluster}\"");
         let look = || async { self.api.cluster(cluster).await };
         self.waiter
             .until(&doing, look, |cluster| match cluster.status.as_str() {
                 "available" if !cluster.has_pending_modifications => Ok(Seen::Done(cluster)),
                 "available" => Ok(Seen::NotYet("it has pending modifications".to_owned())),
-                // A cluster that will not move is for the checks to refuse, in better words.
                 status if is_fatal(status) => Ok(Seen::Done(cluster)),
                 status => Ok(Seen::NotYet(format!("it is {status}"))),
             })
             .await
+    }
+
+    /// Waits until the cluster is available and none of its modifications is pending.
+    pub(super) async fn available(&self, cluster: &str) -> Result<Cluster> {
+        let cluster = self.at_rest(cluster).await?;
+        if !is_fatal(&cluster.status) {
+            return Ok(cluster);
+        }
+        let doing = format!("waiting for DB cluster \"{}\"", cluster.identifier);
+        Err(Error::new(
+            Kind::Refused,
+            doing,
+            format!("it is {}", cluster.status),
+        ))
     }
 
     /// The same, and RDS shows that it has taken notice: a reboot before that would come back with the old values.
@@ -72,17 +86,34 @@ impl<A: ClusterApi> Operation<'_, A> {
     }
 
     async fn reboot(&self, cluster: &Cluster, instance: &str) -> Result<()> {
-        let doing = format!("rebooting DB instance \"{instance}\"");
+        let (id, doing) = (
+            &cluster.identifier,
+            format!("rebooting DB instance \"{instance}\""),
+        );
         tracing::info!(instance, "rebooting");
         let was_pending = cluster
             .member(instance)
             .is_some_and(|member| !member.is_in_sync());
-        self.waiter
-            .retry(&doing, || self.api.reboot_instance(instance))
-            .await?;
-        self.back(&cluster.identifier, instance, was_pending)
-            .await?;
-        self.available(&cluster.identifier).await.map(drop)
+        let call = || async {
+            match self.was_restarted(id, instance).await? {
+                true => Ok(()),
+                false => self.api.reboot_instance(instance).await,
+            }
+        };
+        self.waiter.retry(&doing, call).await?;
+        self.back(id, instance, was_pending).await?;
+        self.available(id).await.map(drop)
+    }
+
+    /// Where a reboot is on its way already, of an apply that was cut off perhaps, waits for it and says whether it has put
+    /// the group's values in force: another one would only stop the server twice.
+    pub(super) async fn was_restarted(&self, cluster: &str, instance: &str) -> Result<bool> {
+        if self.api.instance(instance).await?.status != "rebooting" {
+            return Ok(false);
+        }
+        self.back(cluster, instance, true).await?;
+        let now = self.available(cluster).await?;
+        Ok(now.member(instance).is_some_and(Member::is_in_sync))
     }
 
     /// Waits for the instance to go and come back. "Available" alone proves nothing, as RDS says so for a while before it
@@ -99,7 +130,7 @@ impl<A: ClusterApi> Operation<'_, A> {
                 .cluster(cluster)
                 .await?
                 .member(instance)
-                .is_some_and(|member| member.is_in_sync());
+                .is_some_and(Member::is_in_sync);
             Ok((seen, in_sync))
         };
         self.waiter
@@ -187,5 +218,35 @@ fn away<T>(doing: &str, instance: &Instance) -> Result<Seen<T>> {
             format!("it is {status}"),
         )),
         false => Ok(Seen::NotYet(format!("it is {status}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::aurora::logical_replication::fake::{Fake, Lags};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_in_sync_is_not_back_before_it_was_away() {
+        let fake = Fake::new(0).lags(Lags {
+            away: 20,
+            back: 50,
+            ..Lags::default()
+        });
+        let start = Instant::now();
+        fake.reboot_instance("shop-1").await.unwrap();
+        let operation = fake.operation(None, 60);
+        operation.back("shop", "shop-1", false).await.unwrap();
+        assert!(start.elapsed() >= Duration::from_secs(50));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cluster_with_pending_modifications_is_not_at_rest() {
+        let fake = Fake::new(0);
+        fake.world().cluster.has_pending_modifications = true;
+        let error = fake.operation(None, 1).available("shop").await.unwrap_err();
+        assert!(error.to_string().ends_with("it has pending modifications"));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::{Current, Group};
 use crate::aurora::api::Source;
 use crate::aurora::parameters::Previous;
 
@@ -23,6 +24,23 @@ pub struct Record {
 }
 
 impl Record {
+    /// Takes over what the cluster itself tells: a target group that carries our tag was made here, by an apply whose
+    /// record was lost on the way or before an import.
+    pub fn adopt(&mut self, current: &Current) {
+        self.group = Some(current.target_name.clone());
+        let is_ours = |target: &&Group| target.is_made_for(&current.cluster.identifier);
+        let Some(target) = current.target.as_ref().filter(is_ours) else {
+            return;
+        };
+        self.group_created = true;
+        if self.previous_group.is_none() {
+            self.previous_group = target
+                .previous_group()
+                .filter(|name| **name != current.target_name)
+                .cloned();
+        }
+    }
+
     /// As text, for a state that has no place for the details.
     #[must_use]
     pub fn to_json(&self) -> String {

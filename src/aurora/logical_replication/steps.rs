@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{
-    CLUSTER_TAG, Current, LogicalReplication, PARAMETER, PREVIOUS_GROUP_TAG, Reboot, Record,
-};
+use super::checks::problems;
+use super::{CLUSTER_TAG, Current, LogicalReplication, PREVIOUS_GROUP_TAG, Reboot, Record};
+use crate::aurora::Result;
 use crate::aurora::api::{ApplyType, Cluster, NewParameterGroup};
 use crate::aurora::parameters::{self, Change, Parameters};
-use crate::aurora::{Error, Kind, Result};
 
 /// One step, in the order of doing. Its text is what a plan shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,6 +161,8 @@ pub fn steps(
     }
     if needs_reboot {
         steps.extend(reboot_steps(&current.cluster, desired.reboot));
+    } else if desired.reboot == Reboot::All {
+        steps.extend(pending_reader_steps(&current.cluster));
     }
     let may_reboot = desired.reboot != Reboot::Never;
     let is_known_logical = !needs_reboot
@@ -276,6 +277,15 @@ fn differs_statically(one: &Parameters, other: &Parameters) -> bool {
         })
 }
 
+/// The readers that have been waiting for their reboot since the writer had its own.
+fn pending_reader_steps(cluster: &Cluster) -> impl Iterator<Item = Step> {
+    let pending = cluster.readers().filter(|reader| !reader.is_in_sync());
+    pending.map(|reader| Step::RebootReader {
+        cluster: cluster.identifier.clone(),
+        instance: reader.instance.clone(),
+    })
+}
+
 /// The writer goes first: it is what everybody waits for, and older engines restart the readers with it.
 pub(super) fn reboot_steps(cluster: &Cluster, reboot: Reboot) -> Vec<Step> {
     let id = &cluster.identifier;
@@ -292,204 +302,12 @@ pub(super) fn reboot_steps(cluster: &Cluster, reboot: Reboot) -> Vec<Step> {
     writer.into_iter().chain(readers).collect()
 }
 
-/// Every reason why it cannot be done on this cluster.
-#[must_use]
-pub fn problems(current: &Current, desired: &LogicalReplication, record: &Record) -> Vec<Error> {
-    let refuse = |(what, hint): (String, &str)| {
-        let doing = format!(
-            "enabling logical replication on DB cluster \"{}\"",
-            current.cluster.identifier
-        );
-        Error::new(Kind::Refused, doing, what).hint(hint)
-    };
-    if let Some(problem) = cluster_problem(&current.cluster) {
-        return vec![refuse(problem)];
-    }
-    if !desired.manage_parameter_group {
-        return unmanaged_problem(current).map(refuse).into_iter().collect();
-    }
-    let mut problems: Vec<Error> = group_problem(current, desired, record)
-        .map(refuse)
-        .into_iter()
-        .collect();
-    problems.extend(parameters::problems(
-        &current.attached.parameters,
-        current.family(),
-        &desired.desired_parameters(),
-    ));
-    let own = desired
-        .parameters
-        .get(PARAMETER)
-        .filter(|value| parameters::truth(value) != Some(true));
-    problems.extend(own.map(|value| {
-        refuse((
-            format!("parameters sets {PARAMETER} to \"{value}\""),
-            "Remove it: it is set to 1 here",
-        ))
-        .about_parameter(PARAMETER)
-    }));
-    problems
-}
-
-type Problem = (String, &'static str);
-
-fn cluster_problem(cluster: &Cluster) -> Option<Problem> {
-    if cluster.engine != "aurora-postgresql" {
-        let what = format!("its engine is {}, not aurora-postgresql", cluster.engine);
-        return Some((what, "Name an Aurora PostgreSQL cluster"));
-    }
-    if cluster.engine_mode.as_deref() == Some("serverless") {
-        let what = "Aurora Serverless v1 has no logical replication".to_owned();
-        return Some((
-            what,
-            "Move the cluster to provisioned instances or Serverless v2 first",
-        ));
-    }
-    if is_fatal(&cluster.status) {
-        return Some((
-            format!("it is {}", cluster.status),
-            "Start or repair the cluster first",
-        ));
-    }
-    if cluster.members.is_empty() {
-        return Some((
-            "it has no DB instance".to_owned(),
-            "Add an instance to the cluster first",
-        ));
-    }
-    if let Some(source) = &cluster.replication_source {
-        return Some((
-            format!("it is a replica of {source}"),
-            "Name the primary cluster",
-        ));
-    }
-    match (cluster.writer(), &cluster.global_cluster) {
-        (Some(_), _) => None,
-        (None, Some(global)) => {
-            let what = format!("it is a secondary of the global database {global}");
-            Some((what, "Name the primary cluster of the global database"))
-        }
-        (None, None) => Some((
-            "it has no writer instance".to_owned(),
-            "Wait for a failover to end, or promote an instance",
-        )),
-    }
-}
-
-/// Whether a cluster in that state stays in it until somebody acts.
-pub(super) fn is_fatal(status: &str) -> bool {
-    const FATAL: [&str; 7] = [
-        "deleting",
-        "stopped",
-        "stopping",
-        "inaccessible-encryption-credentials",
-        "inaccessible-encryption-credentials-recoverable",
-        "incompatible-parameters",
-        "storage-full",
-    ];
-    FATAL.contains(&status) || status.ends_with("failed")
-}
-
-fn unmanaged_problem(current: &Current) -> Option<Problem> {
-    let what = format!(
-        "{PARAMETER} is not 1 in its cluster parameter group \"{}\", which is not managed here",
-        current.attached.group.name
-    );
-    (!current.attached.is_logical()).then_some((
-        what,
-        "Set it where the group is managed, or set manage_parameter_group = true",
-    ))
-}
-
-fn group_problem(
-    current: &Current,
-    desired: &LogicalReplication,
-    record: &Record,
-) -> Option<Problem> {
-    let name = &current.target_name;
-    if name.starts_with("default.") {
-        let what =
-            format!("cluster parameter group \"{name}\" is AWS's own and cannot be modified");
-        return Some((what, "Choose another parameter_group_name, or leave it out"));
-    }
-    let Some(target) = &current.target else {
-        let what = format!("\"{name}\" cannot be the name of a cluster parameter group");
-        let hint = "A name has 1 to 255 letters, digits and single hyphens, begins with a letter and ends with none";
-        return (!is_group_name(name)).then_some((what, hint));
-    };
-    if target.group.family != current.family() {
-        let (is, needs) = (&target.group.family, current.family());
-        let what = format!(
-            "cluster parameter group \"{name}\" is of family {is}, the cluster needs {needs}"
-        );
-        return Some((what, "Choose another parameter_group_name"));
-    }
-    let is_chosen = desired.parameter_group_name.is_some() || record.group.as_deref() == Some(name);
-    let is_known =
-        is_chosen || current.is_attached() || target.is_made_for(&current.cluster.identifier);
-    let what =
-        format!("cluster parameter group \"{name}\" exists and was not made for this cluster");
-    (!is_known).then_some((
-        what,
-        "Set parameter_group_name to it to use it all the same, or to another name",
-    ))
-}
-
-fn is_group_name(name: &str) -> bool {
-    let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic());
-    is_plain && begins && !name.ends_with('-') && !name.contains("--") && name.len() <= 255
-}
-
-/// What the user should know before the steps are taken.
-#[must_use]
-pub fn warnings(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let sets = steps
-        .iter()
-        .any(|step| matches!(step, Step::SetParameters { .. }));
-    if sets && !current.sharing.is_empty() {
-        let (group, others) = (&current.target_name, current.sharing.join(", "));
-        warnings.push(format!(
-            "cluster parameter group {group} is also attached to {others}: its parameters change there too"
-        ));
-    }
-    let writer = current
-        .instances
-        .iter()
-        .find(|instance| Some(instance.identifier.as_str()) == current.writer());
-    if let Some(writer) = writer.filter(|writer| !writer.publicly_accessible) {
-        let name = &writer.identifier;
-        warnings.push(format!("the writer instance {name} is not publicly accessible: Neon cannot reach it from outside"));
-    }
-    warnings.extend(waiting_readers(current, desired, steps));
-    warnings
-}
-
-fn waiting_readers(
-    current: &Current,
-    desired: &LogicalReplication,
-    steps: &[Step],
-) -> Option<String> {
-    let readers: Vec<&str> = current
-        .cluster
-        .readers()
-        .map(|reader| reader.instance.as_str())
-        .collect();
-    let reboots = steps
-        .iter()
-        .any(|step| matches!(step, Step::RebootWriter { .. }));
-    (desired.reboot == Reboot::Writer && reboots && !readers.is_empty()).then(|| {
-        let readers = readers.join(", ");
-        format!("the readers {readers} are not rebooted: after a failover to one, logical replication stops until it is")
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::PARAMETER;
     use super::*;
     use crate::aurora::api::Source;
-    use crate::aurora::logical_replication::fake::{Fake, OWN, group};
+    use crate::aurora::logical_replication::fake::Fake;
     use crate::aurora::logical_replication::{ServerSettings, fetch};
     use crate::aurora::parameters::Previous;
 
@@ -510,12 +328,6 @@ mod tests {
             steps.iter().map(ToString::to_string).collect::<Vec<_>>(),
             expected
         );
-    }
-
-    fn refused(current: &Current, desired: &LogicalReplication, expected: &str) {
-        let error = steps(current, desired, &Record::default()).unwrap_err();
-        assert_eq!(error.kind, Kind::Refused);
-        assert!(error.to_string().contains(expected), "{error}");
     }
 
     fn says(wal_level: &str) -> Option<ServerSettings> {
@@ -598,6 +410,12 @@ mod tests {
         current.settings = says("logical");
         "pending-reboot".clone_into(&mut current.cluster.members[1].parameter_group_status);
         check(&current, &shop(), &Record::default(), &[]);
+        let all = LogicalReplication {
+            reboot: Reboot::All,
+            ..shop()
+        };
+        let reader = "reboot the reader instance shop-2";
+        check(&current, &all, &Record::default(), &[reader]);
         "pending-reboot".clone_into(&mut current.cluster.members[0].parameter_group_status);
         check(
             &current,
@@ -684,11 +502,7 @@ mod tests {
             ..shop()
         };
         let mut current = current(&Fake::new(0).with_group("theirs"), &desired).await;
-        refused(
-            &current,
-            &desired,
-            "rds.logical_replication is not 1 in its cluster parameter group \"theirs\"",
-        );
+        assert!(steps(&current, &desired, &Record::default()).is_err());
         turn_on(&mut current.attached);
         "pending-reboot".clone_into(&mut current.cluster.members[0].parameter_group_status);
         check(
@@ -697,102 +511,5 @@ mod tests {
             &Record::default(),
             &[WAIT, REBOOT, VERIFY],
         );
-    }
-
-    #[tokio::test]
-    async fn clusters_that_cannot_are_refused() {
-        let good = current(&Fake::new(1), &shop()).await;
-        type Spoil = fn(&mut Cluster);
-        let cases: [(Spoil, &str); 9] = [
-            (
-                |c| c.engine = "aurora-mysql".to_owned(),
-                "its engine is aurora-mysql",
-            ),
-            (
-                |c| c.engine_mode = Some("serverless".to_owned()),
-                "Serverless v1",
-            ),
-            (|c| c.status = "stopped".to_owned(), "it is stopped"),
-            (|c| c.status = "deleting".to_owned(), "it is deleting"),
-            (
-                |c| c.status = "migration-failed".to_owned(),
-                "it is migration-failed",
-            ),
-            (|c| c.members.clear(), "it has no DB instance"),
-            (
-                |c| c.replication_source = Some("main".to_owned()),
-                "it is a replica of main",
-            ),
-            (
-                |c| c.members[0].is_writer = false,
-                "it has no writer instance",
-            ),
-            (
-                |c| {
-                    c.members[0].is_writer = false;
-                    c.global_cluster = Some("world".to_owned());
-                },
-                "it is a secondary of the global database world",
-            ),
-        ];
-        for (spoil, expected) in cases {
-            let mut current = good.clone();
-            spoil(&mut current.cluster);
-            refused(&current, &shop(), expected);
-        }
-    }
-
-    #[tokio::test]
-    async fn groups_that_cannot_are_refused() {
-        for (name, expected) in [
-            ("default.aurora-postgresql16", "is AWS's own"),
-            ("two--hyphens", "cannot be the name"),
-            ("1st", "cannot be the name"),
-            ("end-", "cannot be the name"),
-            ("a.b", "cannot be the name"),
-        ] {
-            let desired = LogicalReplication {
-                parameter_group_name: Some(name.to_owned()),
-                ..shop()
-            };
-            refused(&current(&Fake::new(0), &desired).await, &desired, expected);
-        }
-        let fake = Fake::new(0);
-        let mut older = group("older");
-        older.group.family = "aurora-postgresql15".to_owned();
-        fake.world().groups.insert("older".to_owned(), older);
-        let desired = LogicalReplication {
-            parameter_group_name: Some("older".to_owned()),
-            ..shop()
-        };
-        refused(
-            &current(&fake, &desired).await,
-            &desired,
-            "is of family aurora-postgresql15",
-        );
-        fake.world().groups.insert(OWN.to_owned(), group(OWN));
-        refused(
-            &current(&fake, &shop()).await,
-            &shop(),
-            "was not made for this cluster",
-        );
-    }
-
-    #[tokio::test]
-    async fn parameters_are_checked_by_name() {
-        let mut desired = shop();
-        desired
-            .parameters
-            .insert("no.such".to_owned(), "1".to_owned());
-        desired
-            .parameters
-            .insert(PARAMETER.to_owned(), "off".to_owned());
-        let current = current(&Fake::new(0), &desired).await;
-        let problems = problems(&current, &desired, &Record::default());
-        let named: Vec<_> = problems
-            .iter()
-            .filter_map(|problem| problem.parameter.as_deref())
-            .collect();
-        assert_eq!(named, ["no.such", PARAMETER]);
     }
 }

@@ -94,8 +94,14 @@ pub async fn destroy<A: ClusterApi>(
     reboot: Reboot,
     on_step: &mut OnStep<'_>,
 ) -> Result<Vec<Step>> {
-    let steps = match fetch_at_rest(operation, desired, record).await? {
-        Some(current) => undo_steps(&current, record, reboot)?,
+    let steps = match Box::pin(fetch_at_rest(operation, desired, record)).await? {
+        Some(current) => {
+            let mut record = record.clone();
+            if desired.manage_parameter_group {
+                record.adopt(&current);
+            }
+            undo_steps(&current, &record, reboot)?
+        }
         None => leftover(record),
     };
     for step in &steps {
@@ -104,7 +110,7 @@ pub async fn destroy<A: ClusterApi>(
             phase: Phase::Started,
             record,
         });
-        operation.take(step).await?;
+        Box::pin(operation.take(step)).await?;
         on_step(Progress {
             step,
             phase: Phase::Done,
@@ -119,7 +125,7 @@ async fn fetch_at_rest<A: ClusterApi>(
     desired: &LogicalReplication,
     record: &Record,
 ) -> Result<Option<Current>> {
-    match operation.available(&desired.cluster).await {
+    match operation.at_rest(&desired.cluster).await {
         Err(error) if error.kind == Kind::NotFound => return Ok(None),
         available => available?,
     };

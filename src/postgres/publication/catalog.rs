@@ -34,16 +34,20 @@ pub async fn fetch_now(db: &Database, name: &Ident) -> Result<Option<Publication
 }
 
 async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Publications> {
-    let name = name.map(Ident::as_str);
-    let rows = db
-        .query(doing, &query(db.version().await?), &[(&name, Type::TEXT)])
-        .await?;
+    let version = db.version().await?;
+    let rows = match name.map(Ident::as_str) {
+        Some(name) => {
+            let sql = query(version, Which::Named);
+            db.query(doing, &sql, &[(&name, Type::TEXT)]).await?
+        }
+        None => db.query(doing, &query(version, Which::All), &[]).await?,
+    };
     read_rows(&rows).map_err(|error| db.error(doing, Cause::Statement(error)))
 }
 
 /// Runs statements that make or alter a publication, and reads it back in the same round trip.
 ///
-/// `name` is the one that it has afterwards. Statements as of [`diff`].
+/// `name` is the one that it has afterwards. Statements as of [`diff`](super::diff).
 pub async fn apply(
     db: &Database,
     doing: &str,
@@ -51,8 +55,8 @@ pub async fn apply(
     name: &Ident,
     limits: &Limits,
 ) -> Result<(Vec<Notice>, Option<Publication>)> {
-    let sql = query(db.version().await?);
-    let bound = Some(name.as_str());
+    let sql = query(db.version().await?, Which::Named);
+    let bound = name.as_str();
     let (notices, rows) = db
         .run_reading(
             doing,
@@ -61,22 +65,44 @@ pub async fn apply(
             limits,
         )
         .await?;
-    let mut found = read_rows(&rows).map_err(|error| db.error(doing, Cause::Statement(error)))?;
-    Ok((notices, found.remove(name)))
+    let found = match rows {
+        Some(rows) => read_rows(&rows)
+            .map_err(|error| db.error(doing, Cause::Statement(error)))?
+            .remove(name),
+        None => fetch_now(db, name).await?,
+    };
+    Ok((notices, found))
+}
+
+/// Which publications a query is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    All,
+    /// The one named by `$1`.
+    Named,
 }
 
 /// One row for each member, or one for a publication without any.
-fn query(version: ServerVersion) -> String {
+///
+/// The restriction to one publication stands in each part, so that the server looks up its members by their index.
+fn query(version: ServerVersion, which: Which) -> String {
+    let only = |column: &str| match which {
+        Which::All => String::new(),
+        Which::Named => format!(
+            " WHERE {column} = (SELECT o.oid FROM pg_publication o WHERE o.pubname = $1::name)"
+        ),
+    };
     let (columns, filter, schemas) = if version.has(version::COLUMN_LISTS) {
+        let schemas = " UNION ALL SELECT x.pnpubid, n.nspname, NULL, NULL, NULL \
+             FROM pg_publication_namespace x JOIN pg_namespace n ON n.oid = x.pnnspid";
         (
             "CASE WHEN r.prattrs IS NOT NULL THEN ARRAY(SELECT a.attname::text FROM pg_attribute a \
              WHERE a.attrelid = r.prrelid AND a.attnum = ANY (r.prattrs)) END",
             "pg_get_expr(r.prqual, r.prrelid)",
-            " UNION ALL SELECT x.pnpubid, n.nspname, NULL, NULL, NULL \
-             FROM pg_publication_namespace x JOIN pg_namespace n ON n.oid = x.pnnspid",
+            format!("{schemas}{}", only("x.pnpubid")),
         )
     } else {
-        ("NULL::text[]", "NULL::text", "")
+        ("NULL::text[]", "NULL::text", String::new())
     };
     let generated = if version.has(version::PUBLISH_GENERATED_COLUMNS) {
         "p.pubgencols = 's'"
@@ -87,8 +113,10 @@ fn query(version: ServerVersion) -> String {
         "SELECT p.pubname, pg_get_userbyid(p.pubowner), p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, \
          p.pubviaroot, {generated}, m.nspname, m.relname, m.columns, m.filter \
          FROM pg_publication p LEFT JOIN (SELECT r.prpubid, n.nspname, c.relname, {columns} AS columns, {filter} AS filter \
-         FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace{schemas}) m \
-         ON m.prpubid = p.oid WHERE $1 IS NULL OR p.pubname = $1"
+         FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace{}{schemas}) m \
+         ON m.prpubid = p.oid{}",
+        only("r.prpubid"),
+        only("p.oid"),
     )
 }
 
@@ -178,10 +206,10 @@ pub async fn canonical_filter(
         format!("ALTER TABLE {scratch} ADD CHECK {}", filter.enclosed()),
     ];
     let read = "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint WHERE contype = 'c' AND conrelid = 'pg_temp.neonrepl_row_filter'::regclass";
-    let rows = match db.query_undone(&doing, &changes, read, &[]).await {
+    let rows = match db.query_undone(&doing, &changes, read).await {
         Err(error) if error.is(&SqlState::INSUFFICIENT_PRIVILEGE) => {
             let (changes, read) = scratch_publication(table, filter);
-            db.query_undone(&doing, &changes, read, &[]).await?
+            db.query_undone(&doing, &changes, read).await?
         }
         result => result?,
     };

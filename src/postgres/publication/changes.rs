@@ -494,7 +494,7 @@ mod tests {
         check_change(
             |p| {
                 p.publish
-                    .retain(|operation| *operation != Operation::Delete)
+                    .retain(|operation| *operation != Operation::Delete);
             },
             expect![[r#"ALTER PUBLICATION "p" SET (publish = 'insert, update, truncate')"#]],
         );

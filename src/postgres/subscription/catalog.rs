@@ -10,7 +10,7 @@ use super::changes::{How, diff, disable, enable};
 use super::{Options, Origin, SlotName, Streaming, Subscription, Subscriptions};
 use crate::postgres::connection::{Database, Limits};
 use crate::postgres::conninfo::Conninfo;
-use crate::postgres::error::{Cause, Result};
+use crate::postgres::error::{Cause, Error, Result};
 use crate::postgres::session::Notice;
 use crate::postgres::slot::{self, Slot};
 use crate::postgres::sql::{Ident, QualifiedName, Statement};
@@ -38,45 +38,32 @@ pub async fn fetch_now(db: &Database, name: &Ident) -> Result<Option<Subscriptio
 }
 
 async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Subscriptions> {
-    let connections = connections(db, doing, name).await?;
-    let name = name.map(Ident::as_str);
-    let rows = db
-        .query(doing, &query(db.version().await?), &[(&name, Type::TEXT)])
-        .await?;
-    let mut subscriptions =
-        read_rows(&rows).map_err(|error| db.error(doing, Cause::Statement(error)))?;
-    for (name, connection) in connections {
-        if let Some(subscription) = subscriptions.get_mut(&name) {
-            subscription.connection = connection;
+    let failed = |error| db.error(doing, Cause::Statement(error));
+    let bound = name.map(Ident::as_str);
+    let sql = query(db.version().await?);
+    let rows = db.query(doing, &sql, &[(&bound, Type::TEXT)]).await?;
+    let mut subscriptions = read_rows(&rows).map_err(failed)?;
+    let visible = rows.first().map(|row| row.try_get(CONNECTIONS_VISIBLE));
+    if matches!(visible, Some(Ok(true))) {
+        let rows = db
+            .query(doing, CONNECTIONS, &[(&bound, Type::TEXT)])
+            .await?;
+        for row in &rows {
+            let (name, connection) = read_connection(row).map_err(failed)?;
+            if let Some(subscription) = subscriptions.get_mut(&name) {
+                subscription.connection = connection;
+            }
         }
     }
     Ok(subscriptions)
 }
 
-/// The connections, where the role may see them: the one column of `pg_subscription` that not everybody may.
-async fn connections(
-    db: &Database,
-    doing: &str,
-    name: Option<&Ident>,
-) -> Result<Vec<(Ident, Option<Conninfo>)>> {
-    let may = "SELECT has_column_privilege('pg_subscription', 'subconninfo', 'SELECT')";
-    let failed = |error| db.error(doing, Cause::Statement(error));
-    let rows = db.query(doing, may, &[]).await?;
-    if !rows
-        .first()
-        .is_some_and(|row| matches!(row.try_get(0), Ok(true)))
-    {
-        return Ok(Vec::new());
-    }
-    let name = name.map(Ident::as_str);
-    let sql = "SELECT s.subname, s.subconninfo FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
-        WHERE d.datname = current_database() AND ($1 IS NULL OR s.subname = $1)";
-    let rows = db.query(doing, sql, &[(&name, Type::TEXT)]).await?;
-    rows.iter()
-        .map(read_connection)
-        .collect::<RowResult<_>>()
-        .map_err(failed)
-}
+/// The one column of `pg_subscription` that not everybody may read, so that it needs a query of its own.
+const CONNECTIONS: &str = "SELECT s.subname, s.subconninfo FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
+    WHERE d.datname = current_database() AND ($1 IS NULL OR s.subname = $1)";
+
+/// Where in a row of [`query`] it says whether that may be read.
+const CONNECTIONS_VISIBLE: usize = 14;
 
 fn read_connection(row: &Row) -> RowResult<(Ident, Option<Conninfo>)> {
     let text: Option<&str> = row.try_get(1)?;
@@ -123,6 +110,7 @@ fn query(version: ServerVersion) -> String {
         since(version::RUN_AS_OWNER, "s.subrunasowner", "NULL::boolean"),
         since(version::ORIGIN, "s.suborigin", "NULL::text"),
         since(version::FAILOVER, "s.subfailover", "NULL::boolean"),
+        "has_column_privilege('pg_subscription', 'subconninfo', 'SELECT')",
     ];
     format!(
         "SELECT {} FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
@@ -260,10 +248,12 @@ pub async fn unsubscribed_tables(
     Ok(published)
 }
 
-/// Creates a subscription, as [`apply`] runs the statements of [`diff`](super::diff).
+/// Creates a subscription, as [`apply`] runs the statements of [`diff`](super::diff), and leaves no slot behind where that
+/// fails.
 ///
 /// Where the publisher's server is the subscriber's own, `CREATE SUBSCRIPTION` would wait for itself for ever: the slot
-/// is made first then, over a connection to the publisher, and dropped again when creating fails.
+/// is made first then, over a connection to the publisher. A publisher that cannot be reached from here is left to the
+/// subscriber, which may reach it.
 pub async fn create(
     subscriber: &Database,
     publisher: Option<&Database>,
@@ -273,36 +263,67 @@ pub async fn create(
     limits: &Limits,
 ) -> Result<(Vec<Notice>, Option<Subscription>)> {
     let version = subscriber.version().await?;
-    let statements = |how: &How| {
-        diff(None, Some(desired), how, version)
-            .map_err(|error| subscriber.unsupported(doing, error))
-    };
-    let makes_slot = how.connect && how.create_slot;
-    let (Some(publisher), Some(slot), true) = (publisher, desired.slot_name(), makes_slot) else {
-        return apply(subscriber, doing, &statements(how)?, &desired.name, limits).await;
-    };
-    if !slot::same_cluster(publisher, subscriber).await? {
-        return apply(subscriber, doing, &statements(how)?, &desired.name, limits).await;
-    }
-    let statements = statements(&How {
-        create_slot: false,
-        ..how.clone()
-    })?;
-    let made = slot::ensure(publisher, doing, &Slot::new(slot.clone()), limits).await?;
+    let unsupported = |error| subscriber.unsupported(doing, error);
+    desired.options.check_supported(version).map_err(unsupported)?;
+    let slot = prepare_slot(subscriber, publisher, doing, desired, how, limits).await?;
+    let create_slot = how.create_slot && !slot.is_adopted;
+    let statements = diff(None, Some(desired), &How { create_slot, ..how.clone() }, version).map_err(unsupported)?;
     match apply(subscriber, doing, &statements, &desired.name, limits).await {
-        Err(error)
-            if made
-                && fetch_now(subscriber, &desired.name)
-                    .await
-                    .is_ok_and(|found| found.is_none()) =>
-        {
-            match publisher.run(doing, &[slot::drop_slot(slot)]).await {
-                Ok(_) => Err(error),
-                Err(_) => Err(error.noting(format!(
-                    "Replication slot {slot} may be left on the publisher and keeps its WAL there."
-                ))),
-            }
+        Err(error) if fetch_now(subscriber, &desired.name).await.is_ok_and(|found| found.is_none()) => {
+            Err(slot.undo(doing, error).await)
         }
         result => result,
+    }
+}
+
+/// The slot on the publisher, as far as creating a subscription has to care for it.
+#[derive(Default)]
+struct PreparedSlot<'a> {
+    /// Whether it was made already, for `CREATE SUBSCRIPTION` to adopt.
+    is_adopted: bool,
+    /// The slot to remove, and where, should the subscription not come to be.
+    ours: Option<(&'a Database, &'a Ident)>,
+}
+
+async fn prepare_slot<'a>(
+    subscriber: &Database,
+    publisher: Option<&'a Database>,
+    doing: &str,
+    desired: &'a Subscription,
+    how: &How,
+    limits: &Limits,
+) -> Result<PreparedSlot<'a>> {
+    let makes_slot = how.connect && how.create_slot;
+    let (Some(publisher), Some(slot), true) = (publisher, desired.slot_name(), makes_slot) else {
+        return Ok(PreparedSlot::default());
+    };
+    let existing = match slot::fetch_now(publisher, slot).await {
+        Ok(existing) => existing,
+        Err(error) => {
+            tracing::info!(cause = %error, "the publisher cannot be reached from here; the subscriber may reach it");
+            return Ok(PreparedSlot::default());
+        }
+    };
+    if !slot::same_cluster(publisher, subscriber).await? {
+        return Ok(PreparedSlot { is_adopted: false, ours: existing.is_none().then_some((publisher, slot)) });
+    }
+    let made = slot::ensure(publisher, doing, &Slot::new(slot.clone()), limits).await?;
+    Ok(PreparedSlot { is_adopted: true, ours: made.then_some((publisher, slot)) })
+}
+
+impl PreparedSlot<'_> {
+    /// Removes a slot that nobody will read from: it would keep the publisher's WAL for ever.
+    async fn undo(&self, doing: &str, error: Error) -> Error {
+        let Some((publisher, slot)) = self.ours else { return error };
+        let removed = match slot::fetch_now(publisher, slot).await {
+            Ok(Some(found)) if !found.active => publisher.run(doing, &[slot::drop_slot(slot)]).await.map(|_| ()),
+            found => found.map(|_| ()),
+        };
+        match removed {
+            Ok(()) => error,
+            Err(_) => error.noting(format!(
+                "Replication slot {slot} may be left on the publisher and keeps its WAL there."
+            )),
+        }
     }
 }

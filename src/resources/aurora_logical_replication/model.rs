@@ -189,8 +189,9 @@ pub(super) fn with_defaults(mut model: Model) -> Model {
     model
 }
 
-/// What a model asks for. A parameter group that is not known yet is for the flow to find.
-pub(super) fn to_desired(model: &Model) -> Result<LogicalReplication> {
+/// What a model asks for. `group` is the parameter group that the user asked for, if any: a state says which one the
+/// cluster has, which is no wish.
+pub(super) fn to_desired(model: &Model, group: &Attr<String>) -> Result<LogicalReplication> {
     let flag = |attribute: &Attr<bool>, name| attribute.optional(name).map(|flag| flag.copied().unwrap_or(true));
     let map = |attribute: &Attr<BTreeMap<String, String>>, name| {
         attribute.optional(name).map(|map| map.cloned().unwrap_or_default())
@@ -198,7 +199,7 @@ pub(super) fn to_desired(model: &Model) -> Result<LogicalReplication> {
     Ok(LogicalReplication {
         cluster: model.cluster_identifier.required("cluster_identifier")?.clone(),
         manage_parameter_group: flag(&model.manage_parameter_group, "manage_parameter_group")?,
-        parameter_group_name: model.parameter_group_name.known().cloned(),
+        parameter_group_name: group.known().cloned(),
         parameters: map(&model.parameters, "parameters")?,
         reboot: match model.reboot.optional("reboot")?.map(String::as_str) {
             Some("all") => Reboot::All,

@@ -31,8 +31,6 @@ crate::model! {
     }
 }
 
-/// The keywords that make sense on another machine than the provider's.
-const TRAVELLING: &[&str] = &["host", "port", "dbname", "user", "password"];
 /// The keywords whose difference is drift. Others may have been added for good reasons.
 const COMPARED: &[&str] = &["host", "port", "dbname", "user", "password"];
 
@@ -44,15 +42,15 @@ const WRITE_ONLY: &str = "write_only_password";
 /// # Errors
 /// When neither block names the host, or a value is not known.
 pub(super) fn conninfo(context: &Context, model: &Model) -> Result<Conninfo> {
-    let mut conninfo = Conninfo::new();
-    let publisher = context.conninfo(Side::Publisher);
-    if let Ok(publisher) = &publisher {
-        for keyword in TRAVELLING {
-            conninfo.set(*keyword, publisher.get(keyword).unwrap_or_default());
+    let publisher = context.database(Side::Publisher, None);
+    let mut conninfo = match &publisher {
+        Ok(publisher) => {
+            let mut conninfo = publisher.config().conninfo();
+            conninfo.set("sslmode", travelling_mode(publisher.config().sslmode).as_str());
+            conninfo
         }
-        let database = context.database(Side::Publisher, None)?;
-        conninfo.set("sslmode", travelling_mode(database.config().sslmode).as_str());
-    }
+        Err(_) => Conninfo::new(),
+    };
     if let Some(block) = model.publisher.optional("publisher")? {
         overlay(&mut conninfo, block).map_err(|error| error.attribute("publisher"))?;
     }

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::connection::{self, conninfo};
 use super::model::{Model, to_desired, to_model};
-use super::{MINUTE, gone, ident};
-use crate::postgres::slot::{self, Slot};
-use crate::postgres::subscription::{self, How, SlotName, Subscription, SyncState};
+use super::{ObjectId, gone, ident};
+use crate::postgres::slot;
+use crate::postgres::subscription::{self, How, Subscription, SyncState};
 use crate::postgres::{Database, Ident, Limits, Notice, SqlState};
 use crate::provider::Context;
 use crate::tf_provider::call::{Call, Saved};
@@ -65,30 +65,24 @@ pub(super) async fn create(
     let publisher = connection::publisher(call.context(), &conninfo);
     desired.connection = Some(conninfo);
     let doing = format!("creating subscription {}", desired.name);
-    let mut how = How {
+    let how = How {
         connect: is_set(&plan.connect),
         create_slot: is_set(&plan.create_slot),
         copy_data: is_set(&plan.copy_data),
         ..How::default()
     };
-    if subscription::fetch_now(database, &desired.name).await?.is_some() {
-        return Err(Error::new(format!("{doing}: it exists already"))
-            .detail(format!("Import it by the id {}.", plan.id.known().map_or("database/name", String::as_str))));
+    let existing = call.unless_stopped(subscription::fetch_now(database, &desired.name)).await;
+    if existing.map_err(|error| error.during(&doing))?.is_some() {
+        return Err(Error::new(format!("{doing}: it exists already")).detail(ObjectId::import_hint(&plan.id)));
     }
-    let slot = SlotGuard::prepare(&doing, publisher, database, &desired, &mut how, limits).await?;
-    let version = database.version().await?;
-    let statements = subscription::diff(None, Some(&desired), &how, version)
-        .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
-    let result = subscription::apply(database, &doing, &statements, &desired.name, limits).await;
+    let result = subscription::create(database, publisher.as_ref(), &doing, &desired, &how, limits).await;
     let (notices, found) = match result {
         Ok(done) => done,
         Err(error) => {
-            match subscription::fetch_now(database, &desired.name).await {
-                Ok(Some(found)) => saved.record(&to_model(database.name(), &found, &plan)),
-                Ok(None) => slot.undo(&doing).await,
-                Err(_) => {}
+            if let Ok(Some(found)) = subscription::fetch_now(database, &desired.name).await {
+                saved.record(&to_model(database.name(), &found, &plan));
             }
-            return Err(explain(error, slot.publisher()));
+            return Err(explain(error, publisher.as_ref()));
         }
     };
     warn(call, &doing, &notices);
@@ -112,7 +106,8 @@ pub(super) async fn update(
 ) -> Result<Model> {
     let name = ident(&prior.name)?;
     let doing = format!("changing subscription {name}");
-    let Some(current) = subscription::fetch_now(database, &name).await? else {
+    let current = call.unless_stopped(subscription::fetch_now(database, &name)).await;
+    let Some(current) = current.map_err(|error| error.during(&doing))? else {
         saved.record_gone();
         return Err(gone(&doing));
     };
@@ -129,7 +124,7 @@ pub(super) async fn update(
         resend_connection,
         ..How::default()
     };
-    let version = database.version().await?;
+    let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
     let statements = subscription::diff(Some(&current), Some(&desired), &how, version)
         .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
     let result = subscription::apply(database, &doing, &statements, &desired.name, limits).await;
@@ -169,7 +164,8 @@ fn without_write_only(block: &Attr<connection::Connection>) -> Attr<connection::
 pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Model, limits: &Limits) -> Result<()> {
     let name = ident(&prior.name)?;
     let doing = format!("dropping subscription {name}");
-    let Some(current) = subscription::fetch_now(database, &name).await? else { return Ok(()) };
+    let current = call.unless_stopped(subscription::fetch_now(database, &name)).await;
+    let Some(current) = current.map_err(|error| error.during(&doing))? else { return Ok(()) };
     let error = match database.run_within(&doing, &[subscription::drop_with_slot(&current)], limits).await {
         Ok(_) => return Ok(()),
         Err(error) if error.is(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
@@ -179,7 +175,8 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
     let publisher_failed = error.is(&SqlState::CONNECTION_FAILURE);
     let slot = current.slot_name().cloned();
     let slot_is_gone = publisher_failed && is_slot_gone(call, prior, &current, slot.as_ref()).await;
-    if !slot_is_gone && !(publisher_failed && is_set(&prior.force_destroy)) {
+    let does_without = publisher_failed && is_set(&prior.force_destroy);
+    if !(slot_is_gone || does_without) {
         let remedy = "With force_destroy = true, applied first, it is dropped without its publisher, and the slot stays there.";
         let shown = Error::from(error);
         return Err(if publisher_failed { shown.detail(remedy) } else { shown });
@@ -201,57 +198,6 @@ async fn is_slot_gone(call: &Call<Context>, prior: &Model, current: &Subscriptio
     match (publisher, slot) {
         (Some(publisher), Some(slot)) => matches!(slot::fetch_now(&publisher, slot).await, Ok(None)),
         _ => false,
-    }
-}
-
-/// The slot on the publisher, as far as creating has to care for it.
-struct SlotGuard {
-    publisher: Option<Database>,
-    /// The slot to remove should the subscription not come to be.
-    ours: Option<Ident>,
-}
-
-impl SlotGuard {
-    /// On one cluster, CREATE SUBSCRIPTION would wait for itself for ever: there the slot is made first and adopted.
-    async fn prepare(
-        doing: &str,
-        publisher: Option<Database>,
-        subscriber: &Database,
-        desired: &Subscription,
-        how: &mut How,
-        limits: &Limits,
-    ) -> Result<Self> {
-        let slot = desired.slot_name().filter(|_| how.connect && how.create_slot && desired.slot != Some(SlotName::None));
-        let (Some(slot), Some(publisher)) = (slot, publisher) else { return Ok(Self { publisher: None, ours: None }) };
-        // The subscriber may reach a publisher that the provider cannot: then CREATE SUBSCRIPTION says what is wrong.
-        let Ok(existing) = slot::fetch_now(&publisher, slot).await else {
-            return Ok(Self { publisher: Some(publisher), ours: None });
-        };
-        if !slot::same_cluster(&publisher, subscriber).await? {
-            return Ok(Self { publisher: Some(publisher), ours: existing.is_none().then(|| slot.clone()) });
-        }
-        if existing.is_some_and(|slot| slot.active) {
-            return Err(Error::new(format!("{doing}: replication slot {slot} is in use"))
-                .detail("It belongs to another subscription. Set slot_name to another name.")
-                .attribute("slot_name"));
-        }
-        let made = slot::ensure(&publisher, doing, &Slot { two_phase: false, ..Slot::new(slot.clone()) }, limits).await?;
-        how.create_slot = false;
-        Ok(Self { publisher: Some(publisher), ours: made.then(|| slot.clone()) })
-    }
-
-    fn publisher(&self) -> Option<&Database> {
-        self.publisher.as_ref()
-    }
-
-    /// Leaves no slot behind for a subscription that is not there: it would keep the publisher's WAL for ever.
-    async fn undo(&self, doing: &str) {
-        let (Some(publisher), Some(slot)) = (&self.publisher, &self.ours) else { return };
-        if matches!(slot::fetch_now(publisher, slot).await, Ok(Some(found)) if !found.active)
-            && let Err(error) = publisher.run_within(doing, &[slot::drop_slot(slot)], &Limits::within(MINUTE)).await
-        {
-            tracing::warn!(cause = %error, slot = slot.as_str(), "the slot could not be removed again");
-        }
     }
 }
 

@@ -1,21 +1,21 @@
 //! How each response says that its request failed.
 
 use super::wire;
-use crate::tf_provider::diagnostics::Error;
+use crate::tf_provider::diagnostics::Diagnostics;
 use crate::tf_provider::proto::tfplugin5 as pb;
 
 /// A response that can carry a failure: the core shows it, where a gRPC error would only be called a plugin fault.
 pub(super) trait Answer: Default + Send + 'static {
-    /// The response when the request failed with nothing else to tell.
-    fn failed(error: Error) -> Self;
+    /// The response of a request that failed.
+    fn failed(diagnostics: Diagnostics) -> Self;
 }
 
 macro_rules! answers_with_diagnostics {
     ($($response:path),* $(,)?) => {
         $(impl Answer for $response {
-            fn failed(error: Error) -> Self {
+            fn failed(diagnostics: Diagnostics) -> Self {
                 let mut answer = Self::default();
-                answer.diagnostics = wire::error(error);
+                answer.diagnostics = wire::diagnostics(diagnostics);
                 answer
             }
         })*
@@ -50,21 +50,22 @@ answers_with_diagnostics!(
 );
 
 impl Answer for pb::list_resource::Event {
-    fn failed(error: Error) -> Self {
-        Self { diagnostic: wire::error(error), ..Self::default() }
+    fn failed(diagnostics: Diagnostics) -> Self {
+        Self { diagnostic: wire::diagnostics(diagnostics), ..Self::default() }
     }
 }
 
 impl Answer for pb::invoke_action::Event {
-    fn failed(error: Error) -> Self {
-        let completed = pb::invoke_action::event::Completed { diagnostics: wire::error(error) };
+    fn failed(diagnostics: Diagnostics) -> Self {
+        let completed = pb::invoke_action::event::Completed { diagnostics: wire::diagnostics(diagnostics) };
         Self { r#type: Some(pb::invoke_action::event::Type::Completed(completed)) }
     }
 }
 
 impl Answer for pb::call_function::Response {
-    fn failed(error: Error) -> Self {
-        let error = pb::FunctionError { text: error.to_string(), function_argument: None };
+    fn failed(diagnostics: Diagnostics) -> Self {
+        let text: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+        let error = pb::FunctionError { text: text.join("\n"), function_argument: None };
         Self { result: None, error: Some(error) }
     }
 }

@@ -9,7 +9,7 @@ use super::Inner;
 use super::registry::ResourceEntry;
 use super::wire;
 use crate::tf_provider::call::{Call, Private, SavedValue, lock};
-use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
+use crate::tf_provider::diagnostics::{Diagnostics, Result};
 use crate::tf_provider::plan;
 use crate::tf_provider::proto::tfplugin5 as pb;
 use crate::tf_provider::provider::Provider;
@@ -38,6 +38,7 @@ pub(super) async fn apply<P: Provider>(
     };
 
     let mut diagnostics = call.take_diagnostics();
+    let result = result.and_then(|value| wire::encode(&entry.ty, &value).map(|_| value));
     let exists = match result {
         Ok(value) => value,
         Err(error) => {
@@ -54,6 +55,16 @@ fn decode<C>(entry: &ResourceEntry<C>, request: &pb::apply_resource_change::Requ
     let config = wire::decode(&entry.ty, request.config.as_ref())?;
     plan::with_write_only(&entry.schema.block, &mut planned, &config);
     Ok(Change { prior, planned })
+}
+
+/// The answer to what failed before it began: a core must keep all that it had.
+pub(super) fn unchanged(request: &pb::apply_resource_change::Request) -> pb::apply_resource_change::Response {
+    pb::apply_resource_change::Response {
+        new_state: Some(request.prior_state.clone().unwrap_or_default()),
+        private: request.planned_private.clone(),
+        new_identity: request.planned_identity.clone(),
+        ..Default::default()
+    }
 }
 
 /// The verb that the change is.
@@ -82,12 +93,12 @@ fn answer<C>(
     plan::without_write_only(&entry.schema.block, &mut exists);
     if !exists.is_wholly_known() {
         if !diagnostics.has_error() {
-            diagnostics
-                .error(Error::new("the provider left a value unknown").detail("This is a fault of the provider."));
+            diagnostics.error(super::left_unknown());
         }
         forget_unknown(&mut exists);
     }
-    let new_identity = super::identity_of(entry, &exists)?;
+    // What exists must reach the core, whatever its identity is.
+    let new_identity = diagnostics.take(super::identity_of(entry, &exists)).flatten();
     Ok(pb::apply_resource_change::Response {
         new_state: Some(wire::encode(&entry.ty, &exists)?),
         private: private.to_bytes(),

@@ -77,12 +77,15 @@ impl<P: Provider> Inner<P> {
 }
 
 impl<P: Provider> Server<P> {
-    async fn answer<T: Answer>(
+    async fn answer<T: Answer, E: Into<Diagnostics> + Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T>> + Send + 'static,
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<Response<T>, Status> {
-        let result = self.inner.run(work).await.and_then(|result| result);
-        Ok(Response::new(result.unwrap_or_else(T::failed)))
+        Ok(Response::new(match self.inner.run(work).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(failure)) => T::failed(failure.into()),
+            Err(panicked) => T::failed(panicked.into()),
+        }))
     }
 
     /// The same for what only computes.
@@ -96,7 +99,7 @@ impl<P: Provider> Server<P> {
 
     /// The answer to a request for something of a kind that this provider has none of.
     fn absent<T: Answer>(kind: &str, name: &str) -> Result<Response<T>, Status> {
-        Ok(Response::new(T::failed(unknown(kind, name))))
+        Ok(Response::new(T::failed(unknown(kind, name).into())))
     }
 }
 
@@ -107,6 +110,15 @@ fn identity_of<C>(entry: &ResourceEntry<C>, state: &Value) -> Result<Option<pb::
     };
     let value = entry.resource.identify(state)?;
     if value.is_wholly_known() { wire::encode_identity(identity, &value) } else { Ok(None) }
+}
+
+/// What a core is to store is wholly known.
+fn known(value: Value) -> Result<Value> {
+    if value.is_wholly_known() { Ok(value) } else { Err(left_unknown()) }
+}
+
+fn left_unknown() -> Error {
+    Error::new("the provider left a value unknown").detail("This is a fault of the provider.")
 }
 
 fn capabilities() -> Option<pb::ServerCapabilities> {
@@ -135,7 +147,10 @@ fn validate_provider<P: Provider>(
     let config = wire::decode(&registry.provider_ty, request.config.as_ref())?;
     let mut diagnostics = Diagnostics::default();
     validate::validate(&registry.provider.block, &config, &mut diagnostics);
-    if let Some(config) = diagnostics.take(P::Config::from_value(config)) {
+    // What is made of a wrong part is wrong too, and would be said again in other words.
+    if !diagnostics.has_error()
+        && let Some(config) = diagnostics.take(P::Config::from_value(config))
+    {
         P::validate(&config, &mut diagnostics);
     }
     Ok(pb::prepare_provider_config::Response {
@@ -159,11 +174,12 @@ fn validate_data_source<P: Provider>(
 async fn read_data_source<P: Provider>(
     inner: Arc<Inner<P>>,
     request: pb::read_data_source::Request,
-) -> Result<pb::read_data_source::Response> {
+) -> Result<pb::read_data_source::Response, Diagnostics> {
     let entry = inner.registry().data_source(&request.type_name)?;
     let config = wire::decode(&entry.ty, request.config.as_ref())?;
     let call = inner.call(Private::default())?;
-    let state = entry.data_source.read(call.clone(), config).await?;
+    let read = call.unless_stopped(entry.data_source.read(call.clone(), config));
+    let state = read.await.and_then(known).map_err(|error| call.failed(error))?;
     Ok(pb::read_data_source::Response {
         state: Some(wire::encode(&entry.ty, &state)?),
         diagnostics: wire::diagnostics(call.take_diagnostics()),
@@ -178,15 +194,16 @@ fn call_function<P: Provider>(
     let entry = inner.registry().function(&request.name)?;
     let fixed = entry.signature.parameters.iter().map(Some);
     let parameters = fixed.chain(std::iter::repeat(entry.signature.variadic.as_ref()));
-    let arguments = request.arguments.iter().zip(parameters).map(|(argument, parameter)| {
-        let parameter = parameter.ok_or_else(|| Error::new("there are more arguments than parameters"))?;
-        wire::decode(&parameter.ty, Some(argument)).map_err(|error| error.attribute(parameter.name))
-    });
-    let arguments: Vec<Value> = arguments.collect::<Result<_>>()?;
-    if arguments.len() < entry.signature.parameters.len() {
+    if request.arguments.len() < entry.signature.parameters.len() {
         return Err(Error::new("there are fewer arguments than parameters"));
     }
-    match entry.function.call(arguments) {
+    let arguments = request.arguments.iter().zip(parameters).enumerate().map(|(at, (argument, parameter))| {
+        let wrong = |text: String| FunctionError::argument(at, text);
+        let parameter = parameter.ok_or_else(|| wrong("there are more arguments than parameters".to_owned()))?;
+        let argument = wire::decode(&parameter.ty, Some(argument));
+        argument.map_err(|error| wrong(error.attribute(parameter.name).to_string()))
+    });
+    match arguments.collect::<Result<_, _>>().and_then(|arguments| entry.function.call(arguments)) {
         Ok(value) => {
             let result = wire::encode(&entry.signature.returns, &value)?;
             Ok(pb::call_function::Response { result: Some(result), error: None })
@@ -354,10 +371,12 @@ impl<P: Provider> pb::provider_server::Provider for Server<P> {
         request: Request<pb::apply_resource_change::Request>,
     ) -> Result<Response<pb::apply_resource_change::Response>, Status> {
         let request = request.into_inner();
-        let prior = request.prior_state.clone();
+        let unchanged = apply::unchanged(&request);
         let mut response = self.answer(apply::apply(Arc::clone(&self.inner), request)).await?;
-        // What failed before it began has changed nothing: the core must keep the state it had.
-        response.get_mut().new_state.get_or_insert(prior.unwrap_or_default());
+        if response.get_ref().new_state.is_none() {
+            let diagnostics = std::mem::take(&mut response.get_mut().diagnostics);
+            *response.get_mut() = pb::apply_resource_change::Response { diagnostics, ..unchanged };
+        }
         Ok(response)
     }
 
@@ -427,7 +446,7 @@ impl<P: Provider> pb::provider_server::Provider for Server<P> {
         &self,
         request: Request<pb::list_resource::Request>,
     ) -> Result<Response<Self::ListResourceStream>, Status> {
-        let event = Answer::failed(unknown("list resource type", &request.get_ref().type_name));
+        let event = Answer::failed(unknown("list resource type", &request.get_ref().type_name).into());
         Ok(Response::new(once(async { Ok(event) }).boxed()))
     }
 
@@ -469,7 +488,7 @@ impl<P: Provider> pb::provider_server::Provider for Server<P> {
         &self,
         request: Request<pb::invoke_action::Request>,
     ) -> Result<Response<Self::InvokeActionStream>, Status> {
-        let event = Answer::failed(unknown("action type", &request.get_ref().action_type));
+        let event = Answer::failed(unknown("action type", &request.get_ref().action_type).into());
         Ok(Response::new(once(async { Ok(event) }).boxed()))
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::registry::{ResourceEntry, unknown};
-use super::{Inner, identity_of, wire};
+use super::{Inner, identity_of, known, wire};
 use crate::tf_provider::call::Private;
 use crate::tf_provider::codec;
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
@@ -22,6 +22,9 @@ pub(super) fn validate<P: Provider>(
     let config = wire::decode(&entry.ty, request.config.as_ref())?;
     let mut diagnostics = Diagnostics::default();
     validate::validate(&entry.schema.block, &config, &mut diagnostics);
+    if request.client_capabilities.is_some_and(|core| !core.write_only_attributes_allowed) {
+        validate::refuse_write_only(&entry.schema.block, &config, &mut diagnostics);
+    }
     entry.resource.validate(config, &mut diagnostics);
     Ok(diagnostics)
 }
@@ -32,7 +35,7 @@ pub(super) fn upgrade<P: Provider>(
 ) -> Result<pb::DynamicValue> {
     let entry = inner.registry().resource(&request.type_name)?;
     let json = raw_json(request.raw_state.as_ref())?;
-    let state = match u64::try_from(request.version) {
+    let mut state = match u64::try_from(request.version) {
         Ok(version) if version == entry.schema.version => codec::from_json(&entry.ty, json)?,
         Ok(version) if version < entry.schema.version => {
             entry.resource.upgrade(version, codec::from_untyped_json(json)?)?
@@ -42,6 +45,7 @@ pub(super) fn upgrade<P: Provider>(
                 .detail("A newer version of the provider wrote it. Use that version or a later one."));
         }
     };
+    plan::without_write_only(&entry.schema.block, &mut state);
     wire::encode(&entry.ty, &state)
 }
 
@@ -62,6 +66,11 @@ pub(super) fn upgrade_identity<P: Provider>(
     let entry = inner.registry().resource(&request.type_name)?;
     let no_identity = || unknown("identity of resource type", &request.type_name);
     let identity = entry.identity.as_ref().ok_or_else(no_identity)?;
+    if u64::try_from(request.version) != Ok(identity.version) {
+        return Err(Error::new(format!("the identity has version {} of its schema", request.version)).detail(
+            "Another version of the provider wrote it. Refresh the state with that version, or import the object.",
+        ));
+    }
     let value = codec::from_json(&identity.implied_type(), raw_json(request.raw_identity.as_ref())?)?;
     wire::encode_identity(identity, &value)
 }
@@ -69,11 +78,13 @@ pub(super) fn upgrade_identity<P: Provider>(
 pub(super) async fn read<P: Provider>(
     inner: Arc<Inner<P>>,
     request: pb::read_resource::Request,
-) -> Result<pb::read_resource::Response> {
+) -> Result<pb::read_resource::Response, Diagnostics> {
     let entry = inner.registry().resource(&request.type_name)?;
     let state = wire::decode(&entry.ty, request.current_state.as_ref())?;
     let call = inner.call(Private::from_bytes(&request.private))?;
-    let mut found = entry.resource.read(call.clone(), state).await?.unwrap_or(Value::Null);
+    let read = call.unless_stopped(entry.resource.read(call.clone(), state)).await;
+    let found = read.and_then(|found| known(found.unwrap_or(Value::Null)));
+    let mut found = found.map_err(|error| call.failed(error))?;
     plan::without_write_only(&entry.schema.block, &mut found);
     Ok(pb::read_resource::Response {
         new_state: Some(wire::encode(&entry.ty, &found)?),
@@ -87,7 +98,7 @@ pub(super) async fn read<P: Provider>(
 pub(super) async fn plan<P: Provider>(
     inner: Arc<Inner<P>>,
     request: pb::plan_resource_change::Request,
-) -> Result<pb::plan_resource_change::Response> {
+) -> Result<pb::plan_resource_change::Response, Diagnostics> {
     let entry = inner.registry().resource(&request.type_name)?;
     let mut change = from_schema(entry, &request)?;
     if !change.planned.is_null() {
@@ -96,10 +107,13 @@ pub(super) async fn plan<P: Provider>(
     let private = Private::from_bytes(&request.prior_private);
     if inner.is_configured() && !change.diagnostics.has_error() {
         let call = inner.call(private.clone())?;
-        change = entry.resource.preview(call.clone(), change).await?;
+        change = call.unless_stopped(entry.resource.preview(call.clone(), change)).await?;
         change.diagnostics.extend(call.take_diagnostics());
     }
-    planned(entry, change, &private)
+    if change.diagnostics.has_error() {
+        return Err(change.diagnostics);
+    }
+    Ok(planned(entry, change, &private)?)
 }
 
 /// What the schema alone makes of the change.
@@ -137,11 +151,12 @@ fn planned<C>(
 pub(super) async fn import<P: Provider>(
     inner: Arc<Inner<P>>,
     request: pb::import_resource_state::Request,
-) -> Result<pb::import_resource_state::Response> {
+) -> Result<pb::import_resource_state::Response, Diagnostics> {
     let entry = inner.registry().resource(&request.type_name)?;
     let id = import_id(entry, &request)?;
     let call = inner.call(Private::default())?;
-    let mut state = entry.resource.import(call.clone(), id).await?;
+    let imported = call.unless_stopped(entry.resource.import(call.clone(), id)).await;
+    let mut state = imported.and_then(known).map_err(|error| call.failed(error))?;
     plan::without_write_only(&entry.schema.block, &mut state);
     let imported = pb::import_resource_state::ImportedResource {
         type_name: request.type_name,

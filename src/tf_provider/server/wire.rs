@@ -1,7 +1,7 @@
 //! Schemas, diagnostics and values in the forms that the protocol carries.
 
 use crate::tf_provider::codec;
-use crate::tf_provider::diagnostics::{Diagnostic, Diagnostics, Error, Result, Severity};
+use crate::tf_provider::diagnostics::{Diagnostic, Diagnostics, Result, Severity};
 use crate::tf_provider::function::{Parameter, Signature};
 use crate::tf_provider::path::{AttributePath, Step};
 use crate::tf_provider::proto::tfplugin5 as pb;
@@ -49,23 +49,16 @@ fn diagnostic(diagnostic: Diagnostic) -> pb::Diagnostic {
     }
 }
 
-/// One error as all that there is to say.
-pub(super) fn error(error: Error) -> Vec<pb::Diagnostic> {
-    let mut all = Diagnostics::default();
-    all.error(error);
-    diagnostics(all)
-}
-
 pub(super) fn attribute_path(path: &AttributePath) -> pb::AttributePath {
     use pb::attribute_path::step::Selector;
-    let step = |step: &Step| pb::attribute_path::Step {
-        selector: Some(match step {
-            Step::Attribute(name) => Selector::AttributeName(name.clone()),
-            Step::Key(key) => Selector::ElementKeyString(key.clone()),
-            Step::Index(index) => Selector::ElementKeyInt(*index),
-        }),
+    let selector = |step: &Step| match step {
+        Step::Attribute(name) => Some(Selector::AttributeName(name.clone())),
+        Step::Key(key) => Some(Selector::ElementKeyString(key.clone())),
+        Step::Index(index) => Some(Selector::ElementKeyInt(*index)),
+        Step::Element => None,
     };
-    pb::AttributePath { steps: path.steps().iter().map(step).collect() }
+    let steps = path.steps().iter().map_while(selector);
+    pb::AttributePath { steps: steps.map(|selector| pb::attribute_path::Step { selector: Some(selector) }).collect() }
 }
 
 pub(super) fn schema(schema: &Schema) -> pb::Schema {
@@ -157,4 +150,17 @@ fn parameter(parameter: &Parameter) -> pb::function::Parameter {
 
 fn type_bytes(ty: &Type) -> Vec<u8> {
     ty.to_json().to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_ends_at_the_set_whose_element_it_means() {
+        let path = AttributePath::of("rule").element().attribute("port");
+        assert_eq!(path.to_string(), "rule[*].port");
+        assert_eq!(attribute_path(&path), attribute_path(&AttributePath::of("rule")));
+        assert_eq!(attribute_path(&AttributePath::of("rule").index(1).attribute("port")).steps.len(), 3);
+    }
 }

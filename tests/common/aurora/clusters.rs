@@ -91,6 +91,10 @@ fn describe_cluster(state: &State, cluster: &Cluster) -> Element {
         .map(|writer| writer.address.clone())
         .unwrap_or_default();
     let name = &cluster.identifier;
+    let pending = cluster
+        .has_pending_values
+        .then(|| text("BackupRetentionPeriod", 7));
+    let pending = pending.into_iter().collect();
     node(
         "DBCluster",
         vec![
@@ -114,6 +118,7 @@ fn describe_cluster(state: &State, cluster: &Cluster) -> Element {
                 format!("arn:aws:rds:{REGION}:123456789012:cluster:{name}"),
             ),
             text("EngineMode", &cluster.engine_mode),
+            node("PendingModifiedValues", pending),
         ],
     )
 }
@@ -243,55 +248,61 @@ fn attach(shared: &Arc<Shared>, state: &mut State, name: &str, group: &str) -> R
         .push((before, Instant::now() + shared.delays.detach));
     let (later, cluster) = (Arc::clone(shared), name.to_owned());
     tokio::spawn(async move {
-        tokio::time::sleep(later.delays.modifying).await;
-        if let Some(cluster) = later
-            .state()
-            .cluster(&cluster)
-            .filter(|cluster| cluster.status == "modifying")
-        {
-            cluster.status = "available".to_owned();
+        tokio::time::sleep(later.delays.modifying / 2).await;
+        if let Some(cluster) = later.state().cluster(&cluster) {
+            cluster.has_pending_values = true;
+            if cluster.status == "modifying" {
+                cluster.status = "available".to_owned();
+            }
+        }
+        tokio::time::sleep(later.delays.modifying / 2).await;
+        if let Some(cluster) = later.state().cluster(&cluster) {
+            cluster.has_pending_values = false;
         }
     });
     notice_group(shared, group, true);
     Ok(())
 }
 
-/// After a while, every instance with the group takes notice of its values: dynamic ones come into force, static ones wait
-/// for a reboot.
+/// After a while, every instance with the group takes notice of its values.
 pub(super) fn notice_group(shared: &Arc<Shared>, group: &str, is_static: bool) {
     let (later, group) = (Arc::clone(shared), group.to_owned());
     tokio::spawn(async move {
         tokio::time::sleep(later.delays.notice).await;
-        let mut state = later.state();
-        let Some(values) = state.groups.get(&group).map(|group| group.values.clone()) else {
-            return;
-        };
-        let settings = parameters::server_settings(&values);
-        let has_group = |cluster: &&Cluster| cluster.group == group;
-        let members: Vec<String> = state
-            .clusters
-            .iter()
-            .filter(has_group)
-            .flat_map(|cluster| cluster.instances.clone())
-            .collect();
-        for name in members {
-            let Some(instance) = state.instance(&name) else {
-                continue;
-            };
-            instance.settings = settings.clone();
-            if is_static {
-                instance.group_status = "pending-reboot".to_owned();
-            }
-            let engine = Arc::clone(&instance.engine);
-            let dynamic = dynamic(&settings);
-            tokio::task::spawn_blocking(move || {
-                engine
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .reload(&dynamic);
-            });
-        }
+        take_notice(&later, &group, is_static);
     });
+}
+
+/// Dynamic values come into force, static ones wait for a reboot.
+pub(super) fn take_notice(shared: &Shared, group: &str, is_static: bool) {
+    let mut state = shared.state();
+    let Some(values) = state.groups.get(group).map(|group| group.values.clone()) else {
+        return;
+    };
+    let settings = parameters::server_settings(&values);
+    let has_group = |cluster: &&Cluster| cluster.group == group;
+    let members: Vec<String> = state
+        .clusters
+        .iter()
+        .filter(has_group)
+        .flat_map(|cluster| cluster.instances.clone())
+        .collect();
+    for name in members {
+        let Some(instance) = state.instance(&name) else {
+            continue;
+        };
+        instance.settings = settings.clone();
+        if is_static {
+            instance.group_status = "pending-reboot".to_owned();
+        }
+        let (engine, dynamic) = (Arc::clone(&instance.engine), dynamic(&settings));
+        tokio::task::spawn_blocking(move || {
+            engine
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .reload(&dynamic);
+        });
+    }
 }
 
 fn dynamic(settings: &Settings) -> Settings {

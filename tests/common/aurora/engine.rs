@@ -12,6 +12,8 @@ pub trait Engine: Send {
     fn reload(&mut self, settings: &Settings);
     /// Where it listens.
     fn address(&self) -> (String, u16);
+    /// Everything it has logged so far.
+    fn log(&self) -> String;
 }
 
 /// Starts the servers of DB instances.
@@ -41,6 +43,10 @@ impl Engine for Server {
     fn address(&self) -> (String, u16) {
         (self.host().to_owned(), self.port())
     }
+
+    fn log(&self) -> String {
+        Server::log(self)
+    }
 }
 
 /// Nothing at all, for what is about the API alone.
@@ -64,5 +70,8 @@ impl Engine for Nothing {
     fn address(&self) -> (String, u16) {
         let address = self.0.local_addr().expect("an address");
         (address.ip().to_string(), address.port())
+    }
+    fn log(&self) -> String {
+        String::new()
     }
 }

@@ -20,6 +20,8 @@ use std::time::Duration;
 pub use engine::{Engine, Engines, NoServers, PostgresServers};
 use state::{Cluster, Group, Instance, State};
 
+use super::postgres::Database;
+
 /// The region that all ARNs name.
 pub const REGION: &str = "us-east-2";
 
@@ -28,7 +30,7 @@ pub const REGION: &str = "us-east-2";
 pub struct Delays {
     /// From a change of the group until the members know the new values and show `pending-reboot`.
     pub notice: Duration,
-    /// How long a cluster is `modifying`.
+    /// How long a cluster is being modified: one half `modifying`, the other `available` with pending values.
     pub modifying: Duration,
     /// From `RebootDBInstance` until the instance shows `rebooting`.
     pub before_rebooting: Duration,
@@ -123,6 +125,13 @@ pub struct Call {
     pub parameters: BTreeMap<String, String>,
 }
 
+impl Call {
+    /// Whether it changes anything, rather than asking.
+    pub fn changes_something(&self) -> bool {
+        !self.action.starts_with("Describe") && !self.action.starts_with("List")
+    }
+}
+
 /// The running stand-in. Dropping it ends the server and its instances.
 pub struct StandIn {
     /// Where it listens: `http://127.0.0.1:PORT`.
@@ -178,6 +187,29 @@ impl StandIn {
             .clone()
     }
 
+    /// A database on an instance's Postgres, which must be there already.
+    pub fn database(&self, instance: &str, name: &str) -> Database {
+        Database::at(self.address(instance).1, name)
+    }
+
+    /// What an instance's Postgres has logged so far. Waits while it is being restarted.
+    pub fn log(&self, instance: &str) -> String {
+        let engine = Arc::clone(
+            &self
+                .shared
+                .state()
+                .instance(instance)
+                .expect("an instance")
+                .engine,
+        );
+        engine.lock().unwrap_or_else(PoisonError::into_inner).log()
+    }
+
+    /// Makes the instances with a group take notice of its values now, instead of after the delay.
+    pub fn take_notice(&self, group: &str) {
+        clusters::take_notice(&self.shared, group, true);
+    }
+
     /// Every call so far, in order; throttled ones as well.
     pub fn calls(&self) -> Vec<Call> {
         self.shared.state().calls.clone()
@@ -185,11 +217,9 @@ impl StandIn {
 
     /// The names of the calls that change something, in order.
     pub fn changes(&self) -> Vec<String> {
-        let is_change =
-            |call: &Call| !call.action.starts_with("Describe") && !call.action.starts_with("List");
         self.calls()
             .into_iter()
-            .filter(is_change)
+            .filter(Call::changes_something)
             .map(|call| call.action)
             .collect()
     }
@@ -231,6 +261,16 @@ impl StandIn {
             .cluster(cluster)
             .expect("a cluster")
             .status = status.to_owned();
+    }
+
+    /// An instance's status.
+    pub fn instance_status(&self, instance: &str) -> String {
+        self.shared
+            .state()
+            .instance(instance)
+            .expect("an instance")
+            .status
+            .clone()
     }
 
     /// Sets an instance's status until it is set again.

@@ -79,6 +79,16 @@ impl Server {
 }
 
 impl Database {
+    /// A database of a server that is known by its port alone.
+    pub fn at(port: u16, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            port,
+            starts: Arc::default(),
+            client: Mutex::new(None),
+        }
+    }
+
     /// A superuser's URL, as a provider block takes it.
     pub fn url(&self) -> String {
         self.url_as(&Role::superuser())

@@ -1,0 +1,102 @@
+# The whole way with the providers of AWS and Neon beside this one. The cluster, its tables and the role that
+# Neon connects as are there already. The tables must be on Neon before the subscription is, so apply in two parts:
+#
+#   terraform apply -target=neon_project.shop
+#   pg_dump --schema-only --no-owner --no-privileges "$AURORA_URL" | psql "$NEON_URL"
+#   terraform apply
+
+provider "aws" {
+  region = var.aws_region
+}
+
+# The key comes from NEON_API_KEY.
+provider "neon" {}
+
+data "aws_rds_cluster" "shop" {
+  cluster_identifier = var.cluster_identifier
+}
+
+# Neon's side. A subscriber needs no "logical replication" switch of its own.
+resource "neon_project" "shop" {
+  name       = "shop"
+  region_id  = "aws-${var.aws_region}"
+  pg_version = 17
+
+  branch {
+    name          = "main"
+    database_name = var.database
+    role_name     = "owner"
+  }
+}
+
+provider "neonrepl" {
+  publisher {
+    host     = data.aws_rds_cluster.shop.endpoint
+    port     = data.aws_rds_cluster.shop.port
+    database = var.database
+    username = var.aurora_username
+    password = var.aurora_password
+  }
+
+  # The direct connection, not the pooler's. Unknown until the project exists: the first plan does without.
+  subscriber {
+    url = neon_project.shop.connection_uri
+  }
+
+  aws {
+    region = var.aws_region
+  }
+}
+
+# Step 1: a WAL that can be decoded.
+resource "neonrepl_aurora_logical_replication" "shop" {
+  cluster_identifier = data.aws_rds_cluster.shop.cluster_identifier
+}
+
+# Step 2: Neon may connect. A change of Neon's addresses shows as a plan that adds and removes rules.
+data "neonrepl_neon_nat_addresses" "neon" {
+  region = "aws-${var.aws_region}"
+}
+
+resource "aws_vpc_security_group_ingress_rule" "neon" {
+  for_each = toset(data.neonrepl_neon_nat_addresses.neon.cidrs)
+
+  description       = "Neon, logical replication"
+  security_group_id = var.aurora_security_group_id
+  cidr_ipv4         = each.value
+  ip_protocol       = "tcp"
+  from_port         = data.aws_rds_cluster.shop.port
+  to_port           = data.aws_rds_cluster.shop.port
+}
+
+# Step 3: what is replicated.
+resource "neonrepl_publication" "shop" {
+  name   = "shop"
+  tables = var.tables
+
+  depends_on = [neonrepl_aurora_logical_replication.shop]
+}
+
+# Steps 4 and 5: to a database that has the tables.
+resource "neonrepl_subscription" "shop" {
+  name         = "shop"
+  publications = [neonrepl_publication.shop.name]
+
+  refresh_triggers = {
+    shop = neonrepl_publication.shop.fingerprint
+  }
+
+  publisher {
+    username    = var.replicator_username
+    password_wo = var.replicator_password
+  }
+  connection_version = var.replicator_password_version
+
+  wait_for_initial_sync = true
+
+  timeouts {
+    create = "6h"
+  }
+
+  depends_on = [aws_vpc_security_group_ingress_rule.neon]
+}

@@ -1,0 +1,29 @@
+output "writer" {
+  description = "The instance that the changes come from."
+  value       = neonrepl_aurora_logical_replication.source.writer_instance_identifier
+}
+
+output "wal_level" {
+  description = "What the writer runs with, as it says itself: `logical`."
+  value       = neonrepl_aurora_logical_replication.source.wal_level
+}
+
+output "parameter_group" {
+  description = "The cluster parameter group that turns logical replication on."
+  value       = neonrepl_aurora_logical_replication.source.parameter_group_name
+}
+
+output "subscription" {
+  description = "The subscription, as `database/name`."
+  value       = neonrepl_subscription.playing_with_neon.id
+}
+
+output "slot" {
+  description = "The replication slot on the publisher."
+  value       = neonrepl_subscription.playing_with_neon.slot_name
+}
+
+output "unsubscribed_tables" {
+  description = "Tables that are published but not subscribed yet: none, when all is well."
+  value       = neonrepl_subscription.playing_with_neon.unsubscribed_tables
+}

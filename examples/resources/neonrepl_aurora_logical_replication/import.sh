@@ -1,0 +1,2 @@
+# By the identifier of the cluster.
+terraform import neonrepl_aurora_logical_replication.shop shop

@@ -1,0 +1,7 @@
+import {
+  to = neonrepl_publication.shop
+  identity = {
+    database = "shop"
+    name     = "shop"
+  }
+}

@@ -1,0 +1,4 @@
+import {
+  to = neonrepl_publication.shop
+  id = "shop/shop"
+}

@@ -1,0 +1,7 @@
+import {
+  to = neonrepl_subscription.shop
+  identity = {
+    database = "neondb"
+    name     = "shop"
+  }
+}

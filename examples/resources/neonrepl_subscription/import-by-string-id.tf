@@ -1,0 +1,4 @@
+import {
+  to = neonrepl_subscription.shop
+  id = "neondb/shop"
+}

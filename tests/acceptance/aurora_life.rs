@@ -1,0 +1,545 @@
+//! `neonrepl_aurora_logical_replication` through real cores: its whole life on the stand-in, whose instances are real
+//! Postgres servers.
+
+use std::fs;
+
+use neonrepl::aurora::api::{ClusterApi, NewParameterGroup};
+use serde_json::{Value, json};
+
+use crate::aurora::rds;
+use crate::common::aurora::{ClusterConfig, NoServers, PostgresServers, REGION, StandIn, StandInConfig};
+use crate::common::cli::{Core, Run, Workspace};
+use crate::common::postgres::{Database, Major, SUPERUSER, SUPERUSER_PASSWORD, Server, Settings};
+use crate::common::tools;
+use crate::common::wait::wait_until;
+
+const ADDRESS: &str = "neonrepl_aurora_logical_replication.source";
+const DEFAULT: &str = "default.aurora-postgresql16";
+const OWN: &str = "shop-logical-replication";
+const AWS_SECRET: &str = "sk-acceptance-3Rj8vQ";
+const DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Makes a test of each of these asynchronous functions with each core.
+macro_rules! with_both_cores {
+    ($($test:ident),+ $(,)?) => {$(
+        mod $test {
+            use crate::common::cli::Core;
+
+            #[tokio::test]
+            async fn terraform() {
+                super::$test(Core::Terraform).await;
+            }
+
+            #[tokio::test]
+            async fn opentofu() {
+                super::$test(Core::OpenTofu).await;
+            }
+        }
+    )+};
+}
+
+with_both_cores!(
+    a_default_group_is_replaced_and_comes_back,
+    a_custom_group_is_edited_in_place,
+    a_group_of_another_provider_is_left_alone,
+    parameters_change_in_place,
+    drift_is_planned_and_mended,
+    an_imported_cluster_has_an_empty_plan,
+    without_a_reboot_one_stays_pending,
+    readers_are_rebooted_on_request,
+    slots_forbid_a_destroy,
+    a_destroy_can_leave_or_reboot,
+    a_half_finished_create_is_finished,
+    a_cluster_that_is_gone_is_planned_anew,
+    what_cannot_be_done_is_said_before_anything_changes,
+    the_guide_from_end_to_end,
+);
+
+/// A cluster, and a workspace whose provider is configured for it.
+struct Shop {
+    aws: StandIn,
+    writer: Database,
+    workspace: Workspace,
+}
+
+impl Shop {
+    async fn new(core: Core, cluster: ClusterConfig) -> Self {
+        Self::of(core, StandInConfig::new(PostgresServers(Major::V16), vec![cluster])).await
+    }
+
+    async fn of(core: Core, config: StandInConfig) -> Self {
+        let aws = StandIn::start(config).await;
+        let writer = aws.database("shop-1", SUPERUSER);
+        let mut workspace = Workspace::new(core);
+        workspace
+            .secret(SUPERUSER_PASSWORD)
+            .secret(AWS_SECRET)
+            .env("NEONREPL_PUBLISHER_URL", &writer.url())
+            .env("NEONREPL_AWS_POLL_INTERVAL", "100ms")
+            .env("AWS_ACCESS_KEY_ID", "AKIATEST")
+            .env("AWS_SECRET_ACCESS_KEY", AWS_SECRET);
+        let provider = format!(
+            "provider \"neonrepl\" {{\n  aws {{\n    region = \"{REGION}\"\n    endpoint_url = \"{}\"\n  }}\n}}\n",
+            aws.endpoint_url
+        );
+        workspace.write("provider.tf", &provider);
+        workspace.init().await;
+        Self { aws, writer, workspace }
+    }
+
+    /// Writes the resource with these further attributes.
+    fn configure(&self, attributes: &str) {
+        let text = format!(
+            "resource \"neonrepl_aurora_logical_replication\" \"source\" {{\n  cluster_identifier = \"shop\"\n{attributes}\n}}\n"
+        );
+        self.workspace.write("main.tf", &text);
+    }
+
+    async fn apply(&self, attributes: &str) -> Run {
+        self.configure(attributes);
+        self.workspace.apply().await
+    }
+
+    /// Applies, and finds nothing left to do. Returns what was changed in AWS.
+    async fn settle(&self, attributes: &str) -> Vec<String> {
+        self.aws.forget_calls();
+        self.apply(attributes).await;
+        let changes = self.aws.changes();
+        self.workspace.expect_empty_plan().await;
+        changes
+    }
+
+    /// Plans a change, and says what is printed.
+    async fn planned(&self) -> String {
+        let plan = self.workspace.plan().await;
+        assert_eq!(plan.code, Some(2), "{}", plan.text());
+        plan.flat()
+    }
+
+    async fn attributes(&self) -> Value {
+        self.workspace.attributes(ADDRESS).await
+    }
+
+    /// What the writer itself says.
+    async fn wal(&self) -> String {
+        self.writer
+            .rows("SELECT current_setting('wal_level'), current_setting('rds.logical_replication')")
+            .await
+            .concat()
+    }
+
+    /// The value that somebody set.
+    fn parameter(&self, group: &str, name: &str) -> Option<String> {
+        self.aws.parameter(group, name)
+    }
+
+    /// Waits until RDS has made known what was changed behind the provider's back.
+    async fn wait_for_pending_reboot(&self) {
+        wait_until("the writer to wait for a reboot", DEADLINE, async || {
+            self.aws.member_statuses("shop").iter().any(|(name, status)| name == "shop-1" && status == "pending-reboot")
+        })
+        .await;
+    }
+}
+
+fn shop() -> ClusterConfig {
+    ClusterConfig::new("shop", "16.4")
+}
+
+fn on_custom_group() -> ClusterConfig {
+    ClusterConfig { parameter_group: Some("theirs".to_owned()), ..shop() }
+}
+
+#[track_caller]
+fn assert_says(text: &str, sentences: &[&str]) {
+    for sentence in sentences {
+        assert!(text.contains(sentence), "no {sentence:?} in:\n{text}");
+    }
+}
+
+async fn a_default_group_is_replaced_and_comes_back(core: Core) {
+    let shop = Shop::new(core, shop().readers(1)).await;
+    assert_eq!(shop.wal().await, "replica|off");
+    shop.configure("  tags = { team = \"orders\" }");
+    let plan = shop.planned().await;
+    assert_says(
+        &plan,
+        &[
+            "Warning: applying changes the Aurora cluster shop: this reboots shop-1",
+            "1. create cluster parameter group shop-logical-replication (family aurora-postgresql16)",
+            "2. set rds.logical_replication: 0 -> 1",
+            "3. attach cluster parameter group shop-logical-replication to DB cluster shop",
+            "4. wait until DB cluster shop is available",
+            "5. reboot the writer instance shop-1",
+            "6. verify that the writer runs with wal_level = logical",
+            "the readers shop-2 are not rebooted",
+            "Plan: 1 to add, 0 to change, 0 to destroy.",
+        ],
+    );
+    assert_eq!(shop.aws.changes(), [""; 0], "a plan changes nothing");
+
+    let changes = shop.settle("  tags = { team = \"orders\" }").await;
+    let expected =
+        ["CreateDBClusterParameterGroup", "ModifyDBClusterParameterGroup", "ModifyDBCluster", "RebootDBInstance"];
+    assert_eq!(changes, expected);
+    assert_eq!(shop.wal().await, "logical|on");
+    assert_eq!(shop.aws.attached_group("shop"), OWN);
+    assert_eq!(shop.parameter(OWN, "rds.logical_replication").as_deref(), Some("1"));
+    let (host, port) = shop.aws.address("shop-1");
+    let state = shop.attributes().await;
+    for (name, value) in [
+        ("id", json!("shop")),
+        ("parameter_group_name", json!(OWN)),
+        ("parameter_group_family", json!("aurora-postgresql16")),
+        ("parameter_group_created", json!(true)),
+        ("previous_parameter_group_name", json!(DEFAULT)),
+        ("writer_instance_identifier", json!("shop-1")),
+        ("endpoint", json!(host)),
+        ("port", json!(port)),
+        ("engine_version", json!("16.4")),
+        ("pending_reboot", json!(false)),
+        ("wal_level", json!("logical")),
+    ] {
+        assert_eq!(state[name], value, "{name}");
+    }
+
+    let changes = shop.settle("  tags = { team = \"billing\" }").await;
+    assert_eq!(changes, ["AddTagsToResource"]);
+
+    shop.aws.forget_calls();
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.attached_group("shop"), DEFAULT);
+    assert_eq!(shop.aws.custom_groups(), [""; 0]);
+    assert!(!shop.aws.changes().contains(&"RebootDBInstance".to_owned()), "{:?}", shop.aws.changes());
+    assert_eq!(shop.wal().await, "logical|on", "nothing was rebooted");
+}
+
+async fn a_custom_group_is_edited_in_place(core: Core) {
+    let shop = Shop::new(core, on_custom_group()).await;
+    shop.aws.set_parameter("theirs", "max_wal_senders", "30");
+    let changes = shop.settle("  parameters = { max_wal_senders = \"40\" }").await;
+    assert_eq!(changes, ["ModifyDBClusterParameterGroup", "RebootDBInstance"]);
+    assert_eq!(shop.wal().await, "logical|on");
+    assert_eq!(shop.writer.rows("SHOW max_wal_senders").await, ["40"]);
+    let state = shop.attributes().await;
+    assert_eq!(state["parameter_group_name"], "theirs");
+    assert_eq!(state["parameter_group_created"], false);
+    assert_eq!(state["previous_parameter_group_name"], Value::Null);
+
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.attached_group("shop"), "theirs");
+    assert_eq!(shop.aws.custom_groups(), ["theirs"]);
+    assert_eq!(shop.parameter("theirs", "rds.logical_replication"), None);
+    assert_eq!(shop.parameter("theirs", "max_wal_senders").as_deref(), Some("30"));
+}
+
+async fn a_group_of_another_provider_is_left_alone(core: Core) {
+    let shop = Shop::new(core, on_custom_group()).await;
+    shop.configure("  manage_parameter_group = false");
+    let refused = shop.workspace.plan().await;
+    assert_eq!(refused.code, Some(1));
+    assert_says(
+        &refused.flat(),
+        &["rds.logical_replication is not 1 in its cluster parameter group \"theirs\", which is not managed here"],
+    );
+
+    shop.aws.set_parameter("theirs", "rds.logical_replication", "1");
+    shop.aws.take_notice("theirs");
+    assert_eq!(shop.settle("  manage_parameter_group = false").await, ["RebootDBInstance"]);
+    assert_eq!(shop.wal().await, "logical|on");
+    assert_eq!(shop.attributes().await["parameter_group_name"], "theirs");
+
+    shop.aws.forget_calls();
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.changes(), [""; 0]);
+    assert_eq!(shop.parameter("theirs", "rds.logical_replication").as_deref(), Some("1"));
+}
+
+async fn parameters_change_in_place(core: Core) {
+    let shop = Shop::new(core, shop()).await;
+    shop.apply("  parameters = { max_replication_slots = \"33\" }").await;
+    assert_eq!(shop.writer.rows("SHOW max_replication_slots").await, ["33"]);
+
+    shop.configure("  parameters = { max_replication_slots = \"44\" }");
+    assert_says(
+        &shop.planned().await,
+        &["will be updated in-place", "set max_replication_slots: 33 -> 44", "this reboots shop-1"],
+    );
+    let changes = shop.settle("  parameters = { max_replication_slots = \"44\" }").await;
+    assert_eq!(changes, ["ModifyDBClusterParameterGroup", "RebootDBInstance"]);
+    assert_eq!(shop.writer.rows("SHOW max_replication_slots").await, ["44"]);
+
+    let more = "  parameters = { max_replication_slots = \"44\", wal_sender_timeout = \"300000\" }";
+    assert_eq!(shop.settle(more).await, ["ModifyDBClusterParameterGroup"], "a dynamic parameter needs no reboot");
+    wait_until("the new value", DEADLINE, async || shop.writer.rows("SHOW wal_sender_timeout").await == ["5min"]).await;
+
+    assert_eq!(shop.settle("").await, ["ResetDBClusterParameterGroup", "RebootDBInstance"]);
+    assert_eq!(shop.writer.rows("SHOW max_replication_slots").await, ["20"]);
+    assert_eq!(shop.parameter(OWN, "wal_sender_timeout"), None);
+    shop.workspace.destroy().await;
+}
+
+async fn drift_is_planned_and_mended(core: Core) {
+    let shop = Shop::new(core, shop()).await;
+    let slots = "  parameters = { max_replication_slots = \"33\" }";
+    shop.apply(slots).await;
+
+    shop.aws.set_parameter(OWN, "max_replication_slots", "21");
+    assert_says(&shop.planned().await, &["will be updated in-place", "set max_replication_slots: 21 -> 33"]);
+    shop.settle(slots).await;
+    assert_eq!(shop.parameter(OWN, "max_replication_slots").as_deref(), Some("33"));
+
+    shop.aws.set_parameter(OWN, "rds.logical_replication", "0");
+    assert_says(&shop.planned().await, &["will be updated in-place", "set rds.logical_replication: 0 -> 1"]);
+    shop.settle(slots).await;
+    assert_eq!(shop.wal().await, "logical|on");
+
+    let others = NewParameterGroup {
+        name: "others".to_owned(),
+        family: "aurora-postgresql16".to_owned(),
+        description: "somebody else's".to_owned(),
+        ..NewParameterGroup::default()
+    };
+    rds(&shop.aws).create_parameter_group(&others).await.expect("making another group");
+    for group in [DEFAULT, "others"] {
+        rds(&shop.aws).attach_parameter_group("shop", group).await.expect("attaching another group");
+        shop.wait_for_pending_reboot().await;
+        shop.workspace.expect(&["apply", "-refresh-only", "-auto-approve", "-no-color"], 0).await;
+        assert_eq!(shop.attributes().await["parameter_group_name"], group, "a refresh shows what is");
+        assert_says(
+            &shop.planned().await,
+            &["will be updated in-place", "attach cluster parameter group shop-logical-replication to DB cluster shop"],
+        );
+        shop.settle(slots).await;
+        assert_eq!(shop.aws.attached_group("shop"), OWN);
+        assert_eq!(shop.wal().await, "logical|on");
+    }
+    assert_eq!(shop.parameter("others", "rds.logical_replication"), None, "a group of others is not touched");
+
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.attached_group("shop"), DEFAULT, "what was before the drift came back");
+    assert_eq!(shop.aws.custom_groups(), ["others"]);
+}
+
+async fn an_imported_cluster_has_an_empty_plan(core: Core) {
+    let shop = Shop::new(core, shop()).await;
+    shop.apply("").await;
+    let forget = ["state", "rm", ADDRESS];
+    shop.workspace.expect(&forget, 0).await;
+    shop.workspace.import(ADDRESS, "shop").await;
+    shop.workspace.expect_empty_plan().await;
+
+    shop.workspace.expect(&forget, 0).await;
+    let import = format!("import {{\n  to = {ADDRESS}\n  identity = {{ cluster_identifier = \"shop\" }}\n}}\n");
+    shop.workspace.write("import.tf", &import);
+    let applied = shop.workspace.apply().await;
+    assert_says(&applied.text(), &["1 imported, 0 added, 0 changed, 0 destroyed"]);
+    shop.workspace.write("import.tf", "");
+    shop.workspace.expect_empty_plan().await;
+
+    shop.aws.forget_calls();
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.attached_group("shop"), DEFAULT, "the group's tags say what was before");
+    assert_eq!(shop.aws.custom_groups(), [""; 0]);
+
+    let missing = shop.workspace.run(&["import", "-no-color", ADDRESS, "shop-of-others"]).await;
+    assert_eq!(missing.code, Some(1));
+    assert_says(&missing.flat(), &["Cannot import non-existent remote object"]);
+}
+
+async fn without_a_reboot_one_stays_pending(core: Core) {
+    let shop = Shop::new(core, shop()).await;
+    let changes = shop.settle("  reboot = \"never\"").await;
+    assert!(!changes.contains(&"RebootDBInstance".to_owned()), "{changes:?}");
+    let state = shop.attributes().await;
+    assert_eq!((&state["pending_reboot"], &state["wal_level"]), (&json!(true), &json!("replica")));
+    assert_eq!(shop.wal().await, "replica|off");
+
+    shop.configure("");
+    assert_says(&shop.planned().await, &["will be updated in-place", "this reboots shop-1"]);
+    assert_eq!(shop.settle("").await, ["RebootDBInstance"]);
+    let state = shop.attributes().await;
+    assert_eq!((&state["pending_reboot"], &state["wal_level"]), (&json!(false), &json!("logical")));
+    shop.workspace.destroy().await;
+}
+
+async fn readers_are_rebooted_on_request(core: Core) {
+    let shop = Shop::new(core, shop().readers(1)).await;
+    shop.configure("  reboot = \"all\"");
+    assert_says(&shop.planned().await, &["this reboots shop-1, shop-2", "reboot the reader instance shop-2"]);
+    shop.settle("  reboot = \"all\"").await;
+    let in_sync = |name: &str| (name.to_owned(), "in-sync".to_owned());
+    assert_eq!(shop.aws.member_statuses("shop"), [in_sync("shop-1"), in_sync("shop-2")]);
+}
+
+async fn slots_forbid_a_destroy(core: Core) {
+    let shop = Shop::new(core, shop()).await;
+    shop.apply("").await;
+    for slot in ["orders", "users"] {
+        shop.writer.sql(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")).await;
+    }
+    shop.aws.forget_calls();
+    let refused = shop.workspace.expect(&["destroy", "-auto-approve", "-no-color"], 1).await;
+    assert_says(
+        &refused.flat(),
+        &["logical replication slots exist: orders, users", "Drop the subscriptions that use them"],
+    );
+    assert_eq!(shop.aws.changes(), [""; 0]);
+    shop.workspace.expect_empty_plan().await;
+
+    shop.writer.sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots").await;
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.custom_groups(), [""; 0]);
+}
+
+async fn a_destroy_can_leave_or_reboot(core: Core) {
+    let shop = Shop::new(core, shop()).await;
+    shop.apply("  skip_destroy = true").await;
+    shop.aws.forget_calls();
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.changes(), [""; 0]);
+    assert_eq!(shop.aws.attached_group("shop"), OWN);
+
+    assert_eq!(shop.settle("  reboot_on_destroy = true").await, [""; 0], "the group that was left is taken up again");
+    assert_eq!(shop.attributes().await["parameter_group_created"], true);
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.attached_group("shop"), DEFAULT);
+    assert_eq!(shop.aws.custom_groups(), [""; 0]);
+    assert_eq!(shop.wal().await, "replica|off");
+}
+
+async fn a_half_finished_create_is_finished(core: Core) {
+    let shop = Shop::new(core, shop()).await;
+    shop.configure("");
+    let what = "User: arn:aws:iam::123456789012:user/ci is not authorized to perform: rds:RebootDBInstance";
+    shop.aws.fail_next("RebootDBInstance", 403, "AccessDenied", what);
+    let failed = shop.workspace.apply_error().await;
+    assert_says(&failed.flat(), &["not authorized to perform: rds:RebootDBInstance", "AccessDenied"]);
+    assert_eq!(shop.aws.attached_group("shop"), OWN);
+
+    shop.settle("").await;
+    assert_eq!(shop.wal().await, "logical|on");
+    assert_eq!(shop.attributes().await["previous_parameter_group_name"], DEFAULT);
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.attached_group("shop"), DEFAULT);
+    assert_eq!(shop.aws.custom_groups(), [""; 0]);
+}
+
+async fn a_cluster_that_is_gone_is_planned_anew(core: Core) {
+    let shop = Shop::new(core, shop()).await;
+    shop.apply("").await;
+    shop.aws.remove_cluster("shop");
+    assert_says(
+        &shop.planned().await,
+        &["Plan: 1 to add, 0 to change, 0 to destroy.", "there is no Aurora cluster \"shop\""],
+    );
+    shop.workspace.destroy().await;
+}
+
+async fn what_cannot_be_done_is_said_before_anything_changes(core: Core) {
+    let of = |identifier: &str| ClusterConfig::new(identifier, "16.4");
+    let clusters = vec![
+        shop(),
+        ClusterConfig {
+            engine: "aurora-mysql".to_owned(),
+            engine_version: "8.0.mysql_aurora.3.05.2".to_owned(),
+            ..of("mysql")
+        },
+        ClusterConfig { engine_mode: "serverless".to_owned(), ..of("serverless") },
+        ClusterConfig { instances: Vec::new(), ..of("empty") },
+        ClusterConfig { status: "stopped".to_owned(), ..of("stopped") },
+    ];
+    let shop = Shop::of(core, StandInConfig::new(NoServers, clusters)).await;
+    let configure = |cluster: &str, attributes: &str| {
+        let text = format!(
+            "resource \"neonrepl_aurora_logical_replication\" \"source\" {{\n  cluster_identifier = \"{cluster}\"\n  verify = false\n{attributes}\n}}\n"
+        );
+        shop.workspace.write("main.tf", &text);
+    };
+    for (cluster, attributes, sentence) in [
+        ("mysql", "", "its engine is aurora-mysql, not aurora-postgresql"),
+        ("serverless", "", "Aurora Serverless v1 has no logical replication"),
+        ("empty", "", "it has no DB instance"),
+        ("stopped", "", "it is stopped"),
+        ("shop", "parameters = { no_such_thing = \"1\" }", "no_such_thing"),
+        ("shop", "parameters = { max_replication_slots = \"3\" }", "max_replication_slots"),
+        (
+            "shop",
+            "parameters = { \"rds.logical_replication\" = \"0\" }",
+            "rds.logical_replication is always set to 1. Leave it out.",
+        ),
+        ("shop", "parameter_group_name = \"default.aurora-postgresql16\"", "is AWS's own and cannot be modified"),
+        ("shop", "parameter_group_name = \"1-\"", "cannot be the name of a cluster parameter group"),
+        ("shop", "reboot = \"maybe\"", "reboot"),
+        (
+            "shop",
+            "manage_parameter_group = false\n  tags = { a = \"b\" }",
+            "tags has no effect with manage_parameter_group = false",
+        ),
+    ] {
+        configure(cluster, attributes);
+        let plan = shop.workspace.plan().await;
+        assert_eq!(plan.code, Some(1), "{cluster} {attributes}: {}", plan.text());
+        assert_says(&plan.flat(), &[sentence]);
+    }
+
+    configure("nowhere", "");
+    assert_says(&shop.planned().await, &["there is no Aurora cluster \"nowhere\""]);
+    let failed = shop.workspace.apply_error().await;
+    assert_says(&failed.flat(), &["nowhere", "DBClusterNotFoundFault"]);
+    assert_eq!(shop.aws.changes(), [""; 0]);
+}
+
+async fn the_guide_from_end_to_end(core: Core) {
+    let shop = Shop::new(core, shop()).await;
+    shop.writer.sql("CREATE DATABASE shop").await;
+    let source = shop.aws.database("shop-1", "shop");
+    let neon = Server::start(Major::V18, Settings::new());
+    let destination = neon.database("neondb").await;
+    let table = "CREATE TABLE playing_with_neon (id serial PRIMARY KEY, name text NOT NULL, value real)";
+    let insert = "INSERT INTO playing_with_neon (name, value) SELECT left(md5(i::text), 10), random() FROM generate_series(1, 10) s(i)";
+    source.sql(&format!("{table}; {insert}")).await;
+    destination.sql(table).await;
+    copy_example(&shop.workspace);
+    let variables = json!({
+        "cluster_identifier": "shop",
+        "publisher_host": "127.0.0.1",
+        "publisher_port": source.port,
+        "publisher_database": source.name,
+        "publisher_password": SUPERUSER_PASSWORD,
+        "subscriber_host": "127.0.0.1",
+        "subscriber_port": destination.port,
+        "subscriber_database": destination.name,
+        "subscriber_username": SUPERUSER,
+        "subscriber_password": SUPERUSER_PASSWORD,
+        "aws_region": REGION,
+        "aws_endpoint_url": shop.aws.endpoint_url,
+    });
+    shop.workspace.write("terraform.tfvars.json", &variables.to_string());
+
+    let workspace = &shop.workspace;
+    workspace.apply().await;
+    let count = "SELECT count(*) FROM playing_with_neon";
+    assert_eq!(destination.value::<i64>(count).await, 10, "the apply waits for the copy");
+    source.sql(insert).await;
+    wait_until("the new rows", DEADLINE, async || destination.value::<i64>(count).await == 20).await;
+    workspace.expect_empty_plan().await;
+
+    workspace.destroy().await;
+    let objects = "SELECT slot_name::text FROM pg_replication_slots UNION ALL SELECT pubname FROM pg_publication \
+        UNION ALL SELECT subname FROM pg_subscription";
+    assert_eq!(source.rows(objects).await, [""; 0]);
+    assert_eq!(destination.rows(objects).await, [""; 0]);
+    assert_eq!(shop.aws.custom_groups(), [""; 0]);
+    assert_eq!(shop.aws.attached_group("shop"), DEFAULT);
+}
+
+/// The example takes the place of what the workspace holds.
+fn copy_example(workspace: &Workspace) {
+    workspace.write("provider.tf", "");
+    let example = tools::checkout().join("examples/aurora-to-neon");
+    for file in fs::read_dir(example).expect("the example").flatten() {
+        let text = fs::read_to_string(file.path()).expect("a file of the example");
+        workspace.write(&file.file_name().to_string_lossy(), &text);
+    }
+}

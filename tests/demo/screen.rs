@@ -1,0 +1,32 @@
+//! What a person sees.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+/// A step, in one line, and when it began.
+pub(super) fn step(title: &str) {
+    static STARTED: OnceLock<Instant> = OnceLock::new();
+    let seconds = STARTED.get_or_init(Instant::now).elapsed().as_secs_f32();
+    println!("\n[{seconds:6.1} s] {title}");
+}
+
+/// A line of what came out of a step.
+pub(super) fn say(line: &str) {
+    if line.is_empty() { println!() } else { println!("           {line}") }
+}
+
+/// Rows under their column names, with columns of equal width; `|` separates the values of a row.
+pub(super) fn table(columns: &[&str], rows: &[String]) {
+    let rows: Vec<Vec<&str>> = rows.iter().map(|row| row.split('|').collect()).collect();
+    let width = |column: usize| {
+        let values = rows.iter().filter_map(|row| row.get(column)).map(|value| value.len());
+        values.chain([columns[column].len()]).max().unwrap_or_default()
+    };
+    let line = |values: &[&str]| {
+        let cells: Vec<_> =
+            values.iter().enumerate().map(|(at, value)| format!("{value:width$}", width = width(at))).collect();
+        say(cells.join("  ").trim_end());
+    };
+    line(columns);
+    rows.iter().for_each(|row| line(row));
+}

@@ -1,0 +1,197 @@
+//! What is shown, step by step.
+
+use std::time::{Duration, Instant};
+
+use super::Failure;
+use super::common::cli::Run;
+use super::common::postgres::Role;
+use super::common::wait::wait_until;
+use super::screen::{say, step, table};
+use super::stage::{CLUSTER, Stage, WRITER};
+
+/// The guide's table and rows.
+const CREATE_TABLE: &str =
+    "CREATE TABLE IF NOT EXISTS playing_with_neon(id SERIAL PRIMARY KEY, name TEXT NOT NULL, value REAL)";
+const INSERT_TEN: &str = "INSERT INTO playing_with_neon(name, value) \
+    SELECT LEFT(md5(i::TEXT), 10), random() FROM generate_series(1, 10) s(i)";
+const COUNT: &str = "SELECT count(*) FROM playing_with_neon";
+const SETTINGS: &str =
+    "SELECT current_setting('wal_level'), current_setting('rds.logical_replication'), pg_postmaster_start_time()";
+const STATISTICS: &str = "SELECT subname, pid, received_lsn, latest_end_lsn, last_msg_receipt_time \
+    FROM pg_stat_subscription WHERE pid IS NOT NULL";
+/// Everything that an apply leaves on a server, and a destroy takes away.
+const OBJECTS: &str = "SELECT 'replication slot ' || slot_name FROM pg_replication_slots \
+    UNION ALL SELECT 'publication ' || pubname FROM pg_publication \
+    UNION ALL SELECT 'subscription ' || subname FROM pg_subscription";
+
+/// From a server that cannot replicate to rows that flow, and to a plan without changes.
+pub(super) async fn replicate(stage: &Stage) -> Result<(), Failure> {
+    fill(stage).await;
+    let before = show_settings(stage, "Ask the writer: it cannot replicate").await;
+    expect(before.starts_with("replica|off|"), "the writer is logical already")?;
+    plan(stage).await?;
+    apply(stage).await?;
+    let after = show_settings(stage, "Ask the writer again: it was restarted, and is logical now").await;
+    expect(after.starts_with("logical|on|"), "the writer is not logical")?;
+    expect(before.rsplit('|').next() != after.rsplit('|').next(), "the writer was not restarted")?;
+    follow_rows(stage).await?;
+    show_statistics(stage).await?;
+    plan_again(stage).await
+}
+
+/// The source with its rows, and the empty table that the destination needs.
+async fn fill(stage: &Stage) {
+    step("Fill the guide's table, playing_with_neon, on Aurora, and make the empty one on Neon");
+    stage.source.sql(&format!("{CREATE_TABLE}; {INSERT_TEN}")).await;
+    let owner = stage.destination.connect_as(&stage.owner).await.expect("connecting as the owner");
+    owner.batch_execute(CREATE_TABLE).await.expect("making the table");
+    show_counts(stage).await;
+}
+
+async fn show_counts(stage: &Stage) -> (i64, i64) {
+    let counts = (stage.source.value(COUNT).await, stage.destination.value(COUNT).await);
+    say(&format!("Rows: {} on Aurora, {} on Neon.", counts.0, counts.1));
+    counts
+}
+
+async fn show_settings(stage: &Stage, title: &str) -> String {
+    step(title);
+    let rows = stage.source.rows(SETTINGS).await;
+    table(&["wal_level", "rds.logical_replication", "started"], &rows);
+    rows.concat()
+}
+
+async fn plan(stage: &Stage) -> Result<(), Failure> {
+    let why = "the provider comes from a directory, as it would from the registry";
+    run_showing(stage, &["init"], why, |line| line.starts_with("- ")).await?;
+    let plan = run(stage, &["plan", "-out=demo.tfplan"], "what will change, and which instance that reboots").await?;
+    expect(plan.flat().contains(&format!("this reboots {WRITER}")), "the plan does not say that it reboots the writer")
+}
+
+async fn apply(stage: &Stage) -> Result<(), Failure> {
+    stage.aws.forget_calls();
+    run(stage, &["apply", "demo.tfplan"], "all of it at once").await?;
+    step("What AWS was told meanwhile");
+    for call in stage.aws.calls().iter().filter(|call| call.changes_something()) {
+        let subject = ["DBInstanceIdentifier", "DBClusterIdentifier", "DBClusterParameterGroupName"];
+        let subject = subject.iter().find_map(|name| call.parameters.get(*name));
+        say(format!("{} {}", call.action, subject.map_or("", String::as_str)).trim_end());
+    }
+    for (instance, status) in stage.aws.member_statuses(CLUSTER) {
+        say(&format!("{instance} is {status} with {}.", stage.aws.attached_group(CLUSTER)));
+    }
+    Ok(())
+}
+
+/// The rows that were there, and ten more.
+async fn follow_rows(stage: &Stage) -> Result<(), Failure> {
+    step("Count the rows: those that were there have been copied");
+    let counts = show_counts(stage).await;
+    expect(counts == (10, 10), "the rows were not copied")?;
+    step("Insert ten more on Aurora, and count again");
+    let inserted = Instant::now();
+    stage.source.sql(INSERT_TEN).await;
+    wait_until("the new rows to arrive", Duration::from_secs(30), async || {
+        stage.destination.value::<i64>(COUNT).await == 20
+    })
+    .await;
+    say(&format!("They arrived within {} ms.", inserted.elapsed().as_millis()));
+    let counts = show_counts(stage).await;
+    expect(counts == (20, 20), "the counts differ")
+}
+
+async fn show_statistics(stage: &Stage) -> Result<(), Failure> {
+    step("Ask Neon for pg_stat_subscription");
+    let rows = stage.destination.rows(STATISTICS).await;
+    table(&["subname", "pid", "received_lsn", "latest_end_lsn", "last_msg_receipt_time"], &rows);
+    expect(rows.len() == 1, "the subscription does not run")
+}
+
+async fn plan_again(stage: &Stage) -> Result<(), Failure> {
+    run(stage, &["plan", "-detailed-exitcode"], "a second time there is nothing to do").await?;
+    say("No password is in the state or in any output so far: each was searched for.");
+    Ok(())
+}
+
+/// Back to where it began, with nothing left.
+pub(super) async fn give_back(stage: &Stage) -> Result<(), Failure> {
+    let is_shown = |line: &str| line.contains("Destr");
+    run_showing(stage, &["destroy", "-auto-approve"], "everything is given back", is_shown).await?;
+    step("Look for what is left");
+    let mut left = stage.source.rows(OBJECTS).await;
+    left.extend(stage.destination.rows(OBJECTS).await);
+    left.extend(stage.aws.custom_groups().into_iter().map(|group| format!("cluster parameter group {group}")));
+    left.iter().for_each(|object| say(&format!("Left: {object}.")));
+    expect(left.is_empty(), "something is left")?;
+    say("No replication slot, no publication, no subscription, no cluster parameter group.");
+    let group = stage.aws.attached_group(CLUSTER);
+    say(&format!("DB cluster {CLUSTER} is on {group} again, which takes effect when {WRITER} next restarts."));
+    show_counts(stage).await;
+    Ok(())
+}
+
+/// Leaves everything as it is until somebody has seen enough.
+pub(super) async fn keep(stage: &Stage) {
+    step("Everything stays as it is, to look around");
+    for (name, url) in [
+        ("Aurora", stage.source.url_as(&Role::superuser())),
+        ("Neon", stage.destination.url_as(&stage.owner)),
+        ("Neon as a superuser", stage.destination.url_as(&Role::superuser())),
+    ] {
+        say(&format!("{name}: psql '{url}'"));
+    }
+    say(&format!("The RDS API: {}", stage.aws.endpoint_url));
+    let configuration = stage.workspace.path().with_file_name("cli.tfrc");
+    let core = stage.workspace.core().name();
+    let directory = stage.workspace.path();
+    say(&format!(
+        "The configuration: cd {} && TF_CLI_CONFIG_FILE={} {core} plan",
+        directory.display(),
+        configuration.display()
+    ));
+    say("Enter or Ctrl-C goes on: everything is destroyed and ended.");
+    tokio::select! {
+        () = enter() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// Waits for a line on stdin; for ever where none can come.
+async fn enter() {
+    let (entered, wait) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || match std::io::stdin().read_line(&mut String::new()) {
+        Ok(1..) => entered.send(()).unwrap_or_default(),
+        _ => std::mem::forget(entered),
+    });
+    let _ = wait.await;
+}
+
+/// Runs the core, prints what it says, and fails with its errors.
+async fn run(stage: &Stage, arguments: &[&str], why: &str) -> Result<Run, Failure> {
+    run_showing(stage, arguments, why, |_| true).await
+}
+
+/// The same, with those lines only that are worth it.
+async fn run_showing(stage: &Stage, arguments: &[&str], why: &str, is_shown: fn(&str) -> bool) -> Result<Run, Failure> {
+    let core = stage.workspace.core().name();
+    step(&format!("{core} {}: {why}", arguments[0]));
+    let mut all = arguments.to_vec();
+    all.insert(1, "-no-color");
+    let show = |line: &str| {
+        if is_shown(line) {
+            say(line);
+        }
+    };
+    let run = stage.workspace.spawn(&all).follow(show).await;
+    match run.code {
+        Some(0) => Ok(run),
+        code => {
+            let code = code.map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
+            Err(format!("{core} {} ended with {code}\n{}", arguments[0], run.stderr))
+        }
+    }
+}
+
+fn expect(holds: bool, otherwise: &str) -> Result<(), Failure> {
+    holds.then_some(()).ok_or_else(|| otherwise.to_owned())
+}

@@ -1,0 +1,338 @@
+//! `docs/` says what the schema says, every block has an example, and every example is one that the schema allows.
+//!
+//! `make generate` rewrites the rendered pages.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use neonrepl::provider::NeonRepl;
+use neonrepl::tf_provider::docs;
+use neonrepl::tf_provider::provider::Provider;
+use neonrepl::tf_provider::schema::{Block, Origin};
+
+/// Where the rendered pages are, below `docs/`. What else is there is written by hand.
+const RENDERED: [&str; 4] = ["index.md", "resources", "data-sources", "functions"];
+
+fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn example(path: &str) -> Option<String> {
+    fs::read_to_string(checkout().join("examples").join(path)).ok()
+}
+
+/// The files below a path of the checkout, whose name ends so; with their path in the checkout.
+fn files(below: &str, ending: &str) -> Vec<(String, String)> {
+    fn visit(path: &Path, found: &mut Vec<PathBuf>) {
+        if !path.is_dir() {
+            return found.push(path.to_owned());
+        }
+        // What a core leaves behind in an example that was tried out.
+        if path.ends_with(".terraform") {
+            return;
+        }
+        for entry in fs::read_dir(path).expect("reading a directory").flatten() {
+            visit(&entry.path(), found);
+        }
+    }
+    let mut found = Vec::new();
+    visit(&checkout().join(below), &mut found);
+    found.retain(|path| path.exists() && path.to_string_lossy().ends_with(ending));
+    found.sort();
+    let read = |path: PathBuf| {
+        let name = path.strip_prefix(checkout()).expect("a path in the checkout").to_string_lossy().replace('\\', "/");
+        (name, fs::read_to_string(path).expect("reading a file"))
+    };
+    found.into_iter().map(read).collect()
+}
+
+#[test]
+fn pages_are_what_the_schema_says() {
+    let rendered = docs::render::<NeonRepl>("neonrepl", &example);
+    let rendered: BTreeMap<_, _> = rendered.into_iter().map(|(path, text)| (format!("docs/{path}"), text)).collect();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        rewrite(&rendered);
+    }
+    let committed: BTreeMap<_, _> = RENDERED.iter().flat_map(|part| files(&format!("docs/{part}"), ".md")).collect();
+    let paths: BTreeSet<_> = rendered.keys().chain(committed.keys()).collect();
+    let differing = paths.into_iter().filter(|path| rendered.get(*path) != committed.get(*path));
+    let differing: Vec<_> = differing.map(String::as_str).collect();
+    assert!(
+        differing.is_empty(),
+        "not what the schema and examples/ say: {}. Run `make generate`.",
+        differing.join(", ")
+    );
+}
+
+fn rewrite(pages: &BTreeMap<String, String>) {
+    for part in RENDERED {
+        // What is not there need not go.
+        let _ = fs::remove_dir_all(checkout().join("docs").join(part));
+    }
+    for (path, text) in pages {
+        let path = checkout().join(path);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("making a directory");
+        fs::write(path, text).expect("writing a page");
+    }
+}
+
+#[test]
+fn every_block_has_its_examples() {
+    let mut wanted = vec!["provider/provider.tf".to_owned()];
+    for resource in NeonRepl::resources() {
+        let files = ["resource.tf", "import.sh", "import-by-string-id.tf", "import-by-identity.tf"];
+        wanted.extend(files.map(|file| format!("resources/{}/{file}", resource.type_name())));
+    }
+    let data_sources = NeonRepl::data_sources().iter();
+    wanted.extend(data_sources.map(|source| format!("data-sources/{}/data-source.tf", source.type_name())));
+    let functions = NeonRepl::functions().iter();
+    wanted.extend(functions.map(|function| format!("functions/{}/function.tf", function.name())));
+
+    let missing: Vec<_> = wanted.iter().filter(|path| example(path).is_none()).collect();
+    assert!(missing.is_empty(), "not in examples/: {missing:?}");
+    let parts = ["provider", "resources", "data-sources", "functions"];
+    for (path, _) in parts.iter().flat_map(|part| files(&format!("examples/{part}"), "")) {
+        let is_wanted = wanted.iter().any(|wanted| path == format!("examples/{wanted}"));
+        assert!(is_wanted, "{path} is an example of nothing");
+    }
+}
+
+#[test]
+fn descriptions_are_sentences() {
+    fn visit(at: &str, block: &Block) {
+        assert!(is_sentence(&block.description), "{at}: {:?}", block.description);
+        for attribute in &block.attributes {
+            assert!(is_sentence(&attribute.description), "{at}.{}: {:?}", attribute.name, attribute.description);
+        }
+        for nested in &block.blocks {
+            visit(&format!("{at}.{}", nested.name), &nested.block);
+        }
+    }
+    for (name, block) in blocks() {
+        visit(&name, &block);
+    }
+    for resource in NeonRepl::resources() {
+        for attribute in resource.identity().into_iter().flat_map(|identity| identity.attributes) {
+            assert!(is_sentence(attribute.description), "{}: {:?}", resource.type_name(), attribute.description);
+        }
+    }
+    for function in NeonRepl::functions() {
+        let signature = function.signature();
+        assert!(is_sentence(signature.description), "{}", function.name());
+        for parameter in signature.parameters.iter().chain(&signature.variadic) {
+            assert!(is_sentence(parameter.description), "{}: {:?}", function.name(), parameter.description);
+        }
+    }
+}
+
+fn is_sentence(text: &str) -> bool {
+    let begins = text.starts_with(|c: char| c.is_uppercase() || c == '`');
+    begins && text.ends_with('.') && !text.contains("  ")
+}
+
+/// The root blocks that a configuration can hold, by how it writes them.
+fn blocks() -> BTreeMap<String, Block> {
+    let resources = NeonRepl::resources().iter();
+    let resources = resources.map(|resource| (format!("resource {}", resource.type_name()), resource.schema().block));
+    let data_sources = NeonRepl::data_sources().iter();
+    let data_sources = data_sources.map(|source| (format!("data {}", source.type_name()), source.schema().block));
+    let provider = ("provider neonrepl".to_owned(), NeonRepl::schema().block);
+    resources.chain(data_sources).chain([provider]).collect()
+}
+
+#[test]
+fn examples_use_what_exists() {
+    let schemas = blocks();
+    let configurations = files("examples", ".tf").into_iter().chain(written().flat_map(|(path, text)| {
+        let fenced = fenced(&text, &["hcl", "terraform"]);
+        fenced.into_iter().map(move |code| (path.clone(), code)).collect::<Vec<_>>()
+    }));
+    let mut checked = 0;
+    for (path, text) in configurations {
+        for written in hcl::parse(&text) {
+            let [kind, name, ..] = written.header.as_slice() else { continue };
+            if !name.starts_with("neonrepl") || !["provider", "resource", "data"].contains(&kind.as_str()) {
+                continue;
+            }
+            let at = format!("{path}: {kind} {name}");
+            let schema = schemas.get(&format!("{kind} {name}")).unwrap_or_else(|| panic!("{at} does not exist"));
+            conforms(&at, &written, schema, true);
+            checked += 1;
+        }
+    }
+    assert!(checked > 10, "only {checked} blocks were found");
+}
+
+/// What a core reads itself, in any root block.
+const META: [&str; 6] = ["alias", "count", "depends_on", "for_each", "lifecycle", "provider"];
+
+fn conforms(at: &str, written: &hcl::Block, schema: &Block, is_root: bool) {
+    let is_meta = |name: &str| is_root && META.contains(&name);
+    for name in written.attributes.iter().filter(|name| !is_meta(name)) {
+        let attribute = schema.find(name).unwrap_or_else(|| panic!("{at} has no attribute {name}"));
+        assert_ne!(attribute.origin, Origin::Computed, "{at}.{name} is the provider's to set");
+    }
+    for attribute in schema.attributes.iter().filter(|attribute| attribute.origin == Origin::Required) {
+        assert!(written.attributes.contains(&attribute.name), "{at} lacks {}", attribute.name);
+    }
+    for block in written.blocks.iter().filter(|block| !is_meta(&block.header[0])) {
+        let name = &block.header[0];
+        let nested = schema.blocks.iter().find(|nested| nested.name == *name);
+        let nested = nested.unwrap_or_else(|| panic!("{at} has no block {name}"));
+        conforms(&format!("{at}.{name}"), block, &nested.block, false);
+    }
+}
+
+/// Just enough of the language for configurations as `fmt` leaves them: names of attributes and blocks, no values.
+mod hcl {
+    #[derive(Debug, Default)]
+    pub(crate) struct Block {
+        /// Its kind and labels.
+        pub(crate) header: Vec<String>,
+        pub(crate) attributes: Vec<String>,
+        pub(crate) blocks: Vec<Block>,
+    }
+
+    /// The blocks of a file.
+    pub(crate) fn parse(text: &str) -> Vec<Block> {
+        let mut open = vec![Block::default()];
+        let mut depth = 0;
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            assert!(!line.contains("<<"), "heredocs are not read here: {line}");
+            if depth > 0 {
+                depth += brackets(line);
+            } else if line == "}" {
+                close(&mut open);
+            } else if let Some((name, value)) = line.split_once('=').filter(|(name, _)| !name.contains('{')) {
+                innermost(&mut open).attributes.push(name.trim().to_owned());
+                depth = brackets(value);
+            } else if let Some((header, body)) = line.split_once('{') {
+                let header = header.split_whitespace().map(|word| word.trim_matches('"').to_owned());
+                open.push(Block { header: header.collect(), ..Block::default() });
+                if let Some(body) = body.strip_suffix('}') {
+                    let name = body.split_once('=').map(|(name, _)| name.trim().to_owned());
+                    innermost(&mut open).attributes.extend(name);
+                    close(&mut open);
+                }
+            } else {
+                panic!("neither an attribute nor a block: {line}");
+            }
+        }
+        assert_eq!(open.len(), 1, "a block is not closed");
+        open.remove(0).blocks
+    }
+
+    fn innermost(open: &mut [Block]) -> &mut Block {
+        open.last_mut().expect("the file itself")
+    }
+
+    fn close(open: &mut Vec<Block>) {
+        let block = open.pop().expect("an open block");
+        assert!(!open.is_empty(), "a block is closed that was not opened");
+        innermost(open).blocks.push(block);
+    }
+
+    /// How many more brackets open than close, strings aside.
+    fn brackets(text: &str) -> i32 {
+        let (mut depth, mut in_string, mut escaped) = (0, false, false);
+        for c in text.chars() {
+            match c {
+                _ if escaped => escaped = false,
+                '\\' => escaped = in_string,
+                '"' => in_string = !in_string,
+                '#' if !in_string => break,
+                '(' | '[' | '{' if !in_string => depth += 1,
+                ')' | ']' | '}' if !in_string => depth -= 1,
+                _ => {}
+            }
+        }
+        depth
+    }
+
+    #[test]
+    fn names_are_found_at_their_depth() {
+        let text = "# note\nresource \"a\" \"b\" {\n  x = 1\n  y = {\n    not = \"}\"\n  }\n  z { w = 2 }\n}\n";
+        let [block] = parse(text).try_into().expect("one block");
+        assert_eq!(block.header, ["resource", "a", "b"]);
+        assert_eq!(block.attributes, ["x", "y"]);
+        assert_eq!(block.blocks[0].header, ["z"]);
+        assert_eq!(block.blocks[0].attributes, ["w"]);
+    }
+}
+
+/// All Markdown that people read.
+fn written() -> impl Iterator<Item = (String, String)> {
+    let roots = ["README.md", "CHANGELOG.md"].iter().flat_map(|name| files(name, ".md"));
+    roots.chain(files("docs", ".md"))
+}
+
+/// The code in fences of these languages.
+fn fenced(markdown: &str, languages: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut lines = markdown.lines();
+    while let Some(line) = lines.next() {
+        let Some(language) = line.strip_prefix("```") else { continue };
+        let code: Vec<_> = lines.by_ref().take_while(|line| !line.starts_with("```")).collect();
+        if languages.contains(&language) {
+            found.push(format!("{}\n", code.join("\n")));
+        }
+    }
+    found
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let pages: BTreeMap<_, _> = written().collect();
+    for (path, text) in &pages {
+        for target in links(text) {
+            let (file, anchor) = target.split_once('#').unwrap_or((&target, ""));
+            let linked = if file.is_empty() { path.clone() } else { resolved(path, file) };
+            assert!(checkout().join(&linked).exists(), "{path} links to {target}, which is not there");
+            if !anchor.is_empty() {
+                let anchors = pages.get(&linked).map(|text| anchors(text)).unwrap_or_default();
+                assert!(anchors.contains(anchor), "{path} links to {target}, which has no such heading");
+            }
+        }
+    }
+}
+
+/// The targets of links within the checkout.
+fn links(markdown: &str) -> Vec<String> {
+    let targets = outside_fences(markdown).flat_map(|line| line.split("](").skip(1));
+    let targets = targets.filter_map(|rest| rest.split_once(')').map(|(target, _)| target.to_owned()));
+    targets.filter(|target| !target.contains("://")).collect()
+}
+
+fn anchors(markdown: &str) -> BTreeSet<String> {
+    let headings = outside_fences(markdown).filter_map(|line| line.strip_prefix('#'));
+    let slug = |heading: &str| -> String {
+        let heading = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+        heading.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
+    };
+    let named = outside_fences(markdown).filter_map(|line| line.strip_prefix("<a id=\"")?.split_once('"'));
+    headings.map(slug).chain(named.map(|(name, _)| name.to_owned())).collect()
+}
+
+fn outside_fences(markdown: &str) -> impl Iterator<Item = &str> {
+    let mut in_fence = false;
+    markdown.lines().filter(move |line| {
+        let is_fence = line.starts_with("```");
+        in_fence ^= is_fence;
+        !in_fence && !is_fence
+    })
+}
+
+/// A relative link's path in the checkout.
+fn resolved(from: &str, target: &str) -> String {
+    let mut parts: Vec<_> = from.split('/').collect();
+    parts.pop();
+    for part in target.split('/') {
+        match part {
+            "." | "" => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}

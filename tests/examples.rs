@@ -1,0 +1,97 @@
+//! The examples before real cores: formatted as `fmt` does it, and, where they need no other provider, valid.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::cli::{Core, Workspace};
+use common::tools::checkout;
+
+/// The directories of `examples/` that hold a configuration.
+fn directories() -> Vec<PathBuf> {
+    let (mut open, mut found) = (vec![checkout().join("examples")], Vec::new());
+    while let Some(directory) = open.pop() {
+        let entries = fs::read_dir(&directory).expect("reading examples").flatten();
+        let paths: Vec<_> = entries.map(|entry| entry.path()).filter(|path| !path.ends_with(".terraform")).collect();
+        if paths.iter().any(|path| path.extension().is_some_and(|extension| extension == "tf")) {
+            found.push(directory);
+        }
+        open.extend(paths.into_iter().filter(|path| path.is_dir()));
+    }
+    found.sort();
+    found
+}
+
+/// The configuration files of a directory, as name and text.
+fn configuration(directory: &Path) -> Vec<(String, String)> {
+    let entries = fs::read_dir(directory).expect("reading an example").flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names = names.filter(|name| name.ends_with(".tf"));
+    names.map(|name| (name.clone(), fs::read_to_string(directory.join(name)).expect("reading an example"))).collect()
+}
+
+/// The Markdown that is written by hand and shows configurations.
+fn guides() -> Vec<PathBuf> {
+    let guides = fs::read_dir(checkout().join("docs/guides")).expect("reading the guides").flatten();
+    std::iter::once(checkout().join("README.md")).chain(guides.map(|entry| entry.path())).collect()
+}
+
+#[tokio::test]
+async fn configurations_are_formatted() {
+    for core in Core::installed() {
+        let workspace = Workspace::new(core);
+        for directory in directories() {
+            let place = directory.strip_prefix(checkout()).expect("a path in the checkout");
+            for (name, text) in configuration(&directory) {
+                workspace.write(&place.join(name).to_string_lossy(), &text);
+            }
+        }
+        for guide in guides() {
+            let text = fs::read_to_string(&guide).expect("reading a guide");
+            let name = guide.file_stem().expect("a name").to_string_lossy();
+            // The CLI's own configuration, fenced as hcl, has a syntax of its own.
+            for (at, code) in text.split("```terraform\n").skip(1).enumerate() {
+                let code = code.split("```").next().unwrap_or_default();
+                workspace.write(&format!("{name}/{at}.tf"), code);
+            }
+        }
+        workspace.expect(&["fmt", "-check", "-recursive", "-diff", "-no-color"], 0).await;
+    }
+}
+
+#[tokio::test]
+async fn configurations_of_this_provider_alone_are_valid() {
+    for core in Core::installed() {
+        for directory in directories() {
+            let files = configuration(&directory);
+            if !is_alone(&files) {
+                continue;
+            }
+            let (imports, rest): (Vec<_>, Vec<_>) =
+                files.into_iter().partition(|(name, _)| name.starts_with("import-"));
+            let workspace = Workspace::new(core);
+            for (name, text) in &rest {
+                workspace.write(name, text);
+            }
+            // What an example requires itself is not required a second time.
+            if rest.iter().any(|(name, text)| name != "versions.tf" && text.contains("required_providers")) {
+                workspace.write("versions.tf", "");
+            }
+            workspace.init().await;
+            workspace.expect(&["validate", "-no-color"], 0).await;
+            // One object is imported in one way at a time.
+            for (_, text) in imports {
+                workspace.write("import.tf", &text);
+                workspace.expect(&["validate", "-no-color"], 0).await;
+            }
+        }
+    }
+}
+
+/// Whether a configuration needs no provider that would have to be downloaded.
+fn is_alone(files: &[(String, String)]) -> bool {
+    !files.iter().any(|(_, text)| text.contains("\"aws_") || text.contains("\"neon_"))
+}

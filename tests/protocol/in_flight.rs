@@ -1,0 +1,123 @@
+//! What becomes of an apply in flight when the person interrupts, when the core ends, and when it vanishes.
+//!
+//! The server is a socket that takes connections and never says a word, so that the apply hangs in connecting.
+
+use std::time::{Duration, Instant};
+
+use neonrepl::tf_provider::proto::tfplugin5 as pb;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tonic::Status;
+
+use crate::common::grpc::within_deadline;
+use crate::session::{PUBLICATION, Session};
+use crate::wire::{check_error, check_fine};
+
+/// When a core loses patience with a plugin that it told to shut down.
+const CORES_PATIENCE: Duration = Duration::from_secs(2);
+
+type Applied = Result<tonic::Response<pb::apply_resource_change::Response>, Status>;
+
+/// A session whose apply has reached the silent server.
+struct InFlight {
+    session: Session,
+    apply: JoinHandle<Applied>,
+    connection: TcpStream,
+    /// Takes further connections.
+    listener: TcpListener,
+}
+
+impl InFlight {
+    async fn begin(connect_timeout: i64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let session = Session::start().await;
+        let server = session.server(listener.local_addr().unwrap().port(), connect_timeout);
+        check_fine(&session.configure(&[("publisher", server)]).await);
+        let request = session.creation().await;
+        let mut client = session.client();
+        let apply = tokio::spawn(async move { client.apply_resource_change(request).await });
+        let (connection, _) = within_deadline("connecting", listener.accept()).await.unwrap();
+        Self { session, apply, connection, listener }
+    }
+}
+
+/// Waits until the provider has hung up.
+async fn hung_up(connection: &mut TcpStream) {
+    let mut buffer = [0; 1024];
+    let end = async { while matches!(connection.read(&mut buffer).await, Ok(1..)) {} };
+    within_deadline("hanging up", end).await;
+}
+
+fn check_nothing_created(session: &Session, applied: Applied, text: &str) {
+    let answer = applied.unwrap().into_inner();
+    check_error(&answer.diagnostics, "", text);
+    assert!(session.resource(PUBLICATION).decode(answer.new_state.as_ref()).is_null());
+}
+
+#[tokio::test]
+async fn an_interrupted_apply_ends_at_once_and_tells_what_exists() {
+    let InFlight { session, apply, mut connection, .. } = InFlight::begin(60).await;
+    let start = Instant::now();
+    let stop = async { session.client().stop(pb::stop::Request {}).await };
+    within_deadline("Stop", stop).await.unwrap();
+    let applied = within_deadline("the apply", apply).await.unwrap();
+    assert!(start.elapsed() < CORES_PATIENCE, "{:?}", start.elapsed());
+    check_nothing_created(&session, applied, "cancelled");
+    hung_up(&mut connection).await;
+}
+
+#[tokio::test]
+async fn an_interrupted_read_ends_at_once() {
+    let InFlight { session, listener, .. } = InFlight::begin(60).await;
+    let current_state = session.resource(PUBLICATION).wire(&[("name", "o".into()), ("database", "shop".into())]);
+    let request = pb::read_resource::Request { type_name: PUBLICATION.to_owned(), current_state, ..Default::default() };
+    let (mut reader, mut stopper) = (session.client(), session.client());
+    let stop = async {
+        let _second = listener.accept().await.unwrap();
+        stopper.stop(pb::stop::Request {}).await.unwrap();
+        Instant::now()
+    };
+    let (read, stopped) = within_deadline("both", async { tokio::join!(reader.read_resource(request), stop) }).await;
+    assert!(stopped.elapsed() < CORES_PATIENCE, "{:?}", stopped.elapsed());
+    check_error(&read.unwrap().into_inner().diagnostics, "", "cancelled");
+}
+
+#[tokio::test]
+async fn a_shutdown_in_the_middle_of_an_apply_still_gets_its_answer() {
+    let InFlight { mut session, apply, mut connection, .. } = InFlight::begin(60).await;
+    let start = Instant::now();
+    session.core.shut_down().await;
+    let applied = within_deadline("the apply", apply).await.unwrap();
+    check_nothing_created(&session, applied, "cancelled");
+    let (status, _) = session.core.process.exit().await;
+    assert!(start.elapsed() < CORES_PATIENCE, "{:?}", start.elapsed());
+    assert_eq!(status.code(), Some(0));
+    hung_up(&mut connection).await;
+}
+
+#[tokio::test]
+async fn an_apply_outlives_the_core_that_asked_for_it() {
+    let connect_timeout = 3;
+    let InFlight { session, apply, mut connection, .. } = InFlight::begin(connect_timeout).await;
+    let began = Instant::now();
+    apply.abort();
+    let mut process = session.core.vanish();
+    // The work went on to its own end, and not to that of the connection.
+    hung_up(&mut connection).await;
+    let least = Duration::from_secs(connect_timeout.unsigned_abs()) - Duration::from_secs(1);
+    assert!(began.elapsed() > least, "{:?}", began.elapsed());
+    assert!(process.is_running());
+    let (status, _) = process.exit().await;
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn an_apply_that_would_take_long_is_ended_when_the_core_does_not_come_back() {
+    let InFlight { session, apply, mut connection, .. } = InFlight::begin(3600).await;
+    apply.abort();
+    let mut process = session.core.vanish();
+    let (status, _) = process.exit().await;
+    assert_eq!(status.code(), Some(0));
+    hung_up(&mut connection).await;
+}
