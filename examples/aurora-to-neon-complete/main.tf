@@ -86,7 +86,7 @@ resource "neonrepl_subscription" "shop" {
     shop = neonrepl_publication.shop.fingerprint
   }
 
-  connection {
+  publisher {
     username    = var.replicator_username
     password_wo = var.replicator_password
   }

@@ -6,7 +6,9 @@ use crate::tf_provider::diagnostics::Error;
 
 impl From<postgres::Error> for Error {
     fn from(error: postgres::Error) -> Self {
-        let mut shown = Self::new(error.to_string());
+        // The server's own text may have several lines; a summary has one.
+        let summary: Vec<_> = error.to_string().lines().map(str::trim).map(str::to_owned).collect();
+        let mut shown = Self::new(summary.join(" "));
         if let Some(detail) = error.detail() {
             shown = shown.detail(detail);
         }

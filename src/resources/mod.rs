@@ -136,6 +136,18 @@ mod tests {
     }
 
     #[test]
+    fn no_name_is_one_that_cores_keep_for_themselves() {
+        let kept =
+            ["connection", "count", "depends_on", "for_each", "lifecycle", "locals", "provider", "provisioner"];
+        for Entry { name, schema, .. } in entries() {
+            let attributes = schema.block.attributes.iter().map(|attribute| &attribute.name);
+            let names = attributes.chain(schema.block.blocks.iter().map(|nested| &nested.name));
+            let taken: Vec<_> = names.filter(|name| kept.contains(&name.as_str())).collect();
+            assert!(taken.is_empty(), "{name}: a core never passes on {taken:?}");
+        }
+    }
+
+    #[test]
     fn defaults_are_optional_and_valid() {
         each_attribute(&mut |at, attribute| {
             let Some(default) = &attribute.default else { return };

@@ -111,7 +111,11 @@ impl Resource for Publication {
         keep_equal_blocks(call, change).await?;
         plan_computed(change)?;
         let planned = change.planned().cloned().unwrap_or_default();
-        let (Ok(desired), Ok(database)) = (desired(&planned), database(call, &planned)) else { return Ok(()) };
+        if call.context().is_waiting(Side::Publisher) {
+            return Ok(());
+        }
+        let database = database(call, &planned)?;
+        let Ok(desired) = desired(&planned) else { return Ok(()) };
         let doing = format!("planning publication {}", desired.name);
         check_version(change, &database, &doing, |version| desired.check_supported(version)).await
     }

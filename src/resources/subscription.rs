@@ -66,7 +66,12 @@ impl Resource for Subscription {
             model::plan_computed(change)?;
         }
         let planned = change.planned().cloned().unwrap_or_default();
-        let (Ok(desired), Ok(database)) = (to_desired(&planned), database(call, &planned)) else { return Ok(()) };
+        connection::check_known(call.context(), &planned)?;
+        if call.context().is_waiting(Side::Subscriber) {
+            return Ok(());
+        }
+        let database = database(call, &planned)?;
+        let Ok(desired) = to_desired(&planned) else { return Ok(()) };
         let doing = format!("planning subscription {}", desired.name);
         check_version(change, &database, &doing, |version| desired.options.check_supported(version)).await
     }

@@ -57,6 +57,7 @@ async fn life(core: Core, major: Major, other: Major) {
     create(&workspace, database).await;
     spell_differently(&workspace).await;
     update_in_place(&workspace, database).await;
+    publish_schemas(&workspace, database, major).await;
     drift_is_mended(&workspace, database).await;
     import(&workspace, database).await;
 
@@ -141,6 +142,18 @@ async fn update_in_place(workspace: &Workspace, database: &Database) {
     workspace.apply().await;
     assert_eq!(published(database, "shop").await, ["all insert update delete truncate"]);
     workspace.expect_empty_plan().await;
+}
+
+async fn publish_schemas(workspace: &Workspace, database: &Database, major: Major) {
+    database.sql("CREATE SCHEMA billing; CREATE SCHEMA \"Other\"").await;
+    let generated = if major >= Major::V18 { "publish_generated_columns = \"stored\"" } else { "" };
+    let schemas = format!("name = \"shop\"\ntables = [\"orders\"]\nschemas = [\"billing\", \"Other\"]\n{generated}");
+    workspace.write("main.tf", &config(&schemas));
+    workspace.apply().await;
+    let published_schemas =
+        "SELECT nspname FROM pg_publication_namespace JOIN pg_namespace n ON n.oid = pnnspid ORDER BY 1";
+    assert_eq!(database.rows(published_schemas).await, ["Other", "billing"]);
+    workspace.expect_empty_plan().await;
 
     workspace.write("main.tf", &config(FIRST));
     workspace.apply().await;
@@ -191,4 +204,92 @@ async fn import(workspace: &Workspace, database: &Database) {
     assert!(applied.text().contains("1 imported, 0 added, 0 changed, 0 destroyed"), "{}", applied.text());
     workspace.write("import.tf", "");
     workspace.expect_empty_plan().await;
+}
+
+/// Names that need care wherever they stand: in SQL, in an id, in a configuration.
+#[tokio::test]
+async fn names_are_taken_literally() {
+    for (core, major) in Core::installed().into_iter().zip([Major::V15, Major::V18]) {
+        let pair = Pair::new(major, Major::V18, "names").await;
+        let database = &pair.publisher;
+        database.sql(r#"CREATE SCHEMA "Größe x"; CREATE TABLE "Größe x"."a.b ""c""" ("Id №" int PRIMARY KEY, "sel;ect" text)"#).await;
+        database.sql(r#"CREATE TABLE "Orders" (id int PRIMARY KEY)"#).await;
+        let workspace = pair.workspace(core).await;
+        let body = r#"
+          name   = "It's \"50%\" a/b.c Ünï"
+          tables = ["Orders", "orders"]
+          table {
+            name    = "Größe x.\"a.b \"\"c\"\"\""
+            columns = ["Id №"]
+            where   = "\"Id №\" > 1"
+          }
+        "#;
+        workspace.write("main.tf", &config(body));
+        workspace.apply().await;
+        let name = "It's \"50%\" a/b.c Ünï";
+        assert_eq!(
+            published(database, name).await[1..],
+            [r#""Größe x"."a.b ""c"""(Id №) ("Id №" > 1)"#, "\"Orders\"", "orders"]
+        );
+        workspace.expect_empty_plan().await;
+        let id = workspace.attributes(ADDRESS).await["id"].as_str().expect("an id").to_owned();
+        assert!(id.ends_with("/It's \"50%25\" a%2Fb.c Ünï"), "{id}");
+        workspace.expect(&["state", "rm", ADDRESS], 0).await;
+        workspace.import(ADDRESS, &id).await;
+        workspace.expect_empty_plan().await;
+        workspace.destroy().await;
+        assert_eq!(published(database, name).await, [""; 0]);
+    }
+}
+
+/// Each error stands at the line of its attribute.
+#[tokio::test]
+async fn a_wrong_configuration_is_refused_at_its_attribute() {
+    let long = format!("name = \"{}\"", "n".repeat(64));
+    let cases = [
+        ("name = \"a\"\ntables = [\"orders\", \"public.orders\"]", 3, "is named twice"),
+        ("name = \"a\"\ntables = [\"orders\"]\ntable {\nname = \"public.orders\"\n}", 5, "is named twice"),
+        ("name = \"a\"\nall_tables = true\ntables = [\"orders\"]", 4, "exclude each other"),
+        (long.as_str(), 2, "63 bytes"),
+        ("name = \"\"", 2, "empty"),
+        ("name = \"a\"\npublish = [\"upsert\"]", 3, "\"truncate\""),
+        ("name = \"a\"\ntables = [\"a.b.c\"]", 3, "schema.table"),
+        ("name = \"a\"\ntable {\nname = \"orders\"\ncolumns = []\n}", 5, "It is empty"),
+        ("name = \"a\"\ntable {\nname = \"orders\"\nwhere = \"(a > 1\"\n}", 5, "row filter"),
+    ];
+    for core in Core::installed() {
+        let workspace = Workspace::new(core);
+        workspace.write("main.tf", "");
+        workspace.write("provider.tf", "provider \"neonrepl\" {}\n");
+        workspace.init().await;
+        for (body, line, says) in &cases {
+            workspace.write("main.tf", &config(body));
+            let run = workspace.expect(&["validate", "-json"], 1).await;
+            let found: Value = serde_json::from_str(&run.stdout).expect("JSON");
+            let errors = found["diagnostics"].as_array().expect("diagnostics");
+            assert!(
+                errors.iter().all(|error| error["range"]["start"]["line"] == *line)
+                    && run.stdout.replace("\\\"", "\"").contains(says),
+                "{body}: {errors:#?}"
+            );
+        }
+    }
+}
+
+/// What a server lacks is said when it is planned, with the attribute.
+#[tokio::test]
+async fn what_the_version_lacks_is_refused_while_planning() {
+    for core in Core::installed() {
+        let pair = Pair::new(Major::V15, Major::V18, "lacks").await;
+        let workspace = pair.workspace(core).await;
+        workspace.write("main.tf", &config("name = \"a\"\npublish_generated_columns = \"stored\""));
+        let plan = workspace.plan().await;
+        assert_eq!(plan.code, Some(1), "{}", plan.text());
+        for said in ["publish_generated_columns needs Postgres 18 or newer; the server runs 15", "on main.tf line 3"] {
+            assert!(plan.flat().contains(said), "{said} is not in {}", plan.text());
+        }
+        workspace.write("main.tf", &config("name = \"a\"\ntables = [\"nowhere\"]"));
+        let failed = workspace.apply_error().await;
+        assert!(failed.flat().contains("relation \"public.nowhere\" does not exist"), "{}", failed.text());
+    }
 }

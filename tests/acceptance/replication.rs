@@ -101,15 +101,14 @@ impl Pair {
 
     /// Waits until a query on the subscriber returns these rows.
     pub(crate) async fn wait_for_rows(&self, query: &str, rows: &[&str]) {
-        wait_until(&format!("{rows:?} from {query}"), DEADLINE, async || {
-            self.subscriber.rows(query).await == rows
-        })
-        .await;
+        wait_until(&format!("{rows:?} from {query}"), DEADLINE, async || self.subscriber.rows(query).await == rows)
+            .await;
     }
 
-    /// The logical slots of the publisher's database.
+    /// The logical slots of the publisher's database, but those that copy a table and go when that is done.
     pub(crate) async fn slots(&self) -> Vec<String> {
-        let query = "SELECT slot_name FROM pg_replication_slots WHERE database = current_database() ORDER BY 1";
+        let query = "SELECT slot_name FROM pg_replication_slots \
+            WHERE database = current_database() AND slot_name !~ '^pg_[0-9]+_sync_' ORDER BY 1";
         self.publisher.rows(query).await
     }
 }

@@ -94,7 +94,11 @@ async fn update_in_place(workspace: &Workspace, pair: &Pair, name: &str) {
     assert_eq!(row(&pair.subscriber).await, [format!("{renamed}|f|t|t|{name}|shop")]);
     workspace.expect_empty_plan().await;
 
-    pair.publisher.value::<String>(&format!("SELECT slot_name::text FROM pg_create_logical_replication_slot('{name}_b', 'pgoutput')")).await;
+    pair.publisher
+        .value::<String>(&format!(
+            "SELECT slot_name::text FROM pg_create_logical_replication_slot('{name}_b', 'pgoutput')"
+        ))
+        .await;
     let arguments = format!("{}\n  slot_name = \"{name}_b\"\n  binary = false", simple(name));
     workspace.write("main.tf", &config("\"orders\"", &arguments));
     workspace.apply().await;
@@ -150,7 +154,10 @@ async fn import(workspace: &Workspace, pair: &Pair, name: &str) {
     assert!(applied.text().contains("1 imported, 0 added, 0 changed, 0 destroyed"), "{}", applied.text());
 
     workspace.expect(&forget, 0).await;
-    workspace.write("main.tf", &config("\"orders\", \"customers\"", "").replace("resource \"neonrepl_subscription\" \"shop\" {\n\n}\n", ""));
+    workspace.write(
+        "main.tf",
+        &config("\"orders\", \"customers\"", "").replace("resource \"neonrepl_subscription\" \"shop\" {\n\n}\n", ""),
+    );
     workspace.write("import.tf", &format!("import {{\n  to = {ADDRESS}\n  id = \"{name}\"\n}}\n"));
     workspace.expect(&["plan", "-no-color", "-generate-config-out=generated.tf"], 0).await;
     let applied = workspace.apply().await;
@@ -162,6 +169,18 @@ async fn import(workspace: &Workspace, pair: &Pair, name: &str) {
 }
 
 async fn disappear(workspace: &Workspace, pair: &Pair, name: &str) {
+    pair.subscriber
+        .sql(&format!("ALTER SUBSCRIPTION {name} DISABLE; ALTER SUBSCRIPTION {name} SET (binary = true)"))
+        .await;
+    workspace.write("main.tf", &config("\"orders\", \"customers\"", &format!("{}\n  binary = false", simple(name))));
+    let plan = workspace.plan().await;
+    for shown in ["enabled", "binary", "publications", "1 to change"] {
+        assert!(plan.text().contains(shown), "{shown} is not in {}", plan.text());
+    }
+    workspace.apply().await;
+    assert_eq!(row(&pair.subscriber).await, [format!("{name}|t|f|t|{name}_b|shop")]);
+    workspace.expect_empty_plan().await;
+
     pair.subscriber.sql(&format!("DROP SUBSCRIPTION {name}")).await;
     pair.subscriber.sql("TRUNCATE orders, customers, invoices").await;
     let (actions, after) = planned(workspace).await;
@@ -174,9 +193,9 @@ async fn disappear(workspace: &Workspace, pair: &Pair, name: &str) {
 
 const PASSWORD_VARIABLE: &str = "variable \"password\" {\n  type      = string\n  ephemeral = true\n}\n";
 
-fn with_connection(name: &str, role: &Role, version: u32) -> String {
+fn with_publisher(name: &str, role: &Role, version: u32) -> String {
     format!(
-        "{}\n  connection_version = {version}\n  connection {{\n    username = {:?}\n    password_wo = var.password\n    options = {{ keepalives_idle = \"60\" }}\n  }}",
+        "{}\n  connection_version = {version}\n  publisher {{\n    username = {:?}\n    password_wo = var.password\n    options = {{ keepalives_idle = \"60\" }}\n  }}",
         simple(name),
         role.name
     )
@@ -200,9 +219,10 @@ async fn a_password_is_written_only(core: Core, from: Major, to: Major) {
     let mut workspace = pair.workspace(core).await;
     let rotated = "pw-rotated it's 9Yx";
     workspace.secret(&role.password).secret(rotated).env("TF_LOG", "trace").env("TF_VAR_password", &role.password);
-    workspace.write("main.tf", &(PASSWORD_VARIABLE.to_owned() + &config("\"orders\"", &with_connection(&name, &role, 1))));
+    workspace
+        .write("main.tf", &(PASSWORD_VARIABLE.to_owned() + &config("\"orders\"", &with_publisher(&name, &role, 1))));
     let applied = workspace.apply().await;
-    assert!(applied.stderr.contains("creating subscription"), "the trace holds the statements");
+    assert!(applied.stderr.contains("CREATE SUBSCRIPTION"), "the trace holds the statements");
     assert!(conninfo(&pair).await.contains(&role.password));
     pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
     pair.wait_for_rows("SELECT count(*) FROM orders", &["1"]).await;
@@ -211,7 +231,8 @@ async fn a_password_is_written_only(core: Core, from: Major, to: Major) {
     let alter = format!("ALTER ROLE {} PASSWORD '{}'", servers::quote(&role.name), rotated.replace('\'', "''"));
     pair.publisher.sql(&alter).await;
     workspace.env("TF_VAR_password", rotated);
-    workspace.write("main.tf", &(PASSWORD_VARIABLE.to_owned() + &config("\"orders\"", &with_connection(&name, &role, 2))));
+    workspace
+        .write("main.tf", &(PASSWORD_VARIABLE.to_owned() + &config("\"orders\"", &with_publisher(&name, &role, 2))));
     workspace.apply().await;
     assert!(conninfo(&pair).await.contains("pw-rotated"));
     pair.publisher.sql("INSERT INTO orders VALUES (2, 2, 'eu')").await;
@@ -220,7 +241,8 @@ async fn a_password_is_written_only(core: Core, from: Major, to: Major) {
 
     workspace.env("TF_VAR_password", "pw-wrong-3c");
     workspace.secret("pw-wrong-3c");
-    workspace.write("main.tf", &(PASSWORD_VARIABLE.to_owned() + &config("\"orders\"", &with_connection("other", &role, 2))));
+    workspace
+        .write("main.tf", &(PASSWORD_VARIABLE.to_owned() + &config("\"orders\"", &with_publisher("other", &role, 2))));
     workspace.env("TF_LOG", "");
     workspace.destroy().await;
     let failed = workspace.apply_error().await;
@@ -247,9 +269,12 @@ async fn a_password_in_the_state_is_nowhere_else_and_its_drift_is_mended() {
         let role = replicator(&pair, Major::V18).await;
         let mut workspace = pair.workspace(core).await;
         workspace.env("TF_LOG", "trace").env("TF_VAR_password", &role.password);
-        let connection = format!("  connection {{\n    username = {:?}\n    password = var.password\n  }}", role.name);
+        let connection = format!("  publisher {{\n    username = {:?}\n    password = var.password\n  }}", role.name);
         let arguments = format!("{}\n{connection}", simple(&name));
-        workspace.write("main.tf", &("variable \"password\" {\n  sensitive = true\n}\n".to_owned() + &config("\"orders\"", &arguments)));
+        workspace.write(
+            "main.tf",
+            &("variable \"password\" {\n  sensitive = true\n}\n".to_owned() + &config("\"orders\"", &arguments)),
+        );
         let applied = workspace.apply().await;
         assert!(!applied.text().contains(&role.password));
         assert!(workspace.state().contains(&role.password));
@@ -308,7 +333,11 @@ async fn a_publisher_that_is_gone_hinders_destroying_unless_it_is_forced() {
         workspace.write("main.tf", &config("\"orders\"", &format!("{}\n  force_destroy = true", simple(&name))));
         workspace.expect(&["apply", "-auto-approve", "-no-color", "-refresh=false", &target], 0).await;
         let forced = workspace.expect(&destroy, 0).await;
-        assert!(forced.flat().contains(&format!("replication slot \"{name}\" is left on the publisher")), "{}", forced.text());
+        assert!(
+            forced.flat().contains(&format!("replication slot \"{name}\" is left on the publisher")),
+            "{}",
+            forced.text()
+        );
         assert!(forced.flat().contains(&format!("SELECT pg_drop_replication_slot('{name}')")), "{}", forced.text());
         assert_eq!(row(&pair.subscriber).await, [""; 0]);
         assert_eq!(pair.slots().await, [name.clone()]);
@@ -358,7 +387,8 @@ async fn an_interrupted_wait_for_the_copy_keeps_the_subscription() {
         let name = pair.subscriber.name.clone();
         pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
         let workspace = pair.workspace(core).await;
-        workspace.write("main.tf", &config("\"orders\"", &format!("{}\n  wait_for_initial_sync = true", simple(&name))));
+        workspace
+            .write("main.tf", &config("\"orders\"", &format!("{}\n  wait_for_initial_sync = true", simple(&name))));
         let lock = pair.subscriber.connect_as(&Role::superuser()).await.expect("a connection");
         lock.batch_execute("BEGIN; LOCK TABLE orders IN SHARE ROW EXCLUSIVE MODE").await.expect("a lock");
         let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
@@ -374,5 +404,74 @@ async fn an_interrupted_wait_for_the_copy_keeps_the_subscription() {
         pair.wait_for_rows("SELECT count(*) FROM orders", &["1"]).await;
         workspace.destroy().await;
         assert_eq!(pair.slots().await, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_slot_that_is_there_is_not_taken_from_its_owner() {
+    for (core, major) in Core::installed().into_iter().zip([Major::V18, Major::V15]) {
+        let pair = Pair::new(major, Major::V18, "taken").await;
+        let name = pair.subscriber.name.clone();
+        pair.publisher
+            .value::<String>(&format!(
+                "SELECT slot_name::text FROM pg_create_logical_replication_slot('{name}', 'pgoutput')"
+            ))
+            .await;
+        let workspace = pair.workspace(core).await;
+        workspace.write("main.tf", &config("\"orders\"", &simple(&name)));
+        let failed = workspace.apply_error().await;
+        for said in ["already exists", "create_slot = false"] {
+            assert!(failed.flat().contains(said), "{said} is not in {}", failed.text());
+        }
+        assert_eq!(row(&pair.subscriber).await, [""; 0]);
+        assert_eq!(pair.slots().await, [name.clone()], "it was there before");
+
+        workspace.write("main.tf", &config("\"orders\"", &format!("{}\n  create_slot = false", simple(&name))));
+        workspace.apply().await;
+        workspace.expect_empty_plan().await;
+        workspace.destroy().await;
+        assert_eq!(pair.slots().await, [""; 0]);
+    }
+}
+
+/// Each error stands at the line of its attribute, or of the block where the attribute is missing.
+#[tokio::test]
+async fn a_wrong_configuration_is_refused_at_its_attribute() {
+    let cases = [
+        ("name = \"a\"\npublications = []", 8, "It is empty"),
+        ("name = \"a\"\npublications = [\"p\"]\nslot_name = \"A\"", 9, "is no slot name"),
+        ("name = \"A\"\npublications = [\"p\"]", 6, "the slot needs a name of its own"),
+        ("name = \"a\"\npublications = [\"p\"]\nstreaming = \"maybe\"", 9, "\"parallel\""),
+        (
+            "name = \"a\"\npublications = [\"p\"]\nconnect = false\nenabled = false\ncreate_slot = false\ncopy_data = true",
+            12,
+            "connect = false needs copy_data = false",
+        ),
+        (
+            "name = \"a\"\npublications = [\"p\"]\npublisher {\npassword = \"x\"\npassword_wo = \"x\"\n}",
+            10,
+            "exclude each other",
+        ),
+        (
+            "name = \"a\"\npublications = [\"p\"]\npublisher {\noptions = { host = \"h\" }\n}",
+            10,
+            "attribute of its own",
+        ),
+        ("name = \"a\"\npublications = [\"p\"]\ntimeouts {\ncreate = \"soon\"\n}", 10, "timeouts"),
+    ];
+    for core in Core::installed() {
+        let workspace = Workspace::new(core);
+        workspace.init().await;
+        for (body, line, says) in &cases {
+            workspace.write("main.tf", &config("\"orders\"", body));
+            let run = workspace.expect(&["validate", "-json"], 1).await;
+            let found: Value = serde_json::from_str(&run.stdout).expect("JSON");
+            let errors = found["diagnostics"].as_array().expect("diagnostics");
+            assert!(
+                errors.iter().all(|error| error["range"]["start"]["line"] == *line)
+                    && run.stdout.replace("\\\"", "\"").contains(says),
+                "{body}: {errors:#?}"
+            );
+        }
     }
 }

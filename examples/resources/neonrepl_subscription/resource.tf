@@ -8,7 +8,7 @@ resource "neonrepl_subscription" "shop" {
   }
 
   # How the subscriber reaches the publisher, where that is not how the provider does.
-  connection {
+  publisher {
     username    = "replicator"
     password_wo = var.replicator_password
   }

@@ -1,4 +1,4 @@
-//! How the subscriber reaches the publisher: the `connection` block over the provider's `publisher` block.
+//! How the subscriber reaches the publisher: the resource's `publisher` block over the provider's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
 
 crate::model! {
-    /// The `connection` block.
+    /// The `publisher` block.
     pub(in crate::resources) struct Connection {
         /// The host.
         host: Attr<String>,
@@ -51,8 +51,8 @@ pub(super) fn conninfo(context: &Context, model: &Model) -> Result<Conninfo> {
         }
         Err(_) => Conninfo::new(),
     };
-    if let Some(block) = model.connection.optional("connection")? {
-        overlay(&mut conninfo, block).map_err(|error| error.attribute("connection"))?;
+    if let Some(block) = model.publisher.optional("publisher")? {
+        overlay(&mut conninfo, block).map_err(|error| error.attribute("publisher"))?;
     }
     if conninfo.get("host").is_none() {
         let error = Error::new("the subscription does not know where its publisher is");
@@ -60,12 +60,35 @@ pub(super) fn conninfo(context: &Context, model: &Model) -> Result<Conninfo> {
             Err(cause) => error.detail(cause.to_string()),
             Ok(_) => error,
         };
-        return Err(error.detail("Give the host in the connection block.").attribute("connection"));
+        return Err(error.detail("Or give the host in the subscription's own publisher block.").attribute("publisher"));
     }
     if conninfo.get("sslmode").is_none() {
         conninfo.set("sslmode", SslMode::Require.as_str());
     }
     Ok(conninfo)
+}
+
+/// Refuses a plan that would not know where the publisher is. What a later value may still say is passed over.
+///
+/// # Errors
+/// As [`conninfo`].
+pub(super) fn check_known(context: &Context, planned: &Model) -> Result<()> {
+    let is_open = match &planned.publisher {
+        Attr::Null => false,
+        Attr::Unknown => true,
+        Attr::Known(block) => block.has_unknown(),
+    };
+    if is_open || context.is_waiting(Side::Publisher) {
+        return Ok(());
+    }
+    conninfo(context, planned).map(drop)
+}
+
+impl Connection {
+    fn has_unknown(&self) -> bool {
+        let texts = [&self.host, &self.database, &self.username, &self.password, &self.sslmode];
+        texts.into_iter().any(Attr::is_unknown) || self.port.is_unknown() || self.options.is_unknown()
+    }
 }
 
 /// The certificates that verifying needs are files of the provider's machine, not of the subscriber.
@@ -96,7 +119,7 @@ fn overlay(conninfo: &mut Conninfo, block: &Connection) -> Result<()> {
 /// Keeps in the private state whether the password that the server has was write-only, so that no refresh takes the
 /// provider's for it.
 pub(super) fn remember_password(private: &Private, plan: &Model) {
-    if plan.connection.known().is_some_and(|block| !block.password_wo.is_null()) {
+    if plan.publisher.known().is_some_and(|block| !block.password_wo.is_null()) {
         private.set(WRITE_ONLY, true.into());
     } else {
         private.remove(WRITE_ONLY);
@@ -122,7 +145,7 @@ pub(super) fn differing(
 /// Whether the password that is wanted is in the provider's configuration or in the state. A write-only one is in
 /// neither, and the provider's is no other role's.
 fn sees_password(private: &Private, model: &Model) -> bool {
-    let Some(block) = model.connection.known() else { return true };
+    let Some(block) = model.publisher.known() else { return true };
     let another_role = block.username.known().is_some();
     block.password_wo.known().is_some()
         || block.password.known().is_some()

@@ -113,7 +113,7 @@ pub(super) async fn update(
     };
     let mut desired = to_desired(&plan)?;
     let resend_connection = prior.connection_version != plan.connection_version
-        || prior.connection != without_write_only(&plan.connection)
+        || prior.publisher != without_write_only(&plan.publisher)
         || plan.connection_differs.is_unknown();
     if resend_connection {
         desired.connection = Some(conninfo(call.context(), &plan)?);

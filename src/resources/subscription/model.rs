@@ -30,7 +30,7 @@ crate::model! {
         /// A change refreshes.
         refresh_triggers: Attr<BTreeMap<String, String>>,
         /// How the subscriber reaches the publisher.
-        connection: Attr<Connection>,
+        publisher: Attr<Connection>,
         /// A change sends the connection again.
         connection_version: Attr<i64>,
         /// Whether it runs.
@@ -203,11 +203,12 @@ pub(super) fn schema() -> Schema {
         )
         .stable(),
     )
-    .block(connection_block())
+    .block(publisher_block())
     .block(timeouts_block("20m", "20m", "5m"))
 }
 
-fn connection_block() -> NestedBlock {
+/// Not named `connection`: in a resource, cores keep that name for themselves, as provisioners' way to a machine.
+fn publisher_block() -> NestedBlock {
     let text = |name: &str, description: &str| Attribute::optional(name, Type::String, description);
     let block = Block::new(
         "How the subscriber reaches the publisher. Every part defaults to the provider's `publisher` block; a `verify-ca` or \
@@ -241,7 +242,7 @@ fn connection_block() -> NestedBlock {
             }
         }),
     );
-    NestedBlock::single("connection", block)
+    NestedBlock::single("publisher", block)
 }
 
 /// Slots have a stricter rule than other names.
@@ -269,12 +270,12 @@ pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {
         }
     }
     check_default_slot(config, diagnostics);
-    if let Some(connection) = config.connection.known()
+    if let Some(connection) = config.publisher.known()
         && !connection.password.is_null()
         && !connection.password_wo.is_null()
     {
         let error = Error::new("password and password_wo exclude each other").detail("Leave one of the two out.");
-        diagnostics.error(error.at(&AttributePath::of("connection").attribute("password")));
+        diagnostics.error(error.at(&AttributePath::of("publisher").attribute("password")));
     }
 }
 
