@@ -1,5 +1,7 @@
 //! The examples before real cores: formatted as `fmt` does it, and, where they need no other provider, valid.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use std::fs;

@@ -1,5 +1,9 @@
 # The whole way with the providers of AWS and Neon beside this one. The cluster, its tables and the role that
-# Neon connects as are there already; the tables must also be made on Neon before the subscription is.
+# Neon connects as are there already. The tables must be on Neon before the subscription is, so apply in two parts:
+#
+#   terraform apply -target=neon_project.shop
+#   pg_dump --schema-only --no-owner --no-privileges "$AURORA_URL" | psql "$NEON_URL"
+#   terraform apply
 
 provider "aws" {
   region = var.aws_region

@@ -96,7 +96,8 @@ fn ready(side: Side, block: &ServerBlock, conninfo: Conninfo) -> Result<Endpoint
     }
     let Some(username) = conninfo.get("user") else { return missing("username") };
     let Some(database) = conninfo.get("dbname") else { return missing("database") };
-    let (host, port) = conninfo.tcp_address().map_err(|error| wrong(side, "url", &error))?;
+    let attribute = if block.port.known().is_some() { "port" } else { "url" };
+    let (host, port) = conninfo.tcp_address().map_err(|error| wrong(side, attribute, &error))?;
     let mut config = ServerConfig::new(host, database, username);
     config.port = port;
     config.password = conninfo.password();

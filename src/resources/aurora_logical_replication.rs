@@ -189,7 +189,7 @@ async fn look(call: &Call<Context>, desired: &LogicalReplication) -> Result<Opti
         match probe.settings().await {
             Ok(settings) => current.settings = Some(settings),
             Err(error) => {
-                call.warn(Error::new("the writer could not be asked whether its WAL is logical").detail(error.message))
+                call.warn(Error::new("the writer could not be asked whether its WAL is logical").detail(error.message));
             }
         }
     }

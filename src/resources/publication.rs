@@ -126,7 +126,7 @@ impl Resource for Publication {
         let database = database(call, &plan)?;
         let desired = desired(&plan)?;
         let doing = format!("creating publication {}", desired.name);
-        let version = call.unless_stopped(database.version()).await?;
+        let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
         let statements = publication::diff(None, Some(&desired), version)
             .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
         apply(call, &database, &doing, &statements, &plan, &desired, saved).await
@@ -136,13 +136,13 @@ impl Resource for Publication {
         let database = database(call, &prior)?;
         let name = ident(&prior.name, "name")?;
         let doing = format!("changing publication {name}");
-        let current = call.unless_stopped(publication::fetch_now(&database, &name)).await?;
+        let current = call.unless_stopped(publication::fetch_now(&database, &name)).await.map_err(|error| error.during(&doing))?;
         if current.is_none() {
             saved.record_gone();
             return Err(Error::new(format!("{doing}: it is not there any more")).detail("The next plan will create it."));
         }
         let desired = with_known_filters(call, &database, desired(&plan)?, current.as_ref()).await?;
-        let version = call.unless_stopped(database.version()).await?;
+        let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
         let statements = publication::diff(current.as_ref(), Some(&desired), version)
             .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
         apply(call, &database, &doing, &statements, &plan, &desired, saved).await
@@ -414,7 +414,7 @@ async fn means_the_same(
             let old = filters.canonical(table, old).unwrap_or(old).to_owned();
             match publication::canonical_filter(database, table, &filter).await {
                 Ok(canonical) => Ok(canonical == old),
-                Err(error) if error.code().is_some() => Ok(false),
+                Err(error) if error.code().is_some() && !error.is_connect() => Ok(false),
                 Err(error) => Err(error.into()),
             }
         }

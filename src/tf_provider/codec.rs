@@ -257,8 +257,8 @@ fn from_json_value(ty: &Type, json: Json) -> Result<Value> {
         (Type::String, Json::String(text)) => Ok(Value::String(text)),
         (Type::Number, Json::Number(number)) => number_of(&number.to_string()),
         (Type::Number, Json::String(text)) => number_of(&text),
-        (Type::List(of), Json::Array(items)) => items_from_json(of, items).map(Value::List),
-        (Type::Set(of), Json::Array(items)) => items_from_json(of, items).map(Value::Set),
+        (Type::List(of), Json::Array(items)) => items_from_json(of, items, index).map(Value::List),
+        (Type::Set(of), Json::Array(items)) => items_from_json(of, items, |_| Step::Element).map(Value::Set),
         (Type::Tuple(of), Json::Array(items)) if of.len() == items.len() => {
             let parts = of.iter().zip(items).enumerate();
             let parts = parts.map(|(at, (of, item))| part(|| index(at), from_json_value(of, item)));
@@ -281,8 +281,8 @@ fn number_of(text: &str) -> Result<Value> {
     Number::parse(text).map(Value::Number).ok_or_else(|| Error::new("expected number, found something else"))
 }
 
-fn items_from_json(of: &Type, items: Vec<Json>) -> Result<Vec<Value>> {
-    items.into_iter().enumerate().map(|(at, item)| part(|| index(at), from_json_value(of, item))).collect()
+fn items_from_json(of: &Type, items: Vec<Json>, step: impl Fn(usize) -> Step) -> Result<Vec<Value>> {
+    items.into_iter().enumerate().map(|(at, item)| part(|| step(at), from_json_value(of, item))).collect()
 }
 
 fn object_from_json(of: &BTreeMap<String, Type>, mut entries: serde_json::Map<String, Json>) -> Result<Value> {

@@ -67,6 +67,13 @@ impl Error {
         self.at(&AttributePath::of(name))
     }
 
+    /// Says what was being done when it came up: put in front of the summary.
+    #[must_use]
+    pub fn during(mut self, doing: &str) -> Self {
+        self.summary = format!("{doing}: {}", self.summary);
+        self
+    }
+
     /// The one-line summary.
     pub fn summary(&self) -> &str {
         &self.summary
@@ -177,6 +184,7 @@ mod tests {
     #[test]
     fn details_add_up() {
         let error = Error::new("it failed").detail("The cause.").detail("").detail("The remedy.");
+        assert_eq!(error.clone().during("making it").summary(), "making it: it failed");
         assert_eq!(error.to_string(), "it failed\nThe cause.\n\nThe remedy.");
     }
 

@@ -131,6 +131,10 @@ fn each_nested(
     }
 }
 
+fn part<'a>(value: &'a Value, name: &str) -> &'a Value {
+    value.get(name).unwrap_or(&Value::Null)
+}
+
 fn elements(value: &Value) -> &[Value] {
     match value {
         Value::List(items) | Value::Set(items) => items,
@@ -147,7 +151,6 @@ fn take_fitting<'a>(block: &Block, configured: &mut VecDeque<&'a Value>, planned
 
 /// Whether all that is configured is planned so.
 fn fits(block: &Block, configured: &Value, planned: &Value) -> bool {
-    let part = |value: &Value, name: &str| value.get(name).cloned().unwrap_or(Value::Null);
     let attributes = block.attributes.iter().all(|attribute| {
         let configured = part(configured, &attribute.name);
         attribute.write_only || configured.is_null() || configured == part(planned, &attribute.name)
@@ -156,8 +159,8 @@ fn fits(block: &Block, configured: &Value, planned: &Value) -> bool {
         && block.blocks.iter().all(|nested| {
             let (configured, planned) = (part(configured, &nested.name), part(planned, &nested.name));
             match nested.nesting {
-                Nesting::Single | Nesting::Group => fits(&nested.block, &configured, &planned),
-                _ => elements(&configured).len() == elements(&planned).len(),
+                Nesting::Single | Nesting::Group => fits(&nested.block, configured, planned),
+                _ => elements(configured).len() == elements(planned).len(),
             }
         })
 }
@@ -169,7 +172,6 @@ fn replacing(block: &Block, prior: &Value, planned: &Value) -> Vec<AttributePath
 }
 
 fn find_replacing(block: &Block, prior: &Value, planned: &Value, path: &AttributePath, found: &mut Vec<AttributePath>) {
-    let part = |value: &'_ Value, name: &str| value.get(name).cloned().unwrap_or(Value::Null);
     for attribute in block.attributes.iter().filter(|attribute| attribute.replaces) {
         if part(prior, &attribute.name) != part(planned, &attribute.name) {
             found.push(path.clone().attribute(&attribute.name));
@@ -177,7 +179,7 @@ fn find_replacing(block: &Block, prior: &Value, planned: &Value, path: &Attribut
     }
     for nested in block.blocks.iter().filter(|nested| has_replacing(&nested.block)) {
         let path = path.clone().attribute(&nested.name);
-        find_replacing_nested(nested, &part(prior, &nested.name), &part(planned, &nested.name), &path, found);
+        find_replacing_nested(nested, part(prior, &nested.name), part(planned, &nested.name), &path, found);
     }
 }
 

@@ -162,6 +162,12 @@ impl<M: Model> PlannedChange<M> {
         Ok(Self { config, prior: model(&erased.prior)?, planned: model(&erased.planned)?, erased })
     }
 
+    /// The change with its outcome, so that what was said before a failure is not lost.
+    fn into_erased(mut self, outcome: Result<()>) -> ErasedChange {
+        self.erased.diagnostics.take(outcome);
+        self.erased
+    }
+
     /// The configuration; all null for a destroy.
     pub fn config(&self) -> &M {
         &self.config
@@ -242,9 +248,9 @@ pub trait AnyResource<C>: Send + Sync {
     fn identify(&self, state: &Value) -> Result<Value>;
     /// See [`Resource::validate`].
     fn validate(&self, config: Value, diagnostics: &mut Diagnostics);
-    /// See [`Resource::plan`]; not called for a destroy.
+    /// See [`Resource::plan`]; not called for a destroy. Its failure is among the change's diagnostics.
     fn plan(&self, change: ErasedChange) -> Result<ErasedChange>;
-    /// See [`Resource::preview`].
+    /// See [`Resource::preview`]. Its failure is among the change's diagnostics.
     fn preview(&self, call: Call<C>, change: ErasedChange) -> BoxFuture<'static, Result<ErasedChange>>;
     /// See [`Resource::read`].
     fn read(&self, call: Call<C>, state: Value) -> BoxFuture<'static, Result<Option<Value>>>;
@@ -289,15 +295,15 @@ impl<R: Resource> AnyResource<R::Context> for R {
 
     fn plan(&self, change: ErasedChange) -> Result<ErasedChange> {
         let mut change = PlannedChange::new(change)?;
-        R::plan(&mut change)?;
-        Ok(change.erased)
+        let outcome = R::plan(&mut change);
+        Ok(change.into_erased(outcome))
     }
 
     fn preview(&self, call: Call<R::Context>, change: ErasedChange) -> BoxFuture<'static, Result<ErasedChange>> {
         async move {
             let mut change = PlannedChange::new(change)?;
-            R::preview(&call, &mut change).await?;
-            Ok(change.erased)
+            let outcome = R::preview(&call, &mut change).await;
+            Ok(change.into_erased(outcome))
         }
         .boxed()
     }

@@ -85,7 +85,9 @@ fn refuse_in(block: &Block, value: &Value, path: &AttributePath, diagnostics: &m
                 items.for_each(|(at, item)| refuse_in(&nested.block, item, &item_path(nested, &path, at), diagnostics));
             }
             (Nesting::Map, Value::Map(items)) => {
-                items.iter().for_each(|(key, item)| refuse_in(&nested.block, item, &path.clone().key(key), diagnostics));
+                items
+                    .iter()
+                    .for_each(|(key, item)| refuse_in(&nested.block, item, &path.clone().key(key), diagnostics));
             }
             (_, value) => refuse_in(&nested.block, value, &path, diagnostics),
         }

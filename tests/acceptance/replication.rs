@@ -1,9 +1,10 @@
 //! A publisher and a subscriber for one test, and workspaces whose provider is configured for them.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::common::cli::{Core, Workspace};
-use crate::common::postgres::{self as servers, Database, Major, SUPERUSER_PASSWORD};
+use crate::common::postgres::{self as servers, Database, Major, SUPERUSER_PASSWORD, Server, Settings};
 use crate::common::wait::wait_until;
 
 /// How long a condition on the servers may take to come true.
@@ -46,6 +47,13 @@ const TABLES: &str = "
     CREATE TABLE customers (id int PRIMARY KEY, name text);
     CREATE TABLE invoices (id int PRIMARY KEY, total numeric, region text, note text);";
 
+/// The server of one major that nobody publishes from. A transaction that creates a subscription keeps everybody who
+/// creates a slot on its server waiting, so that two in opposite directions would wait for each other.
+fn subscribers(major: Major) -> &'static Server {
+    static SERVERS: [OnceLock<Server>; Major::ALL.len()] = [const { OnceLock::new() }; Major::ALL.len()];
+    SERVERS[major as usize].get_or_init(|| Server::start(major, Settings::new()))
+}
+
 /// Two databases on two servers.
 pub(crate) struct Pair {
     pub(crate) publisher: Database,
@@ -57,7 +65,19 @@ impl Pair {
     pub(crate) async fn new(publisher: Major, subscriber: Major, prefix: &str) -> Self {
         let pair = Self {
             publisher: servers::shared(publisher).database(&format!("{prefix}_from")).await,
-            subscriber: servers::shared(subscriber).database(&format!("{prefix}_to")).await,
+            subscriber: subscribers(subscriber).database(&format!("{prefix}_to")).await,
+        };
+        pair.publisher.sql(TABLES).await;
+        pair.subscriber.sql(TABLES).await;
+        pair
+    }
+
+    /// Databases of their own on one server.
+    pub(crate) async fn on_one_server(major: Major, prefix: &str) -> Self {
+        let server = servers::shared(major);
+        let pair = Self {
+            publisher: server.database(&format!("{prefix}_from")).await,
+            subscriber: server.database(&format!("{prefix}_to")).await,
         };
         pair.publisher.sql(TABLES).await;
         pair.subscriber.sql(TABLES).await;

@@ -1,0 +1,378 @@
+//! `neonrepl_subscription` through real cores, from its first plan to its end.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::common::cli::{Core, Workspace};
+use crate::common::postgres::{self as servers, Database, Major, Role};
+use crate::common::relay::Relay;
+use crate::common::wait::wait_until;
+use crate::replication::{DEADLINE, Pair, on_every_pair};
+
+const ADDRESS: &str = "neonrepl_subscription.shop";
+
+/// A publication of these tables, and a subscription to it with these further arguments.
+fn config(tables: &str, arguments: &str) -> String {
+    format!(
+        "resource \"neonrepl_publication\" \"shop\" {{
+  name   = \"shop\"
+  tables = [{tables}]
+}}
+
+resource \"neonrepl_subscription\" \"shop\" {{
+{arguments}
+}}
+"
+    )
+}
+
+/// What a subscription is like: the columns of its catalog row that every version has.
+async fn row(database: &Database) -> Vec<String> {
+    let query = "SELECT subname, subenabled, subbinary, subdisableonerr, subslotname, \
+        (SELECT string_agg(p, ',' ORDER BY p) FROM unnest(subpublications) p) FROM pg_subscription \
+        WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    database.rows(query).await
+}
+
+/// The only change of a plan: its actions, and the planned values.
+async fn planned(workspace: &Workspace) -> (Value, Value) {
+    let mut plan = workspace.plan_json().await;
+    let changes = plan["resource_changes"].as_array_mut().expect("changes");
+    let change = &mut changes.iter_mut().find(|change| change["address"] == ADDRESS).expect("the change")["change"];
+    (change["actions"].take(), change["after"].take())
+}
+
+async fn life(core: Core, from: Major, to: Major) {
+    let pair = Pair::new(from, to, "subscription").await;
+    // Slots are named across a server, and the tests share theirs.
+    let name = pair.subscriber.name.clone();
+    let workspace = pair.workspace(core).await;
+
+    create(&workspace, &pair, &name).await;
+    update_in_place(&workspace, &pair, &name).await;
+    publish_more(&workspace, &pair, &name).await;
+    import(&workspace, &pair, &name).await;
+    disappear(&workspace, &pair, &name).await;
+
+    workspace.destroy().await;
+    assert_eq!(row(&pair.subscriber).await, [""; 0]);
+    assert_eq!(pair.slots().await, [""; 0]);
+}
+
+on_every_pair!(life);
+
+fn simple(name: &str) -> String {
+    format!("  name = \"{name}\"\n  publications = [neonrepl_publication.shop.name]")
+}
+
+async fn create(workspace: &Workspace, pair: &Pair, name: &str) {
+    pair.publisher.sql("INSERT INTO orders SELECT n, n, 'eu' FROM generate_series(1, 5) n").await;
+    let arguments = format!("{}\n  wait_for_initial_sync = true", simple(name));
+    workspace.write("main.tf", &config("\"orders\"", &arguments));
+    workspace.apply().await;
+    assert_eq!(pair.subscriber.rows("SELECT count(*) FROM orders").await, ["5"], "create waits for the copy");
+    pair.publisher.sql("INSERT INTO orders VALUES (6, 6, 'us')").await;
+    pair.wait_for_rows("SELECT count(*) FROM orders", &["6"]).await;
+    assert_eq!(pair.slots().await, [name]);
+    let state = workspace.attributes(ADDRESS).await;
+    assert_eq!(state["id"], format!("{}/{name}", pair.subscriber.name));
+    assert_eq!(state["slot_name"], name);
+    assert_eq!(state["unsubscribed_tables"], json!([]));
+    workspace.expect_empty_plan().await;
+}
+
+async fn update_in_place(workspace: &Workspace, pair: &Pair, name: &str) {
+    let renamed = format!("{name}-renamed");
+    let arguments = format!(
+        "{}\n  slot_name = \"{name}\"\n  binary = true\n  streaming = \"on\"\n  disable_on_error = true\n  enabled = false",
+        simple(&renamed)
+    );
+    workspace.write("main.tf", &config("\"orders\"", &arguments));
+    assert_eq!(planned(workspace).await.0, json!(["update"]));
+    workspace.apply().await;
+    assert_eq!(row(&pair.subscriber).await, [format!("{renamed}|f|t|t|{name}|shop")]);
+    workspace.expect_empty_plan().await;
+
+    pair.publisher.value::<String>(&format!("SELECT slot_name::text FROM pg_create_logical_replication_slot('{name}_b', 'pgoutput')")).await;
+    let arguments = format!("{}\n  slot_name = \"{name}_b\"\n  binary = false", simple(name));
+    workspace.write("main.tf", &config("\"orders\"", &arguments));
+    workspace.apply().await;
+    assert_eq!(row(&pair.subscriber).await, [format!("{name}|t|f|t|{name}_b|shop")], "what is not set stays");
+    workspace.expect_empty_plan().await;
+    pair.publisher.sql("INSERT INTO orders VALUES (7, 7, 'us')").await;
+    pair.wait_for_rows("SELECT count(*) FROM orders", &["7"]).await;
+    wait_until("the old slot to be free", DEADLINE, async || {
+        pair.publisher.try_sql(&format!("SELECT pg_drop_replication_slot('{name}')")).await.is_ok()
+    })
+    .await;
+}
+
+async fn publish_more(workspace: &Workspace, pair: &Pair, name: &str) {
+    pair.publisher.sql("INSERT INTO customers VALUES (1, 'a'); INSERT INTO invoices VALUES (1, 1, 'eu', 'n')").await;
+    pair.publisher.sql("CREATE PUBLICATION extra FOR TABLE orders").await;
+    let slot = format!("  slot_name = \"{name}_b\"");
+    let triggers = "  refresh_triggers = { shop = neonrepl_publication.shop.fingerprint }";
+    workspace.write("main.tf", &config("\"orders\"", &format!("{}\n{slot}\n{triggers}", simple(name))));
+    workspace.apply().await;
+    workspace.write("main.tf", &config("\"orders\", \"customers\"", &format!("{}\n{slot}\n{triggers}", simple(name))));
+    workspace.apply().await;
+    let subscribed = "SELECT srrelid::regclass::text FROM pg_subscription_rel ORDER BY 1";
+    assert_eq!(pair.subscriber.rows(subscribed).await, ["customers", "orders"]);
+    pair.wait_for_rows("SELECT name FROM customers", &["a"]).await;
+    workspace.expect_empty_plan().await;
+
+    let publications = format!("  name = \"{name}\"\n  publications = [neonrepl_publication.shop.name, \"extra\"]");
+    workspace.write("main.tf", &config("\"orders\", \"customers\"", &format!("{publications}\n{slot}\n{triggers}")));
+    workspace.apply().await;
+    workspace.expect_empty_plan().await;
+    pair.publisher.sql("ALTER PUBLICATION extra ADD TABLE invoices").await;
+    let plan = workspace.plan().await;
+    assert_eq!(plan.code, Some(2), "{}", plan.text());
+    assert!(plan.text().contains("public.invoices"), "{}", plan.text());
+    workspace.apply().await;
+    pair.wait_for_rows("SELECT note FROM invoices", &["n"]).await;
+    workspace.expect_empty_plan().await;
+}
+
+async fn import(workspace: &Workspace, pair: &Pair, name: &str) {
+    let publications = format!("  name = \"{name}\"\n  publications = [neonrepl_publication.shop.name, \"extra\"]");
+    workspace.write("main.tf", &config("\"orders\", \"customers\"", &publications));
+    workspace.apply().await;
+    let forget = ["state", "rm", ADDRESS];
+    workspace.expect(&forget, 0).await;
+    workspace.import(ADDRESS, &format!("{}/{name}", pair.subscriber.name)).await;
+    workspace.expect_empty_plan().await;
+
+    workspace.expect(&forget, 0).await;
+    workspace.write("import.tf", &format!("import {{\n  to = {ADDRESS}\n  identity = {{ name = \"{name}\" }}\n}}\n"));
+    let applied = workspace.apply().await;
+    assert!(applied.text().contains("1 imported, 0 added, 0 changed, 0 destroyed"), "{}", applied.text());
+
+    workspace.expect(&forget, 0).await;
+    workspace.write("main.tf", &config("\"orders\", \"customers\"", "").replace("resource \"neonrepl_subscription\" \"shop\" {\n\n}\n", ""));
+    workspace.write("import.tf", &format!("import {{\n  to = {ADDRESS}\n  id = \"{name}\"\n}}\n"));
+    workspace.expect(&["plan", "-no-color", "-generate-config-out=generated.tf"], 0).await;
+    let applied = workspace.apply().await;
+    assert!(applied.text().contains("1 imported, 0 added, 0 changed, 0 destroyed"), "{}", applied.text());
+    workspace.write("import.tf", "");
+    workspace.write("generated.tf", "");
+    workspace.write("main.tf", &config("\"orders\", \"customers\"", &publications));
+    workspace.expect_empty_plan().await;
+}
+
+async fn disappear(workspace: &Workspace, pair: &Pair, name: &str) {
+    pair.subscriber.sql(&format!("DROP SUBSCRIPTION {name}")).await;
+    pair.subscriber.sql("TRUNCATE orders, customers, invoices").await;
+    let (actions, after) = planned(workspace).await;
+    assert_eq!(actions, json!(["create"]));
+    assert_eq!(after["slot_name"], name);
+    workspace.apply().await;
+    pair.wait_for_rows("SELECT count(*) FROM orders", &["7"]).await;
+    assert_eq!(pair.slots().await, [name]);
+}
+
+const PASSWORD_VARIABLE: &str = "variable \"password\" {\n  type      = string\n  ephemeral = true\n}\n";
+
+fn with_connection(name: &str, role: &Role, version: u32) -> String {
+    format!(
+        "{}\n  connection_version = {version}\n  connection {{\n    username = {:?}\n    password_wo = var.password\n    options = {{ keepalives_idle = \"60\" }}\n  }}",
+        simple(name),
+        role.name
+    )
+}
+
+/// A role that may replicate, and its password.
+async fn replicator(pair: &Pair, major: Major) -> Role {
+    let role = servers::shared(major).role("replicator", "REPLICATION").await;
+    pair.publisher.sql(&format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}", servers::quote(&role.name))).await;
+    role
+}
+
+async fn conninfo(pair: &Pair) -> String {
+    pair.subscriber.value("SELECT subconninfo FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())").await
+}
+
+async fn a_password_is_written_only(core: Core, from: Major, to: Major) {
+    let pair = Pair::new(from, to, "write_only").await;
+    let name = pair.subscriber.name.clone();
+    let role = replicator(&pair, from).await;
+    let mut workspace = pair.workspace(core).await;
+    let rotated = "pw-rotated it's 9Yx";
+    workspace.secret(&role.password).secret(rotated).env("TF_LOG", "trace").env("TF_VAR_password", &role.password);
+    workspace.write("main.tf", &(PASSWORD_VARIABLE.to_owned() + &config("\"orders\"", &with_connection(&name, &role, 1))));
+    let applied = workspace.apply().await;
+    assert!(applied.stderr.contains("creating subscription"), "the trace holds the statements");
+    assert!(conninfo(&pair).await.contains(&role.password));
+    pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
+    pair.wait_for_rows("SELECT count(*) FROM orders", &["1"]).await;
+    workspace.expect_empty_plan().await;
+
+    let alter = format!("ALTER ROLE {} PASSWORD '{}'", servers::quote(&role.name), rotated.replace('\'', "''"));
+    pair.publisher.sql(&alter).await;
+    workspace.env("TF_VAR_password", rotated);
+    workspace.write("main.tf", &(PASSWORD_VARIABLE.to_owned() + &config("\"orders\"", &with_connection(&name, &role, 2))));
+    workspace.apply().await;
+    assert!(conninfo(&pair).await.contains("pw-rotated"));
+    pair.publisher.sql("INSERT INTO orders VALUES (2, 2, 'eu')").await;
+    pair.wait_for_rows("SELECT count(*) FROM orders", &["2"]).await;
+    workspace.expect_empty_plan().await;
+
+    workspace.env("TF_VAR_password", "pw-wrong-3c");
+    workspace.secret("pw-wrong-3c");
+    workspace.write("main.tf", &(PASSWORD_VARIABLE.to_owned() + &config("\"orders\"", &with_connection("other", &role, 2))));
+    workspace.env("TF_LOG", "");
+    workspace.destroy().await;
+    let failed = workspace.apply_error().await;
+    assert!(failed.flat().contains("password authentication failed"), "{}", failed.text());
+    workspace.destroy().await;
+    assert_eq!(pair.slots().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_password_is_written_only_by_terraform() {
+    a_password_is_written_only(Core::Terraform, Major::V15, Major::V18).await;
+}
+
+#[tokio::test]
+async fn a_password_is_written_only_by_opentofu() {
+    a_password_is_written_only(Core::OpenTofu, Major::V18, Major::V15).await;
+}
+
+#[tokio::test]
+async fn a_password_in_the_state_is_nowhere_else_and_its_drift_is_mended() {
+    for core in Core::installed() {
+        let pair = Pair::new(Major::V18, Major::V15, "in_state").await;
+        let name = pair.subscriber.name.clone();
+        let role = replicator(&pair, Major::V18).await;
+        let mut workspace = pair.workspace(core).await;
+        workspace.env("TF_LOG", "trace").env("TF_VAR_password", &role.password);
+        let connection = format!("  connection {{\n    username = {:?}\n    password = var.password\n  }}", role.name);
+        let arguments = format!("{}\n{connection}", simple(&name));
+        workspace.write("main.tf", &("variable \"password\" {\n  sensitive = true\n}\n".to_owned() + &config("\"orders\"", &arguments)));
+        let applied = workspace.apply().await;
+        assert!(!applied.text().contains(&role.password));
+        assert!(workspace.state().contains(&role.password));
+        workspace.expect_empty_plan().await;
+
+        let drifted = conninfo(&pair).await.replace(&role.password, "pw-drifted-5t");
+        assert!(drifted.contains("pw-drifted-5t"), "{drifted}");
+        workspace.secret("pw-drifted-5t");
+        pair.subscriber.sql(&format!("ALTER SUBSCRIPTION {name} CONNECTION '{}'", drifted.replace('\'', "''"))).await;
+        let plan = workspace.plan().await;
+        assert_eq!(plan.code, Some(2), "{}", plan.text());
+        assert!(plan.stdout.contains("connection_differs") && plan.stdout.contains("\"password\""), "{}", plan.stdout);
+        assert!(!plan.text().contains(&role.password));
+        workspace.apply().await;
+        assert!(conninfo(&pair).await.contains(&role.password));
+        workspace.expect_empty_plan().await;
+        workspace.destroy().await;
+    }
+}
+
+#[tokio::test]
+async fn both_databases_of_one_cluster_do_not_wait_for_each_other() {
+    for (core, major) in Core::installed().into_iter().zip([Major::V15, Major::V18]) {
+        let pair = Pair::on_one_server(major, "one_cluster").await;
+        let name = pair.subscriber.name.clone();
+        pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
+        let workspace = pair.workspace(core).await;
+        workspace.write("main.tf", &config("\"orders\"", &simple(&name)));
+        workspace.apply().await;
+        pair.wait_for_rows("SELECT count(*) FROM orders", &["1"]).await;
+        workspace.expect_empty_plan().await;
+        workspace.destroy().await;
+        assert_eq!(pair.slots().await, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_publisher_that_is_gone_hinders_destroying_unless_it_is_forced() {
+    for (core, (from, to)) in Core::installed().into_iter().zip([(Major::V15, Major::V18), (Major::V18, Major::V15)]) {
+        let pair = Pair::new(from, to, "unreachable").await;
+        let name = pair.subscriber.name.clone();
+        let relay = Relay::start(pair.publisher.port, Duration::ZERO);
+        let publisher = pair.publisher.url_through(&Role::superuser(), relay.port());
+        let workspace = pair.workspace_with(core, &publisher, &pair.subscriber.url()).await;
+        workspace.write("main.tf", &config("\"orders\"", &simple(&name)));
+        workspace.apply().await;
+
+        relay.refuse();
+        let target = format!("-target={ADDRESS}");
+        let destroy = ["destroy", "-auto-approve", "-no-color", "-refresh=false", &target];
+        let failed = workspace.expect(&destroy, 1).await;
+        for said in ["dropping subscription", "force_destroy = true"] {
+            assert!(failed.flat().contains(said), "{said} is not in {}", failed.text());
+        }
+        assert!(!row(&pair.subscriber).await.is_empty());
+        workspace.write("main.tf", &config("\"orders\"", &format!("{}\n  force_destroy = true", simple(&name))));
+        workspace.expect(&["apply", "-auto-approve", "-no-color", "-refresh=false", &target], 0).await;
+        let forced = workspace.expect(&destroy, 0).await;
+        assert!(forced.flat().contains(&format!("replication slot \"{name}\" is left on the publisher")), "{}", forced.text());
+        assert!(forced.flat().contains(&format!("SELECT pg_drop_replication_slot('{name}')")), "{}", forced.text());
+        assert_eq!(row(&pair.subscriber).await, [""; 0]);
+        assert_eq!(pair.slots().await, [name.clone()]);
+
+        relay.open();
+        wait_until("the orphan to be free", DEADLINE, async || {
+            pair.publisher.try_sql(&format!("SELECT pg_drop_replication_slot('{name}')")).await.is_ok()
+        })
+        .await;
+        workspace.destroy().await;
+    }
+}
+
+/// An old transaction on the publisher makes whoever creates a slot there wait.
+#[tokio::test]
+async fn an_interrupted_create_leaves_nothing_and_is_finished_later() {
+    for (core, (from, to)) in Core::installed().into_iter().zip([(Major::V15, Major::V18), (Major::V18, Major::V15)]) {
+        let pair = Pair::new(from, to, "interrupted").await;
+        let name = pair.subscriber.name.clone();
+        let workspace = pair.workspace(core).await;
+        workspace.write("main.tf", &config("\"orders\"", &simple(&name)));
+        let old = pair.publisher.connect_as(&Role::superuser()).await.expect("a connection");
+        old.batch_execute("BEGIN; SELECT pg_current_xact_id()").await.expect("a transaction");
+        let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
+        let creating = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CREATE SUBSCRIPTION%'";
+        wait_until("CREATE SUBSCRIPTION to wait", DEADLINE, async || {
+            pair.subscriber.value::<i64>(creating).await > 0 && pair.slots().await.contains(&name)
+        })
+        .await;
+        apply.interrupt().await;
+        let run = apply.wait().await;
+        assert_eq!(run.code, Some(1), "{}", run.text());
+        assert!(!workspace.state().contains(ADDRESS.rsplit('.').nth(1).expect("a type")), "{}", workspace.state());
+        assert_eq!(row(&pair.subscriber).await, [""; 0]);
+        old.batch_execute("COMMIT").await.expect("the end of the transaction");
+        wait_until("the slot to go", DEADLINE, async || pair.slots().await.is_empty()).await;
+        workspace.apply().await;
+        workspace.expect_empty_plan().await;
+        workspace.destroy().await;
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_wait_for_the_copy_keeps_the_subscription() {
+    for (core, (from, to)) in Core::installed().into_iter().zip([(Major::V15, Major::V18), (Major::V18, Major::V15)]) {
+        let pair = Pair::new(from, to, "waiting").await;
+        let name = pair.subscriber.name.clone();
+        pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
+        let workspace = pair.workspace(core).await;
+        workspace.write("main.tf", &config("\"orders\"", &format!("{}\n  wait_for_initial_sync = true", simple(&name))));
+        let lock = pair.subscriber.connect_as(&Role::superuser()).await.expect("a connection");
+        lock.batch_execute("BEGIN; LOCK TABLE orders IN SHARE ROW EXCLUSIVE MODE").await.expect("a lock");
+        let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
+        let copying = "SELECT count(*) FROM pg_subscription_rel WHERE srsubstate = 'd'";
+        wait_until("the copy to wait", DEADLINE, async || pair.subscriber.value::<i64>(copying).await > 0).await;
+        apply.interrupt().await;
+        let run = apply.wait().await;
+        assert_eq!(run.code, Some(1), "{}", run.text());
+        assert!(run.flat().contains("goes on copying 1 of 1 tables"), "{}", run.text());
+        assert!(!workspace.state().contains("tainted"), "{}", workspace.state());
+        lock.batch_execute("COMMIT").await.expect("the end of the lock");
+        workspace.expect_empty_plan().await;
+        pair.wait_for_rows("SELECT count(*) FROM orders", &["1"]).await;
+        workspace.destroy().await;
+        assert_eq!(pair.slots().await, [""; 0]);
+    }
+}

@@ -53,12 +53,34 @@ async fn every_rpc_is_answered() {
         };
     }
     let rpcs = all!(
-        get_metadata, get_schema, prepare_provider_config, validate_resource_type_config, validate_data_source_config,
-        upgrade_resource_state, get_resource_identity_schemas, upgrade_resource_identity, configure, read_resource,
-        plan_resource_change, apply_resource_change, import_resource_state, move_resource_state, read_data_source,
-        generate_resource_config, validate_ephemeral_resource_config, open_ephemeral_resource, renew_ephemeral_resource,
-        close_ephemeral_resource, list_resource, validate_list_resource_config, get_functions, call_function, plan_action,
-        invoke_action, validate_action_config, stop,
+        get_metadata,
+        get_schema,
+        prepare_provider_config,
+        validate_resource_type_config,
+        validate_data_source_config,
+        upgrade_resource_state,
+        get_resource_identity_schemas,
+        upgrade_resource_identity,
+        configure,
+        read_resource,
+        plan_resource_change,
+        apply_resource_change,
+        import_resource_state,
+        move_resource_state,
+        read_data_source,
+        generate_resource_config,
+        validate_ephemeral_resource_config,
+        open_ephemeral_resource,
+        renew_ephemeral_resource,
+        close_ephemeral_resource,
+        list_resource,
+        validate_list_resource_config,
+        get_functions,
+        call_function,
+        plan_action,
+        invoke_action,
+        validate_action_config,
+        stop,
     );
     assert_eq!(rpcs.len(), 28);
 }
@@ -146,13 +168,21 @@ async fn a_provider_configuration_is_checked() {
 
     let with = |name: &str, value: Value| {
         let mut server = session.server(5432, 10);
+        // A part given beside a URL wins.
+        if name == "url" {
+            server.set("port", Value::Null);
+        }
         server.set(name, value);
         session.provider().wire(&[("publisher", server)])
     };
     for (attribute, value, text) in [
         ("port", Value::from(0), "65535"),
         ("sslmode", "sometimes".into(), "verify-full"),
-        ("host", "ep-cool-name-123456-pooler.us-east-2.aws.neon.tech".into(), "ep-cool-name-123456.us-east-2.aws.neon.tech"),
+        (
+            "host",
+            "ep-cool-name-123456-pooler.us-east-2.aws.neon.tech".into(),
+            "ep-cool-name-123456.us-east-2.aws.neon.tech",
+        ),
         ("url", format!("postgresql://u:{PASSWORD}@h:port/d").into(), "port"),
     ] {
         let diagnostics = prepare(with(attribute, value)).await.diagnostics;
@@ -185,8 +215,7 @@ async fn a_resource_configuration_is_checked() {
 
     let shape = session.resource(SUBSCRIPTION);
     let connection = shape.nested("connection", &[("password_wo", PASSWORD.into())]);
-    let config =
-        shape.wire(&[("name", "s".into()), ("publications", set(&["p"])), ("connection", connection)]);
+    let config = shape.wire(&[("name", "s".into()), ("publications", set(&["p"])), ("connection", connection)]);
     check_fine(&validate(SUBSCRIPTION, config.clone(), true).await);
     check_error(&validate(SUBSCRIPTION, config, false).await, "connection.password_wo", "write-only");
     check_error(&validate("neonrepl_nothing", None, true).await, "", "has no resource type \"neonrepl_nothing\"");
@@ -354,8 +383,7 @@ async fn write_only_values_are_not_planned() {
     let session = Session::start().await;
     let shape = session.resource(SUBSCRIPTION);
     let connection = shape.nested("connection", &[("host", "h".into()), ("password_wo", PASSWORD.into())]);
-    let config =
-        shape.object(&[("name", "s".into()), ("publications", set(&["p"])), ("connection", connection)]);
+    let config = shape.object(&[("name", "s".into()), ("publications", set(&["p"])), ("connection", connection)]);
     let plan = session.plan_create(SUBSCRIPTION, &config).await;
     check_fine(&plan.diagnostics);
     let planned = shape.decode(plan.planned_state.as_ref());
@@ -468,9 +496,8 @@ async fn an_object_is_imported() {
     let session = Session::configured(closed_port()).await;
     let shape = session.resource(PUBLICATION);
     let import = async |type_name: &str, id: &str, identity: Option<Value>| {
-        let identity = identity.map(|identity| {
-            pb::ResourceIdentityData { identity_data: encode(&identity_type(), &identity) }
-        });
+        let identity =
+            identity.map(|identity| pb::ResourceIdentityData { identity_data: encode(&identity_type(), &identity) });
         let request = pb::import_resource_state::Request {
             type_name: name(type_name),
             id: id.to_owned(),
@@ -521,11 +548,11 @@ async fn a_data_source_is_read() {
     let shape = session.data_source(NAT_ADDRESSES);
     let read = async |type_name: &str, items: &[(&str, Value)]| {
         let config = shape.wire(items);
-        call!(session, read_data_source, pb::read_data_source::Request {
-            type_name: name(type_name),
-            config,
-            ..Default::default()
-        })
+        call!(
+            session,
+            read_data_source,
+            pb::read_data_source::Request { type_name: name(type_name), config, ..Default::default() }
+        )
     };
     let answer = read(NAT_ADDRESSES, &[("region", "aws-us-east-2".into())]).await;
     check_fine(&answer.diagnostics);
@@ -593,7 +620,8 @@ async fn what_the_provider_has_none_of_is_answered_so() {
     refused(call!(session, plan_action, request).diagnostics, "action type");
     let request = pb::invoke_action::Request { action_type: type_name(), ..Default::default() };
     let mut events = call!(session, invoke_action, request);
-    let Some(pb::invoke_action::event::Type::Completed(completed)) = events.message().await.unwrap().unwrap().r#type else {
+    let Some(pb::invoke_action::event::Type::Completed(completed)) = events.message().await.unwrap().unwrap().r#type
+    else {
         panic!("not completed");
     };
     refused(completed.diagnostics, "action type");

@@ -111,7 +111,10 @@ impl Session {
         answer.unwrap().into_inner()
     }
 
-    pub(crate) async fn apply(&self, request: pb::apply_resource_change::Request) -> pb::apply_resource_change::Response {
+    pub(crate) async fn apply(
+        &self,
+        request: pb::apply_resource_change::Request,
+    ) -> pb::apply_resource_change::Response {
         let answer = within_deadline("Apply", async { self.client().apply_resource_change(request).await }).await;
         answer.unwrap().into_inner()
     }

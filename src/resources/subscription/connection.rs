@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Model;
 use crate::postgres::{Conninfo, Database, Ident, ServerConfig, Server, SslMode};
 use crate::provider::{Context, Side};
+use crate::tf_provider::call::Private;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
 
@@ -32,6 +33,9 @@ crate::model! {
 
 /// The keywords whose difference is drift. Others may have been added for good reasons.
 const COMPARED: &[&str] = &["host", "port", "dbname", "user", "password"];
+
+/// The key in the private state that says: the password was write-only.
+const WRITE_ONLY: &str = "write_only_password";
 
 /// The connection string for the subscriber.
 ///
@@ -89,25 +93,40 @@ fn overlay(conninfo: &mut Conninfo, block: &Connection) -> Result<()> {
     Ok(())
 }
 
+/// Keeps in the private state whether the password that the server has was write-only, so that no refresh takes the
+/// provider's for it.
+pub(super) fn remember_password(private: &Private, plan: &Model) {
+    if plan.connection.known().is_some_and(|block| !block.password_wo.is_null()) {
+        private.set(WRITE_ONLY, true.into());
+    } else {
+        private.remove(WRITE_ONLY);
+    }
+}
+
 /// The parts in which what the server has differs from the configuration, by name; `None` where the role may not read it.
-pub(super) fn differing(context: &Context, model: &Model, found: Option<&Conninfo>) -> Option<BTreeSet<String>> {
+pub(super) fn differing(
+    context: &Context,
+    private: &Private,
+    model: &Model,
+    found: Option<&Conninfo>,
+) -> Option<BTreeSet<String>> {
     let (found, wanted) = (found?, conninfo(context, model).ok()?);
     let differing = wanted.differing(found).into_iter();
     let mut differing: BTreeSet<_> = differing.filter(|keyword| COMPARED.contains(&keyword.as_str())).collect();
-    // A password that is not in the provider's or the state's sight cannot be compared.
-    let block = model.connection.known();
-    let elsewhere = block.is_some_and(|block| block.username.known().is_some() && block.password.is_null());
-    if wanted.get("password").is_none() || elsewhere || writes_password(context, model) {
+    if wanted.get("password").is_none() || !sees_password(private, model) {
         differing.remove("password");
     }
     Some(differing)
 }
 
-/// Whether the password is write-only, which a refresh never sees.
-fn writes_password(context: &Context, model: &Model) -> bool {
-    let from_provider = context.conninfo(Side::Publisher).is_ok_and(|conninfo| conninfo.password().is_some());
-    let in_state = model.connection.known().is_some_and(|block| !block.password.is_null());
-    model.connection.known().is_some() && !in_state && !from_provider
+/// Whether the password that is wanted is in the provider's configuration or in the state. A write-only one is in
+/// neither, and the provider's is no other role's.
+fn sees_password(private: &Private, model: &Model) -> bool {
+    let Some(block) = model.connection.known() else { return true };
+    let another_role = block.username.known().is_some();
+    block.password_wo.known().is_some()
+        || block.password.known().is_some()
+        || !another_role && private.get(WRITE_ONLY).is_none()
 }
 
 /// The publisher as the provider reaches it; as the subscriber does where the provider has none configured.

@@ -28,7 +28,7 @@ pub(super) async fn observe(
 ) -> Result<Model> {
     let mut model = to_model(database.name(), found, before);
     model.unsubscribed_tables = unsubscribed(call, database, found, &model).await?.into();
-    let differs = connection::differing(call.context(), &model, found.connection.as_ref());
+    let differs = connection::differing(call.context(), call.private(), &model, found.connection.as_ref());
     model.connection_differs = differs.unwrap_or_default().into();
     Ok(model)
 }
@@ -71,7 +71,8 @@ pub(super) async fn create(
         copy_data: is_set(&plan.copy_data),
         ..How::default()
     };
-    if call.unless_stopped(subscription::fetch_now(database, &desired.name)).await?.is_some() {
+    let existing = call.unless_stopped(subscription::fetch_now(database, &desired.name)).await;
+    if existing.map_err(|error| error.during(&doing))?.is_some() {
         return Err(Error::new(format!("{doing}: it exists already")).detail(ObjectId::import_hint(&plan.id)));
     }
     let result = subscription::create(database, publisher.as_ref(), &doing, &desired, &how, limits).await;
@@ -85,6 +86,7 @@ pub(super) async fn create(
         }
     };
     warn(call, &doing, &notices);
+    connection::remember_password(call.private(), &plan);
     let found = found.ok_or_else(|| gone(&doing))?;
     let model = to_model(database.name(), &found, &plan);
     saved.record(&model);
@@ -104,7 +106,8 @@ pub(super) async fn update(
 ) -> Result<Model> {
     let name = ident(&prior.name)?;
     let doing = format!("changing subscription {name}");
-    let Some(current) = call.unless_stopped(subscription::fetch_now(database, &name)).await? else {
+    let current = call.unless_stopped(subscription::fetch_now(database, &name)).await;
+    let Some(current) = current.map_err(|error| error.during(&doing))? else {
         saved.record_gone();
         return Err(gone(&doing));
     };
@@ -121,7 +124,7 @@ pub(super) async fn update(
         resend_connection,
         ..How::default()
     };
-    let version = call.unless_stopped(database.version()).await?;
+    let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
     let statements = subscription::diff(Some(&current), Some(&desired), &how, version)
         .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
     let result = subscription::apply(database, &doing, &statements, &desired.name, limits).await;
@@ -133,6 +136,9 @@ pub(super) async fn update(
         }
     };
     warn(call, &doing, &notices);
+    if resend_connection {
+        connection::remember_password(call.private(), &plan);
+    }
     let found = found.ok_or_else(|| gone(&doing))?;
     observe(call, database, &found, &plan).await
 }
@@ -158,7 +164,8 @@ fn without_write_only(block: &Attr<connection::Connection>) -> Attr<connection::
 pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Model, limits: &Limits) -> Result<()> {
     let name = ident(&prior.name)?;
     let doing = format!("dropping subscription {name}");
-    let Some(current) = call.unless_stopped(subscription::fetch_now(database, &name)).await? else { return Ok(()) };
+    let current = call.unless_stopped(subscription::fetch_now(database, &name)).await;
+    let Some(current) = current.map_err(|error| error.during(&doing))? else { return Ok(()) };
     let error = match database.run_within(&doing, &[subscription::drop_with_slot(&current)], limits).await {
         Ok(_) => return Ok(()),
         Err(error) if error.is(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
@@ -227,12 +234,24 @@ async fn wait_for_sync(call: &Call<Context>, database: &Database, name: &Ident, 
             shown = Some(ready);
         }
         let waiting = || tables.iter().filter(|(_, state)| *state != SyncState::Ready).map(|(table, _)| table.to_text());
-        call.go_on()?;
+        if call.stop().is_cancelled() {
+            // An error would taint it: the next apply would drop it, and copy rows again that are there already.
+            let left = tables.len() - ready;
+            call.warn(
+                Error::new(format!("subscription {name} is made, and goes on copying {left} of {} tables", tables.len()))
+                    .detail("The wait for them was cut short."),
+            );
+            return Ok(());
+        }
         if limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             let list: Vec<_> = waiting().take(20).collect();
             return Err(Error::new(format!("subscription {name}: {} of {} tables are not replicated in time", tables.len() - ready, tables.len()))
                 .detail(format!("Still waiting for: {}", list.join(", ")))
-                .detail("The subscription goes on copying. Its server's log says what hinders it."));
+                .detail("The subscription goes on copying. Its server's log says what hinders it.")
+                .detail(
+                    "It is marked as tainted now, and the next apply would make it anew and copy every row again; \
+                     `terraform untaint` or `tofu untaint` keeps it.",
+                ));
         }
         tokio::select! {
             () = tokio::time::sleep(SYNC_POLL) => {}

@@ -84,6 +84,8 @@ fn an_error_says_where() {
     let bytes = to_msgpack(&Type::object([("b", Type::Bool)]), &map([("b", Value::Bool(true))])).unwrap();
     let other = Type::object([("b", Type::String)]);
     assert_eq!(from_msgpack(&other, &bytes).unwrap_err().to_string(), "b: expected string, found a bool");
+    let sets = from_json(&Type::set(Type::String), b"[1]").unwrap_err();
+    assert_eq!(sets.to_string(), "[*]: expected string, found a number");
 }
 
 #[test]

@@ -147,7 +147,10 @@ fn validate_provider<P: Provider>(
     let config = wire::decode(&registry.provider_ty, request.config.as_ref())?;
     let mut diagnostics = Diagnostics::default();
     validate::validate(&registry.provider.block, &config, &mut diagnostics);
-    if let Some(config) = diagnostics.take(P::Config::from_value(config)) {
+    // What is made of a wrong part is wrong too, and would be said again in other words.
+    if !diagnostics.has_error()
+        && let Some(config) = diagnostics.take(P::Config::from_value(config))
+    {
         P::validate(&config, &mut diagnostics);
     }
     Ok(pb::prepare_provider_config::Response {

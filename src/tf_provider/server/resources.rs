@@ -67,8 +67,9 @@ pub(super) fn upgrade_identity<P: Provider>(
     let no_identity = || unknown("identity of resource type", &request.type_name);
     let identity = entry.identity.as_ref().ok_or_else(no_identity)?;
     if u64::try_from(request.version) != Ok(identity.version) {
-        return Err(Error::new(format!("the identity has version {} of its schema", request.version))
-            .detail("Another version of the provider wrote it. Refresh the state with that version, or import the object."));
+        return Err(Error::new(format!("the identity has version {} of its schema", request.version)).detail(
+            "Another version of the provider wrote it. Refresh the state with that version, or import the object.",
+        ));
     }
     let value = codec::from_json(&identity.implied_type(), raw_json(request.raw_identity.as_ref())?)?;
     wire::encode_identity(identity, &value)
@@ -106,15 +107,11 @@ pub(super) async fn plan<P: Provider>(
     let private = Private::from_bytes(&request.prior_private);
     if inner.is_configured() && !change.diagnostics.has_error() {
         let call = inner.call(private.clone())?;
-        let mut said = change.diagnostics.clone();
-        match call.unless_stopped(entry.resource.preview(call.clone(), change)).await {
-            Ok(previewed) => change = previewed,
-            Err(error) => {
-                said.extend(call.failed(error));
-                return Err(said);
-            }
-        }
+        change = call.unless_stopped(entry.resource.preview(call.clone(), change)).await?;
         change.diagnostics.extend(call.take_diagnostics());
+    }
+    if change.diagnostics.has_error() {
+        return Err(change.diagnostics);
     }
     Ok(planned(entry, change, &private)?)
 }

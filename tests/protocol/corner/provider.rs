@@ -20,18 +20,18 @@ use tokio::sync::Semaphore;
 /// The provider.
 pub(crate) struct Corner;
 
-/// What tests and verbs share, under the name that the provider is configured with.
-#[derive(Default)]
+/// What tests and verbs share: the gate that the provider is configured with.
 pub(crate) struct Shared {
-    /// What happened, in order.
-    pub(crate) events: Mutex<Vec<String>>,
-    /// A verb that waits goes on with a permit.
-    pub(crate) gate: Option<Arc<Gate>>,
+    gate: Option<Arc<Gate>>,
 }
 
+/// Where a verb waits for its test.
 pub(crate) struct Gate {
+    /// The verb has come this far.
     pub(crate) began: Semaphore,
+    /// The verb may go on.
     pub(crate) go_on: Semaphore,
+    /// The verb has come to its end.
     pub(crate) finished: Semaphore,
 }
 
@@ -83,7 +83,7 @@ impl Provider for Corner {
         if config.gate.is_unknown() {
             diagnostics.warning(Error::new("the gate is not known yet").attribute("gate"));
         }
-        Ok(Shared { gate: config.gate.known().map(|name| gate(name)), ..Shared::default() })
+        Ok(Shared { gate: config.gate.known().map(|name| gate(name)) })
     }
 
     fn resources() -> &'static [&'static dyn AnyResource<Shared>] {
@@ -235,6 +235,9 @@ impl Resource for Thing {
     }
 
     async fn preview(call: &Call<Shared>, change: &mut PlannedChange<Model>) -> Result<()> {
+        if change.planned().is_some_and(|planned| mode_is(planned, "preview fails")) {
+            change.warn(Error::new("the plan has a flaw"));
+        }
         let Some(planned) = change.planned() else {
             call.warn(Error::new("it will be gone"));
             return Ok(());
@@ -258,7 +261,8 @@ impl Resource for Thing {
             Some("read unknown") => return Ok(Some(Model { size: Attr::Unknown, ..state })),
             _ => {}
         }
-        call.private().set("reads", json!(call.private().get("reads").and_then(|reads| reads.as_i64()).unwrap_or(0) + 1));
+        call.private()
+            .set("reads", json!(call.private().get("reads").and_then(|reads| reads.as_i64()).unwrap_or(0) + 1));
         Ok(Some(state))
     }
 
@@ -344,7 +348,9 @@ async fn finish(call: &Call<Shared>, model: Model, saved: &Saved<Model>) -> Resu
         Some("does not fit") => return Ok(Model { number: "no number".into(), ..model }),
         Some("has no identity") => return Ok(Model { id: Attr::Null, ..model }),
         Some("waits for a stop") => {
-            wait(call, |gate| gate.began.add_permits(1)).await;
+            if let Some(gate) = &call.context().gate {
+                gate.began.add_permits(1);
+            }
             call.stop().cancelled().await;
             call.go_on()?;
         }
@@ -359,19 +365,14 @@ async fn finish(call: &Call<Shared>, model: Model, saved: &Saved<Model>) -> Resu
         Some("needs its secret") => {
             let secrets = [model.one.known(), model.group.known(), model.many.known().and_then(|many| many.first())];
             let named = model.named.known().and_then(|named| named.get("k"));
-            if !secrets.into_iter().chain([named]).all(|part| part.is_some_and(|part| part.secret_wo.known().is_some())) {
+            if !secrets.into_iter().chain([named]).all(|part| part.is_some_and(|part| part.secret_wo.known().is_some()))
+            {
                 return Err(Error::new("a secret is missing"));
             }
         }
         _ => {}
     }
     Ok(model)
-}
-
-async fn wait(call: &Call<Shared>, tell: impl FnOnce(&Gate)) {
-    if let Some(gate) = &call.context().gate {
-        tell(gate);
-    }
 }
 
 /// The data source: gives back what it is asked with.
