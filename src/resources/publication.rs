@@ -1,24 +1,25 @@
 //! `neonrepl_publication`: which tables of the publisher are published, and how.
 
+mod model;
 mod read;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use self::model::{Model, Table, desired, ident, schema};
 use self::read::{Filters, to_model};
 use super::object_id::{self, ObjectId};
 use super::server_check::check_version;
 use crate::postgres::publication::{
-    self, GeneratedColumns, Operation, Publication as Desired, RowFilter, TableSpec, Target,
+    self, Publication as Desired, RowFilter, Target,
 };
-use crate::postgres::{Database, Ident, Limits, Notice, QualifiedName, SqlState};
+use crate::postgres::{Database, Limits, Notice, QualifiedName, SqlState};
 use crate::provider::{Context, Side};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
-use crate::tf_provider::path::AttributePath;
 use crate::tf_provider::resource::{ImportId, PlannedChange, Resource};
-use crate::tf_provider::schema::{Attribute, Block, IdentitySchema, NestedBlock, Schema, Type};
+use crate::tf_provider::schema::{IdentitySchema, Schema};
 use crate::tf_provider::value::Value;
 
 /// How long the statements of one change may take, waiting for locks included.
@@ -26,48 +27,6 @@ const CHANGE_TIME: Duration = Duration::from_secs(300);
 
 /// The resource.
 pub(super) struct Publication;
-
-crate::model! {
-    /// A publication.
-    pub(super) struct Model {
-        /// `database/name`.
-        id: Attr<String>,
-        /// Its name.
-        name: Attr<String>,
-        /// Its database.
-        database: Attr<String>,
-        /// Whole tables.
-        tables: Attr<BTreeSet<String>>,
-        /// Tables with a column list or a row filter.
-        table: Attr<Vec<Table>>,
-        /// Schemas.
-        schemas: Attr<BTreeSet<String>>,
-        /// Whether it publishes every table.
-        all_tables: Attr<bool>,
-        /// The operations.
-        publish: Attr<BTreeSet<String>>,
-        /// Whether partitions are published as their root.
-        publish_via_partition_root: Attr<bool>,
-        /// Whether stored generated columns are published.
-        publish_generated_columns: Attr<String>,
-        /// Its owner.
-        owner: Attr<String>,
-        /// A hash of what is published.
-        fingerprint: Attr<String>,
-    }
-}
-
-crate::model! {
-    /// A `table` block.
-    pub(super) struct Table {
-        /// The table.
-        name: Attr<String>,
-        /// Only these columns.
-        columns: Attr<BTreeSet<String>>,
-        /// Only these rows.
-        r#where: Attr<String>,
-    }
-}
 
 impl Resource for Publication {
     type Model = Model;
@@ -90,8 +49,7 @@ impl Resource for Publication {
     }
 
     fn validate(config: &Model, diagnostics: &mut Diagnostics) {
-        check_targets(config, diagnostics);
-        check_duplicates(config, diagnostics);
+        model::validate(config, diagnostics);
     }
 
     fn plan(change: &mut PlannedChange<Model>) -> Result<()> {
@@ -173,172 +131,6 @@ impl Resource for Publication {
         })
     }
 }
-
-fn schema() -> Schema {
-    let operations = Operation::ALL.map(Operation::as_str);
-    let all_operations = Value::Set(operations.iter().map(|name| Value::from(*name)).collect());
-    Schema::new(
-        "A publication: which tables are published, and how. Every change but that of `database` is made in place, in one \
-         transaction, so that a running subscription never sees the publication missing.",
-    )
-    .attribute(
-        Attribute::required("name", Type::String, "The name. Renamed in place.").text(object_id::check_name),
-    )
-    .attribute(
-        Attribute::optional_computed(
-            "database",
-            Type::String,
-            "The database that it is made in. Default: the provider's publisher database. A change makes a new publication.",
-        )
-        .text(object_id::check_name)
-        .replaces(),
-    )
-    .attribute(
-        Attribute::optional(
-            "tables",
-            Type::set(Type::String),
-            "Whole tables, as `schema.table`; without a schema, `public` is meant. A part that holds a dot or a double \
-             quote is written in double quotes, as in SQL. Names are taken literally: upper case is not folded.",
-        )
-        .text(check_table),
-    )
-    .attribute(
-        Attribute::optional(
-            "schemas",
-            Type::set(Type::String),
-            "Schemas whose tables are published, future ones included. Needs Postgres 15 and a superuser.",
-        )
-        .text(object_id::check_name),
-    )
-    .attribute(
-        Attribute::optional(
-            "all_tables",
-            Type::Bool,
-            "Publishes every table of the database, future ones included. Needs a superuser. Not together with `tables`, \
-             `table` or `schemas`. Default: `false`.",
-        )
-        .default(false),
-    )
-    .attribute(
-        Attribute::optional(
-            "publish",
-            Type::set(Type::String),
-            "The operations that are published. Default: `insert`, `update`, `delete` and `truncate`.",
-        )
-        .default(all_operations)
-        .one_of(&["insert", "update", "delete", "truncate"]),
-    )
-    .attribute(
-        Attribute::optional(
-            "publish_via_partition_root",
-            Type::Bool,
-            "Whether changes of partitions are published as changes of the partitioned table. Default: `false`.",
-        )
-        .default(false),
-    )
-    .attribute(
-        Attribute::optional(
-            "publish_generated_columns",
-            Type::String,
-            "Whether stored generated columns are published: `none` or `stored` (Postgres 18). Default: `none`.",
-        )
-        .default("none")
-        .one_of(&["none", "stored"]),
-    )
-    .attribute(
-        Attribute::optional_computed("owner", Type::String, "The role that owns it. Default: the one that creates it.")
-            .text(object_id::check_name),
-    )
-    .attribute(Attribute::computed("id", Type::String, "`database/name`, by which it is imported.").stable())
-    .attribute(
-        Attribute::computed(
-            "fingerprint",
-            Type::String,
-            "A hash of what is published, whatever the name and the owner. Feed it to a subscription's `refresh_triggers`.",
-        )
-        .stable(),
-    )
-    .block(NestedBlock::list(
-        "table",
-        Block::new("A table of which only some columns or rows are published (Postgres 15). Any number of blocks.")
-            .attribute(Attribute::required("name", Type::String, "The table, as in `tables`.").text(check_table))
-            .attribute(
-                Attribute::optional(
-                    "columns",
-                    Type::set(Type::String),
-                    "Only these columns. Updates and deletes need those of the replica identity among them.",
-                )
-                .text(object_id::check_name)
-                .validator(|value| match value {
-                    Value::Set(items) if items.is_empty() => {
-                        Err("It is empty. Name a column, or leave `columns` out to publish all of them.".to_owned())
-                    }
-                    _ => Ok(()),
-                }),
-            )
-            .attribute(
-                Attribute::optional(
-                    "where",
-                    Type::String,
-                    "Only the rows for which this expression is true. Two spellings that the server prints alike are the \
-                     same filter.",
-                )
-                .text(|text| RowFilter::new(text).map(|_| ()).map_err(|error| format!("It is {error}."))),
-            ),
-    ))
-}
-
-fn check_table(text: &str) -> std::result::Result<(), String> {
-    let remedy = "Write \"schema.table\", or \"table\" for one of schema public.";
-    QualifiedName::parse(text).map(|_| ()).map_err(|error| format!("{error}. {remedy}"))
-}
-
-/// What can be published together.
-fn check_targets(config: &Model, diagnostics: &mut Diagnostics) {
-    let blocks = config.table.known().map(Vec::as_slice).unwrap_or_default();
-    let has_schemas = config.schemas.known().is_some_and(|schemas| !schemas.is_empty());
-    if config.all_tables.known() == Some(&true) {
-        let lists = [
-            ("tables", config.tables.known().is_some_and(|tables| !tables.is_empty())),
-            ("table", !blocks.is_empty()),
-            ("schemas", has_schemas),
-        ];
-        for (attribute, _) in lists.into_iter().filter(|(_, given)| *given) {
-            let error = Error::new(format!("{attribute} and all_tables exclude each other"))
-                .detail("Every table is published already. Leave one of the two out.");
-            diagnostics.error(error.attribute(attribute));
-        }
-    }
-    if has_schemas {
-        let listed = blocks.iter().enumerate().filter(|(_, table)| table.columns.known().is_some());
-        for (at, _) in listed {
-            let error = Error::new("a column list and schemas exclude each other")
-                .detail("Postgres takes no column list in a publication of schemas. Leave one of the two out.");
-            diagnostics.error(error.at(&block_path(at).attribute("columns")));
-        }
-    }
-}
-
-/// The same table twice, in any spelling.
-fn check_duplicates(config: &Model, diagnostics: &mut Diagnostics) {
-    let mut seen = BTreeMap::new();
-    let listed = config.tables.known().into_iter().flatten().map(|text| (text, AttributePath::of("tables")));
-    let blocks = config.table.known().into_iter().flatten().enumerate();
-    let blocks = blocks.filter_map(|(at, table)| Some((table.name.known()?, block_path(at).attribute("name"))));
-    for (text, path) in listed.chain(blocks) {
-        let Ok(name) = QualifiedName::parse(text) else { continue };
-        if let Some(other) = seen.insert(name.clone(), text) {
-            let error = Error::new(format!("table {} is named twice", name.to_text()))
-                .detail(format!("{other:?} and {text:?} are the same table. Name it once."));
-            diagnostics.error(error.at(&path));
-        }
-    }
-}
-
-fn block_path(at: usize) -> AttributePath {
-    AttributePath::of("table").index(at)
-}
-
 /// What follows from the other attributes once they are known.
 fn plan_computed(change: &mut PlannedChange<Model>) -> Result<()> {
     let Some(planned) = change.planned() else { return Ok(()) };
@@ -433,59 +225,6 @@ fn database(call: &Call<Context>, model: &Model) -> Result<Database> {
 
 fn limits(call: &Call<Context>) -> Limits {
     Limits::within(CHANGE_TIME).cancelled_by(call.stop().clone())
-}
-
-fn ident(attribute: &Attr<String>, name: &str) -> Result<Ident> {
-    to_ident(attribute.required(name)?, name)
-}
-
-fn to_ident(text: &str, attribute: &str) -> Result<Ident> {
-    Ident::new(text).map_err(|error| Error::new(error.to_string()).attribute(attribute))
-}
-
-/// The publication that a wholly known model describes.
-fn desired(model: &Model) -> Result<Desired> {
-    let mut desired = Desired::new(ident(&model.name, "name")?, target(model)?);
-    // A computed owner is not known before it is made, and is nobody in particular.
-    desired.owner = model.owner.known().map(|owner| to_ident(owner, "owner")).transpose()?;
-    if let Some(names) = model.publish.optional("publish")? {
-        desired.publish = names.iter().filter_map(|name| Operation::from_name(name)).collect();
-    }
-    desired.via_partition_root =
-        model.publish_via_partition_root.optional("publish_via_partition_root")?.copied().unwrap_or(false);
-    let generated = model.publish_generated_columns.optional("publish_generated_columns")?;
-    desired.generated_columns =
-        generated.and_then(|name| GeneratedColumns::from_name(name)).unwrap_or(GeneratedColumns::None);
-    Ok(desired)
-}
-
-fn target(model: &Model) -> Result<Target> {
-    if model.all_tables.optional("all_tables")? == Some(&true) {
-        return Ok(Target::AllTables);
-    }
-    let mut tables = BTreeMap::new();
-    for text in model.tables.optional("tables")?.into_iter().flatten() {
-        tables.insert(to_table(text).map_err(|error| error.attribute("tables"))?, TableSpec::default());
-    }
-    for (at, table) in model.table.optional("table")?.into_iter().flatten().enumerate() {
-        let (name, spec) = table_spec(table).map_err(|error| error.at(&block_path(at)))?;
-        tables.insert(name, spec);
-    }
-    let schemas = model.schemas.optional("schemas")?.into_iter().flatten();
-    Ok(Target::Lists { tables, schemas: schemas.map(|name| to_ident(name, "schemas")).collect::<Result<_>>()? })
-}
-
-fn to_table(text: &str) -> Result<QualifiedName> {
-    QualifiedName::parse(text).map_err(|error| Error::new(error.to_string()))
-}
-
-fn table_spec(table: &Table) -> Result<(QualifiedName, TableSpec)> {
-    let name = to_table(table.name.required("name")?).map_err(|error| error.attribute("name"))?;
-    let columns = table.columns.optional("columns")?;
-    let columns = columns.map(|columns| columns.iter().map(|column| to_ident(column, "columns")).collect());
-    let filter = table.r#where.optional("where")?;
-    let filter = filter.map(|text| RowFilter::new(text).map_err(|error| Error::new(error.to_string()).attribute("where")));
-    Ok((name, TableSpec { columns: columns.transpose()?, filter: filter.transpose()? }))
 }
 
 /// Adds the server's printing to filters that stand beside one of the same table, so that equal ones compare equal.

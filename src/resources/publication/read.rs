@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 
-use super::{Model, Table};
+use super::model::{Model, Table, desired};
 use crate::postgres::QualifiedName;
 use crate::postgres::publication::{Operation, Publication, TableSpec, Target};
 use crate::resources::object_id::ObjectId;
@@ -102,7 +102,7 @@ pub(super) fn to_model(database: &str, found: &Publication, before: &Model, filt
     model.schemas =
         set(schemas.iter().map(|schema| schema.as_str().to_owned()).collect(), before.schemas.is_null());
     model.table = Attr::Known(blocks);
-    model.fingerprint = super::desired(&model).ok().map(|desired| desired.fingerprint()).into();
+    model.fingerprint = desired(&model).ok().map(|desired| desired.fingerprint()).into();
     model
 }
 
