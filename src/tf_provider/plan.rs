@@ -22,13 +22,15 @@ pub struct Plan {
 /// attribute is not stable.
 pub fn plan(block: &Block, prior: &Value, proposed: Value, config: &Value) -> Plan {
     let mut planned = proposed;
-    each_attribute(block, &mut planned, config, &mut |attribute, value, configured| {
-        fill(attribute, value, configured);
+    let beside = Beside { config, prior };
+    each_attribute(block, &mut planned, beside, &mut |attribute, value, beside| {
+        fill(attribute, value, part(beside.config, &attribute.name));
     });
     let creates = prior.is_null();
     if creates || planned != *prior {
-        each_attribute(block, &mut planned, config, &mut |attribute, value, configured| {
-            if awaits_apply(attribute, value, configured, creates) {
+        each_attribute(block, &mut planned, beside, &mut |attribute, value, beside| {
+            let configured = part(beside.config, &attribute.name);
+            if awaits_apply(attribute, value, configured, beside.prior.is_null()) {
                 *value = Value::UNKNOWN;
             }
         });
@@ -39,7 +41,7 @@ pub fn plan(block: &Block, prior: &Value, proposed: Value, config: &Value) -> Pl
 
 /// Takes every write-only value out, at any depth: plan and state never hold one.
 pub fn without_write_only(block: &Block, value: &mut Value) {
-    each_attribute(block, value, &Value::Null, &mut |attribute, value, _| {
+    each_attribute(block, value, Beside::NOTHING, &mut |attribute, value, _| {
         if attribute.write_only {
             *value = Value::Null;
         }
@@ -48,9 +50,9 @@ pub fn without_write_only(block: &Block, value: &mut Value) {
 
 /// Puts the configuration's write-only values into a planned value, for whoever applies it.
 pub fn with_write_only(block: &Block, planned: &mut Value, config: &Value) {
-    each_attribute(block, planned, config, &mut |attribute, value, configured| {
+    each_attribute(block, planned, Beside { config, ..Beside::NOTHING }, &mut |attribute, value, beside| {
         if attribute.write_only {
-            *value = configured.clone();
+            value.clone_from(part(beside.config, &attribute.name));
         }
     });
 }
@@ -59,7 +61,7 @@ pub fn with_write_only(block: &Block, planned: &mut Value, config: &Value) {
 /// its default.
 pub fn config_of(block: &Block, state: &Value) -> Value {
     let mut config = state.clone();
-    each_attribute(block, &mut config, &Value::Null, &mut |attribute, value, _| {
+    each_attribute(block, &mut config, Beside::NOTHING, &mut |attribute, value, _| {
         let is_default = attribute.default.as_ref() == Some(value);
         if attribute.origin == Origin::Computed || attribute.write_only || is_default {
             *value = Value::Null;
@@ -78,53 +80,67 @@ fn fill(attribute: &Attribute, value: &mut Value, configured: &Value) {
     }
 }
 
-fn awaits_apply(attribute: &Attribute, value: &Value, configured: &Value, creates: bool) -> bool {
+fn awaits_apply(attribute: &Attribute, value: &Value, configured: &Value, is_new: bool) -> bool {
     let ours = attribute.is_computed() && attribute.default.is_none() && configured.is_null();
-    ours && (creates || !attribute.stable || value.is_null() && attribute.origin == Origin::Computed)
+    ours && (is_new || !attribute.stable || value.is_null() && attribute.origin == Origin::Computed)
 }
 
-/// Visits each attribute of the block and of those within it, with the value at the same place of another object.
-fn each_attribute(
-    block: &Block,
-    value: &mut Value,
-    other: &Value,
-    visit: &mut dyn FnMut(&Attribute, &mut Value, &Value),
-) {
+/// What stands at the same place of other objects, null where there is nothing.
+#[derive(Clone, Copy)]
+struct Beside<'a> {
+    config: &'a Value,
+    prior: &'a Value,
+}
+
+impl<'a> Beside<'a> {
+    const NOTHING: Self = Self { config: &Value::Null, prior: &Value::Null };
+
+    fn part(self, name: &str) -> Self {
+        Self { config: part(self.config, name), prior: part(self.prior, name) }
+    }
+
+    fn element(self, at: usize) -> Self {
+        let element = |value: &'a Value| elements(value).get(at).unwrap_or(&Value::Null);
+        Self { config: element(self.config), prior: element(self.prior) }
+    }
+}
+
+/// What to do with an attribute: its value, and what is beside the block that it is of.
+type Visit<'v> = &'v mut dyn FnMut(&Attribute, &mut Value, Beside<'_>);
+
+/// Visits each attribute of the block and of those within it.
+fn each_attribute(block: &Block, value: &mut Value, beside: Beside<'_>, visit: Visit<'_>) {
     let Value::Map(items) = value else { return };
     for attribute in &block.attributes {
-        let item = items.entry(attribute.name.clone()).or_insert(Value::Null);
-        visit(attribute, item, other.get(&attribute.name).unwrap_or(&Value::Null));
+        visit(attribute, items.entry(attribute.name.clone()).or_insert(Value::Null), beside);
     }
     for nested in &block.blocks {
         if let Some(item) = items.get_mut(&nested.name) {
-            each_nested(nested, item, other.get(&nested.name).unwrap_or(&Value::Null), visit);
+            each_nested(nested, item, beside.part(&nested.name), visit);
         }
     }
 }
 
-fn each_nested(
-    nested: &NestedBlock,
-    value: &mut Value,
-    other: &Value,
-    visit: &mut dyn FnMut(&Attribute, &mut Value, &Value),
-) {
+fn each_nested(nested: &NestedBlock, value: &mut Value, beside: Beside<'_>, visit: Visit<'_>) {
     match (nested.nesting, value) {
-        (Nesting::Single | Nesting::Group, value) => each_attribute(&nested.block, value, other, visit),
+        (Nesting::Single | Nesting::Group, value) => each_attribute(&nested.block, value, beside, visit),
         (_, Value::Set(items)) => {
-            let mut others = elements(other).iter().collect();
+            let mut configured = elements(beside.config).iter().collect();
             for item in items {
-                let other = take_fitting(&nested.block, &mut others, item);
-                each_attribute(&nested.block, item, other, visit);
+                let config = take_fitting(&nested.block, &mut configured, item);
+                let prior = elements(beside.prior).iter().find(|prior| fits(&nested.block, config, prior));
+                let beside = Beside { config, prior: prior.unwrap_or(&Value::Null) };
+                each_attribute(&nested.block, item, beside, visit);
             }
         }
         (_, Value::List(items)) => {
             for (at, item) in items.iter_mut().enumerate() {
-                each_attribute(&nested.block, item, elements(other).get(at).unwrap_or(&Value::Null), visit);
+                each_attribute(&nested.block, item, beside.element(at), visit);
             }
         }
         (_, Value::Map(items)) => {
             for (key, item) in items {
-                each_attribute(&nested.block, item, other.get(key).unwrap_or(&Value::Null), visit);
+                each_attribute(&nested.block, item, beside.part(key), visit);
             }
         }
         _ => {}
@@ -337,6 +353,22 @@ mod tests {
         let proposed = rules(&[rule(2, Value::Null), rule(1, "udp".into())]);
         let planned = plan(&block, &Value::Null, proposed, &config).planned;
         assert_eq!(planned, rules(&[rule(1, "udp".into()), rule(2, "tcp".into())]));
+    }
+
+    #[test]
+    fn what_is_computed_of_a_new_block_is_not_known_yet() {
+        let table = Block::new("")
+            .attribute(Attribute::required("name", Type::String, ""))
+            .attribute(Attribute::optional_computed("kind", Type::String, ""));
+        let block = Block::new("").block(NestedBlock::list("table", table));
+        let table = |name: &str, kind: Value| block_of([("name", name.into()), ("kind", kind)]);
+        let tables = |tables: &[Value]| block_of([("table", Value::List(tables.to_vec()))]);
+        let prior = tables(&[table("a", "heap".into()), table("b", Value::Null)]);
+        let config = tables(&[table("a", Value::Null), table("b", Value::Null), table("c", Value::Null)]);
+        let proposed = tables(&[table("a", "heap".into()), table("b", Value::Null), table("c", Value::Null)]);
+        let planned = plan(&block, &prior, proposed, &config).planned;
+        let expected = [table("a", "heap".into()), table("b", Value::Null), table("c", Value::UNKNOWN)];
+        assert_eq!(planned, tables(&expected));
     }
 
     #[test]

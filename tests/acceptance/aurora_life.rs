@@ -51,6 +51,11 @@ with_both_cores!(
     a_destroy_can_leave_or_reboot,
     a_half_finished_create_is_finished,
     a_cluster_that_is_gone_is_planned_anew,
+    another_group_takes_over,
+    a_group_that_is_there_is_taken_and_given_back,
+    a_failover_is_followed,
+    a_cluster_of_the_same_apply_is_not_known_yet,
+    without_a_publisher_nothing_is_verified,
     what_cannot_be_done_is_said_before_anything_changes,
     the_guide_from_end_to_end,
 );
@@ -434,6 +439,91 @@ async fn a_cluster_that_is_gone_is_planned_anew(core: Core) {
         &["Plan: 1 to add, 0 to change, 0 to destroy.", "there is no Aurora cluster \"shop\""],
     );
     shop.workspace.destroy().await;
+}
+
+async fn another_group_takes_over(core: Core) {
+    let shop = Shop::new(core, shop()).await;
+    let with = |group: &str| {
+        format!("  parameters = {{ max_replication_slots = \"33\" }}\n  parameter_group_name = \"{group}\"")
+    };
+    shop.apply("  parameters = { max_replication_slots = \"33\" }").await;
+
+    shop.settle(&with("Mine")).await;
+    assert_eq!(shop.aws.attached_group("shop"), "mine");
+    assert_eq!(shop.aws.custom_groups(), ["mine"], "the group that was made before is gone");
+    let state = shop.attributes().await;
+    assert_eq!(state["parameter_group_name"], "Mine");
+    assert_eq!(state["previous_parameter_group_name"], DEFAULT);
+
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.attached_group("shop"), DEFAULT);
+    assert_eq!(shop.aws.custom_groups(), [""; 0]);
+}
+
+async fn a_group_that_is_there_is_taken_and_given_back(core: Core) {
+    let shop = Shop::new(core, shop()).await;
+    let theirs = NewParameterGroup {
+        name: "theirs".to_owned(),
+        family: "aurora-postgresql16".to_owned(),
+        description: "another provider's".to_owned(),
+        ..NewParameterGroup::default()
+    };
+    rds(&shop.aws).create_parameter_group(&theirs).await.expect("making a group");
+    let changes = shop.settle("  parameter_group_name = \"theirs\"").await;
+    assert_eq!(changes, ["ModifyDBClusterParameterGroup", "ModifyDBCluster", "RebootDBInstance"]);
+    assert_eq!(shop.attributes().await["parameter_group_created"], false);
+
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.attached_group("shop"), DEFAULT);
+    assert_eq!(shop.aws.custom_groups(), ["theirs"]);
+    assert_eq!(shop.parameter("theirs", "rds.logical_replication"), None);
+
+    shop.apply("").await;
+    shop.settle("  parameter_group_name = \"theirs\"").await;
+    assert_eq!(shop.aws.custom_groups(), ["theirs"], "the group that was made before is gone");
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.attached_group("shop"), DEFAULT);
+    assert_eq!(shop.aws.custom_groups(), ["theirs"], "what was not made here stays");
+    assert_eq!(shop.parameter("theirs", "rds.logical_replication"), None);
+}
+
+async fn a_failover_is_followed(core: Core) {
+    let shop = Shop::new(core, shop().readers(1)).await;
+    shop.apply("").await;
+    shop.aws.move_writer("shop", "shop-2");
+    assert_says(&shop.planned().await, &["will be updated in-place", "this reboots shop-2"]);
+    assert_eq!(shop.settle("").await, ["RebootDBInstance"]);
+    assert_eq!(shop.attributes().await["writer_instance_identifier"], "shop-2");
+    assert_eq!(shop.aws.database("shop-2", SUPERUSER).rows("SHOW wal_level").await, ["logical"]);
+}
+
+async fn a_cluster_of_the_same_apply_is_not_known_yet(core: Core) {
+    let shop = Shop::new(core, shop()).await;
+    let text = "resource \"terraform_data\" \"shop\" {\n  input = \"SHOP\"\n}\n\n\
+        resource \"neonrepl_aurora_logical_replication\" \"source\" {\n  cluster_identifier = terraform_data.shop.output\n}\n";
+    shop.workspace.write("main.tf", text);
+    assert_says(&shop.planned().await, &["Plan: 2 to add, 0 to change, 0 to destroy."]);
+    shop.workspace.apply().await;
+    shop.workspace.expect_empty_plan().await;
+    assert_eq!(shop.wal().await, "logical|on");
+    assert_eq!(shop.attributes().await["cluster_identifier"], "SHOP");
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.custom_groups(), [""; 0]);
+}
+
+async fn without_a_publisher_nothing_is_verified(core: Core) {
+    let mut shop = Shop::new(core, shop()).await;
+    shop.workspace.env("NEONREPL_PUBLISHER_URL", "");
+    shop.configure("");
+    let failed = shop.workspace.apply_error().await;
+    assert_says(&failed.flat(), &["there is no connection to verify it over", "or set verify = false"]);
+    assert_eq!(shop.aws.changes(), [""; 0]);
+
+    shop.settle("  verify = false").await;
+    assert_eq!(shop.wal().await, "logical|on");
+    assert_eq!(shop.attributes().await["wal_level"], Value::Null);
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.custom_groups(), [""; 0]);
 }
 
 async fn what_cannot_be_done_is_said_before_anything_changes(core: Core) {

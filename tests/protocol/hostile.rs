@@ -108,7 +108,7 @@ fn seeds(session: &Session) -> BTreeMap<&'static str, Vec<u8>> {
     ]);
     let subscription = session.resource(SUBSCRIPTION);
     let connection = subscription.nested(
-        "connection",
+        &session.connection_block(),
         &[("port", 5432.into()), ("password_wo", "p".into()), ("options", map(&[("a", "b".into())]))],
     );
     let timeouts = subscription.nested("timeouts", &[("create", "1h30m".into())]);
@@ -116,7 +116,7 @@ fn seeds(session: &Session) -> BTreeMap<&'static str, Vec<u8>> {
         ("name", "s".into()),
         ("publications", set(&["p", "q"])),
         ("refresh_triggers", map(&[("p", "1".into())])),
-        ("connection", connection),
+        (session.connection_block().as_str(), connection),
         ("timeouts", timeouts),
     ]);
     let aurora = session.resource(AURORA).wire(&[

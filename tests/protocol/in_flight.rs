@@ -5,14 +5,15 @@
 use std::time::{Duration, Instant};
 
 use neonrepl::tf_provider::proto::tfplugin5 as pb;
+use neonrepl::tf_provider::value::Value;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tonic::Status;
 
 use crate::common::grpc::within_deadline;
-use crate::session::{PUBLICATION, Session};
-use crate::wire::{check_error, check_fine};
+use crate::session::{PUBLICATION, SUBSCRIPTION, Session};
+use crate::wire::{check_error, check_fine, set};
 
 /// When a core loses patience with a plugin that it told to shut down.
 const CORES_PATIENCE: Duration = Duration::from_secs(2);
@@ -30,16 +31,26 @@ struct InFlight {
 
 impl InFlight {
     async fn begin(connect_timeout: i64) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let session = Session::start().await;
-        let server = session.server(listener.local_addr().unwrap().port(), connect_timeout);
-        check_fine(&session.configure(&[("publisher", server)]).await);
+        let (session, listener) = silent_server(connect_timeout).await;
         let request = session.creation().await;
+        Self::apply(session, listener, request).await
+    }
+
+    async fn apply(session: Session, listener: TcpListener, request: pb::apply_resource_change::Request) -> Self {
         let mut client = session.client();
         let apply = tokio::spawn(async move { client.apply_resource_change(request).await });
         let (connection, _) = within_deadline("connecting", listener.accept()).await.unwrap();
         Self { session, apply, connection, listener }
     }
+}
+
+/// A session whose both servers are one that never says a word.
+async fn silent_server(connect_timeout: i64) -> (Session, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let session = Session::start().await;
+    let server = session.server(listener.local_addr().unwrap().port(), connect_timeout);
+    check_fine(&session.configure(&[("publisher", server.clone()), ("subscriber", server)]).await);
+    (session, listener)
 }
 
 /// Waits until the provider has hung up.
@@ -65,6 +76,39 @@ async fn an_interrupted_apply_ends_at_once_and_tells_what_exists() {
     assert!(start.elapsed() < CORES_PATIENCE, "{:?}", start.elapsed());
     check_nothing_created(&session, applied, "cancelled");
     hung_up(&mut connection).await;
+}
+
+#[tokio::test]
+async fn an_interrupted_change_keeps_what_there_was() {
+    for (name, destroys) in [(PUBLICATION, false), (PUBLICATION, true), (SUBSCRIPTION, false), (SUBSCRIPTION, true)] {
+        let (session, listener) = silent_server(60).await;
+        let shape = session.resource(name);
+        let mut items = vec![("id", "shop/o".into()), ("name", "o".into()), ("database", "shop".into())];
+        if name == SUBSCRIPTION {
+            items.extend([("publications", set(&["p"])), ("enabled", true.into()), ("owner", "u".into())]);
+        }
+        let prior = shape.object(&items);
+        let mut planned = prior.clone();
+        planned.set("name", "renamed".into());
+        let request = pb::apply_resource_change::Request {
+            type_name: name.to_owned(),
+            prior_state: shape.encode(&prior),
+            planned_state: shape.encode(if destroys { &Value::Null } else { &planned }),
+            config: shape.encode(if destroys { &Value::Null } else { &planned }),
+            planned_private: b"{\"kept\":1}".to_vec(),
+            ..Default::default()
+        };
+        let InFlight { session, apply, connection: _silent, listener: _listener } =
+            InFlight::apply(session, listener, request).await;
+        let start = Instant::now();
+        let stop = async { session.client().stop(pb::stop::Request {}).await };
+        within_deadline("Stop", stop).await.unwrap();
+        let answer = within_deadline("the apply", apply).await.unwrap().unwrap().into_inner();
+        assert!(start.elapsed() < CORES_PATIENCE, "{name} {destroys}: {:?}", start.elapsed());
+        check_error(&answer.diagnostics, "", "cancelled");
+        assert_eq!(shape.decode(answer.new_state.as_ref()), prior, "{name} {destroys}");
+        assert_eq!(answer.private, b"{\"kept\":1}");
+    }
 }
 
 #[tokio::test]

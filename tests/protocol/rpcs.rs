@@ -129,7 +129,7 @@ async fn the_schemas_are_sane() {
     assert!(publication.attribute("name").required);
     assert!(publication.attribute("id").computed && !publication.attribute("id").optional);
     assert!(publication.attribute("all_tables").computed && publication.attribute("all_tables").optional);
-    let connection = session.resource(SUBSCRIPTION).block("connection");
+    let connection = session.resource(SUBSCRIPTION).block(&session.connection_block());
     let password = connection.attributes.iter().find(|attribute| attribute.name == "password_wo").unwrap();
     assert!(password.write_only && password.sensitive && !password.computed);
 }
@@ -192,6 +192,32 @@ async fn a_provider_configuration_is_checked() {
 }
 
 #[tokio::test]
+async fn no_error_about_a_url_shows_its_password() {
+    let session = Session::start().await;
+    for url in [
+        format!("postgresql://u:{PASSWORD}@h:5432:1/d"),
+        format!("postgresql://u:{PASSWORD}@[::1/d"),
+        format!("postgresql://u:{PASSWORD}%zz@h/d"),
+        format!("postgresql://u:{PASSWORD}@h/d?nonsense"),
+        format!("postgresql://u:{PASSWORD}@h/d?sslmode=sometimes"),
+        format!("postgresql://u:{PASSWORD}@h/d?password={PASSWORD}&port=x"),
+        format!("http://u:{PASSWORD}@h/d"),
+        format!("host=h password='{PASSWORD}"),
+        format!("host=h password={PASSWORD} port=x user=u dbname=d"),
+        format!("password {PASSWORD}"),
+        PASSWORD.to_owned(),
+    ] {
+        let publisher = session.provider().nested("publisher", &[("url", url.as_str().into())]);
+        let config = session.provider().wire(&[("publisher", publisher.clone())]);
+        let answer = call!(session, prepare_provider_config, pb::prepare_provider_config::Request { config });
+        for said in [said(&answer.diagnostics), said(&session.configure(&[("publisher", publisher)]).await)] {
+            assert!(said.contains("error [publisher"), "{said} for {url}");
+            assert!(!said.contains(PASSWORD), "{said}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_resource_configuration_is_checked() {
     let session = Session::start().await;
     let shape = session.resource(PUBLICATION);
@@ -214,10 +240,18 @@ async fn a_resource_configuration_is_checked() {
     check_error(&validate(PUBLICATION, shape.wire(&blocks), true).await, "table[1].columns", "It is empty");
 
     let shape = session.resource(SUBSCRIPTION);
-    let connection = shape.nested("connection", &[("password_wo", PASSWORD.into())]);
-    let config = shape.wire(&[("name", "s".into()), ("publications", set(&["p"])), ("connection", connection)]);
+    let connection = shape.nested(&session.connection_block(), &[("password_wo", PASSWORD.into())]);
+    let config = shape.wire(&[
+        ("name", "s".into()),
+        ("publications", set(&["p"])),
+        (session.connection_block().as_str(), connection),
+    ]);
     check_fine(&validate(SUBSCRIPTION, config.clone(), true).await);
-    check_error(&validate(SUBSCRIPTION, config, false).await, "connection.password_wo", "write-only");
+    check_error(
+        &validate(SUBSCRIPTION, config, false).await,
+        &format!("{}.password_wo", session.connection_block()),
+        "write-only",
+    );
     check_error(&validate("neonrepl_nothing", None, true).await, "", "has no resource type \"neonrepl_nothing\"");
 }
 
@@ -382,13 +416,18 @@ async fn a_creation_is_planned_without_knowing_all() {
 async fn write_only_values_are_not_planned() {
     let session = Session::start().await;
     let shape = session.resource(SUBSCRIPTION);
-    let connection = shape.nested("connection", &[("host", "h".into()), ("password_wo", PASSWORD.into())]);
-    let config = shape.object(&[("name", "s".into()), ("publications", set(&["p"])), ("connection", connection)]);
+    let connection =
+        shape.nested(&session.connection_block(), &[("host", "h".into()), ("password_wo", PASSWORD.into())]);
+    let config = shape.object(&[
+        ("name", "s".into()),
+        ("publications", set(&["p"])),
+        (session.connection_block().as_str(), connection),
+    ]);
     let plan = session.plan_create(SUBSCRIPTION, &config).await;
     check_fine(&plan.diagnostics);
     let planned = shape.decode(plan.planned_state.as_ref());
-    assert_eq!(planned.get("connection").unwrap().get("host"), Some(&"h".into()));
-    assert_eq!(planned.get("connection").unwrap().get("password_wo"), Some(&Value::Null));
+    assert_eq!(planned.get(&session.connection_block()).unwrap().get("host"), Some(&"h".into()));
+    assert_eq!(planned.get(&session.connection_block()).unwrap().get("password_wo"), Some(&Value::Null));
     let bytes = plan.planned_state.unwrap().msgpack;
     assert!(!bytes.windows(PASSWORD.len()).any(|part| part == PASSWORD.as_bytes()));
 }

@@ -56,6 +56,14 @@ impl Session {
         Shape::new(&self.schemas.resource_schemas[name])
     }
 
+    /// The block of a subscription that says how it reaches the publisher.
+    pub(crate) fn connection_block(&self) -> String {
+        let blocks = self.resource(SUBSCRIPTION).schema.block_types;
+        let holds_password = |block: &pb::schema::Block| block.attributes.iter().any(|a| a.name == "password_wo");
+        let found = blocks.into_iter().find(|nested| nested.block.as_ref().is_some_and(holds_password));
+        found.unwrap().type_name
+    }
+
     pub(crate) fn data_source(&self, name: &str) -> Shape {
         Shape::new(&self.schemas.data_source_schemas[name])
     }

@@ -134,6 +134,9 @@ fn conclude_step(step: &Step, desired: &LogicalReplication, record: &mut Record)
                 .retain(|name, _| wanted.contains_key(name));
         }
         Step::Tag { .. } => record.tag_keys.retain(|key| desired.tags.contains_key(key)),
+        Step::DeleteGroup { group } => {
+            record.obsolete_groups.remove(group);
+        }
         _ => {}
     }
 }

@@ -21,13 +21,15 @@ pub struct Record {
     pub previous_values: BTreeMap<String, Previous>,
     /// The keys of the tags that were set.
     pub tag_keys: BTreeSet<String>,
+    /// Groups that were made here before another one took their place, and that are to be deleted.
+    pub obsolete_groups: BTreeSet<String>,
 }
 
 impl Record {
     /// Takes over what the cluster itself tells: a target group that carries our tag was made here, by an apply whose
     /// record was lost on the way or before an import.
     pub fn adopt(&mut self, current: &Current) {
-        self.group = Some(current.target_name.clone());
+        self.change_group(current);
         let is_ours = |target: &&Group| target.is_made_for(&current.cluster.identifier);
         let Some(target) = current.target.as_ref().filter(is_ours) else {
             return;
@@ -39,6 +41,32 @@ impl Record {
                 .filter(|name| **name != current.target_name)
                 .cloned();
         }
+    }
+
+    /// Another group in place of the one so far: whether that one was made here says nothing of this one.
+    fn change_group(&mut self, current: &Current) {
+        let replaced = self.replaced_group(&current.target_name).map(str::to_owned);
+        self.obsolete_groups.extend(replaced);
+        if self.is_of_another(current) {
+            self.previous_values.clear();
+        }
+        if self.group.as_ref().is_some_and(|group| *group != current.target_name) {
+            self.group_created = false;
+        }
+        self.obsolete_groups.remove(&current.target_name);
+        self.group = Some(current.target_name.clone());
+    }
+
+    /// Whether the target is a group that was there before it became the target: the previous values are not its own. A
+    /// new one takes over what the attached one holds.
+    pub(super) fn is_of_another(&self, current: &Current) -> bool {
+        current.target.is_some() && self.group.as_ref().is_some_and(|group| *group != current.target_name)
+    }
+
+    /// The group that was made here and that a target of this name takes the place of.
+    pub(super) fn replaced_group(&self, target_name: &str) -> Option<&str> {
+        let made = self.group.as_deref().filter(|_| self.group_created);
+        made.filter(|group| *group != target_name)
     }
 
     /// As text, for a state that has no place for the details.
@@ -57,6 +85,7 @@ impl Record {
             "previous_group": self.previous_group,
             "previous_values": values.collect::<serde_json::Map<_, _>>(),
             "tag_keys": self.tag_keys,
+            "obsolete_groups": self.obsolete_groups,
         })
         .to_string()
     }
@@ -72,11 +101,10 @@ impl Record {
             .and_then(Value::as_object)
             .into_iter()
             .flatten();
-        let keys = fields
-            .get("tag_keys")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
+        let names = |name: &str| {
+            let all = fields.get(name).and_then(Value::as_array).into_iter().flatten();
+            all.filter_map(Value::as_str).map(str::to_owned).collect()
+        };
         Some(Self {
             group: text("group"),
             group_created: fields
@@ -87,7 +115,8 @@ impl Record {
             previous_values: values
                 .map(|(name, value)| (name.clone(), previous_from(value)))
                 .collect(),
-            tag_keys: keys.filter_map(Value::as_str).map(str::to_owned).collect(),
+            tag_keys: names("tag_keys"),
+            obsolete_groups: names("obsolete_groups"),
         })
     }
 }
@@ -145,6 +174,7 @@ mod tests {
                 ),
             ]),
             tag_keys: BTreeSet::from(["team".to_owned()]),
+            obsolete_groups: BTreeSet::from(["old".to_owned()]),
         };
         assert_eq!(Record::from_json(&record.to_json()), Some(record));
         assert_eq!(

@@ -6,7 +6,7 @@ use std::fmt;
 use super::checks::problems;
 use super::{CLUSTER_TAG, Current, LogicalReplication, PREVIOUS_GROUP_TAG, Reboot, Record};
 use crate::aurora::Result;
-use crate::aurora::api::{ApplyType, Cluster, NewParameterGroup};
+use crate::aurora::api::{Cluster, NewParameterGroup};
 use crate::aurora::parameters::{self, Change, Parameters};
 
 /// One step, in the order of doing. Its text is what a plan shows.
@@ -176,6 +176,9 @@ pub fn steps(
             may_reboot,
         });
     }
+    if desired.manage_parameter_group {
+        steps.extend(obsolete_groups(current, record));
+    }
     Ok(steps)
 }
 
@@ -194,7 +197,7 @@ fn group_steps(
     if current.target.is_none() {
         steps.push(Step::CreateGroup(new_group(current, desired, record)));
     }
-    let changes = changes(present, desired, record);
+    let changes = changes(current, present, desired, record);
     let mut needs_reboot = changes.iter().any(Change::needs_reboot);
     if !changes.is_empty() {
         steps.push(Step::SetParameters {
@@ -204,7 +207,8 @@ fn group_steps(
     }
     steps.extend(tag_step(current, desired, record));
     if !current.is_attached() {
-        needs_reboot |= differs_statically(&current.attached.parameters, present);
+        // RDS marks every member as pending-reboot then, also where the values are the same.
+        needs_reboot = true;
         steps.push(Step::Attach {
             cluster: current.cluster.identifier.clone(),
             group: group.clone(),
@@ -214,35 +218,38 @@ fn group_steps(
     needs_reboot
 }
 
-/// A custom group that the user wants to leave is copied, so that none of its settings is lost. A group that was made here
-/// is not: what came before it is what counts.
-fn new_group(
-    current: &Current,
-    desired: &LogicalReplication,
-    record: &Record,
-) -> NewParameterGroup {
+/// A custom group that the user wants to leave is copied, so that none of its settings is lost. Where it was made here
+/// itself, what came before it is what counts as the previous one.
+fn new_group(current: &Current, desired: &LogicalReplication, record: &Record) -> NewParameterGroup {
     let attached = &current.attached;
-    let is_ours = record.group_created || attached.is_made_for(&current.cluster.identifier);
+    let name = &attached.group.name;
+    let is_ours = record.replaced_group(&current.target_name) == Some(name)
+        || attached.is_made_for(&current.cluster.identifier);
+    let before = record.previous_group.as_ref().or(attached.previous_group()).filter(|_| is_ours);
     let mut tags = desired.tags.clone();
     tags.insert(CLUSTER_TAG.to_owned(), current.cluster.identifier.clone());
-    tags.insert(PREVIOUS_GROUP_TAG.to_owned(), attached.group.name.clone());
+    tags.insert(PREVIOUS_GROUP_TAG.to_owned(), before.unwrap_or(name).clone());
     NewParameterGroup {
         name: current.target_name.clone(),
         family: attached.group.family.clone(),
-        description: format!(
-            "Logical replication for DB cluster {}",
-            current.cluster.identifier
-        ),
+        description: format!("Logical replication for DB cluster {}", current.cluster.identifier),
         tags,
-        copy_of: (!attached.group.is_default() && !is_ours).then(|| attached.group.name.clone()),
+        copy_of: (!attached.group.is_default()).then(|| name.clone()),
     }
 }
 
+/// Groups that were made here and that the target takes the place of.
+fn obsolete_groups<'a>(current: &'a Current, record: &'a Record) -> impl Iterator<Item = Step> + 'a {
+    let replaced = record.replaced_group(&current.target_name);
+    let earlier = record.obsolete_groups.iter().map(String::as_str).filter(|group| *group != current.target_name);
+    replaced.into_iter().chain(earlier).map(|group| Step::DeleteGroup { group: group.to_owned() })
+}
+
 /// Towards the desired values, and back to the old ones for what is not desired any more.
-fn changes(present: &Parameters, desired: &LogicalReplication, record: &Record) -> Vec<Change> {
+fn changes(current: &Current, present: &Parameters, desired: &LogicalReplication, record: &Record) -> Vec<Change> {
     let wanted = desired.desired_parameters();
     let mut given_up = record.previous_values.clone();
-    given_up.retain(|name, _| !wanted.contains_key(name));
+    given_up.retain(|name, _| !wanted.contains_key(name) && !record.is_of_another(current));
     let mut changes = parameters::changes(present, &wanted);
     changes.extend(parameters::restoring(present, &given_up));
     changes
@@ -264,17 +271,6 @@ fn tag_step(current: &Current, desired: &LogicalReplication, record: &Record) ->
         add,
         remove,
     })
-}
-
-fn differs_statically(one: &Parameters, other: &Parameters) -> bool {
-    one.values()
-        .filter(|parameter| parameter.apply_type == ApplyType::Static)
-        .any(|parameter| {
-            let other = other
-                .get(&parameter.name)
-                .and_then(|other| other.value.as_deref());
-            !parameters::same_value(parameter, parameter.value.as_deref(), other)
-        })
 }
 
 /// The readers that have been waiting for their reboot since the writer had its own.

@@ -50,6 +50,7 @@ pub fn undo_steps(current: &Current, record: &Record, reboot: Reboot) -> Result<
             group: group.clone(),
         });
     }
+    steps.extend(obsolete(record));
     if needs_reboot {
         steps.extend(reboot_steps(&current.cluster, reboot));
     }
@@ -149,10 +150,15 @@ async fn fetch_at_rest<A: ClusterApi>(
 
 fn leftover(record: &Record) -> Vec<Step> {
     let own = record.group.iter().filter(|_| record.group_created);
-    own.map(|group| Step::DeleteGroup {
+    let own = own.map(|group| Step::DeleteGroup {
         group: group.clone(),
-    })
-    .collect()
+    });
+    own.chain(obsolete(record)).collect()
+}
+
+/// Groups that were made here, and that an apply which was cut off has not deleted.
+fn obsolete(record: &Record) -> impl Iterator<Item = Step> {
+    record.obsolete_groups.iter().map(|group| Step::DeleteGroup { group: group.clone() })
 }
 
 #[cfg(test)]
