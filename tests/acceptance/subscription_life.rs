@@ -340,7 +340,7 @@ async fn a_publisher_that_is_gone_hinders_destroying_unless_it_is_forced() {
         );
         assert!(forced.flat().contains(&format!("SELECT pg_drop_replication_slot('{name}')")), "{}", forced.text());
         assert_eq!(row(&pair.subscriber).await, [""; 0]);
-        assert_eq!(pair.slots().await, [name.clone()]);
+        assert_eq!(pair.slots().await, [name.as_str()]);
 
         relay.open();
         wait_until("the orphan to be free", DEADLINE, async || {
@@ -424,7 +424,7 @@ async fn a_slot_that_is_there_is_not_taken_from_its_owner() {
             assert!(failed.flat().contains(said), "{said} is not in {}", failed.text());
         }
         assert_eq!(row(&pair.subscriber).await, [""; 0]);
-        assert_eq!(pair.slots().await, [name.clone()], "it was there before");
+        assert_eq!(pair.slots().await, [name.as_str()], "it was there before");
 
         workspace.write("main.tf", &config("\"orders\"", &format!("{}\n  create_slot = false", simple(&name))));
         workspace.apply().await;
