@@ -18,41 +18,26 @@ async fn every_major_starts_and_checks_passwords() {
         let mut role = server.role("o'role", "REPLICATION").await;
         assert!(database.connect_as(&role).await.is_ok());
         role.password.push('x');
-        assert!(
-            database.connect_as(&role).await.is_err(),
-            "a wrong password was accepted"
-        );
+        assert!(database.connect_as(&role).await.is_err(), "a wrong password was accepted");
     }
 }
 
 #[tokio::test]
 async fn a_server_restarts_with_other_settings() {
-    let mut server = Server::start(
-        Major::V18,
-        settings([("wal_level", "replica"), ("rds.logical_replication", "off")]),
-    );
+    let mut server =
+        Server::start(Major::V18, settings([("wal_level", "replica"), ("rds.logical_replication", "off")]));
     let database = server.database("d").await;
     assert_eq!(database.value::<String>("SHOW wal_level").await, "replica");
-    server.restart(settings([
-        ("wal_level", "logical"),
-        ("rds.logical_replication", "on"),
-    ]));
+    server.restart(settings([("wal_level", "logical"), ("rds.logical_replication", "on")]));
     assert_eq!(
-        database
-            .rows("SELECT current_setting('wal_level'), current_setting('rds.logical_replication')")
-            .await,
+        database.rows("SELECT current_setting('wal_level'), current_setting('rds.logical_replication')").await,
         ["logical|on"]
     );
     server.kill();
     server.restart(Settings::new());
     assert_eq!(database.value::<i32>("SELECT 1").await, 1);
     server.stop(Stop::Fast);
-    assert!(
-        database
-            .connect_as(&postgres::Role::superuser())
-            .await
-            .is_err()
-    );
+    assert!(database.connect_as(&postgres::Role::superuser()).await.is_err());
 }
 
 #[tokio::test]
@@ -61,14 +46,9 @@ async fn a_kept_server_lives_until_it_is_stopped() {
     let (database, data) = (server.open("postgres"), server.data());
     let pid = server.keep().to_string();
     assert_eq!(database.value::<i32>("SELECT 1").await, 1);
-    let stop = std::process::Command::new("sh")
-        .args(["-c", "kill -s INT \"$1\"", "sh", &pid])
-        .status();
+    let stop = std::process::Command::new("sh").args(["-c", "kill -s INT \"$1\"", "sh", &pid]).status();
     assert!(stop.is_ok_and(|status| status.success()));
-    common::wait::wait_until("the data to go", Duration::from_secs(10), async || {
-        !data.exists()
-    })
-    .await;
+    common::wait::wait_until("the data to go", Duration::from_secs(10), async || !data.exists()).await;
 }
 
 #[tokio::test]
@@ -76,19 +56,14 @@ async fn a_relay_delays_cuts_and_refuses() {
     let database = postgres::shared(Major::V18).database("relayed").await;
     let relay = Relay::start(database.port, Duration::from_millis(20));
     let connect = async || {
-        let (client, connection) = database
-            .config_through(&Role::superuser(), relay.port())
-            .connect(tokio_postgres::NoTls)
-            .await?;
+        let (client, connection) =
+            database.config_through(&Role::superuser(), relay.port()).connect(tokio_postgres::NoTls).await?;
         tokio::spawn(connection);
         Ok::<_, tokio_postgres::Error>(client)
     };
     let client = connect().await.expect("a connection through the relay");
     let started = Instant::now();
-    client
-        .batch_execute("SELECT 1")
-        .await
-        .expect("an answer through the relay");
+    client.batch_execute("SELECT 1").await.expect("an answer through the relay");
     assert!(started.elapsed() >= Duration::from_millis(20));
 
     relay.cut();
@@ -102,11 +77,7 @@ async fn a_relay_delays_cuts_and_refuses() {
     relay.stall();
     let answer = client.batch_execute("SELECT 1");
     tokio::pin!(answer);
-    assert!(
-        tokio::time::timeout(Duration::from_millis(100), &mut answer)
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_millis(100), &mut answer).await.is_err());
     relay.open();
     answer.await.expect("the answer that was held back");
 }
@@ -116,18 +87,12 @@ async fn cores_run_in_workspaces() {
     for core in Core::installed() {
         let workspace = Workspace::new(core);
         workspace.write("versions.tf", "");
-        workspace.write(
-            "main.tf",
-            "resource \"terraform_data\" \"one\" { input = \"here\" }\n",
-        );
+        workspace.write("main.tf", "resource \"terraform_data\" \"one\" { input = \"here\" }\n");
         workspace.init().await;
         assert_eq!(workspace.plan().await.code, Some(2));
         workspace.apply().await;
         workspace.expect_empty_plan().await;
-        assert_eq!(
-            workspace.attributes("terraform_data.one").await["input"],
-            "here"
-        );
+        assert_eq!(workspace.attributes("terraform_data.one").await["input"], "here");
         workspace.destroy().await;
     }
 }
@@ -146,11 +111,7 @@ async fn an_interrupted_core_stops_in_good_order() {
         let run = apply.wait().await;
         assert_eq!(run.code, Some(1), "{}", run.text());
         assert!(run.flat().contains("Interrupt received"), "{}", run.text());
-        assert!(
-            workspace.state().contains("tainted"),
-            "{}",
-            workspace.state()
-        );
+        assert!(workspace.state().contains("tainted"), "{}", workspace.state());
     }
 }
 
@@ -159,10 +120,7 @@ async fn an_interrupted_core_stops_in_good_order() {
 async fn a_secret_in_a_state_is_found() {
     let mut workspace = Workspace::new(Core::Terraform);
     workspace.write("versions.tf", "");
-    workspace.write(
-        "main.tf",
-        "resource \"terraform_data\" \"one\" { input = sensitive(\"o'pen\") }\n",
-    );
+    workspace.write("main.tf", "resource \"terraform_data\" \"one\" { input = sensitive(\"o'pen\") }\n");
     workspace.secret("o'pen");
     workspace.init().await;
     workspace.apply().await;

@@ -54,9 +54,7 @@ impl Cluster {
     /// The member of that instance.
     #[must_use]
     pub fn member(&self, instance: &str) -> Option<&Member> {
-        self.members
-            .iter()
-            .find(|member| member.instance == instance)
+        self.members.iter().find(|member| member.instance == instance)
     }
 }
 
@@ -191,56 +189,35 @@ pub trait ClusterApi: Send + Sync {
     fn cluster(&self, identifier: &str) -> impl Future<Output = Result<Cluster>> + Send;
 
     /// `DescribeDBInstances` of one cluster's members.
-    fn cluster_instances(
-        &self,
-        cluster: &str,
-    ) -> impl Future<Output = Result<Vec<Instance>>> + Send;
+    fn cluster_instances(&self, cluster: &str) -> impl Future<Output = Result<Vec<Instance>>> + Send;
 
     /// `DescribeDBInstances` of one instance.
     fn instance(&self, identifier: &str) -> impl Future<Output = Result<Instance>> + Send;
 
     /// The identifiers of all clusters that the group is attached to. The API has no such filter, so every Aurora
     /// PostgreSQL cluster of the region is listed.
-    fn clusters_with_parameter_group(
-        &self,
-        group: &str,
-    ) -> impl Future<Output = Result<Vec<String>>> + Send;
+    fn clusters_with_parameter_group(&self, group: &str) -> impl Future<Output = Result<Vec<String>>> + Send;
 
     /// `DescribeDBClusterParameterGroups` of one group.
     fn parameter_group(&self, name: &str) -> impl Future<Output = Result<ParameterGroup>> + Send;
 
     /// `CreateDBClusterParameterGroup`, or `CopyDBClusterParameterGroup` for a copy.
-    fn create_parameter_group(
-        &self,
-        group: &NewParameterGroup,
-    ) -> impl Future<Output = Result<ParameterGroup>> + Send;
+    fn create_parameter_group(&self, group: &NewParameterGroup) -> impl Future<Output = Result<ParameterGroup>> + Send;
 
     /// `DescribeDBClusterParameters`, all pages.
     fn parameters(&self, group: &str) -> impl Future<Output = Result<Vec<Parameter>>> + Send;
 
     /// `ModifyDBClusterParameterGroup` of at most [`PARAMETERS_PER_CALL`] parameters.
-    fn modify_parameters(
-        &self,
-        group: &str,
-        settings: &[ParameterSetting],
-    ) -> impl Future<Output = Result<()>> + Send;
+    fn modify_parameters(&self, group: &str, settings: &[ParameterSetting]) -> impl Future<Output = Result<()>> + Send;
 
     /// `ResetDBClusterParameterGroup` of at most [`PARAMETERS_PER_CALL`] named parameters.
-    fn reset_parameters(
-        &self,
-        group: &str,
-        settings: &[ParameterSetting],
-    ) -> impl Future<Output = Result<()>> + Send;
+    fn reset_parameters(&self, group: &str, settings: &[ParameterSetting]) -> impl Future<Output = Result<()>> + Send;
 
     /// `DeleteDBClusterParameterGroup`.
     fn delete_parameter_group(&self, name: &str) -> impl Future<Output = Result<()>> + Send;
 
     /// `ModifyDBCluster` with this `DBClusterParameterGroupName` and `ApplyImmediately`.
-    fn attach_parameter_group(
-        &self,
-        cluster: &str,
-        group: &str,
-    ) -> impl Future<Output = Result<()>> + Send;
+    fn attach_parameter_group(&self, cluster: &str, group: &str) -> impl Future<Output = Result<()>> + Send;
 
     /// `RebootDBInstance`.
     fn reboot_instance(&self, identifier: &str) -> impl Future<Output = Result<()>> + Send;
@@ -249,11 +226,7 @@ pub trait ClusterApi: Send + Sync {
     fn tags(&self, arn: &str) -> impl Future<Output = Result<BTreeMap<String, String>>> + Send;
 
     /// `AddTagsToResource`: adds, or overwrites the value.
-    fn add_tags(
-        &self,
-        arn: &str,
-        tags: &BTreeMap<String, String>,
-    ) -> impl Future<Output = Result<()>> + Send;
+    fn add_tags(&self, arn: &str, tags: &BTreeMap<String, String>) -> impl Future<Output = Result<()>> + Send;
 
     /// `RemoveTagsFromResource`.
     fn remove_tags(&self, arn: &str, keys: &[String]) -> impl Future<Output = Result<()>> + Send;

@@ -7,9 +7,7 @@ use aws_sdk_rds::operation::RequestId;
 use aws_sdk_rds::types;
 use tokio::sync::OnceCell;
 
-use super::api::{
-    Cluster, ClusterApi, Instance, NewParameterGroup, Parameter, ParameterGroup, ParameterSetting,
-};
+use super::api::{Cluster, ClusterApi, Instance, NewParameterGroup, Parameter, ParameterGroup, ParameterSetting};
 use super::config::AwsConfig;
 use super::conversion::{parameter_from, sdk_parameter, sdk_tags};
 use super::error::classify;
@@ -26,17 +24,13 @@ impl Rds {
     /// Resolves and connects nothing yet.
     #[must_use]
     pub fn new(config: AwsConfig) -> Self {
-        Self {
-            config,
-            client: OnceCell::new(),
-        }
+        Self { config, client: OnceCell::new() }
     }
 
     async fn client(&self) -> Result<&aws_sdk_rds::Client> {
         self.client
             .get_or_try_init(|| async {
-                let mut config =
-                    aws_sdk_rds::config::Builder::from(&self.config.sdk_config().await?);
+                let mut config = aws_sdk_rds::config::Builder::from(&self.config.sdk_config().await?);
                 if let Some(url) = &self.config.endpoint_url {
                     config = config.endpoint_url(url);
                 }
@@ -58,32 +52,16 @@ impl ClusterApi for Rds {
             .await
             .map_err(|error| failure(&doing, error))?;
         let found = answer.db_clusters.unwrap_or_default().into_iter().next();
-        found
-            .map(Cluster::from)
-            .ok_or_else(|| nothing_came(&doing, "cluster"))
+        found.map(Cluster::from).ok_or_else(|| nothing_came(&doing, "cluster"))
     }
 
     async fn cluster_instances(&self, cluster: &str) -> Result<Vec<Instance>> {
-        let mine = types::Filter::builder()
-            .name("db-cluster-id")
-            .values(cluster)
-            .build();
-        let mut pages = self
-            .client()
-            .await?
-            .describe_db_instances()
-            .filters(mine)
-            .into_paginator()
-            .items()
-            .send();
+        let mine = types::Filter::builder().name("db-cluster-id").values(cluster).build();
+        let mut pages = self.client().await?.describe_db_instances().filters(mine).into_paginator().items().send();
         let mut instances = Vec::new();
         while let Some(instance) = pages.next().await {
-            let instance = instance.map_err(|error| {
-                failure(
-                    &format!("listing the instances of DB cluster \"{cluster}\""),
-                    error,
-                )
-            })?;
+            let instance = instance
+                .map_err(|error| failure(&format!("listing the instances of DB cluster \"{cluster}\""), error))?;
             instances.push(Instance::from(instance));
         }
         Ok(instances)
@@ -100,31 +78,16 @@ impl ClusterApi for Rds {
             .await
             .map_err(|error| failure(&doing, error))?;
         let found = answer.db_instances.unwrap_or_default().into_iter().next();
-        found
-            .map(Instance::from)
-            .ok_or_else(|| nothing_came(&doing, "instance"))
+        found.map(Instance::from).ok_or_else(|| nothing_came(&doing, "instance"))
     }
 
     async fn clusters_with_parameter_group(&self, group: &str) -> Result<Vec<String>> {
-        let aurora = types::Filter::builder()
-            .name("engine")
-            .values("aurora-postgresql")
-            .build();
-        let mut pages = self
-            .client()
-            .await?
-            .describe_db_clusters()
-            .filters(aurora)
-            .into_paginator()
-            .items()
-            .send();
+        let aurora = types::Filter::builder().name("engine").values("aurora-postgresql").build();
+        let mut pages = self.client().await?.describe_db_clusters().filters(aurora).into_paginator().items().send();
         let mut clusters = Vec::new();
         while let Some(cluster) = pages.next().await {
             let cluster = Cluster::from(cluster.map_err(|error| {
-                failure(
-                    &format!("listing the DB clusters with cluster parameter group \"{group}\""),
-                    error,
-                )
+                failure(&format!("listing the DB clusters with cluster parameter group \"{group}\""), error)
             })?);
             if cluster.parameter_group == group {
                 clusters.push(cluster.identifier);
@@ -143,14 +106,8 @@ impl ClusterApi for Rds {
             .send()
             .await
             .map_err(|error| failure(&doing, error))?;
-        let found = answer
-            .db_cluster_parameter_groups
-            .unwrap_or_default()
-            .into_iter()
-            .next();
-        found
-            .map(ParameterGroup::from)
-            .ok_or_else(|| nothing_came(&doing, "parameter group"))
+        let found = answer.db_cluster_parameter_groups.unwrap_or_default().into_iter().next();
+        found.map(ParameterGroup::from).ok_or_else(|| nothing_came(&doing, "parameter group"))
     }
 
     async fn create_parameter_group(&self, group: &NewParameterGroup) -> Result<ParameterGroup> {
@@ -159,9 +116,7 @@ impl ClusterApi for Rds {
             Some(original) => self.copy_group(&doing, group, original).await?,
             None => self.create_group(&doing, group).await?,
         };
-        created
-            .map(ParameterGroup::from)
-            .ok_or_else(|| nothing_came(&doing, "parameter group"))
+        created.map(ParameterGroup::from).ok_or_else(|| nothing_came(&doing, "parameter group"))
     }
 
     async fn parameters(&self, group: &str) -> Result<Vec<Parameter>> {
@@ -175,9 +130,8 @@ impl ClusterApi for Rds {
             .send();
         let mut parameters = Vec::new();
         while let Some(parameter) = pages.next().await {
-            let parameter = parameter.map_err(|error| {
-                failure(&format!("reading the parameters of \"{group}\""), error)
-            })?;
+            let parameter =
+                parameter.map_err(|error| failure(&format!("reading the parameters of \"{group}\""), error))?;
             parameters.extend(parameter_from(parameter));
         }
         Ok(parameters)
@@ -192,12 +146,7 @@ impl ClusterApi for Rds {
             .set_parameters(Some(settings.iter().map(sdk_parameter).collect()))
             .send()
             .await;
-        sent.map(drop).map_err(|error| {
-            failure(
-                &format!("setting {} in \"{group}\"", names(settings)),
-                error,
-            )
-        })
+        sent.map(drop).map_err(|error| failure(&format!("setting {} in \"{group}\"", names(settings)), error))
     }
 
     async fn reset_parameters(&self, group: &str, settings: &[ParameterSetting]) -> Result<()> {
@@ -210,28 +159,13 @@ impl ClusterApi for Rds {
             .set_parameters(Some(settings.iter().map(sdk_parameter).collect()))
             .send()
             .await;
-        sent.map(drop).map_err(|error| {
-            failure(
-                &format!("resetting {} in \"{group}\"", names(settings)),
-                error,
-            )
-        })
+        sent.map(drop).map_err(|error| failure(&format!("resetting {} in \"{group}\"", names(settings)), error))
     }
 
     async fn delete_parameter_group(&self, name: &str) -> Result<()> {
-        let sent = self
-            .client()
-            .await?
-            .delete_db_cluster_parameter_group()
-            .db_cluster_parameter_group_name(name)
-            .send()
-            .await;
-        sent.map(drop).map_err(|error| {
-            failure(
-                &format!("deleting cluster parameter group \"{name}\""),
-                error,
-            )
-        })
+        let sent =
+            self.client().await?.delete_db_cluster_parameter_group().db_cluster_parameter_group_name(name).send().await;
+        sent.map(drop).map_err(|error| failure(&format!("deleting cluster parameter group \"{name}\""), error))
     }
 
     async fn attach_parameter_group(&self, cluster: &str, group: &str) -> Result<()> {
@@ -245,25 +179,13 @@ impl ClusterApi for Rds {
             .send()
             .await;
         sent.map(drop).map_err(|error| {
-            failure(
-                &format!(
-                    "attaching cluster parameter group \"{group}\" to DB cluster \"{cluster}\""
-                ),
-                error,
-            )
+            failure(&format!("attaching cluster parameter group \"{group}\" to DB cluster \"{cluster}\""), error)
         })
     }
 
     async fn reboot_instance(&self, identifier: &str) -> Result<()> {
-        let sent = self
-            .client()
-            .await?
-            .reboot_db_instance()
-            .db_instance_identifier(identifier)
-            .send()
-            .await;
-        sent.map(drop)
-            .map_err(|error| failure(&format!("rebooting DB instance \"{identifier}\""), error))
+        let sent = self.client().await?.reboot_db_instance().db_instance_identifier(identifier).send().await;
+        sent.map(drop).map_err(|error| failure(&format!("rebooting DB instance \"{identifier}\""), error))
     }
 
     async fn tags(&self, arn: &str) -> Result<BTreeMap<String, String>> {
@@ -276,22 +198,13 @@ impl ClusterApi for Rds {
             .await
             .map_err(|error| failure(&format!("reading the tags of {arn}"), error))?;
         let tags = answer.tag_list.unwrap_or_default().into_iter();
-        Ok(tags
-            .filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default())))
-            .collect())
+        Ok(tags.filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default()))).collect())
     }
 
     async fn add_tags(&self, arn: &str, tags: &BTreeMap<String, String>) -> Result<()> {
-        let sent = self
-            .client()
-            .await?
-            .add_tags_to_resource()
-            .resource_name(arn)
-            .set_tags(Some(sdk_tags(tags)))
-            .send()
-            .await;
-        sent.map(drop)
-            .map_err(|error| failure(&format!("tagging {arn}"), error))
+        let sent =
+            self.client().await?.add_tags_to_resource().resource_name(arn).set_tags(Some(sdk_tags(tags))).send().await;
+        sent.map(drop).map_err(|error| failure(&format!("tagging {arn}"), error))
     }
 
     async fn remove_tags(&self, arn: &str, keys: &[String]) -> Result<()> {
@@ -303,8 +216,7 @@ impl ClusterApi for Rds {
             .set_tag_keys(Some(keys.to_vec()))
             .send()
             .await;
-        sent.map(drop)
-            .map_err(|error| failure(&format!("removing tags from {arn}"), error))
+        sent.map(drop).map_err(|error| failure(&format!("removing tags from {arn}"), error))
     }
 }
 
@@ -324,8 +236,7 @@ impl Rds {
             .set_tags(Some(sdk_tags(&group.tags)))
             .send()
             .await;
-        sent.map(|answer| answer.db_cluster_parameter_group)
-            .map_err(|error| failure(doing, error))
+        sent.map(|answer| answer.db_cluster_parameter_group).map_err(|error| failure(doing, error))
     }
 
     async fn copy_group(
@@ -344,8 +255,7 @@ impl Rds {
             .set_tags(Some(sdk_tags(&group.tags)))
             .send()
             .await;
-        sent.map(|answer| answer.db_cluster_parameter_group)
-            .map_err(|error| failure(doing, error))
+        sent.map(|answer| answer.db_cluster_parameter_group).map_err(|error| failure(doing, error))
     }
 }
 
@@ -382,19 +292,11 @@ fn causes<E: std::error::Error>(error: &E) -> String {
 }
 
 fn nothing_came(doing: &str, what: &str) -> Error {
-    Error::new(
-        Kind::NotFound,
-        doing,
-        format!("AWS answered with no {what}"),
-    )
+    Error::new(Kind::NotFound, doing, format!("AWS answered with no {what}"))
 }
 
 fn names(settings: &[ParameterSetting]) -> String {
-    settings
-        .iter()
-        .map(|setting| setting.name.as_str())
-        .collect::<Vec<_>>()
-        .join(", ")
+    settings.iter().map(|setting| setting.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -414,13 +316,7 @@ mod tests {
         let error = rds.cluster("shop").await.unwrap_err();
         assert_eq!(error.kind, Kind::Network, "{error}");
         let text = error.to_string();
-        assert!(
-            text.starts_with("reading DB cluster \"shop\": dispatch failure"),
-            "{text}"
-        );
-        assert!(
-            !text.contains("very-secret") && !text.contains('{'),
-            "{text}"
-        );
+        assert!(text.starts_with("reading DB cluster \"shop\": dispatch failure"), "{text}");
+        assert!(!text.contains("very-secret") && !text.contains('{'), "{text}");
     }
 }

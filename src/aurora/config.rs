@@ -43,10 +43,7 @@ impl fmt::Debug for AwsConfig {
             .field("region", &self.region)
             .field("profile", &self.profile)
             .field("access_key", &self.access_key)
-            .field(
-                "secret_key",
-                &self.secret_key.as_ref().map(|_| "(sensitive)"),
-            )
+            .field("secret_key", &self.secret_key.as_ref().map(|_| "(sensitive)"))
             .field("token", &self.token.as_ref().map(|_| "(sensitive)"))
             .field("endpoint_url", &self.endpoint_url)
             .field("max_attempts", &self.max_attempts)
@@ -76,25 +73,17 @@ impl AwsConfig {
         }
         let config = loader.load().await;
         if config.region().is_none() {
-            return Err(Error::new(
-                Kind::Denied,
-                "configuring the AWS client",
-                "no region is configured",
-            )
-            .hint("Set region in the aws block, or AWS_REGION"));
+            return Err(Error::new(Kind::Denied, "configuring the AWS client", "no region is configured")
+                .hint("Set region in the aws block, or AWS_REGION"));
         }
         Ok(self.assume_role(config).await)
     }
 
     fn keys(&self) -> Result<Option<Credentials>> {
         match (&self.access_key, &self.secret_key) {
-            (Some(id), Some(secret)) => Ok(Some(Credentials::new(
-                id,
-                secret,
-                self.token.clone(),
-                None,
-                "neonrepl aws block",
-            ))),
+            (Some(id), Some(secret)) => {
+                Ok(Some(Credentials::new(id, secret, self.token.clone(), None, "neonrepl aws block")))
+            }
             (None, None) => Ok(None),
             _ => Err(Error::new(
                 Kind::Denied,
@@ -168,10 +157,7 @@ mod tests {
         };
         let shown = format!("{config:?}");
         assert!(shown.contains("AKIA"));
-        assert!(
-            !shown.contains("very-secret") && !shown.contains("a-token"),
-            "{shown}"
-        );
+        assert!(!shown.contains("very-secret") && !shown.contains("a-token"), "{shown}");
     }
 
     #[tokio::test]

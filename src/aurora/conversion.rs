@@ -5,14 +5,11 @@ use std::collections::BTreeMap;
 use aws_sdk_rds::types;
 
 use super::api::{
-    ApplyMethod, ApplyType, Cluster, Instance, Member, Parameter, ParameterGroup, ParameterSetting,
-    Source,
+    ApplyMethod, ApplyType, Cluster, Instance, Member, Parameter, ParameterGroup, ParameterSetting, Source,
 };
 
 pub(super) fn sdk_tags(tags: &BTreeMap<String, String>) -> Vec<types::Tag> {
-    tags.iter()
-        .map(|(key, value)| types::Tag::builder().key(key).value(value).build())
-        .collect()
+    tags.iter().map(|(key, value)| types::Tag::builder().key(key).value(value).build()).collect()
 }
 
 pub(super) fn sdk_parameter(setting: &ParameterSetting) -> types::Parameter {
@@ -39,13 +36,11 @@ impl From<types::DbCluster> for Cluster {
             endpoint: cluster.endpoint,
             port: cluster.port.and_then(|port| u16::try_from(port).ok()),
             members: members.into_iter().map(Member::from).collect(),
-            has_pending_modifications: cluster.pending_modified_values.is_some_and(|pending| {
-                pending != types::ClusterPendingModifiedValues::builder().build()
-            }),
+            has_pending_modifications: cluster
+                .pending_modified_values
+                .is_some_and(|pending| pending != types::ClusterPendingModifiedValues::builder().build()),
             global_cluster: cluster.global_cluster_identifier,
-            replication_source: cluster
-                .replication_source_identifier
-                .filter(|source| !source.is_empty()),
+            replication_source: cluster.replication_source_identifier.filter(|source| !source.is_empty()),
         }
     }
 }

@@ -113,9 +113,7 @@ pub(super) fn classify(code: &str) -> Kind {
         | "DBParameterGroupNotFound"
         | "DBClusterParameterGroupNotFound" => Kind::NotFound,
         "DBParameterGroupAlreadyExists" => Kind::AlreadyExists,
-        "InvalidDBClusterStateFault"
-        | "InvalidDBInstanceState"
-        | "InvalidDBParameterGroupState" => Kind::InvalidState,
+        "InvalidDBClusterStateFault" | "InvalidDBInstanceState" | "InvalidDBParameterGroupState" => Kind::InvalidState,
         "Throttling"
         | "ThrottlingException"
         | "ThrottledException"
@@ -149,22 +147,14 @@ mod tests {
 
     #[test]
     fn is_printed_in_one_sentence() {
-        let mut error = Error::new(
-            Kind::NotFound,
-            "reading DB cluster \"shop\"",
-            "DBCluster shop not found.",
-        );
+        let mut error = Error::new(Kind::NotFound, "reading DB cluster \"shop\"", "DBCluster shop not found.");
         error.code = Some("DBClusterNotFoundFault".into());
         assert_eq!(
             error.clone().hint("Check the region").to_string(),
             "reading DB cluster \"shop\": DBCluster shop not found (DBClusterNotFoundFault). Check the region"
         );
         error.request_id = Some("r-1".into());
-        assert!(
-            error
-                .to_string()
-                .ends_with("(DBClusterNotFoundFault, request r-1)")
-        );
+        assert!(error.to_string().ends_with("(DBClusterNotFoundFault, request r-1)"));
     }
 
     #[test]
@@ -186,12 +176,9 @@ mod tests {
 
     #[test]
     fn only_states_and_throttling_are_retried() {
-        for (kind, retryable) in [
-            (Kind::InvalidState, true),
-            (Kind::Throttled, true),
-            (Kind::Denied, false),
-            (Kind::Rejected, false),
-        ] {
+        for (kind, retryable) in
+            [(Kind::InvalidState, true), (Kind::Throttled, true), (Kind::Denied, false), (Kind::Rejected, false)]
+        {
             assert_eq!(Error::new(kind, "a", "b").is_retryable(), retryable);
         }
     }

@@ -6,9 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::api::{
-    ApplyMethod, ApplyType, PARAMETERS_PER_CALL, Parameter, ParameterSetting, Source,
-};
+use super::api::{ApplyMethod, ApplyType, PARAMETERS_PER_CALL, Parameter, ParameterSetting, Source};
 use super::{Error, Kind};
 
 /// The parameters of one group, by name.
@@ -39,11 +37,7 @@ impl Change {
     /// As the API takes it.
     #[must_use]
     pub fn setting(&self) -> ParameterSetting {
-        ParameterSetting {
-            name: self.name.clone(),
-            value: self.to.clone(),
-            apply_method: self.apply_method,
-        }
+        ParameterSetting { name: self.name.clone(), value: self.to.clone(), apply_method: self.apply_method }
     }
 }
 
@@ -70,13 +64,9 @@ pub struct Previous {
 /// [`problems`] reports them.
 #[must_use]
 pub fn changes(current: &Parameters, desired: &BTreeMap<String, String>) -> Vec<Change> {
-    let named = desired
-        .iter()
-        .filter_map(|(name, value)| Some((current.get(name)?, value)));
+    let named = desired.iter().filter_map(|(name, value)| Some((current.get(name)?, value)));
     named
-        .filter(|(parameter, value)| {
-            !same_value(parameter, parameter.value.as_deref(), Some(value))
-        })
+        .filter(|(parameter, value)| !same_value(parameter, parameter.value.as_deref(), Some(value)))
         .map(|(parameter, value)| change(parameter, Some(spelled(parameter, value))))
         .collect()
 }
@@ -84,20 +74,10 @@ pub fn changes(current: &Parameters, desired: &BTreeMap<String, String>) -> Vec<
 /// What must change for parameters to be again what they were.
 #[must_use]
 pub fn restoring(current: &Parameters, previous: &BTreeMap<String, Previous>) -> Vec<Change> {
-    let named = previous
-        .iter()
-        .filter_map(|(name, previous)| Some((current.get(name)?, previous)));
+    let named = previous.iter().filter_map(|(name, previous)| Some((current.get(name)?, previous)));
     named
         .filter_map(|(parameter, previous)| match previous.source {
-            Source::User
-                if same_value(
-                    parameter,
-                    parameter.value.as_deref(),
-                    previous.value.as_deref(),
-                ) =>
-            {
-                None
-            }
+            Source::User if same_value(parameter, parameter.value.as_deref(), previous.value.as_deref()) => None,
             Source::User => Some(change(parameter, previous.value.clone())),
             _ if parameter.source != Source::User => None,
             _ => Some(change(parameter, None)),
@@ -127,15 +107,8 @@ pub fn portions(settings: &[ParameterSetting]) -> Vec<&[ParameterSetting]> {
 /// Every desired parameter that the family does not know, that cannot be modified, or whose value is not allowed. Each
 /// error names its parameter.
 #[must_use]
-pub fn problems(
-    current: &Parameters,
-    family: &str,
-    desired: &BTreeMap<String, String>,
-) -> Vec<Error> {
-    desired
-        .iter()
-        .filter_map(|(name, value)| problem(current.get(name), family, name, value))
-        .collect()
+pub fn problems(current: &Parameters, family: &str, desired: &BTreeMap<String, String>) -> Vec<Error> {
+    desired.iter().filter_map(|(name, value)| problem(current.get(name), family, name, value)).collect()
 }
 
 fn problem(parameter: Option<&Parameter>, family: &str, name: &str, value: &str) -> Option<Error> {
@@ -148,14 +121,7 @@ fn problem(parameter: Option<&Parameter>, family: &str, name: &str, value: &str)
         ),
         Some(_) => return None,
     };
-    Some(
-        Error::new(
-            Kind::Refused,
-            format!("checking parameters[\"{name}\"]"),
-            what,
-        )
-        .about_parameter(name),
-    )
+    Some(Error::new(Kind::Refused, format!("checking parameters[\"{name}\"]"), what).about_parameter(name))
 }
 
 /// Whether two values mean the same to the server.
@@ -220,11 +186,7 @@ fn is_allowed(parameter: &Parameter, value: &str) -> bool {
     if is_boolean(parameter) {
         return truth(value).is_some();
     }
-    let is_one_of = |value: &str| {
-        allowed
-            .split(',')
-            .any(|one| admits(one.trim(), value.trim()))
-    };
+    let is_one_of = |value: &str| allowed.split(',').any(|one| admits(one.trim(), value.trim()));
     match parameter.data_type.as_str() {
         "list" => value.split(',').all(is_one_of),
         _ => is_one_of(value),
@@ -250,9 +212,7 @@ fn range(item: &str) -> Option<(f64, f64)> {
     let dash = item[digit..]
         .char_indices()
         .map(|(at, _)| digit + at)
-        .find(|&at| {
-            item[at..].starts_with('-') && item[..at].ends_with(|c: char| c.is_ascii_digit())
-        })?;
+        .find(|&at| item[at..].starts_with('-') && item[..at].ends_with(|c: char| c.is_ascii_digit()))?;
     Some((item[..dash].parse().ok()?, item[dash + 1..].parse().ok()?))
 }
 
@@ -281,24 +241,9 @@ mod tests {
             parameter("rds.logical_replication", Some("0"), "boolean", "0,1"),
             parameter("max_replication_slots", Some("20"), "integer", "5-262143"),
             parameter("max_slot_wal_keep_size", None, "integer", "-1-2147483647"),
-            parameter(
-                "session_replication_role",
-                None,
-                "string",
-                "origin,replica,local",
-            ),
-            parameter(
-                "shared_preload_libraries",
-                None,
-                "list",
-                "pg_stat_statements,pg_cron",
-            ),
-            parameter(
-                "autovacuum_vacuum_scale_factor",
-                Some("0.1"),
-                "float",
-                "0-100",
-            ),
+            parameter("session_replication_role", None, "string", "origin,replica,local"),
+            parameter("shared_preload_libraries", None, "list", "pg_stat_statements,pg_cron"),
+            parameter("autovacuum_vacuum_scale_factor", Some("0.1"), "float", "0-100"),
             timeout,
             fixed,
         ]
@@ -308,18 +253,12 @@ mod tests {
     }
 
     fn desired(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
     fn check(pairs: &[(&str, &str)], expected: &[&str]) {
         let changes = changes(&group(), &desired(pairs));
-        assert_eq!(
-            changes.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            expected
-        );
+        assert_eq!(changes.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
     }
 
     #[test]
@@ -334,27 +273,18 @@ mod tests {
     #[test]
     fn switches_are_spelled_as_the_api_wants_them() {
         for value in ["1", "on", "true"] {
-            check(
-                &[("rds.logical_replication", value)],
-                &["rds.logical_replication: 0 -> 1"],
-            );
+            check(&[("rds.logical_replication", value)], &["rds.logical_replication: 0 -> 1"]);
         }
     }
 
     #[test]
     fn only_named_parameters_change() {
-        check(
-            &[("max_slot_wal_keep_size", "1024")],
-            &["max_slot_wal_keep_size: (engine default) -> 1024"],
-        );
+        check(&[("max_slot_wal_keep_size", "1024")], &["max_slot_wal_keep_size: (engine default) -> 1024"]);
     }
 
     #[test]
     fn the_apply_type_decides_on_the_apply_method() {
-        let both = changes(
-            &group(),
-            &desired(&[("max_replication_slots", "30"), ("wal_sender_timeout", "0")]),
-        );
+        let both = changes(&group(), &desired(&[("max_replication_slots", "30"), ("wal_sender_timeout", "0")]));
         assert_eq!(both[0].apply_method, ApplyMethod::PendingReboot);
         assert_eq!(both[1].apply_method, ApplyMethod::Immediate);
         assert!(both[0].needs_reboot() && !both[1].needs_reboot());
@@ -362,26 +292,15 @@ mod tests {
 
     #[test]
     fn twenty_go_in_one_call() {
-        let setting = ParameterSetting {
-            name: "a".to_owned(),
-            value: None,
-            apply_method: ApplyMethod::Immediate,
-        };
-        let sizes = |n: usize| {
-            portions(&vec![setting.clone(); n])
-                .iter()
-                .map(|p| p.len())
-                .collect::<Vec<_>>()
-        };
+        let setting = ParameterSetting { name: "a".to_owned(), value: None, apply_method: ApplyMethod::Immediate };
+        let sizes = |n: usize| portions(&vec![setting.clone(); n]).iter().map(|p| p.len()).collect::<Vec<_>>();
         assert_eq!(sizes(0), [0_usize; 0]);
         assert_eq!(sizes(20), [20]);
         assert_eq!(sizes(41), [20, 20, 1]);
     }
 
     fn complaint(name: &str, value: &str) -> Option<String> {
-        problems(&group(), "aurora-postgresql16", &desired(&[(name, value)]))
-            .pop()
-            .map(|error| error.to_string())
+        problems(&group(), "aurora-postgresql16", &desired(&[(name, value)])).pop().map(|error| error.to_string())
     }
 
     #[test]
@@ -403,47 +322,20 @@ mod tests {
     #[test]
     fn other_values_are_named() {
         for (name, value, expected) in [
-            (
-                "no.such",
-                "1",
-                "the family aurora-postgresql16 has no cluster parameter of that name",
-            ),
+            ("no.such", "1", "the family aurora-postgresql16 has no cluster parameter of that name"),
             ("rds.extensions", "a", "it cannot be modified"),
-            (
-                "rds.logical_replication",
-                "banana",
-                "\"banana\" is not among the allowed values 0,1",
-            ),
-            (
-                "max_replication_slots",
-                "4",
-                "\"4\" is not among the allowed values 5-262143",
-            ),
-            (
-                "max_replication_slots",
-                "many",
-                "\"many\" is not among the allowed values 5-262143",
-            ),
-            (
-                "max_slot_wal_keep_size",
-                "-2",
-                "\"-2\" is not among the allowed values -1-2147483647",
-            ),
-            (
-                "session_replication_role",
-                "x",
-                "\"x\" is not among the allowed values origin,replica,local",
-            ),
+            ("rds.logical_replication", "banana", "\"banana\" is not among the allowed values 0,1"),
+            ("max_replication_slots", "4", "\"4\" is not among the allowed values 5-262143"),
+            ("max_replication_slots", "many", "\"many\" is not among the allowed values 5-262143"),
+            ("max_slot_wal_keep_size", "-2", "\"-2\" is not among the allowed values -1-2147483647"),
+            ("session_replication_role", "x", "\"x\" is not among the allowed values origin,replica,local"),
             (
                 "shared_preload_libraries",
                 "pg_cron,x",
                 "\"pg_cron,x\" is not among the allowed values pg_stat_statements,pg_cron",
             ),
         ] {
-            assert_eq!(
-                complaint(name, value),
-                Some(format!("checking parameters[\"{name}\"]: {expected}"))
-            );
+            assert_eq!(complaint(name, value), Some(format!("checking parameters[\"{name}\"]: {expected}")));
         }
     }
 
@@ -462,34 +354,12 @@ mod tests {
             one.source = Source::User;
         }
         let previous = BTreeMap::from([
-            (
-                "rds.logical_replication".to_owned(),
-                Previous {
-                    value: Some("0".to_owned()),
-                    source: Source::System,
-                },
-            ),
-            (
-                "max_replication_slots".to_owned(),
-                Previous {
-                    value: Some("30".to_owned()),
-                    source: Source::User,
-                },
-            ),
+            ("rds.logical_replication".to_owned(), Previous { value: Some("0".to_owned()), source: Source::System }),
+            ("max_replication_slots".to_owned(), Previous { value: Some("30".to_owned()), source: Source::User }),
         ]);
-        let texts = |current: &Parameters| {
-            restoring(current, &previous)
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            texts(&current),
-            [
-                "max_replication_slots: 1 -> 30",
-                "rds.logical_replication: 1 -> (default)"
-            ]
-        );
+        let texts =
+            |current: &Parameters| restoring(current, &previous).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(texts(&current), ["max_replication_slots: 1 -> 30", "rds.logical_replication: 1 -> (default)"]);
         current.get_mut("rds.logical_replication").unwrap().source = Source::System;
         current.get_mut("max_replication_slots").unwrap().value = Some("30".to_owned());
         assert_eq!(texts(&current), [""; 0]);

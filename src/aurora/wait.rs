@@ -21,10 +21,7 @@ pub struct Polling {
 
 impl Default for Polling {
     fn default() -> Self {
-        Self {
-            first: Duration::from_secs(1),
-            longest: Duration::from_secs(10),
-        }
+        Self { first: Duration::from_secs(1), longest: Duration::from_secs(10) }
     }
 }
 
@@ -50,20 +47,13 @@ impl Waiter {
     #[must_use]
     pub fn new(polling: Polling, timeout: Duration, cancelled: CancellationToken) -> Self {
         let far = Duration::from_secs(30 * 24 * 3600);
-        Self {
-            polling,
-            deadline: Instant::now() + timeout.min(far),
-            cancelled,
-        }
+        Self { polling, deadline: Instant::now() + timeout.min(far), cancelled }
     }
 
     /// The same for `grace` at most, and never past this one's own deadline.
     #[must_use]
     pub fn at_most(&self, grace: Duration) -> Self {
-        Self {
-            deadline: self.deadline.min(Instant::now() + grace),
-            ..self.clone()
-        }
+        Self { deadline: self.deadline.min(Instant::now() + grace), ..self.clone() }
     }
 
     /// Fails if the operation was cancelled, for places between two calls.
@@ -109,11 +99,7 @@ impl Waiter {
             match call().await {
                 Err(error) if error.is_retryable() => {
                     tracing::debug!(doing, %error, "refused for now");
-                    if self
-                        .pause(doing, "", pause)
-                        .await
-                        .is_err_and(|stop| stop.kind == Kind::Timeout)
-                    {
+                    if self.pause(doing, "", pause).await.is_err_and(|stop| stop.kind == Kind::Timeout) {
                         return Err(error.hint("It stayed so until the timeout"));
                     }
                     self.check_cancelled(doing)?;
@@ -127,11 +113,7 @@ impl Waiter {
     async fn pause(&self, doing: &str, state: &str, pause: Duration) -> Result<()> {
         let now = Instant::now();
         if now >= self.deadline {
-            return Err(Error::new(
-                Kind::Timeout,
-                doing,
-                format!("timed out: {state}"),
-            ));
+            return Err(Error::new(Kind::Timeout, doing, format!("timed out: {state}")));
         }
         let until = (now + pause).min(self.deadline);
         tokio::select! {
@@ -147,11 +129,7 @@ mod tests {
     use std::cell::Cell;
 
     fn waiter(seconds: u64) -> Waiter {
-        Waiter::new(
-            Polling::default(),
-            Duration::from_secs(seconds),
-            CancellationToken::new(),
-        )
+        Waiter::new(Polling::default(), Duration::from_secs(seconds), CancellationToken::new())
     }
 
     fn never(state: String) -> Result<Seen<()>> {
@@ -169,13 +147,7 @@ mod tests {
             .until(
                 "waiting",
                 || async { Ok(looks.replace(looks.get() + 1)) },
-                |look| {
-                    Ok(if look == 3 {
-                        Seen::Done("there")
-                    } else {
-                        Seen::NotYet("modifying".to_owned())
-                    })
-                },
+                |look| Ok(if look == 3 { Seen::Done("there") } else { Seen::NotYet("modifying".to_owned()) }),
             )
             .await;
         assert_eq!(done.unwrap(), "there");
@@ -202,18 +174,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_deadline_says_what_it_saw_last() {
         let error = waiter(5)
-            .until(
-                "waiting for DB cluster \"shop\"",
-                || async { Ok("it is modifying".to_owned()) },
-                never,
-            )
+            .until("waiting for DB cluster \"shop\"", || async { Ok("it is modifying".to_owned()) }, never)
             .await
             .unwrap_err();
         assert_eq!(error.kind, Kind::Timeout);
-        assert_eq!(
-            error.to_string(),
-            "waiting for DB cluster \"shop\": timed out: it is modifying"
-        );
+        assert_eq!(error.to_string(), "waiting for DB cluster \"shop\": timed out: it is modifying");
     }
 
     #[tokio::test(start_paused = true)]
@@ -230,13 +195,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failure_ends_the_wait() {
-        let ended = waiter(60)
-            .until(
-                "waiting",
-                || async { Err(Error::new(Kind::NotFound, "a", "b")) },
-                never,
-            )
-            .await;
+        let ended = waiter(60).until("waiting", || async { Err(Error::new(Kind::NotFound, "a", "b")) }, never).await;
         assert_eq!(ended.unwrap_err().kind, Kind::NotFound);
     }
 
@@ -255,24 +214,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_busy_object_is_reported_at_the_deadline() {
-        let error = waiter(7)
-            .retry("rebooting", || async { Err::<(), _>(busy()) })
-            .await
-            .unwrap_err();
+        let error = waiter(7).retry("rebooting", || async { Err::<(), _>(busy()) }).await.unwrap_err();
         assert_eq!(error.kind, Kind::InvalidState);
-        assert_eq!(
-            error.hint.as_deref(),
-            Some("It stayed so until the timeout")
-        );
+        assert_eq!(error.hint.as_deref(), Some("It stayed so until the timeout"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_grace_never_passes_the_deadline() {
         let start = Instant::now();
-        let _ = waiter(5)
-            .at_most(Duration::from_secs(60))
-            .until("waiting", || async { Ok(String::new()) }, never)
-            .await;
+        let _ =
+            waiter(5).at_most(Duration::from_secs(60)).until("waiting", || async { Ok(String::new()) }, never).await;
         assert_eq!(start.elapsed(), Duration::from_secs(5));
     }
 }

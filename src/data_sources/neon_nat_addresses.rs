@@ -66,7 +66,9 @@ impl DataSource for NeonNatAddresses {
                 Error::new("region and host exclude each other").detail("Leave one of the two out.").attribute("host"),
             ),
             (Attr::Null, Attr::Null) => diagnostics.error(
-                Error::new("region or host must be set").detail("Give a Neon region id, or a Neon host.").attribute("region"),
+                Error::new("region or host must be set")
+                    .detail("Give a Neon region id, or a Neon host.")
+                    .attribute("region"),
             ),
             _ => drop(diagnostics.take(lookup(config))),
         }

@@ -27,8 +27,8 @@ impl Function for NeonNatCidrs {
 
     fn call(&self, arguments: Vec<Value>) -> Result<Value, FunctionError> {
         let id = arguments.first().and_then(Value::as_str).unwrap_or_default();
-        let region = nat_addresses::region(id)
-            .ok_or_else(|| FunctionError::argument(0, nat_addresses::unknown_region(id)))?;
+        let region =
+            nat_addresses::region(id).ok_or_else(|| FunctionError::argument(0, nat_addresses::unknown_region(id)))?;
         Ok(Value::List(region.cidrs().map(Value::from).collect()))
     }
 }

@@ -6,9 +6,7 @@
 #[must_use]
 pub fn direct_host_of_pooler(host: &str) -> Option<String> {
     let (label, rest) = first_label(host);
-    let direct = label
-        .strip_suffix("-pooler")
-        .filter(|direct| !direct.is_empty())?;
+    let direct = label.strip_suffix("-pooler").filter(|direct| !direct.is_empty())?;
     Some(match rest {
         Some(rest) => format!("{direct}.{rest}"),
         None => direct.to_owned(),
@@ -50,9 +48,7 @@ pub fn region_of_host(host: &str) -> Option<String> {
 }
 
 fn is_cell(label: &str) -> bool {
-    label
-        .strip_prefix("c-")
-        .is_some_and(|number| number.parse::<u32>().is_ok())
+    label.strip_prefix("c-").is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 fn first_label(host: &str) -> (&str, Option<&str>) {
@@ -69,14 +65,8 @@ mod tests {
     #[test]
     fn poolers_are_known_by_their_first_label() {
         for (host, direct) in [
-            (
-                "ep-cool-x-123-pooler.us-east-2.aws.neon.tech",
-                Some("ep-cool-x-123.us-east-2.aws.neon.tech"),
-            ),
-            (
-                "ep-x-pooler.c-2.us-east-2.aws.neon.tech",
-                Some("ep-x.c-2.us-east-2.aws.neon.tech"),
-            ),
+            ("ep-cool-x-123-pooler.us-east-2.aws.neon.tech", Some("ep-cool-x-123.us-east-2.aws.neon.tech")),
+            ("ep-x-pooler.c-2.us-east-2.aws.neon.tech", Some("ep-x.c-2.us-east-2.aws.neon.tech")),
             ("ep-x-pooler", Some("ep-x")),
             ("ep-x.us-east-2.aws.neon.tech", None),
             ("ep-pooler-x.us-east-2.aws.neon.tech", None),
@@ -92,10 +82,7 @@ mod tests {
     #[test]
     fn reader_endpoints_are_known_by_their_second_label() {
         for (host, writer) in [
-            (
-                "shop.cluster-ro-abc.us-east-2.rds.amazonaws.com",
-                Some("shop.cluster-abc.us-east-2.rds.amazonaws.com"),
-            ),
+            ("shop.cluster-ro-abc.us-east-2.rds.amazonaws.com", Some("shop.cluster-abc.us-east-2.rds.amazonaws.com")),
             ("shop.cluster-abc.us-east-2.rds.amazonaws.com", None),
             ("shop-1.abc.us-east-2.rds.amazonaws.com", None),
             ("cluster-ro-abc.example", None),

@@ -120,11 +120,7 @@ pub const REGIONS: &[Region] = &[
     },
     Region {
         id: "aws-eu-west-2",
-        addresses: &[
-            Ipv4Addr::new(3, 10, 42, 8),
-            Ipv4Addr::new(18, 133, 205, 39),
-            Ipv4Addr::new(52, 56, 191, 86),
-        ],
+        addresses: &[Ipv4Addr::new(3, 10, 42, 8), Ipv4Addr::new(18, 133, 205, 39), Ipv4Addr::new(52, 56, 191, 86)],
         deprecated: None,
     },
     Region {
@@ -150,11 +146,7 @@ pub const REGIONS: &[Region] = &[
     },
     Region {
         id: "aws-sa-east-1",
-        addresses: &[
-            Ipv4Addr::new(18, 230, 1, 215),
-            Ipv4Addr::new(52, 67, 202, 176),
-            Ipv4Addr::new(54, 232, 117, 41),
-        ],
+        addresses: &[Ipv4Addr::new(18, 230, 1, 215), Ipv4Addr::new(52, 67, 202, 176), Ipv4Addr::new(54, 232, 117, 41)],
         deprecated: None,
     },
     Region {
@@ -168,20 +160,12 @@ pub const REGIONS: &[Region] = &[
     },
     Region {
         id: "azure-gwc",
-        addresses: &[
-            Ipv4Addr::new(20, 52, 100, 129),
-            Ipv4Addr::new(20, 52, 100, 208),
-            Ipv4Addr::new(20, 52, 187, 150),
-        ],
+        addresses: &[Ipv4Addr::new(20, 52, 100, 129), Ipv4Addr::new(20, 52, 100, 208), Ipv4Addr::new(20, 52, 187, 150)],
         deprecated: Some("no new projects since 2026-04-02"),
     },
     Region {
         id: "azure-westus3",
-        addresses: &[
-            Ipv4Addr::new(20, 38, 38, 171),
-            Ipv4Addr::new(20, 168, 0, 32),
-            Ipv4Addr::new(20, 168, 0, 77),
-        ],
+        addresses: &[Ipv4Addr::new(20, 38, 38, 171), Ipv4Addr::new(20, 168, 0, 32), Ipv4Addr::new(20, 168, 0, 77)],
         deprecated: Some("no new projects since 2026-04-02"),
     },
 ];
@@ -238,12 +222,7 @@ mod tests {
     #[test]
     fn azure_is_on_its_way_out() {
         for region in REGIONS {
-            assert_eq!(
-                region.deprecated.is_some(),
-                region.id.starts_with("azure-"),
-                "{}",
-                region.id
-            );
+            assert_eq!(region.deprecated.is_some(), region.id.starts_with("azure-"), "{}", region.id);
         }
     }
 

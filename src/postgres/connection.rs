@@ -55,17 +55,9 @@ pub struct ServerConfig {
 
 impl ServerConfig {
     /// A configuration with the defaults of the provider: port 5432, TLS required (preferred on a loopback address).
-    pub fn new(
-        host: impl Into<String>,
-        database: impl Into<String>,
-        username: impl Into<String>,
-    ) -> Self {
+    pub fn new(host: impl Into<String>, database: impl Into<String>, username: impl Into<String>) -> Self {
         let host = host.into();
-        let sslmode = if is_loopback(&host) {
-            SslMode::Prefer
-        } else {
-            SslMode::Require
-        };
+        let sslmode = if is_loopback(&host) { SslMode::Prefer } else { SslMode::Require };
         Self {
             host,
             port: 5432,
@@ -79,8 +71,7 @@ impl ServerConfig {
             connect_timeout: Duration::from_secs(10),
             max_connections: 4,
             statement_timeout: Duration::from_secs(300),
-            application_name: concat!("terraform-provider-neonrepl ", env!("CARGO_PKG_VERSION"))
-                .to_owned(),
+            application_name: concat!("terraform-provider-neonrepl ", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
 
@@ -102,10 +93,7 @@ impl ServerConfig {
         conninfo.set("port", self.port.to_string());
         conninfo.set("dbname", &self.database);
         conninfo.set("user", &self.username);
-        conninfo.set(
-            "password",
-            self.password.as_ref().map_or("", Secret::expose),
-        );
+        conninfo.set("password", self.password.as_ref().map_or("", Secret::expose));
         conninfo.set("sslmode", self.sslmode.as_str());
         conninfo
     }
@@ -121,10 +109,7 @@ impl ServerConfig {
 
 /// Whether a host name or address is this machine's own.
 pub fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// When to give up. The default has no deadline of its own and cannot be cancelled.
@@ -139,10 +124,7 @@ pub struct Limits {
 impl Limits {
     /// A deadline this far from now.
     pub fn within(time: Duration) -> Self {
-        Self {
-            deadline: Instant::now().checked_add(time),
-            cancel: CancellationToken::new(),
-        }
+        Self { deadline: Instant::now().checked_add(time), cancel: CancellationToken::new() }
     }
 
     /// The same, cancelled with `cancel`.
@@ -160,9 +142,7 @@ pub(super) struct Link {
 impl Link {
     /// The TLS connector; certificates are read when it is first asked for.
     pub(super) fn tls(&self) -> std::result::Result<MakeRustlsConnect, Cause> {
-        let made = self
-            .tls
-            .get_or_init(|| tls::connector(self.config.sslmode, &self.config.certificates()));
+        let made = self.tls.get_or_init(|| tls::connector(self.config.sslmode, &self.config.certificates()));
         made.clone().map_err(Cause::Tls)
     }
 }
@@ -177,13 +157,7 @@ pub struct Server {
 impl Server {
     /// Describes a server; does not connect.
     pub fn new(config: ServerConfig) -> Self {
-        Self {
-            link: Arc::new(Link {
-                config,
-                tls: OnceLock::new(),
-            }),
-            databases: Arc::default(),
-        }
+        Self { link: Arc::new(Link { config, tls: OnceLock::new() }), databases: Arc::default() }
     }
 
     /// How it is reached.
@@ -194,14 +168,8 @@ impl Server {
     /// One of its databases, by default the configured one; does not connect.
     pub fn database(&self, name: Option<&str>) -> Database {
         let name = name.unwrap_or(&self.link.config.database);
-        let mut databases = self
-            .databases
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        databases
-            .entry(name.to_owned())
-            .or_insert_with(|| Database::new(self.link.clone(), name))
-            .clone()
+        let mut databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
+        databases.entry(name.to_owned()).or_insert_with(|| Database::new(self.link.clone(), name)).clone()
     }
 }
 
@@ -285,15 +253,8 @@ impl Database {
     ///
     /// Stops at the first that fails; what its transaction did is undone, what ran before stays. When a limit is
     /// reached, or the future is dropped, the server is told to cancel what it runs. Returns the server's notices.
-    pub async fn run_within(
-        &self,
-        doing: &str,
-        statements: &[Statement],
-        limits: &Limits,
-    ) -> Result<Vec<Notice>> {
-        self.run_reading(doing, statements, None, limits)
-            .await
-            .map(|(notices, _)| notices)
+    pub async fn run_within(&self, doing: &str, statements: &[Statement], limits: &Limits) -> Result<Vec<Notice>> {
+        self.run_reading(doing, statements, None, limits).await.map(|(notices, _)| notices)
     }
 
     /// Runs statements as [`Database::run_within`] does, and a query in the round trip of the last of them. No rows at
@@ -318,24 +279,14 @@ impl Database {
     }
 
     /// Reads rows.
-    pub(super) async fn query(
-        &self,
-        doing: &str,
-        sql: &str,
-        params: &[Param<'_>],
-    ) -> Result<Vec<Row>> {
+    pub(super) async fn query(&self, doing: &str, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>> {
         let limits = &self.with_deadline(&Limits::default());
         let mut lease = self.0.pool.lease(doing, limits).await?;
         lease.query(doing, (sql, params), limits).await
     }
 
     /// Runs changes and reads, in a transaction that is undone, all in one round trip.
-    pub(super) async fn query_undone(
-        &self,
-        doing: &str,
-        changes: &[String],
-        sql: &str,
-    ) -> Result<Vec<Row>> {
+    pub(super) async fn query_undone(&self, doing: &str, changes: &[String], sql: &str) -> Result<Vec<Row>> {
         let limits = &self.with_deadline(&Limits::default());
         let mut lease = self.0.pool.lease(doing, limits).await?;
         lease.query_undone(doing, changes, (sql, &[]), limits).await
@@ -358,13 +309,8 @@ impl Database {
     }
 
     fn with_deadline(&self, limits: &Limits) -> Limits {
-        let deadline = limits
-            .deadline
-            .or_else(|| Instant::now().checked_add(self.config().statement_timeout));
-        Limits {
-            deadline,
-            cancel: limits.cancel.clone(),
-        }
+        let deadline = limits.deadline.or_else(|| Instant::now().checked_add(self.config().statement_timeout));
+        Limits { deadline, cancel: limits.cancel.clone() }
     }
 }
 

@@ -28,13 +28,8 @@ impl fmt::Debug for Secret {
 }
 
 /// The keywords whose values are never shown.
-const SECRET_KEYWORDS: &[&str] = &[
-    "password",
-    "sslpassword",
-    "oauth_client_secret",
-    "scram_client_key",
-    "scram_server_key",
-];
+const SECRET_KEYWORDS: &[&str] =
+    &["password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"];
 
 /// What a connection string says: libpq keywords with their values, empty ones left out.
 ///
@@ -68,9 +63,7 @@ impl Conninfo {
 
     /// Reads a URI (`postgresql://…`, `postgres://…`) or keyword/value text (`host=… port=…`).
     pub fn parse(text: &str) -> Result<Self, InvalidConninfo> {
-        let rest = text
-            .strip_prefix("postgresql://")
-            .or_else(|| text.strip_prefix("postgres://"));
+        let rest = text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://"));
         let parameters = match rest {
             Some(rest) => parse_uri(rest)?,
             None => parse_keywords(text)?,
@@ -103,9 +96,7 @@ impl Conninfo {
 
     /// Every keyword with its value, secrets included, in order of the keyword.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.parameters
-            .iter()
-            .map(|(keyword, value)| (keyword.as_str(), value.as_str()))
+        self.parameters.iter().map(|(keyword, value)| (keyword.as_str(), value.as_str()))
     }
 
     /// The one host to connect to over TCP, and its port.
@@ -133,43 +124,32 @@ impl Conninfo {
     }
 
     fn print(&self, mut value_text: impl FnMut(&str, &str) -> String) -> String {
-        let parts = self
-            .parameters
-            .iter()
-            .map(|(keyword, value)| format!("{keyword}={}", value_text(keyword, value)));
+        let parts = self.parameters.iter().map(|(keyword, value)| format!("{keyword}={}", value_text(keyword, value)));
         parts.collect::<Vec<_>>().join(" ")
     }
 
     /// The keywords whose values differ, with libpq's default for an absent port. Names only, no values.
     pub fn differing(&self, other: &Self) -> Vec<String> {
         let keywords = self.parameters.keys().chain(other.parameters.keys());
-        let mut differing: Vec<_> = keywords
-            .filter(|keyword| self.meant(keyword) != other.meant(keyword))
-            .cloned()
-            .collect();
+        let mut differing: Vec<_> =
+            keywords.filter(|keyword| self.meant(keyword) != other.meant(keyword)).cloned().collect();
         differing.sort();
         differing.dedup();
         differing
     }
 
     fn meant(&self, keyword: &str) -> Option<&str> {
-        self.get(keyword).or(if keyword == "port" {
-            Some("5432")
-        } else {
-            None
-        })
+        self.get(keyword).or(if keyword == "port" { Some("5432") } else { None })
     }
 }
 
 impl fmt::Display for Conninfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.print(|keyword, value| {
-            if SECRET_KEYWORDS.contains(&keyword) {
-                "***".to_owned()
-            } else {
-                quote(value)
-            }
-        }))
+        f.write_str(&self.print(
+            |keyword, value| {
+                if SECRET_KEYWORDS.contains(&keyword) { "***".to_owned() } else { quote(value) }
+            },
+        ))
     }
 }
 
@@ -204,15 +184,11 @@ fn parse_keywords(text: &str) -> Result<BTreeMap<String, String>, InvalidConninf
     let mut parameters = BTreeMap::new();
     let mut rest = text.trim_start_matches(is_space);
     while !rest.is_empty() {
-        let end = rest
-            .find(|c: char| c == '=' || is_space(c))
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| c == '=' || is_space(c)).unwrap_or(rest.len());
         let (keyword, after) = rest.split_at(end);
         // The keyword is not shown: where quotes are missing, it may be a piece of a password.
         let Some(after) = after.trim_start_matches(is_space).strip_prefix('=') else {
-            return invalid(
-                "a keyword is not followed by \"=\"; a value that holds a space needs single quotes",
-            );
+            return invalid("a keyword is not followed by \"=\"; a value that holds a space needs single quotes");
         };
         if keyword.is_empty() {
             return invalid("a keyword is missing before \"=\"");
@@ -238,11 +214,7 @@ fn parse_value(text: &str) -> Result<(String, &str), InvalidConninfo> {
             c => value.push(c),
         }
     }
-    if quoted {
-        invalid("a single quote is not closed")
-    } else {
-        Ok((value, ""))
-    }
+    if quoted { invalid("a single quote is not closed") } else { Ok((value, "")) }
 }
 
 /// Reads what follows the scheme: `[user[:password]@][host[:port],…][/dbname][?keyword=value&…]`.
@@ -262,11 +234,7 @@ fn parse_uri(text: &str) -> Result<BTreeMap<String, String>, InvalidConninfo> {
     };
     parse_hosts(hosts, &mut parameters)?;
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    insert(
-        &mut parameters,
-        "dbname",
-        decode(path.strip_prefix('/').unwrap_or(path))?,
-    );
+    insert(&mut parameters, "dbname", decode(path.strip_prefix('/').unwrap_or(path))?);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let Some((keyword, value)) = pair.split_once('=') else {
             return invalid("a query parameter has no \"=\"");
@@ -280,10 +248,7 @@ fn parse_uri(text: &str) -> Result<BTreeMap<String, String>, InvalidConninfo> {
     Ok(parameters)
 }
 
-fn parse_hosts(
-    text: &str,
-    parameters: &mut BTreeMap<String, String>,
-) -> Result<(), InvalidConninfo> {
+fn parse_hosts(text: &str, parameters: &mut BTreeMap<String, String>) -> Result<(), InvalidConninfo> {
     let (mut hosts, mut ports) = (Vec::new(), Vec::new());
     for part in text.split(',') {
         let (host, port) = match part.strip_prefix('[') {
@@ -295,9 +260,7 @@ fn parse_hosts(
                     Some(port) => (host, port),
                     None if port.is_empty() => (host, ""),
                     None => {
-                        return invalid(
-                            "an IPv6 address is followed by neither a port nor the end",
-                        );
+                        return invalid("an IPv6 address is followed by neither a port nor the end");
                     }
                 }
             }
@@ -323,15 +286,12 @@ fn decode(text: &str) -> Result<String, InvalidConninfo> {
             continue;
         }
         let digit = |byte: Option<u8>| {
-            byte.and_then(|byte| char::from(byte).to_digit(16))
-                .and_then(|digit| u8::try_from(digit).ok())
+            byte.and_then(|byte| char::from(byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok())
         };
         match (digit(rest.next()), digit(rest.next())) {
             (Some(high), Some(low)) => bytes.push(high * 16 + low),
             _ => {
-                return invalid(
-                    "a \"%\" is not followed by two hexadecimal digits; write \"%25\" for the sign itself",
-                );
+                return invalid("a \"%\" is not followed by two hexadecimal digits; write \"%25\" for the sign itself");
             }
         }
     }
@@ -355,14 +315,8 @@ mod tests {
     #[test]
     fn keyword_text() {
         check("", expect![""]);
-        check(
-            "host=h  port = 5433\tuser='a b' ",
-            expect!["host=h port=5433 user='a b'"],
-        );
-        check(
-            r"password='it\'s \\ here' dbname=d",
-            expect![[r"dbname=d password='it\'s \\ here'"]],
-        );
+        check("host=h  port = 5433\tuser='a b' ", expect!["host=h port=5433 user='a b'"]);
+        check(r"password='it\'s \\ here' dbname=d", expect![[r"dbname=d password='it\'s \\ here'"]]);
         check(r"password=a\ b\'c", expect![[r"password='a b\'c'"]]);
         check("host=h host=i sslmode=''", expect!["host=i"]);
         check(
@@ -371,14 +325,8 @@ mod tests {
                 r#"invalid connection string: a keyword is not followed by "="; a value that holds a space needs single quotes"#
             ]],
         );
-        check(
-            "=x",
-            expect![[r#"invalid connection string: a keyword is missing before "=""#]],
-        );
-        check(
-            "a='x",
-            expect!["invalid connection string: a single quote is not closed"],
-        );
+        check("=x", expect![[r#"invalid connection string: a keyword is missing before "=""#]]);
+        check("a='x", expect!["invalid connection string: a single quote is not closed"]);
     }
 
     #[test]
@@ -386,32 +334,15 @@ mod tests {
         check("postgresql://", expect![""]);
         check(
             "postgres://u:p%40ss%2F@h:5433/d%20b?sslmode=require&application_name=x",
-            expect![
-                "application_name=x dbname='d b' host=h password=p@ss/ port=5433 sslmode=require user=u"
-            ],
+            expect!["application_name=x dbname='d b' host=h password=p@ss/ port=5433 sslmode=require user=u"],
         );
-        check(
-            "postgresql://[2001:db8::1]:6000/d",
-            expect!["dbname=d host=2001:db8::1 port=6000"],
-        );
+        check("postgresql://[2001:db8::1]:6000/d", expect!["dbname=d host=2001:db8::1 port=6000"]);
         check("postgresql://[::1]/d", expect!["dbname=d host=::1"]);
-        check(
-            "postgresql://a:1,b:2/d",
-            expect!["dbname=d host=a,b port=1,2"],
-        );
-        check(
-            "postgresql://u@/d?host=%2Ftmp",
-            expect!["dbname=d host=/tmp user=u"],
-        );
-        check(
-            "postgresql://u:p:q@h",
-            expect!["host=h password=p:q user=u"],
-        );
+        check("postgresql://a:1,b:2/d", expect!["dbname=d host=a,b port=1,2"]);
+        check("postgresql://u@/d?host=%2Ftmp", expect!["dbname=d host=/tmp user=u"]);
+        check("postgresql://u:p:q@h", expect!["host=h password=p:q user=u"]);
         check("postgresql://h?ssl=true", expect!["host=h sslmode=require"]);
-        check(
-            "postgresql://h?x",
-            expect![[r#"invalid connection string: a query parameter has no "=""#]],
-        );
+        check("postgresql://h?x", expect![[r#"invalid connection string: a query parameter has no "=""#]]);
         check(
             "postgresql://u:50%@h",
             expect![[
@@ -422,32 +353,13 @@ mod tests {
             "postgresql://[::1/d",
             expect![[r#"invalid connection string: the "[" of an IPv6 address is not closed"#]],
         );
-        check(
-            "postgresql://h/%ff",
-            expect!["invalid connection string: a percent-encoded part is not UTF-8"],
-        );
-        check(
-            "postgresql://h/a%00b",
-            expect!["invalid connection string: a value holds a NUL character"],
-        );
+        check("postgresql://h/%ff", expect!["invalid connection string: a percent-encoded part is not UTF-8"]);
+        check("postgresql://h/a%00b", expect!["invalid connection string: a value holds a NUL character"]);
     }
 
     #[test]
     fn what_is_printed_is_read_back() {
-        for value in [
-            "p",
-            "it's",
-            r"back\slash",
-            r"\'",
-            " lead",
-            "a b",
-            "=",
-            "ü\n",
-            "'",
-            r"\",
-            "%41",
-            "#;",
-        ] {
+        for value in ["p", "it's", r"back\slash", r"\'", " lead", "a b", "=", "ü\n", "'", r"\", "%41", "#;"] {
             let mut conninfo = Conninfo::new();
             conninfo.set("password", value);
             conninfo.set("user", value);
@@ -483,7 +395,10 @@ mod tests {
                 .map_err(|error| error.to_string())
         };
         assert_eq!(address("host=h"), Ok("h 5432".to_owned()));
-        assert_eq!(address("host=/tmp"), Err("invalid connection string: host is the directory of a Unix socket; only TCP is supported".to_owned()));
+        assert_eq!(
+            address("host=/tmp"),
+            Err("invalid connection string: host is the directory of a Unix socket; only TCP is supported".to_owned())
+        );
         assert!(address("host=a,b").is_err());
         assert!(address("port=1").is_err());
         assert!(address("host=h port=0").is_err());

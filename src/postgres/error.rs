@@ -65,21 +65,13 @@ pub enum Cause {
 
 impl Error {
     pub(super) fn new(doing: impl Into<String>, place: Place, cause: Cause) -> Self {
-        Self(Arc::new(Inner {
-            doing: doing.into(),
-            place,
-            cause,
-            note: None,
-        }))
+        Self(Arc::new(Inner { doing: doing.into(), place, cause, note: None }))
     }
 
     /// Adds to the hint what a person must know about the state that is left.
     pub(super) fn noting(self, note: String) -> Self {
         match Arc::try_unwrap(self.0) {
-            Ok(inner) => Self(Arc::new(Inner {
-                note: Some(note),
-                ..inner
-            })),
+            Ok(inner) => Self(Arc::new(Inner { note: Some(note), ..inner })),
             Err(shared) => Self(shared),
         }
     }
@@ -111,10 +103,7 @@ impl Error {
 
     /// Whether the server could not be reached at all: nothing was run.
     pub fn is_connect(&self) -> bool {
-        matches!(
-            self.0.cause,
-            Cause::Connect(_) | Cause::ConnectTimeout(_) | Cause::Tls(_)
-        )
+        matches!(self.0.cause, Cause::Connect(_) | Cause::ConnectTimeout(_) | Cause::Tls(_))
     }
 
     /// Whether the connection broke while a statement ran, so that its outcome is not known.
@@ -125,11 +114,7 @@ impl Error {
     /// Whether it may go away by itself, as while a server restarts: refused, broken or timed-out connections, and a server
     /// that is starting up or shutting down.
     pub fn is_transient(&self) -> bool {
-        let restarting = [
-            SqlState::CANNOT_CONNECT_NOW,
-            SqlState::ADMIN_SHUTDOWN,
-            SqlState::CRASH_SHUTDOWN,
-        ];
+        let restarting = [SqlState::CANNOT_CONNECT_NOW, SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN];
         match &self.0.cause {
             Cause::ConnectTimeout(_) => true,
             Cause::Connect(_) | Cause::Statement(_) => self.code().is_none_or(|code| restarting.contains(code)),
@@ -252,37 +237,18 @@ const REMEDIES: &[(SqlState, &str, &str)] = &[
         "could not drop replication slot",
         "DISABLE the subscription, SET (slot_name = NONE), and drop it then: that leaves the publisher alone.",
     ),
-    (
-        SqlState::LOCK_NOT_AVAILABLE,
-        "",
-        "Another session held a lock for too long; see pg_locks and pg_stat_activity.",
-    ),
-    (
-        SqlState::QUERY_CANCELED,
-        "",
-        "It was cancelled on the server, by a time limit there or by somebody else.",
-    ),
+    (SqlState::LOCK_NOT_AVAILABLE, "", "Another session held a lock for too long; see pg_locks and pg_stat_activity."),
+    (SqlState::QUERY_CANCELED, "", "It was cancelled on the server, by a time limit there or by somebody else."),
 ];
 
 fn statement_remedy(error: &DbError, database: &str) -> Option<String> {
     let denied = *error.code() == SqlState::INSUFFICIENT_PRIVILEGE;
-    if denied
-        && error
-            .message()
-            .starts_with("permission denied for database")
-    {
+    if denied && error.message().starts_with("permission denied for database") {
         let database = database.replace('"', "\"\"");
-        return Some(format!(
-            "GRANT CREATE ON DATABASE \"{database}\" TO the role that connects."
-        ));
+        return Some(format!("GRANT CREATE ON DATABASE \"{database}\" TO the role that connects."));
     }
-    let fits = |(code, part, _): &&(SqlState, &str, &str)| {
-        error.code() == code && error.message().contains(part)
-    };
-    REMEDIES
-        .iter()
-        .find(fits)
-        .map(|(.., remedy)| (*remedy).to_owned())
+    let fits = |(code, part, _): &&(SqlState, &str, &str)| error.code() == code && error.message().contains(part);
+    REMEDIES.iter().find(fits).map(|(.., remedy)| (*remedy).to_owned())
 }
 
 /// The messages of an error and of everything below it, joined by colons.
@@ -318,22 +284,14 @@ impl fmt::Display for Cause {
                     write_error(f, error)
                 }
             },
-            Self::ConnectTimeout(after) => write!(
-                f,
-                "cannot connect: no answer within {} s",
-                after.as_secs_f32()
-            ),
+            Self::ConnectTimeout(after) => write!(f, "cannot connect: no answer within {} s", after.as_secs_f32()),
             Self::Tls(text) => write!(f, "cannot connect: {text}"),
             Self::Statement(error) => write_error(f, error),
             Self::Timeout(after) => write!(f, "not finished within {:.1} s", after.as_secs_f32()),
             Self::Cancelled => f.write_str("cancelled"),
             Self::Unsupported(error) => fmt::Display::fmt(error, f),
             Self::TooOld(version) => {
-                write!(
-                    f,
-                    "the server runs Postgres {version}; {} or newer is needed",
-                    ServerVersion::OLDEST.major()
-                )
+                write!(f, "the server runs Postgres {version}; {} or newer is needed", ServerVersion::OLDEST.major())
             }
             Self::Name(error) => fmt::Display::fmt(error, f),
             Self::Unexpected(text) => f.write_str(text),
@@ -376,18 +334,13 @@ mod tests {
     use crate::postgres::version::PUBLISH_GENERATED_COLUMNS;
 
     fn error(cause: Cause) -> Error {
-        let place = Place {
-            address: "db.example:5432".to_owned(),
-            database: "shop".to_owned(),
-        };
+        let place = Place { address: "db.example:5432".to_owned(), database: "shop".to_owned() };
         Error::new("creating publication \"orders\"", place, cause)
     }
 
     #[test]
     fn an_error_says_what_where_and_why() {
-        let unsupported = ServerVersion::from_num(150_018)
-            .require(PUBLISH_GENERATED_COLUMNS)
-            .unwrap_err();
+        let unsupported = ServerVersion::from_num(150_018).require(PUBLISH_GENERATED_COLUMNS).unwrap_err();
         assert_eq!(
             error(Cause::Unsupported(unsupported)).to_string(),
             "creating publication \"orders\" in database \"shop\" on db.example:5432: \

@@ -28,26 +28,17 @@ impl RowFilter {
     pub fn new(text: impl Into<String>) -> Result<Self, InvalidFilter> {
         let text = text.into();
         check_enclosed(&text)?;
-        Ok(Self {
-            text,
-            canonical: None,
-        })
+        Ok(Self { text, canonical: None })
     }
 
     /// What the catalog holds, which is canonical by itself.
     pub(super) fn from_catalog(text: String) -> Self {
-        Self {
-            canonical: Some(text.clone()),
-            text,
-        }
+        Self { canonical: Some(text.clone()), text }
     }
 
     /// Adds the server's printing of it, from [`canonical_filter`](super::publication::canonical_filter).
     pub fn with_canonical(self, canonical: impl Into<String>) -> Self {
-        Self {
-            canonical: Some(canonical.into()),
-            ..self
-        }
+        Self { canonical: Some(canonical.into()), ..self }
     }
 
     /// The text, as written.
@@ -95,20 +86,14 @@ fn check_enclosed(text: &str) -> Result<(), InvalidFilter> {
         match c {
             '(' => depth += 1,
             ')' => {
-                depth = depth
-                    .checked_sub(1)
-                    .ok_or(InvalidFilter("a \")\" closes nothing"))?;
+                depth = depth.checked_sub(1).ok_or(InvalidFilter("a \")\" closes nothing"))?;
             }
             _ => {}
         }
         rest = skip_token(rest, before)?;
         before = c;
     }
-    if depth == 0 {
-        Ok(())
-    } else {
-        Err(InvalidFilter("a \"(\" is not closed"))
-    }
+    if depth == 0 { Ok(()) } else { Err(InvalidFilter("a \"(\" is not closed")) }
 }
 
 /// Skips one character, or the whole quoted text or comment that begins here. `before` is the character before.
@@ -120,9 +105,7 @@ fn skip_token(text: &str, before: char) -> Result<&str, InvalidFilter> {
         [b'-', b'-', ..] => Ok(after(text, "\n").unwrap_or("")),
         [b'/', b'*', ..] => skip_comment(text),
         [b'$', ..] if !in_word => skip_dollar_quoted(text),
-        _ => Ok(text
-            .get(text.chars().next().map_or(0, char::len_utf8)..)
-            .unwrap_or("")),
+        _ => Ok(text.get(text.chars().next().map_or(0, char::len_utf8)..).unwrap_or("")),
     }
 }
 
@@ -149,9 +132,7 @@ fn skip_comment(text: &str) -> Result<&str, InvalidFilter> {
     let mut rest = &text[2..];
     let mut depth = 1;
     while depth > 0 {
-        let at = rest
-            .find(['*', '/'])
-            .ok_or(InvalidFilter("a comment is not closed"))?;
+        let at = rest.find(['*', '/']).ok_or(InvalidFilter("a comment is not closed"))?;
         rest = &rest[at..];
         let step = match rest.as_bytes() {
             [b'*', b'/', ..] => {
@@ -172,10 +153,7 @@ fn skip_comment(text: &str) -> Result<&str, InvalidFilter> {
 fn skip_dollar_quoted(text: &str) -> Result<&str, InvalidFilter> {
     let tag_end = text[1..].find(|c: char| c.is_ascii() && !c.is_ascii_alphanumeric() && c != '_');
     match tag_end {
-        Some(end)
-            if text[1 + end..].starts_with('$')
-                && !text[1..].starts_with(|c: char| c.is_ascii_digit()) =>
-        {
+        Some(end) if text[1 + end..].starts_with('$') && !text[1..].starts_with(|c: char| c.is_ascii_digit()) => {
             let (tag, rest) = text.split_at(end + 2);
             after(rest, tag).ok_or(InvalidFilter("a dollar quote is not closed"))
         }
@@ -188,8 +166,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &str) {
-        let result =
-            RowFilter::new(text).map_or_else(|error| error.to_string(), |_| "ok".to_owned());
+        let result = RowFilter::new(text).map_or_else(|error| error.to_string(), |_| "ok".to_owned());
         assert_eq!(result, expected, "{text}");
     }
 
@@ -219,30 +196,15 @@ mod tests {
 
     #[test]
     fn expressions_that_break_out_are_refused() {
-        check(
-            "a > 1), TABLE secret WHERE (true",
-            "not a row filter: a \")\" closes nothing",
-        );
+        check("a > 1), TABLE secret WHERE (true", "not a row filter: a \")\" closes nothing");
         check("a > 1) --", "not a row filter: a \")\" closes nothing");
         check("(a > 1", "not a row filter: a \"(\" is not closed");
         check("b = '", "not a row filter: a single quote is not closed");
-        check(
-            "b = '\\'), TABLE x WHERE (b = ''",
-            "not a row filter: a \")\" closes nothing",
-        );
-        check(
-            "b = E'\\'",
-            "not a row filter: a single quote is not closed",
-        );
+        check("b = '\\'), TABLE x WHERE (b = ''", "not a row filter: a \")\" closes nothing");
+        check("b = E'\\'", "not a row filter: a single quote is not closed");
         check("\"b", "not a row filter: a double quote is not closed");
-        check(
-            "a > 1 /* /* */",
-            "not a row filter: a comment is not closed",
-        );
-        check(
-            "b = $x$ $$",
-            "not a row filter: a dollar quote is not closed",
-        );
+        check("a > 1 /* /* */", "not a row filter: a comment is not closed");
+        check("b = $x$ $$", "not a row filter: a dollar quote is not closed");
         check(" ", "not a row filter: it is empty");
         check("a\0", "not a row filter: it holds a NUL character");
     }

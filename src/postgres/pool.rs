@@ -55,10 +55,7 @@ impl Pool {
     }
 
     pub(super) fn error(&self, doing: &str, cause: Cause) -> Error {
-        let place = Place {
-            address: self.link.config.address(),
-            database: self.database.clone(),
-        };
+        let place = Place { address: self.link.config.address(), database: self.database.clone() };
         Error::new(doing, place, cause)
     }
 
@@ -68,15 +65,9 @@ impl Pool {
             permit = self.permits.clone().acquire_owned() => permit,
             cause = expired(limits, Instant::now()) => return Err(self.error(doing, cause)),
         };
-        let permit =
-            permit.map_err(|error| self.error(doing, Cause::Unexpected(error.to_string())))?;
-        let mut lease = Lease {
-            session: self.take_idle(),
-            pool: self.clone(),
-            fresh: false,
-            busy: false,
-            _permit: permit,
-        };
+        let permit = permit.map_err(|error| self.error(doing, Cause::Unexpected(error.to_string())))?;
+        let mut lease =
+            Lease { session: self.take_idle(), pool: self.clone(), fresh: false, busy: false, _permit: permit };
         if lease.session.is_none() {
             lease.replace(doing, limits).await?;
         }
@@ -126,19 +117,12 @@ impl Lease {
             Some(session) => session.idle_for() < DOUBTFUL_AFTER || session.is_alive().await,
             None => false,
         };
-        if alive {
-            Ok(())
-        } else {
-            self.replace(doing, limits).await
-        }
+        if alive { Ok(()) } else { self.replace(doing, limits).await }
     }
 
     /// Takes the notices that have come since the lease began.
     pub(super) fn take_notices(&self) -> Vec<Notice> {
-        self.session
-            .as_ref()
-            .map(Session::take_notices)
-            .unwrap_or_default()
+        self.session.as_ref().map(Session::take_notices).unwrap_or_default()
     }
 
     /// Opens a new connection in place of the old one.
@@ -180,12 +164,7 @@ impl Lease {
     }
 
     /// Reads rows. Sent again once where the connection broke, as reading twice does no harm.
-    pub(super) async fn query(
-        &mut self,
-        doing: &str,
-        query: Query<'_>,
-        limits: &Limits,
-    ) -> Result<Vec<Row>> {
+    pub(super) async fn query(&mut self, doing: &str, query: Query<'_>, limits: &Limits) -> Result<Vec<Row>> {
         self.read(doing, &Work::query(query), limits).await
     }
 
@@ -197,9 +176,7 @@ impl Lease {
         query: Query<'_>,
         limits: &Limits,
     ) -> Result<Vec<Row>> {
-        let rows = self
-            .read(doing, &Work::undone(changes, query), limits)
-            .await;
+        let rows = self.read(doing, &Work::undone(changes, query), limits).await;
         self.take_notices();
         rows
     }

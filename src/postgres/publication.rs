@@ -53,19 +53,13 @@ pub enum Target {
 impl Target {
     /// Nothing at all.
     pub fn none() -> Self {
-        Self::Lists {
-            tables: BTreeMap::new(),
-            schemas: BTreeSet::new(),
-        }
+        Self::Lists { tables: BTreeMap::new(), schemas: BTreeSet::new() }
     }
 
     /// Whole tables.
     pub fn tables(tables: impl IntoIterator<Item = QualifiedName>) -> Self {
         Self::Lists {
-            tables: tables
-                .into_iter()
-                .map(|table| (table, TableSpec::default()))
-                .collect(),
+            tables: tables.into_iter().map(|table| (table, TableSpec::default())).collect(),
             schemas: BTreeSet::new(),
         }
     }
@@ -109,9 +103,7 @@ impl Operation {
 
     /// The operation of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|operation| operation.as_str() == name)
+        Self::ALL.into_iter().find(|operation| operation.as_str() == name)
     }
 }
 
@@ -136,9 +128,7 @@ impl GeneratedColumns {
 
     /// The choice of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::None, Self::Stored]
-            .into_iter()
-            .find(|choice| choice.as_str() == name)
+        [Self::None, Self::Stored].into_iter().find(|choice| choice.as_str() == name)
     }
 }
 
@@ -164,23 +154,16 @@ impl Publication {
         match &self.target {
             Target::AllTables => text.push_str("all tables\n"),
             Target::Lists { tables, schemas } => {
-                tables
-                    .iter()
-                    .for_each(|(table, spec)| push_line(&mut text, &member(table, spec)));
-                schemas
-                    .iter()
-                    .for_each(|schema| push_line(&mut text, &format!("schema {schema}")));
+                tables.iter().for_each(|(table, spec)| push_line(&mut text, &member(table, spec)));
+                schemas.iter().for_each(|schema| push_line(&mut text, &format!("schema {schema}")));
             }
         }
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-        digest
-            .as_ref()
-            .iter()
-            .fold(String::with_capacity(64), |mut hex, byte| {
-                // Writing to a String cannot fail.
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            })
+        digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
     }
 
     /// Fails, naming the attribute, where the server's version lacks something that this asks for.
@@ -239,15 +222,8 @@ mod tests {
     fn a_fingerprint_is_of_the_content_alone() {
         let fingerprint = |target| publication(target).fingerprint();
         assert_eq!(fingerprint(tables(["a", "b"])).len(), 64);
-        assert_eq!(
-            fingerprint(tables(["a", "b"])),
-            fingerprint(tables(["public.b", "a"]))
-        );
-        let renamed = Publication {
-            name: ident("q"),
-            owner: Some(ident("me")),
-            ..publication(tables(["a"]))
-        };
+        assert_eq!(fingerprint(tables(["a", "b"])), fingerprint(tables(["public.b", "a"])));
+        let renamed = Publication { name: ident("q"), owner: Some(ident("me")), ..publication(tables(["a"])) };
         assert_eq!(renamed.fingerprint(), fingerprint(tables(["a"])));
         let different = [
             Target::none(),

@@ -64,10 +64,9 @@ impl Notice {
 impl From<&DbError> for Notice {
     fn from(error: &DbError) -> Self {
         Self {
-            severity: error.parsed_severity().map_or_else(
-                || error.severity().to_owned(),
-                |severity| severity.to_string(),
-            ),
+            severity: error
+                .parsed_severity()
+                .map_or_else(|| error.severity().to_owned(), |severity| severity.to_string()),
             code: error.code().code().to_owned(),
             message: error.message().to_owned(),
             detail: error.detail().map(str::to_owned),
@@ -130,17 +129,11 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn not_executed(why: &str) -> Self {
-        Self {
-            cause: Cause::Unexpected(why.to_owned()),
-            not_executed: true,
-        }
+        Self { cause: Cause::Unexpected(why.to_owned()), not_executed: true }
     }
 
     pub(super) fn executed(cause: Cause) -> Self {
-        Self {
-            cause,
-            not_executed: false,
-        }
+        Self { cause, not_executed: false }
     }
 }
 
@@ -153,16 +146,13 @@ impl Session {
             for &encrypted in attempts {
                 match Self::attempt(link, database, encrypted).await {
                     Ok(session) => return Ok(session),
-                    Err(Cause::Connect(error))
-                        if attempts.len() > 1 && may_try_otherwise(&error) =>
-                    {
+                    Err(Cause::Connect(error)) if attempts.len() > 1 && may_try_otherwise(&error) => {
                         first_error.get_or_insert(Cause::Connect(error));
                     }
                     Err(cause) => return Err(first_error.unwrap_or(cause)),
                 }
             }
-            Err(first_error
-                .unwrap_or_else(|| Cause::Unexpected("no way to connect was tried".to_owned())))
+            Err(first_error.unwrap_or_else(|| Cause::Unexpected("no way to connect was tried".to_owned())))
         };
         match tokio::time::timeout(link.config.connect_timeout, work).await {
             Ok(result) => result,
@@ -208,19 +198,10 @@ impl Session {
     {
         let shared = Arc::new(Mutex::new(Shared::default()));
         tokio::spawn(drive(connection, shared.clone()));
-        let canceller = Canceller {
-            token: client.cancel_token(),
-            tls,
-        };
+        let canceller = Canceller { token: client.cancel_token(), tls };
         let version = pin_settings(&client).await?;
         lock(&shared).notices.clear();
-        Ok(Self {
-            client,
-            shared,
-            canceller,
-            version,
-            last_used: Instant::now(),
-        })
+        Ok(Self { client, shared, canceller, version, last_used: Instant::now() })
     }
 
     pub(super) fn version(&self) -> ServerVersion {
@@ -266,16 +247,8 @@ impl Session {
             }
         };
         // These poll, and so send, in order.
-        let first = join_all(
-            work.before
-                .iter()
-                .map(|text| client.execute_typed(text, &[])),
-        );
-        let last = join_all(
-            work.after
-                .iter()
-                .map(|text| client.execute_typed(text, &[])),
-        );
+        let first = join_all(work.before.iter().map(|text| client.execute_typed(text, &[])));
+        let last = join_all(work.after.iter().map(|text| client.execute_typed(text, &[])));
         let (first, rows, last) = join3(first, read, last).await;
         match first.into_iter().chain(last).find_map(Result::err) {
             Some(error) => Err(self.failure(error, work.all_or_nothing)),
@@ -292,10 +265,7 @@ impl Session {
             Some(code) => all_or_nothing && *code == SqlState::ADMIN_SHUTDOWN,
             None => error.is_closed() && lock(&self.shared).ended_idle,
         };
-        Failure {
-            cause: Cause::Statement(error),
-            not_executed,
-        }
+        Failure { cause: Cause::Statement(error), not_executed }
     }
 
     /// Does work, or cancels it on the server once `stop` resolves and gives it a moment to end.
@@ -315,9 +285,7 @@ impl Session {
         };
         canceller.cancel().await;
         match tokio::time::timeout(CANCEL_GRACE, work).await {
-            Ok(Err(failure)) if was_cancelled(&failure.cause) => {
-                Some(Err(Failure::executed(reason)))
-            }
+            Ok(Err(failure)) if was_cancelled(&failure.cause) => Some(Err(Failure::executed(reason))),
             // It ended by itself, well or badly, before the request arrived.
             Ok(result) => Some(result),
             Err(_) => None,
@@ -385,9 +353,7 @@ impl<'a> Work<'a> {
 
 /// Splits statements into the runs that share a transaction. A wait, like a statement that must be alone, is one of its own.
 pub(super) fn groups(statements: &[Statement]) -> impl Iterator<Item = &[Statement]> {
-    statements.chunk_by(|one, next| {
-        one.scope() == Scope::Transaction && next.scope() == Scope::Transaction
-    })
+    statements.chunk_by(|one, next| one.scope() == Scope::Transaction && next.scope() == Scope::Transaction)
 }
 
 /// Drives a connection until it ends, and keeps its notices.
@@ -424,17 +390,10 @@ async fn pin_settings(client: &Client) -> Result<ServerVersion, Cause> {
         CASE WHEN current_setting('server_version_num')::int >= 140000 AND version() LIKE '%linux%' \
              THEN set_config('client_connection_check_interval', '2s', false) END, \
         current_setting('server_version_num')::int";
-    let row = client
-        .query_typed_one(sql, &[])
-        .await
-        .map_err(Cause::Connect)?;
+    let row = client.query_typed_one(sql, &[]).await.map_err(Cause::Connect)?;
     let num: i32 = row.try_get(7).map_err(Cause::Connect)?;
     let version = ServerVersion::from_num(u32::try_from(num).unwrap_or(0));
-    if version < ServerVersion::OLDEST {
-        Err(Cause::TooOld(version))
-    } else {
-        Ok(version)
-    }
+    if version < ServerVersion::OLDEST { Err(Cause::TooOld(version)) } else { Ok(version) }
 }
 
 #[cfg(test)]
@@ -452,9 +411,7 @@ mod tests {
 
     fn check_groups(scopes: &str, expected: &str) {
         let statements = statements(scopes);
-        let text: Vec<String> = groups(&statements)
-            .map(|group| group.iter().map(Statement::text).collect())
-            .collect();
+        let text: Vec<String> = groups(&statements).map(|group| group.iter().map(Statement::text).collect()).collect();
         assert_eq!(text.join(" "), expected);
     }
 

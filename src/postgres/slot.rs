@@ -37,24 +37,13 @@ pub struct Slot {
 impl Slot {
     /// A slot for a subscription, as `CREATE SUBSCRIPTION` makes it.
     pub fn new(name: Ident) -> Self {
-        Self {
-            name,
-            plugin: "pgoutput".to_owned(),
-            two_phase: false,
-            failover: false,
-            active: false,
-            wal_status: None,
-        }
+        Self { name, plugin: "pgoutput".to_owned(), two_phase: false, failover: false, active: false, wal_status: None }
     }
 }
 
 /// The statement that makes a slot in the connected database.
 pub fn create(slot: &Slot, version: ServerVersion) -> std::result::Result<Statement, Unsupported> {
-    let mut arguments = format!(
-        "{}, {}, false",
-        Literal(slot.name.as_str()),
-        Literal(&slot.plugin)
-    );
+    let mut arguments = format!("{}, {}, false", Literal(slot.name.as_str()), Literal(&slot.plugin));
     if slot.two_phase || slot.failover {
         arguments.push_str(if slot.two_phase { ", true" } else { ", false" });
     }
@@ -63,27 +52,17 @@ pub fn create(slot: &Slot, version: ServerVersion) -> std::result::Result<Statem
         arguments.push_str(", true");
     }
     // Postgres refuses it in a transaction that has written, so it stands alone.
-    Ok(Statement::alone(format!(
-        "SELECT pg_create_logical_replication_slot({arguments})"
-    )))
+    Ok(Statement::alone(format!("SELECT pg_create_logical_replication_slot({arguments})")))
 }
 
 /// The statement that drops a slot. Fails while the slot is active (55006), and when it is gone (42704).
 pub fn drop_slot(name: &Ident) -> Statement {
-    Statement::alone(format!(
-        "SELECT pg_drop_replication_slot({})",
-        Literal(name.as_str())
-    ))
+    Statement::alone(format!("SELECT pg_drop_replication_slot({})", Literal(name.as_str())))
 }
 
 /// Every logical slot of the database, from a snapshot that is at most two seconds old.
 pub async fn fetch_all(db: &Database) -> Result<Arc<Slots>> {
-    db.slots()
-        .get(
-            || db.changes(),
-            load(db, "reading the replication slots", None),
-        )
-        .await
+    db.slots().get(|| db.changes(), load(db, "reading the replication slots", None)).await
 }
 
 /// One slot, from the same snapshot.
@@ -99,29 +78,19 @@ pub async fn fetch_now(db: &Database, name: &Ident) -> Result<Option<Slot>> {
 
 /// Makes a slot, unless it is there already. Returns whether it was made.
 pub async fn ensure(db: &Database, doing: &str, slot: &Slot, limits: &Limits) -> Result<bool> {
-    let statement = create(slot, db.version().await?)
-        .map_err(|unsupported| db.unsupported(doing, unsupported))?;
+    let statement = create(slot, db.version().await?).map_err(|unsupported| db.unsupported(doing, unsupported))?;
     if fetch_now(db, &slot.name).await?.is_some() {
         return Ok(false);
     }
     match db.run_within(doing, &[statement], limits).await {
         Ok(_) => Ok(true),
-        Err(error)
-            if error.is(&SqlState::DUPLICATE_OBJECT)
-                && fetch_now(db, &slot.name).await?.is_some() =>
-        {
-            Ok(false)
-        }
+        Err(error) if error.is(&SqlState::DUPLICATE_OBJECT) && fetch_now(db, &slot.name).await?.is_some() => Ok(false),
         Err(error) => Err(error),
     }
 }
 
 async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Slots> {
-    let failover = if db.version().await?.has(version::FAILOVER) {
-        "failover"
-    } else {
-        "false"
-    };
+    let failover = if db.version().await?.has(version::FAILOVER) { "failover" } else { "false" };
     let sql = format!(
         "SELECT slot_name, plugin, two_phase, {failover}, active, wal_status FROM pg_replication_slots \
          WHERE slot_type = 'logical' AND database = current_database() AND ($1 IS NULL OR slot_name = $1)"
@@ -130,10 +99,7 @@ async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Slots>
     let rows = db.query(doing, &sql, &[(&name, Type::TEXT)]).await?;
     let slots: std::result::Result<Vec<_>, _> = rows.iter().map(read_row).collect();
     let slots = slots.map_err(|error| db.error(doing, Cause::Statement(error)))?;
-    Ok(slots
-        .into_iter()
-        .map(|slot| (slot.name.clone(), slot))
-        .collect())
+    Ok(slots.into_iter().map(|slot| (slot.name.clone(), slot)).collect())
 }
 
 fn read_row(row: &Row) -> std::result::Result<Slot, tokio_postgres::Error> {
@@ -157,13 +123,8 @@ pub async fn same_cluster(one: &Database, other: &Database) -> Result<bool> {
 
 async fn postmaster_start(db: &Database) -> Result<Option<String>> {
     let doing = "telling one cluster from another";
-    let rows = db
-        .query(doing, "SELECT pg_postmaster_start_time()::text", &[])
-        .await?;
-    rows.first()
-        .map(|row| row.try_get(0))
-        .transpose()
-        .map_err(|error| db.error(doing, Cause::Statement(error)))
+    let rows = db.query(doing, "SELECT pg_postmaster_start_time()::text", &[]).await?;
+    rows.first().map(|row| row.try_get(0)).transpose().map_err(|error| db.error(doing, Cause::Statement(error)))
 }
 
 #[cfg(test)]
@@ -182,18 +143,12 @@ mod tests {
 
     #[test]
     fn a_slot_is_made_with_what_its_version_has() {
-        check_create(
-            |_| (),
-            "SELECT pg_create_logical_replication_slot('s', 'pgoutput', false)",
-        );
+        check_create(|_| (), "SELECT pg_create_logical_replication_slot('s', 'pgoutput', false)");
         check_create(
             |slot| slot.two_phase = true,
             "SELECT pg_create_logical_replication_slot('s', 'pgoutput', false, true)",
         );
-        check_create(
-            |slot| slot.failover = true,
-            "failover needs Postgres 17 or newer; the server runs 16.0",
-        );
+        check_create(|slot| slot.failover = true, "failover needs Postgres 17 or newer; the server runs 16.0");
         check_create(
             |slot| slot.plugin = "it's".to_owned(),
             "SELECT pg_create_logical_replication_slot('s', 'it''s', false)",

@@ -27,19 +27,13 @@ struct Load<T> {
 
 impl<T> Default for Snapshot<T> {
     fn default() -> Self {
-        Self {
-            last: Mutex::new(None),
-        }
+        Self { last: Mutex::new(None) }
     }
 }
 
 impl<T> Snapshot<T> {
     /// The objects, loaded now unless a load that is good enough exists. `changes` counts this process's own changes.
-    pub(super) async fn get(
-        &self,
-        changes: impl Fn() -> u64,
-        load: impl Future<Output = Result<T>>,
-    ) -> Result<Arc<T>> {
+    pub(super) async fn get(&self, changes: impl Fn() -> u64, load: impl Future<Output = Result<T>>) -> Result<Arc<T>> {
         let asked = Instant::now();
         let mut last = self.last.lock().await;
         if let Some(last) = last.as_ref().filter(|last| last.serves(changes(), asked)) {
@@ -47,12 +41,7 @@ impl<T> Snapshot<T> {
         }
         let (changes, began) = (changes(), Instant::now());
         let result = load.await.map(Arc::new);
-        *last = Some(Load {
-            changes,
-            began,
-            ended: Instant::now(),
-            result: result.clone(),
-        });
+        *last = Some(Load { changes, began, ended: Instant::now(), result: result.clone() });
         result
     }
 }
@@ -87,21 +76,14 @@ mod tests {
                 tokio::task::yield_now().await;
                 Ok(self.loads.fetch_add(1, Ordering::Relaxed) + 1)
             };
-            *self
-                .snapshot
-                .get(|| self.changes.load(Ordering::Relaxed), load)
-                .await
-                .unwrap()
+            *self.snapshot.get(|| self.changes.load(Ordering::Relaxed), load).await.unwrap()
         }
 
         async fn fail(&self) -> Error {
             let load = async {
                 tokio::task::yield_now().await;
                 self.loads.fetch_add(1, Ordering::Relaxed);
-                let place = Place {
-                    address: String::new(),
-                    database: String::new(),
-                };
+                let place = Place { address: String::new(), database: String::new() };
                 Err(Error::new("reading", place, Cause::Cancelled))
             };
             self.snapshot.get(|| 0, load).await.unwrap_err()

@@ -83,35 +83,21 @@ impl QualifiedName {
     /// A part that holds a dot or a double quote stands in double quotes, with each double quote inside doubled, as in
     /// SQL. Other than in SQL nothing is folded to lower case: `Users` is the table `"Users"`.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
-        let invalid = |reason| InvalidName {
-            text: text.to_owned(),
-            reason,
-        };
+        let invalid = |reason| InvalidName { text: text.to_owned(), reason };
         let (first, rest) = parse_part(text).map_err(invalid)?;
         let Some(rest) = rest else {
-            return Ok(Self {
-                schema: Ident("public".to_owned()),
-                name: Ident::new(first)?,
-            });
+            return Ok(Self { schema: Ident("public".to_owned()), name: Ident::new(first)? });
         };
         let (second, rest) = parse_part(rest).map_err(invalid)?;
         if rest.is_some() {
-            return Err(invalid(
-                "it has more than two parts; a part that holds a dot is written in double quotes",
-            ));
+            return Err(invalid("it has more than two parts; a part that holds a dot is written in double quotes"));
         }
-        Ok(Self {
-            schema: Ident::new(first)?,
-            name: Ident::new(second)?,
-        })
+        Ok(Self { schema: Ident::new(first)?, name: Ident::new(second)? })
     }
 
     /// A name that a catalog returned.
     pub(super) fn from_catalog(schema: &str, name: &str) -> Self {
-        Self {
-            schema: Ident::from_catalog(schema),
-            name: Ident::from_catalog(name),
-        }
+        Self { schema: Ident::from_catalog(schema), name: Ident::from_catalog(name) }
     }
 
     /// Writes `schema.name` such that [`QualifiedName::parse`] reads the same name back.
@@ -158,11 +144,7 @@ fn parse_quoted(text: &str) -> Result<(String, &str), &'static str> {
 }
 
 fn part_text(part: &Ident) -> String {
-    if part.as_str().contains(['.', '"']) {
-        part.to_string()
-    } else {
-        part.as_str().to_owned()
-    }
+    if part.as_str().contains(['.', '"']) { part.to_string() } else { part.as_str().to_owned() }
 }
 
 impl fmt::Display for QualifiedName {
@@ -184,21 +166,13 @@ pub(super) struct Literal<'a>(pub(super) &'a str);
 impl fmt::Display for Literal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.replace('\'', "''");
-        if text.contains('\\') {
-            write!(f, "E'{}'", text.replace('\\', "\\\\"))
-        } else {
-            write!(f, "'{text}'")
-        }
+        if text.contains('\\') { write!(f, "E'{}'", text.replace('\\', "\\\\")) } else { write!(f, "'{text}'") }
     }
 }
 
 /// Joins what `Display` writes with `", "`.
 pub(super) fn list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
-    items
-        .into_iter()
-        .map(|item| item.to_string())
-        .collect::<Vec<_>>()
-        .join(", ")
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether a statement may share a transaction.
@@ -231,35 +205,22 @@ enum Kind {
 impl Statement {
     /// A statement that shares a transaction with its neighbours.
     pub(super) fn new(text: impl Into<String>) -> Self {
-        Self {
-            text: text.into(),
-            redacted: None,
-            kind: Kind::Change(Scope::Transaction),
-        }
+        Self { text: text.into(), redacted: None, kind: Kind::Change(Scope::Transaction) }
     }
 
     /// The same statement, outside of any transaction.
     pub(super) fn alone(text: impl Into<String>) -> Self {
-        Self {
-            kind: Kind::Change(Scope::Alone),
-            ..Self::new(text)
-        }
+        Self { kind: Kind::Change(Scope::Alone), ..Self::new(text) }
     }
 
     /// A query of one boolean that is repeated until it is true.
     pub(super) fn wait_until(text: impl Into<String>) -> Self {
-        Self {
-            kind: Kind::Await,
-            ..Self::new(text)
-        }
+        Self { kind: Kind::Await, ..Self::new(text) }
     }
 
     /// Marks the text as holding a secret; `redacted` is shown in its place.
     pub(super) fn showing(self, redacted: impl Into<String>) -> Self {
-        Self {
-            redacted: Some(redacted.into()),
-            ..self
-        }
+        Self { redacted: Some(redacted.into()), ..self }
     }
 
     /// The text for the server, secrets included.
@@ -336,22 +297,13 @@ mod tests {
     }
 
     fn check_name(text: &str, schema: &str, name: &str) {
-        assert_eq!(
-            QualifiedName::parse(text),
-            Ok(QualifiedName {
-                schema: ident(schema),
-                name: ident(name)
-            })
-        );
+        assert_eq!(QualifiedName::parse(text), Ok(QualifiedName { schema: ident(schema), name: ident(name) }));
     }
 
     #[test]
     fn an_ident_is_always_quoted() {
         assert_eq!(ident("users").to_string(), r#""users""#);
-        assert_eq!(
-            ident("a\"; DROP TABLE t; --").to_string(),
-            r#""a""; DROP TABLE t; --""#
-        );
+        assert_eq!(ident("a\"; DROP TABLE t; --").to_string(), r#""a""; DROP TABLE t; --""#);
     }
 
     #[test]
@@ -382,10 +334,7 @@ mod tests {
     fn every_pair_of_hostile_names_is_read_back() {
         for schema in HOSTILE {
             for name in HOSTILE {
-                let qualified = QualifiedName {
-                    schema: ident(schema),
-                    name: ident(name),
-                };
+                let qualified = QualifiedName { schema: ident(schema), name: ident(name) };
                 assert_eq!(QualifiedName::parse(&qualified.to_text()), Ok(qualified));
             }
         }
@@ -404,14 +353,9 @@ mod tests {
         );
         check_error(
             "a\"b",
-            expect![[
-                r#""a\"b" is not a valid name: a part that holds a double quote is written in double quotes"#
-            ]],
+            expect![[r#""a\"b" is not a valid name: a part that holds a double quote is written in double quotes"#]],
         );
-        check_error(
-            "\"a",
-            expect![[r#""\"a" is not a valid name: a double quote is not closed"#]],
-        );
+        check_error("\"a", expect![[r#""\"a" is not a valid name: a double quote is not closed"#]]);
         check_error(
             "\"a\"b",
             expect![[
@@ -429,10 +373,7 @@ mod tests {
     #[test]
     fn a_secret_is_not_shown() {
         let statement = Statement::alone("CONNECT 'pw'").showing("CONNECT '***'");
-        assert_eq!(
-            format!("{statement} {statement:?}"),
-            "CONNECT '***' CONNECT '***'"
-        );
+        assert_eq!(format!("{statement} {statement:?}"), "CONNECT '***' CONNECT '***'");
         assert!(statement.holds_secret());
     }
 }

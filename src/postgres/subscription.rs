@@ -7,9 +7,7 @@ mod changes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use catalog::{
-    SyncState, apply, create, fetch, fetch_all, fetch_now, tables, unsubscribed_tables,
-};
+pub use catalog::{SyncState, apply, create, fetch, fetch_all, fetch_now, tables, unsubscribed_tables};
 pub use changes::{How, diff, drop_detached, drop_with_slot};
 
 use super::conninfo::Conninfo;
@@ -120,19 +118,13 @@ impl Origin {
 
     /// The choice of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Any, Self::None]
-            .into_iter()
-            .find(|choice| choice.as_str() == name)
+        [Self::Any, Self::None].into_iter().find(|choice| choice.as_str() == name)
     }
 }
 
 impl Subscription {
     /// An enabled subscription with the server's defaults for everything else.
-    pub fn new(
-        name: Ident,
-        connection: Conninfo,
-        publications: impl IntoIterator<Item = Ident>,
-    ) -> Self {
+    pub fn new(name: Ident, connection: Conninfo, publications: impl IntoIterator<Item = Ident>) -> Self {
         Self {
             name,
             owner: None,
@@ -158,10 +150,7 @@ impl Options {
     /// Fails, naming the attribute, where the server's version lacks an option that is given.
     pub fn check_supported(&self, server: ServerVersion) -> Result<(), Unsupported> {
         let given = [
-            (
-                self.streaming == Some(Streaming::Parallel),
-                version::PARALLEL_STREAMING,
-            ),
+            (self.streaming == Some(Streaming::Parallel), version::PARALLEL_STREAMING),
             (self.two_phase.is_some(), version::TWO_PHASE),
             (self.disable_on_error.is_some(), version::DISABLE_ON_ERROR),
             (self.password_required.is_some(), version::PASSWORD_REQUIRED),
@@ -169,9 +158,6 @@ impl Options {
             (self.origin.is_some(), version::ORIGIN),
             (self.failover.is_some(), version::FAILOVER),
         ];
-        given
-            .into_iter()
-            .filter(|(given, _)| *given)
-            .try_for_each(|(_, feature)| server.require(feature))
+        given.into_iter().filter(|(given, _)| *given).try_for_each(|(_, feature)| server.require(feature))
     }
 }

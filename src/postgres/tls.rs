@@ -35,14 +35,8 @@ pub enum SslMode {
 
 impl SslMode {
     /// Every mode, weakest first.
-    pub const ALL: [Self; 6] = [
-        Self::Disable,
-        Self::Allow,
-        Self::Prefer,
-        Self::Require,
-        Self::VerifyCa,
-        Self::VerifyFull,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Disable, Self::Allow, Self::Prefer, Self::Require, Self::VerifyCa, Self::VerifyFull];
 
     /// The name that libpq uses.
     pub fn as_str(self) -> &'static str {
@@ -70,11 +64,7 @@ impl FromStr for SslMode {
         Self::ALL
             .into_iter()
             .find(|mode| mode.as_str() == text)
-            .ok_or_else(|| {
-                format!(
-                    "{text:?} is not one of disable, allow, prefer, require, verify-ca, verify-full"
-                )
-            })
+            .ok_or_else(|| format!("{text:?} is not one of disable, allow, prefer, require, verify-ca, verify-full"))
     }
 }
 
@@ -87,16 +77,10 @@ pub(super) struct Certificates<'a> {
 }
 
 /// Makes the connector. Fails with a sentence for people.
-pub(super) fn connector(
-    mode: SslMode,
-    certificates: &Certificates<'_>,
-) -> Result<MakeRustlsConnect, String> {
+pub(super) fn connector(mode: SslMode, certificates: &Certificates<'_>) -> Result<MakeRustlsConnect, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let check = check_of(mode, certificates.root)?;
-    let verifier = Verifier {
-        check,
-        algorithms: provider.clone(),
-    };
+    let verifier = Verifier { check, algorithms: provider.clone() };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
@@ -144,14 +128,10 @@ impl Roots {
                 match (found.certs.is_empty(), found.errors.first()) {
                     (false, _) => found.certs,
                     (true, Some(error)) => {
-                        return Err(format!(
-                            "the system's root certificates cannot be read: {error}"
-                        ));
+                        return Err(format!("the system's root certificates cannot be read: {error}"));
                     }
                     (true, None) => {
-                        return Err(
-                            "the system has no root certificates; give sslrootcert".to_owned()
-                        );
+                        return Err("the system has no root certificates; give sslrootcert".to_owned());
                     }
                 }
             }
@@ -159,11 +139,7 @@ impl Roots {
         };
         let mut store = RootCertStore::empty();
         let (added, _) = store.add_parsable_certificates(own.iter().cloned());
-        if added == 0 {
-            Err("sslrootcert holds no usable certificate".to_owned())
-        } else {
-            Ok(Self { store, own })
-        }
+        if added == 0 { Err("sslrootcert holds no usable certificate".to_owned()) } else { Ok(Self { store, own }) }
     }
 }
 
@@ -187,8 +163,7 @@ fn read_chain(attribute: &str, source: &str) -> Result<Vec<CertificateDer<'stati
 fn read_key(source: &str) -> Result<PrivateKeyDer<'static>, String> {
     // What the parser says about a key is not passed on, as it could quote the key.
     let pem = read_pem("sslkey", source).map_err(|_| "sslkey cannot be read".to_owned())?;
-    PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|_| "sslkey holds no unencrypted private key in PEM form".to_owned())
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| "sslkey holds no unencrypted private key in PEM form".to_owned())
 }
 
 /// Verifies what the mode asks for, and the handshake's signatures always.
@@ -212,13 +187,7 @@ impl Verifier {
         }
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let algorithms = self.algorithms.signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(
-            &certificate,
-            &roots.store,
-            intermediates,
-            now,
-            algorithms,
-        )
+        verify_server_cert_signed_by_trust_anchor(&certificate, &roots.store, intermediates, now, algorithms)
     }
 }
 
@@ -248,12 +217,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.algorithms.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, cert, dss, &self.algorithms.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -262,18 +226,11 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.algorithms.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, cert, dss, &self.algorithms.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.algorithms.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -297,14 +254,8 @@ mod tests {
 
     #[test]
     fn a_weak_mode_reads_no_roots() {
-        assert!(matches!(
-            check_of(SslMode::Prefer, Some("/nowhere")),
-            Ok(Check::Nothing)
-        ));
-        assert!(matches!(
-            check_of(SslMode::Require, None),
-            Ok(Check::Nothing)
-        ));
+        assert!(matches!(check_of(SslMode::Prefer, Some("/nowhere")), Ok(Check::Nothing)));
+        assert!(matches!(check_of(SslMode::Require, None), Ok(Check::Nothing)));
     }
 
     #[test]
@@ -312,39 +263,21 @@ mod tests {
         let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let body = STANDARD.encode(certificate.cert.der());
         let pem = format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
-        assert!(matches!(
-            check_of(SslMode::Require, Some(&pem)),
-            Ok(Check::Chain(_))
-        ));
-        assert!(matches!(
-            check_of(SslMode::VerifyFull, Some(&pem)),
-            Ok(Check::ChainAndName(_))
-        ));
+        assert!(matches!(check_of(SslMode::Require, Some(&pem)), Ok(Check::Chain(_))));
+        assert!(matches!(check_of(SslMode::VerifyFull, Some(&pem)), Ok(Check::ChainAndName(_))));
     }
 
     #[test]
     fn what_cannot_be_used_is_named() {
-        let root = |root| Certificates {
-            root: Some(root),
-            ..Certificates::default()
-        };
+        let root = |root| Certificates { root: Some(root), ..Certificates::default() };
         assert!(
             error(SslMode::VerifyCa, &root("/nowhere.pem"))
                 .starts_with("sslrootcert \"/nowhere.pem\" cannot be read: ")
         );
-        let cert = Certificates {
-            cert: Some("/nowhere.pem"),
-            ..Certificates::default()
-        };
+        let cert = Certificates { cert: Some("/nowhere.pem"), ..Certificates::default() };
+        assert_eq!(error(SslMode::Require, &cert), "sslcert and sslkey must be given together");
         assert_eq!(
-            error(SslMode::Require, &cert),
-            "sslcert and sslkey must be given together"
-        );
-        assert_eq!(
-            error(
-                SslMode::VerifyCa,
-                &root("-----BEGIN X-----\n-----END X-----\n")
-            ),
+            error(SslMode::VerifyCa, &root("-----BEGIN X-----\n-----END X-----\n")),
             "sslrootcert holds no certificate in PEM form"
         );
     }

@@ -35,11 +35,7 @@ impl ServerVersion {
         if self.has(feature) {
             Ok(())
         } else {
-            Err(Unsupported {
-                attribute: feature.attribute,
-                since: feature.since,
-                server: self,
-            })
+            Err(Unsupported { attribute: feature.attribute, since: feature.since, server: self })
         }
     }
 }
@@ -101,11 +97,7 @@ pub struct Unsupported {
 
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} needs Postgres {} or newer; the server runs {}",
-            self.attribute, self.since, self.server
-        )
+        write!(f, "{} needs Postgres {} or newer; the server runs {}", self.attribute, self.since, self.server)
     }
 }
 
@@ -123,17 +115,9 @@ mod tests {
 
     #[test]
     fn a_missing_feature_names_attribute_and_versions() {
-        let error = ServerVersion::from_num(150_018)
-            .require(PUBLISH_GENERATED_COLUMNS)
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "publish_generated_columns needs Postgres 18 or newer; the server runs 15.18"
-        );
-        assert_eq!(
-            ServerVersion::from_num(180_004).require(PUBLISH_GENERATED_COLUMNS),
-            Ok(())
-        );
+        let error = ServerVersion::from_num(150_018).require(PUBLISH_GENERATED_COLUMNS).unwrap_err();
+        assert_eq!(error.to_string(), "publish_generated_columns needs Postgres 18 or newer; the server runs 15.18");
+        assert_eq!(ServerVersion::from_num(180_004).require(PUBLISH_GENERATED_COLUMNS), Ok(()));
         assert_eq!(ServerVersion::major_only(15).require(COLUMN_LISTS), Ok(()));
     }
 }

@@ -126,7 +126,9 @@ pub(super) fn merged(side: Side, block: &ServerBlock, url: Option<&str>) -> Resu
     let mut conninfo = match url {
         Some(url) => Conninfo::parse(url).map_err(|error| {
             Error::new(format!("{}: {error}", side.name()))
-                .detail("Write postgresql://user:password@host:port/database, with reserved characters percent-encoded.")
+                .detail(
+                    "Write postgresql://user:password@host:port/database, with reserved characters percent-encoded.",
+                )
                 .at(&path(side, "url"))
         })?,
         None => Conninfo::new(),

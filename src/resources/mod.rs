@@ -137,8 +137,7 @@ mod tests {
 
     #[test]
     fn no_name_is_one_that_cores_keep_for_themselves() {
-        let kept =
-            ["connection", "count", "depends_on", "for_each", "lifecycle", "locals", "provider", "provisioner"];
+        let kept = ["connection", "count", "depends_on", "for_each", "lifecycle", "locals", "provider", "provisioner"];
         for Entry { name, schema, .. } in entries() {
             let attributes = schema.block.attributes.iter().map(|attribute| &attribute.name);
             let names = attributes.chain(schema.block.blocks.iter().map(|nested| &nested.name));

@@ -125,7 +125,9 @@ mod tests {
 
     #[test]
     fn ids_go_round_whatever_the_names_hold() {
-        for (database, name) in [("shop", "orders"), ("a/b", "c%2Fd"), ("Ünï", "with \"quotes\" and. dots"), ("d", "a\nb")] {
+        for (database, name) in
+            [("shop", "orders"), ("a/b", "c%2Fd"), ("Ünï", "with \"quotes\" and. dots"), ("d", "a\nb")]
+        {
             let id = ObjectId::new(database, name);
             assert_eq!(parse(&id.to_string()).unwrap(), (Some(database.to_owned()), name.to_owned()));
         }

@@ -10,9 +10,7 @@ use self::model::{Model, Table, desired, ident, schema};
 use self::read::{Filters, to_model};
 use super::object_id::{self, ObjectId};
 use super::server_check::check_version;
-use crate::postgres::publication::{
-    self, Publication as Desired, RowFilter, Target,
-};
+use crate::postgres::publication::{self, Publication as Desired, RowFilter, Target};
 use crate::postgres::{Database, Limits, Notice, QualifiedName, SqlState};
 use crate::provider::{Context, Side};
 use crate::tf_provider::call::{Call, Saved};
@@ -98,10 +96,15 @@ impl Resource for Publication {
         let database = database(call, &prior)?;
         let name = ident(&prior.name, "name")?;
         let doing = format!("changing publication {name}");
-        let current = call.unless_stopped(publication::fetch_now(&database, &name)).await.map_err(|error| error.during(&doing))?;
+        let current = call
+            .unless_stopped(publication::fetch_now(&database, &name))
+            .await
+            .map_err(|error| error.during(&doing))?;
         if current.is_none() {
             saved.record_gone();
-            return Err(Error::new(format!("{doing}: it is not there any more")).detail("The next plan will create it."));
+            return Err(
+                Error::new(format!("{doing}: it is not there any more")).detail("The next plan will create it.")
+            );
         }
         let desired = with_known_filters(call, &database, desired(&plan)?, current.as_ref()).await?;
         let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
@@ -123,12 +126,7 @@ impl Resource for Publication {
 
     async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {
         let id = ObjectId::of_import(id, call.context(), Side::Publisher)?;
-        Ok(Model {
-            id: id.to_string().into(),
-            name: id.name.into(),
-            database: id.database.into(),
-            ..Model::default()
-        })
+        Ok(Model { id: id.to_string().into(), name: id.name.into(), database: id.database.into(), ..Model::default() })
     }
 }
 /// What follows from the other attributes once they are known.
@@ -288,6 +286,8 @@ async fn apply(
 
 fn warn(call: &Call<Context>, doing: &str, notices: &[Notice]) {
     for notice in notices.iter().filter(|notice| notice.is_warning()) {
-        call.warn(Error::new(format!("{doing}: {}", notice.message)).detail(notice.hint.as_deref().unwrap_or_default()));
+        call.warn(
+            Error::new(format!("{doing}: {}", notice.message)).detail(notice.hint.as_deref().unwrap_or_default()),
+        );
     }
 }

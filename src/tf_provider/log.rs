@@ -74,11 +74,7 @@ impl<W> JsonLines<W> {
             LevelFilter::TRACE => LevelFilter::INFO,
             _ => LevelFilter::WARN,
         };
-        if is_ours(target) {
-            self.level
-        } else {
-            self.level.min(others)
-        }
+        if is_ours(target) { self.level } else { self.level.min(others) }
     }
 }
 
@@ -114,11 +110,7 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
         // The event's own fields come last: they win over a span's of the same name.
-        for span in context
-            .event_scope(event)
-            .into_iter()
-            .flat_map(Scope::from_root)
-        {
+        for span in context.event_scope(event).into_iter().flat_map(Scope::from_root) {
             if let Some(outer) = span.extensions().get::<Fields>() {
                 fields.0.extend(outer.0.clone());
             }
@@ -171,9 +163,7 @@ fn line(metadata: &Metadata<'_>, fields: Map<String, Value>, now: SystemTime) ->
     all.insert("@timestamp".to_owned(), timestamp(now).into());
     all.insert("@module".to_owned(), metadata.target().into());
     // Other crates' paths are those of the machine that built them.
-    if let (true, Some(file), Some(line)) =
-        (is_ours(metadata.target()), metadata.file(), metadata.line())
-    {
+    if let (true, Some(file), Some(line)) = (is_ours(metadata.target()), metadata.file(), metadata.line()) {
         all.insert("@caller".to_owned(), format!("{file}:{line}").into());
     }
     let mut bytes = encode(&all);
@@ -301,10 +291,7 @@ mod tests {
 
     fn check_others(level: LevelFilter, expected: &[&str]) {
         let lines = logged(level, log_at_every_level_as_another_crate);
-        let levels: Vec<&str> = lines
-            .iter()
-            .filter_map(|line| line["@level"].as_str())
-            .collect();
+        let levels: Vec<&str> = lines.iter().filter_map(|line| line["@level"].as_str()).collect();
         assert_eq!(levels, expected);
     }
 

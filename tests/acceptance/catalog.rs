@@ -3,15 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use neonrepl::postgres::publication::{
-    self, GeneratedColumns, Operation, Publication, RowFilter, TableSpec, Target,
-};
-use neonrepl::postgres::subscription::{
-    self, How, Options, Origin, SlotName, Streaming, Subscription, SyncState,
-};
+use neonrepl::postgres::publication::{self, GeneratedColumns, Operation, Publication, RowFilter, TableSpec, Target};
+use neonrepl::postgres::subscription::{self, How, Options, Origin, SlotName, Streaming, Subscription, SyncState};
 use neonrepl::postgres::{
-    Conninfo, Database, Ident, Limits, QualifiedName, Secret, ServerConfig, SqlState, SslMode,
-    slot, table,
+    Conninfo, Database, Ident, Limits, QualifiedName, Secret, ServerConfig, SqlState, SslMode, slot, table,
 };
 
 use crate::common::postgres::{self as servers, Major, Role};
@@ -62,9 +57,7 @@ async fn with_canonical_filters(db: &Database, publication: &Publication) -> Pub
     if let Target::Lists { tables, .. } = &mut publication.target {
         for (name, spec) in tables {
             if let Some(filter) = spec.filter.take() {
-                let canonical = publication::canonical_filter(db, name, &filter)
-                    .await
-                    .unwrap();
+                let canonical = publication::canonical_filter(db, name, &filter).await.unwrap();
                 spec.filter = Some(filter.with_canonical(canonical));
             }
         }
@@ -81,37 +74,17 @@ async fn check_publication(db: &Database, from: Option<&Publication>, to: &Publi
     };
     let version = db.version().await.unwrap();
     let statements = publication::diff(current.as_ref(), Some(to), version).unwrap();
-    let applied = publication::apply(
-        db,
-        "changing a publication",
-        &statements,
-        &to.name,
-        &limits(),
-    )
-    .await;
+    let applied = publication::apply(db, "changing a publication", &statements, &to.name, &limits()).await;
     let (_, found) = applied.unwrap_or_else(|error| panic!("{version} {statements:?}: {error}"));
     let found = found.unwrap_or_else(|| panic!("{version} {statements:?}: not found"));
     assert_eq!(found.target, to.target, "{version} {statements:?}");
-    assert_eq!(
-        publication::diff(Some(&found), Some(to), version).unwrap(),
-        [],
-        "{version}"
-    );
-    assert_eq!(
-        publication::fetch(db, &to.name).await.unwrap().as_ref(),
-        Some(&found)
-    );
+    assert_eq!(publication::diff(Some(&found), Some(to), version).unwrap(), [], "{version}");
+    assert_eq!(publication::fetch(db, &to.name).await.unwrap().as_ref(), Some(&found));
 }
 
-fn lists<const T: usize, const S: usize>(
-    tables: [(&str, TableSpec); T],
-    schemas: [&str; S],
-) -> Target {
+fn lists<const T: usize, const S: usize>(tables: [(&str, TableSpec); T], schemas: [&str; S]) -> Target {
     Target::Lists {
-        tables: tables
-            .into_iter()
-            .map(|(name, spec)| (table(name), spec))
-            .collect(),
+        tables: tables.into_iter().map(|(name, spec)| (table(name), spec)).collect(),
         schemas: schemas.into_iter().map(ident).collect(),
     }
 }
@@ -121,17 +94,11 @@ fn whole() -> TableSpec {
 }
 
 fn columns<const N: usize>(names: [&str; N]) -> TableSpec {
-    TableSpec {
-        columns: Some(names.into_iter().map(ident).collect()),
-        filter: None,
-    }
+    TableSpec { columns: Some(names.into_iter().map(ident).collect()), filter: None }
 }
 
 fn filter(text: &str) -> TableSpec {
-    TableSpec {
-        columns: None,
-        filter: Some(RowFilter::new(text).unwrap()),
-    }
+    TableSpec { columns: None, filter: Some(RowFilter::new(text).unwrap()) }
 }
 
 /// What every version can publish, and then what only some can.
@@ -140,26 +107,12 @@ fn targets(major: Major) -> Vec<Target> {
         Target::none(),
         lists([("a", whole()), ("b", whole())], []),
         lists([("b", whole())], []),
-        lists(
-            [
-                ("b", whole()),
-                ("parent", whole()),
-                ("parted", whole()),
-                ("\"s.x\".\"we\"\"ird\"", whole()),
-            ],
-            [],
-        ),
+        lists([("b", whole()), ("parent", whole()), ("parted", whole()), ("\"s.x\".\"we\"\"ird\"", whole())], []),
         Target::AllTables,
     ];
     if major >= Major::V15 {
         targets.extend([
-            lists(
-                [
-                    ("a", columns(["id", "x"])),
-                    ("b", filter("id>1 and note in ('x', 'y') -- )")),
-                ],
-                [],
-            ),
+            lists([("a", columns(["id", "x"])), ("b", filter("id>1 and note in ('x', 'y') -- )"))], []),
             lists([("a", columns(["id"])), ("b", filter("id > 2"))], []),
             lists([("b", filter("id > 2"))], ["s"]),
             lists([("a", whole()), ("parent", filter("id <> 0"))], ["s"]),
@@ -189,20 +142,13 @@ async fn every_publication_becomes_every_other() {
     for major in Major::ALL {
         let Pair { test, db } = pair(major, "pub lications").await;
         test.sql(TABLES).await;
-        let publications: Vec<_> = targets(major)
-            .into_iter()
-            .map(|target| Publication::new(ident("p"), target))
-            .collect();
+        let publications: Vec<_> =
+            targets(major).into_iter().map(|target| Publication::new(ident("p"), target)).collect();
         for from in &publications {
             for to in &publications {
                 check_publication(&db, None, from).await;
                 check_publication(&db, Some(from), to).await;
-                db.run(
-                    "dropping a publication",
-                    &[publication::drop_publication(&ident("p"))],
-                )
-                .await
-                .unwrap();
+                db.run("dropping a publication", &[publication::drop_publication(&ident("p"))]).await.unwrap();
             }
         }
         assert_eq!(publication::fetch(&db, &ident("p")).await.unwrap(), None);
@@ -230,33 +176,14 @@ async fn options_name_and_owner_change_in_place() {
         if major >= Major::V15 {
             second.target = lists([("parted", filter("id > 1"))], []);
         }
-        let nothing = Publication {
-            publish: BTreeSet::new(),
-            ..second.clone()
-        };
-        test.sql(&format!(
-            "GRANT CREATE ON DATABASE {} TO {}",
-            servers::quote(&test.name),
-            servers::quote(&role.name)
-        ))
-        .await;
+        let nothing = Publication { publish: BTreeSet::new(), ..second.clone() };
+        test.sql(&format!("GRANT CREATE ON DATABASE {} TO {}", servers::quote(&test.name), servers::quote(&role.name)))
+            .await;
         check_publication(&db, None, &first).await;
         check_publication(&db, Some(&first), &second).await;
         check_publication(&db, Some(&second), &nothing).await;
-        check_publication(
-            &db,
-            Some(&nothing),
-            &Publication {
-                owner: Some(ident("postgres")),
-                ..first.clone()
-            },
-        )
-        .await;
-        assert_eq!(
-            test.value::<i64>("SELECT count(*) FROM pg_publication")
-                .await,
-            1
-        );
+        check_publication(&db, Some(&nothing), &Publication { owner: Some(ident("postgres")), ..first.clone() }).await;
+        assert_eq!(test.value::<i64>("SELECT count(*) FROM pg_publication").await, 1);
     }
 }
 
@@ -264,11 +191,9 @@ async fn options_name_and_owner_change_in_place() {
 async fn a_filter_is_printed_by_the_server_and_leaves_nothing() {
     for major in [Major::V14, Major::V15, Major::V18] {
         let Pair { test, db } = pair(major, "filters").await;
-        test.sql("CREATE TABLE t (id int PRIMARY KEY, note text, at timestamptz)")
-            .await;
-        let canonical = async |text: &str| {
-            publication::canonical_filter(&db, &table("t"), &RowFilter::new(text).unwrap()).await
-        };
+        test.sql("CREATE TABLE t (id int PRIMARY KEY, note text, at timestamptz)").await;
+        let canonical =
+            async |text: &str| publication::canonical_filter(&db, &table("t"), &RowFilter::new(text).unwrap()).await;
         assert_eq!(canonical("id>1").await.unwrap(), "(id > 1)");
         assert_eq!(canonical("id>1 -- one").await.unwrap(), "(id > 1)");
         assert_eq!(
@@ -277,11 +202,7 @@ async fn a_filter_is_printed_by_the_server_and_leaves_nothing() {
         );
         let error = canonical("nope > 1").await.unwrap_err();
         assert_eq!(error.code(), Some(&SqlState::UNDEFINED_COLUMN));
-        assert_eq!(
-            test.value::<i64>("SELECT count(*) FROM pg_class WHERE relname LIKE 'neonrepl%'")
-                .await,
-            0
-        );
+        assert_eq!(test.value::<i64>("SELECT count(*) FROM pg_class WHERE relname LIKE 'neonrepl%'").await, 0);
     }
 }
 
@@ -289,14 +210,10 @@ async fn a_filter_is_printed_by_the_server_and_leaves_nothing() {
 async fn a_role_that_may_only_read_can_compare_filters() {
     let Pair { test, .. } = pair(Major::V18, "filters").await;
     let role = servers::shared(Major::V18).role("reader", "").await;
-    test.sql(&format!(
-        "CREATE TABLE t (id int PRIMARY KEY); GRANT SELECT ON t TO {}",
-        servers::quote(&role.name)
-    ))
-    .await;
+    test.sql(&format!("CREATE TABLE t (id int PRIMARY KEY); GRANT SELECT ON t TO {}", servers::quote(&role.name)))
+        .await;
     let db = connect(&test, &role);
-    let canonical =
-        publication::canonical_filter(&db, &table("t"), &RowFilter::new("id>1").unwrap()).await;
+    let canonical = publication::canonical_filter(&db, &table("t"), &RowFilter::new("id>1").unwrap()).await;
     assert_eq!(canonical.unwrap(), "(id > 1)");
 }
 
@@ -307,10 +224,7 @@ async fn a_refusal_says_what_where_and_why() {
     let db = connect(&test, &role);
     let desired = Publication::new(ident("p"), Target::none());
     let statements = publication::diff(None, Some(&desired), db.version().await.unwrap()).unwrap();
-    let error = db
-        .run("creating publication \"p\"", &statements)
-        .await
-        .unwrap_err();
+    let error = db.run("creating publication \"p\"", &statements).await.unwrap_err();
     let (name, port) = (&test.name, test.port);
     assert_eq!(
         error.to_string(),
@@ -318,24 +232,19 @@ async fn a_refusal_says_what_where_and_why() {
             "creating publication \"p\" in database \"{name}\" on 127.0.0.1:{port}: permission denied for database {name} (42501)"
         )
     );
-    assert_eq!(
-        error.hint().unwrap(),
-        format!("GRANT CREATE ON DATABASE \"{name}\" TO the role that connects.")
-    );
+    assert_eq!(error.hint().unwrap(), format!("GRANT CREATE ON DATABASE \"{name}\" TO the role that connects."));
 }
 
 /// A publisher with one published table, and a subscriber on another server with the same table.
 async fn replicated(publisher: Major, subscriber: Major) -> (Pair, Pair) {
-    let (source, target) = (
-        pair(publisher, "source").await,
-        pair(subscriber, "target").await,
-    );
+    let (source, target) = (pair(publisher, "source").await, pair(subscriber, "target").await);
     for side in [&source, &target] {
-        side.test
-            .sql("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY)")
-            .await;
+        side.test.sql("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY)").await;
     }
-    source.test.sql("INSERT INTO t VALUES (1), (2); CREATE PUBLICATION p FOR TABLE t; CREATE PUBLICATION q FOR TABLE u").await;
+    source
+        .test
+        .sql("INSERT INTO t VALUES (1), (2); CREATE PUBLICATION p FOR TABLE t; CREATE PUBLICATION q FOR TABLE u")
+        .await;
     (source, target)
 }
 
@@ -347,48 +256,18 @@ fn conninfo(source: &Pair) -> Conninfo {
 
 /// A name for the slot, which all databases of a server share.
 fn unique(prefix: &str, source: &Pair) -> Ident {
-    ident(&format!(
-        "{prefix}_{}_{}",
-        source.test.port, source.test.name
-    ))
+    ident(&format!("{prefix}_{}_{}", source.test.port, source.test.name))
 }
 
-async fn apply(
-    db: &Database,
-    current: Option<&Subscription>,
-    desired: &Subscription,
-    how: &How,
-) -> Subscription {
+async fn apply(db: &Database, current: Option<&Subscription>, desired: &Subscription, how: &How) -> Subscription {
     let version = db.version().await.unwrap();
     let statements = subscription::diff(current, Some(desired), how, version).unwrap();
-    let applied = subscription::apply(
-        db,
-        "changing a subscription",
-        &statements,
-        &desired.name,
-        &limits(),
-    )
-    .await;
-    let (_, found) = applied
-        .unwrap_or_else(|error| panic!("{version} {statements:?}: {error} {:?}", error.hint()));
+    let applied = subscription::apply(db, "changing a subscription", &statements, &desired.name, &limits()).await;
+    let (_, found) = applied.unwrap_or_else(|error| panic!("{version} {statements:?}: {error} {:?}", error.hint()));
     let found = found.expect("the subscription");
-    let again = How {
-        refresh: false,
-        resend_connection: false,
-        ..how.clone()
-    };
-    assert_eq!(
-        subscription::diff(Some(&found), Some(desired), &again, version).unwrap(),
-        [],
-        "{version}"
-    );
-    assert_eq!(
-        subscription::fetch(db, &desired.name)
-            .await
-            .unwrap()
-            .as_ref(),
-        Some(&found)
-    );
+    let again = How { refresh: false, resend_connection: false, ..how.clone() };
+    assert_eq!(subscription::diff(Some(&found), Some(desired), &again, version).unwrap(), [], "{version}");
+    assert_eq!(subscription::fetch(db, &desired.name).await.unwrap().as_ref(), Some(&found));
     found
 }
 
@@ -402,18 +281,12 @@ async fn until_ready(target: &Pair, name: &Ident, tables: usize) {
 
 async fn drop_subscription(target: &Pair, subscription: &Subscription) {
     let statement = subscription::drop_with_slot(subscription);
-    target
-        .db
-        .run("dropping a subscription", &[statement])
-        .await
-        .unwrap();
+    target.db.run("dropping a subscription", &[statement]).await.unwrap();
 }
 
 /// Each version reads from the next one, the newest from the oldest.
 fn pairs() -> impl Iterator<Item = (Major, Major)> {
-    Major::ALL
-        .into_iter()
-        .zip(Major::ALL.into_iter().cycle().skip(1))
+    Major::ALL.into_iter().zip(Major::ALL.into_iter().cycle().skip(1))
 }
 
 /// Every option that the version has, with a value unlike the default.
@@ -441,10 +314,7 @@ async fn rows_flow_and_everything_changes_in_place() {
         until_ready(&target, &first.name, 1).await;
         assert_eq!(target.test.value::<i64>("SELECT count(*) FROM t").await, 2);
 
-        let both = Subscription {
-            publications: [ident("p"), ident("q")].into(),
-            ..first.clone()
-        };
+        let both = Subscription { publications: [ident("p"), ident("q")].into(), ..first.clone() };
         let found = apply(&target.db, Some(&found), &both, &How::default()).await;
         until_ready(&target, &first.name, 2).await;
 
@@ -454,32 +324,14 @@ async fn rows_flow_and_everything_changes_in_place() {
             publications: [ident("q")].into(),
             ..both.clone()
         };
-        let resend = How {
-            resend_connection: true,
-            ..How::default()
-        };
+        let resend = How { resend_connection: true, ..How::default() };
         let found = apply(&target.db, Some(&found), &other, &resend).await;
         assert_eq!(found.slot, Some(SlotName::Named(first.name.clone())));
-        let stopped = Subscription {
-            enabled: false,
-            ..other.clone()
-        };
+        let stopped = Subscription { enabled: false, ..other.clone() };
         let found = apply(&target.db, Some(&found), &stopped, &How::default()).await;
-        let found = apply(
-            &target.db,
-            Some(&found),
-            &other,
-            &How {
-                refresh: true,
-                ..How::default()
-            },
-        )
-        .await;
+        let found = apply(&target.db, Some(&found), &other, &How { refresh: true, ..How::default() }).await;
         drop_subscription(&target, &found).await;
-        assert_eq!(
-            slot::fetch_now(&source.db, &first.name).await.unwrap(),
-            None
-        );
+        assert_eq!(slot::fetch_now(&source.db, &first.name).await.unwrap(), None);
     }
 }
 
@@ -487,18 +339,8 @@ async fn rows_flow_and_everything_changes_in_place() {
 async fn an_option_for_disabled_subscriptions_is_changed_while_enabled() {
     let (source, target) = replicated(Major::V18, Major::V18).await;
     let first = Subscription::new(unique("s", &source), conninfo(&source), [ident("p")]);
-    let create = How {
-        create_slot: false,
-        ..How::default()
-    };
-    slot::ensure(
-        &source.db,
-        "making a slot",
-        &slot::Slot::new(first.name.clone()),
-        &limits(),
-    )
-    .await
-    .unwrap();
+    let create = How { create_slot: false, ..How::default() };
+    slot::ensure(&source.db, "making a slot", &slot::Slot::new(first.name.clone()), &limits()).await.unwrap();
     let found = apply(&target.db, None, &first, &create).await;
     until_ready(&target, &first.name, 1).await;
     let mut other = first.clone();
@@ -519,42 +361,23 @@ async fn one_cluster_subscribes_to_itself_over_a_slot_made_before() {
         let (source, target) = replicated(major, major).await;
         assert!(slot::same_cluster(&source.db, &target.db).await.unwrap());
         let desired = Subscription::new(unique("s", &source), conninfo(&source), [ident("p")]);
-        let (_, found) = subscription::create(
-            &target.db,
-            Some(&source.db),
-            "creating",
-            &desired,
-            &How::default(),
-            &limits(),
-        )
-        .await
-        .unwrap();
+        let (_, found) =
+            subscription::create(&target.db, Some(&source.db), "creating", &desired, &How::default(), &limits())
+                .await
+                .unwrap();
         let found = found.unwrap();
         until_ready(&target, &desired.name, 1).await;
         drop_subscription(&target, &found).await;
-        assert_eq!(
-            slot::fetch_now(&source.db, &desired.name).await.unwrap(),
-            None
-        );
+        assert_eq!(slot::fetch_now(&source.db, &desired.name).await.unwrap(), None);
     }
     let (source, target) = replicated(Major::V16, Major::V16).await;
     target.test.sql("DROP TABLE t").await;
     let desired = Subscription::new(unique("s", &source), conninfo(&source), [ident("p")]);
-    let error = subscription::create(
-        &target.db,
-        Some(&source.db),
-        "creating",
-        &desired,
-        &How::default(),
-        &limits(),
-    )
-    .await
-    .unwrap_err();
+    let error = subscription::create(&target.db, Some(&source.db), "creating", &desired, &How::default(), &limits())
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), Some(&SqlState::UNDEFINED_TABLE), "{error}");
-    assert_eq!(
-        slot::fetch_now(&source.db, &desired.name).await.unwrap(),
-        None
-    );
+    assert_eq!(slot::fetch_now(&source.db, &desired.name).await.unwrap(), None);
     let one = pair(Major::V14, "one").await;
     let other = pair(Major::V15, "other").await;
     assert!(!slot::same_cluster(&one.db, &other.db).await.unwrap());
@@ -567,26 +390,11 @@ async fn a_subscription_to_its_own_cluster_is_cancelled_at_the_deadline_and_leav
     let version = target.db.version().await.unwrap();
     let statements = subscription::diff(None, Some(&desired), &How::default(), version).unwrap();
     let soon = Limits::within(Duration::from_millis(500));
-    let error = target
-        .db
-        .run_within("creating subscription \"s\"", &statements, &soon)
-        .await
-        .unwrap_err();
-    assert!(
-        error.to_string().contains(": not finished within 0.5 s"),
-        "{error}"
-    );
-    assert_eq!(
-        subscription::fetch(&target.db, &desired.name)
-            .await
-            .unwrap(),
-        None
-    );
+    let error = target.db.run_within("creating subscription \"s\"", &statements, &soon).await.unwrap_err();
+    assert!(error.to_string().contains(": not finished within 0.5 s"), "{error}");
+    assert_eq!(subscription::fetch(&target.db, &desired.name).await.unwrap(), None);
     wait_until("the slot to be gone", DEADLINE, async || {
-        slot::fetch_now(&source.db, &desired.name)
-            .await
-            .unwrap()
-            .is_none()
+        slot::fetch_now(&source.db, &desired.name).await.unwrap().is_none()
     })
     .await;
 }
@@ -600,39 +408,16 @@ async fn the_publisher_gone_leaves_a_slot_and_the_subscription_goes_detached() {
         connection.set("port", "1");
     }
     let found = apply(&target.db, Some(&found), &desired, &How::default()).await;
-    let error = target
-        .db
-        .run(
-            "dropping subscription \"s\"",
-            &[subscription::drop_with_slot(&found)],
-        )
-        .await
-        .unwrap_err();
+    let error =
+        target.db.run("dropping subscription \"s\"", &[subscription::drop_with_slot(&found)]).await.unwrap_err();
     assert!(error.is(&SqlState::CONNECTION_FAILURE), "{error}");
-    target
-        .db
-        .run(
-            "dropping subscription \"s\"",
-            &subscription::drop_detached(&found.name),
-        )
-        .await
-        .unwrap();
-    assert_eq!(
-        subscription::fetch(&target.db, &found.name).await.unwrap(),
-        None
-    );
+    target.db.run("dropping subscription \"s\"", &subscription::drop_detached(&found.name)).await.unwrap();
+    assert_eq!(subscription::fetch(&target.db, &found.name).await.unwrap(), None);
     wait_until("the orphan to be inactive", DEADLINE, async || {
-        slot::fetch_now(&source.db, &desired.name)
-            .await
-            .unwrap()
-            .is_some_and(|slot| !slot.active)
+        slot::fetch_now(&source.db, &desired.name).await.unwrap().is_some_and(|slot| !slot.active)
     })
     .await;
-    source
-        .db
-        .run("dropping a slot", &[slot::drop_slot(&desired.name)])
-        .await
-        .unwrap();
+    source.db.run("dropping a slot", &[slot::drop_slot(&desired.name)]).await.unwrap();
 }
 
 #[tokio::test]
@@ -644,34 +429,10 @@ async fn the_same_name_in_two_databases_is_two_subscriptions() {
         enabled: false,
         ..Subscription::new(ident("twin"), conninfo(&source), [ident("p")])
     };
-    apply(
-        &target.db,
-        None,
-        &desired,
-        &How {
-            connect: false,
-            ..How::default()
-        },
-    )
-    .await;
-    assert_eq!(
-        subscription::fetch(&other.db, &desired.name).await.unwrap(),
-        None
-    );
-    assert_eq!(
-        subscription::tables(&other.db, &desired.name)
-            .await
-            .unwrap(),
-        []
-    );
-    drop_subscription(
-        &target,
-        &subscription::fetch_now(&target.db, &desired.name)
-            .await
-            .unwrap()
-            .unwrap(),
-    )
-    .await;
+    apply(&target.db, None, &desired, &How { connect: false, ..How::default() }).await;
+    assert_eq!(subscription::fetch(&other.db, &desired.name).await.unwrap(), None);
+    assert_eq!(subscription::tables(&other.db, &desired.name).await.unwrap(), []);
+    drop_subscription(&target, &subscription::fetch_now(&target.db, &desired.name).await.unwrap().unwrap()).await;
 }
 
 #[tokio::test]
@@ -683,27 +444,10 @@ async fn a_role_that_may_not_read_the_connection_reads_the_rest() {
         enabled: false,
         ..Subscription::new(unique("s", &source), conninfo(&source), [ident("p")])
     };
-    let seen = apply(
-        &target.db,
-        None,
-        &desired,
-        &How {
-            connect: false,
-            ..How::default()
-        },
-    )
-    .await;
+    let seen = apply(&target.db, None, &desired, &How { connect: false, ..How::default() }).await;
     assert_eq!(seen.connection, desired.connection);
-    let found = subscription::fetch(&connect(&target.test, &role), &desired.name)
-        .await
-        .unwrap();
-    assert_eq!(
-        found,
-        Some(Subscription {
-            connection: None,
-            ..seen.clone()
-        })
-    );
+    let found = subscription::fetch(&connect(&target.test, &role), &desired.name).await.unwrap();
+    assert_eq!(found, Some(Subscription { connection: None, ..seen.clone() }));
     drop_subscription(&target, &seen).await;
 }
 
@@ -711,27 +455,14 @@ async fn a_role_that_may_not_read_the_connection_reads_the_rest() {
 async fn a_missing_publication_is_a_warning() {
     let (source, target) = replicated(Major::V18, Major::V16).await;
     let desired = Subscription::new(unique("s", &source), conninfo(&source), [ident("nope")]);
-    let statements = subscription::diff(
-        None,
-        Some(&desired),
-        &How::default(),
-        target.db.version().await.unwrap(),
-    )
-    .unwrap();
-    let (notices, found) = subscription::apply(
-        &target.db,
-        "creating a subscription",
-        &statements,
-        &desired.name,
-        &limits(),
-    )
-    .await
-    .unwrap();
-    let warnings: Vec<_> = notices
-        .iter()
-        .filter(|notice| notice.is_warning())
-        .map(|notice| notice.code.as_str())
-        .collect();
+    let statements =
+        subscription::diff(None, Some(&desired), &How::default(), target.db.version().await.unwrap()).unwrap();
+    let (notices, found) =
+        subscription::apply(&target.db, "creating a subscription", &statements, &desired.name, &limits())
+            .await
+            .unwrap();
+    let warnings: Vec<_> =
+        notices.iter().filter(|notice| notice.is_warning()).map(|notice| notice.code.as_str()).collect();
     assert_eq!(warnings, ["42704"]);
     drop_subscription(&target, &found.unwrap()).await;
 }
@@ -741,24 +472,11 @@ async fn tables_published_since_are_unsubscribed() {
     let (source, target) = replicated(Major::V15, Major::V14).await;
     let desired = Subscription::new(unique("s", &source), conninfo(&source), [ident("p")]);
     let found = apply(&target.db, None, &desired, &How::default()).await;
-    let unsubscribed = async || {
-        subscription::unsubscribed_tables(&source.db, &target.db, &desired)
-            .await
-            .unwrap()
-    };
+    let unsubscribed = async || subscription::unsubscribed_tables(&source.db, &target.db, &desired).await.unwrap();
     assert_eq!(unsubscribed().await, BTreeSet::new());
     source.test.sql("ALTER PUBLICATION p ADD TABLE u").await;
     assert_eq!(unsubscribed().await, BTreeSet::from([table("u")]));
-    apply(
-        &target.db,
-        Some(&found),
-        &desired,
-        &How {
-            refresh: true,
-            ..How::default()
-        },
-    )
-    .await;
+    apply(&target.db, Some(&found), &desired, &How { refresh: true, ..How::default() }).await;
     assert_eq!(unsubscribed().await, BTreeSet::new());
     drop_subscription(&target, &found).await;
 }
@@ -769,17 +487,10 @@ async fn tables_without_a_replica_identity_are_found() {
         let Pair { test, db } = pair(major, "identities").await;
         test.sql("CREATE TABLE fine (id int PRIMARY KEY); CREATE TABLE bare (id int); CREATE TABLE full_row (id int); ALTER TABLE full_row REPLICA IDENTITY FULL; \
             CREATE PUBLICATION p FOR TABLE fine, bare, full_row; CREATE PUBLICATION i FOR TABLE bare WITH (publish = 'insert')").await;
-        let without = async |name: &str| {
-            table::without_identity(&db, &BTreeSet::from([ident(name)]))
-                .await
-                .unwrap()
-        };
+        let without = async |name: &str| table::without_identity(&db, &BTreeSet::from([ident(name)])).await.unwrap();
         assert_eq!(without("p").await, BTreeSet::from([table("bare")]));
         assert_eq!(without("i").await, BTreeSet::new());
         let asked = BTreeSet::from([table("fine"), table("missing")]);
-        assert_eq!(
-            table::existing(&db, &asked).await.unwrap(),
-            BTreeSet::from([table("fine")])
-        );
+        assert_eq!(table::existing(&db, &asked).await.unwrap(), BTreeSet::from([table("fine")]));
     }
 }

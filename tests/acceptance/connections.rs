@@ -23,18 +23,13 @@ async fn end_sessions(pair: &Pair) {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
         WHERE datname = current_database() AND application_name LIKE 'terraform-provider-neonrepl%'";
     pair.test.value::<i64>(sql).await;
-    wait_until("the sessions to end", DEADLINE, async || {
-        sessions(pair).await == 0
-    })
-    .await;
+    wait_until("the sessions to end", DEADLINE, async || sessions(pair).await == 0).await;
 }
 
 async fn create(db: &Database, name: &str, limits: &Limits) -> neonrepl::postgres::Result<()> {
     let desired = Publication::new(ident(name), Target::none());
     let statements = publication::diff(None, Some(&desired), db.version().await?).unwrap();
-    db.run_within("creating a publication", &statements, limits)
-        .await
-        .map(drop)
+    db.run_within("creating a publication", &statements, limits).await.map(drop)
 }
 
 #[tokio::test]
@@ -48,9 +43,7 @@ async fn nothing_connects_before_it_is_needed_and_then_no_more_than_allowed() {
     let tasks: Vec<_> = (0..20)
         .map(|number| {
             let db = server.database(None);
-            tokio::spawn(
-                async move { create(&db, &format!("p{number}"), &Limits::default()).await },
-            )
+            tokio::spawn(async move { create(&db, &format!("p{number}"), &Limits::default()).await })
         })
         .collect();
     for task in tasks {
@@ -65,14 +58,9 @@ async fn sessions_that_the_server_ended_are_made_again() {
     for major in Major::ALL {
         let pair = pair(major, "ended").await;
         for round in 0..3 {
-            create(&pair.db, &format!("p{round}"), &Limits::default())
-                .await
-                .unwrap();
+            create(&pair.db, &format!("p{round}"), &Limits::default()).await.unwrap();
             end_sessions(&pair).await;
-            assert_eq!(
-                publication::fetch_all(&pair.db).await.unwrap().len(),
-                round + 1
-            );
+            assert_eq!(publication::fetch_all(&pair.db).await.unwrap().len(), round + 1);
             end_sessions(&pair).await;
         }
     }
@@ -96,24 +84,18 @@ async fn what_waits_for_a_lock_is_cancelled() {
     pair.test.sql("CREATE TABLE t (id int PRIMARY KEY)").await;
     let blocker = pair.test.connect_as(&Role::superuser()).await.unwrap();
     blocker.batch_execute("BEGIN; LOCK TABLE t").await.unwrap();
-    let desired = Publication::new(
-        ident("p"),
-        Target::tables([neonrepl::postgres::QualifiedName::parse("t").unwrap()]),
-    );
-    let statements =
-        publication::diff(None, Some(&desired), pair.db.version().await.unwrap()).unwrap();
+    let desired =
+        Publication::new(ident("p"), Target::tables([neonrepl::postgres::QualifiedName::parse("t").unwrap()]));
+    let statements = publication::diff(None, Some(&desired), pair.db.version().await.unwrap()).unwrap();
     let waiting = async || {
-        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let sql =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
         pair.test.value::<i64>(sql).await
     };
 
     let error = pair
         .db
-        .run_within(
-            "creating a publication",
-            &statements,
-            &Limits::within(Duration::from_millis(200)),
-        )
+        .run_within("creating a publication", &statements, &Limits::within(Duration::from_millis(200)))
         .await
         .unwrap_err();
     assert!(matches!(error.cause(), Cause::Timeout(_)), "{error}");
@@ -121,14 +103,9 @@ async fn what_waits_for_a_lock_is_cancelled() {
 
     let cancel = CancellationToken::new();
     let limits = Limits::default().cancelled_by(cancel.clone());
-    let run = pair
-        .db
-        .run_within("creating a publication", &statements, &limits);
+    let run = pair.db.run_within("creating a publication", &statements, &limits);
     let stop = async {
-        wait_until("the statement to wait", DEADLINE, async || {
-            waiting().await == 1
-        })
-        .await;
+        wait_until("the statement to wait", DEADLINE, async || waiting().await == 1).await;
         cancel.cancel();
     };
     let (result, ()) = tokio::join!(run, stop);
@@ -137,15 +114,9 @@ async fn what_waits_for_a_lock_is_cancelled() {
 
     let db = pair.db.clone();
     let task = tokio::spawn(async move { db.run("creating a publication", &statements).await });
-    wait_until("the statement to wait", DEADLINE, async || {
-        waiting().await == 1
-    })
-    .await;
+    wait_until("the statement to wait", DEADLINE, async || waiting().await == 1).await;
     task.abort();
-    wait_until("the statement to be cancelled", DEADLINE, async || {
-        waiting().await == 0
-    })
-    .await;
+    wait_until("the statement to be cancelled", DEADLINE, async || waiting().await == 0).await;
     blocker.batch_execute("ROLLBACK").await.unwrap();
     assert_eq!(publication::fetch_all(&pair.db).await.unwrap().len(), 0);
 }
@@ -157,11 +128,7 @@ async fn a_failure_to_connect_names_server_and_cause() {
         let mut config = config(&pair.test, &Role::superuser());
         config.connect_timeout = Duration::from_secs(5);
         change(&mut config);
-        Server::new(config)
-            .database(None)
-            .version()
-            .await
-            .unwrap_err()
+        Server::new(config).database(None).version().await.unwrap_err()
     };
     let refused = error(|config| config.port = 1).await;
     assert_eq!(
@@ -175,11 +142,7 @@ async fn a_failure_to_connect_names_server_and_cause() {
     assert!(password.is(&SqlState::INVALID_PASSWORD), "{password}");
     assert!(!format!("{password} {password:?} {:?}", password.hint()).contains("pw-wrong"));
     let tls = error(|config| config.sslmode = neonrepl::postgres::SslMode::Require).await;
-    assert!(
-        tls.to_string()
-            .ends_with("cannot connect: server does not support TLS"),
-        "{tls}"
-    );
+    assert!(tls.to_string().ends_with("cannot connect: server does not support TLS"), "{tls}");
     let database = error(|config| config.database = "no such".to_owned()).await;
     assert!(database.is(&SqlState::INVALID_CATALOG_NAME), "{database}");
 }
@@ -191,17 +154,8 @@ async fn a_server_that_does_not_answer_is_given_up() {
     let mut config = config(&pair.test, &Role::superuser());
     config.port = silent.local_addr().unwrap().port();
     config.connect_timeout = Duration::from_millis(300);
-    let error = Server::new(config)
-        .database(None)
-        .version()
-        .await
-        .unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .ends_with("cannot connect: no answer within 0.3 s"),
-        "{error}"
-    );
+    let error = Server::new(config).database(None).version().await.unwrap_err();
+    assert!(error.to_string().ends_with("cannot connect: no answer within 0.3 s"), "{error}");
     assert!(error.is_connect());
 }
 
@@ -212,24 +166,12 @@ async fn a_transaction_is_all_or_nothing() {
     let statements: Vec<_> = ["p", "p"]
         .into_iter()
         .flat_map(|name| {
-            publication::diff(
-                None,
-                Some(&Publication::new(ident(name), Target::none())),
-                version,
-            )
-            .unwrap()
+            publication::diff(None, Some(&Publication::new(ident(name), Target::none())), version).unwrap()
         })
         .collect();
-    let error = db
-        .run("creating publications", &statements)
-        .await
-        .unwrap_err();
+    let error = db.run("creating publications", &statements).await.unwrap_err();
     assert!(error.is(&SqlState::DUPLICATE_OBJECT), "{error}");
-    assert_eq!(
-        test.value::<i64>("SELECT count(*) FROM pg_publication")
-            .await,
-        0
-    );
+    assert_eq!(test.value::<i64>("SELECT count(*) FROM pg_publication").await, 0);
     create(&db, "p", &Limits::default()).await.unwrap();
 }
 
@@ -237,22 +179,10 @@ async fn a_transaction_is_all_or_nothing() {
 async fn passwords_of_all_kinds_are_taken() {
     let server = servers::shared(Major::V18);
     let pair = pair(Major::V18, "passwords").await;
-    for (number, password) in [
-        "it's",
-        "back\\slash",
-        "sp ace",
-        "quo\"te",
-        "per%cent",
-        "ünï",
-        "@:/?#",
-    ]
-    .into_iter()
-    .enumerate()
+    for (number, password) in
+        ["it's", "back\\slash", "sp ace", "quo\"te", "per%cent", "ünï", "@:/?#"].into_iter().enumerate()
     {
-        let role = Role {
-            name: format!("ro le\"'{number}\\"),
-            password: password.to_owned(),
-        };
+        let role = Role { name: format!("ro le\"'{number}\\"), password: password.to_owned() };
         server.create_role(&role, "").await;
         connect(&pair.test, &role).version().await.unwrap();
     }

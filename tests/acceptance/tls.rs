@@ -28,9 +28,7 @@ fn issue(name: &str) -> Issued {
     let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-    params
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, name);
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
     let certificate = params.signed_by(&key, &root).unwrap();
     Issued {
         root: pem("CERTIFICATE", root.der()),
@@ -63,12 +61,7 @@ async fn connecting(config: &ServerConfig, change: impl FnOnce(&mut ServerConfig
     change(&mut config);
     match Server::new(config).database(None).version().await {
         Ok(_) => String::new(),
-        Err(error) => error
-            .to_string()
-            .split_once("cannot connect: ")
-            .unwrap()
-            .1
-            .to_owned(),
+        Err(error) => error.to_string().split_once("cannot connect: ").unwrap().1.to_owned(),
     }
 }
 
@@ -82,12 +75,7 @@ async fn each_mode_verifies_what_it_says() {
         })
         .await
     };
-    for weak in [
-        SslMode::Disable,
-        SslMode::Allow,
-        SslMode::Prefer,
-        SslMode::Require,
-    ] {
+    for weak in [SslMode::Disable, SslMode::Allow, SslMode::Prefer, SslMode::Require] {
         assert_eq!(mode(weak, None).await, "");
     }
     for strong in [SslMode::Require, SslMode::VerifyCa, SslMode::VerifyFull] {
@@ -111,10 +99,7 @@ async fn only_verify_full_looks_at_the_host_name() {
     };
     assert_eq!(mode(SslMode::VerifyCa).await, "");
     let refused = mode(SslMode::VerifyFull).await;
-    assert!(
-        refused.contains("certificate not valid for name \"127.0.0.1\""),
-        "{refused}"
-    );
+    assert!(refused.contains("certificate not valid for name \"127.0.0.1\""), "{refused}");
 }
 
 #[tokio::test]
@@ -123,16 +108,10 @@ async fn allow_and_prefer_try_the_other_way() {
     for (hba, refused) in [(ENCRYPTED, SslMode::Disable), (PLAIN, SslMode::Require)] {
         let (_server, config) = encrypted(&certificate, hba).await;
         for mode in [SslMode::Allow, SslMode::Prefer] {
-            assert_eq!(
-                connecting(&config, |config| config.sslmode = mode).await,
-                ""
-            );
+            assert_eq!(connecting(&config, |config| config.sslmode = mode).await, "");
         }
         let error = connecting(&config, |config| config.sslmode = refused).await;
-        assert!(
-            error.starts_with("no pg_hba.conf entry for host"),
-            "{error}"
-        );
+        assert!(error.starts_with("no pg_hba.conf entry for host"), "{error}");
     }
 }
 
@@ -141,10 +120,7 @@ async fn a_client_certificate_is_presented() {
     let certificate = issue("127.0.0.1");
     let (_server, config) = encrypted(&certificate, CERTIFICATE).await;
     let error = connecting(&config, |config| config.sslmode = SslMode::Require).await;
-    assert!(
-        error.contains("requires a valid client certificate"),
-        "{error}"
-    );
+    assert!(error.contains("requires a valid client certificate"), "{error}");
     let presented = connecting(&config, |config| {
         config.sslmode = SslMode::Require;
         config.sslcert = Some(certificate.certificate.clone());

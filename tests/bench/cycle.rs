@@ -21,58 +21,31 @@ pub(super) struct Cycle {
 impl Cycle {
     /// Runs a whole life in an initialised workspace, and leaves nothing behind.
     pub(super) async fn run(workspace: &Workspace) -> Self {
-        let root = workspace
-            .path()
-            .parent()
-            .expect("the workspace's root")
-            .to_owned();
+        let root = workspace.path().parent().expect("the workspace's root").to_owned();
         let peak = Peak::watch(root);
         let mut steps = [0.0; 4];
-        for (step, (arguments, code)) in [(PLAN, 2), (APPLY, 0), (PLAN, 0), (DESTROY, 0)]
-            .into_iter()
-            .enumerate()
-        {
+        for (step, (arguments, code)) in [(PLAN, 2), (APPLY, 0), (PLAN, 0), (DESTROY, 0)].into_iter().enumerate() {
             let started = Instant::now();
             workspace.expect(&arguments, code).await;
             steps[step] = started.elapsed().as_secs_f64();
         }
-        Self {
-            steps,
-            peak: peak.end(),
-        }
+        Self { steps, peak: peak.end() }
     }
 
     /// The median of each number on its own.
     pub(super) fn median(cycles: &[Self]) -> Self {
         let of = |number: &dyn Fn(&Self) -> f64| median(cycles.iter().map(number).collect());
-        Self {
-            steps: [0, 1, 2, 3].map(|step| of(&|cycle| cycle.steps[step])),
-            peak: of(&|cycle| cycle.peak),
-        }
+        Self { steps: [0, 1, 2, 3].map(|step| of(&|cycle| cycle.steps[step])), peak: of(&|cycle| cycle.peak) }
     }
 
     /// The rest of a table row, with ratios to a floor.
     pub(super) fn row(&self, floor: Option<&Self>) -> String {
         let cell = |step: usize| match floor {
-            Some(floor) => format!(
-                "{:.2} ({:.2})",
-                self.steps[step],
-                self.steps[step] / floor.steps[step]
-            ),
+            Some(floor) => format!("{:.2} ({:.2})", self.steps[step], self.steps[step] / floor.steps[step]),
             None => format!("{:.2}", self.steps[step]),
         };
-        let peak = if self.peak > 0.0 {
-            format!("{:.1} MiB", self.peak)
-        } else {
-            "-".to_owned()
-        };
-        format!(
-            "| {} | {} | {} | {} | {peak} |",
-            cell(0),
-            cell(1),
-            cell(2),
-            cell(3)
-        )
+        let peak = if self.peak > 0.0 { format!("{:.1} MiB", self.peak) } else { "-".to_owned() };
+        format!("| {} | {} | {} | {} | {peak} |", cell(0), cell(1), cell(2), cell(3))
     }
 }
 

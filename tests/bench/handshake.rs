@@ -15,16 +15,12 @@ const STARTS: usize = 31;
 
 /// Measures and prints.
 pub(super) fn report() {
-    let client =
-        rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("making a certificate");
+    let client = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("making a certificate");
     let certificate = pem(client.cert.der());
     let provider = || {
         let mut command = Command::new(tools::provider());
         command
-            .env(
-                "TF_PLUGIN_MAGIC_COOKIE",
-                "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2",
-            )
+            .env("TF_PLUGIN_MAGIC_COOKIE", "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2")
             .env("PLUGIN_PROTOCOL_VERSIONS", "5,6")
             .env("PLUGIN_MIN_PORT", "10000")
             .env("PLUGIN_MAX_PORT", "25000")
@@ -42,30 +38,17 @@ pub(super) fn report() {
         ours.push(until_first_line(provider()));
     }
     let (ours, floor) = (median_of(&ours) * 1e3, median_of(&floor) * 1e3);
-    println!(
-        "start to handshake: {ours:.1} ms ({:.1} times the {floor:.1} ms of echo), {}",
-        ours / floor,
-        size()
-    );
+    println!("start to handshake: {ours:.1} ms ({:.1} times the {floor:.1} ms of echo), {}", ours / floor, size());
 }
 
 fn until_first_line(mut command: Command) -> Duration {
     let started = Instant::now();
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
     let mut child = child.expect("starting a program");
     let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("a pipe"))
-        .read_line(&mut line)
-        .expect("reading a line");
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("reading a line");
     let took = started.elapsed();
-    assert!(
-        line.ends_with('\n'),
-        "a program ended without printing a line"
-    );
+    assert!(line.ends_with('\n'), "a program ended without printing a line");
     let _ = child.kill();
     let _ = child.wait();
     took
@@ -73,17 +56,11 @@ fn until_first_line(mut command: Command) -> Duration {
 
 fn pem(der: &[u8]) -> String {
     let text = STANDARD.encode(der);
-    let lines: String = text
-        .as_bytes()
-        .chunks(64)
-        .map(|line| format!("{}\n", String::from_utf8_lossy(line)))
-        .collect();
+    let lines: String = text.as_bytes().chunks(64).map(|line| format!("{}\n", String::from_utf8_lossy(line))).collect();
     format!("-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n")
 }
 
 fn size() -> String {
-    let bytes = Path::new(&tools::provider())
-        .metadata()
-        .map_or(0, |metadata| metadata.len());
+    let bytes = Path::new(&tools::provider()).metadata().map_or(0, |metadata| metadata.len());
     format!("binary of {:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }

@@ -31,9 +31,7 @@ const ROUND_TRIPS: [Duration; 2] = [Duration::ZERO, Duration::from_millis(20)];
 async fn main() {
     let repeats = numbers("BENCH_REPEATS", "3")[0];
     handshake::report();
-    println!(
-        "\nSeconds, medians of {repeats}; in brackets the ratio to terraform_data on the same core.\n"
-    );
+    println!("\nSeconds, medians of {repeats}; in brackets the ratio to terraform_data on the same core.\n");
     println!("| count | round trip | what | plan | apply | plan again | destroy | peak memory |");
     println!("|---|---|---|---|---|---|---|---|");
     for count in numbers("BENCH_COUNTS", "200,1000") {
@@ -48,21 +46,14 @@ async fn main() {
 /// Measures one number of publications at one distance, and prints a line for each contender.
 async fn compare(database: &Database, count: usize, round_trip: Duration, repeats: usize) {
     let relay = Relay::start(database.port, round_trip);
-    let port = if round_trip.is_zero() {
-        database.port
-    } else {
-        relay.port()
-    };
+    let port = if round_trip.is_zero() { database.port } else { relay.port() };
     let label = format!("| {count} | {} ms |", round_trip.as_millis());
 
     let mut alone = Vec::new();
     for _ in 0..repeats {
         alone.push(statements::run(database, port, count).await);
     }
-    println!(
-        "{label} statements alone {}",
-        Cycle::median(&alone).row(None)
-    );
+    println!("{label} statements alone {}", Cycle::median(&alone).row(None));
 
     for core in Core::installed() {
         let ours = publications(core, &database.url_through(&Role::superuser(), port), count);
@@ -75,16 +66,8 @@ async fn compare(database: &Database, count: usize, round_trip: Duration, repeat
             of_ours.push(Cycle::run(&ours).await);
         }
         let least = Cycle::median(&of_floor);
-        println!(
-            "{label} {}, terraform_data {}",
-            core.name(),
-            least.row(None)
-        );
-        println!(
-            "{label} {}, publications {}",
-            core.name(),
-            Cycle::median(&of_ours).row(Some(&least))
-        );
+        println!("{label} {}, terraform_data {}", core.name(), least.row(None));
+        println!("{label} {}, publications {}", core.name(), Cycle::median(&of_ours).row(Some(&least)));
     }
 }
 
@@ -130,12 +113,5 @@ resource "terraform_data" "p" {{
 /// Numbers from an environment variable, separated by commas.
 fn numbers(variable: &str, default: &str) -> Vec<usize> {
     let text = env::var(variable).unwrap_or_else(|_| default.to_owned());
-    text.split(',')
-        .map(|number| {
-            number
-                .trim()
-                .parse()
-                .unwrap_or_else(|_| panic!("{variable}={text}"))
-        })
-        .collect()
+    text.split(',').map(|number| number.trim().parse().unwrap_or_else(|_| panic!("{variable}={text}"))).collect()
 }

@@ -40,23 +40,14 @@ impl Peak {
 
 /// The largest high-water mark of the processes that run now, in KiB. What has just ended is passed over.
 fn largest(directory: &Path) -> u64 {
-    let processes = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
-    let ours = processes.filter(|process| {
-        fs::read_link(process.join("exe")).is_ok_and(|exe| exe.starts_with(directory))
-    });
-    ours.filter_map(|process| high_water_mark(&process))
-        .max()
-        .unwrap_or_default()
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    let ours =
+        processes.filter(|process| fs::read_link(process.join("exe")).is_ok_and(|exe| exe.starts_with(directory)));
+    ours.filter_map(|process| high_water_mark(&process)).max().unwrap_or_default()
 }
 
 fn high_water_mark(process: &Path) -> Option<u64> {
     let status = fs::read_to_string(process.join("status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.split_whitespace().next()?.parse().ok()
 }

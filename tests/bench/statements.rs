@@ -16,20 +16,14 @@ const READ: &str = "SELECT p.pubname, pt.schemaname, pt.tablename FROM pg_public
 
 /// Makes the two tables of each publication.
 pub(super) async fn create_tables(database: &Database, count: usize) {
-    let table = |name: &str, number: usize| {
-        format!("CREATE TABLE {name}{number} (id bigint PRIMARY KEY, v text);\n")
-    };
-    let tables: String = (0..count)
-        .map(|number| table("a", number) + &table("b", number))
-        .collect();
+    let table = |name: &str, number: usize| format!("CREATE TABLE {name}{number} (id bigint PRIMARY KEY, v text);\n");
+    let tables: String = (0..count).map(|number| table("a", number) + &table("b", number)).collect();
     database.sql(&tables).await;
 }
 
 /// Creates, reads and drops that many publications, connecting each time as a process of its own would.
 pub(super) async fn run(database: &Database, port: u16, count: usize) -> Cycle {
-    let create = |number| {
-        format!("CREATE PUBLICATION p{number} FOR TABLE public.a{number}, public.b{number}")
-    };
+    let create = |number| format!("CREATE PUBLICATION p{number} FOR TABLE public.a{number}, public.b{number}");
     let drop = |number| format!("DROP PUBLICATION p{number}");
     let steps = [
         timed(database, port, Vec::new()).await,

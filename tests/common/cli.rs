@@ -35,10 +35,7 @@ impl Core {
     /// # Panics
     /// When one is missing where `CI` is set: there nothing may be left out.
     pub fn installed() -> Vec<Self> {
-        [Self::Terraform, Self::OpenTofu]
-            .into_iter()
-            .filter(|core| core.is_installed())
-            .collect()
+        [Self::Terraform, Self::OpenTofu].into_iter().filter(|core| core.is_installed()).collect()
     }
 
     /// The name of the command.
@@ -53,11 +50,7 @@ impl Core {
         let installed = tools::core(self.name()).is_some();
         if !installed {
             let hint = "run `python3 tests/tools/install.py`";
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "{} is not installed: {hint}",
-                self.name()
-            );
+            assert!(std::env::var_os("CI").is_none(), "{} is not installed: {hint}", self.name());
             eprintln!("skipped: {} is not installed: {hint}", self.name());
         }
         installed
@@ -105,25 +98,14 @@ impl Run {
 impl Workspace {
     /// An empty workspace that requires the provider.
     pub fn new(core: Core) -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("neonrepl-")
-            .tempdir()
-            .expect("making a directory");
-        let workspace = Self {
-            core,
-            directory,
-            environment: BTreeMap::new(),
-            secrets: Vec::new(),
-            transcript: Mutex::default(),
-        };
+        let directory = tempfile::Builder::new().prefix("neonrepl-").tempdir().expect("making a directory");
+        let workspace =
+            Self { core, directory, environment: BTreeMap::new(), secrets: Vec::new(), transcript: Mutex::default() };
         fs::create_dir(workspace.path()).expect("making a directory");
         install(&workspace.directory.path().join("mirror"));
         let mirror = workspace.directory.path().join("mirror");
-        let cli = format!(
-            "provider_installation {{\n  filesystem_mirror {{\n    path = {mirror:?}\n  }}\n}}\n"
-        );
-        fs::write(workspace.directory.path().join("cli.tfrc"), cli)
-            .expect("writing the CLI configuration");
+        let cli = format!("provider_installation {{\n  filesystem_mirror {{\n    path = {mirror:?}\n  }}\n}}\n");
+        fs::write(workspace.directory.path().join("cli.tfrc"), cli).expect("writing the CLI configuration");
         workspace.write("versions.tf", VERSIONS);
         workspace
     }
@@ -170,13 +152,7 @@ impl Workspace {
         let mut child = self.command(arguments).spawn().expect("starting a core");
         let stdout = Captured::new(child.stdout.take().expect("a pipe"));
         let stderr = Captured::new(child.stderr.take().expect("a pipe"));
-        Running {
-            workspace: self,
-            title: arguments.join(" "),
-            child,
-            stdout,
-            stderr,
-        }
+        Running { workspace: self, title: arguments.join(" "), child, stdout, stderr }
     }
 
     /// `init`.
@@ -191,14 +167,12 @@ impl Workspace {
 
     /// `plan`, which must find nothing to do.
     pub async fn expect_empty_plan(&self) {
-        self.expect(&["plan", "-no-color", "-detailed-exitcode"], 0)
-            .await;
+        self.expect(&["plan", "-no-color", "-detailed-exitcode"], 0).await;
     }
 
     /// The plan as JSON.
     pub async fn plan_json(&self) -> Value {
-        self.expect(&["plan", "-no-color", "-out=test.tfplan"], 0)
-            .await;
+        self.expect(&["plan", "-no-color", "-out=test.tfplan"], 0).await;
         self.json(&["show", "-json", "test.tfplan"]).await
     }
 
@@ -214,8 +188,7 @@ impl Workspace {
 
     /// `destroy`, which must succeed.
     pub async fn destroy(&self) -> Run {
-        self.expect(&["destroy", "-auto-approve", "-no-color"], 0)
-            .await
+        self.expect(&["destroy", "-auto-approve", "-no-color"], 0).await
     }
 
     /// `import` on the command line, which must succeed.
@@ -236,9 +209,7 @@ impl Workspace {
         let mut state = self.show_json().await;
         let resources = state["values"]["root_module"]["resources"].take();
         let mut resources = resources.as_array().cloned().unwrap_or_default();
-        let found = resources
-            .iter_mut()
-            .find(|resource| resource["address"] == address);
+        let found = resources.iter_mut().find(|resource| resource["address"] == address);
         found.unwrap_or_else(|| panic!("{address} is not in the state"))["values"].take()
     }
 
@@ -251,13 +222,7 @@ impl Workspace {
     pub async fn expect(&self, arguments: &[&str], code: i32) -> Run {
         let run = self.run(arguments).await;
         let title = arguments.join(" ");
-        assert_eq!(
-            run.code,
-            Some(code),
-            "{} {title} in its output:\n{}",
-            self.core.name(),
-            run.text()
-        );
+        assert_eq!(run.code, Some(code), "{} {title} in its output:\n{}", self.core.name(), run.text());
         run
     }
 
@@ -290,17 +255,11 @@ impl Workspace {
 
     /// Keeps what a command said, and searches it and the state for secrets.
     fn record(&self, title: &str, run: &Run) {
-        let mut transcript = self
-            .transcript
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut transcript = self.transcript.lock().unwrap_or_else(PoisonError::into_inner);
         transcript.push_str(&format!("$ {} {title}\n{}", self.core.name(), run.text()));
         drop(transcript);
         self.search(&format!("the output of {title}"), &run.text());
-        for file in fs::read_dir(self.path())
-            .expect("reading the workspace")
-            .flatten()
-        {
+        for file in fs::read_dir(self.path()).expect("reading the workspace").flatten() {
             let name = file.file_name().to_string_lossy().into_owned();
             if name.contains(".tfstate") && file.path().is_file() {
                 self.search(&name, &fs::read_to_string(file.path()).unwrap_or_default());
@@ -309,27 +268,15 @@ impl Workspace {
     }
 
     fn search(&self, place: &str, text: &str) {
-        let found = self
-            .secrets
-            .iter()
-            .position(|secret| text.contains(secret.as_str()));
-        assert!(
-            found.is_none(),
-            "secret number {} is in {place}",
-            found.unwrap_or_default() / 2
-        );
+        let found = self.secrets.iter().position(|secret| text.contains(secret.as_str()));
+        assert!(found.is_none(), "secret number {} is in {place}", found.unwrap_or_default() / 2);
     }
 }
 
 impl Drop for Workspace {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!(
-                "{}",
-                self.transcript
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-            );
+            eprintln!("{}", self.transcript.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 }
@@ -358,10 +305,8 @@ impl Running<'_> {
     /// Waits until the output holds this text.
     pub async fn wait_for(&self, text: &str) {
         let what = format!("{text:?} in the output of {}", self.title);
-        wait_until(&what, DEADLINE, async || {
-            self.stdout.text().contains(text) || self.stderr.text().contains(text)
-        })
-        .await;
+        wait_until(&what, DEADLINE, async || self.stdout.text().contains(text) || self.stderr.text().contains(text))
+            .await;
     }
 
     /// Interrupts the core and its providers as Ctrl-C in a terminal does.
@@ -398,35 +343,18 @@ impl Running<'_> {
     /// When an output or a state file holds a secret, or the deadline passes.
     pub async fn wait(mut self) -> Run {
         let ended = tokio::time::timeout(DEADLINE, self.child.wait()).await;
-        let Ok(status) = ended else {
-            panic!("{} has not ended in {DEADLINE:?}", self.title)
-        };
+        let Ok(status) = ended else { panic!("{} has not ended in {DEADLINE:?}", self.title) };
         let code = status.as_ref().ok().and_then(ExitStatus::code);
-        let run = Run {
-            code,
-            stdout: self.stdout.rest().await,
-            stderr: self.stderr.rest().await,
-        };
+        let run = Run { code, stdout: self.stdout.rest().await, stderr: self.stderr.rest().await };
         self.workspace.record(&self.title, &run);
         run
     }
 
     async fn signal(&self, signal: &str, group: bool) {
         let Some(pid) = self.child.id() else { return };
-        let whom = if group {
-            format!("-{pid}")
-        } else {
-            pid.to_string()
-        };
-        let kill = Command::new("sh")
-            .args(["-c", "kill -s \"$1\" -- \"$2\"", "sh", signal, &whom])
-            .status()
-            .await;
-        assert!(
-            kill.is_ok_and(|status| status.success()),
-            "signalling {}",
-            self.title
-        );
+        let whom = if group { format!("-{pid}") } else { pid.to_string() };
+        let kill = Command::new("sh").args(["-c", "kill -s \"$1\" -- \"$2\"", "sh", signal, &whom]).status().await;
+        assert!(kill.is_ok_and(|status| status.success()), "signalling {}", self.title);
     }
 }
 
@@ -443,17 +371,14 @@ impl Captured {
         let reader = tokio::spawn(async move {
             let mut buffer = vec![0; 16 * 1024];
             while let Ok(read @ 1..) = from.read(&mut buffer).await {
-                into.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .extend_from_slice(&buffer[..read]);
+                into.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..read]);
             }
         });
         Self { bytes, reader }
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
-            .into_owned()
+        String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 
     /// The whole output. A provider that outlives a killed core holds the pipe open, so the wait for its end is short.
@@ -467,18 +392,12 @@ impl Captured {
 fn install(mirror: &Path) {
     let version = env!("CARGO_PKG_VERSION");
     for host in ["registry.terraform.io", "registry.opentofu.org"] {
-        let directory = mirror
-            .join(host)
-            .join("neonrepl/neonrepl")
-            .join(version)
-            .join(platform());
+        let directory = mirror.join(host).join("neonrepl/neonrepl").join(version).join(platform());
         fs::create_dir_all(&directory).expect("making the mirror");
         let binary = directory.join(format!("{}_v{version}", env!("CARGO_PKG_NAME")));
         let built = tools::provider();
         let linked = fs::hard_link(&built, &binary);
-        linked
-            .or_else(|_| fs::copy(&built, &binary).map(drop))
-            .expect("installing the provider");
+        linked.or_else(|_| fs::copy(&built, &binary).map(drop)).expect("installing the provider");
     }
 }
 
@@ -489,10 +408,6 @@ pub fn platform() -> String {
         "aarch64" => "arm64",
         other => other,
     };
-    let system = if std::env::consts::OS == "macos" {
-        "darwin"
-    } else {
-        std::env::consts::OS
-    };
+    let system = if std::env::consts::OS == "macos" { "darwin" } else { std::env::consts::OS };
     format!("{system}_{architecture}")
 }

@@ -31,10 +31,8 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic_health::pb::health_client::HealthClient;
 
 /// What Terraform and OpenTofu set to be recognised.
-pub const COOKIE: (&str, &str) = (
-    "TF_PLUGIN_MAGIC_COOKIE",
-    "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2",
-);
+pub const COOKIE: (&str, &str) =
+    ("TF_PLUGIN_MAGIC_COOKIE", "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2");
 
 /// No single step takes nearly that long.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -74,15 +72,8 @@ impl Identity {
 
     fn pem(&self) -> String {
         let text = STANDARD.encode(&self.certificate);
-        let lines: Vec<&str> = text
-            .as_bytes()
-            .chunks(64)
-            .map(|line| str::from_utf8(line).unwrap())
-            .collect();
-        format!(
-            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-            lines.join("\n")
-        )
+        let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap()).collect();
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
     }
 }
 
@@ -159,13 +150,7 @@ impl Launch {
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = Collected::from(child.stderr.take().unwrap());
-        Process {
-            child,
-            stdout,
-            stderr,
-            identity: self.identity,
-            _temporary: self.temporary,
-        }
+        Process { child, stdout, stderr, identity: self.identity, _temporary: self.temporary }
     }
 }
 
@@ -183,9 +168,7 @@ impl Process {
     pub async fn line(&mut self) -> String {
         let mut line = String::new();
         let read = self.stdout.read_line(&mut line);
-        within_deadline("reading a line of stdout", read)
-            .await
-            .unwrap();
+        within_deadline("reading a line of stdout", read).await.unwrap();
         line
     }
 
@@ -261,11 +244,7 @@ impl Collected {
                 }
             }
         });
-        Self {
-            bytes,
-            grown,
-            reader,
-        }
+        Self { bytes, grown, reader }
     }
 
     fn text(&self) -> String {
@@ -318,14 +297,9 @@ impl Handshake {
     /// Connects as `identity`, over TLS if there is a certificate in the handshake.
     ///
     /// With TLS 1.3 a refused client may learn of it only with its first call.
-    pub async fn connect(
-        &self,
-        identity: Option<&Identity>,
-    ) -> Result<Channel, tonic::transport::Error> {
+    pub async fn connect(&self, identity: Option<&Identity>) -> Result<Channel, tonic::transport::Error> {
         let handshake = self.clone();
-        let tls = self
-            .certificate()
-            .map(|server| TlsConnector::from(Arc::new(client_config(server, identity))));
+        let tls = self.certificate().map(|server| TlsConnector::from(Arc::new(client_config(server, identity))));
         let connector = tower::service_fn(move |_: Uri| {
             let (handshake, tls) = (handshake.clone(), tls.clone());
             async move { handshake.dial(tls).await.map(TokioIo::new) }
@@ -363,9 +337,9 @@ fn client_config(server: CertificateDer<'static>, identity: Option<&Identity>) -
         .unwrap()
         .with_root_certificates(roots);
     let mut config = match identity {
-        Some(identity) => builder
-            .with_client_auth_cert(vec![identity.certificate.clone()], identity.key.clone_key())
-            .unwrap(),
+        Some(identity) => {
+            builder.with_client_auth_cert(vec![identity.certificate.clone()], identity.key.clone_key()).unwrap()
+        }
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
@@ -392,11 +366,7 @@ impl Core {
         let mut process = launch.start();
         let handshake = process.handshake().await;
         let channel = handshake.connect(process.identity.as_ref()).await.unwrap();
-        Self {
-            process,
-            handshake,
-            channel,
-        }
+        Self { process, handshake, channel }
     }
 
     /// Another connection to the same process, with the same identity.

@@ -84,10 +84,7 @@ pub type Settings = BTreeMap<String, String>;
 
 /// Settings from pairs: `settings([("wal_level", "replica")])`.
 pub fn settings<const N: usize>(pairs: [(&str, &str); N]) -> Settings {
-    pairs
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// How to stop a server, named as `pg_ctl stop -m` names it.
@@ -130,8 +127,7 @@ struct Process {
 
 /// The server of one major that all tests of this process share. It speaks `wal_level = logical`.
 pub fn shared(major: Major) -> &'static Server {
-    static SERVERS: [OnceLock<Server>; Major::ALL.len()] =
-        [const { OnceLock::new() }; Major::ALL.len()];
+    static SERVERS: [OnceLock<Server>; Major::ALL.len()] = [const { OnceLock::new() }; Major::ALL.len()];
     SERVERS[major as usize].get_or_init(|| Server::start(major, Settings::new()))
 }
 
@@ -204,8 +200,7 @@ impl Server {
 
     /// The process id of the server's main process.
     pub fn pid(&self) -> u32 {
-        let text = fs::read_to_string(self.directory.join("pid"))
-            .expect("reading the server's process id");
+        let text = fs::read_to_string(self.directory.join("pid")).expect("reading the server's process id");
         text.trim().parse().expect("a process id")
     }
 
@@ -254,10 +249,7 @@ impl Server {
     }
 
     fn spawn(&self) -> Process {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.directory.join("log"));
+        let log = File::options().create(true).append(true).open(self.directory.join("log"));
         let log = log.expect("opening the server's log");
         let mut command = Command::new("sh");
         command
@@ -272,27 +264,16 @@ impl Server {
             .stdout(log.try_clone().expect("sharing the server's log"))
             .stderr(log);
         let _ = fs::remove_file(self.directory.join("pid"));
-        let mut supervisor = Account::of_servers()
-            .run(&mut command)
-            .spawn()
-            .expect("starting Postgres");
+        let mut supervisor = Account::of_servers().run(&mut command).spawn().expect("starting Postgres");
         let lifeline = supervisor.stdin.take().expect("a pipe to the supervisor");
-        Process {
-            supervisor,
-            lifeline,
-        }
+        Process { supervisor, lifeline }
     }
 
     /// Waits until the server accepts connections, or has ended.
     fn until_ready(&mut self) -> Result<(), ()> {
         let ready = block_until("Postgres to start", DEADLINE, || {
             let process = self.process.as_mut()?;
-            if process
-                .supervisor
-                .try_wait()
-                .expect("watching Postgres")
-                .is_some()
-            {
+            if process.supervisor.try_wait().expect("watching Postgres").is_some() {
                 return Some(false);
             }
             is_ready(&self.directory).then_some(true)
@@ -314,18 +295,14 @@ impl Server {
         let Some(mut process) = self.process.take() else {
             return;
         };
-        block_until("Postgres to stop", DEADLINE, || {
-            process.supervisor.try_wait().expect("watching Postgres")
-        });
+        block_until("Postgres to stop", DEADLINE, || process.supervisor.try_wait().expect("watching Postgres"));
     }
 
     fn configure(&self) {
         let mut all = usual_settings(self.major);
         all.extend(self.settings.clone());
         all.insert("port".to_owned(), self.port.to_string());
-        let lines = all
-            .iter()
-            .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")));
+        let lines = all.iter().map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")));
         self.write("postgresql.conf", &lines.collect::<String>());
     }
 }
@@ -361,10 +338,7 @@ fn usual_settings(major: Major) -> Settings {
         ("log_line_prefix", "%m [%p] %d %a "),
     ]);
     if major >= Major::V18 {
-        all.extend(settings([
-            ("max_active_replication_origins", "100"),
-            ("io_method", "sync"),
-        ]));
+        all.extend(settings([("max_active_replication_origins", "100"), ("io_method", "sync")]));
     }
     all
 }
@@ -374,9 +348,7 @@ fn is_ready(directory: &Path) -> bool {
     let pid = fs::read_to_string(directory.join("pid")).unwrap_or_default();
     let status = fs::read_to_string(directory.join("data/postmaster.pid")).unwrap_or_default();
     let mut lines = status.lines();
-    !pid.is_empty()
-        && lines.next() == Some(pid.trim())
-        && lines.nth(6).is_some_and(|status| status.trim() == "ready")
+    !pid.is_empty() && lines.next() == Some(pid.trim()) && lines.nth(6).is_some_and(|status| status.trim() == "ready")
 }
 
 /// A port that was free a moment ago.

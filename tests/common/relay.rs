@@ -47,26 +47,15 @@ impl Relay {
     pub fn start(port: u16, round_trip: Duration) -> Self {
         let listener = listen(0).expect("listening on loopback");
         let own = listener.local_addr().expect("an address").port();
-        let (state, changes) = watch::channel(State {
-            mode: Mode::Open,
-            cuts: 0,
-            delay: round_trip / 2,
-        });
+        let (state, changes) = watch::channel(State { mode: Mode::Open, cuts: 0, delay: round_trip / 2 });
         let listening = Arc::new(AtomicBool::new(true));
         let flag = Arc::clone(&listening);
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             // The end of `run` drops the runtime, and with it every connection.
             runtime.block_on(run(listener, port, changes, flag));
         });
-        Self {
-            port: own,
-            state,
-            listening,
-        }
+        Self { port: own, state, listening }
     }
 
     /// The relay's own port on 127.0.0.1.
@@ -86,8 +75,7 @@ impl Relay {
 
     /// Closes every connection and refuses new ones, as a stopped server does, until `open`.
     pub fn refuse(&self) {
-        self.state
-            .send_modify(|state| (state.mode, state.cuts) = (Mode::Refusing, state.cuts + 1));
+        self.state.send_modify(|state| (state.mode, state.cuts) = (Mode::Refusing, state.cuts + 1));
         self.until_listening(false);
     }
 
@@ -110,12 +98,7 @@ impl Relay {
 }
 
 /// Listens until told to refuse, then until told to open again; ends with the relay.
-async fn run(
-    first: StdListener,
-    target: u16,
-    state: watch::Receiver<State>,
-    listening: Arc<AtomicBool>,
-) {
+async fn run(first: StdListener, target: u16, state: watch::Receiver<State>, listening: Arc<AtomicBool>) {
     let port = first.local_addr().expect("an address").port();
     let mut next = Some(first);
     loop {
@@ -147,14 +130,8 @@ fn listen(port: u16) -> io::Result<StdListener> {
 }
 
 /// Waits until the relay refuses connections, or until it does not. An error says that the relay is gone.
-async fn refusing(
-    mut state: watch::Receiver<State>,
-    wanted: bool,
-) -> Result<(), watch::error::RecvError> {
-    state
-        .wait_for(|state| (state.mode == Mode::Refusing) == wanted)
-        .await
-        .map(|_| ())
+async fn refusing(mut state: watch::Receiver<State>, wanted: bool) -> Result<(), watch::error::RecvError> {
+    state.wait_for(|state| (state.mode == Mode::Refusing) == wanted).await.map(|_| ())
 }
 
 async fn serve(listener: &TcpListener, target: u16, state: &watch::Receiver<State>) {
@@ -197,11 +174,7 @@ async fn pass(
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let read = from.read(&mut buffer).await?;
-            if read == 0
-                || sender
-                    .send((Instant::now(), buffer[..read].to_vec()))
-                    .is_err()
-            {
+            if read == 0 || sender.send((Instant::now(), buffer[..read].to_vec())).is_err() {
                 return io::Result::Ok(());
             }
         }

@@ -7,8 +7,7 @@ use super::postgres::Major;
 
 /// The tools' directory: `NEONREPL_TEST_TOOLS`, or `tools` in cargo's target directory.
 pub fn root() -> PathBuf {
-    let target =
-        || env::var_os("CARGO_TARGET_DIR").map(|target| PathBuf::from(target).join("tools"));
+    let target = || env::var_os("CARGO_TARGET_DIR").map(|target| PathBuf::from(target).join("tools"));
     env::var_os("NEONREPL_TEST_TOOLS")
         .map(PathBuf::from)
         .or_else(target)
@@ -47,14 +46,9 @@ pub fn core(name: &str) -> Option<PathBuf> {
 /// # Panics
 /// When it is not built; the message says how to.
 pub fn provider() -> PathBuf {
-    let target =
-        env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout().join("target"), PathBuf::from);
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout().join("target"), PathBuf::from);
     let built = || target.join("release").join(env!("CARGO_PKG_NAME"));
     let binary = env::var_os("NEONREPL_BINARY").map_or_else(built, PathBuf::from);
-    assert!(
-        binary.exists(),
-        "{} is not there: run `make build`",
-        binary.display()
-    );
+    assert!(binary.exists(), "{} is not there: run `make build`", binary.display());
     binary
 }

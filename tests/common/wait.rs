@@ -16,20 +16,13 @@ pub async fn wait_until(what: &str, deadline: Duration, mut condition: impl Asyn
 ///
 /// # Panics
 /// When the deadline passes; the message says what was waited for.
-pub async fn wait_for<T>(
-    what: &str,
-    deadline: Duration,
-    mut ask: impl AsyncFnMut() -> Option<T>,
-) -> T {
+pub async fn wait_for<T>(what: &str, deadline: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(
-            started.elapsed() < deadline,
-            "waited {deadline:?} for {what}"
-        );
+        assert!(started.elapsed() < deadline, "waited {deadline:?} for {what}");
         tokio::time::sleep(POLL).await;
     }
 }
@@ -44,10 +37,7 @@ pub fn block_until<T>(what: &str, deadline: Duration, mut ask: impl FnMut() -> O
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(
-            started.elapsed() < deadline,
-            "waited {deadline:?} for {what}"
-        );
+        assert!(started.elapsed() < deadline, "waited {deadline:?} for {what}");
         std::thread::sleep(POLL);
     }
 }

@@ -12,21 +12,14 @@ const OVERRIDE: &str = "NEONREPL_UPSTREAM_PROTO";
 fn the_provider_protocol_is_the_published_one() {
     let upstream = match std::env::var_os(OVERRIDE) {
         Some(path) => Some(path.into()),
-        None => published(
-            "github.com/opentofu/opentofu",
-            "docs/plugin-protocol/tfplugin5.10.proto",
-        ),
+        None => published("github.com/opentofu/opentofu", "docs/plugin-protocol/tfplugin5.10.proto"),
     };
     check_same("tfplugin5.proto", upstream);
 }
 
 #[test]
 fn the_plugin_services_are_the_published_ones() {
-    for name in [
-        "grpc_controller.proto",
-        "grpc_stdio.proto",
-        "grpc_broker.proto",
-    ] {
+    for name in ["grpc_controller.proto", "grpc_stdio.proto", "grpc_broker.proto"] {
         let path = format!("internal/plugin/{name}");
         check_same(name, published("github.com/hashicorp/go-plugin", &path));
     }

@@ -15,9 +15,7 @@ use crate::common::grpc::{Core, Identity, Launch, within_deadline};
 const CORES_PATIENCE: Duration = Duration::from_secs(2);
 
 async fn check_healthy(channel: Channel) -> Result<(), tonic::Status> {
-    let request = HealthCheckRequest {
-        service: "plugin".to_owned(),
-    };
+    let request = HealthCheckRequest { service: "plugin".to_owned() };
     let mut client = HealthClient::new(channel);
     let answer = within_deadline("health", client.check(request)).await?;
     assert_eq!(answer.into_inner().status(), ServingStatus::Serving);
@@ -31,10 +29,7 @@ async fn the_handshake_is_the_line_that_cores_read() {
     let [go_plugin, provider, network, address, kind, certificate] = parts[..] else {
         panic!("not six parts: {parts:?}");
     };
-    assert_eq!(
-        [go_plugin, provider, network, kind],
-        ["1", "5", "unix", "grpc"]
-    );
+    assert_eq!([go_plugin, provider, network, kind], ["1", "5", "unix", "grpc"]);
     assert!(Path::new(address).exists());
     assert!(!certificate.contains('='), "{certificate}");
 }
@@ -70,15 +65,7 @@ async fn other_clients_are_refused() {
             Ok(channel) => check_healthy(channel).await.is_err(),
             Err(_) => true,
         };
-        assert!(
-            refused,
-            "let in {}",
-            if stranger.is_some() {
-                "a stranger"
-            } else {
-                "anyone"
-            }
-        );
+        assert!(refused, "let in {}", if stranger.is_some() { "a stranger" } else { "anyone" });
     }
     check_healthy(core.connect_again().await).await.unwrap();
 }
@@ -111,11 +98,7 @@ async fn unknown_arguments_are_explained_too() {
 async fn the_version_is_printed() {
     for argument in ["-version", "--version"] {
         let mut process = Launch::by_hand(&[argument]).start();
-        let expected = concat!(
-            "terraform-provider-neonrepl ",
-            env!("CARGO_PKG_VERSION"),
-            "\n"
-        );
+        let expected = concat!("terraform-provider-neonrepl ", env!("CARGO_PKG_VERSION"), "\n");
         assert_eq!(process.rest_of_stdout().await, expected);
         assert_eq!(process.exit().await.0.code(), Some(0));
     }
@@ -123,20 +106,14 @@ async fn the_version_is_printed() {
 
 #[tokio::test]
 async fn a_core_with_other_protocols_learns_ours() {
-    let mut process = Launch::by_core()
-        .variable("PLUGIN_PROTOCOL_VERSIONS", "7,6")
-        .start();
+    let mut process = Launch::by_core().variable("PLUGIN_PROTOCOL_VERSIONS", "7,6").start();
     assert_eq!(process.handshake().await.parts[1], "5");
-    process
-        .stderr_contains("speaks provider protocol 5; the program that started it offers 6, 7")
-        .await;
+    process.stderr_contains("speaks provider protocol 5; the program that started it offers 6, 7").await;
 }
 
 #[tokio::test]
 async fn a_broken_variable_is_named() {
-    let mut process = Launch::by_core()
-        .variable("PLUGIN_CLIENT_CERT", "no certificate")
-        .start();
+    let mut process = Launch::by_core().variable("PLUGIN_CLIENT_CERT", "no certificate").start();
     let (status, stderr) = process.exit().await;
     assert_eq!(status.code(), Some(1));
     let start = "reading environment variable PLUGIN_CLIENT_CERT: ";
@@ -148,10 +125,7 @@ async fn the_socket_goes_where_the_core_says() {
     let dir = tempfile::tempdir().unwrap();
     let launch = Launch::by_core().variable("PLUGIN_UNIX_SOCKET_DIR", dir.path());
     let core = Core::launch(launch).await;
-    assert_eq!(
-        Path::new(core.handshake.address()).parent(),
-        Some(dir.path())
-    );
+    assert_eq!(Path::new(core.handshake.address()).parent(), Some(dir.path()));
 }
 
 #[tokio::test]
@@ -198,12 +172,7 @@ async fn shutdown_ends_the_process_in_time() {
     // As cores do at the start, and hold until the end.
     let mut stdio = core.stdio().stream_stdio(()).await.unwrap().into_inner();
     let messages = tokio_stream::pending();
-    let mut broker = core
-        .broker()
-        .start_stream(messages)
-        .await
-        .unwrap()
-        .into_inner();
+    let mut broker = core.broker().start_stream(messages).await.unwrap().into_inner();
 
     let start = Instant::now();
     core.shut_down().await;
@@ -259,23 +228,14 @@ async fn log_lines_are_terraforms_own() {
         }
         messages.push(line["@message"].as_str().unwrap().to_owned());
     }
-    assert!(
-        messages
-            .iter()
-            .any(|message| message == "told to shut down"),
-        "{messages:?}"
-    );
+    assert!(messages.iter().any(|message| message == "told to shut down"), "{messages:?}");
 }
 
 /// The value to set, out of what `-debug` prints.
 async fn reattach(process: &mut crate::common::grpc::Process) -> serde_json::Value {
     loop {
         let line = process.line().await;
-        assert!(
-            !line.is_empty(),
-            "stdout ended; stderr: {}",
-            process.stderr()
-        );
+        assert!(!line.is_empty(), "stdout ended; stderr: {}", process.stderr());
         if let Some(value) = line.strip_prefix("export TF_REATTACH_PROVIDERS='") {
             return serde_json::from_str(value.strip_suffix("'\n").unwrap()).unwrap();
         }
@@ -287,10 +247,7 @@ async fn debug_mode_serves_run_after_run() {
     let mut process = Launch::by_hand(&["-debug"]).start();
     let providers = reattach(&mut process).await;
     let provider = &providers["registry.terraform.io/neonrepl/neonrepl"];
-    assert_eq!(
-        *provider,
-        providers["registry.opentofu.org/neonrepl/neonrepl"]
-    );
+    assert_eq!(*provider, providers["registry.opentofu.org/neonrepl/neonrepl"]);
     assert_eq!(provider["Protocol"], "grpc");
     assert_eq!(provider["ProtocolVersion"], 5);
     assert_eq!(provider["Pid"], process.id());
@@ -298,15 +255,10 @@ async fn debug_mode_serves_run_after_run() {
     assert_eq!(provider["Addr"]["Network"], "unix");
 
     let address = provider["Addr"]["String"].as_str().unwrap();
-    let handshake = crate::common::grpc::Handshake {
-        parts: ["1", "5", "unix", address, "grpc"]
-            .map(str::to_owned)
-            .to_vec(),
-    };
+    let handshake =
+        crate::common::grpc::Handshake { parts: ["1", "5", "unix", address, "grpc"].map(str::to_owned).to_vec() };
     for _run in 0..2 {
-        check_healthy(handshake.connect(None).await.unwrap())
-            .await
-            .unwrap();
+        check_healthy(handshake.connect(None).await.unwrap()).await.unwrap();
     }
 
     process.signal("INT").await;

@@ -51,12 +51,8 @@ pub async fn apply<A: ClusterApi>(
     on_step: &mut OnStep<'_>,
 ) -> Result<Applied> {
     if desired.verify && operation.probe.is_none() {
-        return Err(Error::new(
-            Kind::Refused,
-            doing(desired),
-            "there is no connection to verify it over",
-        )
-        .hint("Configure the provider's publisher block, or set verify = false"));
+        return Err(Error::new(Kind::Refused, doing(desired), "there is no connection to verify it over")
+            .hint("Configure the provider's publisher block, or set verify = false"));
     }
     let current = Box::pin(operation.current(desired, &record)).await?;
     let steps = steps(&current, desired, &record)?;
@@ -65,52 +61,26 @@ pub async fn apply<A: ClusterApi>(
     }
     for step in &steps {
         remember_step(step, &current, desired, &mut record);
-        on_step(Progress {
-            step,
-            phase: Phase::Started,
-            record: &record,
-        });
+        on_step(Progress { step, phase: Phase::Started, record: &record });
         // The SDK's futures are large, and this one holds every kind of call.
         Box::pin(operation.take(step)).await?;
         conclude_step(step, desired, &mut record);
-        on_step(Progress {
-            step,
-            phase: Phase::Done,
-            record: &record,
-        });
+        on_step(Progress { step, phase: Phase::Done, record: &record });
     }
     let current = Box::pin(operation.current(desired, &record)).await?;
-    Ok(Applied {
-        current,
-        record,
-        steps,
-    })
+    Ok(Applied { current, record, steps })
 }
 
 fn doing(desired: &LogicalReplication) -> String {
-    format!(
-        "enabling logical replication on DB cluster \"{}\"",
-        desired.cluster
-    )
+    format!("enabling logical replication on DB cluster \"{}\"", desired.cluster)
 }
 
 /// Before a step: the first value seen is the one to give back, whatever came between.
-fn remember_step(
-    step: &Step,
-    current: &Current,
-    desired: &LogicalReplication,
-    record: &mut Record,
-) {
+fn remember_step(step: &Step, current: &Current, desired: &LogicalReplication, record: &mut Record) {
     match step {
         Step::SetParameters { changes, .. } => changes.iter().for_each(|change| {
-            let previous = || Previous {
-                value: change.from.clone(),
-                source: change.from_source,
-            };
-            record
-                .previous_values
-                .entry(change.name.clone())
-                .or_insert_with(previous);
+            let previous = || Previous { value: change.from.clone(), source: change.from_source };
+            record.previous_values.entry(change.name.clone()).or_insert_with(previous);
         }),
         Step::Tag { .. } => record.tag_keys.extend(desired.tags.keys().cloned()),
         Step::Attach { .. } if record.previous_group.is_none() => {
@@ -129,9 +99,7 @@ fn conclude_step(step: &Step, desired: &LogicalReplication, record: &mut Record)
         }
         Step::SetParameters { .. } => {
             let wanted = desired.desired_parameters();
-            record
-                .previous_values
-                .retain(|name, _| wanted.contains_key(name));
+            record.previous_values.retain(|name, _| wanted.contains_key(name));
         }
         Step::Tag { .. } => record.tag_keys.retain(|key| desired.tags.contains_key(key)),
         Step::DeleteGroup { group } => {
@@ -143,21 +111,14 @@ fn conclude_step(step: &Step, desired: &LogicalReplication, record: &mut Record)
 
 impl<A: ClusterApi> Operation<'_, A> {
     /// The cluster at rest, and what the server says if it answers.
-    pub(super) async fn current(
-        &self,
-        desired: &LogicalReplication,
-        record: &Record,
-    ) -> Result<Current> {
+    pub(super) async fn current(&self, desired: &LogicalReplication, record: &Record) -> Result<Current> {
         let cluster = self.at_rest(&desired.cluster).await?;
         if let Some(writer) = cluster.writer().filter(|_| !is_fatal(&cluster.status)) {
-            self.was_restarted(&cluster.identifier, &writer.instance)
-                .await?;
+            self.was_restarted(&cluster.identifier, &writer.instance).await?;
         }
         let missing = || Error::new(Kind::NotFound, doing(desired), "the cluster is gone");
         let doing = doing(desired);
-        let read = self
-            .waiter
-            .retry(&doing, || fetch(self.api, desired, record));
+        let read = self.waiter.retry(&doing, || fetch(self.api, desired, record));
         let mut current = read.await?.ok_or_else(missing)?;
         if desired.verify && problems(&current, desired, record).is_empty() {
             current.settings = Some(self.answered(&doing).await?);
@@ -167,13 +128,7 @@ impl<A: ClusterApi> Operation<'_, A> {
 
     /// What the writer says. One that does not answer at all is found out before anything is changed, and not after.
     async fn answered(&self, doing: &str) -> Result<ServerSettings> {
-        let missing = || {
-            Error::new(
-                Kind::Refused,
-                doing,
-                "there is no connection to verify it over",
-            )
-        };
+        let missing = || Error::new(Kind::Refused, doing, "there is no connection to verify it over");
         let probe = self.probe.ok_or_else(missing)?;
         let look = || async { Ok(probe.settings().await) };
         let patient = self.waiter.at_most(self.patience.connect);
@@ -195,33 +150,19 @@ impl<A: ClusterApi> Operation<'_, A> {
         match step {
             Step::CreateGroup(group) => self.create_group(group).await,
             Step::SetParameters { group, changes } => self.set_parameters(group, changes).await,
-            Step::Tag {
-                arn, add, remove, ..
-            } => {
+            Step::Tag { arn, add, remove, .. } => {
                 if !remove.is_empty() {
                     self.api.remove_tags(arn, remove).await?;
                 }
-                if add.is_empty() {
-                    Ok(())
-                } else {
-                    self.api.add_tags(arn, add).await
-                }
+                if add.is_empty() { Ok(()) } else { self.api.add_tags(arn, add).await }
             }
-            Step::Attach {
-                cluster,
-                group,
-                otherwise,
-            } => self.attach(cluster, group, otherwise.as_deref()).await,
-            Step::WaitUntilAvailable {
-                cluster,
-                until_reboot_is_pending,
-            } => self.settled(cluster, *until_reboot_is_pending).await,
+            Step::Attach { cluster, group, otherwise } => self.attach(cluster, group, otherwise.as_deref()).await,
+            Step::WaitUntilAvailable { cluster, until_reboot_is_pending } => {
+                self.settled(cluster, *until_reboot_is_pending).await
+            }
             Step::RebootWriter { cluster, .. } => self.reboot_writer(cluster).await.map(drop),
             Step::RebootReader { cluster, instance } => self.reboot_reader(cluster, instance).await,
-            Step::Verify {
-                cluster,
-                may_reboot,
-            } => self.verify(cluster, *may_reboot).await,
+            Step::Verify { cluster, may_reboot } => self.verify(cluster, *may_reboot).await,
             Step::DeleteGroup { group } => self.delete_group(group).await,
         }
     }
@@ -229,9 +170,7 @@ impl<A: ClusterApi> Operation<'_, A> {
     /// A fresh group is not seen everywhere at once.
     async fn create_group(&self, group: &NewParameterGroup) -> Result<()> {
         let doing = format!("waiting for cluster parameter group \"{}\"", group.name);
-        self.waiter
-            .retry(&doing, || self.api.create_parameter_group(group))
-            .await?;
+        self.waiter.retry(&doing, || self.api.create_parameter_group(group)).await?;
         let look = || async { found(self.api.parameter_group(&group.name).await) };
         self.waiter
             .until(&doing, look, |seen| match seen {
@@ -243,19 +182,13 @@ impl<A: ClusterApi> Operation<'_, A> {
 
     async fn set_parameters(&self, group: &str, changes: &[Change]) -> Result<()> {
         let doing = format!("setting parameters of \"{group}\"");
-        let (set, reset): (Vec<_>, Vec<_>) = changes
-            .iter()
-            .map(Change::setting)
-            .partition(|setting| setting.value.is_some());
+        let (set, reset): (Vec<_>, Vec<_>) =
+            changes.iter().map(Change::setting).partition(|setting| setting.value.is_some());
         for portion in parameters::portions(&set) {
-            self.waiter
-                .retry(&doing, || self.api.modify_parameters(group, portion))
-                .await?;
+            self.waiter.retry(&doing, || self.api.modify_parameters(group, portion)).await?;
         }
         for portion in parameters::portions(&reset) {
-            self.waiter
-                .retry(&doing, || self.api.reset_parameters(group, portion))
-                .await?;
+            self.waiter.retry(&doing, || self.api.reset_parameters(group, portion)).await?;
         }
         self.shown(group, changes).await
     }
@@ -270,30 +203,20 @@ impl<A: ClusterApi> Operation<'_, A> {
                 parameters.iter().any(|one| {
                     let value = one.value.as_deref();
                     one.name == change.name
-                        && (change.to.is_none()
-                            || parameters::same_value(one, value, change.to.as_deref()))
+                        && (change.to.is_none() || parameters::same_value(one, value, change.to.as_deref()))
                 })
             };
-            Ok(if changes.iter().all(is_shown) {
-                Seen::Done(())
-            } else {
-                Seen::NotYet(String::new())
-            })
+            Ok(if changes.iter().all(is_shown) { Seen::Done(()) } else { Seen::NotYet(String::new()) })
         });
         patiently(waited.await)
     }
 
     async fn attach(&self, cluster: &str, group: &str, otherwise: Option<&str>) -> Result<()> {
         let doing = format!("attaching cluster parameter group \"{group}\"");
-        let attached = self
-            .waiter
-            .retry(&doing, || self.api.attach_parameter_group(cluster, group))
-            .await;
+        let attached = self.waiter.retry(&doing, || self.api.attach_parameter_group(cluster, group)).await;
         match (attached, otherwise) {
             (Err(error), Some(other)) if is_group_missing(&error) => {
-                self.waiter
-                    .retry(&doing, || self.api.attach_parameter_group(cluster, other))
-                    .await
+                self.waiter.retry(&doing, || self.api.attach_parameter_group(cluster, other)).await
             }
             (attached, _) => attached,
         }
@@ -302,32 +225,19 @@ impl<A: ClusterApi> Operation<'_, A> {
     /// A group is in use for a while after it was detached.
     async fn delete_group(&self, group: &str) -> Result<()> {
         let doing = format!("deleting cluster parameter group \"{group}\"");
-        let deleted = self
-            .waiter
-            .retry(&doing, || self.api.delete_parameter_group(group))
-            .await;
+        let deleted = self.waiter.retry(&doing, || self.api.delete_parameter_group(group)).await;
         found(deleted).map(drop)
     }
 }
 
 fn is_group_missing(error: &Error) -> bool {
-    let codes = [
-        "DBParameterGroupNotFound",
-        "DBClusterParameterGroupNotFound",
-    ];
-    error
-        .code
-        .as_deref()
-        .is_some_and(|code| codes.contains(&code))
+    let codes = ["DBParameterGroupNotFound", "DBClusterParameterGroupNotFound"];
+    error.code.as_deref().is_some_and(|code| codes.contains(&code))
 }
 
 pub(super) fn unreachable(error: ProbeError, doing: &str) -> Error {
-    Error::new(
-        Kind::Unverified,
-        doing,
-        format!("the writer cannot be asked: {}", error.message),
-    )
-    .hint("Mend the provider's publisher connection, or set verify = false")
+    Error::new(Kind::Unverified, doing, format!("the writer cannot be asked: {}", error.message))
+        .hint("Mend the provider's publisher connection, or set verify = false")
 }
 
 /// Going on after a grace period is no failure.
@@ -354,12 +264,7 @@ mod tests {
         let _ = |operation: &'static Operation<'static, Rds>,
                  desired: &'static LogicalReplication,
                  on_step: &'static mut OnStep<'static>| {
-            drop(sendable(apply(
-                operation,
-                desired,
-                Record::default(),
-                on_step,
-            )));
+            drop(sendable(apply(operation, desired, Record::default(), on_step)));
         };
     }
 
@@ -402,9 +307,7 @@ mod tests {
                 record.previous_group.clone(),
             ));
         };
-        apply(&operation, &shop(), Record::default(), &mut on_step)
-            .await
-            .unwrap();
+        apply(&operation, &shop(), Record::default(), &mut on_step).await.unwrap();
         let default = Some(DEFAULT.to_owned());
         assert_eq!(
             told[..6],
@@ -423,114 +326,56 @@ mod tests {
     async fn parameters_are_sent_in_portions() {
         let fake = Fake::new(0);
         let mut desired = shop();
-        desired
-            .parameters
-            .extend((0..45).map(|n| (format!("p{n:02}"), "1".to_owned())));
+        desired.parameters.extend((0..45).map(|n| (format!("p{n:02}"), "1".to_owned())));
         run(&fake, &desired).await.unwrap();
-        let modified: Vec<_> = fake
-            .log()
-            .into_iter()
-            .filter(|call| call.starts_with("modify"))
-            .collect();
+        let modified: Vec<_> = fake.log().into_iter().filter(|call| call.starts_with("modify")).collect();
         assert_eq!(modified, [20, 20, 6].map(|n| format!("modify {OWN} ({n})")));
     }
 
     #[tokio::test(start_paused = true)]
     async fn available_before_rebooting_is_not_back() {
-        let fake = Fake::new(0).lags(Lags {
-            away: 50,
-            back: 100,
-            in_sync: 130,
-            ..Lags::default()
-        });
+        let fake = Fake::new(0).lags(Lags { away: 50, back: 100, in_sync: 130, ..Lags::default() });
         let applied = run(&fake, &shop()).await.unwrap();
         assert!(!applied.current.is_reboot_pending());
-        assert_eq!(
-            fake.log()
-                .iter()
-                .filter(|call| call.starts_with("reboot"))
-                .count(),
-            1
-        );
+        assert_eq!(fake.log().iter().filter(|call| call.starts_with("reboot")).count(), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_reboot_between_two_looks_is_proven_by_the_status() {
-        let fake = Fake::new(0).lags(Lags {
-            away: 0,
-            back: 0,
-            in_sync: 1,
-            ..Lags::default()
-        });
-        assert!(
-            run(&fake, &shop())
-                .await
-                .unwrap()
-                .current
-                .settings
-                .unwrap()
-                .is_logical()
-        );
+        let fake = Fake::new(0).lags(Lags { away: 0, back: 0, in_sync: 1, ..Lags::default() });
+        assert!(run(&fake, &shop()).await.unwrap().current.settings.unwrap().is_logical());
         assert_eq!(fake.log().len(), 4);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_writer_that_is_not_logical_is_rebooted_once_more() {
-        let fake = Fake::new(0).lags(Lags {
-            reboots_in_vain: 1,
-            ..Lags::default()
-        });
-        assert!(
-            run(&fake, &shop())
-                .await
-                .unwrap()
-                .current
-                .settings
-                .unwrap()
-                .is_logical()
-        );
+        let fake = Fake::new(0).lags(Lags { reboots_in_vain: 1, ..Lags::default() });
+        assert!(run(&fake, &shop()).await.unwrap().current.settings.unwrap().is_logical());
         assert_eq!(fake.log()[3..], ["reboot shop-1", "reboot shop-1"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn and_then_it_fails() {
-        let fake = Fake::new(0).lags(Lags {
-            reboots_in_vain: 9,
-            ..Lags::default()
-        });
+        let fake = Fake::new(0).lags(Lags { reboots_in_vain: 9, ..Lags::default() });
         let error = run(&fake, &shop()).await.unwrap_err();
         assert_eq!(error.kind, Kind::Unverified);
         let text = error.to_string();
-        assert!(
-            text.contains("after a further reboot of \"shop-1\", wal_level is replica"),
-            "{text}"
-        );
+        assert!(text.contains("after a further reboot of \"shop-1\", wal_level is replica"), "{text}");
         assert_eq!(fake.log()[3..], ["reboot shop-1", "reboot shop-1"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_instance_that_fails_ends_the_wait() {
-        let fake = Fake::new(0).lags(Lags {
-            away_status: "incompatible-parameters",
-            ..Lags::default()
-        });
+        let fake = Fake::new(0).lags(Lags { away_status: "incompatible-parameters", ..Lags::default() });
         let error = run(&fake, &shop()).await.unwrap_err();
-        assert!(
-            error.to_string().ends_with("it is incompatible-parameters"),
-            "{error}"
-        );
+        assert!(error.to_string().ends_with("it is incompatible-parameters"), "{error}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_timeout_ends_everything() {
-        let fake = Fake::new(0).lags(Lags {
-            back: 1_000_000,
-            ..Lags::default()
-        });
+        let fake = Fake::new(0).lags(Lags { back: 1_000_000, ..Lags::default() });
         let operation = fake.operation(Some(&fake), 5);
-        let error = apply(&operation, &shop(), Record::default(), &mut |_| {})
-            .await
-            .unwrap_err();
+        let error = apply(&operation, &shop(), Record::default(), &mut |_| {}).await.unwrap_err();
         assert_eq!(error.kind, Kind::Timeout);
         assert!(error.to_string().contains("it is rebooting"), "{error}");
     }
@@ -543,12 +388,7 @@ mod tests {
         run(&fake, &shop()).await.unwrap();
         assert_eq!(
             fake.log()[2..],
-            [
-                &format!("attach {OWN}"),
-                &format!("attach {OWN}"),
-                "reboot shop-1",
-                "reboot shop-1"
-            ]
+            [&format!("attach {OWN}"), &format!("attach {OWN}"), "reboot shop-1", "reboot shop-1"]
         );
     }
 
@@ -559,34 +399,19 @@ mod tests {
         assert_eq!(run(&fake, &shop()).await.unwrap_err().kind, Kind::Denied);
         assert_eq!(fake.log().last(), Some(&format!("attach {OWN}")));
         let finished = run(&fake, &shop()).await.unwrap();
-        assert!(
-            finished.record.group_created,
-            "the tag says so, although the record was lost"
-        );
+        assert!(finished.record.group_created, "the tag says so, although the record was lost");
         assert_eq!(finished.record.previous_group.as_deref(), Some(DEFAULT));
-        assert_eq!(
-            fake.log()
-                .iter()
-                .filter(|call| call.starts_with("create"))
-                .count(),
-            1
-        );
+        assert_eq!(fake.log().iter().filter(|call| call.starts_with("create")).count(), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_group_that_was_not_made_is_not_ours() {
         let fake = Fake::new(0);
-        fake.fail(
-            "create",
-            Kind::AlreadyExists,
-            "DBParameterGroupAlreadyExists",
-        );
+        fake.fail("create", Kind::AlreadyExists, "DBParameterGroupAlreadyExists");
         let mut last = None;
         let operation = fake.operation(Some(&fake), 60);
         let mut on_step = |progress: Progress<'_>| last = Some(progress.record.clone());
-        apply(&operation, &shop(), Record::default(), &mut on_step)
-            .await
-            .unwrap_err();
+        apply(&operation, &shop(), Record::default(), &mut on_step).await.unwrap_err();
         assert!(!last.unwrap().group_created);
     }
 
@@ -606,15 +431,7 @@ mod tests {
             tokio::select! { _ = applying => panic!("it ended"), () = rebooting => {} }
         };
         cut_off.await;
-        assert!(
-            run(&fake, &shop())
-                .await
-                .unwrap()
-                .current
-                .settings
-                .unwrap()
-                .is_logical()
-        );
+        assert!(run(&fake, &shop()).await.unwrap().current.settings.unwrap().is_logical());
         assert_eq!(fake.log()[3..], ["reboot shop-1"]);
     }
 
@@ -627,9 +444,7 @@ mod tests {
                 "stopped".clone_into(&mut fake.world().cluster.status);
             }
         };
-        let error = apply(&operation, &shop(), Record::default(), &mut on_step)
-            .await
-            .unwrap_err();
+        let error = apply(&operation, &shop(), Record::default(), &mut on_step).await.unwrap_err();
         assert!(error.to_string().ends_with("it is stopped"), "{error}");
     }
 
@@ -638,15 +453,10 @@ mod tests {
         for (is_transient, kind) in [(true, Kind::Timeout), (false, Kind::Unverified)] {
             let fake = Fake::new(0);
             let probe = move || async move {
-                Err::<ServerSettings, _>(ProbeError {
-                    message: "no route".to_owned(),
-                    is_transient,
-                })
+                Err::<ServerSettings, _>(ProbeError { message: "no route".to_owned(), is_transient })
             };
             let operation = fake.operation(Some(&probe), 60);
-            let error = apply(&operation, &shop(), Record::default(), &mut |_| {})
-                .await
-                .unwrap_err();
+            let error = apply(&operation, &shop(), Record::default(), &mut |_| {}).await.unwrap_err();
             assert_eq!(error.kind, kind);
             assert!(error.to_string().contains("no route"), "{error}");
             assert_eq!(fake.log(), [""; 0]);
@@ -656,14 +466,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn verifying_needs_a_connection() {
         let fake = Fake::new(0);
-        let error = apply(
-            &fake.operation(None, 5),
-            &shop(),
-            Record::default(),
-            &mut |_| {},
-        )
-        .await
-        .unwrap_err();
+        let error = apply(&fake.operation(None, 5), &shop(), Record::default(), &mut |_| {}).await.unwrap_err();
         assert_eq!(error.kind, Kind::Refused);
         assert_eq!(fake.log(), [""; 0]);
     }
@@ -671,19 +474,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn readers_follow_one_after_the_other() {
         let fake = Fake::new(2);
-        run(
-            &fake,
-            &LogicalReplication {
-                reboot: Reboot::All,
-                ..shop()
-            },
-        )
-        .await
-        .unwrap();
-        assert_eq!(
-            fake.log()[3..],
-            ["reboot shop-1", "reboot shop-2", "reboot shop-3"]
-        );
+        run(&fake, &LogicalReplication { reboot: Reboot::All, ..shop() }).await.unwrap();
+        assert_eq!(fake.log()[3..], ["reboot shop-1", "reboot shop-2", "reboot shop-3"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -694,9 +486,7 @@ mod tests {
         let record = run(&fake, &desired).await.unwrap().record;
         desired.tags = [("owner".to_owned(), "me".to_owned())].into();
         let operation = fake.operation(Some(&fake), 60);
-        apply(&operation, &desired, record, &mut |_| {})
-            .await
-            .unwrap();
+        apply(&operation, &desired, record, &mut |_| {}).await.unwrap();
         let tags = fake.world().groups[OWN].tags.clone();
         assert_eq!(tags.get("owner").map(String::as_str), Some("me"));
         assert!(!tags.contains_key("team"));
@@ -709,16 +499,8 @@ mod tests {
         let other = crate::aurora::logical_replication::fake::group(OWN);
         fake.world().groups.insert(OWN.to_owned(), other);
         let error = run(&fake, &shop()).await.unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("exists and was not made for this cluster"),
-            "{error}"
-        );
-        let asked = LogicalReplication {
-            parameter_group_name: Some(OWN.to_owned()),
-            ..shop()
-        };
+        assert!(error.to_string().contains("exists and was not made for this cluster"), "{error}");
+        let asked = LogicalReplication { parameter_group_name: Some(OWN.to_owned()), ..shop() };
         assert!(!run(&fake, &asked).await.unwrap().record.group_created);
     }
 }

@@ -10,10 +10,7 @@ use crate::aurora::{Error, Kind};
 #[must_use]
 pub fn problems(current: &Current, desired: &LogicalReplication, record: &Record) -> Vec<Error> {
     let refuse = |(what, hint): (String, &str)| {
-        let doing = format!(
-            "enabling logical replication on DB cluster \"{}\"",
-            current.cluster.identifier
-        );
+        let doing = format!("enabling logical replication on DB cluster \"{}\"", current.cluster.identifier);
         Error::new(Kind::Refused, doing, what).hint(hint)
     };
     if let Some(problem) = cluster_problem(&current.cluster) {
@@ -22,25 +19,16 @@ pub fn problems(current: &Current, desired: &LogicalReplication, record: &Record
     if !desired.manage_parameter_group {
         return unmanaged_problem(current).map(refuse).into_iter().collect();
     }
-    let mut problems: Vec<Error> = group_problem(current, desired, record)
-        .map(refuse)
-        .into_iter()
-        .collect();
+    let mut problems: Vec<Error> = group_problem(current, desired, record).map(refuse).into_iter().collect();
     problems.extend(parameters::problems(
         &current.attached.parameters,
         current.family(),
         &desired.desired_parameters(),
     ));
-    let own = desired
-        .parameters
-        .get(PARAMETER)
-        .filter(|value| parameters::truth(value) != Some(true));
+    let own = desired.parameters.get(PARAMETER).filter(|value| parameters::truth(value) != Some(true));
     problems.extend(own.map(|value| {
-        refuse((
-            format!("parameters sets {PARAMETER} to \"{value}\""),
-            "Remove it: it is set to 1 here",
-        ))
-        .about_parameter(PARAMETER)
+        refuse((format!("parameters sets {PARAMETER} to \"{value}\""), "Remove it: it is set to 1 here"))
+            .about_parameter(PARAMETER)
     }));
     problems
 }
@@ -54,28 +42,16 @@ fn cluster_problem(cluster: &Cluster) -> Option<Problem> {
     }
     if cluster.engine_mode.as_deref() == Some("serverless") {
         let what = "Aurora Serverless v1 has no logical replication".to_owned();
-        return Some((
-            what,
-            "Move the cluster to provisioned instances or Serverless v2 first",
-        ));
+        return Some((what, "Move the cluster to provisioned instances or Serverless v2 first"));
     }
     if is_fatal(&cluster.status) {
-        return Some((
-            format!("it is {}", cluster.status),
-            "Start or repair the cluster first",
-        ));
+        return Some((format!("it is {}", cluster.status), "Start or repair the cluster first"));
     }
     if cluster.members.is_empty() {
-        return Some((
-            "it has no DB instance".to_owned(),
-            "Add an instance to the cluster first",
-        ));
+        return Some(("it has no DB instance".to_owned(), "Add an instance to the cluster first"));
     }
     if let Some(source) = &cluster.replication_source {
-        return Some((
-            format!("it is a replica of {source}"),
-            "Name the primary cluster",
-        ));
+        return Some((format!("it is a replica of {source}"), "Name the primary cluster"));
     }
     match (cluster.writer(), &cluster.global_cluster) {
         (Some(_), _) => None,
@@ -83,10 +59,9 @@ fn cluster_problem(cluster: &Cluster) -> Option<Problem> {
             let what = format!("it is a secondary of the global database {global}");
             Some((what, "Name the primary cluster of the global database"))
         }
-        (None, None) => Some((
-            "it has no writer instance".to_owned(),
-            "Wait for a failover to end, or promote an instance",
-        )),
+        (None, None) => {
+            Some(("it has no writer instance".to_owned(), "Wait for a failover to end, or promote an instance"))
+        }
     }
 }
 
@@ -109,21 +84,14 @@ fn unmanaged_problem(current: &Current) -> Option<Problem> {
         "{PARAMETER} is not 1 in its cluster parameter group \"{}\", which is not managed here",
         current.attached.group.name
     );
-    (!current.attached.is_logical()).then_some((
-        what,
-        "Set it where the group is managed, or set manage_parameter_group = true",
-    ))
+    (!current.attached.is_logical())
+        .then_some((what, "Set it where the group is managed, or set manage_parameter_group = true"))
 }
 
-fn group_problem(
-    current: &Current,
-    desired: &LogicalReplication,
-    record: &Record,
-) -> Option<Problem> {
+fn group_problem(current: &Current, desired: &LogicalReplication, record: &Record) -> Option<Problem> {
     let name = &current.target_name;
     if name.starts_with("default.") {
-        let what =
-            format!("cluster parameter group \"{name}\" is AWS's own and cannot be modified");
+        let what = format!("cluster parameter group \"{name}\" is AWS's own and cannot be modified");
         return Some((what, "Choose another parameter_group_name, or leave it out"));
     }
     let Some(target) = &current.target else {
@@ -133,20 +101,13 @@ fn group_problem(
     };
     if target.group.family != current.family() {
         let (is, needs) = (&target.group.family, current.family());
-        let what = format!(
-            "cluster parameter group \"{name}\" is of family {is}, the cluster needs {needs}"
-        );
+        let what = format!("cluster parameter group \"{name}\" is of family {is}, the cluster needs {needs}");
         return Some((what, "Choose another parameter_group_name"));
     }
     let is_chosen = desired.parameter_group_name.is_some() || record.group.as_deref() == Some(name);
-    let is_known =
-        is_chosen || current.is_attached() || target.is_made_for(&current.cluster.identifier);
-    let what =
-        format!("cluster parameter group \"{name}\" exists and was not made for this cluster");
-    (!is_known).then_some((
-        what,
-        "Set parameter_group_name to it to use it all the same, or to another name",
-    ))
+    let is_known = is_chosen || current.is_attached() || target.is_made_for(&current.cluster.identifier);
+    let what = format!("cluster parameter group \"{name}\" exists and was not made for this cluster");
+    (!is_known).then_some((what, "Set parameter_group_name to it to use it all the same, or to another name"))
 }
 
 fn is_group_name(name: &str) -> bool {
@@ -159,43 +120,31 @@ fn is_group_name(name: &str) -> bool {
 #[must_use]
 pub fn warnings(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> Vec<String> {
     let mut warnings = Vec::new();
-    let sets = steps
-        .iter()
-        .any(|step| matches!(step, Step::SetParameters { .. }));
+    let sets = steps.iter().any(|step| matches!(step, Step::SetParameters { .. }));
     if sets && !current.sharing.is_empty() {
         let (group, others) = (&current.target_name, current.sharing.join(", "));
         warnings.push(format!(
             "cluster parameter group {group} is also attached to {others}: its parameters change there too"
         ));
     }
-    let writer = current
-        .instances
-        .iter()
-        .find(|instance| Some(instance.identifier.as_str()) == current.writer());
+    let writer = current.instances.iter().find(|instance| Some(instance.identifier.as_str()) == current.writer());
     if let Some(writer) = writer.filter(|writer| !writer.publicly_accessible) {
         let name = &writer.identifier;
-        warnings.push(format!("the writer instance {name} is not publicly accessible: Neon cannot reach it from outside"));
+        warnings
+            .push(format!("the writer instance {name} is not publicly accessible: Neon cannot reach it from outside"));
     }
     warnings.extend(waiting_readers(current, desired, steps));
     warnings
 }
 
-fn waiting_readers(
-    current: &Current,
-    desired: &LogicalReplication,
-    steps: &[Step],
-) -> Option<String> {
-    let readers: Vec<&str> = current
-        .cluster
-        .readers()
-        .map(|reader| reader.instance.as_str())
-        .collect();
-    let reboots = steps
-        .iter()
-        .any(|step| matches!(step, Step::RebootWriter { .. }));
+fn waiting_readers(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> Option<String> {
+    let readers: Vec<&str> = current.cluster.readers().map(|reader| reader.instance.as_str()).collect();
+    let reboots = steps.iter().any(|step| matches!(step, Step::RebootWriter { .. }));
     (desired.reboot == Reboot::Writer && reboots && !readers.is_empty()).then(|| {
         let readers = readers.join(", ");
-        format!("the readers {readers} are not rebooted: after a failover to one, logical replication stops until it is")
+        format!(
+            "the readers {readers} are not rebooted: after a failover to one, logical replication stops until it is"
+        )
     })
 }
 
@@ -211,10 +160,7 @@ mod tests {
     }
 
     async fn current(fake: &Fake, desired: &LogicalReplication) -> Current {
-        fetch(fake, desired, &Record::default())
-            .await
-            .unwrap()
-            .unwrap()
+        fetch(fake, desired, &Record::default()).await.unwrap().unwrap()
     }
 
     fn refused(current: &Current, desired: &LogicalReplication, expected: &str) {
@@ -228,29 +174,14 @@ mod tests {
         let good = current(&Fake::new(1), &shop()).await;
         type Spoil = fn(&mut Cluster);
         let cases: [(Spoil, &str); 9] = [
-            (
-                |c| c.engine = "aurora-mysql".to_owned(),
-                "its engine is aurora-mysql",
-            ),
-            (
-                |c| c.engine_mode = Some("serverless".to_owned()),
-                "Serverless v1",
-            ),
+            (|c| c.engine = "aurora-mysql".to_owned(), "its engine is aurora-mysql"),
+            (|c| c.engine_mode = Some("serverless".to_owned()), "Serverless v1"),
             (|c| c.status = "stopped".to_owned(), "it is stopped"),
             (|c| c.status = "deleting".to_owned(), "it is deleting"),
-            (
-                |c| c.status = "migration-failed".to_owned(),
-                "it is migration-failed",
-            ),
+            (|c| c.status = "migration-failed".to_owned(), "it is migration-failed"),
             (|c| c.members.clear(), "it has no DB instance"),
-            (
-                |c| c.replication_source = Some("main".to_owned()),
-                "it is a replica of main",
-            ),
-            (
-                |c| c.members[0].is_writer = false,
-                "it has no writer instance",
-            ),
+            (|c| c.replication_source = Some("main".to_owned()), "it is a replica of main"),
+            (|c| c.members[0].is_writer = false, "it has no writer instance"),
             (
                 |c| {
                     c.members[0].is_writer = false;
@@ -275,63 +206,35 @@ mod tests {
             ("end-", "cannot be the name"),
             ("a.b", "cannot be the name"),
         ] {
-            let desired = LogicalReplication {
-                parameter_group_name: Some(name.to_owned()),
-                ..shop()
-            };
+            let desired = LogicalReplication { parameter_group_name: Some(name.to_owned()), ..shop() };
             refused(&current(&Fake::new(0), &desired).await, &desired, expected);
         }
         let fake = Fake::new(0);
         let mut older = group("older");
         older.group.family = "aurora-postgresql15".to_owned();
         fake.world().groups.insert("older".to_owned(), older);
-        let desired = LogicalReplication {
-            parameter_group_name: Some("older".to_owned()),
-            ..shop()
-        };
-        refused(
-            &current(&fake, &desired).await,
-            &desired,
-            "is of family aurora-postgresql15",
-        );
+        let desired = LogicalReplication { parameter_group_name: Some("older".to_owned()), ..shop() };
+        refused(&current(&fake, &desired).await, &desired, "is of family aurora-postgresql15");
         fake.world().groups.insert(OWN.to_owned(), group(OWN));
-        refused(
-            &current(&fake, &shop()).await,
-            &shop(),
-            "was not made for this cluster",
-        );
+        refused(&current(&fake, &shop()).await, &shop(), "was not made for this cluster");
     }
 
     #[tokio::test]
     async fn parameters_are_checked_by_name() {
         let mut desired = shop();
-        desired
-            .parameters
-            .insert("no.such".to_owned(), "1".to_owned());
-        desired
-            .parameters
-            .insert(PARAMETER.to_owned(), "off".to_owned());
+        desired.parameters.insert("no.such".to_owned(), "1".to_owned());
+        desired.parameters.insert(PARAMETER.to_owned(), "off".to_owned());
         let current = current(&Fake::new(0), &desired).await;
         let problems = problems(&current, &desired, &Record::default());
-        let named: Vec<_> = problems
-            .iter()
-            .filter_map(|problem| problem.parameter.as_deref())
-            .collect();
+        let named: Vec<_> = problems.iter().filter_map(|problem| problem.parameter.as_deref()).collect();
         assert_eq!(named, ["no.such", PARAMETER]);
     }
 
     #[tokio::test]
     async fn an_unmanaged_group_must_be_logical() {
-        let desired = LogicalReplication {
-            manage_parameter_group: false,
-            ..shop()
-        };
+        let desired = LogicalReplication { manage_parameter_group: false, ..shop() };
         let current = current(&Fake::new(0).with_group("theirs"), &desired).await;
-        refused(
-            &current,
-            &desired,
-            "rds.logical_replication is not 1 in its cluster parameter group \"theirs\"",
-        );
+        refused(&current, &desired, "rds.logical_replication is not 1 in its cluster parameter group \"theirs\"");
     }
 
     #[tokio::test]

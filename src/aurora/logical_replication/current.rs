@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    CLUSTER_TAG, LogicalReplication, PARAMETER, PREVIOUS_GROUP_TAG, Record, ServerSettings,
-};
+use super::{CLUSTER_TAG, LogicalReplication, PARAMETER, PREVIOUS_GROUP_TAG, Record, ServerSettings};
 use crate::aurora::api::{Cluster, ClusterApi, Instance, ParameterGroup};
 use crate::aurora::parameters::{Parameters, truth};
 use crate::aurora::{Kind, Result};
@@ -24,9 +22,7 @@ impl Group {
     /// Whether it was made here, for that cluster.
     #[must_use]
     pub fn is_made_for(&self, cluster: &str) -> bool {
-        self.tags
-            .get(CLUSTER_TAG)
-            .is_some_and(|made_for| made_for == cluster)
+        self.tags.get(CLUSTER_TAG).is_some_and(|made_for| made_for == cluster)
     }
 
     /// The group that the cluster had before this one was made, as its tag says.
@@ -38,10 +34,7 @@ impl Group {
     /// Whether it turns logical decoding on.
     #[must_use]
     pub fn is_logical(&self) -> bool {
-        let parameter = self
-            .parameters
-            .get(PARAMETER)
-            .and_then(|parameter| parameter.value.as_deref());
+        let parameter = self.parameters.get(PARAMETER).and_then(|parameter| parameter.value.as_deref());
         parameter.and_then(truth) == Some(true)
     }
 }
@@ -87,14 +80,8 @@ impl Current {
     /// Whether the writer does not run yet what its group says: its status says so, or it says so itself.
     #[must_use]
     pub fn is_reboot_pending(&self) -> bool {
-        let by_status = self
-            .cluster
-            .writer()
-            .is_some_and(|writer| !writer.is_in_sync());
-        let by_itself = self
-            .settings
-            .as_ref()
-            .is_some_and(|settings| !settings.is_logical());
+        let by_status = self.cluster.writer().is_some_and(|writer| !writer.is_in_sync());
+        let by_itself = self.settings.as_ref().is_some_and(|settings| !settings.is_logical());
         by_status || (by_itself && self.attached.is_logical())
     }
 
@@ -103,32 +90,19 @@ impl Current {
     #[must_use]
     pub fn parameter_values(&self, named: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let parameters = &self.attached.parameters;
-        let known = named
-            .iter()
-            .filter_map(|(name, value)| Some((name, value, parameters.get(name)?)));
+        let known = named.iter().filter_map(|(name, value)| Some((name, value, parameters.get(name)?)));
         known
             .filter_map(|(name, value, parameter)| {
                 let actual = parameter.value.as_deref();
                 let same = crate::aurora::parameters::same_value(parameter, actual, Some(value));
-                Some((
-                    name.clone(),
-                    if same {
-                        value.clone()
-                    } else {
-                        actual?.to_owned()
-                    },
-                ))
+                Some((name.clone(), if same { value.clone() } else { actual?.to_owned() }))
             })
             .collect()
     }
 }
 
 /// Reads a cluster; nothing if it does not exist. `settings` are not filled in: they are SQL, which the caller speaks.
-pub async fn fetch<A: ClusterApi>(
-    api: &A,
-    desired: &LogicalReplication,
-    record: &Record,
-) -> Result<Option<Current>> {
+pub async fn fetch<A: ClusterApi>(api: &A, desired: &LogicalReplication, record: &Record) -> Result<Option<Current>> {
     let Some(cluster) = found(api.cluster(&desired.cluster).await)? else {
         return Ok(None);
     };
@@ -140,20 +114,10 @@ pub async fn fetch<A: ClusterApi>(
         false => found(group_with_content(api, &target_name).await)?,
     };
     let sharing = match &target {
-        Some(target) if !target.group.is_default() => {
-            sharing(api, target, &cluster.identifier).await?
-        }
+        Some(target) if !target.group.is_default() => sharing(api, target, &cluster.identifier).await?,
         _ => Vec::new(),
     };
-    Ok(Some(Current {
-        cluster,
-        instances,
-        attached,
-        target_name,
-        target,
-        sharing,
-        settings: None,
-    }))
+    Ok(Some(Current { cluster, instances, attached, target_name, target, sharing, settings: None }))
 }
 
 async fn group_with_content<A: ClusterApi>(api: &A, name: &str) -> Result<Group> {
@@ -163,24 +127,14 @@ async fn group_with_content<A: ClusterApi>(api: &A, name: &str) -> Result<Group>
         true => BTreeMap::new(),
         false => api.tags(&group.arn).await?,
     };
-    let parameters = parameters
-        .into_iter()
-        .map(|parameter| (parameter.name.clone(), parameter))
-        .collect();
-    Ok(Group {
-        group,
-        parameters,
-        tags,
-    })
+    let parameters = parameters.into_iter().map(|parameter| (parameter.name.clone(), parameter)).collect();
+    Ok(Group { group, parameters, tags })
 }
 
 /// Who else has the group is only worth a warning, so a policy that forbids the question is no failure.
 async fn sharing<A: ClusterApi>(api: &A, group: &Group, cluster: &str) -> Result<Vec<String>> {
     match api.clusters_with_parameter_group(&group.group.name).await {
-        Ok(clusters) => Ok(clusters
-            .into_iter()
-            .filter(|other| other != cluster)
-            .collect()),
+        Ok(clusters) => Ok(clusters.into_iter().filter(|other| other != cluster).collect()),
         Err(error) if error.kind == Kind::Denied => Ok(Vec::new()),
         Err(error) => Err(error),
     }

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Group, Operation, PARAMETER, Patience, Probe, ProbeError, ServerSettings};
 use crate::aurora::api::{
-    ApplyMethod, ApplyType, Cluster, ClusterApi, Instance, Member, NewParameterGroup,
-    PARAMETERS_PER_CALL, Parameter, ParameterGroup, ParameterSetting, Source,
+    ApplyMethod, ApplyType, Cluster, ClusterApi, Instance, Member, NewParameterGroup, PARAMETERS_PER_CALL, Parameter,
+    ParameterGroup, ParameterSetting, Source,
 };
 use crate::aurora::parameters::Parameters;
 use crate::aurora::wait::{Polling, Waiter};
@@ -64,10 +64,7 @@ pub(super) struct World {
 
 impl World {
     fn later(&mut self, seconds: u64, event: impl FnOnce(&mut World) + Send + 'static) {
-        self.events.push((
-            Instant::now() + Duration::from_secs(seconds),
-            Box::new(event),
-        ));
+        self.events.push((Instant::now() + Duration::from_secs(seconds), Box::new(event)));
     }
 
     fn catch_up(&mut self) {
@@ -88,11 +85,7 @@ impl World {
     }
 
     fn status(&mut self, instance: &str, status: &str) {
-        if let Some(one) = self
-            .instances
-            .iter_mut()
-            .find(|one| one.identifier == instance)
-        {
+        if let Some(one) = self.instances.iter_mut().find(|one| one.identifier == instance) {
             status.clone_into(&mut one.status);
         }
     }
@@ -105,10 +98,7 @@ impl World {
 
     fn call(&mut self, text: String) -> Result<()> {
         self.catch_up();
-        let failing = self
-            .failures
-            .iter()
-            .position(|(beginning, _)| text.starts_with(beginning));
+        let failing = self.failures.iter().position(|(beginning, _)| text.starts_with(beginning));
         self.log.push(text);
         match failing {
             Some(at) => Err(self.failures.remove(at).1),
@@ -132,11 +122,7 @@ impl Fake {
             parameter_group: DEFAULT.to_owned(),
             endpoint: Some("shop.cluster-x.us-east-2.rds.amazonaws.com".to_owned()),
             port: Some(5432),
-            members: names
-                .iter()
-                .enumerate()
-                .map(|(at, name)| member(name, at == 0))
-                .collect(),
+            members: names.iter().enumerate().map(|(at, name)| member(name, at == 0)).collect(),
             ..Cluster::default()
         };
         let instances = names.into_iter().map(|identifier| Instance {
@@ -185,30 +171,13 @@ impl Fake {
         self.world().failures.push((call, error));
     }
 
-    pub(super) fn operation<'a>(
-        &'a self,
-        probe: Option<&'a dyn Probe>,
-        minutes: u64,
-    ) -> Operation<'a, Fake> {
-        let waiter = Waiter::new(
-            Polling::default(),
-            Duration::from_secs(60 * minutes),
-            CancellationToken::new(),
-        );
-        Operation {
-            api: self,
-            probe,
-            waiter,
-            patience: Patience::default(),
-        }
+    pub(super) fn operation<'a>(&'a self, probe: Option<&'a dyn Probe>, minutes: u64) -> Operation<'a, Fake> {
+        let waiter = Waiter::new(Polling::default(), Duration::from_secs(60 * minutes), CancellationToken::new());
+        Operation { api: self, probe, waiter, patience: Patience::default() }
     }
 
     fn group<T>(&self, name: &str, read: impl FnOnce(&Group) -> T) -> Result<T> {
-        self.world()
-            .groups
-            .get(name)
-            .map(read)
-            .ok_or_else(|| missing(name, "DBParameterGroupNotFound"))
+        self.world().groups.get(name).map(read).ok_or_else(|| missing(name, "DBParameterGroupNotFound"))
     }
 }
 
@@ -216,97 +185,47 @@ impl Fake {
 impl Probe for Fake {
     fn settings(&self) -> futures_util::future::BoxFuture<'_, Result<ServerSettings, ProbeError>> {
         let world = self.world();
-        let is_up = world
-            .instances
-            .iter()
-            .all(|instance| instance.status == "available");
-        let (wal_level, rds) = if world.is_logical {
-            ("logical", "on")
-        } else {
-            ("replica", "off")
-        };
+        let is_up = world.instances.iter().all(|instance| instance.status == "available");
+        let (wal_level, rds) = if world.is_logical { ("logical", "on") } else { ("replica", "off") };
         let settings = ServerSettings {
             wal_level: wal_level.to_owned(),
             rds_logical_replication: Some(rds.to_owned()),
             logical_slots: Vec::new(),
         };
-        let refused = ProbeError {
-            message: "connection refused".to_owned(),
-            is_transient: true,
-        };
-        Box::pin(std::future::ready(if is_up {
-            Ok(settings)
-        } else {
-            Err(refused)
-        }))
+        let refused = ProbeError { message: "connection refused".to_owned(), is_transient: true };
+        Box::pin(std::future::ready(if is_up { Ok(settings) } else { Err(refused) }))
     }
 }
 
 fn member(name: &str, is_writer: bool) -> Member {
-    Member {
-        instance: name.to_owned(),
-        is_writer,
-        parameter_group_status: "in-sync".to_owned(),
-    }
+    Member { instance: name.to_owned(), is_writer, parameter_group_status: "in-sync".to_owned() }
 }
 
 pub(super) fn group(name: &str) -> Group {
     let arn = format!("arn:aws:rds:us-east-2:123456789012:cluster-pg:{name}");
     let (name, family) = (name.to_owned(), "aurora-postgresql16".to_owned());
-    let group = ParameterGroup {
-        name,
-        family,
-        description: String::new(),
-        arn,
-    };
-    Group {
-        group,
-        parameters: parameters(),
-        tags: BTreeMap::new(),
-    }
+    let group = ParameterGroup { name, family, description: String::new(), arn };
+    Group { group, parameters: parameters(), tags: BTreeMap::new() }
 }
 
 fn parameters() -> Parameters {
-    let parameter =
-        |name: &str, value: &str, data_type: &str, allowed: &str, apply_type| Parameter {
-            name: name.to_owned(),
-            value: Some(value.to_owned()),
-            source: Source::System,
-            apply_type,
-            data_type: data_type.to_owned(),
-            allowed_values: Some(allowed.to_owned()),
-            is_modifiable: true,
-        };
+    let parameter = |name: &str, value: &str, data_type: &str, allowed: &str, apply_type| Parameter {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+        source: Source::System,
+        apply_type,
+        data_type: data_type.to_owned(),
+        allowed_values: Some(allowed.to_owned()),
+        is_modifiable: true,
+    };
     let mut all = vec![
         parameter(PARAMETER, "0", "boolean", "0,1", ApplyType::Static),
-        parameter(
-            "max_replication_slots",
-            "20",
-            "integer",
-            "5-262143",
-            ApplyType::Static,
-        ),
-        parameter(
-            "wal_sender_timeout",
-            "30000",
-            "integer",
-            "0-3600000",
-            ApplyType::Dynamic,
-        ),
+        parameter("max_replication_slots", "20", "integer", "5-262143", ApplyType::Static),
+        parameter("wal_sender_timeout", "30000", "integer", "0-3600000", ApplyType::Dynamic),
     ];
-    let many = (0..45).map(|n| {
-        parameter(
-            &format!("p{n:02}"),
-            "0",
-            "integer",
-            "0-9",
-            ApplyType::Dynamic,
-        )
-    });
+    let many = (0..45).map(|n| parameter(&format!("p{n:02}"), "0", "integer", "0-9", ApplyType::Dynamic));
     all.extend(many);
-    all.into_iter()
-        .map(|parameter| (parameter.name.clone(), parameter))
-        .collect()
+    all.into_iter().map(|parameter| (parameter.name.clone(), parameter)).collect()
 }
 
 fn missing(name: &str, code: &str) -> Error {
@@ -319,9 +238,7 @@ impl ClusterApi for Fake {
     async fn cluster(&self, identifier: &str) -> Result<Cluster> {
         let world = self.world();
         let is_here = world.cluster.identifier == identifier;
-        is_here
-            .then(|| world.cluster.clone())
-            .ok_or_else(|| missing(identifier, "DBClusterNotFoundFault"))
+        is_here.then(|| world.cluster.clone()).ok_or_else(|| missing(identifier, "DBClusterNotFoundFault"))
     }
 
     async fn cluster_instances(&self, _: &str) -> Result<Vec<Instance>> {
@@ -330,13 +247,8 @@ impl ClusterApi for Fake {
 
     async fn instance(&self, identifier: &str) -> Result<Instance> {
         let world = self.world();
-        let found = world
-            .instances
-            .iter()
-            .find(|instance| instance.identifier == identifier);
-        found
-            .cloned()
-            .ok_or_else(|| missing(identifier, "DBInstanceNotFound"))
+        let found = world.instances.iter().find(|instance| instance.identifier == identifier);
+        found.cloned().ok_or_else(|| missing(identifier, "DBInstanceNotFound"))
     }
 
     async fn clusters_with_parameter_group(&self, _: &str) -> Result<Vec<String>> {
@@ -350,10 +262,7 @@ impl ClusterApi for Fake {
     async fn create_parameter_group(&self, new: &NewParameterGroup) -> Result<ParameterGroup> {
         let mut world = self.world();
         world.call(format!("create {}", new.name))?;
-        let mut made = new.copy_of.as_ref().map_or_else(
-            || group(&new.name),
-            |original| world.groups[original].clone(),
-        );
+        let mut made = new.copy_of.as_ref().map_or_else(|| group(&new.name), |original| world.groups[original].clone());
         made.group.name.clone_from(&new.name);
         made.tags.clone_from(&new.tags);
         world.groups.insert(new.name.clone(), made.clone());
@@ -369,9 +278,7 @@ impl ClusterApi for Fake {
         let mut world = self.world();
         world.call(format!("modify {group} ({})", settings.len()))?;
         if world.cluster.parameter_group == group
-            && settings
-                .iter()
-                .any(|setting| setting.apply_method == ApplyMethod::PendingReboot)
+            && settings.iter().any(|setting| setting.apply_method == ApplyMethod::PendingReboot)
         {
             world.pending_after_lag();
         }
@@ -390,9 +297,7 @@ impl ClusterApi for Fake {
         let defaults = parameters();
         let group = world.groups.get_mut(group).unwrap();
         for setting in settings {
-            group
-                .parameters
-                .insert(setting.name.clone(), defaults[&setting.name].clone());
+            group.parameters.insert(setting.name.clone(), defaults[&setting.name].clone());
         }
         Ok(())
     }
@@ -400,11 +305,7 @@ impl ClusterApi for Fake {
     async fn delete_parameter_group(&self, name: &str) -> Result<()> {
         let mut world = self.world();
         world.call(format!("delete {name}"))?;
-        world
-            .groups
-            .remove(name)
-            .map(drop)
-            .ok_or_else(|| missing(name, "DBParameterGroupNotFound"))
+        world.groups.remove(name).map(drop).ok_or_else(|| missing(name, "DBParameterGroupNotFound"))
     }
 
     async fn attach_parameter_group(&self, _: &str, group: &str) -> Result<()> {
@@ -437,15 +338,8 @@ impl ClusterApi for Fake {
         world.later(lags.back, move |world| {
             world.status(&back, "available");
             let group = &world.groups[&world.cluster.parameter_group];
-            let is_writer = world
-                .cluster
-                .writer()
-                .is_some_and(|writer| writer.instance == back);
-            world.is_logical = if is_writer && !in_vain {
-                group.is_logical()
-            } else {
-                world.is_logical
-            };
+            let is_writer = world.cluster.writer().is_some_and(|writer| writer.instance == back);
+            world.is_logical = if is_writer && !in_vain { group.is_logical() } else { world.is_logical };
         });
         world.later(lags.in_sync, move |world| {
             world.mark(Some(&name), "in-sync");
@@ -462,12 +356,7 @@ impl ClusterApi for Fake {
         let mut world = self.world();
         let name = arn.rsplit(':').next().unwrap_or(arn).to_owned();
         world.call(format!("tag {name}"))?;
-        world
-            .groups
-            .get_mut(&name)
-            .unwrap()
-            .tags
-            .extend(tags.clone());
+        world.groups.get_mut(&name).unwrap().tags.extend(tags.clone());
         Ok(())
     }
 
@@ -475,12 +364,7 @@ impl ClusterApi for Fake {
         let mut world = self.world();
         let name = arn.rsplit(':').next().unwrap_or(arn).to_owned();
         world.call(format!("untag {name}"))?;
-        world
-            .groups
-            .get_mut(&name)
-            .unwrap()
-            .tags
-            .retain(|key, _| !keys.contains(key));
+        world.groups.get_mut(&name).unwrap().tags.retain(|key, _| !keys.contains(key));
         Ok(())
     }
 }

@@ -73,12 +73,7 @@ impl LogicalReplication {
     /// On this cluster, with everything else as it is by default.
     #[must_use]
     pub fn new(cluster: impl Into<String>) -> Self {
-        Self {
-            cluster: cluster.into(),
-            manage_parameter_group: true,
-            verify: true,
-            ..Self::default()
-        }
+        Self { cluster: cluster.into(), manage_parameter_group: true, verify: true, ..Self::default() }
     }
 
     /// All parameters that are to have a value, [`PARAMETER`] among them.
@@ -93,20 +88,15 @@ impl LogicalReplication {
     /// custom group, else `<cluster>-logical-replication`. RDS keeps names in lower case.
     #[must_use]
     pub fn target_name(&self, attached: &ParameterGroup, record: &Record) -> String {
-        let asked = self
-            .parameter_group_name
-            .as_ref()
-            .map(|name| name.to_ascii_lowercase());
+        let asked = self.parameter_group_name.as_ref().map(|name| name.to_ascii_lowercase());
         let own = || format!("{}-logical-replication", self.cluster.to_ascii_lowercase());
         if !self.manage_parameter_group {
             return attached.name.clone();
         }
-        asked
-            .or_else(|| record.group.clone())
-            .unwrap_or_else(|| match attached.is_default() {
-                true => own(),
-                false => attached.name.clone(),
-            })
+        asked.or_else(|| record.group.clone()).unwrap_or_else(|| match attached.is_default() {
+            true => own(),
+            false => attached.name.clone(),
+        })
     }
 }
 
@@ -177,10 +167,7 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self {
-            settle: Duration::from_secs(60),
-            connect: Duration::from_secs(180),
-        }
+        Self { settle: Duration::from_secs(60), connect: Duration::from_secs(180) }
     }
 }
 
@@ -202,35 +189,18 @@ mod tests {
     use super::*;
 
     fn attached(name: &str) -> ParameterGroup {
-        ParameterGroup {
-            name: name.to_owned(),
-            ..ParameterGroup::default()
-        }
+        ParameterGroup { name: name.to_owned(), ..ParameterGroup::default() }
     }
 
     #[test]
     fn the_group_is_asked_for_or_remembered_or_the_clusters_own() {
         let shop = LogicalReplication::new("Shop");
-        let asked = LogicalReplication {
-            parameter_group_name: Some("Mine".to_owned()),
-            ..shop.clone()
-        };
-        let unmanaged = LogicalReplication {
-            manage_parameter_group: false,
-            ..asked.clone()
-        };
-        let used = Record {
-            group: Some("used".to_owned()),
-            ..Record::default()
-        };
+        let asked = LogicalReplication { parameter_group_name: Some("Mine".to_owned()), ..shop.clone() };
+        let unmanaged = LogicalReplication { manage_parameter_group: false, ..asked.clone() };
+        let used = Record { group: Some("used".to_owned()), ..Record::default() };
         let none = Record::default();
         for (desired, record, group, expected) in [
-            (
-                &shop,
-                &none,
-                "default.aurora-postgresql16",
-                "shop-logical-replication",
-            ),
+            (&shop, &none, "default.aurora-postgresql16", "shop-logical-replication"),
             (&shop, &none, "custom", "custom"),
             (&shop, &used, "custom", "used"),
             (&asked, &used, "custom", "mine"),

@@ -32,11 +32,7 @@ impl<A: ClusterApi> Operation<'_, A> {
             return Ok(cluster);
         }
         let doing = format!("waiting for DB cluster \"{}\"", cluster.identifier);
-        Err(Error::new(
-            Kind::Refused,
-            doing,
-            format!("it is {}", cluster.status),
-        ))
+        Err(Error::new(Kind::Refused, doing, format!("it is {}", cluster.status)))
     }
 
     /// The same, and RDS shows that it has taken notice: a reboot before that would come back with the old values.
@@ -48,15 +44,11 @@ impl<A: ClusterApi> Operation<'_, A> {
         let doing = format!("waiting for the members of DB cluster \"{cluster}\"");
         let look = || async { self.api.cluster(cluster).await };
         let briefly = self.waiter.at_most(self.patience.settle);
-        let waited = briefly.until(&doing, look, |cluster| {
-            match cluster.members.iter().find(|member| member.is_in_sync()) {
-                Some(member) => Ok(Seen::NotYet(format!(
-                    "{} is still in-sync",
-                    member.instance
-                ))),
+        let waited =
+            briefly.until(&doing, look, |cluster| match cluster.members.iter().find(|member| member.is_in_sync()) {
+                Some(member) => Ok(Seen::NotYet(format!("{} is still in-sync", member.instance))),
                 None => Ok(Seen::Done(())),
-            }
-        });
+            });
         patiently(waited.await)?;
         self.available(cluster).await.map(drop)
     }
@@ -64,13 +56,8 @@ impl<A: ClusterApi> Operation<'_, A> {
     /// Reboots whichever instance is the writer now; says which.
     pub(super) async fn reboot_writer(&self, cluster: &str) -> Result<String> {
         let now = self.available(cluster).await?;
-        let missing = || {
-            Error::new(
-                Kind::Refused,
-                format!("rebooting the writer of \"{cluster}\""),
-                "there is no writer",
-            )
-        };
+        let missing =
+            || Error::new(Kind::Refused, format!("rebooting the writer of \"{cluster}\""), "there is no writer");
         let writer = now.writer().ok_or_else(missing)?.instance.clone();
         self.reboot(&now, &writer).await?;
         Ok(writer)
@@ -86,14 +73,9 @@ impl<A: ClusterApi> Operation<'_, A> {
     }
 
     async fn reboot(&self, cluster: &Cluster, instance: &str) -> Result<()> {
-        let (id, doing) = (
-            &cluster.identifier,
-            format!("rebooting DB instance \"{instance}\""),
-        );
+        let (id, doing) = (&cluster.identifier, format!("rebooting DB instance \"{instance}\""));
         tracing::info!(instance, "rebooting");
-        let was_pending = cluster
-            .member(instance)
-            .is_some_and(|member| !member.is_in_sync());
+        let was_pending = cluster.member(instance).is_some_and(|member| !member.is_in_sync());
         let call = || async {
             match self.was_restarted(id, instance).await? {
                 true => Ok(()),
@@ -125,12 +107,7 @@ impl<A: ClusterApi> Operation<'_, A> {
         let mut available_since = None;
         let look = || async {
             let seen = self.api.instance(instance).await?;
-            let in_sync = self
-                .api
-                .cluster(cluster)
-                .await?
-                .member(instance)
-                .is_some_and(Member::is_in_sync);
+            let in_sync = self.api.cluster(cluster).await?.member(instance).is_some_and(Member::is_in_sync);
             Ok((seen, in_sync))
         };
         self.waiter
@@ -144,9 +121,7 @@ impl<A: ClusterApi> Operation<'_, A> {
                 let is_proven = in_sync && (was_away || was_pending);
                 Ok(match is_proven || since.elapsed() >= self.patience.settle {
                     true => Seen::Done(()),
-                    false => Seen::NotYet(
-                        "it is available, but does not show its new settings yet".to_owned(),
-                    ),
+                    false => Seen::NotYet("it is available, but does not show its new settings yet".to_owned()),
                 })
             })
             .await
@@ -174,13 +149,7 @@ impl<A: ClusterApi> Operation<'_, A> {
 
     /// What the writer says, once it is logical or has said otherwise for a while.
     async fn logical_settings(&self, doing: &str) -> Result<ServerSettings> {
-        let missing = || {
-            Error::new(
-                Kind::Refused,
-                doing,
-                "there is no connection to verify it over",
-            )
-        };
+        let missing = || Error::new(Kind::Refused, doing, "there is no connection to verify it over");
         let probe = self.probe.ok_or_else(missing)?;
         let mut answered_since = None;
         let look = || async { Ok(probe.settings().await) };
@@ -189,13 +158,8 @@ impl<A: ClusterApi> Operation<'_, A> {
             .until(doing, look, |answer| match answer {
                 Ok(settings) => {
                     let since = *answered_since.get_or_insert_with(Instant::now);
-                    let is_enough =
-                        settings.is_logical() || since.elapsed() >= self.patience.settle;
-                    Ok(if is_enough {
-                        Seen::Done(settings)
-                    } else {
-                        Seen::NotYet(settings.to_string())
-                    })
+                    let is_enough = settings.is_logical() || since.elapsed() >= self.patience.settle;
+                    Ok(if is_enough { Seen::Done(settings) } else { Seen::NotYet(settings.to_string()) })
                 }
                 Err(error) if error.is_transient => Ok(Seen::NotYet(error.message)),
                 Err(error) => Err(unreachable(error, doing)),
@@ -207,16 +171,8 @@ impl<A: ClusterApi> Operation<'_, A> {
 fn away<T>(doing: &str, instance: &Instance) -> Result<Seen<T>> {
     let status = &instance.status;
     let is_over = status.ends_with("failed") || status.starts_with("incompatible-");
-    match is_over
-        || matches!(
-            status.as_str(),
-            "deleting" | "deleted" | "stopped" | "stopping"
-        ) {
-        true => Err(Error::new(
-            Kind::Unverified,
-            doing,
-            format!("it is {status}"),
-        )),
+    match is_over || matches!(status.as_str(), "deleting" | "deleted" | "stopped" | "stopping") {
+        true => Err(Error::new(Kind::Unverified, doing, format!("it is {status}"))),
         false => Ok(Seen::NotYet(format!("it is {status}"))),
     }
 }
@@ -230,11 +186,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_instance_in_sync_is_not_back_before_it_was_away() {
-        let fake = Fake::new(0).lags(Lags {
-            away: 20,
-            back: 50,
-            ..Lags::default()
-        });
+        let fake = Fake::new(0).lags(Lags { away: 20, back: 50, ..Lags::default() });
         let start = Instant::now();
         fake.reboot_instance("shop-1").await.unwrap();
         let operation = fake.operation(None, 60);

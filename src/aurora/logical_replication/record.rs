@@ -36,10 +36,7 @@ impl Record {
         };
         self.group_created = true;
         if self.previous_group.is_none() {
-            self.previous_group = target
-                .previous_group()
-                .filter(|name| **name != current.target_name)
-                .cloned();
+            self.previous_group = target.previous_group().filter(|name| **name != current.target_name).cloned();
         }
     }
 
@@ -74,10 +71,7 @@ impl Record {
     pub fn to_json(&self) -> String {
         let values = self.previous_values.iter().map(|(name, previous)| {
             let source = source_name(previous.source);
-            (
-                name.clone(),
-                json!({ "value": previous.value, "source": source }),
-            )
+            (name.clone(), json!({ "value": previous.value, "source": source }))
         });
         json!({
             "group": self.group,
@@ -96,25 +90,16 @@ impl Record {
         let value: Value = serde_json::from_str(text).ok()?;
         let fields = value.as_object()?;
         let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
-        let values = fields
-            .get("previous_values")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten();
+        let values = fields.get("previous_values").and_then(Value::as_object).into_iter().flatten();
         let names = |name: &str| {
             let all = fields.get(name).and_then(Value::as_array).into_iter().flatten();
             all.filter_map(Value::as_str).map(str::to_owned).collect()
         };
         Some(Self {
             group: text("group"),
-            group_created: fields
-                .get("group_created")
-                .and_then(Value::as_bool)
-                .unwrap_or_default(),
+            group_created: fields.get("group_created").and_then(Value::as_bool).unwrap_or_default(),
             previous_group: text("previous_group"),
-            previous_values: values
-                .map(|(name, value)| (name.clone(), previous_from(value)))
-                .collect(),
+            previous_values: values.map(|(name, value)| (name.clone(), previous_from(value))).collect(),
             tag_keys: names("tag_keys"),
             obsolete_groups: names("obsolete_groups"),
         })
@@ -151,36 +136,15 @@ mod tests {
             group_created: true,
             previous_group: Some("default.aurora-postgresql16".to_owned()),
             previous_values: BTreeMap::from([
-                (
-                    "a".to_owned(),
-                    Previous {
-                        value: None,
-                        source: Source::EngineDefault,
-                    },
-                ),
-                (
-                    "b".to_owned(),
-                    Previous {
-                        value: Some("0".to_owned()),
-                        source: Source::System,
-                    },
-                ),
-                (
-                    "c".to_owned(),
-                    Previous {
-                        value: Some("7".to_owned()),
-                        source: Source::User,
-                    },
-                ),
+                ("a".to_owned(), Previous { value: None, source: Source::EngineDefault }),
+                ("b".to_owned(), Previous { value: Some("0".to_owned()), source: Source::System }),
+                ("c".to_owned(), Previous { value: Some("7".to_owned()), source: Source::User }),
             ]),
             tag_keys: BTreeSet::from(["team".to_owned()]),
             obsolete_groups: BTreeSet::from(["old".to_owned()]),
         };
         assert_eq!(Record::from_json(&record.to_json()), Some(record));
-        assert_eq!(
-            Record::from_json(&Record::default().to_json()),
-            Some(Record::default())
-        );
+        assert_eq!(Record::from_json(&Record::default().to_json()), Some(Record::default()));
     }
 
     #[test]

@@ -87,9 +87,7 @@ impl Step {
     #[must_use]
     pub fn reboots(&self) -> Option<&str> {
         match self {
-            Step::RebootWriter { instance, .. } | Step::RebootReader { instance, .. } => {
-                Some(instance)
-            }
+            Step::RebootWriter { instance, .. } | Step::RebootReader { instance, .. } => Some(instance),
             _ => None,
         }
     }
@@ -99,11 +97,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::CreateGroup(group) => {
-                write!(
-                    f,
-                    "create cluster parameter group {} (family {}",
-                    group.name, group.family
-                )?;
+                write!(f, "create cluster parameter group {} (family {}", group.name, group.family)?;
                 match &group.copy_of {
                     Some(original) => write!(f, ", a copy of {original})"),
                     None => write!(f, ")"),
@@ -115,10 +109,7 @@ impl fmt::Display for Step {
             }
             Step::Tag { group, .. } => write!(f, "tag cluster parameter group {group}"),
             Step::Attach { cluster, group, .. } => {
-                write!(
-                    f,
-                    "attach cluster parameter group {group} to DB cluster {cluster}"
-                )
+                write!(f, "attach cluster parameter group {group} to DB cluster {cluster}")
             }
             Step::WaitUntilAvailable { cluster, .. } => {
                 write!(f, "wait until DB cluster {cluster} is available")
@@ -138,11 +129,7 @@ impl fmt::Display for Step {
 }
 
 /// What has to be done for the cluster to be as desired: nothing, if it is. Fails with the first of [`problems`].
-pub fn steps(
-    current: &Current,
-    desired: &LogicalReplication,
-    record: &Record,
-) -> Result<Vec<Step>> {
+pub fn steps(current: &Current, desired: &LogicalReplication, record: &Record) -> Result<Vec<Step>> {
     if let Some(problem) = problems(current, desired, record).into_iter().next() {
         return Err(problem);
     }
@@ -154,10 +141,7 @@ pub fn steps(
     let cluster = &current.cluster.identifier;
     if !steps.is_empty() || needs_reboot {
         let until_reboot_is_pending = needs_reboot && !current.is_reboot_pending();
-        steps.push(Step::WaitUntilAvailable {
-            cluster: cluster.clone(),
-            until_reboot_is_pending,
-        });
+        steps.push(Step::WaitUntilAvailable { cluster: cluster.clone(), until_reboot_is_pending });
     }
     if needs_reboot {
         steps.extend(reboot_steps(&current.cluster, desired.reboot));
@@ -165,16 +149,9 @@ pub fn steps(
         steps.extend(pending_reader_steps(&current.cluster));
     }
     let may_reboot = desired.reboot != Reboot::Never;
-    let is_known_logical = !needs_reboot
-        && current
-            .settings
-            .as_ref()
-            .is_some_and(super::ServerSettings::is_logical);
+    let is_known_logical = !needs_reboot && current.settings.as_ref().is_some_and(super::ServerSettings::is_logical);
     if desired.verify && !is_known_logical && (may_reboot || !needs_reboot) {
-        steps.push(Step::Verify {
-            cluster: cluster.clone(),
-            may_reboot,
-        });
+        steps.push(Step::Verify { cluster: cluster.clone(), may_reboot });
     }
     if desired.manage_parameter_group {
         steps.extend(obsolete_groups(current, record));
@@ -183,12 +160,7 @@ pub fn steps(
 }
 
 /// The steps on the parameter group; says whether they need a reboot.
-fn group_steps(
-    current: &Current,
-    desired: &LogicalReplication,
-    record: &Record,
-    steps: &mut Vec<Step>,
-) -> bool {
+fn group_steps(current: &Current, desired: &LogicalReplication, record: &Record, steps: &mut Vec<Step>) -> bool {
     let group = &current.target_name;
     let present = match &current.target {
         Some(target) => &target.parameters,
@@ -200,20 +172,13 @@ fn group_steps(
     let changes = changes(current, present, desired, record);
     let mut needs_reboot = changes.iter().any(Change::needs_reboot);
     if !changes.is_empty() {
-        steps.push(Step::SetParameters {
-            group: group.clone(),
-            changes,
-        });
+        steps.push(Step::SetParameters { group: group.clone(), changes });
     }
     steps.extend(tag_step(current, desired, record));
     if !current.is_attached() {
         // RDS marks every member as pending-reboot then, also where the values are the same.
         needs_reboot = true;
-        steps.push(Step::Attach {
-            cluster: current.cluster.identifier.clone(),
-            group: group.clone(),
-            otherwise: None,
-        });
+        steps.push(Step::Attach { cluster: current.cluster.identifier.clone(), group: group.clone(), otherwise: None });
     }
     needs_reboot
 }
@@ -223,8 +188,8 @@ fn group_steps(
 fn new_group(current: &Current, desired: &LogicalReplication, record: &Record) -> NewParameterGroup {
     let attached = &current.attached;
     let name = &attached.group.name;
-    let is_ours = record.replaced_group(&current.target_name) == Some(name)
-        || attached.is_made_for(&current.cluster.identifier);
+    let is_ours =
+        record.replaced_group(&current.target_name) == Some(name) || attached.is_made_for(&current.cluster.identifier);
     let before = record.previous_group.as_ref().or(attached.previous_group()).filter(|_| is_ours);
     let mut tags = desired.tags.clone();
     tags.insert(CLUSTER_TAG.to_owned(), current.cluster.identifier.clone());
@@ -265,21 +230,13 @@ fn tag_step(current: &Current, desired: &LogicalReplication, record: &Record) ->
     let gone = |key: &&String| target.tags.contains_key(*key) && !desired.tags.contains_key(*key);
     let remove: Vec<String> = record.tag_keys.iter().filter(gone).cloned().collect();
     let (group, arn) = (current.target_name.clone(), target.group.arn.clone());
-    (!add.is_empty() || !remove.is_empty()).then_some(Step::Tag {
-        group,
-        arn,
-        add,
-        remove,
-    })
+    (!add.is_empty() || !remove.is_empty()).then_some(Step::Tag { group, arn, add, remove })
 }
 
 /// The readers that have been waiting for their reboot since the writer had its own.
 fn pending_reader_steps(cluster: &Cluster) -> impl Iterator<Item = Step> {
     let pending = cluster.readers().filter(|reader| !reader.is_in_sync());
-    pending.map(|reader| Step::RebootReader {
-        cluster: cluster.identifier.clone(),
-        instance: reader.instance.clone(),
-    })
+    pending.map(|reader| Step::RebootReader { cluster: cluster.identifier.clone(), instance: reader.instance.clone() })
 }
 
 /// The writer goes first: it is what everybody waits for, and older engines restart the readers with it.
@@ -287,14 +244,8 @@ pub(super) fn reboot_steps(cluster: &Cluster, reboot: Reboot) -> Vec<Step> {
     let id = &cluster.identifier;
     let writer = cluster.writer().filter(|_| reboot != Reboot::Never);
     let readers = cluster.readers().filter(|_| reboot == Reboot::All);
-    let writer = writer.map(|one| Step::RebootWriter {
-        cluster: id.clone(),
-        instance: one.instance.clone(),
-    });
-    let readers = readers.map(|one| Step::RebootReader {
-        cluster: id.clone(),
-        instance: one.instance.clone(),
-    });
+    let writer = writer.map(|one| Step::RebootWriter { cluster: id.clone(), instance: one.instance.clone() });
+    let readers = readers.map(|one| Step::RebootReader { cluster: id.clone(), instance: one.instance.clone() });
     writer.into_iter().chain(readers).collect()
 }
 
@@ -312,25 +263,16 @@ mod tests {
     }
 
     async fn current(fake: &Fake, desired: &LogicalReplication) -> Current {
-        fetch(fake, desired, &Record::default())
-            .await
-            .unwrap()
-            .unwrap()
+        fetch(fake, desired, &Record::default()).await.unwrap().unwrap()
     }
 
     fn check(current: &Current, desired: &LogicalReplication, record: &Record, expected: &[&str]) {
         let steps = steps(current, desired, record).unwrap();
-        assert_eq!(
-            steps.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            expected
-        );
+        assert_eq!(steps.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
     }
 
     fn says(wal_level: &str) -> Option<ServerSettings> {
-        Some(ServerSettings {
-            wal_level: wal_level.to_owned(),
-            ..ServerSettings::default()
-        })
+        Some(ServerSettings { wal_level: wal_level.to_owned(), ..ServerSettings::default() })
     }
 
     fn turn_on(group: &mut super::super::Group) {
@@ -344,40 +286,25 @@ mod tests {
     #[tokio::test]
     async fn a_default_group_is_left_for_one_of_our_own() {
         let current = current(&Fake::new(0), &shop()).await;
-        let create =
-            "create cluster parameter group shop-logical-replication (family aurora-postgresql16)";
+        let create = "create cluster parameter group shop-logical-replication (family aurora-postgresql16)";
         let set = "set rds.logical_replication: 0 -> 1";
         let attach = "attach cluster parameter group shop-logical-replication to DB cluster shop";
-        check(
-            &current,
-            &shop(),
-            &Record::default(),
-            &[create, set, attach, WAIT, REBOOT, VERIFY],
-        );
+        check(&current, &shop(), &Record::default(), &[create, set, attach, WAIT, REBOOT, VERIFY]);
     }
 
     #[tokio::test]
     async fn a_custom_group_is_edited_in_place() {
         let current = current(&Fake::new(0).with_group("theirs"), &shop()).await;
         let set = "set rds.logical_replication: 0 -> 1";
-        check(
-            &current,
-            &shop(),
-            &Record::default(),
-            &[set, WAIT, REBOOT, VERIFY],
-        );
+        check(&current, &shop(), &Record::default(), &[set, WAIT, REBOOT, VERIFY]);
     }
 
     #[tokio::test]
     async fn a_custom_group_that_is_left_is_copied() {
-        let desired = LogicalReplication {
-            parameter_group_name: Some("Mine".to_owned()),
-            ..shop()
-        };
+        let desired = LogicalReplication { parameter_group_name: Some("Mine".to_owned()), ..shop() };
         let current = current(&Fake::new(0).with_group("theirs"), &desired).await;
         let steps = steps(&current, &desired, &Record::default()).unwrap();
-        let expected =
-            "create cluster parameter group mine (family aurora-postgresql16, a copy of theirs)";
+        let expected = "create cluster parameter group mine (family aurora-postgresql16, a copy of theirs)";
         assert_eq!(steps[0].to_string(), expected);
     }
 
@@ -390,12 +317,7 @@ mod tests {
         current.settings = says("logical");
         check(&current, &shop(), &Record::default(), &[]);
         current.settings = says("replica");
-        check(
-            &current,
-            &shop(),
-            &Record::default(),
-            &[WAIT, REBOOT, VERIFY],
-        );
+        check(&current, &shop(), &Record::default(), &[WAIT, REBOOT, VERIFY]);
     }
 
     #[tokio::test]
@@ -406,40 +328,16 @@ mod tests {
         current.settings = says("logical");
         "pending-reboot".clone_into(&mut current.cluster.members[1].parameter_group_status);
         check(&current, &shop(), &Record::default(), &[]);
-        let all = LogicalReplication {
-            reboot: Reboot::All,
-            ..shop()
-        };
+        let all = LogicalReplication { reboot: Reboot::All, ..shop() };
         let reader = "reboot the reader instance shop-2";
         check(&current, &all, &Record::default(), &[reader]);
         "pending-reboot".clone_into(&mut current.cluster.members[0].parameter_group_status);
-        check(
-            &current,
-            &shop(),
-            &Record::default(),
-            &[WAIT, REBOOT, VERIFY],
-        );
-        let all = LogicalReplication {
-            reboot: Reboot::All,
-            ..shop()
-        };
-        check(
-            &current,
-            &all,
-            &Record::default(),
-            &[WAIT, REBOOT, "reboot the reader instance shop-2", VERIFY],
-        );
-        let never = LogicalReplication {
-            reboot: Reboot::Never,
-            ..shop()
-        };
+        check(&current, &shop(), &Record::default(), &[WAIT, REBOOT, VERIFY]);
+        let all = LogicalReplication { reboot: Reboot::All, ..shop() };
+        check(&current, &all, &Record::default(), &[WAIT, REBOOT, "reboot the reader instance shop-2", VERIFY]);
+        let never = LogicalReplication { reboot: Reboot::Never, ..shop() };
         check(&current, &never, &Record::default(), &[WAIT]);
-        assert!(
-            !steps(&current, &never, &Record::default())
-                .unwrap()
-                .iter()
-                .any(Step::is_change)
-        );
+        assert!(!steps(&current, &never, &Record::default()).unwrap().iter().any(Step::is_change));
     }
 
     #[tokio::test]
@@ -447,17 +345,10 @@ mod tests {
         let fake = Fake::new(0).with_group("theirs");
         turn_on(fake.world().groups.get_mut("theirs").unwrap());
         let mut desired = shop();
-        desired
-            .parameters
-            .insert("wal_sender_timeout".to_owned(), "0".to_owned());
+        desired.parameters.insert("wal_sender_timeout".to_owned(), "0".to_owned());
         let mut current = current(&fake, &desired).await;
         current.settings = says("logical");
-        check(
-            &current,
-            &desired,
-            &Record::default(),
-            &["set wal_sender_timeout: 30000 -> 0", WAIT],
-        );
+        check(&current, &desired, &Record::default(), &["set wal_sender_timeout: 30000 -> 0", WAIT]);
     }
 
     #[tokio::test]
@@ -466,46 +357,21 @@ mod tests {
         turn_on(fake.world().groups.get_mut("theirs").unwrap());
         let mut current = current(&fake, &shop()).await;
         current.settings = says("logical");
-        let slots = current
-            .target
-            .as_mut()
-            .unwrap()
-            .parameters
-            .get_mut("max_replication_slots")
-            .unwrap();
+        let slots = current.target.as_mut().unwrap().parameters.get_mut("max_replication_slots").unwrap();
         (slots.value, slots.source) = (Some("99".to_owned()), Source::User);
-        let previous = Previous {
-            value: Some("25".to_owned()),
-            source: Source::User,
-        };
+        let previous = Previous { value: Some("25".to_owned()), source: Source::User };
         let previous_values = [("max_replication_slots".to_owned(), previous)].into();
-        let record = Record {
-            previous_values,
-            ..Record::default()
-        };
-        check(
-            &current,
-            &shop(),
-            &record,
-            &["set max_replication_slots: 99 -> 25", WAIT, REBOOT, VERIFY],
-        );
+        let record = Record { previous_values, ..Record::default() };
+        check(&current, &shop(), &record, &["set max_replication_slots: 99 -> 25", WAIT, REBOOT, VERIFY]);
     }
 
     #[tokio::test]
     async fn a_group_that_is_not_managed_is_not_touched() {
-        let desired = LogicalReplication {
-            manage_parameter_group: false,
-            ..shop()
-        };
+        let desired = LogicalReplication { manage_parameter_group: false, ..shop() };
         let mut current = current(&Fake::new(0).with_group("theirs"), &desired).await;
         assert!(steps(&current, &desired, &Record::default()).is_err());
         turn_on(&mut current.attached);
         "pending-reboot".clone_into(&mut current.cluster.members[0].parameter_group_status);
-        check(
-            &current,
-            &desired,
-            &Record::default(),
-            &[WAIT, REBOOT, VERIFY],
-        );
+        check(&current, &desired, &Record::default(), &[WAIT, REBOOT, VERIFY]);
     }
 }

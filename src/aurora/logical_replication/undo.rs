@@ -19,18 +19,11 @@ pub fn undo_steps(current: &Current, record: &Record, reboot: Reboot) -> Result<
     let cluster = &current.cluster.identifier;
     let mut steps = Vec::new();
     let is_attached = current.cluster.parameter_group == *group;
-    let previous = record
-        .previous_group
-        .as_ref()
-        .filter(|previous| *previous != group);
+    let previous = record.previous_group.as_ref().filter(|previous| *previous != group);
     if is_attached && (previous.is_some() || record.group_created) {
         let default = format!("default.{}", current.family());
         let group = previous.unwrap_or(&default).clone();
-        steps.push(Step::Attach {
-            cluster: cluster.clone(),
-            group,
-            otherwise: Some(default),
-        });
+        steps.push(Step::Attach { cluster: cluster.clone(), group, otherwise: Some(default) });
     }
     let mut needs_reboot = !steps.is_empty();
     if let Some(step) = restoring(current, record) {
@@ -40,15 +33,10 @@ pub fn undo_steps(current: &Current, record: &Record, reboot: Reboot) -> Result<
     }
     if !steps.is_empty() {
         let until_reboot_is_pending = needs_reboot && reboot != Reboot::Never;
-        steps.push(Step::WaitUntilAvailable {
-            cluster: cluster.clone(),
-            until_reboot_is_pending,
-        });
+        steps.push(Step::WaitUntilAvailable { cluster: cluster.clone(), until_reboot_is_pending });
     }
     if record.group_created {
-        steps.push(Step::DeleteGroup {
-            group: group.clone(),
-        });
+        steps.push(Step::DeleteGroup { group: group.clone() });
     }
     steps.extend(obsolete(record));
     if needs_reboot {
@@ -59,28 +47,18 @@ pub fn undo_steps(current: &Current, record: &Record, reboot: Reboot) -> Result<
 
 /// The old values of a group that stays. One that goes needs none.
 fn restoring(current: &Current, record: &Record) -> Option<Step> {
-    let target = current
-        .target
-        .as_ref()
-        .filter(|target| record.group.as_ref() == Some(&target.group.name))?;
+    let target = current.target.as_ref().filter(|target| record.group.as_ref() == Some(&target.group.name))?;
     let changes = parameters::restoring(&target.parameters, &record.previous_values);
     let group = target.group.name.clone();
     (!record.group_created && !changes.is_empty()).then_some(Step::SetParameters { group, changes })
 }
 
 fn refuse_slots(current: &Current) -> Result<()> {
-    let slots = current
-        .settings
-        .as_ref()
-        .map(|settings| settings.logical_slots.as_slice())
-        .unwrap_or_default();
+    let slots = current.settings.as_ref().map(|settings| settings.logical_slots.as_slice()).unwrap_or_default();
     if slots.is_empty() {
         return Ok(());
     }
-    let doing = format!(
-        "disabling logical replication on DB cluster \"{}\"",
-        current.cluster.identifier
-    );
+    let doing = format!("disabling logical replication on DB cluster \"{}\"", current.cluster.identifier);
     let what = format!("logical replication slots exist: {}", slots.join(", "));
     Err(Error::new(Kind::Refused, doing, what)
         .hint("Drop the subscriptions that use them, or set skip_destroy = true to leave the cluster as it is"))
@@ -106,17 +84,9 @@ pub async fn destroy<A: ClusterApi>(
         None => leftover(record),
     };
     for step in &steps {
-        on_step(Progress {
-            step,
-            phase: Phase::Started,
-            record,
-        });
+        on_step(Progress { step, phase: Phase::Started, record });
         Box::pin(operation.take(step)).await?;
-        on_step(Progress {
-            step,
-            phase: Phase::Done,
-            record,
-        });
+        on_step(Progress { step, phase: Phase::Done, record });
     }
     Ok(steps)
 }
@@ -134,25 +104,15 @@ async fn fetch_at_rest<A: ClusterApi>(
         return Ok(None);
     };
     if let Some(probe) = operation.probe {
-        let doing = format!(
-            "looking for logical replication slots on DB cluster \"{}\"",
-            desired.cluster
-        );
-        current.settings = Some(
-            probe
-                .settings()
-                .await
-                .map_err(|error| unreachable(error, &doing))?,
-        );
+        let doing = format!("looking for logical replication slots on DB cluster \"{}\"", desired.cluster);
+        current.settings = Some(probe.settings().await.map_err(|error| unreachable(error, &doing))?);
     }
     Ok(Some(current))
 }
 
 fn leftover(record: &Record) -> Vec<Step> {
     let own = record.group.iter().filter(|_| record.group_created);
-    let own = own.map(|group| Step::DeleteGroup {
-        group: group.clone(),
-    });
+    let own = own.map(|group| Step::DeleteGroup { group: group.clone() });
     own.chain(obsolete(record)).collect()
 }
 
@@ -173,23 +133,13 @@ mod tests {
 
     async fn applied(fake: &Fake) -> Record {
         let operation = fake.operation(Some(fake), 60);
-        let record = apply(&operation, &shop(), Record::default(), &mut |_| {})
-            .await
-            .unwrap()
-            .record;
+        let record = apply(&operation, &shop(), Record::default(), &mut |_| {}).await.unwrap().record;
         fake.world().log.clear();
         record
     }
 
     async fn undo(fake: &Fake, record: &Record, reboot: Reboot) -> Result<Vec<Step>> {
-        destroy(
-            &fake.operation(Some(fake), 60),
-            &shop(),
-            record,
-            reboot,
-            &mut |_| {},
-        )
-        .await
+        destroy(&fake.operation(Some(fake), 60), &shop(), record, reboot, &mut |_| {}).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -197,10 +147,7 @@ mod tests {
         let fake = Fake::new(0);
         let record = applied(&fake).await;
         undo(&fake, &record, Reboot::Never).await.unwrap();
-        assert_eq!(
-            fake.log(),
-            [format!("attach {DEFAULT}"), format!("delete {OWN}")]
-        );
+        assert_eq!(fake.log(), [format!("attach {DEFAULT}"), format!("delete {OWN}")]);
         assert!(fake.world().is_logical, "nothing was rebooted");
     }
 
@@ -219,11 +166,7 @@ mod tests {
         let record = applied(&fake).await;
         undo(&fake, &record, Reboot::Never).await.unwrap();
         assert_eq!(fake.log(), ["reset theirs (1)"]);
-        assert_eq!(
-            undo(&fake, &record, Reboot::Never).await.unwrap(),
-            [],
-            "a second time changes nothing"
-        );
+        assert_eq!(undo(&fake, &record, Reboot::Never).await.unwrap(), [], "a second time changes nothing");
     }
 
     #[tokio::test(start_paused = true)]
@@ -232,10 +175,7 @@ mod tests {
         let record = applied(&fake).await;
         fake.fail("delete", Kind::InvalidState, "InvalidDBParameterGroupState");
         undo(&fake, &record, Reboot::Never).await.unwrap();
-        assert_eq!(
-            fake.log()[1..],
-            [format!("delete {OWN}"), format!("delete {OWN}")]
-        );
+        assert_eq!(fake.log()[1..], [format!("delete {OWN}"), format!("delete {OWN}")]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -265,28 +205,16 @@ mod tests {
         let desired = shop();
         let mut current = fetch(&fake, &desired, &record).await.unwrap().unwrap();
         let slots = vec!["orders".to_owned(), "users".to_owned()];
-        current.settings = Some(crate::aurora::logical_replication::ServerSettings {
-            logical_slots: slots,
-            ..Default::default()
-        });
+        current.settings =
+            Some(crate::aurora::logical_replication::ServerSettings { logical_slots: slots, ..Default::default() });
         let error = undo_steps(&current, &record, Reboot::Never).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("logical replication slots exist: orders, users"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("logical replication slots exist: orders, users"), "{error}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_done_is_nothing_to_undo() {
         let fake = Fake::new(0);
-        assert_eq!(
-            undo(&fake, &Record::default(), Reboot::Writer)
-                .await
-                .unwrap(),
-            []
-        );
+        assert_eq!(undo(&fake, &Record::default(), Reboot::Writer).await.unwrap(), []);
         assert_eq!(fake.log(), [""; 0]);
     }
 

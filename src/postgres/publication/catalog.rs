@@ -17,9 +17,7 @@ use crate::postgres::version::{self, ServerVersion};
 
 /// Every publication of the database, from a snapshot that is at most two seconds old.
 pub async fn fetch_all(db: &Database) -> Result<Arc<Publications>> {
-    db.publications()
-        .get(|| db.changes(), load(db, "reading the publications", None))
-        .await
+    db.publications().get(|| db.changes(), load(db, "reading the publications", None)).await
 }
 
 /// One publication, from the same snapshot.
@@ -57,18 +55,9 @@ pub async fn apply(
 ) -> Result<(Vec<Notice>, Option<Publication>)> {
     let sql = query(db.version().await?, Which::Named);
     let bound = name.as_str();
-    let (notices, rows) = db
-        .run_reading(
-            doing,
-            statements,
-            Some((&sql, &[(&bound, Type::TEXT)])),
-            limits,
-        )
-        .await?;
+    let (notices, rows) = db.run_reading(doing, statements, Some((&sql, &[(&bound, Type::TEXT)])), limits).await?;
     let found = match rows {
-        Some(rows) => read_rows(&rows)
-            .map_err(|error| db.error(doing, Cause::Statement(error)))?
-            .remove(name),
+        Some(rows) => read_rows(&rows).map_err(|error| db.error(doing, Cause::Statement(error)))?.remove(name),
         None => fetch_now(db, name).await?,
     };
     Ok((notices, found))
@@ -88,9 +77,7 @@ enum Which {
 fn query(version: ServerVersion, which: Which) -> String {
     let only = |column: &str| match which {
         Which::All => String::new(),
-        Which::Named => format!(
-            " WHERE {column} = (SELECT o.oid FROM pg_publication o WHERE o.pubname = $1::name)"
-        ),
+        Which::Named => format!(" WHERE {column} = (SELECT o.oid FROM pg_publication o WHERE o.pubname = $1::name)"),
     };
     let (columns, filter, schemas) = if version.has(version::COLUMN_LISTS) {
         let schemas = " UNION ALL SELECT x.pnpubid, n.nspname, NULL, NULL, NULL \
@@ -104,11 +91,7 @@ fn query(version: ServerVersion, which: Which) -> String {
     } else {
         ("NULL::text[]", "NULL::text", String::new())
     };
-    let generated = if version.has(version::PUBLISH_GENERATED_COLUMNS) {
-        "p.pubgencols = 's'"
-    } else {
-        "false"
-    };
+    let generated = if version.has(version::PUBLISH_GENERATED_COLUMNS) { "p.pubgencols = 's'" } else { "false" };
     format!(
         "SELECT p.pubname, pg_get_userbyid(p.pubowner), p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, \
          p.pubviaroot, {generated}, m.nspname, m.relname, m.columns, m.filter \
@@ -138,10 +121,7 @@ fn read_rows(rows: &[Row]) -> std::result::Result<Publications, tokio_postgres::
     Ok(publications)
 }
 
-fn read_publication(
-    name: Ident,
-    row: &Row,
-) -> std::result::Result<Publication, tokio_postgres::Error> {
+fn read_publication(name: Ident, row: &Row) -> std::result::Result<Publication, tokio_postgres::Error> {
     let mut publish = BTreeSet::new();
     for (column, operation) in (3..).zip(Operation::ALL) {
         if row.try_get(column)? {
@@ -151,18 +131,10 @@ fn read_publication(
     Ok(Publication {
         name,
         owner: Some(Ident::from_catalog(row.try_get(1)?)),
-        target: if row.try_get(2)? {
-            Target::AllTables
-        } else {
-            Target::none()
-        },
+        target: if row.try_get(2)? { Target::AllTables } else { Target::none() },
         publish,
         via_partition_root: row.try_get(7)?,
-        generated_columns: if row.try_get(8)? {
-            GeneratedColumns::Stored
-        } else {
-            GeneratedColumns::None
-        },
+        generated_columns: if row.try_get(8)? { GeneratedColumns::Stored } else { GeneratedColumns::None },
     })
 }
 
@@ -171,16 +143,12 @@ fn read_member(
     tables: &mut BTreeMap<QualifiedName, TableSpec>,
     schemas: &mut BTreeSet<Ident>,
 ) -> std::result::Result<(), tokio_postgres::Error> {
-    match (
-        row.try_get::<_, Option<&str>>(9)?,
-        row.try_get::<_, Option<&str>>(10)?,
-    ) {
+    match (row.try_get::<_, Option<&str>>(9)?, row.try_get::<_, Option<&str>>(10)?) {
         (Some(schema), Some(name)) => {
             let columns: Option<Vec<&str>> = row.try_get(11)?;
             let filter: Option<String> = row.try_get(12)?;
             let spec = TableSpec {
-                columns: columns
-                    .map(|columns| columns.into_iter().map(Ident::from_catalog).collect()),
+                columns: columns.map(|columns| columns.into_iter().map(Ident::from_catalog).collect()),
                 filter: filter.map(RowFilter::from_catalog),
             };
             tables.insert(QualifiedName::from_catalog(schema, name), spec);
@@ -194,11 +162,7 @@ fn read_member(
 /// The server's printing of a row filter on a table, by which spellings are compared. Leaves nothing behind.
 ///
 /// Needs SELECT on the table and TEMP on the database, or else ownership of the table and CREATE on the database.
-pub async fn canonical_filter(
-    db: &Database,
-    table: &QualifiedName,
-    filter: &RowFilter,
-) -> Result<String> {
+pub async fn canonical_filter(db: &Database, table: &QualifiedName, filter: &RowFilter) -> Result<String> {
     let doing = format!("reading the row filter of table {table}");
     let scratch = "pg_temp.neonrepl_row_filter";
     let changes = [
@@ -213,25 +177,14 @@ pub async fn canonical_filter(
         }
         result => result?,
     };
-    let text = rows
-        .first()
-        .map(|row| row.try_get::<_, Option<String>>(0))
-        .transpose();
+    let text = rows.first().map(|row| row.try_get::<_, Option<String>>(0)).transpose();
     let text = text.map_err(|error| db.error(&doing, Cause::Statement(error)))?;
-    text.flatten().ok_or_else(|| {
-        db.error(
-            &doing,
-            Cause::Unexpected("the server did not print it".to_owned()),
-        )
-    })
+    text.flatten().ok_or_else(|| db.error(&doing, Cause::Unexpected("the server did not print it".to_owned())))
 }
 
 /// A publication with the filter, to be undone, and the query of what the server made of it.
 fn scratch_publication(table: &QualifiedName, filter: &RowFilter) -> ([String; 1], &'static str) {
-    let spec = TableSpec {
-        columns: None,
-        filter: Some(filter.clone()),
-    };
+    let spec = TableSpec { columns: None, filter: Some(filter.clone()) };
     let create = format!(
         "CREATE PUBLICATION neonrepl_row_filter FOR TABLE {} WITH (publish_via_partition_root = true)",
         member(table, &spec)

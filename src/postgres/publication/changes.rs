@@ -19,10 +19,7 @@ pub fn diff(
         (Some(current), None) => Ok(vec![drop_publication(&current.name)]),
         (None, Some(desired)) => {
             desired.check_supported(version)?;
-            let owner = desired
-                .owner
-                .as_ref()
-                .map(|owner| change_owner(&desired.name, owner));
+            let owner = desired.owner.as_ref().map(|owner| change_owner(&desired.name, owner));
             Ok([create(desired)].into_iter().chain(owner).collect())
         }
         (Some(current), Some(desired)) => {
@@ -68,14 +65,11 @@ fn alter(current: &Publication, desired: &Publication) -> Vec<Statement> {
     let name = &desired.name;
     let mut statements = Vec::new();
     if current.name != *name {
-        statements.push(Statement::new(format!(
-            "ALTER PUBLICATION {} RENAME TO {name}",
-            current.name
-        )));
+        statements.push(Statement::new(format!("ALTER PUBLICATION {} RENAME TO {name}", current.name)));
     }
     let options = changed_options(current, desired);
-    let set_options = (!options.is_empty())
-        .then(|| Statement::new(format!("ALTER PUBLICATION {name} SET ({})", list(options))));
+    let set_options =
+        (!options.is_empty()).then(|| Statement::new(format!("ALTER PUBLICATION {name} SET ({})", list(options))));
     let set_members = change_members(current, desired);
     // Filters and column lists of partitioned tables need publish_via_partition_root while they are there.
     if desired.via_partition_root {
@@ -83,11 +77,7 @@ fn alter(current: &Publication, desired: &Publication) -> Vec<Statement> {
     } else {
         statements.extend(set_members.into_iter().chain(set_options));
     }
-    if let Some(owner) = desired
-        .owner
-        .as_ref()
-        .filter(|owner| current.owner.as_ref() != Some(owner))
-    {
+    if let Some(owner) = desired.owner.as_ref().filter(|owner| current.owner.as_ref() != Some(owner)) {
         statements.push(change_owner(name, owner));
     }
     statements
@@ -97,10 +87,7 @@ fn alter(current: &Publication, desired: &Publication) -> Vec<Statement> {
 fn replace(current: &Publication, desired: &Publication) -> Vec<Statement> {
     let owner = desired.owner.as_ref().or(current.owner.as_ref());
     let owner = owner.map(|owner| change_owner(&desired.name, owner));
-    [drop_publication(&current.name), create(desired)]
-        .into_iter()
-        .chain(owner)
-        .collect()
+    [drop_publication(&current.name), create(desired)].into_iter().chain(owner).collect()
 }
 
 /// The options whose values differ, as `SET (…)` and `WITH (…)` take them.
@@ -111,68 +98,38 @@ fn changed_options(current: &Publication, desired: &Publication) -> Vec<String> 
         options.push(format!("publish = {}", Literal(&operations)));
     }
     if current.via_partition_root != desired.via_partition_root {
-        options.push(format!(
-            "publish_via_partition_root = {}",
-            desired.via_partition_root
-        ));
+        options.push(format!("publish_via_partition_root = {}", desired.via_partition_root));
     }
     if current.generated_columns != desired.generated_columns {
-        options.push(format!(
-            "publish_generated_columns = {}",
-            desired.generated_columns.as_str()
-        ));
+        options.push(format!("publish_generated_columns = {}", desired.generated_columns.as_str()));
     }
     options
 }
 
 /// `ADD`, `DROP` or `SET` of tables and schemas: as few statements, and as few members in them, as possible.
 fn change_members(current: &Publication, desired: &Publication) -> Vec<Statement> {
-    let (
-        Target::Lists {
-            tables: old,
-            schemas: old_schemas,
-        },
-        Target::Lists {
-            tables: new,
-            schemas: new_schemas,
-        },
-    ) = (&current.target, &desired.target)
+    let (Target::Lists { tables: old, schemas: old_schemas }, Target::Lists { tables: new, schemas: new_schemas }) =
+        (&current.target, &desired.target)
     else {
         return Vec::new();
     };
     let name = &desired.name;
-    let statement = |verb: &str, members: String| {
-        Statement::new(format!("ALTER PUBLICATION {name} {verb} {members}"))
-    };
+    let statement = |verb: &str, members: String| Statement::new(format!("ALTER PUBLICATION {name} {verb} {members}"));
     let gone = |table: &QualifiedName, spec: &TableSpec| new.get(table) != Some(spec);
-    let dropped: Vec<_> = old
-        .iter()
-        .filter(|(table, spec)| gone(table, spec))
-        .map(|(table, _)| table)
-        .collect();
-    let added: Vec<_> = new
-        .iter()
-        .filter(|(table, spec)| old.get(table) != Some(spec))
-        .collect();
+    let dropped: Vec<_> = old.iter().filter(|(table, spec)| gone(table, spec)).map(|(table, _)| table).collect();
+    let added: Vec<_> = new.iter().filter(|(table, spec)| old.get(table) != Some(spec)).collect();
     let dropped_schemas: Vec<_> = old_schemas.difference(new_schemas).collect();
     let added_schemas: Vec<_> = new_schemas.difference(old_schemas).collect();
     let drops = !(dropped.is_empty() && dropped_schemas.is_empty());
     let adds = !(added.is_empty() && added_schemas.is_empty());
     // SET with a schema needs a superuser, even if the schema stays: leave it out of it.
-    let only_tables =
-        dropped_schemas.is_empty() && added_schemas.is_empty() && !new_schemas.is_empty();
+    let only_tables = dropped_schemas.is_empty() && added_schemas.is_empty() && !new_schemas.is_empty();
     if drops && adds && !only_tables {
         return vec![statement("SET", members(new.iter(), new_schemas.iter()))];
     }
     let whole = TableSpec::default();
     let drop = drops.then(|| {
-        statement(
-            "DROP",
-            members(
-                dropped.into_iter().map(|table| (table, &whole)),
-                dropped_schemas.into_iter(),
-            ),
-        )
+        statement("DROP", members(dropped.into_iter().map(|table| (table, &whole)), dropped_schemas.into_iter()))
     });
     let add = adds.then(|| statement("ADD", members(added.into_iter(), added_schemas.into_iter())));
     drop.into_iter().chain(add).collect()
@@ -183,10 +140,7 @@ fn members<'a>(
     tables: impl Iterator<Item = (&'a QualifiedName, &'a TableSpec)>,
     schemas: impl Iterator<Item = &'a Ident>,
 ) -> String {
-    let (tables, schemas) = (
-        list(tables.map(|(table, spec)| member(table, spec))),
-        list(schemas),
-    );
+    let (tables, schemas) = (list(tables.map(|(table, spec)| member(table, spec))), list(schemas));
     let tables = (!tables.is_empty()).then(|| format!("TABLE {tables}"));
     let schemas = (!schemas.is_empty()).then(|| format!("TABLES IN SCHEMA {schemas}"));
     list(tables.into_iter().chain(schemas))
@@ -224,20 +178,10 @@ mod tests {
                 schemas.insert(ident(schema));
                 continue;
             }
-            let (item, filter) = item
-                .split_once('?')
-                .map_or((item, None), |(item, filter)| (item, Some(filter)));
-            let (name, columns) = item
-                .split_once('(')
-                .map_or((item, None), |(name, columns)| (name, Some(columns)));
+            let (item, filter) = item.split_once('?').map_or((item, None), |(item, filter)| (item, Some(filter)));
+            let (name, columns) = item.split_once('(').map_or((item, None), |(name, columns)| (name, Some(columns)));
             let spec = TableSpec {
-                columns: columns.map(|columns| {
-                    columns
-                        .trim_end_matches(')')
-                        .split(',')
-                        .map(ident)
-                        .collect()
-                }),
+                columns: columns.map(|columns| columns.trim_end_matches(')').split(',').map(ident).collect()),
                 filter: filter.map(|filter| RowFilter::new(filter).unwrap()),
             };
             tables.insert(QualifiedName::parse(name).unwrap(), spec);
@@ -246,42 +190,24 @@ mod tests {
     }
 
     fn publication(text: &str) -> Publication {
-        let target = if text == "ALL" {
-            Target::AllTables
-        } else {
-            lists(text)
-        };
-        Publication {
-            owner: Some(ident("me")),
-            ..Publication::new(ident("p"), target)
-        }
+        let target = if text == "ALL" { Target::AllTables } else { lists(text) };
+        Publication { owner: Some(ident("me")), ..Publication::new(ident("p"), target) }
     }
 
     fn text(current: Option<&Publication>, desired: Option<&Publication>, major: u32) -> String {
         match diff(current, desired, ServerVersion::major_only(major)) {
-            Ok(statements) => statements
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("\n"),
+            Ok(statements) => statements.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
             Err(error) => error.to_string(),
         }
     }
 
     fn check_create(desired: &Publication, expected: Expect) {
-        let desired = Publication {
-            owner: None,
-            ..desired.clone()
-        };
+        let desired = Publication { owner: None, ..desired.clone() };
         expected.assert_eq(&text(None, Some(&desired), 18));
     }
 
     fn check_alter(current: &str, desired: &str, expected: Expect) {
-        expected.assert_eq(&text(
-            Some(&publication(current)),
-            Some(&publication(desired)),
-            18,
-        ));
+        expected.assert_eq(&text(Some(&publication(current)), Some(&publication(desired)), 18));
     }
 
     fn check_change(change: impl FnOnce(&mut Publication), expected: Expect) {
@@ -294,10 +220,7 @@ mod tests {
     #[test]
     fn equal_in_empty_out() {
         for target in ["", "ALL", "a", "a(x,y)?z>1 s.*"] {
-            assert_eq!(
-                text(Some(&publication(target)), Some(&publication(target)), 18),
-                ""
-            );
+            assert_eq!(text(Some(&publication(target)), Some(&publication(target)), 18), "");
         }
         assert_eq!(text(None, None, 14), "");
     }
@@ -305,18 +228,12 @@ mod tests {
     #[test]
     fn creating() {
         check_create(&publication(""), expect![[r#"CREATE PUBLICATION "p""#]]);
-        check_create(
-            &publication("ALL"),
-            expect![[r#"CREATE PUBLICATION "p" FOR ALL TABLES"#]],
-        );
+        check_create(&publication("ALL"), expect![[r#"CREATE PUBLICATION "p" FOR ALL TABLES"#]]);
         check_create(
             &publication("a s.b"),
             expect![[r#"CREATE PUBLICATION "p" FOR TABLE ONLY "public"."a", ONLY "s"."b""#]],
         );
-        check_create(
-            &publication("x.* y.*"),
-            expect![[r#"CREATE PUBLICATION "p" FOR TABLES IN SCHEMA "x", "y""#]],
-        );
+        check_create(&publication("x.* y.*"), expect![[r#"CREATE PUBLICATION "p" FOR TABLES IN SCHEMA "x", "y""#]]);
         check_create(
             &publication("a(x,y)?z>1 s.*"),
             expect![[r#"
@@ -335,14 +252,8 @@ mod tests {
                 r#"CREATE PUBLICATION "p" FOR TABLE ONLY "public"."a" WITH (publish = 'insert, truncate', publish_via_partition_root = true, publish_generated_columns = stored)"#
             ]],
         );
-        let nothing = Publication {
-            publish: BTreeSet::new(),
-            ..publication("")
-        };
-        check_create(
-            &nothing,
-            expect![[r#"CREATE PUBLICATION "p" WITH (publish = '')"#]],
-        );
+        let nothing = Publication { publish: BTreeSet::new(), ..publication("") };
+        check_create(&nothing, expect![[r#"CREATE PUBLICATION "p" WITH (publish = '')"#]]);
     }
 
     #[test]
@@ -356,60 +267,26 @@ mod tests {
     #[test]
     fn hostile_names_stay_names() {
         let hostile = "x\"; DROP TABLE t; --";
-        let table = QualifiedName {
-            schema: ident("a.b"),
-            name: ident(hostile),
-        };
-        let publication = Publication {
-            name: ident(hostile),
-            ..Publication::new(ident("p"), Target::tables([table]))
-        };
+        let table = QualifiedName { schema: ident("a.b"), name: ident(hostile) };
+        let publication = Publication { name: ident(hostile), ..Publication::new(ident("p"), Target::tables([table])) };
         check_create(
             &publication,
-            expect![[
-                r#"CREATE PUBLICATION "x""; DROP TABLE t; --" FOR TABLE ONLY "a.b"."x""; DROP TABLE t; --""#
-            ]],
+            expect![[r#"CREATE PUBLICATION "x""; DROP TABLE t; --" FOR TABLE ONLY "a.b"."x""; DROP TABLE t; --""#]],
         );
-        expect![[r#"DROP PUBLICATION "x""; DROP TABLE t; --""#]].assert_eq(&text(
-            Some(&publication),
-            None,
-            14,
-        ));
+        expect![[r#"DROP PUBLICATION "x""; DROP TABLE t; --""#]].assert_eq(&text(Some(&publication), None, 14));
     }
 
     #[test]
     fn changing_tables() {
-        check_alter(
-            "a",
-            "a b",
-            expect![[r#"ALTER PUBLICATION "p" ADD TABLE ONLY "public"."b""#]],
-        );
-        check_alter(
-            "a b",
-            "b",
-            expect![[r#"ALTER PUBLICATION "p" DROP TABLE ONLY "public"."a""#]],
-        );
-        check_alter(
-            "a b",
-            "",
-            expect![[r#"ALTER PUBLICATION "p" DROP TABLE ONLY "public"."a", ONLY "public"."b""#]],
-        );
-        check_alter(
-            "",
-            "a",
-            expect![[r#"ALTER PUBLICATION "p" ADD TABLE ONLY "public"."a""#]],
-        );
-        check_alter(
-            "a",
-            "b",
-            expect![[r#"ALTER PUBLICATION "p" SET TABLE ONLY "public"."b""#]],
-        );
+        check_alter("a", "a b", expect![[r#"ALTER PUBLICATION "p" ADD TABLE ONLY "public"."b""#]]);
+        check_alter("a b", "b", expect![[r#"ALTER PUBLICATION "p" DROP TABLE ONLY "public"."a""#]]);
+        check_alter("a b", "", expect![[r#"ALTER PUBLICATION "p" DROP TABLE ONLY "public"."a", ONLY "public"."b""#]]);
+        check_alter("", "a", expect![[r#"ALTER PUBLICATION "p" ADD TABLE ONLY "public"."a""#]]);
+        check_alter("a", "b", expect![[r#"ALTER PUBLICATION "p" SET TABLE ONLY "public"."b""#]]);
         check_alter(
             "a b",
             "a(x) b",
-            expect![[
-                r#"ALTER PUBLICATION "p" SET TABLE ONLY "public"."a" ("x"), ONLY "public"."b""#
-            ]],
+            expect![[r#"ALTER PUBLICATION "p" SET TABLE ONLY "public"."a" ("x"), ONLY "public"."b""#]],
         );
         check_alter(
             "a?x>1",
@@ -422,33 +299,15 @@ mod tests {
 
     #[test]
     fn changing_schemas() {
-        check_alter(
-            "a",
-            "a s.*",
-            expect![[r#"ALTER PUBLICATION "p" ADD TABLES IN SCHEMA "s""#]],
-        );
-        check_alter(
-            "a s.*",
-            "a",
-            expect![[r#"ALTER PUBLICATION "p" DROP TABLES IN SCHEMA "s""#]],
-        );
+        check_alter("a", "a s.*", expect![[r#"ALTER PUBLICATION "p" ADD TABLES IN SCHEMA "s""#]]);
+        check_alter("a s.*", "a", expect![[r#"ALTER PUBLICATION "p" DROP TABLES IN SCHEMA "s""#]]);
         check_alter(
             "a s.*",
             "",
-            expect![[
-                r#"ALTER PUBLICATION "p" DROP TABLE ONLY "public"."a", TABLES IN SCHEMA "s""#
-            ]],
+            expect![[r#"ALTER PUBLICATION "p" DROP TABLE ONLY "public"."a", TABLES IN SCHEMA "s""#]],
         );
-        check_alter(
-            "s.*",
-            "a",
-            expect![[r#"ALTER PUBLICATION "p" SET TABLE ONLY "public"."a""#]],
-        );
-        check_alter(
-            "a(x)",
-            "s.*",
-            expect![[r#"ALTER PUBLICATION "p" SET TABLES IN SCHEMA "s""#]],
-        );
+        check_alter("s.*", "a", expect![[r#"ALTER PUBLICATION "p" SET TABLE ONLY "public"."a""#]]);
+        check_alter("a(x)", "s.*", expect![[r#"ALTER PUBLICATION "p" SET TABLES IN SCHEMA "s""#]]);
         check_alter(
             "a s.*",
             "b s.*",
@@ -476,25 +335,16 @@ mod tests {
                 CREATE PUBLICATION "p" FOR ALL TABLES
                 ALTER PUBLICATION "p" OWNER TO "me""#]],
         );
-        let statements = diff(
-            Some(&publication("ALL")),
-            Some(&publication("a")),
-            ServerVersion::major_only(14),
-        )
-        .unwrap();
-        assert!(
-            statements
-                .iter()
-                .all(|statement| statement.scope() == crate::postgres::Scope::Transaction)
-        );
+        let statements =
+            diff(Some(&publication("ALL")), Some(&publication("a")), ServerVersion::major_only(14)).unwrap();
+        assert!(statements.iter().all(|statement| statement.scope() == crate::postgres::Scope::Transaction));
     }
 
     #[test]
     fn changing_options_name_and_owner() {
         check_change(
             |p| {
-                p.publish
-                    .retain(|operation| *operation != Operation::Delete);
+                p.publish.retain(|operation| *operation != Operation::Delete);
             },
             expect![[r#"ALTER PUBLICATION "p" SET (publish = 'insert, update, truncate')"#]],
         );
@@ -502,10 +352,7 @@ mod tests {
             |p| p.generated_columns = GeneratedColumns::Stored,
             expect![[r#"ALTER PUBLICATION "p" SET (publish_generated_columns = stored)"#]],
         );
-        check_change(
-            |p| p.owner = Some(ident("you")),
-            expect![[r#"ALTER PUBLICATION "p" OWNER TO "you""#]],
-        );
+        check_change(|p| p.owner = Some(ident("you")), expect![[r#"ALTER PUBLICATION "p" OWNER TO "you""#]]);
         check_change(|p| p.owner = None, expect![""]);
         check_change(
             |p| (p.name, p.target) = (ident("q"), lists("a b")),
@@ -518,10 +365,7 @@ mod tests {
     #[test]
     fn the_partition_root_is_set_before_filters_come_and_after_they_go() {
         let plain = publication("a");
-        let rooted = Publication {
-            via_partition_root: true,
-            ..publication("a?x>1")
-        };
+        let rooted = Publication { via_partition_root: true, ..publication("a?x>1") };
         expect![[r#"
             ALTER PUBLICATION "p" SET (publish_via_partition_root = true)
             ALTER PUBLICATION "p" SET TABLE ONLY "public"."a" WHERE (x>1
@@ -536,22 +380,10 @@ mod tests {
     #[test]
     fn older_servers_refuse_by_name() {
         let create = |target: &str, major| text(None, Some(&publication(target)), major);
-        assert_eq!(
-            create("a(x)", 14),
-            "columns needs Postgres 15 or newer; the server runs 14.0"
-        );
-        assert_eq!(
-            create("a?x>1", 14),
-            "where needs Postgres 15 or newer; the server runs 14.0"
-        );
-        assert_eq!(
-            create("s.*", 14),
-            "schemas needs Postgres 15 or newer; the server runs 14.0"
-        );
-        let stored = Publication {
-            generated_columns: GeneratedColumns::Stored,
-            ..publication("a")
-        };
+        assert_eq!(create("a(x)", 14), "columns needs Postgres 15 or newer; the server runs 14.0");
+        assert_eq!(create("a?x>1", 14), "where needs Postgres 15 or newer; the server runs 14.0");
+        assert_eq!(create("s.*", 14), "schemas needs Postgres 15 or newer; the server runs 14.0");
+        let stored = Publication { generated_columns: GeneratedColumns::Stored, ..publication("a") };
         assert_eq!(
             text(None, Some(&stored), 17),
             "publish_generated_columns needs Postgres 18 or newer; the server runs 17.0"

@@ -21,9 +21,7 @@ type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
 
 /// Every subscription of the database, from a snapshot that is at most two seconds old.
 pub async fn fetch_all(db: &Database) -> Result<Arc<Subscriptions>> {
-    db.subscriptions()
-        .get(|| db.changes(), load(db, "reading the subscriptions", None))
-        .await
+    db.subscriptions().get(|| db.changes(), load(db, "reading the subscriptions", None)).await
 }
 
 /// One subscription, from the same snapshot.
@@ -45,9 +43,7 @@ async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Subscr
     let mut subscriptions = read_rows(&rows).map_err(failed)?;
     let visible = rows.first().map(|row| row.try_get(CONNECTIONS_VISIBLE));
     if matches!(visible, Some(Ok(true))) {
-        let rows = db
-            .query(doing, CONNECTIONS, &[(&bound, Type::TEXT)])
-            .await?;
+        let rows = db.query(doing, CONNECTIONS, &[(&bound, Type::TEXT)]).await?;
         for row in &rows {
             let (name, connection) = read_connection(row).map_err(failed)?;
             if let Some(subscription) = subscriptions.get_mut(&name) {
@@ -67,10 +63,7 @@ const CONNECTIONS_VISIBLE: usize = 14;
 
 fn read_connection(row: &Row) -> RowResult<(Ident, Option<Conninfo>)> {
     let text: Option<&str> = row.try_get(1)?;
-    Ok((
-        Ident::from_catalog(row.try_get(0)?),
-        text.and_then(|text| Conninfo::parse(text).ok()),
-    ))
+    Ok((Ident::from_catalog(row.try_get(0)?), text.and_then(|text| Conninfo::parse(text).ok())))
 }
 
 /// `pg_subscription` is shared by all databases of a cluster: only the rows of the connected one are ours.
@@ -78,11 +71,8 @@ fn query(version: ServerVersion) -> String {
     let since = |feature: Feature, column: &'static str, absent: &'static str| {
         if version.has(feature) { column } else { absent }
     };
-    let streaming = since(
-        version::PARALLEL_STREAMING,
-        "s.substream::text",
-        "CASE WHEN s.substream THEN 't' ELSE 'f' END",
-    );
+    let streaming =
+        since(version::PARALLEL_STREAMING, "s.substream::text", "CASE WHEN s.substream THEN 't' ELSE 'f' END");
     let columns = [
         "s.subname",
         "pg_get_userbyid(s.subowner)",
@@ -92,21 +82,9 @@ fn query(version: ServerVersion) -> String {
         "s.subbinary",
         streaming,
         "s.subsynccommit",
-        since(
-            version::TWO_PHASE,
-            "s.subtwophasestate <> 'd'",
-            "NULL::boolean",
-        ),
-        since(
-            version::DISABLE_ON_ERROR,
-            "s.subdisableonerr",
-            "NULL::boolean",
-        ),
-        since(
-            version::PASSWORD_REQUIRED,
-            "s.subpasswordrequired",
-            "NULL::boolean",
-        ),
+        since(version::TWO_PHASE, "s.subtwophasestate <> 'd'", "NULL::boolean"),
+        since(version::DISABLE_ON_ERROR, "s.subdisableonerr", "NULL::boolean"),
+        since(version::PASSWORD_REQUIRED, "s.subpasswordrequired", "NULL::boolean"),
         since(version::RUN_AS_OWNER, "s.subrunasowner", "NULL::boolean"),
         since(version::ORIGIN, "s.suborigin", "NULL::text"),
         since(version::FAILOVER, "s.subfailover", "NULL::boolean"),
@@ -120,9 +98,7 @@ fn query(version: ServerVersion) -> String {
 }
 
 fn read_rows(rows: &[Row]) -> RowResult<Subscriptions> {
-    rows.iter()
-        .map(|row| read_row(row).map(|subscription| (subscription.name.clone(), subscription)))
-        .collect()
+    rows.iter().map(|row| read_row(row).map(|subscription| (subscription.name.clone(), subscription))).collect()
 }
 
 fn read_row(row: &Row) -> RowResult<Subscription> {
@@ -134,9 +110,7 @@ fn read_row(row: &Row) -> RowResult<Subscription> {
         enabled: row.try_get(2)?,
         publications: publications.into_iter().map(Ident::from_catalog).collect(),
         connection: None,
-        slot: Some(slot.map_or(SlotName::None, |slot| {
-            SlotName::Named(Ident::from_catalog(slot))
-        })),
+        slot: Some(slot.map_or(SlotName::None, |slot| SlotName::Named(Ident::from_catalog(slot)))),
         options: read_options(row)?,
     })
 }
@@ -155,9 +129,7 @@ fn read_options(row: &Row) -> RowResult<Options> {
         disable_on_error: row.try_get(9)?,
         password_required: row.try_get(10)?,
         run_as_owner: row.try_get(11)?,
-        origin: row
-            .try_get::<_, Option<&str>>(12)?
-            .and_then(Origin::from_name),
+        origin: row.try_get::<_, Option<&str>>(12)?.and_then(Origin::from_name),
         failover: row.try_get(13)?,
     })
 }
@@ -178,7 +150,9 @@ pub async fn apply(
         Ok(notices) => Ok((notices, fetch_now(db, name).await?)),
         Err(error) if paused && !error.is_connect() => match db.run(doing, &[enable(name)]).await {
             Ok(_) => Err(error),
-            Err(_) => Err(error.noting(format!("Subscription {name} may be left disabled; ALTER SUBSCRIPTION {name} ENABLE starts it again."))),
+            Err(_) => Err(error.noting(format!(
+                "Subscription {name} may be left disabled; ALTER SUBSCRIPTION {name} ENABLE starts it again."
+            ))),
         },
         Err(error) => Err(error),
     }
@@ -212,27 +186,16 @@ impl SyncState {
 }
 
 /// The tables of a subscription with the state of each, by name.
-pub async fn tables(
-    subscriber: &Database,
-    name: &Ident,
-) -> Result<Vec<(QualifiedName, SyncState)>> {
+pub async fn tables(subscriber: &Database, name: &Ident) -> Result<Vec<(QualifiedName, SyncState)>> {
     let doing = format!("reading the tables of subscription {name}");
     let sql = "SELECT n.nspname::text, c.relname::text, r.srsubstate FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
         JOIN pg_subscription_rel r ON r.srsubid = s.oid JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
         WHERE d.datname = current_database() AND s.subname = $1 ORDER BY 1, 2";
-    let rows = subscriber
-        .query(&doing, sql, &[(&name.as_str(), Type::TEXT)])
-        .await?;
+    let rows = subscriber.query(&doing, sql, &[(&name.as_str(), Type::TEXT)]).await?;
     let read = |row: &Row| {
-        Ok((
-            QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?),
-            SyncState::from_catalog(row.try_get(2)?),
-        ))
+        Ok((QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?), SyncState::from_catalog(row.try_get(2)?)))
     };
-    rows.iter()
-        .map(read)
-        .collect::<RowResult<_>>()
-        .map_err(|error| subscriber.error(&doing, Cause::Statement(error)))
+    rows.iter().map(read).collect::<RowResult<_>>().map_err(|error| subscriber.error(&doing, Cause::Statement(error)))
 }
 
 /// The tables that the publications publish and the subscription does not have yet: a refresh would add them.
@@ -321,9 +284,9 @@ impl PreparedSlot<'_> {
         };
         match removed {
             Ok(()) => error,
-            Err(_) => error.noting(format!(
-                "Replication slot {slot} may be left on the publisher and keeps its WAL there."
-            )),
+            Err(_) => {
+                error.noting(format!("Replication slot {slot} may be left on the publisher and keeps its WAL there."))
+            }
         }
     }
 }

@@ -22,13 +22,7 @@ pub struct How {
 
 impl Default for How {
     fn default() -> Self {
-        Self {
-            connect: true,
-            create_slot: true,
-            copy_data: true,
-            refresh: false,
-            resend_connection: false,
-        }
+        Self { connect: true, create_slot: true, copy_data: true, refresh: false, resend_connection: false }
     }
 }
 
@@ -59,20 +53,12 @@ pub fn diff(
 /// The statement that drops a subscription, and its slot on the publisher where it has one.
 pub fn drop_with_slot(current: &Subscription) -> Statement {
     let text = format!("DROP SUBSCRIPTION {}", current.name);
-    if current.slot == Some(SlotName::None) {
-        Statement::new(text)
-    } else {
-        Statement::alone(text)
-    }
+    if current.slot == Some(SlotName::None) { Statement::new(text) } else { Statement::alone(text) }
 }
 
 /// The statements that drop a subscription without its publisher; the slot stays there, if it is there.
 pub fn drop_detached(name: &Ident) -> Vec<Statement> {
-    vec![
-        disable(name),
-        set(name, ["slot_name = NONE".to_owned()]),
-        Statement::new(format!("DROP SUBSCRIPTION {name}")),
-    ]
+    vec![disable(name), set(name, ["slot_name = NONE".to_owned()]), Statement::new(format!("DROP SUBSCRIPTION {name}"))]
 }
 
 pub(super) fn disable(name: &Ident) -> Statement {
@@ -101,46 +87,23 @@ fn wait_for_worker(name: &Ident) -> Statement {
 }
 
 /// Makes the statement twice, with the connection and with what may be shown of it.
-fn with_connection(
-    connection: &Conninfo,
-    text: impl Fn(Literal<'_>) -> String,
-) -> (String, String) {
-    (
-        text(Literal(connection.to_secret().expose())),
-        text(Literal(&connection.to_string())),
-    )
+fn with_connection(connection: &Conninfo, text: impl Fn(Literal<'_>) -> String) -> (String, String) {
+    (text(Literal(connection.to_secret().expose())), text(Literal(&connection.to_string())))
 }
 
 fn create(desired: &Subscription, how: &How) -> Vec<Statement> {
     let options = creation_options(desired, how);
-    let options = if options.is_empty() {
-        String::new()
-    } else {
-        format!(" WITH ({})", list(options))
-    };
+    let options = if options.is_empty() { String::new() } else { format!(" WITH ({})", list(options)) };
     let (name, publications) = (&desired.name, list(&desired.publications));
     let connection = desired.connection.clone().unwrap_or_default();
     let (text, shown) = with_connection(&connection, |connection| {
-        format!(
-            "CREATE SUBSCRIPTION {name} CONNECTION {connection} PUBLICATION {publications}{options}"
-        )
+        format!("CREATE SUBSCRIPTION {name} CONNECTION {connection} PUBLICATION {publications}{options}")
     });
     let makes_slot = how.connect && how.create_slot && desired.slot != Some(SlotName::None);
-    let create = if makes_slot {
-        Statement::alone(text)
-    } else {
-        Statement::new(text)
-    };
+    let create = if makes_slot { Statement::alone(text) } else { Statement::new(text) };
     let enable = (!how.connect && desired.enabled).then(|| enable(name));
-    let owner = desired
-        .owner
-        .as_ref()
-        .map(|owner| change_owner(name, owner));
-    [create.showing(shown)]
-        .into_iter()
-        .chain(enable)
-        .chain(owner)
-        .collect()
+    let owner = desired.owner.as_ref().map(|owner| change_owner(name, owner));
+    [create.showing(shown)].into_iter().chain(enable).chain(owner).collect()
 }
 
 fn creation_options(desired: &Subscription, how: &How) -> Vec<String> {
@@ -152,30 +115,15 @@ fn creation_options(desired: &Subscription, how: &How) -> Vec<String> {
             (!desired.enabled, "enabled = false"),
             (!how.copy_data, "copy_data = false"),
         ];
-        options.extend(
-            unlike_default
-                .into_iter()
-                .filter(|(given, _)| *given)
-                .map(|(_, option)| option.to_owned()),
-        );
+        options.extend(unlike_default.into_iter().filter(|(given, _)| *given).map(|(_, option)| option.to_owned()));
     } else {
         // Postgres takes the three options above as false then, and refuses anything else.
         options.push("connect = false".to_owned());
     }
     options.extend(desired.slot.as_ref().map(slot_option));
     options.extend(given_options(&desired.options, &Options::default()));
-    options.extend(
-        desired
-            .options
-            .two_phase
-            .map(|value| format!("two_phase = {value}")),
-    );
-    options.extend(
-        desired
-            .options
-            .failover
-            .map(|value| format!("failover = {value}")),
-    );
+    options.extend(desired.options.two_phase.map(|value| format!("two_phase = {value}")));
+    options.extend(desired.options.failover.map(|value| format!("failover = {value}")));
     options
 }
 
@@ -200,39 +148,14 @@ fn given_options(desired: &Options, current: &Options) -> Vec<String> {
     let yes_no = |value: bool| value.to_string();
     let options = [
         option("binary", &desired.binary, &current.binary, yes_no),
-        option(
-            "streaming",
-            &desired.streaming,
-            &current.streaming,
-            |value| value.as_str().to_owned(),
-        ),
-        option(
-            "synchronous_commit",
-            &desired.synchronous_commit,
-            &current.synchronous_commit,
-            |value| Literal(&value).to_string(),
-        ),
-        option(
-            "disable_on_error",
-            &desired.disable_on_error,
-            &current.disable_on_error,
-            yes_no,
-        ),
-        option(
-            "password_required",
-            &desired.password_required,
-            &current.password_required,
-            yes_no,
-        ),
-        option(
-            "run_as_owner",
-            &desired.run_as_owner,
-            &current.run_as_owner,
-            yes_no,
-        ),
-        option("origin", &desired.origin, &current.origin, |value| {
-            value.as_str().to_owned()
+        option("streaming", &desired.streaming, &current.streaming, |value| value.as_str().to_owned()),
+        option("synchronous_commit", &desired.synchronous_commit, &current.synchronous_commit, |value| {
+            Literal(&value).to_string()
         }),
+        option("disable_on_error", &desired.disable_on_error, &current.disable_on_error, yes_no),
+        option("password_required", &desired.password_required, &current.password_required, yes_no),
+        option("run_as_owner", &desired.run_as_owner, &current.run_as_owner, yes_no),
+        option("origin", &desired.origin, &current.origin, |value| value.as_str().to_owned()),
     ];
     options.into_iter().flatten().collect()
 }
@@ -246,17 +169,11 @@ fn alter(
     let name = &desired.name;
     let mut statements = Vec::new();
     if current.name != *name {
-        statements.push(Statement::new(format!(
-            "ALTER SUBSCRIPTION {} RENAME TO {name}",
-            current.name
-        )));
+        statements.push(Statement::new(format!("ALTER SUBSCRIPTION {} RENAME TO {name}", current.name)));
     }
     statements.extend(change_connection(current, desired, how));
     let mut options = given_options(&desired.options, &current.options);
-    let new_slot = desired
-        .slot
-        .as_ref()
-        .filter(|slot| current.slot.as_ref() != Some(*slot));
+    let new_slot = desired.slot.as_ref().filter(|slot| current.slot.as_ref() != Some(*slot));
     if let Some(slot @ SlotName::Named(_)) = new_slot {
         options.push(slot_option(slot));
     }
@@ -266,33 +183,21 @@ fn alter(
     let disabled_only = disabled_only(current, desired, version)?;
     let publications = change_publications(current, desired, how);
     statements.extend(order(current.enabled, desired, disabled_only, publications));
-    if let Some(owner) = desired
-        .owner
-        .as_ref()
-        .filter(|owner| current.owner.as_ref() != Some(owner))
-    {
+    if let Some(owner) = desired.owner.as_ref().filter(|owner| current.owner.as_ref() != Some(owner)) {
         statements.push(change_owner(name, owner));
     }
     Ok(statements)
 }
 
-fn change_connection(
-    current: &Subscription,
-    desired: &Subscription,
-    how: &How,
-) -> Option<Statement> {
+fn change_connection(current: &Subscription, desired: &Subscription, how: &How) -> Option<Statement> {
     let connection = desired.connection.as_ref()?;
-    let differs = current
-        .connection
-        .as_ref()
-        .is_some_and(|current| current != connection);
+    let differs = current.connection.as_ref().is_some_and(|current| current != connection);
     if !differs && !how.resend_connection {
         return None;
     }
     let name = &desired.name;
-    let (text, shown) = with_connection(connection, |connection| {
-        format!("ALTER SUBSCRIPTION {name} CONNECTION {connection}")
-    });
+    let (text, shown) =
+        with_connection(connection, |connection| format!("ALTER SUBSCRIPTION {name} CONNECTION {connection}"));
     Some(Statement::new(text).showing(shown))
 }
 
@@ -304,24 +209,14 @@ fn disabled_only(
 ) -> Result<Vec<Statement>, Unsupported> {
     let name = &desired.name;
     let mut statements = Vec::new();
-    if let Some(two_phase) = desired
-        .options
-        .two_phase
-        .filter(|_| desired.options.two_phase != current.options.two_phase)
+    if let Some(two_phase) =
+        desired.options.two_phase.filter(|_| desired.options.two_phase != current.options.two_phase)
     {
         version.require(version::ALTER_TWO_PHASE)?;
-        statements.push(Statement::alone(format!(
-            "ALTER SUBSCRIPTION {name} SET (two_phase = {two_phase})"
-        )));
+        statements.push(Statement::alone(format!("ALTER SUBSCRIPTION {name} SET (two_phase = {two_phase})")));
     }
-    if let Some(failover) = desired
-        .options
-        .failover
-        .filter(|_| desired.options.failover != current.options.failover)
-    {
-        statements.push(Statement::alone(format!(
-            "ALTER SUBSCRIPTION {name} SET (failover = {failover})"
-        )));
+    if let Some(failover) = desired.options.failover.filter(|_| desired.options.failover != current.options.failover) {
+        statements.push(Statement::alone(format!("ALTER SUBSCRIPTION {name} SET (failover = {failover})")));
     }
     if desired.slot == Some(SlotName::None) && current.slot != Some(SlotName::None) {
         statements.push(set(name, ["slot_name = NONE".to_owned()]));
@@ -331,38 +226,17 @@ fn disabled_only(
 
 /// The change of the publications, with the refresh that goes with it or that is asked for. Postgres refreshes enabled
 /// subscriptions only: one that stays disabled gets its list alone.
-fn change_publications(
-    current: &Subscription,
-    desired: &Subscription,
-    how: &How,
-) -> Option<Statement> {
+fn change_publications(current: &Subscription, desired: &Subscription, how: &How) -> Option<Statement> {
     let name = &desired.name;
     let can_refresh = current.enabled || desired.enabled;
-    let copy_data = if how.copy_data {
-        ""
-    } else {
-        "copy_data = false"
-    };
+    let copy_data = if how.copy_data { "" } else { "copy_data = false" };
     if current.publications == desired.publications {
-        let with = if copy_data.is_empty() {
-            String::new()
-        } else {
-            format!(" WITH ({copy_data})")
-        };
-        return (how.refresh && can_refresh).then(|| {
-            Statement::alone(format!(
-                "ALTER SUBSCRIPTION {name} REFRESH PUBLICATION{with}"
-            ))
-        });
+        let with = if copy_data.is_empty() { String::new() } else { format!(" WITH ({copy_data})") };
+        return (how.refresh && can_refresh)
+            .then(|| Statement::alone(format!("ALTER SUBSCRIPTION {name} REFRESH PUBLICATION{with}")));
     }
-    let added: Vec<_> = desired
-        .publications
-        .difference(&current.publications)
-        .collect();
-    let dropped: Vec<_> = current
-        .publications
-        .difference(&desired.publications)
-        .collect();
+    let added: Vec<_> = desired.publications.difference(&current.publications).collect();
+    let dropped: Vec<_> = current.publications.difference(&desired.publications).collect();
     let (verb, publications) = match (added.is_empty(), dropped.is_empty()) {
         (false, true) => ("ADD", list(added)),
         (true, false) => ("DROP", list(dropped)),
@@ -375,11 +249,7 @@ fn change_publications(
         _ => "",
     };
     let text = format!("ALTER SUBSCRIPTION {name} {verb} PUBLICATION {publications}{with}");
-    Some(if can_refresh {
-        Statement::alone(text)
-    } else {
-        Statement::new(text)
-    })
+    Some(if can_refresh { Statement::alone(text) } else { Statement::new(text) })
 }
 
 /// Puts the disabling and enabling where it belongs: publications are refreshed while enabled, the rest is changed while disabled.
@@ -447,12 +317,7 @@ mod tests {
         subscription
     }
 
-    fn text(
-        current: Option<&Subscription>,
-        desired: Option<&Subscription>,
-        how: &How,
-        major: u32,
-    ) -> String {
+    fn text(current: Option<&Subscription>, desired: Option<&Subscription>, how: &How, major: u32) -> String {
         let line = |statement: &Statement| format!("{:?}: {statement}", statement.scope());
         match diff(current, desired, how, ServerVersion::major_only(major)) {
             Ok(statements) => statements.iter().map(line).collect::<Vec<_>>().join("\n"),
@@ -470,12 +335,7 @@ mod tests {
         how: &How,
         expected: Expect,
     ) {
-        expected.assert_eq(&text(
-            Some(&changed(current)),
-            Some(&changed(desired)),
-            how,
-            18,
-        ));
+        expected.assert_eq(&text(Some(&changed(current)), Some(&changed(desired)), how, 18));
     }
 
     fn check_change(desired: impl FnOnce(&mut Subscription), expected: Expect) {
@@ -483,34 +343,16 @@ mod tests {
     }
 
     fn refresh() -> How {
-        How {
-            refresh: true,
-            ..How::default()
-        }
+        How { refresh: true, ..How::default() }
     }
 
     #[test]
     fn equal_in_empty_out() {
         check_change(|_| (), expect![""]);
         // What is not given is left as it is.
-        check_alter(
-            |s| s.options.binary = Some(true),
-            |_| (),
-            &How::default(),
-            expect![""],
-        );
-        check_alter(
-            |s| s.slot = Some(SlotName::Named(ident("s"))),
-            |_| (),
-            &How::default(),
-            expect![""],
-        );
-        check_alter(
-            |s| s.connection = None,
-            |_| (),
-            &How::default(),
-            expect![""],
-        );
+        check_alter(|s| s.options.binary = Some(true), |_| (), &How::default(), expect![""]);
+        check_alter(|s| s.slot = Some(SlotName::Named(ident("s"))), |_| (), &How::default(), expect![""]);
+        check_alter(|s| s.connection = None, |_| (), &How::default(), expect![""]);
     }
 
     #[test]
@@ -518,27 +360,18 @@ mod tests {
         check_create(
             |_| (),
             &How::default(),
-            expect![[
-                r#"Alone: CREATE SUBSCRIPTION "s" CONNECTION 'host=h password=***' PUBLICATION "p""#
-            ]],
+            expect![[r#"Alone: CREATE SUBSCRIPTION "s" CONNECTION 'host=h password=***' PUBLICATION "p""#]],
         );
         check_create(
             |s| s.enabled = false,
-            &How {
-                create_slot: false,
-                copy_data: false,
-                ..How::default()
-            },
+            &How { create_slot: false, copy_data: false, ..How::default() },
             expect![[
                 r#"Transaction: CREATE SUBSCRIPTION "s" CONNECTION 'host=h password=***' PUBLICATION "p" WITH (create_slot = false, enabled = false, copy_data = false)"#
             ]],
         );
         check_create(
             |_| (),
-            &How {
-                connect: false,
-                ..How::default()
-            },
+            &How { connect: false, ..How::default() },
             expect![[r#"
                 Transaction: CREATE SUBSCRIPTION "s" CONNECTION 'host=h password=***' PUBLICATION "p" WITH (connect = false)
                 Transaction: ALTER SUBSCRIPTION "s" ENABLE"#]],
@@ -592,27 +425,16 @@ mod tests {
 
     #[test]
     fn a_secret_reaches_the_server_only() {
-        let statements = diff(
-            None,
-            Some(&subscription()),
-            &How::default(),
-            ServerVersion::major_only(18),
-        )
-        .unwrap();
+        let statements = diff(None, Some(&subscription()), &How::default(), ServerVersion::major_only(18)).unwrap();
         assert!(statements[0].holds_secret());
-        expect![[
-            r#"CREATE SUBSCRIPTION "s" CONNECTION E'host=h password=''it\\''s''' PUBLICATION "p""#
-        ]]
-        .assert_eq(statements[0].text());
+        expect![[r#"CREATE SUBSCRIPTION "s" CONNECTION E'host=h password=''it\\''s''' PUBLICATION "p""#]]
+            .assert_eq(statements[0].text());
         assert!(!statements[0].to_string().contains("it"));
     }
 
     #[test]
     fn changing_in_place() {
-        check_change(
-            |s| s.name = ident("t"),
-            expect![[r#"Transaction: ALTER SUBSCRIPTION "s" RENAME TO "t""#]],
-        );
+        check_change(|s| s.name = ident("t"), expect![[r#"Transaction: ALTER SUBSCRIPTION "s" RENAME TO "t""#]]);
         check_change(
             |s| s.options.binary = Some(true),
             expect![[r#"Transaction: ALTER SUBSCRIPTION "s" SET (binary = true)"#]],
@@ -621,10 +443,7 @@ mod tests {
             |s| s.slot = Some(SlotName::Named(ident("other"))),
             expect![[r#"Transaction: ALTER SUBSCRIPTION "s" SET (slot_name = 'other')"#]],
         );
-        check_change(
-            |s| s.enabled = false,
-            expect![[r#"Transaction: ALTER SUBSCRIPTION "s" DISABLE"#]],
-        );
+        check_change(|s| s.enabled = false, expect![[r#"Transaction: ALTER SUBSCRIPTION "s" DISABLE"#]]);
         check_alter(
             |s| s.enabled = false,
             |_| (),
@@ -642,10 +461,7 @@ mod tests {
         check_alter(
             |s| s.connection = None,
             |_| (),
-            &How {
-                resend_connection: true,
-                ..How::default()
-            },
+            &How { resend_connection: true, ..How::default() },
             expect![[r#"Transaction: ALTER SUBSCRIPTION "s" CONNECTION 'host=h password=***'"#]],
         );
     }
@@ -656,10 +472,7 @@ mod tests {
             let names: BTreeSet<_> = names.split(' ').map(ident).collect();
             move |s: &mut Subscription| s.publications = names
         };
-        check_change(
-            publications("p q"),
-            expect![[r#"Alone: ALTER SUBSCRIPTION "s" ADD PUBLICATION "q""#]],
-        );
+        check_change(publications("p q"), expect![[r#"Alone: ALTER SUBSCRIPTION "s" ADD PUBLICATION "q""#]]);
         check_alter(
             publications("p q"),
             publications("p"),
@@ -669,13 +482,8 @@ mod tests {
         check_alter(
             publications("p"),
             publications("q"),
-            &How {
-                copy_data: false,
-                ..refresh()
-            },
-            expect![[
-                r#"Alone: ALTER SUBSCRIPTION "s" SET PUBLICATION "q" WITH (copy_data = false)"#
-            ]],
+            &How { copy_data: false, ..refresh() },
+            expect![[r#"Alone: ALTER SUBSCRIPTION "s" SET PUBLICATION "q" WITH (copy_data = false)"#]],
         );
         check_alter(
             |s| s.enabled = false,
@@ -684,9 +492,7 @@ mod tests {
                 s.enabled = false;
             },
             &refresh(),
-            expect![[
-                r#"Transaction: ALTER SUBSCRIPTION "s" ADD PUBLICATION "q" WITH (refresh = false)"#
-            ]],
+            expect![[r#"Transaction: ALTER SUBSCRIPTION "s" ADD PUBLICATION "q" WITH (refresh = false)"#]],
         );
         check_alter(
             |s| s.enabled = false,
@@ -709,29 +515,14 @@ mod tests {
 
     #[test]
     fn refreshing() {
+        check_alter(|_| (), |_| (), &refresh(), expect![[r#"Alone: ALTER SUBSCRIPTION "s" REFRESH PUBLICATION"#]]);
         check_alter(
             |_| (),
             |_| (),
-            &refresh(),
-            expect![[r#"Alone: ALTER SUBSCRIPTION "s" REFRESH PUBLICATION"#]],
+            &How { copy_data: false, ..refresh() },
+            expect![[r#"Alone: ALTER SUBSCRIPTION "s" REFRESH PUBLICATION WITH (copy_data = false)"#]],
         );
-        check_alter(
-            |_| (),
-            |_| (),
-            &How {
-                copy_data: false,
-                ..refresh()
-            },
-            expect![[
-                r#"Alone: ALTER SUBSCRIPTION "s" REFRESH PUBLICATION WITH (copy_data = false)"#
-            ]],
-        );
-        check_alter(
-            |s| s.enabled = false,
-            |s| s.enabled = false,
-            &refresh(),
-            expect![""],
-        );
+        check_alter(|s| s.enabled = false, |s| s.enabled = false, &refresh(), expect![""]);
     }
 
     #[test]
@@ -764,31 +555,16 @@ mod tests {
 
     #[test]
     fn dropping() {
-        expect![[r#"Alone: DROP SUBSCRIPTION "s""#]].assert_eq(&text(
-            Some(&subscription()),
-            None,
-            &How::default(),
-            14,
-        ));
+        expect![[r#"Alone: DROP SUBSCRIPTION "s""#]].assert_eq(&text(Some(&subscription()), None, &How::default(), 14));
         let detached = changed(|s| s.slot = Some(SlotName::None));
-        expect![[r#"Transaction: DROP SUBSCRIPTION "s""#]].assert_eq(&text(
-            Some(&detached),
-            None,
-            &How::default(),
-            14,
-        ));
+        expect![[r#"Transaction: DROP SUBSCRIPTION "s""#]].assert_eq(&text(Some(&detached), None, &How::default(), 14));
         expect![[r#"ALTER SUBSCRIPTION "s""t" DISABLE, ALTER SUBSCRIPTION "s""t" SET (slot_name = NONE), DROP SUBSCRIPTION "s""t""#]].assert_eq(&list(drop_detached(&ident("s\"t"))));
     }
 
     #[test]
     fn older_servers_refuse_by_name() {
         let error = |change: fn(&mut Options), major| {
-            text(
-                None,
-                Some(&changed(|s| change(&mut s.options))),
-                &How::default(),
-                major,
-            )
+            text(None, Some(&changed(|s| change(&mut s.options))), &How::default(), major)
         };
         expect![[r#"streaming = "parallel" needs Postgres 16 or newer; the server runs 15.0"#]]
             .assert_eq(&error(|o| o.streaming = Some(Streaming::Parallel), 15));
@@ -797,12 +573,11 @@ mod tests {
         expect!["failover needs Postgres 17 or newer; the server runs 16.0"]
             .assert_eq(&error(|o| o.failover = Some(false), 16));
         let two_phase = changed(|s| s.options.two_phase = Some(true));
-        expect!["a change of two_phase needs Postgres 18 or newer; the server runs 17.0"]
-            .assert_eq(&text(
-                Some(&subscription()),
-                Some(&two_phase),
-                &How::default(),
-                17,
-            ));
+        expect!["a change of two_phase needs Postgres 18 or newer; the server runs 17.0"].assert_eq(&text(
+            Some(&subscription()),
+            Some(&two_phase),
+            &How::default(),
+            17,
+        ));
     }
 }

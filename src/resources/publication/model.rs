@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::postgres::publication::{
-    GeneratedColumns, Operation, Publication as Desired, RowFilter, TableSpec, Target,
-};
+use crate::postgres::publication::{GeneratedColumns, Operation, Publication as Desired, RowFilter, TableSpec, Target};
 use crate::postgres::{Ident, QualifiedName};
 use crate::resources::object_id;
 use crate::tf_provider::convert::Attr;
@@ -275,7 +273,7 @@ fn table_spec(table: &Table) -> Result<(QualifiedName, TableSpec)> {
     let columns = table.columns.optional("columns")?;
     let columns = columns.map(|columns| columns.iter().map(|column| to_ident(column, "columns")).collect());
     let filter = table.r#where.optional("where")?;
-    let filter = filter.map(|text| RowFilter::new(text).map_err(|error| Error::new(error.to_string()).attribute("where")));
+    let filter =
+        filter.map(|text| RowFilter::new(text).map_err(|error| Error::new(error.to_string()).attribute("where")));
     Ok((name, TableSpec { columns: columns.transpose()?, filter: filter.transpose()? }))
 }
-

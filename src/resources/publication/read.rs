@@ -56,9 +56,10 @@ impl Filters {
         if self.0.is_empty() {
             return private.remove(KEY);
         }
-        let entries = self.0.iter().map(|(table, filter)| {
-            (table.to_text(), json!({ "text": filter.text, "canonical": filter.canonical }))
-        });
+        let entries = self
+            .0
+            .iter()
+            .map(|(table, filter)| (table.to_text(), json!({ "text": filter.text, "canonical": filter.canonical })));
         private.set(KEY, Json::Object(entries.collect()));
     }
 
@@ -84,7 +85,12 @@ pub(super) fn to_model(database: &str, found: &Publication, before: &Model, filt
         name: name.into(),
         database: database.into(),
         all_tables: (found.target == Target::AllTables).into(),
-        publish: found.publish.iter().map(|operation| Operation::as_str(*operation).to_owned()).collect::<BTreeSet<_>>().into(),
+        publish: found
+            .publish
+            .iter()
+            .map(|operation| Operation::as_str(*operation).to_owned())
+            .collect::<BTreeSet<_>>()
+            .into(),
         publish_via_partition_root: found.via_partition_root.into(),
         publish_generated_columns: found.generated_columns.as_str().into(),
         owner: found.owner.as_ref().map(|owner| owner.as_str().to_owned()).into(),
@@ -99,8 +105,7 @@ pub(super) fn to_model(database: &str, found: &Publication, before: &Model, filt
     let in_blocks: BTreeSet<_> = blocks.iter().filter_map(parsed).collect();
     let listed = tables.keys().filter(|table| !in_blocks.contains(*table));
     model.tables = set(spelled(listed, before), before.tables.is_null());
-    model.schemas =
-        set(schemas.iter().map(|schema| schema.as_str().to_owned()).collect(), before.schemas.is_null());
+    model.schemas = set(schemas.iter().map(|schema| schema.as_str().to_owned()).collect(), before.schemas.is_null());
     model.table = Attr::Known(blocks);
     model.fingerprint = desired(&model).ok().map(|desired| desired.fingerprint()).into();
     model
@@ -132,7 +137,8 @@ fn blocks(found: &BTreeMap<QualifiedName, TableSpec>, before: &Model, filters: &
     let before = before.table.known().map(Vec::as_slice).unwrap_or_default();
     let kept: Vec<_> = before.iter().filter_map(|block| Some((parsed(block)?, block))).collect();
     let kept_names: BTreeSet<_> = kept.iter().map(|(name, _)| name.clone()).collect();
-    let old = kept.into_iter().filter_map(|(name, block)| Some(block_of(&name, found.get(&name)?, Some(block), filters)));
+    let old =
+        kept.into_iter().filter_map(|(name, block)| Some(block_of(&name, found.get(&name)?, Some(block), filters)));
     let new = found.iter().filter(|(name, spec)| {
         let whole = **spec == TableSpec::default();
         !kept_names.contains(*name) && !whole

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Model;
-use crate::postgres::{Conninfo, Database, Ident, ServerConfig, Server, SslMode};
+use crate::postgres::{Conninfo, Database, Ident, Server, ServerConfig, SslMode};
 use crate::provider::{Context, Side};
 use crate::tf_provider::call::Private;
 use crate::tf_provider::convert::Attr;

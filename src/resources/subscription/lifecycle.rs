@@ -177,7 +177,8 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
     let slot_is_gone = publisher_failed && is_slot_gone(call, prior, &current, slot.as_ref()).await;
     let does_without = publisher_failed && is_set(&prior.force_destroy);
     if !(slot_is_gone || does_without) {
-        let remedy = "With force_destroy = true, applied first, it is dropped without its publisher, and the slot stays there.";
+        let remedy =
+            "With force_destroy = true, applied first, it is dropped without its publisher, and the slot stays there.";
         let shown = Error::from(error);
         return Err(if publisher_failed { shown.detail(remedy) } else { shown });
     }
@@ -186,7 +187,10 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
         call.warn(
             Error::new(format!("replication slot {slot} is left on the publisher and keeps its WAL"))
                 .detail(error.to_string())
-                .detail(format!("Once the publisher can be reached, run there: {}", connection::drop_slot_by_hand(&slot))),
+                .detail(format!(
+                    "Once the publisher can be reached, run there: {}",
+                    connection::drop_slot_by_hand(&slot)
+                )),
         );
     }
     Ok(())
@@ -233,25 +237,33 @@ async fn wait_for_sync(call: &Call<Context>, database: &Database, name: &Ident, 
             tracing::info!(ready, tables = tables.len(), subscription = name.as_str(), "copying tables");
             shown = Some(ready);
         }
-        let waiting = || tables.iter().filter(|(_, state)| *state != SyncState::Ready).map(|(table, _)| table.to_text());
+        let waiting =
+            || tables.iter().filter(|(_, state)| *state != SyncState::Ready).map(|(table, _)| table.to_text());
         if call.stop().is_cancelled() {
             // An error would taint it: the next apply would drop it, and copy rows again that are there already.
             let left = tables.len() - ready;
             call.warn(
-                Error::new(format!("subscription {name} is made, and goes on copying {left} of {} tables", tables.len()))
-                    .detail("The wait for them was cut short."),
+                Error::new(format!(
+                    "subscription {name} is made, and goes on copying {left} of {} tables",
+                    tables.len()
+                ))
+                .detail("The wait for them was cut short."),
             );
             return Ok(());
         }
         if limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             let list: Vec<_> = waiting().take(20).collect();
-            return Err(Error::new(format!("subscription {name}: {} of {} tables are not replicated in time", tables.len() - ready, tables.len()))
-                .detail(format!("Still waiting for: {}", list.join(", ")))
-                .detail("The subscription goes on copying. Its server's log says what hinders it.")
-                .detail(
-                    "It is marked as tainted now, and the next apply would make it anew and copy every row again; \
+            return Err(Error::new(format!(
+                "subscription {name}: {} of {} tables are not replicated in time",
+                tables.len() - ready,
+                tables.len()
+            ))
+            .detail(format!("Still waiting for: {}", list.join(", ")))
+            .detail("The subscription goes on copying. Its server's log says what hinders it.")
+            .detail(
+                "It is marked as tainted now, and the next apply would make it anew and copy every row again; \
                      `terraform untaint` or `tofu untaint` keeps it.",
-                ));
+            ));
         }
         tokio::select! {
             () = tokio::time::sleep(SYNC_POLL) => {}
@@ -266,6 +278,8 @@ fn is_set(flag: &Attr<bool>) -> bool {
 
 fn warn(call: &Call<Context>, doing: &str, notices: &[Notice]) {
     for notice in notices.iter().filter(|notice| notice.is_warning()) {
-        call.warn(Error::new(format!("{doing}: {}", notice.message)).detail(notice.hint.as_deref().unwrap_or_default()));
+        call.warn(
+            Error::new(format!("{doing}: {}", notice.message)).detail(notice.hint.as_deref().unwrap_or_default()),
+        );
     }
 }

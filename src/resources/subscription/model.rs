@@ -258,11 +258,8 @@ fn check_slot_name(text: &str) -> std::result::Result<(), String> {
 
 pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {
     if config.connect.known() == Some(&false) {
-        let needs = [
-            ("enabled", &config.enabled),
-            ("create_slot", &config.create_slot),
-            ("copy_data", &config.copy_data),
-        ];
+        let needs =
+            [("enabled", &config.enabled), ("create_slot", &config.create_slot), ("copy_data", &config.copy_data)];
         for (attribute, _) in needs.into_iter().filter(|(_, value)| matches!(value, Attr::Null | Attr::Known(true))) {
             let error = Error::new(format!("connect = false needs {attribute} = false"))
                 .detail("Postgres can do none of it without a connection.");

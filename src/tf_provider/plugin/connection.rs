@@ -100,10 +100,7 @@ impl OpenConnections {
             count.open += 1;
             count.total += 1;
         });
-        Connection {
-            io,
-            count: self.clone(),
-        }
+        Connection { io, count: self.clone() }
     }
 
     /// Waits until the parent is gone: it hung up and did not come back, or never came.
@@ -128,10 +125,7 @@ impl OpenConnections {
     async fn reached(&self, condition: impl Fn(&Count) -> bool) -> Count {
         let mut counts = self.0.subscribe();
         // Cannot fail: this value is a sender itself.
-        counts
-            .wait_for(condition)
-            .await
-            .map_or_else(|_| Count::default(), |count| *count)
+        counts.wait_for(condition).await.map_or_else(|_| Count::default(), |count| *count)
     }
 }
 
@@ -153,21 +147,13 @@ impl Connected for Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 

@@ -17,10 +17,8 @@ pub(super) const PROTOCOL: u32 = 5;
 /// The version of go-plugin's own handshake.
 const CORE_PROTOCOL: u32 = 1;
 /// What Terraform and OpenTofu set so that a plugin knows its parent, and the value it must have.
-const COOKIE: (&str, &str) = (
-    "TF_PLUGIN_MAGIC_COOKIE",
-    "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2",
-);
+const COOKIE: (&str, &str) =
+    ("TF_PLUGIN_MAGIC_COOKIE", "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2");
 
 /// What the parent process asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,10 +79,7 @@ impl std::error::Error for Error {}
 
 impl Settings {
     /// Reads the parent's wishes with `env`. `tcp` asks for TCP where a unix socket would do.
-    pub(super) fn negotiate(
-        env: impl Fn(&str) -> Option<String>,
-        tcp: bool,
-    ) -> Result<Self, Error> {
+    pub(super) fn negotiate(env: impl Fn(&str) -> Option<String>, tcp: bool) -> Result<Self, Error> {
         if env(COOKIE.0).as_deref() != Some(COOKIE.1) {
             return Err(Error::NoCookie);
         }
@@ -122,25 +117,17 @@ fn port(env: &impl Fn(&str) -> Option<String>, name: &'static str) -> Result<u16
     let Some(text) = set(env, name) else {
         return Ok(0);
     };
-    text.parse().map_err(|_| Error::Variable {
-        name,
-        cause: format!("{text:?} is not a port number"),
-    })
+    text.parse().map_err(|_| Error::Variable { name, cause: format!("{text:?} is not a port number") })
 }
 
-fn client_certificate(
-    env: &impl Fn(&str) -> Option<String>,
-) -> Result<Option<CertificateDer<'static>>, Error> {
+fn client_certificate(env: &impl Fn(&str) -> Option<String>) -> Result<Option<CertificateDer<'static>>, Error> {
     let name = "PLUGIN_CLIENT_CERT";
     let Some(pem) = set(env, name) else {
         return Ok(None);
     };
     match CertificateDer::from_pem_slice(pem.as_bytes()) {
         Ok(certificate) => Ok(Some(certificate)),
-        Err(cause) => Err(Error::Variable {
-            name,
-            cause: cause.to_string(),
-        }),
+        Err(cause) => Err(Error::Variable { name, cause: cause.to_string() }),
     }
 }
 
@@ -151,10 +138,10 @@ fn incompatible(env: &impl Fn(&str) -> Option<String>) -> Result<Option<BTreeSet
         return Ok(None);
     };
     let versions = list.split(',').map(|version| {
-        version.trim().parse().map_err(|_| Error::Variable {
-            name,
-            cause: format!("{version:?} is not a protocol version"),
-        })
+        version
+            .trim()
+            .parse()
+            .map_err(|_| Error::Variable { name, cause: format!("{version:?} is not a protocol version") })
     });
     let offered: BTreeSet<u32> = versions.collect::<Result<_, _>>()?;
     Ok((!offered.contains(&PROTOCOL)).then_some(offered))
@@ -170,11 +157,7 @@ pub(super) struct Endpoint {
 }
 
 /// The line that tells the parent where and how to connect, with its line feed.
-pub(super) fn line(
-    endpoint: &Endpoint,
-    certificate: Option<&CertificateDer<'_>>,
-    asks_multiplex: bool,
-) -> String {
+pub(super) fn line(endpoint: &Endpoint, certificate: Option<&CertificateDer<'_>>, asks_multiplex: bool) -> String {
     let Endpoint { network, address } = endpoint;
     // Go decodes without padding, and refuses it.
     let certificate = certificate.map_or_else(String::new, |der| STANDARD_NO_PAD.encode(der));
@@ -203,10 +186,7 @@ mod tests {
     #[test]
     fn the_cookie_alone_is_enough() {
         let expected = Settings {
-            transport: Transport::Unix {
-                dir: None,
-                group: None,
-            },
+            transport: Transport::Unix { dir: None, group: None },
             client_certificate: None,
             asks_multiplex: false,
             incompatible: None,
@@ -217,10 +197,7 @@ mod tests {
     #[test]
     fn without_the_cookie_there_is_no_handshake() {
         assert_eq!(Settings::negotiate(|_| None, false), Err(Error::NoCookie));
-        assert_eq!(
-            negotiate(&[(COOKIE.0, "else")], false),
-            Err(Error::NoCookie)
-        );
+        assert_eq!(negotiate(&[(COOKIE.0, "else")], false), Err(Error::NoCookie));
     }
 
     #[test]
@@ -263,22 +240,13 @@ mod tests {
     fn a_broken_certificate_is_an_error() {
         let error = negotiate(&[("PLUGIN_CLIENT_CERT", "hello")], false).unwrap_err();
         let text = error.to_string();
-        assert!(
-            text.starts_with("reading environment variable PLUGIN_CLIENT_CERT: "),
-            "{text}"
-        );
+        assert!(text.starts_with("reading environment variable PLUGIN_CLIENT_CERT: "), "{text}");
     }
 
     #[test]
     fn the_socket_goes_where_the_parent_says() {
-        let variables = [
-            ("PLUGIN_UNIX_SOCKET_DIR", "/run/plugins"),
-            ("PLUGIN_UNIX_SOCKET_GROUP", "staff"),
-        ];
-        let expected = Transport::Unix {
-            dir: Some(PathBuf::from("/run/plugins")),
-            group: Some("staff".to_owned()),
-        };
+        let variables = [("PLUGIN_UNIX_SOCKET_DIR", "/run/plugins"), ("PLUGIN_UNIX_SOCKET_GROUP", "staff")];
+        let expected = Transport::Unix { dir: Some(PathBuf::from("/run/plugins")), group: Some("staff".to_owned()) };
         assert_eq!(negotiate(&variables, false).unwrap().transport, expected);
     }
 
@@ -291,10 +259,7 @@ mod tests {
 
     #[test]
     fn tcp_without_ports_leaves_the_choice_to_the_system() {
-        assert_eq!(
-            negotiate(&[], true).unwrap().transport,
-            Transport::Tcp(0..=0)
-        );
+        assert_eq!(negotiate(&[], true).unwrap().transport, Transport::Tcp(0..=0));
     }
 
     #[test]
@@ -317,10 +282,7 @@ mod tests {
     }
 
     fn endpoint() -> Endpoint {
-        Endpoint {
-            network: "unix",
-            address: "/tmp/p".to_owned(),
-        }
+        Endpoint { network: "unix", address: "/tmp/p".to_owned() }
     }
 
     #[test]
@@ -339,9 +301,6 @@ mod tests {
     fn multiplexing_is_declined_when_asked_for() {
         let settings = negotiate(&[("PLUGIN_MULTIPLEX_GRPC", "true")], false).unwrap();
         assert!(settings.asks_multiplex);
-        assert_eq!(
-            line(&endpoint(), None, true),
-            "1|5|unix|/tmp/p|grpc||false\n"
-        );
+        assert_eq!(line(&endpoint(), None, true), "1|5|unix|/tmp/p|grpc||false\n");
     }
 }

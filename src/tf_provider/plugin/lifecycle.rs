@@ -19,10 +19,7 @@ impl Lifecycle {
     ///
     /// Work in flight then ends at its next safe point. Take it when the work starts and keep it.
     pub fn stop_token(&self) -> CancellationToken {
-        self.stop
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.stop.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Spawns work that outlives its caller: a dropped connection does not end it, and the process waits for it a while.

@@ -44,14 +44,8 @@ impl Listener {
     pub(super) fn endpoint(&self) -> io::Result<Endpoint> {
         Ok(match self {
             #[cfg(unix)]
-            Self::Unix(_, file) => Endpoint {
-                network: "unix",
-                address: file.path().display().to_string(),
-            },
-            Self::Tcp(listener) => Endpoint {
-                network: "tcp",
-                address: listener.local_addr()?.to_string(),
-            },
+            Self::Unix(_, file) => Endpoint { network: "unix", address: file.path().display().to_string() },
+            Self::Tcp(listener) => Endpoint { network: "tcp", address: listener.local_addr()?.to_string() },
         })
     }
 
@@ -157,8 +151,7 @@ mod unix {
     /// Keeps everyone out but the user, and `group` if there is one.
     fn restrict(path: &Path, group: Option<&str>) -> Result<(), Failure> {
         let mode = if let Some(group) = group {
-            let failed =
-                |cause| format!("giving socket {} to group {group}: {cause}", path.display());
+            let failed = |cause| format!("giving socket {} to group {group}: {cause}", path.display());
             let id = group_id(group).map_err(|error| failed(error.to_string()))?;
             chown(path, None, Some(id)).map_err(|error| failed(error.to_string()))?;
             0o660
@@ -174,8 +167,7 @@ mod unix {
             return Ok(id);
         }
         let groups = fs::read_to_string("/etc/group")?;
-        find_group(&groups, group)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such group in /etc/group"))
+        find_group(&groups, group).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such group in /etc/group"))
     }
 
     fn find_group(groups: &str, name: &str) -> Option<u32> {

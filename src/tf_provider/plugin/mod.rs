@@ -77,10 +77,7 @@ impl Plugin {
 pub fn main(plugin: &Plugin, routes: impl FnOnce(Lifecycle) -> Routes) -> ExitCode {
     let arguments: Vec<_> = env::args_os().skip(1).collect();
     // One that is no text is unknown, like any other.
-    let arguments: Vec<&str> = arguments
-        .iter()
-        .map(|argument| argument.to_str().unwrap_or_default())
-        .collect();
+    let arguments: Vec<&str> = arguments.iter().map(|argument| argument.to_str().unwrap_or_default()).collect();
     let outcome = match arguments[..] {
         [] => negotiate(plugin).and_then(|mode| serve(plugin, mode, routes)),
         ["-debug" | "--debug"] => serve(plugin, Mode::Debug, routes),
@@ -124,17 +121,10 @@ fn incompatible(plugin: &Plugin, offered: &BTreeSet<u32>) -> String {
     )
 }
 
-fn serve(
-    plugin: &Plugin,
-    mode: Mode,
-    routes: impl FnOnce(Lifecycle) -> Routes,
-) -> Result<(), Failure> {
+fn serve(plugin: &Plugin, mode: Mode, routes: impl FnOnce(Lifecycle) -> Routes) -> Result<(), Failure> {
     panic::install_hook();
     log::install();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let outcome = runtime.block_on(async {
         match mode {
             Mode::Child(settings) => serve_parent(settings, routes).await,
@@ -147,19 +137,12 @@ fn serve(
 }
 
 /// Serves the parent until it says to end, is gone, or the system says to end.
-async fn serve_parent(
-    settings: Settings,
-    routes: impl FnOnce(Lifecycle) -> Routes,
-) -> Result<(), Failure> {
+async fn serve_parent(settings: Settings, routes: impl FnOnce(Lifecycle) -> Routes) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let tls = settings.client_certificate.map(tls::server).transpose()?;
     let listener = Listener::bind(&settings.transport).await?;
     let certificate = tls.as_ref().map(|tls| &tls.certificate);
-    print(&handshake::line(
-        &listener.endpoint()?,
-        certificate,
-        settings.asks_multiplex,
-    ))?;
+    print(&handshake::line(&listener.endpoint()?, certificate, settings.asks_multiplex))?;
 
     let acceptor = tls.map(|tls| TlsAcceptor::from(tls.config));
     let lifecycle = Lifecycle::default();
@@ -175,19 +158,9 @@ async fn serve_parent(
 }
 
 /// Serves whoever attaches until the user ends it.
-async fn serve_by_hand(
-    plugin: &Plugin,
-    routes: impl FnOnce(Lifecycle) -> Routes,
-) -> Result<(), Failure> {
+async fn serve_by_hand(plugin: &Plugin, routes: impl FnOnce(Lifecycle) -> Routes) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let transport = if plugin.wants_tcp() {
-        Transport::Tcp(0..=0)
-    } else {
-        Transport::Unix {
-            dir: None,
-            group: None,
-        }
-    };
+    let transport = if plugin.wants_tcp() { Transport::Tcp(0..=0) } else { Transport::Unix { dir: None, group: None } };
     let listener = Listener::bind(&transport).await?;
     print(&reattach::instructions(plugin, &listener.endpoint()?))?;
 
@@ -227,10 +200,7 @@ async fn run(
     let server = tokio::spawn(
         Server::builder()
             .add_routes(routes)
-            .serve_with_incoming_shutdown(
-                connections,
-                lifecycle.shutdown_token().cancelled_owned(),
-            ),
+            .serve_with_incoming_shutdown(connections, lifecycle.shutdown_token().cancelled_owned()),
     );
     let grace = end.await;
     lifecycle.shut_down();
@@ -267,11 +237,7 @@ mod tests {
 
     use super::*;
 
-    const PLUGIN: Plugin = Plugin {
-        name: "terraform-provider-two-words",
-        version: "1.2.3",
-        address: "acme/two-words",
-    };
+    const PLUGIN: Plugin = Plugin { name: "terraform-provider-two-words", version: "1.2.3", address: "acme/two-words" };
 
     async fn run_and_end(routes: impl FnOnce(Lifecycle) -> Routes) -> Result<(), Failure> {
         let listener = Listener::bind(&Transport::Tcp(0..=0)).await?;
@@ -309,10 +275,7 @@ mod tests {
 
     #[test]
     fn variables_start_with_the_providers_type() {
-        assert_eq!(
-            PLUGIN.variable("PLUGIN_TRANSPORT"),
-            "TWO_WORDS_PLUGIN_TRANSPORT"
-        );
+        assert_eq!(PLUGIN.variable("PLUGIN_TRANSPORT"), "TWO_WORDS_PLUGIN_TRANSPORT");
     }
 
     #[test]

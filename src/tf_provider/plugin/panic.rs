@@ -20,9 +20,7 @@ pub(super) fn install_hook() {
 fn report(info: &PanicHookInfo<'_>, backtrace: &Backtrace) -> String {
     let message = info.payload_as_str().unwrap_or("(no message)");
     let message = &message[..message.floor_char_boundary(LONGEST_MESSAGE)];
-    let place = info
-        .location()
-        .map_or_else(String::new, |location| format!("\n\tat {location}"));
+    let place = info.location().map_or_else(String::new, |location| format!("\n\tat {location}"));
     let calls = match backtrace.status() {
         BacktraceStatus::Captured => format!("\n{backtrace}"),
         _ => String::new(),
@@ -44,10 +42,7 @@ mod tests {
             let (reports, this) = (Arc::clone(&reports), std::thread::current().id());
             Box::new(move |info| {
                 if std::thread::current().id() == this {
-                    reports
-                        .lock()
-                        .unwrap()
-                        .push(report(info, &Backtrace::disabled()));
+                    reports.lock().unwrap().push(report(info, &Backtrace::disabled()));
                 } else {
                     previous(info);
                 }
@@ -59,15 +54,7 @@ mod tests {
 
         let reports = reports.lock().unwrap();
         let place = format!("\n\tat {}:", file!());
-        assert!(
-            reports[0].starts_with(&format!("panic: no luck{place}")),
-            "{}",
-            reports[0]
-        );
-        assert!(
-            reports[1].starts_with(&format!("panic: (no message){place}")),
-            "{}",
-            reports[1]
-        );
+        assert!(reports[0].starts_with(&format!("panic: no luck{place}")), "{}", reports[0]);
+        assert!(reports[1].starts_with(&format!("panic: (no message){place}")), "{}", reports[1]);
     }
 }

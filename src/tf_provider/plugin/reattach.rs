@@ -38,15 +38,8 @@ mod tests {
 
     #[test]
     fn both_programs_find_their_address() {
-        let plugin = Plugin {
-            name: "terraform-provider-spike",
-            version: "0.1.0",
-            address: "acme/spike",
-        };
-        let endpoint = Endpoint {
-            network: "unix",
-            address: "/tmp/s".to_owned(),
-        };
+        let plugin = Plugin { name: "terraform-provider-spike", version: "0.1.0", address: "acme/spike" };
+        let endpoint = Endpoint { network: "unix", address: "/tmp/s".to_owned() };
         let process = json!({
             "Protocol": "grpc", "ProtocolVersion": 5, "Pid": 7, "Test": true,
             "Addr": { "Network": "unix", "String": "/tmp/s" },

@@ -11,9 +11,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use super::Lifecycle;
 use crate::tf_provider::proto::plugin::grpc_broker_server::{GrpcBroker, GrpcBrokerServer};
-use crate::tf_provider::proto::plugin::grpc_controller_server::{
-    GrpcController, GrpcControllerServer,
-};
+use crate::tf_provider::proto::plugin::grpc_controller_server::{GrpcController, GrpcControllerServer};
 use crate::tf_provider::proto::plugin::grpc_stdio_server::{GrpcStdio, GrpcStdioServer};
 use crate::tf_provider::proto::plugin::{ConnInfo, Empty, StdioData};
 
@@ -24,16 +22,12 @@ const HEALTH_SERVICE: &str = "plugin";
 pub(super) async fn with_plugin_services(routes: Routes, lifecycle: &Lifecycle) -> Routes {
     let services = PluginServices(lifecycle.clone());
     let health = HealthReporter::new();
-    health
-        .set_service_status(HEALTH_SERVICE, ServingStatus::Serving)
-        .await;
+    health.set_service_status(HEALTH_SERVICE, ServingStatus::Serving).await;
     routes
         .add_service(GrpcControllerServer::new(services.clone()))
         .add_service(GrpcStdioServer::new(services.clone()))
         .add_service(GrpcBrokerServer::new(services))
-        .add_service(HealthServer::new(HealthService::from_health_reporter(
-            health,
-        )))
+        .add_service(HealthServer::new(HealthService::from_health_reporter(health)))
 }
 
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -56,14 +50,9 @@ impl GrpcStdio for PluginServices {
     type StreamStdioStream = Messages<StdioData>;
 
     /// Sends nothing: the parent reads stderr itself, and warns about what comes this way.
-    async fn stream_stdio(
-        &self,
-        _: Request<()>,
-    ) -> Result<Response<Self::StreamStdioStream>, Status> {
+    async fn stream_stdio(&self, _: Request<()>) -> Result<Response<Self::StreamStdioStream>, Status> {
         let shutdown = self.0.shutdown_token().cancelled_owned();
-        Ok(Response::new(Box::pin(
-            stream::pending().take_until(shutdown),
-        )))
+        Ok(Response::new(Box::pin(stream::pending().take_until(shutdown))))
     }
 }
 

@@ -6,9 +6,7 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
-};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 
 use super::Failure;
 
@@ -33,25 +31,16 @@ pub(super) fn server(client: CertificateDer<'static>) -> Result<ServerTls, Failu
     let certificate = params.self_signed(&key)?.der().clone();
 
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = PinnedClient {
-        certificate: client,
-        provider: Arc::clone(&provider),
-    };
+    let verifier = PinnedClient { certificate: client, provider: Arc::clone(&provider) };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(Arc::new(verifier))
-        .with_single_cert(
-            vec![certificate.clone()],
-            PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-        )?;
+        .with_single_cert(vec![certificate.clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())?;
     // Go's gRPC client hangs up on a server that does not agree on HTTP/2.
     config.alpn_protocols = vec![b"h2".to_vec()];
     // One parent, one connection: nothing to resume.
     config.send_tls13_tickets = 0;
-    Ok(ServerTls {
-        config: Arc::new(config),
-        certificate,
-    })
+    Ok(ServerTls { config: Arc::new(config), certificate })
 }
 
 /// Lets in the holder of one certificate.
@@ -155,10 +144,7 @@ mod tests {
     }
 
     /// Runs the handshake in memory; the server's verdict.
-    fn shake(
-        server: &ServerTls,
-        mut client: ClientConnection,
-    ) -> Result<ServerConnection, rustls::Error> {
+    fn shake(server: &ServerTls, mut client: ClientConnection) -> Result<ServerConnection, rustls::Error> {
         let mut server = ServerConnection::new(Arc::clone(&server.config)).unwrap();
         while client.is_handshaking() || server.is_handshaking() {
             let mut bytes = Vec::new();
@@ -175,11 +161,7 @@ mod tests {
 
     #[test]
     fn the_parents_certificate_is_let_in() {
-        for algorithm in [
-            &rcgen::PKCS_ECDSA_P521_SHA512,
-            &rcgen::PKCS_ECDSA_P256_SHA256,
-            &rcgen::PKCS_ED25519,
-        ] {
+        for algorithm in [&rcgen::PKCS_ECDSA_P521_SHA512, &rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519] {
             let parent = identity(algorithm);
             let server = server(parent.certificate.clone()).unwrap();
             let client = client(&server, Some(parent));
@@ -194,20 +176,14 @@ mod tests {
         let server = server(parent.certificate).unwrap();
         let client = client(&server, Some(identity(&rcgen::PKCS_ECDSA_P521_SHA512)));
         let error = shake(&server, client).unwrap_err();
-        assert_eq!(
-            error,
-            CertificateError::ApplicationVerificationFailure.into()
-        );
+        assert_eq!(error, CertificateError::ApplicationVerificationFailure.into());
     }
 
     #[test]
     fn the_parents_certificate_without_its_key_is_refused() {
         let parent = identity(&rcgen::PKCS_ECDSA_P521_SHA512);
         let server = server(parent.certificate.clone()).unwrap();
-        let thief = Identity {
-            certificate: parent.certificate,
-            key: identity(&rcgen::PKCS_ECDSA_P521_SHA512).key,
-        };
+        let thief = Identity { certificate: parent.certificate, key: identity(&rcgen::PKCS_ECDSA_P521_SHA512).key };
         let client = client(&server, Some(thief));
         let error = shake(&server, client).unwrap_err();
         assert_eq!(error, CertificateError::BadSignature.into());

@@ -12,88 +12,44 @@ use crate::common::postgres::Settings;
 
 /// One page of the records: those after `Marker`, and the next marker where there are more.
 pub(super) fn page<'a, T>(all: &'a [T], form: &Form, size: usize) -> (&'a [T], Option<Element>) {
-    let asked = form
-        .get("MaxRecords")
-        .and_then(|records| records.parse().ok())
-        .unwrap_or(size);
-    let start = form
-        .get("Marker")
-        .and_then(|marker| marker.parse().ok())
-        .unwrap_or(0)
-        .min(all.len());
+    let asked = form.get("MaxRecords").and_then(|records| records.parse().ok()).unwrap_or(size);
+    let start = form.get("Marker").and_then(|marker| marker.parse().ok()).unwrap_or(0).min(all.len());
     let end = (start + asked.min(size).max(1)).min(all.len());
-    (
-        &all[start..end],
-        (end < all.len()).then(|| text("Marker", end)),
-    )
+    (&all[start..end], (end < all.len()).then(|| text("Marker", end)))
 }
 
 fn no_cluster(name: &str) -> Fault {
-    Fault::new(
-        404,
-        "DBClusterNotFoundFault",
-        format!("DBCluster {name} not found."),
-    )
+    Fault::new(404, "DBClusterNotFoundFault", format!("DBCluster {name} not found."))
 }
 
 fn no_instance(name: &str) -> Fault {
-    Fault::new(
-        404,
-        "DBInstanceNotFound",
-        format!("DBInstance {name} not found."),
-    )
+    Fault::new(404, "DBInstanceNotFound", format!("DBInstance {name} not found."))
 }
 
 pub(super) fn describe_clusters(shared: &Shared, form: &Form) -> Answer {
     let mut state = shared.state();
     if let Some(name) = form.get("DBClusterIdentifier") {
-        let at = state
-            .cluster(name)
-            .map(|cluster| cluster.identifier.clone())
-            .ok_or_else(|| no_cluster(name))?;
-        let cluster = state
-            .clusters
-            .iter()
-            .find(|cluster| cluster.identifier == at)
-            .ok_or_else(|| no_cluster(name))?;
-        return Ok(vec![node(
-            "DBClusters",
-            vec![describe_cluster(&state, cluster)],
-        )]);
+        let at = state.cluster(name).map(|cluster| cluster.identifier.clone()).ok_or_else(|| no_cluster(name))?;
+        let cluster = state.clusters.iter().find(|cluster| cluster.identifier == at).ok_or_else(|| no_cluster(name))?;
+        return Ok(vec![node("DBClusters", vec![describe_cluster(&state, cluster)])]);
     }
     let engines = form.filter("engine");
-    let is_asked = |cluster: &&Cluster| {
-        engines
-            .as_ref()
-            .is_none_or(|engines| engines.contains(&cluster.engine))
-    };
+    let is_asked = |cluster: &&Cluster| engines.as_ref().is_none_or(|engines| engines.contains(&cluster.engine));
     let clusters: Vec<&Cluster> = state.clusters.iter().filter(is_asked).collect();
     let (clusters, marker) = page(&clusters, form, shared.page_size);
-    Ok(vec![list("DBClusters", clusters, |cluster| {
-        describe_cluster(&state, cluster)
-    })]
-    .into_iter()
-    .chain(marker)
-    .collect())
+    Ok(vec![list("DBClusters", clusters, |cluster| describe_cluster(&state, cluster))]
+        .into_iter()
+        .chain(marker)
+        .collect())
 }
 
 /// The endpoint is the writer's own address, so that it works: a name with the cluster in it would not resolve.
 fn describe_cluster(state: &State, cluster: &Cluster) -> Element {
-    let members = state
-        .instances
-        .iter()
-        .filter(|instance| cluster.instances.contains(&instance.identifier));
-    let writer = state
-        .instances
-        .iter()
-        .find(|instance| instance.identifier == cluster.writer);
-    let (host, port) = writer
-        .map(|writer| writer.address.clone())
-        .unwrap_or_default();
+    let members = state.instances.iter().filter(|instance| cluster.instances.contains(&instance.identifier));
+    let writer = state.instances.iter().find(|instance| instance.identifier == cluster.writer);
+    let (host, port) = writer.map(|writer| writer.address.clone()).unwrap_or_default();
     let name = &cluster.identifier;
-    let pending = cluster
-        .has_pending_values
-        .then(|| text("BackupRetentionPeriod", 7));
+    let pending = cluster.has_pending_values.then(|| text("BackupRetentionPeriod", 7));
     let pending = pending.into_iter().collect();
     node(
         "DBCluster",
@@ -102,21 +58,13 @@ fn describe_cluster(state: &State, cluster: &Cluster) -> Element {
             text("DBClusterParameterGroup", &cluster.group),
             text("Status", &cluster.status),
             text("Endpoint", host),
-            text(
-                "ReaderEndpoint",
-                format!("{name}.cluster-ro-hytu3sso0o51.{REGION}.rds.amazonaws.com"),
-            ),
+            text("ReaderEndpoint", format!("{name}.cluster-ro-hytu3sso0o51.{REGION}.rds.amazonaws.com")),
             text("Engine", &cluster.engine),
             text("EngineVersion", &cluster.engine_version),
             text("Port", port),
             text("MasterUsername", "postgres"),
-            list("DBClusterMembers", members, |instance| {
-                describe_member(cluster, instance)
-            }),
-            text(
-                "DBClusterArn",
-                format!("arn:aws:rds:{REGION}:123456789012:cluster:{name}"),
-            ),
+            list("DBClusterMembers", members, |instance| describe_member(cluster, instance)),
+            text("DBClusterArn", format!("arn:aws:rds:{REGION}:123456789012:cluster:{name}")),
             text("EngineMode", &cluster.engine_mode),
             node("PendingModifiedValues", pending),
         ],
@@ -142,19 +90,10 @@ pub(super) fn describe_instances(shared: &Shared, form: &Form) -> Answer {
         return Ok(vec![node("DBInstances", vec![describe_instance(instance)])]);
     }
     let clusters = form.filter("db-cluster-id");
-    let is_asked = |one: &&Instance| {
-        clusters
-            .as_ref()
-            .is_none_or(|clusters| clusters.contains(&one.cluster))
-    };
+    let is_asked = |one: &&Instance| clusters.as_ref().is_none_or(|clusters| clusters.contains(&one.cluster));
     let instances: Vec<&Instance> = state.instances.iter().filter(is_asked).collect();
     let (instances, marker) = page(&instances, form, shared.page_size);
-    Ok(
-        vec![list("DBInstances", instances, |one| describe_instance(one))]
-            .into_iter()
-            .chain(marker)
-            .collect(),
-    )
+    Ok(vec![list("DBInstances", instances, |one| describe_instance(one))].into_iter().chain(marker).collect())
 }
 
 fn describe_instance(instance: &Instance) -> Element {
@@ -169,13 +108,7 @@ fn describe_instance(instance: &Instance) -> Element {
             node("Endpoint", vec![text("Address", host), text("Port", port)]),
             text("PubliclyAccessible", instance.publicly_accessible),
             text("DBClusterIdentifier", &instance.cluster),
-            text(
-                "DBInstanceArn",
-                format!(
-                    "arn:aws:rds:{REGION}:123456789012:db:{}",
-                    instance.identifier
-                ),
-            ),
+            text("DBInstanceArn", format!("arn:aws:rds:{REGION}:123456789012:db:{}", instance.identifier)),
         ],
     )
 }
@@ -186,16 +119,10 @@ pub(super) fn describe_engine_versions(form: &Form) -> Answer {
     let fields = vec![
         text("Engine", engine),
         text("EngineVersion", version),
-        text(
-            "DBParameterGroupFamily",
-            parameters::family(engine, version),
-        ),
+        text("DBParameterGroupFamily", parameters::family(engine, version)),
         text("Status", "available"),
     ];
-    Ok(vec![node(
-        "DBEngineVersions",
-        vec![node("DBEngineVersion", fields)],
-    )])
+    Ok(vec![node("DBEngineVersions", vec![node("DBEngineVersion", fields)])])
 }
 
 pub(super) fn modify_cluster(shared: &Arc<Shared>, form: &Form) -> Answer {
@@ -204,30 +131,21 @@ pub(super) fn modify_cluster(shared: &Arc<Shared>, form: &Form) -> Answer {
     let cluster = state.cluster(name).ok_or_else(|| no_cluster(name))?;
     if cluster.status != "available" {
         let status = &cluster.status;
-        let what =
-            format!("Db Cluster {name} is not available for modification with status {status}");
+        let what = format!("Db Cluster {name} is not available for modification with status {status}");
         return Err(Fault::invalid("InvalidDBClusterStateFault", what));
     }
     let identifier = cluster.identifier.clone();
     if let Some(group) = form.identifier("DBClusterParameterGroupName") {
         attach(shared, &mut state, &identifier, &group)?;
     }
-    let cluster = state
-        .clusters
-        .iter()
-        .find(|cluster| cluster.identifier == identifier)
-        .ok_or_else(|| no_cluster(name))?;
+    let cluster =
+        state.clusters.iter().find(|cluster| cluster.identifier == identifier).ok_or_else(|| no_cluster(name))?;
     Ok(vec![describe_cluster(&state, cluster)])
 }
 
 fn attach(shared: &Arc<Shared>, state: &mut State, name: &str, group: &str) -> Result<(), Fault> {
-    let missing = || {
-        Fault::new(
-            404,
-            "DBClusterParameterGroupNotFound",
-            format!("DBClusterParameterGroup not found: {group}"),
-        )
-    };
+    let missing =
+        || Fault::new(404, "DBClusterParameterGroupNotFound", format!("DBClusterParameterGroup not found: {group}"));
     let family = state.groups.get(group).ok_or_else(missing)?.family.clone();
     let cluster = state.cluster(name).ok_or_else(|| no_cluster(name))?;
     if family != cluster.family {
@@ -243,9 +161,7 @@ fn attach(shared: &Arc<Shared>, state: &mut State, name: &str, group: &str) -> R
         return Ok(());
     }
     cluster.status = "modifying".to_owned();
-    state
-        .lingering
-        .push((before, Instant::now() + shared.delays.detach));
+    state.lingering.push((before, Instant::now() + shared.delays.detach));
     let (later, cluster) = (Arc::clone(shared), name.to_owned());
     tokio::spawn(async move {
         tokio::time::sleep(later.delays.modifying / 2).await;
@@ -281,12 +197,8 @@ pub(super) fn take_notice(shared: &Shared, group: &str, is_static: bool) {
     };
     let settings = parameters::server_settings(&values);
     let has_group = |cluster: &&Cluster| cluster.group == group;
-    let members: Vec<String> = state
-        .clusters
-        .iter()
-        .filter(has_group)
-        .flat_map(|cluster| cluster.instances.clone())
-        .collect();
+    let members: Vec<String> =
+        state.clusters.iter().filter(has_group).flat_map(|cluster| cluster.instances.clone()).collect();
     for name in members {
         let Some(instance) = state.instance(&name) else {
             continue;
@@ -297,23 +209,15 @@ pub(super) fn take_notice(shared: &Shared, group: &str, is_static: bool) {
         }
         let (engine, dynamic) = (Arc::clone(&instance.engine), dynamic(&settings));
         tokio::task::spawn_blocking(move || {
-            engine
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .reload(&dynamic);
+            engine.lock().unwrap_or_else(PoisonError::into_inner).reload(&dynamic);
         });
     }
 }
 
 fn dynamic(settings: &Settings) -> Settings {
-    let is_dynamic =
-        |name: &str| parameters::named(name).is_some_and(|parameter| !parameter.is_static());
-    let dynamic = settings
-        .iter()
-        .filter(|(name, _)| is_dynamic(name) && !name.starts_with("rds."));
-    dynamic
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+    let is_dynamic = |name: &str| parameters::named(name).is_some_and(|parameter| !parameter.is_static());
+    let dynamic = settings.iter().filter(|(name, _)| is_dynamic(name) && !name.starts_with("rds."));
+    dynamic.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 pub(super) fn reboot_instance(shared: &Arc<Shared>, form: &Form) -> Answer {
@@ -337,27 +241,16 @@ async fn reboot(shared: Arc<Shared>, name: String) {
     };
     let started_with = settings.clone();
     let restarted = tokio::task::spawn_blocking(move || {
-        engine
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .restart(&settings);
+        engine.lock().unwrap_or_else(PoisonError::into_inner).restart(&settings);
     });
     let (restarted, ()) = tokio::join!(restarted, tokio::time::sleep(shared.delays.rebooting));
-    let status = if restarted.is_ok() {
-        "available"
-    } else {
-        "failed"
-    };
+    let status = if restarted.is_ok() { "available" } else { "failed" };
     if let Some(instance) = shared.state().instance(&name) {
         instance.status = status.to_owned();
         instance.is_rebooting = false;
     }
     tokio::time::sleep(shared.delays.in_sync).await;
-    if let Some(instance) = shared
-        .state()
-        .instance(&name)
-        .filter(|instance| instance.settings == started_with)
-    {
+    if let Some(instance) = shared.state().instance(&name).filter(|instance| instance.settings == started_with) {
         instance.group_status = "in-sync".to_owned();
     }
 }

@@ -54,9 +54,7 @@ pub struct NoServers;
 
 impl Engines for NoServers {
     fn start(&self, _: &Settings) -> Box<dyn Engine> {
-        Box::new(Nothing(
-            TcpListener::bind("127.0.0.1:0").expect("listening on loopback"),
-        ))
+        Box::new(Nothing(TcpListener::bind("127.0.0.1:0").expect("listening on loopback")))
     }
 }
 

@@ -10,10 +10,7 @@ impl Form {
     pub(super) fn parse(body: &str) -> Self {
         let pairs = body.split('&').filter(|pair| !pair.is_empty());
         Self(
-            pairs
-                .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-                .map(|(k, v)| (decode(k), decode(v)))
-                .collect(),
+            pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(k, v)| (decode(k), decode(v))).collect(),
         )
     }
 
@@ -30,10 +27,7 @@ impl Form {
     pub(super) fn items(&self, list: &str) -> Vec<Form> {
         let item = |n: usize| {
             let prefix = format!("{list}.{n}.");
-            let fields = self
-                .0
-                .iter()
-                .filter_map(|(k, v)| Some((k.strip_prefix(&prefix)?.to_owned(), v.clone())));
+            let fields = self.0.iter().filter_map(|(k, v)| Some((k.strip_prefix(&prefix)?.to_owned(), v.clone())));
             Some(Form(fields.collect())).filter(|form| !form.0.is_empty())
         };
         (1..).map_while(item).collect()
@@ -41,27 +35,19 @@ impl Form {
 
     /// The plain values of `list`, as in `TagKeys.member`.
     pub(super) fn values(&self, list: &str) -> Vec<String> {
-        (1..)
-            .map_while(|n| self.get(&format!("{list}.{n}")).map(str::to_owned))
-            .collect()
+        (1..).map_while(|n| self.get(&format!("{list}.{n}")).map(str::to_owned)).collect()
     }
 
     /// The tags of the request.
     pub(super) fn tags(&self) -> BTreeMap<String, String> {
         let text = |tag: &Form, name: &str| tag.get(name).unwrap_or_default().to_owned();
-        self.items("Tags.Tag")
-            .iter()
-            .map(|tag| (text(tag, "Key"), text(tag, "Value")))
-            .collect()
+        self.items("Tags.Tag").iter().map(|tag| (text(tag, "Key"), text(tag, "Value"))).collect()
     }
 
     /// The values of a filter.
     pub(super) fn filter(&self, name: &str) -> Option<Vec<String>> {
         let filters = self.items("Filters.Filter");
-        filters
-            .iter()
-            .find(|filter| filter.get("Name") == Some(name))
-            .map(|filter| filter.values("Values.Value"))
+        filters.iter().find(|filter| filter.get("Name") == Some(name)).map(|filter| filter.values("Values.Value"))
     }
 }
 

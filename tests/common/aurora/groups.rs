@@ -24,28 +24,18 @@ const FAMILIES: [&str; 6] = [
 pub(super) fn defaults() -> BTreeMap<String, Group> {
     let group = |family: &str| {
         let name = format!("default.{family}");
-        let group = Group::new(
-            &name,
-            family,
-            &format!("Default cluster parameter group for {family}"),
-        );
+        let group = Group::new(&name, family, &format!("Default cluster parameter group for {family}"));
         (name, group)
     };
     FAMILIES.into_iter().map(group).collect()
 }
 
 fn not_found(name: &str) -> Fault {
-    Fault::new(
-        404,
-        "DBParameterGroupNotFound",
-        format!("DBClusterParameterGroup not found: {name}"),
-    )
+    Fault::new(404, "DBParameterGroupNotFound", format!("DBClusterParameterGroup not found: {name}"))
 }
 
 fn group<'a>(state: &'a mut State, form: &Form) -> Result<&'a mut Group, Fault> {
-    let name = form
-        .identifier("DBClusterParameterGroupName")
-        .unwrap_or_default();
+    let name = form.identifier("DBClusterParameterGroupName").unwrap_or_default();
     state.groups.get_mut(&name).ok_or_else(|| not_found(&name))
 }
 
@@ -55,10 +45,7 @@ fn custom<'a>(state: &'a mut State, form: &Form, verb: &str) -> Result<&'a mut G
     match group.is_default() {
         true => Err(Fault::invalid(
             "InvalidDBParameterGroupState",
-            format!(
-                "Default DBClusterParameterGroup cannot be {verb}: {}",
-                group.name
-            ),
+            format!("Default DBClusterParameterGroup cannot be {verb}: {}", group.name),
         )),
         false => Ok(group),
     }
@@ -80,19 +67,11 @@ pub(super) fn describe_groups(shared: &Shared, form: &Form) -> Answer {
     let mut state = shared.state();
     if form.get("DBClusterParameterGroupName").is_some() {
         let group = group(&mut state, form)?;
-        return Ok(vec![node(
-            "DBClusterParameterGroups",
-            vec![describe(group)],
-        )]);
+        return Ok(vec![node("DBClusterParameterGroups", vec![describe(group)])]);
     }
     let groups: Vec<&Group> = state.groups.values().collect();
     let (groups, marker) = page(&groups, form, shared.page_size);
-    Ok(vec![list("DBClusterParameterGroups", groups, |group| {
-        describe(group)
-    })]
-    .into_iter()
-    .chain(marker)
-    .collect())
+    Ok(vec![list("DBClusterParameterGroups", groups, |group| describe(group))].into_iter().chain(marker).collect())
 }
 
 pub(super) fn describe_parameters(shared: &Shared, form: &Form) -> Answer {
@@ -103,9 +82,8 @@ pub(super) fn describe_parameters(shared: &Shared, form: &Form) -> Answer {
         true => "user",
         false => parameter.source,
     };
-    let all: Vec<Parameter> = parameters::all()
-        .filter(|parameter| wanted.is_none_or(|wanted| source(parameter) == wanted))
-        .collect();
+    let all: Vec<Parameter> =
+        parameters::all().filter(|parameter| wanted.is_none_or(|wanted| source(parameter) == wanted)).collect();
     let (parameters, marker) = page(&all, form, shared.page_size);
     let elements = list("Parameters", parameters, |parameter| {
         let set = group.values.get(parameter.name).map(String::as_str);
@@ -115,11 +93,7 @@ pub(super) fn describe_parameters(shared: &Shared, form: &Form) -> Answer {
 }
 
 fn describe_parameter(parameter: &Parameter, value: Option<&str>, source: &str) -> Element {
-    let method = if parameter.is_static() {
-        "pending-reboot"
-    } else {
-        "immediate"
-    };
+    let method = if parameter.is_static() { "pending-reboot" } else { "immediate" };
     let mut fields = vec![text("ParameterName", parameter.name)];
     fields.extend(value.map(|value| text("ParameterValue", value)));
     fields.extend([
@@ -128,11 +102,7 @@ fn describe_parameter(parameter: &Parameter, value: Option<&str>, source: &str) 
         text("ApplyType", parameter.apply_type),
         text("DataType", parameter.data_type),
     ]);
-    fields.extend(
-        parameter
-            .allowed
-            .map(|allowed| text("AllowedValues", allowed)),
-    );
+    fields.extend(parameter.allowed.map(|allowed| text("AllowedValues", allowed)));
     fields.extend([
         text("IsModifiable", parameter.is_modifiable),
         text("ApplyMethod", method),
@@ -147,9 +117,7 @@ pub(super) fn create(shared: &Shared, form: &Form) -> Answer {
         let what = format!("ParameterGroupFamily {family} is not a valid parameter group family");
         return Err(Fault::invalid("InvalidParameterValue", what));
     }
-    let name = form
-        .identifier("DBClusterParameterGroupName")
-        .unwrap_or_default();
+    let name = form.identifier("DBClusterParameterGroupName").unwrap_or_default();
     let mut group = Group::new(&name, family, form.get("Description").unwrap_or_default());
     group.tags = form.tags();
     insert(&mut shared.state(), group)
@@ -157,27 +125,14 @@ pub(super) fn create(shared: &Shared, form: &Form) -> Answer {
 
 pub(super) fn copy(shared: &Shared, form: &Form) -> Answer {
     let mut state = shared.state();
-    let source = form
-        .identifier("SourceDBClusterParameterGroupIdentifier")
-        .unwrap_or_default();
-    let mut group = state
-        .groups
-        .get(&source)
-        .cloned()
-        .ok_or_else(|| not_found(&source))?;
+    let source = form.identifier("SourceDBClusterParameterGroupIdentifier").unwrap_or_default();
+    let mut group = state.groups.get(&source).cloned().ok_or_else(|| not_found(&source))?;
     if group.is_default() {
-        let what = format!(
-            "The parameter group {source} is a default parameter group and cannot be copied."
-        );
+        let what = format!("The parameter group {source} is a default parameter group and cannot be copied.");
         return Err(Fault::invalid("InvalidParameterValue", what));
     }
-    group.name = form
-        .identifier("TargetDBClusterParameterGroupIdentifier")
-        .unwrap_or_default();
-    group.description = form
-        .get("TargetDBClusterParameterGroupDescription")
-        .unwrap_or_default()
-        .to_owned();
+    group.name = form.identifier("TargetDBClusterParameterGroupIdentifier").unwrap_or_default();
+    group.description = form.get("TargetDBClusterParameterGroupDescription").unwrap_or_default().to_owned();
     group.tags = form.tags();
     insert(&mut state, group)
 }
@@ -193,10 +148,7 @@ fn insert(state: &mut State, group: Group) -> Answer {
         return Err(Fault::invalid("InvalidParameterValue", what));
     }
     if state.groups.contains_key(name) {
-        return Err(Fault::invalid(
-            "DBParameterGroupAlreadyExists",
-            format!("Parameter group {name} already exists"),
-        ));
+        return Err(Fault::invalid("DBParameterGroupAlreadyExists", format!("Parameter group {name} already exists")));
     }
     let answer = describe(&group);
     state.groups.insert(name.clone(), group);
@@ -208,15 +160,11 @@ pub(super) fn modify(shared: &Arc<Shared>, form: &Form) -> Answer {
         let value = item.get("ParameterValue").unwrap_or_default();
         if !parameter.takes(value) {
             let allowed = parameter.allowed.unwrap_or_default();
-            let what = format!(
-                "Invalid parameter value: {value} for: {} allowed values are: {allowed}",
-                parameter.name
-            );
+            let what =
+                format!("Invalid parameter value: {value} for: {} allowed values are: {allowed}", parameter.name);
             return Err(Fault::invalid("InvalidParameterValue", what));
         }
-        group
-            .values
-            .insert(parameter.name.to_owned(), value.to_owned());
+        group.values.insert(parameter.name.to_owned(), value.to_owned());
         Ok(())
     })
 }
@@ -246,10 +194,7 @@ fn change(
     let items = form.items("Parameters.Parameter");
     let group = custom(&mut state, form, "modified")?;
     if items.is_empty() || items.len() > 20 {
-        let what = format!(
-            "The number of parameters, {}, is not between 1 and 20",
-            items.len()
-        );
+        let what = format!("The number of parameters, {}, is not between 1 and 20", items.len());
         return Err(Fault::invalid("InvalidParameterValue", what));
     }
     let mut changed = group.clone();
@@ -267,24 +212,15 @@ fn change(
 
 fn modifiable(item: &Form) -> Result<Parameter, Fault> {
     let name = item.get("ParameterName").unwrap_or_default();
-    let unknown = || {
-        Fault::invalid(
-            "InvalidParameterValue",
-            format!("Could not find parameter with name: {name}"),
-        )
-    };
+    let unknown = || Fault::invalid("InvalidParameterValue", format!("Could not find parameter with name: {name}"));
     let parameter = parameters::named(name).ok_or_else(unknown)?;
     if !parameter.is_modifiable {
-        return Err(Fault::invalid(
-            "InvalidParameterValue",
-            format!("The parameter {name} cannot be modified."),
-        ));
+        return Err(Fault::invalid("InvalidParameterValue", format!("The parameter {name} cannot be modified.")));
     }
     match (item.get("ApplyMethod"), parameter.is_static()) {
-        (Some("immediate"), true) => Err(Fault::invalid(
-            "InvalidParameterCombination",
-            "cannot use immediate apply method for static parameter",
-        )),
+        (Some("immediate"), true) => {
+            Err(Fault::invalid("InvalidParameterCombination", "cannot use immediate apply method for static parameter"))
+        }
         (Some("immediate" | "pending-reboot"), _) => Ok(parameter),
         (method, _) => {
             let what = format!("Invalid apply method: {}", method.unwrap_or_default());
@@ -315,9 +251,7 @@ fn tagged<'a>(state: &'a mut State, form: &Form) -> Result<&'a mut Group, Fault>
 pub(super) fn list_tags(shared: &Shared, form: &Form) -> Answer {
     let mut state = shared.state();
     let group = tagged(&mut state, form)?;
-    let tag = |(key, value): (&String, &String)| {
-        node("Tag", vec![text("Key", key), text("Value", value)])
-    };
+    let tag = |(key, value): (&String, &String)| node("Tag", vec![text("Key", key), text("Value", value)]);
     Ok(vec![list("TagList", &group.tags, tag)])
 }
 
@@ -328,8 +262,6 @@ pub(super) fn add_tags(shared: &Shared, form: &Form) -> Answer {
 
 pub(super) fn remove_tags(shared: &Shared, form: &Form) -> Answer {
     let keys = form.values("TagKeys.member");
-    tagged(&mut shared.state(), form)?
-        .tags
-        .retain(|key, _| !keys.contains(key));
+    tagged(&mut shared.state(), form)?.tags.retain(|key, _| !keys.contains(key));
     Ok(Vec::new())
 }

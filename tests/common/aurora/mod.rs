@@ -88,8 +88,7 @@ impl ClusterConfig {
 
     /// The same with that many readers.
     pub fn readers(mut self, count: usize) -> Self {
-        self.instances
-            .extend((0..count).map(|n| format!("{}-{}", self.identifier, n + 2)));
+        self.instances.extend((0..count).map(|n| format!("{}-{}", self.identifier, n + 2)));
         self
     }
 }
@@ -107,12 +106,7 @@ pub struct StandInConfig {
 impl StandInConfig {
     /// These clusters, on the engines given.
     pub fn new(engines: impl Engines + 'static, clusters: Vec<ClusterConfig>) -> Self {
-        Self {
-            clusters,
-            delays: Delays::default(),
-            page_size: 6,
-            engines: Arc::new(engines),
-        }
+        Self { clusters, delays: Delays::default(), page_size: 6, engines: Arc::new(engines) }
     }
 }
 
@@ -156,35 +150,17 @@ impl Shared {
 impl StandIn {
     /// Starts the instances, then the server.
     pub async fn start(config: StandInConfig) -> Self {
-        let StandInConfig {
-            clusters,
-            delays,
-            page_size,
-            engines,
-        } = config;
+        let StandInConfig { clusters, delays, page_size, engines } = config;
         let built = tokio::task::spawn_blocking(move || build(&clusters, &*engines));
         let state = Mutex::new(built.await.expect("starting the instances"));
-        let shared = Arc::new(Shared {
-            state,
-            delays,
-            page_size,
-        });
+        let shared = Arc::new(Shared { state, delays, page_size });
         let (endpoint_url, server) = server::listen(Arc::clone(&shared)).await;
-        Self {
-            endpoint_url,
-            shared,
-            server,
-        }
+        Self { endpoint_url, shared, server }
     }
 
     /// Where an instance's Postgres listens.
     pub fn address(&self, instance: &str) -> (String, u16) {
-        self.shared
-            .state()
-            .instance(instance)
-            .expect("an instance")
-            .address
-            .clone()
+        self.shared.state().instance(instance).expect("an instance").address.clone()
     }
 
     /// A database on an instance's Postgres, which must be there already.
@@ -194,14 +170,7 @@ impl StandIn {
 
     /// What an instance's Postgres has logged so far. Waits while it is being restarted.
     pub fn log(&self, instance: &str) -> String {
-        let engine = Arc::clone(
-            &self
-                .shared
-                .state()
-                .instance(instance)
-                .expect("an instance")
-                .engine,
-        );
+        let engine = Arc::clone(&self.shared.state().instance(instance).expect("an instance").engine);
         engine.lock().unwrap_or_else(PoisonError::into_inner).log()
     }
 
@@ -217,11 +186,7 @@ impl StandIn {
 
     /// The names of the calls that change something, in order.
     pub fn changes(&self) -> Vec<String> {
-        self.calls()
-            .into_iter()
-            .filter(Call::changes_something)
-            .map(|call| call.action)
-            .collect()
+        self.calls().into_iter().filter(Call::changes_something).map(|call| call.action).collect()
     }
 
     /// Forgets the calls so far.
@@ -247,39 +212,22 @@ impl StandIn {
 
     /// Makes another instance the writer.
     pub fn move_writer(&self, cluster: &str, instance: &str) {
-        self.shared
-            .state()
-            .cluster(cluster)
-            .expect("a cluster")
-            .writer = instance.to_owned();
+        self.shared.state().cluster(cluster).expect("a cluster").writer = instance.to_owned();
     }
 
     /// Sets a cluster's status until it is set again.
     pub fn set_cluster_status(&self, cluster: &str, status: &str) {
-        self.shared
-            .state()
-            .cluster(cluster)
-            .expect("a cluster")
-            .status = status.to_owned();
+        self.shared.state().cluster(cluster).expect("a cluster").status = status.to_owned();
     }
 
     /// An instance's status.
     pub fn instance_status(&self, instance: &str) -> String {
-        self.shared
-            .state()
-            .instance(instance)
-            .expect("an instance")
-            .status
-            .clone()
+        self.shared.state().instance(instance).expect("an instance").status.clone()
     }
 
     /// Sets an instance's status until it is set again.
     pub fn set_instance_status(&self, instance: &str, status: &str) {
-        self.shared
-            .state()
-            .instance(instance)
-            .expect("an instance")
-            .status = status.to_owned();
+        self.shared.state().instance(instance).expect("an instance").status = status.to_owned();
     }
 
     /// Sets a parameter as somebody else would, without a call.
@@ -291,34 +239,18 @@ impl StandIn {
 
     /// A parameter that somebody set in a group.
     pub fn parameter(&self, group: &str, name: &str) -> Option<String> {
-        self.shared
-            .state()
-            .groups
-            .get(group)?
-            .values
-            .get(name)
-            .cloned()
+        self.shared.state().groups.get(group)?.values.get(name).cloned()
     }
 
     /// The names of the custom groups.
     pub fn custom_groups(&self) -> Vec<String> {
         let state = self.shared.state();
-        state
-            .groups
-            .keys()
-            .filter(|name| !name.starts_with("default."))
-            .cloned()
-            .collect()
+        state.groups.keys().filter(|name| !name.starts_with("default.")).cloned().collect()
     }
 
     /// The group that is attached to a cluster.
     pub fn attached_group(&self, cluster: &str) -> String {
-        self.shared
-            .state()
-            .cluster(cluster)
-            .expect("a cluster")
-            .group
-            .clone()
+        self.shared.state().cluster(cluster).expect("a cluster").group.clone()
     }
 
     /// The members of a cluster with their parameter group status.
@@ -326,11 +258,7 @@ impl StandIn {
         let mut state = self.shared.state();
         let members = state.cluster(cluster).expect("a cluster").instances.clone();
         let status = |name: String| {
-            let status = state
-                .instance(&name)
-                .expect("an instance")
-                .group_status
-                .clone();
+            let status = state.instance(&name).expect("an instance").group_status.clone();
             (name, status)
         };
         members.into_iter().map(status).collect()
@@ -338,10 +266,7 @@ impl StandIn {
 
     /// Deletes a cluster at once.
     pub fn remove_cluster(&self, cluster: &str) {
-        self.shared
-            .state()
-            .clusters
-            .retain(|one| one.identifier != cluster);
+        self.shared.state().clusters.retain(|one| one.identifier != cluster);
     }
 }
 
@@ -352,23 +277,15 @@ impl Drop for StandIn {
 }
 
 fn build(clusters: &[ClusterConfig], engines: &dyn Engines) -> State {
-    let mut state = State {
-        groups: groups::defaults(),
-        ..State::default()
-    };
+    let mut state = State { groups: groups::defaults(), ..State::default() };
     for config in clusters {
         let family = parameters::family(&config.engine, &config.engine_version);
         let default = format!("default.{family}");
         let group = config.parameter_group.clone().unwrap_or(default);
-        state
-            .groups
-            .entry(group.clone())
-            .or_insert_with(|| Group::new(&group, &family, "made for a test"));
+        state.groups.entry(group.clone()).or_insert_with(|| Group::new(&group, &family, "made for a test"));
         let settings = parameters::server_settings(&state.groups[&group].values);
         for name in &config.instances {
-            state
-                .instances
-                .push(Instance::start(name, config, engines, &settings));
+            state.instances.push(Instance::start(name, config, engines, &settings));
         }
         state.clusters.push(Cluster::new(config, &family, &group));
     }

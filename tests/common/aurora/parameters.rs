@@ -78,16 +78,7 @@ const ROWS: [Row; 15] = [
         true,
         "Logical replication workers.",
     ),
-    (
-        "max_replication_slots",
-        Some("20"),
-        "system",
-        "static",
-        "integer",
-        Some("5-262143"),
-        true,
-        "Replication slots.",
-    ),
+    ("max_replication_slots", Some("20"), "system", "static", "integer", Some("5-262143"), true, "Replication slots."),
     (
         "max_slot_wal_keep_size",
         None,
@@ -108,16 +99,7 @@ const ROWS: [Row; 15] = [
         true,
         "Table synchronization workers.",
     ),
-    (
-        "max_wal_senders",
-        Some("10"),
-        "system",
-        "static",
-        "integer",
-        Some("5-262143"),
-        true,
-        "WAL sender processes.",
-    ),
+    ("max_wal_senders", Some("10"), "system", "static", "integer", Some("5-262143"), true, "WAL sender processes."),
     (
         "max_worker_processes",
         Some("GREATEST(${DBInstanceVCPU*2},8)"),
@@ -138,16 +120,7 @@ const ROWS: [Row; 15] = [
         false,
         "Extensions that may be created.",
     ),
-    (
-        "rds.force_ssl",
-        Some("0"),
-        "system",
-        "dynamic",
-        "boolean",
-        Some("0,1"),
-        true,
-        "Forces SSL connections.",
-    ),
+    ("rds.force_ssl", Some("0"), "system", "dynamic", "boolean", Some("0,1"), true, "Forces SSL connections."),
     (
         "rds.logical_replication",
         Some("0"),
@@ -182,20 +155,9 @@ const ROWS: [Row; 15] = [
 
 /// The parameters of every family, by name.
 pub(super) fn all() -> impl Iterator<Item = Parameter> {
-    ROWS.into_iter().map(
-        |(name, value, source, apply_type, data_type, allowed, is_modifiable, description)| {
-            Parameter {
-                name,
-                value,
-                source,
-                apply_type,
-                data_type,
-                allowed,
-                is_modifiable,
-                description,
-            }
-        },
-    )
+    ROWS.into_iter().map(|(name, value, source, apply_type, data_type, allowed, is_modifiable, description)| {
+        Parameter { name, value, source, apply_type, data_type, allowed, is_modifiable, description }
+    })
 }
 
 /// The parameter of that name.
@@ -233,9 +195,7 @@ pub(super) fn family(engine: &str, version: &str) -> String {
 
 /// What a Postgres server is started with, given what users have set in the group.
 pub(super) fn server_settings(values: &BTreeMap<String, String>) -> Settings {
-    let is_logical = values
-        .get("rds.logical_replication")
-        .is_some_and(|value| value == "1");
+    let is_logical = values.get("rds.logical_replication").is_some_and(|value| value == "1");
     let mut server = match is_logical {
         true => settings([("wal_level", "logical"), ("rds.logical_replication", "on")]),
         false => settings([("wal_level", "replica"), ("rds.logical_replication", "off")]),
@@ -248,14 +208,9 @@ pub(super) fn server_settings(values: &BTreeMap<String, String>) -> Settings {
         ("max_slot_wal_keep_size", "-1"),
     ]));
     server.extend(all().filter_map(|parameter| {
-        let known =
-            !parameter.name.starts_with("rds.") && parameter.name != "session_replication_role";
+        let known = !parameter.name.starts_with("rds.") && parameter.name != "session_replication_role";
         let default = || parameter.value.map(str::to_owned);
-        let value = values
-            .get(parameter.name)
-            .cloned()
-            .or_else(default)
-            .filter(|value| !value.contains('{'))?;
+        let value = values.get(parameter.name).cloned().or_else(default).filter(|value| !value.contains('{'))?;
         known.then(|| (parameter.name.to_owned(), value))
     }));
     server

@@ -26,25 +26,18 @@ impl State {
     /// A cluster by identifier or ARN, in any case.
     pub(super) fn cluster(&mut self, name: &str) -> Option<&mut Cluster> {
         let name = name.rsplit(':').next().unwrap_or(name).to_ascii_lowercase();
-        self.clusters
-            .iter_mut()
-            .find(|cluster| cluster.identifier == name)
+        self.clusters.iter_mut().find(|cluster| cluster.identifier == name)
     }
 
     pub(super) fn instance(&mut self, name: &str) -> Option<&mut Instance> {
         let name = name.to_ascii_lowercase();
-        self.instances
-            .iter_mut()
-            .find(|instance| instance.identifier == name)
+        self.instances.iter_mut().find(|instance| instance.identifier == name)
     }
 
     /// The clusters that have the group, as far as deleting it is concerned.
     pub(super) fn is_in_use(&self, group: &str) -> bool {
         let now = Instant::now();
-        let lingers = self
-            .lingering
-            .iter()
-            .any(|(name, until)| name == group && *until > now);
+        let lingers = self.lingering.iter().any(|(name, until)| name == group && *until > now);
         lingers || self.clusters.iter().any(|cluster| cluster.group == group)
     }
 }
@@ -94,12 +87,7 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    pub(super) fn start(
-        name: &str,
-        cluster: &ClusterConfig,
-        engines: &dyn Engines,
-        settings: &Settings,
-    ) -> Self {
+    pub(super) fn start(name: &str, cluster: &ClusterConfig, engines: &dyn Engines, settings: &Settings) -> Self {
         let engine = engines.start(settings);
         Self {
             identifier: name.to_owned(),

@@ -21,37 +21,25 @@ pub(super) fn node(name: &'static str, children: Vec<Element>) -> Element {
 }
 
 /// A list.
-pub(super) fn list<T>(
-    name: &'static str,
-    items: impl IntoIterator<Item = T>,
-    item: impl Fn(T) -> Element,
-) -> Element {
+pub(super) fn list<T>(name: &'static str, items: impl IntoIterator<Item = T>, item: impl Fn(T) -> Element) -> Element {
     Element::Node(name, items.into_iter().map(item).collect())
 }
 
 /// The element `name` around these, as a document in RDS's namespace.
 pub(super) fn document(name: &str, children: &[Element]) -> String {
     let mut writer = Writer::new(Vec::new());
-    let root = writer
-        .create_element(name)
-        .with_attribute(("xmlns", "http://rds.amazonaws.com/doc/2014-10-31/"));
-    let written = root
-        .write_inner_content(|writer| children.iter().try_for_each(|child| write(writer, child)));
+    let root = writer.create_element(name).with_attribute(("xmlns", "http://rds.amazonaws.com/doc/2014-10-31/"));
+    let written = root.write_inner_content(|writer| children.iter().try_for_each(|child| write(writer, child)));
     written.expect("writing to memory");
     String::from_utf8(writer.into_inner()).expect("text")
 }
 
 fn write(writer: &mut Writer<Vec<u8>>, element: &Element) -> std::io::Result<()> {
     match element {
-        Element::Text(name, text) => writer
-            .create_element(*name)
-            .write_text_content(BytesText::new(text))
-            .map(drop),
+        Element::Text(name, text) => writer.create_element(*name).write_text_content(BytesText::new(text)).map(drop),
         Element::Node(name, children) => writer
             .create_element(*name)
-            .write_inner_content(|writer| {
-                children.iter().try_for_each(|child| write(writer, child))
-            })
+            .write_inner_content(|writer| children.iter().try_for_each(|child| write(writer, child)))
             .map(drop),
     }
 }

@@ -28,35 +28,22 @@ impl Account {
     /// Gives a file to this account.
     pub(super) fn own(self, path: &Path) {
         if let Some((user, group)) = self.0 {
-            std::os::unix::fs::chown(path, Some(user), Some(group))
-                .expect("giving a file to the servers' account");
+            std::os::unix::fs::chown(path, Some(user), Some(group)).expect("giving a file to the servers' account");
         }
     }
 
     /// Whether a program can be started under this account: the way to it may be closed to others than root.
     pub(super) fn can_run(self, program: &Path) -> bool {
         let mut command = Command::new(program);
-        command
-            .arg("--version")
-            .current_dir("/")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        self.run(&mut command)
-            .status()
-            .is_ok_and(|status| status.success())
+        command.arg("--version").current_dir("/").stdout(Stdio::null()).stderr(Stdio::null());
+        self.run(&mut command).status().is_ok_and(|status| status.success())
     }
 
     /// Whether this account can enter a directory.
     pub(super) fn can_enter(self, directory: &Path) -> bool {
         let mut command = Command::new("sh");
-        command
-            .args(["-c", "cd \"$1\"", "sh"])
-            .arg(directory)
-            .current_dir("/")
-            .stderr(Stdio::null());
-        self.run(&mut command)
-            .status()
-            .is_ok_and(|status| status.success())
+        command.args(["-c", "cd \"$1\"", "sh"]).arg(directory).current_dir("/").stderr(Stdio::null());
+        self.run(&mut command).status().is_ok_and(|status| status.success())
     }
 }
 

@@ -26,24 +26,16 @@ const INITDB: [&str; 8] = [
 /// Makes the directory of a new server, with a fresh cluster in its `data`.
 pub(super) fn create(major: Major) -> PathBuf {
     let template = template(major);
-    let directory = tempfile::Builder::new()
-        .prefix("server-")
-        .tempdir_in(base())
-        .expect("making a directory")
-        .keep();
+    let directory = tempfile::Builder::new().prefix("server-").tempdir_in(base()).expect("making a directory").keep();
     Account::of_servers().own(&directory);
-    run(Command::new("cp")
-        .arg("-R")
-        .arg(template)
-        .arg(directory.join("data")));
+    run(Command::new("cp").arg("-R").arg(template).arg(directory.join("data")));
     directory
 }
 
 /// Writes a file that the server owns.
 pub(super) fn write(path: &Path, text: &str) {
     fs::write(path, text).expect("writing a server's file");
-    fs::set_permissions(path, Permissions::from_mode(0o600))
-        .expect("closing a server's file to others");
+    fs::set_permissions(path, Permissions::from_mode(0o600)).expect("closing a server's file to others");
     Account::of_servers().own(path);
 }
 
@@ -63,21 +55,10 @@ fn installation(major: Major) -> PathBuf {
     let path = if Account::of_servers().can_run(&installed.join("bin/postgres")) {
         installed
     } else {
-        once(
-            &format!("postgres-{}-{}", major.number(), age(&installed)),
-            |copy| {
-                let done = Command::new("cp")
-                    .arg("-R")
-                    .arg(&installed)
-                    .arg(copy)
-                    .status();
-                assert!(
-                    done.is_ok_and(|status| status.success()),
-                    "copying {}",
-                    installed.display()
-                );
-            },
-        )
+        once(&format!("postgres-{}-{}", major.number(), age(&installed)), |copy| {
+            let done = Command::new("cp").arg("-R").arg(&installed).arg(copy).status();
+            assert!(done.is_ok_and(|status| status.success()), "copying {}", installed.display());
+        })
     };
     known.push((major, path.clone()));
     path
@@ -88,19 +69,11 @@ fn template(major: Major) -> PathBuf {
     let initdb = binary(major, "initdb");
     let mut made_of = DefaultHasher::new();
     (INITDB, SUPERUSER_PASSWORD, age(&tools::postgres(major))).hash(&mut made_of);
-    once(
-        &format!("cluster-{}-{:x}", major.number(), made_of.finish()),
-        |data| {
-            let password = tempfile::NamedTempFile::new_in(base()).expect("making a file");
-            write(password.path(), SUPERUSER_PASSWORD);
-            run(Command::new(&initdb)
-                .args(INITDB)
-                .arg(SUPERUSER)
-                .arg("--pwfile")
-                .arg(password.path())
-                .arg(data));
-        },
-    )
+    once(&format!("cluster-{}-{:x}", major.number(), made_of.finish()), |data| {
+        let password = tempfile::NamedTempFile::new_in(base()).expect("making a file");
+        write(password.path(), SUPERUSER_PASSWORD);
+        run(Command::new(&initdb).args(INITDB).arg(SUPERUSER).arg("--pwfile").arg(password.path()).arg(data));
+    })
 }
 
 /// Makes something below `base()` unless it is there; test processes may race for it, and the first one wins.
@@ -109,20 +82,12 @@ fn once(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let path = base().join(name);
     if !path.exists() {
-        let staging = tempfile::Builder::new()
-            .prefix("staging-")
-            .tempdir_in(base())
-            .expect("making a directory");
+        let staging = tempfile::Builder::new().prefix("staging-").tempdir_in(base()).expect("making a directory");
         Account::of_servers().own(staging.path());
-        fs::set_permissions(staging.path(), Permissions::from_mode(0o755))
-            .expect("opening a directory");
+        fs::set_permissions(staging.path(), Permissions::from_mode(0o755)).expect("opening a directory");
         make(&staging.path().join("made"));
         if let Err(error) = fs::rename(staging.path().join("made"), &path) {
-            assert!(
-                path.exists(),
-                "moving {} into place: {error}",
-                path.display()
-            );
+            assert!(path.exists(), "moving {} into place: {error}", path.display());
         }
     }
     path
@@ -130,11 +95,8 @@ fn once(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
 
 /// When an installation was made, to tell it from the one before.
 fn age(installation: &Path) -> u64 {
-    let made =
-        fs::metadata(installation.join("bin/postgres")).and_then(|metadata| metadata.modified());
-    let since = made
-        .ok()
-        .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    let made = fs::metadata(installation.join("bin/postgres")).and_then(|metadata| metadata.modified());
+    let since = made.ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
     since.map_or(0, |since| since.as_secs())
 }
 
@@ -144,11 +106,8 @@ fn base() -> &'static Path {
     BASE.get_or_init(|| {
         let account = Account::of_servers();
         let temporary = Some(std::env::temp_dir()).filter(|directory| account.can_enter(directory));
-        let user = fs::metadata("/proc/self")
-            .map_or(0, |metadata| std::os::unix::fs::MetadataExt::uid(&metadata));
-        let base = temporary
-            .unwrap_or_else(|| PathBuf::from("/tmp"))
-            .join(format!("neonrepl-tests-{user}"));
+        let user = fs::metadata("/proc/self").map_or(0, |metadata| std::os::unix::fs::MetadataExt::uid(&metadata));
+        let base = temporary.unwrap_or_else(|| PathBuf::from("/tmp")).join(format!("neonrepl-tests-{user}"));
         fs::create_dir_all(&base).expect("making the servers' directory");
         account.own(&base);
         base
@@ -157,10 +116,7 @@ fn base() -> &'static Path {
 
 /// Runs a command under the servers' account.
 fn run(command: &mut Command) {
-    let output = Account::of_servers()
-        .run(command.current_dir(base()))
-        .output()
-        .expect("starting a command");
+    let output = Account::of_servers().run(command.current_dir(base())).output().expect("starting a command");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?} failed:\n{said}");
 }

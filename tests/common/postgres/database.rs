@@ -22,10 +22,7 @@ pub struct Role {
 impl Role {
     /// The superuser of every server.
     pub fn superuser() -> Self {
-        Self {
-            name: SUPERUSER.to_owned(),
-            password: SUPERUSER_PASSWORD.to_owned(),
-        }
+        Self { name: SUPERUSER.to_owned(), password: SUPERUSER_PASSWORD.to_owned() }
     }
 }
 
@@ -43,9 +40,7 @@ impl Server {
     /// Makes an empty database whose name begins with `prefix` and is unique on the server.
     pub async fn database(&self, prefix: &str) -> Database {
         let name = format!("{prefix}_{}", self.next());
-        self.open(SUPERUSER)
-            .sql(&format!("CREATE DATABASE {}", quote(&name)))
-            .await;
+        self.open(SUPERUSER).sql(&format!("CREATE DATABASE {}", quote(&name))).await;
         self.open(&name)
     }
 
@@ -62,10 +57,7 @@ impl Server {
     /// Makes a role that can log in, with a unique name, a password of its own and more attributes (`"REPLICATION"`).
     pub async fn role(&self, prefix: &str, attributes: &str) -> Role {
         let number = self.next();
-        let role = Role {
-            name: format!("{prefix}_{number}"),
-            password: format!("pw-{prefix}-{number}-k8Zq"),
-        };
+        let role = Role { name: format!("{prefix}_{number}"), password: format!("pw-{prefix}-{number}-k8Zq") };
         self.create_role(&role, attributes).await;
         role
     }
@@ -81,12 +73,7 @@ impl Server {
 impl Database {
     /// A database of a server that is known by its port alone.
     pub fn at(port: u16, name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            port,
-            starts: Arc::default(),
-            client: Mutex::new(None),
-        }
+        Self { name: name.to_owned(), port, starts: Arc::default(), client: Mutex::new(None) }
     }
 
     /// A superuser's URL, as a provider block takes it.
@@ -101,11 +88,7 @@ impl Database {
 
     /// A role's URL through another port, as of a relay.
     pub fn url_through(&self, role: &Role, port: u16) -> String {
-        let (user, password, name) = (
-            encode(&role.name),
-            encode(&role.password),
-            encode(&self.name),
-        );
+        let (user, password, name) = (encode(&role.name), encode(&role.password), encode(&self.name));
         format!("postgresql://{user}:{password}@127.0.0.1:{port}/{name}?sslmode=disable")
     }
 
@@ -117,12 +100,7 @@ impl Database {
     /// The same through another port, as of a relay.
     pub fn config_through(&self, role: &Role, port: u16) -> Config {
         let mut config = Config::new();
-        config
-            .host("127.0.0.1")
-            .port(port)
-            .dbname(&self.name)
-            .user(&role.name)
-            .password(&role.password);
+        config.host("127.0.0.1").port(port).dbname(&self.name).user(&role.name).password(&role.password);
         config
     }
 
@@ -153,9 +131,7 @@ impl Database {
     /// # Panics
     /// When the query fails, or returns anything else than one row of that type.
     pub async fn value<T: FromSqlOwned>(&self, query: &str) -> T {
-        self.optional(query)
-            .await
-            .unwrap_or_else(|| panic!("no row from: {query}"))
+        self.optional(query).await.unwrap_or_else(|| panic!("no row from: {query}"))
     }
 
     /// The value of the first row, if there is a row.
@@ -164,8 +140,7 @@ impl Database {
     /// When the query fails or the type is another.
     pub async fn optional<T: FromSqlOwned>(&self, query: &str) -> Option<T> {
         let row = self.client().await.query_opt(query, &[]).await;
-        row.unwrap_or_else(|error| panic!("{}", explain(query, &error)))
-            .map(|row| row.get(0))
+        row.unwrap_or_else(|error| panic!("{}", explain(query, &error))).map(|row| row.get(0))
     }
 
     /// All rows as text, the columns joined by `|`, a null as nothing: what `psql -At` prints.
@@ -179,31 +154,20 @@ impl Database {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         });
-        rows.map(|row| {
-            (0..row.len())
-                .map(|column| row.get(column).unwrap_or(""))
-                .collect::<Vec<_>>()
-                .join("|")
-        })
-        .collect()
+        rows.map(|row| (0..row.len()).map(|column| row.get(column).unwrap_or("")).collect::<Vec<_>>().join("|"))
+            .collect()
     }
 
     /// The test's own connection, made anew when the server has been started again since.
     async fn client(&self) -> MappedMutexGuard<'_, Client> {
         let mut client = self.client.lock().await;
         let start = self.starts.load(Ordering::Relaxed);
-        if client
-            .as_ref()
-            .is_none_or(|(of, client)| *of != start || client.is_closed())
-        {
+        if client.as_ref().is_none_or(|(of, client)| *of != start || client.is_closed()) {
             let connected = self.connect_as(&Role::superuser()).await;
-            let connected =
-                connected.unwrap_or_else(|error| panic!("{}", explain("connecting", &error)));
+            let connected = connected.unwrap_or_else(|error| panic!("{}", explain("connecting", &error)));
             *client = Some((start, connected));
         }
-        MutexGuard::map(client, |client| {
-            &mut client.as_mut().expect("a connection").1
-        })
+        MutexGuard::map(client, |client| &mut client.as_mut().expect("a connection").1)
     }
 }
 
@@ -226,12 +190,9 @@ pub fn encode(text: &str) -> String {
 
 fn explain(text: &str, error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
-        Some(cause) => format!(
-            "{text}: {} ({}) {}",
-            cause.message(),
-            cause.code().code(),
-            cause.detail().unwrap_or("")
-        ),
+        Some(cause) => {
+            format!("{text}: {} ({}) {}", cause.message(), cause.code().code(), cause.detail().unwrap_or(""))
+        }
         None => format!("{text}: {error:?}"),
     }
 }
