@@ -384,6 +384,29 @@ async fn one_cluster_subscribes_to_itself_over_a_slot_made_before() {
 }
 
 #[tokio::test]
+async fn the_slot_of_another_subscription_is_not_adopted_even_while_nobody_reads_it() {
+    for major in [Major::V14, Major::V18] {
+        let (source, target) = replicated(major, major).await;
+        let create = async |desired: &Subscription| {
+            let publisher = Some(&source.db);
+            subscription::create(&target.db, publisher, "creating", desired, &How::default(), &limits()).await
+        };
+        let mut first = Subscription::new(unique("s", &source), conninfo(&source), [ident("p")]);
+        first.enabled = false;
+        let (_, found) = create(&first).await.unwrap();
+
+        let mut second = first.clone();
+        second.name = unique("other", &source);
+        second.slot = Some(SlotName::Named(first.name.clone()));
+        let error = create(&second).await.unwrap_err();
+        assert!(error.to_string().contains("is another subscription's"), "{error}");
+        assert_eq!(subscription::fetch_now(&target.db, &second.name).await.unwrap(), None);
+        assert!(slot::fetch_now(&source.db, &first.name).await.unwrap().is_some());
+        drop_subscription(&target, &found.unwrap()).await;
+    }
+}
+
+#[tokio::test]
 async fn a_subscription_to_its_own_cluster_is_cancelled_at_the_deadline_and_leaves_nothing() {
     let (source, target) = replicated(Major::V17, Major::V17).await;
     let desired = Subscription::new(unique("s", &source), conninfo(&source), [ident("p")]);

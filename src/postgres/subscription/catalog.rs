@@ -270,8 +270,21 @@ async fn prepare_slot<'a>(
     if !slot::same_cluster(publisher, subscriber).await? {
         return Ok(PreparedSlot { is_adopted: false, ours: existing.is_none().then_some((publisher, slot)) });
     }
+    if existing.is_some_and(|existing| existing.active) || is_slot_taken(subscriber, slot).await? {
+        let taken = format!("replication slot {slot} is another subscription's; give this one a slot_name of its own");
+        return Err(subscriber.error(doing, Cause::Unexpected(taken)));
+    }
     let made = slot::ensure(publisher, doing, &Slot::new(slot.clone()), limits).await?;
     Ok(PreparedSlot { is_adopted: true, ours: made.then_some((publisher, slot)) })
+}
+
+/// Whether a subscription of the cluster reads from the slot: two on one slot would each lose what the other gets.
+async fn is_slot_taken(db: &Database, slot: &Ident) -> Result<bool> {
+    let doing = format!("looking for the subscription of replication slot {slot}");
+    let sql = "SELECT EXISTS (SELECT 1 FROM pg_subscription WHERE subslotname = $1)";
+    let rows = db.query(&doing, sql, &[(&slot.as_str(), Type::NAME)]).await?;
+    let taken = rows.first().map(|row| row.try_get(0)).transpose();
+    Ok(taken.map_err(|error| db.error(&doing, Cause::Statement(error)))?.unwrap_or(false))
 }
 
 impl PreparedSlot<'_> {
