@@ -52,6 +52,7 @@ impl Resource for Publication {
 
     fn plan(change: &mut PlannedChange<Model>) -> Result<()> {
         keep_equal_tables(change)?;
+        warn_of_rename(change);
         plan_computed(change)
     }
 
@@ -129,6 +130,24 @@ impl Resource for Publication {
         Ok(Model { id: id.to_string().into(), name: id.name.into(), database: id.database.into(), ..Model::default() })
     }
 }
+/// A subscription decodes each change with the catalog of its time: what was written under one name cannot be decoded
+/// under the other. Measured: Postgres 14, 16 and 17 stop for good at the first such change, and 18 passes over it.
+fn warn_of_rename(change: &mut PlannedChange<Model>) {
+    let (Some(prior), Some(planned)) = (change.prior(), change.planned()) else { return };
+    if let (Some(old), Some(new)) = (prior.name.known(), planned.name.known())
+        && old != new
+        && !change.replaces()
+    {
+        let warning = Error::new(format!("publication {old:?} is renamed to {new:?} under its subscriptions"))
+            .detail(
+                "What is written before the renaming and not applied yet, or after it and before the subscription names the \
+                 new one, is not replicated: Postgres 18 loses it, and older versions are stuck there for good.",
+            )
+            .detail("Rename while nothing is written and nothing lags, and change the subscription in the same apply.");
+        change.warn(warning.attribute("name"));
+    }
+}
+
 /// What follows from the other attributes once they are known.
 fn plan_computed(change: &mut PlannedChange<Model>) -> Result<()> {
     let Some(planned) = change.planned() else { return Ok(()) };

@@ -122,7 +122,8 @@ async fn update_in_place(workspace: &Workspace, database: &Database) {
     let (actions, after) = planned(workspace).await;
     assert_eq!(actions, json!(["update"]));
     assert_eq!(after["id"], format!("{}/shop two", database.name));
-    workspace.apply().await;
+    let applied = workspace.apply().await;
+    assert!(applied.flat().contains("is renamed to \"shop two\" under its subscriptions"), "{}", applied.text());
     assert_eq!(
         published(database, "shop two").await,
         [

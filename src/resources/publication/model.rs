@@ -61,7 +61,7 @@ pub(super) fn schema() -> Schema {
          transaction, so that a running subscription never sees the publication missing.",
     )
     .attribute(
-        Attribute::required("name", Type::String, "The name. Renamed in place.").text(object_id::check_name),
+        Attribute::required("name", Type::String, "The name. Renamed in place; the plan warns of what that means for subscriptions.").text(object_id::check_name),
     )
     .attribute(
         Attribute::optional_computed(
