@@ -89,6 +89,27 @@ pub async fn ensure(db: &Database, doing: &str, slot: &Slot, limits: &Limits) ->
     }
 }
 
+/// Where the server's WAL ends now, as an LSN's text: what has been written by now is before it.
+///
+/// Source: `pg_current_wal_insert_lsn` in the Postgres documentation.
+pub async fn current_lsn(db: &Database) -> Result<String> {
+    let doing = "reading the WAL position";
+    let rows = db.query(doing, "SELECT pg_current_wal_insert_lsn()::text", &[]).await?;
+    let lsn = rows.first().map(|row| row.try_get(0)).transpose();
+    let lsn = lsn.map_err(|error| db.error(doing, Cause::Statement(error)))?;
+    lsn.ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))
+}
+
+/// Whether the slot's subscription has confirmed everything before this LSN; `None` where there is no such slot.
+///
+/// Source: `confirmed_flush_lsn` of the view `pg_replication_slots`.
+pub async fn has_confirmed(db: &Database, name: &Ident, lsn: &str) -> Result<Option<bool>> {
+    let doing = format!("reading how far replication slot {name} is");
+    let sql = "SELECT coalesce(confirmed_flush_lsn >= $2::text::pg_lsn, false) FROM pg_replication_slots WHERE slot_name = $1";
+    let rows = db.query(&doing, sql, &[(&name.as_str(), Type::NAME), (&lsn, Type::TEXT)]).await?;
+    rows.first().map(|row| row.try_get(0)).transpose().map_err(|error| db.error(&doing, Cause::Statement(error)))
+}
+
 async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Slots> {
     let failover = if db.version().await?.has(version::FAILOVER) { "failover" } else { "false" };
     let sql = format!(

@@ -475,3 +475,46 @@ async fn a_wrong_configuration_is_refused_at_its_attribute() {
         }
     }
 }
+
+/// What was written before a publication was there cannot be decoded for it: joining it too early would stop the
+/// subscription for good.
+#[tokio::test]
+async fn a_publication_joins_once_what_is_older_has_been_applied() {
+    for (core, (from, to)) in Core::installed().into_iter().zip([(Major::V15, Major::V18), (Major::V18, Major::V15)]) {
+        let pair = Pair::new(from, to, "joining").await;
+        let name = pair.subscriber.name.clone();
+        let workspace = pair.workspace(core).await;
+        let arguments = format!("{}\n  wait_for_initial_sync = true", simple(&name));
+        workspace.write("main.tf", &config("\"orders\"", &arguments));
+        workspace.apply().await;
+
+        let lock = pair.subscriber.connect_as(&Role::superuser()).await.expect("a connection");
+        lock.batch_execute("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
+        pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
+        let more =
+            "\nresource \"neonrepl_publication\" \"more\" {\n  name   = \"more\"\n  tables = [\"customers\"]\n}\n";
+        let both = arguments.replace(
+            "[neonrepl_publication.shop.name]",
+            "[neonrepl_publication.shop.name, neonrepl_publication.more.name]",
+        );
+        workspace.write("main.tf", &format!("{}{more}", config("\"orders\"", &both)));
+        let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
+        wait_until("the new publication", DEADLINE, async || {
+            pair.publisher.value::<i64>("SELECT count(*) FROM pg_publication").await == 2
+        })
+        .await;
+        // The subscription's turn comes right after; while the older change waits for the lock, it must not join.
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        wait_until("the worker to wait", DEADLINE, async || pair.subscriber.value::<i64>(waiting).await > 0).await;
+        assert!(row(&pair.subscriber).await[0].ends_with("|shop"), "{:?}", row(&pair.subscriber).await);
+        lock.batch_execute("COMMIT").await.expect("the end of the lock");
+        let run = apply.wait().await;
+        assert_eq!(run.code, Some(0), "{}", run.text());
+
+        pair.publisher.sql("INSERT INTO orders VALUES (2, 2, 'eu'); INSERT INTO customers VALUES (1)").await;
+        pair.wait_for_rows("SELECT count(*) FROM orders", &["2"]).await;
+        pair.wait_for_rows("SELECT count(*) FROM customers", &["1"]).await;
+        workspace.expect_empty_plan().await;
+        workspace.destroy().await;
+    }
+}

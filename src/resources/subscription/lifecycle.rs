@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use super::connection::{self, conninfo};
 use super::model::{Model, to_desired, to_model};
 use super::{ObjectId, gone, ident};
-use crate::postgres::slot;
 use crate::postgres::subscription::{self, How, Subscription, SyncState};
 use crate::postgres::{Database, Ident, Limits, Notice, SqlState};
+use crate::postgres::{publication, slot};
 use crate::provider::Context;
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
@@ -18,6 +18,9 @@ use crate::tf_provider::diagnostics::{Error, Result};
 
 /// How often the tables are looked at while they are copied.
 const SYNC_POLL: Duration = Duration::from_millis(250);
+
+/// How long a subscription is waited for that may be unable to get further.
+const GIVE_UP: Duration = Duration::from_secs(5);
 
 /// The state of a subscription that was found, with what only both servers together tell.
 pub(super) async fn observe(
@@ -127,6 +130,9 @@ pub(super) async fn update(
     let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
     let statements = subscription::diff(Some(&current), Some(&desired), &how, version)
         .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
+    if current.enabled && !desired.publications.is_subset(&current.publications) {
+        catch_up(call, prior, &current, &doing, limits).await?;
+    }
     let result = subscription::apply(database, &doing, &statements, &desired.name, limits).await;
     let (notices, found) = match result {
         Ok(done) => done,
@@ -141,6 +147,49 @@ pub(super) async fn update(
     }
     let found = found.ok_or_else(|| gone(&doing))?;
     observe(call, database, &found, &plan).await
+}
+
+/// Waits until all that is written by now has been applied, before a publication joins: the publisher decodes each
+/// change with the catalog of its time, and a change from before the publication was there would stop the subscription
+/// for good (Postgres 14 to 17).
+///
+/// Where one of its publications is gone, as after a renaming, the subscription gets no further: then it is not waited
+/// for long.
+async fn catch_up(
+    call: &Call<Context>,
+    prior: &Model,
+    current: &Subscription,
+    doing: &str,
+    limits: &Limits,
+) -> Result<()> {
+    let conninfo = current.connection.clone().or_else(|| conninfo(call.context(), prior).ok());
+    let publisher = conninfo.and_then(|conninfo| connection::publisher(call.context(), &conninfo));
+    let (Some(publisher), Some(slot)) = (publisher, current.slot_name()) else { return Ok(()) };
+    let existing = match call.unless_stopped(publication::fetch_all(&publisher)).await {
+        Ok(existing) => existing,
+        Err(cause) => {
+            call.go_on()?;
+            let warning = Error::new(format!("{doing}: whether it has caught up with its publisher is not known"));
+            call.warn(warning.detail("If it lags, a publication that joins stops it.").detail(cause.to_string()));
+            return Ok(());
+        }
+    };
+    let is_whole = current.publications.iter().all(|name| existing.contains_key(name));
+    let given_up = Instant::now() + GIVE_UP;
+    let lsn = call.unless_stopped(slot::current_lsn(&publisher)).await?;
+    while call.unless_stopped(slot::has_confirmed(&publisher, slot, &lsn)).await? == Some(false) {
+        let now = Instant::now();
+        if limits.deadline.is_some_and(|deadline| now >= deadline) {
+            return Err(Error::new(format!("{doing}: it lags behind its publisher, so nothing was changed yet")).detail(
+                "A publication that joins now would stop it at the first change from before. Apply again once it has caught up.",
+            ));
+        }
+        if !is_whole && now >= given_up {
+            return Ok(());
+        }
+        call.unless_stopped(async { Ok::<_, Error>(tokio::time::sleep(SYNC_POLL).await) }).await?;
+    }
+    Ok(())
 }
 
 /// After a failure some statements may have run: the state must say what is.
