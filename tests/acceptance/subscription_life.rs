@@ -490,7 +490,10 @@ async fn a_publication_joins_once_what_is_older_has_been_applied() {
 
         let lock = pair.subscriber.connect_as(&Role::superuser()).await.expect("a connection");
         lock.batch_execute("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
-        pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
+        // The worker looks for changes of its subscription between transactions: the second would be decoded anew.
+        for order in 1..=2 {
+            pair.publisher.sql(&format!("INSERT INTO orders VALUES ({order}, 1, 'eu')")).await;
+        }
         let more =
             "\nresource \"neonrepl_publication\" \"more\" {\n  name   = \"more\"\n  tables = [\"customers\"]\n}\n";
         let both = arguments.replace(
@@ -503,16 +506,20 @@ async fn a_publication_joins_once_what_is_older_has_been_applied() {
             pair.publisher.value::<i64>("SELECT count(*) FROM pg_publication").await == 2
         })
         .await;
-        // The subscription's turn comes right after; while the older change waits for the lock, it must not join.
-        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
-        wait_until("the worker to wait", DEADLINE, async || pair.subscriber.value::<i64>(waiting).await > 0).await;
-        assert!(row(&pair.subscriber).await[0].ends_with("|shop"), "{:?}", row(&pair.subscriber).await);
+        let alone = row(&pair.subscriber).await;
+        let looks = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+            AND query LIKE '%confirmed_flush_lsn >=%' AND pid <> pg_backend_pid()";
+        wait_until("the apply to wait or to go on", DEADLINE, async || {
+            pair.publisher.value::<i64>(looks).await > 0 || row(&pair.subscriber).await != alone
+        })
+        .await;
+        assert_eq!(row(&pair.subscriber).await, alone, "it must not join while what is older waits for the lock");
         lock.batch_execute("COMMIT").await.expect("the end of the lock");
         let run = apply.wait().await;
         assert_eq!(run.code, Some(0), "{}", run.text());
 
-        pair.publisher.sql("INSERT INTO orders VALUES (2, 2, 'eu'); INSERT INTO customers VALUES (1)").await;
-        pair.wait_for_rows("SELECT count(*) FROM orders", &["2"]).await;
+        pair.publisher.sql("INSERT INTO orders VALUES (3, 2, 'eu'); INSERT INTO customers VALUES (1)").await;
+        pair.wait_for_rows("SELECT count(*) FROM orders", &["3"]).await;
         pair.wait_for_rows("SELECT count(*) FROM customers", &["1"]).await;
         workspace.expect_empty_plan().await;
         workspace.destroy().await;
