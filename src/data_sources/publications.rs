@@ -83,7 +83,7 @@ impl DataSource for Publications {
 
     async fn read(call: &Call<Context>, config: Model) -> Result<Model> {
         let database = database(call, Side::Publisher, &config.database)?;
-        let found = call.unless_stopped(publication::fetch_all(&database)).await?;
+        let found = call.unless_stopped(Box::pin(publication::fetch_all(&database))).await?;
         let publications: Vec<_> = found.values().map(to_found).collect();
         Ok(Model { database: database.name().into(), publications: publications.into() })
     }

@@ -96,7 +96,7 @@ impl DataSource for Subscriptions {
 
     async fn read(call: &Call<Context>, config: Model) -> Result<Model> {
         let database = database(call, Side::Subscriber, &config.database)?;
-        let found = call.unless_stopped(subscription::fetch_all(&database)).await?;
+        let found = call.unless_stopped(Box::pin(subscription::fetch_all(&database))).await?;
         let subscriptions: Vec<_> = found.values().map(to_found).collect();
         Ok(Model { database: database.name().into(), subscriptions: subscriptions.into() })
     }
