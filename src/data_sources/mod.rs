@@ -1,9 +1,45 @@
 //! The data sources, one file each.
 
 mod neon_nat_addresses;
+mod publications;
+mod subscriptions;
+mod tables;
 
-use crate::provider::Context;
+use std::collections::BTreeSet;
+
+use crate::postgres::{Database, Ident};
+use crate::provider::{Context, Side};
+use crate::tf_provider::call::Call;
+use crate::tf_provider::convert::Attr;
 use crate::tf_provider::data_source::AnyDataSource;
+use crate::tf_provider::diagnostics::Result;
+use crate::tf_provider::schema::{Attribute, Type};
 
 /// All of them, in the order of the docs.
-pub const ALL: &[&dyn AnyDataSource<Context>] = &[&neon_nat_addresses::NeonNatAddresses];
+pub const ALL: &[&dyn AnyDataSource<Context>] = &[
+    &neon_nat_addresses::NeonNatAddresses,
+    &publications::Publications,
+    &subscriptions::Subscriptions,
+    &tables::Tables,
+];
+
+/// The attribute that says which database is asked, as the data sources about databases have it.
+fn database_attribute(side: &str) -> Attribute {
+    let description = format!("The database that is asked. Default: the provider's {side} database.");
+    Attribute::optional_computed("database", Type::String, &description).text(check_name)
+}
+
+/// A name that Postgres can take; the message says what is wrong with another.
+fn check_name(text: &str) -> std::result::Result<(), String> {
+    Ident::new(text).map(|_| ()).map_err(|error| format!("{error}."))
+}
+
+/// That database. Does not connect.
+fn database(call: &Call<Context>, side: Side, name: &Attr<String>) -> Result<Database> {
+    call.context().database(side, name.known().map(String::as_str))
+}
+
+/// Names as texts.
+fn texts<'a>(names: impl IntoIterator<Item = &'a Ident>) -> BTreeSet<String> {
+    names.into_iter().map(|name| name.as_str().to_owned()).collect()
+}

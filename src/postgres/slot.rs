@@ -32,13 +32,37 @@ pub struct Slot {
     pub active: bool,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: Option<String>,
+    /// The oldest WAL position that it keeps; absent when it is lost.
+    pub restart_lsn: Option<String>,
 }
 
 impl Slot {
     /// A slot for a subscription, as `CREATE SUBSCRIPTION` makes it.
     pub fn new(name: Ident) -> Self {
-        Self { name, plugin: "pgoutput".to_owned(), two_phase: false, failover: false, active: false, wal_status: None }
+        Self {
+            name,
+            plugin: "pgoutput".to_owned(),
+            two_phase: false,
+            failover: false,
+            active: false,
+            wal_status: None,
+            restart_lsn: None,
+        }
     }
+
+    /// Fails, naming the attribute, where the server's version lacks something that this asks for.
+    pub fn check_supported(&self, version: ServerVersion) -> std::result::Result<(), Unsupported> {
+        if self.failover { version.require(version::FAILOVER) } else { Ok(()) }
+    }
+}
+
+/// Checks that the server takes this text as a slot's name; the message says what is wrong with another.
+pub fn check_name(text: &str) -> std::result::Result<(), String> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if text.is_empty() || text.len() > 63 || !text.bytes().all(fits) {
+        return Err(format!("{text:?} is no name of a slot: 1 to 63 lower-case letters, digits and underscores."));
+    }
+    Ok(())
 }
 
 /// The statement that makes a slot in the connected database.
@@ -47,8 +71,8 @@ pub fn create(slot: &Slot, version: ServerVersion) -> std::result::Result<Statem
     if slot.two_phase || slot.failover {
         arguments.push_str(if slot.two_phase { ", true" } else { ", false" });
     }
+    slot.check_supported(version)?;
     if slot.failover {
-        version.require(version::FAILOVER)?;
         arguments.push_str(", true");
     }
     // Postgres refuses it in a transaction that has written, so it stands alone.
@@ -110,10 +134,42 @@ pub async fn has_confirmed(db: &Database, name: &Ident, lsn: &str) -> Result<Opt
     rows.first().map(|row| row.try_get(0)).transpose().map_err(|error| db.error(&doing, Cause::Statement(error)))
 }
 
+/// Where in the cluster a slot is: names are unique in all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Home {
+    /// A logical slot, of this database.
+    Database(String),
+    /// A physical slot, of none.
+    Cluster,
+}
+
+/// Where the slot of this name is, if there is any.
+pub async fn home(db: &Database, name: &Ident) -> Result<Option<Home>> {
+    let doing = format!("looking for replication slot {name}");
+    let sql = "SELECT database::text FROM pg_replication_slots WHERE slot_name = $1";
+    let database = one_text(db, &doing, sql, name).await?;
+    Ok(database.map(|database| database.map_or(Home::Cluster, Home::Database)))
+}
+
+/// What reads from a slot calls itself: a subscription's worker has the name of its subscription.
+pub async fn reader(db: &Database, name: &Ident) -> Result<Option<String>> {
+    let doing = format!("looking for the reader of replication slot {name}");
+    let sql = "SELECT a.application_name FROM pg_replication_slots s JOIN pg_stat_activity a ON a.pid = s.active_pid \
+        WHERE s.slot_name = $1";
+    let found = one_text(db, &doing, sql, name).await?.flatten();
+    Ok(found.filter(|name| !name.is_empty()))
+}
+
+/// The text in the first row, if there is one, of a query about a slot.
+async fn one_text(db: &Database, doing: &str, sql: &str, name: &Ident) -> Result<Option<Option<String>>> {
+    let rows = db.query(doing, sql, &[(&name.as_str(), Type::TEXT)]).await?;
+    rows.first().map(|row| row.try_get(0)).transpose().map_err(|error| db.error(doing, Cause::Statement(error)))
+}
+
 async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Slots> {
     let failover = if db.version().await?.has(version::FAILOVER) { "failover" } else { "false" };
     let sql = format!(
-        "SELECT slot_name, plugin, two_phase, {failover}, active, wal_status FROM pg_replication_slots \
+        "SELECT slot_name, plugin, two_phase, {failover}, active, wal_status, restart_lsn::text FROM pg_replication_slots \
          WHERE slot_type = 'logical' AND database = current_database() AND ($1 IS NULL OR slot_name = $1)"
     );
     let name = name.map(Ident::as_str);
@@ -131,6 +187,7 @@ fn read_row(row: &Row) -> std::result::Result<Slot, tokio_postgres::Error> {
         failover: row.try_get(3)?,
         active: row.try_get(4)?,
         wal_status: row.try_get(5)?,
+        restart_lsn: row.try_get(6)?,
     })
 }
 
@@ -174,5 +231,15 @@ mod tests {
             |slot| slot.plugin = "it's".to_owned(),
             "SELECT pg_create_logical_replication_slot('s', 'it''s', false)",
         );
+    }
+
+    #[test]
+    fn a_name_is_what_the_server_takes() {
+        for name in ["s", "shop_2", &"n".repeat(63)] {
+            assert_eq!(check_name(name), Ok(()), "{name}");
+        }
+        for name in ["", "Shop", "a-b", "a b", "é", &"n".repeat(64)] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
     }
 }

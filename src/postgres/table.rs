@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::connection::Database;
@@ -40,13 +41,121 @@ pub async fn existing(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result
     read_names(db, doing, &rows)
 }
 
+/// A table as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: QualifiedName,
+    /// The partitioned table that it is a partition of.
+    pub partition_of: Option<QualifiedName>,
+    /// How many rows the server believes there are, partitions included; absent before the first ANALYZE or VACUUM.
+    pub rows_estimate: Option<i64>,
+    /// What it takes on disk with its indexes, TOAST and partitions, in bytes.
+    pub bytes: i64,
+    /// What identifies an old row.
+    pub replica_identity: ReplicaIdentity,
+    /// Whether it has a primary key.
+    pub has_primary_key: bool,
+    /// Whether it is unlogged, and so cannot be published.
+    pub unlogged: bool,
+    /// The publications that publish its changes under its own name.
+    pub published_by: BTreeSet<Ident>,
+}
+
+/// `REPLICA IDENTITY` of a table: what identifies the old row of an update or a delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplicaIdentity {
+    /// The primary key, if there is one.
+    Default,
+    /// A unique index.
+    Index,
+    /// Every column.
+    Full,
+    /// None.
+    Nothing,
+}
+
+impl ReplicaIdentity {
+    /// Its name, as `ALTER TABLE … REPLICA IDENTITY` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Index => "index",
+            Self::Full => "full",
+            Self::Nothing => "nothing",
+        }
+    }
+
+    fn from_catalog(code: i8) -> Self {
+        match u8::try_from(code).unwrap_or_default() {
+            b'i' => Self::Index,
+            b'f' => Self::Full,
+            b'n' => Self::Nothing,
+            _ => Self::Default,
+        }
+    }
+}
+
+/// Of a partitioned table only its leaves have rows and files.
+const LIST: &str = "SELECT n.nspname::text, c.relname::text, pn.nspname::text, p.relname::text, size.rows, size.bytes, c.relreplident, \
+    EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary), c.relpersistence = 'u', \
+    coalesce(pub.names, '{}') \
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+    LEFT JOIN pg_inherits h ON h.inhrelid = c.oid AND c.relispartition \
+    LEFT JOIN pg_class p ON p.oid = h.inhparent LEFT JOIN pg_namespace pn ON pn.oid = p.relnamespace \
+    CROSS JOIN LATERAL (SELECT sum(l.reltuples::float8) FILTER (WHERE l.reltuples >= 0)::bigint AS rows, \
+        coalesce(sum(pg_total_relation_size(l.oid)), 0)::bigint AS bytes \
+        FROM pg_class l WHERE l.relkind <> 'p' AND l.oid IN (SELECT c.oid UNION ALL \
+            SELECT t.relid FROM pg_partition_tree(c.oid) t WHERE c.relkind = 'p')) size \
+    LEFT JOIN (SELECT t.schemaname, t.tablename, array_agg(t.pubname::text) AS names \
+        FROM pg_publication_tables t GROUP BY 1, 2) pub ON pub.schemaname = n.nspname AND pub.tablename = c.relname \
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
+    AND ($1 IS NULL OR n.nspname = ANY ($1)) ORDER BY n.nspname, c.relname";
+
+/// The tables of these schemas, or of all, in the order of their names. System schemas and temporary tables are left out.
+///
+/// Source: `pg_class`, `pg_publication_tables` and the size functions in the Postgres documentation.
+pub async fn list(db: &Database, schemas: Option<&BTreeSet<Ident>>) -> Result<Vec<Listed>> {
+    let doing = "listing the tables";
+    let schemas: Option<Vec<&str>> = schemas.map(|schemas| schemas.iter().map(Ident::as_str).collect());
+    let rows = db.query(doing, LIST, &[(&schemas, Type::TEXT_ARRAY)]).await?;
+    let tables: std::result::Result<_, tokio_postgres::Error> = rows.iter().map(read_listed).collect();
+    tables.map_err(|error| db.error(doing, Cause::Statement(error)))
+}
+
+fn read_listed(row: &Row) -> std::result::Result<Listed, tokio_postgres::Error> {
+    let parent = (row.try_get::<_, Option<&str>>(2)?, row.try_get::<_, Option<&str>>(3)?);
+    let publications: Vec<&str> = row.try_get(9)?;
+    Ok(Listed {
+        name: QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?),
+        partition_of: parent.0.zip(parent.1).map(|(schema, name)| QualifiedName::from_catalog(schema, name)),
+        rows_estimate: row.try_get(4)?,
+        bytes: row.try_get(5)?,
+        replica_identity: ReplicaIdentity::from_catalog(row.try_get(6)?),
+        has_primary_key: row.try_get(7)?,
+        unlogged: row.try_get(8)?,
+        published_by: publications.into_iter().map(Ident::from_catalog).collect(),
+    })
+}
+
 async fn names_of(db: &Database, doing: &str, sql: &str, publications: &[&str]) -> Result<BTreeSet<QualifiedName>> {
     let rows = db.query(doing, sql, &[(&publications, Type::TEXT_ARRAY)]).await?;
     read_names(db, doing, &rows)
 }
 
-fn read_names(db: &Database, doing: &str, rows: &[tokio_postgres::Row]) -> Result<BTreeSet<QualifiedName>> {
-    let name = |row: &tokio_postgres::Row| Ok(QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?));
+fn read_names(db: &Database, doing: &str, rows: &[Row]) -> Result<BTreeSet<QualifiedName>> {
+    let name = |row: &Row| Ok(QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?));
     let names: std::result::Result<_, tokio_postgres::Error> = rows.iter().map(name).collect();
     names.map_err(|error| db.error(doing, Cause::Statement(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replica_identities_have_the_names_of_their_statement() {
+        let names = [b'd', b'i', b'f', b'n'].map(|code| ReplicaIdentity::from_catalog(code.cast_signed()).as_str());
+        assert_eq!(names, ["default", "index", "full", "nothing"]);
+    }
 }

@@ -3,6 +3,7 @@
 mod aurora_logical_replication;
 mod object_id;
 mod publication;
+mod replication_slot;
 mod server_check;
 mod subscription;
 
@@ -10,8 +11,12 @@ use crate::provider::Context;
 use crate::tf_provider::resource::AnyResource;
 
 /// All of them, in the order of the docs.
-pub const ALL: &[&dyn AnyResource<Context>] =
-    &[&aurora_logical_replication::AuroraLogicalReplication, &publication::Publication, &subscription::Subscription];
+pub const ALL: &[&dyn AnyResource<Context>] = &[
+    &aurora_logical_replication::AuroraLogicalReplication,
+    &publication::Publication,
+    &replication_slot::ReplicationSlot,
+    &subscription::Subscription,
+];
 
 /// What holds for every resource and data source, and for the provider's own block.
 #[cfg(test)]

@@ -62,9 +62,8 @@ impl ObjectId {
     }
 }
 
-/// The schema of [`Identity`].
-pub(super) fn identity_schema(kind: &'static str) -> IdentitySchema {
-    let name = if kind == "publication" { "The publication's name." } else { "The subscription's name." };
+/// The schema of [`Identity`]; the text describes the name.
+pub(super) fn identity_schema(name: &'static str) -> IdentitySchema {
     let attribute =
         |name, description, required_for_import| IdentityAttribute { name, description, required_for_import };
     IdentitySchema {

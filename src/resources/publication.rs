@@ -36,7 +36,7 @@ impl Resource for Publication {
     }
 
     fn identity() -> Option<IdentitySchema> {
-        Some(object_id::identity_schema("publication"))
+        Some(object_id::identity_schema("The publication's name."))
     }
 
     fn identify(state: &Model) -> Value {

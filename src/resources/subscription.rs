@@ -37,7 +37,7 @@ impl Resource for Subscription {
     }
 
     fn identity() -> Option<IdentitySchema> {
-        Some(object_id::identity_schema("subscription"))
+        Some(object_id::identity_schema("The subscription's name."))
     }
 
     fn identify(state: &Model) -> Value {

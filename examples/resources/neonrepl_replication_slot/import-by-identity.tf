@@ -1,0 +1,7 @@
+import {
+  to = neonrepl_replication_slot.warehouse
+  identity = {
+    database = "shop"
+    name     = "warehouse"
+  }
+}

@@ -1,0 +1,4 @@
+import {
+  to = neonrepl_replication_slot.warehouse
+  id = "shop/warehouse"
+}

@@ -1,0 +1,145 @@
+//! `neonrepl_subscriptions`: the subscriptions of a database of the subscriber.
+
+use std::collections::BTreeSet;
+
+use super::{database, database_attribute, texts};
+use crate::postgres::Ident;
+use crate::postgres::subscription::{self, Origin, Streaming, Subscription};
+use crate::provider::{Context, Side};
+use crate::tf_provider::call::Call;
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::data_source::DataSource;
+use crate::tf_provider::diagnostics::Result;
+use crate::tf_provider::schema::{Attribute, Schema, Type};
+
+/// The data source.
+pub(super) struct Subscriptions;
+
+crate::model! {
+    /// Question and answer.
+    pub(super) struct Model {
+        /// The database.
+        database: Attr<String>,
+        /// Its subscriptions.
+        subscriptions: Attr<Vec<Found>>,
+    }
+}
+
+crate::model! {
+    /// A subscription. How it connects is left out: that may hold a password.
+    pub(super) struct Found {
+        /// Its name.
+        name: Attr<String>,
+        /// Its owner.
+        owner: Attr<String>,
+        /// Whether it runs.
+        enabled: Attr<bool>,
+        /// What it subscribes to.
+        publications: Attr<BTreeSet<String>>,
+        /// The slot; null where it has none.
+        slot_name: Attr<String>,
+        /// Binary transfer.
+        binary: Attr<bool>,
+        /// Transactions in progress.
+        streaming: Attr<String>,
+        /// The worker's `synchronous_commit`.
+        synchronous_commit: Attr<String>,
+        /// Prepared transactions.
+        two_phase: Attr<bool>,
+        /// Whether an error disables it.
+        disable_on_error: Attr<bool>,
+        /// Whether the connection needs a password.
+        password_required: Attr<bool>,
+        /// Whose rights changes are applied with.
+        run_as_owner: Attr<bool>,
+        /// Which changes are sent.
+        origin: Attr<String>,
+        /// Whether the slot is copied to standbys.
+        failover: Attr<bool>,
+    }
+}
+
+impl DataSource for Subscriptions {
+    type Model = Model;
+    type Context = Context;
+    const TYPE_NAME: &'static str = "neonrepl_subscriptions";
+
+    fn schema() -> Schema {
+        let subscription = Type::object([
+            ("name", Type::String),
+            ("owner", Type::String),
+            ("enabled", Type::Bool),
+            ("publications", Type::set(Type::String)),
+            ("slot_name", Type::String),
+            ("binary", Type::Bool),
+            ("streaming", Type::String),
+            ("synchronous_commit", Type::String),
+            ("two_phase", Type::Bool),
+            ("disable_on_error", Type::Bool),
+            ("password_required", Type::Bool),
+            ("run_as_owner", Type::Bool),
+            ("origin", Type::String),
+            ("failover", Type::Bool),
+        ]);
+        Schema::new(
+            "The subscriptions of a database of the subscriber: what could be imported as `neonrepl_subscription`. How they \
+             connect is left out, so that no password reaches the state.",
+        )
+        .attribute(database_attribute("subscriber"))
+        .attribute(Attribute::computed(
+            "subscriptions",
+            Type::list(subscription),
+            "The subscriptions in the order of their names, with the attributes of `neonrepl_subscription`. `slot_name` is \
+             null for one without a slot, and so is every option that the server's version lacks.",
+        ))
+    }
+
+    async fn read(call: &Call<Context>, config: Model) -> Result<Model> {
+        let database = database(call, Side::Subscriber, &config.database)?;
+        let found = call.unless_stopped(Box::pin(subscription::fetch_all(&database))).await?;
+        let subscriptions: Vec<_> = found.values().map(to_found).collect();
+        Ok(Model { database: database.name().into(), subscriptions: subscriptions.into() })
+    }
+}
+
+fn to_found(subscription: &Subscription) -> Found {
+    let text = |text: Option<&str>| Attr::from(text.map(str::to_owned));
+    let options = &subscription.options;
+    Found {
+        name: subscription.name.as_str().into(),
+        owner: text(subscription.owner.as_ref().map(Ident::as_str)),
+        enabled: subscription.enabled.into(),
+        publications: texts(&subscription.publications).into(),
+        slot_name: text(subscription.slot_name().map(Ident::as_str)),
+        binary: options.binary.into(),
+        streaming: text(options.streaming.map(Streaming::as_str)),
+        synchronous_commit: text(options.synchronous_commit.as_deref()),
+        two_phase: options.two_phase.into(),
+        disable_on_error: options.disable_on_error.into(),
+        password_required: options.password_required.into(),
+        run_as_owner: options.run_as_owner.into(),
+        origin: text(options.origin.map(Origin::as_str)),
+        failover: options.failover.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::Conninfo;
+    use crate::postgres::subscription::SlotName;
+
+    #[test]
+    fn a_slot_and_options_that_are_absent_are_null() {
+        let connection = Conninfo::parse("host=h password=hidden").unwrap();
+        let name = |text: &str| Ident::new(text).unwrap();
+        let mut subscription = Subscription::new(name("s"), connection, [name("p")]);
+        subscription.slot = Some(SlotName::None);
+        let found = to_found(&subscription);
+        assert!(found.slot_name.is_null() && found.origin.is_null() && found.failover.is_null());
+        subscription.slot = Some(SlotName::Named(name("t")));
+        subscription.options.origin = Some(Origin::None);
+        let found = to_found(&subscription);
+        assert_eq!((found.slot_name, found.origin), ("t".into(), "none".into()));
+    }
+}

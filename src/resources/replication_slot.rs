@@ -1,0 +1,208 @@
+//! `neonrepl_replication_slot`: a logical slot of the publisher, apart from any subscription.
+
+mod model;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use self::model::{Model, desired, schema, to_model};
+use super::object_id::{self, ObjectId};
+use super::server_check::check_version;
+use crate::postgres::slot::{self, Home};
+use crate::postgres::{self, Database, Ident, Limits, SqlState};
+use crate::provider::{Context, Side};
+use crate::tf_provider::call::{Call, Saved};
+use crate::tf_provider::diagnostics::{Error, Result};
+use crate::tf_provider::resource::{ImportId, PlannedChange, Resource};
+use crate::tf_provider::schema::{IdentitySchema, Schema};
+use crate::tf_provider::timeouts::timeout;
+use crate::tf_provider::value::Value;
+
+/// How long operations may take where the configuration does not say.
+const CREATE_TIME: Duration = Duration::from_secs(5 * 60);
+const DELETE_TIME: Duration = Duration::from_secs(5 * 60);
+
+/// How often a slot that is read from is looked at.
+const ACTIVE_POLL: Duration = Duration::from_millis(250);
+
+/// The resource.
+pub(super) struct ReplicationSlot;
+
+impl Resource for ReplicationSlot {
+    type Model = Model;
+    type Context = Context;
+    const TYPE_NAME: &'static str = "neonrepl_replication_slot";
+
+    fn schema() -> Schema {
+        schema()
+    }
+
+    fn identity() -> Option<IdentitySchema> {
+        Some(object_id::identity_schema("The slot's name."))
+    }
+
+    fn identify(state: &Model) -> Value {
+        match (state.database.known(), state.name.known()) {
+            (Some(database), Some(name)) => ObjectId::new(database, name).identity(),
+            _ => Value::UNKNOWN,
+        }
+    }
+
+    fn plan(change: &mut PlannedChange<Model>) -> Result<()> {
+        model::plan_computed(change)
+    }
+
+    async fn preview(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
+        if change.planned().is_none() || !change.changes() {
+            return Ok(());
+        }
+        if change.planned().is_some_and(|planned| planned.database.is_unknown())
+            && let Some(database) = call.context().database_name(Side::Publisher)
+        {
+            change.set("database", database)?;
+            model::plan_computed(change)?;
+        }
+        let planned = change.planned().cloned().unwrap_or_default();
+        if call.context().is_waiting(Side::Publisher) {
+            return Ok(());
+        }
+        let database = database(call, &planned)?;
+        let Ok(desired) = desired(&planned) else { return Ok(()) };
+        let doing = format!("planning replication slot {}", desired.name);
+        check_version(change, &database, &doing, |version| desired.check_supported(version)).await
+    }
+
+    async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {
+        let database = database(call, &state)?;
+        let found = slot::fetch(&database, &model::ident(&state)?).await?;
+        Ok(found.map(|found| to_model(database.name(), &found, &state)))
+    }
+
+    async fn create(call: &Call<Context>, plan: Model, saved: &Saved<Model>) -> Result<Model> {
+        let time = timeout(&plan.timeouts, |timeouts| &timeouts.create, CREATE_TIME);
+        let database = database(call, &plan)?;
+        let desired = desired(&plan)?;
+        let doing = format!("creating replication slot {}", desired.name);
+        let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
+        let statement =
+            slot::create(&desired, version).map_err(|unsupported| database.unsupported(&doing, unsupported))?;
+        if let Some(home) = call.unless_stopped(slot::home(&database, &desired.name)).await? {
+            return Err(exists(&database, &doing, &home, &plan));
+        }
+        if let Err(error) = database.run_within(&doing, &[statement], &limits(call, time)).await {
+            return Err(not_created(&database, &desired.name, &plan, error, saved).await);
+        }
+        let found = slot::fetch_now(&database, &desired.name).await?;
+        let found = found.ok_or_else(|| Error::new(format!("{doing}: it was gone right after")))?;
+        Ok(to_model(database.name(), &found, &plan))
+    }
+
+    /// Everything about a slot makes a new one; only the `timeouts` are changed here.
+    async fn update(call: &Call<Context>, prior: Model, plan: Model, saved: &Saved<Model>) -> Result<Model> {
+        let database = database(call, &prior)?;
+        let name = model::ident(&prior)?;
+        let found = call.unless_stopped(slot::fetch_now(&database, &name)).await?;
+        let Some(found) = found else {
+            saved.record_gone();
+            return Err(Error::new(format!("changing replication slot {name}: it is not there any more"))
+                .detail("The next plan will create it."));
+        };
+        Ok(to_model(database.name(), &found, &plan))
+    }
+
+    async fn delete(call: &Call<Context>, prior: Model, _saved: &Saved<Model>) -> Result<()> {
+        let time = timeout(&prior.timeouts, |timeouts| &timeouts.delete, DELETE_TIME);
+        let database = database(call, &prior)?;
+        drop_when_idle(call, &database, &model::ident(&prior)?, &limits(call, time)).await
+    }
+
+    async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {
+        let id = ObjectId::of_import(id, call.context(), Side::Publisher)?;
+        Ok(model::imported(&id))
+    }
+}
+
+/// The object's database: the state's or plan's own, or the configured one.
+fn database(call: &Call<Context>, model: &Model) -> Result<Database> {
+    call.context().database(Side::Publisher, model.database.known().map(String::as_str))
+}
+
+fn limits(call: &Call<Context>, time: Duration) -> Limits {
+    Limits::within(time).cancelled_by(call.stop().clone())
+}
+
+/// Names are unique in a cluster: the one that exists need not be of this database.
+fn exists(database: &Database, doing: &str, home: &Home, plan: &Model) -> Error {
+    let error = Error::new(format!("{doing}: it exists already")).attribute("name");
+    let elsewhere = match home {
+        Home::Database(name) if name == database.name() => return error.detail(ObjectId::import_hint(&plan.id)),
+        Home::Database(name) => format!("It is one of database {name:?}."),
+        Home::Cluster => "It is a physical slot.".to_owned(),
+    };
+    error.detail(elsewhere).detail("The name of a slot is unique in the whole cluster. Give this one another name.")
+}
+
+/// Why it could not be made. The connection may have broken after it was: what exists must be in the state.
+async fn not_created(
+    database: &Database,
+    name: &Ident,
+    plan: &Model,
+    error: postgres::Error,
+    saved: &Saved<Model>,
+) -> Error {
+    if error.is_lost()
+        && let Ok(Some(found)) = slot::fetch_now(database, name).await
+    {
+        saved.record(&to_model(database.name(), &found, plan));
+    }
+    if error.is(&SqlState::DUPLICATE_OBJECT)
+        && let Ok(Some(home)) = slot::home(database, name).await
+    {
+        return exists(database, error.doing(), &home, plan);
+    }
+    error.into()
+}
+
+/// Drops a slot, as soon as nothing reads from it.
+async fn drop_when_idle(call: &Call<Context>, database: &Database, name: &Ident, limits: &Limits) -> Result<()> {
+    let doing = format!("dropping replication slot {name}");
+    let mut is_told = false;
+    loop {
+        // A slot of that name in another database is not this one.
+        let found = call.unless_stopped(slot::fetch_now(database, name)).await;
+        if found.map_err(|error| error.during(&doing))?.is_none() {
+            return Ok(());
+        }
+        let error = match database.run_within(&doing, &[slot::drop_slot(name)], limits).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
+            Err(error) => error,
+        };
+        if !error.is(&SqlState::OBJECT_IN_USE) {
+            return Err(error.into());
+        }
+        if !is_told {
+            tracing::info!(slot = name.as_str(), cause = %error, "waiting until nothing reads from the slot");
+            is_told = true;
+        }
+        if limits.deadline.is_some_and(|deadline| Instant::now() + ACTIVE_POLL >= deadline) {
+            return Err(still_active(database, name, error).await);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ACTIVE_POLL) => {}
+            () = call.stop().cancelled() => call.go_on()?,
+        }
+    }
+}
+
+/// The server's error, with who it is that reads and what to do.
+async fn still_active(database: &Database, name: &Ident, error: postgres::Error) -> Error {
+    let reader = slot::reader(database, name).await.ok().flatten();
+    let reader =
+        reader.map(|reader| format!("Its reader calls itself {reader:?}, as a subscription of that name does."));
+    Error::from(error)
+        .detail("It was still read from when the time of timeouts.delete was over.")
+        .detail(reader.unwrap_or_default())
+        .detail("Disable or drop the subscription that reads from it, or end its reader, and destroy it again.")
+}

@@ -1,0 +1,183 @@
+//! The data sources that list what exists, through real cores.
+
+use serde_json::{Value, json};
+
+use crate::common::cli::{Core, Workspace};
+use crate::common::postgres::{Major, SUPERUSER_PASSWORD};
+use crate::replication::{Pair, on_every_pair};
+
+/// The value of an output.
+async fn output(workspace: &Workspace, name: &str) -> Value {
+    workspace.show_json().await["values"]["outputs"][name]["value"].take()
+}
+
+/// The one of that name in a list.
+fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
+    let found = list.as_array().expect("a list").iter().find(|one| one["name"] == name);
+    found.unwrap_or_else(|| panic!("{name} is not in {list}"))
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    list.as_array().expect("a list").iter().map(|one| one["name"].as_str().expect("a name")).collect()
+}
+
+const CONFIG: &str = r#"
+data "neonrepl_publications" "all" {}
+data "neonrepl_subscriptions" "all" {}
+data "neonrepl_tables" "all" {}
+data "neonrepl_tables" "some" {
+  schemas = ["sales", "nowhere"]
+}
+output "publications" { value = data.neonrepl_publications.all.publications }
+output "subscriptions" { value = data.neonrepl_subscriptions.all.subscriptions }
+output "tables" { value = data.neonrepl_tables.all.tables }
+output "some" { value = data.neonrepl_tables.some.tables }
+output "database" { value = data.neonrepl_tables.all.database }
+"#;
+
+async fn what_exists_is_listed(core: Core, major: Major, other: Major) {
+    let pair = Pair::new(major, other, "listing").await;
+    let workspace = pair.workspace(core).await;
+    workspace.write("main.tf", CONFIG);
+    workspace.apply().await;
+    assert_eq!(output(&workspace, "publications").await, json!([]));
+    assert_eq!(output(&workspace, "subscriptions").await, json!([]));
+    assert_eq!(output(&workspace, "some").await, json!([]));
+    let before = output(&workspace, "tables").await;
+    assert_eq!(names(&before), ["customers", "invoices", "orders"]);
+    assert_eq!(before[0]["rows_estimate"], Value::Null);
+
+    publish(&pair).await;
+    workspace.apply().await;
+    assert_eq!(output(&workspace, "database").await, pair.publisher.name);
+    check_publications(&output(&workspace, "publications").await);
+    check_tables(&output(&workspace, "tables").await);
+    let some = output(&workspace, "some").await;
+    assert_eq!(names(&some), ["2024", "A \"b\"", "years"]);
+    check_subscriptions(&output(&workspace, "subscriptions").await, other);
+    assert!(!workspace.state().contains(SUPERUSER_PASSWORD), "a password is in the state");
+    workspace.expect_empty_plan().await;
+}
+
+on_every_pair!(what_exists_is_listed);
+
+async fn publish(pair: &Pair) {
+    let tables = r#"
+        CREATE SCHEMA sales;
+        CREATE TABLE sales."A ""b""" (x int);
+        ALTER TABLE sales."A ""b""" REPLICA IDENTITY FULL;
+        CREATE TABLE sales.years (y int PRIMARY KEY) PARTITION BY RANGE (y);
+        CREATE TABLE sales."2024" PARTITION OF sales.years FOR VALUES FROM (2024) TO (2025);
+        INSERT INTO sales.years SELECT 2024;
+        CREATE UNLOGGED TABLE scratch (x int NOT NULL UNIQUE);
+        ALTER TABLE scratch REPLICA IDENTITY USING INDEX scratch_x_key;
+        ALTER TABLE customers REPLICA IDENTITY NOTHING;
+        INSERT INTO orders SELECT n FROM generate_series(1, 1000) n;
+        CREATE PUBLICATION everything FOR ALL TABLES WITH (publish = 'insert');
+        CREATE PUBLICATION parts FOR TABLE orders, TABLE invoices (id, total) WHERE (total > 0);
+        CREATE PUBLICATION schemas FOR TABLES IN SCHEMA sales WITH (publish_via_partition_root = true);"#;
+    pair.publisher.sql(tables).await;
+    pair.publisher.sql("ANALYZE").await;
+    let connection = pair.publisher.url();
+    let detached = "connect = false, slot_name = NONE, enabled = false";
+    let subscribe = |name: &str, of: &str| {
+        format!("CREATE SUBSCRIPTION {name} CONNECTION '{connection}' PUBLICATION {of} WITH ({detached});")
+    };
+    pair.subscriber.sql(&subscribe("one", "parts, schemas")).await;
+    pair.subscriber.sql(&subscribe("two", "parts")).await;
+    pair.subscriber.sql("ALTER SUBSCRIPTION two SET (slot_name = 'its_slot', binary = true)").await;
+}
+
+fn check_publications(found: &Value) {
+    assert_eq!(names(found), ["everything", "parts", "schemas"]);
+    let everything = named(found, "everything");
+    assert_eq!(
+        [&everything["all_tables"], &everything["tables"], &everything["publish"], &everything["owner"]],
+        [&json!(true), &json!([]), &json!(["insert"]), &json!("postgres")]
+    );
+    let schemas = named(found, "schemas");
+    assert_eq!([&schemas["schemas"], &schemas["publish_via_partition_root"]], [&json!(["sales"]), &json!(true)]);
+    let parts = named(found, "parts");
+    assert_eq!(parts["tables"], json!(["public.invoices", "public.orders"]));
+    assert_eq!(parts["publish_generated_columns"], "none");
+    assert_eq!(parts["fingerprint"].as_str().expect("a hash").len(), 64);
+}
+
+fn check_tables(found: &Value) {
+    assert_eq!(names(found), ["customers", "invoices", "orders", "scratch", "2024", "A \"b\"", "years"]);
+    let orders = named(found, "orders");
+    assert_eq!(
+        [&orders["rows_estimate"], &orders["has_primary_key"], &orders["replica_identity"], &orders["published_by"]],
+        [&json!(1000), &json!(true), &json!("default"), &json!(["everything", "parts"])]
+    );
+    assert!(orders["bytes"].as_i64().expect("a size") >= 32768, "{orders}");
+    let odd = named(found, "A \"b\"");
+    assert_eq!(
+        [&odd["schema"], &odd["qualified_name"], &odd["replica_identity"], &odd["has_primary_key"]],
+        [&json!("sales"), &json!("sales.\"A \"\"b\"\"\""), &json!("full"), &json!(false)]
+    );
+    let scratch = named(found, "scratch");
+    assert_eq!(
+        [&scratch["unlogged"], &scratch["replica_identity"], &scratch["published_by"]],
+        [&json!(true), &json!("index"), &json!([])]
+    );
+    assert_eq!(named(found, "customers")["replica_identity"], "nothing");
+    let (root, leaf) = (named(found, "years"), named(found, "2024"));
+    assert_eq!([&root["partition_of"], &leaf["partition_of"]], [&Value::Null, &json!("sales.years")]);
+    assert_eq!([&root["published_by"], &leaf["published_by"]], [&json!(["schemas"]), &json!(["everything"])]);
+    assert_eq!([&root["rows_estimate"], &root["bytes"]], [&leaf["rows_estimate"], &leaf["bytes"]]);
+    assert_eq!(leaf["rows_estimate"], 1);
+}
+
+fn check_subscriptions(found: &Value, major: Major) {
+    assert_eq!(names(found), ["one", "two"]);
+    let (one, two) = (named(found, "one"), named(found, "two"));
+    assert_eq!([&one["publications"], &one["slot_name"]], [&json!(["parts", "schemas"]), &Value::Null]);
+    assert_eq!(
+        [&two["publications"], &two["slot_name"], &two["binary"]],
+        [&json!(["parts"]), &json!("its_slot"), &json!(true)]
+    );
+    assert_eq!([&two["enabled"], &two["two_phase"], &two["owner"]], [&json!(false), &json!(false), &json!("postgres")]);
+    let origin = if major >= Major::V16 { json!("any") } else { Value::Null };
+    assert_eq!(two["origin"], origin);
+    assert!(!found.to_string().contains("conninfo") && two.get("publisher").is_none(), "{two}");
+}
+
+/// What another database of the cluster has is not listed, and can be asked for.
+#[tokio::test]
+async fn databases_of_one_cluster_are_kept_apart() {
+    for (core, major) in Core::installed().into_iter().zip([Major::V15, Major::V18]) {
+        let pair = Pair::on_one_server(major, "apart").await;
+        for (database, table) in [(&pair.publisher, "orders"), (&pair.subscriber, "customers")] {
+            database.sql(&format!("CREATE PUBLICATION same FOR TABLE {table}")).await;
+            let options = "connect = false, slot_name = NONE, enabled = false";
+            let name = &database.name;
+            database
+                .sql(&format!(
+                    "CREATE SUBSCRIPTION same CONNECTION 'dbname={name}' PUBLICATION {table} WITH ({options})"
+                ))
+                .await;
+        }
+        let workspace = pair.workspace(core).await;
+        let other = &pair.subscriber.name;
+        let blocks = [("from", String::new()), ("to", format!("database = \"{other}\"\n"))].map(|(label, body)| {
+            format!(
+                "data \"neonrepl_publications\" \"{label}\" {{\n{body}}}\n\
+                 output \"{label}\" {{\nvalue = data.neonrepl_publications.{label}.publications[*].tables\n}}\n"
+            )
+        });
+        let subscriptions = format!(
+            "data \"neonrepl_subscriptions\" \"from\" {{\ndatabase = \"{}\"\n}}\n\
+             output \"subscribed\" {{\nvalue = data.neonrepl_subscriptions.from.subscriptions[*].publications\n}}\n",
+            pair.publisher.name
+        );
+        workspace.write("main.tf", &(blocks.concat() + &subscriptions));
+        workspace.apply().await;
+        assert_eq!(output(&workspace, "from").await, json!([["public.orders"]]));
+        assert_eq!(output(&workspace, "to").await, json!([["public.customers"]]));
+        assert_eq!(output(&workspace, "subscribed").await, json!([["orders"]]));
+        for database in [&pair.publisher, &pair.subscriber] {
+            database.sql("DROP SUBSCRIPTION same").await;
+        }
+    }
+}
