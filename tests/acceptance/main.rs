@@ -9,6 +9,7 @@ mod aurora_life;
 mod catalog;
 mod connections;
 mod provider_config;
+mod publication_checks;
 mod publication_life;
 mod replication;
 mod subscription_life;
