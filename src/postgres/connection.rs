@@ -14,6 +14,7 @@ use super::conninfo::{Conninfo, Secret};
 use super::error::{Cause, Error, Result};
 use super::pool::Pool;
 use super::publication::Publications;
+use super::relation::Relations;
 use super::session::{Notice, Param, Query, groups};
 use super::slot::Slots;
 use super::snapshot::Snapshot;
@@ -184,6 +185,7 @@ struct Inner {
     publications: Snapshot<Publications>,
     subscriptions: Snapshot<Subscriptions>,
     slots: Snapshot<Slots>,
+    relations: Snapshot<Relations>,
 }
 
 /// Counts a change at its beginning and at its end, however it ends.
@@ -210,6 +212,7 @@ impl Database {
             publications: Snapshot::default(),
             subscriptions: Snapshot::default(),
             slots: Snapshot::default(),
+            relations: Snapshot::default(),
         }))
     }
 
@@ -306,6 +309,10 @@ impl Database {
 
     pub(super) fn slots(&self) -> &Snapshot<Slots> {
         &self.0.slots
+    }
+
+    pub(super) fn relations(&self) -> &Snapshot<Relations> {
+        &self.0.relations
     }
 
     fn with_deadline(&self, limits: &Limits) -> Limits {

@@ -16,6 +16,7 @@ mod error;
 mod filter;
 mod pool;
 pub mod publication;
+pub mod relation;
 mod session;
 pub mod settings;
 pub mod slot;

@@ -1,5 +1,6 @@
 //! `neonrepl_publication`: which tables of the publisher are published, and how.
 
+mod checks;
 mod model;
 mod read;
 
@@ -9,7 +10,6 @@ use std::time::Duration;
 use self::model::{Model, Table, desired, ident, schema};
 use self::read::{Filters, to_model};
 use super::object_id::{self, ObjectId};
-use super::server_check::check_version;
 use crate::postgres::publication::{self, Publication as Desired, RowFilter, Target};
 use crate::postgres::{Database, Limits, Notice, QualifiedName, SqlState};
 use crate::provider::{Context, Side};
@@ -74,7 +74,7 @@ impl Resource for Publication {
         let database = database(call, &planned)?;
         let Ok(desired) = desired(&planned) else { return Ok(()) };
         let doing = format!("planning publication {}", desired.name);
-        check_version(change, &database, &doing, |version| desired.check_supported(version)).await
+        call.unless_stopped(checks::check(change, &database, &doing, &desired)).await
     }
 
     async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {

@@ -10,6 +10,7 @@ mod catalog;
 mod connections;
 mod listing;
 mod provider_config;
+mod publication_checks;
 mod publication_life;
 mod replication;
 mod slot_life;

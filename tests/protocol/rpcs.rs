@@ -6,19 +6,14 @@ use neonrepl::tf_provider::value::Value;
 use tonic::{Code, Status};
 
 use crate::common::grpc::{Launch, within_deadline};
-use crate::session::{AURORA, CAPABLE, NAT_ADDRESSES, PASSWORD, PUBLICATION, SUBSCRIPTION, Session};
-use crate::wire::{attribute_type, check_error, check_fine, decode, encode, map, path, said, set};
+use crate::session::{AURORA, CAPABLE, NAT_ADDRESSES, PASSWORD, PUBLICATION, SUBSCRIPTION, Session, closed_port};
+use crate::wire::{attribute_type, check_error, check_fine, check_not_asked, decode, encode, map, path, said, set};
 
 /// The answer of one RPC, within the deadline.
 macro_rules! call {
     ($session:expr, $rpc:ident, $request:expr) => {
         within_deadline(stringify!($rpc), async { $session.client().$rpc($request).await }).await.unwrap().into_inner()
     };
-}
-
-/// A port where nobody listens.
-fn closed_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn raw(json: &str) -> Option<pb::RawState> {
@@ -379,7 +374,7 @@ async fn a_creation_is_planned() {
     let shape = session.resource(PUBLICATION);
     let config = shape.object(&[("name", "orders".into()), ("tables", set(&["public.orders"]))]);
     let plan = session.plan_create(PUBLICATION, &config).await;
-    check_fine(&plan.diagnostics);
+    check_not_asked(&plan.diagnostics);
     let planned = shape.decode(plan.planned_state.as_ref());
     assert_eq!(planned.get("name"), Some(&"orders".into()));
     assert_eq!(planned.get("all_tables"), Some(&false.into()));

@@ -6,7 +6,7 @@ use pb::provider_client::ProviderClient;
 use tonic::transport::Channel;
 
 use crate::common::grpc::{Core, Launch, within_deadline};
-use crate::wire::{Shape, check_fine};
+use crate::wire::{Shape, check_fine, check_not_asked};
 
 pub(crate) const PUBLICATION: &str = "neonrepl_publication";
 pub(crate) const SUBSCRIPTION: &str = "neonrepl_subscription";
@@ -131,8 +131,9 @@ impl Session {
     pub(crate) async fn creation(&self) -> pb::apply_resource_change::Request {
         let shape = self.resource(PUBLICATION);
         let config = shape.object(&[("name", "orders".into()), ("tables", crate::wire::set(&["public.orders"]))]);
-        let plan = self.plan_create(PUBLICATION, &config).await;
-        check_fine(&plan.diagnostics);
+        // Planned where no server answers: one that keeps silent would hold up the plan too.
+        let plan = Self::configured(closed_port()).await.plan_create(PUBLICATION, &config).await;
+        check_not_asked(&plan.diagnostics);
         pb::apply_resource_change::Request {
             type_name: PUBLICATION.to_owned(),
             prior_state: shape.encode(&Value::Null),
@@ -142,4 +143,9 @@ impl Session {
             ..Default::default()
         }
     }
+}
+
+/// A port that nobody listens on.
+pub(crate) fn closed_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -147,6 +147,16 @@ pub(crate) fn check_error(diagnostics: &[pb::Diagnostic], at: &str, text: &str) 
     assert!(errors[0].contains(text), "{said}");
 }
 
+/// Passes where all that is said is that the server could not be asked yet.
+#[track_caller]
+pub(crate) fn check_not_asked(diagnostics: &[pb::Diagnostic]) {
+    let is_that = |diagnostic: &pb::Diagnostic| {
+        diagnostic.severity == pb::diagnostic::Severity::Warning as i32
+            && diagnostic.summary.contains("could not be asked")
+    };
+    assert!(diagnostics.iter().all(is_that), "{}", said(diagnostics));
+}
+
 #[track_caller]
 pub(crate) fn check_fine(diagnostics: &[pb::Diagnostic]) {
     assert!(diagnostics.is_empty(), "{}", said(diagnostics));

@@ -159,17 +159,33 @@ fn read_member(
     Ok(())
 }
 
-/// The server's printing of a row filter on a table, by which spellings are compared. Leaves nothing behind.
+/// What the server makes of a row filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadFilter {
+    /// Its printing, by which spellings are compared.
+    pub canonical: String,
+    /// The columns that it uses.
+    pub columns: BTreeSet<Ident>,
+}
+
+/// The server's printing of a row filter on a table. See [`read_filter`].
+pub async fn canonical_filter(db: &Database, table: &QualifiedName, filter: &RowFilter) -> Result<String> {
+    Ok(read_filter(db, table, filter).await?.canonical)
+}
+
+/// Has the server read a row filter on a table. Leaves nothing behind.
 ///
 /// Needs SELECT on the table and TEMP on the database, or else ownership of the table and CREATE on the database.
-pub async fn canonical_filter(db: &Database, table: &QualifiedName, filter: &RowFilter) -> Result<String> {
+pub async fn read_filter(db: &Database, table: &QualifiedName, filter: &RowFilter) -> Result<ReadFilter> {
     let doing = format!("reading the row filter of table {table}");
     let scratch = "pg_temp.neonrepl_row_filter";
     let changes = [
         format!("CREATE TEMPORARY TABLE {scratch} (LIKE {table}) ON COMMIT DROP"),
         format!("ALTER TABLE {scratch} ADD CHECK {}", filter.enclosed()),
     ];
-    let read = "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint WHERE contype = 'c' AND conrelid = 'pg_temp.neonrepl_row_filter'::regclass";
+    let read = "SELECT pg_get_expr(conbin, conrelid), ARRAY(SELECT attname::text FROM pg_attribute \
+         WHERE attrelid = conrelid AND attnum = ANY (conkey)) \
+         FROM pg_constraint WHERE contype = 'c' AND conrelid = 'pg_temp.neonrepl_row_filter'::regclass";
     let rows = match db.query_undone(&doing, &changes, read).await {
         Err(error) if error.is(&SqlState::INSUFFICIENT_PRIVILEGE) => {
             let (changes, read) = scratch_publication(table, filter);
@@ -177,9 +193,12 @@ pub async fn canonical_filter(db: &Database, table: &QualifiedName, filter: &Row
         }
         result => result?,
     };
-    let text = rows.first().map(|row| row.try_get::<_, Option<String>>(0)).transpose();
-    let text = text.map_err(|error| db.error(&doing, Cause::Statement(error)))?;
-    text.flatten().ok_or_else(|| db.error(&doing, Cause::Unexpected("the server did not print it".to_owned())))
+    let unprinted = || db.error(&doing, Cause::Unexpected("the server did not print it".to_owned()));
+    let row = rows.first().ok_or_else(unprinted)?;
+    let canonical: Option<String> = row.try_get(0).map_err(|error| db.error(&doing, Cause::Statement(error)))?;
+    let columns: Vec<&str> = row.try_get(1).map_err(|error| db.error(&doing, Cause::Statement(error)))?;
+    let columns = columns.into_iter().map(Ident::from_catalog).collect();
+    Ok(ReadFilter { canonical: canonical.ok_or_else(unprinted)?, columns })
 }
 
 /// A publication with the filter, to be undone, and the query of what the server made of it.
@@ -189,6 +208,10 @@ fn scratch_publication(table: &QualifiedName, filter: &RowFilter) -> ([String; 1
         "CREATE PUBLICATION neonrepl_row_filter FOR TABLE {} WITH (publish_via_partition_root = true)",
         member(table, &spec)
     );
-    let read = "SELECT pg_get_expr(r.prqual, r.prrelid) FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = 'neonrepl_row_filter'";
+    let read = "SELECT pg_get_expr(r.prqual, r.prrelid), ARRAY(SELECT a.attname::text FROM pg_depend d \
+         JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid \
+         WHERE d.classid = 'pg_publication_rel'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass \
+         AND d.refobjsubid > 0) \
+         FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = 'neonrepl_row_filter'";
     ([create], read)
 }

@@ -36,6 +36,8 @@ crate::model! {
         publish_generated_columns: Attr<String>,
         /// Its owner.
         owner: Attr<String>,
+        /// Whether a plan that would break the publisher's application is refused.
+        strict: Attr<bool>,
         /// A hash of what is published.
         fingerprint: Attr<String>,
     }
@@ -127,6 +129,17 @@ pub(super) fn schema() -> Schema {
     .attribute(
         Attribute::optional_computed("owner", Type::String, "The role that owns it. Default: the one that creates it.")
             .text(object_id::check_name),
+    )
+    .attribute(
+        Attribute::optional(
+            "strict",
+            Type::Bool,
+            "Whether a plan is refused when Postgres would take the publication and then refuse the application's \
+             updates and deletes: tables without a replica identity, row filters on other columns than its own, column \
+             lists without them, and, since Postgres 18, generated columns in it that are not published. Otherwise a \
+             warning says so. Only plans that change the publication look. Default: `false`.",
+        )
+        .default(false),
     )
     .attribute(Attribute::computed("id", Type::String, "`database/name`, by which it is imported.").stable())
     .attribute(
@@ -220,7 +233,7 @@ fn check_duplicates(config: &Model, diagnostics: &mut Diagnostics) {
     }
 }
 
-fn block_path(at: usize) -> AttributePath {
+pub(super) fn block_path(at: usize) -> AttributePath {
     AttributePath::of("table").index(at)
 }
 

@@ -1,0 +1,475 @@
+//! What becomes of publishing tables as they are: what Postgres refuses, and what it accepts and then breaks the
+//! application with, because every UPDATE and DELETE of a published table must say which row it means. Pure.
+//!
+//! Source: "Replica Identity", "Row Filters" and "Column Lists" in the Postgres documentation.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{GeneratedColumns, Operation, Publication, TableSpec, Target};
+use crate::postgres::relation::{Identity, Kind, Relation, Relations, SYSTEM_TABLE, is_system_schema};
+use crate::postgres::sql::{Ident, QualifiedName};
+use crate::postgres::version::{self, ServerVersion};
+
+/// The columns that row filters use, by table.
+pub type FilterColumns = BTreeMap<QualifiedName, BTreeSet<Ident>>;
+
+/// One thing to say about a publication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is.
+    pub problem: Problem,
+    /// The member of the publication that brings it.
+    pub member: Member,
+    /// The tables that it is about, each with the columns that matter, if any do.
+    pub tables: BTreeMap<QualifiedName, BTreeSet<Ident>>,
+}
+
+/// A member of a publication.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Member {
+    /// A listed table.
+    Table(QualifiedName),
+    /// A listed schema.
+    Schema(Ident),
+    /// All tables.
+    AllTables,
+    /// The publication as a whole.
+    Whole,
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Problem {
+    /// The table does not exist.
+    NoTable,
+    /// The schema does not exist.
+    NoSchema,
+    /// `wal_level` is too low.
+    WalLevel,
+    /// Tables without a replica identity.
+    NoIdentity,
+    /// A row filter on other columns than those of the replica identity.
+    FilterOutsideIdentity,
+    /// A column list without all columns of the replica identity.
+    ColumnsWithoutIdentity,
+    /// A column list where the replica identity is the whole row.
+    ColumnsOfFullIdentity,
+    /// Generated columns in the replica identity that are not published (Postgres 18).
+    GeneratedIdentity,
+    /// Nothing that can be published, but this.
+    WrongKind(&'static str),
+    /// A schema of the server's own.
+    SystemSchema,
+    /// A row filter on a partitioned table that is not published as such.
+    PartitionedFilter,
+    /// The same with a column list.
+    PartitionedColumns,
+}
+
+/// How grave a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gravity {
+    /// It may be gone before the publication is made.
+    Passing,
+    /// Postgres takes it, and then the application's statements fail.
+    Breaking,
+    /// Postgres refuses it.
+    Refused,
+}
+
+impl Problem {
+    /// How grave it is.
+    pub fn gravity(self) -> Gravity {
+        match self {
+            Self::NoTable | Self::NoSchema | Self::WalLevel => Gravity::Passing,
+            Self::NoIdentity
+            | Self::FilterOutsideIdentity
+            | Self::ColumnsWithoutIdentity
+            | Self::ColumnsOfFullIdentity
+            | Self::GeneratedIdentity => Gravity::Breaking,
+            Self::WrongKind(_) | Self::SystemSchema | Self::PartitionedFilter | Self::PartitionedColumns => {
+                Gravity::Refused
+            }
+        }
+    }
+}
+
+/// The filtered tables of which [`findings`] must know the columns that the filter uses.
+pub fn filters_to_read<'a>(
+    publication: &'a Publication,
+    relations: &'a Relations,
+) -> impl Iterator<Item = (&'a QualifiedName, &'a super::RowFilter)> {
+    let filters = publication.listed().filter_map(|(table, spec)| Some((table, spec.filter.as_ref()?)));
+    filters.filter(|(table, _)| {
+        let relation = relations.relations.get(*table);
+        let may_lack = relation.is_some_and(|relation| match relation.kind {
+            Kind::Table => matches!(relation.identity, Identity::Columns(_)),
+            Kind::Partitioned => true,
+            Kind::Other(_) => false,
+        });
+        may_lack && publication.needs_identity()
+    })
+}
+
+/// What there is to say about a publication of these relations.
+///
+/// Filters that `filters` does not know are passed over.
+pub fn findings(
+    publication: &Publication,
+    relations: &Relations,
+    filters: &FilterColumns,
+    version: ServerVersion,
+) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if relations.wal_level != "logical" {
+        found.push(Finding { problem: Problem::WalLevel, member: Member::Whole, tables: BTreeMap::new() });
+    }
+    for (table, spec) in publication.listed() {
+        found.extend(member_problem(publication, table, spec, relations).map(|problem| of_table(problem, table)));
+    }
+    for schema in publication.listed_schemas() {
+        found.extend(schema_problem(schema, relations).map(|problem| Finding {
+            problem,
+            member: Member::Schema(schema.clone()),
+            tables: BTreeMap::new(),
+        }));
+    }
+    if publication.needs_identity() {
+        found.extend(broken(publication, relations, filters, version));
+    }
+    found
+}
+
+fn of_table(problem: Problem, table: &QualifiedName) -> Finding {
+    let tables = BTreeMap::from([(table.clone(), BTreeSet::new())]);
+    Finding { problem, member: Member::Table(table.clone()), tables }
+}
+
+/// What keeps a table from being listed.
+fn member_problem(
+    publication: &Publication,
+    table: &QualifiedName,
+    spec: &TableSpec,
+    relations: &Relations,
+) -> Option<Problem> {
+    let kind = match relations.relations.get(table) {
+        Some(relation) => relation.kind,
+        None if is_system_schema(&table.schema) => SYSTEM_TABLE,
+        None => return Some(Problem::NoTable),
+    };
+    match kind {
+        Kind::Other(kind) => Some(Problem::WrongKind(kind)),
+        Kind::Partitioned if !publication.via_partition_root && spec.filter.is_some() => {
+            Some(Problem::PartitionedFilter)
+        }
+        Kind::Partitioned if !publication.via_partition_root && spec.columns.is_some() => {
+            Some(Problem::PartitionedColumns)
+        }
+        _ => None,
+    }
+}
+
+fn schema_problem(schema: &Ident, relations: &Relations) -> Option<Problem> {
+    if is_system_schema(schema) {
+        Some(Problem::SystemSchema)
+    } else {
+        (!relations.schemas.contains(schema)).then_some(Problem::NoSchema)
+    }
+}
+
+/// The tables whose updates and deletes would fail, one finding for each problem of each member.
+fn broken(
+    publication: &Publication,
+    relations: &Relations,
+    filters: &FilterColumns,
+    version: ServerVersion,
+) -> Vec<Finding> {
+    let mut found: BTreeMap<(Problem, Member), BTreeMap<QualifiedName, BTreeSet<Ident>>> = BTreeMap::new();
+    for (name, member) in published(publication, relations) {
+        let Some(relation) = relations.relations.get(name) else { continue };
+        let (governing, spec) = publication.governing(name, relation);
+        let used = filters.get(governing);
+        for (problem, columns) in identity_problems(relation, spec, used, publication.generated_columns, version) {
+            let member = if spec.is_some() { Member::Table(governing.clone()) } else { member.clone() };
+            found.entry((problem, member)).or_default().insert(name.clone(), columns);
+        }
+    }
+    found.into_iter().map(|((problem, member), tables)| Finding { problem, member, tables }).collect()
+}
+
+/// What makes updates and deletes of one table fail, with the columns that matter.
+fn identity_problems(
+    relation: &Relation,
+    spec: Option<&TableSpec>,
+    filter_uses: Option<&BTreeSet<Ident>>,
+    generated: GeneratedColumns,
+    version: ServerVersion,
+) -> Vec<(Problem, BTreeSet<Ident>)> {
+    let listed = spec.and_then(|spec| spec.columns.as_ref());
+    let mut found = Vec::new();
+    match &relation.identity {
+        Identity::Missing => return vec![(Problem::NoIdentity, BTreeSet::new())],
+        Identity::Full if listed.is_some() => found.push((Problem::ColumnsOfFullIdentity, BTreeSet::new())),
+        Identity::Full => {}
+        Identity::Columns(identity) => {
+            let outside = filter_uses.map(|uses| uses - identity).unwrap_or_default();
+            let uncovered = listed.map(|listed| identity - listed).unwrap_or_default();
+            found.push((Problem::FilterOutsideIdentity, outside));
+            found.push((Problem::ColumnsWithoutIdentity, uncovered));
+            found.retain(|(_, columns)| !columns.is_empty());
+        }
+    }
+    let unpublished = match generated {
+        GeneratedColumns::None => &relation.stored_generated | &relation.virtual_generated,
+        GeneratedColumns::Stored => relation.virtual_generated.clone(),
+    };
+    if version.has(version::PUBLISH_GENERATED_COLUMNS) && listed.is_none() && !unpublished.is_empty() {
+        found.push((Problem::GeneratedIdentity, unpublished));
+    }
+    found
+}
+
+/// The tables with rows of their own that are published, each with the member that does it.
+fn published<'a>(publication: &'a Publication, relations: &'a Relations) -> BTreeMap<&'a QualifiedName, Member> {
+    let mut found = BTreeMap::new();
+    for (table, _) in publication.listed() {
+        let partitions = relations.partitions.get(table).into_iter().flatten();
+        let itself = relations.relations.get(table).filter(|relation| relation.kind == Kind::Table).map(|_| table);
+        for name in partitions.chain(itself) {
+            found.entry(name).or_insert_with(|| Member::Table(table.clone()));
+        }
+    }
+    if publication.target != Target::AllTables && publication.listed_schemas().next().is_none() {
+        return found;
+    }
+    for (name, relation) in relations.relations.iter().filter(|(_, relation)| relation.kind == Kind::Table) {
+        if let Some(member) = publication.member_of_all(name, relation) {
+            found.entry(name).or_insert(member);
+        }
+    }
+    found
+}
+
+impl Publication {
+    /// The listed tables.
+    fn listed(&self) -> impl Iterator<Item = (&QualifiedName, &TableSpec)> {
+        let tables = match &self.target {
+            Target::AllTables => None,
+            Target::Lists { tables, .. } => Some(tables),
+        };
+        tables.into_iter().flatten()
+    }
+
+    /// The listed schemas.
+    fn listed_schemas(&self) -> impl Iterator<Item = &Ident> {
+        let schemas = match &self.target {
+            Target::AllTables => None,
+            Target::Lists { schemas, .. } => Some(schemas),
+        };
+        schemas.into_iter().flatten()
+    }
+
+    /// Whether it publishes what needs a replica identity.
+    fn needs_identity(&self) -> bool {
+        self.publish.contains(&Operation::Update) || self.publish.contains(&Operation::Delete)
+    }
+
+    /// The member that publishes a table without naming it.
+    fn member_of_all(&self, name: &QualifiedName, relation: &Relation) -> Option<Member> {
+        let Target::Lists { schemas, .. } = &self.target else { return Some(Member::AllTables) };
+        let mut names = std::iter::once(name).chain(&relation.ancestors);
+        let member = names.find(|name| schemas.contains(&name.schema))?;
+        Some(Member::Schema(member.schema.clone()))
+    }
+
+    /// Whose column list and filter apply to a table: those of the topmost published table that it is a partition of
+    /// where partitions are published as their root, or else its own.
+    fn governing<'a>(
+        &'a self,
+        name: &'a QualifiedName,
+        relation: &'a Relation,
+    ) -> (&'a QualifiedName, Option<&'a TableSpec>) {
+        let Target::Lists { tables, schemas } = &self.target else { return (name, None) };
+        let is_member = |name: &&QualifiedName| tables.contains_key(*name) || schemas.contains(&name.schema);
+        let root = relation.ancestors.iter().rev().find(is_member).filter(|_| self.via_partition_root);
+        let governing = root.unwrap_or(name);
+        (governing, tables.get(governing))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::publication::RowFilter;
+
+    fn ident(text: &str) -> Ident {
+        Ident::new(text).unwrap()
+    }
+
+    fn table(text: &str) -> QualifiedName {
+        QualifiedName::parse(text).unwrap()
+    }
+
+    fn idents(text: &str) -> BTreeSet<Ident> {
+        text.split_whitespace().map(ident).collect()
+    }
+
+    /// A relation from `none`, `full` or the columns of its identity.
+    fn relation(kind: Kind, identity: &str, ancestors: &[&str]) -> Relation {
+        let identity = match identity {
+            "none" => Identity::Missing,
+            "full" => Identity::Full,
+            columns => Identity::Columns(idents(columns)),
+        };
+        let ancestors = ancestors.iter().map(|name| table(name)).collect();
+        Relation { kind, identity, stored_generated: idents(""), virtual_generated: idents(""), ancestors }
+    }
+
+    /// `keyed` (id), `full`, `bare` (no identity), `view`, and `parted` with a bare partition `other.part`.
+    fn relations() -> Relations {
+        let schemas = ["public", "other", "pg_catalog"].map(ident);
+        let mut relations =
+            Relations { wal_level: "logical".to_owned(), schemas: schemas.into(), ..Relations::default() };
+        relations.insert(table("keyed"), relation(Kind::Table, "id", &[]));
+        relations.insert(table("full"), relation(Kind::Table, "full", &[]));
+        relations.insert(table("bare"), relation(Kind::Table, "none", &[]));
+        relations.insert(table("view"), relation(Kind::Other("a view"), "none", &[]));
+        relations.insert(table("parted"), relation(Kind::Partitioned, "none", &[]));
+        relations.insert(table("other.part"), relation(Kind::Table, "none", &["parted"]));
+        relations
+    }
+
+    /// A publication from `table(columns)?filter`, `schema.*` and `*`.
+    fn publication(members: &[&str]) -> Publication {
+        let (mut tables, mut schemas) = (BTreeMap::new(), BTreeSet::new());
+        for member in members {
+            if let Some(schema) = member.strip_suffix(".*") {
+                schemas.insert(ident(schema));
+            } else {
+                let (name, filter) = member.split_once('?').map_or((*member, None), |(name, text)| (name, Some(text)));
+                let (name, columns) = name.split_once('(').map_or((name, None), |(name, list)| (name, Some(list)));
+                let columns = columns.map(|columns| idents(columns.trim_end_matches(')')));
+                let filter = filter.map(|text| RowFilter::new(text).unwrap());
+                tables.insert(table(name), TableSpec { columns, filter });
+            }
+        }
+        let target = if members == ["*"] { Target::AllTables } else { Target::Lists { tables, schemas } };
+        Publication::new(ident("p"), target)
+    }
+
+    /// Each finding as `Problem member: tables(columns)`.
+    fn found(publication: &Publication, relations: &Relations, filters: &[(&str, &str)], major: u32) -> Vec<String> {
+        let filters = filters.iter().map(|(name, columns)| (table(name), idents(columns))).collect();
+        let show = |finding: Finding| {
+            let member = match finding.member {
+                Member::Table(name) => name.to_text(),
+                Member::Schema(name) => format!("{}.*", name.as_str()),
+                Member::AllTables => "*".to_owned(),
+                Member::Whole => "-".to_owned(),
+            };
+            let tables = finding.tables.iter().map(|(name, columns)| {
+                let columns: Vec<_> = columns.iter().map(Ident::as_str).collect();
+                format!(" {}({})", name.to_text(), columns.join(" "))
+            });
+            format!("{:?} {member}:{}", finding.problem, tables.collect::<String>())
+        };
+        findings(publication, relations, &filters, ServerVersion::major_only(major)).into_iter().map(show).collect()
+    }
+
+    fn check(members: &[&str], expected: &[&str]) {
+        assert_eq!(found(&publication(members), &relations(), &[], 18), expected, "{members:?}");
+    }
+
+    #[test]
+    fn a_table_needs_an_identity() {
+        check(&["keyed", "full"], &[]);
+        check(&["bare", "keyed"], &["NoIdentity public.bare: public.bare()"]);
+        check(&["public.*"], &["NoIdentity public.*: other.part() public.bare()"]);
+        check(&["other.*"], &["NoIdentity other.*: other.part()"]);
+        check(&["*"], &["NoIdentity *: other.part() public.bare()"]);
+        check(&["parted"], &["NoIdentity public.parted: other.part()"]);
+        check(&["bare", "public.*"], &["NoIdentity public.bare: public.bare()", "NoIdentity public.*: other.part()"]);
+    }
+
+    #[test]
+    fn a_partition_is_published_with_the_schema_of_its_root() {
+        let mut relations = relations();
+        relations.insert(table("other.deep"), relation(Kind::Table, "none", &["other.mid", "far.root"]));
+        relations.schemas.insert(ident("far"));
+        assert_eq!(found(&publication(&["far.*"]), &relations, &[], 15), ["NoIdentity far.*: other.deep()"]);
+    }
+
+    #[test]
+    fn inserts_and_truncates_need_none() {
+        let mut inserts = publication(&["bare", "full(id)", "keyed(a)?b > 1"]);
+        inserts.publish = [Operation::Insert, Operation::Truncate].into();
+        assert_eq!(found(&inserts, &relations(), &[("keyed", "b")], 18), [""; 0]);
+        assert_eq!(filters_to_read(&inserts, &relations()).count(), 0);
+        inserts.publish = [Operation::Delete].into();
+        assert_eq!(found(&inserts, &relations(), &[("keyed", "b")], 18).len(), 4);
+    }
+
+    #[test]
+    fn a_column_list_covers_the_identity() {
+        check(&["keyed(id a)"], &[]);
+        check(&["keyed(a)"], &["ColumnsWithoutIdentity public.keyed: public.keyed(id)"]);
+        check(&["full(id a)"], &["ColumnsOfFullIdentity public.full: public.full()"]);
+    }
+
+    #[test]
+    fn a_filter_uses_the_identity_alone() {
+        let filtered = publication(&["keyed?a > id", "full?a > 1"]);
+        let read: Vec<_> = filters_to_read(&filtered, &relations()).map(|(table, _)| table.to_text()).collect();
+        assert_eq!(read, ["public.keyed"]);
+        let outside = ["FilterOutsideIdentity public.keyed: public.keyed(a)"];
+        assert_eq!(found(&filtered, &relations(), &[("keyed", "a id")], 15), outside);
+        assert_eq!(found(&filtered, &relations(), &[("keyed", "id")], 15), [""; 0]);
+        assert_eq!(found(&filtered, &relations(), &[], 15), [""; 0]);
+    }
+
+    #[test]
+    fn generated_columns_of_the_identity_are_published_since_18() {
+        let mut relations = relations();
+        let full = relations.relations.get_mut(&table("full")).unwrap();
+        full.stored_generated = idents("sum");
+        let mut publication = publication(&["full"]);
+        assert_eq!(found(&publication, &relations, &[], 17), [""; 0]);
+        assert_eq!(found(&publication, &relations, &[], 18), ["GeneratedIdentity public.full: public.full(sum)"]);
+        publication.generated_columns = GeneratedColumns::Stored;
+        assert_eq!(found(&publication, &relations, &[], 18), [""; 0]);
+        relations.relations.get_mut(&table("full")).unwrap().virtual_generated = idents("never");
+        assert_eq!(found(&publication, &relations, &[], 18), ["GeneratedIdentity public.full: public.full(never)"]);
+    }
+
+    #[test]
+    fn what_the_root_publishes_governs_its_partitions() {
+        let mut relations = relations();
+        relations.insert(table("leaf"), relation(Kind::Table, "id", &["parted"]));
+        relations.relations.remove(&table("other.part"));
+        let mut publication = publication(&["parted(a)", "leaf(id)"]);
+        assert_eq!(found(&publication, &relations, &[], 15), ["PartitionedColumns public.parted: public.parted()"]);
+        publication.via_partition_root = true;
+        let uncovered = ["ColumnsWithoutIdentity public.parted: public.leaf(id)"];
+        assert_eq!(found(&publication, &relations, &[], 15), uncovered);
+    }
+
+    #[test]
+    fn what_cannot_be_a_member_is_said() {
+        check(&["nowhere"], &["NoTable public.nowhere: public.nowhere()"]);
+        check(&["nowhere.*"], &["NoSchema nowhere.*:"]);
+        check(&["pg_catalog.*"], &["SystemSchema pg_catalog.*:"]);
+        check(&["view"], &["WrongKind(\"a view\") public.view: public.view()"]);
+        check(&["pg_catalog.pg_class"], &["WrongKind(\"a system table\") pg_catalog.pg_class: pg_catalog.pg_class()"]);
+        let mut parted = publication(&["parted?a > 1"]);
+        parted.publish = [Operation::Insert].into();
+        assert_eq!(found(&parted, &relations(), &[], 15), ["PartitionedFilter public.parted: public.parted()"]);
+        parted.via_partition_root = true;
+        assert_eq!(found(&parted, &relations(), &[], 15), [""; 0]);
+    }
+
+    #[test]
+    fn a_low_wal_level_is_said() {
+        let relations = Relations { wal_level: "replica".to_owned(), ..relations() };
+        assert_eq!(found(&publication(&[]), &relations, &[], 15), ["WalLevel -:"]);
+    }
+}

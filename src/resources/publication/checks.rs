@@ -1,0 +1,207 @@
+//! What a plan says about the tables that it would publish: warnings, and errors where Postgres would refuse or
+//! `strict` asks for them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+
+use super::model::{Model, block_path};
+use crate::postgres::publication::{
+    self, FilterColumns, Finding, Gravity, Member, Operation, Problem, Publication as Desired,
+};
+use crate::postgres::relation::{self, Relations};
+use crate::postgres::{Database, Ident, QualifiedName, ServerVersion};
+use crate::tf_provider::diagnostics::{Error, Result};
+use crate::tf_provider::path::AttributePath;
+use crate::tf_provider::resource::PlannedChange;
+
+/// How many names one message shows.
+const SHOWN: usize = 10;
+
+/// Checks a plan against the version and the tables of its server. A server that cannot be reached yet is no reason to
+/// refuse a new object: a warning says what was not checked.
+pub(super) async fn check(
+    change: &mut PlannedChange<Model>,
+    database: &Database,
+    doing: &str,
+    desired: &Desired,
+) -> Result<()> {
+    let is_new = change.prior().is_none() || change.replaces();
+    let (version, relations) = match ask(database).await {
+        Ok(answer) => answer,
+        Err(error) if is_new => {
+            let warning = Error::new(format!("{doing}: the server could not be asked for its version and tables"))
+                .detail(
+                    "Whether it has all that is asked for, and whether each table has the replica identity that updates \
+                     and deletes need, was not checked.",
+                )
+                .detail(error.to_string());
+            change.warn(warning);
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    desired.check_supported(version).map_err(|unsupported| database.unsupported(doing, unsupported))?;
+    let filters = filter_columns(database, desired, &relations).await?;
+    let mut found = publication::findings(desired, &relations, &filters, version);
+    found.retain(|finding| is_new || finding.problem != Problem::WalLevel);
+    report(change, doing, desired, &found);
+    Ok(())
+}
+
+async fn ask(database: &Database) -> crate::postgres::Result<(ServerVersion, std::sync::Arc<Relations>)> {
+    let relations = relation::fetch_all(database).await?;
+    Ok((database.version().await?, relations))
+}
+
+/// The columns that the filters use. What the server cannot read as a filter, it will refuse when it is applied.
+async fn filter_columns(database: &Database, desired: &Desired, relations: &Relations) -> Result<FilterColumns> {
+    let reads = publication::filters_to_read(desired, relations).map(async |(table, filter)| {
+        match publication::read_filter(database, table, filter).await {
+            Ok(read) => Ok(Some((table.clone(), read.columns))),
+            Err(error) if error.code().is_some() && !error.is_connect() => Ok(None),
+            Err(error) => Err(error),
+        }
+    });
+    let read: crate::postgres::Result<Vec<_>> = join_all(reads).await.into_iter().collect();
+    Ok(read?.into_iter().flatten().collect())
+}
+
+/// One message for each problem of each attribute.
+fn report(change: &mut PlannedChange<Model>, doing: &str, desired: &Desired, found: &[Finding]) {
+    let Some(planned) = change.planned().cloned() else { return };
+    let strict = planned.strict.known() == Some(&true);
+    let mut messages: BTreeMap<(AttributePath, Problem), BTreeSet<String>> = BTreeMap::new();
+    for finding in found {
+        let names = messages.entry((path(&planned, finding), finding.problem)).or_default();
+        match &finding.member {
+            Member::Schema(schema) if finding.tables.is_empty() => drop(names.insert(schema.as_str().to_owned())),
+            _ => names.extend(finding.tables.iter().map(|(table, columns)| shown(table, columns))),
+        }
+    }
+    for ((path, problem), names) in messages {
+        let message = Error::new(format!("{doing}: {}", summary(problem, &names, desired)));
+        let message = message.detail(remedy(problem)).at(&path);
+        match problem.gravity() {
+            Gravity::Refused => change.error(message),
+            Gravity::Breaking if strict => change.error(message),
+            Gravity::Breaking | Gravity::Passing => change.warn(message),
+        }
+    }
+}
+
+/// Where in the configuration the finding comes from.
+fn path(planned: &Model, finding: &Finding) -> AttributePath {
+    let table = match &finding.member {
+        Member::Table(table) => table,
+        Member::Schema(_) => return AttributePath::of("schemas"),
+        Member::AllTables => return AttributePath::of("all_tables"),
+        Member::Whole => return AttributePath::default(),
+    };
+    let is_it = |text: Option<&String>| text.and_then(|text| QualifiedName::parse(text).ok()).as_ref() == Some(table);
+    let blocks = planned.table.known().map(Vec::as_slice).unwrap_or_default();
+    match blocks.iter().position(|block| is_it(block.name.known())) {
+        Some(at) => block_path(at).attribute(attribute(finding.problem)),
+        None => AttributePath::of("tables"),
+    }
+}
+
+/// The attribute of a `table` block that a problem is about.
+fn attribute(problem: Problem) -> &'static str {
+    match problem {
+        Problem::FilterOutsideIdentity | Problem::PartitionedFilter => "where",
+        Problem::ColumnsWithoutIdentity | Problem::ColumnsOfFullIdentity | Problem::PartitionedColumns => "columns",
+        _ => "name",
+    }
+}
+
+fn shown(table: &QualifiedName, columns: &BTreeSet<Ident>) -> String {
+    let names: Vec<_> = columns.iter().map(Ident::as_str).collect();
+    if names.is_empty() { table.to_text() } else { format!("{} ({})", table.to_text(), names.join(", ")) }
+}
+
+fn list(names: &BTreeSet<String>) -> String {
+    let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
+}
+
+/// What is wrong, and with which tables.
+fn summary(problem: Problem, names: &BTreeSet<String>, desired: &Desired) -> String {
+    let names = list(names);
+    let published = |operation| desired.publish.contains(&operation);
+    let fail = match (published(Operation::Update), published(Operation::Delete)) {
+        (true, true) => "UPDATE and DELETE would fail on the publisher",
+        (true, false) => "UPDATE would fail on the publisher",
+        _ => "DELETE would fail on the publisher",
+    };
+    match problem {
+        Problem::NoTable => format!("there is no table {names} yet"),
+        Problem::NoSchema => format!("there is no schema {names} yet"),
+        Problem::WalLevel => "wal_level of the server is not logical yet".to_owned(),
+        Problem::NoIdentity => format!("{fail}, for want of a replica identity: {names}"),
+        Problem::FilterOutsideIdentity => {
+            format!("{fail}, because the row filter uses columns outside the replica identity: {names}")
+        }
+        Problem::ColumnsWithoutIdentity => {
+            format!("{fail}, because the column list lacks columns of the replica identity: {names}")
+        }
+        Problem::ColumnsOfFullIdentity => {
+            format!("{fail}, because no column list covers REPLICA IDENTITY FULL: {names}")
+        }
+        Problem::GeneratedIdentity => {
+            format!("{fail}, because generated columns of the replica identity are not published: {names}")
+        }
+        Problem::WrongKind(kind) => format!("{kind} cannot be published: {names}"),
+        Problem::SystemSchema => format!("a schema of the system cannot be published: {names}"),
+        Problem::PartitionedFilter => {
+            format!("a row filter on a partitioned table needs publish_via_partition_root: {names}")
+        }
+        Problem::PartitionedColumns => {
+            format!("a column list on a partitioned table needs publish_via_partition_root: {names}")
+        }
+    }
+}
+
+/// What to do about it.
+fn remedy(problem: Problem) -> &'static str {
+    match problem {
+        Problem::NoTable | Problem::NoSchema => {
+            "It must be there when this is applied: if something else in this configuration makes it, let this resource \
+             depend on that. Names are taken literally: upper case is not folded."
+        }
+        Problem::WalLevel => {
+            "Postgres makes the publication, but nobody can subscribe to it before wal_level is logical and the server \
+             has been restarted."
+        }
+        Problem::NoIdentity => {
+            "Postgres makes the publication, and refuses these statements from then on. Give each table a primary key, \
+             REPLICA IDENTITY USING INDEX or REPLICA IDENTITY FULL, or publish = [\"insert\", \"truncate\"] only."
+        }
+        Problem::FilterOutsideIdentity => {
+            "Postgres makes the publication, and refuses these statements from then on. Use columns of the replica \
+             identity alone, set REPLICA IDENTITY FULL, or publish = [\"insert\", \"truncate\"] only."
+        }
+        Problem::ColumnsWithoutIdentity => {
+            "Postgres makes the publication, and refuses these statements from then on. Add the missing columns, or \
+             publish = [\"insert\", \"truncate\"] only."
+        }
+        Problem::ColumnsOfFullIdentity => {
+            "Postgres makes the publication, and refuses these statements from then on. Leave columns out, give the \
+             table a primary key and REPLICA IDENTITY DEFAULT, or publish = [\"insert\", \"truncate\"] only."
+        }
+        Problem::GeneratedIdentity => {
+            "Since Postgres 18 the server makes the publication, and refuses these statements from then on. Set \
+             publish_generated_columns = \"stored\" (virtual columns can never be published), give the table a primary \
+             key and REPLICA IDENTITY DEFAULT, or publish = [\"insert\", \"truncate\"] only."
+        }
+        Problem::WrongKind(_) | Problem::SystemSchema => {
+            "Postgres publishes ordinary and partitioned tables only. Leave it out."
+        }
+        Problem::PartitionedFilter | Problem::PartitionedColumns => {
+            "Set publish_via_partition_root = true, or list the partitions instead."
+        }
+    }
+}
