@@ -128,8 +128,9 @@ impl Lease {
     /// Opens a new connection in place of the old one.
     async fn replace(&mut self, doing: &str, limits: &Limits) -> Result<()> {
         self.session = None;
+        // Connecting is large and rare: on the heap it does not make every future around it large.
         let session = tokio::select! {
-            session = Session::open(&self.pool.link, &self.pool.database) => session,
+            session = Box::pin(Session::open(&self.pool.link, &self.pool.database)) => session,
             cause = expired(limits, Instant::now()) => Err(cause),
         };
         let session = session.map_err(|cause| self.pool.error(doing, cause))?;
@@ -231,7 +232,7 @@ impl Lease {
         };
         let began = Instant::now();
         self.busy = true;
-        let result = session.run_unless(work, expired(limits, began)).await;
+        let result = Box::pin(session.run_unless(work, expired(limits, began))).await;
         self.busy = result.is_none();
         result.unwrap_or_else(|| Err(Failure::executed(Cause::Timeout(began.elapsed()))))
     }

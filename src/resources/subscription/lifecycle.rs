@@ -187,7 +187,8 @@ async fn catch_up(
         if !is_whole && now >= given_up {
             return Ok(());
         }
-        call.unless_stopped(async { Ok::<_, Error>(tokio::time::sleep(SYNC_POLL).await) }).await?;
+        tokio::time::sleep(SYNC_POLL).await;
+        call.go_on()?;
     }
     Ok(())
 }
