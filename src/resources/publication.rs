@@ -74,7 +74,7 @@ impl Resource for Publication {
         let database = database(call, &planned)?;
         let Ok(desired) = desired(&planned) else { return Ok(()) };
         let doing = format!("planning publication {}", desired.name);
-        call.unless_stopped(checks::check(change, &database, &doing, &desired)).await
+        call.unless_stopped(Box::pin(checks::check(change, &database, &doing, &desired))).await
     }
 
     async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {
