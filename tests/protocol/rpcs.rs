@@ -452,7 +452,9 @@ async fn a_change_is_planned() {
     let mut proposed = prior.clone();
     proposed.set("name", "renamed".into());
     let plan = session.plan(PUBLICATION, shape.encode(&prior), shape.encode(&proposed), shape.encode(&config)).await;
-    check_fine(&plan.diagnostics);
+    let [warning] = plan.diagnostics.as_slice() else { panic!("{}", said(&plan.diagnostics)) };
+    assert_eq!(warning.severity, pb::diagnostic::Severity::Warning as i32);
+    assert!(warning.summary.contains("is renamed to \"renamed\""), "{}", warning.summary);
     let planned = shape.decode(plan.planned_state.as_ref());
     assert!(plan.requires_replace.is_empty());
     assert_eq!(planned.get("owner"), Some(&"postgres".into()));
