@@ -84,8 +84,11 @@ pub(super) fn is_system_schema(schema: &Ident) -> bool {
 }
 
 /// All relations of the database, from a snapshot that is at most two seconds old.
+///
+/// Changes of this process do not end it, as they do the other snapshots: none of them is of a relation, and an apply,
+/// which plans each object once more, would read the whole catalog again for each.
 pub async fn fetch_all(db: &Database) -> Result<Arc<Relations>> {
-    db.relations().get(|| db.changes(), load(db)).await
+    db.relations().get(|| 0, load(db)).await
 }
 
 /// One row for each schema, with a relation or none in it. An index that is deferrable or not valid identifies nothing.
