@@ -10,11 +10,12 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::common::tools;
 use super::cycle::median_of;
+use super::goals::Goals;
 
 const STARTS: usize = 31;
 
 /// Measures and prints.
-pub(super) fn report() {
+pub(super) fn report(goals: &mut Goals) {
     let client = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("making a certificate");
     let certificate = pem(client.cert.der());
     let provider = || {
@@ -39,6 +40,7 @@ pub(super) fn report() {
     }
     let (ours, floor) = (median_of(&ours) * 1e3, median_of(&floor) * 1e3);
     println!("start to handshake: {ours:.1} ms ({:.1} times the {floor:.1} ms of echo), {}", ours / floor, size());
+    goals.at_most("start to handshake", ours, 4.0, "ms");
 }
 
 fn until_first_line(mut command: Command) -> Duration {

@@ -4,18 +4,22 @@
 //! - a start to the handshake line, beside a program that only prints a line;
 //! - plan, apply, plan without changes and destroy of `BENCH_COUNTS` publications (default 200,1000) with each core,
 //!   beside as many `terraform_data`, which cost the core the same and the provider nothing;
-//! - the same statements alone, over as many connections as the provider uses by default.
+//! - the same statements alone, over as many connections as the provider uses by default;
+//! - one publication of `BENCH_TABLES` tables (default 10000) with OpenTofu, beside both.
 //!
-//! All of it without a network, and with a relay that adds 20 ms to each round trip.
+//! The lives are measured without a network, and with a relay that adds 20 ms to each round trip. At the end stands what
+//! is promised of the largest count with OpenTofu, and whether it was kept.
 
 #![allow(clippy::print_stdout)] // printing is what it is for
 
 #[path = "../common/mod.rs"]
 mod common;
 mod cycle;
+mod goals;
 mod handshake;
-mod memory;
+mod large;
 mod statements;
+mod usage;
 
 use std::env;
 use std::time::Duration;
@@ -24,27 +28,49 @@ use common::cli::{Core, Workspace};
 use common::postgres::{self, Database, Major, Role};
 use common::relay::Relay;
 use cycle::Cycle;
+use goals::Goals;
 
 const ROUND_TRIPS: [Duration; 2] = [Duration::ZERO, Duration::from_millis(20)];
 
 #[tokio::main]
 async fn main() {
     let repeats = numbers("BENCH_REPEATS", "3")[0];
-    handshake::report();
-    println!("\nSeconds, medians of {repeats}; in brackets the ratio to terraform_data on the same core.\n");
-    println!("| count | round trip | what | plan | apply | plan again | destroy | peak memory |");
-    println!("|---|---|---|---|---|---|---|---|");
-    for count in numbers("BENCH_COUNTS", "200,1000") {
+    let counts = numbers("BENCH_COUNTS", "200,1000");
+    let largest = counts.iter().copied().max().unwrap_or_default();
+    let mut goals = Goals::default();
+    handshake::report(&mut goals);
+    println!("\nSeconds, medians of {repeats}; in brackets the ratio to terraform_data on the same core.");
+    println!("CPU is the processor time of the provider in percent of the core's, step by step.\n");
+    println!("| count | round trip | what | plan | apply | plan again | destroy | CPU | peak memory |");
+    println!("|---|---|---|---|---|---|---|---|---|");
+    for count in counts {
         let database = postgres::shared(Major::V18).database("bench").await;
         statements::create_tables(&database, count).await;
-        for round_trip in ROUND_TRIPS {
-            compare(&database, count, round_trip, repeats).await;
+        let near = compare(&database, count, ROUND_TRIPS[0], repeats).await;
+        let far = compare(&database, count, ROUND_TRIPS[1], repeats).await;
+        if let (Some(near), Some(far), true) = (near, far, count == largest) {
+            goals.of_life(&format!("{count}"), &near.ours, &near.floor, &near.alone);
+            goals.of_distance(&format!("{count}, 20 ms"), &near.ours, &far.ours);
         }
     }
+    println!("\n| count | step | statements alone | terraform_data | publication |\n|---|---|---|---|---|");
+    for tables in numbers("BENCH_TABLES", "10000") {
+        let database = postgres::shared(Major::V18).database("bench").await;
+        statements::create_tables(&database, tables + 1).await;
+        large::compare(Core::OpenTofu, &database, tables, repeats, &mut goals).await;
+    }
+    goals.print();
 }
 
-/// Measures one number of publications at one distance, and prints a line for each contender.
-async fn compare(database: &Database, count: usize, round_trip: Duration, repeats: usize) {
+/// What was measured of one number of publications at one distance.
+struct Measured {
+    alone: Cycle,
+    floor: Cycle,
+    ours: Cycle,
+}
+
+/// Measures one number of publications at one distance, and prints a line for each contender. Returns what OpenTofu did.
+async fn compare(database: &Database, count: usize, round_trip: Duration, repeats: usize) -> Option<Measured> {
     let relay = Relay::start(database.port, round_trip);
     let port = if round_trip.is_zero() { database.port } else { relay.port() };
     let label = format!("| {count} | {} ms |", round_trip.as_millis());
@@ -53,9 +79,11 @@ async fn compare(database: &Database, count: usize, round_trip: Duration, repeat
     for _ in 0..repeats {
         alone.push(statements::run(database, port, count).await);
     }
-    println!("{label} statements alone {}", Cycle::median(&alone).row(None));
+    let alone = Cycle::median(&alone);
+    println!("{label} statements alone {}", alone.row(None));
 
-    for core in Core::installed() {
+    let mut measured = None;
+    for core in cores() {
         let ours = publications(core, &database.url_through(&Role::superuser(), port), count);
         let floor = terraform_data(core, count);
         let (mut of_ours, mut of_floor) = (Vec::new(), Vec::new());
@@ -65,10 +93,20 @@ async fn compare(database: &Database, count: usize, round_trip: Duration, repeat
             of_floor.push(Cycle::run(&floor).await);
             of_ours.push(Cycle::run(&ours).await);
         }
-        let least = Cycle::median(&of_floor);
-        println!("{label} {}, terraform_data {}", core.name(), least.row(None));
-        println!("{label} {}, publications {}", core.name(), Cycle::median(&of_ours).row(Some(&least)));
+        let (ours, floor) = (Cycle::median(&of_ours), Cycle::median(&of_floor));
+        println!("{label} {}, terraform_data {}", core.name(), floor.row(None));
+        println!("{label} {}, publications {}", core.name(), ours.row(Some(&floor)));
+        if core == Core::OpenTofu {
+            measured = Some(Measured { alone, floor, ours });
+        }
     }
+    measured
+}
+
+/// The cores to measure with: those of `BENCH_CORES`, such as `tofu`, or all that are installed.
+fn cores() -> Vec<Core> {
+    let wanted = env::var("BENCH_CORES").unwrap_or_default();
+    Core::installed().into_iter().filter(|core| wanted.is_empty() || wanted.contains(core.name())).collect()
 }
 
 fn publications(core: Core, url: &str, count: usize) -> Workspace {

@@ -6,19 +6,24 @@ use futures_util::future::join_all;
 use tokio_postgres::{Client, NoTls};
 
 use super::common::postgres::{Database, Role};
-use super::cycle::Cycle;
+use super::cycle::{Cycle, Step};
 
 /// As many as the provider opens by default.
 const CONNECTIONS: usize = 4;
 
-const READ: &str = "SELECT p.pubname, pt.schemaname, pt.tablename FROM pg_publication p \
+/// Reads all publications with their tables.
+pub(super) const READ: &str = "SELECT p.pubname, pt.schemaname, pt.tablename FROM pg_publication p \
     LEFT JOIN pg_publication_tables pt USING (pubname) ORDER BY 1, 2, 3";
 
 /// Makes the two tables of each publication.
 pub(super) async fn create_tables(database: &Database, count: usize) {
     let table = |name: &str, number: usize| format!("CREATE TABLE {name}{number} (id bigint PRIMARY KEY, v text);\n");
-    let tables: String = (0..count).map(|number| table("a", number) + &table("b", number)).collect();
-    database.sql(&tables).await;
+    // Many at a time, but not more than one transaction may lock.
+    let numbers: Vec<_> = (0..count).collect();
+    for numbers in numbers.chunks(1000) {
+        let tables = numbers.iter().map(|number| table("a", *number) + &table("b", *number));
+        database.sql(&tables.collect::<String>()).await;
+    }
 }
 
 /// Creates, reads and drops that many publications, connecting each time as a process of its own would.
@@ -31,7 +36,7 @@ pub(super) async fn run(database: &Database, port: u16, count: usize) -> Cycle {
         timed(database, port, vec![READ.to_owned()]).await,
         timed(database, port, (0..count).map(drop).collect()).await,
     ];
-    Cycle { steps, peak: 0.0 }
+    Cycle { steps: steps.map(|seconds| Step { seconds, ..Step::default() }) }
 }
 
 /// Runs statements, each a transaction of its own, spread over the connections.
@@ -48,7 +53,8 @@ async fn timed(database: &Database, port: u16, statements: Vec<String>) -> f64 {
     started.elapsed().as_secs_f64()
 }
 
-async fn connect(database: &Database, port: u16) -> Client {
+/// A connection of the superuser's.
+pub(super) async fn connect(database: &Database, port: u16) -> Client {
     let config = database.config_through(&Role::superuser(), port);
     let (client, connection) = config.connect(NoTls).await.expect("connecting");
     tokio::spawn(connection);
