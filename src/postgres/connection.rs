@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::conninfo::{Conninfo, Secret};
 use super::error::{Cause, Error, Result};
-use super::pool::Pool;
+use super::pool::{Pool, Sharing};
 use super::publication::Publications;
 use super::relation::Relations;
-use super::session::{Notice, Param, Query, groups};
+use super::session::{Notice, Param, Query, Work, groups};
 use super::slot::Slots;
 use super::snapshot::Snapshot;
 use super::sql::Statement;
@@ -242,7 +242,7 @@ impl Database {
         if let Some(version) = self.0.pool.version() {
             return Ok(version);
         }
-        let _lease = self.0.pool.lease(doing, &Limits::default()).await?;
+        let _lease = self.0.pool.lease(doing, Sharing::Shared, &Limits::default()).await?;
         let version = self.0.pool.version();
         version.ok_or_else(|| self.error(doing, Cause::Unexpected("no connection".to_owned())))
     }
@@ -257,13 +257,27 @@ impl Database {
     /// Stops at the first that fails; what its transaction did is undone, what ran before stays. When a limit is
     /// reached, or the future is dropped, the server is told to cancel what it runs. Returns the server's notices.
     pub async fn run_within(&self, doing: &str, statements: &[Statement], limits: &Limits) -> Result<Vec<Notice>> {
-        self.run_reading(doing, statements, None, limits).await.map(|(notices, _)| notices)
+        self.run_on(Sharing::Alone, doing, statements, None, limits).await.map(|(notices, _)| notices)
     }
 
     /// Runs statements as [`Database::run_within`] does, and a query in the round trip of the last of them. No rows at
     /// all says that only the query failed.
-    pub(super) async fn run_reading(
+    ///
+    /// For what ends quickly: others may do work on the same connection meanwhile, and the notices may be theirs.
+    pub(super) async fn run_shared(
         &self,
+        doing: &str,
+        statements: &[Statement],
+        query: Option<Query<'_>>,
+        limits: &Limits,
+    ) -> Result<(Vec<Notice>, Option<Vec<Row>>)> {
+        let sharing = if Work::can_share(statements) { Sharing::Shared } else { Sharing::Alone };
+        self.run_on(sharing, doing, statements, query, limits).await
+    }
+
+    async fn run_on(
+        &self,
+        sharing: Sharing,
         doing: &str,
         statements: &[Statement],
         query: Option<Query<'_>>,
@@ -271,7 +285,7 @@ impl Database {
     ) -> Result<(Vec<Notice>, Option<Vec<Row>>)> {
         let _change = Change::begin(&self.0.changes);
         let limits = &self.with_deadline(limits);
-        let mut lease = self.0.pool.lease(doing, limits).await?;
+        let mut lease = self.0.pool.lease(doing, sharing, limits).await?;
         lease.ensure_alive(doing, limits).await?;
         let (last, first) = split_last(statements);
         for group in first {
@@ -284,14 +298,14 @@ impl Database {
     /// Reads rows.
     pub(super) async fn query(&self, doing: &str, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>> {
         let limits = &self.with_deadline(&Limits::default());
-        let mut lease = self.0.pool.lease(doing, limits).await?;
+        let mut lease = self.0.pool.lease(doing, Sharing::Shared, limits).await?;
         lease.query(doing, (sql, params), limits).await
     }
 
     /// Runs changes and reads, in a transaction that is undone, all in one round trip.
     pub(super) async fn query_undone(&self, doing: &str, changes: &[String], sql: &str) -> Result<Vec<Row>> {
         let limits = &self.with_deadline(&Limits::default());
-        let mut lease = self.0.pool.lease(doing, limits).await?;
+        let mut lease = self.0.pool.lease(doing, Sharing::Shared, limits).await?;
         lease.query_undone(doing, changes, (sql, &[]), limits).await
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::{DbError, SqlState};
 
-use super::sql::InvalidName;
+use super::sql::{Ident, InvalidName};
 use super::version::{ServerVersion, Unsupported};
 
 /// The result of anything that talks to a server.
@@ -28,13 +28,15 @@ struct Inner {
     note: Option<String>,
 }
 
-/// A database on a server, for messages.
+/// A database on a server as a role sees it, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// `host:port`.
     pub address: String,
     /// The database's name.
     pub database: String,
+    /// The role that connects.
+    pub role: String,
 }
 
 /// Why it failed.
@@ -151,7 +153,7 @@ impl Error {
                 "Nothing answered. Check the host and port, and whether a firewall or security group lets this machine in.".to_owned(),
             ),
             Cause::Statement(error) => match error.as_db_error() {
-                Some(error) => statement_remedy(error, &self.0.place.database),
+                Some(error) => statement_remedy(error, &self.0.place),
                 None => Some("The connection broke, so it is not known whether the change was made; the next plan will show it.".to_owned()),
             },
             Cause::Timeout(_) => Some(
@@ -185,12 +187,18 @@ fn connect_remedy(error: &tokio_postgres::Error) -> Option<String> {
 }
 
 /// What usually mends an error that comes without a hint of the server's own: the SQLSTATE, a part of the message that
-/// is the same in every version, and the remedy. Servers with translated messages get no remedy.
+/// is the same in every version, and the remedy, in which `{role}` is the role that connects and `{database}` the
+/// database. Servers with translated messages get no remedy.
 const REMEDIES: &[(SqlState, &str, &str)] = &[
     (
         SqlState::INSUFFICIENT_PRIVILEGE,
+        "permission denied for database",
+        "GRANT CREATE ON DATABASE {database} TO {role};",
+    ),
+    (
+        SqlState::INSUFFICIENT_PRIVILEGE,
         "permission denied to create subscription",
-        "GRANT pg_create_subscription TO the role that connects.",
+        "GRANT pg_create_subscription TO {role};",
     ),
     (
         SqlState::INSUFFICIENT_PRIVILEGE,
@@ -199,9 +207,26 @@ const REMEDIES: &[(SqlState, &str, &str)] = &[
     ),
     (
         SqlState::INSUFFICIENT_PRIVILEGE,
-        "must be owner of table",
-        "A publication's tables must be owned by the role that connects: ALTER TABLE … OWNER TO, or connect as their owner.",
+        "password_required=false is superuser-only",
+        "Leave password_required out, or connect as a superuser.",
     ),
+    (
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        "must be owner of table",
+        "A publication's tables must be owned by the role that makes it: ALTER TABLE … OWNER TO {role}; or connect as their owner.",
+    ),
+    (
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        "must be owner of publication",
+        "ALTER PUBLICATION … OWNER TO {role}; or connect as its owner.",
+    ),
+    (
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        "must be owner of subscription",
+        "ALTER SUBSCRIPTION … OWNER TO {role}; or connect as its owner.",
+    ),
+    (SqlState::INSUFFICIENT_PRIVILEGE, "must be able to SET ROLE", "GRANT that role TO {role};"),
+    (SqlState::INSUFFICIENT_PRIVILEGE, "must be member of role", "GRANT that role TO {role};"),
     (
         SqlState::INSUFFICIENT_PRIVILEGE,
         "FOR ALL TABLES publication",
@@ -216,6 +241,20 @@ const REMEDIES: &[(SqlState, &str, &str)] = &[
         SqlState::INSUFFICIENT_PRIVILEGE,
         "FOR TABLES IN SCHEMA publication",
         "List the tables, which needs their ownership only, or connect as a superuser.",
+    ),
+    (SqlState::INSUFFICIENT_PRIVILEGE, "replication slots", REPLICATION),
+    (SqlState::CONNECTION_FAILURE, "start WAL sender", REPLICATION_OF_CONNECTION),
+    (SqlState::CONNECTION_FAILURE, "must be superuser or replication role", REPLICATION_OF_CONNECTION),
+    (
+        SqlState::S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED,
+        "password is required",
+        "The owner is no superuser, so the connection needs a password: give one in the subscription's publisher block.",
+    ),
+    (
+        SqlState::S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED,
+        "does not request a password",
+        "Let the publisher ask for it (scram-sha-256 in its pg_hba.conf), or let a superuser own the subscription with \
+         password_required = false.",
     ),
     (
         SqlState::PROTOCOL_VIOLATION,
@@ -241,14 +280,16 @@ const REMEDIES: &[(SqlState, &str, &str)] = &[
     (SqlState::QUERY_CANCELED, "", "It was cancelled on the server, by a time limit there or by somebody else."),
 ];
 
-fn statement_remedy(error: &DbError, database: &str) -> Option<String> {
-    let denied = *error.code() == SqlState::INSUFFICIENT_PRIVILEGE;
-    if denied && error.message().starts_with("permission denied for database") {
-        let database = database.replace('"', "\"\"");
-        return Some(format!("GRANT CREATE ON DATABASE \"{database}\" TO the role that connects."));
-    }
+const REPLICATION: &str = "ALTER ROLE {role} REPLICATION; or, on Aurora and RDS: GRANT rds_replication TO {role};";
+
+const REPLICATION_OF_CONNECTION: &str = "On the publisher, for the role of the subscription's connection: ALTER ROLE … \
+     REPLICATION; or, on Aurora and RDS: GRANT rds_replication TO …;";
+
+fn statement_remedy(error: &DbError, place: &Place) -> Option<String> {
     let fits = |(code, part, _): &&(SqlState, &str, &str)| error.code() == code && error.message().contains(part);
-    REMEDIES.iter().find(fits).map(|(.., remedy)| (*remedy).to_owned())
+    let (.., remedy) = REMEDIES.iter().find(fits)?;
+    let quoted = |name: &str| Ident::from_catalog(name).to_string();
+    Some(remedy.replace("{role}", &quoted(&place.role)).replace("{database}", &quoted(&place.database)))
 }
 
 /// The messages of an error and of everything below it, joined by colons.
@@ -334,7 +375,8 @@ mod tests {
     use crate::postgres::version::PUBLISH_GENERATED_COLUMNS;
 
     fn error(cause: Cause) -> Error {
-        let place = Place { address: "db.example:5432".to_owned(), database: "shop".to_owned() };
+        let [address, database, role] = ["db.example:5432", "shop", "me"].map(str::to_owned);
+        let place = Place { address, database, role };
         Error::new("creating publication \"orders\"", place, cause)
     }
 

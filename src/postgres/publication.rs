@@ -5,14 +5,16 @@
 mod catalog;
 mod changes;
 mod findings;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-pub use catalog::{ReadFilter, apply, canonical_filter, fetch, fetch_all, fetch_now, read_filter};
+pub use catalog::{ReadFilter, apply, canonical_filter, drop, fetch, fetch_all, fetch_now, read_filter};
 use changes::member;
 pub use changes::{diff, drop_publication};
 pub use findings::{FilterColumns, Finding, Gravity, Member, Problem, filters_to_read, findings};
+pub use trial::{Part, Refused, refused};
 
 pub use super::filter::{InvalidFilter, RowFilter};
 use super::sql::{Ident, QualifiedName};

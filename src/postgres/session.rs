@@ -36,8 +36,12 @@ pub(super) struct Work<'a> {
     all_or_nothing: bool,
 }
 
-/// How long the server may take to end a statement that it was told to cancel.
+/// Of how many statements `join_all` polls every one at once; BEGIN and COMMIT among them.
+const SENT_IN_ONE_GO: usize = 28;
+
+/// How long the server may take to end a statement that it was told to cancel, and how often it is told meanwhile.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
+const CANCEL_TRIES: u32 = 5;
 
 /// A message of the server that is no error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,25 +79,29 @@ impl From<&DbError> for Notice {
     }
 }
 
-/// What the task that drives the connection tells the session.
-#[derive(Default)]
+/// What the session shares with the task that drives its connection.
 struct Shared {
     notices: Vec<Notice>,
     /// The server ended the connection while no statement was in its hands.
     ended_idle: bool,
+    last_used: Instant,
+    /// How often the server was asked to cancel what it runs.
+    cancels: u32,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An open connection.
+/// An open connection. Several may do work on it at a time: each sends all of its own in one go, and the server takes
+/// one after the other, without a pause for the way of the answers.
 pub(super) struct Session {
     client: Client,
     shared: Arc<Mutex<Shared>>,
     canceller: Canceller,
     version: ServerVersion,
-    last_used: Instant,
+    /// Held while work is sent, so that none comes into the middle of another's transaction.
+    sending: Mutex<()>,
 }
 
 /// What it takes to cancel what a session runs, after the session itself is gone.
@@ -101,11 +109,13 @@ pub(super) struct Session {
 pub(super) struct Canceller {
     token: CancelToken,
     tls: Option<MakeRustlsConnect>,
+    shared: Arc<Mutex<Shared>>,
 }
 
 impl Canceller {
-    /// Asks the server to cancel. Nobody can know whether it arrived in time.
+    /// Asks the server to cancel. Nobody can know whether it arrived in time, nor whose work it hits.
     pub(super) async fn cancel(&self) {
+        lock(&self.shared).cancels += 1;
         let request = async {
             match &self.tls {
                 Some(tls) => self.token.cancel_query(tls.clone()).await,
@@ -120,20 +130,30 @@ impl Canceller {
     }
 }
 
-/// Why a group of statements failed, and whether any of it can have run.
+/// Why work failed, and what is left of it.
 pub(super) struct Failure {
     pub(super) cause: Cause,
-    /// Nothing of the group reached the server, so that it can safely be sent again.
-    pub(super) not_executed: bool,
+    pub(super) left: Left,
+}
+
+/// What failed work has left on the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nobody knows, or nothing for a reason that would be the same again.
+    Unknown,
+    /// Nothing, because the connection was dead: it can be sent again on another.
+    Nothing,
+    /// Nothing, because it was cancelled in the place of other work: it can be sent again.
+    Interrupted,
 }
 
 impl Failure {
-    pub(super) fn not_executed(why: &str) -> Self {
-        Self { cause: Cause::Unexpected(why.to_owned()), not_executed: true }
+    fn dead(why: &str) -> Self {
+        Self { cause: Cause::Unexpected(why.to_owned()), left: Left::Nothing }
     }
 
-    pub(super) fn executed(cause: Cause) -> Self {
-        Self { cause, not_executed: false }
+    pub(super) fn of(cause: Cause) -> Self {
+        Self { cause, left: Left::Unknown }
     }
 }
 
@@ -196,12 +216,13 @@ impl Session {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let shared = Arc::new(Mutex::new(Shared::default()));
+        let shared = Shared { notices: Vec::new(), ended_idle: false, last_used: Instant::now(), cancels: 0 };
+        let shared = Arc::new(Mutex::new(shared));
         tokio::spawn(drive(connection, shared.clone()));
-        let canceller = Canceller { token: client.cancel_token(), tls };
+        let canceller = Canceller { token: client.cancel_token(), tls, shared: shared.clone() };
         let version = pin_settings(&client).await?;
         lock(&shared).notices.clear();
-        Ok(Self { client, shared, canceller, version, last_used: Instant::now() })
+        Ok(Self { client, shared, canceller, version, sending: Mutex::default() })
     }
 
     pub(super) fn version(&self) -> ServerVersion {
@@ -217,7 +238,7 @@ impl Session {
     }
 
     pub(super) fn idle_for(&self) -> Duration {
-        self.last_used.elapsed()
+        lock(&self.shared).last_used.elapsed()
     }
 
     /// Whether the server still answers. Costs a round trip.
@@ -231,15 +252,19 @@ impl Session {
         std::mem::take(&mut lock(&self.shared).notices)
     }
 
-    /// Does work in one round trip: all of it is queued before the first answer is awaited.
+    /// Does work in one round trip: all of it is sent before the first answer is awaited.
     ///
     /// `None` says that the changes were made, and reading afterwards failed.
-    pub(super) async fn run(&mut self, work: &Work<'_>) -> Result<Option<Vec<Row>>, Failure> {
+    async fn run(&self, work: &Work<'_>) -> Result<Option<Vec<Row>>, Failure> {
         let client = &self.client;
         if client.is_closed() {
-            return Err(Failure::not_executed("the connection was closed"));
+            return Err(Failure::dead("the connection was closed"));
         }
-        self.last_used = Instant::now();
+        let cancels = {
+            let mut shared = lock(&self.shared);
+            shared.last_used = Instant::now();
+            shared.cancels
+        };
         let read = async {
             match work.query {
                 Some((sql, params)) => client.query_typed(sql, params).await,
@@ -249,47 +274,67 @@ impl Session {
         // These poll, and so send, in order.
         let first = join_all(work.before.iter().map(|text| client.execute_typed(text, &[])));
         let last = join_all(work.after.iter().map(|text| client.execute_typed(text, &[])));
-        let (first, rows, last) = join3(first, read, last).await;
+        let (first, rows, last) = self.sent_together(join3(first, read, last)).await;
         match first.into_iter().chain(last).find_map(Result::err) {
-            Some(error) => Err(self.failure(error, work.all_or_nothing)),
+            Some(error) => Err(self.failure(error, work.all_or_nothing, cancels)),
             None => match rows {
                 Ok(rows) => Ok(Some(rows)),
                 Err(_) if work.changes => Ok(None),
-                Err(error) => Err(self.failure(error, true)),
+                Err(error) => Err(self.failure(error, true, cancels)),
             },
         }
     }
 
-    fn failure(&self, error: tokio_postgres::Error, all_or_nothing: bool) -> Failure {
-        let not_executed = match error.code() {
-            Some(code) => all_or_nothing && *code == SqlState::ADMIN_SHUTDOWN,
-            None => error.is_closed() && lock(&self.shared).ended_idle,
+    /// Polls for the first time, which sends, while nobody else does.
+    async fn sent_together<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        let mut is_sent = false;
+        poll_fn(|cx| {
+            let _sending = (!is_sent).then(|| lock(&self.sending));
+            is_sent = true;
+            work.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    fn failure(&self, error: tokio_postgres::Error, all_or_nothing: bool, cancels: u32) -> Failure {
+        let shared = lock(&self.shared);
+        let left = match error.code() {
+            Some(code) if all_or_nothing && *code == SqlState::ADMIN_SHUTDOWN => Left::Nothing,
+            Some(code) if all_or_nothing && *code == SqlState::QUERY_CANCELED && shared.cancels != cancels => {
+                Left::Interrupted
+            }
+            None if error.is_closed() && shared.ended_idle => Left::Nothing,
+            _ => Left::Unknown,
         };
-        Failure { cause: Cause::Statement(error), not_executed }
+        Failure { cause: Cause::Statement(error), left }
     }
 
     /// Does work, or cancels it on the server once `stop` resolves and gives it a moment to end.
     ///
     /// `None` says that it had not even ended then: the session is not usable any more.
     pub(super) async fn run_unless(
-        &mut self,
+        &self,
         work: &Work<'_>,
         stop: impl Future<Output = Cause>,
     ) -> Option<Result<Option<Vec<Row>>, Failure>> {
-        let canceller = self.canceller();
         let mut work = pin!(self.run(work));
         let reason = tokio::select! {
             biased;
             result = &mut work => return Some(result),
             reason = stop => reason,
         };
-        canceller.cancel().await;
-        match tokio::time::timeout(CANCEL_GRACE, work).await {
-            Ok(Err(failure)) if was_cancelled(&failure.cause) => Some(Err(Failure::executed(reason))),
-            // It ended by itself, well or badly, before the request arrived.
-            Ok(result) => Some(result),
-            Err(_) => None,
+        for _ in 0..CANCEL_TRIES {
+            self.canceller.cancel().await;
+            match tokio::time::timeout(CANCEL_GRACE / CANCEL_TRIES, &mut work).await {
+                Ok(Err(failure)) if was_cancelled(&failure.cause) => return Some(Err(Failure::of(reason))),
+                // It ended by itself, well or badly, before the request arrived.
+                Ok(result) => return Some(result),
+                // The request may have hit what the server had before it.
+                Err(_) => {}
+            }
         }
+        None
     }
 }
 
@@ -316,6 +361,13 @@ fn may_try_otherwise(error: &tokio_postgres::Error) -> bool {
 }
 
 impl<'a> Work<'a> {
+    /// Whether others may have work on the same connection meanwhile: what ends quickly, leaves nothing where it is
+    /// cancelled, and is sent in one go.
+    pub(super) fn can_share(group: &[Statement]) -> bool {
+        let fits = |statement: &Statement| statement.scope() == Scope::Transaction && !statement.is_wait();
+        group.len() < SENT_IN_ONE_GO && group.iter().all(fits)
+    }
+
     /// Statements of one scope, several in a transaction, and then a query.
     pub(super) fn statements(group: &'a [Statement], query: Option<Query<'a>>) -> Self {
         let texts = group.iter().map(Statement::text);

@@ -118,11 +118,8 @@ impl Resource for Publication {
         let database = database(call, &prior)?;
         let name = ident(&prior.name, "name")?;
         let doing = format!("dropping publication {name}");
-        let dropped = database.run_within(&doing, &[publication::drop_publication(&name)], &limits(call)).await;
-        match dropped {
-            Err(error) if !error.is(&SqlState::UNDEFINED_OBJECT) => Err(error.into()),
-            _ => Ok(()),
-        }
+        publication::drop(&database, &doing, &name, &limits(call)).await?;
+        Ok(())
     }
 
     async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {

@@ -232,7 +232,7 @@ async fn a_refusal_says_what_where_and_why() {
             "creating publication \"p\" in database \"{name}\" on 127.0.0.1:{port}: permission denied for database {name} (42501)"
         )
     );
-    assert_eq!(error.hint().unwrap(), format!("GRANT CREATE ON DATABASE \"{name}\" TO the role that connects."));
+    assert_eq!(error.hint().unwrap(), format!("GRANT CREATE ON DATABASE \"{name}\" TO \"{}\";", role.name));
 }
 
 /// A publisher with one published table, and a subscriber on another server with the same table.

@@ -121,6 +121,50 @@ async fn what_waits_for_a_lock_is_cancelled() {
     assert_eq!(publication::fetch_all(&pair.db).await.unwrap().len(), 0);
 }
 
+/// Those who share a connection cannot be cancelled apart: whoever is hit in another's place does its work again.
+#[tokio::test]
+async fn who_shares_a_connection_is_not_cancelled_with_another() {
+    let pair = pair(Major::V18, "shared").await;
+    pair.test.sql("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY)").await;
+    let mut config = config(&pair.test, &Role::superuser());
+    config.max_connections = 1;
+    let db = Server::new(config).database(None);
+    let version = db.version().await.unwrap();
+    let blocker = pair.test.connect_as(&Role::superuser()).await.unwrap();
+    blocker.batch_execute("BEGIN; LOCK TABLE t, u").await.unwrap();
+    let publish = |name: &'static str, table: Option<&str>, limits: Limits| {
+        let tables = table.map(|table| neonrepl::postgres::QualifiedName::parse(table).unwrap());
+        let desired = Publication::new(ident(name), Target::tables(tables));
+        let statements = publication::diff(None, Some(&desired), version).unwrap();
+        let db = db.clone();
+        tokio::spawn(async move {
+            publication::apply(&db, "creating a publication", &statements, &desired.name, &limits).await
+        })
+    };
+    let waiting = async || {
+        let sql =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        pair.test.value::<i64>(sql).await == 1
+    };
+
+    let locked = publish("locked", Some("t"), Limits::default());
+    wait_until("the first to wait for the lock", DEADLINE, waiting).await;
+    let cancel = CancellationToken::new();
+    let second = publish("second", Some("u"), Limits::default().cancelled_by(cancel.clone()));
+    let third = publish("third", None, Limits::default());
+    cancel.cancel();
+    let cancelled = second.await.unwrap().unwrap_err();
+    assert!(matches!(cancelled.cause(), Cause::Cancelled), "{cancelled}");
+    wait_until("the first to wait again", DEADLINE, waiting).await;
+    assert!(!locked.is_finished());
+    blocker.batch_execute("ROLLBACK").await.unwrap();
+    assert!(locked.await.unwrap().unwrap().1.is_some());
+    assert!(third.await.unwrap().unwrap().1.is_some());
+    let names: Vec<_> = pair.test.rows("SELECT pubname FROM pg_publication ORDER BY 1").await;
+    assert_eq!(names, ["locked", "third"]);
+    assert_eq!(sessions(&pair).await, 1);
+}
+
 #[tokio::test]
 async fn a_failure_to_connect_names_server_and_cause() {
     let pair = pair(Major::V16, "refused").await;

@@ -223,3 +223,40 @@ async fn a_server_that_is_not_there_yet_is_a_warning() {
     assert_eq!(plan.code, Some(2), "{}", plan.text());
     assert_says(&plan, &["Warning: ", "could not be asked for its version and tables", "not_made_yet"]);
 }
+
+/// Column lists and row filters that Postgres refuses, with the attribute, its line, and what it says of them.
+const REFUSED: &[(&str, usize, &str)] = &[
+    ("columns = [\"id\", \"nowhere\"]", 7, "column \"nowhere\" of relation \"keyed\" does not exist"),
+    ("columns = [\"id\", \"ctid\"]", 7, "cannot use system column \"ctid\" in publication column list"),
+    ("where = \"nowhere > 1\"", 7, "column \"nowhere\" does not exist"),
+    ("where = \"id\"", 7, "argument of PUBLICATION WHERE must be type boolean, not type integer"),
+    ("where = \"random() > 0.5\"", 7, "User-defined or built-in mutable functions are not allowed."),
+    ("where = \"id IN (SELECT 1)\"", 7, "Only columns, constants, built-in operators, "),
+    ("where = \"max(id) > 1\"", 7, "aggregate functions are not allowed in WHERE"),
+    ("where = \"ctid IS NULL\"", 7, "System columns are not allowed."),
+    ("columns = [\"id\"]\n    where = \"state = 'new'\"", 8, "User-defined types are not allowed."),
+];
+
+#[tokio::test]
+async fn column_lists_and_filters_that_postgres_refuses_are_refused_while_planning() {
+    for major in [Major::V15, Major::V18] {
+        let pair = Pair::new(major, Major::V18, "refused").await;
+        pair.publisher
+            .sql("CREATE TYPE state AS ENUM ('new'); CREATE TABLE keyed (id int PRIMARY KEY, a text, state state)")
+            .await;
+        let workspace = pair.workspace(Core::OpenTofu).await;
+        for (body, line, says) in REFUSED {
+            let table = format!("  table {{\n    name = \"keyed\"\n    {body}\n  }}");
+            workspace.write(
+                "main.tf",
+                &format!("resource \"neonrepl_publication\" \"shop\" {{\n  name = \"shop\"\n  tables = [\"orders\"]\n  publish = [\"insert\"]\n{table}\n}}\n"),
+            );
+            let plan = workspace.plan().await;
+            assert_eq!(plan.code, Some(1), "{body}: {}", plan.text());
+            for said in [says, format!("on main.tf line {line}").as_str()] {
+                assert!(plan.flat().contains(said), "{said} is not in {}", plan.text());
+            }
+        }
+        assert_eq!(pair.publisher.rows("SELECT pubname FROM pg_publication").await, [""; 0]);
+    }
+}

@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-use super::changes::member;
+use super::changes::{drop_publication, member};
 use super::{GeneratedColumns, Operation, Publication, Publications, RowFilter, TableSpec, Target};
 use crate::postgres::connection::{Database, Limits};
 use crate::postgres::error::{Cause, Result};
@@ -55,12 +55,21 @@ pub async fn apply(
 ) -> Result<(Vec<Notice>, Option<Publication>)> {
     let sql = query(db.version().await?, Which::Named);
     let bound = name.as_str();
-    let (notices, rows) = db.run_reading(doing, statements, Some((&sql, &[(&bound, Type::TEXT)])), limits).await?;
+    let (notices, rows) = db.run_shared(doing, statements, Some((&sql, &[(&bound, Type::TEXT)])), limits).await?;
     let found = match rows {
         Some(rows) => read_rows(&rows).map_err(|error| db.error(doing, Cause::Statement(error)))?.remove(name),
         None => fetch_now(db, name).await?,
     };
     Ok((notices, found))
+}
+
+/// Drops a publication. Returns whether it was there.
+pub async fn drop(db: &Database, doing: &str, name: &Ident, limits: &Limits) -> Result<bool> {
+    match db.run_shared(doing, &[drop_publication(name)], None, limits).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is(&SqlState::UNDEFINED_OBJECT) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Which publications a query is about.
@@ -153,7 +162,9 @@ fn read_member(
             };
             tables.insert(QualifiedName::from_catalog(schema, name), spec);
         }
-        (Some(schema), None) => drop(schemas.insert(Ident::from_catalog(schema))),
+        (Some(schema), None) => {
+            schemas.insert(Ident::from_catalog(schema));
+        }
         _ => {}
     }
     Ok(())

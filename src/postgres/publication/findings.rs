@@ -252,7 +252,7 @@ fn published<'a>(publication: &'a Publication, relations: &'a Relations) -> BTre
 
 impl Publication {
     /// The listed tables.
-    fn listed(&self) -> impl Iterator<Item = (&QualifiedName, &TableSpec)> {
+    pub(super) fn listed(&self) -> impl Iterator<Item = (&QualifiedName, &TableSpec)> {
         let tables = match &self.target {
             Target::AllTables => None,
             Target::Lists { tables, .. } => Some(tables),

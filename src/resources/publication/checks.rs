@@ -7,9 +7,9 @@ use futures_util::future::join_all;
 
 use super::model::{Model, block_path};
 use crate::postgres::publication::{
-    self, FilterColumns, Finding, Gravity, Member, Operation, Problem, Publication as Desired,
+    self, FilterColumns, Finding, Gravity, Member, Operation, Part, Problem, Publication as Desired, Refused,
 };
-use crate::postgres::relation::{self, Relations};
+use crate::postgres::relation::{self, Kind, Relations};
 use crate::postgres::{Database, Ident, QualifiedName, ServerVersion};
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::path::AttributePath;
@@ -42,10 +42,37 @@ pub(super) async fn check(
         Err(error) => return Err(error.into()),
     };
     desired.check_supported(version).map_err(|unsupported| database.unsupported(doing, unsupported))?;
+    report_refused(change, database, doing, desired, &relations).await?;
     let filters = filter_columns(database, desired, &relations).await?;
     let mut found = publication::findings(desired, &relations, &filters, version);
     found.retain(|finding| is_new || finding.problem != Problem::WalLevel);
     report(change, doing, desired, &found);
+    Ok(())
+}
+
+/// What the server refuses of column lists and row filters, each at its attribute.
+async fn report_refused(
+    change: &mut PlannedChange<Model>,
+    database: &Database,
+    doing: &str,
+    desired: &Desired,
+    relations: &Relations,
+) -> Result<()> {
+    let is_table = |table: &QualifiedName| {
+        relations.relations.get(table).is_some_and(|relation| !matches!(relation.kind, Kind::Other(_)))
+    };
+    let Some(planned) = change.planned().cloned() else { return Ok(()) };
+    for Refused { table, part, error } in publication::refused(database, desired, is_table).await? {
+        let (attribute, what) = match part {
+            Part::Columns => ("columns", "the column list"),
+            Part::Filter => ("where", "the row filter"),
+        };
+        let at =
+            block_of(&planned, &table).map_or_else(AttributePath::default, |at| block_path(at).attribute(attribute));
+        let message = Error::new(format!("{doing}: Postgres refuses {what} of {}: {}", table.to_text(), error.cause()));
+        let message = message.detail(error.detail().unwrap_or_default()).detail(error.hint().unwrap_or_default());
+        change.error(message.at(&at));
+    }
     Ok(())
 }
 
@@ -98,12 +125,17 @@ fn path(planned: &Model, finding: &Finding) -> AttributePath {
         Member::AllTables => return AttributePath::of("all_tables"),
         Member::Whole => return AttributePath::default(),
     };
-    let is_it = |text: Option<&String>| text.and_then(|text| QualifiedName::parse(text).ok()).as_ref() == Some(table);
-    let blocks = planned.table.known().map(Vec::as_slice).unwrap_or_default();
-    match blocks.iter().position(|block| is_it(block.name.known())) {
+    match block_of(planned, table) {
         Some(at) => block_path(at).attribute(attribute(finding.problem)),
         None => AttributePath::of("tables"),
     }
+}
+
+/// Which `table` block is about this table.
+fn block_of(planned: &Model, table: &QualifiedName) -> Option<usize> {
+    let is_it = |text: Option<&String>| text.and_then(|text| QualifiedName::parse(text).ok()).as_ref() == Some(table);
+    let blocks = planned.table.known().map(Vec::as_slice).unwrap_or_default();
+    blocks.iter().position(|block| is_it(block.name.known()))
 }
 
 /// The attribute of a `table` block that a problem is about.
