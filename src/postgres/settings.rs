@@ -32,3 +32,27 @@ pub async fn fetch(db: &Database) -> Result<Settings> {
     };
     read().map_err(|error| db.error(doing, Cause::Statement(error)))
 }
+
+/// How many replication slots and WAL senders are left on a publisher: the copy of each table needs one of both for its
+/// time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Of `max_replication_slots`.
+    pub slots: i64,
+    /// Of `max_wal_senders`.
+    pub senders: i64,
+}
+
+/// Asks the publisher for its room.
+///
+/// # Errors
+/// When it cannot be asked.
+pub async fn room(db: &Database) -> Result<Room> {
+    let doing = "reading how many replication slots are left";
+    let sql = "SELECT current_setting('max_replication_slots')::bigint - (SELECT count(*) FROM pg_replication_slots), \
+               current_setting('max_wal_senders')::bigint - (SELECT count(*) FROM pg_stat_replication)";
+    let rows = db.query(doing, sql, &[]).await?;
+    let row = rows.first().ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))?;
+    let read = || Ok(Room { slots: row.try_get(0)?, senders: row.try_get(1)? });
+    read().map_err(|error| db.error(doing, Cause::Statement(error)))
+}

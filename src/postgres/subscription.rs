@@ -4,11 +4,15 @@
 
 mod catalog;
 mod changes;
+mod obstacles;
+mod progress;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use catalog::{SyncState, apply, create, fetch, fetch_all, fetch_now, tables, unsubscribed_tables};
+pub use catalog::{apply, create, fetch, fetch_all, fetch_now, tables, unsubscribed_tables};
 pub use changes::{How, diff, drop_detached, drop_with_slot};
+pub use obstacles::{Obstacle, obstacles};
+pub use progress::{Progress, SyncState, Verdict, Watch, progress};
 
 use super::conninfo::Conninfo;
 use super::sql::Ident;

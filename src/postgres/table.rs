@@ -41,6 +41,17 @@ pub async fn existing(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result
     read_names(db, doing, &rows)
 }
 
+/// Whether a table holds any row.
+///
+/// # Errors
+/// When the server cannot be asked, or the role may not read the table.
+pub async fn has_rows(db: &Database, table: &QualifiedName) -> Result<bool> {
+    let doing = format!("looking for rows in table {table}");
+    let rows = db.query(&doing, &format!("SELECT EXISTS (SELECT 1 FROM {table})"), &[]).await?;
+    let found = rows.first().map(|row| row.try_get(0)).transpose();
+    Ok(found.map_err(|error| db.error(&doing, Cause::Statement(error)))?.unwrap_or(false))
+}
+
 /// A table as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {

@@ -73,8 +73,12 @@ pub const TWO_PHASE: Feature = feature("two_phase", 15);
 pub const ALTER_TWO_PHASE: Feature = feature("a change of two_phase", 18);
 /// `CREATE SUBSCRIPTION … WITH (disable_on_error)`.
 pub const DISABLE_ON_ERROR: Feature = feature("disable_on_error", 15);
+/// The view `pg_stat_subscription_stats`, which counts errors.
+pub const SUBSCRIPTION_STATS: Feature = feature("the count of errors", 15);
 /// `CREATE SUBSCRIPTION … WITH (streaming = parallel)`.
 pub const PARALLEL_STREAMING: Feature = feature("streaming = \"parallel\"", 16);
+/// `binary = true` applies to the initial copy, too.
+pub const BINARY_COPY: Feature = feature("binary", 16);
 /// `CREATE SUBSCRIPTION … WITH (password_required)`.
 pub const PASSWORD_REQUIRED: Feature = feature("password_required", 16);
 /// `CREATE SUBSCRIPTION … WITH (run_as_owner)`.

@@ -3,6 +3,7 @@
 mod connection;
 mod lifecycle;
 mod model;
+mod sync;
 
 use std::time::Duration;
 

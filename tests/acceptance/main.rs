@@ -8,6 +8,8 @@ mod aurora;
 mod aurora_life;
 mod catalog;
 mod connections;
+mod initial_sync;
+mod least_privilege;
 mod listing;
 mod provider_config;
 mod publication_checks;

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::common::cli::{Core, Workspace};
-use crate::common::postgres::{self as servers, Database, Major, SUPERUSER_PASSWORD, Server, Settings};
+use crate::common::postgres::{self as servers, Database, Major, Role, SUPERUSER_PASSWORD, Server, Settings};
 use crate::common::wait::wait_until;
 
 /// How long a condition on the servers may take to come true.
@@ -97,6 +97,13 @@ impl Pair {
         workspace.env("NEONREPL_PUBLISHER_URL", publisher).env("NEONREPL_SUBSCRIBER_URL", subscriber);
         workspace.init().await;
         workspace
+    }
+
+    /// A role on the subscriber's server, which must be the one for subscribers of that major.
+    pub(crate) async fn role_of_subscriber(&self, major: Major, prefix: &str, attributes: &str) -> Role {
+        let server = subscribers(major);
+        assert_eq!(server.port(), self.subscriber.port, "the subscriber is on another server");
+        server.role(prefix, attributes).await
     }
 
     /// Waits until a query on the subscriber returns these rows.

@@ -7,6 +7,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::changes::{How, diff, disable, enable};
+use super::progress::SyncState;
 use super::{Options, Origin, SlotName, Streaming, Subscription, Subscriptions};
 use crate::postgres::connection::{Database, Limits};
 use crate::postgres::conninfo::Conninfo;
@@ -155,33 +156,6 @@ pub async fn apply(
             ))),
         },
         Err(error) => Err(error),
-    }
-}
-
-/// How far the initial copy of a table is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SyncState {
-    /// Not begun.
-    Initializing,
-    /// Rows are being copied, or copying them fails again and again.
-    Copying,
-    /// Copied.
-    Copied,
-    /// Caught up with the worker.
-    Synchronized,
-    /// Replicated by the worker.
-    Ready,
-}
-
-impl SyncState {
-    fn from_catalog(state: i8) -> Self {
-        match u8::try_from(state).unwrap_or_default() {
-            b'i' => Self::Initializing,
-            b'f' => Self::Copied,
-            b's' => Self::Synchronized,
-            b'r' => Self::Ready,
-            _ => Self::Copying,
-        }
     }
 }
 

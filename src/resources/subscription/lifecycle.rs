@@ -7,8 +7,9 @@ use tokio::time::Instant;
 
 use super::connection::{self, conninfo};
 use super::model::{Model, to_desired, to_model};
+use super::sync::{self, Sync};
 use super::{ObjectId, gone, ident};
-use crate::postgres::subscription::{self, How, Subscription, SyncState};
+use crate::postgres::subscription::{self, How, Subscription};
 use crate::postgres::{Database, Ident, Limits, Notice, SqlState};
 use crate::postgres::{publication, slot};
 use crate::provider::Context;
@@ -16,7 +17,7 @@ use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
 
-/// How often the tables are looked at while they are copied.
+/// How often a subscription is looked at that has to catch up.
 const SYNC_POLL: Duration = Duration::from_millis(250);
 
 /// How long a subscription is waited for that may be unable to get further.
@@ -78,6 +79,8 @@ pub(super) async fn create(
     if existing.map_err(|error| error.during(&doing))?.is_some() {
         return Err(Error::new(format!("{doing}: it exists already")).detail(ObjectId::import_hint(&plan.id)));
     }
+    let waits = is_set(&plan.wait_for_initial_sync);
+    sync::check(call, database, publisher.as_ref(), &doing, &desired, &how, waits).await?;
     let result = subscription::create(database, publisher.as_ref(), &doing, &desired, &how, limits).await;
     let (notices, found) = match result {
         Ok(done) => done,
@@ -93,8 +96,9 @@ pub(super) async fn create(
     let found = found.ok_or_else(|| gone(&doing))?;
     let model = to_model(database.name(), &found, &plan);
     saved.record(&model);
-    if is_set(&plan.wait_for_initial_sync) && found.enabled {
-        wait_for_sync(call, database, &desired.name, limits).await?;
+    if waits && found.enabled {
+        sync::wait(call, &Sync { subscriber: database, publisher: publisher.as_ref(), subscription: &desired }, limits)
+            .await?;
     }
     observe(call, database, &found, &model).await
 }
@@ -146,6 +150,14 @@ pub(super) async fn update(
         connection::remember_password(call.private(), &plan);
     }
     let found = found.ok_or_else(|| gone(&doing))?;
+    let follows = how.refresh || current.publications != found.publications;
+    if is_set(&plan.wait_for_initial_sync) && found.enabled && follows {
+        saved.record(&to_model(database.name(), &found, &plan));
+        let publisher = conninfo(call.context(), &plan).ok();
+        let publisher = publisher.and_then(|conninfo| connection::publisher(call.context(), &conninfo));
+        let sync = Sync { subscriber: database, publisher: publisher.as_ref(), subscription: &found };
+        sync::wait(call, &sync, limits).await?;
+    }
     observe(call, database, &found, &plan).await
 }
 
@@ -271,54 +283,6 @@ fn explain(error: crate::postgres::Error, publisher: Option<&Database>) -> Error
              used, create_slot = false.",
         ),
         _ => shown,
-    }
-}
-
-/// Waits until every table is replicated, and shows the progress in the log.
-async fn wait_for_sync(call: &Call<Context>, database: &Database, name: &Ident, limits: &Limits) -> Result<()> {
-    let mut shown = None;
-    loop {
-        let tables = subscription::tables(database, name).await?;
-        let ready = tables.iter().filter(|(_, state)| *state == SyncState::Ready).count();
-        if ready == tables.len() {
-            return Ok(());
-        }
-        if shown != Some(ready) {
-            tracing::info!(ready, tables = tables.len(), subscription = name.as_str(), "copying tables");
-            shown = Some(ready);
-        }
-        let waiting =
-            || tables.iter().filter(|(_, state)| *state != SyncState::Ready).map(|(table, _)| table.to_text());
-        if call.stop().is_cancelled() {
-            // An error would taint it: the next apply would drop it, and copy rows again that are there already.
-            let left = tables.len() - ready;
-            call.warn(
-                Error::new(format!(
-                    "subscription {name} is made, and goes on copying {left} of {} tables",
-                    tables.len()
-                ))
-                .detail("The wait for them was cut short."),
-            );
-            return Ok(());
-        }
-        if limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            let list: Vec<_> = waiting().take(20).collect();
-            return Err(Error::new(format!(
-                "subscription {name}: {} of {} tables are not replicated in time",
-                tables.len() - ready,
-                tables.len()
-            ))
-            .detail(format!("Still waiting for: {}", list.join(", ")))
-            .detail("The subscription goes on copying. Its server's log says what hinders it.")
-            .detail(
-                "It is marked as tainted now, and the next apply would make it anew and copy every row again; \
-                     `terraform untaint` or `tofu untaint` keeps it.",
-            ));
-        }
-        tokio::select! {
-            () = tokio::time::sleep(SYNC_POLL) => {}
-            () = call.stop().cancelled() => {}
-        }
     }
 }
 

@@ -1,0 +1,219 @@
+//! How far the initial copy is, and whether it gets any further.
+//!
+//! Source: `pg_subscription_rel`, `pg_stat_subscription` and `pg_stat_subscription_stats` in the Postgres documentation.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use crate::postgres::connection::Database;
+use crate::postgres::error::{Cause, Result};
+use crate::postgres::sql::{Ident, QualifiedName};
+use crate::postgres::version;
+
+type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
+
+/// How far the initial copy of a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SyncState {
+    /// Not begun.
+    Initializing,
+    /// Rows are being copied, or copying them fails again and again.
+    Copying,
+    /// Copied.
+    Copied,
+    /// Caught up with the worker.
+    Synchronized,
+    /// Replicated by the worker.
+    Ready,
+}
+
+impl SyncState {
+    pub(super) fn from_catalog(state: i8) -> Self {
+        match u8::try_from(state).unwrap_or_default() {
+            b'i' => Self::Initializing,
+            b'f' => Self::Copied,
+            b's' => Self::Synchronized,
+            b'r' => Self::Ready,
+            _ => Self::Copying,
+        }
+    }
+}
+
+/// One look at the initial copy.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The tables, each with its state.
+    pub tables: BTreeMap<QualifiedName, SyncState>,
+    /// Those that a worker is copying at the moment.
+    pub copying: BTreeSet<QualifiedName>,
+    /// Whether the subscription is enabled: an error may have disabled it.
+    pub enabled: bool,
+    /// Whether the worker that applies changes, and starts those that copy, runs at the moment.
+    pub worker_runs: bool,
+    /// How often copying has failed; absent before Postgres 15.
+    pub sync_errors: Option<i64>,
+}
+
+impl Progress {
+    /// The tables that are not replicated yet.
+    pub fn left(&self) -> impl Iterator<Item = &QualifiedName> {
+        self.tables.iter().filter(|(_, state)| **state != SyncState::Ready).map(|(table, _)| table)
+    }
+}
+
+/// Looks at the initial copy of a subscription.
+///
+/// # Errors
+/// When the subscriber cannot be asked.
+pub async fn progress(subscriber: &Database, name: &Ident) -> Result<Progress> {
+    let doing = format!("reading how far subscription {name} is");
+    let (errors, stats) = if subscriber.version().await?.has(version::SUBSCRIPTION_STATS) {
+        ("st.sync_error_count", "LEFT JOIN pg_stat_subscription_stats st ON st.subid = s.oid")
+    } else {
+        ("NULL::bigint", "")
+    };
+    // `pg_stat_subscription` is of the whole cluster; a subscription's id is of one database.
+    let sql = format!(
+        "SELECT s.subenabled, EXISTS (SELECT 1 FROM pg_stat_subscription w WHERE w.subid = s.oid AND w.relid IS NULL \
+         AND w.pid IS NOT NULL), {errors}, n.nspname::text, c.relname::text, r.srsubstate, \
+         EXISTS (SELECT 1 FROM pg_stat_subscription w WHERE w.subid = s.oid AND w.relid = r.srrelid AND w.pid IS NOT NULL) \
+         FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid {stats} \
+         LEFT JOIN (pg_subscription_rel r JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace) \
+         ON r.srsubid = s.oid WHERE d.datname = current_database() AND s.subname = $1"
+    );
+    let rows = subscriber.query(&doing, &sql, &[(&name.as_str(), Type::TEXT)]).await?;
+    read_rows(&rows).map_err(|error| subscriber.error(&doing, Cause::Statement(error)))
+}
+
+fn read_rows(rows: &[Row]) -> RowResult<Progress> {
+    let mut progress = Progress::default();
+    for row in rows {
+        progress.enabled = row.try_get(0)?;
+        progress.worker_runs = row.try_get(1)?;
+        progress.sync_errors = row.try_get(2)?;
+        if let (Some(schema), Some(name)) = (row.try_get(3)?, row.try_get(4)?) {
+            let table = QualifiedName::from_catalog(schema, name);
+            if row.try_get(6)? {
+                progress.copying.insert(table.clone());
+            }
+            progress.tables.insert(table, SyncState::from_catalog(row.try_get(5)?));
+        }
+    }
+    Ok(progress)
+}
+
+/// Tells from several looks at the initial copy whether it fails again and again. Pure.
+///
+/// A table whose rows are being copied has a worker of its own, from the first row to the last. One that has none has
+/// failed, and is waiting to be tried again (`wal_retrieve_retry_interval`).
+#[derive(Debug, Default)]
+pub struct Watch {
+    idle: BTreeMap<QualifiedName, u32>,
+    without_worker: u32,
+}
+
+/// What the looks tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It gets on, or it is too early to tell.
+    GoesOn,
+    /// Copying these tables fails.
+    Fails(BTreeSet<QualifiedName>),
+    /// The worker of the subscription does not run.
+    NoWorker,
+    /// Something has disabled the subscription.
+    Disabled,
+}
+
+/// How many looks without a worker say that a table has failed: fewer might fall between a copy's end and its record.
+const IDLE_LOOKS: u32 = 3;
+
+impl Watch {
+    /// Adds a look. `patience` is how many looks the subscription's own worker may be away: it ends to follow each change
+    /// of the subscription, and one that fails is started again after a while.
+    pub fn look(&mut self, progress: &Progress, patience: u32) -> Verdict {
+        if !progress.enabled {
+            return Verdict::Disabled;
+        }
+        let is_idle = |table: &&QualifiedName| {
+            progress.tables.get(*table) == Some(&SyncState::Copying) && !progress.copying.contains(*table)
+        };
+        for table in progress.left().filter(is_idle) {
+            *self.idle.entry(table.clone()).or_default() += 1;
+        }
+        self.idle.retain(|table, _| progress.tables.get(table) == Some(&SyncState::Copying));
+        self.without_worker = if progress.worker_runs { 0 } else { self.without_worker + 1 };
+        let failing: BTreeSet<_> =
+            self.idle.iter().filter(|(_, looks)| **looks >= IDLE_LOOKS).map(|(table, _)| table.clone()).collect();
+        // Where errors are counted, none says that the workers were ended from outside.
+        if !failing.is_empty() && progress.sync_errors != Some(0) {
+            return Verdict::Fails(failing);
+        }
+        if self.without_worker >= patience { Verdict::NoWorker } else { Verdict::GoesOn }
+    }
+
+    /// How many looks have found this table without a worker.
+    pub fn idle_looks(&self, table: &QualifiedName) -> u32 {
+        self.idle.get(table).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(tables: &str, sync_errors: Option<i64>) -> Progress {
+        let mut progress = Progress { enabled: true, worker_runs: true, sync_errors, ..Progress::default() };
+        for text in tables.split_whitespace() {
+            let (name, state) = text.split_once(':').unwrap();
+            let table = QualifiedName::parse(name).unwrap();
+            if state.ends_with('*') {
+                progress.copying.insert(table.clone());
+            }
+            let state = SyncState::from_catalog(i8::try_from(state.as_bytes()[0]).unwrap());
+            progress.tables.insert(table, state);
+        }
+        progress
+    }
+
+    fn last(looks: &[Progress]) -> Verdict {
+        let mut watch = Watch::default();
+        looks.iter().map(|progress| watch.look(progress, 5)).last().unwrap()
+    }
+
+    fn fails(table: &str) -> Verdict {
+        Verdict::Fails(BTreeSet::from([QualifiedName::parse(table).unwrap()]))
+    }
+
+    #[test]
+    fn a_table_that_a_worker_copies_gets_on_however_long_it_takes() {
+        let looks: Vec<_> = (0..100).map(|_| progress("a:d* b:i c:r", Some(0))).collect();
+        assert_eq!(last(&looks), Verdict::GoesOn);
+    }
+
+    #[test]
+    fn a_table_without_its_worker_fails() {
+        let looks = [progress("a:d", None), progress("a:d*", None), progress("a:d", None), progress("a:d b:i", None)];
+        assert_eq!(last(&looks[..3]), Verdict::GoesOn);
+        assert_eq!(last(&looks), fails("a"));
+        let mended = [looks[0].clone(), looks[2].clone(), progress("a:f", None), progress("a:d", None)];
+        assert_eq!(last(&mended), Verdict::GoesOn);
+    }
+
+    #[test]
+    fn errors_are_asked_for_where_they_are_counted() {
+        let looks = |errors| [progress("a:d", errors), progress("a:d", errors), progress("a:d", errors)];
+        assert_eq!(last(&looks(Some(0))), Verdict::GoesOn);
+        assert_eq!(last(&looks(Some(1))), fails("a"));
+    }
+
+    #[test]
+    fn a_worker_that_stays_away_and_a_disabled_subscription_are_told() {
+        let away = Progress { worker_runs: false, ..progress("a:i", Some(0)) };
+        assert_eq!(last(&vec![away.clone(); 4]), Verdict::GoesOn);
+        assert_eq!(last(&vec![away.clone(); 5]), Verdict::NoWorker);
+        assert_eq!(last(&[Progress { enabled: false, ..away }]), Verdict::Disabled);
+    }
+}

@@ -1,0 +1,191 @@
+//! Waiting for the initial copy: what is in its way is told, before anything is made where both servers show it.
+
+use crate::common::cli::{Core, Workspace};
+use crate::common::postgres::{self as servers, Major, Role, Server, quote, settings};
+use crate::common::wait::wait_until;
+use crate::replication::{DEADLINE, Pair};
+
+const ADDRESS: &str = "neonrepl_subscription.shop";
+
+/// A publication of these tables and a subscription to it, with these further arguments.
+fn config(name: &str, tables: &str, arguments: &str) -> String {
+    format!(
+        "resource \"neonrepl_publication\" \"shop\" {{\n  name   = \"shop\"\n  tables = [{tables}]\n}}\n\n\
+         resource \"neonrepl_subscription\" \"shop\" {{\n  name = \"{name}\"\n  publications = [neonrepl_publication.shop.name]\n\
+         refresh_triggers = {{ shop = neonrepl_publication.shop.fingerprint }}\n  {arguments}\n}}\n"
+    )
+}
+
+const WAITS: &str = "wait_for_initial_sync = true\n  timeouts {\n    create = \"50s\"\n    update = \"50s\"\n  }";
+
+/// An apply that must fail and say this.
+async fn fails(workspace: &Workspace, says: &[&str]) {
+    let failed = workspace.apply_error().await;
+    for said in says {
+        assert!(failed.flat().contains(said), "{said} is not in {}", failed.text());
+    }
+}
+
+async fn nothing_was_made(pair: &Pair) {
+    assert_eq!(pair.subscriber.rows("SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid WHERE datname = current_database()").await, [""; 0]);
+    assert_eq!(pair.slots().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_both_servers_show_is_refused_before_anything_is_made() {
+    for (core, from, to) in [(Core::OpenTofu, Major::V14, Major::V18), (Core::Terraform, Major::V18, Major::V14)] {
+        let pair = Pair::new(from, to, "refused").await;
+        let name = pair.subscriber.name.clone();
+        pair.publisher
+            .sql("CREATE TABLE only_here (id int PRIMARY KEY); ALTER TABLE invoices ADD extra text; INSERT INTO customers VALUES (1)")
+            .await;
+        pair.subscriber.sql("ALTER TABLE customers ADD wanted int NOT NULL").await;
+        let workspace = pair.workspace(core).await;
+
+        workspace.write("main.tf", &config(&name, "\"orders\", \"only_here\"", ""));
+        fails(&workspace, &["a table cannot be copied", "public.only_here: it is no table on the subscriber"]).await;
+        nothing_was_made(&pair).await;
+
+        workspace.write("main.tf", &config(&name, "\"orders\", \"customers\", \"invoices\"", WAITS));
+        let obstacles = [
+            "2 tables cannot be copied",
+            "public.customers: columns of the subscriber that are not published must have a value, and have no default: wanted",
+            "public.invoices: it lacks published columns on the subscriber: extra",
+        ];
+        fails(&workspace, &obstacles).await;
+        nothing_was_made(&pair).await;
+
+        workspace.write("main.tf", &config(&name, "\"orders\", \"customers\", \"invoices\"", ""));
+        let warned = workspace.apply().await;
+        for said in &obstacles[1..] {
+            assert!(warned.flat().contains(said), "{said} is not in {}", warned.text());
+        }
+        pair.subscriber
+            .sql("ALTER TABLE customers ALTER wanted DROP NOT NULL; ALTER TABLE invoices ADD extra text")
+            .await;
+        pair.wait_for_rows("SELECT id FROM customers", &["1"]).await;
+        workspace.destroy().await;
+
+        let missing = config(&name, "\"orders\"", "").replace("[neonrepl_publication.shop.name]", "[\"nowhere\"]");
+        workspace.write("main.tf", &missing);
+        fails(&workspace, &["there is no publication \"nowhere\"", "Create the publication first"]).await;
+        nothing_was_made(&pair).await;
+    }
+}
+
+#[tokio::test]
+async fn rows_that_are_there_already_fail_the_copy_early_and_by_name() {
+    for (core, from, to) in [(Core::OpenTofu, Major::V18, Major::V14), (Core::OpenTofu, Major::V14, Major::V18)] {
+        let pair = Pair::new(from, to, "collides").await;
+        let name = pair.subscriber.name.clone();
+        pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu'); INSERT INTO customers VALUES (1)").await;
+        pair.subscriber.sql("INSERT INTO orders VALUES (1, 7, 'us')").await;
+        let workspace = pair.workspace(core).await;
+        workspace.write("main.tf", &config(&name, "\"orders\", \"customers\"", WAITS));
+        fails(
+            &workspace,
+            &[
+                "copying fails again and again",
+                "public.orders: it held rows before on the subscriber",
+                "TRUNCATE \"public\".\"orders\"",
+                "marked as tainted",
+            ],
+        )
+        .await;
+        assert!(workspace.state().contains("\"tainted\""), "{}", workspace.state());
+
+        pair.subscriber.sql("TRUNCATE orders").await;
+        pair.wait_for_rows("SELECT total FROM orders", &["1"]).await;
+        let untaint = ["untaint", ADDRESS];
+        workspace.expect(&untaint, 0).await;
+        workspace.expect_empty_plan().await;
+
+        // A table that joins is waited for, too.
+        pair.publisher.sql("INSERT INTO invoices VALUES (1, 1, 'eu', 'n')").await;
+        pair.subscriber.sql("INSERT INTO invoices VALUES (1, 1, 'us', 'o')").await;
+        workspace.write("main.tf", &config(&name, "\"orders\", \"customers\", \"invoices\"", WAITS));
+        fails(&workspace, &["copying fails again and again", "public.invoices: it held rows before"]).await;
+        pair.subscriber.sql("TRUNCATE invoices").await;
+        workspace.apply().await;
+        pair.wait_for_rows("SELECT note FROM invoices", &["n"]).await;
+        workspace.expect_empty_plan().await;
+        workspace.destroy().await;
+        nothing_was_made(&pair).await;
+    }
+}
+
+#[tokio::test]
+async fn a_publisher_without_room_for_the_copies_is_told() {
+    let server = Server::start(Major::V17, settings([("max_replication_slots", "1")]));
+    let mut pair = Pair::new(Major::V17, Major::V16, "room").await;
+    pair.publisher = server.database("room_from").await;
+    pair.publisher.sql("CREATE TABLE orders (id int PRIMARY KEY, total numeric, region text); INSERT INTO orders VALUES (1, 1, 'eu')").await;
+    let name = pair.subscriber.name.clone();
+    let workspace = pair.workspace(Core::OpenTofu).await;
+    workspace.write("main.tf", &config(&name, "\"orders\"", WAITS));
+    fails(&workspace, &["copying fails again and again", "no replication slot left", "max_replication_slots"]).await;
+    workspace.destroy().await;
+    nothing_was_made(&pair).await;
+}
+
+/// Who connects for the subscription may not read a table, and who owns it may not write one.
+#[tokio::test]
+async fn missing_rights_are_named_with_their_grant() {
+    for (core, from, to) in [(Core::OpenTofu, Major::V15, Major::V18), (Core::OpenTofu, Major::V18, Major::V16)] {
+        let pair = Pair::new(from, to, "rights").await;
+        let name = pair.subscriber.name.clone();
+        let reader = servers::shared(from).role("reader", "REPLICATION").await;
+        let owner = pair.role_of_subscriber(to, "owner", "IN ROLE pg_create_subscription").await;
+        let database = quote(&pair.subscriber.name);
+        pair.subscriber.sql(&format!("GRANT CREATE ON DATABASE {database} TO {}", quote(&owner.name))).await;
+        pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
+        let workspace = pair.workspace_with(core, &pair.publisher.url(), &pair.subscriber.url_as(&owner)).await;
+        let publisher = format!(
+            "publisher {{\n    username = {:?}\n    password_wo = {:?}\n  }}\n  {WAITS}",
+            reader.name, reader.password
+        );
+        workspace.write("main.tf", &config(&name, "\"orders\"", &publisher));
+        let (reader, owner) = (quote(&reader.name), quote(&owner.name));
+        let grant = format!("GRANT SELECT ON \"public\".\"orders\" TO {reader}");
+        let become_owner =
+            format!("GRANT \"postgres\" TO {owner}; or ALTER TABLE \"public\".\"orders\" OWNER TO {owner}");
+        fails(&workspace, &["a table cannot be copied", &grant, &become_owner]).await;
+        nothing_was_made(&pair).await;
+
+        pair.publisher.sql(&grant).await;
+        pair.subscriber.sql(&format!("ALTER TABLE orders OWNER TO {owner}")).await;
+        workspace.apply().await;
+        assert_eq!(pair.subscriber.rows("SELECT total FROM orders").await, ["1"]);
+        workspace.destroy().await;
+        nothing_was_made(&pair).await;
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_waits_for_no_reason_but_time_goes_on() {
+    let pair = Pair::new(Major::V16, Major::V17, "slow").await;
+    let name = pair.subscriber.name.clone();
+    pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
+    let lock = pair.subscriber.connect_as(&Role::superuser()).await.expect("a connection");
+    lock.batch_execute("BEGIN; LOCK TABLE orders IN SHARE ROW EXCLUSIVE MODE").await.expect("a lock");
+    let workspace = pair.workspace(Core::OpenTofu).await;
+    workspace.write("main.tf", &config(&name, "\"orders\"", WAITS));
+    let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
+    let looks = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%sync_error_count%' \
+        AND pid <> pg_backend_pid()";
+    let copying = "SELECT count(*) FROM pg_subscription_rel WHERE srsubstate = 'd'";
+    wait_until("the copy to wait", DEADLINE, async || {
+        pair.subscriber.value::<i64>(copying).await > 0 && pair.subscriber.value::<i64>(looks).await > 0
+    })
+    .await;
+    let looked: String = pair.subscriber.value("SELECT max(query_start)::text FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%sync_error_count%' AND pid <> pg_backend_pid()").await;
+    wait_until("several further looks", DEADLINE, async || {
+        let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%sync_error_count%' AND pid <> pg_backend_pid() AND query_start > '{looked}'::timestamptz + interval '2 s'");
+        pair.subscriber.value::<i64>(&sql).await > 0
+    })
+    .await;
+    lock.batch_execute("COMMIT").await.expect("the end of the lock");
+    let run = apply.wait().await;
+    assert_eq!(run.code, Some(0), "{}", run.text());
+    workspace.destroy().await;
+}

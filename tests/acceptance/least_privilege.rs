@@ -1,0 +1,172 @@
+//! Roles that are no superusers: all of it works for those that own their tables, and each right that is missing is named
+//! with the statement that gives it.
+
+use crate::common::cli::{Core, Workspace};
+use crate::common::postgres::{self as servers, Database, Major, Role, quote};
+use crate::replication::Pair;
+
+const ADDRESS: &str = "neonrepl_subscription.shop";
+
+/// Two roles that own the tables of their databases, and nothing else.
+struct Owners {
+    pair: Pair,
+    publisher: Role,
+    subscriber: Role,
+    name: String,
+}
+
+async fn own_tables(database: &Database, role: &Role) {
+    for table in ["orders", "customers", "invoices"] {
+        database.sql(&format!("ALTER TABLE {table} OWNER TO {}", quote(&role.name))).await;
+    }
+}
+
+async fn grant_create(database: &Database, role: &Role) {
+    database.sql(&format!("GRANT CREATE ON DATABASE {} TO {}", quote(&database.name), quote(&role.name))).await;
+}
+
+impl Owners {
+    async fn new(from: Major, to: Major) -> Self {
+        let pair = Pair::new(from, to, "owners").await;
+        let publisher = servers::shared(from).role("pub owner", "").await;
+        let subscriber = pair.role_of_subscriber(to, "sub owner", "").await;
+        let name = pair.subscriber.name.clone();
+        Self { pair, publisher, subscriber, name }
+    }
+
+    async fn workspace(&self, core: Core) -> Workspace {
+        let urls = [self.pair.publisher.url_as(&self.publisher), self.pair.subscriber.url_as(&self.subscriber)];
+        let mut workspace = self.pair.workspace_with(core, &urls[0], &urls[1]).await;
+        workspace.secret(&self.publisher.password).secret(&self.subscriber.password);
+        workspace
+    }
+
+    fn config(&self, tables: &str, arguments: &str) -> String {
+        let name = &self.name;
+        format!(
+            "resource \"neonrepl_publication\" \"shop\" {{\n  name   = \"shop\"\n  tables = [{tables}]\n}}\n\n\
+             resource \"neonrepl_subscription\" \"shop\" {{\n  name = \"{name}\"\n  publications = [neonrepl_publication.shop.name]\n  \
+             refresh_triggers = {{ shop = neonrepl_publication.shop.fingerprint }}\n  wait_for_initial_sync = true\n  {arguments}\n}}\n"
+        )
+    }
+
+    /// Applies, expects the error to hold the statement, and gives the right that it gives.
+    async fn lacks(&self, workspace: &Workspace, database: &Database, says: &str, statement: &str) {
+        let failed = workspace.apply_error().await;
+        for said in [says, statement] {
+            assert!(failed.flat().contains(said), "{said} is not in {}", failed.text());
+        }
+        database.sql(statement).await;
+    }
+}
+
+async fn life(core: Core, from: Major, to: Major) {
+    let owners = Owners::new(from, to).await;
+    let (source, target) = (&owners.pair.publisher, &owners.pair.subscriber);
+    let workspace = owners.workspace(core).await;
+    rights_come_one_by_one(&owners, &workspace).await;
+
+    source.sql("INSERT INTO customers VALUES (1, 'a')").await;
+    workspace.write("main.tf", &owners.config("\"orders\", \"customers\"", "binary = true"));
+    workspace.apply().await;
+    assert_eq!(
+        target.rows("SELECT name FROM customers").await,
+        ["a"],
+        "an added table is replicated when the apply ends"
+    );
+    workspace.expect_empty_plan().await;
+
+    let forget = ["state", "rm", ADDRESS];
+    workspace.expect(&forget, 0).await;
+    workspace.import(ADDRESS, &format!("{}/{}", target.name, owners.name)).await;
+    // Nobody can read the connection, and no catalog holds the triggers.
+    workspace.apply().await;
+    workspace.expect_empty_plan().await;
+
+    workspace.write("main.tf", &owners.config("\"orders\", \"customers\"", "enabled = false"));
+    workspace.apply().await;
+    workspace.write("main.tf", &owners.config("\"orders\", \"customers\"", ""));
+    workspace.apply().await;
+    source.sql("INSERT INTO orders VALUES (2, 2, 'eu')").await;
+    owners.pair.wait_for_rows("SELECT count(*) FROM orders", &["2"]).await;
+    workspace.destroy().await;
+    assert_eq!(owners.pair.slots().await, [""; 0]);
+}
+
+async fn rights_come_one_by_one(owners: &Owners, workspace: &Workspace) {
+    let (source, target) = (&owners.pair.publisher, &owners.pair.subscriber);
+    let (publisher, subscriber) = (quote(&owners.publisher.name), quote(&owners.subscriber.name));
+    source.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
+    workspace.write("main.tf", &owners.config("\"orders\"", ""));
+    let grant = format!("GRANT CREATE ON DATABASE {} TO {publisher};", quote(&source.name));
+    owners.lacks(workspace, source, "permission denied for database", &grant).await;
+    let failed = workspace.apply_error().await;
+    let owner = format!("ALTER TABLE … OWNER TO {publisher};");
+    assert!(
+        failed.flat().contains(&owner) && failed.flat().contains("must be owner of table orders"),
+        "{}",
+        failed.text()
+    );
+    own_tables(source, &owners.publisher).await;
+
+    own_tables(target, &owners.subscriber).await;
+    let grant = format!("GRANT pg_create_subscription TO {subscriber};");
+    owners.lacks(workspace, target, "permission denied to create subscription", &grant).await;
+    let grant = format!("GRANT CREATE ON DATABASE {} TO {subscriber};", quote(&target.name));
+    owners.lacks(workspace, target, "permission denied for database", &grant).await;
+    let failed = workspace.apply_error().await;
+    assert!(
+        failed.flat().contains("ALTER ROLE … REPLICATION; or, on Aurora and RDS: GRANT rds_replication"),
+        "{}",
+        failed.text()
+    );
+    source.sql(&format!("ALTER ROLE {publisher} REPLICATION")).await;
+    workspace.apply().await;
+    assert_eq!(target.rows("SELECT total FROM orders").await, ["1"]);
+    workspace.expect_empty_plan().await;
+}
+
+#[tokio::test]
+async fn owners_of_their_tables_replicate_to_16() {
+    life(Core::OpenTofu, Major::V14, Major::V16).await;
+}
+
+#[tokio::test]
+async fn owners_of_their_tables_replicate_to_17() {
+    life(Core::Terraform, Major::V16, Major::V17).await;
+}
+
+#[tokio::test]
+async fn owners_of_their_tables_replicate_to_18() {
+    life(Core::OpenTofu, Major::V17, Major::V18).await;
+}
+
+/// What only a superuser may do is said with what an owner can do instead.
+#[tokio::test]
+async fn what_needs_a_superuser_is_told() {
+    let owners = Owners::new(Major::V15, Major::V15).await;
+    own_tables(&owners.pair.publisher, &owners.publisher).await;
+    grant_create(&owners.pair.publisher, &owners.publisher).await;
+    let workspace = owners.workspace(Core::OpenTofu).await;
+    for (body, says) in [
+        ("all_tables = true", "must be superuser to create FOR ALL TABLES publication"),
+        ("schemas = [\"public\"]", "must be superuser to create FOR TABLES IN SCHEMA publication"),
+    ] {
+        workspace.write(
+            "main.tf",
+            &format!("resource \"neonrepl_publication\" \"shop\" {{\n  name = \"shop\"\n  {body}\n}}\n"),
+        );
+        let failed = workspace.apply_error().await;
+        for said in [says, "List the tables, which needs their ownership only"] {
+            assert!(failed.flat().contains(said), "{said} is not in {}", failed.text());
+        }
+    }
+    workspace.write("main.tf", &owners.config("\"orders\"", ""));
+    let failed = workspace.apply_error().await;
+    assert!(
+        failed.flat().contains("Before Postgres 16 only a superuser may create subscriptions"),
+        "{}",
+        failed.text()
+    );
+    workspace.destroy().await;
+}
