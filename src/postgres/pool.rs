@@ -10,12 +10,15 @@ use tokio_postgres::Row;
 
 use super::connection::{Limits, Link};
 use super::error::{Cause, Error, Place, Result};
-use super::session::{Failure, Notice, Query, Session, Work};
+use super::session::{Backend, Failure, Notice, Query, Session, Work};
 use super::sql::Statement;
 use super::version::ServerVersion;
 
 /// After this long without use a connection is asked whether it is still there before a change is sent on it.
 const DOUBTFUL_AFTER: Duration = Duration::from_secs(15);
+
+/// How long the server may take to end a session whose connection broke.
+const END_GRACE: Duration = Duration::from_secs(5);
 
 /// The first and the longest pause between two looks at what a statement waits for.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
@@ -27,6 +30,8 @@ pub(super) struct Pool {
     idle: Mutex<Vec<Session>>,
     permits: Arc<Semaphore>,
     version: OnceLock<ServerVersion>,
+    /// Processes of the server whose connection broke under a statement: they may still run it.
+    broken: tokio::sync::Mutex<Vec<Backend>>,
 }
 
 impl Pool {
@@ -38,6 +43,7 @@ impl Pool {
             idle: Mutex::default(),
             permits: Arc::new(Semaphore::new(most)),
             version: OnceLock::new(),
+            broken: tokio::sync::Mutex::default(),
         }
     }
 
@@ -71,6 +77,7 @@ impl Pool {
         if lease.session.is_none() {
             lease.replace(doing, limits).await?;
         }
+        lease.end_broken(limits).await;
         Ok(lease)
     }
 
@@ -118,6 +125,32 @@ impl Lease {
             None => false,
         };
         if alive { Ok(()) } else { self.replace(doing, limits).await }
+    }
+
+    /// Ends what broken connections have left running, so that what is read from now on stays true.
+    async fn end_broken(&self, limits: &Limits) {
+        let mut broken = self.pool.broken.lock().await;
+        let Some(session) = self.session.as_ref().filter(|_| !broken.is_empty()) else { return };
+        let end = async {
+            let mut pause = PAUSES.0;
+            for backend in broken.iter() {
+                while session.end_other(backend).await? {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+            }
+            Ok::<_, tokio_postgres::Error>(())
+        };
+        let ended = tokio::select! {
+            ended = tokio::time::timeout(END_GRACE, end) => ended,
+            _ = expired(limits, Instant::now()) => return,
+        };
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "a broken session could not be ended"),
+            Err(_) => tracing::debug!("a broken session did not end in time"),
+        }
+        broken.clear();
     }
 
     /// Takes the notices that have come since the lease began.
@@ -234,6 +267,14 @@ impl Lease {
         self.busy = true;
         let result = Box::pin(session.run_unless(work, expired(limits, began))).await;
         self.busy = result.is_none();
+        let outlives = match &result {
+            Some(Err(failure)) => broken(failure) && !failure.not_executed,
+            Some(Ok(_)) => false,
+            None => true,
+        };
+        if outlives {
+            self.pool.broken.lock().await.push(session.backend().clone());
+        }
         result.unwrap_or_else(|| Err(Failure::executed(Cause::Timeout(began.elapsed()))))
     }
 }

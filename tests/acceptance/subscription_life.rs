@@ -311,6 +311,40 @@ async fn both_databases_of_one_cluster_do_not_wait_for_each_other() {
     }
 }
 
+/// `CREATE SUBSCRIPTION` makes its slot inside a transaction that has written; two of them would wait for each other.
+#[tokio::test]
+async fn two_in_opposite_directions_do_not_wait_for_each_other() {
+    let (there, back) = (Pair::crossing("there").await, Pair::crossing("back").await);
+    let back = Pair { publisher: back.subscriber, subscriber: back.publisher };
+    let mut workspaces = Vec::new();
+    for pair in [&there, &back] {
+        pair.publisher.sql("CREATE PUBLICATION shop FOR TABLE orders").await;
+        let workspace = pair.workspace(Core::OpenTofu).await;
+        let subscriptions: Vec<_> = (0..8)
+            .map(|number| {
+                let name = format!("{}_{number}", pair.subscriber.name);
+                format!(
+                    "resource \"neonrepl_subscription\" \"s{number}\" {{\n  name = \"{name}\"\n  publications = [\"shop\"]\n  \
+                     copy_data = false\n}}\n"
+                )
+            })
+            .collect();
+        workspace.write("main.tf", &subscriptions.concat());
+        workspaces.push(workspace);
+    }
+    let applies: Vec<_> =
+        workspaces.iter().map(|workspace| workspace.spawn(&["apply", "-auto-approve", "-no-color"])).collect();
+    for apply in applies {
+        let run = apply.wait().await;
+        assert_eq!(run.code, Some(0), "{}", run.text());
+    }
+    for workspace in &workspaces {
+        workspace.expect_empty_plan().await;
+        workspace.destroy().await;
+    }
+    assert_eq!((there.slots().await, back.slots().await), (Vec::new(), Vec::new()));
+}
+
 #[tokio::test]
 async fn a_publisher_that_is_gone_hinders_destroying_unless_it_is_forced() {
     for (core, (from, to)) in Core::installed().into_iter().zip([(Major::V15, Major::V18), (Major::V18, Major::V15)]) {
@@ -362,11 +396,7 @@ async fn an_interrupted_create_leaves_nothing_and_is_finished_later() {
         let old = pair.publisher.connect_as(&Role::superuser()).await.expect("a connection");
         old.batch_execute("BEGIN; SELECT pg_current_xact_id()").await.expect("a transaction");
         let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
-        let creating = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CREATE SUBSCRIPTION%'";
-        wait_until("CREATE SUBSCRIPTION to wait", DEADLINE, async || {
-            pair.subscriber.value::<i64>(creating).await > 0 && pair.slots().await.contains(&name)
-        })
-        .await;
+        wait_until("the slot to be in the making", DEADLINE, async || pair.slots().await.contains(&name)).await;
         apply.interrupt().await;
         let run = apply.wait().await;
         assert_eq!(run.code, Some(1), "{}", run.text());
