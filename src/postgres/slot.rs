@@ -139,11 +139,32 @@ pub async fn fetch_settled(db: &Database, doing: &str, name: &Ident, limits: &Li
 ///
 /// Source: `pg_current_wal_insert_lsn` in the Postgres documentation.
 pub async fn current_lsn(db: &Database) -> Result<String> {
-    let doing = "reading the WAL position";
-    let rows = db.query(doing, "SELECT pg_current_wal_insert_lsn()::text", &[]).await?;
-    let lsn = rows.first().map(|row| row.try_get(0)).transpose();
-    let lsn = lsn.map_err(|error| db.error(doing, Cause::Statement(error)))?;
-    lsn.ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))
+    one_fact(db, "reading the WAL position", "SELECT pg_current_wal_insert_lsn()::text").await
+}
+
+/// The number that the next transaction that writes will get, as text: those that have written by now have lower ones.
+///
+/// Source: `pg_current_snapshot` and `pg_snapshot_xmax` in the Postgres documentation.
+pub async fn next_transaction(db: &Database) -> Result<String> {
+    one_fact(db, "reading the transactions", "SELECT pg_snapshot_xmax(pg_current_snapshot())::text").await
+}
+
+/// Whether all transactions before this one that have written, in any database of the cluster, have ended.
+///
+/// Source: `pg_snapshot_xmin` in the Postgres documentation.
+pub async fn have_ended(db: &Database, transaction: &str) -> Result<bool> {
+    let doing = "looking for older transactions";
+    let sql = "SELECT pg_snapshot_xmin(pg_current_snapshot()) >= $1::text::xid8";
+    let rows = db.query(doing, sql, &[(&transaction, Type::TEXT)]).await?;
+    let ended = rows.first().map(|row| row.try_get(0)).transpose();
+    Ok(ended.map_err(|error| db.error(doing, Cause::Statement(error)))?.unwrap_or(false))
+}
+
+async fn one_fact(db: &Database, doing: &str, sql: &str) -> Result<String> {
+    let rows = db.query(doing, sql, &[]).await?;
+    let fact = rows.first().map(|row| row.try_get(0)).transpose();
+    let fact = fact.map_err(|error| db.error(doing, Cause::Statement(error)))?;
+    fact.ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))
 }
 
 /// Whether the slot's subscription has confirmed everything before this LSN; `None` where there is no such slot.

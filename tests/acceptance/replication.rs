@@ -72,7 +72,7 @@ impl Pair {
         pair
     }
 
-    /// Databases of their own on two servers between which others replicate in the opposite direction.
+    /// Databases of their own on two servers that replicate from each other.
     pub(crate) async fn crossing(prefix: &str) -> Self {
         let pair = Self {
             publisher: subscribers(Major::V17).database(&format!("{prefix}_from")).await,
@@ -81,6 +81,11 @@ impl Pair {
         pair.publisher.sql(TABLES).await;
         pair.subscriber.sql(TABLES).await;
         pair
+    }
+
+    /// The same in the opposite direction.
+    pub(crate) fn reversed(self) -> Self {
+        Self { publisher: self.subscriber, subscriber: self.publisher }
     }
 
     /// Databases of their own on one server.

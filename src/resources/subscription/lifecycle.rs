@@ -167,7 +167,7 @@ pub(super) async fn update(
 
 /// Waits until all that is written by now has been applied, before a publication joins: the publisher decodes each
 /// change with the catalog of its time, and a change from before the publication was there would stop the subscription
-/// for good (Postgres 14 to 17).
+/// for good (Postgres 14 to 17). A transaction that has written by now may be committed later, so those must end first.
 ///
 /// Where one of its publications is gone, as after a renaming, the subscription gets no further: then it is not waited
 /// for long.
@@ -190,23 +190,37 @@ async fn catch_up(
             return Ok(());
         }
     };
+    let next = call.unless_stopped(slot::next_transaction(&publisher)).await?;
+    while !call.unless_stopped(slot::have_ended(&publisher, &next)).await? {
+        let late = "a transaction on its publisher has been open since before, so nothing was changed yet";
+        pause(call, limits, || joins_too_early(doing, late)).await?;
+    }
     let is_whole = current.publications.iter().all(|name| existing.contains_key(name));
     let given_up = Instant::now() + GIVE_UP;
     let lsn = call.unless_stopped(slot::current_lsn(&publisher)).await?;
     while call.unless_stopped(slot::has_confirmed(&publisher, slot, &lsn)).await? == Some(false) {
-        let now = Instant::now();
-        if limits.deadline.is_some_and(|deadline| now >= deadline) {
-            return Err(Error::new(format!("{doing}: it lags behind its publisher, so nothing was changed yet")).detail(
-                "A publication that joins now would stop it at the first change from before. Apply again once it has caught up.",
-            ));
-        }
-        if !is_whole && now >= given_up {
+        if !is_whole && Instant::now() >= given_up {
             return Ok(());
         }
-        tokio::time::sleep(SYNC_POLL).await;
-        call.go_on()?;
+        let late = "it lags behind its publisher, so nothing was changed yet";
+        pause(call, limits, || joins_too_early(doing, late)).await?;
     }
     Ok(())
+}
+
+fn joins_too_early(doing: &str, late: &str) -> Error {
+    Error::new(format!("{doing}: {late}")).detail(
+        "A publication that joins now would stop it at the first change from before. Apply again once that has ended.",
+    )
+}
+
+/// Waits for the next look at a condition, unless the time is over or a person has asked to stop.
+async fn pause(call: &Call<Context>, limits: &Limits, late: impl FnOnce() -> Error) -> Result<()> {
+    if limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        return Err(late());
+    }
+    tokio::time::sleep(SYNC_POLL).await;
+    call.go_on()
 }
 
 /// After a failure some statements may have run: the state must say what is, under whichever name.
