@@ -110,7 +110,8 @@ impl Error {
 
     /// Whether the connection broke while a statement ran, so that its outcome is not known.
     pub fn is_lost(&self) -> bool {
-        matches!(&self.0.cause, Cause::Statement(error) if error.as_db_error().is_none())
+        let crashed = |error: &DbError| *error.code() == SqlState::CRASH_SHUTDOWN;
+        matches!(&self.0.cause, Cause::Statement(error) if error.as_db_error().is_none_or(crashed))
     }
 
     /// Whether it may go away by itself, as while a server restarts: refused, broken or timed-out connections, and a server
@@ -154,7 +155,7 @@ impl Error {
             ),
             Cause::Statement(error) => match error.as_db_error() {
                 Some(error) => statement_remedy(error, &self.0.place),
-                None => Some("The connection broke, so it is not known whether the change was made; the next plan will show it.".to_owned()),
+                None => Some("The connection broke while the server was at it.".to_owned()),
             },
             Cause::Timeout(_) => Some(
                 "The server was told to stop it. A transaction that has been open for long, or a lock on the table, makes it wait.".to_owned(),
@@ -258,6 +259,11 @@ const REMEDIES: &[(SqlState, &str, &str)] = &[
     ),
     (
         SqlState::PROTOCOL_VIOLATION,
+        "requires wal_level",
+        "The publisher must run with wal_level = logical; on Aurora that is rds.logical_replication = 1 and a reboot of the writer.",
+    ),
+    (
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
         "requires wal_level",
         "The publisher must run with wal_level = logical; on Aurora that is rds.logical_replication = 1 and a reboot of the writer.",
     ),

@@ -14,12 +14,15 @@ use tokio_postgres::Row;
 
 use super::connection::{Limits, Link};
 use super::error::{Cause, Error, Place, Result};
-use super::session::{Failure, Left, Notice, Query, Session, Work};
+use super::session::{Backend, Failure, Left, Notice, Query, Session, Work};
 use super::sql::Statement;
 use super::version::ServerVersion;
 
 /// After this long without use a connection is asked whether it is still there before a change is sent on it.
 const DOUBTFUL_AFTER: Duration = Duration::from_secs(15);
+
+/// How long the server may take to end a session whose connection broke.
+const END_GRACE: Duration = Duration::from_secs(5);
 
 /// The first and the longest pause between two looks at what a statement waits for.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
@@ -42,6 +45,8 @@ pub(super) struct Pool {
     /// How many wait for a connection of their own: they come before those who would share one.
     waiting: AtomicUsize,
     version: OnceLock<ServerVersion>,
+    /// Processes of the server whose connection broke under a statement: they may still run it.
+    broken: tokio::sync::Mutex<Vec<Backend>>,
 }
 
 /// A connection in use. Goes back to the pool with its last user, unless something still runs on it.
@@ -75,6 +80,7 @@ impl Pool {
             places: Arc::new(Semaphore::new(most * MOST_ON_A_LINE)),
             waiting: AtomicUsize::new(0),
             version: OnceLock::new(),
+            broken: tokio::sync::Mutex::default(),
         }
     }
 
@@ -110,7 +116,9 @@ impl Pool {
             lease = lease => lease,
             cause = expired(limits, Instant::now()) => Err(cause),
         };
-        lease.map_err(|cause| self.error(doing, cause))
+        let lease = lease.map_err(|cause| self.error(doing, cause))?;
+        lease.end_broken(limits).await;
+        Ok(lease)
     }
 
     async fn lease_alone(self: &Arc<Self>) -> std::result::Result<Lease, Cause> {
@@ -286,6 +294,32 @@ impl Lease {
         if alive { Ok(()) } else { self.replace(doing, limits).await }
     }
 
+    /// Ends what broken connections have left running, so that what is read from now on stays true.
+    async fn end_broken(&self, limits: &Limits) {
+        let mut broken = self.pool.broken.lock().await;
+        let Some(session) = self.session().filter(|_| !broken.is_empty()) else { return };
+        let end = async {
+            let mut pause = PAUSES.0;
+            for backend in broken.iter() {
+                while session.end_other(backend).await? {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+            }
+            Ok::<_, tokio_postgres::Error>(())
+        };
+        let ended = tokio::select! {
+            ended = tokio::time::timeout(END_GRACE, end) => ended,
+            _ = expired(limits, Instant::now()) => return,
+        };
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "a broken session could not be ended"),
+            Err(_) => tracing::debug!("a broken session did not end in time"),
+        }
+        broken.clear();
+    }
+
     /// Takes the notices that have come since the lease began. On a shared connection they may be of others' work too.
     pub(super) fn take_notices(&self) -> Vec<Notice> {
         self.session().map(Session::take_notices).unwrap_or_default()
@@ -411,6 +445,14 @@ impl Lease {
         self.busy = true;
         let result = Box::pin(session.run_unless(work, expired(limits, began))).await;
         self.busy = result.is_none();
+        let outlives = match &result {
+            Some(Err(failure)) => broken(failure) && failure.left == Left::Unknown,
+            Some(Ok(_)) => false,
+            None => true,
+        };
+        if outlives {
+            self.pool.broken.lock().await.push(session.backend().clone());
+        }
         result.unwrap_or_else(|| Err(Failure::of(Cause::Timeout(began.elapsed()))))
     }
 }

@@ -100,8 +100,17 @@ pub(super) struct Session {
     shared: Arc<Mutex<Shared>>,
     canceller: Canceller,
     version: ServerVersion,
+    backend: Backend,
     /// Held while work is sent, so that none comes into the middle of another's transaction.
     sending: Mutex<()>,
+}
+
+/// A process of the server, which no later one of the same number is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Backend {
+    pid: i32,
+    /// When it started, in seconds since 1970 with all their digits.
+    started: String,
 }
 
 /// What it takes to cancel what a session runs, after the session itself is gone.
@@ -220,13 +229,25 @@ impl Session {
         let shared = Arc::new(Mutex::new(shared));
         tokio::spawn(drive(connection, shared.clone()));
         let canceller = Canceller { token: client.cancel_token(), tls, shared: shared.clone() };
-        let version = pin_settings(&client).await?;
+        let (version, backend) = pin_settings(&client).await?;
         lock(&shared).notices.clear();
-        Ok(Self { client, shared, canceller, version, sending: Mutex::default() })
+        Ok(Self { client, shared, canceller, version, backend, sending: Mutex::default() })
     }
 
     pub(super) fn version(&self) -> ServerVersion {
         self.version
+    }
+
+    pub(super) fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// Tells the server to end another session of this role's. Returns whether it was still there.
+    pub(super) async fn end_other(&self, backend: &Backend) -> Result<bool, tokio_postgres::Error> {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity($1) \
+            WHERE extract(epoch FROM backend_start)::text = $2";
+        let params: [Param<'_>; 2] = [(&backend.pid, Type::INT4), (&backend.started, Type::TEXT)];
+        self.client.query_typed(sql, &params).await.map(|rows| !rows.is_empty())
     }
 
     pub(super) fn canceller(&self) -> Canceller {
@@ -435,17 +456,23 @@ where
 ///
 /// `client_connection_check_interval` ends a statement whose client was killed; servers elsewhere than on Linux may
 /// refuse it. Time limits are kept by the client, which cancels: a limit of the role's would hit a long initial wait.
-async fn pin_settings(client: &Client) -> Result<ServerVersion, Cause> {
+async fn pin_settings(client: &Client) -> Result<(ServerVersion, Backend), Cause> {
     let sql = "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, YMD', false), \
         set_config('search_path', 'pg_catalog', false), set_config('standard_conforming_strings', 'on', false), \
         set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false), \
         CASE WHEN current_setting('server_version_num')::int >= 140000 AND version() LIKE '%linux%' \
              THEN set_config('client_connection_check_interval', '2s', false) END, \
-        current_setting('server_version_num')::int";
+        current_setting('server_version_num')::int, pg_backend_pid(), \
+        (SELECT extract(epoch FROM backend_start)::text FROM pg_stat_get_activity(pg_backend_pid()))";
     let row = client.query_typed_one(sql, &[]).await.map_err(Cause::Connect)?;
     let num: i32 = row.try_get(7).map_err(Cause::Connect)?;
     let version = ServerVersion::from_num(u32::try_from(num).unwrap_or(0));
-    if version < ServerVersion::OLDEST { Err(Cause::TooOld(version)) } else { Ok(version) }
+    if version < ServerVersion::OLDEST {
+        return Err(Cause::TooOld(version));
+    }
+    let started: Option<String> = row.try_get(9).map_err(Cause::Connect)?;
+    let backend = Backend { pid: row.try_get(8).map_err(Cause::Connect)?, started: started.unwrap_or_default() };
+    Ok((version, backend))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use tokio_postgres::types::Type;
 
 use super::connection::{Database, Limits};
 use super::error::{Cause, Result};
+use super::lost::look_again;
 use super::sql::{Ident, Literal, Statement};
 use super::version::{self, ServerVersion, Unsupported};
 
@@ -30,6 +31,8 @@ pub struct Slot {
     pub failover: bool,
     /// Whether something reads from it now.
     pub active: bool,
+    /// Whether it can be read from; not while it is still being made, which takes until older transactions have ended.
+    pub ready: bool,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: Option<String>,
     /// The oldest WAL position that it keeps; absent when it is lost.
@@ -45,6 +48,7 @@ impl Slot {
             two_phase: false,
             failover: false,
             active: false,
+            ready: true,
             wal_status: None,
             restart_lsn: None,
         }
@@ -109,19 +113,58 @@ pub async fn ensure(db: &Database, doing: &str, slot: &Slot, limits: &Limits) ->
     match db.run_within(doing, &[statement], limits).await {
         Ok(_) => Ok(true),
         Err(error) if error.is(&SqlState::DUPLICATE_OBJECT) && fetch_now(db, &slot.name).await?.is_some() => Ok(false),
+        Err(error) if error.is_lost() => match look_again(limits, || fetch_now(db, &slot.name)).await {
+            Some(Some(_)) => Ok(true),
+            _ => Err(error),
+        },
         Err(error) => Err(error),
     }
+}
+
+/// One slot as it is once nobody is making it any more: one whose maker is gone goes, too.
+///
+/// # Errors
+/// Also when a limit is reached before that.
+pub async fn fetch_settled(db: &Database, doing: &str, name: &Ident, limits: &Limits) -> Result<Option<Slot>> {
+    let settled = format!(
+        "SELECT NOT EXISTS (SELECT 1 FROM pg_replication_slots WHERE slot_name = {} AND slot_type = 'logical' \
+         AND active AND confirmed_flush_lsn IS NULL)",
+        Literal(name.as_str())
+    );
+    db.run_within(doing, &[Statement::wait_until(settled)], limits).await?;
+    fetch_now(db, name).await
 }
 
 /// Where the server's WAL ends now, as an LSN's text: what has been written by now is before it.
 ///
 /// Source: `pg_current_wal_insert_lsn` in the Postgres documentation.
 pub async fn current_lsn(db: &Database) -> Result<String> {
-    let doing = "reading the WAL position";
-    let rows = db.query(doing, "SELECT pg_current_wal_insert_lsn()::text", &[]).await?;
-    let lsn = rows.first().map(|row| row.try_get(0)).transpose();
-    let lsn = lsn.map_err(|error| db.error(doing, Cause::Statement(error)))?;
-    lsn.ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))
+    one_fact(db, "reading the WAL position", "SELECT pg_current_wal_insert_lsn()::text").await
+}
+
+/// The number that the next transaction that writes will get, as text: those that have written by now have lower ones.
+///
+/// Source: `pg_current_snapshot` and `pg_snapshot_xmax` in the Postgres documentation.
+pub async fn next_transaction(db: &Database) -> Result<String> {
+    one_fact(db, "reading the transactions", "SELECT pg_snapshot_xmax(pg_current_snapshot())::text").await
+}
+
+/// Whether all transactions before this one that have written, in any database of the cluster, have ended.
+///
+/// Source: `pg_snapshot_xmin` in the Postgres documentation.
+pub async fn have_ended(db: &Database, transaction: &str) -> Result<bool> {
+    let doing = "looking for older transactions";
+    let sql = "SELECT pg_snapshot_xmin(pg_current_snapshot()) >= $1::text::xid8";
+    let rows = db.query(doing, sql, &[(&transaction, Type::TEXT)]).await?;
+    let ended = rows.first().map(|row| row.try_get(0)).transpose();
+    Ok(ended.map_err(|error| db.error(doing, Cause::Statement(error)))?.unwrap_or(false))
+}
+
+async fn one_fact(db: &Database, doing: &str, sql: &str) -> Result<String> {
+    let rows = db.query(doing, sql, &[]).await?;
+    let fact = rows.first().map(|row| row.try_get(0)).transpose();
+    let fact = fact.map_err(|error| db.error(doing, Cause::Statement(error)))?;
+    fact.ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))
 }
 
 /// Whether the slot's subscription has confirmed everything before this LSN; `None` where there is no such slot.
@@ -169,7 +212,8 @@ async fn one_text(db: &Database, doing: &str, sql: &str, name: &Ident) -> Result
 async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Slots> {
     let failover = if db.version().await?.has(version::FAILOVER) { "failover" } else { "false" };
     let sql = format!(
-        "SELECT slot_name, plugin, two_phase, {failover}, active, wal_status, restart_lsn::text FROM pg_replication_slots \
+        "SELECT slot_name, plugin, two_phase, {failover}, active, wal_status, restart_lsn::text, \
+         confirmed_flush_lsn IS NOT NULL FROM pg_replication_slots \
          WHERE slot_type = 'logical' AND database = current_database() AND ($1 IS NULL OR slot_name = $1)"
     );
     let name = name.map(Ident::as_str);
@@ -188,6 +232,7 @@ fn read_row(row: &Row) -> std::result::Result<Slot, tokio_postgres::Error> {
         active: row.try_get(4)?,
         wal_status: row.try_get(5)?,
         restart_lsn: row.try_get(6)?,
+        ready: row.try_get(7)?,
     })
 }
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use self::model::{Model, Table, desired, ident, schema};
 use self::read::{Filters, to_model};
+use super::lost;
 use super::object_id::{self, ObjectId};
 use crate::postgres::publication::{self, Publication as Desired, RowFilter, Target};
-use crate::postgres::{Database, Limits, Notice, QualifiedName, SqlState};
+use crate::postgres::{self, Database, Limits, Notice, QualifiedName, SqlState, look_again};
 use crate::provider::{Context, Side};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
@@ -83,14 +84,14 @@ impl Resource for Publication {
         Ok(found.map(|found| to_model(database.name(), &found, &state, &Filters::of(call.private()))))
     }
 
-    async fn create(call: &Call<Context>, plan: Model, saved: &Saved<Model>) -> Result<Model> {
+    async fn create(call: &Call<Context>, plan: Model, _saved: &Saved<Model>) -> Result<Model> {
         let database = database(call, &plan)?;
         let desired = desired(&plan)?;
         let doing = format!("creating publication {}", desired.name);
         let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
         let statements = publication::diff(None, Some(&desired), version)
             .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
-        apply(call, &database, &doing, &statements, &plan, &desired, saved).await
+        apply(call, &database, &doing, &statements, &plan, &desired).await
     }
 
     async fn update(call: &Call<Context>, prior: Model, plan: Model, saved: &Saved<Model>) -> Result<Model> {
@@ -111,15 +112,22 @@ impl Resource for Publication {
         let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
         let statements = publication::diff(current.as_ref(), Some(&desired), version)
             .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
-        apply(call, &database, &doing, &statements, &plan, &desired, saved).await
+        apply(call, &database, &doing, &statements, &plan, &desired).await
     }
 
     async fn delete(call: &Call<Context>, prior: Model, _saved: &Saved<Model>) -> Result<()> {
         let database = database(call, &prior)?;
         let name = ident(&prior.name, "name")?;
         let doing = format!("dropping publication {name}");
-        publication::drop(&database, &doing, &name, &limits(call)).await?;
-        Ok(())
+        let limits = limits(call);
+        match publication::drop(&database, &doing, &name, &limits).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_lost() => {
+                let found = look_again(&limits, || publication::fetch_now(&database, &name)).await;
+                if matches!(found, Some(None)) { Ok(()) } else { Err(lost::explain(error, found.as_ref())) }
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {
@@ -276,18 +284,15 @@ async fn apply(
     statements: &[crate::postgres::Statement],
     plan: &Model,
     desired: &Desired,
-    saved: &Saved<Model>,
 ) -> Result<Model> {
-    let result = publication::apply(database, doing, statements, &desired.name, &limits(call)).await;
+    let limits = limits(call);
+    let result = publication::apply(database, doing, statements, &desired.name, &limits).await;
     let (notices, found) = match result {
         Ok(done) => done,
+        Err(error) if error.is_lost() => {
+            (Vec::new(), Some(after_loss(call, database, error, plan, desired, &limits).await?))
+        }
         Err(error) => {
-            // The connection may have broken after the commit: what exists must be in the state.
-            if error.is_lost()
-                && let Ok(Some(found)) = publication::fetch_now(database, &desired.name).await
-            {
-                saved.record(&to_model(database.name(), &found, plan, &Filters::of(call.private())));
-            }
             let exists = error.is(&SqlState::DUPLICATE_OBJECT);
             let shown = Error::from(error);
             return Err(if exists { shown.detail(ObjectId::import_hint(&plan.id)) } else { shown });
@@ -298,6 +303,26 @@ async fn apply(
     let filters = Filters::between(desired, &found);
     filters.store(call.private());
     Ok(to_model(database.name(), &found, plan, &filters))
+}
+
+/// What there is after the connection broke, where that is what was wanted. All was one transaction, so otherwise nothing
+/// of it was done.
+async fn after_loss(
+    call: &Call<Context>,
+    database: &Database,
+    error: postgres::Error,
+    plan: &Model,
+    desired: &Desired,
+    limits: &Limits,
+) -> Result<Desired> {
+    let found = look_again(limits, || publication::fetch_now(database, &desired.name)).await;
+    let Some(Some(there)) = found else { return Err(lost::explain(error, found.as_ref())) };
+    let desired = with_known_filters(call, database, desired.clone(), Some(&there)).await?;
+    let is_done = publication::diff(Some(&there), Some(&desired), database.version().await?);
+    if is_done.is_ok_and(|left| left.is_empty()) {
+        return Ok(there);
+    }
+    Err(lost::explain(error, Some(&there)).detail(ObjectId::import_hint(&plan.id)))
 }
 
 fn warn(call: &Call<Context>, doing: &str, notices: &[Notice]) {

@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::model::{Model, desired, schema, to_model};
+use super::lost;
 use super::object_id::{self, ObjectId};
 use super::server_check::check_version;
-use crate::postgres::slot::{self, Home};
-use crate::postgres::{self, Database, Ident, Limits, SqlState};
+use crate::postgres::slot::{self, Home, Slot};
+use crate::postgres::{self, Database, Ident, Limits, SqlState, look_again};
 use crate::provider::{Context, Side};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::diagnostics::{Error, Result};
@@ -79,7 +80,7 @@ impl Resource for ReplicationSlot {
         Ok(found.map(|found| to_model(database.name(), &found, &state)))
     }
 
-    async fn create(call: &Call<Context>, plan: Model, saved: &Saved<Model>) -> Result<Model> {
+    async fn create(call: &Call<Context>, plan: Model, _saved: &Saved<Model>) -> Result<Model> {
         let time = timeout(&plan.timeouts, |timeouts| &timeouts.create, CREATE_TIME);
         let database = database(call, &plan)?;
         let desired = desired(&plan)?;
@@ -87,13 +88,15 @@ impl Resource for ReplicationSlot {
         let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
         let statement =
             slot::create(&desired, version).map_err(|unsupported| database.unsupported(&doing, unsupported))?;
+        let limits = limits(call, time);
+        slot::fetch_settled(&database, &doing, &desired.name, &limits).await?;
         if let Some(home) = call.unless_stopped(slot::home(&database, &desired.name)).await? {
             return Err(exists(&database, &doing, &home, &plan));
         }
-        if let Err(error) = database.run_within(&doing, &[statement], &limits(call, time)).await {
-            return Err(not_created(&database, &desired.name, &plan, error, saved).await);
-        }
-        let found = slot::fetch_now(&database, &desired.name).await?;
+        let found = match database.run_within(&doing, &[statement], &limits).await {
+            Ok(_) => slot::fetch_now(&database, &desired.name).await?,
+            Err(error) => Some(after_failure(&database, &desired.name, &plan, error, &limits).await?),
+        };
         let found = found.ok_or_else(|| Error::new(format!("{doing}: it was gone right after")))?;
         Ok(to_model(database.name(), &found, &plan))
     }
@@ -143,25 +146,26 @@ fn exists(database: &Database, doing: &str, home: &Home, plan: &Model) -> Error 
     error.detail(elsewhere).detail("The name of a slot is unique in the whole cluster. Give this one another name.")
 }
 
-/// Why it could not be made. The connection may have broken after it was: what exists must be in the state.
-async fn not_created(
+/// The slot that was made though the connection broke; or why it could not be made.
+async fn after_failure(
     database: &Database,
     name: &Ident,
     plan: &Model,
     error: postgres::Error,
-    saved: &Saved<Model>,
-) -> Error {
-    if error.is_lost()
-        && let Ok(Some(found)) = slot::fetch_now(database, name).await
-    {
-        saved.record(&to_model(database.name(), &found, plan));
+    limits: &Limits,
+) -> Result<Slot> {
+    if error.is_lost() {
+        // It was not there before.
+        let found = look_again(limits, || slot::fetch_now(database, name)).await;
+        let explained = lost::explain(error, found.as_ref());
+        return found.flatten().ok_or(explained);
     }
     if error.is(&SqlState::DUPLICATE_OBJECT)
         && let Ok(Some(home)) = slot::home(database, name).await
     {
-        return exists(database, error.doing(), &home, plan);
+        return Err(exists(database, error.doing(), &home, plan));
     }
-    error.into()
+    Err(error.into())
 }
 
 /// Drops a slot, as soon as nothing reads from it.
@@ -177,6 +181,10 @@ async fn drop_when_idle(call: &Call<Context>, database: &Database, name: &Ident,
         let error = match database.run_within(&doing, &[slot::drop_slot(name)], limits).await {
             Ok(_) => return Ok(()),
             Err(error) if error.is(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
+            Err(error) if error.is_lost() => {
+                let found = look_again(limits, || slot::fetch_now(database, name)).await;
+                return if matches!(found, Some(None)) { Ok(()) } else { Err(lost::explain(error, found.as_ref())) };
+            }
             Err(error) => error,
         };
         if !error.is(&SqlState::OBJECT_IN_USE) {

@@ -47,8 +47,8 @@ const TABLES: &str = "
     CREATE TABLE customers (id int PRIMARY KEY, name text);
     CREATE TABLE invoices (id int PRIMARY KEY, total numeric, region text, note text);";
 
-/// The server of one major that nobody publishes from. A transaction that creates a subscription keeps everybody who
-/// creates a slot on its server waiting, so that two in opposite directions would wait for each other.
+/// The server of one major that is only subscribed on: a transaction of a test that is left open on a publisher keeps
+/// everybody waiting who makes a slot there, and nobody here.
 fn subscribers(major: Major) -> &'static Server {
     static SERVERS: [OnceLock<Server>; Major::ALL.len()] = [const { OnceLock::new() }; Major::ALL.len()];
     SERVERS[major as usize].get_or_init(|| Server::start(major, Settings::new()))
@@ -70,6 +70,22 @@ impl Pair {
         pair.publisher.sql(TABLES).await;
         pair.subscriber.sql(TABLES).await;
         pair
+    }
+
+    /// Databases of their own on two servers that replicate from each other.
+    pub(crate) async fn crossing(prefix: &str) -> Self {
+        let pair = Self {
+            publisher: subscribers(Major::V17).database(&format!("{prefix}_from")).await,
+            subscriber: subscribers(Major::V16).database(&format!("{prefix}_to")).await,
+        };
+        pair.publisher.sql(TABLES).await;
+        pair.subscriber.sql(TABLES).await;
+        pair
+    }
+
+    /// The same in the opposite direction.
+    pub(crate) fn reversed(self) -> Self {
+        Self { publisher: self.subscriber, subscriber: self.publisher }
     }
 
     /// Databases of their own on one server.

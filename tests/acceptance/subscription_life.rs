@@ -311,6 +311,40 @@ async fn both_databases_of_one_cluster_do_not_wait_for_each_other() {
     }
 }
 
+/// `CREATE SUBSCRIPTION` makes its slot inside a transaction that has written; two of them would wait for each other.
+#[tokio::test]
+async fn two_in_opposite_directions_do_not_wait_for_each_other() {
+    let there = Pair::crossing("there").await;
+    let back = Pair::crossing("back").await.reversed();
+    let (mut workspaces, mut old) = (Vec::new(), Vec::new());
+    for pair in [&there, &back] {
+        let workspace = pair.workspace(Core::OpenTofu).await;
+        workspace.write("main.tf", &config("\"orders\"", &simple(&pair.subscriber.name)));
+        workspaces.push(workspace);
+        // Until it ends, nobody gets a slot: both are under way then.
+        let transaction = pair.publisher.connect_as(&Role::superuser()).await.expect("a connection");
+        transaction.batch_execute("BEGIN; SELECT pg_current_xact_id()").await.expect("a transaction");
+        old.push(transaction);
+    }
+    let applies: Vec<_> =
+        workspaces.iter().map(|workspace| workspace.spawn(&["apply", "-auto-approve", "-no-color"])).collect();
+    for pair in [&there, &back] {
+        let name = pair.subscriber.name.clone();
+        wait_until("the slot to be in the making", DEADLINE, async || pair.slots().await.contains(&name)).await;
+    }
+    for transaction in old {
+        transaction.batch_execute("COMMIT").await.expect("the end of the transaction");
+    }
+    for apply in applies {
+        let run = apply.wait().await;
+        assert_eq!(run.code, Some(0), "{}", run.text());
+    }
+    for (workspace, pair) in workspaces.iter().zip([&there, &back]) {
+        workspace.destroy().await;
+        assert_eq!(pair.slots().await, [""; 0]);
+    }
+}
+
 #[tokio::test]
 async fn a_publisher_that_is_gone_hinders_destroying_unless_it_is_forced() {
     for (core, (from, to)) in Core::installed().into_iter().zip([(Major::V15, Major::V18), (Major::V18, Major::V15)]) {
@@ -362,11 +396,7 @@ async fn an_interrupted_create_leaves_nothing_and_is_finished_later() {
         let old = pair.publisher.connect_as(&Role::superuser()).await.expect("a connection");
         old.batch_execute("BEGIN; SELECT pg_current_xact_id()").await.expect("a transaction");
         let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
-        let creating = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CREATE SUBSCRIPTION%'";
-        wait_until("CREATE SUBSCRIPTION to wait", DEADLINE, async || {
-            pair.subscriber.value::<i64>(creating).await > 0 && pair.slots().await.contains(&name)
-        })
-        .await;
+        wait_until("the slot to be in the making", DEADLINE, async || pair.slots().await.contains(&name)).await;
         apply.interrupt().await;
         let run = apply.wait().await;
         assert_eq!(run.code, Some(1), "{}", run.text());
@@ -473,6 +503,41 @@ async fn a_wrong_configuration_is_refused_at_its_attribute() {
                 "{body}: {errors:#?}"
             );
         }
+    }
+}
+
+/// A transaction that wrote before a publication was there, and commits after it, cannot be decoded for it either.
+#[tokio::test]
+async fn a_publication_joins_once_older_transactions_have_ended() {
+    for (from, to) in [(Major::V14, Major::V16), (Major::V17, Major::V18)] {
+        let pair = Pair::new(from, to, "older").await;
+        let name = pair.subscriber.name.clone();
+        let workspace = pair.workspace(Core::OpenTofu).await;
+        let arguments = format!("{}\n  wait_for_initial_sync = true", simple(&name));
+        workspace.write("main.tf", &config("\"orders\"", &arguments));
+        workspace.apply().await;
+
+        let old = pair.publisher.connect_as(&Role::superuser()).await.expect("a connection");
+        old.batch_execute("BEGIN; INSERT INTO orders VALUES (1, 1, 'eu')").await.expect("a transaction");
+        pair.publisher.sql("CREATE PUBLICATION more FOR TABLE customers").await;
+        let both = arguments.replace("[neonrepl_publication.shop.name]", "[neonrepl_publication.shop.name, \"more\"]");
+        workspace.write("main.tf", &config("\"orders\"", &both));
+        let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
+        let alone = row(&pair.subscriber).await;
+        let looks = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+            AND query LIKE '%pg_snapshot_xmin%' AND pid <> pg_backend_pid()";
+        wait_until("the apply to wait or to go on", DEADLINE, async || {
+            pair.publisher.value::<i64>(looks).await > 0 || row(&pair.subscriber).await != alone
+        })
+        .await;
+        old.batch_execute("COMMIT").await.expect("the end of the transaction");
+        let run = apply.wait().await;
+        assert_eq!(run.code, Some(0), "{}", run.text());
+
+        pair.publisher.sql("INSERT INTO orders VALUES (2, 2, 'eu'); INSERT INTO customers VALUES (1)").await;
+        pair.wait_for_rows("SELECT count(*) FROM orders", &["2"]).await;
+        pair.wait_for_rows("SELECT count(*) FROM customers", &["1"]).await;
+        workspace.destroy().await;
     }
 }
 

@@ -218,6 +218,23 @@ impl Workspace {
         fs::read_to_string(self.path().join("terraform.tfstate")).unwrap_or_default()
     }
 
+    /// All that the core has said since this was last asked for.
+    pub fn take_transcript(&self) -> String {
+        std::mem::take(&mut self.transcript.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes away the lock that a killed core has left on its state, as a person would.
+    pub fn unlock(&self) {
+        let _ = fs::remove_file(self.path().join(".terraform.tfstate.lock.info"));
+    }
+
+    /// How many providers run that were started from here. Linux only.
+    pub fn providers(&self) -> usize {
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let programs = processes.filter_map(|process| fs::read_link(process.path().join("exe")).ok());
+        programs.filter(|program| program.starts_with(self.directory.path().join("mirror"))).count()
+    }
+
     /// Runs a command that must end with this exit code.
     pub async fn expect(&self, arguments: &[&str], code: i32) -> Run {
         let run = self.run(arguments).await;

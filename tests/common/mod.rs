@@ -4,6 +4,7 @@
 
 pub mod aurora;
 pub mod cli;
+pub mod fault_point;
 pub mod grpc;
 pub mod postgres;
 pub mod relay;

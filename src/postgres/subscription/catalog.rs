@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
 use super::changes::{How, diff, disable, enable};
@@ -12,6 +13,7 @@ use super::{Options, Origin, SlotName, Streaming, Subscription, Subscriptions};
 use crate::postgres::connection::{Database, Limits};
 use crate::postgres::conninfo::Conninfo;
 use crate::postgres::error::{Cause, Error, Result};
+use crate::postgres::lost::look_again;
 use crate::postgres::session::Notice;
 use crate::postgres::slot::{self, Slot};
 use crate::postgres::sql::{Ident, QualifiedName, Statement};
@@ -149,14 +151,21 @@ pub async fn apply(
     let paused = statements.contains(&disable(name)) && statements.contains(&enable(name));
     match db.run_within(doing, statements, limits).await {
         Ok(notices) => Ok((notices, fetch_now(db, name).await?)),
-        Err(error) if paused && !error.is_connect() => match db.run(doing, &[enable(name)]).await {
-            Ok(_) => Err(error),
-            Err(_) => Err(error.noting(format!(
-                "Subscription {name} may be left disabled; ALTER SUBSCRIPTION {name} ENABLE starts it again."
-            ))),
-        },
+        Err(error) if paused && !error.is_connect() => Err(enable_again(db, doing, name, limits, error).await),
         Err(error) => Err(error),
     }
+}
+
+/// Ends a pause that a failure has cut short. A server that is restarting is waited for.
+async fn enable_again(db: &Database, doing: &str, name: &Ident, limits: &Limits, error: Error) -> Error {
+    let there = match error.is_lost() {
+        true => look_again(limits, || fetch_now(db, name)).await.is_some(),
+        false => true,
+    };
+    if there && db.run(doing, &[enable(name)]).await.is_ok() {
+        return error;
+    }
+    error.noting(format!("Subscription {name} may be left disabled; ALTER SUBSCRIPTION {name} ENABLE starts it again."))
 }
 
 /// The tables of a subscription with the state of each, by name.
@@ -188,9 +197,10 @@ pub async fn unsubscribed_tables(
 /// Creates a subscription, as [`apply`] runs the statements of [`diff`](super::diff), and leaves no slot behind where that
 /// fails.
 ///
-/// Where the publisher's server is the subscriber's own, `CREATE SUBSCRIPTION` would wait for itself for ever: the slot
-/// is made first then, over a connection to the publisher. A publisher that cannot be reached from here is left to the
-/// subscriber, which may reach it.
+/// The slot is made first, over a connection to the publisher, and adopted. `CREATE SUBSCRIPTION` makes it within its own
+/// transaction, which would wait for itself for ever where publisher and subscriber are one server, and for another one
+/// that is made in the opposite direction. A publisher that cannot be reached from here, or does not let us, is left to
+/// the subscriber.
 pub async fn create(
     subscriber: &Database,
     publisher: Option<&Database>,
@@ -205,11 +215,19 @@ pub async fn create(
     let slot = prepare_slot(subscriber, publisher, doing, desired, how, limits).await?;
     let create_slot = how.create_slot && !slot.is_adopted;
     let statements = diff(None, Some(desired), &How { create_slot, ..how.clone() }, version).map_err(unsupported)?;
-    match apply(subscriber, doing, &statements, &desired.name, limits).await {
-        Err(error) if fetch_now(subscriber, &desired.name).await.is_ok_and(|found| found.is_none()) => {
-            Err(slot.undo(doing, error).await)
+    let error = match apply(subscriber, doing, &statements, &desired.name, limits).await {
+        Ok(done) => return Ok(done),
+        Err(error) => error,
+    };
+    match look_again(limits, || fetch_now(subscriber, &desired.name)).await {
+        Some(None) => Err(slot.undo(doing, error, limits).await),
+        Some(Some(found)) if error.is_lost() => {
+            // It was made; what else there is to do is done now.
+            let left = diff(Some(&found), Some(desired), &How::default(), version).map_err(unsupported)?;
+            apply(subscriber, doing, &left, &desired.name, limits).await
         }
-        result => result,
+        Some(Some(_)) => Err(error),
+        None => Err(slot.note(error)),
     }
 }
 
@@ -234,22 +252,40 @@ async fn prepare_slot<'a>(
     let (Some(publisher), Some(slot), true) = (publisher, desired.slot_name(), makes_slot) else {
         return Ok(PreparedSlot::default());
     };
-    let existing = match slot::fetch_now(publisher, slot).await {
+    let existing = match slot::fetch_settled(publisher, doing, slot, limits).await {
         Ok(existing) => existing,
-        Err(error) => {
-            tracing::info!(cause = %error, "the publisher cannot be reached from here; the subscriber may reach it");
+        Err(error) if error.is_connect() || error.code().is_some() => {
+            tracing::info!(cause = %error, "the publisher cannot be asked from here; the subscriber may reach it");
             return Ok(PreparedSlot::default());
         }
+        Err(error) => return Err(error),
     };
-    if !slot::same_cluster(publisher, subscriber).await? {
+    let is_one_cluster = slot::same_cluster(publisher, subscriber).await?;
+    if is_one_cluster {
+        if existing.is_some_and(|existing| existing.active) || is_slot_taken(subscriber, slot).await? {
+            let taken =
+                format!("replication slot {slot} is another subscription's; give this one a slot_name of its own");
+            return Err(subscriber.error(doing, Cause::Unexpected(taken)));
+        }
+    } else if existing.is_some() || !leads_to(desired.connection.as_ref(), publisher) {
         return Ok(PreparedSlot { is_adopted: false, ours: existing.is_none().then_some((publisher, slot)) });
     }
-    if existing.is_some_and(|existing| existing.active) || is_slot_taken(subscriber, slot).await? {
-        let taken = format!("replication slot {slot} is another subscription's; give this one a slot_name of its own");
-        return Err(subscriber.error(doing, Cause::Unexpected(taken)));
+    let wanted = Slot { failover: desired.options.failover == Some(true), ..Slot::new(slot.clone()) };
+    match slot::ensure(publisher, doing, &wanted, limits).await {
+        Ok(made) => Ok(PreparedSlot { is_adopted: true, ours: made.then_some((publisher, slot)) }),
+        // The subscriber connects as another role, which may be allowed to.
+        Err(error) if error.is(&SqlState::INSUFFICIENT_PRIVILEGE) && !is_one_cluster => {
+            tracing::info!(cause = %error, "the slot is left to the subscriber to make");
+            Ok(PreparedSlot { is_adopted: false, ours: Some((publisher, slot)) })
+        }
+        Err(error) => Err(error),
     }
-    let made = slot::ensure(publisher, doing, &Slot::new(slot.clone()), limits).await?;
-    Ok(PreparedSlot { is_adopted: true, ours: made.then_some((publisher, slot)) })
+}
+
+/// Whether the subscriber is told to go where our own connection goes. Elsewhere there may be another server.
+fn leads_to(connection: Option<&Conninfo>, publisher: &Database) -> bool {
+    let address = connection.and_then(|connection| connection.tcp_address().ok());
+    address == Some((publisher.config().host.as_str(), publisher.config().port))
 }
 
 /// Whether a subscription of the cluster reads from the slot: two on one slot would each lose what the other gets.
@@ -263,17 +299,23 @@ async fn is_slot_taken(db: &Database, slot: &Ident) -> Result<bool> {
 
 impl PreparedSlot<'_> {
     /// Removes a slot that nobody will read from: it would keep the publisher's WAL for ever.
-    async fn undo(&self, doing: &str, error: Error) -> Error {
+    async fn undo(&self, doing: &str, error: Error, limits: &Limits) -> Error {
         let Some((publisher, slot)) = self.ours else { return error };
-        let removed = match slot::fetch_now(publisher, slot).await {
-            Ok(Some(found)) if !found.active => publisher.run(doing, &[slot::drop_slot(slot)]).await.map(|_| ()),
-            found => found.map(|_| ()),
+        let removed = match look_again(limits, || slot::fetch_now(publisher, slot)).await {
+            Some(Some(found)) if !found.active => publisher.run(doing, &[slot::drop_slot(slot)]).await.is_ok(),
+            found => found.is_some(),
         };
-        match removed {
-            Ok(()) => error,
-            Err(_) => {
-                error.noting(format!("Replication slot {slot} may be left on the publisher and keeps its WAL there."))
-            }
+        if removed { error } else { self.note(error) }
+    }
+
+    /// Says that the slot may be there.
+    fn note(&self, error: Error) -> Error {
+        match self.ours {
+            Some((_, slot)) => error.noting(format!(
+                "Replication slot {slot} may be left on the publisher and keeps its WAL there; {} removes it.",
+                slot::drop_slot(slot)
+            )),
+            None => error,
         }
     }
 }

@@ -10,9 +10,10 @@ use super::model::{Model, to_desired, to_model};
 use super::sync::{self, Sync};
 use super::{ObjectId, gone, ident};
 use crate::postgres::subscription::{self, How, Subscription};
-use crate::postgres::{Database, Ident, Limits, Notice, SqlState};
+use crate::postgres::{Database, Ident, Limits, Notice, SqlState, look_again};
 use crate::postgres::{publication, slot};
 use crate::provider::Context;
+use crate::resources::lost;
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
@@ -85,10 +86,11 @@ pub(super) async fn create(
     let (notices, found) = match result {
         Ok(done) => done,
         Err(error) => {
-            if let Ok(Some(found)) = subscription::fetch_now(database, &desired.name).await {
-                saved.record(&to_model(database.name(), &found, &plan));
+            let found = look_again(limits, || subscription::fetch_now(database, &desired.name)).await;
+            if let Some(Some(found)) = &found {
+                saved.record(&to_model(database.name(), found, &plan));
             }
-            return Err(explain(error, publisher.as_ref()));
+            return Err(explain(error, found.as_ref(), publisher.as_ref()));
         }
     };
     warn(call, &doing, &notices);
@@ -141,8 +143,22 @@ pub(super) async fn update(
     let (notices, found) = match result {
         Ok(done) => done,
         Err(error) => {
-            record_what_is(database, &[&desired.name, &name], prior, saved).await;
-            return Err(error.into());
+            let found = what_is(database, &[&desired.name, &name], limits).await;
+            if let Some(Some(found)) = &found {
+                // What only the configuration says stays as it was, so that the next plan tries again.
+                saved.record(&to_model(database.name(), found, prior));
+            }
+            // A connection that may be read was compared.
+            let left = |found: &Subscription| {
+                let resend_connection = how.resend_connection && found.connection.is_none();
+                subscription::diff(Some(found), Some(&desired), &How { resend_connection, ..how.clone() }, version)
+            };
+            match found {
+                Some(Some(found)) if error.is_lost() && left(&found).is_ok_and(|left| left.is_empty()) => {
+                    (Vec::new(), Some(found))
+                }
+                found => return Err(lost::explain(error, found.as_ref())),
+            }
         }
     };
     warn(call, &doing, &notices);
@@ -163,7 +179,7 @@ pub(super) async fn update(
 
 /// Waits until all that is written by now has been applied, before a publication joins: the publisher decodes each
 /// change with the catalog of its time, and a change from before the publication was there would stop the subscription
-/// for good (Postgres 14 to 17).
+/// for good (Postgres 14 to 17). A transaction that has written by now may be committed later, so those must end first.
 ///
 /// Where one of its publications is gone, as after a renaming, the subscription gets no further: then it is not waited
 /// for long.
@@ -186,34 +202,48 @@ async fn catch_up(
             return Ok(());
         }
     };
+    let next = call.unless_stopped(slot::next_transaction(&publisher)).await?;
+    while !call.unless_stopped(slot::have_ended(&publisher, &next)).await? {
+        let late = "a transaction on its publisher has been open since before, so nothing was changed yet";
+        pause(call, limits, || joins_too_early(doing, late)).await?;
+    }
     let is_whole = current.publications.iter().all(|name| existing.contains_key(name));
     let given_up = Instant::now() + GIVE_UP;
     let lsn = call.unless_stopped(slot::current_lsn(&publisher)).await?;
     while call.unless_stopped(slot::has_confirmed(&publisher, slot, &lsn)).await? == Some(false) {
-        let now = Instant::now();
-        if limits.deadline.is_some_and(|deadline| now >= deadline) {
-            return Err(Error::new(format!("{doing}: it lags behind its publisher, so nothing was changed yet")).detail(
-                "A publication that joins now would stop it at the first change from before. Apply again once it has caught up.",
-            ));
-        }
-        if !is_whole && now >= given_up {
+        if !is_whole && Instant::now() >= given_up {
             return Ok(());
         }
-        tokio::time::sleep(SYNC_POLL).await;
-        call.go_on()?;
+        let late = "it lags behind its publisher, so nothing was changed yet";
+        pause(call, limits, || joins_too_early(doing, late)).await?;
     }
     Ok(())
 }
 
-/// After a failure some statements may have run: the state must say what is.
-async fn record_what_is(database: &Database, names: &[&Ident], prior: &Model, saved: &Saved<Model>) {
+fn joins_too_early(doing: &str, late: &str) -> Error {
+    Error::new(format!("{doing}: {late}")).detail(
+        "A publication that joins now would stop it at the first change from before. Apply again once that has ended.",
+    )
+}
+
+/// Waits for the next look at a condition, unless the time is over or a person has asked to stop.
+async fn pause(call: &Call<Context>, limits: &Limits, late: impl FnOnce() -> Error) -> Result<()> {
+    if limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        return Err(late());
+    }
+    tokio::time::sleep(SYNC_POLL).await;
+    call.go_on()
+}
+
+/// After a failure some statements may have run: the state must say what is, under whichever name.
+async fn what_is(database: &Database, names: &[&Ident], limits: &Limits) -> Option<Option<Subscription>> {
     for name in names {
-        if let Ok(Some(found)) = subscription::fetch_now(database, name).await {
-            // What only the configuration says stays as it was, so that the next plan tries again.
-            saved.record(&to_model(database.name(), &found, prior));
-            return;
+        match look_again(limits, || subscription::fetch_now(database, name)).await {
+            Some(None) => {}
+            found => return found,
         }
     }
+    Some(None)
 }
 
 fn without_write_only(block: &Attr<connection::Connection>) -> Attr<connection::Connection> {
@@ -231,6 +261,10 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
     let error = match database.run_within(&doing, &[subscription::drop_with_slot(&current)], limits).await {
         Ok(_) => return Ok(()),
         Err(error) if error.is(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
+        Err(error) if error.is_lost() => {
+            let found = look_again(limits, || subscription::fetch_now(database, &name)).await;
+            return if matches!(found, Some(None)) { Ok(()) } else { Err(lost::explain(error, found.as_ref())) };
+        }
         Err(error) => error,
     };
     // Only the publisher's side can be done without.
@@ -268,10 +302,10 @@ async fn is_slot_gone(call: &Call<Context>, prior: &Model, current: &Subscriptio
 }
 
 /// Postgres says what failed; this says what to do about it.
-fn explain(error: crate::postgres::Error, publisher: Option<&Database>) -> Error {
+fn explain<T>(error: crate::postgres::Error, found: Option<&T>, publisher: Option<&Database>) -> Error {
     let is_connect = error.is(&SqlState::CONNECTION_FAILURE);
     let is_slot = error.is(&SqlState::PROTOCOL_VIOLATION);
-    let shown = Error::from(error);
+    let shown = lost::explain(error, found);
     match publisher {
         Some(publisher) if is_connect => shown.detail(format!(
             "The subscriber itself connects to {}. For Aurora, its writer must be publicly accessible, and its security group \

@@ -1,0 +1,87 @@
+//! What became of a change whose connection broke.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::connection::Limits;
+use super::error::Result;
+
+/// How long a server is waited for that may be restarting.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it is asked meanwhile.
+const POLL: Duration = Duration::from_millis(250);
+
+/// Reads what the server has, as soon as it answers again; `None` where it did not in time, or would not say.
+///
+/// It is true for good: the pool ends what a broken connection has left running before it reads anything. Is asked at
+/// least once, also when the caller wants to stop.
+pub async fn look_again<T, F>(limits: &Limits, fetch: impl Fn() -> F) -> Option<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let until = Instant::now() + PATIENCE;
+    let until = limits.deadline.map_or(until, |deadline| deadline.min(until));
+    loop {
+        match fetch().await {
+            Ok(found) => return Some(found),
+            Err(error) if error.is_transient() && Instant::now() < until => {
+                tracing::info!(cause = %error, "waiting for the server, to see what became of the change");
+            }
+            Err(_) => return None,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = limits.cancel.cancelled() => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::error::{Cause, Error, Place};
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use tokio_util::sync::CancellationToken;
+
+    async fn asked(limits: &Limits, answers: impl Fn(u32) -> std::result::Result<u32, Cause>) -> (Option<u32>, u32) {
+        let asked = AtomicU32::new(0);
+        let place = || Place { address: String::new(), database: String::new(), role: String::new() };
+        let fetch = || {
+            let answer = answers(asked.fetch_add(1, Ordering::Relaxed));
+            std::future::ready(answer.map_err(|cause| Error::new("reading", place(), cause)))
+        };
+        let found = look_again(limits, fetch).await;
+        (found, asked.into_inner())
+    }
+
+    fn away() -> Cause {
+        Cause::ConnectTimeout(Duration::from_secs(1))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_comes_back_is_waited_for() {
+        let back = |at| if at < 3 { Err(away()) } else { Ok(at) };
+        assert_eq!(asked(&Limits::default(), back).await, (Some(3), 4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_stays_away_is_given_up_and_so_is_one_that_refuses() {
+        let began = Instant::now();
+        assert_eq!(asked(&Limits::default(), |_| Err(away())).await.0, None);
+        assert!(began.elapsed() >= PATIENCE && began.elapsed() < PATIENCE * 2);
+        assert_eq!(asked(&Limits::within(POLL), |_| Err(away())).await.0, None);
+        assert_eq!(asked(&Limits::default(), |_| Err(Cause::Cancelled)).await, (None, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_must_stop_asks_once() {
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        let limits = Limits::default().cancelled_by(cancel);
+        assert_eq!(asked(&limits, |_| Err(away())).await, (None, 1));
+        assert_eq!(asked(&limits, Ok).await, (Some(0), 1));
+    }
+}

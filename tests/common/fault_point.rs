@@ -1,0 +1,314 @@
+//! A relay to a Postgres server that stops at a statement, so that a test can break something at that very moment.
+//!
+//! It reads the protocol as far as it must: what a client sends is passed on message by message, and the answers are
+//! counted. A connection that stopped stays so until it is released or cut; all others go on.
+//!
+//! Source: "Message Formats" of the frontend/backend protocol in the Postgres documentation. Without TLS only.
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener as StdListener};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// How long a statement may take to come, and a stopped one to be let go.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// When to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Before the server gets the statement.
+    Before,
+    /// The server has it; its answer is held back, if it comes.
+    During,
+    /// The server has done it; the client has not heard of it.
+    After,
+}
+
+impl Moment {
+    /// Every moment, in order of time.
+    pub const ALL: [Self; 3] = [Self::Before, Self::During, Self::After];
+
+    /// Its name in lists.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Before => "before",
+            Self::During => "during",
+            Self::After => "after",
+        }
+    }
+}
+
+/// A relay to a port on 127.0.0.1. Dropping it closes its port and its connections.
+pub struct FaultPoint {
+    port: u16,
+    control: Arc<Control>,
+    _end: watch::Sender<()>,
+}
+
+struct Control {
+    state: watch::Sender<State>,
+    /// What to stop at, until a statement like it has come.
+    armed: Mutex<Option<(String, Moment)>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    /// A statement stands at the point now.
+    reached: bool,
+    /// Counts the releases: a connection that stopped goes on when the number differs.
+    releases: u32,
+    /// Where the statement that is released stops next.
+    next: Option<Moment>,
+    /// Counts the cuts likewise.
+    cuts: u32,
+}
+
+impl FaultPoint {
+    /// Relays to `port`.
+    pub fn start(port: u16) -> Self {
+        let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listening on loopback");
+        listener.set_nonblocking(true).expect("a listener that does not block");
+        let own = listener.local_addr().expect("an address").port();
+        let control = Arc::new(Control { state: watch::channel(State::default()).0, armed: Mutex::default() });
+        let (end, ended) = watch::channel(());
+        let shared = Arc::clone(&control);
+        // On a thread of its own, so that a test that blocks does not stop it.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(serve(listener, port, shared, ended));
+        });
+        Self { port: own, control, _end: end }
+    }
+
+    /// The relay's own port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Stops the next statement that begins with this text, at this moment.
+    pub fn arm(&self, statement: &str, moment: Moment) {
+        self.control.state.send_modify(|state| state.reached = false);
+        *self.control.lock() = Some((statement.to_owned(), moment));
+    }
+
+    /// Stops at nothing any more. What has stopped stays so.
+    pub fn disarm(&self) {
+        *self.control.lock() = None;
+    }
+
+    /// Waits until a statement has come to the point.
+    ///
+    /// # Panics
+    /// When the deadline passes.
+    pub async fn reached(&self) {
+        let mut state = self.control.state.subscribe();
+        let reached = tokio::time::timeout(DEADLINE, state.wait_for(|state| state.reached)).await;
+        assert!(reached.is_ok(), "no statement came to the fault point");
+    }
+
+    /// Whether a statement has come to the point.
+    pub fn is_reached(&self) -> bool {
+        self.control.state.borrow().reached
+    }
+
+    /// Lets what has stopped go on.
+    pub fn release(&self) {
+        self.go_on(None);
+    }
+
+    /// Lets a statement that stopped before the server got it go on to a later moment.
+    pub fn release_to(&self, moment: Moment) {
+        self.go_on(Some(moment));
+    }
+
+    fn go_on(&self, next: Option<Moment>) {
+        self.control.state.send_modify(|state| {
+            *state = State { reached: false, releases: state.releases + 1, next, ..*state };
+        });
+    }
+
+    /// Closes every connection, those that have stopped and all others.
+    pub fn cut(&self) {
+        self.control.state.send_modify(|state| (state.reached, state.cuts) = (false, state.cuts + 1));
+    }
+}
+
+impl Control {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(String, Moment)>> {
+        self.armed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The moment at which to stop at this statement; no other statement is stopped at then.
+    fn take(&self, statement: &str) -> Option<Moment> {
+        self.lock().take_if(|(begin, _)| statement.trim_start().starts_with(begin.as_str())).map(|(_, moment)| moment)
+    }
+
+    /// Says that a statement is at the point, and waits until it may go on. Returns where it stops next.
+    async fn stop(&self) -> Option<Moment> {
+        let releases = self.state.borrow().releases;
+        self.state.send_modify(|state| state.reached = true);
+        let mut state = self.state.subscribe();
+        state.wait_for(|state| state.releases != releases).await.ok().and_then(|state| state.next)
+    }
+}
+
+async fn serve(listener: StdListener, target: u16, control: Arc<Control>, mut ended: watch::Receiver<()>) {
+    let listener = TcpListener::from_std(listener).expect("a listener");
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = ended.changed() => return,
+        };
+        let Ok((client, _)) = accepted else { continue };
+        let control = Arc::clone(&control);
+        let (mut cut, cuts) = (control.state.subscribe(), control.state.borrow().cuts);
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = relay(client, target, &control) => {}
+                _ = cut.wait_for(|state| state.cuts != cuts) => {}
+            }
+        });
+    }
+}
+
+/// What both directions of a connection share.
+#[derive(Default)]
+struct Progress {
+    /// How many answers the server owes in all: each ends with ReadyForQuery.
+    asked: AtomicU32,
+    /// How many of them it has given.
+    answered: watch::Sender<u32>,
+    /// The answer that is held back, and the moment that was asked for; 0 where none is.
+    held: watch::Sender<(u32, Option<Moment>)>,
+}
+
+async fn relay(client: TcpStream, target: u16, control: &Control) -> io::Result<()> {
+    let server = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (mut from_client, mut to_client) = client.into_split();
+    let (from_server, mut to_server) = server.into_split();
+    start_up(&mut from_client, &mut to_client, &mut to_server).await?;
+    let progress = Progress::default();
+    progress.asked.store(1, Ordering::SeqCst);
+    let there = ask(from_client, to_server, control, &progress);
+    let back = answer(from_server, to_client, control, &progress);
+    // Where one side has gone, the other is told.
+    tokio::select! {
+        ended = there => ended,
+        ended = back => ended,
+    }
+}
+
+/// Passes on the messages before the first that has a type; encryption is declined on the server's behalf.
+async fn start_up(
+    client: &mut (impl AsyncRead + Unpin),
+    to_client: &mut (impl AsyncWrite + Unpin),
+    server: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    const ENCRYPTION: [u32; 2] = [80_877_103, 80_877_104];
+    loop {
+        let length = client.read_u32().await?;
+        let mut body = vec![0; length.saturating_sub(4) as usize];
+        client.read_exact(&mut body).await?;
+        let code = body.first_chunk().map(|code| u32::from_be_bytes(*code)).unwrap_or_default();
+        if ENCRYPTION.contains(&code) {
+            to_client.write_all(b"N").await?;
+            continue;
+        }
+        return server.write_all(&[&length.to_be_bytes(), body.as_slice()].concat()).await;
+    }
+}
+
+/// One message, whole.
+async fn message(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 5];
+    from.read_exact(&mut bytes).await?;
+    let length = u32::from_be_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]) as usize;
+    bytes.resize(length + 1, 0);
+    from.read_exact(&mut bytes[5..]).await?;
+    Ok(bytes)
+}
+
+/// The statement in a message, if it is one that brings one: Query, or Parse after the name.
+fn statement(message: &[u8]) -> Option<String> {
+    let mut texts = message.get(5..)?.split(|byte| *byte == 0);
+    let text = match message[0] {
+        b'Q' => texts.next(),
+        b'P' => texts.nth(1),
+        _ => None,
+    };
+    text.map(|text| String::from_utf8_lossy(text).into_owned())
+}
+
+/// Passes on what the client says, and stops at the statement that was asked for.
+async fn ask(
+    mut client: impl AsyncRead + Unpin,
+    mut server: impl AsyncWrite + Unpin,
+    control: &Control,
+    progress: &Progress,
+) -> io::Result<()> {
+    let mut stop_at = None;
+    loop {
+        let message = message(&mut client).await?;
+        let mut moment = statement(&message).and_then(|text| control.take(&text));
+        if moment == Some(Moment::Before) {
+            // The server has done with all that came before.
+            let asked = progress.asked.load(Ordering::SeqCst);
+            let _ = progress.answered.subscribe().wait_for(|answered| *answered >= asked).await;
+            moment = control.stop().await;
+        }
+        if let Some(moment) = moment {
+            stop_at = Some(moment);
+            progress.held.send_replace((progress.asked.load(Ordering::SeqCst) + 1, Some(moment)));
+        }
+        server.write_all(&message).await?;
+        if matches!(message[0], b'Q' | b'S') {
+            progress.asked.fetch_add(1, Ordering::SeqCst);
+            match stop_at.take() {
+                Some(Moment::During) => {
+                    control.stop().await;
+                    progress.held.send_replace((0, None));
+                }
+                // What follows waits too, so that nothing beyond the statement is done.
+                Some(_) => drop(progress.held.subscribe().wait_for(|(held, _)| *held == 0).await),
+                None => {}
+            }
+        }
+    }
+}
+
+/// Passes on what the server says, but for an answer that is held back.
+async fn answer(
+    mut server: impl AsyncRead + Unpin,
+    mut client: impl AsyncWrite + Unpin,
+    control: &Control,
+    progress: &Progress,
+) -> io::Result<()> {
+    let (mut ready, mut kept) = (0, Vec::new());
+    loop {
+        let message = message(&mut server).await?;
+        let (held, moment) = *progress.held.borrow();
+        let is_held = held != 0 && ready + 1 >= held;
+        ready += u32::from(message[0] == b'Z');
+        progress.answered.send_replace(ready);
+        kept.extend(message);
+        if is_held && ready >= held {
+            match moment {
+                Some(Moment::After) => {
+                    control.stop().await;
+                    progress.held.send_replace((0, None));
+                }
+                _ => drop(progress.held.subscribe().wait_for(|(held, _)| *held == 0).await),
+            }
+        }
+        if !is_held || ready >= held {
+            client.write_all(&std::mem::take(&mut kept)).await?;
+        }
+    }
+}

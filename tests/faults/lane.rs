@@ -1,0 +1,220 @@
+//! Where cases run, one after the other: two servers that they may kill, fault points before them, and a workspace.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::common::cli::{Core, Run, Workspace};
+use crate::common::fault_point::FaultPoint;
+use crate::common::postgres::{Database, Major, Role, SUPERUSER_PASSWORD, Server, Settings, settings};
+use crate::common::wait::wait_until;
+
+/// How long a condition may take to come true.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The tables of both sides.
+const TABLES: &str = "
+    CREATE TABLE orders (id int PRIMARY KEY, total numeric, region text);
+    CREATE TABLE customers (id int PRIMARY KEY, name text);";
+
+/// A role that things can be given to, on both sides.
+const ROLE: &str = "CREATE ROLE keeper SUPERUSER";
+
+/// Which of the two servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    Publisher,
+    Subscriber,
+}
+
+/// A server of the lane's own.
+pub(crate) struct Side {
+    pub(crate) server: Server,
+    pub(crate) point: FaultPoint,
+    pub(crate) database: Database,
+}
+
+impl Side {
+    async fn start(major: Major) -> Self {
+        // What was committed is there after a kill.
+        let server = Server::start(major, settings([("synchronous_commit", "on")]));
+        let database = server.database("shop").await;
+        database.sql(TABLES).await;
+        database.sql(ROLE).await;
+        Self { point: FaultPoint::start(server.port()), server, database }
+    }
+
+    /// The URL through the fault point.
+    pub(crate) fn url(&self) -> String {
+        self.database.url_through(&Role::superuser(), self.point.port())
+    }
+
+    /// Kills the server and starts it again, with every connection gone.
+    pub(crate) fn crash(&mut self) {
+        self.server.kill();
+        self.point.cut();
+        self.server.restart(Settings::new());
+    }
+
+    /// Waits until the server runs a statement that begins so, and waits for a lock with it.
+    pub(crate) async fn wait_for_blocked(&self, statement: &str) {
+        wait_until(&format!("{statement} to wait"), DEADLINE, async || self.blocked(statement).await > 0).await;
+    }
+
+    /// Waits until it does not any more.
+    pub(crate) async fn wait_for_unblocked(&self, statement: &str) {
+        wait_until(&format!("{statement} to end"), DEADLINE, async || self.blocked(statement).await == 0).await;
+    }
+
+    async fn blocked(&self, statement: &str) -> i64 {
+        let query = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND wait_event_type = 'Lock' \
+             AND starts_with(query, '{}')",
+            statement.replace('\'', "''")
+        );
+        self.database.value(&query).await
+    }
+
+    /// How many connections of providers there are.
+    async fn sessions(&self) -> i64 {
+        let query = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'terraform-provider-neonrepl%'";
+        self.database.value(query).await
+    }
+}
+
+/// Two servers and a workspace.
+pub(crate) struct Lane {
+    pub(crate) publisher: Side,
+    pub(crate) subscriber: Side,
+    pub(crate) workspace: Workspace,
+}
+
+const PUBLICATIONS: &str = "SELECT concat_ws(' ', 'publication', p.pubname, CASE WHEN p.puballtables THEN 'all tables' END, \
+    (SELECT string_agg(c.relname, ',' ORDER BY c.relname) FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid \
+     WHERE r.prpubid = p.oid), CASE WHEN NOT p.pubdelete THEN 'without delete' END, 'of ' || pg_get_userbyid(p.pubowner)) \
+    FROM pg_publication p WHERE p.pubname NOT LIKE 'given%' ORDER BY 1";
+
+const SLOTS: &str = "SELECT concat_ws(' ', 'slot', slot_name, nullif(plugin, 'pgoutput')) FROM pg_replication_slots WHERE slot_name !~ '^pg_[0-9]+_sync_' ORDER BY 1";
+
+const SUBSCRIPTIONS: &str = "SELECT concat_ws(' ', 'subscription', subname, CASE WHEN NOT subenabled THEN 'disabled' END, \
+    (SELECT string_agg(p, ',' ORDER BY p) FROM unnest(subpublications) p), CASE WHEN subbinary THEN 'binary' END, \
+    CASE WHEN to_jsonb(s) ->> 'subtwophasestate' <> 'd' THEN 'two_phase' END, \
+    CASE WHEN to_jsonb(s) ->> 'subfailover' = 'true' THEN 'failover' END, 'of ' || pg_get_userbyid(subowner)) \
+    FROM pg_subscription s ORDER BY 1";
+
+impl Lane {
+    pub(crate) async fn new(publisher: Major, subscriber: Major) -> Self {
+        let (publisher, subscriber) = (Side::start(publisher).await, Side::start(subscriber).await);
+        publisher.database.sql("CREATE PUBLICATION given FOR TABLE orders; CREATE PUBLICATION given_too").await;
+        let mut workspace = Workspace::new(Core::OpenTofu);
+        workspace.secret(SUPERUSER_PASSWORD);
+        workspace.env("NEONREPL_PUBLISHER_URL", &publisher.url());
+        workspace.env("NEONREPL_SUBSCRIBER_URL", &subscriber.url());
+        workspace.init().await;
+        Self { publisher, subscriber, workspace }
+    }
+
+    pub(crate) fn side(&mut self, on: On) -> &mut Side {
+        match on {
+            On::Publisher => &mut self.publisher,
+            On::Subscriber => &mut self.subscriber,
+        }
+    }
+
+    /// What is there, a line for each object but those that were given.
+    pub(crate) async fn objects(&self) -> Vec<String> {
+        let mut objects = self.publisher.database.rows(PUBLICATIONS).await;
+        objects.extend(self.publisher.database.rows(SLOTS).await);
+        objects.extend(self.subscriber.database.rows(SUBSCRIPTIONS).await);
+        objects
+    }
+
+    /// The same as the state has it; the slot of a subscription is not an object of its own there.
+    pub(crate) fn state(&self) -> Vec<String> {
+        let state: Value = serde_json::from_str(&self.workspace.state()).unwrap_or_default();
+        let resources = state["resources"].as_array().cloned().unwrap_or_default();
+        let described = resources.iter().filter_map(|resource| {
+            let attributes = resource["instances"].get(0)?.get("attributes")?;
+            describe(resource["type"].as_str()?, attributes)
+        });
+        described.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Writes the configuration.
+    pub(crate) fn configure(&self, text: &str) {
+        self.workspace.write("main.tf", text);
+    }
+
+    /// Applies, or destroys everything where the configuration is empty.
+    pub(crate) fn command(text: &str) -> [&'static str; 3] {
+        [if text.is_empty() { "destroy" } else { "apply" }, "-auto-approve", "-no-color"]
+    }
+
+    /// Applies a configuration that must succeed.
+    pub(crate) async fn apply(&self, text: &str) -> Run {
+        self.configure(text);
+        self.workspace.expect(&Self::command(text), 0).await
+    }
+
+    /// Waits until no provider runs any more, and neither server has a session of one.
+    pub(crate) async fn wait_for_quiet(&self) {
+        wait_until("the provider to end", DEADLINE, async || self.workspace.providers() == 0).await;
+        for side in [&self.publisher, &self.subscriber] {
+            wait_until("the sessions to end", DEADLINE, async || side.sessions().await == 0).await;
+        }
+    }
+
+    /// Destroys everything; nothing may be left.
+    pub(crate) async fn clean(&self) {
+        self.apply("").await;
+        self.expect_nothing().await;
+    }
+
+    /// Nothing may be there, neither on the servers nor in the state.
+    pub(crate) async fn expect_nothing(&self) {
+        self.wait_for_quiet().await;
+        // What copied a table goes a moment after the subscription.
+        let slots = "SELECT count(*) FROM pg_replication_slots";
+        wait_until("the slots to go", DEADLINE, async || self.publisher.database.value::<i64>(slots).await == 0).await;
+        assert_eq!(self.objects().await, [""; 0]);
+        assert_eq!(self.state(), [""; 0]);
+    }
+}
+
+/// A line as [`Lane::objects`] has it.
+fn describe(kind: &str, attributes: &Value) -> Option<String> {
+    let text = |name: &str| attributes[name].as_str().unwrap_or_default().to_owned();
+    let list = |name: &str| {
+        let items = attributes[name].as_array().cloned().unwrap_or_default();
+        let items: BTreeSet<_> =
+            items.iter().filter_map(Value::as_str).map(|item| item.replace("public.", "")).collect();
+        items.into_iter().collect::<Vec<_>>().join(",")
+    };
+    let is = |name: &str| attributes[name] == true;
+    let when = |yes: bool, word: &str| if yes { word.to_owned() } else { String::new() };
+    let owner = format!("of {}", text("owner"));
+    let words = match kind {
+        "neonrepl_publication" => vec![
+            "publication".to_owned(),
+            text("name"),
+            when(is("all_tables"), "all tables"),
+            list("tables"),
+            when(!list("publish").contains("delete"), "without delete"),
+            owner,
+        ],
+        "neonrepl_subscription" => vec![
+            "subscription".to_owned(),
+            text("name"),
+            when(!is("enabled"), "disabled"),
+            list("publications"),
+            when(is("binary"), "binary"),
+            when(is("two_phase"), "two_phase"),
+            when(is("failover"), "failover"),
+            owner,
+        ],
+        "neonrepl_replication_slot" => vec!["slot".to_owned(), text("name"), text("plugin").replace("pgoutput", "")],
+        _ => return None,
+    };
+    Some(words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "))
+}
