@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::conninfo::{Conninfo, Secret};
 use super::error::{Cause, Error, Result};
 use super::pool::{Pool, Sharing};
-use super::publication::Publications;
+use super::publication::{Publications, Readers};
 use super::relation::Relations;
 use super::session::{Notice, Param, Query, Work, groups};
 use super::slot::Slots;
@@ -186,6 +186,7 @@ struct Inner {
     subscriptions: Snapshot<Subscriptions>,
     slots: Snapshot<Slots>,
     relations: Snapshot<Relations>,
+    readers: Snapshot<Readers>,
 }
 
 /// Counts a change at its beginning and at its end, however it ends.
@@ -213,6 +214,7 @@ impl Database {
             subscriptions: Snapshot::default(),
             slots: Snapshot::default(),
             relations: Snapshot::default(),
+            readers: Snapshot::default(),
         }))
     }
 
@@ -327,6 +329,10 @@ impl Database {
 
     pub(super) fn relations(&self) -> &Snapshot<Relations> {
         &self.0.relations
+    }
+
+    pub(super) fn readers(&self) -> &Snapshot<Readers> {
+        &self.0.readers
     }
 
     fn with_deadline(&self, limits: &Limits) -> Limits {

@@ -5,6 +5,7 @@
 mod catalog;
 mod changes;
 mod findings;
+mod readers;
 mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ pub use catalog::{ReadFilter, apply, canonical_filter, drop, fetch, fetch_all, f
 use changes::member;
 pub use changes::{diff, drop_publication};
 pub use findings::{FilterColumns, Finding, Gravity, Member, Problem, filters_to_read, findings};
+pub use readers::{Readers, readers, readers_now};
 pub use trial::{Part, Refused, refused};
 
 pub use super::filter::{InvalidFilter, RowFilter};

@@ -1,6 +1,7 @@
 //! The managed resources, one file each.
 
 mod aurora_logical_replication;
+mod catch_up;
 mod lost;
 mod object_id;
 mod publication;

@@ -1,6 +1,7 @@
 //! `neonrepl_publication`: which tables of the publisher are published, and how.
 
 mod checks;
+mod in_use;
 mod model;
 mod read;
 
@@ -53,7 +54,6 @@ impl Resource for Publication {
 
     fn plan(change: &mut PlannedChange<Model>) -> Result<()> {
         keep_equal_tables(change)?;
-        warn_of_rename(change);
         plan_computed(change)
     }
 
@@ -75,6 +75,7 @@ impl Resource for Publication {
         let database = database(call, &planned)?;
         let Ok(desired) = desired(&planned) else { return Ok(()) };
         let doing = format!("planning publication {}", desired.name);
+        call.unless_stopped(Box::pin(in_use::announce_rename(call, change, &database))).await?;
         call.unless_stopped(Box::pin(checks::check(change, &database, &doing, &desired))).await
     }
 
@@ -102,15 +103,23 @@ impl Resource for Publication {
             .unless_stopped(publication::fetch_now(&database, &name))
             .await
             .map_err(|error| error.during(&doing))?;
-        if current.is_none() {
+        let Some(mut current) = current else {
             saved.record_gone();
             return Err(
                 Error::new(format!("{doing}: it is not there any more")).detail("The next plan will create it.")
             );
+        };
+        let desired = with_known_filters(call, &database, desired(&plan)?, Some(&current)).await?;
+        if current.name != desired.name {
+            let users = in_use::users(call, &database, &current.name).await?;
+            if !users.is_empty() {
+                current =
+                    Box::pin(in_use::rename(call, &database, &current, &desired.name, &users, &limits(call))).await?;
+                saved.record(&to_model(database.name(), &current, &prior, &Filters::of(call.private())));
+            }
         }
-        let desired = with_known_filters(call, &database, desired(&plan)?, current.as_ref()).await?;
         let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
-        let statements = publication::diff(current.as_ref(), Some(&desired), version)
+        let statements = publication::diff(Some(&current), Some(&desired), version)
             .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
         apply(call, &database, &doing, &statements, &plan, &desired).await
     }
@@ -120,6 +129,9 @@ impl Resource for Publication {
         let name = ident(&prior.name, "name")?;
         let doing = format!("dropping publication {name}");
         let limits = limits(call);
+        if prior.force_destroy.known() != Some(&true) {
+            in_use::refuse_to_drop(call, &database, &name, &doing).await?;
+        }
         match publication::drop(&database, &doing, &name, &limits).await {
             Ok(_) => Ok(()),
             Err(error) if error.is_lost() => {
@@ -133,23 +145,6 @@ impl Resource for Publication {
     async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {
         let id = ObjectId::of_import(id, call.context(), Side::Publisher)?;
         Ok(Model { id: id.to_string().into(), name: id.name.into(), database: id.database.into(), ..Model::default() })
-    }
-}
-/// A subscription decodes each change with the catalog of its time: what was written under one name cannot be decoded
-/// under the other. Measured: Postgres 14, 16 and 17 stop for good at the first such change, and 18 passes over it.
-fn warn_of_rename(change: &mut PlannedChange<Model>) {
-    let (Some(prior), Some(planned)) = (change.prior(), change.planned()) else { return };
-    if let (Some(old), Some(new)) = (prior.name.known(), planned.name.known())
-        && old != new
-        && !change.replaces()
-    {
-        let warning = Error::new(format!("publication {old:?} is renamed to {new:?} under its subscriptions"))
-            .detail(
-                "What is written before the renaming and not applied yet, or after it and before the subscription names the \
-                 new one, is not replicated: Postgres 18 loses it, and older versions are stuck there for good.",
-            )
-            .detail("Rename while nothing is written and nothing lags, and change the subscription in the same apply.");
-        change.warn(warning.attribute("name"));
     }
 }
 

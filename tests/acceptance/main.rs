@@ -8,6 +8,7 @@ mod aurora;
 mod aurora_life;
 mod catalog;
 mod connections;
+mod in_use;
 mod initial_sync;
 mod least_privilege;
 mod listing;

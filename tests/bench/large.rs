@@ -96,7 +96,7 @@ locals {
 
 const TERRAFORM_DATA: &str = r#"
 resource "terraform_data" "large" {
-  input = local.tables
+  input = toset(local.tables)
 }
 "#;
 

@@ -1,5 +1,7 @@
 //! The statements between two subscriptions.
 
+use std::collections::BTreeSet;
+
 use super::{Options, SlotName, Subscription};
 use crate::postgres::conninfo::Conninfo;
 use crate::postgres::sql::{Ident, Literal, Statement, list};
@@ -59,6 +61,12 @@ pub fn drop_with_slot(current: &Subscription) -> Statement {
 /// The statements that drop a subscription without its publisher; the slot stays there, if it is there.
 pub fn drop_detached(name: &Ident) -> Vec<Statement> {
     vec![disable(name), set(name, ["slot_name = NONE".to_owned()]), Statement::new(format!("DROP SUBSCRIPTION {name}"))]
+}
+
+/// The statement that names other publications which publish the same tables. It looks for no tables, and so may share a
+/// transaction, and works while the subscription is disabled.
+pub fn rename_publications(name: &Ident, publications: &BTreeSet<Ident>) -> Statement {
+    Statement::new(format!("ALTER SUBSCRIPTION {name} SET PUBLICATION {} WITH (refresh = false)", list(publications)))
 }
 
 pub(super) fn disable(name: &Ident) -> Statement {
@@ -298,7 +306,6 @@ mod tests {
     use super::*;
     use crate::postgres::subscription::{Origin, Streaming};
     use expect_test::{Expect, expect};
-    use std::collections::BTreeSet;
 
     fn ident(text: &str) -> Ident {
         Ident::new(text).unwrap()

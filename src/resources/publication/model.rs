@@ -38,6 +38,8 @@ crate::model! {
         owner: Attr<String>,
         /// Whether a plan that would break the publisher's application is refused.
         strict: Attr<bool>,
+        /// Whether it is dropped although subscriptions use it.
+        force_destroy: Attr<bool>,
         /// A hash of what is published.
         fingerprint: Attr<String>,
     }
@@ -63,7 +65,8 @@ pub(super) fn schema() -> Schema {
          transaction, so that a running subscription never sees the publication missing.",
     )
     .attribute(
-        Attribute::required("name", Type::String, "The name. Renamed in place; the plan warns of what that means for subscriptions.").text(object_id::check_name),
+        Attribute::required("name", Type::String, "The name. Renamed in place. Under a subscription of the provider's subscriber it is made beside the old one, the \
+             subscription changes over once it has applied all that is older, and the old one is dropped: nothing is lost.").text(object_id::check_name),
     )
     .attribute(
         Attribute::optional_computed(
@@ -138,6 +141,16 @@ pub(super) fn schema() -> Schema {
              updates and deletes: tables without a replica identity, row filters on other columns than its own, column \
              lists without them, and, since Postgres 18, generated columns in it that are not published. Otherwise a \
              warning says so. Only plans that change the publication look. Default: `false`.",
+        )
+        .default(false),
+    )
+    .attribute(
+        Attribute::optional(
+            "force_destroy",
+            Type::Bool,
+            "Whether it is dropped although subscriptions use it, which then stop at the next change. Otherwise that is an error. \
+             A core drops a publication before it changes a subscription that used it: to take it out of one in the same \
+             apply, set `lifecycle { create_before_destroy = true }`. Default: `false`.",
         )
         .default(false),
     )

@@ -94,6 +94,7 @@ pub(super) fn to_model(database: &str, found: &Publication, before: &Model, filt
         publish_via_partition_root: found.via_partition_root.into(),
         publish_generated_columns: found.generated_columns.as_str().into(),
         strict: before.strict.known().copied().unwrap_or(false).into(),
+        force_destroy: before.force_destroy.known().copied().unwrap_or(false).into(),
         owner: found.owner.as_ref().map(|owner| owner.as_str().to_owned()).into(),
         ..Model::default()
     };

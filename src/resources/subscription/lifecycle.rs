@@ -1,9 +1,6 @@
 //! What creating, changing and dropping a subscription take, on both servers.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
-
-use tokio::time::Instant;
 
 use super::connection::{self, conninfo};
 use super::model::{Model, to_desired, to_model};
@@ -13,16 +10,10 @@ use crate::postgres::subscription::{self, How, Subscription};
 use crate::postgres::{Database, Ident, Limits, Notice, SqlState, look_again};
 use crate::postgres::{publication, slot};
 use crate::provider::Context;
-use crate::resources::lost;
+use crate::resources::{catch_up, lost};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
-
-/// How often a subscription is looked at that has to catch up.
-const SYNC_POLL: Duration = Duration::from_millis(250);
-
-/// How long a subscription is waited for that may be unable to get further.
-const GIVE_UP: Duration = Duration::from_secs(5);
 
 /// The state of a subscription that was found, with what only both servers together tell.
 pub(super) async fn observe(
@@ -177,12 +168,7 @@ pub(super) async fn update(
     observe(call, database, &found, &plan).await
 }
 
-/// Waits until all that is written by now has been applied, before a publication joins: the publisher decodes each
-/// change with the catalog of its time, and a change from before the publication was there would stop the subscription
-/// for good (Postgres 14 to 17). A transaction that has written by now may be committed later, so those must end first.
-///
-/// Where one of its publications is gone, as after a renaming, the subscription gets no further: then it is not waited
-/// for long.
+/// Waits until all that is written by now has been applied, before a publication joins.
 async fn catch_up(
     call: &Call<Context>,
     prior: &Model,
@@ -202,37 +188,8 @@ async fn catch_up(
             return Ok(());
         }
     };
-    let next = call.unless_stopped(slot::next_transaction(&publisher)).await?;
-    while !call.unless_stopped(slot::have_ended(&publisher, &next)).await? {
-        let late = "a transaction on its publisher has been open since before, so nothing was changed yet";
-        pause(call, limits, || joins_too_early(doing, late)).await?;
-    }
-    let is_whole = current.publications.iter().all(|name| existing.contains_key(name));
-    let given_up = Instant::now() + GIVE_UP;
-    let lsn = call.unless_stopped(slot::current_lsn(&publisher)).await?;
-    while call.unless_stopped(slot::has_confirmed(&publisher, slot, &lsn)).await? == Some(false) {
-        if !is_whole && Instant::now() >= given_up {
-            return Ok(());
-        }
-        let late = "it lags behind its publisher, so nothing was changed yet";
-        pause(call, limits, || joins_too_early(doing, late)).await?;
-    }
-    Ok(())
-}
-
-fn joins_too_early(doing: &str, late: &str) -> Error {
-    Error::new(format!("{doing}: {late}")).detail(
-        "A publication that joins now would stop it at the first change from before. Apply again once that has ended.",
-    )
-}
-
-/// Waits for the next look at a condition, unless the time is over or a person has asked to stop.
-async fn pause(call: &Call<Context>, limits: &Limits, late: impl FnOnce() -> Error) -> Result<()> {
-    if limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-        return Err(late());
-    }
-    tokio::time::sleep(SYNC_POLL).await;
-    call.go_on()
+    let whole = current.publications.iter().all(|name| existing.contains_key(name));
+    catch_up::catch_up(call, &publisher, slot, doing, whole, limits).await
 }
 
 /// After a failure some statements may have run: the state must say what is, under whichever name.

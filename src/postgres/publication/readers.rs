@@ -1,0 +1,138 @@
+//! Who reads what a publication publishes, as far as its server shows it.
+//!
+//! A publication is not told who uses it: the slot that a subscription reads from knows only its database, and the
+//! names of publications stand in the command with which the reader began.
+//!
+//! Source: "START_REPLICATION" in the streaming replication protocol, `pg_replication_slots` and `pg_stat_activity` in
+//! the Postgres documentation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio_postgres::Row;
+
+use crate::postgres::connection::Database;
+use crate::postgres::error::{Cause, Result};
+use crate::postgres::sql::Ident;
+
+/// The logical slots of a database, each with the publications that its reader asked for. Those are not known while
+/// nobody reads, and where the role may not see what others run (`pg_read_all_stats`).
+pub type Readers = BTreeMap<Ident, Option<BTreeSet<Ident>>>;
+
+/// All of them, from a snapshot that is at most two seconds old. Changes of this process do not end it: no publication
+/// that comes or goes changes who reads.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn readers(db: &Database) -> Result<Arc<Readers>> {
+    db.readers().get(|| 0, readers_now(db)).await
+}
+
+/// The same as it is now.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn readers_now(db: &Database) -> Result<Readers> {
+    let doing = "looking for those who read from the publisher";
+    let sql = "SELECT s.slot_name, a.query FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid \
+        WHERE s.slot_type = 'logical' AND s.database = current_database() AND s.slot_name !~ '^pg_[0-9]+_sync_'";
+    let rows = db.query(doing, sql, &[]).await?;
+    let readers: std::result::Result<_, tokio_postgres::Error> = rows.iter().map(read_row).collect();
+    readers.map_err(|error| db.error(doing, Cause::Statement(error)))
+}
+
+fn read_row(row: &Row) -> std::result::Result<(Ident, Option<BTreeSet<Ident>>), tokio_postgres::Error> {
+    let command: Option<&str> = row.try_get(1)?;
+    Ok((Ident::from_catalog(row.try_get(0)?), command.and_then(asked_for)))
+}
+
+/// The publications in a START_REPLICATION command, such as `(proto_version '4', publication_names '"a","b"')`. `None`
+/// where it is another command, or was cut off (`track_activity_query_size`).
+fn asked_for(command: &str) -> Option<BTreeSet<Ident>> {
+    let (_, list) = command.split_once("publication_names ")?;
+    let list = literal(list.trim_start())?;
+    let mut names = BTreeSet::new();
+    let mut rest = list.as_str();
+    loop {
+        let (name, after) = identifier(rest)?;
+        names.insert(Ident::from_catalog(&name));
+        match after.trim_start().strip_prefix(',') {
+            Some(next) => rest = next.trim_start(),
+            None => return Some(names),
+        }
+    }
+}
+
+/// A string constant, `'…'` or `E'…'`, as libpq writes it.
+fn literal(text: &str) -> Option<String> {
+    let (escapes, body) = match text.strip_prefix('E') {
+        Some(text) => (true, text),
+        None => (false, text),
+    };
+    let mut chars = body.strip_prefix('\'')?.chars().peekable();
+    let mut value = String::new();
+    while let Some(c) = chars.next() {
+        match c {
+            '\'' if chars.next_if_eq(&'\'').is_some() => value.push('\''),
+            '\'' => return Some(value),
+            '\\' if escapes => value.push(chars.next()?),
+            c => value.push(c),
+        }
+    }
+    None
+}
+
+/// An identifier in double quotes, or bare, and what follows it.
+fn identifier(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find([',', ' ']).unwrap_or(text.len());
+        return (end > 0).then(|| (text[..end].to_owned(), &text[end..]));
+    };
+    let mut name = String::new();
+    let mut rest = quoted;
+    loop {
+        let (before, after) = rest.split_once('"')?;
+        name.push_str(before);
+        match after.strip_prefix('"') {
+            Some(after) => {
+                name.push('"');
+                rest = after;
+            }
+            None => return Some((name, after)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(command: &str, expected: Option<&[&str]>) {
+        let names = asked_for(command);
+        let names = names.as_ref().map(|names| names.iter().map(Ident::as_str).collect::<Vec<_>>());
+        assert_eq!(names.as_deref(), expected, "{command}");
+    }
+
+    #[test]
+    fn the_publications_of_a_reader_stand_in_its_command() {
+        let command = |names: &str| {
+            format!(
+                "START_REPLICATION SLOT \"s\" LOGICAL 0/0 (proto_version '4', origin 'any', publication_names {names})"
+            )
+        };
+        check(&command(r#"'"shop"'"#), Some(&["shop"]));
+        check(&command(r#"'"b","a, ""x"" (y)"'"#), Some(&[r#"a, "x" (y)"#, "b"]));
+        check(&command(r#"'"it''s"'"#), Some(&["it's"]));
+        check(&command(r#"E'"back\\slash","o''k"'"#), Some(&["back\\slash", "o'k"]));
+        check(&command("'plain,\"two\"'"), Some(&["plain", "two"]));
+    }
+
+    #[test]
+    fn what_is_not_one_or_not_whole_says_nothing() {
+        for command in
+            ["", "<insufficient privilege>", "SELECT 1", "publication_names '\"shop", "publication_names '\"a\",'"]
+        {
+            check(command, None);
+        }
+    }
+}
