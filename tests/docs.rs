@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use neonrepl::provider::NeonRepl;
 use neonrepl::tf_provider::docs;
 use neonrepl::tf_provider::provider::Provider;
-use neonrepl::tf_provider::schema::{Block, Origin};
+use neonrepl::tf_provider::schema::{Block, NestedBlock, Origin};
 
 /// Where the rendered pages are, below `docs/`. What else is there is written by hand.
-const RENDERED: [&str; 4] = ["index.md", "resources", "data-sources", "functions"];
+const RENDERED: [&str; 6] = ["index.md", "resources", "data-sources", "ephemeral-resources", "actions", "functions"];
 
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -86,12 +86,16 @@ fn every_block_has_its_examples() {
     }
     let data_sources = NeonRepl::data_sources().iter();
     wanted.extend(data_sources.map(|source| format!("data-sources/{}/data-source.tf", source.type_name())));
+    let ephemeral = NeonRepl::ephemeral_resources().iter();
+    wanted.extend(ephemeral.map(|one| format!("ephemeral-resources/{}/ephemeral-resource.tf", one.type_name())));
+    let actions = NeonRepl::actions().iter();
+    wanted.extend(actions.map(|action| format!("actions/{}/action.tf", action.type_name())));
     let functions = NeonRepl::functions().iter();
     wanted.extend(functions.map(|function| format!("functions/{}/function.tf", function.name())));
 
     let missing: Vec<_> = wanted.iter().filter(|path| example(path).is_none()).collect();
     assert!(missing.is_empty(), "not in examples/: {missing:?}");
-    let parts = ["provider", "resources", "data-sources", "functions"];
+    let parts = ["provider", "resources", "data-sources", "ephemeral-resources", "actions", "functions"];
     for (path, _) in parts.iter().flat_map(|part| files(&format!("examples/{part}"), "")) {
         let is_wanted = wanted.iter().any(|wanted| path == format!("examples/{wanted}"));
         assert!(is_wanted, "{path} is an example of nothing");
@@ -137,8 +141,12 @@ fn blocks() -> BTreeMap<String, Block> {
     let resources = resources.map(|resource| (format!("resource {}", resource.type_name()), resource.schema().block));
     let data_sources = NeonRepl::data_sources().iter();
     let data_sources = data_sources.map(|source| (format!("data {}", source.type_name()), source.schema().block));
+    let ephemeral = NeonRepl::ephemeral_resources().iter();
+    let ephemeral = ephemeral.map(|one| (format!("ephemeral {}", one.type_name()), one.schema().block));
+    let actions = NeonRepl::actions().iter();
+    let actions = actions.map(|action| (format!("action {}", action.type_name()), action.schema().block));
     let provider = ("provider neonrepl".to_owned(), NeonRepl::schema().block);
-    resources.chain(data_sources).chain([provider]).collect()
+    resources.chain(data_sources).chain(ephemeral).chain(actions).chain([provider]).collect()
 }
 
 #[test]
@@ -152,16 +160,28 @@ fn examples_use_what_exists() {
     for (path, text) in configurations {
         for written in hcl::parse(&text) {
             let [kind, name, ..] = written.header.as_slice() else { continue };
-            if !name.starts_with("neonrepl") || !["provider", "resource", "data"].contains(&kind.as_str()) {
+            if !name.starts_with("neonrepl") || !KINDS.contains(&kind.as_str()) {
                 continue;
             }
             let at = format!("{path}: {kind} {name}");
             let schema = schemas.get(&format!("{kind} {name}")).unwrap_or_else(|| panic!("{at} does not exist"));
-            conforms(&at, &written, schema, true);
+            if kind == "action" {
+                conforms(&at, &written, &configured(schema), true);
+            } else {
+                conforms(&at, &written, schema, true);
+            }
             checked += 1;
         }
     }
     assert!(checked > 10, "only {checked} blocks were found");
+}
+
+/// The root blocks that are of a provider.
+const KINDS: [&str; 5] = ["provider", "resource", "data", "ephemeral", "action"];
+
+/// The block of an action, which has its own attributes in a block `config`.
+fn configured(schema: &Block) -> Block {
+    Block::new("").block(NestedBlock::single("config", schema.clone()))
 }
 
 /// What a core reads itself, in any root block.

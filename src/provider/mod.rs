@@ -8,9 +8,11 @@ use self::context::Endpoint;
 pub use self::context::{Context, Side};
 pub(crate) use self::server_block::SSL_MODES;
 use self::server_block::ServerBlock;
+use crate::tf_provider::action::AnyAction;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::data_source::AnyDataSource;
 use crate::tf_provider::diagnostics::{Diagnostics, Result};
+use crate::tf_provider::ephemeral_resource::AnyEphemeralResource;
 use crate::tf_provider::function::Function;
 use crate::tf_provider::provider::Provider;
 use crate::tf_provider::resource::AnyResource;
@@ -88,6 +90,14 @@ impl Provider for NeonRepl {
 
     fn data_sources() -> &'static [&'static dyn AnyDataSource<Context>] {
         data_sources::ALL
+    }
+
+    fn ephemeral_resources() -> &'static [&'static dyn AnyEphemeralResource<Context>] {
+        &[]
+    }
+
+    fn actions() -> &'static [&'static dyn AnyAction<Context>] {
+        &[]
     }
 
     fn functions() -> &'static [&'static dyn Function] {

@@ -1,10 +1,12 @@
 //! What any Terraform provider needs, whatever it manages.
+pub mod action;
 pub mod call;
 pub mod codec;
 pub mod convert;
 pub mod data_source;
 pub mod diagnostics;
 pub mod docs;
+pub mod ephemeral_resource;
 pub mod function;
 pub mod log;
 pub mod number;

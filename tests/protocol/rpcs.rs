@@ -93,13 +93,15 @@ async fn the_metadata_lists_what_the_schemas_describe() {
     let names: Vec<_> = metadata.data_sources.iter().map(|data_source| data_source.type_name.as_str()).collect();
     assert!(names.contains(&NAT_ADDRESSES), "{names:?}");
     assert_eq!(names.len(), session.schemas.data_source_schemas.len());
-    assert_eq!(metadata.functions[0].name, "neon_nat_cidrs");
-    for (kind, count) in [
-        ("ephemeral", metadata.ephemeral_resources.len()),
-        ("list", metadata.list_resources.len()),
-        ("action", metadata.actions.len()),
+    assert!(metadata.functions.iter().any(|function| function.name == "neon_nat_cidrs"));
+    let schemas = &session.schemas;
+    for (kind, listed, described) in [
+        ("function", metadata.functions.len(), schemas.functions.len()),
+        ("ephemeral", metadata.ephemeral_resources.len(), schemas.ephemeral_resource_schemas.len()),
+        ("list", metadata.list_resources.len(), schemas.list_resource_schemas.len()),
+        ("action", metadata.actions.len(), schemas.action_schemas.len()),
     ] {
-        assert_eq!(count, 0, "{kind}");
+        assert_eq!(listed, described, "{kind}");
     }
     assert_eq!(metadata.server_capabilities, session.schemas.server_capabilities);
 }
@@ -113,7 +115,9 @@ async fn the_schemas_are_sane() {
     assert!(capabilities.plan_destroy && capabilities.get_provider_schema_optional);
     assert!(capabilities.move_resource_state && capabilities.generate_resource_config);
     let blocks = schemas.resource_schemas.iter().chain(&schemas.data_source_schemas);
-    for (name, schema) in blocks {
+    let blocks = blocks.chain(&schemas.ephemeral_resource_schemas).chain(&schemas.list_resource_schemas);
+    let actions = schemas.action_schemas.iter().map(|(name, action)| (name, action.schema.as_ref().unwrap()));
+    for (name, schema) in blocks.chain(actions) {
         assert!(name.starts_with("neonrepl_"), "{name}");
         assert_eq!(schema.version, 0, "{name}");
         check_block(name, schema.block.as_ref().unwrap());
