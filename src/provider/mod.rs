@@ -2,6 +2,7 @@
 
 mod context;
 mod errors;
+mod iam;
 mod server_block;
 
 use self::context::Endpoint;
@@ -73,12 +74,12 @@ impl Provider for NeonRepl {
     }
 
     fn validate(config: &Config, diagnostics: &mut Diagnostics) {
-        server_block::validate(Side::Publisher, &config.publisher, diagnostics);
-        server_block::validate(Side::Subscriber, &config.subscriber, diagnostics);
+        server_block::validate(Side::Publisher, &config.publisher, &config.aws, diagnostics);
+        server_block::validate(Side::Subscriber, &config.subscriber, &config.aws, diagnostics);
     }
 
     fn configure(config: Config, _diagnostics: &mut Diagnostics) -> Result<Context> {
-        let endpoint = |side: Side, block| Endpoint::resolve(side, block, |name| std::env::var(name).ok());
+        let endpoint = |side, block| Endpoint::resolve(side, block, &config.aws, |name| std::env::var(name).ok());
         let publisher = endpoint(Side::Publisher, &config.publisher)?;
         let subscriber = endpoint(Side::Subscriber, &config.subscriber)?;
         Ok(Context::new(publisher, subscriber, config.aws))

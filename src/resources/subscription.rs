@@ -67,6 +67,9 @@ impl Resource for Subscription {
         }
         let planned = change.planned().cloned().unwrap_or_default();
         connection::check_known(call.context(), &planned)?;
+        if change.prior().is_none_or(|prior| lifecycle::sends_connection(prior, &planned)) {
+            connection::check_login(call.context(), change.config())?;
+        }
         if call.context().is_waiting(Side::Subscriber) {
             return Ok(());
         }

@@ -8,6 +8,7 @@ mod aurora;
 mod aurora_life;
 mod catalog;
 mod connections;
+mod iam;
 mod listing;
 mod provider_config;
 mod publication_checks;
