@@ -4,8 +4,17 @@ use std::fs;
 use std::path::Path;
 
 /// Everything of this provider; what a module may use of it is left out below.
-const OURS: [&str; 8] =
-    ["tf_provider", "provider", "resources", "data_sources", "functions", "postgres", "aurora", "neon"];
+const OURS: [&str; 9] = [
+    "tf_provider",
+    "provider",
+    "resources",
+    "data_sources",
+    "ephemeral_resources",
+    "functions",
+    "postgres",
+    "aurora",
+    "neon",
+];
 
 #[test]
 fn modules_use_only_what_is_below_them() {
@@ -15,6 +24,7 @@ fn modules_use_only_what_is_below_them() {
         ("aurora", &[]),
         ("neon", &[]),
         ("functions", &["tf_provider", "neon"]),
+        ("ephemeral_resources", &["tf_provider", "provider", "aurora"]),
         ("data_sources", &["tf_provider", "provider", "postgres", "aurora", "neon"]),
         ("resources", &["tf_provider", "provider", "postgres", "aurora", "neon"]),
     ] {

@@ -18,7 +18,7 @@ use crate::tf_provider::function::Function;
 use crate::tf_provider::provider::Provider;
 use crate::tf_provider::resource::AnyResource;
 use crate::tf_provider::schema::{Attribute, Block, NestedBlock, Schema, Type};
-use crate::{data_sources, functions, resources};
+use crate::{data_sources, ephemeral_resources, functions, resources};
 
 /// The provider: two servers, and access to AWS.
 pub struct NeonRepl;
@@ -94,7 +94,7 @@ impl Provider for NeonRepl {
     }
 
     fn ephemeral_resources() -> &'static [&'static dyn AnyEphemeralResource<Context>] {
-        &[]
+        ephemeral_resources::ALL
     }
 
     fn actions() -> &'static [&'static dyn AnyAction<Context>] {

@@ -17,6 +17,7 @@ pub mod plugin;
 pub mod proto;
 pub mod provider;
 pub mod resource;
+pub mod rfc3339;
 pub mod schema;
 pub mod server;
 pub mod timeouts;

@@ -149,3 +149,46 @@ async fn a_subscription_needs_a_login_that_lasts() {
     workspace.destroy().await;
     assert_eq!(rds.database.rows("SELECT slot_name FROM pg_replication_slots").await, [""; 0]);
 }
+
+#[tokio::test]
+async fn an_ephemeral_token_is_the_password_of_another_configuration() {
+    let rds = Rds::start().await;
+    for core in Core::installed() {
+        let workspace = rds.workspace(core, KEYS.secret_key, "").await;
+        let Keys { region, .. } = KEYS;
+        let (port, database) = (rds.front.port, &rds.database.name);
+        let provider = format!(
+            "provider \"neonrepl\" {{
+  aws {{
+    region = \"{region}\"
+  }}
+}}
+
+ephemeral \"neonrepl_rds_auth_token\" \"app\" {{
+  host     = \"127.0.0.1\"
+  port     = {port}
+  username = \"app\"
+}}
+
+provider \"neonrepl\" {{
+  alias = \"shop\"
+  publisher {{
+    host     = \"127.0.0.1\"
+    port     = {port}
+    database = \"{database}\"
+    username = \"app\"
+    password = ephemeral.neonrepl_rds_auth_token.app.token
+    sslmode  = \"require\"
+  }}
+}}
+"
+        );
+        workspace.write("provider.tf", &provider);
+        workspace.write("main.tf", &PUBLICATION.replace("\n}", "\n  provider = neonrepl.shop\n}"));
+        let before = rds.front.taken().len();
+        workspace.apply().await;
+        workspace.expect_empty_plan().await;
+        assert!(rds.front.taken().len() > before, "no token was used");
+        workspace.destroy().await;
+    }
+}

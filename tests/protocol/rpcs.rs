@@ -7,7 +7,11 @@ use tonic::{Code, Status};
 
 use crate::common::grpc::{Launch, within_deadline};
 use crate::session::{AURORA, CAPABLE, NAT_ADDRESSES, PASSWORD, PUBLICATION, SUBSCRIPTION, Session, closed_port};
-use crate::wire::{attribute_type, check_error, check_fine, check_not_asked, decode, encode, map, path, said, set};
+use crate::wire::{
+    Shape, attribute_type, check_error, check_fine, check_not_asked, decode, encode, map, path, said, set,
+};
+
+const TOKEN: &str = "neonrepl_rds_auth_token";
 
 /// The answer of one RPC, within the deadline.
 macro_rules! call {
@@ -699,6 +703,50 @@ async fn functions_are_called_without_a_configuration() {
     let request = pb::call_function::Request { name: name("neon_nat_cidrs"), arguments: vec![number] };
     let error = call!(session, call_function, request).error.unwrap();
     assert_eq!((error.function_argument, error.text.as_str()), (Some(0), "region: expected string, found a number"));
+}
+
+#[tokio::test]
+async fn a_token_is_opened_without_a_server() {
+    let session = Session::start().await;
+    let shape = Shape::new(&session.schemas.ephemeral_resource_schemas[TOKEN]);
+    let keys = [("access_key", "AKIATEST".into()), ("secret_key", PASSWORD.into())];
+    check_fine(&session.configure(&[("aws", session.provider().nested("aws", &keys))]).await);
+    let open = async |items: &[(&str, Value)]| {
+        let request = pb::open_ephemeral_resource::Request {
+            type_name: name(TOKEN),
+            config: shape.wire(items),
+            client_capabilities: Some(CAPABLE),
+        };
+        call!(session, open_ephemeral_resource, request)
+    };
+    let host = "shop.cluster-abc.us-east-2.rds.amazonaws.com";
+    let login = [("host", host.into()), ("username", "app".into())];
+    let opened = open(&login).await;
+    check_fine(&opened.diagnostics);
+    assert_eq!(opened.renew_at, None, "nothing keeps a token alive");
+    let result = shape.decode(opened.result.as_ref());
+    let text = |name: &str| result.get(name).and_then(Value::as_str).unwrap().to_owned();
+    assert!(text("token").starts_with(&format!("{host}:5432/?Action=connect&DBUser=app&")), "{}", text("token"));
+    assert!(text("token").contains("%2Fus-east-2%2Frds-db%2F") && !text("token").contains(PASSWORD));
+    assert!(text("expires_at").len() == 20 && text("expires_at").ends_with('Z'), "{}", text("expires_at"));
+    assert_eq!(result.get("region"), Some(&Value::Null));
+    let [host, username] = login;
+    let elsewhere = open(&[host, username, ("region", "eu-west-1".into()), ("port", 6000.into())]).await;
+    let token = shape.decode(elsewhere.result.as_ref()).get("token").cloned().unwrap();
+    assert!(token.as_str().is_some_and(|token| token.contains(":6000/") && token.contains("%2Feu-west-1%2F")));
+
+    let request = pb::validate_ephemeral_resource_config::Request {
+        type_name: name(TOKEN),
+        config: shape.wire(&[("host", " ".into()), ("username", Value::UNKNOWN)]),
+    };
+    let checked = call!(session, validate_ephemeral_resource_config, request).diagnostics;
+    check_error(&checked, "host", "It is empty");
+    check_fine(&session.configure(&[("aws", Value::UNKNOWN)]).await);
+    check_error(
+        &open(&[("host", "h".into()), ("username", "app".into())]).await.diagnostics,
+        "",
+        "aws is not known yet",
+    );
 }
 
 #[tokio::test]
