@@ -2,7 +2,9 @@
 //!
 //! The clock is tokio's, so that unit tests run on paused time.
 
+use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -40,6 +42,17 @@ pub struct Waiter {
     polling: Polling,
     deadline: Instant,
     cancelled: CancellationToken,
+    watch: Option<Watch>,
+}
+
+/// Who wants to know what is waited for.
+#[derive(Clone)]
+struct Watch(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
 }
 
 impl Waiter {
@@ -47,7 +60,20 @@ impl Waiter {
     #[must_use]
     pub fn new(polling: Polling, timeout: Duration, cancelled: CancellationToken) -> Self {
         let far = Duration::from_secs(30 * 24 * 3600);
-        Self { polling, deadline: Instant::now() + timeout.min(far), cancelled }
+        Self { polling, deadline: Instant::now() + timeout.min(far), cancelled, watch: None }
+    }
+
+    /// The same, telling what is waited for, and each look that ends with "not yet".
+    #[must_use]
+    pub fn watched_by(self, watch: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { watch: Some(Watch(Arc::new(watch))), ..self }
+    }
+
+    /// Tells whoever watches.
+    pub(super) fn tell(&self, line: &str) {
+        if let Some(Watch(watch)) = &self.watch {
+            watch(line);
+        }
     }
 
     /// The same for `grace` at most, and never past this one's own deadline.
@@ -82,6 +108,7 @@ impl Waiter {
                 Err(error) => return Err(error),
             };
             tracing::debug!(doing, state, "waiting");
+            self.tell(&format!("{doing}: {state}"));
             self.pause(doing, &state, pause).await?;
             pause = (pause + pause / 2).min(self.polling.longest);
         }

@@ -18,7 +18,7 @@ use crate::tf_provider::function::Function;
 use crate::tf_provider::provider::Provider;
 use crate::tf_provider::resource::AnyResource;
 use crate::tf_provider::schema::{Attribute, Block, NestedBlock, Schema, Type};
-use crate::{data_sources, ephemeral_resources, functions, resources};
+use crate::{actions, data_sources, ephemeral_resources, functions, resources};
 
 /// The provider: two servers, and access to AWS.
 pub struct NeonRepl;
@@ -98,7 +98,7 @@ impl Provider for NeonRepl {
     }
 
     fn actions() -> &'static [&'static dyn AnyAction<Context>] {
-        &[]
+        actions::ALL
     }
 
     fn functions() -> &'static [&'static dyn Function] {

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod actions;
 mod aurora;
 mod aurora_life;
 mod catalog;

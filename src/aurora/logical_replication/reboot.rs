@@ -54,7 +54,10 @@ impl<A: ClusterApi> Operation<'_, A> {
     }
 
     /// Reboots whichever instance is the writer now; says which.
-    pub(super) async fn reboot_writer(&self, cluster: &str) -> Result<String> {
+    ///
+    /// # Errors
+    /// When there is no writer, or it does not come back.
+    pub async fn reboot_writer(&self, cluster: &str) -> Result<String> {
         let now = self.available(cluster).await?;
         let missing =
             || Error::new(Kind::Refused, format!("rebooting the writer of \"{cluster}\""), "there is no writer");
@@ -75,6 +78,7 @@ impl<A: ClusterApi> Operation<'_, A> {
     async fn reboot(&self, cluster: &Cluster, instance: &str) -> Result<()> {
         let (id, doing) = (&cluster.identifier, format!("rebooting DB instance \"{instance}\""));
         tracing::info!(instance, "rebooting");
+        self.waiter.tell(&doing);
         let was_pending = cluster.member(instance).is_some_and(|member| !member.is_in_sync());
         let call = || async {
             match self.was_restarted(id, instance).await? {
