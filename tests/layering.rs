@@ -24,7 +24,7 @@ fn modules_use_only_what_is_below_them() {
         ("postgres", &[]),
         ("aurora", &[]),
         ("neon", &[]),
-        ("functions", &["tf_provider", "neon"]),
+        ("functions", &["tf_provider", "postgres", "neon"]),
         ("ephemeral_resources", &["tf_provider", "provider", "aurora"]),
         ("actions", &["tf_provider", "provider", "postgres", "aurora"]),
         ("data_sources", &["tf_provider", "provider", "postgres", "aurora", "neon"]),

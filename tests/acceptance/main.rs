@@ -9,6 +9,7 @@ mod aurora;
 mod aurora_life;
 mod catalog;
 mod connections;
+mod functions;
 mod iam;
 mod listing;
 mod provider_config;
