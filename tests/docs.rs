@@ -12,7 +12,8 @@ use neonrepl::tf_provider::provider::Provider;
 use neonrepl::tf_provider::schema::{Block, NestedBlock, Origin};
 
 /// Where the rendered pages are, below `docs/`. What else is there is written by hand.
-const RENDERED: [&str; 6] = ["index.md", "resources", "data-sources", "ephemeral-resources", "actions", "functions"];
+const RENDERED: [&str; 7] =
+    ["index.md", "resources", "data-sources", "ephemeral-resources", "list-resources", "actions", "functions"];
 
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -88,6 +89,8 @@ fn every_block_has_its_examples() {
     wanted.extend(data_sources.map(|source| format!("data-sources/{}/data-source.tf", source.type_name())));
     let ephemeral = NeonRepl::ephemeral_resources().iter();
     wanted.extend(ephemeral.map(|one| format!("ephemeral-resources/{}/ephemeral-resource.tf", one.type_name())));
+    let lists = NeonRepl::list_resources().iter();
+    wanted.extend(lists.map(|list| format!("list-resources/{}/list-resource.tfquery.hcl", list.type_name())));
     let actions = NeonRepl::actions().iter();
     wanted.extend(actions.map(|action| format!("actions/{}/action.tf", action.type_name())));
     let functions = NeonRepl::functions().iter();
@@ -95,8 +98,8 @@ fn every_block_has_its_examples() {
 
     let missing: Vec<_> = wanted.iter().filter(|path| example(path).is_none()).collect();
     assert!(missing.is_empty(), "not in examples/: {missing:?}");
-    let parts = ["provider", "resources", "data-sources", "ephemeral-resources", "actions", "functions"];
-    for (path, _) in parts.iter().flat_map(|part| files(&format!("examples/{part}"), "")) {
+    let parts = RENDERED.iter().map(|part| if *part == "index.md" { "provider" } else { part });
+    for (path, _) in parts.flat_map(|part| files(&format!("examples/{part}"), "")) {
         let is_wanted = wanted.iter().any(|wanted| path == format!("examples/{wanted}"));
         assert!(is_wanted, "{path} is an example of nothing");
     }
@@ -145,14 +148,17 @@ fn blocks() -> BTreeMap<String, Block> {
     let ephemeral = ephemeral.map(|one| (format!("ephemeral {}", one.type_name()), one.schema().block));
     let actions = NeonRepl::actions().iter();
     let actions = actions.map(|action| (format!("action {}", action.type_name()), action.schema().block));
+    let lists = NeonRepl::list_resources().iter();
+    let lists = lists.map(|list| (format!("list {}", list.type_name()), list.schema().block));
     let provider = ("provider neonrepl".to_owned(), NeonRepl::schema().block);
-    resources.chain(data_sources).chain(ephemeral).chain(actions).chain([provider]).collect()
+    resources.chain(data_sources).chain(ephemeral).chain(lists).chain(actions).chain([provider]).collect()
 }
 
 #[test]
 fn examples_use_what_exists() {
     let schemas = blocks();
-    let configurations = files("examples", ".tf").into_iter().chain(written().flat_map(|(path, text)| {
+    let examples = files("examples", ".tf").into_iter().chain(files("examples", ".tfquery.hcl"));
+    let configurations = examples.chain(written().flat_map(|(path, text)| {
         let fenced = fenced(&text, &["hcl", "terraform"]);
         fenced.into_iter().map(move |code| (path.clone(), code)).collect::<Vec<_>>()
     }));
@@ -165,11 +171,9 @@ fn examples_use_what_exists() {
             }
             let at = format!("{path}: {kind} {name}");
             let schema = schemas.get(&format!("{kind} {name}")).unwrap_or_else(|| panic!("{at} does not exist"));
-            if kind == "action" {
-                conforms(&at, &written, &configured(schema), true);
-            } else {
-                conforms(&at, &written, schema, true);
-            }
+            let is_configured_within = ["action", "list"].contains(&kind.as_str());
+            let schema = if is_configured_within { configured(schema) } else { schema.clone() };
+            conforms(&at, &written, &schema, true);
             checked += 1;
         }
     }
@@ -177,15 +181,16 @@ fn examples_use_what_exists() {
 }
 
 /// The root blocks that are of a provider.
-const KINDS: [&str; 5] = ["provider", "resource", "data", "ephemeral", "action"];
+const KINDS: [&str; 6] = ["provider", "resource", "data", "ephemeral", "list", "action"];
 
-/// The block of an action, which has its own attributes in a block `config`.
+/// The block of an action or a list, which has its own attributes in a block `config`.
 fn configured(schema: &Block) -> Block {
     Block::new("").block(NestedBlock::single("config", schema.clone()))
 }
 
 /// What a core reads itself, in any root block.
-const META: [&str; 6] = ["alias", "count", "depends_on", "for_each", "lifecycle", "provider"];
+const META: [&str; 8] =
+    ["alias", "count", "depends_on", "for_each", "include_resource", "lifecycle", "limit", "provider"];
 
 fn conforms(at: &str, written: &hcl::Block, schema: &Block, is_root: bool) {
     let is_meta = |name: &str| is_root && META.contains(&name);

@@ -4,12 +4,13 @@ use std::fs;
 use std::path::Path;
 
 /// Everything of this provider; what a module may use of it is left out below.
-const OURS: [&str; 10] = [
+const OURS: [&str; 11] = [
     "tf_provider",
     "provider",
     "resources",
     "data_sources",
     "ephemeral_resources",
+    "list_resources",
     "actions",
     "functions",
     "postgres",
@@ -26,6 +27,7 @@ fn modules_use_only_what_is_below_them() {
         ("neon", &[]),
         ("functions", &["tf_provider", "postgres", "neon"]),
         ("ephemeral_resources", &["tf_provider", "provider", "aurora"]),
+        ("list_resources", &["tf_provider", "provider", "postgres"]),
         ("actions", &["tf_provider", "provider", "postgres", "aurora"]),
         ("data_sources", &["tf_provider", "provider", "postgres", "aurora", "neon"]),
         ("resources", &["tf_provider", "provider", "postgres", "aurora", "neon"]),

@@ -15,10 +15,11 @@ use crate::tf_provider::data_source::AnyDataSource;
 use crate::tf_provider::diagnostics::{Diagnostics, Result};
 use crate::tf_provider::ephemeral_resource::AnyEphemeralResource;
 use crate::tf_provider::function::Function;
+use crate::tf_provider::list_resource::AnyListResource;
 use crate::tf_provider::provider::Provider;
 use crate::tf_provider::resource::AnyResource;
 use crate::tf_provider::schema::{Attribute, Block, NestedBlock, Schema, Type};
-use crate::{actions, data_sources, ephemeral_resources, functions, resources};
+use crate::{actions, data_sources, ephemeral_resources, functions, list_resources, resources};
 
 /// The provider: two servers, and access to AWS.
 pub struct NeonRepl;
@@ -95,6 +96,10 @@ impl Provider for NeonRepl {
 
     fn ephemeral_resources() -> &'static [&'static dyn AnyEphemeralResource<Context>] {
         ephemeral_resources::ALL
+    }
+
+    fn list_resources() -> &'static [&'static dyn AnyListResource<Context>] {
+        list_resources::ALL
     }
 
     fn actions() -> &'static [&'static dyn AnyAction<Context>] {

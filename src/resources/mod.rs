@@ -59,8 +59,10 @@ mod tests {
         let managed = entries!("resource", NeonRepl::resources());
         let read = entries!("data", NeonRepl::data_sources());
         let ephemeral = entries!("ephemeral", NeonRepl::ephemeral_resources());
+        let lists = entries!("list", NeonRepl::list_resources());
         let actions = entries!("action", NeonRepl::actions());
-        std::iter::once(provider).chain(managed).chain(read).chain(ephemeral).chain(actions).collect()
+        let all = std::iter::once(provider).chain(managed).chain(read);
+        all.chain(ephemeral).chain(lists).chain(actions).collect()
     }
 
     /// Calls for every attribute of every block, at any depth, with its address.
@@ -209,6 +211,15 @@ mod tests {
         }
         let asks_or_acts = |entry: &Entry| ["action", "list"].contains(&entry.kind);
         entries().iter().filter(|entry| asks_or_acts(entry)).for_each(|one| visit(one.name, &one.schema.block));
+    }
+
+    #[test]
+    fn what_can_be_listed_is_a_resource() {
+        for list in NeonRepl::list_resources() {
+            let name = list.type_name();
+            let resource = super::ALL.iter().find(|resource| resource.type_name() == name);
+            assert!(resource.is_some_and(|resource| resource.identity().is_some()), "{name}");
+        }
     }
 
     #[test]

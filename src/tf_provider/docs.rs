@@ -31,6 +31,7 @@ pub fn render<P: Provider>(name: &str, examples: Examples<'_>) -> BTreeMap<Strin
     };
     P::data_sources().iter().for_each(|one| plain(&DATA_SOURCE, one.type_name(), &one.schema()));
     P::ephemeral_resources().iter().for_each(|one| plain(&EPHEMERAL_RESOURCE, one.type_name(), &one.schema()));
+    P::list_resources().iter().for_each(|one| plain(&LIST_RESOURCE, one.type_name(), &one.schema()));
     P::actions().iter().for_each(|one| plain(&ACTION, one.type_name(), &one.schema()));
     for function in P::functions() {
         pages.insert(format!("functions/{}.md", function.name()), function_page(name, *function, examples));
@@ -71,6 +72,8 @@ struct Kind {
 const DATA_SOURCE: Kind = Kind { title: "Data Source", directory: "data-sources", example: "data-source.tf" };
 const EPHEMERAL_RESOURCE: Kind =
     Kind { title: "Ephemeral Resource", directory: "ephemeral-resources", example: "ephemeral-resource.tf" };
+const LIST_RESOURCE: Kind =
+    Kind { title: "List Resource", directory: "list-resources", example: "list-resource.tfquery.hcl" };
 const ACTION: Kind = Kind { title: "Action", directory: "actions", example: "action.tf" };
 
 fn plain_page(provider: &str, kind: &Kind, name: &str, schema: &Schema, examples: Examples<'_>) -> String {

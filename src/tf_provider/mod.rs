@@ -8,6 +8,7 @@ pub mod diagnostics;
 pub mod docs;
 pub mod ephemeral_resource;
 pub mod function;
+pub mod list_resource;
 pub mod log;
 pub mod number;
 pub mod path;

@@ -6,6 +6,7 @@ use super::data_source::AnyDataSource;
 use super::diagnostics::{Diagnostics, Result};
 use super::ephemeral_resource::AnyEphemeralResource;
 use super::function::Function;
+use super::list_resource::AnyListResource;
 use super::resource::AnyResource;
 use super::schema::Schema;
 
@@ -37,6 +38,9 @@ pub trait Provider: Send + Sync + 'static {
 
     /// The ephemeral resources, in the order of the docs.
     fn ephemeral_resources() -> &'static [&'static dyn AnyEphemeralResource<Self::Context>];
+
+    /// The lists of managed resources, in the order of the docs.
+    fn list_resources() -> &'static [&'static dyn AnyListResource<Self::Context>];
 
     /// The actions, in the order of the docs.
     fn actions() -> &'static [&'static dyn AnyAction<Self::Context>];

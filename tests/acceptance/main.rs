@@ -15,6 +15,7 @@ mod listing;
 mod provider_config;
 mod publication_checks;
 mod publication_life;
+mod query;
 mod replication;
 mod slot_life;
 mod subscription_life;

@@ -2,6 +2,7 @@
 
 mod actions;
 mod ephemeral;
+mod lists;
 mod provider;
 mod values;
 mod verbs;

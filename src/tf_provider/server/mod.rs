@@ -9,6 +9,7 @@ mod apply;
 mod data_sources;
 mod ephemeral_resources;
 mod functions;
+mod list_resources;
 mod registry;
 mod resources;
 mod schemas;
@@ -16,12 +17,12 @@ mod wire;
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use futures_util::stream::{BoxStream, StreamExt, once};
+use futures_util::stream::BoxStream;
 use tokio::task::JoinHandle;
 use tonic::{Request, Response, Status};
 
 use self::answer::Answer;
-use self::registry::{Registry, ResourceEntry, unknown};
+use self::registry::{Registry, ResourceEntry};
 use super::call::{Call, Private};
 use super::convert::FromValue;
 use super::diagnostics::{Diagnostics, Error, Result};
@@ -105,11 +106,6 @@ impl<P: Provider> Server<P> {
     ) -> Result<Response<T>, Status> {
         let inner = Arc::clone(&self.inner);
         self.answer(async move { work(&inner) }).await
-    }
-
-    /// The answer to a request for something of a kind that this provider has none of.
-    fn absent<T: Answer>(kind: &str, name: &str) -> Result<Response<T>, Status> {
-        Ok(Response::new(T::failed(unknown(kind, name).into())))
     }
 }
 
@@ -343,15 +339,18 @@ impl<P: Provider> pb::provider_server::Provider for Server<P> {
         &self,
         request: Request<pb::list_resource::Request>,
     ) -> Result<Response<Self::ListResourceStream>, Status> {
-        let event = Answer::failed(unknown("list resource type", &request.get_ref().type_name).into());
-        Ok(Response::new(once(async { Ok(event) }).boxed()))
+        Ok(Response::new(list_resources::list(Arc::clone(&self.inner), request.into_inner())))
     }
 
     async fn validate_list_resource_config(
         &self,
         request: Request<pb::validate_list_resource_config::Request>,
     ) -> Result<Response<pb::validate_list_resource_config::Response>, Status> {
-        Self::absent("list resource type", &request.get_ref().type_name)
+        self.compute(move |inner| {
+            let diagnostics = wire::diagnostics(list_resources::validate(inner, request.get_ref())?);
+            Ok(pb::validate_list_resource_config::Response { diagnostics })
+        })
+        .await
     }
 
     async fn get_functions(

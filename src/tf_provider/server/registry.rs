@@ -8,6 +8,7 @@ use crate::tf_provider::data_source::AnyDataSource;
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
 use crate::tf_provider::ephemeral_resource::AnyEphemeralResource;
 use crate::tf_provider::function::{Function, Signature};
+use crate::tf_provider::list_resource::AnyListResource;
 use crate::tf_provider::proto::tfplugin5 as pb;
 use crate::tf_provider::provider::Provider;
 use crate::tf_provider::resource::AnyResource;
@@ -23,7 +24,7 @@ pub(super) struct ResourceEntry<C: 'static> {
     pub(super) identity: Option<IdentitySchema>,
 }
 
-/// A data source, an ephemeral resource or an action, with its schema.
+/// A data source, an ephemeral resource, a list or an action, with its schema.
 pub(super) struct Entry<T: ?Sized + 'static> {
     pub(super) verbs: &'static T,
     pub(super) schema: Schema,
@@ -64,6 +65,7 @@ pub(super) struct Registry<P: Provider> {
     pub(super) resources: BTreeMap<&'static str, ResourceEntry<P::Context>>,
     pub(super) data_sources: Entries<dyn AnyDataSource<P::Context>>,
     pub(super) ephemeral_resources: Entries<dyn AnyEphemeralResource<P::Context>>,
+    pub(super) list_resources: Entries<dyn AnyListResource<P::Context>>,
     pub(super) actions: Entries<dyn AnyAction<P::Context>>,
     pub(super) functions: BTreeMap<&'static str, FunctionEntry>,
 }
@@ -79,6 +81,7 @@ impl<P: Provider> Registry<P> {
         });
         let data_sources = P::data_sources().iter().map(|one| (one.type_name(), Entry::new(*one, one.schema())));
         let ephemeral = P::ephemeral_resources().iter().map(|one| (one.type_name(), Entry::new(*one, one.schema())));
+        let lists = P::list_resources().iter().map(|one| (one.type_name(), Entry::new(*one, one.schema())));
         let actions = P::actions().iter().map(|one| (one.type_name(), Entry::new(*one, one.schema())));
         let functions = P::functions()
             .iter()
@@ -89,6 +92,7 @@ impl<P: Provider> Registry<P> {
             resources: resources.collect(),
             data_sources: data_sources.collect(),
             ephemeral_resources: ephemeral.collect(),
+            list_resources: lists.collect(),
             actions: actions.collect(),
             functions: functions.collect(),
         }
@@ -104,6 +108,10 @@ impl<P: Provider> Registry<P> {
 
     pub(super) fn ephemeral_resource(&self, name: &str) -> Result<&Entry<dyn AnyEphemeralResource<P::Context>>> {
         self.ephemeral_resources.get(name).ok_or_else(|| unknown("ephemeral resource type", name))
+    }
+
+    pub(super) fn list_resource(&self, name: &str) -> Result<&Entry<dyn AnyListResource<P::Context>>> {
+        self.list_resources.get(name).ok_or_else(|| unknown("list resource type", name))
     }
 
     pub(super) fn action(&self, name: &str) -> Result<&Entry<dyn AnyAction<P::Context>>> {

@@ -21,6 +21,7 @@ pub(super) fn provider_schema<P: Provider>(inner: &Inner<P>) -> pb::get_provider
         resource_schemas: named(resources),
         data_source_schemas: named(registry.data_sources.iter().map(schema_of)),
         ephemeral_resource_schemas: named(registry.ephemeral_resources.iter().map(schema_of)),
+        list_resource_schemas: named(registry.list_resources.iter().map(schema_of)),
         action_schemas: actions.collect(),
         functions: functions(registry),
         server_capabilities: capabilities(),
@@ -42,17 +43,21 @@ pub(super) fn functions<P: Provider>(registry: &Registry<P>) -> HashMap<String, 
 }
 
 pub(super) fn metadata<P: Provider>(inner: &Inner<P>) -> pb::get_metadata::Response {
-    use pb::get_metadata::{ActionMetadata, DataSourceMetadata, EphemeralMetadata, FunctionMetadata, ResourceMetadata};
+    use pb::get_metadata::{
+        ActionMetadata, DataSourceMetadata, EphemeralMetadata, FunctionMetadata, ListResourceMetadata, ResourceMetadata,
+    };
     let registry = inner.registry();
     let resources = names(registry.resources.keys());
     let data_sources = names(registry.data_sources.keys());
     let ephemeral = names(registry.ephemeral_resources.keys());
+    let lists = names(registry.list_resources.keys());
     let actions = names(registry.actions.keys());
     pb::get_metadata::Response {
         server_capabilities: capabilities(),
         resources: resources.map(|type_name| ResourceMetadata { type_name }).collect(),
         data_sources: data_sources.map(|type_name| DataSourceMetadata { type_name }).collect(),
         ephemeral_resources: ephemeral.map(|type_name| EphemeralMetadata { type_name }).collect(),
+        list_resources: lists.map(|type_name| ListResourceMetadata { type_name }).collect(),
         actions: actions.map(|type_name| ActionMetadata { type_name }).collect(),
         functions: names(registry.functions.keys()).map(|name| FunctionMetadata { name }).collect(),
         ..Default::default()

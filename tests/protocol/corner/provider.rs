@@ -2,6 +2,7 @@
 
 mod deed;
 mod lease;
+mod things;
 
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +14,7 @@ use neonrepl::tf_provider::data_source::{AnyDataSource, DataSource};
 use neonrepl::tf_provider::diagnostics::{Diagnostics, Error, Result};
 use neonrepl::tf_provider::ephemeral_resource::AnyEphemeralResource;
 use neonrepl::tf_provider::function::{Function, FunctionError, Parameter, Signature};
+use neonrepl::tf_provider::list_resource::AnyListResource;
 use neonrepl::tf_provider::provider::Provider;
 use neonrepl::tf_provider::resource::{AnyResource, ImportId, MoveSource, PlannedChange, Resource};
 use neonrepl::tf_provider::schema::{
@@ -122,6 +124,10 @@ impl Provider for Corner {
 
     fn ephemeral_resources() -> &'static [&'static dyn AnyEphemeralResource<Shared>] {
         &[&lease::Lease]
+    }
+
+    fn list_resources() -> &'static [&'static dyn AnyListResource<Shared>] {
+        &[&things::Things]
     }
 
     fn actions() -> &'static [&'static dyn AnyAction<Shared>] {
@@ -329,10 +335,14 @@ impl Resource for Thing {
             ImportId::Id(id) => id,
             ImportId::Identity(value) => value.get("id").and_then(Value::as_str).unwrap_or_default().to_owned(),
         };
+        // What a list finds behaves as its name says.
+        let mode = id.split_once(": ").map(|(_, mode)| mode.to_owned());
         let Some(name) = id.strip_prefix("id-") else { return Err(Error::new("an id begins with id-")) };
         assert_ne!(name, "panic");
         call.private().set("imported", json!(true));
-        Ok(Model { id: id.clone().into(), name: name.into(), ..Model::default() })
+        let secret = Part { secret_wo: "hunter2".into(), ..Part::default() };
+        let model = Model { id: id.clone().into(), name: name.into(), mode: mode.into(), ..Model::default() };
+        Ok(Model { one: secret.into(), ..model })
     }
 
     fn upgrade(version: u64, state: Value) -> Result<Model> {
