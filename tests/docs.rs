@@ -85,6 +85,8 @@ fn every_block_has_its_examples() {
         let files = ["resource.tf", "import.sh", "import-by-string-id.tf", "import-by-identity.tf"];
         wanted.extend(files.map(|file| format!("resources/{}/{file}", resource.type_name())));
     }
+    let moved = NeonRepl::resources().iter().map(|resource| format!("resources/{}/moved.tf", resource.type_name()));
+    wanted.extend(moved.filter(|path| example(path).is_some()));
     let data_sources = NeonRepl::data_sources().iter();
     wanted.extend(data_sources.map(|source| format!("data-sources/{}/data-source.tf", source.type_name())));
     let ephemeral = NeonRepl::ephemeral_resources().iter();

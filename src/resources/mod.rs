@@ -1,6 +1,7 @@
 //! The managed resources, one file each.
 
 mod aurora_logical_replication;
+mod moved;
 mod object_id;
 mod publication;
 mod replication_slot;

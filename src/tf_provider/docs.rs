@@ -57,6 +57,7 @@ fn resource_page<C>(provider: &str, resource: &dyn AnyResource<C>, examples: Exa
     page.example(examples, &format!("resources/{name}/resource.tf"));
     page.text(&anchored(&schema.block));
     page.import(examples, name, resource.identity().as_ref());
+    page.moved(examples, name);
     page.0
 }
 
@@ -182,6 +183,15 @@ impl Page {
             self.code("shell", &example);
         }
     }
+
+    /// The move from another provider's resource, where there is an example of one.
+    fn moved(&mut self, examples: Examples<'_>, name: &str) {
+        if let Some(example) = examples(&format!("resources/{name}/moved.tf")) {
+            self.section("Move");
+            self.text("With a `moved` block, from a resource of another provider that was in the same state:");
+            self.code("terraform", &example);
+        }
+    }
 }
 
 fn identity_section(identity: &IdentitySchema) -> String {
@@ -219,6 +229,7 @@ mod tests {
         let mut page = page();
         page.example(&|_| None, "provider/provider.tf");
         page.import(&|_| None, "it_thing", None);
+        page.moved(&|_| None, "it_thing");
         assert_eq!(page.0, "");
     }
 

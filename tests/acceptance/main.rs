@@ -12,6 +12,7 @@ mod connections;
 mod functions;
 mod iam;
 mod listing;
+mod moved;
 mod provider_config;
 mod publication_checks;
 mod publication_life;
