@@ -3,6 +3,7 @@
 //! Source: "Connecting to your DB instance using IAM authentication" in the user guides of RDS and Aurora.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
@@ -18,6 +19,9 @@ pub const LIFETIME: Duration = Duration::from_secs(15 * 60);
 
 /// How long a token is used for new connections: RDS looks at it when a connection begins, and only then.
 const FRESH: Duration = Duration::from_secs(10 * 60);
+
+/// The longest name of a host, in bytes (RFC 1035).
+const LONGEST_HOST: usize = 253;
 
 /// Who logs in where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +88,9 @@ impl AuthTokens {
     pub async fn sign(&self) -> Result<AuthToken> {
         let Login { host, port, username } = &self.login;
         let doing = format!("making an RDS IAM token for \"{username}\" on {host}:{port}");
+        check_host(host)
+            .and_then(|()| check_username(username))
+            .map_err(|why| Error::new(Kind::Rejected, &doing, why))?;
         // Finding credentials is large and rare: on the heap it does not make every future around it large.
         let sdk = Box::pin(self.sdk.get_or_try_init(|| self.aws.sdk_config())).await;
         let sdk = sdk.map_err(|error| renamed(error, &doing))?;
@@ -94,7 +101,7 @@ impl AuthTokens {
             .region(sdk.region().cloned().unwrap_or_else(|| Region::from_static("")))
             .expires_in(LIFETIME.as_secs())
             .build()
-            .map_err(|error| Error::new(Kind::Refused, &doing, error.to_string()))?;
+            .map_err(|error| Error::new(Kind::Rejected, &doing, error.to_string()))?;
         let expires_at = SystemTime::now() + LIFETIME;
         let signed = Box::pin(AuthTokenGenerator::new(config).auth_token(sdk)).await;
         let token = signed.map_err(|error| unsigned(&doing, &*error))?;
@@ -112,6 +119,31 @@ pub fn region_of_host(host: &str) -> Option<&str> {
     };
     let is_region = region.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     (!names.is_empty() && is_region && region.contains('-')).then_some(region)
+}
+
+/// Refuses a host that RDS cannot have; the SDK would panic at some of them.
+///
+/// # Errors
+/// A sentence for people.
+pub fn check_host(host: &str) -> Result<(), String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+    let is_name = host.len() <= LONGEST_HOST
+        && host.chars().all(is_plain)
+        && last.starts_with(|c: char| c.is_ascii_alphabetic())
+        && !host.to_ascii_lowercase().contains("xn--");
+    if is_name || host.parse::<IpAddr>().is_ok() {
+        return Ok(());
+    }
+    Err(format!("{host:?} is not the name of an RDS endpoint"))
+}
+
+/// A role's name has at most 63 bytes.
+fn check_username(username: &str) -> Result<(), String> {
+    match username.len() {
+        1..=63 => Ok(()),
+        _ => Err("no role has such a name".to_owned()),
+    }
 }
 
 fn renamed(error: Error, doing: &str) -> Error {
@@ -189,6 +221,21 @@ mod tests {
         assert_eq!(tokens.current().await.unwrap(), first);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_ne!(tokens.current().await.unwrap().expires_at, first.expires_at);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_a_host_or_a_role_is_refused() {
+        for host in ["", " ", "a b", "a/b", "a@b", "a:1", "1.2.3.4.5", "a.999", "a.0x1", "xn--.com", "é.com", "%41.com"]
+        {
+            let error = tokens(host, Some("us-east-2")).sign().await.unwrap_err();
+            assert!(error.message.ends_with("is not the name of an RDS endpoint"), "{error}");
+        }
+        for host in ["a", "A-1.b_2.com.", "127.0.0.1", "::1", "2001:db8::1"] {
+            assert!(tokens(host, Some("us-east-2")).sign().await.is_ok(), "{host}");
+        }
+        let login = Login { host: "a".to_owned(), port: 1, username: "u".repeat(64) };
+        let nobody = AuthTokens::new(tokens("a", Some("us-east-2")).aws, login).sign().await.unwrap_err();
+        assert_eq!(nobody.message, "no role has such a name");
     }
 
     #[test]

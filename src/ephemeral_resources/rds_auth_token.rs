@@ -1,6 +1,6 @@
 //! `neonrepl_rds_auth_token`: what RDS takes for a password, for a quarter of an hour.
 
-use crate::aurora::auth_token::{AuthTokens, Login};
+use crate::aurora::auth_token::{AuthTokens, Login, check_host};
 use crate::provider::Context;
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
@@ -39,17 +39,23 @@ impl EphemeralResource for RdsAuthToken {
     const TYPE_NAME: &'static str = "neonrepl_rds_auth_token";
 
     fn schema() -> Schema {
-        let text = |name: &str, description: &str| Attribute::required(name, Type::String, description).text(not_empty);
+        let text = |name: &str, description: &str| Attribute::required(name, Type::String, description);
         Schema::new(
             "A token of IAM database authentication, which RDS and Aurora take for a password. It is signed here with the \
              credentials of the provider's `aws` block, without a call of RDS, and is in no plan and no state.",
         )
-        .attribute(text("host", "The endpoint of the instance, the cluster or the proxy: the name that RDS has for it."))
+        .attribute(
+            text("host", "The endpoint of the instance, the cluster or the proxy: the name that RDS has for it.")
+                .text(|host| check_host(host).map_err(|why| format!("{why}."))),
+        )
         .attribute(
             Attribute::optional("port", Type::Number, "The port that the endpoint listens on. Default: `5432`.")
                 .between(1, 65535),
         )
-        .attribute(text("username", "The database role. It needs `rds_iam`, and the AWS identity `rds-db:connect` on it."))
+        .attribute(
+            text("username", "The database role. It needs `rds_iam`, and the AWS identity `rds-db:connect` on it.")
+                .text(not_empty),
+        )
         .attribute(
             Attribute::optional(
                 "region",

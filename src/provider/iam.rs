@@ -4,7 +4,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use super::context::Side;
 use super::server_block::{self, ServerBlock};
-use crate::aurora::auth_token::AuthTokens;
+use crate::aurora::auth_token::{AuthTokens, check_host};
 use crate::postgres::{Conninfo, Passwords, Secret, SslMode};
 use crate::tf_provider::diagnostics::{Error, Result};
 
@@ -29,12 +29,17 @@ pub(super) fn is_asked_for(block: &ServerBlock) -> bool {
 /// Refuses what a token cannot go together with.
 ///
 /// # Errors
-/// When there is a password too, or the connection might go without TLS.
+/// When there is a password too, the host is none of RDS, or the connection might go without TLS.
 pub(super) fn check(side: Side, block: &ServerBlock, conninfo: &Conninfo) -> Result<()> {
     if conninfo.get("password").is_some() {
         let attribute = if block.password.known().is_some() { "password" } else { "aws_iam_auth" };
         return Err(Error::new(format!("{}: a password and aws_iam_auth exclude each other", side.name()))
             .detail("The token is the password. Leave out aws_iam_auth, or the password, in the URL too.")
+            .at(&server_block::path(side, attribute)));
+    }
+    if let Some(Err(why)) = conninfo.get("host").map(check_host) {
+        let attribute = if block.host.known().is_some() { "host" } else { "url" };
+        return Err(Error::new(format!("{}: aws_iam_auth needs an RDS endpoint, and {why}", side.name()))
             .at(&server_block::path(side, attribute)));
     }
     let mode = conninfo.get("sslmode").and_then(|mode| mode.parse::<SslMode>().ok());

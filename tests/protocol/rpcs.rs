@@ -6,12 +6,12 @@ use neonrepl::tf_provider::value::Value;
 use tonic::{Code, Status};
 
 use crate::common::grpc::{Launch, within_deadline};
-use crate::session::{AURORA, CAPABLE, NAT_ADDRESSES, PASSWORD, PUBLICATION, SUBSCRIPTION, Session, closed_port};
+use crate::session::{
+    AURORA, CAPABLE, NAT_ADDRESSES, PASSWORD, PUBLICATION, SUBSCRIPTION, Session, TOKEN, closed_port,
+};
 use crate::wire::{
     Shape, attribute_type, check_error, check_fine, check_not_asked, decode, encode, map, path, said, set,
 };
-
-const TOKEN: &str = "neonrepl_rds_auth_token";
 
 /// The answer of one RPC, within the deadline.
 macro_rules! call {
@@ -740,7 +740,7 @@ async fn a_token_is_opened_without_a_server() {
         config: shape.wire(&[("host", " ".into()), ("username", Value::UNKNOWN)]),
     };
     let checked = call!(session, validate_ephemeral_resource_config, request).diagnostics;
-    check_error(&checked, "host", "It is empty");
+    check_error(&checked, "host", "is not the name of an RDS endpoint");
     check_fine(&session.configure(&[("aws", Value::UNKNOWN)]).await);
     check_error(
         &open(&[("host", "h".into()), ("username", "app".into())]).await.diagnostics,

@@ -117,6 +117,15 @@ fn a_token_goes_over_tls() {
 }
 
 #[test]
+fn a_token_is_for_an_rds_endpoint() {
+    let text = message(resolve(Side::Publisher, &with_iam(|block| block.host = "a b".into()), None));
+    assert!(
+        text.starts_with("publisher.host: publisher: aws_iam_auth needs an RDS endpoint, and \"a b\" is not"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_token_is_the_only_password() {
     let both = with_iam(|block| block.password = "hunter2".into());
     let text = message(resolve(Side::Publisher, &both, None));
