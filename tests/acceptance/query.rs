@@ -51,11 +51,17 @@ async fn what_is_listed_is_imported_as_it_is() {
     let Some((pair, workspace)) = stocked("query").await else { return };
     let name = &pair.subscriber.name;
     workspace.write("all.tfquery.hcl", LISTS);
+    let temporary = format!("{name}_temporary");
+    let make =
+        format!("SELECT slot_name::text FROM pg_create_logical_replication_slot('{temporary}', 'pgoutput', true)");
+    pair.publisher.value::<String>(&make).await;
     let run = workspace.expect(&["query", "-no-color", "-generate-config-out=generated.tf"], 0).await;
     let (slot, lone) = (name.clone(), format!("{name}_lone"));
     for listed in ["Picky 1", "everything", "plain", &slot, &lone] {
         assert!(run.stdout.lines().any(|line| line.contains(listed)), "no {listed} in:\n{}", run.text());
     }
+    assert!(!run.stdout.contains(&temporary), "a slot that ends with its session is none to manage");
+    pair.publisher.rows(&format!("SELECT pg_drop_replication_slot('{temporary}')")).await;
     let plan = workspace.expect(&["plan", "-no-color"], 0).await;
     assert!(plan.text().contains("Plan: 6 to import, 0 to add, 0 to change, 0 to destroy."), "{}", plan.text());
     workspace.apply().await;
