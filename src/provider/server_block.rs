@@ -66,7 +66,7 @@ pub(super) fn schema(side: Side) -> NestedBlock {
         .attribute(Attribute::optional("port", Type::Number, "The port. Default: `5432`.").between(1, 65535))
         .attribute(text("database", "The database that is meant where a resource names none."))
         .attribute(text("username", "The role to connect as."))
-        .attribute(text("password", "Its password.").sensitive())
+        .attribute(text("password", "Its password. Not together with `aws_iam_auth`.").sensitive())
         .attribute(
             text(
                 "sslmode",

@@ -116,8 +116,8 @@ pub(super) fn check_known(context: &Context, planned: &Model) -> Result<()> {
     conninfo(context, planned).map(drop)
 }
 
-/// The keywords of libpq, beside the password, that say how a role proves who it is.
-const PROOFS: &[&str] = &["passfile", "service", "sslcert", "password"];
+/// The options, beside the password, with which a role proves who it is.
+const PROOFS: &[&str] = &["passfile", "service", "sslcert"];
 
 impl Connection {
     /// Whether it names a role of its own and how that proves who it is. What is unknown may yet do so.
@@ -125,9 +125,7 @@ impl Connection {
         let proves = |options: &BTreeMap<String, String>| PROOFS.iter().any(|proof| options.contains_key(*proof));
         let in_options = self.options.is_unknown() || self.options.known().is_some_and(proves);
         let in_attributes = !self.password.is_null() || !self.password_wo.is_null();
-        let names_role =
-            !self.username.is_null() || self.options.known().is_some_and(|options| options.contains_key("user"));
-        names_role && (in_attributes || in_options)
+        !self.username.is_null() && (in_attributes || in_options)
     }
 
     fn has_unknown(&self) -> bool {
