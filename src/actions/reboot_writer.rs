@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::aurora::api::{Cluster, ClusterApi};
-use crate::aurora::logical_replication::Operation;
+use crate::aurora::logical_replication::{Operation, reboot_writer};
 use crate::aurora::wait::Waiter;
 use crate::aurora::{self, Kind};
 use crate::provider::Context;
@@ -79,10 +79,11 @@ impl Action for RebootWriter {
         let operation = Operation {
             api,
             probe: None,
-            waiter: waiter.watched_by(move |line| reporter.tell(line)),
+            waiter: waiter.reporting(move |line| reporter.tell(line)),
             patience: call.context().patience(),
         };
-        let rebooted = operation.reboot_writer(cluster).await.map_err(given_up)?;
+        progress.say(format!("rebooting the writer of DB cluster \"{cluster}\""));
+        let rebooted = reboot_writer(&operation, cluster).await.map_err(given_up)?;
         progress.say(outcome(&api.cluster(cluster).await?, &rebooted));
         Ok(())
     }

@@ -36,23 +36,23 @@ pub enum Seen<T> {
     NotYet(String),
 }
 
+/// Told what is waited for, and what it is now.
+#[derive(Clone)]
+struct Report(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Report")
+    }
+}
+
 /// Polls until a deadline, and stops at once when it is cancelled.
 #[derive(Debug, Clone)]
 pub struct Waiter {
     polling: Polling,
     deadline: Instant,
     cancelled: CancellationToken,
-    watch: Option<Watch>,
-}
-
-/// Who wants to know what is waited for.
-#[derive(Clone)]
-struct Watch(Arc<dyn Fn(&str) + Send + Sync>);
-
-impl fmt::Debug for Watch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Watch")
-    }
+    report: Option<Report>,
 }
 
 impl Waiter {
@@ -60,20 +60,13 @@ impl Waiter {
     #[must_use]
     pub fn new(polling: Polling, timeout: Duration, cancelled: CancellationToken) -> Self {
         let far = Duration::from_secs(30 * 24 * 3600);
-        Self { polling, deadline: Instant::now() + timeout.min(far), cancelled, watch: None }
+        Self { polling, deadline: Instant::now() + timeout.min(far), cancelled, report: None }
     }
 
-    /// The same, telling what is waited for, and each look that ends with "not yet".
+    /// The same, and each look that is not the last is reported, as in `waiting for DB cluster "shop": it is modifying`.
     #[must_use]
-    pub fn watched_by(self, watch: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { watch: Some(Watch(Arc::new(watch))), ..self }
-    }
-
-    /// Tells whoever watches.
-    pub(super) fn tell(&self, line: &str) {
-        if let Some(Watch(watch)) = &self.watch {
-            watch(line);
-        }
+    pub fn reporting(self, report: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { report: Some(Report(Arc::new(report))), ..self }
     }
 
     /// The same for `grace` at most, and never past this one's own deadline.
@@ -108,7 +101,9 @@ impl Waiter {
                 Err(error) => return Err(error),
             };
             tracing::debug!(doing, state, "waiting");
-            self.tell(&format!("{doing}: {state}"));
+            if let Some(Report(report)) = &self.report {
+                report(&format!("{doing}: {state}"));
+            }
             self.pause(doing, &state, pause).await?;
             pause = (pause + pause / 2).min(self.polling.longest);
         }

@@ -60,7 +60,7 @@ async fn a_person_has_the_writer_rebooted() {
         &[
             "Warning: the action reboots shop-1, the writer of the Aurora cluster shop",
             "Its connections are closed",
-            "rebooting DB instance \"shop-1\"",
+            "rebooting the writer of DB cluster \"shop\"",
             "waiting for DB instance \"shop-1\" to come back: it is rebooting",
             "DB instance \"shop-1\" is back and is the writer: DB cluster \"shop\" is available, its parameters in-sync",
             "1 invoked",

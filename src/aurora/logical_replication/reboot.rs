@@ -9,6 +9,19 @@ use crate::aurora::api::{Cluster, ClusterApi, Instance, Member};
 use crate::aurora::wait::Seen;
 use crate::aurora::{Error, Kind, Result};
 
+/// Reboots whichever instance is the cluster's writer now, waits until it is back and the cluster available, and says
+/// which instance it was. A reboot that is on its way already is waited for in its place.
+///
+/// It needs nothing of the record, the parameter group or the probe. The waiter of `operation` says how it goes on, see
+/// [`Waiter::reporting`](crate::aurora::wait::Waiter::reporting).
+///
+/// # Errors
+/// When there is no such cluster, it has no writer or is not available, AWS refuses the call for good, the instance does
+/// not come back, the timeout passes or the operation is cancelled.
+pub async fn reboot_writer<A: ClusterApi>(operation: &Operation<'_, A>, cluster: &str) -> Result<String> {
+    Box::pin(operation.reboot_writer(cluster)).await
+}
+
 impl<A: ClusterApi> Operation<'_, A> {
     /// Waits until the cluster moves no more: it is available and none of its modifications is pending, or it will
     /// not be available without somebody's help.
@@ -54,10 +67,7 @@ impl<A: ClusterApi> Operation<'_, A> {
     }
 
     /// Reboots whichever instance is the writer now; says which.
-    ///
-    /// # Errors
-    /// When there is no writer, or it does not come back.
-    pub async fn reboot_writer(&self, cluster: &str) -> Result<String> {
+    pub(super) async fn reboot_writer(&self, cluster: &str) -> Result<String> {
         let now = self.available(cluster).await?;
         let missing =
             || Error::new(Kind::Refused, format!("rebooting the writer of \"{cluster}\""), "there is no writer");
@@ -78,7 +88,6 @@ impl<A: ClusterApi> Operation<'_, A> {
     async fn reboot(&self, cluster: &Cluster, instance: &str) -> Result<()> {
         let (id, doing) = (&cluster.identifier, format!("rebooting DB instance \"{instance}\""));
         tracing::info!(instance, "rebooting");
-        self.waiter.tell(&doing);
         let was_pending = cluster.member(instance).is_some_and(|member| !member.is_in_sync());
         let call = || async {
             match self.was_restarted(id, instance).await? {
