@@ -7,7 +7,7 @@
 //! | [`aurora`] | logical replication on an Aurora cluster, through the RDS API | nothing |
 //! | [`neon`] | Neon's addresses and host names | nothing |
 //! | [`provider`] | the provider block, and the [`Context`](provider::Context) that it makes | all of it |
-//! | [`resources`], [`data_sources`], [`functions`] | what a configuration is written with, a file each | all of the above |
+//! | [`resources`], [`data_sources`], [`ephemeral_resources`], [`list_resources`], [`actions`], [`functions`] | what a configuration is written with, a file each | all of the above |
 //!
 //! What always holds:
 //!
@@ -20,9 +20,12 @@
 //!
 //! `docs/architecture.md` is the long form; `tests/layering.rs` holds the arrows.
 
+pub mod actions;
 pub mod aurora;
 pub mod data_sources;
+pub mod ephemeral_resources;
 pub mod functions;
+pub mod list_resources;
 pub mod neon;
 pub mod postgres;
 pub mod provider;

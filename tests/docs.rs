@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use neonrepl::provider::NeonRepl;
 use neonrepl::tf_provider::docs;
 use neonrepl::tf_provider::provider::Provider;
-use neonrepl::tf_provider::schema::{Block, Origin};
+use neonrepl::tf_provider::schema::{Block, NestedBlock, Origin};
 
 /// Where the rendered pages are, below `docs/`. What else is there is written by hand.
-const RENDERED: [&str; 4] = ["index.md", "resources", "data-sources", "functions"];
+const RENDERED: [&str; 7] =
+    ["index.md", "resources", "data-sources", "ephemeral-resources", "list-resources", "actions", "functions"];
 
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -84,15 +85,23 @@ fn every_block_has_its_examples() {
         let files = ["resource.tf", "import.sh", "import-by-string-id.tf", "import-by-identity.tf"];
         wanted.extend(files.map(|file| format!("resources/{}/{file}", resource.type_name())));
     }
+    let moved = NeonRepl::resources().iter().map(|resource| format!("resources/{}/moved.tf", resource.type_name()));
+    wanted.extend(moved.filter(|path| example(path).is_some()));
     let data_sources = NeonRepl::data_sources().iter();
     wanted.extend(data_sources.map(|source| format!("data-sources/{}/data-source.tf", source.type_name())));
+    let ephemeral = NeonRepl::ephemeral_resources().iter();
+    wanted.extend(ephemeral.map(|one| format!("ephemeral-resources/{}/ephemeral-resource.tf", one.type_name())));
+    let lists = NeonRepl::list_resources().iter();
+    wanted.extend(lists.map(|list| format!("list-resources/{}/list-resource.tfquery.hcl", list.type_name())));
+    let actions = NeonRepl::actions().iter();
+    wanted.extend(actions.map(|action| format!("actions/{}/action.tf", action.type_name())));
     let functions = NeonRepl::functions().iter();
     wanted.extend(functions.map(|function| format!("functions/{}/function.tf", function.name())));
 
     let missing: Vec<_> = wanted.iter().filter(|path| example(path).is_none()).collect();
     assert!(missing.is_empty(), "not in examples/: {missing:?}");
-    let parts = ["provider", "resources", "data-sources", "functions"];
-    for (path, _) in parts.iter().flat_map(|part| files(&format!("examples/{part}"), "")) {
+    let parts = RENDERED.iter().map(|part| if *part == "index.md" { "provider" } else { part });
+    for (path, _) in parts.flat_map(|part| files(&format!("examples/{part}"), "")) {
         let is_wanted = wanted.iter().any(|wanted| path == format!("examples/{wanted}"));
         assert!(is_wanted, "{path} is an example of nothing");
     }
@@ -137,14 +146,21 @@ fn blocks() -> BTreeMap<String, Block> {
     let resources = resources.map(|resource| (format!("resource {}", resource.type_name()), resource.schema().block));
     let data_sources = NeonRepl::data_sources().iter();
     let data_sources = data_sources.map(|source| (format!("data {}", source.type_name()), source.schema().block));
+    let ephemeral = NeonRepl::ephemeral_resources().iter();
+    let ephemeral = ephemeral.map(|one| (format!("ephemeral {}", one.type_name()), one.schema().block));
+    let actions = NeonRepl::actions().iter();
+    let actions = actions.map(|action| (format!("action {}", action.type_name()), action.schema().block));
+    let lists = NeonRepl::list_resources().iter();
+    let lists = lists.map(|list| (format!("list {}", list.type_name()), list.schema().block));
     let provider = ("provider neonrepl".to_owned(), NeonRepl::schema().block);
-    resources.chain(data_sources).chain([provider]).collect()
+    resources.chain(data_sources).chain(ephemeral).chain(lists).chain(actions).chain([provider]).collect()
 }
 
 #[test]
 fn examples_use_what_exists() {
     let schemas = blocks();
-    let configurations = files("examples", ".tf").into_iter().chain(written().flat_map(|(path, text)| {
+    let examples = files("examples", ".tf").into_iter().chain(files("examples", ".tfquery.hcl"));
+    let configurations = examples.chain(written().flat_map(|(path, text)| {
         let fenced = fenced(&text, &["hcl", "terraform"]);
         fenced.into_iter().map(move |code| (path.clone(), code)).collect::<Vec<_>>()
     }));
@@ -152,20 +168,31 @@ fn examples_use_what_exists() {
     for (path, text) in configurations {
         for written in hcl::parse(&text) {
             let [kind, name, ..] = written.header.as_slice() else { continue };
-            if !name.starts_with("neonrepl") || !["provider", "resource", "data"].contains(&kind.as_str()) {
+            if !name.starts_with("neonrepl") || !KINDS.contains(&kind.as_str()) {
                 continue;
             }
             let at = format!("{path}: {kind} {name}");
             let schema = schemas.get(&format!("{kind} {name}")).unwrap_or_else(|| panic!("{at} does not exist"));
-            conforms(&at, &written, schema, true);
+            let is_configured_within = ["action", "list"].contains(&kind.as_str());
+            let schema = if is_configured_within { configured(schema) } else { schema.clone() };
+            conforms(&at, &written, &schema, true);
             checked += 1;
         }
     }
     assert!(checked > 10, "only {checked} blocks were found");
 }
 
+/// The root blocks that are of a provider.
+const KINDS: [&str; 6] = ["provider", "resource", "data", "ephemeral", "list", "action"];
+
+/// The block of an action or a list, which has its own attributes in a block `config`.
+fn configured(schema: &Block) -> Block {
+    Block::new("").block(NestedBlock::single("config", schema.clone()))
+}
+
 /// What a core reads itself, in any root block.
-const META: [&str; 6] = ["alias", "count", "depends_on", "for_each", "lifecycle", "provider"];
+const META: [&str; 8] =
+    ["alias", "count", "depends_on", "for_each", "include_resource", "lifecycle", "limit", "provider"];
 
 fn conforms(at: &str, written: &hcl::Block, schema: &Block, is_root: bool) {
     let is_meta = |name: &str| is_root && META.contains(&name);

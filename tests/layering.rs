@@ -4,8 +4,19 @@ use std::fs;
 use std::path::Path;
 
 /// Everything of this provider; what a module may use of it is left out below.
-const OURS: [&str; 8] =
-    ["tf_provider", "provider", "resources", "data_sources", "functions", "postgres", "aurora", "neon"];
+const OURS: [&str; 11] = [
+    "tf_provider",
+    "provider",
+    "resources",
+    "data_sources",
+    "ephemeral_resources",
+    "list_resources",
+    "actions",
+    "functions",
+    "postgres",
+    "aurora",
+    "neon",
+];
 
 #[test]
 fn modules_use_only_what_is_below_them() {
@@ -14,7 +25,10 @@ fn modules_use_only_what_is_below_them() {
         ("postgres", &[]),
         ("aurora", &[]),
         ("neon", &[]),
-        ("functions", &["tf_provider", "neon"]),
+        ("functions", &["tf_provider", "postgres", "neon"]),
+        ("ephemeral_resources", &["tf_provider", "provider", "aurora"]),
+        ("list_resources", &["tf_provider", "provider", "postgres"]),
+        ("actions", &["tf_provider", "provider", "postgres", "aurora"]),
         ("data_sources", &["tf_provider", "provider", "postgres", "aurora", "neon"]),
         ("resources", &["tf_provider", "provider", "postgres", "aurora", "neon"]),
     ] {

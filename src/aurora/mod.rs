@@ -3,12 +3,14 @@
 //! * [`api`] is the seam to AWS: the few RDS calls used, in plain types. [`client`] makes them with the AWS SDK,
 //!   configured by [`config`].
 //! * [`parameters`] decides which cluster parameters change, and how. It is pure.
+//! * [`auth_token`] signs what RDS takes for a password.
 //! * [`wait`] polls until a state or a deadline, and retries what AWS refuses only for now.
 //! * [`logical_replication`] puts these together. Deciding (`steps`, `undo_steps`) is pure; doing is a loop over steps.
 //!
 //! Nothing here speaks SQL: what the server itself says comes in through a [`logical_replication::Probe`].
 
 pub mod api;
+pub mod auth_token;
 pub mod client;
 pub mod config;
 mod conversion;

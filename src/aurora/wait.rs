@@ -2,7 +2,9 @@
 //!
 //! The clock is tokio's, so that unit tests run on paused time.
 
+use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -34,12 +36,23 @@ pub enum Seen<T> {
     NotYet(String),
 }
 
+/// Told what is waited for, and what it is now.
+#[derive(Clone)]
+struct Report(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Report")
+    }
+}
+
 /// Polls until a deadline, and stops at once when it is cancelled.
 #[derive(Debug, Clone)]
 pub struct Waiter {
     polling: Polling,
     deadline: Instant,
     cancelled: CancellationToken,
+    report: Option<Report>,
 }
 
 impl Waiter {
@@ -47,7 +60,13 @@ impl Waiter {
     #[must_use]
     pub fn new(polling: Polling, timeout: Duration, cancelled: CancellationToken) -> Self {
         let far = Duration::from_secs(30 * 24 * 3600);
-        Self { polling, deadline: Instant::now() + timeout.min(far), cancelled }
+        Self { polling, deadline: Instant::now() + timeout.min(far), cancelled, report: None }
+    }
+
+    /// The same, and each look that is not the last is reported, as in `waiting for DB cluster "shop": it is modifying`.
+    #[must_use]
+    pub fn reporting(self, report: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { report: Some(Report(Arc::new(report))), ..self }
     }
 
     /// The same for `grace` at most, and never past this one's own deadline.
@@ -82,6 +101,9 @@ impl Waiter {
                 Err(error) => return Err(error),
             };
             tracing::debug!(doing, state, "waiting");
+            if let Some(Report(report)) = &self.report {
+                report(&format!("{doing}: {state}"));
+            }
             self.pause(doing, &state, pause).await?;
             pause = (pause + pause / 2).min(self.polling.longest);
         }

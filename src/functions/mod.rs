@@ -1,8 +1,16 @@
 //! The provider functions, one file each.
 
+mod conninfo;
 mod neon_nat_cidrs;
+mod parse_connection_uri;
+mod quote_identifier;
 
 use crate::tf_provider::function::Function;
 
 /// All of them, in the order of the docs.
-pub const ALL: &[&dyn Function] = &[&neon_nat_cidrs::NeonNatCidrs];
+pub const ALL: &[&dyn Function] = &[
+    &conninfo::Conninfo,
+    &neon_nat_cidrs::NeonNatCidrs,
+    &parse_connection_uri::ParseConnectionUri,
+    &quote_identifier::QuoteIdentifier,
+];

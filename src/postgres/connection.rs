@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::conninfo::{Conninfo, Secret};
 use super::error::{Cause, Error, Result};
+use super::password::Passwords;
 use super::pool::{Pool, Sharing};
 use super::publication::{Publications, Readers};
 use super::relation::Relations;
@@ -137,6 +138,7 @@ impl Limits {
 /// How a server is reached, with what is made of that once.
 pub(super) struct Link {
     pub(super) config: ServerConfig,
+    passwords: Option<Arc<dyn Passwords>>,
     tls: OnceLock<std::result::Result<MakeRustlsConnect, String>>,
 }
 
@@ -145,6 +147,14 @@ impl Link {
     pub(super) fn tls(&self) -> std::result::Result<MakeRustlsConnect, Cause> {
         let made = self.tls.get_or_init(|| tls::connector(self.config.sslmode, &self.config.certificates()));
         made.clone().map_err(Cause::Tls)
+    }
+
+    /// The password of a connection that begins now.
+    pub(super) async fn password(&self) -> std::result::Result<Option<Secret>, Cause> {
+        match &self.passwords {
+            Some(passwords) => passwords.current().await.map(Some).map_err(Cause::Password),
+            None => Ok(self.config.password.clone()),
+        }
     }
 }
 
@@ -158,7 +168,16 @@ pub struct Server {
 impl Server {
     /// Describes a server; does not connect.
     pub fn new(config: ServerConfig) -> Self {
-        Self { link: Arc::new(Link { config, tls: OnceLock::new() }), databases: Arc::default() }
+        Self::reached(config, None)
+    }
+
+    /// The same with a password of its own for each connection, instead of the configuration's.
+    pub fn with_passwords(config: ServerConfig, passwords: Arc<dyn Passwords>) -> Self {
+        Self::reached(config, Some(passwords))
+    }
+
+    fn reached(config: ServerConfig, passwords: Option<Arc<dyn Passwords>>) -> Self {
+        Self { link: Arc::new(Link { config, passwords, tls: OnceLock::new() }), databases: Arc::default() }
     }
 
     /// How it is reached.

@@ -49,6 +49,8 @@ pub enum Cause {
     ConnectTimeout(Duration),
     /// The TLS settings are unusable.
     Tls(String),
+    /// There is no password to connect with.
+    Password(String),
     /// The server refused a statement, or the connection broke under it.
     Statement(tokio_postgres::Error),
     /// The time for it was over; it was cancelled on the server.
@@ -105,7 +107,7 @@ impl Error {
 
     /// Whether the server could not be reached at all: nothing was run.
     pub fn is_connect(&self) -> bool {
-        matches!(self.0.cause, Cause::Connect(_) | Cause::ConnectTimeout(_) | Cause::Tls(_))
+        matches!(self.0.cause, Cause::Connect(_) | Cause::ConnectTimeout(_) | Cause::Tls(_) | Cause::Password(_))
     }
 
     /// Whether the connection broke while a statement ran, so that its outcome is not known.
@@ -168,6 +170,10 @@ impl Error {
 fn connect_remedy(error: &tokio_postgres::Error) -> Option<String> {
     let text = match error.code() {
         Some(code) if *code == SqlState::INVALID_PASSWORD => "Check username and password.",
+        Some(_) if is_refused_token(error) => {
+            "RDS did not take the IAM token. The role needs rds_iam (GRANT rds_iam TO the role), the AWS identity rds-db:connect on it, \
+             and host, port and region must be those of the instance or the cluster itself."
+        }
         Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
             "The server's pg_hba.conf has no entry that lets this user in from this machine this way; check sslmode, too."
         }
@@ -185,6 +191,11 @@ fn connect_remedy(error: &tokio_postgres::Error) -> Option<String> {
         None => return None,
     };
     Some(text.to_owned())
+}
+
+/// RDS checks tokens with PAM.
+fn is_refused_token(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|error| error.message().starts_with("PAM authentication failed"))
 }
 
 /// What usually mends an error that comes without a hint of the server's own: the SQLSTATE, a part of the message that
@@ -332,7 +343,7 @@ impl fmt::Display for Cause {
                 }
             },
             Self::ConnectTimeout(after) => write!(f, "cannot connect: no answer within {} s", after.as_secs_f32()),
-            Self::Tls(text) => write!(f, "cannot connect: {text}"),
+            Self::Tls(text) | Self::Password(text) => write!(f, "cannot connect: {text}"),
             Self::Statement(error) => write_error(f, error),
             Self::Timeout(after) => write!(f, "not finished within {:.1} s", after.as_secs_f32()),
             Self::Cancelled => f.write_str("cancelled"),

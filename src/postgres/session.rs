@@ -14,6 +14,7 @@ use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::connection::Link;
+use super::conninfo::Secret;
 use super::error::Cause;
 use super::sql::{Scope, Statement};
 use super::tls::SslMode;
@@ -169,11 +170,13 @@ impl Failure {
 impl Session {
     /// Connects, trying plain and encrypted connections in the order that `sslmode` asks for.
     pub(super) async fn open(link: &Link, database: &str) -> Result<Self, Cause> {
+        let password = link.password().await?;
+        let password = password.as_ref();
         let work = async {
             let attempts = attempts(link.config.sslmode);
             let mut first_error = None;
             for &encrypted in attempts {
-                match Self::attempt(link, database, encrypted).await {
+                match Self::attempt(link, database, password, encrypted).await {
                     Ok(session) => return Ok(session),
                     Err(Cause::Connect(error)) if attempts.len() > 1 && may_try_otherwise(&error) => {
                         first_error.get_or_insert(Cause::Connect(error));
@@ -189,7 +192,7 @@ impl Session {
         }
     }
 
-    async fn attempt(link: &Link, database: &str, encrypted: bool) -> Result<Self, Cause> {
+    async fn attempt(link: &Link, database: &str, password: Option<&Secret>, encrypted: bool) -> Result<Self, Cause> {
         let config = &link.config;
         let mut pg = tokio_postgres::Config::new();
         pg.host(&config.host)
@@ -197,7 +200,7 @@ impl Session {
             .user(&config.username)
             .dbname(database)
             .application_name(&config.application_name);
-        if let Some(password) = &config.password {
+        if let Some(password) = password {
             pg.password(password.expose());
         }
         if encrypted {

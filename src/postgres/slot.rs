@@ -58,6 +58,19 @@ impl Slot {
     pub fn check_supported(&self, version: ServerVersion) -> std::result::Result<(), Unsupported> {
         if self.failover { version.require(version::FAILOVER) } else { Ok(()) }
     }
+
+    /// Whether it is of a subscription's worker that copies one table, and goes when that is done:
+    /// `pg_<subscription>_sync_<table>_<system>`, as `ReplicationSlotNameForTablesync` of Postgres makes it.
+    pub fn is_of_table_sync(&self) -> bool {
+        let parts: Vec<_> = self.name.as_str().split('_').collect();
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        match parts.as_slice() {
+            ["pg", subscription, "sync", table, system] => {
+                [subscription, table, system].into_iter().all(|n| is_number(n))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Checks that the server takes this text as a slot's name; the message says what is wrong with another.
@@ -88,7 +101,7 @@ pub fn drop_slot(name: &Ident) -> Statement {
     Statement::alone(format!("SELECT pg_drop_replication_slot({})", Literal(name.as_str())))
 }
 
-/// Every logical slot of the database, from a snapshot that is at most two seconds old.
+/// Every logical slot of the database that outlives the session which made it, from a snapshot that is at most two seconds old.
 pub async fn fetch_all(db: &Database) -> Result<Arc<Slots>> {
     db.slots().get(|| db.changes(), load(db, "reading the replication slots", None)).await
 }
@@ -214,7 +227,8 @@ async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Slots>
     let sql = format!(
         "SELECT slot_name, plugin, two_phase, {failover}, active, wal_status, restart_lsn::text, \
          confirmed_flush_lsn IS NOT NULL FROM pg_replication_slots \
-         WHERE slot_type = 'logical' AND database = current_database() AND ($1 IS NULL OR slot_name = $1)"
+         WHERE slot_type = 'logical' AND NOT temporary AND database = current_database() \
+         AND ($1 IS NULL OR slot_name = $1)"
     );
     let name = name.map(Ident::as_str);
     let rows = db.query(doing, &sql, &[(&name, Type::TEXT)]).await?;
@@ -276,6 +290,15 @@ mod tests {
             |slot| slot.plugin = "it's".to_owned(),
             "SELECT pg_create_logical_replication_slot('s', 'it''s', false)",
         );
+    }
+
+    #[test]
+    fn a_slot_of_a_table_is_known_by_its_name() {
+        let is_of_table = |name: &str| Slot::new(Ident::new(name).unwrap()).is_of_table_sync();
+        assert!(is_of_table("pg_16394_sync_16385_7490111111111111111"));
+        for name in ["shop", "pg_16394", "pg_shop_sync_1_2", "pg_1_sync_2", "pg_1_sync_2_3_4"] {
+            assert!(!is_of_table(name), "{name}");
+        }
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! What the provider's configuration makes: two servers and access to AWS, none of them connected yet.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::AwsBlock;
+use super::iam::{self, IamPasswords};
 use super::server_block::{self, ServerBlock};
 use crate::aurora;
+use crate::aurora::auth_token::{AuthTokens, Login};
 use crate::aurora::logical_replication::Patience;
 use crate::aurora::wait::Polling;
 use crate::postgres::conninfo::{Conninfo, Secret};
-use crate::postgres::{Database, Server, ServerConfig};
+use crate::postgres::{Database, Server, ServerConfig, SslMode};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::path::AttributePath;
@@ -55,6 +57,7 @@ pub(super) enum Endpoint {
 pub(super) struct Ready {
     server: Server,
     conninfo: Conninfo,
+    uses_iam: bool,
 }
 
 impl Endpoint {
@@ -62,6 +65,7 @@ impl Endpoint {
     pub(super) fn resolve(
         side: Side,
         block: &Attr<ServerBlock>,
+        aws: &Attr<AwsBlock>,
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self> {
         let empty = ServerBlock::default();
@@ -76,14 +80,21 @@ impl Endpoint {
             let attribute = if block.host.known().is_some() { "host" } else { "url" };
             server_block::check_host(side, host, attribute)?;
         }
+        let uses_iam = iam::is_asked_for(block);
+        if uses_iam {
+            iam::check(side, block, &conninfo)?;
+        }
         if let Some(attribute) = server_block::unknown(block) {
             return Ok(Self::Waiting(server_block::path(side, attribute)));
         }
-        ready(side, block, conninfo)
+        match unknown_aws_value(aws).filter(|_| uses_iam) {
+            Some(path) => Ok(Self::Waiting(path)),
+            None => ready(side, block, aws, conninfo),
+        }
     }
 }
 
-fn ready(side: Side, block: &ServerBlock, conninfo: Conninfo) -> Result<Endpoint> {
+fn ready(side: Side, block: &ServerBlock, aws: &Attr<AwsBlock>, conninfo: Conninfo) -> Result<Endpoint> {
     let missing = |what: &str| {
         Ok(Endpoint::Missing(format!(
             "Give the {what} in the provider's {} block, or a URL that names it in {}.",
@@ -101,6 +112,10 @@ fn ready(side: Side, block: &ServerBlock, conninfo: Conninfo) -> Result<Endpoint
     let mut config = ServerConfig::new(host, database, username);
     config.port = port;
     config.password = conninfo.password();
+    let uses_iam = iam::is_asked_for(block);
+    if uses_iam {
+        config.sslmode = SslMode::Require;
+    }
     if let Some(mode) = conninfo.get("sslmode") {
         config.sslmode = mode.parse().map_err(|error: String| wrong(side, "sslmode", &error))?;
     }
@@ -118,7 +133,14 @@ fn ready(side: Side, block: &ServerBlock, conninfo: Conninfo) -> Result<Endpoint
     if let Some(most) = block.max_connections.known() {
         config.max_connections = usize::try_from(*most).unwrap_or(1);
     }
-    Ok(Endpoint::Ready(Box::new(Ready { server: Server::new(config), conninfo })))
+    let server = if uses_iam { with_tokens(config, aws) } else { Server::new(config) };
+    Ok(Endpoint::Ready(Box::new(Ready { server, conninfo, uses_iam })))
+}
+
+fn with_tokens(config: ServerConfig, aws: &Attr<AwsBlock>) -> Server {
+    let login = Login { host: config.host.clone(), port: config.port, username: config.username.clone() };
+    let tokens = AuthTokens::new(aws_config(aws.known()), login);
+    Server::with_passwords(config, Arc::new(IamPasswords(tokens)))
 }
 
 fn wrong(side: Side, attribute: &str, cause: &dyn std::fmt::Display) -> Error {
@@ -171,6 +193,11 @@ impl Context {
         Ok(&self.ready(side)?.conninfo)
     }
 
+    /// Whether that server is reached with tokens, which nobody else can use for long.
+    pub fn uses_iam(&self, side: Side) -> bool {
+        self.ready(side).is_ok_and(|ready| ready.uses_iam)
+    }
+
     fn ready(&self, side: Side) -> Result<&Ready> {
         match self.endpoint(side) {
             Endpoint::Ready(ready) => Ok(ready),
@@ -189,7 +216,19 @@ impl Context {
 
     /// Whether a value of the `aws` block is not known before apply.
     pub fn is_aws_waiting(&self) -> bool {
-        self.unknown_aws_value().is_some()
+        unknown_aws_value(&self.aws).is_some()
+    }
+
+    /// How to reach AWS.
+    ///
+    /// # Errors
+    /// When a value of the `aws` block is not known yet.
+    pub fn aws(&self) -> Result<aurora::AwsConfig> {
+        match unknown_aws_value(&self.aws) {
+            Some(path) => Err(Error::new(format!("the provider's {path} is not known yet"))
+                .detail("What AWS is asked for needs access that is known while planning.")),
+            None => Ok(aws_config(self.aws.known())),
+        }
     }
 
     /// The RDS API. Makes no call and looks for no credentials yet.
@@ -197,11 +236,8 @@ impl Context {
     /// # Errors
     /// When a value of the `aws` block is not known yet.
     pub fn cluster_api(&self) -> Result<&aurora::Rds> {
-        match self.unknown_aws_value() {
-            Some(path) => Err(Error::new(format!("the provider's {path} is not known yet"))
-                .detail("A cluster can only be read with AWS access that is known while planning.")),
-            None => Ok(self.cluster_api.get_or_init(|| aurora::Rds::new(aws_config(self.aws.known())))),
-        }
+        let config = self.aws()?;
+        Ok(self.cluster_api.get_or_init(|| aurora::Rds::new(config)))
     }
 
     /// How often AWS is asked while something is waited for. The variable `NEONREPL_AWS_POLL_INTERVAL` (such as `500ms`)
@@ -216,28 +252,29 @@ impl Context {
         let settle = poll_interval().map_or(default.settle, |interval| (interval * 20).min(default.settle));
         Patience { settle, ..default }
     }
+}
 
-    fn unknown_aws_value(&self) -> Option<AttributePath> {
-        let root = AttributePath::of("aws");
-        let block = match &self.aws {
-            Attr::Null => return None,
-            Attr::Unknown => return Some(root),
-            Attr::Known(block) => block,
-        };
-        let attributes = [
-            ("region", &block.region),
-            ("profile", &block.profile),
-            ("access_key", &block.access_key),
-            ("secret_key", &block.secret_key),
-            ("token", &block.token),
-            ("endpoint_url", &block.endpoint_url),
-            ("assume_role_arn", &block.assume_role_arn),
-            ("assume_role_external_id", &block.assume_role_external_id),
-        ];
-        let unknown = attributes.into_iter().find(|(_, value)| value.is_unknown()).map(|(name, _)| name);
-        let unknown = unknown.or(block.max_attempts.is_unknown().then_some("max_attempts"));
-        unknown.map(|name| root.attribute(name))
-    }
+/// The first value of the `aws` block that is not known before apply.
+fn unknown_aws_value(block: &Attr<AwsBlock>) -> Option<AttributePath> {
+    let root = AttributePath::of("aws");
+    let block = match block {
+        Attr::Null => return None,
+        Attr::Unknown => return Some(root),
+        Attr::Known(block) => block,
+    };
+    let attributes = [
+        ("region", &block.region),
+        ("profile", &block.profile),
+        ("access_key", &block.access_key),
+        ("secret_key", &block.secret_key),
+        ("token", &block.token),
+        ("endpoint_url", &block.endpoint_url),
+        ("assume_role_arn", &block.assume_role_arn),
+        ("assume_role_external_id", &block.assume_role_external_id),
+    ];
+    let unknown = attributes.into_iter().find(|(_, value)| value.is_unknown()).map(|(name, _)| name);
+    let unknown = unknown.or(block.max_attempts.is_unknown().then_some("max_attempts"));
+    unknown.map(|name| root.attribute(name))
 }
 
 fn poll_interval() -> Option<Duration> {

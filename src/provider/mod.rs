@@ -2,20 +2,24 @@
 
 mod context;
 mod errors;
+mod iam;
 mod server_block;
 
 use self::context::Endpoint;
 pub use self::context::{Context, Side};
 pub(crate) use self::server_block::SSL_MODES;
 use self::server_block::ServerBlock;
+use crate::tf_provider::action::AnyAction;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::data_source::AnyDataSource;
 use crate::tf_provider::diagnostics::{Diagnostics, Result};
+use crate::tf_provider::ephemeral_resource::AnyEphemeralResource;
 use crate::tf_provider::function::Function;
+use crate::tf_provider::list_resource::AnyListResource;
 use crate::tf_provider::provider::Provider;
 use crate::tf_provider::resource::AnyResource;
 use crate::tf_provider::schema::{Attribute, Block, NestedBlock, Schema, Type};
-use crate::{data_sources, functions, resources};
+use crate::{actions, data_sources, ephemeral_resources, functions, list_resources, resources};
 
 /// The provider: two servers, and access to AWS.
 pub struct NeonRepl;
@@ -71,12 +75,12 @@ impl Provider for NeonRepl {
     }
 
     fn validate(config: &Config, diagnostics: &mut Diagnostics) {
-        server_block::validate(Side::Publisher, &config.publisher, diagnostics);
-        server_block::validate(Side::Subscriber, &config.subscriber, diagnostics);
+        server_block::validate(Side::Publisher, &config.publisher, &config.aws, diagnostics);
+        server_block::validate(Side::Subscriber, &config.subscriber, &config.aws, diagnostics);
     }
 
     fn configure(config: Config, _diagnostics: &mut Diagnostics) -> Result<Context> {
-        let endpoint = |side: Side, block| Endpoint::resolve(side, block, |name| std::env::var(name).ok());
+        let endpoint = |side, block| Endpoint::resolve(side, block, &config.aws, |name| std::env::var(name).ok());
         let publisher = endpoint(Side::Publisher, &config.publisher)?;
         let subscriber = endpoint(Side::Subscriber, &config.subscriber)?;
         Ok(Context::new(publisher, subscriber, config.aws))
@@ -88,6 +92,18 @@ impl Provider for NeonRepl {
 
     fn data_sources() -> &'static [&'static dyn AnyDataSource<Context>] {
         data_sources::ALL
+    }
+
+    fn ephemeral_resources() -> &'static [&'static dyn AnyEphemeralResource<Context>] {
+        ephemeral_resources::ALL
+    }
+
+    fn list_resources() -> &'static [&'static dyn AnyListResource<Context>] {
+        list_resources::ALL
+    }
+
+    fn actions() -> &'static [&'static dyn AnyAction<Context>] {
+        actions::ALL
     }
 
     fn functions() -> &'static [&'static dyn Function] {

@@ -1,5 +1,6 @@
 //! The `publisher` and `subscriber` blocks: a URL, parts that win over it, and what a host name gives away.
 
+use super::AwsBlock;
 use super::context::{Endpoint, Side};
 use crate::neon::endpoint;
 use crate::postgres::conninfo::Conninfo;
@@ -38,6 +39,8 @@ crate::model! {
         connect_timeout: Attr<i64>,
         /// The most connections to one database.
         max_connections: Attr<i64>,
+        /// Whether an RDS IAM token is the password.
+        aws_iam_auth: Attr<bool>,
     }
 }
 
@@ -63,7 +66,7 @@ pub(super) fn schema(side: Side) -> NestedBlock {
         .attribute(Attribute::optional("port", Type::Number, "The port. Default: `5432`.").between(1, 65535))
         .attribute(text("database", "The database that is meant where a resource names none."))
         .attribute(text("username", "The role to connect as."))
-        .attribute(text("password", "Its password.").sensitive())
+        .attribute(text("password", "Its password. Not together with `aws_iam_auth`.").sensitive())
         .attribute(
             text(
                 "sslmode",
@@ -88,13 +91,21 @@ pub(super) fn schema(side: Side) -> NestedBlock {
                 "The most connections to one database at a time. Default: `4`.",
             )
             .between(1, 100),
-        );
+        )
+        .attribute(Attribute::optional(
+            "aws_iam_auth",
+            Type::Bool,
+            "Whether an RDS IAM token is the password: signed with the credentials of the `aws` block for `host`, `port` and \
+             `username`, and a new one at the latest after ten minutes. The role needs `rds_iam`, the AWS identity \
+             `rds-db:connect`. It needs TLS, so `sslmode` is `require` where it is not given. The region is that of the \
+             `aws` block, else that of the host's name, else the AWS SDK's. Default: `false`.",
+        ));
     NestedBlock::single(side.name(), block)
 }
 
 /// Says what is wrong with what is known already, without the environment.
-pub(super) fn validate(side: Side, block: &Attr<ServerBlock>, diagnostics: &mut Diagnostics) {
-    diagnostics.take(Endpoint::resolve(side, block, |_| None));
+pub(super) fn validate(side: Side, block: &Attr<ServerBlock>, aws: &Attr<AwsBlock>, diagnostics: &mut Diagnostics) {
+    diagnostics.take(Endpoint::resolve(side, block, aws, |_| None));
 }
 
 /// A host that logical replication cannot use is refused, with the one that it can.
@@ -170,6 +181,7 @@ pub(super) fn unknown(block: &ServerBlock) -> Option<&'static str> {
         ("sslkey", block.sslkey.is_unknown()),
         ("connect_timeout", block.connect_timeout.is_unknown()),
         ("max_connections", block.max_connections.is_unknown()),
+        ("aws_iam_auth", block.aws_iam_auth.is_unknown()),
     ];
     attributes.into_iter().find(|(_, unknown)| *unknown).map(|(name, _)| name)
 }

@@ -3,6 +3,7 @@
 mod aurora_logical_replication;
 mod catch_up;
 mod lost;
+mod moved;
 mod object_id;
 mod publication;
 mod replication_slot;
@@ -20,12 +21,11 @@ pub const ALL: &[&dyn AnyResource<Context>] = &[
     &subscription::Subscription,
 ];
 
-/// What holds for every resource and data source, and for the provider's own block.
+/// What holds for everything that the provider offers, and for its own block.
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use crate::data_sources;
     use crate::provider::{Config, NeonRepl};
     use crate::tf_provider::convert::{FromValue, ToValue};
     use crate::tf_provider::diagnostics::Result;
@@ -35,6 +35,8 @@ mod tests {
 
     /// A block that a configuration can hold, with its model behind a function.
     struct Entry {
+        /// As a configuration writes it.
+        kind: &'static str,
         name: &'static str,
         schema: Schema,
         round_trip: Box<dyn Fn(Value) -> Result<Value>>,
@@ -42,21 +44,28 @@ mod tests {
 
     fn entries() -> Vec<Entry> {
         let provider = Entry {
+            kind: "provider",
             name: "provider",
             schema: NeonRepl::schema(),
             round_trip: Box::new(|value| Config::from_value(value).map(ToValue::to_value)),
         };
-        let resources = super::ALL.iter().map(|resource| Entry {
-            name: resource.type_name(),
-            schema: resource.schema(),
-            round_trip: Box::new(|value| resource.round_trip(value)),
-        });
-        let data_sources = data_sources::ALL.iter().map(|source| Entry {
-            name: source.type_name(),
-            schema: source.schema(),
-            round_trip: Box::new(|value| source.round_trip(value)),
-        });
-        std::iter::once(provider).chain(resources).chain(data_sources).collect()
+        macro_rules! entries {
+            ($kind:literal, $list:expr) => {
+                $list.iter().map(|one| Entry {
+                    kind: $kind,
+                    name: one.type_name(),
+                    schema: one.schema(),
+                    round_trip: Box::new(|value| one.round_trip(value)),
+                })
+            };
+        }
+        let managed = entries!("resource", NeonRepl::resources());
+        let read = entries!("data", NeonRepl::data_sources());
+        let ephemeral = entries!("ephemeral", NeonRepl::ephemeral_resources());
+        let lists = entries!("list", NeonRepl::list_resources());
+        let actions = entries!("action", NeonRepl::actions());
+        let all = std::iter::once(provider).chain(managed).chain(read);
+        all.chain(ephemeral).chain(lists).chain(actions).collect()
     }
 
     /// Calls for every attribute of every block, at any depth, with its address.
@@ -109,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_model_is_its_schema() {
-        for Entry { name, schema, round_trip } in entries() {
+        for Entry { name, schema, round_trip, .. } in entries() {
             let Type::Object(attributes, _) = schema.implied_type() else { panic!("{name} is no object") };
             let empty = |ty: &Type| if matches!(ty, Type::List(_)) { Value::List(Vec::new()) } else { Value::Null };
             for value in [
@@ -132,11 +141,11 @@ mod tests {
                 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         };
         let mut seen = BTreeSet::new();
-        for Entry { name, schema, .. } in entries() {
+        for Entry { kind, name, schema, .. } in entries() {
             assert!(name == "provider" || name.starts_with("neonrepl_"), "{name}");
             let attributes = schema.block.attributes.iter().map(|attribute| &attribute.name);
             for member in attributes.chain(schema.block.blocks.iter().map(|block| &block.name)) {
-                assert!(seen.insert(format!("{name}.{member}")), "{name}.{member} is there twice");
+                assert!(seen.insert(format!("{kind} {name}.{member}")), "{kind} {name}.{member} is there twice");
             }
         }
         each_attribute(&mut |at, attribute| assert!(is_snake(&attribute.name), "{at}"));
@@ -144,7 +153,17 @@ mod tests {
 
     #[test]
     fn no_name_is_one_that_cores_keep_for_themselves() {
-        let kept = ["connection", "count", "depends_on", "for_each", "lifecycle", "locals", "provider", "provisioner"];
+        let kept = [
+            "config",
+            "connection",
+            "count",
+            "depends_on",
+            "for_each",
+            "lifecycle",
+            "locals",
+            "provider",
+            "provisioner",
+        ];
         for Entry { name, schema, .. } in entries() {
             let attributes = schema.block.attributes.iter().map(|attribute| &attribute.name);
             let names = attributes.chain(schema.block.blocks.iter().map(|nested| &nested.name));
@@ -183,6 +202,27 @@ mod tests {
                 assert!(attribute.sensitive || attribute.write_only, "{at}");
             }
         });
+    }
+
+    #[test]
+    fn what_only_asks_or_acts_computes_nothing() {
+        fn visit(at: &str, block: &Block) {
+            for attribute in &block.attributes {
+                assert!(!attribute.is_computed() && !attribute.replaces, "{at}.{}", attribute.name);
+            }
+            block.blocks.iter().for_each(|nested| visit(&format!("{at}.{}", nested.name), &nested.block));
+        }
+        let asks_or_acts = |entry: &Entry| ["action", "list"].contains(&entry.kind);
+        entries().iter().filter(|entry| asks_or_acts(entry)).for_each(|one| visit(one.name, &one.schema.block));
+    }
+
+    #[test]
+    fn what_can_be_listed_is_a_resource() {
+        for list in NeonRepl::list_resources() {
+            let name = list.type_name();
+            let resource = super::ALL.iter().find(|resource| resource.type_name() == name);
+            assert!(resource.is_some_and(|resource| resource.identity().is_some()), "{name}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use self::model::{Model, Table, desired, ident, schema};
 use self::read::{Filters, to_model};
 use super::lost;
+use super::moved;
 use super::object_id::{self, ObjectId};
 use crate::postgres::publication::{self, Publication as Desired, RowFilter, Target};
 use crate::postgres::{self, Database, Limits, Notice, QualifiedName, SqlState, look_again};
@@ -18,7 +19,7 @@ use crate::provider::{Context, Side};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
-use crate::tf_provider::resource::{ImportId, PlannedChange, Resource};
+use crate::tf_provider::resource::{ImportId, MoveSource, PlannedChange, Resource};
 use crate::tf_provider::schema::{IdentitySchema, Schema};
 use crate::tf_provider::value::Value;
 
@@ -144,8 +145,17 @@ impl Resource for Publication {
 
     async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {
         let id = ObjectId::of_import(id, call.context(), Side::Publisher)?;
-        Ok(Model { id: id.to_string().into(), name: id.name.into(), database: id.database.into(), ..Model::default() })
+        Ok(imported(id))
     }
+
+    fn move_from(source: &MoveSource) -> Option<Result<Model>> {
+        moved::object_id(source, "postgresql_publication").map(|id| id.map(imported))
+    }
+}
+
+/// The state to begin with for an object that exists.
+fn imported(id: ObjectId) -> Model {
+    Model { id: id.to_string().into(), name: id.name.into(), database: id.database.into(), ..Model::default() }
 }
 
 /// What follows from the other attributes once they are known.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use self::model::{Model, desired, schema, to_model};
 use super::lost;
+use super::moved;
 use super::object_id::{self, ObjectId};
 use super::server_check::check_version;
 use crate::postgres::slot::{self, Home, Slot};
@@ -15,7 +16,7 @@ use crate::postgres::{self, Database, Ident, Limits, SqlState, look_again};
 use crate::provider::{Context, Side};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::diagnostics::{Error, Result};
-use crate::tf_provider::resource::{ImportId, PlannedChange, Resource};
+use crate::tf_provider::resource::{ImportId, MoveSource, PlannedChange, Resource};
 use crate::tf_provider::schema::{IdentitySchema, Schema};
 use crate::tf_provider::timeouts::timeout;
 use crate::tf_provider::value::Value;
@@ -123,6 +124,10 @@ impl Resource for ReplicationSlot {
     async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {
         let id = ObjectId::of_import(id, call.context(), Side::Publisher)?;
         Ok(model::imported(&id))
+    }
+
+    fn move_from(source: &MoveSource) -> Option<Result<Model>> {
+        moved::object_id(source, "postgresql_replication_slot").map(|id| id.map(|id| model::imported(&id)))
     }
 }
 

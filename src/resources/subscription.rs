@@ -8,6 +8,7 @@ mod sync;
 use std::time::Duration;
 
 use self::model::{Model, schema, to_desired};
+use super::moved;
 use super::object_id::{self, ObjectId};
 use super::server_check::check_version;
 use crate::postgres::{Database, Ident, Limits, subscription};
@@ -15,7 +16,7 @@ use crate::provider::{Context, Side};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
-use crate::tf_provider::resource::{ImportId, PlannedChange, Resource};
+use crate::tf_provider::resource::{ImportId, MoveSource, PlannedChange, Resource};
 use crate::tf_provider::schema::{IdentitySchema, Schema};
 use crate::tf_provider::timeouts::timeout;
 use crate::tf_provider::value::Value;
@@ -68,6 +69,9 @@ impl Resource for Subscription {
         }
         let planned = change.planned().cloned().unwrap_or_default();
         connection::check_known(call.context(), &planned)?;
+        if change.prior().is_none_or(|prior| lifecycle::sends_connection(prior, &planned)) {
+            connection::check_login(call.context(), change.config())?;
+        }
         if call.context().is_waiting(Side::Subscriber) {
             return Ok(());
         }
@@ -104,6 +108,13 @@ impl Resource for Subscription {
     async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {
         let id = ObjectId::of_import(id, call.context(), Side::Subscriber)?;
         Ok(model::imported(&id))
+    }
+
+    fn move_from(source: &MoveSource) -> Option<Result<Model>> {
+        // No catalog stores it, and a difference would be planned.
+        let without_slot = source.state.get("create_slot") == Some(&Value::Bool(false));
+        let imported = |id| Model { create_slot: (!without_slot).into(), ..model::imported(&id) };
+        moved::object_id(source, "postgresql_subscription").map(|id| id.map(imported))
     }
 }
 

@@ -25,10 +25,14 @@ pub fn render<P: Provider>(name: &str, examples: Examples<'_>) -> BTreeMap<Strin
         let path = format!("resources/{}.md", short(resource.type_name()));
         pages.insert(path, resource_page(name, *resource, examples));
     }
-    for source in P::data_sources() {
-        let path = format!("data-sources/{}.md", short(source.type_name()));
-        pages.insert(path, data_source_page(name, source.type_name(), &source.schema(), examples));
-    }
+    let mut plain = |kind: &Kind, type_name: &str, schema: &Schema| {
+        let path = format!("{}/{}.md", kind.directory, short(type_name));
+        pages.insert(path, plain_page(name, kind, type_name, schema, examples));
+    };
+    P::data_sources().iter().for_each(|one| plain(&DATA_SOURCE, one.type_name(), &one.schema()));
+    P::ephemeral_resources().iter().for_each(|one| plain(&EPHEMERAL_RESOURCE, one.type_name(), &one.schema()));
+    P::list_resources().iter().for_each(|one| plain(&LIST_RESOURCE, one.type_name(), &one.schema()));
+    P::actions().iter().for_each(|one| plain(&ACTION, one.type_name(), &one.schema()));
     for function in P::functions() {
         pages.insert(format!("functions/{}.md", function.name()), function_page(name, *function, examples));
     }
@@ -53,15 +57,33 @@ fn resource_page<C>(provider: &str, resource: &dyn AnyResource<C>, examples: Exa
     page.example(examples, &format!("resources/{name}/resource.tf"));
     page.text(&anchored(&schema.block));
     page.import(examples, name, resource.identity().as_ref());
+    page.moved(examples, name);
     page.0
 }
 
-fn data_source_page(provider: &str, name: &str, schema: &Schema, examples: Examples<'_>) -> String {
-    let mut page = Page::new(&format!("{name} Data Source - {provider}"), Some(""), &schema.block.description);
-    page.heading(&format!("{name} (Data Source)"));
+/// A kind of block whose page has nothing but an example and a schema.
+struct Kind {
+    title: &'static str,
+    /// Below `docs/` and below `examples/`.
+    directory: &'static str,
+    /// The file of its example.
+    example: &'static str,
+}
+
+const DATA_SOURCE: Kind = Kind { title: "Data Source", directory: "data-sources", example: "data-source.tf" };
+const EPHEMERAL_RESOURCE: Kind =
+    Kind { title: "Ephemeral Resource", directory: "ephemeral-resources", example: "ephemeral-resource.tf" };
+const LIST_RESOURCE: Kind =
+    Kind { title: "List Resource", directory: "list-resources", example: "list-resource.tfquery.hcl" };
+const ACTION: Kind = Kind { title: "Action", directory: "actions", example: "action.tf" };
+
+fn plain_page(provider: &str, kind: &Kind, name: &str, schema: &Schema, examples: Examples<'_>) -> String {
+    let Kind { title, directory, example } = kind;
+    let mut page = Page::new(&format!("{name} {title} - {provider}"), Some(""), &schema.block.description);
+    page.heading(&format!("{name} ({title})"));
     page.deprecation(schema.block.deprecated.as_deref());
     page.text(&schema.block.description);
-    page.example(examples, &format!("data-sources/{name}/data-source.tf"));
+    page.example(examples, &format!("{directory}/{name}/{example}"));
     page.text(&anchored(&schema.block));
     page.0
 }
@@ -161,6 +183,15 @@ impl Page {
             self.code("shell", &example);
         }
     }
+
+    /// The move from another provider's resource, where there is an example of one.
+    fn moved(&mut self, examples: Examples<'_>, name: &str) {
+        if let Some(example) = examples(&format!("resources/{name}/moved.tf")) {
+            self.section("Move");
+            self.text("With a `moved` block, from a resource of another provider that was in the same state:");
+            self.code("terraform", &example);
+        }
+    }
 }
 
 fn identity_section(identity: &IdentitySchema) -> String {
@@ -198,6 +229,7 @@ mod tests {
         let mut page = page();
         page.example(&|_| None, "provider/provider.tf");
         page.import(&|_| None, "it_thing", None);
+        page.moved(&|_| None, "it_thing");
         assert_eq!(page.0, "");
     }
 
@@ -226,7 +258,8 @@ mod tests {
         let schema = Schema::new("A thing.")
             .attribute(Attribute::required("name", Type::String, "The name."))
             .block(NestedBlock::single("part", Block::new("A part.")));
-        let text = data_source_page("it", "it_thing", &schema, &|_| Some("data \"it_thing\" \"x\" {}\n".to_owned()));
+        let text =
+            plain_page("it", &DATA_SOURCE, "it_thing", &schema, &|_| Some("data \"it_thing\" \"x\" {}\n".to_owned()));
         let order =
             ["page_title", "# it_thing (Data Source)", "A thing.", "## Example Usage", "## Schema", "### Required"];
         let found: Vec<_> = order.iter().map(|part| text.rfind(part)).collect();

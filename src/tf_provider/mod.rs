@@ -1,11 +1,14 @@
 //! What any Terraform provider needs, whatever it manages.
+pub mod action;
 pub mod call;
 pub mod codec;
 pub mod convert;
 pub mod data_source;
 pub mod diagnostics;
 pub mod docs;
+pub mod ephemeral_resource;
 pub mod function;
+pub mod list_resource;
 pub mod log;
 pub mod number;
 pub mod path;
@@ -15,6 +18,7 @@ pub mod plugin;
 pub mod proto;
 pub mod provider;
 pub mod resource;
+pub mod rfc3339;
 pub mod schema;
 pub mod server;
 pub mod timeouts;

@@ -1,9 +1,12 @@
 //! A provider: its own configuration, what that makes, and the plain lists of all it offers.
 
+use super::action::AnyAction;
 use super::convert::Model;
 use super::data_source::AnyDataSource;
 use super::diagnostics::{Diagnostics, Result};
+use super::ephemeral_resource::AnyEphemeralResource;
 use super::function::Function;
+use super::list_resource::AnyListResource;
 use super::resource::AnyResource;
 use super::schema::Schema;
 
@@ -32,6 +35,15 @@ pub trait Provider: Send + Sync + 'static {
 
     /// The data sources, in the order of the docs.
     fn data_sources() -> &'static [&'static dyn AnyDataSource<Self::Context>];
+
+    /// The ephemeral resources, in the order of the docs.
+    fn ephemeral_resources() -> &'static [&'static dyn AnyEphemeralResource<Self::Context>];
+
+    /// The lists of managed resources, in the order of the docs.
+    fn list_resources() -> &'static [&'static dyn AnyListResource<Self::Context>];
+
+    /// The actions, in the order of the docs.
+    fn actions() -> &'static [&'static dyn AnyAction<Self::Context>];
 
     /// The functions, in the order of the docs.
     fn functions() -> &'static [&'static dyn Function];

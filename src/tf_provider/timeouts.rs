@@ -21,8 +21,7 @@ crate::model! {
 pub fn timeouts_block(create: &str, update: &str, delete: &str) -> NestedBlock {
     let attribute = |name: &str, what: &str, default: &str| {
         let description = format!("How long {what} may take, such as `30s`, `10m` or `1h30m`. Default: `{default}`.");
-        Attribute::optional(name, Type::String, &description)
-            .text(|text| parse_duration(text).map(|_| ()).ok_or_else(|| not_a_duration(text)))
+        duration_attribute(name, &description)
     };
     NestedBlock::single(
         "timeouts",
@@ -31,6 +30,12 @@ pub fn timeouts_block(create: &str, update: &str, delete: &str) -> NestedBlock {
             .attribute(attribute("update", "updating", update))
             .attribute(attribute("delete", "destroying", delete)),
     )
+}
+
+/// An attribute that holds a duration.
+pub fn duration_attribute(name: &str, description: &str) -> Attribute {
+    Attribute::optional(name, Type::String, description)
+        .text(|text| parse_duration(text).map(|_| ()).ok_or_else(|| not_a_duration(text)))
 }
 
 fn not_a_duration(text: &str) -> String {

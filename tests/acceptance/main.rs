@@ -4,17 +4,22 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod actions;
 mod aurora;
 mod aurora_life;
 mod catalog;
 mod connections;
+mod functions;
+mod iam;
 mod in_use;
 mod initial_sync;
 mod least_privilege;
 mod listing;
+mod moved;
 mod provider_config;
 mod publication_checks;
 mod publication_life;
+mod query;
 mod replication;
 mod slot_life;
 mod subscription_life;

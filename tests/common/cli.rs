@@ -110,6 +110,12 @@ impl Workspace {
         workspace
     }
 
+    /// Lets the built provider stand in for another one, which only has to be there: a core asks every provider that a
+    /// state names for its schemas.
+    pub fn stand_in_for(&self, provider: &str, version: &str) {
+        install_as(&self.directory.path().join("mirror"), provider, version);
+    }
+
     /// The core that runs here.
     pub fn core(&self) -> Core {
         self.core
@@ -407,11 +413,15 @@ impl Captured {
 
 /// Lays the built provider into a filesystem mirror, for both cores' default registries.
 fn install(mirror: &Path) {
-    let version = env!("CARGO_PKG_VERSION");
+    install_as(mirror, "neonrepl/neonrepl", env!("CARGO_PKG_VERSION"));
+}
+
+fn install_as(mirror: &Path, provider: &str, version: &str) {
+    let name = provider.rsplit('/').next().unwrap_or_default();
     for host in ["registry.terraform.io", "registry.opentofu.org"] {
-        let directory = mirror.join(host).join("neonrepl/neonrepl").join(version).join(platform());
+        let directory = mirror.join(host).join(provider).join(version).join(platform());
         fs::create_dir_all(&directory).expect("making the mirror");
-        let binary = directory.join(format!("{}_v{version}", env!("CARGO_PKG_NAME")));
+        let binary = directory.join(format!("terraform-provider-{name}_v{version}"));
         let built = tools::provider();
         let linked = fs::hard_link(&built, &binary);
         linked.or_else(|_| fs::copy(&built, &binary).map(drop)).expect("installing the provider");

@@ -6,6 +6,7 @@ pub mod aurora;
 pub mod cli;
 pub mod fault_point;
 pub mod grpc;
+pub mod iam;
 pub mod postgres;
 pub mod relay;
 pub mod tools;

@@ -1,5 +1,8 @@
 //! The server of the protocol, with a provider of corner cases behind it: what no request to the real one can show.
 
+mod actions;
+mod ephemeral;
+mod lists;
 mod provider;
 mod values;
 mod verbs;
@@ -34,6 +37,7 @@ const THING: &str = "corner_thing";
 struct Served {
     address: String,
     channel: Channel,
+    schemas: pb::get_provider_schema::Response,
     thing: Shape,
     server: JoinHandle<()>,
 }
@@ -55,7 +59,7 @@ impl Served {
         let channel = connect(&address).await;
         let request = pb::get_provider_schema::Request {};
         let schemas = ProviderClient::new(channel.clone()).get_schema(request).await.unwrap().into_inner();
-        let served = Self { address, channel, thing: Shape::new(&schemas.resource_schemas[THING]), server };
+        let served = Self { address, channel, thing: Shape::new(&schemas.resource_schemas[THING]), schemas, server };
         let ty = Type::object([("gate", Type::String)]);
         let config = crate::wire::encode(&ty, &crate::wire::map(&[("gate", gate.into())]));
         check_fine(&call!(served, configure, pb::configure::Request { config, ..Default::default() }).diagnostics);

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use tonic::Status;
 
 use crate::common::grpc::within_deadline;
-use crate::session::{AURORA, CAPABLE, NAT_ADDRESSES, PUBLICATION, SUBSCRIPTION, Session};
-use crate::wire::{check_fine, encode, map, set};
+use crate::session::{AURORA, CAPABLE, NAT_ADDRESSES, PUBLICATION, REBOOT, SUBSCRIPTION, Session, TOKEN};
+use crate::wire::{Shape, check_fine, encode, map, set};
 
 /// How many requests each RPC gets.
 const ROUNDS: u64 = 300;
@@ -125,6 +125,14 @@ fn seeds(session: &Session) -> BTreeMap<&'static str, Vec<u8>> {
         ("reboot", "writer".into()),
         ("tags", Value::UNKNOWN),
     ]);
+    let token = Shape::new(&session.schemas.ephemeral_resource_schemas[TOKEN]).wire(&[
+        ("host", "shop.abc.us-east-2.rds.amazonaws.com".into()),
+        ("port", 5432.into()),
+        ("username", "app".into()),
+    ]);
+    let reboot = Shape::new(session.schemas.action_schemas[REBOOT].schema.as_ref().unwrap());
+    let reboot = reboot.wire(&[("cluster_identifier", "shop".into()), ("timeout", "1s".into())]);
+    let list = Shape::new(&session.schemas.list_resource_schemas[PUBLICATION]).wire(&[("database", "shop".into())]);
     let identity = Type::object([("database", Type::String), ("name", Type::String)]);
     let identity = encode(&identity, &map(&[("database", "shop".into()), ("name", "o".into())]));
     [
@@ -133,6 +141,9 @@ fn seeds(session: &Session) -> BTreeMap<&'static str, Vec<u8>> {
         (AURORA, bytes(aurora)),
         (NAT_ADDRESSES, bytes(session.data_source(NAT_ADDRESSES).wire(&[("region", "aws-us-east-2".into())]))),
         ("provider", bytes(session.provider().wire(&[("publisher", session.server(1, 1))]))),
+        (TOKEN, bytes(token)),
+        (REBOOT, bytes(reboot)),
+        ("list", bytes(list)),
         ("identity", bytes(identity)),
         ("text", bytes(encode(&Type::String, &"aws-us-east-2".into()))),
     ]
@@ -299,51 +310,68 @@ async fn changes_of_noise_are_answered() {
 }
 
 #[tokio::test]
-async fn requests_for_what_there_is_none_of_are_answered_too() {
+async fn ephemeral_requests_of_noise_are_answered() {
     let (session, seeds) = session().await;
-    let valid = &seeds[PUBLICATION];
+    let valid = &seeds[TOKEN];
     pelt!(session, validate_ephemeral_resource_config, |noise| pb::validate_ephemeral_resource_config::Request {
-        type_name: noise.type_name("x"),
+        type_name: noise.type_name(TOKEN),
         config: noise.value(valid),
     });
     pelt!(session, open_ephemeral_resource, |noise| pb::open_ephemeral_resource::Request {
-        type_name: noise.type_name("x"),
+        type_name: noise.type_name(TOKEN),
         config: noise.value(valid),
         ..Default::default()
     });
     pelt!(session, renew_ephemeral_resource, |noise| pb::renew_ephemeral_resource::Request {
-        type_name: noise.type_name("x"),
+        type_name: noise.type_name(TOKEN),
         private: Some(noise.bytes()),
     });
     pelt!(session, close_ephemeral_resource, |noise| pb::close_ephemeral_resource::Request {
-        type_name: noise.type_name("x"),
+        type_name: noise.type_name(TOKEN),
         private: Some(noise.bytes()),
     });
+    check_alive(session).await;
+}
+
+#[tokio::test]
+async fn lists_and_actions_of_noise_are_answered_and_end() {
+    let (session, seeds) = session().await;
+    let (list, action) = (&seeds["list"], &seeds[REBOOT]);
     pelt!(session, validate_list_resource_config, |noise| pb::validate_list_resource_config::Request {
-        type_name: noise.type_name("x"),
-        config: noise.value(valid),
-        include_resource_object: noise.value(valid),
-        limit: noise.value(valid),
+        type_name: noise.type_name(PUBLICATION),
+        config: noise.value(list),
+        include_resource_object: noise.value(list),
+        limit: noise.value(list),
     });
-    pelt!(session, list_resource, |noise| pb::list_resource::Request {
-        type_name: noise.type_name("x"),
-        config: noise.value(valid),
-        ..Default::default()
-    });
+    pelt("list_resource", async |noise: &mut Noise| {
+        let request = pb::list_resource::Request {
+            type_name: noise.type_name(PUBLICATION),
+            config: noise.value(list),
+            include_resource_object: noise.below(2) == 0,
+            limit: [0, 1, -1, i64::MAX][noise.below(4)],
+        };
+        let mut events = session.client().list_resource(request).await?.into_inner();
+        while events.message().await?.is_some() {}
+        Ok(())
+    })
+    .await;
     pelt!(session, validate_action_config, |noise| pb::validate_action_config::Request {
-        type_name: noise.type_name("x"),
-        config: noise.value(valid),
+        type_name: noise.type_name(REBOOT),
+        config: noise.value(action),
     });
     pelt!(session, plan_action, |noise| pb::plan_action::Request {
-        action_type: noise.type_name("x"),
-        config: noise.value(valid),
+        action_type: noise.type_name(REBOOT),
+        config: noise.value(action),
         ..Default::default()
     });
-    pelt!(session, invoke_action, |noise| pb::invoke_action::Request {
-        action_type: noise.type_name("x"),
-        config: noise.value(valid),
-        ..Default::default()
-    });
+    pelt("invoke_action", async |noise: &mut Noise| {
+        let (action_type, config) = (noise.type_name(REBOOT), noise.value(action));
+        let request = pb::invoke_action::Request { action_type, config, ..Default::default() };
+        let mut events = session.client().invoke_action(request).await?.into_inner();
+        while events.message().await?.is_some() {}
+        Ok(())
+    })
+    .await;
     check_alive(session).await;
 }
 

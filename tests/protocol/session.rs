@@ -12,6 +12,8 @@ pub(crate) const PUBLICATION: &str = "neonrepl_publication";
 pub(crate) const SUBSCRIPTION: &str = "neonrepl_subscription";
 pub(crate) const AURORA: &str = "neonrepl_aurora_logical_replication";
 pub(crate) const NAT_ADDRESSES: &str = "neonrepl_neon_nat_addresses";
+pub(crate) const TOKEN: &str = "neonrepl_rds_auth_token";
+pub(crate) const REBOOT: &str = "neonrepl_reboot_writer";
 /// What no output may ever hold.
 pub(crate) const PASSWORD: &str = "hunter2-correct-horse";
 

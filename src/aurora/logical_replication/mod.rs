@@ -27,6 +27,7 @@ use super::wait::Waiter;
 pub use apply::{Applied, OnStep, Phase, Progress, apply};
 pub use checks::{problems, warnings};
 pub use current::{Current, Group, fetch};
+pub use reboot::reboot_writer;
 pub use record::Record;
 pub use steps::{Step, steps};
 pub use undo::{destroy, undo_steps};

@@ -9,6 +9,19 @@ use crate::aurora::api::{Cluster, ClusterApi, Instance, Member};
 use crate::aurora::wait::Seen;
 use crate::aurora::{Error, Kind, Result};
 
+/// Reboots whichever instance is the cluster's writer now, waits until it is back and the cluster available, and says
+/// which instance it was. A reboot that is on its way already is waited for in its place.
+///
+/// It needs nothing of the record, the parameter group or the probe. The waiter of `operation` says how it goes on, see
+/// [`Waiter::reporting`](crate::aurora::wait::Waiter::reporting).
+///
+/// # Errors
+/// When there is no such cluster, it has no writer or is not available, AWS refuses the call for good, the instance does
+/// not come back, the timeout passes or the operation is cancelled.
+pub async fn reboot_writer<A: ClusterApi>(operation: &Operation<'_, A>, cluster: &str) -> Result<String> {
+    Box::pin(operation.reboot_writer(cluster)).await
+}
+
 impl<A: ClusterApi> Operation<'_, A> {
     /// Waits until the cluster moves no more: it is available and none of its modifications is pending, or it will
     /// not be available without somebody's help.

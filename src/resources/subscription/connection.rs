@@ -68,6 +68,38 @@ pub(super) fn conninfo(context: &Context, model: &Model) -> Result<Conninfo> {
     Ok(conninfo)
 }
 
+/// The connection string for the subscriber, to be given to it.
+///
+/// # Errors
+/// As [`conninfo`], and as [`check_login`].
+pub(super) fn conninfo_to_send(context: &Context, plan: &Model) -> Result<Conninfo> {
+    check_login(context, plan)?;
+    conninfo(context, plan)
+}
+
+/// Refuses a subscription that would log in with the provider's IAM token: it ends within minutes, and the subscriber
+/// connects again and again. `configured` has the write-only password, as the configuration and an apply have it.
+///
+/// # Errors
+/// When the provider reaches its publisher with tokens and the resource gives no login of its own.
+pub(super) fn check_login(context: &Context, configured: &Model) -> Result<()> {
+    let has_login = match &configured.publisher {
+        Attr::Null => false,
+        Attr::Unknown => true,
+        Attr::Known(block) => block.has_login(),
+    };
+    if has_login || !context.uses_iam(Side::Publisher) {
+        return Ok(());
+    }
+    Err(Error::new("the subscription would have no password: the provider's publisher block uses aws_iam_auth")
+        .detail(
+            "A token lives for 15 minutes, and the subscriber has to connect at any time. Give username and password (or \
+             password_wo) of a role with the REPLICATION privilege, rds_replication on RDS, in the subscription's own \
+             publisher block.",
+        )
+        .attribute("publisher"))
+}
+
 /// Refuses a plan that would not know where the publisher is. What a later value may still say is passed over.
 ///
 /// # Errors
@@ -84,7 +116,18 @@ pub(super) fn check_known(context: &Context, planned: &Model) -> Result<()> {
     conninfo(context, planned).map(drop)
 }
 
+/// The options, beside the password, with which a role proves who it is.
+const PROOFS: &[&str] = &["passfile", "service", "sslcert"];
+
 impl Connection {
+    /// Whether it names a role of its own and how that proves who it is. What is unknown may yet do so.
+    fn has_login(&self) -> bool {
+        let proves = |options: &BTreeMap<String, String>| PROOFS.iter().any(|proof| options.contains_key(*proof));
+        let in_options = self.options.is_unknown() || self.options.known().is_some_and(proves);
+        let in_attributes = !self.password.is_null() || !self.password_wo.is_null();
+        !self.username.is_null() && (in_attributes || in_options)
+    }
+
     fn has_unknown(&self) -> bool {
         let texts = [&self.host, &self.database, &self.username, &self.password, &self.sslmode];
         texts.into_iter().any(Attr::is_unknown) || self.port.is_unknown() || self.options.is_unknown()

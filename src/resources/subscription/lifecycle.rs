@@ -57,7 +57,7 @@ pub(super) async fn create(
     limits: &Limits,
 ) -> Result<Model> {
     let mut desired = to_desired(&plan)?;
-    let conninfo = conninfo(call.context(), &plan)?;
+    let conninfo = connection::conninfo_to_send(call.context(), &plan)?;
     let publisher = connection::publisher(call.context(), &conninfo);
     desired.connection = Some(conninfo);
     let doing = format!("creating subscription {}", desired.name);
@@ -96,6 +96,13 @@ pub(super) async fn create(
     observe(call, database, &found, &model).await
 }
 
+/// Whether an update gives the subscriber its connection string again.
+pub(super) fn sends_connection(prior: &Model, plan: &Model) -> bool {
+    prior.connection_version != plan.connection_version
+        || prior.publisher != without_write_only(&plan.publisher)
+        || plan.connection_differs.is_unknown()
+}
+
 pub(super) async fn update(
     call: &Call<Context>,
     database: &Database,
@@ -112,11 +119,9 @@ pub(super) async fn update(
         return Err(gone(&doing));
     };
     let mut desired = to_desired(&plan)?;
-    let resend_connection = prior.connection_version != plan.connection_version
-        || prior.publisher != without_write_only(&plan.publisher)
-        || plan.connection_differs.is_unknown();
+    let resend_connection = sends_connection(prior, &plan);
     if resend_connection {
-        desired.connection = Some(conninfo(call.context(), &plan)?);
+        desired.connection = Some(connection::conninfo_to_send(call.context(), &plan)?);
     }
     let how = How {
         copy_data: is_set(&plan.copy_data),

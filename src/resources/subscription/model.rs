@@ -214,7 +214,8 @@ fn publisher_block() -> NestedBlock {
     let text = |name: &str, description: &str| Attribute::optional(name, Type::String, description);
     let block = Block::new(
         "How the subscriber reaches the publisher. Every part defaults to the provider's `publisher` block; a `verify-ca` or \
-         `verify-full` there becomes `require`, since the certificates are not on the subscriber.",
+         `verify-full` there becomes `require`, since the certificates are not on the subscriber. Where the provider logs in \
+         with `aws_iam_auth`, `username` and a password are needed here.",
     )
     .attribute(text("host", "The publisher's host, as the subscriber reaches it."))
     .attribute(Attribute::optional("port", Type::Number, "Its port.").between(1, 65535))

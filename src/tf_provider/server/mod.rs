@@ -3,23 +3,29 @@
 //! A failure is a diagnostic, never a gRPC error. The work of each request runs in a task of its own, so that
 //! neither a panic nor a core that goes away leaves it half done.
 
+mod actions;
 mod answer;
 mod apply;
+mod data_sources;
+mod ephemeral_resources;
+mod functions;
+mod list_resources;
 mod registry;
 mod resources;
+mod schemas;
 mod wire;
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use futures_util::stream::{BoxStream, StreamExt, once};
+use futures_util::stream::BoxStream;
+use tokio::task::JoinHandle;
 use tonic::{Request, Response, Status};
 
 use self::answer::Answer;
-use self::registry::{Registry, ResourceEntry, unknown};
+use self::registry::{Registry, ResourceEntry};
 use super::call::{Call, Private};
 use super::convert::FromValue;
 use super::diagnostics::{Diagnostics, Error, Result};
-use super::function::FunctionError;
 use super::plugin::Lifecycle;
 use super::proto::tfplugin5 as pb;
 use super::proto::tfplugin5::provider_server::ProviderServer;
@@ -69,11 +75,16 @@ impl<P: Provider> Inner<P> {
 
     /// Runs work to its end, whoever still waits for it.
     async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
-        self.lifecycle.spawn(work).await.map_err(|_| {
-            Error::new("the provider panicked")
-                .detail("This is a fault of the provider; the line that begins with `panic:` in its log says where.")
-        })
+        joined(self.lifecycle.spawn(work)).await
     }
+}
+
+/// What spawned work came to.
+async fn joined<T>(task: JoinHandle<T>) -> Result<T> {
+    task.await.map_err(|_| {
+        Error::new("the provider panicked")
+            .detail("This is a fault of the provider; the line that begins with `panic:` in its log says where.")
+    })
 }
 
 impl<P: Provider> Server<P> {
@@ -96,11 +107,6 @@ impl<P: Provider> Server<P> {
         let inner = Arc::clone(&self.inner);
         self.answer(async move { work(&inner) }).await
     }
-
-    /// The answer to a request for something of a kind that this provider has none of.
-    fn absent<T: Answer>(kind: &str, name: &str) -> Result<Response<T>, Status> {
-        Ok(Response::new(T::failed(unknown(kind, name).into())))
-    }
 }
 
 /// The identity of what exists, where the resource has one and all of it is known.
@@ -119,15 +125,6 @@ fn known(value: Value) -> Result<Value> {
 
 fn left_unknown() -> Error {
     Error::new("the provider left a value unknown").detail("This is a fault of the provider.")
-}
-
-fn capabilities() -> Option<pb::ServerCapabilities> {
-    Some(pb::ServerCapabilities {
-        plan_destroy: true,
-        get_provider_schema_optional: true,
-        move_resource_state: true,
-        generate_resource_config: true,
-    })
 }
 
 fn configure<P: Provider>(inner: &Inner<P>, request: &pb::configure::Request) -> Result<Diagnostics> {
@@ -159,128 +156,20 @@ fn validate_provider<P: Provider>(
     })
 }
 
-fn validate_data_source<P: Provider>(
-    inner: &Inner<P>,
-    request: &pb::validate_data_source_config::Request,
-) -> Result<Diagnostics> {
-    let entry = inner.registry().data_source(&request.type_name)?;
-    let config = wire::decode(&entry.ty, request.config.as_ref())?;
-    let mut diagnostics = Diagnostics::default();
-    validate::validate(&entry.schema.block, &config, &mut diagnostics);
-    entry.data_source.validate(config, &mut diagnostics);
-    Ok(diagnostics)
-}
-
-async fn read_data_source<P: Provider>(
-    inner: Arc<Inner<P>>,
-    request: pb::read_data_source::Request,
-) -> Result<pb::read_data_source::Response, Diagnostics> {
-    let entry = inner.registry().data_source(&request.type_name)?;
-    let config = wire::decode(&entry.ty, request.config.as_ref())?;
-    let call = inner.call(Private::default())?;
-    let read = call.unless_stopped(entry.data_source.read(call.clone(), config));
-    let state = read.await.and_then(known).map_err(|error| call.failed(error))?;
-    Ok(pb::read_data_source::Response {
-        state: Some(wire::encode(&entry.ty, &state)?),
-        diagnostics: wire::diagnostics(call.take_diagnostics()),
-        deferred: None,
-    })
-}
-
-fn call_function<P: Provider>(
-    inner: &Inner<P>,
-    request: &pb::call_function::Request,
-) -> Result<pb::call_function::Response> {
-    let entry = inner.registry().function(&request.name)?;
-    let fixed = entry.signature.parameters.iter().map(Some);
-    let parameters = fixed.chain(std::iter::repeat(entry.signature.variadic.as_ref()));
-    if request.arguments.len() < entry.signature.parameters.len() {
-        return Err(Error::new("there are fewer arguments than parameters"));
-    }
-    let arguments = request.arguments.iter().zip(parameters).enumerate().map(|(at, (argument, parameter))| {
-        let wrong = |text: String| FunctionError::argument(at, text);
-        let parameter = parameter.ok_or_else(|| wrong("there are more arguments than parameters".to_owned()))?;
-        let argument = wire::decode(&parameter.ty, Some(argument));
-        argument.map_err(|error| wrong(error.attribute(parameter.name).to_string()))
-    });
-    match arguments.collect::<Result<_, _>>().and_then(|arguments| entry.function.call(arguments)) {
-        Ok(value) => {
-            let result = wire::encode(&entry.signature.returns, &value)?;
-            Ok(pb::call_function::Response { result: Some(result), error: None })
-        }
-        Err(error) => Ok(pb::call_function::Response { result: None, error: Some(function_error(error)) }),
-    }
-}
-
-fn function_error(error: FunctionError) -> pb::FunctionError {
-    let function_argument = error.argument.and_then(|at| i64::try_from(at).ok());
-    pb::FunctionError { text: error.text, function_argument }
-}
-
-fn provider_schema<P: Provider>(inner: &Inner<P>) -> pb::get_provider_schema::Response {
-    let registry = inner.registry();
-    let named = |(name, schema): (&&str, pb::Schema)| ((*name).to_owned(), schema);
-    pb::get_provider_schema::Response {
-        provider: Some(wire::schema(&registry.provider)),
-        resource_schemas: registry
-            .resources
-            .iter()
-            .map(|(name, entry)| named((name, wire::schema(&entry.schema))))
-            .collect(),
-        data_source_schemas: registry
-            .data_sources
-            .iter()
-            .map(|(name, entry)| named((name, wire::schema(&entry.schema))))
-            .collect(),
-        functions: functions(registry),
-        server_capabilities: capabilities(),
-        ..Default::default()
-    }
-}
-
-fn functions<P: Provider>(registry: &Registry<P>) -> std::collections::HashMap<String, pb::Function> {
-    let functions = registry.functions.iter();
-    functions.map(|(name, entry)| ((*name).to_owned(), wire::function(&entry.signature))).collect()
-}
-
-fn metadata<P: Provider>(inner: &Inner<P>) -> pb::get_metadata::Response {
-    use pb::get_metadata::{DataSourceMetadata, FunctionMetadata, ResourceMetadata};
-    let registry = inner.registry();
-    let resources = registry.resources.keys();
-    let data_sources = registry.data_sources.keys();
-    let functions = registry.functions.keys();
-    pb::get_metadata::Response {
-        server_capabilities: capabilities(),
-        resources: resources.map(|name| ResourceMetadata { type_name: (*name).to_owned() }).collect(),
-        data_sources: data_sources.map(|name| DataSourceMetadata { type_name: (*name).to_owned() }).collect(),
-        functions: functions.map(|name| FunctionMetadata { name: (*name).to_owned() }).collect(),
-        ..Default::default()
-    }
-}
-
-fn identity_schemas<P: Provider>(inner: &Inner<P>) -> pb::get_resource_identity_schemas::Response {
-    let entries = inner.registry().resources.iter();
-    let identities = entries.filter_map(|(name, entry)| {
-        let identity = entry.identity.as_ref()?;
-        Some(((*name).to_owned(), wire::identity_schema(identity)))
-    });
-    pb::get_resource_identity_schemas::Response { identity_schemas: identities.collect(), diagnostics: Vec::new() }
-}
-
 #[tonic::async_trait]
 impl<P: Provider> pb::provider_server::Provider for Server<P> {
     async fn get_metadata(
         &self,
         _request: Request<pb::get_metadata::Request>,
     ) -> Result<Response<pb::get_metadata::Response>, Status> {
-        self.compute(|inner| Ok(metadata(inner))).await
+        self.compute(|inner| Ok(schemas::metadata(inner))).await
     }
 
     async fn get_schema(
         &self,
         _request: Request<pb::get_provider_schema::Request>,
     ) -> Result<Response<pb::get_provider_schema::Response>, Status> {
-        self.compute(|inner| Ok(provider_schema(inner))).await
+        self.compute(|inner| Ok(schemas::provider_schema(inner))).await
     }
 
     async fn prepare_provider_config(
@@ -306,7 +195,7 @@ impl<P: Provider> pb::provider_server::Provider for Server<P> {
         request: Request<pb::validate_data_source_config::Request>,
     ) -> Result<Response<pb::validate_data_source_config::Response>, Status> {
         self.compute(move |inner| {
-            let diagnostics = wire::diagnostics(validate_data_source(inner, request.get_ref())?);
+            let diagnostics = wire::diagnostics(data_sources::validate(inner, request.get_ref())?);
             Ok(pb::validate_data_source_config::Response { diagnostics })
         })
         .await
@@ -327,7 +216,7 @@ impl<P: Provider> pb::provider_server::Provider for Server<P> {
         &self,
         _request: Request<pb::get_resource_identity_schemas::Request>,
     ) -> Result<Response<pb::get_resource_identity_schemas::Response>, Status> {
-        self.compute(|inner| Ok(identity_schemas(inner))).await
+        self.compute(|inner| Ok(schemas::identity_schemas(inner))).await
     }
 
     async fn upgrade_resource_identity(
@@ -398,7 +287,7 @@ impl<P: Provider> pb::provider_server::Provider for Server<P> {
         &self,
         request: Request<pb::read_data_source::Request>,
     ) -> Result<Response<pb::read_data_source::Response>, Status> {
-        self.answer(read_data_source(Arc::clone(&self.inner), request.into_inner())).await
+        self.answer(data_sources::read(Arc::clone(&self.inner), request.into_inner())).await
     }
 
     async fn generate_resource_config(
@@ -416,28 +305,32 @@ impl<P: Provider> pb::provider_server::Provider for Server<P> {
         &self,
         request: Request<pb::validate_ephemeral_resource_config::Request>,
     ) -> Result<Response<pb::validate_ephemeral_resource_config::Response>, Status> {
-        Self::absent("ephemeral resource type", &request.get_ref().type_name)
+        self.compute(move |inner| {
+            let diagnostics = wire::diagnostics(ephemeral_resources::validate(inner, request.get_ref())?);
+            Ok(pb::validate_ephemeral_resource_config::Response { diagnostics })
+        })
+        .await
     }
 
     async fn open_ephemeral_resource(
         &self,
         request: Request<pb::open_ephemeral_resource::Request>,
     ) -> Result<Response<pb::open_ephemeral_resource::Response>, Status> {
-        Self::absent("ephemeral resource type", &request.get_ref().type_name)
+        self.answer(ephemeral_resources::open(Arc::clone(&self.inner), request.into_inner())).await
     }
 
     async fn renew_ephemeral_resource(
         &self,
         request: Request<pb::renew_ephemeral_resource::Request>,
     ) -> Result<Response<pb::renew_ephemeral_resource::Response>, Status> {
-        Self::absent("ephemeral resource type", &request.get_ref().type_name)
+        self.answer(ephemeral_resources::renew(Arc::clone(&self.inner), request.into_inner())).await
     }
 
     async fn close_ephemeral_resource(
         &self,
         request: Request<pb::close_ephemeral_resource::Request>,
     ) -> Result<Response<pb::close_ephemeral_resource::Response>, Status> {
-        Self::absent("ephemeral resource type", &request.get_ref().type_name)
+        self.answer(ephemeral_resources::close(Arc::clone(&self.inner), request.into_inner())).await
     }
 
     type ListResourceStream = BoxStream<'static, Result<pb::list_resource::Event, Status>>;
@@ -446,15 +339,18 @@ impl<P: Provider> pb::provider_server::Provider for Server<P> {
         &self,
         request: Request<pb::list_resource::Request>,
     ) -> Result<Response<Self::ListResourceStream>, Status> {
-        let event = Answer::failed(unknown("list resource type", &request.get_ref().type_name).into());
-        Ok(Response::new(once(async { Ok(event) }).boxed()))
+        Ok(Response::new(list_resources::list(Arc::clone(&self.inner), request.into_inner())))
     }
 
     async fn validate_list_resource_config(
         &self,
         request: Request<pb::validate_list_resource_config::Request>,
     ) -> Result<Response<pb::validate_list_resource_config::Response>, Status> {
-        Self::absent("list resource type", &request.get_ref().type_name)
+        self.compute(move |inner| {
+            let diagnostics = wire::diagnostics(list_resources::validate(inner, request.get_ref())?);
+            Ok(pb::validate_list_resource_config::Response { diagnostics })
+        })
+        .await
     }
 
     async fn get_functions(
@@ -462,7 +358,7 @@ impl<P: Provider> pb::provider_server::Provider for Server<P> {
         _request: Request<pb::get_functions::Request>,
     ) -> Result<Response<pb::get_functions::Response>, Status> {
         self.compute(|inner| {
-            let functions = functions(inner.registry());
+            let functions = schemas::functions(inner.registry());
             Ok(pb::get_functions::Response { functions, diagnostics: Vec::new() })
         })
         .await
@@ -472,14 +368,14 @@ impl<P: Provider> pb::provider_server::Provider for Server<P> {
         &self,
         request: Request<pb::call_function::Request>,
     ) -> Result<Response<pb::call_function::Response>, Status> {
-        self.compute(move |inner| call_function(inner, request.get_ref())).await
+        self.compute(move |inner| functions::call(inner, request.get_ref())).await
     }
 
     async fn plan_action(
         &self,
         request: Request<pb::plan_action::Request>,
     ) -> Result<Response<pb::plan_action::Response>, Status> {
-        Self::absent("action type", &request.get_ref().action_type)
+        self.answer(actions::plan(Arc::clone(&self.inner), request.into_inner())).await
     }
 
     type InvokeActionStream = BoxStream<'static, Result<pb::invoke_action::Event, Status>>;
@@ -488,15 +384,18 @@ impl<P: Provider> pb::provider_server::Provider for Server<P> {
         &self,
         request: Request<pb::invoke_action::Request>,
     ) -> Result<Response<Self::InvokeActionStream>, Status> {
-        let event = Answer::failed(unknown("action type", &request.get_ref().action_type).into());
-        Ok(Response::new(once(async { Ok(event) }).boxed()))
+        Ok(Response::new(actions::invoke(Arc::clone(&self.inner), request.into_inner())))
     }
 
     async fn validate_action_config(
         &self,
         request: Request<pb::validate_action_config::Request>,
     ) -> Result<Response<pb::validate_action_config::Response>, Status> {
-        Self::absent("action type", &request.get_ref().type_name)
+        self.compute(move |inner| {
+            let diagnostics = wire::diagnostics(actions::validate(inner, request.get_ref())?);
+            Ok(pb::validate_action_config::Response { diagnostics })
+        })
+        .await
     }
 
     async fn stop(&self, _request: Request<pb::stop::Request>) -> Result<Response<pb::stop::Response>, Status> {

@@ -2,12 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use super::wire;
+use crate::tf_provider::action::AnyAction;
 use crate::tf_provider::data_source::AnyDataSource;
-use crate::tf_provider::diagnostics::{Error, Result};
+use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
+use crate::tf_provider::ephemeral_resource::AnyEphemeralResource;
 use crate::tf_provider::function::{Function, Signature};
+use crate::tf_provider::list_resource::AnyListResource;
+use crate::tf_provider::proto::tfplugin5 as pb;
 use crate::tf_provider::provider::Provider;
 use crate::tf_provider::resource::AnyResource;
 use crate::tf_provider::schema::{IdentitySchema, Schema, Type};
+use crate::tf_provider::validate;
+use crate::tf_provider::value::Value;
 
 /// A resource with its schema.
 pub(super) struct ResourceEntry<C: 'static> {
@@ -17,12 +24,33 @@ pub(super) struct ResourceEntry<C: 'static> {
     pub(super) identity: Option<IdentitySchema>,
 }
 
-/// A data source with its schema.
-pub(super) struct DataSourceEntry<C: 'static> {
-    pub(super) data_source: &'static dyn AnyDataSource<C>,
+/// A data source, an ephemeral resource, a list or an action, with its schema.
+pub(super) struct Entry<T: ?Sized + 'static> {
+    pub(super) verbs: &'static T,
     pub(super) schema: Schema,
     pub(super) ty: Type,
 }
+
+impl<T: ?Sized> Entry<T> {
+    fn new(verbs: &'static T, schema: Schema) -> Self {
+        Self { verbs, ty: schema.implied_type(), schema }
+    }
+
+    /// What is wrong with a configuration: by the schema, and then by rules that the schema cannot say.
+    pub(super) fn validate(
+        &self,
+        config: Option<&pb::DynamicValue>,
+        rules: impl FnOnce(&T, Value, &mut Diagnostics),
+    ) -> Result<Diagnostics> {
+        let config = wire::decode(&self.ty, config)?;
+        let mut diagnostics = Diagnostics::default();
+        validate::validate(&self.schema.block, &config, &mut diagnostics);
+        rules(self.verbs, config, &mut diagnostics);
+        Ok(diagnostics)
+    }
+}
+
+type Entries<T> = BTreeMap<&'static str, Entry<T>>;
 
 /// A function with its signature.
 pub(super) struct FunctionEntry {
@@ -35,7 +63,10 @@ pub(super) struct Registry<P: Provider> {
     pub(super) provider: Schema,
     pub(super) provider_ty: Type,
     pub(super) resources: BTreeMap<&'static str, ResourceEntry<P::Context>>,
-    pub(super) data_sources: BTreeMap<&'static str, DataSourceEntry<P::Context>>,
+    pub(super) data_sources: Entries<dyn AnyDataSource<P::Context>>,
+    pub(super) ephemeral_resources: Entries<dyn AnyEphemeralResource<P::Context>>,
+    pub(super) list_resources: Entries<dyn AnyListResource<P::Context>>,
+    pub(super) actions: Entries<dyn AnyAction<P::Context>>,
     pub(super) functions: BTreeMap<&'static str, FunctionEntry>,
 }
 
@@ -48,11 +79,10 @@ impl<P: Provider> Registry<P> {
             let ty = schema.implied_type();
             (resource.type_name(), ResourceEntry { resource: *resource, schema, ty, identity: resource.identity() })
         });
-        let data_sources = P::data_sources().iter().map(|data_source| {
-            let schema = data_source.schema();
-            let ty = schema.implied_type();
-            (data_source.type_name(), DataSourceEntry { data_source: *data_source, schema, ty })
-        });
+        let data_sources = P::data_sources().iter().map(|one| (one.type_name(), Entry::new(*one, one.schema())));
+        let ephemeral = P::ephemeral_resources().iter().map(|one| (one.type_name(), Entry::new(*one, one.schema())));
+        let lists = P::list_resources().iter().map(|one| (one.type_name(), Entry::new(*one, one.schema())));
+        let actions = P::actions().iter().map(|one| (one.type_name(), Entry::new(*one, one.schema())));
         let functions = P::functions()
             .iter()
             .map(|function| (function.name(), FunctionEntry { function: *function, signature: function.signature() }));
@@ -61,6 +91,9 @@ impl<P: Provider> Registry<P> {
             provider_ty,
             resources: resources.collect(),
             data_sources: data_sources.collect(),
+            ephemeral_resources: ephemeral.collect(),
+            list_resources: lists.collect(),
+            actions: actions.collect(),
             functions: functions.collect(),
         }
     }
@@ -69,8 +102,20 @@ impl<P: Provider> Registry<P> {
         self.resources.get(name).ok_or_else(|| unknown("resource type", name))
     }
 
-    pub(super) fn data_source(&self, name: &str) -> Result<&DataSourceEntry<P::Context>> {
+    pub(super) fn data_source(&self, name: &str) -> Result<&Entry<dyn AnyDataSource<P::Context>>> {
         self.data_sources.get(name).ok_or_else(|| unknown("data source type", name))
+    }
+
+    pub(super) fn ephemeral_resource(&self, name: &str) -> Result<&Entry<dyn AnyEphemeralResource<P::Context>>> {
+        self.ephemeral_resources.get(name).ok_or_else(|| unknown("ephemeral resource type", name))
+    }
+
+    pub(super) fn list_resource(&self, name: &str) -> Result<&Entry<dyn AnyListResource<P::Context>>> {
+        self.list_resources.get(name).ok_or_else(|| unknown("list resource type", name))
+    }
+
+    pub(super) fn action(&self, name: &str) -> Result<&Entry<dyn AnyAction<P::Context>>> {
+        self.actions.get(name).ok_or_else(|| unknown("action type", name))
     }
 
     pub(super) fn function(&self, name: &str) -> Result<&FunctionEntry> {

@@ -1,13 +1,20 @@
 //! A provider of corner cases: what the real one has no use for, and verbs that fail, hang and panic when told to.
 
+mod deed;
+mod lease;
+mod things;
+
 use std::sync::{Arc, Mutex};
 
 use neonrepl::model;
+use neonrepl::tf_provider::action::AnyAction;
 use neonrepl::tf_provider::call::{Call, Saved};
 use neonrepl::tf_provider::convert::{Attr, SetOf};
 use neonrepl::tf_provider::data_source::{AnyDataSource, DataSource};
 use neonrepl::tf_provider::diagnostics::{Diagnostics, Error, Result};
+use neonrepl::tf_provider::ephemeral_resource::AnyEphemeralResource;
 use neonrepl::tf_provider::function::{Function, FunctionError, Parameter, Signature};
+use neonrepl::tf_provider::list_resource::AnyListResource;
 use neonrepl::tf_provider::provider::Provider;
 use neonrepl::tf_provider::resource::{AnyResource, ImportId, MoveSource, PlannedChange, Resource};
 use neonrepl::tf_provider::schema::{
@@ -17,12 +24,33 @@ use neonrepl::tf_provider::value::Value;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+pub(crate) use self::lease::TERM;
+
 /// The provider.
 pub(crate) struct Corner;
 
 /// What tests and verbs share: the gate that the provider is configured with.
 pub(crate) struct Shared {
     gate: Option<Arc<Gate>>,
+}
+
+impl Shared {
+    /// A verb has come so far that its test wants to know.
+    fn begin(&self) {
+        if let Some(gate) = &self.gate {
+            gate.began.add_permits(1);
+        }
+    }
+
+    /// Waits until the test lets the verb go on to its end.
+    async fn pass(&self) -> Result<()> {
+        self.begin();
+        if let Some(gate) = &self.gate {
+            gate.go_on.acquire().await.map_err(|error| Error::new(error.to_string()))?.forget();
+            gate.finished.add_permits(1);
+        }
+        Ok(())
+    }
 }
 
 /// Where a verb waits for its test.
@@ -92,6 +120,18 @@ impl Provider for Corner {
 
     fn data_sources() -> &'static [&'static dyn AnyDataSource<Shared>] {
         &[&Mirror]
+    }
+
+    fn ephemeral_resources() -> &'static [&'static dyn AnyEphemeralResource<Shared>] {
+        &[&lease::Lease]
+    }
+
+    fn list_resources() -> &'static [&'static dyn AnyListResource<Shared>] {
+        &[&things::Things]
+    }
+
+    fn actions() -> &'static [&'static dyn AnyAction<Shared>] {
+        &[&deed::Deed]
     }
 
     fn functions() -> &'static [&'static dyn Function] {
@@ -295,10 +335,14 @@ impl Resource for Thing {
             ImportId::Id(id) => id,
             ImportId::Identity(value) => value.get("id").and_then(Value::as_str).unwrap_or_default().to_owned(),
         };
+        // What a list finds behaves as its name says.
+        let mode = id.split_once(": ").map(|(_, mode)| mode.to_owned());
         let Some(name) = id.strip_prefix("id-") else { return Err(Error::new("an id begins with id-")) };
         assert_ne!(name, "panic");
         call.private().set("imported", json!(true));
-        Ok(Model { id: id.clone().into(), name: name.into(), ..Model::default() })
+        let secret = Part { secret_wo: "hunter2".into(), ..Part::default() };
+        let model = Model { id: id.clone().into(), name: name.into(), mode: mode.into(), ..Model::default() };
+        Ok(Model { one: secret.into(), ..model })
     }
 
     fn upgrade(version: u64, state: Value) -> Result<Model> {
@@ -348,19 +392,11 @@ async fn finish(call: &Call<Shared>, model: Model, saved: &Saved<Model>) -> Resu
         Some("does not fit") => return Ok(Model { number: "no number".into(), ..model }),
         Some("has no identity") => return Ok(Model { id: Attr::Null, ..model }),
         Some("waits for a stop") => {
-            if let Some(gate) = &call.context().gate {
-                gate.began.add_permits(1);
-            }
+            call.context().begin();
             call.stop().cancelled().await;
             call.go_on()?;
         }
-        Some("waits at the gate") => {
-            if let Some(gate) = &call.context().gate {
-                gate.began.add_permits(1);
-                gate.go_on.acquire().await.map_err(|error| Error::new(error.to_string()))?.forget();
-                gate.finished.add_permits(1);
-            }
-        }
+        Some("waits at the gate") => call.context().pass().await?,
         // A secret that is there when something is applied, and only then.
         Some("needs its secret") => {
             let secrets = [model.one.known(), model.group.known(), model.many.known().and_then(|many| many.first())];

@@ -13,7 +13,7 @@ use crate::common::grpc::within_deadline;
 use crate::wire::{check_error, check_fine, map, said};
 
 /// A person who interrupts does not want to wait for longer.
-const PROMPT: Duration = Duration::from_secs(2);
+pub(super) const PROMPT: Duration = Duration::from_secs(2);
 
 fn thing(served: &Served, mode: &str) -> Value {
     served.thing.object(&[("name", "n".into()), ("mode", mode.into())])
@@ -30,7 +30,7 @@ fn state(served: &Served, mode: &str, size: i64) -> Value {
     ])
 }
 
-async fn passed(what: &str, semaphore: &Semaphore) {
+pub(super) async fn passed(what: &str, semaphore: &Semaphore) {
     within_deadline(what, semaphore.acquire()).await.unwrap().forget();
 }
 

@@ -1,0 +1,210 @@
+//! `neonrepl_reboot_writer`: restarts whichever instance of an Aurora cluster takes writes, and waits for it.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::aurora::api::{Cluster, ClusterApi};
+use crate::aurora::logical_replication::{Operation, reboot_writer};
+use crate::aurora::wait::Waiter;
+use crate::aurora::{self, Kind};
+use crate::provider::Context;
+use crate::tf_provider::action::{Action, Progress};
+use crate::tf_provider::call::Call;
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::diagnostics::{Error, Result};
+use crate::tf_provider::schema::{Attribute, Schema, Type};
+use crate::tf_provider::timeouts::{duration_attribute, parse_duration};
+
+/// How long the reboot may take where the configuration does not say.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// A state that does not change is said again after this long, so that nobody thinks it hangs.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// The action.
+pub(super) struct RebootWriter;
+
+crate::model! {
+    /// Which cluster.
+    pub(super) struct Model {
+        /// The cluster.
+        cluster_identifier: Attr<String>,
+        /// How long it may take.
+        timeout: Attr<String>,
+    }
+}
+
+impl Action for RebootWriter {
+    type Model = Model;
+    type Context = Context;
+    const TYPE_NAME: &'static str = "neonrepl_reboot_writer";
+
+    fn schema() -> Schema {
+        Schema::new(
+            "Reboots the writer of an Aurora cluster, whichever instance that is by then, and waits until it has gone and \
+             come back. Its connections are closed, and the cluster takes no writes meanwhile. It is for what waits for a \
+             restart, such as a static parameter; `neonrepl_aurora_logical_replication` reboots by itself where it must.",
+        )
+        .attribute(Attribute::required("cluster_identifier", Type::String, "The cluster's identifier."))
+        .attribute(duration_attribute(
+            "timeout",
+            "How long the reboot may take, such as `30s`, `10m` or `1h30m`, the waits before and after it included. \
+             Default: `30m`.",
+        ))
+    }
+
+    async fn plan(call: &Call<Context>, config: Model) -> Result<()> {
+        let Some(cluster) = config.cluster_identifier.known() else { return Ok(()) };
+        if call.context().is_aws_waiting() {
+            return Ok(());
+        }
+        match call.context().cluster_api()?.cluster(cluster).await {
+            Ok(found) => announce(call, &found),
+            Err(error) if error.kind == Kind::NotFound => {
+                let missing = Error::new(format!("there is no Aurora cluster {cluster:?} to reboot the writer of yet"));
+                call.warn(missing.detail("It must exist by the time of the action.").attribute("cluster_identifier"));
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn invoke(call: &Call<Context>, config: Model, progress: &Progress) -> Result<()> {
+        let cluster = config.cluster_identifier.required("cluster_identifier")?;
+        let time = config.timeout.known().and_then(|text| parse_duration(text)).unwrap_or(DEFAULT_TIMEOUT);
+        let reporter = Reporter::new(progress.clone());
+        let api = call.context().cluster_api()?;
+        let waiter = Waiter::new(call.context().polling(), time, call.stop().clone());
+        let operation = Operation {
+            api,
+            probe: None,
+            waiter: waiter.reporting(move |line| reporter.tell(line)),
+            patience: call.context().patience(),
+        };
+        progress.say(format!("rebooting the writer of DB cluster \"{cluster}\""));
+        let rebooted = reboot_writer(&operation, cluster).await.map_err(given_up)?;
+        progress.say(outcome(&api.cluster(cluster).await?, &rebooted));
+        Ok(())
+    }
+}
+
+/// Says in the plan whom it will hit.
+fn announce(call: &Call<Context>, cluster: &Cluster) -> Result<()> {
+    let name = &cluster.identifier;
+    let Some(writer) = cluster.writer() else {
+        return Err(
+            Error::new(format!("the Aurora cluster {name:?} has no writer to reboot")).attribute("cluster_identifier")
+        );
+    };
+    call.warn(
+        Error::new(format!("the action reboots {}, the writer of the Aurora cluster {name}", writer.instance)).detail(
+            "Its connections are closed, and the cluster takes no writes until it is back. Another instance that is the writer by \
+             then is rebooted instead.",
+        ),
+    );
+    Ok(())
+}
+
+/// What a person must know where the wait ended before the reboot did.
+fn given_up(error: aurora::Error) -> Error {
+    let remedy = match error.kind {
+        Kind::Cancelled => "A reboot that has begun goes on in AWS.",
+        Kind::Timeout => "Give a longer timeout. A reboot that has begun goes on in AWS.",
+        _ => "",
+    };
+    Error::from(error).detail(remedy)
+}
+
+/// How the cluster is after the reboot.
+fn outcome(cluster: &Cluster, rebooted: &str) -> String {
+    let Some(writer) = cluster.writer() else {
+        return format!("DB cluster \"{}\" has no writer now", cluster.identifier);
+    };
+    let state = format!(
+        "DB cluster \"{}\" is {}, its parameters {}",
+        cluster.identifier, cluster.status, writer.parameter_group_status
+    );
+    match writer.instance == rebooted {
+        true => format!("DB instance \"{rebooted}\" is back and is the writer: {state}"),
+        false => format!("DB instance \"{rebooted}\" is back, and \"{}\" is the writer now: {state}", writer.instance),
+    }
+}
+
+/// Says what is waited for when that changes, and otherwise now and then.
+struct Reporter {
+    progress: Progress,
+    began: Instant,
+    last: Mutex<(String, Instant)>,
+}
+
+impl Reporter {
+    fn new(progress: Progress) -> Self {
+        let now = Instant::now();
+        Self { progress, began: now, last: Mutex::new((String::new(), now)) }
+    }
+
+    fn tell(&self, line: &str) {
+        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if last.0 == line && last.1.elapsed() < HEARTBEAT {
+            return;
+        }
+        *last = (line.to_owned(), Instant::now());
+        self.progress.say(match self.began.elapsed().as_secs() {
+            0 => line.to_owned(),
+            seconds => format!("{line} ({seconds} s)"),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::aurora::api::Member;
+
+    fn cluster(writer: &str) -> Cluster {
+        let member = |name: &str| Member {
+            instance: name.to_owned(),
+            is_writer: name == writer,
+            parameter_group_status: "in-sync".to_owned(),
+        };
+        Cluster {
+            identifier: "shop".to_owned(),
+            status: "available".to_owned(),
+            members: vec![member("shop-1"), member("shop-2")],
+            ..Cluster::default()
+        }
+    }
+
+    #[test]
+    fn the_end_says_who_is_the_writer() {
+        let state = "DB cluster \"shop\" is available, its parameters in-sync";
+        assert_eq!(
+            outcome(&cluster("shop-1"), "shop-1"),
+            format!("DB instance \"shop-1\" is back and is the writer: {state}")
+        );
+        assert_eq!(
+            outcome(&cluster("shop-2"), "shop-1"),
+            format!("DB instance \"shop-1\" is back, and \"shop-2\" is the writer now: {state}")
+        );
+        assert_eq!(outcome(&cluster(""), "shop-1"), "DB cluster \"shop\" has no writer now");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_state_is_said_when_it_changes_and_now_and_then() {
+        let (lines, mut said) = mpsc::unbounded_channel();
+        let reporter = Reporter::new(Progress::new(lines));
+        for (seconds, line) in [(0, "a"), (1, "a"), (1, "b"), (29, "b"), (1, "b")] {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            reporter.tell(line);
+        }
+        drop(reporter);
+        let mut all = Vec::new();
+        while let Some(line) = said.recv().await {
+            all.push(line);
+        }
+        assert_eq!(all, ["a", "b (2 s)", "b (32 s)"]);
+    }
+}

@@ -1,0 +1,9 @@
+//! The ephemeral resources, one file each.
+
+mod rds_auth_token;
+
+use crate::provider::Context;
+use crate::tf_provider::ephemeral_resource::AnyEphemeralResource;
+
+/// All of them, in the order of the docs.
+pub const ALL: &[&dyn AnyEphemeralResource<Context>] = &[&rds_auth_token::RdsAuthToken];

@@ -1,0 +1,53 @@
+//! `quote_identifier`: a name as SQL needs it.
+
+use crate::postgres::Ident;
+use crate::tf_provider::function::{Function, FunctionError, Parameter, Signature};
+use crate::tf_provider::schema::Type;
+use crate::tf_provider::value::Value;
+
+/// The function.
+pub(super) struct QuoteIdentifier;
+
+impl Function for QuoteIdentifier {
+    fn name(&self) -> &'static str {
+        "quote_identifier"
+    }
+
+    fn signature(&self) -> Signature {
+        Signature {
+            summary: "A name as a quoted SQL identifier",
+            description: "Writes the name of a table, a column, a role or anything else in double quotes, with each double \
+                          quote in it doubled, so that it stays one name wherever it stands in a statement. Nothing is \
+                          folded to lower case. A name that Postgres could not store whole, of more than 63 bytes, is \
+                          refused.",
+            parameters: vec![Parameter::new("name", Type::String, "The name, exactly as the catalog holds it.")],
+            variadic: None,
+            returns: Type::String,
+        }
+    }
+
+    fn call(&self, arguments: Vec<Value>) -> Result<Value, FunctionError> {
+        let name = arguments.first().and_then(Value::as_str).unwrap_or_default();
+        let name = Ident::new(name).map_err(|error| FunctionError::argument(0, format!("{error}.")))?;
+        Ok(Value::from(name.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_one_name() {
+        for (name, quoted) in [("orders", "\"orders\""), ("My \"Table\".x", "\"My \"\"Table\"\".x\"")] {
+            assert_eq!(QuoteIdentifier.call(vec![name.into()]), Ok(quoted.into()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_is_the_arguments_fault() {
+        for name in [String::new(), "n".repeat(64), "a\0b".to_owned()] {
+            assert_eq!(QuoteIdentifier.call(vec![name.into()]).unwrap_err().argument, Some(0));
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What `terraform query` can list, one file each.
+
+mod publication;
+mod replication_slot;
+mod subscription;
+
+use crate::postgres::{Database, Ident};
+use crate::provider::{Context, Side};
+use crate::tf_provider::call::Call;
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::diagnostics::Result;
+use crate::tf_provider::list_resource::{AnyListResource, Listed};
+use crate::tf_provider::resource::ImportId;
+use crate::tf_provider::schema::{Attribute, Schema, Type};
+use crate::tf_provider::value::Value;
+
+/// All of them, in the order of the docs.
+pub const ALL: &[&dyn AnyListResource<Context>] =
+    &[&publication::Publications, &replication_slot::ReplicationSlots, &subscription::Subscriptions];
+
+crate::model! {
+    /// The `config` block of a list of what a database has.
+    pub struct Model {
+        /// The database.
+        database: Attr<String>,
+    }
+}
+
+/// The schema of that block.
+fn schema(description: &str, side: Side) -> Schema {
+    let database = format!("The database that is asked. Default: the provider's {} database.", side.name());
+    let is_name = |text: &str| Ident::new(text).map(|_| ()).map_err(|error| format!("{error}."));
+    Schema::new(description).attribute(Attribute::optional("database", Type::String, &database).text(is_name))
+}
+
+/// That database. Does not connect.
+fn database(call: &Call<Context>, side: Side, config: &Model) -> Result<Database> {
+    call.context().database(side, config.database.known().map(String::as_str))
+}
+
+/// What is imported as `database/name`.
+fn listed(database: &Database, name: &Ident) -> Listed {
+    let identity = [("database", database.name()), ("name", name.as_str())];
+    let identity = identity.map(|(part, text)| (part.to_owned(), Value::from(text)));
+    Listed { display_name: name.as_str().to_owned(), id: ImportId::Identity(Value::Map(identity.into())) }
+}

@@ -1,0 +1,28 @@
+//! `neonrepl_publication` as a list: the publications of a database of the publisher.
+
+use super::{Model, database, listed, schema};
+use crate::postgres::publication;
+use crate::provider::{Context, Side};
+use crate::tf_provider::call::Call;
+use crate::tf_provider::diagnostics::Result;
+use crate::tf_provider::list_resource::{ListResource, Listed};
+use crate::tf_provider::schema::Schema;
+
+/// The list.
+pub(super) struct Publications;
+
+impl ListResource for Publications {
+    type Model = Model;
+    type Context = Context;
+    const TYPE_NAME: &'static str = "neonrepl_publication";
+
+    fn schema() -> Schema {
+        schema("The publications of a database of the publisher, in the order of their names.", Side::Publisher)
+    }
+
+    async fn list(call: &Call<Context>, config: Model) -> Result<Vec<Listed>> {
+        let database = database(call, Side::Publisher, &config)?;
+        let found = publication::fetch_all(&database).await?;
+        Ok(found.keys().map(|name| listed(&database, name)).collect())
+    }
+}

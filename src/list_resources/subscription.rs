@@ -1,0 +1,31 @@
+//! `neonrepl_subscription` as a list: the subscriptions of a database of the subscriber.
+
+use super::{Model, database, listed, schema};
+use crate::postgres::subscription;
+use crate::provider::{Context, Side};
+use crate::tf_provider::call::Call;
+use crate::tf_provider::diagnostics::Result;
+use crate::tf_provider::list_resource::{ListResource, Listed};
+use crate::tf_provider::schema::Schema;
+
+/// The list.
+pub(super) struct Subscriptions;
+
+impl ListResource for Subscriptions {
+    type Model = Model;
+    type Context = Context;
+    const TYPE_NAME: &'static str = "neonrepl_subscription";
+
+    fn schema() -> Schema {
+        schema(
+            "The subscriptions of a database of the subscriber, in the order of their names. How one connects is read where the role may, but no password is listed.",
+            Side::Subscriber,
+        )
+    }
+
+    async fn list(call: &Call<Context>, config: Model) -> Result<Vec<Listed>> {
+        let database = database(call, Side::Subscriber, &config)?;
+        let found = subscription::fetch_all(&database).await?;
+        Ok(found.keys().map(|name| listed(&database, name)).collect())
+    }
+}

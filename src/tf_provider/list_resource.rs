@@ -1,0 +1,79 @@
+//! Which objects of a managed resource exist: the trait a list is written with, and its erased twin.
+
+use std::future::Future;
+
+use futures_util::future::{BoxFuture, FutureExt};
+
+use super::call::Call;
+use super::convert::{FromValue, Model, ToValue};
+use super::diagnostics::{Diagnostics, Result};
+use super::resource::ImportId;
+use super::schema::Schema;
+use super::value::Value;
+
+/// What a query is asked with for the objects of one managed resource. It only finds them: each is then imported and
+/// read as the resource itself does.
+pub trait ListResource: Send + Sync + 'static {
+    /// The `config` block: which objects are meant.
+    type Model: Model;
+    /// What the provider's configuration makes.
+    type Context: Send + Sync + 'static;
+    /// The name of the managed resource's type, which has an identity.
+    const TYPE_NAME: &'static str;
+
+    /// The schema of the `config` block. Nothing in it is computed.
+    fn schema() -> Schema;
+
+    /// Checks a configuration across its attributes. Unknown values must be passed over.
+    fn validate(_config: &Self::Model, _diagnostics: &mut Diagnostics) {}
+
+    /// Finds the objects that exist. The configuration is wholly known.
+    fn list(call: &Call<Self::Context>, config: Self::Model) -> impl Future<Output = Result<Vec<Listed>>> + Send;
+}
+
+/// One object that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// What to call it in output.
+    pub display_name: String,
+    /// What to import it with.
+    pub id: ImportId,
+}
+
+/// A list behind a pointer: values instead of models.
+pub trait AnyListResource<C>: Send + Sync {
+    /// See [`ListResource::TYPE_NAME`].
+    fn type_name(&self) -> &'static str;
+    /// See [`ListResource::schema`].
+    fn schema(&self) -> Schema;
+    /// See [`ListResource::validate`].
+    fn validate(&self, config: Value, diagnostics: &mut Diagnostics);
+    /// See [`ListResource::list`].
+    fn list(&self, call: Call<C>, config: Value) -> BoxFuture<'static, Result<Vec<Listed>>>;
+    /// Reads a value as the model and writes it again: what the tests over the registry compare.
+    fn round_trip(&self, value: Value) -> Result<Value>;
+}
+
+impl<L: ListResource> AnyListResource<L::Context> for L {
+    fn type_name(&self) -> &'static str {
+        L::TYPE_NAME
+    }
+
+    fn schema(&self) -> Schema {
+        L::schema()
+    }
+
+    fn validate(&self, config: Value, diagnostics: &mut Diagnostics) {
+        if let Some(model) = diagnostics.take(L::Model::from_value(config)) {
+            L::validate(&model, diagnostics);
+        }
+    }
+
+    fn list(&self, call: Call<L::Context>, config: Value) -> BoxFuture<'static, Result<Vec<Listed>>> {
+        async move { L::list(&call, L::Model::from_value(config)?).await }.boxed()
+    }
+
+    fn round_trip(&self, value: Value) -> Result<Value> {
+        Ok(L::Model::from_value(value)?.to_value())
+    }
+}

@@ -1,0 +1,142 @@
+//! Actions through Terraform, the one core that has them.
+
+use std::time::Duration;
+
+use crate::common::aurora::{Call, ClusterConfig, NoServers, REGION, StandIn, StandInConfig};
+use crate::common::cli::{Core, Run, Workspace};
+
+const AWS_SECRET: &str = "sk-actions-8Hn2xW";
+const INVOKE: [&str; 4] = ["apply", "-auto-approve", "-no-color", "-invoke=action.neonrepl_reboot_writer.shop"];
+
+/// A cluster with a reader, and a workspace with the action; `None` where there is no Terraform.
+async fn shop(delays: impl FnOnce(&mut StandInConfig)) -> Option<(StandIn, Workspace)> {
+    if !Core::installed().contains(&Core::Terraform) {
+        return None;
+    }
+    let mut config = StandInConfig::new(NoServers, vec![ClusterConfig::new("shop", "16.4").readers(1)]);
+    delays(&mut config);
+    let aws = StandIn::start(config).await;
+    let mut workspace = Workspace::new(Core::Terraform);
+    workspace
+        .secret(AWS_SECRET)
+        .env("NEONREPL_AWS_POLL_INTERVAL", "50ms")
+        .env("AWS_ACCESS_KEY_ID", "AKIATEST")
+        .env("AWS_SECRET_ACCESS_KEY", AWS_SECRET);
+    let provider = format!(
+        "provider \"neonrepl\" {{\n  aws {{\n    region = \"{REGION}\"\n    endpoint_url = \"{}\"\n  }}\n}}\n",
+        aws.endpoint_url
+    );
+    workspace.write("provider.tf", &provider);
+    workspace.write("action.tf", &action("cluster_identifier = \"shop\""));
+    workspace.init().await;
+    Some((aws, workspace))
+}
+
+fn action(config: &str) -> String {
+    format!("action \"neonrepl_reboot_writer\" \"shop\" {{\n  config {{\n    {config}\n  }}\n}}\n")
+}
+
+/// The instances that were rebooted, in order.
+fn rebooted(aws: &StandIn) -> Vec<String> {
+    let reboots = aws.calls().into_iter().filter(|call| call.action == "RebootDBInstance");
+    reboots.filter_map(|call: Call| call.parameters.get("DBInstanceIdentifier").cloned()).collect()
+}
+
+#[track_caller]
+fn assert_says(run: &Run, sentences: &[&str]) {
+    let text = run.flat();
+    for sentence in sentences {
+        assert!(text.contains(sentence), "no {sentence:?} in:\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_person_has_the_writer_rebooted() {
+    let Some((aws, workspace)) = shop(|_| {}).await else { return };
+    let run = workspace.expect(&INVOKE, 0).await;
+    assert_eq!(rebooted(&aws), ["shop-1"]);
+    assert_says(
+        &run,
+        &[
+            "Warning: the action reboots shop-1, the writer of the Aurora cluster shop",
+            "Its connections are closed",
+            "rebooting the writer of DB cluster \"shop\"",
+            "waiting for DB instance \"shop-1\" to come back: it is rebooting",
+            "DB instance \"shop-1\" is back and is the writer: DB cluster \"shop\" is available, its parameters in-sync",
+            "1 invoked",
+        ],
+    );
+
+    // Another is the writer by now: it is found afresh.
+    aws.move_writer("shop", "shop-2");
+    aws.forget_calls();
+    workspace.expect(&INVOKE, 0).await;
+    assert_eq!(rebooted(&aws), ["shop-2"]);
+}
+
+#[tokio::test]
+async fn a_change_has_the_writer_rebooted() {
+    let Some((aws, workspace)) = shop(|_| {}).await else { return };
+    let settings = |value: &str| {
+        format!(
+            "resource \"terraform_data\" \"settings\" {{\n  input = \"{value}\"\n  lifecycle {{\n    action_trigger {{\n      \
+             events  = [after_update]\n      actions = [action.neonrepl_reboot_writer.shop]\n    }}\n  }}\n}}\n"
+        )
+    };
+    workspace.write("main.tf", &settings("one"));
+    workspace.apply().await;
+    assert_eq!(rebooted(&aws), [""; 0], "only an update is waited for");
+    workspace.write("main.tf", &settings("two"));
+    let plan = workspace.plan().await;
+    assert_says(&plan, &["the action reboots shop-1", "1 to invoke"]);
+    let run = workspace.apply().await;
+    assert_says(&run, &["DB instance \"shop-1\" is back"]);
+    assert_eq!(rebooted(&aws), ["shop-1"]);
+}
+
+#[tokio::test]
+async fn a_reboot_that_cannot_be_says_why() {
+    let Some((aws, workspace)) = shop(|_| {}).await else { return };
+    workspace.write("action.tf", &action("cluster_identifier = \"shop\"\n    timeout = \"soon\""));
+    assert_says(
+        &workspace.expect(&["validate", "-no-color"], 1).await,
+        &["\"soon\" is no duration", "on action.tf line 4"],
+    );
+    workspace.write("action.tf", &action("cluster_identifier = \"shop\""));
+    aws.fail_next(
+        "RebootDBInstance",
+        403,
+        "AccessDenied",
+        "User: eve is not authorized to perform: rds:RebootDBInstance",
+    );
+    let denied = workspace.expect(&INVOKE, 1).await;
+    assert_says(
+        &denied,
+        &["rebooting DB instance \"shop-1\": User: eve is not authorized", "(AccessDenied", "IAM policy"],
+    );
+    aws.set_cluster_status("shop", "modifying");
+    workspace.write("action.tf", &action("cluster_identifier = \"shop\"\n    timeout = \"200ms\""));
+    let late = workspace.expect(&INVOKE, 1).await;
+    assert_says(&late, &["waiting for DB cluster \"shop\": timed out: it is modifying", "Give a longer timeout"]);
+    workspace.write("action.tf", &action("cluster_identifier = \"shpo\""));
+    let missing = workspace.expect(&INVOKE, 1).await;
+    assert_says(
+        &missing,
+        &["there is no Aurora cluster \"shpo\" to reboot the writer of yet", "DBClusterNotFoundFault"],
+    );
+    assert_eq!(rebooted(&aws).len(), 1);
+}
+
+#[tokio::test]
+async fn an_interrupted_action_ends_at_once() {
+    let Some((aws, workspace)) = shop(|config| config.delays.rebooting = Duration::from_secs(600)).await else {
+        return;
+    };
+    let running = workspace.spawn(&INVOKE);
+    running.wait_for("it is rebooting").await;
+    running.interrupt().await;
+    let run = running.wait().await;
+    assert_eq!(run.code, Some(1), "{}", run.text());
+    assert_says(&run, &["waiting for DB instance \"shop-1\" to come back: cancelled", "goes on in AWS"]);
+    assert_eq!(rebooted(&aws), ["shop-1"]);
+}
