@@ -7,7 +7,7 @@ mod changes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use catalog::{SyncState, apply, create, fetch, fetch_all, fetch_now, tables, unsubscribed_tables};
+pub use catalog::{SyncState, apply, create, fetch, fetch_all, fetch_now, sync_slots, tables, unsubscribed_tables};
 pub use changes::{How, diff, drop_detached, drop_with_slot};
 
 use super::conninfo::Conninfo;

@@ -76,6 +76,11 @@ impl Side {
         self.database.value(&query).await
     }
 
+    /// Waits until no provider is connected.
+    pub(crate) async fn wait_for_no_session(&self) {
+        wait_until("the sessions to end", DEADLINE, async || self.sessions().await == 0).await;
+    }
+
     /// How many connections of providers there are.
     async fn sessions(&self) -> i64 {
         let query = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'terraform-provider-neonrepl%'";
@@ -157,11 +162,36 @@ impl Lane {
         self.workspace.expect(&Self::command(text), 0).await
     }
 
+    /// Applies a configuration that must be refused with all of these words.
+    pub(crate) async fn refuse(&self, text: &str, said: &[&str]) {
+        self.configure(text);
+        let run = self.workspace.expect(&Self::command(text), 1).await;
+        says(&run, said);
+    }
+
+    /// Plans the configuration as it is; the plan must say all of these words, whether it succeeds or not.
+    pub(crate) async fn plan_says(&self, said: &[&str]) {
+        says(&self.workspace.plan().await, said);
+    }
+
+    /// Empties the tables of both sides.
+    pub(crate) async fn empty_tables(&self) {
+        for side in [&self.publisher, &self.subscriber] {
+            side.database.sql("TRUNCATE orders, customers").await;
+        }
+    }
+
+    /// Waits until a query on the subscriber returns these rows.
+    pub(crate) async fn wait_for_rows(&self, query: &str, rows: &[&str]) {
+        let what = format!("{rows:?} from {query}");
+        wait_until(&what, DEADLINE, async || self.subscriber.database.rows(query).await == rows).await;
+    }
+
     /// Waits until no provider runs any more, and neither server has a session of one.
     pub(crate) async fn wait_for_quiet(&self) {
         wait_until("the provider to end", DEADLINE, async || self.workspace.providers() == 0).await;
         for side in [&self.publisher, &self.subscriber] {
-            wait_until("the sessions to end", DEADLINE, async || side.sessions().await == 0).await;
+            side.wait_for_no_session().await;
         }
     }
 
@@ -179,6 +209,14 @@ impl Lane {
         wait_until("the slots to go", DEADLINE, async || self.publisher.database.value::<i64>(slots).await == 0).await;
         assert_eq!(self.objects().await, [""; 0]);
         assert_eq!(self.state(), [""; 0]);
+    }
+}
+
+/// The output must hold all of these words.
+pub(crate) fn says(run: &Run, said: &[&str]) {
+    let all = run.flat();
+    for words in said {
+        assert!(all.contains(words), "{words:?} is not in {}", run.text());
     }
 }
 

@@ -2,12 +2,12 @@
 
 use futures_util::FutureExt;
 
-use crate::Case;
 use crate::common::cli::{Run, Running};
 use crate::common::fault_point::Moment;
 use crate::common::postgres::{Major, Role};
 use crate::common::wait::wait_until;
 use crate::lane::{DEADLINE, Lane, On};
+use crate::{Case, Counts};
 
 /// What happens at the statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,18 +83,18 @@ fn anywhere(_: Major, _: Major) -> bool {
     true
 }
 
-const PUBLICATION: &str = r#"resource "neonrepl_publication" "shop" {
+pub(crate) const PUBLICATION: &str = r#"resource "neonrepl_publication" "shop" {
   name   = "shop"
   tables = ["orders"]
 }
 "#;
 
-const SLOT: &str = r#"resource "neonrepl_replication_slot" "shop" {
+pub(crate) const SLOT: &str = r#"resource "neonrepl_replication_slot" "shop" {
   name = "shop"
 }
 "#;
 
-const SUBSCRIPTION: &str = r#"resource "neonrepl_subscription" "shop" {
+pub(crate) const SUBSCRIPTION: &str = r#"resource "neonrepl_subscription" "shop" {
   name         = "shop"
   publications = ["given"]
 }
@@ -323,6 +323,7 @@ fn case(change: &'static Change, step: &'static Step, moment: Moment, fault: Fau
     let statement = format!("{}: {}", change.name, step.begins);
     Case {
         columns: [change.kind.to_owned(), statement, moment.name().to_owned(), fault.name().to_owned()],
+        counts: Counts::Fault,
         fits: change.fits,
         run: Box::new(move |lane| attempt(lane, change, step, moment, fault).boxed_local()),
     }
