@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::common::cli::{Core, Run, Workspace};
 use crate::common::fault_point::FaultPoint;
 use crate::common::postgres::{Database, Major, Role, SUPERUSER_PASSWORD, Server, Settings, settings};
-use crate::common::wait::wait_until;
+use crate::common::wait::{wait_for, wait_until};
 
 /// How long a condition may take to come true.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -57,23 +57,20 @@ impl Side {
         self.server.restart(Settings::new());
     }
 
-    /// Waits until the server runs a statement that begins so, and waits for a lock with it.
-    pub(crate) async fn wait_for_blocked(&self, statement: &str) {
-        wait_until(&format!("{statement} to wait"), DEADLINE, async || self.blocked(statement).await > 0).await;
-    }
-
-    /// Waits until it does not any more.
-    pub(crate) async fn wait_for_unblocked(&self, statement: &str) {
-        wait_until(&format!("{statement} to end"), DEADLINE, async || self.blocked(statement).await == 0).await;
-    }
-
-    async fn blocked(&self, statement: &str) -> i64 {
+    /// Waits until the server runs a statement that begins so, and waits for a lock with it. Returns its process.
+    pub(crate) async fn wait_for_blocked(&self, statement: &str) -> i32 {
         let query = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND wait_event_type = 'Lock' \
+            "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND wait_event_type = 'Lock' \
              AND starts_with(query, '{}')",
             statement.replace('\'', "''")
         );
-        self.database.value(&query).await
+        wait_for(&format!("{statement} to wait"), DEADLINE, async || self.database.optional(&query).await).await
+    }
+
+    /// Waits until a process of the server has ended.
+    pub(crate) async fn wait_for_end(&self, process: i32) {
+        let query = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {process}");
+        wait_until("a process to end", DEADLINE, async || self.database.value::<i64>(&query).await == 0).await;
     }
 
     /// Waits until no provider is connected.
@@ -114,6 +111,8 @@ impl Lane {
         publisher.database.sql("CREATE PUBLICATION given FOR TABLE orders; CREATE PUBLICATION given_too").await;
         let mut workspace = Workspace::new(Core::OpenTofu);
         workspace.secret(SUPERUSER_PASSWORD);
+        // Making the keys for it is much of the work of a start, and has tests of its own.
+        workspace.env("TF_DISABLE_PLUGIN_TLS", "1");
         workspace.env("NEONREPL_PUBLISHER_URL", &publisher.url());
         workspace.env("NEONREPL_SUBSCRIBER_URL", &subscriber.url());
         workspace.init().await;

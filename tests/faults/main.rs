@@ -27,8 +27,13 @@ use common::postgres::Major;
 use lane::Lane;
 
 /// The majors of each lane's publisher and subscriber. Two features need the newest on the subscriber's side.
-const LANES: [(Major, Major); 4] =
-    [(Major::V15, Major::V18), (Major::V18, Major::V17), (Major::V17, Major::V14), (Major::V17, Major::V18)];
+const LANES: [(Major, Major); 5] = [
+    (Major::V15, Major::V18),
+    (Major::V18, Major::V17),
+    (Major::V17, Major::V14),
+    (Major::V17, Major::V18),
+    (Major::V14, Major::V16),
+];
 
 /// One thing that goes wrong.
 pub(crate) struct Case {
