@@ -54,6 +54,11 @@ impl Slot {
         }
     }
 
+    /// Whether WAL that it needs is gone, so that nothing can be read from it any more.
+    pub fn is_lost(&self) -> bool {
+        self.wal_status.as_deref() == Some("lost")
+    }
+
     /// Fails, naming the attribute, where the server's version lacks something that this asks for.
     pub fn check_supported(&self, version: ServerVersion) -> std::result::Result<(), Unsupported> {
         if self.failover { version.require(version::FAILOVER) } else { Ok(()) }

@@ -78,6 +78,13 @@ impl Resource for ReplicationSlot {
     async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {
         let database = database(call, &state)?;
         let found = slot::fetch(&database, &model::ident(&state)?).await?;
+        if let Some(lost) = found.as_ref().filter(|found| found.is_lost()) {
+            call.warn(
+                Error::new(format!("replication slot {} has lost the WAL that it needs: nothing can be read from it", lost.name))
+                    .detail("It held back more than the publisher's max_slot_wal_keep_size, or was invalidated otherwise.")
+                    .detail("Only a new one helps: apply with -replace and its address. Whoever read from it must start afresh."),
+            );
+        }
         Ok(found.map(|found| to_model(database.name(), &found, &state)))
     }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::common::cli::{Core, Run, Workspace};
 use crate::common::fault_point::FaultPoint;
 use crate::common::postgres::{Database, Major, Role, SUPERUSER_PASSWORD, Server, Settings, settings};
-use crate::common::wait::wait_until;
+use crate::common::wait::{wait_for, wait_until};
 
 /// How long a condition may take to come true.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -57,23 +57,25 @@ impl Side {
         self.server.restart(Settings::new());
     }
 
-    /// Waits until the server runs a statement that begins so, and waits for a lock with it.
-    pub(crate) async fn wait_for_blocked(&self, statement: &str) {
-        wait_until(&format!("{statement} to wait"), DEADLINE, async || self.blocked(statement).await > 0).await;
-    }
-
-    /// Waits until it does not any more.
-    pub(crate) async fn wait_for_unblocked(&self, statement: &str) {
-        wait_until(&format!("{statement} to end"), DEADLINE, async || self.blocked(statement).await == 0).await;
-    }
-
-    async fn blocked(&self, statement: &str) -> i64 {
+    /// Waits until the server runs a statement that begins so, and waits for a lock with it. Returns its process.
+    pub(crate) async fn wait_for_blocked(&self, statement: &str) -> i32 {
         let query = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND wait_event_type = 'Lock' \
+            "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND wait_event_type = 'Lock' \
              AND starts_with(query, '{}')",
             statement.replace('\'', "''")
         );
-        self.database.value(&query).await
+        wait_for(&format!("{statement} to wait"), DEADLINE, async || self.database.optional(&query).await).await
+    }
+
+    /// Waits until a process of the server has ended.
+    pub(crate) async fn wait_for_end(&self, process: i32) {
+        let query = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {process}");
+        wait_until("a process to end", DEADLINE, async || self.database.value::<i64>(&query).await == 0).await;
+    }
+
+    /// Waits until no provider is connected.
+    pub(crate) async fn wait_for_no_session(&self) {
+        wait_until("the sessions to end", DEADLINE, async || self.sessions().await == 0).await;
     }
 
     /// How many connections of providers there are.
@@ -109,6 +111,8 @@ impl Lane {
         publisher.database.sql("CREATE PUBLICATION given FOR TABLE orders; CREATE PUBLICATION given_too").await;
         let mut workspace = Workspace::new(Core::OpenTofu);
         workspace.secret(SUPERUSER_PASSWORD);
+        // Making the keys for it is much of the work of a start, and has tests of its own.
+        workspace.env("TF_DISABLE_PLUGIN_TLS", "1");
         workspace.env("NEONREPL_PUBLISHER_URL", &publisher.url());
         workspace.env("NEONREPL_SUBSCRIBER_URL", &subscriber.url());
         workspace.init().await;
@@ -157,11 +161,36 @@ impl Lane {
         self.workspace.expect(&Self::command(text), 0).await
     }
 
+    /// Applies a configuration that must be refused with all of these words.
+    pub(crate) async fn refuse(&self, text: &str, said: &[&str]) {
+        self.configure(text);
+        let run = self.workspace.expect(&Self::command(text), 1).await;
+        says(&run, said);
+    }
+
+    /// Plans the configuration as it is; the plan must say all of these words, whether it succeeds or not.
+    pub(crate) async fn plan_says(&self, said: &[&str]) {
+        says(&self.workspace.plan().await, said);
+    }
+
+    /// Empties the tables of both sides.
+    pub(crate) async fn empty_tables(&self) {
+        for side in [&self.publisher, &self.subscriber] {
+            side.database.sql("TRUNCATE orders, customers").await;
+        }
+    }
+
+    /// Waits until a query on the subscriber returns these rows.
+    pub(crate) async fn wait_for_rows(&self, query: &str, rows: &[&str]) {
+        let what = format!("{rows:?} from {query}");
+        wait_until(&what, DEADLINE, async || self.subscriber.database.rows(query).await == rows).await;
+    }
+
     /// Waits until no provider runs any more, and neither server has a session of one.
     pub(crate) async fn wait_for_quiet(&self) {
         wait_until("the provider to end", DEADLINE, async || self.workspace.providers() == 0).await;
         for side in [&self.publisher, &self.subscriber] {
-            wait_until("the sessions to end", DEADLINE, async || side.sessions().await == 0).await;
+            side.wait_for_no_session().await;
         }
     }
 
@@ -179,6 +208,14 @@ impl Lane {
         wait_until("the slots to go", DEADLINE, async || self.publisher.database.value::<i64>(slots).await == 0).await;
         assert_eq!(self.objects().await, [""; 0]);
         assert_eq!(self.state(), [""; 0]);
+    }
+}
+
+/// The output must hold all of these words.
+pub(crate) fn says(run: &Run, said: &[&str]) {
+    let all = run.flat();
+    for words in said {
+        assert!(all.contains(words), "{words:?} is not in {}", run.text());
     }
 }
 

@@ -10,6 +10,10 @@ mod common;
 
 mod lane;
 mod matrix;
+mod names;
+mod servers;
+mod singles;
+mod slots;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,23 +27,59 @@ use common::postgres::Major;
 use lane::Lane;
 
 /// The majors of each lane's publisher and subscriber. Two features need the newest on the subscriber's side.
-const LANES: [(Major, Major); 4] =
-    [(Major::V15, Major::V18), (Major::V18, Major::V17), (Major::V17, Major::V14), (Major::V17, Major::V18)];
+const LANES: [(Major, Major); 5] = [
+    (Major::V15, Major::V18),
+    (Major::V18, Major::V17),
+    (Major::V17, Major::V14),
+    (Major::V17, Major::V18),
+    (Major::V14, Major::V16),
+];
 
 /// One thing that goes wrong.
 pub(crate) struct Case {
     /// What it is tried on, and how: the columns of its line.
     pub(crate) columns: [String; 4],
+    /// What it counts as.
+    pub(crate) counts: Counts,
     /// Which lanes can run it, by the majors of publisher and subscriber.
     pub(crate) fits: fn(Major, Major) -> bool,
     /// Tries it, and returns what came of it.
     pub(crate) run: Attempt,
 }
 
+/// What a case counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counts {
+    Fault,
+    /// So many names, each at a place of its own.
+    Names(usize),
+}
+
+/// Makes a case of its columns and an asynchronous function of a lane.
+macro_rules! case {
+    ($kind:expr, $what:expr, $when:expr, $fault:expr, $run:path $(, $argument:expr)*) => {
+        $crate::Case::new(
+            [$kind, $what, $when, $fault],
+            Box::new(move |lane| futures_util::FutureExt::boxed_local($run(lane $(, $argument)*))),
+        )
+    };
+}
+pub(crate) use case;
+
 /// Runs a case in a lane.
 pub(crate) type Attempt = Box<dyn Fn(&mut Lane) -> LocalBoxFuture<'_, String> + Send + Sync>;
 
 impl Case {
+    /// One that any lane can run.
+    pub(crate) fn new(columns: [&str; 4], run: Attempt) -> Self {
+        Self { columns: columns.map(str::to_owned), counts: Counts::Fault, fits: |_, _| true, run }
+    }
+
+    /// The same, where these majors of publisher and subscriber fit.
+    pub(crate) fn on(self, fits: fn(Major, Major) -> bool) -> Self {
+        Self { fits, ..self }
+    }
+
     fn title(&self) -> String {
         self.columns.join(" | ")
     }
@@ -48,11 +88,13 @@ impl Case {
 /// How one ended: what came of it, or that it failed.
 struct Outcome {
     passed: bool,
+    counts: Counts,
     line: String,
 }
 
 fn cases() -> Vec<Case> {
-    matrix::cases()
+    let all = [singles::cases(), servers::cases(), slots::cases(), names::cases(), matrix::cases()];
+    all.into_iter().flatten().collect()
 }
 
 fn main() -> ExitCode {
@@ -112,12 +154,16 @@ fn run_one(case: &Case, lane: &mut Option<(tokio::runtime::Runtime, Lane)>, from
             if let Some((_, lane)) = lane {
                 lane.workspace.take_transcript();
             }
-            Outcome { passed: true, line: format!("ok     | {} | {came} | {lane_name}, {seconds:.1} s", case.title()) }
+            Outcome {
+                passed: true,
+                counts: case.counts,
+                line: format!("ok     | {} | {came} | {lane_name}, {seconds:.1} s", case.title()),
+            }
         }
         Err(_) => {
             let said = lane.take().map(|(_, lane)| lane.workspace.take_transcript()).unwrap_or_default();
             let line = format!("{said}\nFAILED | {} | {lane_name}, {seconds:.1} s", case.title());
-            Outcome { passed: false, line }
+            Outcome { passed: false, counts: case.counts, line }
         }
     }
 }
@@ -127,7 +173,9 @@ fn report(outcomes: &[Outcome], time: Duration) -> ExitCode {
     for outcome in &failed {
         println!("{}", outcome.line.lines().last().unwrap_or_default());
     }
-    println!("faults tried: {}", outcomes.len());
+    let faults = outcomes.iter().filter(|outcome| outcome.counts == Counts::Fault).count();
+    let names = outcomes.iter().map(|outcome| if let Counts::Names(names) = outcome.counts { names } else { 0 });
+    println!("faults tried: {faults}, names tried: {}", names.sum::<usize>());
     println!("{} passed, {} failed in {:.0} s", outcomes.len() - failed.len(), failed.len(), time.as_secs_f32());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -2,12 +2,12 @@
 
 use futures_util::FutureExt;
 
-use crate::Case;
 use crate::common::cli::{Run, Running};
 use crate::common::fault_point::Moment;
 use crate::common::postgres::{Major, Role};
 use crate::common::wait::wait_until;
 use crate::lane::{DEADLINE, Lane, On};
+use crate::{Case, Counts};
 
 /// What happens at the statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,18 +83,18 @@ fn anywhere(_: Major, _: Major) -> bool {
     true
 }
 
-const PUBLICATION: &str = r#"resource "neonrepl_publication" "shop" {
+pub(crate) const PUBLICATION: &str = r#"resource "neonrepl_publication" "shop" {
   name   = "shop"
   tables = ["orders"]
 }
 "#;
 
-const SLOT: &str = r#"resource "neonrepl_replication_slot" "shop" {
+pub(crate) const SLOT: &str = r#"resource "neonrepl_replication_slot" "shop" {
   name = "shop"
 }
 "#;
 
-const SUBSCRIPTION: &str = r#"resource "neonrepl_subscription" "shop" {
+pub(crate) const SUBSCRIPTION: &str = r#"resource "neonrepl_subscription" "shop" {
   name         = "shop"
   publications = ["given"]
 }
@@ -310,19 +310,42 @@ const CHANGES: &[Change] = &[
 
 pub(crate) fn cases() -> Vec<Case> {
     let steps = CHANGES.iter().flat_map(|change| change.steps.iter().map(move |step| (change, step)));
-    let moments = steps.flat_map(|(change, step)| {
-        let may = |moment: &Moment| *moment != Moment::During || step.blocked_by.is_some();
-        Moment::ALL.into_iter().filter(may).map(move |moment| (change, step, moment))
+    let cases = steps.flat_map(|(change, step)| {
+        let moments = Moment::ALL.into_iter().filter(|moment| step.has(*moment, change.is_within_transaction(step)));
+        let faults = move |moment| Fault::ALL.into_iter().map(move |fault| (moment, fault));
+        // Within a transaction, a connection that is cut is a server that is gone: nothing of it stays.
+        let tried = move |fault| fault != Fault::ConnectionCut || !change.is_within_transaction(step);
+        moments
+            .flat_map(faults)
+            .filter(move |(_, fault)| tried(*fault))
+            .map(move |(moment, fault)| case(change, step, moment, fault))
     });
-    let cases = moments
-        .flat_map(|(change, step, moment)| Fault::ALL.into_iter().map(move |fault| case(change, step, moment, fault)));
     cases.collect()
+}
+
+impl Change {
+    /// Whether more follows after this step before anything of it stays.
+    fn is_within_transaction(&self, step: &Step) -> bool {
+        step.begins != "COMMIT" && self.steps.iter().any(|other| other.begins == "COMMIT")
+    }
+}
+
+impl Step {
+    /// Whether there is such a moment: not every statement waits, and after one of a transaction is before the next.
+    fn has(&self, moment: Moment, is_within_transaction: bool) -> bool {
+        match moment {
+            Moment::Before => true,
+            Moment::During => self.blocked_by.is_some(),
+            Moment::After => !is_within_transaction,
+        }
+    }
 }
 
 fn case(change: &'static Change, step: &'static Step, moment: Moment, fault: Fault) -> Case {
     let statement = format!("{}: {}", change.name, step.begins);
     Case {
         columns: [change.kind.to_owned(), statement, moment.name().to_owned(), fault.name().to_owned()],
+        counts: Counts::Fault,
         fits: change.fits,
         run: Box::new(move |lane| attempt(lane, change, step, moment, fault).boxed_local()),
     }
@@ -354,8 +377,7 @@ async fn attempt(lane: &mut Lane, change: &Change, step: &Step, moment: Moment, 
             };
             client.batch_execute(&block).await.unwrap();
             side.point.release_to(Moment::During);
-            side.wait_for_blocked(step.begins).await;
-            Some(client)
+            Some((client, side.wait_for_blocked(step.begins).await))
         }
         None => None,
     };
@@ -366,9 +388,9 @@ async fn attempt(lane: &mut Lane, change: &Change, step: &Step, moment: Moment, 
         }
         Fault::ConnectionCut => {
             side.point.cut();
-            if held.is_some() {
+            if let Some((_, process)) = &held {
                 // What was left running is ended, so that it is not done behind anybody's back.
-                side.wait_for_unblocked(step.begins).await;
+                side.wait_for_end(*process).await;
             }
             running.wait().await
         }
@@ -403,10 +425,10 @@ async fn finish(lane: &Lane, change: &Change, run: &Run, now: &[String]) -> Stri
     let is_done = now == change.after;
     let kept: Vec<_> = now.iter().filter(|line| change.kind != "subscription" || !line.starts_with("slot")).collect();
     assert_eq!(lane.state().iter().collect::<Vec<_>>(), kept, "the state is true");
-    lane.apply(change.to).await;
-    lane.wait_for_quiet().await;
-    assert_eq!(lane.objects().await, change.after);
-    lane.clean().await;
+    if run.code != Some(0) {
+        lane.apply(change.to).await;
+    }
+    end(lane, change).await;
     match (run.code, is_done) {
         (Some(0), true) => "the apply noticed, and is done".to_owned(),
         (Some(1), true) => "done, and the state knows; the next apply says so".to_owned(),
@@ -434,8 +456,13 @@ async fn finish_after_core(lane: &Lane, change: &Change, now: &[String]) -> Stri
         lane.apply(change.to).await;
         "it exists; the next apply names the id to import"
     };
+    end(lane, change).await;
+    came.to_owned()
+}
+
+/// The change is done, and then everything is destroyed.
+async fn end(lane: &Lane, change: &Change) {
     lane.wait_for_quiet().await;
     assert_eq!(lane.objects().await, change.after);
-    lane.clean().await;
-    came.to_owned()
+    if change.to.is_empty() { lane.expect_nothing().await } else { lane.clean().await }
 }

@@ -181,6 +181,20 @@ pub async fn tables(subscriber: &Database, name: &Ident) -> Result<Vec<(Qualifie
     rows.iter().map(read).collect::<RowResult<_>>().map_err(|error| subscriber.error(&doing, Cause::Statement(error)))
 }
 
+/// The slots on the publisher that copy tables now, by the names that the subscriber gives them: they go with the copy, or
+/// with the subscription while the publisher can be reached.
+///
+/// Source: `ReplicationSlotNameForTablesync` in Postgres' `tablesync.c`.
+pub async fn sync_slots(subscriber: &Database, name: &Ident) -> Result<Vec<Ident>> {
+    let doing = format!("reading the tables of subscription {name}");
+    let sql = "SELECT format('pg_%s_sync_%s_%s', s.oid, r.srrelid, (SELECT system_identifier FROM pg_control_system())) \
+        FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid JOIN pg_subscription_rel r ON r.srsubid = s.oid \
+        WHERE d.datname = current_database() AND s.subname = $1 AND r.srsubstate NOT IN ('i', 's', 'r') ORDER BY 1";
+    let rows = subscriber.query(&doing, sql, &[(&name.as_str(), Type::TEXT)]).await?;
+    let read = |row: &Row| row.try_get(0).map(Ident::from_catalog);
+    rows.iter().map(read).collect::<RowResult<_>>().map_err(|error| subscriber.error(&doing, Cause::Statement(error)))
+}
+
 /// The tables that the publications publish and the subscription does not have yet: a refresh would add them.
 pub async fn unsubscribed_tables(
     publisher: &Database,
@@ -261,18 +275,25 @@ async fn prepare_slot<'a>(
         Err(error) => return Err(error),
     };
     let is_one_cluster = slot::same_cluster(publisher, subscriber).await?;
-    if is_one_cluster {
-        if existing.is_some_and(|existing| existing.active) || is_slot_taken(subscriber, slot).await? {
-            let taken =
-                format!("replication slot {slot} is another subscription's; give this one a slot_name of its own");
-            return Err(subscriber.error(doing, Cause::Unexpected(taken)));
+    let taken = || {
+        let taken = format!("replication slot {slot} is another subscription's; give this one a slot_name of its own");
+        subscriber.error(doing, Cause::Unexpected(taken))
+    };
+    match existing {
+        Some(existing) if is_one_cluster => {
+            let is_taken = existing.active || is_slot_taken(subscriber, slot).await?;
+            return if is_taken { Err(taken()) } else { Ok(PreparedSlot { is_adopted: true, ours: None }) };
         }
-    } else if existing.is_some() || !leads_to(desired.connection.as_ref(), publisher) {
-        return Ok(PreparedSlot { is_adopted: false, ours: existing.is_none().then_some((publisher, slot)) });
+        // Whose it is cannot be known from here.
+        Some(_) => return Ok(PreparedSlot::default()),
+        None if is_one_cluster || leads_to(desired.connection.as_ref(), publisher) => {}
+        None => return Ok(PreparedSlot { is_adopted: false, ours: Some((publisher, slot)) }),
     }
     let wanted = Slot { failover: desired.options.failover == Some(true), ..Slot::new(slot.clone()) };
     match slot::ensure(publisher, doing, &wanted, limits).await {
-        Ok(made) => Ok(PreparedSlot { is_adopted: true, ours: made.then_some((publisher, slot)) }),
+        Ok(true) => Ok(PreparedSlot { is_adopted: true, ours: Some((publisher, slot)) }),
+        // Somebody else has just made it, for a subscription of their own.
+        Ok(false) => Err(taken()),
         // The subscriber connects as another role, which may be allowed to.
         Err(error) if error.is(&SqlState::INSUFFICIENT_PRIVILEGE) && !is_one_cluster => {
             tracing::info!(cause = %error, "the slot is left to the subscriber to make");

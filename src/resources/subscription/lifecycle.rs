@@ -23,10 +23,40 @@ pub(super) async fn observe(
     before: &Model,
 ) -> Result<Model> {
     let mut model = to_model(database.name(), found, before);
+    if let Some(wrong) = wrong_slot(call, found, &model).await {
+        call.warn(wrong);
+    }
     model.unsubscribed_tables = unsubscribed(call, database, found, &model).await?.into();
     let differs = connection::differing(call.context(), call.private(), &model, found.connection.as_ref());
     model.connection_differs = differs.unwrap_or_default().into();
     Ok(model)
+}
+
+/// What is wrong with the slot of an enabled subscription, where the publisher can be asked: the subscriber's own catalog
+/// and counters do not tell.
+async fn wrong_slot(call: &Call<Context>, found: &Subscription, model: &Model) -> Option<Error> {
+    let slot = found.slot_name().filter(|_| found.enabled)?;
+    let publisher = publisher_of(call, found, model)?;
+    let there = match slot::fetch(&publisher, slot).await.ok()? {
+        // The subscriber may have made it since the snapshot that this is from.
+        None => slot::fetch_now(&publisher, slot).await.ok()?,
+        there => there,
+    };
+    let wrong = match there {
+        None => format!("replication slot {slot} is not in database {:?} of the publisher any more", publisher.name()),
+        Some(there) if there.is_lost() => format!("replication slot {slot} has lost the WAL that it needs"),
+        Some(_) => return None,
+    };
+    Some(Error::new(format!("subscription {} replicates nothing: {wrong}", found.name)).detail(
+        "What was written since is lost to it, so it must be made anew: empty its tables on the subscriber, since every row \
+         is copied again, and apply with -replace and its address.",
+    ))
+}
+
+/// The publisher of a subscription that exists: where that is told to go, or else as configured.
+fn publisher_of(call: &Call<Context>, found: &Subscription, model: &Model) -> Option<Database> {
+    let conninfo = found.connection.clone().or_else(|| conninfo(call.context(), model).ok())?;
+    connection::publisher(call.context(), &conninfo)
 }
 
 /// Tables that a refresh would add; none where the publisher cannot be asked, which is not the subscription's fault.
@@ -36,8 +66,7 @@ async fn unsubscribed(
     found: &Subscription,
     model: &Model,
 ) -> Result<BTreeSet<String>> {
-    let publisher = found.connection.clone().or_else(|| conninfo(call.context(), model).ok());
-    let publisher = publisher.and_then(|conninfo| connection::publisher(call.context(), &conninfo));
+    let publisher = publisher_of(call, found, model);
     let Some(publisher) = publisher.filter(|_| found.enabled) else { return Ok(BTreeSet::new()) };
     match subscription::unsubscribed_tables(&publisher, database, found).await {
         Ok(tables) => Ok(tables.iter().map(crate::postgres::QualifiedName::to_text).collect()),
@@ -181,8 +210,7 @@ async fn catch_up(
     doing: &str,
     limits: &Limits,
 ) -> Result<()> {
-    let conninfo = current.connection.clone().or_else(|| conninfo(call.context(), prior).ok());
-    let publisher = conninfo.and_then(|conninfo| connection::publisher(call.context(), &conninfo));
+    let publisher = publisher_of(call, current, prior);
     let (Some(publisher), Some(slot)) = (publisher, current.slot_name()) else { return Ok(()) };
     let existing = match call.unless_stopped(publication::fetch_all(&publisher)).await {
         Ok(existing) => existing,
@@ -193,6 +221,9 @@ async fn catch_up(
             return Ok(());
         }
     };
+    if let Some(wrong) = wrong_slot(call, current, prior).await {
+        return Err(wrong.detail("A publication that joins could not be replicated."));
+    }
     let whole = current.publications.iter().all(|name| existing.contains_key(name));
     catch_up::catch_up(call, &publisher, slot, doing, whole, limits).await
 }
@@ -240,8 +271,11 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
         let shown = Error::from(error);
         return Err(if publisher_failed { shown.detail(remedy) } else { shown });
     }
+    // Those that copy a table now are dropped with the subscription where the publisher answers.
+    let copying =
+        if slot_is_gone { Vec::new() } else { subscription::sync_slots(database, &name).await.unwrap_or_default() };
     database.run_within(&doing, &subscription::drop_detached(&name), limits).await?;
-    if let Some(slot) = slot.filter(|_| !slot_is_gone) {
+    for slot in slot.into_iter().filter(|_| !slot_is_gone).chain(copying) {
         call.warn(
             Error::new(format!("replication slot {slot} is left on the publisher and keeps its WAL"))
                 .detail(error.to_string())
@@ -255,9 +289,7 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
 }
 
 async fn is_slot_gone(call: &Call<Context>, prior: &Model, current: &Subscription, slot: Option<&Ident>) -> bool {
-    let conninfo = current.connection.clone().or_else(|| conninfo(call.context(), prior).ok());
-    let publisher = conninfo.and_then(|conninfo| connection::publisher(call.context(), &conninfo));
-    match (publisher, slot) {
+    match (publisher_of(call, current, prior), slot) {
         (Some(publisher), Some(slot)) => matches!(slot::fetch_now(&publisher, slot).await, Ok(None)),
         _ => false,
     }
