@@ -51,6 +51,23 @@ impl Cluster {
         self.members.iter().filter(|member| !member.is_writer)
     }
 
+    /// Whether a reboot of the writer restarts the readers as well, as it does before 12.14, 13.10, 14.7 and 15.2.
+    /// A version that cannot be read counts as a later one.
+    ///
+    /// Source: "Rebooting an Aurora cluster with read availability", Amazon Aurora User Guide.
+    #[must_use]
+    pub fn restarts_readers_with_the_writer(&self) -> bool {
+        let mut parts = self.engine_version.split('.').map_while(|part| part.parse::<u32>().ok());
+        let (Some(major), minor) = (parts.next(), parts.next().unwrap_or(u32::MAX)) else {
+            return false;
+        };
+        const FIRST_WITHOUT: [(u32, u32); 4] = [(12, 14), (13, 10), (14, 7), (15, 2)];
+        match FIRST_WITHOUT.iter().find(|(since, _)| *since == major) {
+            Some((_, first)) => minor < *first,
+            None => major < 12,
+        }
+    }
+
     /// The member of that instance.
     #[must_use]
     pub fn member(&self, instance: &str) -> Option<&Member> {
@@ -170,6 +187,8 @@ pub struct Parameter {
     pub allowed_values: Option<String>,
     /// `IsModifiable`.
     pub is_modifiable: bool,
+    /// `Description`: it begins with the unit where the value has one, as in `(ms) Sets …`.
+    pub description: String,
 }
 
 /// One parameter of a modify or reset call.
@@ -230,4 +249,31 @@ pub trait ClusterApi: Send + Sync {
 
     /// `RemoveTagsFromResource`.
     fn remove_tags(&self, arn: &str, keys: &[String]) -> impl Future<Output = Result<()>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_restart_with_the_writer_of_old_versions() {
+        for (version, expected) in [
+            ("11.21", true),
+            ("12.13", true),
+            ("12.14", false),
+            ("13.9", true),
+            ("13.10", false),
+            ("14.6", true),
+            ("14.7", false),
+            ("15.2", false),
+            ("16.4", false),
+            ("18.3", false),
+            ("14", false),
+            ("8.0.mysql_aurora.3.05.2", true),
+            ("", false),
+        ] {
+            let cluster = Cluster { engine_version: version.to_owned(), ..Cluster::default() };
+            assert_eq!(cluster.restarts_readers_with_the_writer(), expected, "{version}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use super::api::{Cluster, ClusterApi, Instance, NewParameterGroup, Parameter, ParameterGroup, ParameterSetting};
 use super::config::AwsConfig;
 use super::conversion::{parameter_from, sdk_parameter, sdk_tags};
-use super::error::classify;
+use super::error::{advice, classify};
 use super::{Error, Kind, Result};
 
 /// The RDS API through the AWS SDK.
@@ -274,12 +274,10 @@ where
         _ => Kind::Network,
     };
     let mut failure = Error::new(kind, doing, message.unwrap_or_else(|| causes(&error)));
+    failure.hint = advice(kind, code.as_deref().unwrap_or_default()).map(Box::from);
     failure.code = code;
     failure.request_id = request_id;
-    match kind {
-        Kind::Denied => failure.hint("Check the credentials and the IAM policy of the aws block"),
-        _ => failure,
-    }
+    failure
 }
 
 /// The chain of causes, without the SDK's debug dump that [`DisplayErrorContext`] appends.

@@ -93,5 +93,6 @@ pub(super) fn parameter_from(parameter: types::Parameter) -> Option<Parameter> {
         data_type: parameter.data_type.unwrap_or_default(),
         allowed_values: parameter.allowed_values.filter(|values| !values.is_empty()),
         is_modifiable: parameter.is_modifiable.unwrap_or(true),
+        description: parameter.description.unwrap_or_default(),
     })
 }

@@ -2,7 +2,9 @@
 //!
 //! The clock is tokio's, so that unit tests run on paused time.
 
+use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -34,12 +36,26 @@ pub enum Seen<T> {
     NotYet(String),
 }
 
+/// How long a wait goes on although AWS is not reached any more.
+const OUTAGE: Duration = Duration::from_secs(120);
+
+/// Told what is waited for, and what it is now.
+#[derive(Clone)]
+struct Report(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Report")
+    }
+}
+
 /// Polls until a deadline, and stops at once when it is cancelled.
 #[derive(Debug, Clone)]
 pub struct Waiter {
     polling: Polling,
     deadline: Instant,
     cancelled: CancellationToken,
+    report: Option<Report>,
 }
 
 impl Waiter {
@@ -47,13 +63,25 @@ impl Waiter {
     #[must_use]
     pub fn new(polling: Polling, timeout: Duration, cancelled: CancellationToken) -> Self {
         let far = Duration::from_secs(30 * 24 * 3600);
-        Self { polling, deadline: Instant::now() + timeout.min(far), cancelled }
+        Self { polling, deadline: Instant::now() + timeout.min(far), cancelled, report: None }
+    }
+
+    /// The same, and each look that is not the last is reported, as in `waiting for DB cluster "shop": it is modifying`.
+    #[must_use]
+    pub fn reporting(self, report: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { report: Some(Report(Arc::new(report))), ..self }
     }
 
     /// The same for `grace` at most, and never past this one's own deadline.
     #[must_use]
     pub fn at_most(&self, grace: Duration) -> Self {
         Self { deadline: self.deadline.min(Instant::now() + grace), ..self.clone() }
+    }
+
+    /// Whether the deadline has passed.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        Instant::now() >= self.deadline
     }
 
     /// Fails if the operation was cancelled, for places between two calls.
@@ -65,7 +93,7 @@ impl Waiter {
     }
 
     /// Looks again and again until `judge` says done. What either fails with ends the wait, except throttling, which is one
-    /// more "not yet".
+    /// more "not yet", and a network that is gone for a while in the midst of it.
     pub async fn until<S, T, F, L, J>(&self, doing: &str, mut look: L, mut judge: J) -> Result<T>
     where
         L: FnMut() -> F,
@@ -73,15 +101,28 @@ impl Waiter {
         J: FnMut(S) -> Result<Seen<T>>,
     {
         let mut pause = self.polling.first;
+        let mut last_seen = None;
         loop {
             self.check_cancelled(doing)?;
-            let state = match look().await.and_then(&mut judge) {
+            let answer = look().await;
+            if answer.is_ok() {
+                last_seen = Some(Instant::now());
+            }
+            let is_passing = |error: &Error| match error.kind {
+                Kind::Throttled => true,
+                Kind::Network => last_seen.is_some_and(|seen: Instant| seen.elapsed() < OUTAGE),
+                _ => false,
+            };
+            let state = match answer.and_then(&mut judge) {
                 Ok(Seen::Done(value)) => return Ok(value),
                 Ok(Seen::NotYet(state)) => state,
-                Err(error) if error.kind == Kind::Throttled => error.to_string(),
+                Err(error) if is_passing(&error) => error.to_string(),
                 Err(error) => return Err(error),
             };
             tracing::debug!(doing, state, "waiting");
+            if let Some(Report(report)) = &self.report {
+                report(&format!("{doing}: {state}"));
+            }
             self.pause(doing, &state, pause).await?;
             pause = (pause + pause / 2).min(self.polling.longest);
         }
@@ -143,7 +184,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn looks_until_done() {
         let looks = Cell::new(0);
+        let (reports, seen) = std::sync::mpsc::channel();
         let done = waiter(60)
+            .reporting(move |text| reports.send(text.to_owned()).unwrap_or_default())
             .until(
                 "waiting",
                 || async { Ok(looks.replace(looks.get() + 1)) },
@@ -152,6 +195,7 @@ mod tests {
             .await;
         assert_eq!(done.unwrap(), "there");
         assert_eq!(looks.get(), 4);
+        assert_eq!(seen.try_iter().collect::<Vec<_>>(), ["waiting: modifying"; 3]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -197,6 +241,33 @@ mod tests {
     async fn a_failure_ends_the_wait() {
         let ended = waiter(60).until("waiting", || async { Err(Error::new(Kind::NotFound, "a", "b")) }, never).await;
         assert_eq!(ended.unwrap_err().kind, Kind::NotFound);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_network_that_is_gone_for_a_while_is_waited_for() {
+        let start = Instant::now();
+        let look = |back: u64| {
+            move || async move {
+                match start.elapsed().as_secs() {
+                    seconds if (10..back).contains(&seconds) => Err(Error::new(Kind::Network, "a", "no route")),
+                    seconds => Ok(seconds),
+                }
+            }
+        };
+        let judge = |seconds| Ok(if seconds > 400 { Seen::Done(()) } else { Seen::NotYet(String::new()) });
+        assert!(waiter(3600).until("waiting", look(60), judge).await.is_ok());
+        let start = Instant::now();
+        let look = || async move {
+            match start.elapsed().as_secs() {
+                0..10 => Ok(0),
+                _ => Err(Error::new(Kind::Network, "a", "no route")),
+            }
+        };
+        let gone = waiter(3600).until("waiting", look, judge).await.unwrap_err();
+        assert_eq!(gone.kind, Kind::Network);
+        assert!((110..200).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+        let never = || async { Err::<u64, _>(Error::new(Kind::Network, "a", "no route")) };
+        assert_eq!(waiter(60).until("waiting", never, judge).await.unwrap_err().kind, Kind::Network);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use self::model::{Model, planned_outcome, schema, to_desired, to_model};
+use self::model::{Model, on_destroy, planned_outcome, schema, to_desired, to_model};
 use crate::aurora::logical_replication::{
-    self as flow, Current, LogicalReplication, Operation, Phase, Probe, ProbeError, Progress, Reboot, Record,
+    self as flow, Current, LogicalReplication, OnDestroy, Operation, Phase, Probe, ProbeError, Progress, Record,
     ServerSettings, Step,
 };
 use crate::aurora::wait::Waiter;
@@ -69,35 +69,15 @@ impl Resource for AuroraLogicalReplication {
     }
 
     async fn preview(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
-        let mends = call.private().get(MEND) == Some(Json::Bool(true));
-        match change.planned() {
-            None => return Ok(()),
-            Some(_) if !change.changes() && !mends => return Ok(()),
-            Some(_) => {}
-        }
-        let asked = &change.config().parameter_group_name;
-        let Some(Ok(desired)) = change.planned().map(|planned| to_desired(planned, asked)) else { return Ok(()) };
-        if call.context().is_aws_waiting() {
+        // What is to be made anew is asked for a second time, as a new object.
+        if call.context().is_aws_waiting() || change.replaces() {
             return Ok(());
         }
-        match look(call, &desired).await {
-            Ok(Some(current)) => plan_steps(call, change, &current, &desired),
-            Ok(None) if change.prior().is_none() => {
-                change.warn(missing(&desired.cluster).detail("It must exist by the time this is applied."));
-                Ok(())
-            }
-            Ok(None) => Err(missing(&desired.cluster)),
-            Err(error) if change.prior().is_none() => {
-                change.warn(
-                    Error::new(format!(
-                        "the cluster {:?} could not be read, so the steps are not known yet",
-                        desired.cluster
-                    ))
-                    .detail(error.to_string()),
-                );
-                Ok(())
-            }
-            Err(error) => Err(error),
+        let mends = call.private().get(MEND) == Some(Json::Bool(true));
+        match change.planned() {
+            None => preview_destroy(call, change).await,
+            Some(_) if !change.changes() && !mends => Ok(()),
+            Some(_) => preview_apply(call, change).await,
         }
     }
 
@@ -117,7 +97,19 @@ impl Resource for AuroraLogicalReplication {
 
     async fn create(call: &Call<Context>, plan: Model, saved: &Saved<Model>) -> Result<Model> {
         let time = timeout(&plan.timeouts, |timeouts| &timeouts.create, DEFAULT_TIMEOUT);
-        bring_about(call, plan, saved, time).await
+        let made = bring_about(call, plan.clone(), saved, time).await;
+        let is_begun = call.private().get(RECORD).is_some();
+        match made {
+            Err(stopped) if is_begun && call.stop().is_cancelled() => {
+                call.warn(go_on_later(&stopped));
+                Ok(model::interrupted(&plan, &record(call.private())))
+            }
+            Err(failed) if is_begun => {
+                call.warn(go_on_untainted());
+                Err(failed)
+            }
+            made => made,
+        }
     }
 
     async fn update(call: &Call<Context>, _prior: Model, plan: Model, saved: &Saved<Model>) -> Result<Model> {
@@ -126,16 +118,11 @@ impl Resource for AuroraLogicalReplication {
     }
 
     async fn delete(call: &Call<Context>, prior: Model, _saved: &Saved<Model>) -> Result<()> {
-        if prior.skip_destroy.known() == Some(&true) {
-            return Ok(());
-        }
         let desired = to_desired(&prior, &Attr::Null)?;
-        let time = timeout(&prior.timeouts, |timeouts| &timeouts.delete, DEFAULT_TIMEOUT);
-        let reboot = match prior.reboot_on_destroy.known() {
-            Some(true) if desired.reboot == Reboot::Never => Reboot::Writer,
-            Some(true) => desired.reboot,
-            _ => Reboot::Never,
+        let OnDestroy::GiveBack(reboot) = on_destroy(&prior, desired.reboot) else {
+            return Ok(());
         };
+        let time = timeout(&prior.timeouts, |timeouts| &timeouts.delete, DEFAULT_TIMEOUT);
         let probe = probe(call.context());
         let operation = operation(call, probe.as_ref(), time)?;
         let record = record(call.private());
@@ -154,6 +141,40 @@ impl Resource for AuroraLogicalReplication {
     }
 }
 
+/// Whatever is not there yet may be by the time of the apply; for a new object, that is no failure.
+async fn preview_apply(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
+    let asked = &change.config().parameter_group_name;
+    let Some(Ok(desired)) = change.planned().map(|planned| to_desired(planned, asked)) else { return Ok(()) };
+    match look(call, &desired).await {
+        Ok(Some(current)) => plan_steps(call, change, &current, &desired),
+        Ok(None) if change.prior().is_none() => {
+            change.warn(missing(&desired.cluster).detail("It must exist by the time this is applied."));
+            Ok(())
+        }
+        Ok(None) => Err(missing(&desired.cluster)),
+        Err(error) if change.prior().is_none() => {
+            let summary =
+                format!("the cluster {:?} could not be read, so the steps are not known yet", desired.cluster);
+            change.warn(Error::new(summary).detail(error.to_string()));
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Shows what a destroy would do. What cannot be read is for the destroy itself to report.
+async fn preview_destroy(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
+    let Some(prior) = change.prior() else { return Ok(()) };
+    let Ok(desired) = to_desired(prior, &Attr::Null) else { return Ok(()) };
+    let on_destroy = on_destroy(prior, desired.reboot);
+    if let Ok(Some(current)) = look(call, &desired).await
+        && let Some(outlook) = flow::destroy_outlook(&current, &record(call.private()), on_destroy)
+    {
+        change.warn(Error::new(outlook.summary).detail(outlook.detail));
+    }
+    Ok(())
+}
+
 /// Shows the steps that an apply would take, and what they lead to as far as that is known.
 fn plan_steps(
     call: &Call<Context>,
@@ -161,17 +182,17 @@ fn plan_steps(
     current: &Current,
     desired: &LogicalReplication,
 ) -> Result<()> {
-    let steps = flow::steps(current, desired, &record(call.private()))?;
+    let record = record(call.private());
+    let steps = flow::steps(current, desired, &record)?;
+    if desired.verify && !steps.is_empty() {
+        refuse_without_publisher(call.context())?;
+    }
     planned_outcome(change, current, &steps)?;
+    let Some(on_destroy) = change.planned().map(|planned| on_destroy(planned, desired.reboot)) else { return Ok(()) };
     if steps.iter().any(Step::is_change) {
-        let list: Vec<_> = steps.iter().enumerate().map(|(at, step)| format!("  {}. {step}", at + 1)).collect();
-        let reboots: Vec<_> = steps.iter().filter_map(Step::reboots).collect();
-        let reboots = match reboots.as_slice() {
-            [] => "no instance is rebooted".to_owned(),
-            names => format!("this reboots {}", names.join(", ")),
-        };
-        let summary = format!("applying changes the Aurora cluster {}: {reboots}", desired.cluster);
-        change.warn(Error::new(summary).detail(format!("The steps:\n{}", list.join("\n"))));
+        let outlook = flow::outlook(current, desired, &record, &steps, on_destroy);
+        change.warn(Error::new(outlook.summary).detail(outlook.detail));
+        return Ok(());
     }
     for warning in flow::warnings(current, desired, &steps) {
         change.warn(Error::new(warning));
@@ -179,10 +200,22 @@ fn plan_steps(
     Ok(())
 }
 
+fn refuse_without_publisher(context: &Context) -> Result<()> {
+    match context.is_waiting(Side::Publisher) {
+        true => Ok(()),
+        false => context.database(Side::Publisher, None).map(drop).map_err(|_| {
+            Error::new("there is no connection to verify it over")
+                .detail("Configure the provider's publisher block, or set verify = false.")
+                .attribute("verify")
+        }),
+    }
+}
+
 /// The cluster as it is, with what the writer says where it can be asked; `None` when there is none.
 async fn look(call: &Call<Context>, desired: &LogicalReplication) -> Result<Option<Current>> {
     let api = call.context().cluster_api()?;
-    let Some(mut current) = flow::fetch(api, desired, &record(call.private())).await? else { return Ok(None) };
+    let record = record(call.private());
+    let Some(mut current) = Box::pin(flow::fetch(api, desired, &record)).await? else { return Ok(None) };
     if desired.verify
         && let Some(probe) = probe(call.context())
     {
@@ -202,8 +235,10 @@ async fn bring_about(call: &Call<Context>, plan: Model, saved: &Saved<Model>, ti
     let operation = operation(call, probe.as_ref(), time)?;
     let mut on_step = |progress: Progress<'_>| {
         log(&progress);
-        call.private().set(RECORD, Json::String(progress.record.to_json()));
-        saved.record(&plan);
+        if progress.is_worth_saving() || call.private().get(RECORD).is_some() {
+            call.private().set(RECORD, Json::String(progress.record.to_json()));
+            saved.record(&plan);
+        }
     };
     let applied = flow::apply(&operation, &desired, record(call.private()), &mut on_step).await?;
     call.private().set(RECORD, Json::String(applied.record.to_json()));
@@ -234,11 +269,26 @@ fn probe(context: &Context) -> Option<impl Probe + use<>> {
                     wal_level: found.wal_level,
                     rds_logical_replication: found.rds_logical_replication,
                     logical_slots: found.logical_slots,
+                    started_at: Some(found.started_at),
                 }),
                 Err(error) => Err(ProbeError { is_transient: error.is_transient(), message: error.to_string() }),
             }
         }
     })
+}
+
+/// A core that was asked to stop runs nothing that depends on this, so an unfinished object is no false promise: the next
+/// plan sees what is left of it. Failing would have the core mark it as tainted, to be undone and begun anew.
+fn go_on_later(stopped: &Error) -> Error {
+    Error::new("the operation was cancelled before logical replication was enabled")
+        .detail(format!("{stopped}. What was done so far is in the state: the next apply goes on from there."))
+}
+
+fn go_on_untainted() -> Error {
+    Error::new("what was done so far is in the state").detail(
+        "A create that fails leaves the resource tainted: the next apply would take everything back and begin anew. \
+         To go on from here instead, run \"terraform untaint\" or \"tofu untaint\" with its address first.",
+    )
 }
 
 fn log(progress: &Progress<'_>) {

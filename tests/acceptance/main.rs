@@ -6,6 +6,7 @@ mod common;
 
 mod aurora;
 mod aurora_life;
+mod aurora_states;
 mod catalog;
 mod connections;
 mod listing;
@@ -14,5 +15,6 @@ mod publication_checks;
 mod publication_life;
 mod replication;
 mod slot_life;
+mod stand_in;
 mod subscription_life;
 mod tls;

@@ -1,7 +1,6 @@
-//! What forbids logical replication on a cluster, and what a user should know before. Pure.
+//! What forbids logical replication on a cluster. Pure.
 
-use super::steps::Step;
-use super::{Current, LogicalReplication, PARAMETER, Reboot, Record};
+use super::{Current, LogicalReplication, PARAMETER, Record};
 use crate::aurora::api::Cluster;
 use crate::aurora::parameters;
 use crate::aurora::{Error, Kind};
@@ -116,38 +115,6 @@ fn is_group_name(name: &str) -> bool {
     is_plain && begins && !name.ends_with('-') && !name.contains("--") && name.len() <= 255
 }
 
-/// What the user should know before the steps are taken.
-#[must_use]
-pub fn warnings(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let sets = steps.iter().any(|step| matches!(step, Step::SetParameters { .. }));
-    if sets && !current.sharing.is_empty() {
-        let (group, others) = (&current.target_name, current.sharing.join(", "));
-        warnings.push(format!(
-            "cluster parameter group {group} is also attached to {others}: its parameters change there too"
-        ));
-    }
-    let writer = current.instances.iter().find(|instance| Some(instance.identifier.as_str()) == current.writer());
-    if let Some(writer) = writer.filter(|writer| !writer.publicly_accessible) {
-        let name = &writer.identifier;
-        warnings
-            .push(format!("the writer instance {name} is not publicly accessible: Neon cannot reach it from outside"));
-    }
-    warnings.extend(waiting_readers(current, desired, steps));
-    warnings
-}
-
-fn waiting_readers(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> Option<String> {
-    let readers: Vec<&str> = current.cluster.readers().map(|reader| reader.instance.as_str()).collect();
-    let reboots = steps.iter().any(|step| matches!(step, Step::RebootWriter { .. }));
-    (desired.reboot == Reboot::Writer && reboots && !readers.is_empty()).then(|| {
-        let readers = readers.join(", ");
-        format!(
-            "the readers {readers} are not rebooted: after a failover to one, logical replication stops until it is"
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::steps::steps;
@@ -235,24 +202,5 @@ mod tests {
         let desired = LogicalReplication { manage_parameter_group: false, ..shop() };
         let current = current(&Fake::new(0).with_group("theirs"), &desired).await;
         refused(&current, &desired, "rds.logical_replication is not 1 in its cluster parameter group \"theirs\"");
-    }
-
-    #[tokio::test]
-    async fn what_the_steps_do_to_others_is_warned_of() {
-        let mut current = current(&Fake::new(1).with_group("theirs"), &shop()).await;
-        current.sharing = vec!["other".to_owned()];
-        current.instances[0].publicly_accessible = false;
-        let steps = steps(&current, &shop(), &Record::default()).unwrap();
-        let warned = warnings(&current, &shop(), &steps);
-        assert_eq!(
-            warned,
-            [
-                "cluster parameter group theirs is also attached to other: its parameters change there too",
-                "the writer instance shop-1 is not publicly accessible: Neon cannot reach it from outside",
-                "the readers shop-2 are not rebooted: after a failover to one, logical replication stops until it is",
-            ]
-        );
-        current.instances[0].publicly_accessible = true;
-        assert_eq!(warnings(&current, &shop(), &[]), [""; 0]);
     }
 }

@@ -52,6 +52,8 @@ pub struct Current {
     pub target_name: String,
     /// That group, if it exists; the same as `attached` where it is attached.
     pub target: Option<Group>,
+    /// The groups that were edited in place before the target took their place, as far as they still exist.
+    pub left: Vec<Group>,
     /// The other clusters with the target group. Nothing where the policy does not allow to list clusters.
     pub sharing: Vec<String>,
     /// What the writer says over SQL, if it was asked and answered.
@@ -117,7 +119,16 @@ pub async fn fetch<A: ClusterApi>(api: &A, desired: &LogicalReplication, record:
         Some(target) if !target.group.is_default() => sharing(api, target, &cluster.identifier).await?,
         _ => Vec::new(),
     };
-    Ok(Some(Current { cluster, instances, attached, target_name, target, sharing, settings: None }))
+    let left = left_groups(api, &target_name, record).await?;
+    Ok(Some(Current { cluster, instances, attached, target_name, target, left, sharing, settings: None }))
+}
+
+async fn left_groups<A: ClusterApi>(api: &A, target_name: &str, record: &Record) -> Result<Vec<Group>> {
+    let mut groups = Vec::new();
+    for name in record.left_groups(target_name) {
+        groups.extend(found(group_with_content(api, name).await)?);
+    }
+    Ok(groups)
 }
 
 async fn group_with_content<A: ClusterApi>(api: &A, name: &str) -> Result<Group> {

@@ -9,6 +9,19 @@ use crate::aurora::api::{Cluster, ClusterApi, Instance, Member};
 use crate::aurora::wait::Seen;
 use crate::aurora::{Error, Kind, Result};
 
+/// Reboots whichever instance is the cluster's writer now, waits until it is back and the cluster available, and says
+/// which instance it was. A reboot that is on its way already is waited for in its place.
+///
+/// It needs nothing of the record, the parameter group or the probe. The waiter of `operation` says how it goes on, see
+/// [`Waiter::reporting`](crate::aurora::wait::Waiter::reporting).
+///
+/// # Errors
+/// When there is no such cluster, it has no writer or is not available, AWS refuses the call for good, the instance does
+/// not come back, the timeout passes or the operation is cancelled.
+pub async fn reboot_writer<A: ClusterApi>(operation: &Operation<'_, A>, cluster: &str) -> Result<String> {
+    Box::pin(operation.reboot_writer(cluster, None)).await
+}
+
 impl<A: ClusterApi> Operation<'_, A> {
     /// Waits until the cluster moves no more: it is available and none of its modifications is pending, or it will
     /// not be available without somebody's help.
@@ -32,7 +45,8 @@ impl<A: ClusterApi> Operation<'_, A> {
             return Ok(cluster);
         }
         let doing = format!("waiting for DB cluster \"{}\"", cluster.identifier);
-        Err(Error::new(Kind::Refused, doing, format!("it is {}", cluster.status)))
+        Err(Error::new(Kind::Refused, doing, format!("it is {}", cluster.status))
+            .hint("Start or repair the cluster, then apply again: it goes on from here"))
     }
 
     /// The same, and RDS shows that it has taken notice: a reboot before that would come back with the old values.
@@ -53,31 +67,35 @@ impl<A: ClusterApi> Operation<'_, A> {
         self.available(cluster).await.map(drop)
     }
 
-    /// Reboots whichever instance is the writer now; says which.
-    pub(super) async fn reboot_writer(&self, cluster: &str) -> Result<String> {
+    /// Reboots whichever instance is the writer now; says which. Where that is the instance that `since` names and its
+    /// server has been started again after that, it is only waited for.
+    pub(super) async fn reboot_writer(&self, cluster: &str, since: Option<(&str, i64)>) -> Result<String> {
         let now = self.available(cluster).await?;
-        let missing =
-            || Error::new(Kind::Refused, format!("rebooting the writer of \"{cluster}\""), "there is no writer");
+        let missing = || {
+            Error::new(Kind::Refused, format!("rebooting the writer of \"{cluster}\""), "there is no writer")
+                .hint("Wait for a failover to end, then apply again")
+        };
         let writer = now.writer().ok_or_else(missing)?.instance.clone();
-        self.reboot(&now, &writer).await?;
+        let since = since.filter(|(instance, _)| *instance == writer).map(|(_, since)| since);
+        self.reboot(&now, &writer, since).await?;
         Ok(writer)
     }
 
-    /// Reboots the reader unless it runs its group's values by now, as after a restart along with the writer.
+    /// Reboots the reader unless it runs its group's values by now, or has become the writer, whose turn comes later.
     pub(super) async fn reboot_reader(&self, cluster: &str, reader: &str) -> Result<()> {
         let now = self.available(cluster).await?;
         match now.member(reader) {
-            Some(member) if !member.is_in_sync() => self.reboot(&now, reader).await,
+            Some(member) if !member.is_in_sync() && !member.is_writer => self.reboot(&now, reader, None).await,
             _ => Ok(()),
         }
     }
 
-    async fn reboot(&self, cluster: &Cluster, instance: &str) -> Result<()> {
+    async fn reboot(&self, cluster: &Cluster, instance: &str, since: Option<i64>) -> Result<()> {
         let (id, doing) = (&cluster.identifier, format!("rebooting DB instance \"{instance}\""));
         tracing::info!(instance, "rebooting");
         let was_pending = cluster.member(instance).is_some_and(|member| !member.is_in_sync());
         let call = || async {
-            match self.was_restarted(id, instance).await? {
+            match self.was_restarted(id, instance).await? || self.was_started_since(since).await {
                 true => Ok(()),
                 false => self.api.reboot_instance(instance).await,
             }
@@ -85,6 +103,15 @@ impl<A: ClusterApi> Operation<'_, A> {
         self.waiter.retry(&doing, call).await?;
         self.back(id, instance, was_pending).await?;
         self.available(id).await.map(drop)
+    }
+
+    /// Whether the server says that it was started again after that.
+    async fn was_started_since(&self, since: Option<i64>) -> bool {
+        let (Some(probe), Some(since)) = (self.probe, since) else {
+            return false;
+        };
+        let now = probe.settings().await.ok().and_then(|settings| settings.started_at);
+        now.is_some_and(|now| now > since)
     }
 
     /// Where a reboot is on its way already, of an apply that was cut off perhaps, waits for it and says whether it has put
@@ -136,7 +163,7 @@ impl<A: ClusterApi> Operation<'_, A> {
             return Ok(());
         }
         tracing::warn!(cluster, %settings, "not logical yet, rebooting the writer once more");
-        let writer = self.reboot_writer(cluster).await?;
+        let writer = self.reboot_writer(cluster, None).await?;
         settings = self.logical_settings(&doing).await?;
         if settings.is_logical() {
             return Ok(());
@@ -172,7 +199,8 @@ fn away<T>(doing: &str, instance: &Instance) -> Result<Seen<T>> {
     let status = &instance.status;
     let is_over = status.ends_with("failed") || status.starts_with("incompatible-");
     match is_over || matches!(status.as_str(), "deleting" | "deleted" | "stopped" | "stopping") {
-        true => Err(Error::new(Kind::Unverified, doing, format!("it is {status}"))),
+        true => Err(Error::new(Kind::Unverified, doing, format!("it is {status}"))
+            .hint("Look at its events and its log in RDS. Once it is available, apply again: it goes on from here")),
         false => Ok(Seen::NotYet(format!("it is {status}"))),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Attr, Diagnostics, Error, PlannedChange, Result, Schema, Timeouts};
-use crate::aurora::logical_replication::{Current, LogicalReplication, PARAMETER, Reboot, Record, Step};
+use crate::aurora::logical_replication::{Current, LogicalReplication, OnDestroy, PARAMETER, Reboot, Record, Step};
 use crate::tf_provider::schema::{Attribute, Type};
 use crate::tf_provider::timeouts::timeouts_block;
 
@@ -84,7 +84,8 @@ pub(super) fn schema() -> Schema {
             "parameters",
             strings(),
             "Further cluster parameters, such as `max_replication_slots`. Only these, and `rds.logical_replication`, are \
-             ever touched.",
+             ever touched. Values are compared as the server means them: `on` is `1`, and `5min` is `300000` where the \
+             parameter is in milliseconds. A formula, such as `{DBInstanceVCPU*2}`, is kept as it is.",
         )
         .validator(|value| match value.get(PARAMETER) {
             Some(_) => Err(format!("{PARAMETER} is always set to 1. Leave it out.")),
@@ -95,8 +96,10 @@ pub(super) fn schema() -> Schema {
         Attribute::optional(
             "reboot",
             Type::String,
-            "Which instances may be rebooted: `writer`, `all` (readers too, so that a failover stays logical), or `never`, \
-             which leaves `pending_reboot = true` for your own maintenance. Default: `writer`.",
+            "Which instances may be rebooted: `writer`; `all`, the readers one by one and the writer last, each waited for, so \
+             that a failover stays logical; or `never`, which leaves `pending_reboot = true` for your own maintenance. Up to \
+             Aurora PostgreSQL 12.13, 13.9 and 14.6, readers restart together with the writer, whatever this says. \
+             Default: `writer`.",
         )
         .default("writer")
         .one_of(&["writer", "all", "never"]),
@@ -229,6 +232,39 @@ pub(super) fn to_model(written: &Model, current: &Current, record: &Record) -> M
         pending_reboot: current.is_reboot_pending().into(),
         wal_level: current.settings.as_ref().map(|settings| settings.wal_level.clone()).into(),
         ..written.clone()
+    }
+}
+
+/// The state of an object whose making was cut short: what the plan says, and nothing of what only the end shows. The
+/// next read fills it in.
+pub(super) fn interrupted(plan: &Model, record: &Record) -> Model {
+    fn so_far<T: Clone>(attribute: &Attr<T>) -> Attr<T> {
+        attribute.known().cloned().into()
+    }
+    Model {
+        id: plan.cluster_identifier.clone(),
+        parameter_group_name: plan.parameter_group_name.known().or(record.group.as_ref()).cloned().into(),
+        parameters: so_far(&plan.parameters),
+        parameter_group_family: so_far(&plan.parameter_group_family),
+        parameter_group_created: record.group_created.into(),
+        previous_parameter_group_name: record.previous_group.clone().into(),
+        writer_instance_identifier: Attr::Null,
+        endpoint: so_far(&plan.endpoint),
+        port: so_far(&plan.port),
+        engine_version: so_far(&plan.engine_version),
+        pending_reboot: true.into(),
+        wal_level: Attr::Null,
+        ..plan.clone()
+    }
+}
+
+/// What a destroy is to do. Rebooting for it follows `reboot`, and takes the writer where that says never.
+pub(super) fn on_destroy(model: &Model, reboot: Reboot) -> OnDestroy {
+    match (model.skip_destroy.known(), model.reboot_on_destroy.known()) {
+        (Some(true), _) => OnDestroy::Leave,
+        (_, Some(true)) if reboot == Reboot::Never => OnDestroy::GiveBack(Reboot::Writer),
+        (_, Some(true)) => OnDestroy::GiveBack(reboot),
+        _ => OnDestroy::GiveBack(Reboot::Never),
     }
 }
 

@@ -51,24 +51,28 @@ fn describe_cluster(state: &State, cluster: &Cluster) -> Element {
     let name = &cluster.identifier;
     let pending = cluster.has_pending_values.then(|| text("BackupRetentionPeriod", 7));
     let pending = pending.into_iter().collect();
-    node(
-        "DBCluster",
-        vec![
-            text("DBClusterIdentifier", name),
-            text("DBClusterParameterGroup", &cluster.group),
-            text("Status", &cluster.status),
-            text("Endpoint", host),
-            text("ReaderEndpoint", format!("{name}.cluster-ro-hytu3sso0o51.{REGION}.rds.amazonaws.com")),
-            text("Engine", &cluster.engine),
-            text("EngineVersion", &cluster.engine_version),
-            text("Port", port),
-            text("MasterUsername", "postgres"),
-            list("DBClusterMembers", members, |instance| describe_member(cluster, instance)),
-            text("DBClusterArn", format!("arn:aws:rds:{REGION}:123456789012:cluster:{name}")),
-            text("EngineMode", &cluster.engine_mode),
-            node("PendingModifiedValues", pending),
-        ],
-    )
+    let optional = [
+        ("GlobalClusterIdentifier", &cluster.global_cluster),
+        ("ReplicationSourceIdentifier", &cluster.replication_source),
+    ];
+    let optional = optional.into_iter().filter_map(|(name, value)| Some(text(name, value.as_ref()?)));
+    let mut fields = vec![
+        text("DBClusterIdentifier", name),
+        text("DBClusterParameterGroup", &cluster.group),
+        text("Status", &cluster.status),
+        text("Endpoint", host),
+        text("ReaderEndpoint", format!("{name}.cluster-ro-hytu3sso0o51.{REGION}.rds.amazonaws.com")),
+        text("Engine", &cluster.engine),
+        text("EngineVersion", &cluster.engine_version),
+        text("Port", port),
+        text("MasterUsername", "postgres"),
+        list("DBClusterMembers", members, |instance| describe_member(cluster, instance)),
+        text("DBClusterArn", format!("arn:aws:rds:{REGION}:123456789012:cluster:{name}")),
+        text("EngineMode", &cluster.engine_mode),
+        node("PendingModifiedValues", pending),
+    ];
+    fields.extend(optional);
+    node("DBCluster", fields)
 }
 
 fn describe_member(cluster: &Cluster, instance: &Instance) -> Element {
@@ -176,31 +180,40 @@ fn attach(shared: &Arc<Shared>, state: &mut State, name: &str, group: &str) -> R
             cluster.has_pending_values = false;
         }
     });
-    notice_group(shared, group, true);
+    notice_group(shared, state, group, true);
     Ok(())
 }
 
-/// After a while, every instance with the group takes notice of its values.
-pub(super) fn notice_group(shared: &Arc<Shared>, group: &str, is_static: bool) {
-    let (later, group) = (Arc::clone(shared), group.to_owned());
+/// After a while, every instance that has the group by now takes notice of its values.
+pub(super) fn notice_group(shared: &Arc<Shared>, state: &State, group: &str, is_static: bool) {
+    let (later, group, members) = (Arc::clone(shared), group.to_owned(), members_with(state, group));
     tokio::spawn(async move {
         tokio::time::sleep(later.delays.notice).await;
-        take_notice(&later, &group, is_static);
+        notice(&later, &group, &members, is_static);
     });
 }
 
+/// The same at once.
+pub(super) fn take_notice(shared: &Shared, group: &str) {
+    let members = members_with(&shared.state(), group);
+    notice(shared, group, &members, true);
+}
+
+fn members_with(state: &State, group: &str) -> Vec<String> {
+    let with_it = state.clusters.iter().filter(|cluster| cluster.group == group);
+    with_it.flat_map(|cluster| cluster.instances.clone()).collect()
+}
+
 /// Dynamic values come into force, static ones wait for a reboot.
-pub(super) fn take_notice(shared: &Shared, group: &str, is_static: bool) {
+fn notice(shared: &Shared, group: &str, members: &[String], is_static: bool) {
     let mut state = shared.state();
     let Some(values) = state.groups.get(group).map(|group| group.values.clone()) else {
         return;
     };
     let settings = parameters::server_settings(&values);
-    let has_group = |cluster: &&Cluster| cluster.group == group;
-    let members: Vec<String> =
-        state.clusters.iter().filter(has_group).flat_map(|cluster| cluster.instances.clone()).collect();
-    for name in members {
-        let Some(instance) = state.instance(&name) else {
+    let still = members_with(&state, group);
+    for name in members.iter().filter(|name| still.contains(name)) {
+        let Some(instance) = state.instance(name) else {
             continue;
         };
         instance.settings = settings.clone();
@@ -223,35 +236,56 @@ fn dynamic(settings: &Settings) -> Settings {
 pub(super) fn reboot_instance(shared: &Arc<Shared>, form: &Form) -> Answer {
     let name = form.get("DBInstanceIdentifier").unwrap_or_default();
     let mut state = shared.state();
+    let in_vain = state.reboots_in_vain > 0;
     let instance = state.instance(name).ok_or_else(|| no_instance(name))?;
     if instance.status != "available" || instance.is_rebooting {
         let what = "Instance cannot currently reboot due to an in-progress management operation";
         return Err(Fault::invalid("InvalidDBInstanceState", what));
     }
     instance.is_rebooting = true;
-    let answer = describe_instance(instance);
-    tokio::spawn(reboot(Arc::clone(shared), instance.identifier.clone()));
+    let (answer, name) = (describe_instance(instance), instance.identifier.clone());
+    state.reboots_in_vain = state.reboots_in_vain.saturating_sub(1);
+    for along in restarted_along(&state, &name) {
+        tokio::spawn(reboot(Arc::clone(shared), along, in_vain));
+    }
+    tokio::spawn(reboot(Arc::clone(shared), name, in_vain));
     Ok(vec![answer])
 }
 
-async fn reboot(shared: Arc<Shared>, name: String) {
+/// The readers that restart with their writer, where the cluster's version has it so.
+fn restarted_along(state: &State, name: &str) -> Vec<String> {
+    let cluster = state.clusters.iter().find(|cluster| cluster.restarts_readers && cluster.writer == name);
+    let readers = cluster.into_iter().flat_map(|cluster| &cluster.instances);
+    readers.filter(|reader| *reader != name).cloned().collect()
+}
+
+async fn reboot(shared: Arc<Shared>, name: String, is_in_vain: bool) {
     tokio::time::sleep(shared.delays.before_rebooting).await;
     let Some((engine, settings)) = begin_reboot(&shared, &name) else {
         return;
     };
     let started_with = settings.clone();
+    let settings = if is_in_vain { Settings::new() } else { settings };
     let restarted = tokio::task::spawn_blocking(move || {
         engine.lock().unwrap_or_else(PoisonError::into_inner).restart(&settings);
     });
     let (restarted, ()) = tokio::join!(restarted, tokio::time::sleep(shared.delays.rebooting));
-    let status = if restarted.is_ok() { "available" } else { "failed" };
-    if let Some(instance) = shared.state().instance(&name) {
-        instance.status = status.to_owned();
-        instance.is_rebooting = false;
-    }
+    end_reboot(&shared, &name, restarted.is_ok(), (!is_in_vain).then(|| started_with.clone()));
     tokio::time::sleep(shared.delays.in_sync).await;
-    if let Some(instance) = shared.state().instance(&name).filter(|instance| instance.settings == started_with) {
+    let is_same = |instance: &&mut Instance| instance.settings == started_with && !is_in_vain;
+    if let Some(instance) = shared.state().instance(&name).filter(is_same) {
         instance.group_status = "in-sync".to_owned();
+    }
+}
+
+fn end_reboot(shared: &Shared, name: &str, is_up: bool, started_with: Option<Settings>) {
+    let mut state = shared.state();
+    let status = state.reboots_end_as.clone().filter(|_| is_up);
+    if let Some(instance) = state.instance(name) {
+        instance.status = status.unwrap_or_else(|| if is_up { "available" } else { "failed" }.to_owned());
+        instance.is_rebooting = false;
+        instance.starts += 1;
+        instance.running = started_with.unwrap_or_else(|| instance.running.clone());
     }
 }
 

@@ -175,7 +175,7 @@ pub(super) fn reset(shared: &Arc<Shared>, form: &Form) -> Answer {
         let group = custom(&mut state, form, "modified")?;
         group.values.clear();
         let name = group.name.clone();
-        notice_group(shared, &name, true);
+        notice_group(shared, &state, &name, true);
         return Ok(vec![text("DBClusterParameterGroupName", name)]);
     }
     change(shared, form, |group, parameter, _| {
@@ -206,7 +206,7 @@ fn change(
     }
     *group = changed;
     let name = group.name.clone();
-    notice_group(shared, &name, is_static);
+    notice_group(shared, &state, &name, is_static);
     Ok(vec![text("DBClusterParameterGroupName", name)])
 }
 
