@@ -5,11 +5,13 @@
 mod common;
 
 mod aurora;
+mod aurora_guide;
 mod aurora_life;
 mod aurora_states;
 mod catalog;
 mod connections;
 mod listing;
+mod moto;
 mod provider_config;
 mod publication_checks;
 mod publication_life;

@@ -5,6 +5,7 @@
 pub mod aurora;
 pub mod cli;
 pub mod grpc;
+pub mod moto;
 pub mod postgres;
 pub mod relay;
 pub mod tools;
