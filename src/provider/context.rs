@@ -131,11 +131,12 @@ pub struct Context {
     subscriber: Endpoint,
     aws: Attr<AwsBlock>,
     cluster_api: OnceLock<aurora::Rds>,
+    instance_api: OnceLock<aurora::RdsInstances>,
 }
 
 impl Context {
     pub(super) fn new(publisher: Endpoint, subscriber: Endpoint, aws: Attr<AwsBlock>) -> Self {
-        Self { publisher, subscriber, aws, cluster_api: OnceLock::new() }
+        Self { publisher, subscriber, aws, cluster_api: OnceLock::new(), instance_api: OnceLock::new() }
     }
 
     fn endpoint(&self, side: Side) -> &Endpoint {
@@ -197,10 +198,24 @@ impl Context {
     /// # Errors
     /// When a value of the `aws` block is not known yet.
     pub fn cluster_api(&self) -> Result<&aurora::Rds> {
+        let config = self.aws_config()?;
+        Ok(self.cluster_api.get_or_init(|| aurora::Rds::new(config)))
+    }
+
+    /// The same for DB instances by themselves.
+    ///
+    /// # Errors
+    /// As [`Context::cluster_api`].
+    pub fn instance_api(&self) -> Result<&aurora::RdsInstances> {
+        let config = self.aws_config()?;
+        Ok(self.instance_api.get_or_init(|| aurora::RdsInstances::new(config)))
+    }
+
+    fn aws_config(&self) -> Result<aurora::AwsConfig> {
         match self.unknown_aws_value() {
             Some(path) => Err(Error::new(format!("the provider's {path} is not known yet"))
-                .detail("A cluster can only be read with AWS access that is known while planning.")),
-            None => Ok(self.cluster_api.get_or_init(|| aurora::Rds::new(aws_config(self.aws.known())))),
+                .detail("What is in AWS can only be read with access that is known while planning.")),
+            None => Ok(aws_config(self.aws.known())),
         }
     }
 

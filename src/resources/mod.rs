@@ -1,8 +1,10 @@
 //! The managed resources, one file each.
 
 mod aurora_logical_replication;
+mod logical_replication;
 mod object_id;
 mod publication;
+mod rds_logical_replication;
 mod replication_slot;
 mod server_check;
 mod subscription;
@@ -14,6 +16,7 @@ use crate::tf_provider::resource::AnyResource;
 pub const ALL: &[&dyn AnyResource<Context>] = &[
     &aurora_logical_replication::AuroraLogicalReplication,
     &publication::Publication,
+    &rds_logical_replication::RdsLogicalReplication,
     &replication_slot::ReplicationSlot,
     &subscription::Subscription,
 ];

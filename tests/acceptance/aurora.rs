@@ -20,13 +20,17 @@ const GROUP: &str = "shop-logical-replication";
 const DEFAULT: &str = "default.aurora-postgresql16";
 
 pub(crate) fn rds(stand_in: &StandIn) -> Rds {
-    Rds::new(AwsConfig {
+    Rds::new(config(stand_in))
+}
+
+pub(crate) fn config(stand_in: &StandIn) -> AwsConfig {
+    AwsConfig {
         region: Some("us-east-2".to_owned()),
         access_key: Some("AKIATEST".to_owned()),
         secret_key: Some("secret".to_owned()),
         endpoint_url: Some(stand_in.endpoint_url.clone()),
         ..AwsConfig::default()
-    })
+    }
 }
 
 fn waiter() -> Waiter {
@@ -102,13 +106,13 @@ async fn a_cluster_on_a_default_group_becomes_logical_and_goes_back() {
     assert_eq!(
         done,
         [
-            "create cluster parameter group shop-logical-replication (family aurora-postgresql16)",
-            "in cluster parameter group shop-logical-replication, set max_replication_slots: 20 -> 33, \
+            "create parameter group shop-logical-replication (family aurora-postgresql16)",
+            "in parameter group shop-logical-replication, set max_replication_slots: 20 -> 33, \
              rds.logical_replication: 0 -> 1, wal_sender_timeout: 30000 -> 300000",
-            "attach cluster parameter group shop-logical-replication to DB cluster shop in place of default.aurora-postgresql16",
-            "wait until DB cluster shop is available",
+            "attach parameter group shop-logical-replication to shop in place of default.aurora-postgresql16",
+            "wait until shop is available",
             "reboot the writer instance shop-1",
-            "verify that the writer runs with wal_level = logical",
+            "verify that the server runs with wal_level = logical",
         ]
     );
     assert!(applied.current.settings.as_ref().unwrap().is_logical());
@@ -294,7 +298,10 @@ async fn a_record_that_was_lost_is_found_in_the_tags() {
 /// The API's own rules, each through the SDK: code and kind.
 #[tokio::test]
 async fn the_api_refuses_as_rds_does() {
-    let stand_in = without_servers(ClusterConfig::new("shop", "16.4")).await;
+    let mut config = StandInConfig::new(NoServers, vec![ClusterConfig::new("shop", "16.4")]);
+    // What is refused meanwhile is refused however slow this is.
+    (config.delays.modifying, config.delays.rebooting) = (Duration::from_secs(3600), Duration::from_secs(3600));
+    let stand_in = StandIn::start(config).await;
     let api = rds(&stand_in);
     let group = |name: &str, family: &str| NewParameterGroup {
         name: name.to_owned(),

@@ -6,14 +6,16 @@ use std::future::ready;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use neonrepl::aurora::api::ClusterApi;
 use neonrepl::aurora::logical_replication::{
     LogicalReplication, Operation, Patience, Reboot, Record, ServerSettings, apply, destroy, fetch, steps,
 };
 use neonrepl::aurora::wait::{Polling, Waiter};
+use neonrepl::aurora::{Rds, RdsInstances};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::aurora::rds;
+use crate::aurora::config;
 use crate::common::aurora::{ClusterConfig, NoServers, PostgresServers, REGION, StandIn, StandInConfig};
 use crate::common::cli::{Core, Workspace};
 use crate::common::postgres::{Major, SUPERUSER};
@@ -80,8 +82,12 @@ fn warning(printed: &str) -> String {
 
 /// The actions that each operation calls, in the order of the policy.
 async fn check_policy() {
-    let called = called().await;
-    let policy = policy();
+    let of_instance = policy(1);
+    let called_for_it = called(ClusterConfig::instance, |aws| RdsInstances::new(config(aws))).await;
+    let all: BTreeSet<&String> = called_for_it.values().flatten().collect();
+    assert_eq!(of_instance.iter().collect::<BTreeSet<_>>(), all, "the policy for DB instances");
+    let called = called(ClusterConfig::new, |aws| Rds::new(config(aws))).await;
+    let policy = policy(0);
     let granted: BTreeSet<&String> = policy.iter().collect();
     assert_eq!(granted.len(), policy.len(), "an action stands twice in the policy");
     let all: BTreeSet<&String> = called.values().flatten().collect();
@@ -99,10 +105,10 @@ async fn check_policy() {
     check_guide("| operation | actions |\n|---|---|\n", "\nA plan and a refresh", &rows.collect::<String>());
 }
 
-/// The actions of the guide's policy, in their order.
-fn policy() -> Vec<String> {
+/// The actions of one of the guide's policies, in their order.
+fn policy(which: usize) -> Vec<String> {
     let text = fs::read_to_string(guide()).expect("the guide");
-    let json = text.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the policy");
+    let json = text.split("```json\n").nth(which + 1).and_then(|rest| rest.split("```").next()).expect("the policy");
     let policy: Value = serde_json::from_str(json).expect("a policy");
     let statements = policy["Statement"].as_array().cloned().unwrap_or_default();
     let actions = statements.into_iter().flat_map(|mut statement| match statement["Action"].take() {
@@ -114,11 +120,19 @@ fn policy() -> Vec<String> {
 
 type Called = BTreeMap<&'static str, BTreeSet<String>>;
 
-async fn called() -> Called {
+/// A cluster or an instance of that name and version, and how it is spoken to.
+async fn called<A: ClusterApi>(config: fn(&str, &str) -> ClusterConfig, api: fn(&StandIn) -> A) -> Called {
     let mut called = Called::new();
-    own_group(&mut called).await;
-    custom_group(&mut called).await;
-    unmanaged(&mut called).await;
+    let with_group = |group: Option<&str>| {
+        let shop = ClusterConfig { parameter_group: group.map(str::to_owned), ..config("shop", "16.4") };
+        StandIn::start(StandInConfig::new(NoServers, vec![shop]))
+    };
+    let aws = with_group(None).await;
+    Box::pin(own_group(&mut called, &aws, &api(&aws))).await;
+    let aws = with_group(Some("theirs")).await;
+    Box::pin(custom_group(&mut called, &aws, &api(&aws))).await;
+    let aws = with_group(Some("theirs")).await;
+    Box::pin(unmanaged(&mut called, &aws, &api(&aws))).await;
     called
 }
 
@@ -135,26 +149,21 @@ const UPDATE: &str = "3 update";
 const DESTROY: &str = "4 destroy, with `reboot_on_destroy`";
 const UNMANAGED: &str = "5 all of them, with `manage_parameter_group = false`";
 
-async fn start(group: Option<&str>) -> StandIn {
-    let cluster = ClusterConfig { parameter_group: group.map(str::to_owned), ..ClusterConfig::new("shop", "16.4") };
-    StandIn::start(StandInConfig::new(NoServers, vec![cluster])).await
-}
-
-async fn plan(aws: &StandIn, desired: &LogicalReplication, record: &Record) {
-    let current = fetch(&rds(aws), desired, record).await.unwrap().unwrap();
+async fn plan(api: &impl ClusterApi, desired: &LogicalReplication, record: &Record) {
+    let current = fetch(api, desired, record).await.unwrap().unwrap();
     steps(&current, desired, record).unwrap();
 }
 
 /// One apply, and what is to be remembered of it.
-async fn make(aws: &StandIn, desired: &LogicalReplication, record: Record) -> Record {
-    let (api, probe) = (rds(aws), || ready(Ok(settings(aws))));
-    let operation = Operation { api: &api, probe: Some(&probe), waiter: waiter(), patience: patience() };
+async fn make<A: ClusterApi>(aws: &StandIn, api: &A, desired: &LogicalReplication, record: Record) -> Record {
+    let probe = || ready(Ok(settings(aws)));
+    let operation = Operation { api, probe: Some(&probe), waiter: waiter(), patience: patience() };
     apply(&operation, desired, record, &mut |_| {}).await.unwrap().record
 }
 
-async fn undo(aws: &StandIn, desired: &LogicalReplication, record: &Record) {
-    let (api, probe) = (rds(aws), || ready(Ok(settings(aws))));
-    let operation = Operation { api: &api, probe: Some(&probe), waiter: waiter(), patience: patience() };
+async fn undo<A: ClusterApi>(aws: &StandIn, api: &A, desired: &LogicalReplication, record: &Record) {
+    let probe = || ready(Ok(settings(aws)));
+    let operation = Operation { api, probe: Some(&probe), waiter: waiter(), patience: patience() };
     destroy(&operation, desired, record, Reboot::Writer, &mut |_| {}).await.unwrap();
 }
 
@@ -172,50 +181,47 @@ fn patience() -> Patience {
     Patience { settle: Duration::from_millis(1500), connect: Duration::from_secs(30) }
 }
 
-async fn own_group(called: &mut Called) {
-    let aws = start(None).await;
+async fn own_group<A: ClusterApi>(called: &mut Called, aws: &StandIn, api: &A) {
     let mut desired = LogicalReplication::new("shop");
     desired.tags.insert("team".to_owned(), "orders".to_owned());
-    plan(&aws, &desired, &Record::default()).await;
-    note(called, PLAN, &aws);
-    let record = make(&aws, &desired, Record::default()).await;
-    note(called, CREATE, &aws);
-    plan(&aws, &desired, &record).await;
-    note(called, PLAN, &aws);
+    plan(api, &desired, &Record::default()).await;
+    note(called, PLAN, aws);
+    let record = make(aws, api, &desired, Record::default()).await;
+    note(called, CREATE, aws);
+    plan(api, &desired, &record).await;
+    note(called, PLAN, aws);
     desired.tags = [("owner".to_owned(), "me".to_owned())].into();
     desired.parameters.insert("max_replication_slots".to_owned(), "30".to_owned());
-    let record = make(&aws, &desired, record).await;
+    let record = make(aws, api, &desired, record).await;
     desired.parameters.clear();
-    let record = make(&aws, &desired, record).await;
-    note(called, UPDATE, &aws);
-    undo(&aws, &desired, &record).await;
-    note(called, DESTROY, &aws);
+    let record = make(aws, api, &desired, record).await;
+    note(called, UPDATE, aws);
+    undo(aws, api, &desired, &record).await;
+    note(called, DESTROY, aws);
 }
 
-async fn custom_group(called: &mut Called) {
-    let aws = start(Some("theirs")).await;
+async fn custom_group<A: ClusterApi>(called: &mut Called, aws: &StandIn, api: &A) {
     let desired = LogicalReplication::new("shop");
     let named = LogicalReplication { parameter_group_name: Some("mine".to_owned()), ..desired.clone() };
-    let record = make(&aws, &named, Record::default()).await;
-    note(called, CREATE, &aws);
+    let record = make(aws, api, &named, Record::default()).await;
+    note(called, CREATE, aws);
     let other = LogicalReplication { parameter_group_name: Some("other".to_owned()), ..desired.clone() };
-    let record = make(&aws, &other, record).await;
-    note(called, UPDATE, &aws);
-    undo(&aws, &other, &record).await;
-    note(called, DESTROY, &aws);
-    let record = make(&aws, &desired, Record::default()).await;
-    note(called, CREATE, &aws);
-    undo(&aws, &desired, &record).await;
-    note(called, DESTROY, &aws);
+    let record = make(aws, api, &other, record).await;
+    note(called, UPDATE, aws);
+    undo(aws, api, &other, &record).await;
+    note(called, DESTROY, aws);
+    let record = make(aws, api, &desired, Record::default()).await;
+    note(called, CREATE, aws);
+    undo(aws, api, &desired, &record).await;
+    note(called, DESTROY, aws);
 }
 
-async fn unmanaged(called: &mut Called) {
-    let aws = start(Some("theirs")).await;
+async fn unmanaged<A: ClusterApi>(called: &mut Called, aws: &StandIn, api: &A) {
     aws.set_parameter("theirs", "rds.logical_replication", "1");
     aws.take_notice("theirs");
     let desired = LogicalReplication { manage_parameter_group: false, ..LogicalReplication::new("shop") };
-    plan(&aws, &desired, &Record::default()).await;
-    let record = make(&aws, &desired, Record::default()).await;
-    undo(&aws, &desired, &record).await;
-    note(called, UNMANAGED, &aws);
+    plan(api, &desired, &Record::default()).await;
+    let record = make(aws, api, &desired, Record::default()).await;
+    undo(aws, api, &desired, &record).await;
+    note(called, UNMANAGED, aws);
 }

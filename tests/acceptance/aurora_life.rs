@@ -171,16 +171,16 @@ async fn a_default_group_is_replaced_and_comes_back(core: Core) {
     assert_says(
         &plan,
         &[
-            "Warning: applying changes the Aurora cluster shop: this reboots shop-1",
-            "1. create cluster parameter group shop-logical-replication (family aurora-postgresql16)",
-            "2. in cluster parameter group shop-logical-replication, set rds.logical_replication: 0 -> 1",
-            "3. attach cluster parameter group shop-logical-replication to DB cluster shop in place of default.",
-            "4. wait until DB cluster shop is available",
+            "Warning: applying changes the DB cluster shop: this reboots shop-1",
+            "1. create parameter group shop-logical-replication (family aurora-postgresql16)",
+            "2. in parameter group shop-logical-replication, set rds.logical_replication: 0 -> 1",
+            "3. attach parameter group shop-logical-replication to shop in place of default.",
+            "4. wait until shop is available",
             "5. reboot the writer instance shop-1",
-            "6. verify that the writer runs with wal_level = logical",
+            "6. verify that the server runs with wal_level = logical",
             "Mind that - the readers shop-2 are not rebooted and stay pending-reboot",
-            "A destroy then: 1. attach cluster parameter group default.aurora-postgresql16 to DB cluster shop",
-            "3. delete cluster parameter group shop-logical-replication",
+            "A destroy then: 1. attach parameter group default.aurora-postgresql16 to shop",
+            "3. delete parameter group shop-logical-replication",
             "Plan: 1 to add, 0 to change, 0 to destroy.",
         ],
     );
@@ -219,7 +219,7 @@ async fn a_default_group_is_replaced_and_comes_back(core: Core) {
     assert_says(
         &destroyed.flat(),
         &[
-            "destroying gives the Aurora cluster shop back as it was: no instance is rebooted",
+            "destroying gives the DB cluster shop back as it was: no instance is rebooted",
             "The old parameters take effect when the instances restart",
         ],
     );
@@ -255,7 +255,7 @@ async fn a_group_of_another_provider_is_left_alone(core: Core) {
     assert_eq!(refused.code, Some(1));
     assert_says(
         &refused.flat(),
-        &["rds.logical_replication is not 1 in its cluster parameter group \"theirs\", which is not managed here"],
+        &["rds.logical_replication is not 1 in its parameter group \"theirs\", which is not managed here"],
     );
 
     shop.aws.set_parameter("theirs", "rds.logical_replication", "1");
@@ -323,7 +323,7 @@ async fn drift_is_planned_and_mended(core: Core) {
         assert_eq!(shop.attributes().await["parameter_group_name"], group, "a refresh shows what is");
         assert_says(
             &shop.planned().await,
-            &["will be updated in-place", "attach cluster parameter group shop-logical-replication to DB cluster shop"],
+            &["will be updated in-place", "attach parameter group shop-logical-replication to shop"],
         );
         shop.settle(slots).await;
         assert_eq!(shop.aws.attached_group("shop"), OWN);
@@ -485,7 +485,7 @@ async fn a_cluster_that_is_gone_is_planned_anew(core: Core) {
     shop.aws.remove_cluster("shop");
     assert_says(
         &shop.planned().await,
-        &["Plan: 1 to add, 0 to change, 0 to destroy.", "there is no Aurora cluster \"shop\""],
+        &["Plan: 1 to add, 0 to change, 0 to destroy.", "there is no DB cluster \"shop\""],
     );
     shop.workspace.destroy().await;
 }
@@ -608,7 +608,7 @@ async fn what_cannot_be_done_is_said_before_anything_changes(core: Core) {
             "rds.logical_replication is always set to 1. Leave it out.",
         ),
         ("shop", "parameter_group_name = \"default.aurora-postgresql16\"", "is AWS's own and cannot be modified"),
-        ("shop", "parameter_group_name = \"1-\"", "cannot be the name of a cluster parameter group"),
+        ("shop", "parameter_group_name = \"1-\"", "cannot be the name of a parameter group"),
         ("shop", "reboot = \"maybe\"", "reboot"),
         (
             "shop",
@@ -623,7 +623,7 @@ async fn what_cannot_be_done_is_said_before_anything_changes(core: Core) {
     }
 
     configure("nowhere", "");
-    assert_says(&shop.planned().await, &["there is no Aurora cluster \"nowhere\""]);
+    assert_says(&shop.planned().await, &["there is no DB cluster \"nowhere\""]);
     let failed = shop.workspace.apply_error().await;
     assert_says(&failed.flat(), &["nowhere", "DBClusterNotFoundFault"]);
     assert_eq!(shop.aws.changes(), [""; 0]);

@@ -15,6 +15,7 @@ mod moto;
 mod provider_config;
 mod publication_checks;
 mod publication_life;
+mod rds_life;
 mod replication;
 mod slot_life;
 mod stand_in;

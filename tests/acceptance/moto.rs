@@ -115,7 +115,7 @@ fn steps(applied: &Applied) -> Vec<String> {
     applied.steps.iter().map(ToString::to_string).collect()
 }
 
-const WAIT: &str = "wait until DB cluster shop is available";
+const WAIT: &str = "wait until shop is available";
 const REBOOT: &str = "reboot the writer instance shop-1";
 
 async fn a_group_is_edited_in_place(world: &World) -> Record {
@@ -123,7 +123,7 @@ async fn a_group_is_edited_in_place(world: &World) -> Record {
     assert_eq!((current.family(), current.writer()), (FAMILY, Some("shop-1")));
     assert_eq!(current.cluster.readers().map(|reader| reader.instance.as_str()).collect::<Vec<_>>(), ["shop-2"]);
     let applied = world.apply(&shop(), Record::default()).await;
-    let set = "in cluster parameter group theirs, set rds.logical_replication: 0 -> 1";
+    let set = "in parameter group theirs, set rds.logical_replication: 0 -> 1";
     assert_eq!(steps(&applied), [set, WAIT, REBOOT]);
     assert_eq!(world.value("theirs", "rds.logical_replication").await.as_deref(), Some("1"));
     applied.record
@@ -135,8 +135,8 @@ async fn another_group_takes_its_place(world: &World, record: Record) -> Record 
         LogicalReplication { parameter_group_name: Some("Mine".to_owned()), reboot: Reboot::All, ..shop() };
     desired.tags.insert("a key".to_owned(), "a&b=c+d %é".to_owned());
     let applied = world.apply(&desired, record).await;
-    let create = "create cluster parameter group mine (family aurora-postgresql16, a copy of theirs)";
-    let attach = "attach cluster parameter group mine to DB cluster shop in place of theirs";
+    let create = "create parameter group mine (family aurora-postgresql16, a copy of theirs)";
+    let attach = "attach parameter group mine to shop in place of theirs";
     assert_eq!(steps(&applied)[..5], [create, attach, WAIT, "reboot the reader instance shop-2", REBOOT]);
     assert_eq!(world.attached().await, "mine");
     assert_eq!(world.value("mine", "rds.logical_replication").await.as_deref(), Some("1"));
@@ -144,7 +144,7 @@ async fn another_group_takes_its_place(world: &World, record: Record) -> Record 
 
     desired.tags = BTreeMap::from([("team".to_owned(), "orders".to_owned())]);
     let applied = world.apply(&desired, applied.record).await;
-    assert_eq!(steps(&applied)[0], "tag cluster parameter group mine");
+    assert_eq!(steps(&applied)[0], "tag parameter group mine");
     let tags = world.tags("mine").await;
     assert_eq!((tags.get("team").map(String::as_str), tags.get("a key")), (Some("orders"), None));
 

@@ -94,7 +94,7 @@ async fn watch_aws(stage: &Stage, ended: &AtomicBool) {
     let (mut told, mut statuses) = (0, BTreeMap::new());
     wait_until("the apply to end", APPLY_DEADLINE, async || {
         let calls = stage.aws.accepted();
-        calls[told..].iter().for_each(|call| show_call(call));
+        calls[told..].iter().for_each(show_call);
         told = calls.len();
         for (instance, group_status) in stage.aws.member_statuses(CLUSTER) {
             let status = format!("{}, {group_status}", stage.aws.instance_status(&instance));

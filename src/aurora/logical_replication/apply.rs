@@ -57,7 +57,7 @@ pub async fn apply<A: ClusterApi>(
     on_step: &mut OnStep<'_>,
 ) -> Result<Applied> {
     if desired.verify && operation.probe.is_none() {
-        return Err(Error::new(Kind::Refused, doing(desired), "there is no connection to verify it over")
+        return Err(Error::new(Kind::Refused, operation.doing(desired), "there is no connection to verify it over")
             .hint("Configure the provider's publisher block, or set verify = false"));
     }
     let (mut taken, mut rounds) = (Vec::new(), 0);
@@ -73,7 +73,7 @@ pub async fn apply<A: ClusterApi>(
             return Ok(Applied { current, record, steps: taken });
         }
         if rounds == ROUNDS {
-            return still_pending(current, desired, record, taken);
+            return still_pending(current, operation.doing(desired), record, taken);
         }
         rounds += 1;
         for step in &steps {
@@ -89,19 +89,15 @@ pub async fn apply<A: ClusterApi>(
 }
 
 /// A writer that says itself that it is logical is what was asked for, whatever RDS shows of it.
-fn still_pending(current: Current, desired: &LogicalReplication, record: Record, steps: Vec<Step>) -> Result<Applied> {
+fn still_pending(current: Current, doing: String, record: Record, steps: Vec<Step>) -> Result<Applied> {
     if current.settings.as_ref().is_some_and(ServerSettings::is_logical) {
         return Ok(Applied { current, record, steps });
     }
     let pending = current.cluster.members.iter().filter(|member| !member.is_in_sync());
     let pending: Vec<_> =
         pending.map(|member| format!("{} is still {}", member.instance, member.parameter_group_status)).collect();
-    Err(Error::new(Kind::Unverified, doing(desired), format!("after a further reboot, {}", pending.join(", ")))
+    Err(Error::new(Kind::Unverified, doing, format!("after a further reboot, {}", pending.join(", ")))
         .hint("Look at the events of the instance in RDS, then apply again"))
-}
-
-fn doing(desired: &LogicalReplication) -> String {
-    format!("enabling logical replication on DB cluster \"{}\"", desired.cluster)
 }
 
 impl Progress<'_> {
@@ -154,11 +150,15 @@ pub(super) fn conclude_step(step: &Step, desired: &LogicalReplication, record: &
 }
 
 impl<A: ClusterApi> Operation<'_, A> {
+    fn doing(&self, desired: &LogicalReplication) -> String {
+        format!("enabling logical replication on {} \"{}\"", self.api.deployment(), desired.cluster)
+    }
+
     /// The cluster at rest, and what the server says if it answers.
     pub(super) async fn current(&self, desired: &LogicalReplication, record: &Record) -> Result<Current> {
         let cluster = self.at_rest(&desired.cluster).await?;
-        let missing = || Error::new(Kind::NotFound, doing(desired), "the cluster is gone");
-        let doing = doing(desired);
+        let doing = self.doing(desired);
+        let missing = || Error::new(Kind::NotFound, &doing, "it is gone");
         if let Some(writer) = cluster.writer().filter(|_| !is_fatal(&cluster.status)) {
             self.waiter.retry(&doing, || self.was_restarted(&cluster.identifier, &writer.instance)).await?;
         }
@@ -233,7 +233,7 @@ impl<A: ClusterApi> Operation<'_, A> {
 
     /// A fresh group is not seen everywhere at once.
     async fn create_group(&self, group: &NewParameterGroup) -> Result<()> {
-        let doing = format!("waiting for cluster parameter group \"{}\"", group.name);
+        let doing = format!("waiting for parameter group \"{}\"", group.name);
         self.waiter.retry(&doing, || self.api.create_parameter_group(group)).await?;
         let look = || async { found(self.api.parameter_group(&group.name).await) };
         self.waiter
@@ -276,7 +276,7 @@ impl<A: ClusterApi> Operation<'_, A> {
     }
 
     async fn attach(&self, cluster: &str, group: &str, otherwise: Option<&str>) -> Result<()> {
-        let doing = format!("attaching cluster parameter group \"{group}\"");
+        let doing = format!("attaching parameter group \"{group}\"");
         let Some(other) = otherwise else {
             return self.retry_fresh(&doing, || self.api.attach_parameter_group(cluster, group)).await;
         };
@@ -290,7 +290,7 @@ impl<A: ClusterApi> Operation<'_, A> {
 
     /// A group is in use for a while after it was detached.
     async fn delete_group(&self, group: &str) -> Result<()> {
-        let doing = format!("deleting cluster parameter group \"{group}\"");
+        let doing = format!("deleting parameter group \"{group}\"");
         let deleted = self.waiter.retry(&doing, || self.api.delete_parameter_group(group)).await;
         found(deleted).map(drop)
     }
@@ -565,7 +565,7 @@ mod tests {
         let other = crate::aurora::logical_replication::fake::group(OWN);
         fake.world().groups.insert(OWN.to_owned(), other);
         let error = run(&fake, &shop()).await.unwrap_err();
-        assert!(error.to_string().contains("exists and was not made for this cluster"), "{error}");
+        assert!(error.to_string().contains("exists and was not made for it"), "{error}");
         let asked = LogicalReplication { parameter_group_name: Some(OWN.to_owned()), ..shop() };
         assert!(!run(&fake, &asked).await.unwrap().record.group_created);
     }

@@ -1,7 +1,7 @@
 //! What forbids logical replication on a cluster. Pure.
 
 use super::{Current, LogicalReplication, PARAMETER, Record};
-use crate::aurora::api::Cluster;
+use crate::aurora::api::{Cluster, Deployment};
 use crate::aurora::parameters;
 use crate::aurora::{Error, Kind};
 
@@ -9,7 +9,10 @@ use crate::aurora::{Error, Kind};
 #[must_use]
 pub fn problems(current: &Current, desired: &LogicalReplication, record: &Record) -> Vec<Error> {
     let refuse = |(what, hint): (String, &str)| {
-        let doing = format!("enabling logical replication on DB cluster \"{}\"", current.cluster.identifier);
+        let doing = format!(
+            "enabling logical replication on {} \"{}\"",
+            current.cluster.deployment, current.cluster.identifier
+        );
         Error::new(Kind::Refused, doing, what).hint(hint)
     };
     if let Some(problem) = cluster_problem(&current.cluster) {
@@ -35,22 +38,30 @@ pub fn problems(current: &Current, desired: &LogicalReplication, record: &Record
 type Problem = (String, &'static str);
 
 fn cluster_problem(cluster: &Cluster) -> Option<Problem> {
-    if cluster.engine != "aurora-postgresql" {
-        let what = format!("its engine is {}, not aurora-postgresql", cluster.engine);
-        return Some((what, "Name an Aurora PostgreSQL cluster"));
+    if let Some(of) = &cluster.member_of {
+        let what = format!("it is a member of DB cluster {of}, which has the parameters");
+        return Some((what, "Use neonrepl_aurora_logical_replication for an Aurora cluster"));
+    }
+    if cluster.engine != cluster.deployment.engine() {
+        let what = format!("its engine is {}, not {}", cluster.engine, cluster.deployment.engine());
+        let hint = match cluster.deployment {
+            Deployment::AuroraCluster => "Name an Aurora PostgreSQL cluster",
+            Deployment::RdsInstance => "Name a DB instance of RDS for PostgreSQL",
+        };
+        return Some((what, hint));
     }
     if cluster.engine_mode.as_deref() == Some("serverless") {
         let what = "Aurora Serverless v1 has no logical replication".to_owned();
         return Some((what, "Move the cluster to provisioned instances or Serverless v2 first"));
     }
     if is_fatal(&cluster.status) {
-        return Some((format!("it is {}", cluster.status), "Start or repair the cluster first"));
+        return Some((format!("it is {}", cluster.status), "Start or repair it first"));
     }
     if cluster.members.is_empty() {
         return Some(("it has no DB instance".to_owned(), "Add an instance to the cluster first"));
     }
     if let Some(source) = &cluster.replication_source {
-        return Some((format!("it is a replica of {source}"), "Name the primary cluster"));
+        return Some((format!("it is a replica of {source}"), "Name the primary"));
     }
     match (cluster.writer(), &cluster.global_cluster) {
         (Some(_), _) => None,
@@ -80,7 +91,7 @@ pub(super) fn is_fatal(status: &str) -> bool {
 
 fn unmanaged_problem(current: &Current) -> Option<Problem> {
     let what = format!(
-        "{PARAMETER} is not 1 in its cluster parameter group \"{}\", which is not managed here",
+        "{PARAMETER} is not 1 in its parameter group \"{}\", which is not managed here",
         current.attached.group.name
     );
     (!current.attached.is_logical())
@@ -90,22 +101,22 @@ fn unmanaged_problem(current: &Current) -> Option<Problem> {
 fn group_problem(current: &Current, desired: &LogicalReplication, record: &Record) -> Option<Problem> {
     let name = &current.target_name;
     if name.starts_with("default.") {
-        let what = format!("cluster parameter group \"{name}\" is AWS's own and cannot be modified");
+        let what = format!("parameter group \"{name}\" is AWS's own and cannot be modified");
         return Some((what, "Choose another parameter_group_name, or leave it out"));
     }
     let Some(target) = &current.target else {
-        let what = format!("\"{name}\" cannot be the name of a cluster parameter group");
+        let what = format!("\"{name}\" cannot be the name of a parameter group");
         let hint = "A name has 1 to 255 letters, digits and single hyphens, begins with a letter and ends with none";
         return (!is_group_name(name)).then_some((what, hint));
     };
     if target.group.family != current.family() {
         let (is, needs) = (&target.group.family, current.family());
-        let what = format!("cluster parameter group \"{name}\" is of family {is}, the cluster needs {needs}");
+        let what = format!("parameter group \"{name}\" is of family {is}, not {needs}");
         return Some((what, "Choose another parameter_group_name"));
     }
     let is_chosen = desired.parameter_group_name.is_some() || record.group.as_deref() == Some(name);
-    let is_known = is_chosen || current.is_attached() || target.is_made_for(&current.cluster.identifier);
-    let what = format!("cluster parameter group \"{name}\" exists and was not made for this cluster");
+    let is_known = is_chosen || current.is_attached() || target.is_made_for(&current.cluster);
+    let what = format!("parameter group \"{name}\" exists and was not made for it");
     (!is_known).then_some((what, "Set parameter_group_name to it to use it all the same, or to another name"))
 }
 
@@ -183,7 +194,7 @@ mod tests {
         let desired = LogicalReplication { parameter_group_name: Some("older".to_owned()), ..shop() };
         refused(&current(&fake, &desired).await, &desired, "is of family aurora-postgresql15");
         fake.world().groups.insert(OWN.to_owned(), group(OWN));
-        refused(&current(&fake, &shop()).await, &shop(), "was not made for this cluster");
+        refused(&current(&fake, &shop()).await, &shop(), "was not made for it");
     }
 
     #[tokio::test]
@@ -201,6 +212,6 @@ mod tests {
     async fn an_unmanaged_group_must_be_logical() {
         let desired = LogicalReplication { manage_parameter_group: false, ..shop() };
         let current = current(&Fake::new(0).with_group("theirs"), &desired).await;
-        refused(&current, &desired, "rds.logical_replication is not 1 in its cluster parameter group \"theirs\"");
+        refused(&current, &desired, "rds.logical_replication is not 1 in its parameter group \"theirs\"");
     }
 }

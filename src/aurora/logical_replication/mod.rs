@@ -38,8 +38,6 @@ pub use undo::{destroy, undo_outlook, undo_steps};
 
 /// The cluster parameter that turns logical decoding on. It is static.
 pub const PARAMETER: &str = "rds.logical_replication";
-/// The tag by which a parameter group is known to have been made here: its value is the cluster's identifier.
-pub const CLUSTER_TAG: &str = "neonrepl:cluster";
 /// The tag that remembers which parameter group the cluster had before.
 pub const PREVIOUS_GROUP_TAG: &str = "neonrepl:previous-parameter-group";
 
@@ -62,7 +60,7 @@ pub struct LogicalReplication {
     pub cluster: String,
     /// Whether the parameter group may be made, edited and attached. If not, it is only rebooted and verified.
     pub manage_parameter_group: bool,
-    /// The cluster parameter group; see [`LogicalReplication::target_name`] for what it is otherwise.
+    /// The parameter group; see [`LogicalReplication::target_name`] for what it is otherwise.
     pub parameter_group_name: Option<String>,
     /// Further cluster parameters. Only these are touched, and [`PARAMETER`].
     pub parameters: BTreeMap<String, String>,

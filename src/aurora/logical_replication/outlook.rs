@@ -42,7 +42,7 @@ pub fn outlook(
     sections.extend((!notes.is_empty()).then(|| section("Mind that", bullets(&notes))));
     sections.push(section("A destroy then:", undone(current, desired, record, steps, on_destroy)));
     Outlook {
-        summary: format!("applying changes the Aurora cluster {cluster}: {}", reboots(steps)),
+        summary: format!("applying changes the {} {cluster}: {}", current.cluster.deployment, reboots(steps)),
         detail: sections.join("\n"),
     }
 }
@@ -65,7 +65,8 @@ pub fn destroy_outlook(current: &Current, record: &Record, on_destroy: OnDestroy
             .then(|| format!("It is refused while logical replication slots exist. Now there are: {slots}.")),
     );
     let cluster = &current.cluster.identifier;
-    let summary = format!("destroying gives the Aurora cluster {cluster} back as it was: {}", reboots(&steps));
+    let deployment = current.cluster.deployment;
+    let summary = format!("destroying gives the {deployment} {cluster} back as it was: {}", reboots(&steps));
     Some(Outlook { summary, detail: sections.join("\n") })
 }
 
@@ -76,18 +77,16 @@ pub fn warnings(current: &Current, desired: &LogicalReplication, steps: &[Step])
     let edits = |step: &Step| matches!(step, Step::SetParameters { group, .. } if *group == current.target_name);
     if steps.iter().any(edits) && !current.sharing.is_empty() {
         let (group, others) = (&current.target_name, current.sharing.join(", "));
-        warnings.push(format!(
-            "cluster parameter group {group} is also attached to {others}: its parameters change there too"
-        ));
+        warnings.push(format!("parameter group {group} is also attached to {others}: its parameters change there too"));
     }
     let writer = current.instances.iter().find(|instance| Some(instance.identifier.as_str()) == current.writer());
     if let Some(writer) = writer.filter(|writer| !writer.publicly_accessible) {
         let name = &writer.identifier;
-        warnings
-            .push(format!("the writer instance {name} is not publicly accessible: Neon cannot reach it from outside"));
+        warnings.push(format!("the instance {name} is not publicly accessible: Neon cannot reach it from outside"));
     }
     warnings.extend(waiting_readers(current, desired, steps));
     warnings.extend(waiting_writer(current, desired, steps));
+    warnings.extend(standby(current, steps));
     warnings
 }
 
@@ -109,8 +108,19 @@ fn waiting_writer(current: &Current, desired: &LogicalReplication, steps: &[Step
     let needs_one = current.is_reboot_pending() || steps.iter().any(is_static_change);
     let writer = current.writer().filter(|_| desired.reboot == Reboot::Never && needs_one)?;
     Some(format!(
-        "the writer instance {writer} is not rebooted (reboot = \"never\"): until somebody reboots it, it is not logical"
+        "the instance {writer} is not rebooted (reboot = \"never\"): until somebody reboots it, it is not logical"
     ))
+}
+
+/// A reboot restarts the server where it is. Only a forced failover would move it.
+fn standby(current: &Current, steps: &[Step]) -> Option<String> {
+    let reboots = steps.iter().any(|step| step.reboots().is_some());
+    (current.cluster.is_multi_az && reboots).then(|| {
+        format!(
+            "{} is Multi-AZ: it is rebooted where it is, without a failover to its standby",
+            current.cluster.identifier
+        )
+    })
 }
 
 fn is_static_change(step: &Step) -> bool {
@@ -124,10 +134,7 @@ fn is_static_change(step: &Step) -> bool {
 fn status_note(current: &Current) -> Vec<String> {
     let (cluster, status) = (&current.cluster.identifier, &current.cluster.status);
     let waits = status != "available";
-    waits
-        .then(|| format!("DB cluster {cluster} is {status} now: nothing begins before it is available"))
-        .into_iter()
-        .collect()
+    waits.then(|| format!("{cluster} is {status} now: nothing begins before it is available")).into_iter().collect()
 }
 
 /// Which instances take no connections for a while.
@@ -248,22 +255,22 @@ mod tests {
             &shop(),
             OnDestroy::GiveBack(Reboot::Never),
             expect![[r#"
-            applying changes the Aurora cluster shop: this reboots shop-1
-            The steps:
-              1. create cluster parameter group shop-logical-replication (family aurora-postgresql16)
-              2. in cluster parameter group shop-logical-replication, set rds.logical_replication: 0 -> 1
-              3. attach cluster parameter group shop-logical-replication to DB cluster shop in place of default.aurora-postgresql16
-              4. wait until DB cluster shop is available
-              5. reboot the writer instance shop-1
-              6. verify that the writer runs with wal_level = logical
-            Mind that
-              - the readers shop-2 are not rebooted and stay pending-reboot: after a failover to one, logical replication stops until it is rebooted. reboot = "all" reboots them as well
-            A destroy then:
-              1. attach cluster parameter group default.aurora-postgresql16 to DB cluster shop in place of shop-logical-replication
-              2. wait until DB cluster shop is available
-              3. delete cluster parameter group shop-logical-replication
-              The old parameters take effect when the instances restart (reboot_on_destroy = false).
-        "#]],
+                applying changes the DB cluster shop: this reboots shop-1
+                The steps:
+                  1. create parameter group shop-logical-replication (family aurora-postgresql16)
+                  2. in parameter group shop-logical-replication, set rds.logical_replication: 0 -> 1
+                  3. attach parameter group shop-logical-replication to shop in place of default.aurora-postgresql16
+                  4. wait until shop is available
+                  5. reboot the writer instance shop-1
+                  6. verify that the server runs with wal_level = logical
+                Mind that
+                  - the readers shop-2 are not rebooted and stay pending-reboot: after a failover to one, logical replication stops until it is rebooted. reboot = "all" reboots them as well
+                A destroy then:
+                  1. attach parameter group default.aurora-postgresql16 to shop in place of shop-logical-replication
+                  2. wait until shop is available
+                  3. delete parameter group shop-logical-replication
+                  The old parameters take effect when the instances restart (reboot_on_destroy = false).
+            "#]],
         );
     }
 
@@ -280,22 +287,22 @@ mod tests {
             &desired,
             OnDestroy::GiveBack(Reboot::All),
             expect![[r#"
-            applying changes the Aurora cluster shop: this reboots shop-1, shop-2
-            The steps:
-              1. in cluster parameter group theirs, set rds.logical_replication: 0 -> 1
-              2. wait until DB cluster shop is available
-              3. reboot the writer instance shop-1, which restarts shop-2 as well
-              4. verify that the writer runs with wal_level = logical
-            Mind that
-              - DB cluster shop is upgrading now: nothing begins before it is available
-              - cluster parameter group theirs is also attached to other: its parameters change there too
-              - the writer instance shop-1 is not publicly accessible: Neon cannot reach it from outside
-            A destroy then:
-              1. in cluster parameter group theirs, set rds.logical_replication: 1 -> (default)
-              2. wait until DB cluster shop is available
-              3. make sure that no logical replication slot exists
-              4. reboot the writer instance shop-1, which restarts shop-2 as well
-        "#]],
+                applying changes the DB cluster shop: this reboots shop-1, shop-2
+                The steps:
+                  1. in parameter group theirs, set rds.logical_replication: 0 -> 1
+                  2. wait until shop is available
+                  3. reboot the writer instance shop-1, which restarts shop-2 as well
+                  4. verify that the server runs with wal_level = logical
+                Mind that
+                  - shop is upgrading now: nothing begins before it is available
+                  - parameter group theirs is also attached to other: its parameters change there too
+                  - the instance shop-1 is not publicly accessible: Neon cannot reach it from outside
+                A destroy then:
+                  1. in parameter group theirs, set rds.logical_replication: 1 -> (default)
+                  2. wait until shop is available
+                  3. make sure that no logical replication slot exists
+                  4. reboot the writer instance shop-1, which restarts shop-2 as well
+            "#]],
         );
         let desired = LogicalReplication { reboot: Reboot::Never, ..shop() };
         check(
@@ -303,18 +310,18 @@ mod tests {
             &desired,
             OnDestroy::Leave,
             expect![[r#"
-            applying changes the Aurora cluster shop: no instance is rebooted
-            The steps:
-              1. in cluster parameter group theirs, set rds.logical_replication: 0 -> 1
-              2. wait until DB cluster shop is available
-            Mind that
-              - DB cluster shop is upgrading now: nothing begins before it is available
-              - cluster parameter group theirs is also attached to other: its parameters change there too
-              - the writer instance shop-1 is not publicly accessible: Neon cannot reach it from outside
-              - the writer instance shop-1 is not rebooted (reboot = "never"): until somebody reboots it, it is not logical
-            A destroy then:
-              leaves everything as it is (skip_destroy = true)
-        "#]],
+                applying changes the DB cluster shop: no instance is rebooted
+                The steps:
+                  1. in parameter group theirs, set rds.logical_replication: 0 -> 1
+                  2. wait until shop is available
+                Mind that
+                  - shop is upgrading now: nothing begins before it is available
+                  - parameter group theirs is also attached to other: its parameters change there too
+                  - the instance shop-1 is not publicly accessible: Neon cannot reach it from outside
+                  - the instance shop-1 is not rebooted (reboot = "never"): until somebody reboots it, it is not logical
+                A destroy then:
+                  leaves everything as it is (skip_destroy = true)
+            "#]],
         );
     }
 
@@ -337,9 +344,9 @@ mod tests {
         });
         let outlook = destroy_outlook(&current, &record, OnDestroy::GiveBack(Reboot::Never)).unwrap();
         expect![[r#"
-            destroying gives the Aurora cluster shop back as it was: no instance is rebooted
+            destroying gives the DB cluster shop back as it was: no instance is rebooted
             The steps:
-              1. delete cluster parameter group shop-logical-replication
+              1. delete parameter group shop-logical-replication
             It is refused while logical replication slots exist. Now there are: orders.
         "#]]
         .assert_eq(&format!("{}\n{}\n", outlook.summary, outlook.detail));

@@ -26,7 +26,7 @@ impl<A: ClusterApi> Operation<'_, A> {
     /// Waits until the cluster moves no more: it is available and none of its modifications is pending, or it will
     /// not be available without somebody's help.
     pub(super) async fn at_rest(&self, cluster: &str) -> Result<Cluster> {
-        let doing = format!("waiting for DB cluster \"{cluster}\"");
+        let doing = format!("waiting for {} \"{cluster}\"", self.api.deployment());
         let look = || async { self.api.cluster(cluster).await };
         self.waiter
             .until(&doing, look, |cluster| match cluster.status.as_str() {
@@ -44,9 +44,9 @@ impl<A: ClusterApi> Operation<'_, A> {
         if !is_fatal(&cluster.status) {
             return Ok(cluster);
         }
-        let doing = format!("waiting for DB cluster \"{}\"", cluster.identifier);
+        let doing = format!("waiting for {} \"{}\"", self.api.deployment(), cluster.identifier);
         Err(Error::new(Kind::Refused, doing, format!("it is {}", cluster.status))
-            .hint("Start or repair the cluster, then apply again: it goes on from here"))
+            .hint("Start or repair it, then apply again: it goes on from here"))
     }
 
     /// The same, and RDS shows that it has taken notice: a reboot before that would come back with the old values.
@@ -55,14 +55,17 @@ impl<A: ClusterApi> Operation<'_, A> {
         if !until_reboot_is_pending {
             return Ok(());
         }
-        let doing = format!("waiting for the members of DB cluster \"{cluster}\"");
+        let doing = format!("waiting for the parameters of {} \"{cluster}\"", self.api.deployment());
         let look = || async { self.api.cluster(cluster).await };
         let briefly = self.waiter.at_most(self.patience.settle);
-        let waited =
-            briefly.until(&doing, look, |cluster| match cluster.members.iter().find(|member| member.is_in_sync()) {
-                Some(member) => Ok(Seen::NotYet(format!("{} is still in-sync", member.instance))),
+        let waited = briefly.until(&doing, look, |cluster| {
+            match cluster.members.iter().find(|member| member.is_in_sync() || member.is_applying()) {
+                Some(member) => {
+                    Ok(Seen::NotYet(format!("{} is still {}", member.instance, member.parameter_group_status)))
+                }
                 None => Ok(Seen::Done(())),
-            });
+            }
+        });
         patiently(waited.await)?;
         self.available(cluster).await.map(drop)
     }
@@ -157,7 +160,7 @@ impl<A: ClusterApi> Operation<'_, A> {
     /// Asks the writer whether it is logical, and reboots it once more if it is not: RDS may have started it before the
     /// group's new values had reached it.
     pub(super) async fn verify(&self, cluster: &str, may_reboot: bool) -> Result<()> {
-        let doing = format!("verifying logical replication on DB cluster \"{cluster}\"");
+        let doing = format!("verifying logical replication on {} \"{cluster}\"", self.api.deployment());
         let mut settings = self.logical_settings(&doing).await?;
         if settings.is_logical() || !may_reboot {
             return Ok(());
@@ -170,7 +173,7 @@ impl<A: ClusterApi> Operation<'_, A> {
         }
         let what = format!("after a further reboot of \"{writer}\", {settings}");
         Err(Error::new(Kind::Unverified, doing, what).hint(format!(
-            "Check that the provider's publisher is this cluster's writer endpoint, and {PARAMETER} in its parameter group"
+            "Check that the provider's publisher is this writer's endpoint, and {PARAMETER} in its parameter group"
         )))
     }
 

@@ -32,7 +32,7 @@ impl Record {
     /// record was lost on the way or before an import.
     pub fn adopt(&mut self, current: &Current) {
         self.change_group(current);
-        let is_ours = |target: &&Group| target.is_made_for(&current.cluster.identifier);
+        let is_ours = |target: &&Group| target.is_made_for(&current.cluster);
         let Some(target) = current.target.as_ref().filter(is_ours) else {
             return;
         };

@@ -115,7 +115,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::CreateGroup(group) => {
-                write!(f, "create cluster parameter group {} (family {}", group.name, group.family)?;
+                write!(f, "create parameter group {} (family {}", group.name, group.family)?;
                 match &group.copy_of {
                     Some(original) => write!(f, ", a copy of {original})"),
                     None => write!(f, ")"),
@@ -123,14 +123,17 @@ impl fmt::Display for Step {
             }
             Step::SetParameters { group, changes } => {
                 let texts: Vec<String> = changes.iter().map(ToString::to_string).collect();
-                write!(f, "in cluster parameter group {group}, set {}", texts.join(", "))
+                write!(f, "in parameter group {group}, set {}", texts.join(", "))
             }
-            Step::Tag { group, .. } => write!(f, "tag cluster parameter group {group}"),
+            Step::Tag { group, .. } => write!(f, "tag parameter group {group}"),
             Step::Attach { cluster, group, instead_of, .. } => {
-                write!(f, "attach cluster parameter group {group} to DB cluster {cluster} in place of {instead_of}")
+                write!(f, "attach parameter group {group} to {cluster} in place of {instead_of}")
             }
             Step::WaitUntilAvailable { cluster, .. } => {
-                write!(f, "wait until DB cluster {cluster} is available")
+                write!(f, "wait until {cluster} is available")
+            }
+            Step::RebootWriter { instance, cluster, .. } if instance == cluster => {
+                write!(f, "reboot the instance {instance}")
             }
             Step::RebootWriter { instance, along, .. } => match along.as_slice() {
                 [] => write!(f, "reboot the writer instance {instance}"),
@@ -142,10 +145,10 @@ impl fmt::Display for Step {
                 write!(f, "reboot the reader instance {instance}")
             }
             Step::Verify { .. } => {
-                write!(f, "verify that the writer runs with wal_level = logical")
+                write!(f, "verify that the server runs with wal_level = logical")
             }
             Step::RefuseSlots { .. } => write!(f, "make sure that no logical replication slot exists"),
-            Step::DeleteGroup { group } => write!(f, "delete cluster parameter group {group}"),
+            Step::DeleteGroup { group } => write!(f, "delete parameter group {group}"),
         }
     }
 }

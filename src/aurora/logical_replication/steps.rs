@@ -1,7 +1,7 @@
 //! What has to be done, decided from what is. Pure.
 
 use super::checks::problems;
-use super::{CLUSTER_TAG, Current, LogicalReplication, PREVIOUS_GROUP_TAG, Reboot, Record, ServerSettings, Step};
+use super::{Current, LogicalReplication, PREVIOUS_GROUP_TAG, Reboot, Record, ServerSettings, Step};
 use crate::aurora::Result;
 use crate::aurora::api::{Cluster, Member, NewParameterGroup};
 use crate::aurora::parameters::{self, Change, Parameters};
@@ -76,16 +76,15 @@ fn group_steps(current: &Current, desired: &LogicalReplication, record: &Record,
 fn new_group(current: &Current, desired: &LogicalReplication, record: &Record) -> NewParameterGroup {
     let attached = &current.attached;
     let name = &attached.group.name;
-    let is_ours =
-        record.replaced_group(&current.target_name) == Some(name) || attached.is_made_for(&current.cluster.identifier);
+    let is_ours = record.replaced_group(&current.target_name) == Some(name) || attached.is_made_for(&current.cluster);
     let before = record.previous_group.as_ref().or(attached.previous_group()).filter(|_| is_ours);
     let mut tags = desired.tags.clone();
-    tags.insert(CLUSTER_TAG.to_owned(), current.cluster.identifier.clone());
+    tags.insert(current.cluster.deployment.tag().to_owned(), current.cluster.identifier.clone());
     tags.insert(PREVIOUS_GROUP_TAG.to_owned(), before.unwrap_or(name).clone());
     NewParameterGroup {
         name: current.target_name.clone(),
         family: attached.group.family.clone(),
-        description: format!("Logical replication for DB cluster {}", current.cluster.identifier),
+        description: format!("Logical replication for {} {}", current.cluster.deployment, current.cluster.identifier),
         tags,
         copy_of: (!attached.group.is_default()).then(|| name.clone()),
     }
@@ -110,7 +109,7 @@ fn changes(current: &Current, present: &Parameters, desired: &LogicalReplication
 
 fn tag_step(current: &Current, desired: &LogicalReplication, record: &Record) -> Option<Step> {
     let target = current.target.as_ref()?;
-    if !record.group_created && !target.is_made_for(&current.cluster.identifier) {
+    if !record.group_created && !target.is_made_for(&current.cluster) {
         return None;
     }
     let mut add = desired.tags.clone();
@@ -186,16 +185,16 @@ mod tests {
         group.parameters.get_mut(PARAMETER).unwrap().value = Some("1".to_owned());
     }
 
-    const WAIT: &str = "wait until DB cluster shop is available";
+    const WAIT: &str = "wait until shop is available";
     const REBOOT: &str = "reboot the writer instance shop-1";
-    const VERIFY: &str = "verify that the writer runs with wal_level = logical";
+    const VERIFY: &str = "verify that the server runs with wal_level = logical";
 
     #[tokio::test]
     async fn a_default_group_is_left_for_one_of_our_own() {
         let current = current(&Fake::new(0), &shop()).await;
-        let create = "create cluster parameter group shop-logical-replication (family aurora-postgresql16)";
-        let set = "in cluster parameter group shop-logical-replication, set rds.logical_replication: 0 -> 1";
-        let attach = "attach cluster parameter group shop-logical-replication to DB cluster shop \
+        let create = "create parameter group shop-logical-replication (family aurora-postgresql16)";
+        let set = "in parameter group shop-logical-replication, set rds.logical_replication: 0 -> 1";
+        let attach = "attach parameter group shop-logical-replication to shop \
              in place of default.aurora-postgresql16";
         check(&current, &shop(), &Record::default(), &[create, set, attach, WAIT, REBOOT, VERIFY]);
     }
@@ -203,7 +202,7 @@ mod tests {
     #[tokio::test]
     async fn a_custom_group_is_edited_in_place() {
         let current = current(&Fake::new(0).with_group("theirs"), &shop()).await;
-        let set = "in cluster parameter group theirs, set rds.logical_replication: 0 -> 1";
+        let set = "in parameter group theirs, set rds.logical_replication: 0 -> 1";
         check(&current, &shop(), &Record::default(), &[set, WAIT, REBOOT, VERIFY]);
     }
 
@@ -212,7 +211,7 @@ mod tests {
         let desired = LogicalReplication { parameter_group_name: Some("Mine".to_owned()), ..shop() };
         let current = current(&Fake::new(0).with_group("theirs"), &desired).await;
         let steps = steps(&current, &desired, &Record::default()).unwrap();
-        let expected = "create cluster parameter group mine (family aurora-postgresql16, a copy of theirs)";
+        let expected = "create parameter group mine (family aurora-postgresql16, a copy of theirs)";
         assert_eq!(steps[0].to_string(), expected);
     }
 
@@ -260,7 +259,7 @@ mod tests {
             &current,
             &desired,
             &Record::default(),
-            &["in cluster parameter group theirs, set wal_sender_timeout: 30000 -> 0", WAIT],
+            &["in parameter group theirs, set wal_sender_timeout: 30000 -> 0", WAIT],
         );
     }
 
@@ -279,7 +278,7 @@ mod tests {
             &current,
             &shop(),
             &record,
-            &["in cluster parameter group theirs, set max_replication_slots: 99 -> 25", WAIT, REBOOT, VERIFY],
+            &["in parameter group theirs, set max_replication_slots: 99 -> 25", WAIT, REBOOT, VERIFY],
         );
     }
 

@@ -84,8 +84,8 @@ fn restoring(current: &Current, record: &Record) -> Option<(Step, bool)> {
     (!record.group_created && !changes.is_empty()).then_some((Step::SetParameters { group, changes }, is_static))
 }
 
-fn refused(cluster: &str, what: String) -> Error {
-    let doing = format!("disabling logical replication on DB cluster \"{cluster}\"");
+fn refused(cluster: &Cluster, what: String) -> Error {
+    let doing = format!("disabling logical replication on {} \"{}\"", cluster.deployment, cluster.identifier);
     Error::new(Kind::Refused, doing, what)
 }
 
@@ -94,7 +94,7 @@ fn refuse_slots(current: &Current) -> Result<()> {
     if slots.is_empty() {
         return Ok(());
     }
-    Err(refused(&current.cluster.identifier, format!("logical replication slots exist: {}", slots.join(", ")))
+    Err(refused(&current.cluster, format!("logical replication slots exist: {}", slots.join(", ")))
         .hint("Drop the subscriptions that use them, or set skip_destroy = true to leave the cluster as it is"))
 }
 
@@ -103,8 +103,8 @@ fn refuse_sharing(current: &Current, record: &Record, group: &str) -> Result<()>
         return Ok(());
     }
     let others = current.sharing.join(", ");
-    let what = format!("cluster parameter group \"{group}\", which is to be deleted, is also attached to {others}");
-    Err(refused(&current.cluster.identifier, what)
+    let what = format!("parameter group \"{group}\", which is to be deleted, is also attached to {others}");
+    Err(refused(&current.cluster, what)
         .hint("Attach another group there first, or set skip_destroy = true to leave everything"))
 }
 
@@ -112,7 +112,7 @@ fn refuse_blind_reboot(current: &Current, steps: &[Step]) -> Result<()> {
     if current.settings.is_some() || !steps.iter().any(|step| step.reboots().is_some()) {
         return Ok(());
     }
-    Err(refused(&current.cluster.identifier, "without a connection nobody can tell whether logical replication slots exist".to_owned())
+    Err(refused(&current.cluster, "without a connection nobody can tell whether logical replication slots exist".to_owned())
         .hint("With one, the writer would not start again. Configure the provider's publisher, or set reboot_on_destroy = false"))
 }
 
@@ -157,10 +157,11 @@ async fn fetch_at_rest<A: ClusterApi>(
     }
     if is_fatal(&cluster.status) && record.group.is_some() {
         let what = format!("it is {}", cluster.status);
-        return Err(refused(&cluster.identifier, what)
-            .hint("Start or repair the cluster first, or set skip_destroy = true to leave it as it is"));
+        return Err(
+            refused(&cluster, what).hint("Start or repair it first, or set skip_destroy = true to leave it as it is")
+        );
     }
-    let doing = format!("reading DB cluster \"{}\"", desired.cluster);
+    let doing = format!("reading {} \"{}\"", operation.api.deployment(), desired.cluster);
     if let Some(writer) = cluster.writer() {
         operation.waiter.retry(&doing, || operation.was_restarted(&cluster.identifier, &writer.instance)).await?;
     }
@@ -174,7 +175,7 @@ async fn fetch_at_rest<A: ClusterApi>(
 impl<A: ClusterApi> Operation<'_, A> {
     /// Waits until a cluster that is being deleted is gone.
     async fn gone(&self, cluster: &str) -> Result<()> {
-        let doing = format!("waiting for DB cluster \"{cluster}\" to be gone");
+        let doing = format!("waiting for {} \"{cluster}\" to be gone", self.api.deployment());
         let look = || async { found(self.api.cluster(cluster).await) };
         self.waiter
             .until(&doing, look, |seen| match seen {
@@ -189,7 +190,7 @@ impl<A: ClusterApi> Operation<'_, A> {
         let Some(probe) = self.probe else {
             return Ok(None);
         };
-        let doing = format!("looking for logical replication slots on DB cluster \"{cluster}\"");
+        let doing = format!("looking for logical replication slots on {} \"{cluster}\"", self.api.deployment());
         let briefly = self.waiter.at_most(self.patience.settle);
         let look = || async { Ok(probe.settings().await) };
         let asked = briefly.until(&doing, look, |answer| match answer {
@@ -204,7 +205,8 @@ impl<A: ClusterApi> Operation<'_, A> {
 
     /// A slot may have been made since the destroy began.
     pub(super) async fn refuse_slots(&self, cluster: &str) -> Result<()> {
-        let named = Cluster { identifier: cluster.to_owned(), ..Cluster::default() };
+        let (deployment, identifier) = (self.api.deployment(), cluster.to_owned());
+        let named = Cluster { deployment, identifier, ..Cluster::default() };
         let settings = self.slots(cluster).await?;
         refuse_slots(&Current { cluster: named, settings, ..Current::default() })
     }

@@ -42,7 +42,7 @@ async fn every_destroy() {
     slots(&mut row).await;
     gone(&mut row).await;
     interrupted(&mut row).await;
-    print_table("destroys", &rows);
+    print_table("aurora, destroys", &rows);
 }
 
 type Row<'a> = &'a mut dyn FnMut(&str, &str);

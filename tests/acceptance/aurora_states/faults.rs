@@ -265,7 +265,7 @@ fn moving() -> Vec<Case> {
 #[tokio::test]
 async fn every_fault() {
     let cases = [passing(), lasting(), refused(), access(), moving()];
-    try_all("faults", cases.into_iter().flatten().collect()).await;
+    try_all("aurora, faults", cases.into_iter().flatten().collect()).await;
 }
 
 /// What others do to a cluster that was made logical, and what the next apply makes of it.
@@ -322,7 +322,7 @@ async fn a_group_that_was_left_gets_its_values_back() {
     desired.parameter_group_name = Some("mine".to_owned());
     let applied = world.apply(&With::new(&desired), &mut record).await.unwrap();
     let given_back =
-        "in cluster parameter group theirs, set max_wal_senders: 30 -> 25, rds.logical_replication: 1 -> (default)";
+        "in parameter group theirs, set max_wal_senders: 30 -> 25, rds.logical_replication: 1 -> (default)";
     assert!(applied.steps.iter().any(|step| step.to_string() == given_back), "{:?}", applied.steps);
     assert_eq!(world.attached_group("shop"), "mine");
     assert_eq!(world.parameter("mine", "max_wal_senders").as_deref(), Some("30"));

@@ -114,5 +114,5 @@ async fn an_apply_is_cut_off_anywhere() {
         assert!(cut * 2 > places.len(), "{}: {cut} of {}", story.name, places.len());
         rows.push((story.name.to_owned(), format!("cut off {cut} times, resumed each time, given back")));
     }
-    print_table("interruptions", &rows);
+    print_table("aurora, interruptions", &rows);
 }

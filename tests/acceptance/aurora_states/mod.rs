@@ -3,6 +3,7 @@
 
 mod destroys;
 mod faults;
+mod instances;
 mod interruptions;
 mod states;
 
@@ -14,12 +15,13 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use neonrepl::aurora::api::ClusterApi;
 use neonrepl::aurora::logical_replication::{
     Applied, LogicalReplication, Operation, Patience, Probe, ProbeError, Progress, Reboot, Record, ServerSettings,
     Step, apply, destroy,
 };
 use neonrepl::aurora::wait::{Polling, Waiter};
-use neonrepl::aurora::{AwsConfig, Error, Rds};
+use neonrepl::aurora::{AwsConfig, Error, Rds, RdsInstances};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::aurora::{ClusterConfig, Delays, NoServers, REGION, StandIn, StandInConfig};
@@ -47,6 +49,8 @@ struct World {
     network: Relay,
     /// How often the SDK itself tries a call.
     attempts: u32,
+    /// Whether `shop` is taken for a DB instance by itself.
+    is_instance: bool,
 }
 
 impl Deref for World {
@@ -59,20 +63,25 @@ impl Deref for World {
 
 impl World {
     async fn new(clusters: Vec<ClusterConfig>, delays: Delays) -> Self {
+        let is_instance = clusters.iter().any(|cluster| cluster.is_instance);
         let aws = StandIn::start(StandInConfig { delays, ..StandInConfig::new(NoServers, clusters) }).await;
         let port = aws.endpoint_url.rsplit(':').next().expect("a port").parse().expect("a port");
-        Self { network: Relay::start(port, Duration::ZERO), aws, attempts: 1 }
+        Self { network: Relay::start(port, Duration::ZERO), aws, attempts: 1, is_instance }
     }
 
     fn api(&self) -> Rds {
-        Rds::new(AwsConfig {
+        Rds::new(self.config())
+    }
+
+    fn config(&self) -> AwsConfig {
+        AwsConfig {
             region: Some(REGION.to_owned()),
             access_key: Some("AKIATEST".to_owned()),
             secret_key: Some("secret".to_owned()),
             endpoint_url: Some(format!("http://127.0.0.1:{}", self.network.port())),
             max_attempts: Some(self.attempts),
             ..AwsConfig::default()
-        })
+        }
     }
 
     /// What the writer would say over SQL.
@@ -89,8 +98,15 @@ impl World {
 
     /// Brings the cluster to what is desired, and keeps the record as the resource does.
     async fn apply(&self, with: &With<'_>, record: &mut Record) -> Result<Applied, Error> {
-        let (api, probe) = (self.api(), || ready(self.writer()));
-        let operation = with.operation(&api, Some(&probe));
+        match self.is_instance {
+            true => Box::pin(self.apply_on(&RdsInstances::new(self.config()), with, record)).await,
+            false => Box::pin(self.apply_on(&self.api(), with, record)).await,
+        }
+    }
+
+    async fn apply_on<A: ClusterApi>(&self, api: &A, with: &With<'_>, record: &mut Record) -> Result<Applied, Error> {
+        let probe = || ready(self.writer());
+        let operation = with.operation(api, Some(&probe));
         let before = record.clone();
         let mut on_step = |progress: Progress<'_>| {
             if progress.is_worth_saving() || *record != Record::default() {
@@ -115,9 +131,14 @@ impl World {
         reboot: Reboot,
         probe: Option<&dyn Probe>,
     ) -> Result<Vec<Step>, Error> {
+        let mut on_step = |progress: Progress<'_>| (with.on_step)(self, &progress);
+        if self.is_instance {
+            let api = RdsInstances::new(self.config());
+            let operation = with.operation(&api, probe);
+            return Box::pin(destroy(&operation, with.desired, record, reboot, &mut on_step)).await;
+        }
         let api = self.api();
-        let operation = with.operation(&api, probe);
-        destroy(&operation, with.desired, record, reboot, &mut |progress| (with.on_step)(self, &progress)).await
+        Box::pin(destroy(&with.operation(&api, probe), with.desired, record, reboot, &mut on_step)).await
     }
 
     /// The names of the calls that changed something.
@@ -143,7 +164,7 @@ impl<'a> With<'a> {
         Self { desired, on_step: |_, _| {}, timeout: DEADLINE, token: CancellationToken::new() }
     }
 
-    fn operation<'b>(&self, api: &'b Rds, probe: Option<&'b dyn Probe>) -> Operation<'b, Rds> {
+    fn operation<'b, A>(&self, api: &'b A, probe: Option<&'b dyn Probe>) -> Operation<'b, A> {
         let polling = Polling { first: Duration::from_millis(20), longest: Duration::from_millis(80) };
         let waiter = Waiter::new(polling, self.timeout, self.token.clone());
         let patience = Patience { settle: Duration::from_millis(1500), connect: Duration::from_secs(30) };
@@ -296,7 +317,8 @@ impl Case {
         let mut record = Record::default();
         let happens = async {
             let Some(meanwhile) = self.meanwhile else { return };
-            let asked = || world.calls().iter().filter(|call| call.action == "DescribeDBClusters").count();
+            let looks = if world.is_instance { "DescribeDBInstances" } else { "DescribeDBClusters" };
+            let asked = || world.calls().iter().filter(|call| call.action == looks).count();
             wait_until("AWS to be asked", DEADLINE, async || asked() >= 3).await;
             meanwhile(&world);
         };
@@ -362,13 +384,14 @@ fn check_failure<T>(name: &str, ended: &Result<T, Error>, texts: &[&str]) {
 async fn give_back(world: &World, with: &With<'_>, record: &Record, name: &str) {
     let undone = world.destroy(with, record, Reboot::Never).await;
     undone.unwrap_or_else(|error| panic!("{name}: destroying: {error}"));
-    assert_eq!(world.attached_group("shop"), DEFAULT, "{name}");
+    let default = if world.is_instance { "default.postgres16" } else { DEFAULT };
+    assert_eq!(world.attached_group("shop"), default, "{name}");
     assert_eq!(world.custom_groups(), [""; 0], "{name}");
 }
 
 /// Prints past the test runner, which keeps to itself what a test prints that passes.
 fn print_table(kind: &str, rows: &[(String, String)]) {
-    let mut text = format!("aurora: {} {kind} tried\n", rows.len());
+    let mut text = format!("{kind}: {} tried\n", rows.len());
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     for (name, outcome) in rows {
         let _ = writeln!(text, "  {name:width$}  {outcome}");

@@ -43,10 +43,7 @@ fn groups() -> Vec<Case> {
         Case::on(
             "group given, of another family",
             |world| world.add_group("older", "aurora-postgresql15"),
-            Expected::Refused(&[
-                "is of family aurora-postgresql15, the cluster needs aurora-postgresql16",
-                "Choose another",
-            ]),
+            Expected::Refused(&["is of family aurora-postgresql15, not aurora-postgresql16", "Choose another"]),
         )
         .group("older"),
         Case::on(
@@ -64,7 +61,7 @@ fn groups() -> Vec<Case> {
         Case::on(
             "another one's group of our name",
             |world| world.add_group(OWN, FAMILY),
-            Expected::Refused(&["exists and was not made for this cluster", "Set parameter_group_name"]),
+            Expected::Refused(&["exists and was not made for it", "Set parameter_group_name"]),
         ),
         Case::new(
             "group of another provider, not logical",
@@ -92,7 +89,7 @@ fn clusters() -> Vec<Case> {
         Case::new(name, with_status(status), Expected::Done(&ALL))
             .meanwhile(|world| world.set_cluster_status("shop", "available"))
     };
-    const REPAIR: &str = "Start or repair the cluster first";
+    const REPAIR: &str = "Start or repair it first";
     vec![
         refused("stopped", "stopped", &["it is stopped", REPAIR]),
         refused("stopping", "stopping", &["it is stopping", REPAIR]),
@@ -130,12 +127,12 @@ fn clusters() -> Vec<Case> {
         Case::new(
             "secondary of a global database",
             ClusterConfig { has_writer: false, global_cluster: Some("world".to_owned()), ..shop() },
-            Expected::Refused(&["it is a secondary of the global database world", "Name the primary cluster"]),
+            Expected::Refused(&["it is a secondary of the global database world", "Name the primary"]),
         ),
         Case::new(
             "replica of another cluster",
             ClusterConfig { replication_source: Some("main".to_owned()), ..shop() },
-            Expected::Refused(&["it is a replica of main", "Name the primary cluster"]),
+            Expected::Refused(&["it is a replica of main", "Name the primary"]),
         ),
         Case::new(
             "no instances",
@@ -203,7 +200,7 @@ async fn every_state() {
     for case in &cases {
         check_warning(case).await;
     }
-    try_all("states", cases).await;
+    try_all("aurora, states", cases).await;
 }
 
 /// What is to be warned of is so before anything changes.

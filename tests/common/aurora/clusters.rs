@@ -29,12 +29,15 @@ fn no_instance(name: &str) -> Fault {
 pub(super) fn describe_clusters(shared: &Shared, form: &Form) -> Answer {
     let mut state = shared.state();
     if let Some(name) = form.get("DBClusterIdentifier") {
-        let at = state.cluster(name).map(|cluster| cluster.identifier.clone()).ok_or_else(|| no_cluster(name))?;
+        let named = state.cluster(name).filter(|cluster| !cluster.is_instance);
+        let at = named.map(|cluster| cluster.identifier.clone()).ok_or_else(|| no_cluster(name))?;
         let cluster = state.clusters.iter().find(|cluster| cluster.identifier == at).ok_or_else(|| no_cluster(name))?;
         return Ok(vec![node("DBClusters", vec![describe_cluster(&state, cluster)])]);
     }
     let engines = form.filter("engine");
-    let is_asked = |cluster: &&Cluster| engines.as_ref().is_none_or(|engines| engines.contains(&cluster.engine));
+    let is_asked = |cluster: &&Cluster| {
+        !cluster.is_instance && engines.as_ref().is_none_or(|engines| engines.contains(&cluster.engine))
+    };
     let clusters: Vec<&Cluster> = state.clusters.iter().filter(is_asked).collect();
     let (clusters, marker) = page(&clusters, form, shared.page_size);
     Ok(vec![list("DBClusters", clusters, |cluster| describe_cluster(&state, cluster))]
@@ -90,31 +93,59 @@ fn describe_member(cluster: &Cluster, instance: &Instance) -> Element {
 pub(super) fn describe_instances(shared: &Shared, form: &Form) -> Answer {
     let mut state = shared.state();
     if let Some(name) = form.get("DBInstanceIdentifier") {
-        let instance = state.instance(name).ok_or_else(|| no_instance(name))?;
-        return Ok(vec![node("DBInstances", vec![describe_instance(instance)])]);
+        let identifier = state.instance(name).ok_or_else(|| no_instance(name))?.identifier.clone();
+        let one: Vec<Element> = described(&state, |instance| instance.identifier == identifier).collect();
+        return Ok(vec![node("DBInstances", one)]);
     }
-    let clusters = form.filter("db-cluster-id");
-    let is_asked = |one: &&Instance| clusters.as_ref().is_none_or(|clusters| clusters.contains(&one.cluster));
-    let instances: Vec<&Instance> = state.instances.iter().filter(is_asked).collect();
+    let (clusters, engines) = (form.filter("db-cluster-id"), form.filter("engine"));
+    let of = |instance: &Instance| state.clusters.iter().find(|one| one.identifier == instance.cluster);
+    let is_asked = |instance: &Instance| {
+        let cluster = of(instance);
+        let is_in =
+            |names: &Vec<String>| cluster.is_some_and(|one| !one.is_instance && names.contains(&one.identifier));
+        let has = |names: &Vec<String>| cluster.is_some_and(|one| names.contains(&one.engine));
+        clusters.as_ref().is_none_or(is_in) && engines.as_ref().is_none_or(has)
+    };
+    let instances: Vec<&Instance> = state.instances.iter().filter(|instance| is_asked(instance)).collect();
     let (instances, marker) = page(&instances, form, shared.page_size);
-    Ok(vec![list("DBInstances", instances, |one| describe_instance(one))].into_iter().chain(marker).collect())
+    let names: Vec<&String> = instances.iter().map(|instance| &instance.identifier).collect();
+    let instances = described(&state, |instance| names.contains(&&instance.identifier)).collect();
+    Ok(vec![node("DBInstances", instances)].into_iter().chain(marker).collect())
 }
 
-fn describe_instance(instance: &Instance) -> Element {
+fn described<'a>(state: &'a State, is_asked: impl Fn(&Instance) -> bool + 'a) -> impl Iterator<Item = Element> + 'a {
+    let asked = state.instances.iter().filter(move |instance| is_asked(instance));
+    asked.map(|instance| {
+        let cluster = state.clusters.iter().find(|cluster| cluster.identifier == instance.cluster);
+        describe_instance(instance, cluster)
+    })
+}
+
+/// A DB instance by itself has a parameter group and a status that a member of a cluster has not.
+fn describe_instance(instance: &Instance, cluster: Option<&Cluster>) -> Element {
     let (host, port) = &instance.address;
-    node(
-        "DBInstance",
-        vec![
-            text("DBInstanceIdentifier", &instance.identifier),
-            text("DBInstanceClass", "db.r6g.large"),
-            text("Engine", "aurora-postgresql"),
-            text("DBInstanceStatus", &instance.status),
-            node("Endpoint", vec![text("Address", host), text("Port", port)]),
-            text("PubliclyAccessible", instance.publicly_accessible),
-            text("DBClusterIdentifier", &instance.cluster),
-            text("DBInstanceArn", format!("arn:aws:rds:{REGION}:123456789012:db:{}", instance.identifier)),
-        ],
-    )
+    let alone = cluster.filter(|cluster| cluster.is_instance);
+    let status = alone.map(|alone| &alone.status).filter(|status| *status != "available").unwrap_or(&instance.status);
+    let mut fields = vec![
+        text("DBInstanceIdentifier", &instance.identifier),
+        text("DBInstanceClass", "db.r6g.large"),
+        text("Engine", cluster.map_or("aurora-postgresql", |cluster| &cluster.engine)),
+        text("DBInstanceStatus", status),
+        node("Endpoint", vec![text("Address", host), text("Port", port)]),
+        text("PubliclyAccessible", instance.publicly_accessible),
+        text("DBInstanceArn", format!("arn:aws:rds:{REGION}:123456789012:db:{}", instance.identifier)),
+    ];
+    fields.extend(cluster.map(|cluster| text("EngineVersion", &cluster.engine_version)));
+    let Some(alone) = alone else {
+        fields.push(text("DBClusterIdentifier", &instance.cluster));
+        return node("DBInstance", fields);
+    };
+    let group = vec![text("DBParameterGroupName", &alone.group), text("ParameterApplyStatus", &instance.group_status)];
+    fields.push(node("DBParameterGroups", vec![node("DBParameterGroup", group)]));
+    fields.push(text("MultiAZ", alone.is_multi_az));
+    fields
+        .extend(alone.replication_source.as_ref().map(|source| text("ReadReplicaSourceDBInstanceIdentifier", source)));
+    node("DBInstance", fields)
 }
 
 pub(super) fn describe_engine_versions(form: &Form) -> Answer {
@@ -147,10 +178,26 @@ pub(super) fn modify_cluster(shared: &Arc<Shared>, form: &Form) -> Answer {
     Ok(vec![describe_cluster(&state, cluster)])
 }
 
+pub(super) fn modify_instance(shared: &Arc<Shared>, form: &Form) -> Answer {
+    let name = form.identifier("DBInstanceIdentifier").unwrap_or_default();
+    let mut state = shared.state();
+    let instance = state.cluster(&name).filter(|one| one.is_instance).ok_or_else(|| no_instance(&name))?;
+    if instance.status != "available" {
+        let what = format!("Database instance is not in available state: {}", instance.status);
+        return Err(Fault::invalid("InvalidDBInstanceState", what));
+    }
+    if let Some(group) = form.identifier("DBParameterGroupName") {
+        attach(shared, &mut state, &name, &group)?;
+    }
+    Ok(described(&state, |one| one.identifier == name).collect())
+}
+
 fn attach(shared: &Arc<Shared>, state: &mut State, name: &str, group: &str) -> Result<(), Fault> {
-    let missing =
-        || Fault::new(404, "DBClusterParameterGroupNotFound", format!("DBClusterParameterGroup not found: {group}"));
-    let family = state.groups.get(group).ok_or_else(missing)?.family.clone();
+    let is_instance = state.cluster(name).ok_or_else(|| no_cluster(name))?.is_instance;
+    let code = if is_instance { "DBParameterGroupNotFound" } else { "DBClusterParameterGroupNotFound" };
+    let missing = || Fault::new(404, code, format!("parameter group not found: {group}"));
+    let found = state.groups.get(group).filter(|group| group.is_of_clusters() != is_instance);
+    let family = found.ok_or_else(missing)?.family.clone();
     let cluster = state.cluster(name).ok_or_else(|| no_cluster(name))?;
     if family != cluster.family {
         let what = format!(
@@ -180,6 +227,9 @@ fn attach(shared: &Arc<Shared>, state: &mut State, name: &str, group: &str) -> R
             cluster.has_pending_values = false;
         }
     });
+    if is_instance && let Some(instance) = state.instance(name) {
+        instance.group_status = "applying".to_owned();
+    }
     notice_group(shared, state, group, true);
     Ok(())
 }
@@ -243,13 +293,14 @@ pub(super) fn reboot_instance(shared: &Arc<Shared>, form: &Form) -> Answer {
         return Err(Fault::invalid("InvalidDBInstanceState", what));
     }
     instance.is_rebooting = true;
-    let (answer, name) = (describe_instance(instance), instance.identifier.clone());
+    let name = instance.identifier.clone();
+    let answer = described(&state, |one| one.identifier == name).collect();
     state.reboots_in_vain = state.reboots_in_vain.saturating_sub(1);
     for along in restarted_along(&state, &name) {
         tokio::spawn(reboot(Arc::clone(shared), along, in_vain));
     }
     tokio::spawn(reboot(Arc::clone(shared), name, in_vain));
-    Ok(vec![answer])
+    Ok(answer)
 }
 
 /// The readers that restart with their writer, where the cluster's version has it so.

@@ -77,6 +77,9 @@ pub struct ClusterConfig {
     pub replication_source: Option<String>,
     /// Whether a reboot of the writer restarts the readers, as old versions have it.
     pub restarts_readers: bool,
+    /// Whether it is a DB instance by itself.
+    pub is_instance: bool,
+    pub is_multi_az: bool,
 }
 
 impl ClusterConfig {
@@ -95,6 +98,18 @@ impl ClusterConfig {
             global_cluster: None,
             replication_source: None,
             restarts_readers: false,
+            is_instance: false,
+            is_multi_az: false,
+        }
+    }
+
+    /// A DB instance of RDS for PostgreSQL by itself.
+    pub fn instance(identifier: &str, engine_version: &str) -> Self {
+        Self {
+            engine: "postgres".to_owned(),
+            instances: vec![identifier.to_owned()],
+            is_instance: true,
+            ..Self::new(identifier, engine_version)
         }
     }
 

@@ -10,6 +10,7 @@ use axum::routing::post;
 use tokio::net::TcpListener;
 
 use super::form::Form;
+use super::groups::{CLUSTER, INSTANCE};
 use super::xml::{Element, document, node, text};
 use super::{Call, Shared, clusters, groups, shapes};
 
@@ -108,14 +109,22 @@ fn dispatch(shared: &Arc<Shared>, action: &str, form: &Form) -> Answer {
         "DescribeDBInstances" => clusters::describe_instances(shared, form),
         "DescribeDBEngineVersions" => clusters::describe_engine_versions(form),
         "ModifyDBCluster" => clusters::modify_cluster(shared, form),
+        "ModifyDBInstance" => clusters::modify_instance(shared, form),
         "RebootDBInstance" => clusters::reboot_instance(shared, form),
-        "DescribeDBClusterParameterGroups" => groups::describe_groups(shared, form),
-        "DescribeDBClusterParameters" => groups::describe_parameters(shared, form),
-        "CreateDBClusterParameterGroup" => groups::create(shared, form),
-        "CopyDBClusterParameterGroup" => groups::copy(shared, form),
-        "ModifyDBClusterParameterGroup" => groups::modify(shared, form),
-        "ResetDBClusterParameterGroup" => groups::reset(shared, form),
-        "DeleteDBClusterParameterGroup" => groups::delete(shared, form),
+        "DescribeDBClusterParameterGroups" => groups::describe_groups(shared, &CLUSTER, form),
+        "DescribeDBParameterGroups" => groups::describe_groups(shared, &INSTANCE, form),
+        "DescribeDBClusterParameters" => groups::describe_parameters(shared, &CLUSTER, form),
+        "DescribeDBParameters" => groups::describe_parameters(shared, &INSTANCE, form),
+        "CreateDBClusterParameterGroup" => groups::create(shared, &CLUSTER, form),
+        "CreateDBParameterGroup" => groups::create(shared, &INSTANCE, form),
+        "CopyDBClusterParameterGroup" => groups::copy(shared, &CLUSTER, form),
+        "CopyDBParameterGroup" => groups::copy(shared, &INSTANCE, form),
+        "ModifyDBClusterParameterGroup" => groups::modify(shared, &CLUSTER, form),
+        "ModifyDBParameterGroup" => groups::modify(shared, &INSTANCE, form),
+        "ResetDBClusterParameterGroup" => groups::reset(shared, &CLUSTER, form),
+        "ResetDBParameterGroup" => groups::reset(shared, &INSTANCE, form),
+        "DeleteDBClusterParameterGroup" => groups::delete(shared, &CLUSTER, form),
+        "DeleteDBParameterGroup" => groups::delete(shared, &INSTANCE, form),
         "ListTagsForResource" => groups::list_tags(shared, form),
         "AddTagsToResource" => groups::add_tags(shared, form),
         "RemoveTagsFromResource" => groups::remove_tags(shared, form),

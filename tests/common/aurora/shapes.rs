@@ -12,22 +12,30 @@ use super::form::Form;
 use super::xml::Element;
 
 /// All operations that the stand-in answers.
-pub const OPERATIONS: [&str; 15] = [
+pub const OPERATIONS: [&str; 23] = [
     "AddTagsToResource",
     "CopyDBClusterParameterGroup",
+    "CopyDBParameterGroup",
     "CreateDBClusterParameterGroup",
+    "CreateDBParameterGroup",
     "DeleteDBClusterParameterGroup",
+    "DeleteDBParameterGroup",
     "DescribeDBClusterParameterGroups",
     "DescribeDBClusterParameters",
     "DescribeDBClusters",
     "DescribeDBEngineVersions",
     "DescribeDBInstances",
+    "DescribeDBParameterGroups",
+    "DescribeDBParameters",
     "ListTagsForResource",
     "ModifyDBCluster",
     "ModifyDBClusterParameterGroup",
+    "ModifyDBInstance",
+    "ModifyDBParameterGroup",
     "RebootDBInstance",
     "RemoveTagsFromResource",
     "ResetDBClusterParameterGroup",
+    "ResetDBParameterGroup",
 ];
 
 /// The errors that any operation may answer with: the model leaves them out.

@@ -56,8 +56,11 @@ impl State {
     }
 }
 
+/// A cluster, or a DB instance by itself: then it has one instance, of its own name.
 pub(super) struct Cluster {
     pub(super) identifier: String,
+    pub(super) is_instance: bool,
+    pub(super) is_multi_az: bool,
     pub(super) engine: String,
     pub(super) engine_version: String,
     pub(super) engine_mode: String,
@@ -76,6 +79,8 @@ impl Cluster {
     pub(super) fn new(config: &ClusterConfig, family: &str, group: &str) -> Self {
         Self {
             identifier: config.identifier.clone(),
+            is_instance: config.is_instance,
+            is_multi_az: config.is_multi_az,
             engine: config.engine.clone(),
             engine_version: config.engine_version.clone(),
             engine_mode: config.engine_mode.clone(),
@@ -150,11 +155,17 @@ impl Group {
         }
     }
 
+    /// Whether it is a cluster parameter group, rather than one of DB instances.
+    pub(super) fn is_of_clusters(&self) -> bool {
+        self.family.starts_with("aurora")
+    }
+
     pub(super) fn is_default(&self) -> bool {
         self.name.starts_with("default.")
     }
 
     pub(super) fn arn(&self) -> String {
-        format!("arn:aws:rds:{REGION}:123456789012:cluster-pg:{}", self.name)
+        let kind = if self.is_of_clusters() { "cluster-pg" } else { "pg" };
+        format!("arn:aws:rds:{REGION}:123456789012:{kind}:{}", self.name)
     }
 }

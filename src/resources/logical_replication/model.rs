@@ -1,109 +1,121 @@
-//! The configuration, plan and state of the resource.
+//! The values that both resources have: configuration, plan and state.
 
 use std::collections::BTreeMap;
 
-use super::{Attr, Diagnostics, Error, PlannedChange, Result, Schema, Timeouts};
+use super::Shape;
+use crate::aurora::api::Deployment;
 use crate::aurora::logical_replication::{Current, LogicalReplication, OnDestroy, PARAMETER, Reboot, Record, Step};
-use crate::tf_provider::schema::{Attribute, Type};
-use crate::tf_provider::timeouts::timeouts_block;
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
+use crate::tf_provider::resource::PlannedChange;
+use crate::tf_provider::schema::{Attribute, Schema, Type};
+use crate::tf_provider::timeouts::{Timeouts, timeouts_block};
 
-crate::model! {
-    /// Logical replication on an Aurora cluster.
-    pub(in crate::resources) struct Model {
-        /// The cluster.
-        cluster_identifier: Attr<String>,
-        /// Whether the parameter group is ours to change.
-        manage_parameter_group: Attr<bool>,
-        /// The cluster parameter group.
-        parameter_group_name: Attr<String>,
-        /// Further cluster parameters.
-        parameters: Attr<BTreeMap<String, String>>,
-        /// Which instances may be rebooted.
-        reboot: Attr<String>,
-        /// Whether the writer is asked over SQL.
-        verify: Attr<bool>,
-        /// Whether a destroy leaves everything as it is.
-        skip_destroy: Attr<bool>,
-        /// Whether a destroy reboots.
-        reboot_on_destroy: Attr<bool>,
-        /// Tags of the parameter group.
-        tags: Attr<BTreeMap<String, String>>,
-        /// The cluster identifier.
-        id: Attr<String>,
-        /// The family of the parameter group.
-        parameter_group_family: Attr<String>,
-        /// Whether the parameter group was made here.
-        parameter_group_created: Attr<bool>,
-        /// The parameter group that the cluster had before.
-        previous_parameter_group_name: Attr<String>,
-        /// The writer.
-        writer_instance_identifier: Attr<String>,
-        /// The writer endpoint.
-        endpoint: Attr<String>,
-        /// Its port.
-        port: Attr<i64>,
-        /// The engine's version.
-        engine_version: Attr<String>,
-        /// Whether the writer waits for a reboot.
-        pending_reboot: Attr<bool>,
-        /// The writer's `wal_level`.
-        wal_level: Attr<String>,
-        /// How long operations may take.
-        timeouts: Attr<Timeouts>,
-    }
+/// What a cluster and an instance have in common. The names are those of the attributes.
+#[derive(Clone, Default)]
+pub(in crate::resources) struct Common {
+    /// `cluster_identifier` or `instance_identifier`.
+    pub(in crate::resources) identifier: Attr<String>,
+    pub(in crate::resources) manage_parameter_group: Attr<bool>,
+    pub(in crate::resources) parameter_group_name: Attr<String>,
+    pub(in crate::resources) parameters: Attr<BTreeMap<String, String>>,
+    pub(in crate::resources) reboot: Attr<String>,
+    pub(in crate::resources) verify: Attr<bool>,
+    pub(in crate::resources) skip_destroy: Attr<bool>,
+    pub(in crate::resources) reboot_on_destroy: Attr<bool>,
+    pub(in crate::resources) tags: Attr<BTreeMap<String, String>>,
+    pub(in crate::resources) id: Attr<String>,
+    pub(in crate::resources) parameter_group_family: Attr<String>,
+    pub(in crate::resources) parameter_group_created: Attr<bool>,
+    pub(in crate::resources) previous_parameter_group_name: Attr<String>,
+    /// Of a cluster only.
+    pub(in crate::resources) writer_instance_identifier: Attr<String>,
+    pub(in crate::resources) endpoint: Attr<String>,
+    pub(in crate::resources) port: Attr<i64>,
+    pub(in crate::resources) engine_version: Attr<String>,
+    pub(in crate::resources) pending_reboot: Attr<bool>,
+    pub(in crate::resources) wal_level: Attr<String>,
+    pub(in crate::resources) timeouts: Attr<Timeouts>,
 }
 
-pub(super) fn schema() -> Schema {
-    let strings = || Type::map(Type::String);
-    Schema::new(
-        "Sees to it that the writer of an Aurora PostgreSQL cluster runs with a logical WAL: a cluster parameter group with \
-         `rds.logical_replication = 1`, attached, the writer rebooted, and the result proven over SQL. The plan shows every \
-         step, the instance that is rebooted among them. Destroying gives the cluster its old parameters back.",
-    )
-    .attribute(
-        Attribute::required("cluster_identifier", Type::String, "The DB cluster's identifier. A change makes a new resource.")
-            .replaces(),
-    )
-    .attribute(
-        Attribute::optional(
-            "manage_parameter_group",
-            Type::Bool,
-            "Whether the parameter group is made, edited and attached here. With `false`, for a group that another provider \
-             owns, the writer is only rebooted and verified. Default: `true`.",
-        )
-        .default(true),
-    )
-    .attribute(Attribute::optional_computed(
-        "parameter_group_name",
-        Type::String,
-        "The cluster parameter group. Default: `<cluster>-logical-replication` where the cluster has a default group, else \
-         the custom group that it has.",
-    ))
-    .attribute(
-        Attribute::optional(
-            "parameters",
-            strings(),
-            "Further cluster parameters, such as `max_replication_slots`. Only these, and `rds.logical_replication`, are \
-             ever touched. Values are compared as the server means them: `on` is `1`, and `5min` is `300000` where the \
-             parameter is in milliseconds. A formula, such as `{DBInstanceVCPU*2}`, is kept as it is.",
-        )
-        .validator(|value| match value.get(PARAMETER) {
+/// The two conversions between a model and [`Common`], for [`Shape`](super::Shape): `shape!(identifier, has [further, …], lacks [other, …])`.
+macro_rules! shape {
+    ($identifier:ident, has [$($further:ident),*], lacks [$($other:ident),*]) => {
+        fn common(&self) -> Common {
+            let model = self.clone();
+            Common {
+                identifier: model.$identifier,
+                manage_parameter_group: model.manage_parameter_group,
+                parameter_group_name: model.parameter_group_name,
+                parameters: model.parameters,
+                reboot: model.reboot,
+                verify: model.verify,
+                skip_destroy: model.skip_destroy,
+                reboot_on_destroy: model.reboot_on_destroy,
+                tags: model.tags,
+                id: model.id,
+                parameter_group_family: model.parameter_group_family,
+                parameter_group_created: model.parameter_group_created,
+                previous_parameter_group_name: model.previous_parameter_group_name,
+                endpoint: model.endpoint,
+                port: model.port,
+                engine_version: model.engine_version,
+                pending_reboot: model.pending_reboot,
+                wal_level: model.wal_level,
+                timeouts: model.timeouts,
+                $($further: model.$further,)*
+                $($other: Attr::Null,)*
+            }
+        }
+
+        fn from_common(common: Common) -> Self {
+            Self {
+                $identifier: common.identifier,
+                manage_parameter_group: common.manage_parameter_group,
+                parameter_group_name: common.parameter_group_name,
+                parameters: common.parameters,
+                reboot: common.reboot,
+                verify: common.verify,
+                skip_destroy: common.skip_destroy,
+                reboot_on_destroy: common.reboot_on_destroy,
+                tags: common.tags,
+                id: common.id,
+                parameter_group_family: common.parameter_group_family,
+                parameter_group_created: common.parameter_group_created,
+                previous_parameter_group_name: common.previous_parameter_group_name,
+                endpoint: common.endpoint,
+                port: common.port,
+                engine_version: common.engine_version,
+                pending_reboot: common.pending_reboot,
+                wal_level: common.wal_level,
+                timeouts: common.timeouts,
+                $($further: common.$further,)*
+            }
+        }
+    };
+}
+
+pub(in crate::resources) use shape;
+
+/// The attribute `parameters`; `what` is the first sentence of its description.
+pub(in crate::resources) fn parameters(what: &str) -> Attribute {
+    let description = format!(
+        "{what} Only these, and `rds.logical_replication`, are ever touched. Values are compared as the server means them: \
+         `on` is `1`, and `5min` is `300000` where the parameter is in milliseconds. A formula, such as \
+         `{{DBInstanceVCPU*2}}`, is kept as it is.",
+    );
+    Attribute::optional("parameters", Type::map(Type::String), &description).validator(|value| {
+        match value.get(PARAMETER) {
             Some(_) => Err(format!("{PARAMETER} is always set to 1. Leave it out.")),
             None => Ok(()),
-        }),
-    )
-    .attribute(
-        Attribute::optional(
-            "reboot",
-            Type::String,
-            "Which instances may be rebooted: `writer`; `all`, the readers one by one and the writer last, each waited for, so \
-             that a failover stays logical; or `never`, which leaves `pending_reboot = true` for your own maintenance. Up to \
-             Aurora PostgreSQL 12.13, 13.9 and 14.6, readers restart together with the writer, whatever this says. \
-             Default: `writer`.",
-        )
-        .default("writer")
-        .one_of(&["writer", "all", "never"]),
-    )
+        }
+    })
+}
+
+/// The attributes that mean the same for both, after those that `schema` has already.
+pub(in crate::resources) fn further(schema: Schema) -> Schema {
+    let strings = || Type::map(Type::String);
+    schema
     .attribute(
         Attribute::optional(
             "verify",
@@ -130,7 +142,7 @@ pub(super) fn schema() -> Schema {
         .default(false),
     )
     .attribute(Attribute::optional("tags", strings(), "Tags of a parameter group that is made here."))
-    .attribute(Attribute::computed("id", Type::String, "The cluster's identifier, by which it is imported.").stable())
+    .attribute(Attribute::computed("id", Type::String, "The identifier, by which it is imported.").stable())
     .attribute(
         Attribute::computed("parameter_group_family", Type::String, "The family, such as `aurora-postgresql16`.").stable(),
     )
@@ -142,12 +154,11 @@ pub(super) fn schema() -> Schema {
     .attribute(Attribute::computed(
         "previous_parameter_group_name",
         Type::String,
-        "The parameter group that the cluster had before, and gets back when this is destroyed.",
+        "The parameter group that was attached before, and is again when this is destroyed.",
     ))
-    .attribute(Attribute::computed("writer_instance_identifier", Type::String, "The writer instance."))
-    .attribute(Attribute::computed("endpoint", Type::String, "The cluster's writer endpoint.").stable())
+    .attribute(Attribute::computed("endpoint", Type::String, "The host name to connect to: of a cluster, the writer endpoint.").stable())
     .attribute(Attribute::computed("port", Type::Number, "Its port.").stable())
-    .attribute(Attribute::computed("engine_version", Type::String, "The version of Aurora PostgreSQL."))
+    .attribute(Attribute::computed("engine_version", Type::String, "The engine's version."))
     .attribute(Attribute::computed(
         "pending_reboot",
         Type::Bool,
@@ -161,7 +172,7 @@ pub(super) fn schema() -> Schema {
     .block(timeouts_block("60m", "60m", "60m"))
 }
 
-pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {
+pub(in crate::resources) fn validate(config: &Common, diagnostics: &mut Diagnostics) {
     if config.manage_parameter_group.known() != Some(&false) {
         return;
     }
@@ -178,14 +189,14 @@ pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {
 }
 
 /// The same with defaults where an import left nothing.
-pub(super) fn with_defaults(mut model: Model) -> Model {
+pub(super) fn with_defaults(mut model: Common, reboot: &str) -> Common {
     fn or<T>(attribute: &mut Attr<T>, default: T) {
         if attribute.is_null() {
             *attribute = Attr::Known(default);
         }
     }
     or(&mut model.manage_parameter_group, true);
-    or(&mut model.reboot, "writer".to_owned());
+    or(&mut model.reboot, reboot.to_owned());
     or(&mut model.verify, true);
     or(&mut model.skip_destroy, false);
     or(&mut model.reboot_on_destroy, false);
@@ -194,13 +205,13 @@ pub(super) fn with_defaults(mut model: Model) -> Model {
 
 /// What a model asks for. `group` is the parameter group that the user asked for, if any: a state says which one the
 /// cluster has, which is no wish.
-pub(super) fn to_desired(model: &Model, group: &Attr<String>) -> Result<LogicalReplication> {
+pub(super) fn to_desired(model: &Common, group: &Attr<String>, identifier: &str) -> Result<LogicalReplication> {
     let flag = |attribute: &Attr<bool>, name| attribute.optional(name).map(|flag| flag.copied().unwrap_or(true));
     let map = |attribute: &Attr<BTreeMap<String, String>>, name| {
         attribute.optional(name).map(|map| map.cloned().unwrap_or_default())
     };
     Ok(LogicalReplication {
-        cluster: model.cluster_identifier.required("cluster_identifier")?.clone(),
+        cluster: model.identifier.required(identifier)?.clone(),
         manage_parameter_group: flag(&model.manage_parameter_group, "manage_parameter_group")?,
         parameter_group_name: group.known().cloned(),
         parameters: map(&model.parameters, "parameters")?,
@@ -215,11 +226,11 @@ pub(super) fn to_desired(model: &Model, group: &Attr<String>) -> Result<LogicalR
 }
 
 /// The state: what the user wrote, and what is.
-pub(super) fn to_model(written: &Model, current: &Current, record: &Record) -> Model {
+pub(super) fn to_common(written: &Common, current: &Current, record: &Record) -> Common {
     let named = written.parameters.known();
     let port = current.cluster.port.map(i64::from);
-    Model {
-        id: written.cluster_identifier.clone(),
+    Common {
+        id: written.identifier.clone(),
         parameter_group_name: spelled(&written.parameter_group_name, &current.cluster.parameter_group).into(),
         parameters: named.map(|named| current.parameter_values(named)).into(),
         parameter_group_family: current.family().into(),
@@ -237,12 +248,12 @@ pub(super) fn to_model(written: &Model, current: &Current, record: &Record) -> M
 
 /// The state of an object whose making was cut short: what the plan says, and nothing of what only the end shows. The
 /// next read fills it in.
-pub(super) fn interrupted(plan: &Model, record: &Record) -> Model {
+pub(super) fn interrupted(plan: &Common, record: &Record) -> Common {
     fn so_far<T: Clone>(attribute: &Attr<T>) -> Attr<T> {
         attribute.known().cloned().into()
     }
-    Model {
-        id: plan.cluster_identifier.clone(),
+    Common {
+        id: plan.identifier.clone(),
         parameter_group_name: plan.parameter_group_name.known().or(record.group.as_ref()).cloned().into(),
         parameters: so_far(&plan.parameters),
         parameter_group_family: so_far(&plan.parameter_group_family),
@@ -259,7 +270,7 @@ pub(super) fn interrupted(plan: &Model, record: &Record) -> Model {
 }
 
 /// What a destroy is to do. Rebooting for it follows `reboot`, and takes the writer where that says never.
-pub(super) fn on_destroy(model: &Model, reboot: Reboot) -> OnDestroy {
+pub(super) fn on_destroy(model: &Common, reboot: Reboot) -> OnDestroy {
     match (model.skip_destroy.known(), model.reboot_on_destroy.known()) {
         (Some(true), _) => OnDestroy::Leave,
         (_, Some(true)) if reboot == Reboot::Never => OnDestroy::GiveBack(Reboot::Writer),
@@ -277,19 +288,27 @@ fn spelled(written: &Attr<String>, actual: &str) -> String {
 }
 
 /// What is known of the outcome already, and that the rest is not where steps are to be taken.
-pub(super) fn planned_outcome(change: &mut PlannedChange<Model>, current: &Current, steps: &[Step]) -> Result<()> {
-    if change.config().parameter_group_name.is_null() {
+pub(super) fn planned_outcome<M: Shape>(
+    change: &mut PlannedChange<M>,
+    current: &Current,
+    steps: &[Step],
+) -> Result<()> {
+    let config = change.config().common();
+    if config.parameter_group_name.is_null() {
         let name = spelled(
-            &change.prior().map(|prior| prior.parameter_group_name.clone()).unwrap_or_default(),
+            &change.prior().map(|prior| prior.common().parameter_group_name).unwrap_or_default(),
             &current.target_name,
         );
         change.set("parameter_group_name", name)?;
     }
-    change.set("id", change.config().cluster_identifier.clone())?;
+    change.set("id", config.identifier)?;
     change.set("parameter_group_family", current.family().to_owned())?;
     if steps.iter().any(Step::is_change) {
-        for attribute in ["pending_reboot", "wal_level", "writer_instance_identifier"] {
+        for attribute in ["pending_reboot", "wal_level"] {
             change.set_unknown(attribute)?;
+        }
+        if current.cluster.deployment == Deployment::AuroraCluster {
+            change.set_unknown("writer_instance_identifier")?;
         }
         for attribute in ["parameter_group_created", "previous_parameter_group_name"] {
             change.set_unknown(attribute)?;
