@@ -66,7 +66,7 @@ impl Action for RebootWriter {
                 call.warn(missing.detail("It must exist by the time of the action.").attribute("cluster_identifier"));
                 Ok(())
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(shown(error)),
         }
     }
 
@@ -113,7 +113,14 @@ fn given_up(error: aurora::Error) -> Error {
         Kind::Timeout => "Give a longer timeout. A reboot that has begun goes on in AWS.",
         _ => "",
     };
-    Error::from(error).detail(remedy)
+    shown(error).detail(remedy)
+}
+
+/// The error at the attribute that it is about.
+fn shown(error: aurora::Error) -> Error {
+    let is_about_it = matches!(error.kind, Kind::NotFound | Kind::Refused);
+    let shown = Error::from(error);
+    if is_about_it { shown.attribute("cluster_identifier") } else { shown }
 }
 
 /// How the cluster is after the reboot.

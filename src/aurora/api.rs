@@ -3,6 +3,7 @@
 //! [`ClusterApi`] is the one seam at which AWS is replaced in unit tests. Names follow the API (version 2014-10-31).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 
 use super::Result;
@@ -10,10 +11,62 @@ use super::Result;
 /// The most parameters that one modify or reset call takes ("A maximum of 20 parameters can be modified").
 pub const PARAMETERS_PER_CALL: usize = 20;
 
-/// An Aurora DB cluster as `DescribeDBClusters` shows it.
+/// What a parameter group is attached to. It prints as AWS calls it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Deployment {
+    /// An Aurora DB cluster, with a cluster parameter group.
+    #[default]
+    AuroraCluster,
+    /// A DB instance of RDS for PostgreSQL by itself, with a DB parameter group.
+    RdsInstance,
+}
+
+impl Deployment {
+    /// `Engine`.
+    #[must_use]
+    pub fn engine(self) -> &'static str {
+        match self {
+            Self::AuroraCluster => "aurora-postgresql",
+            Self::RdsInstance => "postgres",
+        }
+    }
+
+    /// The product's name.
+    #[must_use]
+    pub fn product(self) -> &'static str {
+        match self {
+            Self::AuroraCluster => "Aurora PostgreSQL",
+            Self::RdsInstance => "RDS for PostgreSQL",
+        }
+    }
+
+    /// The tag by which a parameter group is known to have been made here: its value is the identifier of what it was
+    /// made for.
+    #[must_use]
+    pub fn tag(self) -> &'static str {
+        match self {
+            Self::AuroraCluster => "neonrepl:cluster",
+            Self::RdsInstance => "neonrepl:instance",
+        }
+    }
+}
+
+impl fmt::Display for Deployment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AuroraCluster => "DB cluster",
+            Self::RdsInstance => "DB instance",
+        })
+    }
+}
+
+/// An Aurora DB cluster as `DescribeDBClusters` shows it, or a DB instance by itself, as `DescribeDBInstances` does: a
+/// cluster of one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cluster {
-    /// `DBClusterIdentifier`, in lower case.
+    /// Which of the two.
+    pub deployment: Deployment,
+    /// `DBClusterIdentifier` or `DBInstanceIdentifier`, in lower case.
     pub identifier: String,
     /// `Status`: `available`, `modifying`, `stopped`, ….
     pub status: String,
@@ -35,8 +88,12 @@ pub struct Cluster {
     pub has_pending_modifications: bool,
     /// `GlobalClusterIdentifier`, or a marker that the cluster is a secondary of a global database.
     pub global_cluster: Option<String>,
-    /// `ReplicationSourceIdentifier`: the cluster is a read replica of that one.
+    /// `ReplicationSourceIdentifier` or `ReadReplicaSourceDBInstanceIdentifier`: it is a read replica of that one.
     pub replication_source: Option<String>,
+    /// `DBClusterIdentifier` of an instance: the cluster has the parameters then.
+    pub member_of: Option<String>,
+    /// `MultiAZ` of an instance: it has a standby in another availability zone.
+    pub is_multi_az: bool,
 }
 
 impl Cluster {
@@ -49,6 +106,23 @@ impl Cluster {
     /// The members that do not take writes.
     pub fn readers(&self) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(|member| !member.is_writer)
+    }
+
+    /// Whether a reboot of the writer restarts the readers as well, as it does before 12.14, 13.10, 14.7 and 15.2.
+    /// A version that cannot be read counts as a later one.
+    ///
+    /// Source: "Rebooting an Aurora cluster with read availability", Amazon Aurora User Guide.
+    #[must_use]
+    pub fn restarts_readers_with_the_writer(&self) -> bool {
+        let mut parts = self.engine_version.split('.').map_while(|part| part.parse::<u32>().ok());
+        let (Some(major), minor) = (parts.next(), parts.next().unwrap_or(u32::MAX)) else {
+            return false;
+        };
+        const FIRST_WITHOUT: [(u32, u32); 4] = [(12, 14), (13, 10), (14, 7), (15, 2)];
+        match FIRST_WITHOUT.iter().find(|(since, _)| *since == major) {
+            Some((_, first)) => minor < *first,
+            None => major < 12,
+        }
     }
 
     /// The member of that instance.
@@ -74,6 +148,12 @@ impl Member {
     #[must_use]
     pub fn is_in_sync(&self) -> bool {
         self.parameter_group_status == "in-sync"
+    }
+
+    /// Whether RDS is still on its way to another status: `applying` comes before `pending-reboot`.
+    #[must_use]
+    pub fn is_applying(&self) -> bool {
+        self.parameter_group_status == "applying"
     }
 }
 
@@ -170,6 +250,8 @@ pub struct Parameter {
     pub allowed_values: Option<String>,
     /// `IsModifiable`.
     pub is_modifiable: bool,
+    /// `Description`: it begins with the unit where the value has one, as in `(ms) Sets …`.
+    pub description: String,
 }
 
 /// One parameter of a modify or reset call.
@@ -184,7 +266,15 @@ pub struct ParameterSetting {
 }
 
 /// The RDS calls used. What does not exist is an error of kind [`NotFound`](super::Kind::NotFound).
+///
+/// They are named after Aurora's. For an instance by itself, [`RdsInstances`](super::RdsInstances) makes their twins,
+/// such as `DescribeDBInstances` and `ModifyDBParameterGroup`.
 pub trait ClusterApi: Send + Sync {
+    /// What the calls are about.
+    fn deployment(&self) -> Deployment {
+        Deployment::AuroraCluster
+    }
+
     /// `DescribeDBClusters` of one cluster.
     fn cluster(&self, identifier: &str) -> impl Future<Output = Result<Cluster>> + Send;
 
@@ -230,4 +320,31 @@ pub trait ClusterApi: Send + Sync {
 
     /// `RemoveTagsFromResource`.
     fn remove_tags(&self, arn: &str, keys: &[String]) -> impl Future<Output = Result<()>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_restart_with_the_writer_of_old_versions() {
+        for (version, expected) in [
+            ("11.21", true),
+            ("12.13", true),
+            ("12.14", false),
+            ("13.9", true),
+            ("13.10", false),
+            ("14.6", true),
+            ("14.7", false),
+            ("15.2", false),
+            ("16.4", false),
+            ("18.3", false),
+            ("14", false),
+            ("8.0.mysql_aurora.3.05.2", true),
+            ("", false),
+        ] {
+            let cluster = Cluster { engine_version: version.to_owned(), ..Cluster::default() };
+            assert_eq!(cluster.restarts_readers_with_the_writer(), expected, "{version}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use super::api::{Cluster, ClusterApi, Instance, NewParameterGroup, Parameter, ParameterGroup, ParameterSetting};
 use super::config::AwsConfig;
 use super::conversion::{parameter_from, sdk_parameter, sdk_tags};
-use super::error::classify;
+use super::error::{advice, classify};
 use super::{Error, Kind, Result};
 
 /// The RDS API through the AWS SDK.
@@ -27,7 +27,7 @@ impl Rds {
         Self { config, client: OnceCell::new() }
     }
 
-    async fn client(&self) -> Result<&aws_sdk_rds::Client> {
+    pub(super) async fn client(&self) -> Result<&aws_sdk_rds::Client> {
         self.client
             .get_or_try_init(|| async {
                 let mut config = aws_sdk_rds::config::Builder::from(&self.config.sdk_config().await?);
@@ -260,7 +260,7 @@ impl Rds {
 }
 
 /// What the SDK reports, as one of ours.
-fn failure<E>(doing: &str, error: SdkError<E>) -> Error
+pub(super) fn failure<E>(doing: &str, error: SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
@@ -274,12 +274,10 @@ where
         _ => Kind::Network,
     };
     let mut failure = Error::new(kind, doing, message.unwrap_or_else(|| causes(&error)));
+    failure.hint = advice(kind, code.as_deref().unwrap_or_default()).map(Box::from);
     failure.code = code;
     failure.request_id = request_id;
-    match kind {
-        Kind::Denied => failure.hint("Check the credentials and the IAM policy of the aws block"),
-        _ => failure,
-    }
+    failure
 }
 
 /// The chain of causes, without the SDK's debug dump that [`DisplayErrorContext`] appends.
@@ -291,11 +289,11 @@ fn causes<E: std::error::Error>(error: &E) -> String {
     }
 }
 
-fn nothing_came(doing: &str, what: &str) -> Error {
+pub(super) fn nothing_came(doing: &str, what: &str) -> Error {
     Error::new(Kind::NotFound, doing, format!("AWS answered with no {what}"))
 }
 
-fn names(settings: &[ParameterSetting]) -> String {
+pub(super) fn names(settings: &[ParameterSetting]) -> String {
     settings.iter().map(|setting| setting.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_rds::types;
 
 use super::api::{
-    ApplyMethod, ApplyType, Cluster, Instance, Member, Parameter, ParameterGroup, ParameterSetting, Source,
+    ApplyMethod, ApplyType, Cluster, Deployment, Instance, Member, Parameter, ParameterGroup, ParameterSetting, Source,
 };
 
 pub(super) fn sdk_tags(tags: &BTreeMap<String, String>) -> Vec<types::Tag> {
@@ -27,6 +27,7 @@ impl From<types::DbCluster> for Cluster {
     fn from(cluster: types::DbCluster) -> Self {
         let members = cluster.db_cluster_members.unwrap_or_default();
         Self {
+            deployment: Deployment::AuroraCluster,
             identifier: cluster.db_cluster_identifier.unwrap_or_default(),
             status: cluster.status.unwrap_or_default(),
             engine: cluster.engine.unwrap_or_default(),
@@ -41,6 +42,43 @@ impl From<types::DbCluster> for Cluster {
                 .is_some_and(|pending| pending != types::ClusterPendingModifiedValues::builder().build()),
             global_cluster: cluster.global_cluster_identifier,
             replication_source: cluster.replication_source_identifier.filter(|source| !source.is_empty()),
+            member_of: None,
+            is_multi_az: false,
+        }
+    }
+}
+
+/// An instance by itself is a cluster of one.
+impl From<types::DbInstance> for Cluster {
+    fn from(instance: types::DbInstance) -> Self {
+        let group = instance.db_parameter_groups.unwrap_or_default().into_iter().next();
+        let group = group.unwrap_or_else(|| types::DbParameterGroupStatus::builder().build());
+        let identifier = instance.db_instance_identifier.unwrap_or_default();
+        let endpoint = instance.endpoint;
+        let port = endpoint.as_ref().and_then(|endpoint| endpoint.port);
+        let member = Member {
+            instance: identifier.clone(),
+            is_writer: true,
+            parameter_group_status: group.parameter_apply_status.unwrap_or_default(),
+        };
+        let source = instance.read_replica_source_db_instance_identifier;
+        Self {
+            deployment: Deployment::RdsInstance,
+            identifier,
+            status: instance.db_instance_status.unwrap_or_default(),
+            engine: instance.engine.unwrap_or_default(),
+            engine_version: instance.engine_version.unwrap_or_default(),
+            engine_mode: None,
+            parameter_group: group.db_parameter_group_name.unwrap_or_default(),
+            endpoint: endpoint.and_then(|endpoint| endpoint.address),
+            port: port.and_then(|port| u16::try_from(port).ok()),
+            members: vec![member],
+            // What waits for a maintenance window is none of ours, and a group's parameters are not among it.
+            has_pending_modifications: false,
+            global_cluster: None,
+            replication_source: source.or(instance.read_replica_source_db_cluster_identifier),
+            member_of: instance.db_cluster_identifier.filter(|cluster| !cluster.is_empty()),
+            is_multi_az: instance.multi_az.unwrap_or_default(),
         }
     }
 }
@@ -76,6 +114,17 @@ impl From<types::DbClusterParameterGroup> for ParameterGroup {
     }
 }
 
+impl From<types::DbParameterGroup> for ParameterGroup {
+    fn from(group: types::DbParameterGroup) -> Self {
+        Self {
+            name: group.db_parameter_group_name.unwrap_or_default(),
+            family: group.db_parameter_group_family.unwrap_or_default(),
+            description: group.description.unwrap_or_default(),
+            arn: group.db_parameter_group_arn.unwrap_or_default(),
+        }
+    }
+}
+
 /// What the API leaves out is taken as the careful choice: static, and modifiable so that AWS itself may refuse.
 pub(super) fn parameter_from(parameter: types::Parameter) -> Option<Parameter> {
     Some(Parameter {
@@ -93,5 +142,6 @@ pub(super) fn parameter_from(parameter: types::Parameter) -> Option<Parameter> {
         data_type: parameter.data_type.unwrap_or_default(),
         allowed_values: parameter.allowed_values.filter(|values| !values.is_empty()),
         is_modifiable: parameter.is_modifiable.unwrap_or(true),
+        description: parameter.description.unwrap_or_default(),
     })
 }

@@ -141,6 +141,32 @@ pub(super) fn classify(code: &str) -> Kind {
     }
 }
 
+/// What to do about an error of this code, where there is more to say than the message does.
+#[must_use]
+pub(super) fn advice(kind: Kind, code: &str) -> Option<&'static str> {
+    let advice = match code {
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
+            "The credentials have expired: renew them and apply again, which goes on from here"
+        }
+        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "NotAuthorized" => {
+            "Allow it in the IAM policy: the guide \"Enable logical replication on Aurora\" has all that is needed"
+        }
+        "DBClusterNotFoundFault" => "Check the identifier, and the region and account that the aws block leads to",
+        "DBParameterGroupAlreadyExists" => "Set parameter_group_name to it to use it, or to another name",
+        "DBParameterGroupQuotaExceeded" => {
+            "Delete groups that nothing uses, have the quota raised, or set parameter_group_name to a group that exists"
+        }
+        "KMSKeyNotAccessibleFault" => "Give RDS access to the cluster's KMS key again, then apply again",
+        "StorageQuotaExceeded" => "Have the storage quota raised, then apply again",
+        _ => match kind {
+            Kind::Denied => "Check the credentials of the aws block",
+            Kind::Network => "Check the network, and region and endpoint_url of the aws block",
+            _ => return None,
+        },
+    };
+    Some(advice)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,8 @@
-//! Logical replication on an Aurora PostgreSQL cluster: read its state, decide on steps, take them, take them back.
+//! Logical replication on an Aurora PostgreSQL cluster, or a DB instance of RDS for PostgreSQL: read its state, decide on
+//! steps, take them, take them back.
 //!
 //! * [`api`] is the seam to AWS: the few RDS calls used, in plain types. [`client`] makes them with the AWS SDK,
-//!   configured by [`config`].
+//!   configured by [`config`]; for instances by themselves, [`RdsInstances`] does.
 //! * [`parameters`] decides which cluster parameters change, and how. It is pure.
 //! * [`auth_token`] signs what RDS takes for a password.
 //! * [`wait`] polls until a state or a deadline, and retries what AWS refuses only for now.
@@ -15,6 +16,7 @@ pub mod client;
 pub mod config;
 mod conversion;
 mod error;
+mod instances;
 pub mod logical_replication;
 pub mod parameters;
 pub mod wait;
@@ -22,3 +24,4 @@ pub mod wait;
 pub use client::Rds;
 pub use config::AwsConfig;
 pub use error::{Error, Kind, Result};
+pub use instances::RdsInstances;

@@ -1,13 +1,18 @@
 //! Which cluster parameters change, and how. Pure.
 //!
-//! Values are compared as the server means them (`on` is `1`, `020` is `20`), and only parameters that are named are ever
-//! touched: whatever else somebody set in the group stays.
+//! Values are compared as the server means them (`on` is `1`, `020` is `20`, `5min` is `300000` milliseconds), and only
+//! parameters that are named are ever touched: whatever else somebody set in the group stays.
+
+mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::api::{ApplyMethod, ApplyType, PARAMETERS_PER_CALL, Parameter, ParameterSetting, Source};
 use super::{Error, Kind};
+use value::{is_allowed, spelled};
+
+pub use value::{same_value, truth};
 
 /// The parameters of one group, by name.
 pub type Parameters = BTreeMap<String, Parameter>;
@@ -124,98 +129,6 @@ fn problem(parameter: Option<&Parameter>, family: &str, name: &str, value: &str)
     Some(Error::new(Kind::Refused, format!("checking parameters[\"{name}\"]"), what).about_parameter(name))
 }
 
-/// Whether two values mean the same to the server.
-#[must_use]
-pub fn same_value(parameter: &Parameter, one: Option<&str>, other: Option<&str>) -> bool {
-    let (Some(one), Some(other)) = (one, other) else {
-        return one == other;
-    };
-    if one == other {
-        return true;
-    }
-    if is_boolean(parameter) {
-        return truth(one).is_some() && truth(one) == truth(other);
-    }
-    match (one.trim().parse::<f64>(), other.trim().parse::<f64>()) {
-        (Ok(one), Ok(other)) if is_numeric(parameter) => one == other,
-        _ => one.trim() == other.trim(),
-    }
-}
-
-/// Whether a switch is on, in any spelling; nothing if the text is no switch.
-#[must_use]
-pub fn truth(value: &str) -> Option<bool> {
-    match value.trim().to_ascii_lowercase().as_str() {
-        "1" | "on" | "true" | "yes" | "t" | "y" => Some(true),
-        "0" | "off" | "false" | "no" | "f" | "n" => Some(false),
-        _ => None,
-    }
-}
-
-fn is_boolean(parameter: &Parameter) -> bool {
-    parameter.data_type == "boolean"
-}
-
-fn is_numeric(parameter: &Parameter) -> bool {
-    matches!(parameter.data_type.as_str(), "integer" | "float")
-}
-
-/// The value in a spelling that the API takes: its switches are `0` and `1`, or `off` and `on`, and no other.
-fn spelled(parameter: &Parameter, value: &str) -> String {
-    let listed = parameter.allowed_values.as_deref().unwrap_or_default();
-    let mut allowed = listed.split(',').map(str::trim);
-    if !is_boolean(parameter) || allowed.clone().any(|one| one == value) {
-        return value.trim().to_owned();
-    }
-    let same = allowed.find(|one| truth(one).is_some() && truth(one) == truth(value));
-    same.unwrap_or(value).to_owned()
-}
-
-/// A formula, as in `{DBInstanceClassMemory/12582880}` or `GREATEST(…)`, is for AWS to judge.
-fn is_formula(value: &str) -> bool {
-    value.contains('{') || value.contains('(')
-}
-
-fn is_allowed(parameter: &Parameter, value: &str) -> bool {
-    let Some(allowed) = parameter.allowed_values.as_deref() else {
-        return true;
-    };
-    if is_formula(value) {
-        return true;
-    }
-    if is_boolean(parameter) {
-        return truth(value).is_some();
-    }
-    let is_one_of = |value: &str| allowed.split(',').any(|one| admits(one.trim(), value.trim()));
-    match parameter.data_type.as_str() {
-        "list" => value.split(',').all(is_one_of),
-        _ => is_one_of(value),
-    }
-}
-
-/// Whether one item of `AllowedValues`, a range or a word, admits the value.
-fn admits(item: &str, value: &str) -> bool {
-    match (range(item), value.parse::<f64>()) {
-        (Some((low, high)), Ok(number)) => low <= number && number <= high,
-        (Some(_), Err(_)) => false,
-        (None, _) => item.eq_ignore_ascii_case(value) || same_number(item, value),
-    }
-}
-
-fn same_number(one: &str, other: &str) -> bool {
-    matches!((one.parse::<f64>(), other.parse::<f64>()), (Ok(one), Ok(other)) if one == other)
-}
-
-/// `-1-100` as -1 and 100: the dash that separates is the first one after a digit.
-fn range(item: &str) -> Option<(f64, f64)> {
-    let digit = item.find(|c: char| c.is_ascii_digit())?;
-    let dash = item[digit..]
-        .char_indices()
-        .map(|(at, _)| digit + at)
-        .find(|&at| item[at..].starts_with('-') && item[..at].ends_with(|c: char| c.is_ascii_digit()))?;
-    Some((item[..dash].parse().ok()?, item[dash + 1..].parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,6 +142,7 @@ mod tests {
             data_type: data_type.to_owned(),
             allowed_values: Some(allowed.to_owned()).filter(|allowed| !allowed.is_empty()),
             is_modifiable: true,
+            description: String::new(),
         }
     }
 
@@ -363,15 +277,5 @@ mod tests {
         current.get_mut("rds.logical_replication").unwrap().source = Source::System;
         current.get_mut("max_replication_slots").unwrap().value = Some("30".to_owned());
         assert_eq!(texts(&current), [""; 0]);
-    }
-
-    #[test]
-    fn ranges_are_read() {
-        assert_eq!(range("-1-100"), Some((-1.0, 100.0)));
-        assert_eq!(range("0-1.5e3"), Some((0.0, 1500.0)));
-        assert_eq!(range("-5--1"), Some((-5.0, -1.0)));
-        assert_eq!(range("replica"), None);
-        assert_eq!(range("0"), None);
-        assert_eq!(range("utf-8"), None);
     }
 }

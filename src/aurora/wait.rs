@@ -36,6 +36,9 @@ pub enum Seen<T> {
     NotYet(String),
 }
 
+/// How long a wait goes on although AWS is not reached any more.
+const OUTAGE: Duration = Duration::from_secs(120);
+
 /// Told what is waited for, and what it is now.
 #[derive(Clone)]
 struct Report(Arc<dyn Fn(&str) + Send + Sync>);
@@ -75,6 +78,12 @@ impl Waiter {
         Self { deadline: self.deadline.min(Instant::now() + grace), ..self.clone() }
     }
 
+    /// Whether the deadline has passed.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
     /// Fails if the operation was cancelled, for places between two calls.
     pub fn check_cancelled(&self, doing: &str) -> Result<()> {
         match self.cancelled.is_cancelled() {
@@ -84,7 +93,7 @@ impl Waiter {
     }
 
     /// Looks again and again until `judge` says done. What either fails with ends the wait, except throttling, which is one
-    /// more "not yet".
+    /// more "not yet", and a network that is gone for a while in the midst of it.
     pub async fn until<S, T, F, L, J>(&self, doing: &str, mut look: L, mut judge: J) -> Result<T>
     where
         L: FnMut() -> F,
@@ -92,12 +101,22 @@ impl Waiter {
         J: FnMut(S) -> Result<Seen<T>>,
     {
         let mut pause = self.polling.first;
+        let mut last_seen = None;
         loop {
             self.check_cancelled(doing)?;
-            let state = match look().await.and_then(&mut judge) {
+            let answer = look().await;
+            if answer.is_ok() {
+                last_seen = Some(Instant::now());
+            }
+            let is_passing = |error: &Error| match error.kind {
+                Kind::Throttled => true,
+                Kind::Network => last_seen.is_some_and(|seen: Instant| seen.elapsed() < OUTAGE),
+                _ => false,
+            };
+            let state = match answer.and_then(&mut judge) {
                 Ok(Seen::Done(value)) => return Ok(value),
                 Ok(Seen::NotYet(state)) => state,
-                Err(error) if error.kind == Kind::Throttled => error.to_string(),
+                Err(error) if is_passing(&error) => error.to_string(),
                 Err(error) => return Err(error),
             };
             tracing::debug!(doing, state, "waiting");
@@ -165,7 +184,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn looks_until_done() {
         let looks = Cell::new(0);
+        let (reports, seen) = std::sync::mpsc::channel();
         let done = waiter(60)
+            .reporting(move |text| reports.send(text.to_owned()).unwrap_or_default())
             .until(
                 "waiting",
                 || async { Ok(looks.replace(looks.get() + 1)) },
@@ -174,6 +195,7 @@ mod tests {
             .await;
         assert_eq!(done.unwrap(), "there");
         assert_eq!(looks.get(), 4);
+        assert_eq!(seen.try_iter().collect::<Vec<_>>(), ["waiting: modifying"; 3]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -219,6 +241,33 @@ mod tests {
     async fn a_failure_ends_the_wait() {
         let ended = waiter(60).until("waiting", || async { Err(Error::new(Kind::NotFound, "a", "b")) }, never).await;
         assert_eq!(ended.unwrap_err().kind, Kind::NotFound);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_network_that_is_gone_for_a_while_is_waited_for() {
+        let start = Instant::now();
+        let look = |back: u64| {
+            move || async move {
+                match start.elapsed().as_secs() {
+                    seconds if (10..back).contains(&seconds) => Err(Error::new(Kind::Network, "a", "no route")),
+                    seconds => Ok(seconds),
+                }
+            }
+        };
+        let judge = |seconds| Ok(if seconds > 400 { Seen::Done(()) } else { Seen::NotYet(String::new()) });
+        assert!(waiter(3600).until("waiting", look(60), judge).await.is_ok());
+        let start = Instant::now();
+        let look = || async move {
+            match start.elapsed().as_secs() {
+                0..10 => Ok(0),
+                _ => Err(Error::new(Kind::Network, "a", "no route")),
+            }
+        };
+        let gone = waiter(3600).until("waiting", look, judge).await.unwrap_err();
+        assert_eq!(gone.kind, Kind::Network);
+        assert!((110..200).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+        let never = || async { Err::<u64, _>(Error::new(Kind::Network, "a", "no route")) };
+        assert_eq!(waiter(60).until("waiting", never, judge).await.unwrap_err().kind, Kind::Network);
     }
 
     #[tokio::test(start_paused = true)]

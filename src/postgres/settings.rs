@@ -1,6 +1,6 @@
 //! What a server runs with, as far as logical replication asks.
 //!
-//! Source: `SHOW`, `current_setting` and the view `pg_replication_slots` in the Postgres documentation.
+//! Source: `SHOW`, `current_setting`, `pg_postmaster_start_time` and the view `pg_replication_slots` in the Postgres documentation.
 
 use super::connection::Database;
 use super::error::{Cause, Result};
@@ -14,13 +14,16 @@ pub struct Settings {
     pub rds_logical_replication: Option<String>,
     /// The names of all logical slots of the cluster, whatever their database.
     pub logical_slots: Vec<String>,
+    /// `pg_postmaster_start_time()`, in microseconds since 1970: another one after a restart.
+    pub started_at: i64,
 }
 
 /// Asks the server.
 pub async fn fetch(db: &Database) -> Result<Settings> {
     let doing = "reading the server's settings";
     let sql = "SELECT current_setting('wal_level'), current_setting('rds.logical_replication', true), \
-               ARRAY(SELECT slot_name::text FROM pg_replication_slots WHERE slot_type = 'logical' ORDER BY 1)";
+               ARRAY(SELECT slot_name::text FROM pg_replication_slots WHERE slot_type = 'logical' ORDER BY 1), \
+               (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint";
     let rows = db.query(doing, sql, &[]).await?;
     let row = rows.first().ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))?;
     let read = || {
@@ -28,6 +31,7 @@ pub async fn fetch(db: &Database) -> Result<Settings> {
             wal_level: row.try_get(0)?,
             rds_logical_replication: row.try_get(1)?,
             logical_slots: row.try_get(2)?,
+            started_at: row.try_get(3)?,
         })
     };
     read().map_err(|error| db.error(doing, Cause::Statement(error)))

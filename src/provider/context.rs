@@ -153,11 +153,12 @@ pub struct Context {
     subscriber: Endpoint,
     aws: Attr<AwsBlock>,
     cluster_api: OnceLock<aurora::Rds>,
+    instance_api: OnceLock<aurora::RdsInstances>,
 }
 
 impl Context {
     pub(super) fn new(publisher: Endpoint, subscriber: Endpoint, aws: Attr<AwsBlock>) -> Self {
-        Self { publisher, subscriber, aws, cluster_api: OnceLock::new() }
+        Self { publisher, subscriber, aws, cluster_api: OnceLock::new(), instance_api: OnceLock::new() }
     }
 
     fn endpoint(&self, side: Side) -> &Endpoint {
@@ -238,6 +239,15 @@ impl Context {
     pub fn cluster_api(&self) -> Result<&aurora::Rds> {
         let config = self.aws()?;
         Ok(self.cluster_api.get_or_init(|| aurora::Rds::new(config)))
+    }
+
+    /// The same for DB instances by themselves.
+    ///
+    /// # Errors
+    /// As [`Context::cluster_api`].
+    pub fn instance_api(&self) -> Result<&aurora::RdsInstances> {
+        let config = self.aws()?;
+        Ok(self.instance_api.get_or_init(|| aurora::RdsInstances::new(config)))
     }
 
     /// How often AWS is asked while something is waited for. The variable `NEONREPL_AWS_POLL_INTERVAL` (such as `500ms`)

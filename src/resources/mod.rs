@@ -2,10 +2,12 @@
 
 mod aurora_logical_replication;
 mod catch_up;
+mod logical_replication;
 mod lost;
 mod moved;
 mod object_id;
 mod publication;
+mod rds_logical_replication;
 mod replication_slot;
 mod server_check;
 mod subscription;
@@ -17,6 +19,7 @@ use crate::tf_provider::resource::AnyResource;
 pub const ALL: &[&dyn AnyResource<Context>] = &[
     &aurora_logical_replication::AuroraLogicalReplication,
     &publication::Publication,
+    &rds_logical_replication::RdsLogicalReplication,
     &replication_slot::ReplicationSlot,
     &subscription::Subscription,
 ];

@@ -50,6 +50,7 @@ with_both_cores!(
     slots_forbid_a_destroy,
     a_destroy_can_leave_or_reboot,
     a_half_finished_create_is_finished,
+    a_create_that_was_interrupted_goes_on,
     a_cluster_that_is_gone_is_planned_anew,
     another_group_takes_over,
     a_group_that_is_there_is_taken_and_given_back,
@@ -170,14 +171,16 @@ async fn a_default_group_is_replaced_and_comes_back(core: Core) {
     assert_says(
         &plan,
         &[
-            "Warning: applying changes the Aurora cluster shop: this reboots shop-1",
-            "1. create cluster parameter group shop-logical-replication (family aurora-postgresql16)",
-            "2. set rds.logical_replication: 0 -> 1",
-            "3. attach cluster parameter group shop-logical-replication to DB cluster shop",
-            "4. wait until DB cluster shop is available",
+            "Warning: applying changes the DB cluster shop: this reboots shop-1",
+            "1. create parameter group shop-logical-replication (family aurora-postgresql16)",
+            "2. in parameter group shop-logical-replication, set rds.logical_replication: 0 -> 1",
+            "3. attach parameter group shop-logical-replication to shop in place of default.",
+            "4. wait until shop is available",
             "5. reboot the writer instance shop-1",
-            "6. verify that the writer runs with wal_level = logical",
-            "the readers shop-2 are not rebooted",
+            "6. verify that the server runs with wal_level = logical",
+            "Mind that - the readers shop-2 are not rebooted and stay pending-reboot",
+            "A destroy then: 1. attach parameter group default.aurora-postgresql16 to shop",
+            "3. delete parameter group shop-logical-replication",
             "Plan: 1 to add, 0 to change, 0 to destroy.",
         ],
     );
@@ -212,7 +215,14 @@ async fn a_default_group_is_replaced_and_comes_back(core: Core) {
     assert_eq!(changes, ["AddTagsToResource"]);
 
     shop.aws.forget_calls();
-    shop.workspace.destroy().await;
+    let destroyed = shop.workspace.destroy().await;
+    assert_says(
+        &destroyed.flat(),
+        &[
+            "destroying gives the DB cluster shop back as it was: no instance is rebooted",
+            "The old parameters take effect when the instances restart",
+        ],
+    );
     assert_eq!(shop.aws.attached_group("shop"), DEFAULT);
     assert_eq!(shop.aws.custom_groups(), [""; 0]);
     assert!(!shop.aws.changes().contains(&"RebootDBInstance".to_owned()), "{:?}", shop.aws.changes());
@@ -245,7 +255,7 @@ async fn a_group_of_another_provider_is_left_alone(core: Core) {
     assert_eq!(refused.code, Some(1));
     assert_says(
         &refused.flat(),
-        &["rds.logical_replication is not 1 in its cluster parameter group \"theirs\", which is not managed here"],
+        &["rds.logical_replication is not 1 in its parameter group \"theirs\", which is not managed here"],
     );
 
     shop.aws.set_parameter("theirs", "rds.logical_replication", "1");
@@ -313,7 +323,7 @@ async fn drift_is_planned_and_mended(core: Core) {
         assert_eq!(shop.attributes().await["parameter_group_name"], group, "a refresh shows what is");
         assert_says(
             &shop.planned().await,
-            &["will be updated in-place", "attach cluster parameter group shop-logical-replication to DB cluster shop"],
+            &["will be updated in-place", "attach parameter group shop-logical-replication to shop"],
         );
         shop.settle(slots).await;
         assert_eq!(shop.aws.attached_group("shop"), OWN);
@@ -371,7 +381,10 @@ async fn without_a_reboot_one_stays_pending(core: Core) {
 async fn readers_are_rebooted_on_request(core: Core) {
     let shop = Shop::new(core, shop().readers(1)).await;
     shop.configure("  reboot = \"all\"");
-    assert_says(&shop.planned().await, &["this reboots shop-1, shop-2", "reboot the reader instance shop-2"]);
+    assert_says(
+        &shop.planned().await,
+        &["this reboots shop-2, shop-1", "5. reboot the reader instance shop-2 6. reboot the writer instance shop-1"],
+    );
     shop.settle("  reboot = \"all\"").await;
     let in_sync = |name: &str| (name.to_owned(), "in-sync".to_owned());
     assert_eq!(shop.aws.member_statuses("shop"), [in_sync("shop-1"), in_sync("shop-2")]);
@@ -419,12 +432,48 @@ async fn a_half_finished_create_is_finished(core: Core) {
     let what = "User: arn:aws:iam::123456789012:user/ci is not authorized to perform: rds:RebootDBInstance";
     shop.aws.fail_next("RebootDBInstance", 403, "AccessDenied", what);
     let failed = shop.workspace.apply_error().await;
-    assert_says(&failed.flat(), &["not authorized to perform: rds:RebootDBInstance", "AccessDenied"]);
+    assert_says(
+        &failed.flat(),
+        &[
+            "not authorized to perform: rds:RebootDBInstance",
+            "AccessDenied",
+            "run \"terraform untaint\" or \"tofu untaint\"",
+        ],
+    );
     assert_eq!(shop.aws.attached_group("shop"), OWN);
+    shop.workspace.expect(&["untaint", "-no-color", ADDRESS], 0).await;
+    assert_eq!(shop.settle("").await, ["RebootDBInstance"]);
+    assert_eq!(shop.wal().await, "logical|on");
+    shop.workspace.destroy().await;
 
+    shop.aws.fail_next("ModifyDBCluster", 403, "AccessDenied", "not authorized");
+    shop.workspace.apply_error().await;
     shop.settle("").await;
     assert_eq!(shop.wal().await, "logical|on");
     assert_eq!(shop.attributes().await["previous_parameter_group_name"], DEFAULT);
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.attached_group("shop"), DEFAULT);
+    assert_eq!(shop.aws.custom_groups(), [""; 0]);
+}
+
+async fn a_create_that_was_interrupted_goes_on(core: Core) {
+    let mut config = StandInConfig::new(PostgresServers(Major::V16), vec![shop()]);
+    config.delays.modifying = std::time::Duration::from_secs(3);
+    let shop = Shop::of(core, config).await;
+    shop.configure("  parameters = { max_replication_slots = \"33\" }");
+    let apply = shop.workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
+    wait_until("the group to be attached", DEADLINE, async || shop.aws.attached_group("shop") == OWN).await;
+    apply.interrupt().await;
+    let interrupted = apply.wait().await;
+    assert_eq!(interrupted.code, Some(1), "{}", interrupted.text());
+    assert_says(&interrupted.flat(), &["the next apply goes on from there"]);
+    assert!(!shop.workspace.state().contains("tainted"), "{}", shop.workspace.state());
+    assert_eq!(shop.attributes().await["pending_reboot"], true);
+
+    assert_says(&shop.planned().await, &["will be updated in-place", "this reboots shop-1"]);
+    let changes = shop.settle("  parameters = { max_replication_slots = \"33\" }").await;
+    assert_eq!(changes, ["RebootDBInstance"]);
+    assert_eq!(shop.wal().await, "logical|on");
     shop.workspace.destroy().await;
     assert_eq!(shop.aws.attached_group("shop"), DEFAULT);
     assert_eq!(shop.aws.custom_groups(), [""; 0]);
@@ -436,7 +485,7 @@ async fn a_cluster_that_is_gone_is_planned_anew(core: Core) {
     shop.aws.remove_cluster("shop");
     assert_says(
         &shop.planned().await,
-        &["Plan: 1 to add, 0 to change, 0 to destroy.", "there is no Aurora cluster \"shop\""],
+        &["Plan: 1 to add, 0 to change, 0 to destroy.", "there is no DB cluster \"shop\""],
     );
     shop.workspace.destroy().await;
 }
@@ -559,7 +608,7 @@ async fn what_cannot_be_done_is_said_before_anything_changes(core: Core) {
             "rds.logical_replication is always set to 1. Leave it out.",
         ),
         ("shop", "parameter_group_name = \"default.aurora-postgresql16\"", "is AWS's own and cannot be modified"),
-        ("shop", "parameter_group_name = \"1-\"", "cannot be the name of a cluster parameter group"),
+        ("shop", "parameter_group_name = \"1-\"", "cannot be the name of a parameter group"),
         ("shop", "reboot = \"maybe\"", "reboot"),
         (
             "shop",
@@ -574,7 +623,7 @@ async fn what_cannot_be_done_is_said_before_anything_changes(core: Core) {
     }
 
     configure("nowhere", "");
-    assert_says(&shop.planned().await, &["there is no Aurora cluster \"nowhere\""]);
+    assert_says(&shop.planned().await, &["there is no DB cluster \"nowhere\""]);
     let failed = shop.workspace.apply_error().await;
     assert_says(&failed.flat(), &["nowhere", "DBClusterNotFoundFault"]);
     assert_eq!(shop.aws.changes(), [""; 0]);

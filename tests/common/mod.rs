@@ -7,6 +7,7 @@ pub mod cli;
 pub mod fault_point;
 pub mod grpc;
 pub mod iam;
+pub mod moto;
 pub mod postgres;
 pub mod relay;
 pub mod tools;

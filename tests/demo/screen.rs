@@ -5,9 +5,17 @@ use std::time::Instant;
 
 /// A step, in one line, and when it began.
 pub(super) fn step(title: &str) {
+    println!("\n[{:6.1} s] {title}", seconds());
+}
+
+/// Something that happens during a step, and when.
+pub(super) fn note(line: &str) {
+    println!("[{:6.1} s] {line}", seconds());
+}
+
+fn seconds() -> f32 {
     static STARTED: OnceLock<Instant> = OnceLock::new();
-    let seconds = STARTED.get_or_init(Instant::now).elapsed().as_secs_f32();
-    println!("\n[{seconds:6.1} s] {title}");
+    STARTED.get_or_init(Instant::now).elapsed().as_secs_f32()
 }
 
 /// A line of what came out of a step.

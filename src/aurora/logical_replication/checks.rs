@@ -1,8 +1,7 @@
-//! What forbids logical replication on a cluster, and what a user should know before. Pure.
+//! What forbids logical replication on a cluster. Pure.
 
-use super::steps::Step;
-use super::{Current, LogicalReplication, PARAMETER, Reboot, Record};
-use crate::aurora::api::Cluster;
+use super::{Current, LogicalReplication, PARAMETER, Record};
+use crate::aurora::api::{Cluster, Deployment};
 use crate::aurora::parameters;
 use crate::aurora::{Error, Kind};
 
@@ -10,7 +9,10 @@ use crate::aurora::{Error, Kind};
 #[must_use]
 pub fn problems(current: &Current, desired: &LogicalReplication, record: &Record) -> Vec<Error> {
     let refuse = |(what, hint): (String, &str)| {
-        let doing = format!("enabling logical replication on DB cluster \"{}\"", current.cluster.identifier);
+        let doing = format!(
+            "enabling logical replication on {} \"{}\"",
+            current.cluster.deployment, current.cluster.identifier
+        );
         Error::new(Kind::Refused, doing, what).hint(hint)
     };
     if let Some(problem) = cluster_problem(&current.cluster) {
@@ -36,22 +38,30 @@ pub fn problems(current: &Current, desired: &LogicalReplication, record: &Record
 type Problem = (String, &'static str);
 
 fn cluster_problem(cluster: &Cluster) -> Option<Problem> {
-    if cluster.engine != "aurora-postgresql" {
-        let what = format!("its engine is {}, not aurora-postgresql", cluster.engine);
-        return Some((what, "Name an Aurora PostgreSQL cluster"));
+    if let Some(of) = &cluster.member_of {
+        let what = format!("it is a member of DB cluster {of}, which has the parameters");
+        return Some((what, "Use neonrepl_aurora_logical_replication for an Aurora cluster"));
+    }
+    if cluster.engine != cluster.deployment.engine() {
+        let what = format!("its engine is {}, not {}", cluster.engine, cluster.deployment.engine());
+        let hint = match cluster.deployment {
+            Deployment::AuroraCluster => "Name an Aurora PostgreSQL cluster",
+            Deployment::RdsInstance => "Name a DB instance of RDS for PostgreSQL",
+        };
+        return Some((what, hint));
     }
     if cluster.engine_mode.as_deref() == Some("serverless") {
         let what = "Aurora Serverless v1 has no logical replication".to_owned();
         return Some((what, "Move the cluster to provisioned instances or Serverless v2 first"));
     }
     if is_fatal(&cluster.status) {
-        return Some((format!("it is {}", cluster.status), "Start or repair the cluster first"));
+        return Some((format!("it is {}", cluster.status), "Start or repair it first"));
     }
     if cluster.members.is_empty() {
         return Some(("it has no DB instance".to_owned(), "Add an instance to the cluster first"));
     }
     if let Some(source) = &cluster.replication_source {
-        return Some((format!("it is a replica of {source}"), "Name the primary cluster"));
+        return Some((format!("it is a replica of {source}"), "Name the primary"));
     }
     match (cluster.writer(), &cluster.global_cluster) {
         (Some(_), _) => None,
@@ -81,7 +91,7 @@ pub(super) fn is_fatal(status: &str) -> bool {
 
 fn unmanaged_problem(current: &Current) -> Option<Problem> {
     let what = format!(
-        "{PARAMETER} is not 1 in its cluster parameter group \"{}\", which is not managed here",
+        "{PARAMETER} is not 1 in its parameter group \"{}\", which is not managed here",
         current.attached.group.name
     );
     (!current.attached.is_logical())
@@ -91,22 +101,22 @@ fn unmanaged_problem(current: &Current) -> Option<Problem> {
 fn group_problem(current: &Current, desired: &LogicalReplication, record: &Record) -> Option<Problem> {
     let name = &current.target_name;
     if name.starts_with("default.") {
-        let what = format!("cluster parameter group \"{name}\" is AWS's own and cannot be modified");
+        let what = format!("parameter group \"{name}\" is AWS's own and cannot be modified");
         return Some((what, "Choose another parameter_group_name, or leave it out"));
     }
     let Some(target) = &current.target else {
-        let what = format!("\"{name}\" cannot be the name of a cluster parameter group");
+        let what = format!("\"{name}\" cannot be the name of a parameter group");
         let hint = "A name has 1 to 255 letters, digits and single hyphens, begins with a letter and ends with none";
         return (!is_group_name(name)).then_some((what, hint));
     };
     if target.group.family != current.family() {
         let (is, needs) = (&target.group.family, current.family());
-        let what = format!("cluster parameter group \"{name}\" is of family {is}, the cluster needs {needs}");
+        let what = format!("parameter group \"{name}\" is of family {is}, not {needs}");
         return Some((what, "Choose another parameter_group_name"));
     }
     let is_chosen = desired.parameter_group_name.is_some() || record.group.as_deref() == Some(name);
-    let is_known = is_chosen || current.is_attached() || target.is_made_for(&current.cluster.identifier);
-    let what = format!("cluster parameter group \"{name}\" exists and was not made for this cluster");
+    let is_known = is_chosen || current.is_attached() || target.is_made_for(&current.cluster);
+    let what = format!("parameter group \"{name}\" exists and was not made for it");
     (!is_known).then_some((what, "Set parameter_group_name to it to use it all the same, or to another name"))
 }
 
@@ -114,38 +124,6 @@ fn is_group_name(name: &str) -> bool {
     let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     let begins = name.starts_with(|c: char| c.is_ascii_alphabetic());
     is_plain && begins && !name.ends_with('-') && !name.contains("--") && name.len() <= 255
-}
-
-/// What the user should know before the steps are taken.
-#[must_use]
-pub fn warnings(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let sets = steps.iter().any(|step| matches!(step, Step::SetParameters { .. }));
-    if sets && !current.sharing.is_empty() {
-        let (group, others) = (&current.target_name, current.sharing.join(", "));
-        warnings.push(format!(
-            "cluster parameter group {group} is also attached to {others}: its parameters change there too"
-        ));
-    }
-    let writer = current.instances.iter().find(|instance| Some(instance.identifier.as_str()) == current.writer());
-    if let Some(writer) = writer.filter(|writer| !writer.publicly_accessible) {
-        let name = &writer.identifier;
-        warnings
-            .push(format!("the writer instance {name} is not publicly accessible: Neon cannot reach it from outside"));
-    }
-    warnings.extend(waiting_readers(current, desired, steps));
-    warnings
-}
-
-fn waiting_readers(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> Option<String> {
-    let readers: Vec<&str> = current.cluster.readers().map(|reader| reader.instance.as_str()).collect();
-    let reboots = steps.iter().any(|step| matches!(step, Step::RebootWriter { .. }));
-    (desired.reboot == Reboot::Writer && reboots && !readers.is_empty()).then(|| {
-        let readers = readers.join(", ");
-        format!(
-            "the readers {readers} are not rebooted: after a failover to one, logical replication stops until it is"
-        )
-    })
 }
 
 #[cfg(test)]
@@ -216,7 +194,7 @@ mod tests {
         let desired = LogicalReplication { parameter_group_name: Some("older".to_owned()), ..shop() };
         refused(&current(&fake, &desired).await, &desired, "is of family aurora-postgresql15");
         fake.world().groups.insert(OWN.to_owned(), group(OWN));
-        refused(&current(&fake, &shop()).await, &shop(), "was not made for this cluster");
+        refused(&current(&fake, &shop()).await, &shop(), "was not made for it");
     }
 
     #[tokio::test]
@@ -234,25 +212,6 @@ mod tests {
     async fn an_unmanaged_group_must_be_logical() {
         let desired = LogicalReplication { manage_parameter_group: false, ..shop() };
         let current = current(&Fake::new(0).with_group("theirs"), &desired).await;
-        refused(&current, &desired, "rds.logical_replication is not 1 in its cluster parameter group \"theirs\"");
-    }
-
-    #[tokio::test]
-    async fn what_the_steps_do_to_others_is_warned_of() {
-        let mut current = current(&Fake::new(1).with_group("theirs"), &shop()).await;
-        current.sharing = vec!["other".to_owned()];
-        current.instances[0].publicly_accessible = false;
-        let steps = steps(&current, &shop(), &Record::default()).unwrap();
-        let warned = warnings(&current, &shop(), &steps);
-        assert_eq!(
-            warned,
-            [
-                "cluster parameter group theirs is also attached to other: its parameters change there too",
-                "the writer instance shop-1 is not publicly accessible: Neon cannot reach it from outside",
-                "the readers shop-2 are not rebooted: after a failover to one, logical replication stops until it is",
-            ]
-        );
-        current.instances[0].publicly_accessible = true;
-        assert_eq!(warnings(&current, &shop(), &[]), [""; 0]);
+        refused(&current, &desired, "rds.logical_replication is not 1 in its parameter group \"theirs\"");
     }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{CLUSTER_TAG, LogicalReplication, PARAMETER, PREVIOUS_GROUP_TAG, Record, ServerSettings};
+use super::{LogicalReplication, PARAMETER, PREVIOUS_GROUP_TAG, Record, ServerSettings};
 use crate::aurora::api::{Cluster, ClusterApi, Instance, ParameterGroup};
 use crate::aurora::parameters::{Parameters, truth};
 use crate::aurora::{Kind, Result};
 
-/// A cluster parameter group with all that is in it.
+/// A parameter group with all that is in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Group {
     /// The group.
@@ -19,10 +19,10 @@ pub struct Group {
 }
 
 impl Group {
-    /// Whether it was made here, for that cluster.
+    /// Whether it was made here, for that cluster or instance.
     #[must_use]
-    pub fn is_made_for(&self, cluster: &str) -> bool {
-        self.tags.get(CLUSTER_TAG).is_some_and(|made_for| made_for == cluster)
+    pub fn is_made_for(&self, cluster: &Cluster) -> bool {
+        self.tags.get(cluster.deployment.tag()).is_some_and(|made_for| *made_for == cluster.identifier)
     }
 
     /// The group that the cluster had before this one was made, as its tag says.
@@ -52,6 +52,8 @@ pub struct Current {
     pub target_name: String,
     /// That group, if it exists; the same as `attached` where it is attached.
     pub target: Option<Group>,
+    /// The groups that were edited in place before the target took their place, as far as they still exist.
+    pub left: Vec<Group>,
     /// The other clusters with the target group. Nothing where the policy does not allow to list clusters.
     pub sharing: Vec<String>,
     /// What the writer says over SQL, if it was asked and answered.
@@ -106,6 +108,10 @@ pub async fn fetch<A: ClusterApi>(api: &A, desired: &LogicalReplication, record:
     let Some(cluster) = found(api.cluster(&desired.cluster).await)? else {
         return Ok(None);
     };
+    // The group of a cluster's member is none that this is about.
+    if cluster.member_of.is_some() {
+        return Ok(Some(Current { cluster, ..Current::default() }));
+    }
     let instances = api.cluster_instances(&cluster.identifier).await?;
     let attached = group_with_content(api, &cluster.parameter_group).await?;
     let target_name = desired.target_name(&attached.group, record);
@@ -117,7 +123,16 @@ pub async fn fetch<A: ClusterApi>(api: &A, desired: &LogicalReplication, record:
         Some(target) if !target.group.is_default() => sharing(api, target, &cluster.identifier).await?,
         _ => Vec::new(),
     };
-    Ok(Some(Current { cluster, instances, attached, target_name, target, sharing, settings: None }))
+    let left = left_groups(api, &target_name, record).await?;
+    Ok(Some(Current { cluster, instances, attached, target_name, target, left, sharing, settings: None }))
+}
+
+async fn left_groups<A: ClusterApi>(api: &A, target_name: &str, record: &Record) -> Result<Vec<Group>> {
+    let mut groups = Vec::new();
+    for name in record.left_groups(target_name) {
+        groups.extend(found(group_with_content(api, name).await)?);
+    }
+    Ok(groups)
 }
 
 async fn group_with_content<A: ClusterApi>(api: &A, name: &str) -> Result<Group> {

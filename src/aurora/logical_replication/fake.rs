@@ -190,7 +190,7 @@ impl Probe for Fake {
         let settings = ServerSettings {
             wal_level: wal_level.to_owned(),
             rds_logical_replication: Some(rds.to_owned()),
-            logical_slots: Vec::new(),
+            ..ServerSettings::default()
         };
         let refused = ProbeError { message: "connection refused".to_owned(), is_transient: true };
         Box::pin(std::future::ready(if is_up { Ok(settings) } else { Err(refused) }))
@@ -217,6 +217,7 @@ fn parameters() -> Parameters {
         data_type: data_type.to_owned(),
         allowed_values: Some(allowed.to_owned()),
         is_modifiable: true,
+        description: String::new(),
     };
     let mut all = vec![
         parameter(PARAMETER, "0", "boolean", "0,1", ApplyType::Static),

@@ -6,8 +6,10 @@
 mod apply;
 mod checks;
 mod current;
+mod outlook;
 mod reboot;
 mod record;
+mod step;
 mod steps;
 mod undo;
 
@@ -25,17 +27,17 @@ use super::api::ParameterGroup;
 use super::wait::Waiter;
 
 pub use apply::{Applied, OnStep, Phase, Progress, apply};
-pub use checks::{problems, warnings};
+pub use checks::problems;
 pub use current::{Current, Group, fetch};
+pub use outlook::{OnDestroy, Outlook, destroy_outlook, outlook, warnings};
 pub use reboot::reboot_writer;
 pub use record::Record;
-pub use steps::{Step, steps};
-pub use undo::{destroy, undo_steps};
+pub use step::Step;
+pub use steps::steps;
+pub use undo::{destroy, undo_outlook, undo_steps};
 
 /// The cluster parameter that turns logical decoding on. It is static.
 pub const PARAMETER: &str = "rds.logical_replication";
-/// The tag by which a parameter group is known to have been made here: its value is the cluster's identifier.
-pub const CLUSTER_TAG: &str = "neonrepl:cluster";
 /// The tag that remembers which parameter group the cluster had before.
 pub const PREVIOUS_GROUP_TAG: &str = "neonrepl:previous-parameter-group";
 
@@ -45,7 +47,7 @@ pub enum Reboot {
     /// The writer only. Readers keep their settings until somebody reboots them.
     #[default]
     Writer,
-    /// The writer, then each reader, one after the other.
+    /// The readers, one after the other, and then the writer.
     All,
     /// None.
     Never,
@@ -58,7 +60,7 @@ pub struct LogicalReplication {
     pub cluster: String,
     /// Whether the parameter group may be made, edited and attached. If not, it is only rebooted and verified.
     pub manage_parameter_group: bool,
-    /// The cluster parameter group; see [`LogicalReplication::target_name`] for what it is otherwise.
+    /// The parameter group; see [`LogicalReplication::target_name`] for what it is otherwise.
     pub parameter_group_name: Option<String>,
     /// Further cluster parameters. Only these are touched, and [`PARAMETER`].
     pub parameters: BTreeMap<String, String>,
@@ -110,6 +112,9 @@ pub struct ServerSettings {
     pub rds_logical_replication: Option<String>,
     /// The names of the logical slots in `pg_replication_slots`. Only taking back looks at them.
     pub logical_slots: Vec<String>,
+    /// When the server was started, in any unit: it only grows, and another value is another start. Absent where that was
+    /// not asked.
+    pub started_at: Option<i64>,
 }
 
 impl ServerSettings {
@@ -216,7 +221,7 @@ mod tests {
         let settings = |wal_level: &str, rds: Option<&str>| ServerSettings {
             wal_level: wal_level.to_owned(),
             rds_logical_replication: rds.map(str::to_owned),
-            logical_slots: Vec::new(),
+            ..ServerSettings::default()
         };
         assert!(settings("logical", Some("on")).is_logical());
         assert!(settings("logical", None).is_logical());

@@ -19,14 +19,14 @@ use crate::aurora::{Error, Kind, Result};
 /// When there is no such cluster, it has no writer or is not available, AWS refuses the call for good, the instance does
 /// not come back, the timeout passes or the operation is cancelled.
 pub async fn reboot_writer<A: ClusterApi>(operation: &Operation<'_, A>, cluster: &str) -> Result<String> {
-    Box::pin(operation.reboot_writer(cluster)).await
+    Box::pin(operation.reboot_writer(cluster, None)).await
 }
 
 impl<A: ClusterApi> Operation<'_, A> {
     /// Waits until the cluster moves no more: it is available and none of its modifications is pending, or it will
     /// not be available without somebody's help.
     pub(super) async fn at_rest(&self, cluster: &str) -> Result<Cluster> {
-        let doing = format!("waiting for DB cluster \"{cluster}\"");
+        let doing = format!("waiting for {} \"{cluster}\"", self.api.deployment());
         let look = || async { self.api.cluster(cluster).await };
         self.waiter
             .until(&doing, look, |cluster| match cluster.status.as_str() {
@@ -44,8 +44,9 @@ impl<A: ClusterApi> Operation<'_, A> {
         if !is_fatal(&cluster.status) {
             return Ok(cluster);
         }
-        let doing = format!("waiting for DB cluster \"{}\"", cluster.identifier);
-        Err(Error::new(Kind::Refused, doing, format!("it is {}", cluster.status)))
+        let doing = format!("waiting for {} \"{}\"", self.api.deployment(), cluster.identifier);
+        Err(Error::new(Kind::Refused, doing, format!("it is {}", cluster.status))
+            .hint("Start or repair it, then apply again: it goes on from here"))
     }
 
     /// The same, and RDS shows that it has taken notice: a reboot before that would come back with the old values.
@@ -54,43 +55,50 @@ impl<A: ClusterApi> Operation<'_, A> {
         if !until_reboot_is_pending {
             return Ok(());
         }
-        let doing = format!("waiting for the members of DB cluster \"{cluster}\"");
+        let doing = format!("waiting for the parameters of {} \"{cluster}\"", self.api.deployment());
         let look = || async { self.api.cluster(cluster).await };
         let briefly = self.waiter.at_most(self.patience.settle);
-        let waited =
-            briefly.until(&doing, look, |cluster| match cluster.members.iter().find(|member| member.is_in_sync()) {
-                Some(member) => Ok(Seen::NotYet(format!("{} is still in-sync", member.instance))),
+        let waited = briefly.until(&doing, look, |cluster| {
+            match cluster.members.iter().find(|member| member.is_in_sync() || member.is_applying()) {
+                Some(member) => {
+                    Ok(Seen::NotYet(format!("{} is still {}", member.instance, member.parameter_group_status)))
+                }
                 None => Ok(Seen::Done(())),
-            });
+            }
+        });
         patiently(waited.await)?;
         self.available(cluster).await.map(drop)
     }
 
-    /// Reboots whichever instance is the writer now; says which.
-    pub(super) async fn reboot_writer(&self, cluster: &str) -> Result<String> {
+    /// Reboots whichever instance is the writer now; says which. Where that is the instance that `since` names and its
+    /// server has been started again after that, it is only waited for.
+    pub(super) async fn reboot_writer(&self, cluster: &str, since: Option<(&str, i64)>) -> Result<String> {
         let now = self.available(cluster).await?;
-        let missing =
-            || Error::new(Kind::Refused, format!("rebooting the writer of \"{cluster}\""), "there is no writer");
+        let missing = || {
+            Error::new(Kind::Refused, format!("rebooting the writer of \"{cluster}\""), "there is no writer")
+                .hint("Wait for a failover to end, then apply again")
+        };
         let writer = now.writer().ok_or_else(missing)?.instance.clone();
-        self.reboot(&now, &writer).await?;
+        let since = since.filter(|(instance, _)| *instance == writer).map(|(_, since)| since);
+        self.reboot(&now, &writer, since).await?;
         Ok(writer)
     }
 
-    /// Reboots the reader unless it runs its group's values by now, as after a restart along with the writer.
+    /// Reboots the reader unless it runs its group's values by now, or has become the writer, whose turn comes later.
     pub(super) async fn reboot_reader(&self, cluster: &str, reader: &str) -> Result<()> {
         let now = self.available(cluster).await?;
         match now.member(reader) {
-            Some(member) if !member.is_in_sync() => self.reboot(&now, reader).await,
+            Some(member) if !member.is_in_sync() && !member.is_writer => self.reboot(&now, reader, None).await,
             _ => Ok(()),
         }
     }
 
-    async fn reboot(&self, cluster: &Cluster, instance: &str) -> Result<()> {
+    async fn reboot(&self, cluster: &Cluster, instance: &str, since: Option<i64>) -> Result<()> {
         let (id, doing) = (&cluster.identifier, format!("rebooting DB instance \"{instance}\""));
         tracing::info!(instance, "rebooting");
         let was_pending = cluster.member(instance).is_some_and(|member| !member.is_in_sync());
         let call = || async {
-            match self.was_restarted(id, instance).await? {
+            match self.was_restarted(id, instance).await? || self.was_started_since(since).await {
                 true => Ok(()),
                 false => self.api.reboot_instance(instance).await,
             }
@@ -98,6 +106,15 @@ impl<A: ClusterApi> Operation<'_, A> {
         self.waiter.retry(&doing, call).await?;
         self.back(id, instance, was_pending).await?;
         self.available(id).await.map(drop)
+    }
+
+    /// Whether the server says that it was started again after that.
+    async fn was_started_since(&self, since: Option<i64>) -> bool {
+        let (Some(probe), Some(since)) = (self.probe, since) else {
+            return false;
+        };
+        let now = probe.settings().await.ok().and_then(|settings| settings.started_at);
+        now.is_some_and(|now| now > since)
     }
 
     /// Where a reboot is on its way already, of an apply that was cut off perhaps, waits for it and says whether it has put
@@ -143,20 +160,20 @@ impl<A: ClusterApi> Operation<'_, A> {
     /// Asks the writer whether it is logical, and reboots it once more if it is not: RDS may have started it before the
     /// group's new values had reached it.
     pub(super) async fn verify(&self, cluster: &str, may_reboot: bool) -> Result<()> {
-        let doing = format!("verifying logical replication on DB cluster \"{cluster}\"");
+        let doing = format!("verifying logical replication on {} \"{cluster}\"", self.api.deployment());
         let mut settings = self.logical_settings(&doing).await?;
         if settings.is_logical() || !may_reboot {
             return Ok(());
         }
         tracing::warn!(cluster, %settings, "not logical yet, rebooting the writer once more");
-        let writer = self.reboot_writer(cluster).await?;
+        let writer = self.reboot_writer(cluster, None).await?;
         settings = self.logical_settings(&doing).await?;
         if settings.is_logical() {
             return Ok(());
         }
         let what = format!("after a further reboot of \"{writer}\", {settings}");
         Err(Error::new(Kind::Unverified, doing, what).hint(format!(
-            "Check that the provider's publisher is this cluster's writer endpoint, and {PARAMETER} in its parameter group"
+            "Check that the provider's publisher is this writer's endpoint, and {PARAMETER} in its parameter group"
         )))
     }
 
@@ -185,7 +202,8 @@ fn away<T>(doing: &str, instance: &Instance) -> Result<Seen<T>> {
     let status = &instance.status;
     let is_over = status.ends_with("failed") || status.starts_with("incompatible-");
     match is_over || matches!(status.as_str(), "deleting" | "deleted" | "stopped" | "stopping") {
-        true => Err(Error::new(Kind::Unverified, doing, format!("it is {status}"))),
+        true => Err(Error::new(Kind::Unverified, doing, format!("it is {status}"))
+            .hint("Look at its events and its log in RDS. Once it is available, apply again: it goes on from here")),
         false => Ok(Seen::NotYet(format!("it is {status}"))),
     }
 }

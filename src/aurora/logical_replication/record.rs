@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Current, Group};
 use crate::aurora::api::Source;
@@ -21,6 +21,8 @@ pub struct Record {
     pub previous_values: BTreeMap<String, Previous>,
     /// The keys of the tags that were set.
     pub tag_keys: BTreeSet<String>,
+    /// Groups that were edited in place before another one took their place, and what their parameters were.
+    pub left_values: BTreeMap<String, BTreeMap<String, Previous>>,
     /// Groups that were made here before another one took their place, and that are to be deleted.
     pub obsolete_groups: BTreeSet<String>,
 }
@@ -30,7 +32,7 @@ impl Record {
     /// record was lost on the way or before an import.
     pub fn adopt(&mut self, current: &Current) {
         self.change_group(current);
-        let is_ours = |target: &&Group| target.is_made_for(&current.cluster.identifier);
+        let is_ours = |target: &&Group| target.is_made_for(&current.cluster);
         let Some(target) = current.target.as_ref().filter(is_ours) else {
             return;
         };
@@ -44,6 +46,9 @@ impl Record {
     fn change_group(&mut self, current: &Current) {
         let replaced = self.replaced_group(&current.target_name).map(str::to_owned);
         self.obsolete_groups.extend(replaced);
+        if let Some(left) = self.left_group(&current.target_name).map(str::to_owned) {
+            self.left_values.insert(left, self.previous_values.clone());
+        }
         if self.is_of_another(current) {
             self.previous_values.clear();
         }
@@ -51,6 +56,9 @@ impl Record {
             self.group_created = false;
         }
         self.obsolete_groups.remove(&current.target_name);
+        if let Some(values) = self.left_values.remove(&current.target_name) {
+            self.previous_values = values;
+        }
         self.group = Some(current.target_name.clone());
     }
 
@@ -66,18 +74,34 @@ impl Record {
         made.filter(|group| *group != target_name)
     }
 
+    /// The group that was edited in place and that a target of this name takes the place of.
+    fn left_group(&self, target_name: &str) -> Option<&str> {
+        let edited = self.group.as_deref().filter(|_| !self.group_created && !self.previous_values.is_empty());
+        edited.filter(|group| *group != target_name)
+    }
+
+    /// All groups that were edited in place and that a target of this name has taken, or takes, the place of.
+    pub(super) fn left_groups<'a>(&'a self, target_name: &'a str) -> impl Iterator<Item = &'a str> {
+        let earlier = self.left_values.keys().map(String::as_str).filter(move |group| *group != target_name);
+        self.left_group(target_name).into_iter().chain(earlier)
+    }
+
+    /// What the parameters of that group were before they were changed here.
+    pub(super) fn values_of(&self, group: &str) -> Option<&BTreeMap<String, Previous>> {
+        let own = self.group.as_deref().filter(|own| *own == group).map(|_| &self.previous_values);
+        self.left_values.get(group).or(own)
+    }
+
     /// As text, for a state that has no place for the details.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let values = self.previous_values.iter().map(|(name, previous)| {
-            let source = source_name(previous.source);
-            (name.clone(), json!({ "value": previous.value, "source": source }))
-        });
+        let left = self.left_values.iter().map(|(group, values)| (group.clone(), values_to_json(values)));
         json!({
             "group": self.group,
             "group_created": self.group_created,
             "previous_group": self.previous_group,
-            "previous_values": values.collect::<serde_json::Map<_, _>>(),
+            "previous_values": values_to_json(&self.previous_values),
+            "left_values": left.collect::<Map<_, _>>(),
             "tag_keys": self.tag_keys,
             "obsolete_groups": self.obsolete_groups,
         })
@@ -90,7 +114,7 @@ impl Record {
         let value: Value = serde_json::from_str(text).ok()?;
         let fields = value.as_object()?;
         let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
-        let values = fields.get("previous_values").and_then(Value::as_object).into_iter().flatten();
+        let left = fields.get("left_values").and_then(Value::as_object).into_iter().flatten();
         let names = |name: &str| {
             let all = fields.get(name).and_then(Value::as_array).into_iter().flatten();
             all.filter_map(Value::as_str).map(str::to_owned).collect()
@@ -99,11 +123,25 @@ impl Record {
             group: text("group"),
             group_created: fields.get("group_created").and_then(Value::as_bool).unwrap_or_default(),
             previous_group: text("previous_group"),
-            previous_values: values.map(|(name, value)| (name.clone(), previous_from(value))).collect(),
+            previous_values: values_from_json(fields.get("previous_values")),
+            left_values: left.map(|(group, values)| (group.clone(), values_from_json(Some(values)))).collect(),
             tag_keys: names("tag_keys"),
             obsolete_groups: names("obsolete_groups"),
         })
     }
+}
+
+fn values_to_json(values: &BTreeMap<String, Previous>) -> Value {
+    let values = values.iter().map(|(name, previous)| {
+        let source = source_name(previous.source);
+        (name.clone(), json!({ "value": previous.value, "source": source }))
+    });
+    Value::Object(values.collect())
+}
+
+fn values_from_json(values: Option<&Value>) -> BTreeMap<String, Previous> {
+    let values = values.and_then(Value::as_object).into_iter().flatten();
+    values.map(|(name, value)| (name.clone(), previous_from(value))).collect()
 }
 
 fn previous_from(value: &Value) -> Previous {
@@ -140,6 +178,10 @@ mod tests {
                 ("b".to_owned(), Previous { value: Some("0".to_owned()), source: Source::System }),
                 ("c".to_owned(), Previous { value: Some("7".to_owned()), source: Source::User }),
             ]),
+            left_values: BTreeMap::from([(
+                "theirs".to_owned(),
+                BTreeMap::from([("d".to_owned(), Previous { value: None, source: Source::System })]),
+            )]),
             tag_keys: BTreeSet::from(["team".to_owned()]),
             obsolete_groups: BTreeSet::from(["old".to_owned()]),
         };

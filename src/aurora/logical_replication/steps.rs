@@ -1,132 +1,10 @@
 //! What has to be done, decided from what is. Pure.
 
-use std::collections::BTreeMap;
-use std::fmt;
-
 use super::checks::problems;
-use super::{CLUSTER_TAG, Current, LogicalReplication, PREVIOUS_GROUP_TAG, Reboot, Record};
+use super::{Current, LogicalReplication, PREVIOUS_GROUP_TAG, Reboot, Record, ServerSettings, Step};
 use crate::aurora::Result;
-use crate::aurora::api::{Cluster, NewParameterGroup};
+use crate::aurora::api::{Cluster, Member, NewParameterGroup};
 use crate::aurora::parameters::{self, Change, Parameters};
-
-/// One step, in the order of doing. Its text is what a plan shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// Make a parameter group.
-    CreateGroup(NewParameterGroup),
-    /// Set or reset parameters of a group.
-    SetParameters {
-        /// The group.
-        group: String,
-        /// The changes, in portions of 20 when they are sent.
-        changes: Vec<Change>,
-    },
-    /// Set and remove tags of a group that was made here.
-    Tag {
-        /// The group.
-        group: String,
-        /// Its ARN.
-        arn: String,
-        /// Tags to set.
-        add: BTreeMap<String, String>,
-        /// Keys to remove.
-        remove: Vec<String>,
-    },
-    /// Attach a group to the cluster, at once.
-    Attach {
-        /// The cluster.
-        cluster: String,
-        /// The group.
-        group: String,
-        /// The group to attach where that one does not exist any more.
-        otherwise: Option<String>,
-    },
-    /// Wait until the cluster is available and nothing is pending.
-    WaitUntilAvailable {
-        /// The cluster.
-        cluster: String,
-        /// Whether its members will show `pending-reboot`, which RDS does with a delay.
-        until_reboot_is_pending: bool,
-    },
-    /// Reboot the writer: whichever instance it is when the time comes.
-    RebootWriter {
-        /// The cluster.
-        cluster: String,
-        /// The instance that it is now.
-        instance: String,
-    },
-    /// Reboot a reader, unless it has been restarted by then.
-    RebootReader {
-        /// The cluster.
-        cluster: String,
-        /// The instance.
-        instance: String,
-    },
-    /// Ask the server whether it is logical now; reboot the writer once more if not.
-    Verify {
-        /// The cluster.
-        cluster: String,
-        /// Whether that second reboot is allowed.
-        may_reboot: bool,
-    },
-    /// Delete a group that was made here.
-    DeleteGroup {
-        /// The group.
-        group: String,
-    },
-}
-
-impl Step {
-    /// Whether the step changes anything, rather than looking and waiting.
-    #[must_use]
-    pub fn is_change(&self) -> bool {
-        !matches!(self, Step::WaitUntilAvailable { .. } | Step::Verify { .. })
-    }
-
-    /// The instance that the step reboots.
-    #[must_use]
-    pub fn reboots(&self) -> Option<&str> {
-        match self {
-            Step::RebootWriter { instance, .. } | Step::RebootReader { instance, .. } => Some(instance),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Step::CreateGroup(group) => {
-                write!(f, "create cluster parameter group {} (family {}", group.name, group.family)?;
-                match &group.copy_of {
-                    Some(original) => write!(f, ", a copy of {original})"),
-                    None => write!(f, ")"),
-                }
-            }
-            Step::SetParameters { changes, .. } => {
-                let texts: Vec<String> = changes.iter().map(ToString::to_string).collect();
-                write!(f, "set {}", texts.join(", "))
-            }
-            Step::Tag { group, .. } => write!(f, "tag cluster parameter group {group}"),
-            Step::Attach { cluster, group, .. } => {
-                write!(f, "attach cluster parameter group {group} to DB cluster {cluster}")
-            }
-            Step::WaitUntilAvailable { cluster, .. } => {
-                write!(f, "wait until DB cluster {cluster} is available")
-            }
-            Step::RebootWriter { instance, .. } => {
-                write!(f, "reboot the writer instance {instance}")
-            }
-            Step::RebootReader { instance, .. } => {
-                write!(f, "reboot the reader instance {instance}")
-            }
-            Step::Verify { .. } => {
-                write!(f, "verify that the writer runs with wal_level = logical")
-            }
-            Step::DeleteGroup { group } => write!(f, "delete cluster parameter group {group}"),
-        }
-    }
-}
 
 /// What has to be done for the cluster to be as desired: nothing, if it is. Fails with the first of [`problems`].
 pub fn steps(current: &Current, desired: &LogicalReplication, record: &Record) -> Result<Vec<Step>> {
@@ -134,29 +12,34 @@ pub fn steps(current: &Current, desired: &LogicalReplication, record: &Record) -
         return Err(problem);
     }
     let mut steps = Vec::new();
-    let mut needs_reboot = current.is_reboot_pending();
-    if desired.manage_parameter_group {
-        needs_reboot |= group_steps(current, desired, record, &mut steps);
-    }
+    let needs_reboot = desired.manage_parameter_group && group_steps(current, desired, record, &mut steps);
+    let is_pending = current.is_reboot_pending();
     let cluster = &current.cluster.identifier;
-    if !steps.is_empty() || needs_reboot {
-        let until_reboot_is_pending = needs_reboot && !current.is_reboot_pending();
+    if !steps.is_empty() || needs_reboot || is_pending {
+        // Where only the writer itself says that it is pending, RDS has not taken notice of the new values yet.
+        let is_unnoticed = current.cluster.writer().is_some_and(Member::is_in_sync);
+        let until_reboot_is_pending = is_unnoticed && (needs_reboot || is_pending && desired.reboot != Reboot::Never);
         steps.push(Step::WaitUntilAvailable { cluster: cluster.clone(), until_reboot_is_pending });
     }
-    if needs_reboot {
-        steps.extend(reboot_steps(&current.cluster, desired.reboot));
-    } else if desired.reboot == Reboot::All {
-        steps.extend(pending_reader_steps(&current.cluster));
+    match needs_reboot || is_pending {
+        true => steps.extend(reboot_steps(current, desired.reboot, |reader| needs_reboot || !reader.is_in_sync())),
+        false if desired.reboot == Reboot::All => steps.extend(pending_reader_steps(&current.cluster)),
+        false => {}
     }
-    let may_reboot = desired.reboot != Reboot::Never;
-    let is_known_logical = !needs_reboot && current.settings.as_ref().is_some_and(super::ServerSettings::is_logical);
-    if desired.verify && !is_known_logical && (may_reboot || !needs_reboot) {
-        steps.push(Step::Verify { cluster: cluster.clone(), may_reboot });
-    }
+    steps.extend(verify_step(current, desired, needs_reboot || is_pending));
     if desired.manage_parameter_group {
+        steps.extend(left_groups(current, record));
         steps.extend(obsolete_groups(current, record));
     }
     Ok(steps)
+}
+
+/// A writer that says already that it is logical, and is not to be rebooted, needs no second question.
+fn verify_step(current: &Current, desired: &LogicalReplication, needs_reboot: bool) -> Option<Step> {
+    let may_reboot = desired.reboot != Reboot::Never;
+    let is_known_logical = !needs_reboot && current.settings.as_ref().is_some_and(ServerSettings::is_logical);
+    let is_asked = desired.verify && !is_known_logical && (may_reboot || !needs_reboot);
+    is_asked.then(|| Step::Verify { cluster: current.cluster.identifier.clone(), may_reboot })
 }
 
 /// The steps on the parameter group; says whether they need a reboot.
@@ -178,7 +61,12 @@ fn group_steps(current: &Current, desired: &LogicalReplication, record: &Record,
     if !current.is_attached() {
         // RDS marks every member as pending-reboot then, also where the values are the same.
         needs_reboot = true;
-        steps.push(Step::Attach { cluster: current.cluster.identifier.clone(), group: group.clone(), otherwise: None });
+        steps.push(Step::Attach {
+            cluster: current.cluster.identifier.clone(),
+            group: group.clone(),
+            instead_of: current.attached.group.name.clone(),
+            otherwise: None,
+        });
     }
     needs_reboot
 }
@@ -188,16 +76,15 @@ fn group_steps(current: &Current, desired: &LogicalReplication, record: &Record,
 fn new_group(current: &Current, desired: &LogicalReplication, record: &Record) -> NewParameterGroup {
     let attached = &current.attached;
     let name = &attached.group.name;
-    let is_ours =
-        record.replaced_group(&current.target_name) == Some(name) || attached.is_made_for(&current.cluster.identifier);
+    let is_ours = record.replaced_group(&current.target_name) == Some(name) || attached.is_made_for(&current.cluster);
     let before = record.previous_group.as_ref().or(attached.previous_group()).filter(|_| is_ours);
     let mut tags = desired.tags.clone();
-    tags.insert(CLUSTER_TAG.to_owned(), current.cluster.identifier.clone());
+    tags.insert(current.cluster.deployment.tag().to_owned(), current.cluster.identifier.clone());
     tags.insert(PREVIOUS_GROUP_TAG.to_owned(), before.unwrap_or(name).clone());
     NewParameterGroup {
         name: current.target_name.clone(),
         family: attached.group.family.clone(),
-        description: format!("Logical replication for DB cluster {}", current.cluster.identifier),
+        description: format!("Logical replication for {} {}", current.cluster.deployment, current.cluster.identifier),
         tags,
         copy_of: (!attached.group.is_default()).then(|| name.clone()),
     }
@@ -222,7 +109,7 @@ fn changes(current: &Current, present: &Parameters, desired: &LogicalReplication
 
 fn tag_step(current: &Current, desired: &LogicalReplication, record: &Record) -> Option<Step> {
     let target = current.target.as_ref()?;
-    if !record.group_created && !target.is_made_for(&current.cluster.identifier) {
+    if !record.group_created && !target.is_made_for(&current.cluster) {
         return None;
     }
     let mut add = desired.tags.clone();
@@ -233,20 +120,39 @@ fn tag_step(current: &Current, desired: &LogicalReplication, record: &Record) ->
     (!add.is_empty() || !remove.is_empty()).then_some(Step::Tag { group, arn, add, remove })
 }
 
-/// The readers that have been waiting for their reboot since the writer had its own.
-fn pending_reader_steps(cluster: &Cluster) -> impl Iterator<Item = Step> {
-    let pending = cluster.readers().filter(|reader| !reader.is_in_sync());
-    pending.map(|reader| Step::RebootReader { cluster: cluster.identifier.clone(), instance: reader.instance.clone() })
+/// The old values of groups that were edited in place and that the target has taken the place of: nothing here needs
+/// their new ones any more.
+pub(super) fn left_groups<'a>(current: &'a Current, record: &'a Record) -> impl Iterator<Item = Step> + 'a {
+    current.left.iter().filter_map(|left| {
+        let previous = record.values_of(&left.group.name)?;
+        let changes = parameters::restoring(&left.parameters, previous);
+        (!changes.is_empty()).then(|| Step::SetParameters { group: left.group.name.clone(), changes })
+    })
 }
 
-/// The writer goes first: it is what everybody waits for, and older engines restart the readers with it.
-pub(super) fn reboot_steps(cluster: &Cluster, reboot: Reboot) -> Vec<Step> {
-    let id = &cluster.identifier;
-    let writer = cluster.writer().filter(|_| reboot != Reboot::Never);
-    let readers = cluster.readers().filter(|_| reboot == Reboot::All);
-    let writer = writer.map(|one| Step::RebootWriter { cluster: id.clone(), instance: one.instance.clone() });
-    let readers = readers.map(|one| Step::RebootReader { cluster: id.clone(), instance: one.instance.clone() });
-    writer.into_iter().chain(readers).collect()
+/// The readers that have been waiting for their reboot since the writer had its own.
+fn pending_reader_steps(cluster: &Cluster) -> impl Iterator<Item = Step> {
+    cluster.readers().filter(|reader| !reader.is_in_sync()).map(|reader| reboot_reader(cluster, reader))
+}
+
+/// Readers first, one after the other, and the writer last: each is back before the next one goes. Where readers restart
+/// with the writer anyway, theirs is one reboot and not two.
+pub(super) fn reboot_steps(current: &Current, reboot: Reboot, is_due: impl Fn(&Member) -> bool) -> Vec<Step> {
+    let cluster = &current.cluster;
+    let Some(writer) = cluster.writer().filter(|_| reboot != Reboot::Never) else {
+        return Vec::new();
+    };
+    let takes_readers = cluster.restarts_readers_with_the_writer();
+    let readers = cluster.readers().filter(|reader| reboot == Reboot::All && !takes_readers && is_due(reader));
+    let along = cluster.readers().filter(|_| takes_readers).map(|reader| reader.instance.clone()).collect();
+    let (id, instance) = (cluster.identifier.clone(), writer.instance.clone());
+    let since = current.settings.as_ref().and_then(|settings| settings.started_at);
+    let writer = Step::RebootWriter { cluster: id, instance, along, since };
+    readers.map(|reader| reboot_reader(cluster, reader)).chain([writer]).collect()
+}
+
+fn reboot_reader(cluster: &Cluster, reader: &Member) -> Step {
+    Step::RebootReader { cluster: cluster.identifier.clone(), instance: reader.instance.clone() }
 }
 
 #[cfg(test)]
@@ -255,7 +161,7 @@ mod tests {
     use super::*;
     use crate::aurora::api::Source;
     use crate::aurora::logical_replication::fake::Fake;
-    use crate::aurora::logical_replication::{ServerSettings, fetch};
+    use crate::aurora::logical_replication::fetch;
     use crate::aurora::parameters::Previous;
 
     fn shop() -> LogicalReplication {
@@ -279,23 +185,24 @@ mod tests {
         group.parameters.get_mut(PARAMETER).unwrap().value = Some("1".to_owned());
     }
 
-    const WAIT: &str = "wait until DB cluster shop is available";
+    const WAIT: &str = "wait until shop is available";
     const REBOOT: &str = "reboot the writer instance shop-1";
-    const VERIFY: &str = "verify that the writer runs with wal_level = logical";
+    const VERIFY: &str = "verify that the server runs with wal_level = logical";
 
     #[tokio::test]
     async fn a_default_group_is_left_for_one_of_our_own() {
         let current = current(&Fake::new(0), &shop()).await;
-        let create = "create cluster parameter group shop-logical-replication (family aurora-postgresql16)";
-        let set = "set rds.logical_replication: 0 -> 1";
-        let attach = "attach cluster parameter group shop-logical-replication to DB cluster shop";
+        let create = "create parameter group shop-logical-replication (family aurora-postgresql16)";
+        let set = "in parameter group shop-logical-replication, set rds.logical_replication: 0 -> 1";
+        let attach = "attach parameter group shop-logical-replication to shop \
+             in place of default.aurora-postgresql16";
         check(&current, &shop(), &Record::default(), &[create, set, attach, WAIT, REBOOT, VERIFY]);
     }
 
     #[tokio::test]
     async fn a_custom_group_is_edited_in_place() {
         let current = current(&Fake::new(0).with_group("theirs"), &shop()).await;
-        let set = "set rds.logical_replication: 0 -> 1";
+        let set = "in parameter group theirs, set rds.logical_replication: 0 -> 1";
         check(&current, &shop(), &Record::default(), &[set, WAIT, REBOOT, VERIFY]);
     }
 
@@ -304,7 +211,7 @@ mod tests {
         let desired = LogicalReplication { parameter_group_name: Some("Mine".to_owned()), ..shop() };
         let current = current(&Fake::new(0).with_group("theirs"), &desired).await;
         let steps = steps(&current, &desired, &Record::default()).unwrap();
-        let expected = "create cluster parameter group mine (family aurora-postgresql16, a copy of theirs)";
+        let expected = "create parameter group mine (family aurora-postgresql16, a copy of theirs)";
         assert_eq!(steps[0].to_string(), expected);
     }
 
@@ -334,7 +241,7 @@ mod tests {
         "pending-reboot".clone_into(&mut current.cluster.members[0].parameter_group_status);
         check(&current, &shop(), &Record::default(), &[WAIT, REBOOT, VERIFY]);
         let all = LogicalReplication { reboot: Reboot::All, ..shop() };
-        check(&current, &all, &Record::default(), &[WAIT, REBOOT, "reboot the reader instance shop-2", VERIFY]);
+        check(&current, &all, &Record::default(), &[WAIT, "reboot the reader instance shop-2", REBOOT, VERIFY]);
         let never = LogicalReplication { reboot: Reboot::Never, ..shop() };
         check(&current, &never, &Record::default(), &[WAIT]);
         assert!(!steps(&current, &never, &Record::default()).unwrap().iter().any(Step::is_change));
@@ -348,7 +255,12 @@ mod tests {
         desired.parameters.insert("wal_sender_timeout".to_owned(), "0".to_owned());
         let mut current = current(&fake, &desired).await;
         current.settings = says("logical");
-        check(&current, &desired, &Record::default(), &["set wal_sender_timeout: 30000 -> 0", WAIT]);
+        check(
+            &current,
+            &desired,
+            &Record::default(),
+            &["in parameter group theirs, set wal_sender_timeout: 30000 -> 0", WAIT],
+        );
     }
 
     #[tokio::test]
@@ -362,7 +274,12 @@ mod tests {
         let previous = Previous { value: Some("25".to_owned()), source: Source::User };
         let previous_values = [("max_replication_slots".to_owned(), previous)].into();
         let record = Record { previous_values, ..Record::default() };
-        check(&current, &shop(), &record, &["set max_replication_slots: 99 -> 25", WAIT, REBOOT, VERIFY]);
+        check(
+            &current,
+            &shop(),
+            &record,
+            &["in parameter group theirs, set max_replication_slots: 99 -> 25", WAIT, REBOOT, VERIFY],
+        );
     }
 
     #[tokio::test]

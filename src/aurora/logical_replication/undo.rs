@@ -1,56 +1,92 @@
 //! Taking it back: the previous group or the previous values.
 
 use super::apply::{OnStep, Phase, Progress, unreachable};
-use super::current::{Current, fetch};
-use super::steps::{Step, reboot_steps};
-use super::{LogicalReplication, Operation, Reboot, Record};
-use crate::aurora::api::ClusterApi;
+use super::checks::is_fatal;
+use super::current::{Current, fetch, found};
+use super::steps::{left_groups, reboot_steps};
+use super::{LogicalReplication, Operation, Reboot, Record, ServerSettings, Step};
+use crate::aurora::api::{Cluster, ClusterApi};
 use crate::aurora::parameters::{self, Change};
+use crate::aurora::wait::Seen;
 use crate::aurora::{Error, Kind, Result};
 
 /// What has to be done to give the cluster back as it was. `reboot` says which instances may be rebooted for it; without
-/// that the old values come into force at the next restart. Refused while logical slots exist: a server that
-/// starts with `wal_level` below logical and a logical slot does not start.
+/// that the old values come into force at the next restart.
+///
+/// Fails while logical slots exist, as a server that starts with `wal_level` below logical and a logical slot does not
+/// start; before a reboot without anybody to ask for slots; and while other clusters use the group that is to go.
 pub fn undo_steps(current: &Current, record: &Record, reboot: Reboot) -> Result<Vec<Step>> {
     let Some(group) = record.group.as_ref() else {
         return Ok(Vec::new());
     };
+    let steps = giving_back(current, record, group, reboot);
     refuse_slots(current)?;
-    let cluster = &current.cluster.identifier;
-    let mut steps = Vec::new();
-    let is_attached = current.cluster.parameter_group == *group;
-    let previous = record.previous_group.as_ref().filter(|previous| *previous != group);
-    if is_attached && (previous.is_some() || record.group_created) {
-        let default = format!("default.{}", current.family());
-        let group = previous.unwrap_or(&default).clone();
-        steps.push(Step::Attach { cluster: cluster.clone(), group, otherwise: Some(default) });
-    }
-    let mut needs_reboot = !steps.is_empty();
-    if let Some(step) = restoring(current, record) {
-        needs_reboot |= is_attached
-            && matches!(&step, Step::SetParameters { changes, .. } if changes.iter().any(Change::needs_reboot));
-        steps.push(step);
-    }
-    if !steps.is_empty() {
-        let until_reboot_is_pending = needs_reboot && reboot != Reboot::Never;
-        steps.push(Step::WaitUntilAvailable { cluster: cluster.clone(), until_reboot_is_pending });
-    }
-    if record.group_created {
-        steps.push(Step::DeleteGroup { group: group.clone() });
-    }
-    steps.extend(obsolete(record));
-    if needs_reboot {
-        steps.extend(reboot_steps(&current.cluster, reboot));
-    }
+    refuse_sharing(current, record, group)?;
+    refuse_blind_reboot(current, &steps)?;
     Ok(steps)
 }
 
-/// The old values of a group that stays. One that goes needs none.
-fn restoring(current: &Current, record: &Record) -> Option<Step> {
+/// The same without looking for what forbids it, for a plan to show: what forbids it now may be gone by then, as the slot
+/// of a subscription that is destroyed first.
+#[must_use]
+pub fn undo_outlook(current: &Current, record: &Record, reboot: Reboot) -> Vec<Step> {
+    record.group.as_ref().map(|group| giving_back(current, record, group, reboot)).unwrap_or_default()
+}
+
+fn giving_back(current: &Current, record: &Record, group: &str, reboot: Reboot) -> Vec<Step> {
+    let cluster = &current.cluster.identifier;
+    let mut steps: Vec<Step> = attach_previous(current, record, group).into_iter().collect();
+    let mut needs_reboot = !steps.is_empty();
+    if let Some((step, is_static)) = restoring(current, record) {
+        needs_reboot |= current.cluster.parameter_group == *group && is_static;
+        steps.push(step);
+    }
+    steps.extend(left_groups(current, record));
+    // A reboot that an earlier destroy has not come to counts as well.
+    needs_reboot |= current.is_reboot_pending();
+    if !steps.is_empty() {
+        let until_reboot_is_pending = needs_reboot && reboot != Reboot::Never && !current.is_reboot_pending();
+        steps.push(Step::WaitUntilAvailable { cluster: cluster.clone(), until_reboot_is_pending });
+    }
+    if record.group_created {
+        steps.push(Step::DeleteGroup { group: group.to_owned() });
+    }
+    steps.extend(obsolete(record));
+    let reboots = if needs_reboot { reboot_steps(current, reboot, |_| true) } else { Vec::new() };
+    if !reboots.is_empty() {
+        steps.push(Step::RefuseSlots { cluster: cluster.clone() });
+    }
+    steps.extend(reboots);
+    steps
+}
+
+/// The group from before, or the family's own where there is none to go back to.
+fn attach_previous(current: &Current, record: &Record, group: &str) -> Option<Step> {
+    let previous = record.previous_group.as_ref().filter(|previous| *previous != group);
+    if current.cluster.parameter_group != *group || (previous.is_none() && !record.group_created) {
+        return None;
+    }
+    let default = format!("default.{}", current.family());
+    Some(Step::Attach {
+        cluster: current.cluster.identifier.clone(),
+        group: previous.unwrap_or(&default).clone(),
+        instead_of: group.to_owned(),
+        otherwise: Some(default),
+    })
+}
+
+/// The old values of a group that stays, and whether any needs a reboot. One that goes needs none.
+fn restoring(current: &Current, record: &Record) -> Option<(Step, bool)> {
     let target = current.target.as_ref().filter(|target| record.group.as_ref() == Some(&target.group.name))?;
     let changes = parameters::restoring(&target.parameters, &record.previous_values);
+    let is_static = changes.iter().any(Change::needs_reboot);
     let group = target.group.name.clone();
-    (!record.group_created && !changes.is_empty()).then_some(Step::SetParameters { group, changes })
+    (!record.group_created && !changes.is_empty()).then_some((Step::SetParameters { group, changes }, is_static))
+}
+
+fn refused(cluster: &Cluster, what: String) -> Error {
+    let doing = format!("disabling logical replication on {} \"{}\"", cluster.deployment, cluster.identifier);
+    Error::new(Kind::Refused, doing, what)
 }
 
 fn refuse_slots(current: &Current) -> Result<()> {
@@ -58,10 +94,26 @@ fn refuse_slots(current: &Current) -> Result<()> {
     if slots.is_empty() {
         return Ok(());
     }
-    let doing = format!("disabling logical replication on DB cluster \"{}\"", current.cluster.identifier);
-    let what = format!("logical replication slots exist: {}", slots.join(", "));
-    Err(Error::new(Kind::Refused, doing, what)
+    Err(refused(&current.cluster, format!("logical replication slots exist: {}", slots.join(", ")))
         .hint("Drop the subscriptions that use them, or set skip_destroy = true to leave the cluster as it is"))
+}
+
+fn refuse_sharing(current: &Current, record: &Record, group: &str) -> Result<()> {
+    if !record.group_created || current.sharing.is_empty() || current.target_name != group {
+        return Ok(());
+    }
+    let others = current.sharing.join(", ");
+    let what = format!("parameter group \"{group}\", which is to be deleted, is also attached to {others}");
+    Err(refused(&current.cluster, what)
+        .hint("Attach another group there first, or set skip_destroy = true to leave everything"))
+}
+
+fn refuse_blind_reboot(current: &Current, steps: &[Step]) -> Result<()> {
+    if current.settings.is_some() || !steps.iter().any(|step| step.reboots().is_some()) {
+        return Ok(());
+    }
+    Err(refused(&current.cluster, "without a connection nobody can tell whether logical replication slots exist".to_owned())
+        .hint("With one, the writer would not start again. Configure the provider's publisher, or set reboot_on_destroy = false"))
 }
 
 /// Gives the cluster back as it was, as far as `record` knows. A cluster that is gone takes nothing but its group's
@@ -96,18 +148,68 @@ async fn fetch_at_rest<A: ClusterApi>(
     desired: &LogicalReplication,
     record: &Record,
 ) -> Result<Option<Current>> {
-    match operation.at_rest(&desired.cluster).await {
+    let cluster = match operation.at_rest(&desired.cluster).await {
         Err(error) if error.kind == Kind::NotFound => return Ok(None),
-        available => available?,
+        at_rest => at_rest?,
     };
-    let Some(mut current) = fetch(operation.api, desired, record).await? else {
+    if cluster.status == "deleting" {
+        return operation.gone(&desired.cluster).await.map(|()| None);
+    }
+    if is_fatal(&cluster.status) && record.group.is_some() {
+        let what = format!("it is {}", cluster.status);
+        return Err(
+            refused(&cluster, what).hint("Start or repair it first, or set skip_destroy = true to leave it as it is")
+        );
+    }
+    let doing = format!("reading {} \"{}\"", operation.api.deployment(), desired.cluster);
+    if let Some(writer) = cluster.writer() {
+        operation.waiter.retry(&doing, || operation.was_restarted(&cluster.identifier, &writer.instance)).await?;
+    }
+    let Some(mut current) = operation.waiter.retry(&doing, || fetch(operation.api, desired, record)).await? else {
         return Ok(None);
     };
-    if let Some(probe) = operation.probe {
-        let doing = format!("looking for logical replication slots on DB cluster \"{}\"", desired.cluster);
-        current.settings = Some(probe.settings().await.map_err(|error| unreachable(error, &doing))?);
-    }
+    current.settings = operation.slots(&desired.cluster).await?;
     Ok(Some(current))
+}
+
+impl<A: ClusterApi> Operation<'_, A> {
+    /// Waits until a cluster that is being deleted is gone.
+    async fn gone(&self, cluster: &str) -> Result<()> {
+        let doing = format!("waiting for {} \"{cluster}\" to be gone", self.api.deployment());
+        let look = || async { found(self.api.cluster(cluster).await) };
+        self.waiter
+            .until(&doing, look, |seen| match seen {
+                Some(cluster) => Ok(Seen::NotYet(format!("it is {}", cluster.status))),
+                None => Ok(Seen::Done(())),
+            })
+            .await
+    }
+
+    /// What the server says, where it can be asked at all.
+    async fn slots(&self, cluster: &str) -> Result<Option<ServerSettings>> {
+        let Some(probe) = self.probe else {
+            return Ok(None);
+        };
+        let doing = format!("looking for logical replication slots on {} \"{cluster}\"", self.api.deployment());
+        let briefly = self.waiter.at_most(self.patience.settle);
+        let look = || async { Ok(probe.settings().await) };
+        let asked = briefly.until(&doing, look, |answer| match answer {
+            Ok(settings) => Ok(Seen::Done(settings)),
+            Err(error) if error.is_transient && !briefly.is_over() => Ok(Seen::NotYet(error.message)),
+            Err(error) => {
+                Err(unreachable(error, &doing).hint("Let this machine reach the writer, or set skip_destroy = true"))
+            }
+        });
+        asked.await.map(Some)
+    }
+
+    /// A slot may have been made since the destroy began.
+    pub(super) async fn refuse_slots(&self, cluster: &str) -> Result<()> {
+        let (deployment, identifier) = (self.api.deployment(), cluster.to_owned());
+        let named = Cluster { deployment, identifier, ..Cluster::default() };
+        let settings = self.slots(cluster).await?;
+        refuse_slots(&Current { cluster: named, settings, ..Current::default() })
+    }
 }
 
 fn leftover(record: &Record) -> Vec<Step> {

@@ -29,12 +29,15 @@ fn no_instance(name: &str) -> Fault {
 pub(super) fn describe_clusters(shared: &Shared, form: &Form) -> Answer {
     let mut state = shared.state();
     if let Some(name) = form.get("DBClusterIdentifier") {
-        let at = state.cluster(name).map(|cluster| cluster.identifier.clone()).ok_or_else(|| no_cluster(name))?;
+        let named = state.cluster(name).filter(|cluster| !cluster.is_instance);
+        let at = named.map(|cluster| cluster.identifier.clone()).ok_or_else(|| no_cluster(name))?;
         let cluster = state.clusters.iter().find(|cluster| cluster.identifier == at).ok_or_else(|| no_cluster(name))?;
         return Ok(vec![node("DBClusters", vec![describe_cluster(&state, cluster)])]);
     }
     let engines = form.filter("engine");
-    let is_asked = |cluster: &&Cluster| engines.as_ref().is_none_or(|engines| engines.contains(&cluster.engine));
+    let is_asked = |cluster: &&Cluster| {
+        !cluster.is_instance && engines.as_ref().is_none_or(|engines| engines.contains(&cluster.engine))
+    };
     let clusters: Vec<&Cluster> = state.clusters.iter().filter(is_asked).collect();
     let (clusters, marker) = page(&clusters, form, shared.page_size);
     Ok(vec![list("DBClusters", clusters, |cluster| describe_cluster(&state, cluster))]
@@ -51,24 +54,28 @@ fn describe_cluster(state: &State, cluster: &Cluster) -> Element {
     let name = &cluster.identifier;
     let pending = cluster.has_pending_values.then(|| text("BackupRetentionPeriod", 7));
     let pending = pending.into_iter().collect();
-    node(
-        "DBCluster",
-        vec![
-            text("DBClusterIdentifier", name),
-            text("DBClusterParameterGroup", &cluster.group),
-            text("Status", &cluster.status),
-            text("Endpoint", host),
-            text("ReaderEndpoint", format!("{name}.cluster-ro-hytu3sso0o51.{REGION}.rds.amazonaws.com")),
-            text("Engine", &cluster.engine),
-            text("EngineVersion", &cluster.engine_version),
-            text("Port", port),
-            text("MasterUsername", "postgres"),
-            list("DBClusterMembers", members, |instance| describe_member(cluster, instance)),
-            text("DBClusterArn", format!("arn:aws:rds:{REGION}:123456789012:cluster:{name}")),
-            text("EngineMode", &cluster.engine_mode),
-            node("PendingModifiedValues", pending),
-        ],
-    )
+    let optional = [
+        ("GlobalClusterIdentifier", &cluster.global_cluster),
+        ("ReplicationSourceIdentifier", &cluster.replication_source),
+    ];
+    let optional = optional.into_iter().filter_map(|(name, value)| Some(text(name, value.as_ref()?)));
+    let mut fields = vec![
+        text("DBClusterIdentifier", name),
+        text("DBClusterParameterGroup", &cluster.group),
+        text("Status", &cluster.status),
+        text("Endpoint", host),
+        text("ReaderEndpoint", format!("{name}.cluster-ro-hytu3sso0o51.{REGION}.rds.amazonaws.com")),
+        text("Engine", &cluster.engine),
+        text("EngineVersion", &cluster.engine_version),
+        text("Port", port),
+        text("MasterUsername", "postgres"),
+        list("DBClusterMembers", members, |instance| describe_member(cluster, instance)),
+        text("DBClusterArn", format!("arn:aws:rds:{REGION}:123456789012:cluster:{name}")),
+        text("EngineMode", &cluster.engine_mode),
+        node("PendingModifiedValues", pending),
+    ];
+    fields.extend(optional);
+    node("DBCluster", fields)
 }
 
 fn describe_member(cluster: &Cluster, instance: &Instance) -> Element {
@@ -86,31 +93,59 @@ fn describe_member(cluster: &Cluster, instance: &Instance) -> Element {
 pub(super) fn describe_instances(shared: &Shared, form: &Form) -> Answer {
     let mut state = shared.state();
     if let Some(name) = form.get("DBInstanceIdentifier") {
-        let instance = state.instance(name).ok_or_else(|| no_instance(name))?;
-        return Ok(vec![node("DBInstances", vec![describe_instance(instance)])]);
+        let identifier = state.instance(name).ok_or_else(|| no_instance(name))?.identifier.clone();
+        let one: Vec<Element> = described(&state, |instance| instance.identifier == identifier).collect();
+        return Ok(vec![node("DBInstances", one)]);
     }
-    let clusters = form.filter("db-cluster-id");
-    let is_asked = |one: &&Instance| clusters.as_ref().is_none_or(|clusters| clusters.contains(&one.cluster));
-    let instances: Vec<&Instance> = state.instances.iter().filter(is_asked).collect();
+    let (clusters, engines) = (form.filter("db-cluster-id"), form.filter("engine"));
+    let of = |instance: &Instance| state.clusters.iter().find(|one| one.identifier == instance.cluster);
+    let is_asked = |instance: &Instance| {
+        let cluster = of(instance);
+        let is_in =
+            |names: &Vec<String>| cluster.is_some_and(|one| !one.is_instance && names.contains(&one.identifier));
+        let has = |names: &Vec<String>| cluster.is_some_and(|one| names.contains(&one.engine));
+        clusters.as_ref().is_none_or(is_in) && engines.as_ref().is_none_or(has)
+    };
+    let instances: Vec<&Instance> = state.instances.iter().filter(|instance| is_asked(instance)).collect();
     let (instances, marker) = page(&instances, form, shared.page_size);
-    Ok(vec![list("DBInstances", instances, |one| describe_instance(one))].into_iter().chain(marker).collect())
+    let names: Vec<&String> = instances.iter().map(|instance| &instance.identifier).collect();
+    let instances = described(&state, |instance| names.contains(&&instance.identifier)).collect();
+    Ok(vec![node("DBInstances", instances)].into_iter().chain(marker).collect())
 }
 
-fn describe_instance(instance: &Instance) -> Element {
+fn described<'a>(state: &'a State, is_asked: impl Fn(&Instance) -> bool + 'a) -> impl Iterator<Item = Element> + 'a {
+    let asked = state.instances.iter().filter(move |instance| is_asked(instance));
+    asked.map(|instance| {
+        let cluster = state.clusters.iter().find(|cluster| cluster.identifier == instance.cluster);
+        describe_instance(instance, cluster)
+    })
+}
+
+/// A DB instance by itself has a parameter group and a status that a member of a cluster has not.
+fn describe_instance(instance: &Instance, cluster: Option<&Cluster>) -> Element {
     let (host, port) = &instance.address;
-    node(
-        "DBInstance",
-        vec![
-            text("DBInstanceIdentifier", &instance.identifier),
-            text("DBInstanceClass", "db.r6g.large"),
-            text("Engine", "aurora-postgresql"),
-            text("DBInstanceStatus", &instance.status),
-            node("Endpoint", vec![text("Address", host), text("Port", port)]),
-            text("PubliclyAccessible", instance.publicly_accessible),
-            text("DBClusterIdentifier", &instance.cluster),
-            text("DBInstanceArn", format!("arn:aws:rds:{REGION}:123456789012:db:{}", instance.identifier)),
-        ],
-    )
+    let alone = cluster.filter(|cluster| cluster.is_instance);
+    let status = alone.map(|alone| &alone.status).filter(|status| *status != "available").unwrap_or(&instance.status);
+    let mut fields = vec![
+        text("DBInstanceIdentifier", &instance.identifier),
+        text("DBInstanceClass", "db.r6g.large"),
+        text("Engine", cluster.map_or("aurora-postgresql", |cluster| &cluster.engine)),
+        text("DBInstanceStatus", status),
+        node("Endpoint", vec![text("Address", host), text("Port", port)]),
+        text("PubliclyAccessible", instance.publicly_accessible),
+        text("DBInstanceArn", format!("arn:aws:rds:{REGION}:123456789012:db:{}", instance.identifier)),
+    ];
+    fields.extend(cluster.map(|cluster| text("EngineVersion", &cluster.engine_version)));
+    let Some(alone) = alone else {
+        fields.push(text("DBClusterIdentifier", &instance.cluster));
+        return node("DBInstance", fields);
+    };
+    let group = vec![text("DBParameterGroupName", &alone.group), text("ParameterApplyStatus", &instance.group_status)];
+    fields.push(node("DBParameterGroups", vec![node("DBParameterGroup", group)]));
+    fields.push(text("MultiAZ", alone.is_multi_az));
+    fields
+        .extend(alone.replication_source.as_ref().map(|source| text("ReadReplicaSourceDBInstanceIdentifier", source)));
+    node("DBInstance", fields)
 }
 
 pub(super) fn describe_engine_versions(form: &Form) -> Answer {
@@ -143,10 +178,26 @@ pub(super) fn modify_cluster(shared: &Arc<Shared>, form: &Form) -> Answer {
     Ok(vec![describe_cluster(&state, cluster)])
 }
 
+pub(super) fn modify_instance(shared: &Arc<Shared>, form: &Form) -> Answer {
+    let name = form.identifier("DBInstanceIdentifier").unwrap_or_default();
+    let mut state = shared.state();
+    let instance = state.cluster(&name).filter(|one| one.is_instance).ok_or_else(|| no_instance(&name))?;
+    if instance.status != "available" {
+        let what = format!("Database instance is not in available state: {}", instance.status);
+        return Err(Fault::invalid("InvalidDBInstanceState", what));
+    }
+    if let Some(group) = form.identifier("DBParameterGroupName") {
+        attach(shared, &mut state, &name, &group)?;
+    }
+    Ok(described(&state, |one| one.identifier == name).collect())
+}
+
 fn attach(shared: &Arc<Shared>, state: &mut State, name: &str, group: &str) -> Result<(), Fault> {
-    let missing =
-        || Fault::new(404, "DBClusterParameterGroupNotFound", format!("DBClusterParameterGroup not found: {group}"));
-    let family = state.groups.get(group).ok_or_else(missing)?.family.clone();
+    let is_instance = state.cluster(name).ok_or_else(|| no_cluster(name))?.is_instance;
+    let code = if is_instance { "DBParameterGroupNotFound" } else { "DBClusterParameterGroupNotFound" };
+    let missing = || Fault::new(404, code, format!("parameter group not found: {group}"));
+    let found = state.groups.get(group).filter(|group| group.is_of_clusters() != is_instance);
+    let family = found.ok_or_else(missing)?.family.clone();
     let cluster = state.cluster(name).ok_or_else(|| no_cluster(name))?;
     if family != cluster.family {
         let what = format!(
@@ -176,31 +227,43 @@ fn attach(shared: &Arc<Shared>, state: &mut State, name: &str, group: &str) -> R
             cluster.has_pending_values = false;
         }
     });
-    notice_group(shared, group, true);
+    if is_instance && let Some(instance) = state.instance(name) {
+        instance.group_status = "applying".to_owned();
+    }
+    notice_group(shared, state, group, true);
     Ok(())
 }
 
-/// After a while, every instance with the group takes notice of its values.
-pub(super) fn notice_group(shared: &Arc<Shared>, group: &str, is_static: bool) {
-    let (later, group) = (Arc::clone(shared), group.to_owned());
+/// After a while, every instance that has the group by now takes notice of its values.
+pub(super) fn notice_group(shared: &Arc<Shared>, state: &State, group: &str, is_static: bool) {
+    let (later, group, members) = (Arc::clone(shared), group.to_owned(), members_with(state, group));
     tokio::spawn(async move {
         tokio::time::sleep(later.delays.notice).await;
-        take_notice(&later, &group, is_static);
+        notice(&later, &group, &members, is_static);
     });
 }
 
+/// The same at once.
+pub(super) fn take_notice(shared: &Shared, group: &str) {
+    let members = members_with(&shared.state(), group);
+    notice(shared, group, &members, true);
+}
+
+fn members_with(state: &State, group: &str) -> Vec<String> {
+    let with_it = state.clusters.iter().filter(|cluster| cluster.group == group);
+    with_it.flat_map(|cluster| cluster.instances.clone()).collect()
+}
+
 /// Dynamic values come into force, static ones wait for a reboot.
-pub(super) fn take_notice(shared: &Shared, group: &str, is_static: bool) {
+fn notice(shared: &Shared, group: &str, members: &[String], is_static: bool) {
     let mut state = shared.state();
     let Some(values) = state.groups.get(group).map(|group| group.values.clone()) else {
         return;
     };
     let settings = parameters::server_settings(&values);
-    let has_group = |cluster: &&Cluster| cluster.group == group;
-    let members: Vec<String> =
-        state.clusters.iter().filter(has_group).flat_map(|cluster| cluster.instances.clone()).collect();
-    for name in members {
-        let Some(instance) = state.instance(&name) else {
+    let still = members_with(&state, group);
+    for name in members.iter().filter(|name| still.contains(name)) {
+        let Some(instance) = state.instance(name) else {
             continue;
         };
         instance.settings = settings.clone();
@@ -223,35 +286,57 @@ fn dynamic(settings: &Settings) -> Settings {
 pub(super) fn reboot_instance(shared: &Arc<Shared>, form: &Form) -> Answer {
     let name = form.get("DBInstanceIdentifier").unwrap_or_default();
     let mut state = shared.state();
+    let in_vain = state.reboots_in_vain > 0;
     let instance = state.instance(name).ok_or_else(|| no_instance(name))?;
     if instance.status != "available" || instance.is_rebooting {
         let what = "Instance cannot currently reboot due to an in-progress management operation";
         return Err(Fault::invalid("InvalidDBInstanceState", what));
     }
     instance.is_rebooting = true;
-    let answer = describe_instance(instance);
-    tokio::spawn(reboot(Arc::clone(shared), instance.identifier.clone()));
-    Ok(vec![answer])
+    let name = instance.identifier.clone();
+    let answer = described(&state, |one| one.identifier == name).collect();
+    state.reboots_in_vain = state.reboots_in_vain.saturating_sub(1);
+    for along in restarted_along(&state, &name) {
+        tokio::spawn(reboot(Arc::clone(shared), along, in_vain));
+    }
+    tokio::spawn(reboot(Arc::clone(shared), name, in_vain));
+    Ok(answer)
 }
 
-async fn reboot(shared: Arc<Shared>, name: String) {
+/// The readers that restart with their writer, where the cluster's version has it so.
+fn restarted_along(state: &State, name: &str) -> Vec<String> {
+    let cluster = state.clusters.iter().find(|cluster| cluster.restarts_readers && cluster.writer == name);
+    let readers = cluster.into_iter().flat_map(|cluster| &cluster.instances);
+    readers.filter(|reader| *reader != name).cloned().collect()
+}
+
+async fn reboot(shared: Arc<Shared>, name: String, is_in_vain: bool) {
     tokio::time::sleep(shared.delays.before_rebooting).await;
     let Some((engine, settings)) = begin_reboot(&shared, &name) else {
         return;
     };
     let started_with = settings.clone();
+    let settings = if is_in_vain { Settings::new() } else { settings };
     let restarted = tokio::task::spawn_blocking(move || {
         engine.lock().unwrap_or_else(PoisonError::into_inner).restart(&settings);
     });
     let (restarted, ()) = tokio::join!(restarted, tokio::time::sleep(shared.delays.rebooting));
-    let status = if restarted.is_ok() { "available" } else { "failed" };
-    if let Some(instance) = shared.state().instance(&name) {
-        instance.status = status.to_owned();
-        instance.is_rebooting = false;
-    }
+    end_reboot(&shared, &name, restarted.is_ok(), (!is_in_vain).then(|| started_with.clone()));
     tokio::time::sleep(shared.delays.in_sync).await;
-    if let Some(instance) = shared.state().instance(&name).filter(|instance| instance.settings == started_with) {
+    let is_same = |instance: &&mut Instance| instance.settings == started_with && !is_in_vain;
+    if let Some(instance) = shared.state().instance(&name).filter(is_same) {
         instance.group_status = "in-sync".to_owned();
+    }
+}
+
+fn end_reboot(shared: &Shared, name: &str, is_up: bool, started_with: Option<Settings>) {
+    let mut state = shared.state();
+    let status = state.reboots_end_as.clone().filter(|_| is_up);
+    if let Some(instance) = state.instance(name) {
+        instance.status = status.unwrap_or_else(|| if is_up { "available" } else { "failed" }.to_owned());
+        instance.is_rebooting = false;
+        instance.starts += 1;
+        instance.running = started_with.unwrap_or_else(|| instance.running.clone());
     }
 }
 

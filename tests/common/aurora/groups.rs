@@ -11,20 +11,59 @@ use super::state::{Group, State};
 use super::xml::{Element, list, node, text};
 use super::{Shared, clusters::page};
 
-const FAMILIES: [&str; 6] = [
+/// The names that the API has for one kind of group.
+pub(super) struct Kind {
+    group: &'static str,
+    groups: &'static str,
+    name: &'static str,
+    arn: &'static str,
+    source: &'static str,
+    target: &'static str,
+    target_description: &'static str,
+    is_of_clusters: bool,
+}
+
+/// Groups of Aurora clusters.
+pub(super) const CLUSTER: Kind = Kind {
+    group: "DBClusterParameterGroup",
+    groups: "DBClusterParameterGroups",
+    name: "DBClusterParameterGroupName",
+    arn: "DBClusterParameterGroupArn",
+    source: "SourceDBClusterParameterGroupIdentifier",
+    target: "TargetDBClusterParameterGroupIdentifier",
+    target_description: "TargetDBClusterParameterGroupDescription",
+    is_of_clusters: true,
+};
+
+/// Groups of DB instances.
+pub(super) const INSTANCE: Kind = Kind {
+    group: "DBParameterGroup",
+    groups: "DBParameterGroups",
+    name: "DBParameterGroupName",
+    arn: "DBParameterGroupArn",
+    source: "SourceDBParameterGroupIdentifier",
+    target: "TargetDBParameterGroupIdentifier",
+    target_description: "TargetDBParameterGroupDescription",
+    is_of_clusters: false,
+};
+
+const FAMILIES: [&str; 9] = [
     "aurora-postgresql13",
     "aurora-postgresql14",
     "aurora-postgresql15",
     "aurora-postgresql16",
     "aurora-postgresql17",
     "aurora-postgresql18",
+    "postgres16",
+    "postgres17",
+    "postgres18",
 ];
 
 /// AWS's own group of each family.
 pub(super) fn defaults() -> BTreeMap<String, Group> {
     let group = |family: &str| {
         let name = format!("default.{family}");
-        let group = Group::new(&name, family, &format!("Default cluster parameter group for {family}"));
+        let group = Group::new(&name, family, &format!("Default parameter group for {family}"));
         (name, group)
     };
     FAMILIES.into_iter().map(group).collect()
@@ -34,14 +73,15 @@ fn not_found(name: &str) -> Fault {
     Fault::new(404, "DBParameterGroupNotFound", format!("DBClusterParameterGroup not found: {name}"))
 }
 
-fn group<'a>(state: &'a mut State, form: &Form) -> Result<&'a mut Group, Fault> {
-    let name = form.identifier("DBClusterParameterGroupName").unwrap_or_default();
-    state.groups.get_mut(&name).ok_or_else(|| not_found(&name))
+fn group<'a>(state: &'a mut State, kind: &Kind, form: &Form) -> Result<&'a mut Group, Fault> {
+    let name = form.identifier(kind.name).unwrap_or_default();
+    let group = state.groups.get_mut(&name).filter(|group| group.is_of_clusters() == kind.is_of_clusters);
+    group.ok_or_else(|| not_found(&name))
 }
 
 /// The group, if users may change it.
-fn custom<'a>(state: &'a mut State, form: &Form, verb: &str) -> Result<&'a mut Group, Fault> {
-    let group = group(state, form)?;
+fn custom<'a>(state: &'a mut State, kind: &Kind, form: &Form, verb: &str) -> Result<&'a mut Group, Fault> {
+    let group = group(state, kind, form)?;
     match group.is_default() {
         true => Err(Fault::invalid(
             "InvalidDBParameterGroupState",
@@ -51,32 +91,33 @@ fn custom<'a>(state: &'a mut State, form: &Form, verb: &str) -> Result<&'a mut G
     }
 }
 
-fn describe(group: &Group) -> Element {
+fn describe(kind: &Kind, group: &Group) -> Element {
     node(
-        "DBClusterParameterGroup",
+        kind.group,
         vec![
-            text("DBClusterParameterGroupName", &group.name),
+            text(kind.name, &group.name),
             text("DBParameterGroupFamily", &group.family),
             text("Description", &group.description),
-            text("DBClusterParameterGroupArn", group.arn()),
+            text(kind.arn, group.arn()),
         ],
     )
 }
 
-pub(super) fn describe_groups(shared: &Shared, form: &Form) -> Answer {
+pub(super) fn describe_groups(shared: &Shared, kind: &Kind, form: &Form) -> Answer {
     let mut state = shared.state();
-    if form.get("DBClusterParameterGroupName").is_some() {
-        let group = group(&mut state, form)?;
-        return Ok(vec![node("DBClusterParameterGroups", vec![describe(group)])]);
+    if form.get(kind.name).is_some() {
+        let group = group(&mut state, kind, form)?;
+        return Ok(vec![node(kind.groups, vec![describe(kind, group)])]);
     }
-    let groups: Vec<&Group> = state.groups.values().collect();
+    let groups: Vec<&Group> =
+        state.groups.values().filter(|group| group.is_of_clusters() == kind.is_of_clusters).collect();
     let (groups, marker) = page(&groups, form, shared.page_size);
-    Ok(vec![list("DBClusterParameterGroups", groups, |group| describe(group))].into_iter().chain(marker).collect())
+    Ok(vec![list(kind.groups, groups, |group| describe(kind, group))].into_iter().chain(marker).collect())
 }
 
-pub(super) fn describe_parameters(shared: &Shared, form: &Form) -> Answer {
+pub(super) fn describe_parameters(shared: &Shared, kind: &Kind, form: &Form) -> Answer {
     let mut state = shared.state();
-    let group = group(&mut state, form)?;
+    let group = group(&mut state, kind, form)?;
     let wanted = form.get("Source");
     let source = |parameter: &Parameter| match group.values.contains_key(parameter.name) {
         true => "user",
@@ -111,33 +152,33 @@ fn describe_parameter(parameter: &Parameter, value: Option<&str>, source: &str) 
     node("Parameter", fields)
 }
 
-pub(super) fn create(shared: &Shared, form: &Form) -> Answer {
+pub(super) fn create(shared: &Shared, kind: &Kind, form: &Form) -> Answer {
     let family = form.get("DBParameterGroupFamily").unwrap_or_default();
-    if !FAMILIES.contains(&family) {
+    if !FAMILIES.contains(&family) || family.starts_with("aurora") != kind.is_of_clusters {
         let what = format!("ParameterGroupFamily {family} is not a valid parameter group family");
         return Err(Fault::invalid("InvalidParameterValue", what));
     }
-    let name = form.identifier("DBClusterParameterGroupName").unwrap_or_default();
+    let name = form.identifier(kind.name).unwrap_or_default();
     let mut group = Group::new(&name, family, form.get("Description").unwrap_or_default());
     group.tags = form.tags();
-    insert(&mut shared.state(), group)
+    insert(&mut shared.state(), kind, group)
 }
 
-pub(super) fn copy(shared: &Shared, form: &Form) -> Answer {
+pub(super) fn copy(shared: &Shared, kind: &Kind, form: &Form) -> Answer {
     let mut state = shared.state();
-    let source = form.identifier("SourceDBClusterParameterGroupIdentifier").unwrap_or_default();
+    let source = form.identifier(kind.source).unwrap_or_default();
     let mut group = state.groups.get(&source).cloned().ok_or_else(|| not_found(&source))?;
     if group.is_default() {
         let what = format!("The parameter group {source} is a default parameter group and cannot be copied.");
         return Err(Fault::invalid("InvalidParameterValue", what));
     }
-    group.name = form.identifier("TargetDBClusterParameterGroupIdentifier").unwrap_or_default();
-    group.description = form.get("TargetDBClusterParameterGroupDescription").unwrap_or_default().to_owned();
+    group.name = form.identifier(kind.target).unwrap_or_default();
+    group.description = form.get(kind.target_description).unwrap_or_default().to_owned();
     group.tags = form.tags();
-    insert(&mut state, group)
+    insert(&mut state, kind, group)
 }
 
-fn insert(state: &mut State, group: Group) -> Answer {
+fn insert(state: &mut State, kind: &Kind, group: Group) -> Answer {
     let name = &group.name;
     let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     let begins = name.starts_with(|c: char| c.is_ascii_alphabetic());
@@ -150,13 +191,13 @@ fn insert(state: &mut State, group: Group) -> Answer {
     if state.groups.contains_key(name) {
         return Err(Fault::invalid("DBParameterGroupAlreadyExists", format!("Parameter group {name} already exists")));
     }
-    let answer = describe(&group);
+    let answer = describe(kind, &group);
     state.groups.insert(name.clone(), group);
     Ok(vec![answer])
 }
 
-pub(super) fn modify(shared: &Arc<Shared>, form: &Form) -> Answer {
-    change(shared, form, |group, parameter, item| {
+pub(super) fn modify(shared: &Arc<Shared>, kind: &Kind, form: &Form) -> Answer {
+    change(shared, kind, form, |group, parameter, item| {
         let value = item.get("ParameterValue").unwrap_or_default();
         if !parameter.takes(value) {
             let allowed = parameter.allowed.unwrap_or_default();
@@ -169,16 +210,16 @@ pub(super) fn modify(shared: &Arc<Shared>, form: &Form) -> Answer {
     })
 }
 
-pub(super) fn reset(shared: &Arc<Shared>, form: &Form) -> Answer {
+pub(super) fn reset(shared: &Arc<Shared>, kind: &Kind, form: &Form) -> Answer {
     if form.get("ResetAllParameters") == Some("true") {
         let mut state = shared.state();
-        let group = custom(&mut state, form, "modified")?;
+        let group = custom(&mut state, kind, form, "modified")?;
         group.values.clear();
         let name = group.name.clone();
-        notice_group(shared, &name, true);
-        return Ok(vec![text("DBClusterParameterGroupName", name)]);
+        notice_group(shared, &state, &name, true);
+        return Ok(vec![text(kind.name, name)]);
     }
-    change(shared, form, |group, parameter, _| {
+    change(shared, kind, form, |group, parameter, _| {
         group.values.remove(parameter.name);
         Ok(())
     })
@@ -187,12 +228,13 @@ pub(super) fn reset(shared: &Arc<Shared>, form: &Form) -> Answer {
 /// Checks every parameter of the call before the first one is changed.
 fn change(
     shared: &Arc<Shared>,
+    kind: &Kind,
     form: &Form,
     set: impl Fn(&mut Group, &Parameter, &Form) -> Result<(), Fault>,
 ) -> Answer {
     let mut state = shared.state();
     let items = form.items("Parameters.Parameter");
-    let group = custom(&mut state, form, "modified")?;
+    let group = custom(&mut state, kind, form, "modified")?;
     if items.is_empty() || items.len() > 20 {
         let what = format!("The number of parameters, {}, is not between 1 and 20", items.len());
         return Err(Fault::invalid("InvalidParameterValue", what));
@@ -206,8 +248,8 @@ fn change(
     }
     *group = changed;
     let name = group.name.clone();
-    notice_group(shared, &name, is_static);
-    Ok(vec![text("DBClusterParameterGroupName", name)])
+    notice_group(shared, &state, &name, is_static);
+    Ok(vec![text(kind.name, name)])
 }
 
 fn modifiable(item: &Form) -> Result<Parameter, Fault> {
@@ -229,9 +271,9 @@ fn modifiable(item: &Form) -> Result<Parameter, Fault> {
     }
 }
 
-pub(super) fn delete(shared: &Shared, form: &Form) -> Answer {
+pub(super) fn delete(shared: &Shared, kind: &Kind, form: &Form) -> Answer {
     let mut state = shared.state();
-    let name = custom(&mut state, form, "deleted")?.name.clone();
+    let name = custom(&mut state, kind, form, "deleted")?.name.clone();
     if state.is_in_use(&name) {
         let what = format!(
             "One or more database clusters are still members of this parameter group {name}, so the group cannot be deleted"

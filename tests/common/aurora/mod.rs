@@ -10,6 +10,7 @@ mod form;
 mod groups;
 mod parameters;
 mod server;
+pub mod shapes;
 mod state;
 mod xml;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use engine::{Engine, Engines, NoServers, PostgresServers};
 use state::{Cluster, Group, Instance, State};
+use tokio_util::sync::CancellationToken;
 
 use super::postgres::Database;
 
@@ -69,6 +71,15 @@ pub struct ClusterConfig {
     /// The first one is the writer.
     pub instances: Vec<String>,
     pub publicly_accessible: bool,
+    /// Whether the first instance is the writer: a secondary of a global database has none.
+    pub has_writer: bool,
+    pub global_cluster: Option<String>,
+    pub replication_source: Option<String>,
+    /// Whether a reboot of the writer restarts the readers, as old versions have it.
+    pub restarts_readers: bool,
+    /// Whether it is a DB instance by itself.
+    pub is_instance: bool,
+    pub is_multi_az: bool,
 }
 
 impl ClusterConfig {
@@ -83,6 +94,22 @@ impl ClusterConfig {
             parameter_group: None,
             instances: vec![format!("{identifier}-1")],
             publicly_accessible: true,
+            has_writer: true,
+            global_cluster: None,
+            replication_source: None,
+            restarts_readers: false,
+            is_instance: false,
+            is_multi_az: false,
+        }
+    }
+
+    /// A DB instance of RDS for PostgreSQL by itself.
+    pub fn instance(identifier: &str, engine_version: &str) -> Self {
+        Self {
+            engine: "postgres".to_owned(),
+            instances: vec![identifier.to_owned()],
+            is_instance: true,
+            ..Self::new(identifier, engine_version)
         }
     }
 
@@ -176,7 +203,7 @@ impl StandIn {
 
     /// Makes the instances with a group take notice of its values now, instead of after the delay.
     pub fn take_notice(&self, group: &str) {
-        clusters::take_notice(&self.shared, group, true);
+        clusters::take_notice(&self.shared, group);
     }
 
     /// Every call so far, in order; throttled ones as well.
@@ -189,9 +216,37 @@ impl StandIn {
         self.calls().into_iter().filter(Call::changes_something).map(|call| call.action).collect()
     }
 
+    /// The calls that change something and were not refused, in order.
+    pub fn accepted(&self) -> Vec<Call> {
+        self.shared.state().accepted.iter().filter(|call| call.changes_something()).cloned().collect()
+    }
+
+    /// The instances that were rebooted by a call, in order.
+    pub fn rebooted(&self) -> Vec<String> {
+        let reboots = self.accepted().into_iter().filter(|call| call.action == "RebootDBInstance");
+        reboots.map(|call| call.parameters["DBInstanceIdentifier"].clone()).collect()
+    }
+
+    /// What the cluster's writer runs with; nothing while it is away.
+    pub fn writer_setting(&self, cluster: &str, name: &str) -> Option<String> {
+        let mut state = self.shared.state();
+        let writer = state.cluster(cluster)?.writer.clone();
+        let writer = state.instance(&writer).filter(|writer| writer.status == "available")?;
+        writer.running.get(name).cloned()
+    }
+
+    /// How often the cluster's writer was started; nothing while it is away.
+    pub fn writer_started(&self, cluster: &str) -> Option<i64> {
+        let mut state = self.shared.state();
+        let writer = state.cluster(cluster)?.writer.clone();
+        state.instance(&writer).filter(|writer| writer.status == "available").map(|writer| writer.starts)
+    }
+
     /// Forgets the calls so far.
     pub fn forget_calls(&self) {
-        self.shared.state().calls.clear();
+        let mut state = self.shared.state();
+        state.calls.clear();
+        state.accepted.clear();
     }
 
     /// Answers the next calls with "Rate exceeded".
@@ -200,9 +255,66 @@ impl StandIn {
     }
 
     /// Answers the next call of that action with an error. Several wait in line.
+    ///
+    /// # Panics
+    /// When RDS has no such error.
     pub fn fail_next(&self, action: &str, status: u16, code: &str, message: &str) {
+        assert_eq!(shapes::problem_of_error(action, code, status), None);
         let fault = server::Fault::new(status, code, message);
         self.shared.state().faults.push((action.to_owned(), fault));
+    }
+
+    /// Answers every call of that action with an error, those of every action where it is `*`, until
+    /// [`StandIn::stop_failing`].
+    pub fn fail_always(&self, action: &str, status: u16, code: &str, message: &str) {
+        let fault = server::Fault::new(status, code, message);
+        self.shared.state().lasting.push((action.to_owned(), fault));
+    }
+
+    /// Ends what [`StandIn::fail_always`], [`StandIn::reboot_in_vain`] and [`StandIn::reboots_end_as`] began.
+    pub fn stop_failing(&self) {
+        let mut state = self.shared.state();
+        state.lasting.clear();
+        state.reboots_in_vain = 0;
+        if let Some(status) = state.reboots_end_as.take() {
+            let ended = state.instances.iter_mut().filter(|instance| instance.status == status);
+            ended.for_each(|instance| instance.status = "available".to_owned());
+        }
+    }
+
+    /// Cancels the token when that many calls have come, counted from the first.
+    pub fn cancel_at(&self, calls: usize, token: CancellationToken) {
+        self.shared.state().stop_at = Some((calls, token));
+    }
+
+    /// Lets the next reboots bring the old values back.
+    pub fn reboot_in_vain(&self, reboots: usize) {
+        self.shared.state().reboots_in_vain = reboots;
+    }
+
+    /// Lets instances be in that status after a reboot.
+    pub fn reboots_end_as(&self, status: &str) {
+        self.shared.state().reboots_end_as = Some(status.to_owned());
+    }
+
+    /// What the stand-in answered, or was about to, as RDS never would: see [`shapes`].
+    pub fn violations(&self) -> Vec<String> {
+        self.shared.state().violations.clone()
+    }
+
+    /// Deletes a parameter group at once, as somebody else might.
+    pub fn remove_group(&self, group: &str) {
+        self.shared.state().groups.remove(group);
+    }
+
+    /// Makes a parameter group, as somebody else might.
+    pub fn add_group(&self, name: &str, family: &str) {
+        self.shared.state().groups.insert(name.to_owned(), Group::new(name, family, "made by somebody else"));
+    }
+
+    /// The tags of a parameter group.
+    pub fn tags(&self, group: &str) -> BTreeMap<String, String> {
+        self.shared.state().groups.get(group).map(|group| group.tags.clone()).unwrap_or_default()
     }
 
     /// Answers every call only after that time.
@@ -264,6 +376,25 @@ impl StandIn {
         members.into_iter().map(status).collect()
     }
 
+    /// Lets an instance run what its group says, as after a reboot.
+    pub fn run_as_configured(&self, instance: &str) {
+        let mut state = self.shared.state();
+        let instance = state.instance(instance).expect("an instance");
+        instance.running = instance.settings.clone();
+        instance.group_status = "in-sync".to_owned();
+    }
+
+    /// Sets whether a modification of the cluster is pending.
+    pub fn set_pending_values(&self, cluster: &str, is_pending: bool) {
+        self.shared.state().cluster(cluster).expect("a cluster").has_pending_values = is_pending;
+    }
+
+    /// Attaches a group, as somebody else might have a while ago: its members know of it.
+    pub fn swap_group(&self, cluster: &str, group: &str) {
+        self.shared.state().cluster(cluster).expect("a cluster").group = group.to_owned();
+        clusters::take_notice(&self.shared, group);
+    }
+
     /// Deletes a cluster at once.
     pub fn remove_cluster(&self, cluster: &str) {
         self.shared.state().clusters.retain(|one| one.identifier != cluster);
@@ -273,6 +404,9 @@ impl StandIn {
 impl Drop for StandIn {
     fn drop(&mut self) {
         self.server.abort();
+        if !std::thread::panicking() {
+            assert_eq!(self.violations(), [""; 0], "the stand-in does not answer as RDS does");
+        }
     }
 }
 

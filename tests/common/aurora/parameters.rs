@@ -36,7 +36,7 @@ const ROWS: [Row; 15] = [
         "integer",
         Some("1-2147483"),
         true,
-        "Time between autovacuum runs (s).",
+        "(s) Time to sleep between autovacuum runs.",
     ),
     (
         "log_min_duration_statement",
@@ -46,7 +46,7 @@ const ROWS: [Row; 15] = [
         "integer",
         Some("-1-2147483647"),
         true,
-        "Logs statements that ran longer (ms).",
+        "(ms) Sets the minimum execution time above which statements will be logged.",
     ),
     (
         "logical_decoding_work_mem",
@@ -56,7 +56,7 @@ const ROWS: [Row; 15] = [
         "integer",
         Some("64-2147483647"),
         true,
-        "Memory for logical decoding (kB).",
+        "(kB) Sets the maximum memory to be used for logical decoding.",
     ),
     (
         "max_connections",
@@ -87,7 +87,7 @@ const ROWS: [Row; 15] = [
         "integer",
         Some("-1-2147483647"),
         true,
-        "WAL that slots may retain (MB).",
+        "(MB) Sets the maximum WAL size that can be reserved by replication slots.",
     ),
     (
         "max_sync_workers_per_subscription",
@@ -149,7 +149,7 @@ const ROWS: [Row; 15] = [
         "integer",
         Some("0-3600000"),
         true,
-        "Waits for replication (ms).",
+        "(ms) Sets the maximum time to wait for WAL replication.",
     ),
 ];
 

@@ -10,8 +10,9 @@ use axum::routing::post;
 use tokio::net::TcpListener;
 
 use super::form::Form;
+use super::groups::{CLUSTER, INSTANCE};
 use super::xml::{Element, document, node, text};
-use super::{Call, Shared, clusters, groups};
+use super::{Call, Shared, clusters, groups, shapes};
 
 /// An error answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,13 +48,31 @@ async fn handle(Extracted(shared): Extracted<Arc<Shared>>, headers: HeaderMap, b
     let action = form.get("Action").unwrap_or_default().to_owned();
     let slow = shared.state().slow;
     tokio::time::sleep(slow).await;
-    match refused(&shared, &action, &headers, &form).and_then(|()| dispatch(&shared, &action, &form)) {
-        Ok(result) => answer(StatusCode::OK, &success(&action, result)),
+    let answered = refused(&shared, &action, &headers, &form).and_then(|()| dispatch(&shared, &action, &form));
+    match honest(&shared, &action, answered) {
+        Ok(result) => {
+            shared.state().accepted.push(Call { action: action.clone(), parameters: form.0 });
+            answer(StatusCode::OK, &success(&action, result))
+        }
         Err(fault) => {
             let status = StatusCode::from_u16(fault.status).expect("a status");
             answer(status, &failure(&fault))
         }
     }
+}
+
+/// The answer, if it is one that RDS could give; what is wrong with it otherwise, which no client takes for an answer.
+fn honest(shared: &Shared, action: &str, answered: Answer) -> Answer {
+    let problems = match &answered {
+        Ok(result) => shapes::problems_of_result(action, result),
+        Err(fault) => shapes::problem_of_error(action, &fault.code, fault.status).into_iter().collect(),
+    };
+    if problems.is_empty() || !shapes::OPERATIONS.contains(&action) {
+        return answered;
+    }
+    let what = problems.join("; ");
+    shared.state().violations.extend(problems);
+    Err(Fault::new(500, "InternalFailure", format!("the stand-in does not answer as RDS does: {what}")))
 }
 
 /// What keeps a call from being looked at: no signature, throttling, an error set by a test.
@@ -68,8 +87,18 @@ fn refused(shared: &Shared, action: &str, headers: &HeaderMap, form: &Form) -> R
         state.throttled -= 1;
         return Err(Fault::invalid("Throttling", "Rate exceeded"));
     }
-    match state.faults.iter().position(|(of, _)| of == action) {
-        Some(at) => Err(state.faults.remove(at).1),
+    let calls = state.calls.len();
+    if let Some((_, token)) = state.stop_at.take_if(|(at, _)| *at <= calls) {
+        token.cancel();
+    }
+    if let Some((_, fault)) = state.lasting.iter().find(|(of, _)| of == action || of == "*") {
+        return Err(fault.clone());
+    }
+    if let Some(at) = state.faults.iter().position(|(of, _)| of == action) {
+        return Err(state.faults.remove(at).1);
+    }
+    match shapes::missing(action, form) {
+        Some(name) => Err(Fault::invalid("MissingParameter", format!("The request must contain the parameter {name}"))),
         None => Ok(()),
     }
 }
@@ -80,14 +109,22 @@ fn dispatch(shared: &Arc<Shared>, action: &str, form: &Form) -> Answer {
         "DescribeDBInstances" => clusters::describe_instances(shared, form),
         "DescribeDBEngineVersions" => clusters::describe_engine_versions(form),
         "ModifyDBCluster" => clusters::modify_cluster(shared, form),
+        "ModifyDBInstance" => clusters::modify_instance(shared, form),
         "RebootDBInstance" => clusters::reboot_instance(shared, form),
-        "DescribeDBClusterParameterGroups" => groups::describe_groups(shared, form),
-        "DescribeDBClusterParameters" => groups::describe_parameters(shared, form),
-        "CreateDBClusterParameterGroup" => groups::create(shared, form),
-        "CopyDBClusterParameterGroup" => groups::copy(shared, form),
-        "ModifyDBClusterParameterGroup" => groups::modify(shared, form),
-        "ResetDBClusterParameterGroup" => groups::reset(shared, form),
-        "DeleteDBClusterParameterGroup" => groups::delete(shared, form),
+        "DescribeDBClusterParameterGroups" => groups::describe_groups(shared, &CLUSTER, form),
+        "DescribeDBParameterGroups" => groups::describe_groups(shared, &INSTANCE, form),
+        "DescribeDBClusterParameters" => groups::describe_parameters(shared, &CLUSTER, form),
+        "DescribeDBParameters" => groups::describe_parameters(shared, &INSTANCE, form),
+        "CreateDBClusterParameterGroup" => groups::create(shared, &CLUSTER, form),
+        "CreateDBParameterGroup" => groups::create(shared, &INSTANCE, form),
+        "CopyDBClusterParameterGroup" => groups::copy(shared, &CLUSTER, form),
+        "CopyDBParameterGroup" => groups::copy(shared, &INSTANCE, form),
+        "ModifyDBClusterParameterGroup" => groups::modify(shared, &CLUSTER, form),
+        "ModifyDBParameterGroup" => groups::modify(shared, &INSTANCE, form),
+        "ResetDBClusterParameterGroup" => groups::reset(shared, &CLUSTER, form),
+        "ResetDBParameterGroup" => groups::reset(shared, &INSTANCE, form),
+        "DeleteDBClusterParameterGroup" => groups::delete(shared, &CLUSTER, form),
+        "DeleteDBParameterGroup" => groups::delete(shared, &INSTANCE, form),
         "ListTagsForResource" => groups::list_tags(shared, form),
         "AddTagsToResource" => groups::add_tags(shared, form),
         "RemoveTagsFromResource" => groups::remove_tags(shared, form),
@@ -100,11 +137,10 @@ fn answer(status: StatusCode, body: &str) -> Response {
 }
 
 fn success(action: &str, result: Vec<Element>) -> String {
-    // The element's name depends on the action, and the builder takes static names only: the set of actions is small.
-    let name: &'static str =
-        RESULTS.iter().find(|name| name.strip_suffix("Result") == Some(action)).unwrap_or(&"Result");
     let metadata = node("ResponseMetadata", vec![text("RequestId", REQUEST_ID)]);
-    document(&format!("{action}Response"), &[node(name, result), metadata])
+    let result = shapes::has_result(action).then(|| node(format!("{action}Result"), result));
+    let parts: Vec<Element> = result.into_iter().chain([metadata]).collect();
+    document(&format!("{action}Response"), &parts)
 }
 
 fn failure(fault: &Fault) -> String {
@@ -114,20 +150,3 @@ fn failure(fault: &Fault) -> String {
 }
 
 const REQUEST_ID: &str = "7c2c1bd1-6ae1-4d3a-9b7c-4f1a2c0d9e11";
-
-const RESULTS: [&str; 14] = [
-    "DescribeDBClustersResult",
-    "DescribeDBInstancesResult",
-    "DescribeDBEngineVersionsResult",
-    "ModifyDBClusterResult",
-    "RebootDBInstanceResult",
-    "DescribeDBClusterParameterGroupsResult",
-    "DescribeDBClusterParametersResult",
-    "CreateDBClusterParameterGroupResult",
-    "CopyDBClusterParameterGroupResult",
-    "ModifyDBClusterParameterGroupResult",
-    "ResetDBClusterParameterGroupResult",
-    "ListTagsForResourceResult",
-    "AddTagsToResourceResult",
-    "RemoveTagsFromResourceResult",
-];

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
+
 use super::engine::{Engine, Engines};
 use super::server::Fault;
 use super::{Call, ClusterConfig, REGION};
@@ -17,8 +19,20 @@ pub(super) struct State {
     /// Groups that were detached and count as in use until then.
     pub(super) lingering: Vec<(String, Instant)>,
     pub(super) calls: Vec<Call>,
+    /// The calls that were not refused.
+    pub(super) accepted: Vec<Call>,
     pub(super) faults: Vec<(String, Fault)>,
+    /// Errors that stay until they are taken away, by action; `*` is every action.
+    pub(super) lasting: Vec<(String, Fault)>,
+    /// What the stand-in answered as RDS never would.
+    pub(super) violations: Vec<String>,
+    /// Cancelled once that many calls have come.
+    pub(super) stop_at: Option<(usize, CancellationToken)>,
     pub(super) throttled: usize,
+    /// How many reboots bring the old values back.
+    pub(super) reboots_in_vain: usize,
+    /// What an instance is after a reboot, if not available.
+    pub(super) reboots_end_as: Option<String>,
     pub(super) slow: Duration,
 }
 
@@ -42,14 +56,20 @@ impl State {
     }
 }
 
+/// A cluster, or a DB instance by itself: then it has one instance, of its own name.
 pub(super) struct Cluster {
     pub(super) identifier: String,
+    pub(super) is_instance: bool,
+    pub(super) is_multi_az: bool,
     pub(super) engine: String,
     pub(super) engine_version: String,
     pub(super) engine_mode: String,
     pub(super) family: String,
     pub(super) status: String,
     pub(super) has_pending_values: bool,
+    pub(super) global_cluster: Option<String>,
+    pub(super) replication_source: Option<String>,
+    pub(super) restarts_readers: bool,
     pub(super) group: String,
     pub(super) writer: String,
     pub(super) instances: Vec<String>,
@@ -59,14 +79,19 @@ impl Cluster {
     pub(super) fn new(config: &ClusterConfig, family: &str, group: &str) -> Self {
         Self {
             identifier: config.identifier.clone(),
+            is_instance: config.is_instance,
+            is_multi_az: config.is_multi_az,
             engine: config.engine.clone(),
             engine_version: config.engine_version.clone(),
             engine_mode: config.engine_mode.clone(),
             family: family.to_owned(),
             status: config.status.clone(),
             has_pending_values: false,
+            global_cluster: config.global_cluster.clone(),
+            replication_source: config.replication_source.clone(),
+            restarts_readers: config.restarts_readers,
             group: group.to_owned(),
-            writer: config.instances.first().cloned().unwrap_or_default(),
+            writer: config.instances.first().filter(|_| config.has_writer).cloned().unwrap_or_default(),
             instances: config.instances.clone(),
         }
     }
@@ -83,6 +108,10 @@ pub(super) struct Instance {
     pub(super) address: (String, u16),
     /// What its next start will run with: the group's values, once the instance has taken notice of them.
     pub(super) settings: Settings,
+    /// What it runs with.
+    pub(super) running: Settings,
+    /// How often it was started.
+    pub(super) starts: i64,
     pub(super) engine: Arc<Mutex<Box<dyn Engine>>>,
 }
 
@@ -98,6 +127,8 @@ impl Instance {
             publicly_accessible: cluster.publicly_accessible,
             address: engine.address(),
             settings: settings.clone(),
+            running: settings.clone(),
+            starts: 1,
             engine: Arc::new(Mutex::new(engine)),
         }
     }
@@ -124,11 +155,17 @@ impl Group {
         }
     }
 
+    /// Whether it is a cluster parameter group, rather than one of DB instances.
+    pub(super) fn is_of_clusters(&self) -> bool {
+        self.family.starts_with("aurora")
+    }
+
     pub(super) fn is_default(&self) -> bool {
         self.name.starts_with("default.")
     }
 
     pub(super) fn arn(&self) -> String {
-        format!("arn:aws:rds:{REGION}:123456789012:cluster-pg:{}", self.name)
+        let kind = if self.is_of_clusters() { "cluster-pg" } else { "pg" };
+        format!("arn:aws:rds:{REGION}:123456789012:{kind}:{}", self.name)
     }
 }

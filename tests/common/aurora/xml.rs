@@ -1,5 +1,7 @@
 //! Answers of the query protocol.
 
+use std::borrow::Cow;
+
 use quick_xml::Writer;
 use quick_xml::events::BytesText;
 
@@ -7,7 +9,17 @@ use quick_xml::events::BytesText;
 #[derive(Debug)]
 pub(super) enum Element {
     Text(&'static str, String),
-    Node(&'static str, Vec<Element>),
+    Node(Cow<'static, str>, Vec<Element>),
+}
+
+impl Element {
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Text(name, _) => name,
+            Self::Node(name, _) => name,
+        }
+    }
 }
 
 /// An element that holds text.
@@ -16,13 +28,13 @@ pub(super) fn text(name: &'static str, value: impl ToString) -> Element {
 }
 
 /// An element that holds elements.
-pub(super) fn node(name: &'static str, children: Vec<Element>) -> Element {
-    Element::Node(name, children)
+pub(super) fn node(name: impl Into<Cow<'static, str>>, children: Vec<Element>) -> Element {
+    Element::Node(name.into(), children)
 }
 
 /// A list.
 pub(super) fn list<T>(name: &'static str, items: impl IntoIterator<Item = T>, item: impl Fn(T) -> Element) -> Element {
-    Element::Node(name, items.into_iter().map(item).collect())
+    Element::Node(name.into(), items.into_iter().map(item).collect())
 }
 
 /// The element `name` around these, as a document in RDS's namespace.
@@ -38,7 +50,7 @@ fn write(writer: &mut Writer<Vec<u8>>, element: &Element) -> std::io::Result<()>
     match element {
         Element::Text(name, text) => writer.create_element(*name).write_text_content(BytesText::new(text)).map(drop),
         Element::Node(name, children) => writer
-            .create_element(*name)
+            .create_element(name.as_ref())
             .write_inner_content(|writer| children.iter().try_for_each(|child| write(writer, child)))
             .map(drop),
     }

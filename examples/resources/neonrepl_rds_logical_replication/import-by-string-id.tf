@@ -1,0 +1,4 @@
+import {
+  to = neonrepl_rds_logical_replication.shop
+  id = "shop"
+}

@@ -1,0 +1,356 @@
+//! What a person should know before the steps are taken, and what a plan says of them. Pure.
+
+use std::fmt;
+
+use super::apply::{conclude_step, remember_step};
+use super::undo::undo_outlook;
+use super::{Current, Group, LogicalReplication, Reboot, Record, Step};
+use crate::aurora::api::{ParameterGroup, Source};
+use crate::aurora::parameters::Change;
+
+/// What a destroy does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDestroy {
+    /// It leaves everything as it is.
+    Leave,
+    /// It gives back what was there before, and reboots these instances so that it takes effect.
+    GiveBack(Reboot),
+}
+
+/// What an apply or a destroy will do, for a person to decide on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlook {
+    /// One line, the instances that will be rebooted among it.
+    pub summary: String,
+    /// The steps, what to mind, and what a destroy takes back, as indented lines.
+    pub detail: String,
+}
+
+/// What an apply of these steps will do. They must be those of [`steps`](super::steps()) with the same arguments.
+#[must_use]
+pub fn outlook(
+    current: &Current,
+    desired: &LogicalReplication,
+    record: &Record,
+    steps: &[Step],
+    on_destroy: OnDestroy,
+) -> Outlook {
+    let cluster = &current.cluster.identifier;
+    let mut notes = status_note(current);
+    notes.extend(warnings(current, desired, steps));
+    let mut sections = vec![section("The steps:", numbered(steps))];
+    sections.extend((!notes.is_empty()).then(|| section("Mind that", bullets(&notes))));
+    sections.push(section("A destroy then:", undone(current, desired, record, steps, on_destroy)));
+    Outlook {
+        summary: format!("applying changes the {} {cluster}: {}", current.cluster.deployment, reboots(steps)),
+        detail: sections.join("\n"),
+    }
+}
+
+/// What a destroy will do; nothing where it has nothing to do.
+#[must_use]
+pub fn destroy_outlook(current: &Current, record: &Record, on_destroy: OnDestroy) -> Option<Outlook> {
+    let OnDestroy::GiveBack(reboot) = on_destroy else {
+        return None;
+    };
+    let steps = undo_outlook(current, record, reboot);
+    if steps.is_empty() {
+        return None;
+    }
+    let mut sections = vec![section("The steps:", numbered(&steps))];
+    sections.extend(effect_note(&steps));
+    let slots = current.settings.as_ref().map(|settings| settings.logical_slots.join(", ")).unwrap_or_default();
+    sections.extend(
+        (!slots.is_empty())
+            .then(|| format!("It is refused while logical replication slots exist. Now there are: {slots}.")),
+    );
+    let cluster = &current.cluster.identifier;
+    let deployment = current.cluster.deployment;
+    let summary = format!("destroying gives the {deployment} {cluster} back as it was: {}", reboots(&steps));
+    Some(Outlook { summary, detail: sections.join("\n") })
+}
+
+/// What the user should know, before the steps are taken and after.
+#[must_use]
+pub fn warnings(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let edits = |step: &Step| matches!(step, Step::SetParameters { group, .. } if *group == current.target_name);
+    if steps.iter().any(edits) && !current.sharing.is_empty() {
+        let (group, others) = (&current.target_name, current.sharing.join(", "));
+        warnings.push(format!("parameter group {group} is also attached to {others}: its parameters change there too"));
+    }
+    let writer = current.instances.iter().find(|instance| Some(instance.identifier.as_str()) == current.writer());
+    if let Some(writer) = writer.filter(|writer| !writer.publicly_accessible) {
+        let name = &writer.identifier;
+        warnings.push(format!("the instance {name} is not publicly accessible: Neon cannot reach it from outside"));
+    }
+    warnings.extend(waiting_readers(current, desired, steps));
+    warnings.extend(waiting_writer(current, desired, steps));
+    warnings.extend(standby(current, steps));
+    warnings
+}
+
+/// Readers that come back with their old settings, or are not rebooted at all.
+fn waiting_readers(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> Option<String> {
+    let readers: Vec<&str> = current.cluster.readers().map(|reader| reader.instance.as_str()).collect();
+    let is_writer_alone = |step: &Step| matches!(step, Step::RebootWriter { along, .. } if along.is_empty());
+    let stays = desired.reboot == Reboot::Writer && !readers.is_empty() && steps.iter().any(is_writer_alone);
+    stays.then(|| {
+        format!(
+            "the readers {} are not rebooted and stay pending-reboot: after a failover to one, logical replication stops \
+             until it is rebooted. reboot = \"all\" reboots them as well",
+            readers.join(", ")
+        )
+    })
+}
+
+fn waiting_writer(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> Option<String> {
+    let needs_one = current.is_reboot_pending() || steps.iter().any(is_static_change);
+    let writer = current.writer().filter(|_| desired.reboot == Reboot::Never && needs_one)?;
+    Some(format!(
+        "the instance {writer} is not rebooted (reboot = \"never\"): until somebody reboots it, it is not logical"
+    ))
+}
+
+/// A reboot restarts the server where it is. Only a forced failover would move it.
+fn standby(current: &Current, steps: &[Step]) -> Option<String> {
+    let reboots = steps.iter().any(|step| step.reboots().is_some());
+    (current.cluster.is_multi_az && reboots).then(|| {
+        format!(
+            "{} is Multi-AZ: it is rebooted where it is, without a failover to its standby",
+            current.cluster.identifier
+        )
+    })
+}
+
+fn is_static_change(step: &Step) -> bool {
+    match step {
+        Step::SetParameters { changes, .. } => changes.iter().any(Change::needs_reboot),
+        Step::Attach { .. } => true,
+        _ => false,
+    }
+}
+
+fn status_note(current: &Current) -> Vec<String> {
+    let (cluster, status) = (&current.cluster.identifier, &current.cluster.status);
+    let waits = status != "available";
+    waits.then(|| format!("{cluster} is {status} now: nothing begins before it is available")).into_iter().collect()
+}
+
+/// Which instances take no connections for a while.
+fn reboots(steps: &[Step]) -> String {
+    let names: Vec<_> = steps.iter().flat_map(Step::interrupts).collect();
+    match names.as_slice() {
+        [] => "no instance is rebooted".to_owned(),
+        names => format!("this reboots {}", names.join(", ")),
+    }
+}
+
+fn section(title: &str, lines: Vec<String>) -> String {
+    format!("{title}\n{}", lines.join("\n"))
+}
+
+fn numbered<T: fmt::Display>(items: &[T]) -> Vec<String> {
+    items.iter().enumerate().map(|(at, item)| format!("  {}. {item}", at + 1)).collect()
+}
+
+fn bullets(items: &[String]) -> Vec<String> {
+    items.iter().map(|item| format!("  - {item}")).collect()
+}
+
+/// What a destroy would do once these steps are taken.
+fn undone(
+    current: &Current,
+    desired: &LogicalReplication,
+    record: &Record,
+    steps: &[Step],
+    on_destroy: OnDestroy,
+) -> Vec<String> {
+    let OnDestroy::GiveBack(reboot) = on_destroy else {
+        return vec!["  leaves everything as it is (skip_destroy = true)".to_owned()];
+    };
+    let (current, record) = afterwards(current, desired, record, steps);
+    let steps = undo_outlook(&current, &record, reboot);
+    if steps.is_empty() {
+        return vec!["  changes nothing in RDS".to_owned()];
+    }
+    let mut lines = numbered(&steps);
+    lines.extend(effect_note(&steps).map(|note| format!("  {note}")));
+    lines
+}
+
+fn effect_note(undo: &[Step]) -> Option<String> {
+    let is_due = undo.iter().any(is_static_change) && !undo.iter().any(|step| step.reboots().is_some());
+    is_due.then(|| "The old parameters take effect when the instances restart (reboot_on_destroy = false).".to_owned())
+}
+
+/// The cluster and the record as the steps leave them.
+fn afterwards(current: &Current, desired: &LogicalReplication, record: &Record, steps: &[Step]) -> (Current, Record) {
+    let (mut after, mut record) = (current.clone(), record.clone());
+    if desired.manage_parameter_group {
+        record.adopt(current);
+    }
+    for step in steps {
+        remember_step(step, current, desired, &mut record);
+        conclude_step(step, desired, &mut record);
+        take_over(step, &mut after);
+    }
+    after.settings = None;
+    after.left.clear();
+    after.cluster.members.iter_mut().for_each(|member| "in-sync".clone_into(&mut member.parameter_group_status));
+    (after, record)
+}
+
+fn take_over(step: &Step, after: &mut Current) {
+    match step {
+        Step::CreateGroup(new) => {
+            let group =
+                ParameterGroup { name: new.name.clone(), family: new.family.clone(), ..ParameterGroup::default() };
+            after.target = Some(Group { group, ..after.attached.clone() });
+        }
+        Step::SetParameters { group, changes } => {
+            let target = after.target.as_mut().filter(|target| target.group.name == *group);
+            target.into_iter().for_each(|target| changes.iter().for_each(|change| change_parameter(target, change)));
+        }
+        Step::Attach { group, .. } => group.clone_into(&mut after.cluster.parameter_group),
+        _ => {}
+    }
+}
+
+fn change_parameter(group: &mut Group, change: &Change) {
+    if let Some(parameter) = group.parameters.get_mut(&change.name) {
+        parameter.value.clone_from(&change.to);
+        parameter.source = if change.to.is_some() { Source::User } else { Source::System };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::aurora::logical_replication::fake::Fake;
+    use crate::aurora::logical_replication::{fetch, steps};
+
+    fn shop() -> LogicalReplication {
+        LogicalReplication::new("shop")
+    }
+
+    async fn current(fake: &Fake) -> Current {
+        fetch(fake, &shop(), &Record::default()).await.unwrap().unwrap()
+    }
+
+    fn check(current: &Current, desired: &LogicalReplication, on_destroy: OnDestroy, expected: Expect) {
+        let record = Record::default();
+        let steps = steps(current, desired, &record).unwrap();
+        let outlook = outlook(current, desired, &record, &steps, on_destroy);
+        expected.assert_eq(&format!("{}\n{}\n", outlook.summary, outlook.detail));
+    }
+
+    #[tokio::test]
+    async fn a_group_of_our_own() {
+        let current = current(&Fake::new(1)).await;
+        check(
+            &current,
+            &shop(),
+            OnDestroy::GiveBack(Reboot::Never),
+            expect![[r#"
+                applying changes the DB cluster shop: this reboots shop-1
+                The steps:
+                  1. create parameter group shop-logical-replication (family aurora-postgresql16)
+                  2. in parameter group shop-logical-replication, set rds.logical_replication: 0 -> 1
+                  3. attach parameter group shop-logical-replication to shop in place of default.aurora-postgresql16
+                  4. wait until shop is available
+                  5. reboot the writer instance shop-1
+                  6. verify that the server runs with wal_level = logical
+                Mind that
+                  - the readers shop-2 are not rebooted and stay pending-reboot: after a failover to one, logical replication stops until it is rebooted. reboot = "all" reboots them as well
+                A destroy then:
+                  1. attach parameter group default.aurora-postgresql16 to shop in place of shop-logical-replication
+                  2. wait until shop is available
+                  3. delete parameter group shop-logical-replication
+                  The old parameters take effect when the instances restart (reboot_on_destroy = false).
+            "#]],
+        );
+    }
+
+    #[tokio::test]
+    async fn a_shared_group_that_is_edited_in_place() {
+        let mut current = current(&Fake::new(1).with_group("theirs")).await;
+        current.sharing = vec!["other".to_owned()];
+        current.instances[0].publicly_accessible = false;
+        "upgrading".clone_into(&mut current.cluster.status);
+        "13.9".clone_into(&mut current.cluster.engine_version);
+        let desired = LogicalReplication { reboot: Reboot::All, ..shop() };
+        check(
+            &current,
+            &desired,
+            OnDestroy::GiveBack(Reboot::All),
+            expect![[r#"
+                applying changes the DB cluster shop: this reboots shop-1, shop-2
+                The steps:
+                  1. in parameter group theirs, set rds.logical_replication: 0 -> 1
+                  2. wait until shop is available
+                  3. reboot the writer instance shop-1, which restarts shop-2 as well
+                  4. verify that the server runs with wal_level = logical
+                Mind that
+                  - shop is upgrading now: nothing begins before it is available
+                  - parameter group theirs is also attached to other: its parameters change there too
+                  - the instance shop-1 is not publicly accessible: Neon cannot reach it from outside
+                A destroy then:
+                  1. in parameter group theirs, set rds.logical_replication: 1 -> (default)
+                  2. wait until shop is available
+                  3. make sure that no logical replication slot exists
+                  4. reboot the writer instance shop-1, which restarts shop-2 as well
+            "#]],
+        );
+        let desired = LogicalReplication { reboot: Reboot::Never, ..shop() };
+        check(
+            &current,
+            &desired,
+            OnDestroy::Leave,
+            expect![[r#"
+                applying changes the DB cluster shop: no instance is rebooted
+                The steps:
+                  1. in parameter group theirs, set rds.logical_replication: 0 -> 1
+                  2. wait until shop is available
+                Mind that
+                  - shop is upgrading now: nothing begins before it is available
+                  - parameter group theirs is also attached to other: its parameters change there too
+                  - the instance shop-1 is not publicly accessible: Neon cannot reach it from outside
+                  - the instance shop-1 is not rebooted (reboot = "never"): until somebody reboots it, it is not logical
+                A destroy then:
+                  leaves everything as it is (skip_destroy = true)
+            "#]],
+        );
+    }
+
+    #[tokio::test]
+    async fn nothing_to_do_is_nothing_to_warn_of() {
+        let current = current(&Fake::new(1).with_group("theirs")).await;
+        assert_eq!(warnings(&current, &shop(), &[]), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_destroy_says_which_slots_forbid_it() {
+        let mut current = current(&Fake::new(0)).await;
+        let record =
+            Record { group: Some("shop-logical-replication".to_owned()), group_created: true, ..Record::default() };
+        let slots = vec!["orders".to_owned()];
+        current.settings = Some(crate::aurora::logical_replication::ServerSettings {
+            wal_level: "logical".to_owned(),
+            logical_slots: slots,
+            ..Default::default()
+        });
+        let outlook = destroy_outlook(&current, &record, OnDestroy::GiveBack(Reboot::Never)).unwrap();
+        expect![[r#"
+            destroying gives the DB cluster shop back as it was: no instance is rebooted
+            The steps:
+              1. delete parameter group shop-logical-replication
+            It is refused while logical replication slots exist. Now there are: orders.
+        "#]]
+        .assert_eq(&format!("{}\n{}\n", outlook.summary, outlook.detail));
+        assert_eq!(destroy_outlook(&current, &record, OnDestroy::Leave), None);
+        assert_eq!(destroy_outlook(&current, &Record::default(), OnDestroy::GiveBack(Reboot::Never)), None);
+    }
+}

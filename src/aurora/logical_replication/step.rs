@@ -1,0 +1,154 @@
+//! One step of the way, and what it is called.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::aurora::api::NewParameterGroup;
+use crate::aurora::parameters::Change;
+
+/// One step, in the order of doing. Its text is what a plan shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Make a parameter group.
+    CreateGroup(NewParameterGroup),
+    /// Set or reset parameters of a group.
+    SetParameters {
+        /// The group.
+        group: String,
+        /// The changes, in portions of 20 when they are sent.
+        changes: Vec<Change>,
+    },
+    /// Set and remove tags of a group that was made here.
+    Tag {
+        /// The group.
+        group: String,
+        /// Its ARN.
+        arn: String,
+        /// Tags to set.
+        add: BTreeMap<String, String>,
+        /// Keys to remove.
+        remove: Vec<String>,
+    },
+    /// Attach a group to the cluster, at once.
+    Attach {
+        /// The cluster.
+        cluster: String,
+        /// The group.
+        group: String,
+        /// The group that is attached now.
+        instead_of: String,
+        /// The group to attach where that one does not exist any more.
+        otherwise: Option<String>,
+    },
+    /// Wait until the cluster is available and nothing is pending.
+    WaitUntilAvailable {
+        /// The cluster.
+        cluster: String,
+        /// Whether its members will show `pending-reboot`, which RDS does with a delay.
+        until_reboot_is_pending: bool,
+    },
+    /// Reboot the writer: whichever instance it is when the time comes.
+    RebootWriter {
+        /// The cluster.
+        cluster: String,
+        /// The instance that it is now.
+        instance: String,
+        /// The readers that restart along with it, on versions where they do.
+        along: Vec<String>,
+        /// The start of its server that this reboot is to follow, where it is known: one that was started again since then,
+        /// as by a reboot that was on its way, is not rebooted a second time.
+        since: Option<i64>,
+    },
+    /// Reboot a reader, unless it has been restarted by then.
+    RebootReader {
+        /// The cluster.
+        cluster: String,
+        /// The instance.
+        instance: String,
+    },
+    /// Ask the server whether it is logical now; reboot the writer once more if not.
+    Verify {
+        /// The cluster.
+        cluster: String,
+        /// Whether that second reboot is allowed.
+        may_reboot: bool,
+    },
+    /// Make sure that no logical replication slot exists: with one, the writer would not start again.
+    RefuseSlots {
+        /// The cluster.
+        cluster: String,
+    },
+    /// Delete a group that was made here.
+    DeleteGroup {
+        /// The group.
+        group: String,
+    },
+}
+
+impl Step {
+    /// Whether the step changes anything, rather than looking and waiting.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        !matches!(self, Step::WaitUntilAvailable { .. } | Step::Verify { .. } | Step::RefuseSlots { .. })
+    }
+
+    /// The instance that the step reboots.
+    #[must_use]
+    pub fn reboots(&self) -> Option<&str> {
+        match self {
+            Step::RebootWriter { instance, .. } | Step::RebootReader { instance, .. } => Some(instance),
+            _ => None,
+        }
+    }
+
+    /// All instances that take no connections for a while: the one that is rebooted, and those that restart along.
+    pub fn interrupts(&self) -> impl Iterator<Item = &str> {
+        let along = match self {
+            Step::RebootWriter { along, .. } => along.as_slice(),
+            _ => &[],
+        };
+        self.reboots().into_iter().chain(along.iter().map(String::as_str))
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::CreateGroup(group) => {
+                write!(f, "create parameter group {} (family {}", group.name, group.family)?;
+                match &group.copy_of {
+                    Some(original) => write!(f, ", a copy of {original})"),
+                    None => write!(f, ")"),
+                }
+            }
+            Step::SetParameters { group, changes } => {
+                let texts: Vec<String> = changes.iter().map(ToString::to_string).collect();
+                write!(f, "in parameter group {group}, set {}", texts.join(", "))
+            }
+            Step::Tag { group, .. } => write!(f, "tag parameter group {group}"),
+            Step::Attach { cluster, group, instead_of, .. } => {
+                write!(f, "attach parameter group {group} to {cluster} in place of {instead_of}")
+            }
+            Step::WaitUntilAvailable { cluster, .. } => {
+                write!(f, "wait until {cluster} is available")
+            }
+            Step::RebootWriter { instance, cluster, .. } if instance == cluster => {
+                write!(f, "reboot the instance {instance}")
+            }
+            Step::RebootWriter { instance, along, .. } => match along.as_slice() {
+                [] => write!(f, "reboot the writer instance {instance}"),
+                readers => {
+                    write!(f, "reboot the writer instance {instance}, which restarts {} as well", readers.join(", "))
+                }
+            },
+            Step::RebootReader { instance, .. } => {
+                write!(f, "reboot the reader instance {instance}")
+            }
+            Step::Verify { .. } => {
+                write!(f, "verify that the server runs with wal_level = logical")
+            }
+            Step::RefuseSlots { .. } => write!(f, "make sure that no logical replication slot exists"),
+            Step::DeleteGroup { group } => write!(f, "delete parameter group {group}"),
+        }
+    }
+}
