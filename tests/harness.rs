@@ -102,11 +102,12 @@ async fn an_interrupted_core_stops_in_good_order() {
     for core in Core::installed() {
         let workspace = Workspace::new(core);
         workspace.write("versions.tf", "");
-        let slow = "resource \"terraform_data\" \"slow\" {\n  provisioner \"local-exec\" { command = \"trap '' INT; exec sleep 60\" }\n}\n";
+        let slow = "resource \"terraform_data\" \"slow\" {\n  provisioner \"local-exec\" { command = \"trap '' INT; echo armed; exec sleep 60\" }\n}\n";
         workspace.write("main.tf", slow);
         workspace.init().await;
         let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
-        apply.wait_for("Executing").await;
+        // An interrupt that comes before the trap would end the command, and not the core.
+        apply.wait_for("(local-exec): armed").await;
         apply.interrupt().await;
         let run = apply.wait().await;
         assert_eq!(run.code, Some(1), "{}", run.text());
