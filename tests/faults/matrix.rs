@@ -368,7 +368,7 @@ async fn attempt(lane: &mut Lane, change: &Change, step: &Step, moment: Moment, 
         On::Subscriber => &mut lane.subscriber,
     };
     side.point.reached().await;
-    let held = match blocker {
+    let mut held = match blocker {
         Some(blocker) => {
             let client = side.database.connect_as(&Role::superuser()).await.unwrap();
             let block = match blocker {
@@ -388,9 +388,10 @@ async fn attempt(lane: &mut Lane, change: &Change, step: &Step, moment: Moment, 
         }
         Fault::ConnectionCut => {
             side.point.cut();
-            if let Some((_, process)) = &held {
+            if let Some((client, process)) = held.take() {
                 // What was left running is ended, so that it is not done behind anybody's back.
-                side.wait_for_end(*process).await;
+                side.wait_for_end(process).await;
+                drop(client);
             }
             running.wait().await
         }
