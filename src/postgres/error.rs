@@ -185,6 +185,8 @@ fn connect_remedy(error: &tokio_postgres::Error) -> Option<String> {
     Some(text.to_owned())
 }
 
+const GRANT_REPLICATION: &str = "On the publisher: ALTER ROLE … REPLICATION for the role that the subscriber connects as; on Aurora, GRANT rds_replication TO it.";
+
 /// What usually mends an error that comes without a hint of the server's own: the SQLSTATE, a part of the message that
 /// is the same in every version, and the remedy. Servers with translated messages get no remedy.
 const REMEDIES: &[(SqlState, &str, &str)] = &[
@@ -220,12 +222,12 @@ const REMEDIES: &[(SqlState, &str, &str)] = &[
     ),
     (
         SqlState::PROTOCOL_VIOLATION,
-        "requires wal_level",
+        "wal_level",
         "The publisher must run with wal_level = logical; on Aurora that is rds.logical_replication = 1 and a reboot of the writer.",
     ),
     (
         SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-        "requires wal_level",
+        "wal_level",
         "The publisher must run with wal_level = logical; on Aurora that is rds.logical_replication = 1 and a reboot of the writer.",
     ),
     (
@@ -238,6 +240,8 @@ const REMEDIES: &[(SqlState, &str, &str)] = &[
         "already exists",
         "Drop the slot on the publisher if nothing reads from it, or subscribe with create_slot = false to go on from it.",
     ),
+    (SqlState::CONNECTION_FAILURE, "permission denied to start WAL sender", GRANT_REPLICATION),
+    (SqlState::CONNECTION_FAILURE, "replication role to start walsender", GRANT_REPLICATION),
     (
         SqlState::CONNECTION_FAILURE,
         "could not drop replication slot",
