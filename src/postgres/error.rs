@@ -256,7 +256,7 @@ const REMEDIES: &[(SqlState, &str, &str)] = &[
     ),
     (SqlState::INSUFFICIENT_PRIVILEGE, "replication slots", REPLICATION),
     (SqlState::CONNECTION_FAILURE, "start WAL sender", REPLICATION_OF_CONNECTION),
-    (SqlState::CONNECTION_FAILURE, "must be superuser or replication role", REPLICATION_OF_CONNECTION),
+    (SqlState::CONNECTION_FAILURE, "replication role to start walsender", REPLICATION_OF_CONNECTION),
     (
         SqlState::S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED,
         "password is required",
@@ -270,12 +270,12 @@ const REMEDIES: &[(SqlState, &str, &str)] = &[
     ),
     (
         SqlState::PROTOCOL_VIOLATION,
-        "requires wal_level",
+        "wal_level",
         "The publisher must run with wal_level = logical; on Aurora that is rds.logical_replication = 1 and a reboot of the writer.",
     ),
     (
         SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-        "requires wal_level",
+        "wal_level",
         "The publisher must run with wal_level = logical; on Aurora that is rds.logical_replication = 1 and a reboot of the writer.",
     ),
     (

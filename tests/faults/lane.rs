@@ -145,6 +145,18 @@ impl Lane {
         described.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// What a person needs who looks into a failure: all that the core said, and what the servers logged last.
+    pub(crate) fn evidence(&self) -> String {
+        let mut evidence = self.workspace.take_transcript();
+        for (name, side) in [("publisher", &self.publisher), ("subscriber", &self.subscriber)] {
+            let log = side.server.log();
+            let lines: Vec<_> = log.lines().collect();
+            evidence
+                .push_str(&format!("the {name}'s log ends:\n{}\n", lines[lines.len().saturating_sub(40)..].join("\n")));
+        }
+        evidence
+    }
+
     /// Writes the configuration.
     pub(crate) fn configure(&self, text: &str) {
         self.workspace.write("main.tf", text);

@@ -161,7 +161,7 @@ fn run_one(case: &Case, lane: &mut Option<(tokio::runtime::Runtime, Lane)>, from
             }
         }
         Err(_) => {
-            let said = lane.take().map(|(_, lane)| lane.workspace.take_transcript()).unwrap_or_default();
+            let said = lane.take().map(|(_, lane)| lane.evidence()).unwrap_or_default();
             let line = format!("{said}\nFAILED | {} | {lane_name}, {seconds:.1} s", case.title());
             Outcome { passed: false, counts: case.counts, line }
         }

@@ -249,7 +249,7 @@ fn publisher_block() -> NestedBlock {
 }
 
 /// A worker sends the names as `E'…'` where one holds a backslash, which the publisher's replication grammar lacks: the
-/// subscription would be made and its worker end with a syntax error for ever (measured on Postgres 14 to 18).
+/// subscription would be made and its worker end with a syntax error for ever (measured from Postgres 18 to 17).
 fn check_publication(text: &str) -> std::result::Result<(), String> {
     check_name(text)?;
     match text.contains('\\') {
