@@ -1,6 +1,6 @@
 //! Reading subscriptions, and running changes of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio_postgres::Row;
@@ -135,6 +135,25 @@ fn read_options(row: &Row) -> RowResult<Options> {
         origin: row.try_get::<_, Option<&str>>(12)?.and_then(Origin::from_name),
         failover: row.try_get(13)?,
     })
+}
+
+/// The subscriptions that read from slots of these names, whatever their database in the cluster: database and name of
+/// each, by slot. A name that two have is left out: their slots are on different publishers.
+///
+/// # Errors
+/// When the subscriber cannot be asked.
+pub async fn reading_from(subscriber: &Database, slots: &BTreeSet<Ident>) -> Result<BTreeMap<Ident, (String, Ident)>> {
+    let doing = "looking for the subscriptions that read from replication slots";
+    let names: Vec<&str> = slots.iter().map(Ident::as_str).collect();
+    let sql = "SELECT s.subslotname::text, min(d.datname::text), min(s.subname::text) FROM pg_subscription s \
+        JOIN pg_database d ON d.oid = s.subdbid WHERE s.subslotname = ANY ($1) GROUP BY 1 HAVING count(*) = 1";
+    let rows = subscriber.query(doing, sql, &[(&names, Type::TEXT_ARRAY)]).await?;
+    let read = |row: &Row| {
+        let found = (row.try_get::<_, &str>(1)?.to_owned(), Ident::from_catalog(row.try_get(2)?));
+        Ok((Ident::from_catalog(row.try_get(0)?), found))
+    };
+    let found: RowResult<_> = rows.iter().map(read).collect();
+    found.map_err(|error| subscriber.error(doing, Cause::Statement(error)))
 }
 
 /// Runs statements of [`diff`](super::diff), and reads the subscription back.

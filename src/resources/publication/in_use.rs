@@ -3,13 +3,15 @@
 //! Both would stop its subscriptions at the next change: for good before Postgres 18, and with lost changes since. A core
 //! drops a publication before it changes a subscription that used it, so that it is for us to see.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::model::{Model, ident};
 use crate::postgres::publication::{self, Publication as Desired};
-use crate::postgres::subscription::{self, SlotName, Subscription};
+use crate::postgres::subscription::{self, Subscription};
 use crate::postgres::{Database, Ident, Limits};
 use crate::provider::{Context, Side};
 use crate::resources::catch_up::{catch_up, pause};
@@ -23,14 +25,14 @@ const LET_GO: Duration = Duration::from_secs(10);
 /// Somebody who reads from a publication's server and asks for that publication.
 pub(super) struct User {
     slot: Ident,
-    /// The subscription, where it is one of the provider's subscriber.
-    subscription: Option<Subscription>,
+    /// The subscription with its database, where it is one of the provider's subscriber.
+    subscription: Option<(Database, Subscription)>,
 }
 
 impl User {
     fn describe(&self) -> String {
         match &self.subscription {
-            Some(subscription) => format!("subscription {}", subscription.name),
+            Some((_, subscription)) => format!("subscription {}", subscription.name),
             None => format!("the reader of replication slot {}", self.slot),
         }
     }
@@ -46,18 +48,30 @@ pub(super) async fn users(call: &Call<Context>, publisher: &Database, name: &Ide
         return Ok(Vec::new());
     }
     let readers = publication::readers_now(publisher).await?;
-    let subscriptions = match call.context().database(Side::Subscriber, None) {
-        Ok(subscriber) => subscription::fetch_all(&subscriber).await.ok(),
-        Err(_) => None,
-    };
-    let user = |(slot, asked_for): (Ident, Option<std::collections::BTreeSet<Ident>>)| {
-        let reads = |subscription: &&Subscription| subscription.slot == Some(SlotName::Named(slot.clone()));
-        let subscription = subscriptions.as_ref().and_then(|all| all.values().find(reads)).cloned();
+    let mut subscriptions = subscriptions(call, readers.keys().cloned().collect()).await;
+    let user = |(slot, asked_for): (Ident, Option<BTreeSet<Ident>>)| {
+        // One that asks for others than it names is another one's reader, of a slot of the same name.
+        let is_its =
+            |found: &(Database, Subscription)| asked_for.as_ref().is_none_or(|names| *names == found.1.publications);
+        let subscription = subscriptions.remove(&slot).filter(is_its);
         let asks = asked_for.is_some_and(|names| names.contains(name));
-        let names = subscription.as_ref().is_some_and(|subscription| subscription.publications.contains(name));
+        let names = subscription.as_ref().is_some_and(|(_, subscription)| subscription.publications.contains(name));
         (asks || names).then_some(User { slot, subscription })
     };
     Ok(readers.into_iter().filter_map(user).collect())
+}
+
+/// The subscriptions of the provider's subscriber that read from these slots, in whichever of its databases. None where
+/// it is not configured or cannot be asked: their readers are strangers then.
+async fn subscriptions(call: &Call<Context>, slots: BTreeSet<Ident>) -> BTreeMap<Ident, (Database, Subscription)> {
+    let Ok(subscriber) = call.context().database(Side::Subscriber, None) else { return BTreeMap::new() };
+    let found = subscription::reading_from(&subscriber, &slots).await.unwrap_or_default();
+    let reads = found.into_iter().map(async |(slot, (database, name))| {
+        let database = call.context().database(Side::Subscriber, Some(&database)).ok()?;
+        let found = subscription::fetch_now(&database, &name).await.ok()??;
+        Some((slot, (database, found)))
+    });
+    join_all(reads).await.into_iter().flatten().collect()
 }
 
 /// Fails while somebody uses the publication. Those who are about to let go are waited for.
@@ -121,7 +135,8 @@ pub(super) async fn announce_rename(
 
 /// Only subscriptions that run, and that are the provider's own, can be led from one name to the other.
 fn check_users(doing: &str, users: &[User]) -> Result<()> {
-    let stays = users.iter().find(|user| !user.subscription.as_ref().is_some_and(|subscription| subscription.enabled));
+    let runs = |user: &&User| user.subscription.as_ref().is_some_and(|(_, subscription)| subscription.enabled);
+    let stays = users.iter().find(|user| !runs(user));
     let Some(user) = stays else { return Ok(()) };
     let why = match &user.subscription {
         Some(_) => "It is disabled, and cannot apply what is older. Enable it first.",
@@ -144,12 +159,11 @@ pub(super) async fn rename(
 ) -> Result<Desired> {
     let doing = format!("renaming publication {} to {new}", old.name);
     check_users(&doing, users)?;
-    let subscriber = call.context().database(Side::Subscriber, None)?;
     let copy = Desired { name: new.clone(), ..old.clone() };
     make_beside(publisher, &copy, &doing, limits).await?;
     for user in users {
         catch_up(call, publisher, &user.slot, &doing, true, limits).await?;
-        let Some(subscription) = &user.subscription else { continue };
+        let Some((subscriber, subscription)) = &user.subscription else { continue };
         let mut publications = subscription.publications.clone();
         publications.remove(&old.name);
         publications.insert(new.clone());
