@@ -39,6 +39,8 @@ impl<T> Snapshot<T> {
         if let Some(last) = last.as_ref().filter(|last| last.serves(changes(), asked)) {
             return last.result.clone();
         }
+        // The old one goes before the new one comes: two would be twice the memory.
+        *last = None;
         let (changes, began) = (changes(), Instant::now());
         let result = load.await.map(Arc::new);
         *last = Some(Load { changes, began, ended: Instant::now(), result: result.clone() });

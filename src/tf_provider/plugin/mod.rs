@@ -124,7 +124,8 @@ fn incompatible(plugin: &Plugin, offered: &BTreeSet<u32>) -> String {
 fn serve(plugin: &Plugin, mode: Mode, routes: impl FnOnce(Lifecycle) -> Routes) -> Result<(), Failure> {
     panic::install_hook();
     log::install();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    // What the process does is waiting: a second thread would cost the core memory and processor time for nothing.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         match mode {
             Mode::Child(settings) => serve_parent(settings, routes).await,
