@@ -11,6 +11,7 @@ mod common;
 mod lane;
 mod matrix;
 mod names;
+mod rows;
 mod servers;
 mod singles;
 mod slots;
@@ -93,7 +94,7 @@ struct Outcome {
 }
 
 fn cases() -> Vec<Case> {
-    let all = [singles::cases(), servers::cases(), slots::cases(), names::cases(), matrix::cases()];
+    let all = [singles::cases(), servers::cases(), slots::cases(), rows::cases(), names::cases(), matrix::cases()];
     all.into_iter().flatten().collect()
 }
 
