@@ -115,7 +115,7 @@ async fn a_reboot_that_cannot_be_says_why() {
         &["rebooting DB instance \"shop-1\": User: eve is not authorized", "(AccessDenied", "IAM policy"],
     );
     aws.set_cluster_status("shop", "modifying");
-    workspace.write("action.tf", &action("cluster_identifier = \"shop\"\n    timeout = \"200ms\""));
+    workspace.write("action.tf", &action("cluster_identifier = \"shop\"\n    timeout = \"5s\""));
     let late = workspace.expect(&INVOKE, 1).await;
     assert_says(&late, &["waiting for DB cluster \"shop\": timed out: it is modifying", "Give a longer timeout"]);
     workspace.write("action.tf", &action("cluster_identifier = \"shpo\""));

@@ -180,7 +180,8 @@ async fn a_publication_goes_in_the_same_apply_after_its_subscription() {
 #[tokio::test]
 async fn who_cannot_be_led_to_a_new_name_is_told_while_planning() {
     let pair = Pair::new(Major::V17, Major::V16, "strangers").await;
-    let elsewhere = Pair::new(Major::V17, Major::V16, "elsewhere").await.subscriber;
+    // On another server than the provider's subscriber.
+    let elsewhere = Pair::new(Major::V17, Major::V15, "elsewhere").await.subscriber;
     let name = pair.subscriber.name.clone();
     let workspace = pair.workspace(Core::OpenTofu).await;
     workspace.write("main.tf", &format!("resource \"neonrepl_publication\" \"shop\" {{\n  {LISTED}\n}}\n"));

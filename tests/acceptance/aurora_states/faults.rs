@@ -47,7 +47,7 @@ fn passing() -> Vec<Case> {
 
 /// What lasts longer than the timeout.
 fn lasting() -> Vec<Case> {
-    let (soon, later) = (Duration::from_millis(1200), Duration::from_secs(8));
+    let (soon, later) = (Duration::from_secs(5), Duration::from_secs(8));
     vec![
         Case::on(
             "throttled until the timeout",

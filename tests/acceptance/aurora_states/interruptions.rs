@@ -1,11 +1,11 @@
 //! Ctrl-C anywhere: what is recorded is true, and the next apply goes on without doing anything twice.
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use neonrepl::aurora::Kind;
 use neonrepl::aurora::logical_replication::{LogicalReplication, Reboot, Record};
 use tokio_util::sync::CancellationToken;
 
-use super::{ATTACH, COPY, CREATE, DEFAULT, REBOOT, With, World, on_group, print_table, shop, short};
+use super::{AT_A_TIME, ATTACH, COPY, CREATE, DEFAULT, REBOOT, With, World, on_group, print_table, shop, short};
 use crate::common::aurora::{Call, ClusterConfig};
 
 /// What is asked for, one after the other, of which cluster.
@@ -109,7 +109,8 @@ async fn an_apply_is_cut_off_anywhere() {
     for story in stories() {
         let (calls, expected) = story.undisturbed().await;
         let places = worth_cutting(&calls);
-        let cuts = join_all(places.iter().map(|at| Box::pin(story.cut_off(*at, &expected)))).await;
+        let cuts = stream::iter(places.iter().map(|at| Box::pin(story.cut_off(*at, &expected))));
+        let cuts: Vec<_> = cuts.buffered(AT_A_TIME).collect().await;
         let cut = cuts.into_iter().filter(|was_cut| *was_cut).count();
         assert!(cut * 2 > places.len(), "{}: {cut} of {}", story.name, places.len());
         rows.push((story.name.to_owned(), format!("cut off {cut} times, resumed each time, given back")));
