@@ -15,7 +15,7 @@ pub use catalog::{ReadFilter, apply, canonical_filter, drop, fetch, fetch_all, f
 use changes::member;
 pub use changes::{diff, drop_publication};
 pub use findings::{FilterColumns, Finding, Gravity, Member, Problem, filters_to_read, findings};
-pub use readers::{Readers, readers, readers_now};
+pub use readers::{Readers, readers, readers_now, younger_than_slot};
 pub use trial::{Part, Refused, refused};
 
 pub use super::filter::{InvalidFilter, RowFilter};

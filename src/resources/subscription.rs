@@ -1,6 +1,7 @@
 //! `neonrepl_subscription`: the subscriber replicates what publications publish.
 
 mod connection;
+mod joining;
 mod lifecycle;
 mod model;
 mod sync;

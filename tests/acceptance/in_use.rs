@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use crate::common::cli::{Core, Workspace};
-use crate::common::postgres::{Database, Major, Role};
+use crate::common::postgres::{Database, Major, Role, Server, Settings};
 use crate::common::wait::wait_until;
 use crate::replication::{DEADLINE, Pair};
 
@@ -225,4 +225,81 @@ async fn who_cannot_be_led_to_a_new_name_is_told_while_planning() {
     workspace.destroy().await;
     assert_eq!(pair.publisher.rows("SELECT pubname FROM pg_publication").await, [""; 0]);
     pair.subscriber.sql(&format!("DROP SUBSCRIPTION {name}")).await;
+}
+
+/// A disabled subscription applies nothing that is older: it is enabled first, or the publication does not join.
+async fn joins_a_disabled_one(core: Core, from: Major, to: Major) {
+    let pair = Pair::new(from, to, "disabled").await;
+    let name = pair.subscriber.name.clone();
+    let workspace = pair.workspace(core).await;
+    let orders = "name = \"shop\"\n  tables = [\"orders\"]";
+    workspace.write("main.tf", &config(&name, orders, "wait_for_initial_sync = true"));
+    workspace.apply().await;
+    workspace.write("main.tf", &config(&name, orders, "enabled = false"));
+    workspace.apply().await;
+    // Older than the publication that is to join.
+    pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu'); INSERT INTO customers VALUES (1, 'a')").await;
+
+    let second =
+        "resource \"neonrepl_publication\" \"second\" {\n  name   = \"second\"\n  tables = [\"customers\"]\n}\n";
+    let both = |arguments: &str| {
+        let alone = config(&name, orders, arguments);
+        format!("{}{second}", alone.replace(".shop.name]", ".shop.name, neonrepl_publication.second.name]"))
+    };
+    workspace.write("main.tf", &both("enabled = false"));
+    let refused = workspace.apply_error().await;
+    for said in ["may be older than publication \"second\"", "Nothing was changed.", "Set enabled = true"] {
+        assert!(refused.flat().contains(said), "{said} is not in {}", refused.text());
+    }
+    let subscribed = format!("SELECT subpublications::text FROM pg_subscription WHERE subname = '{name}'");
+    assert_eq!(pair.subscriber.rows(&subscribed).await, ["{shop}"]);
+
+    workspace.write("main.tf", &both("wait_for_initial_sync = true"));
+    workspace.apply().await;
+    pair.publisher.sql("INSERT INTO orders VALUES (2, 1, 'eu'); INSERT INTO customers VALUES (2, 'b')").await;
+    for table in ["orders", "customers"] {
+        pair.wait_for_rows(&format!("SELECT count(*) FROM {table}"), &["2"]).await;
+    }
+    workspace.expect_empty_plan().await;
+    workspace.destroy().await;
+    assert_eq!(pair.slots().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_publication_joins_a_disabled_subscription_from_14() {
+    joins_a_disabled_one(Core::Terraform, Major::V14, Major::V18).await;
+}
+
+#[tokio::test]
+async fn a_publication_joins_a_disabled_subscription_from_18() {
+    joins_a_disabled_one(Core::OpenTofu, Major::V18, Major::V15).await;
+}
+
+/// On a server of its own: what others have open there would make every slot look old.
+#[tokio::test]
+async fn a_slot_that_is_older_than_its_publication_is_warned_of() {
+    let server = Server::start(Major::V17, Settings::new());
+    let mut pair = Pair::new(Major::V17, Major::V16, "older").await;
+    pair.publisher = server.database("older_from").await;
+    pair.publisher.sql("CREATE TABLE orders (id int PRIMARY KEY, total numeric, region text)").await;
+    let name = pair.subscriber.name.clone();
+    let slot = format!("SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')");
+    let publish = "CREATE PUBLICATION shop FOR TABLE orders".to_owned();
+    let workspace = pair.workspace(Core::OpenTofu).await;
+    workspace.write(
+        "main.tf",
+        &format!(
+            "resource \"neonrepl_subscription\" \"shop\" {{\n  name         = \"{name}\"\n  publications = [\"shop\"]\n  \
+             create_slot  = false\n}}\n"
+        ),
+    );
+    for (first, second, is_older) in [(&slot, &publish, true), (&publish, &slot, false)] {
+        pair.publisher.sql(first).await;
+        pair.publisher.sql(second).await;
+        let applied = workspace.apply().await;
+        let warning = format!("replication slot \"{name}\" may be older than publication \"shop\"");
+        assert_eq!(applied.flat().contains(&warning), is_older, "{}", applied.text());
+        workspace.destroy().await;
+        pair.publisher.sql("DROP PUBLICATION shop").await;
+    }
 }

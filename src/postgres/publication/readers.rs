@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio_postgres::Row;
+use tokio_postgres::types::Type;
 
 use crate::postgres::connection::Database;
 use crate::postgres::error::{Cause, Result};
@@ -39,6 +40,25 @@ pub async fn readers_now(db: &Database) -> Result<Readers> {
     let rows = db.query(doing, sql, &[]).await?;
     let readers: std::result::Result<_, tokio_postgres::Error> = rows.iter().map(read_row).collect();
     readers.map_err(|error| db.error(doing, Cause::Statement(error)))
+}
+
+/// Those of the publications that may be younger than something that the slot has still to send: their row in the
+/// catalog was written at or after the oldest transaction whose catalog the slot keeps. One whose options or name were
+/// changed since counts as young, too. None where there is no such slot.
+///
+/// Source: `catalog_xmin` of the view `pg_replication_slots`, and the system column `xmin`.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn younger_than_slot(db: &Database, slot: &Ident, names: &BTreeSet<Ident>) -> Result<Vec<Ident>> {
+    let doing = format!("comparing publications with replication slot {slot}");
+    let sql = "SELECT p.pubname FROM pg_publication p, pg_replication_slots s \
+        WHERE s.slot_name = $1 AND p.pubname = ANY ($2) AND age(p.xmin) <= age(s.catalog_xmin) ORDER BY p.pubname";
+    let names: Vec<_> = names.iter().map(Ident::as_str).collect();
+    let rows = db.query(&doing, sql, &[(&slot.as_str(), Type::NAME), (&names, Type::NAME_ARRAY)]).await?;
+    let younger: std::result::Result<_, tokio_postgres::Error> =
+        rows.iter().map(|row| Ok(Ident::from_catalog(row.try_get(0)?))).collect();
+    younger.map_err(|error| db.error(&doing, Cause::Statement(error)))
 }
 
 fn read_row(row: &Row) -> std::result::Result<(Ident, Option<BTreeSet<Ident>>), tokio_postgres::Error> {

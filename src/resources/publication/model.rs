@@ -202,6 +202,16 @@ fn check_table(text: &str) -> std::result::Result<(), String> {
 pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {
     check_targets(config, diagnostics);
     check_duplicates(config, diagnostics);
+    check_backslash(config, diagnostics);
+}
+
+/// Postgres takes such a name, and no subscription can be made to it.
+fn check_backslash(config: &Model, diagnostics: &mut Diagnostics) {
+    if let Some(name) = config.name.known().filter(|name| name.contains('\\')) {
+        let warning = Error::new(format!("no subscription can read from publication {name:?}"))
+            .detail("Postgres cannot send a backslash in a publication's name to its publisher. Choose another name.");
+        diagnostics.warning(warning.attribute("name"));
+    }
 }
 
 /// What can be published together.

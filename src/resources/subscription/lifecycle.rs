@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::connection::{self, conninfo};
+use super::joining;
 use super::model::{Model, to_desired, to_model};
 use super::sync::{self, Sync};
 use super::{ObjectId, gone, ident};
+use crate::postgres::slot;
 use crate::postgres::subscription::{self, How, Subscription};
 use crate::postgres::{Database, Ident, Limits, Notice, SqlState, look_again};
-use crate::postgres::{publication, slot};
 use crate::provider::Context;
-use crate::resources::{catch_up, lost};
+use crate::resources::lost;
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
@@ -34,7 +35,7 @@ pub(super) async fn observe(
 
 /// What is wrong with the slot of an enabled subscription, where the publisher can be asked: the subscriber's own catalog
 /// and counters do not tell.
-async fn wrong_slot(call: &Call<Context>, found: &Subscription, model: &Model) -> Option<Error> {
+pub(super) async fn wrong_slot(call: &Call<Context>, found: &Subscription, model: &Model) -> Option<Error> {
     let slot = found.slot_name().filter(|_| found.enabled)?;
     let publisher = publisher_of(call, found, model)?;
     let there = match slot::fetch(&publisher, slot).await.ok()? {
@@ -54,7 +55,7 @@ async fn wrong_slot(call: &Call<Context>, found: &Subscription, model: &Model) -
 }
 
 /// The publisher of a subscription that exists: where that is told to go, or else as configured.
-fn publisher_of(call: &Call<Context>, found: &Subscription, model: &Model) -> Option<Database> {
+pub(super) fn publisher_of(call: &Call<Context>, found: &Subscription, model: &Model) -> Option<Database> {
     let conninfo = found.connection.clone().or_else(|| conninfo(call.context(), model).ok())?;
     connection::publisher(call.context(), &conninfo)
 }
@@ -102,6 +103,9 @@ pub(super) async fn create(
     }
     let waits = is_set(&plan.wait_for_initial_sync);
     sync::check(call, database, publisher.as_ref(), &doing, &desired, &how, waits).await?;
+    if how.connect && !how.create_slot {
+        joining::warn_of_younger(call, publisher.as_ref(), &desired, &doing).await?;
+    }
     let result = subscription::create(database, publisher.as_ref(), &doing, &desired, &how, limits).await;
     let (notices, found) = match result {
         Ok(done) => done,
@@ -143,7 +147,7 @@ pub(super) async fn update(
     let name = ident(&prior.name)?;
     let doing = format!("changing subscription {name}");
     let current = call.unless_stopped(subscription::fetch_now(database, &name)).await;
-    let Some(current) = current.map_err(|error| error.during(&doing))? else {
+    let Some(mut current) = current.map_err(|error| error.during(&doing))? else {
         saved.record_gone();
         return Err(gone(&doing));
     };
@@ -152,46 +156,29 @@ pub(super) async fn update(
     if resend_connection {
         desired.connection = Some(connection::conninfo_to_send(call.context(), &plan)?);
     }
-    let how = How {
+    let mut how = How {
         copy_data: is_set(&plan.copy_data),
         refresh: plan.unsubscribed_tables.is_unknown() && desired.enabled,
         resend_connection,
         ..How::default()
     };
-    let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
-    let statements = subscription::diff(Some(&current), Some(&desired), &how, version)
-        .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
-    if current.enabled && !desired.publications.is_subset(&current.publications) {
-        catch_up(call, prior, &current, &doing, limits).await?;
+    let follows = how.refresh || current.publications != desired.publications;
+    let joins = !desired.publications.is_subset(&current.publications);
+    let change = Change { call, database, prior, doing: &doing, saved, limits };
+    if joins && !current.enabled && desired.enabled {
+        // It has to apply what is older than the publication first, and disabled it applies nothing.
+        let first = Subscription { publications: current.publications.clone(), ..desired.clone() };
+        current = change.run(&current, &first, &How { refresh: false, ..how.clone() }).await?;
+        saved.record(&to_model(database.name(), &current, prior));
+        how.resend_connection = false;
     }
-    let result = subscription::apply(database, &doing, &statements, &desired.name, limits).await;
-    let (notices, found) = match result {
-        Ok(done) => done,
-        Err(error) => {
-            let found = what_is(database, &[&desired.name, &name], limits).await;
-            if let Some(Some(found)) = &found {
-                // What only the configuration says stays as it was, so that the next plan tries again.
-                saved.record(&to_model(database.name(), found, prior));
-            }
-            // A connection that may be read was compared.
-            let left = |found: &Subscription| {
-                let resend_connection = how.resend_connection && found.connection.is_none();
-                subscription::diff(Some(found), Some(&desired), &How { resend_connection, ..how.clone() }, version)
-            };
-            match found {
-                Some(Some(found)) if error.is_lost() && left(&found).is_ok_and(|left| left.is_empty()) => {
-                    (Vec::new(), Some(found))
-                }
-                found => return Err(lost::explain(error, found.as_ref())),
-            }
-        }
-    };
-    warn(call, &doing, &notices);
+    if joins {
+        joining::prepare(call, prior, &current, &desired, &doing, limits).await?;
+    }
+    let found = change.run(&current, &desired, &how).await?;
     if resend_connection {
         connection::remember_password(call.private(), &plan);
     }
-    let found = found.ok_or_else(|| gone(&doing))?;
-    let follows = how.refresh || current.publications != found.publications;
     if is_set(&plan.wait_for_initial_sync) && found.enabled && follows {
         saved.record(&to_model(database.name(), &found, &plan));
         let publisher = conninfo(call.context(), &plan).ok();
@@ -202,30 +189,48 @@ pub(super) async fn update(
     observe(call, database, &found, &plan).await
 }
 
-/// Waits until all that is written by now has been applied, before a publication joins.
-async fn catch_up(
-    call: &Call<Context>,
-    prior: &Model,
-    current: &Subscription,
-    doing: &str,
-    limits: &Limits,
-) -> Result<()> {
-    let publisher = publisher_of(call, current, prior);
-    let (Some(publisher), Some(slot)) = (publisher, current.slot_name()) else { return Ok(()) };
-    let existing = match call.unless_stopped(publication::fetch_all(&publisher)).await {
-        Ok(existing) => existing,
-        Err(cause) => {
-            call.go_on()?;
-            let warning = Error::new(format!("{doing}: whether it has caught up with its publisher is not known"));
-            call.warn(warning.detail("If it lags, a publication that joins stops it.").detail(cause.to_string()));
-            return Ok(());
+/// What every part of one update shares.
+struct Change<'a> {
+    call: &'a Call<Context>,
+    database: &'a Database,
+    prior: &'a Model,
+    doing: &'a str,
+    saved: &'a Saved<Model>,
+    limits: &'a Limits,
+}
+
+impl Change<'_> {
+    /// Turns `current` into `desired`, and returns what the server then has.
+    ///
+    /// # Errors
+    /// Where the server refuses a statement or its version lacks something. The state then says what is.
+    async fn run(&self, current: &Subscription, desired: &Subscription, how: &How) -> Result<Subscription> {
+        let Self { call, database, prior, doing, saved, limits } = *self;
+        let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(doing))?;
+        let statements = subscription::diff(Some(current), Some(desired), how, version)
+            .map_err(|unsupported| database.unsupported(doing, unsupported))?;
+        let error = match subscription::apply(database, doing, &statements, &desired.name, limits).await {
+            Ok((notices, found)) => {
+                warn(call, doing, &notices);
+                return found.ok_or_else(|| gone(doing));
+            }
+            Err(error) => error,
+        };
+        let found = what_is(database, &[&desired.name, &current.name], limits).await;
+        if let Some(Some(found)) = &found {
+            // What only the configuration says stays as it was, so that the next plan tries again.
+            saved.record(&to_model(database.name(), found, prior));
         }
-    };
-    if let Some(wrong) = wrong_slot(call, current, prior).await {
-        return Err(wrong.detail("A publication that joins could not be replicated."));
+        // A connection that may be read was compared.
+        let left = |found: &Subscription| {
+            let resend_connection = how.resend_connection && found.connection.is_none();
+            subscription::diff(Some(found), Some(desired), &How { resend_connection, ..how.clone() }, version)
+        };
+        match found {
+            Some(Some(found)) if error.is_lost() && left(&found).is_ok_and(|left| left.is_empty()) => Ok(found),
+            found => Err(lost::explain(error, found.as_ref())),
+        }
     }
-    let whole = current.publications.iter().all(|name| existing.contains_key(name));
-    catch_up::catch_up(call, &publisher, slot, doing, whole, limits).await
 }
 
 /// After a failure some statements may have run: the state must say what is, under whichever name.

@@ -1,0 +1,99 @@
+//! A publication joins a slot that may still have older changes to send.
+//!
+//! The publisher decodes each change with the catalog of its time. One that is older than a publication stops a
+//! subscription to it for good (Postgres 14 to 17), or is lost (18).
+
+use std::collections::BTreeSet;
+
+use super::lifecycle::{publisher_of, wrong_slot};
+use super::model::Model;
+use crate::postgres::publication;
+use crate::postgres::subscription::Subscription;
+use crate::postgres::{Database, Ident, Limits};
+use crate::provider::Context;
+use crate::resources::catch_up;
+use crate::tf_provider::call::Call;
+use crate::tf_provider::diagnostics::{Error, Result};
+
+const WHAT_HAPPENS: &str = "A change that is older than a publication stops a subscription to it for good before Postgres 18, \
+    and is lost since.";
+
+/// Makes sure that publications can join a subscription. One that runs is waited for until it has applied all that was
+/// written before; one that is disabled applies nothing, so nothing that it has still to apply may be older.
+///
+/// # Errors
+/// When the wait is too long, or an older change may be left. Where the publisher cannot be asked there is a warning.
+pub(super) async fn prepare(
+    call: &Call<Context>,
+    prior: &Model,
+    current: &Subscription,
+    desired: &Subscription,
+    doing: &str,
+    limits: &Limits,
+) -> Result<()> {
+    let (Some(publisher), Some(slot)) = (publisher_of(call, current, prior), current.slot_name()) else {
+        return Ok(());
+    };
+    let existing = match call.unless_stopped(publication::fetch_all(&publisher)).await {
+        Ok(existing) => existing,
+        Err(cause) => {
+            call.go_on()?;
+            let warning = Error::new(format!("{doing}: whether it has caught up with its publisher is not known"));
+            call.warn(warning.detail(WHAT_HAPPENS).detail(cause.to_string()));
+            return Ok(());
+        }
+    };
+    if !current.enabled {
+        let joining = desired.publications.difference(&current.publications).cloned().collect();
+        return refuse_younger(call, &publisher, slot, &joining, doing).await;
+    }
+    if let Some(wrong) = wrong_slot(call, current, prior).await {
+        return Err(wrong.detail("A publication that joins could not be replicated."));
+    }
+    let whole = current.publications.iter().all(|name| existing.contains_key(name));
+    catch_up::catch_up(call, &publisher, slot, doing, whole, limits).await
+}
+
+async fn refuse_younger(
+    call: &Call<Context>,
+    publisher: &Database,
+    slot: &Ident,
+    joining: &BTreeSet<Ident>,
+    doing: &str,
+) -> Result<()> {
+    let younger = call.unless_stopped(publication::younger_than_slot(publisher, slot, joining)).await?;
+    if younger.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(format!("{doing}: it is disabled, and has changes to apply that may be older than publication {}", listed(&younger)))
+        .detail(format!("Nothing was changed. {WHAT_HAPPENS}"))
+        .detail("Set enabled = true, before or in the same apply: then the publication joins once all that is older was applied.")
+        .attribute("publications"))
+}
+
+/// Warns where a slot that exists is to be used, and may still send what is older than a publication.
+///
+/// # Errors
+/// When a person asks to stop. A publisher that cannot be asked is no error: it is the subscriber that has to reach it.
+pub(super) async fn warn_of_younger(
+    call: &Call<Context>,
+    publisher: Option<&Database>,
+    desired: &Subscription,
+    doing: &str,
+) -> Result<()> {
+    let (Some(publisher), Some(slot)) = (publisher, desired.slot_name()) else { return Ok(()) };
+    let asked = call.unless_stopped(publication::younger_than_slot(publisher, slot, &desired.publications)).await;
+    let Ok(younger) = asked else { return call.go_on() };
+    if !younger.is_empty() {
+        let what = format!("{doing}: replication slot {slot} may be older than publication {}", listed(&younger));
+        call.warn(Error::new(what).detail(WHAT_HAPPENS).detail(
+            "If tables were written to in between, make the slot anew. Where this configuration makes both, let the slot come \
+             after the publication (depends_on).",
+        ));
+    }
+    Ok(())
+}
+
+fn listed(names: &[Ident]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
