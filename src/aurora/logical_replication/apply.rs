@@ -63,6 +63,7 @@ pub async fn apply<A: ClusterApi>(
     let (mut taken, mut rounds) = (Vec::new(), 0);
     loop {
         let current = Box::pin(operation.current(desired, &record)).await?;
+        record.rebooting = None;
         let steps = steps(&current, desired, &record)?;
         if desired.manage_parameter_group {
             record.adopt(&current);
@@ -107,7 +108,7 @@ impl Progress<'_> {
     pub fn is_worth_saving(&self) -> bool {
         match self.phase {
             Phase::Started => {
-                matches!(self.step, Step::SetParameters { .. } | Step::Tag { .. } | Step::Attach { .. })
+                self.step.is_change() && !matches!(self.step, Step::CreateGroup(_) | Step::DeleteGroup { .. })
             }
             Phase::Done => self.step.is_change(),
         }
@@ -124,6 +125,9 @@ pub(super) fn remember_step(step: &Step, current: &Current, desired: &LogicalRep
         Step::Tag { .. } => record.tag_keys.extend(desired.tags.keys().cloned()),
         Step::Attach { .. } if record.previous_group.is_none() => {
             record.previous_group = Some(current.attached.group.name.clone());
+        }
+        Step::RebootWriter { instance, .. } | Step::RebootReader { instance, .. } => {
+            record.rebooting = Some(instance.clone());
         }
         _ => {}
     }
@@ -145,6 +149,7 @@ pub(super) fn conclude_step(step: &Step, desired: &LogicalReplication, record: &
         Step::DeleteGroup { group } => {
             record.obsolete_groups.remove(group);
         }
+        Step::RebootWriter { .. } | Step::RebootReader { .. } => record.rebooting = None,
         _ => {}
     }
 }
@@ -159,6 +164,9 @@ impl<A: ClusterApi> Operation<'_, A> {
         let cluster = self.at_rest(&desired.cluster).await?;
         let doing = self.doing(desired);
         let missing = || Error::new(Kind::NotFound, &doing, "it is gone");
+        if let Some(instance) = record.rebooting.as_ref().filter(|_| !is_fatal(&cluster.status)) {
+            self.waiter.retry(&doing, || self.reboot_ended(&cluster.identifier, instance)).await?;
+        }
         if let Some(writer) = cluster.writer().filter(|_| !is_fatal(&cluster.status)) {
             self.waiter.retry(&doing, || self.was_restarted(&cluster.identifier, &writer.instance)).await?;
         }

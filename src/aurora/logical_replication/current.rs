@@ -54,8 +54,8 @@ pub struct Current {
     pub target: Option<Group>,
     /// The groups that were edited in place before the target took their place, as far as they still exist.
     pub left: Vec<Group>,
-    /// The other clusters with the target group. Nothing where the policy does not allow to list clusters.
-    pub sharing: Vec<String>,
+    /// The other clusters with the target group. `None` where the policy does not allow to list clusters.
+    pub sharing: Option<Vec<String>>,
     /// What the writer says over SQL, if it was asked and answered.
     pub settings: Option<ServerSettings>,
 }
@@ -121,7 +121,7 @@ pub async fn fetch<A: ClusterApi>(api: &A, desired: &LogicalReplication, record:
     };
     let sharing = match &target {
         Some(target) if !target.group.is_default() => sharing(api, target, &cluster.identifier).await?,
-        _ => Vec::new(),
+        _ => Some(Vec::new()),
     };
     let left = left_groups(api, &target_name, record).await?;
     Ok(Some(Current { cluster, instances, attached, target_name, target, left, sharing, settings: None }))
@@ -147,10 +147,10 @@ async fn group_with_content<A: ClusterApi>(api: &A, name: &str) -> Result<Group>
 }
 
 /// Who else has the group is only worth a warning, so a policy that forbids the question is no failure.
-async fn sharing<A: ClusterApi>(api: &A, group: &Group, cluster: &str) -> Result<Vec<String>> {
+async fn sharing<A: ClusterApi>(api: &A, group: &Group, cluster: &str) -> Result<Option<Vec<String>>> {
     match api.clusters_with_parameter_group(&group.group.name).await {
-        Ok(clusters) => Ok(clusters.into_iter().filter(|other| other != cluster).collect()),
-        Err(error) if error.kind == Kind::Denied => Ok(Vec::new()),
+        Ok(clusters) => Ok(Some(clusters.into_iter().filter(|other| other != cluster).collect())),
+        Err(error) if error.kind == Kind::Denied => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -75,9 +75,8 @@ pub fn destroy_outlook(current: &Current, record: &Record, on_destroy: OnDestroy
 pub fn warnings(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> Vec<String> {
     let mut warnings = Vec::new();
     let edits = |step: &Step| matches!(step, Step::SetParameters { group, .. } if *group == current.target_name);
-    if steps.iter().any(edits) && !current.sharing.is_empty() {
-        let (group, others) = (&current.target_name, current.sharing.join(", "));
-        warnings.push(format!("parameter group {group} is also attached to {others}: its parameters change there too"));
+    if steps.iter().any(edits) {
+        warnings.extend(sharing(current));
     }
     let writer = current.instances.iter().find(|instance| Some(instance.identifier.as_str()) == current.writer());
     if let Some(writer) = writer.filter(|writer| !writer.publicly_accessible) {
@@ -88,6 +87,22 @@ pub fn warnings(current: &Current, desired: &LogicalReplication, steps: &[Step])
     warnings.extend(waiting_writer(current, desired, steps));
     warnings.extend(standby(current, steps));
     warnings
+}
+
+/// Who else has the group that is edited.
+fn sharing(current: &Current) -> Option<String> {
+    let group = &current.target_name;
+    match current.sharing.as_deref() {
+        Some([]) => None,
+        Some(others) => {
+            let others = others.join(", ");
+            Some(format!("parameter group {group} is also attached to {others}: its parameters change there too"))
+        }
+        None => Some(format!(
+            "whether parameter group {group} is attached elsewhere, where its parameters would change too, is not known: \
+             AWS does not allow these credentials to list what has it"
+        )),
+    }
 }
 
 /// Readers that come back with their old settings, or are not rebooted at all.
@@ -277,7 +292,7 @@ mod tests {
     #[tokio::test]
     async fn a_shared_group_that_is_edited_in_place() {
         let mut current = current(&Fake::new(1).with_group("theirs")).await;
-        current.sharing = vec!["other".to_owned()];
+        current.sharing = Some(vec!["other".to_owned()]);
         current.instances[0].publicly_accessible = false;
         "upgrading".clone_into(&mut current.cluster.status);
         "13.9".clone_into(&mut current.cluster.engine_version);

@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::apply::{patiently, unreachable};
 use super::checks::is_fatal;
+use super::current::found;
 use super::{Operation, PARAMETER, ServerSettings};
 use crate::aurora::api::{Cluster, ClusterApi, Instance, Member};
 use crate::aurora::wait::Seen;
@@ -126,6 +127,24 @@ impl<A: ClusterApi> Operation<'_, A> {
         self.back(cluster, instance, true).await?;
         let now = self.available(cluster).await?;
         Ok(now.member(instance).is_some_and(Member::is_in_sync))
+    }
+
+    /// Waits for a reboot that an apply asked for before it was cut off. It may not show yet, or may have ended while the
+    /// instance does not show its new settings yet; one that never reached RDS is given up after a while.
+    pub(super) async fn reboot_ended(&self, cluster: &str, instance: &str) -> Result<()> {
+        let doing = format!("waiting for the reboot of DB instance \"{instance}\" that was asked for before");
+        let look = || async {
+            let now = self.api.cluster(cluster).await?;
+            let is_waiting = now.member(instance).is_some_and(|member| !member.is_in_sync());
+            Ok(is_waiting && self.api.instance(instance).await?.status == "available")
+        };
+        let briefly = self.waiter.at_most(self.patience.settle);
+        let waited = briefly.until(&doing, look, |is_waiting| {
+            Ok(if is_waiting { Seen::NotYet("it does not show".to_owned()) } else { Seen::Done(()) })
+        });
+        patiently(waited.await)?;
+        // An instance that is gone by now needs no reboot.
+        found(self.was_restarted(cluster, instance).await).map(drop)
     }
 
     /// Waits for the instance to go and come back. "Available" alone proves nothing, as RDS says so for a while before it

@@ -25,6 +25,8 @@ pub struct Record {
     pub left_values: BTreeMap<String, BTreeMap<String, Previous>>,
     /// Groups that were made here before another one took their place, and that are to be deleted.
     pub obsolete_groups: BTreeSet<String>,
+    /// The instance whose reboot was asked for and not seen to end: an apply that goes on waits for that one first.
+    pub rebooting: Option<String>,
 }
 
 impl Record {
@@ -104,6 +106,7 @@ impl Record {
             "left_values": left.collect::<Map<_, _>>(),
             "tag_keys": self.tag_keys,
             "obsolete_groups": self.obsolete_groups,
+            "rebooting": self.rebooting,
         })
         .to_string()
     }
@@ -127,6 +130,7 @@ impl Record {
             left_values: left.map(|(group, values)| (group.clone(), values_from_json(Some(values)))).collect(),
             tag_keys: names("tag_keys"),
             obsolete_groups: names("obsolete_groups"),
+            rebooting: text("rebooting"),
         })
     }
 }
@@ -184,6 +188,7 @@ mod tests {
             )]),
             tag_keys: BTreeSet::from(["team".to_owned()]),
             obsolete_groups: BTreeSet::from(["old".to_owned()]),
+            rebooting: Some("shop-2".to_owned()),
         };
         assert_eq!(Record::from_json(&record.to_json()), Some(record));
         assert_eq!(Record::from_json(&Record::default().to_json()), Some(Record::default()));

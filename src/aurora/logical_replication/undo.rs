@@ -99,10 +99,11 @@ fn refuse_slots(current: &Current) -> Result<()> {
 }
 
 fn refuse_sharing(current: &Current, record: &Record, group: &str) -> Result<()> {
-    if !record.group_created || current.sharing.is_empty() || current.target_name != group {
+    // Where nobody may ask, AWS itself refuses to delete a group that is in use.
+    let others = current.sharing.as_deref().unwrap_or_default().join(", ");
+    if !record.group_created || others.is_empty() || current.target_name != group {
         return Ok(());
     }
-    let others = current.sharing.join(", ");
     let what = format!("parameter group \"{group}\", which is to be deleted, is also attached to {others}");
     Err(refused(&current.cluster, what)
         .hint("Attach another group there first, or set skip_destroy = true to leave everything"))

@@ -32,6 +32,12 @@ fn states() -> Vec<Case> {
         Case::new("custom group", on_group("theirs"), Expected::Done(&[SET, REBOOT])),
         Case::new("custom group, shared", on_group("theirs"), Expected::Warned("its parameters change there too"))
             .beside(other()),
+        Case::new(
+            "custom group, and no instances may be listed",
+            on_group("theirs"),
+            Expected::Warned("AWS does not allow these credentials to list what has it"),
+        )
+        .before(|world| world.deny_lists()),
         Case::new("group given, absent", on_group("theirs"), Expected::Done(&[COPY, SET, ATTACH, REBOOT]))
             .group("mine"),
         Case::new("group given, present", shop(), Expected::Done(&[SET, ATTACH, REBOOT]))

@@ -1,12 +1,17 @@
 //! Ctrl-C anywhere: what is recorded is true, and the next apply goes on without doing anything twice.
 
+use std::time::Duration;
+
 use futures_util::stream::{self, StreamExt};
 use neonrepl::aurora::Kind;
 use neonrepl::aurora::logical_replication::{LogicalReplication, Reboot, Record};
 use tokio_util::sync::CancellationToken;
 
-use super::{AT_A_TIME, ATTACH, COPY, CREATE, DEFAULT, REBOOT, With, World, on_group, print_table, shop, short};
-use crate::common::aurora::{Call, ClusterConfig};
+use super::{
+    AT_A_TIME, ATTACH, COPY, CREATE, DEADLINE, DEFAULT, REBOOT, With, World, on_group, print_table, shop, short,
+};
+use crate::common::aurora::{Call, ClusterConfig, Delays};
+use crate::common::wait::wait_until;
 
 /// What is asked for, one after the other, of which cluster.
 struct Story {
@@ -116,4 +121,38 @@ async fn an_apply_is_cut_off_anywhere() {
         rows.push((story.name.to_owned(), format!("cut off {cut} times, resumed each time, given back")));
     }
     print_table("aurora, interruptions", &rows);
+}
+
+/// The reader is back, and does not show its new settings yet: neither that nor how RDS still called it available before
+/// it rebooted it is a reason for another reboot.
+#[tokio::test]
+async fn a_reboot_that_was_cut_off_is_not_done_twice() {
+    let desired = LogicalReplication { reboot: Reboot::All, ..LogicalReplication::new("shop") };
+    for seen_again in ["available still", "rebooting", "available again"] {
+        let delays =
+            Delays { before_rebooting: Duration::from_millis(400), in_sync: Duration::from_millis(700), ..short() };
+        let world = World::new(vec![shop().readers(1)], delays).await;
+        let mut record = Record::default();
+        let token = CancellationToken::new();
+        let with = With { token: token.clone(), ..With::new(&desired) };
+        let cut = async {
+            wait_until("the reboot", DEADLINE, async || !world.rebooted().is_empty()).await;
+            token.cancel();
+        };
+        let (ended, ()) = tokio::join!(world.apply(&with, &mut record), cut);
+        assert_eq!(ended.unwrap_err().kind, Kind::Cancelled);
+        assert_eq!(record.rebooting.as_deref(), Some("shop-2"));
+
+        let statuses: &[&str] = match seen_again {
+            "available still" => &[],
+            "rebooting" => &["rebooting"],
+            _ => &["rebooting", "available"],
+        };
+        for status in statuses {
+            wait_until(status, DEADLINE, async || world.instance_status("shop-2") == *status).await;
+        }
+        world.apply(&With::new(&desired), &mut record).await.unwrap();
+        assert_eq!(world.rebooted(), ["shop-2", "shop-1"], "resumed while it was {seen_again}");
+        assert_eq!(record.rebooting, None);
+    }
 }

@@ -14,6 +14,13 @@ fn groups() -> Vec<Case> {
         Case::new("custom group", on_group("theirs"), Expected::Done(&[SET, REBOOT])),
         Case::new("custom group, shared", on_group("theirs"), Expected::Warned("its parameters change there too"))
             .beside(other()),
+        Case::new(
+            "custom group, and no clusters may be listed",
+            on_group("theirs"),
+            Expected::Warned("AWS does not allow these credentials to list what has it"),
+        )
+        .before(|world| world.deny_lists()),
+        Case::on("default group, and no clusters may be listed", |world| world.deny_lists(), Expected::Done(&ALL)),
         Case::new("custom group, logical already", on_group("theirs"), Expected::Done(&[])).before(|world| {
             turn_on(world);
             world.run_as_configured("shop-1");

@@ -271,6 +271,11 @@ impl StandIn {
         self.shared.state().lasting.push((action.to_owned(), fault));
     }
 
+    /// Lets clusters and instances be described by their names only, as a policy for one of them does.
+    pub fn deny_lists(&self) {
+        self.shared.state().lists_are_denied = true;
+    }
+
     /// Ends what [`StandIn::fail_always`], [`StandIn::reboot_in_vain`] and [`StandIn::reboots_end_as`] began.
     pub fn stop_failing(&self) {
         let mut state = self.shared.state();

@@ -94,12 +94,26 @@ fn refused(shared: &Shared, action: &str, headers: &HeaderMap, form: &Form) -> R
     if let Some((_, fault)) = state.lasting.iter().find(|(of, _)| of == action || of == "*") {
         return Err(fault.clone());
     }
+    if state.lists_are_denied && is_list(action, form) {
+        return Err(Fault::new(403, "AccessDenied", format!("User is not authorized to perform: rds:{action}")));
+    }
     if let Some(at) = state.faults.iter().position(|(of, _)| of == action) {
         return Err(state.faults.remove(at).1);
     }
     match shapes::missing(action, form) {
         Some(name) => Err(Fault::invalid("MissingParameter", format!("The request must contain the parameter {name}"))),
         None => Ok(()),
+    }
+}
+
+/// Whether a call asks for all that there is, as a policy with a resource does not allow.
+fn is_list(action: &str, form: &Form) -> bool {
+    let named = |name| form.get(name).is_some();
+    let of_a_cluster = || form.items("Filters.Filter").iter().any(|filter| filter.get("Name") == Some("db-cluster-id"));
+    match action {
+        "DescribeDBClusters" => !named("DBClusterIdentifier"),
+        "DescribeDBInstances" => !named("DBInstanceIdentifier") && !of_a_cluster(),
+        _ => false,
     }
 }
 

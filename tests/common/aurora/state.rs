@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) faults: Vec<(String, Fault)>,
     /// Errors that stay until they are taken away, by action; `*` is every action.
     pub(super) lasting: Vec<(String, Fault)>,
+    /// Whether only what is named may be described.
+    pub(super) lists_are_denied: bool,
     /// What the stand-in answered as RDS never would.
     pub(super) violations: Vec<String>,
     /// Cancelled once that many calls have come.
