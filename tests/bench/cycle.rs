@@ -37,6 +37,16 @@ impl Cycle {
         Self { steps }
     }
 
+    /// Initialises a workspace and runs several lives in it. Returns their median.
+    pub(super) async fn run_often(workspace: &Workspace, repeats: usize) -> Self {
+        workspace.init().await;
+        let mut cycles = Vec::new();
+        for _ in 0..repeats {
+            cycles.push(Self::run(workspace).await);
+        }
+        Self::median(&cycles)
+    }
+
     /// The median of each number on its own.
     pub(super) fn median(cycles: &[Self]) -> Self {
         let step = |at: usize| Step::median(&cycles.iter().map(|cycle| cycle.steps[at]).collect::<Vec<_>>());

@@ -18,8 +18,8 @@ const STARTS: usize = 31;
 pub(super) fn report(goals: &mut Goals) {
     let client = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("making a certificate");
     let certificate = pem(client.cert.der());
-    let provider = || {
-        let mut command = Command::new(tools::provider());
+    let start = |program: &Path| {
+        let mut command = Command::new(program);
         command
             .env("TF_PLUGIN_MAGIC_COOKIE", "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2")
             .env("PLUGIN_PROTOCOL_VERSIONS", "5,6")
@@ -33,14 +33,21 @@ pub(super) fn report(goals: &mut Goals) {
         command.arg("ready");
         command
     };
-    let (mut ours, mut floor) = (Vec::new(), Vec::new());
+    let (provider, go) = (tools::provider(), tools::go_provider());
+    let (mut ours, mut floor, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..STARTS {
         floor.push(until_first_line(echo()));
-        ours.push(until_first_line(provider()));
+        ours.push(until_first_line(start(&provider)));
+        theirs.extend(go.as_deref().map(|go| until_first_line(start(go))));
     }
     let (ours, floor) = (median_of(&ours) * 1e3, median_of(&floor) * 1e3);
     println!("start to handshake: {ours:.1} ms ({:.1} times the {floor:.1} ms of echo), {}", ours / floor, size());
     goals.at_most("start to handshake", ours, 4.0, "ms");
+    if go.is_some() {
+        let theirs = median_of(&theirs) * 1e3;
+        println!("a provider in Go that does nothing: {theirs:.1} ms");
+        goals.at_most("start to handshake, a quarter of a Go provider's", ours, theirs / 4.0, "ms");
+    }
 }
 
 fn until_first_line(mut command: Command) -> Duration {

@@ -1,10 +1,11 @@
 //! Time and memory of whole processes, beside the least that they could take. `make bench` runs it.
 //!
 //! Every number is the median of `BENCH_REPEATS` runs (default 3) that take turns with their floors:
-//! - a start to the handshake line, beside a program that only prints a line;
+//! - a start to the handshake line, beside a program that only prints a line, and a provider in Go that does nothing;
 //! - plan, apply, plan without changes and destroy of `BENCH_COUNTS` publications (default 200,1000) with each core,
 //!   beside as many `terraform_data`, which cost the core the same and the provider nothing;
 //! - the same statements alone, over as many connections as the provider uses by default;
+//! - the same publications by cyrilgdn/postgresql with OpenTofu, where `BENCH_PEER` names its binary;
 //! - one publication of `BENCH_TABLES` tables (default 1000) with OpenTofu, beside both. The cores' own time for a set
 //!   grows with its square, so that ten thousand take them minutes.
 //!
@@ -15,6 +16,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod contenders;
 mod cycle;
 mod goals;
 mod handshake;
@@ -25,8 +27,8 @@ mod usage;
 use std::env;
 use std::time::Duration;
 
-use common::cli::{Core, Workspace};
-use common::postgres::{self, Database, Major, Role};
+use common::cli::Core;
+use common::postgres::{self, Database, Major};
 use common::relay::Relay;
 use cycle::Cycle;
 use goals::Goals;
@@ -85,8 +87,8 @@ async fn compare(database: &Database, count: usize, round_trip: Duration, repeat
 
     let mut measured = None;
     for core in cores() {
-        let ours = publications(core, &database.url_through(&Role::superuser(), port), count);
-        let floor = terraform_data(core, count);
+        let ours = contenders::publications(core, database, port, count);
+        let floor = contenders::terraform_data(core, count);
         let (mut of_ours, mut of_floor) = (Vec::new(), Vec::new());
         ours.init().await;
         floor.init().await;
@@ -98,6 +100,10 @@ async fn compare(database: &Database, count: usize, round_trip: Duration, repeat
         println!("{label} {}, terraform_data {}", core.name(), floor.row(None));
         println!("{label} {}, publications {}", core.name(), ours.row(Some(&floor)));
         if core == Core::OpenTofu {
+            if let Some(peer) = contenders::peer(core, database, port, count) {
+                let peer = Cycle::run_often(&peer, repeats).await;
+                println!("{label} {}, cyrilgdn/postgresql {}", core.name(), peer.row(Some(&floor)));
+            }
             measured = Some(Measured { alone, floor, ours });
         }
     }
@@ -108,45 +114,6 @@ async fn compare(database: &Database, count: usize, round_trip: Duration, repeat
 fn cores() -> Vec<Core> {
     let wanted = env::var("BENCH_CORES").unwrap_or_default();
     Core::installed().into_iter().filter(|core| wanted.is_empty() || wanted.contains(core.name())).collect()
-}
-
-fn publications(core: Core, url: &str, count: usize) -> Workspace {
-    let workspace = Workspace::new(core);
-    let text = format!(
-        r#"
-provider "neonrepl" {{
-  publisher {{
-    url = "{url}"
-  }}
-}}
-
-resource "neonrepl_publication" "p" {{
-  count  = {count}
-  name   = "p${{count.index}}"
-  tables = ["public.a${{count.index}}", "public.b${{count.index}}"]
-}}
-"#
-    );
-    workspace.write("main.tf", &text);
-    workspace
-}
-
-fn terraform_data(core: Core, count: usize) -> Workspace {
-    let workspace = Workspace::new(core);
-    let text = format!(
-        r#"
-resource "terraform_data" "p" {{
-  count = {count}
-  input = {{
-    name   = "p${{count.index}}"
-    tables = ["public.a${{count.index}}", "public.b${{count.index}}"]
-  }}
-}}
-"#
-    );
-    workspace.write("versions.tf", "");
-    workspace.write("main.tf", &text);
-    workspace
 }
 
 /// Numbers from an environment variable, separated by commas.

@@ -102,7 +102,7 @@ impl Workspace {
         let workspace =
             Self { core, directory, environment: BTreeMap::new(), secrets: Vec::new(), transcript: Mutex::default() };
         fs::create_dir(workspace.path()).expect("making a directory");
-        install(&workspace.directory.path().join("mirror"));
+        workspace.install("neonrepl/neonrepl", env!("CARGO_PKG_VERSION"), &tools::provider());
         let mirror = workspace.directory.path().join("mirror");
         let cli = format!("provider_installation {{\n  filesystem_mirror {{\n    path = {mirror:?}\n  }}\n}}\n");
         fs::write(workspace.directory.path().join("cli.tfrc"), cli).expect("writing the CLI configuration");
@@ -113,7 +113,12 @@ impl Workspace {
     /// Lets the built provider stand in for another one, which only has to be there: a core asks every provider that a
     /// state names for its schemas.
     pub fn stand_in_for(&self, provider: &str, version: &str) {
-        install_as(&self.directory.path().join("mirror"), provider, version);
+        self.install(provider, version, &tools::provider());
+    }
+
+    /// Installs a provider's binary under this name, such as `hashicorp/aws`.
+    pub fn install(&self, provider: &str, version: &str, binary: &Path) {
+        install(&self.directory.path().join("mirror"), provider, version, binary);
     }
 
     /// The core that runs here.
@@ -412,19 +417,14 @@ impl Captured {
 }
 
 /// Lays the built provider into a filesystem mirror, for both cores' default registries.
-fn install(mirror: &Path) {
-    install_as(mirror, "neonrepl/neonrepl", env!("CARGO_PKG_VERSION"));
-}
-
-fn install_as(mirror: &Path, provider: &str, version: &str) {
+fn install(mirror: &Path, provider: &str, version: &str, program: &Path) {
     let name = provider.rsplit('/').next().unwrap_or_default();
     for host in ["registry.terraform.io", "registry.opentofu.org"] {
         let directory = mirror.join(host).join(provider).join(version).join(platform());
         fs::create_dir_all(&directory).expect("making the mirror");
         let binary = directory.join(format!("terraform-provider-{name}_v{version}"));
-        let built = tools::provider();
-        let linked = fs::hard_link(&built, &binary);
-        linked.or_else(|_| fs::copy(&built, &binary).map(drop)).expect("installing the provider");
+        let linked = fs::hard_link(program, &binary);
+        linked.or_else(|_| fs::copy(program, &binary).map(drop)).expect("installing the provider");
     }
 }
 

