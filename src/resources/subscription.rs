@@ -4,6 +4,7 @@ mod connection;
 mod joining;
 mod lifecycle;
 mod model;
+mod progress_log;
 mod sync;
 
 use std::time::Duration;

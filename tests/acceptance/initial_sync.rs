@@ -165,10 +165,19 @@ async fn missing_rights_are_named_with_their_grant() {
 async fn a_copy_that_waits_for_no_reason_but_time_goes_on() {
     let pair = Pair::new(Major::V16, Major::V17, "slow").await;
     let name = pair.subscriber.name.clone();
-    pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
+    pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu'), (2, 1, 'eu')").await;
+    pair.subscriber
+        .sql(
+            "CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.id = 2 THEN \
+             PERFORM pg_advisory_xact_lock(42); END IF; RETURN NEW; END $$; \
+             CREATE TRIGGER pause BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION pause(); \
+             ALTER TABLE orders ENABLE ALWAYS TRIGGER pause",
+        )
+        .await;
     let lock = pair.subscriber.connect_as(&Role::superuser()).await.expect("a connection");
-    lock.batch_execute("BEGIN; LOCK TABLE orders IN SHARE ROW EXCLUSIVE MODE").await.expect("a lock");
-    let workspace = pair.workspace(Core::OpenTofu).await;
+    lock.batch_execute("SELECT pg_advisory_lock(42)").await.expect("a lock");
+    let mut workspace = pair.workspace(Core::OpenTofu).await;
+    workspace.env("TF_LOG_PROVIDER", "INFO");
     workspace.write("main.tf", &config(&name, "\"orders\"", WAITS));
     let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
     let looks = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%sync_error_count%' \
@@ -184,8 +193,12 @@ async fn a_copy_that_waits_for_no_reason_but_time_goes_on() {
         pair.subscriber.value::<i64>(&sql).await > 0
     })
     .await;
-    lock.batch_execute("COMMIT").await.expect("the end of the lock");
+    lock.batch_execute("SELECT pg_advisory_unlock(42)").await.expect("the end of the lock");
     let run = apply.wait().await;
     assert_eq!(run.code, Some(0), "{}", run.text());
+    let log: Vec<_> = run.stderr.lines().filter(|line| line.contains("table=public.orders")).collect();
+    for said in ["state=copying", "rows=1", "state=ready"] {
+        assert!(log.iter().any(|line| line.contains(said)), "{said} is not in {log:#?}");
+    }
     workspace.destroy().await;
 }

@@ -1,8 +1,10 @@
 //! How far the initial copy is, and whether it gets any further.
 //!
-//! Source: `pg_subscription_rel`, `pg_stat_subscription` and `pg_stat_subscription_stats` in the Postgres documentation.
+//! Source: `pg_subscription_rel`, `pg_stat_subscription`, `pg_stat_subscription_stats` and `pg_stat_progress_copy` in the
+//! Postgres documentation.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -48,12 +50,26 @@ pub struct Progress {
     pub tables: BTreeMap<QualifiedName, SyncState>,
     /// Those that a worker is copying at the moment.
     pub copying: BTreeSet<QualifiedName>,
+    /// How many rows of those have been copied so far, where the role may see it.
+    pub rows: BTreeMap<QualifiedName, i64>,
     /// Whether the subscription is enabled: an error may have disabled it.
     pub enabled: bool,
     /// Whether the worker that applies changes, and starts those that copy, runs at the moment.
     pub worker_runs: bool,
     /// How often copying has failed; absent before Postgres 15.
     pub sync_errors: Option<i64>,
+}
+
+impl fmt::Display for SyncState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Initializing => "not begun",
+            Self::Copying => "copying",
+            Self::Copied => "copied",
+            Self::Synchronized => "synchronized",
+            Self::Ready => "ready",
+        })
+    }
 }
 
 impl Progress {
@@ -78,7 +94,9 @@ pub async fn progress(subscriber: &Database, name: &Ident) -> Result<Progress> {
     let sql = format!(
         "SELECT s.subenabled, EXISTS (SELECT 1 FROM pg_stat_subscription w WHERE w.subid = s.oid AND w.relid IS NULL \
          AND w.pid IS NOT NULL), {errors}, n.nspname::text, c.relname::text, r.srsubstate, \
-         EXISTS (SELECT 1 FROM pg_stat_subscription w WHERE w.subid = s.oid AND w.relid = r.srrelid AND w.pid IS NOT NULL) \
+         EXISTS (SELECT 1 FROM pg_stat_subscription w WHERE w.subid = s.oid AND w.relid = r.srrelid AND w.pid IS NOT NULL), \
+         (SELECT max(c.tuples_processed) FROM pg_stat_subscription w JOIN pg_stat_progress_copy c ON c.pid = w.pid \
+         WHERE w.subid = s.oid AND w.relid = r.srrelid) \
          FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid {stats} \
          LEFT JOIN (pg_subscription_rel r JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace) \
          ON r.srsubid = s.oid WHERE d.datname = current_database() AND s.subname = $1"
@@ -97,6 +115,9 @@ fn read_rows(rows: &[Row]) -> RowResult<Progress> {
             let table = QualifiedName::from_catalog(schema, name);
             if row.try_get(6)? {
                 progress.copying.insert(table.clone());
+            }
+            if let Some(rows) = row.try_get(7)? {
+                progress.rows.insert(table.clone(), rows);
             }
             progress.tables.insert(table, SyncState::from_catalog(row.try_get(5)?));
         }

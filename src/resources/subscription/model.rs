@@ -178,7 +178,7 @@ pub(super) fn schema() -> Schema {
     .attribute(flag(
         "wait_for_initial_sync",
         "Whether creating, and a change that subscribes to further tables, waits until every table is copied and replicated; \
-         the log shows the progress. It fails, with the reason, as soon as a table cannot be copied; what both servers show \
+         the log shows the progress of each table (`TF_LOG_PROVIDER=INFO`). It fails, with the reason, as soon as a table cannot be copied; what both servers show \
          of it beforehand is refused before anything is made, and is a warning otherwise.",
         false,
     ))

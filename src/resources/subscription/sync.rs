@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
+use super::progress_log::ProgressLog;
 use crate::postgres::subscription::{self, How, Obstacle, Progress, Subscription, Verdict, Watch};
 use crate::postgres::{Database, Ident, Limits, QualifiedName, publication, settings, table};
 use crate::provider::Context;
@@ -133,17 +134,13 @@ fn described(error: Error, found: &BTreeMap<QualifiedName, Vec<Obstacle>>) -> Er
 pub(super) async fn wait(call: &Call<Context>, sync: &Sync<'_>, limits: &Limits) -> Result<()> {
     let name = &sync.subscription.name;
     let mut watch = Watch::default();
-    let mut shown = None;
+    let mut log = ProgressLog::default();
     loop {
         let progress = subscription::progress(sync.subscriber, name).await?;
+        log.show(name, &progress, Instant::now());
         let left: Vec<_> = progress.left().collect();
         if left.is_empty() {
             return Ok(());
-        }
-        let ready = progress.tables.len() - left.len();
-        if shown != Some(ready) {
-            tracing::info!(ready, tables = progress.tables.len(), subscription = name.as_str(), "copying tables");
-            shown = Some(ready);
         }
         if call.stop().is_cancelled() {
             // An error would taint it: the next apply would drop it, and copy rows again that are there already.
