@@ -28,7 +28,7 @@ use std::env;
 use std::time::Duration;
 
 use common::cli::Core;
-use common::postgres::{self, Database, Major};
+use common::postgres::{self, Database, Major, Server, Settings};
 use common::relay::Relay;
 use cycle::Cycle;
 use goals::Goals;
@@ -58,7 +58,10 @@ async fn main() {
     }
     println!("\n| count | step | statements alone | terraform_data | publication |\n|---|---|---|---|---|");
     for tables in numbers("BENCH_TABLES", "1000") {
-        let database = postgres::shared(Major::V18).database("bench").await;
+        // A publication locks each of its tables while it is made.
+        let locks = (tables / 32).max(64).to_string();
+        let server = Server::start(Major::V18, Settings::from([("max_locks_per_transaction".to_owned(), locks)]));
+        let database = server.database("bench").await;
         statements::create_tables(&database, tables + 1).await;
         large::compare(Core::OpenTofu, &database, tables, repeats, &mut goals).await;
     }

@@ -17,7 +17,7 @@ use super::postgres::encode;
 use super::tools;
 use super::wait::wait_until;
 
-/// How long one command of a core may take.
+/// How long one command of a core may take, unless told otherwise.
 const DEADLINE: Duration = Duration::from_secs(300);
 
 /// A program that runs providers.
@@ -64,6 +64,7 @@ impl Core {
 /// A working directory with a configuration and a state. When a test fails, it prints all that its core has said.
 pub struct Workspace {
     core: Core,
+    deadline: Duration,
     directory: TempDir,
     environment: BTreeMap<String, String>,
     secrets: Vec<String>,
@@ -99,8 +100,14 @@ impl Workspace {
     /// An empty workspace that requires the provider.
     pub fn new(core: Core) -> Self {
         let directory = tempfile::Builder::new().prefix("neonrepl-").tempdir().expect("making a directory");
-        let workspace =
-            Self { core, directory, environment: BTreeMap::new(), secrets: Vec::new(), transcript: Mutex::default() };
+        let workspace = Self {
+            core,
+            deadline: DEADLINE,
+            directory,
+            environment: BTreeMap::new(),
+            secrets: Vec::new(),
+            transcript: Mutex::default(),
+        };
         fs::create_dir(workspace.path()).expect("making a directory");
         workspace.install("neonrepl/neonrepl", env!("CARGO_PKG_VERSION"), &tools::provider());
         let mirror = workspace.directory.path().join("mirror");
@@ -119,6 +126,12 @@ impl Workspace {
     /// Installs a provider's binary under this name, such as `hashicorp/aws`.
     pub fn install(&self, provider: &str, version: &str, binary: &Path) {
         install(&self.directory.path().join("mirror"), provider, version, binary);
+    }
+
+    /// Gives each command so long.
+    pub fn within(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
     }
 
     /// The core that runs here.
@@ -333,8 +346,10 @@ impl Running<'_> {
     /// Waits until the output holds this text.
     pub async fn wait_for(&self, text: &str) {
         let what = format!("{text:?} in the output of {}", self.title);
-        wait_until(&what, DEADLINE, async || self.stdout.text().contains(text) || self.stderr.text().contains(text))
-            .await;
+        wait_until(&what, self.workspace.deadline, async || {
+            self.stdout.text().contains(text) || self.stderr.text().contains(text)
+        })
+        .await;
     }
 
     /// Interrupts the core and its providers as Ctrl-C in a terminal does.
@@ -355,7 +370,7 @@ impl Running<'_> {
             new.lines().for_each(&mut on_line);
             seen += new.len();
         };
-        wait_until(&self.title, DEADLINE, async || {
+        wait_until(&self.title, self.workspace.deadline, async || {
             lines(&self.stdout.text());
             !matches!(self.child.try_wait(), Ok(None))
         })
@@ -370,8 +385,9 @@ impl Running<'_> {
     /// # Panics
     /// When an output or a state file holds a secret, or the deadline passes.
     pub async fn wait(mut self) -> Run {
-        let ended = tokio::time::timeout(DEADLINE, self.child.wait()).await;
-        let Ok(status) = ended else { panic!("{} has not ended in {DEADLINE:?}", self.title) };
+        let deadline = self.workspace.deadline;
+        let ended = tokio::time::timeout(deadline, self.child.wait()).await;
+        let Ok(status) = ended else { panic!("{} has not ended in {deadline:?}", self.title) };
         let code = status.as_ref().ok().and_then(ExitStatus::code);
         let run = Run { code, stdout: self.stdout.rest().await, stderr: self.stderr.rest().await };
         self.workspace.record(&self.title, &run);
