@@ -68,6 +68,8 @@ pub struct Cluster {
     pub deployment: Deployment,
     /// `DBClusterIdentifier` or `DBInstanceIdentifier`, in lower case.
     pub identifier: String,
+    /// `DBClusterArn` or `DBInstanceArn`.
+    pub arn: String,
     /// `Status`: `available`, `modifying`, `stopped`, ….
     pub status: String,
     /// `Engine`: `aurora-postgresql` for what this module is about.
@@ -166,6 +168,17 @@ pub struct Instance {
     pub status: String,
     /// `PubliclyAccessible`.
     pub publicly_accessible: bool,
+}
+
+/// A blue/green deployment that a cluster is a side of, before the switchover.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlueGreen {
+    /// `BlueGreenDeploymentName`.
+    pub name: String,
+    /// `Status`: `PROVISIONING`, `AVAILABLE`, `SWITCHOVER_IN_PROGRESS`, ….
+    pub status: String,
+    /// Whether the cluster is the side that will take over.
+    pub is_green: bool,
 }
 
 /// A cluster parameter group.
@@ -287,6 +300,10 @@ pub trait ClusterApi: Send + Sync {
     /// The identifiers of all clusters that the group is attached to. The API has no such filter, so every Aurora
     /// PostgreSQL cluster of the region is listed.
     fn clusters_with_parameter_group(&self, group: &str) -> impl Future<Output = Result<Vec<String>>> + Send;
+
+    /// The blue/green deployment that the cluster of this ARN is a side of, from `DescribeBlueGreenDeployments`; none that
+    /// has been switched over or is being deleted.
+    fn blue_green(&self, arn: &str) -> impl Future<Output = Result<Option<BlueGreen>>> + Send;
 
     /// `DescribeDBClusterParameterGroups` of one group.
     fn parameter_group(&self, name: &str) -> impl Future<Output = Result<ParameterGroup>> + Send;

@@ -7,7 +7,9 @@ use aws_sdk_rds::operation::RequestId;
 use aws_sdk_rds::types;
 use tokio::sync::OnceCell;
 
-use super::api::{Cluster, ClusterApi, Instance, NewParameterGroup, Parameter, ParameterGroup, ParameterSetting};
+use super::api::{
+    BlueGreen, Cluster, ClusterApi, Instance, NewParameterGroup, Parameter, ParameterGroup, ParameterSetting,
+};
 use super::config::AwsConfig;
 use super::conversion::{parameter_from, sdk_parameter, sdk_tags};
 use super::error::{advice, classify};
@@ -94,6 +96,10 @@ impl ClusterApi for Rds {
             }
         }
         Ok(clusters)
+    }
+
+    async fn blue_green(&self, arn: &str) -> Result<Option<BlueGreen>> {
+        self.blue_green_of(arn).await
     }
 
     async fn parameter_group(&self, name: &str) -> Result<ParameterGroup> {

@@ -29,6 +29,7 @@ impl From<types::DbCluster> for Cluster {
         Self {
             deployment: Deployment::AuroraCluster,
             identifier: cluster.db_cluster_identifier.unwrap_or_default(),
+            arn: cluster.db_cluster_arn.unwrap_or_default(),
             status: cluster.status.unwrap_or_default(),
             engine: cluster.engine.unwrap_or_default(),
             engine_version: cluster.engine_version.unwrap_or_default(),
@@ -65,6 +66,7 @@ impl From<types::DbInstance> for Cluster {
         Self {
             deployment: Deployment::RdsInstance,
             identifier,
+            arn: instance.db_instance_arn.unwrap_or_default(),
             status: instance.db_instance_status.unwrap_or_default(),
             engine: instance.engine.unwrap_or_default(),
             engine_version: instance.engine_version.unwrap_or_default(),

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use aws_sdk_rds::types;
 
 use super::api::{
-    Cluster, ClusterApi, Deployment, Instance, NewParameterGroup, Parameter, ParameterGroup, ParameterSetting,
+    BlueGreen, Cluster, ClusterApi, Deployment, Instance, NewParameterGroup, Parameter, ParameterGroup,
+    ParameterSetting,
 };
 use super::client::{failure, names, nothing_came};
 use super::conversion::{parameter_from, sdk_parameter, sdk_tags};
@@ -83,6 +84,10 @@ impl ClusterApi for RdsInstances {
             }
         }
         Ok(instances)
+    }
+
+    async fn blue_green(&self, arn: &str) -> Result<Option<BlueGreen>> {
+        self.0.blue_green_of(arn).await
     }
 
     async fn parameter_group(&self, name: &str) -> Result<ParameterGroup> {

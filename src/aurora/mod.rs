@@ -12,6 +12,7 @@
 
 pub mod api;
 pub mod auth_token;
+mod blue_green;
 pub mod client;
 pub mod config;
 mod conversion;

@@ -135,7 +135,10 @@ async fn preview_apply<M: Shape>(call: &Call<Context>, change: &mut PlannedChang
     let desired = change.planned().map(|planned| to_desired(&planned.common(), &asked, M::IDENTIFIER));
     let Some(Ok(desired)) = desired else { return Ok(()) };
     match look::<M>(call, &desired).await {
-        Ok(Some(current)) => plan_steps(call, change, &current, &desired),
+        Ok(Some(mut current)) => {
+            current.blue_green = Box::pin(flow::blue_green(M::api(call.context())?, &current.cluster)).await;
+            plan_steps(call, change, &current, &desired)
+        }
         Ok(None) if change.prior().is_none() => {
             change.warn(missing::<M>(&desired.cluster).detail("It must exist by the time this is applied."));
             Ok(())

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use neonrepl::aurora::api::ClusterApi;
 use neonrepl::aurora::logical_replication::{
-    LogicalReplication, Operation, Patience, Reboot, Record, ServerSettings, apply, destroy, fetch, steps,
+    LogicalReplication, Operation, Patience, Reboot, Record, ServerSettings, apply, blue_green, destroy, fetch, steps,
 };
 use neonrepl::aurora::wait::{Polling, Waiter};
 use neonrepl::aurora::{Rds, RdsInstances};
@@ -82,17 +82,17 @@ fn warning(printed: &str) -> String {
 
 /// The actions that each operation calls, in the order of the policy.
 async fn check_policy() {
-    let of_instance = policy(1);
+    let of_instance: Vec<_> = policy(1).concat();
     let called_for_it = called(ClusterConfig::instance, |aws| RdsInstances::new(config(aws))).await;
     let all: BTreeSet<&String> = called_for_it.values().flatten().collect();
     assert_eq!(of_instance.iter().collect::<BTreeSet<_>>(), all, "the policy for DB instances");
     let called = called(ClusterConfig::new, |aws| Rds::new(config(aws))).await;
-    let policy = policy(0);
+    let statements = policy(0);
+    let (reads, policy) = (&statements[0], statements.concat());
     let granted: BTreeSet<&String> = policy.iter().collect();
     assert_eq!(granted.len(), policy.len(), "an action stands twice in the policy");
     let all: BTreeSet<&String> = called.values().flatten().collect();
     assert_eq!(granted, all, "the policy grants what is called, and no more");
-    let reads = &policy[..policy.iter().take_while(|action| !action.contains(":Create")).count()];
     let rows = called.iter().map(|(operation, actions)| {
         assert!(
             reads.iter().all(|read| actions.contains(read)),
@@ -102,20 +102,21 @@ async fn check_policy() {
         let further = further.map(|action| format!(", `{}`", action.trim_start_matches("rds:")));
         format!("| {} | all of Read{} |\n", &operation[2..], further.collect::<String>())
     });
-    check_guide("| operation | actions |\n|---|---|\n", "\nA plan and a refresh", &rows.collect::<String>());
+    check_guide("| operation | actions |\n|---|---|\n", "\nA refresh needs", &rows.collect::<String>());
 }
 
-/// The actions of one of the guide's policies, in their order.
-fn policy(which: usize) -> Vec<String> {
+/// The actions of each statement of one of the guide's policies, in their order.
+fn policy(which: usize) -> Vec<Vec<String>> {
     let text = fs::read_to_string(guide()).expect("the guide");
     let json = text.split("```json\n").nth(which + 1).and_then(|rest| rest.split("```").next()).expect("the policy");
     let policy: Value = serde_json::from_str(json).expect("a policy");
     let statements = policy["Statement"].as_array().cloned().unwrap_or_default();
-    let actions = statements.into_iter().flat_map(|mut statement| match statement["Action"].take() {
+    let actions = statements.into_iter().map(|mut statement| match statement["Action"].take() {
         Value::Array(actions) => actions,
         action => vec![action],
     });
-    actions.map(|action| action.as_str().expect("an action").to_owned()).collect()
+    let text = |action: &Value| action.as_str().expect("an action").to_owned();
+    actions.map(|actions| actions.iter().map(text).collect()).collect()
 }
 
 type Called = BTreeMap<&'static str, BTreeSet<String>>;
@@ -143,14 +144,16 @@ fn note(called: &mut Called, operation: &'static str, aws: &StandIn) {
     aws.forget_calls();
 }
 
-const PLAN: &str = "1 plan, refresh, import";
-const CREATE: &str = "2 create";
-const UPDATE: &str = "3 update";
-const DESTROY: &str = "4 destroy, with `reboot_on_destroy`";
-const UNMANAGED: &str = "5 all of them, with `manage_parameter_group = false`";
+const REFRESH: &str = "1 refresh, import";
+const PLAN: &str = "2 plan";
+const CREATE: &str = "3 create";
+const UPDATE: &str = "4 update";
+const DESTROY: &str = "5 destroy, with `reboot_on_destroy`";
+const UNMANAGED: &str = "6 all of them, with `manage_parameter_group = false`";
 
 async fn plan(api: &impl ClusterApi, desired: &LogicalReplication, record: &Record) {
     let current = fetch(api, desired, record).await.unwrap().unwrap();
+    blue_green(api, &current.cluster).await;
     steps(&current, desired, record).unwrap();
 }
 
@@ -184,10 +187,14 @@ fn patience() -> Patience {
 async fn own_group<A: ClusterApi>(called: &mut Called, aws: &StandIn, api: &A) {
     let mut desired = LogicalReplication::new("shop");
     desired.tags.insert("team".to_owned(), "orders".to_owned());
+    fetch(api, &desired, &Record::default()).await.unwrap().unwrap();
+    note(called, REFRESH, aws);
     plan(api, &desired, &Record::default()).await;
     note(called, PLAN, aws);
     let record = make(aws, api, &desired, Record::default()).await;
     note(called, CREATE, aws);
+    fetch(api, &desired, &record).await.unwrap().unwrap();
+    note(called, REFRESH, aws);
     plan(api, &desired, &record).await;
     note(called, PLAN, aws);
     desired.tags = [("owner".to_owned(), "me".to_owned())].into();

@@ -371,7 +371,10 @@ async fn without_a_reboot_one_stays_pending(core: Core) {
     assert_eq!(shop.wal().await, "replica|off");
 
     shop.configure("");
-    assert_says(&shop.planned().await, &["will be updated in-place", "this reboots shop-1"]);
+    shop.aws.add_blue_green("upgrade", "shop", "shop-green", "AVAILABLE");
+    let blue =
+        "shop is the blue side of blue/green deployment upgrade (AVAILABLE): a switchover leaves its replication slots";
+    assert_says(&shop.planned().await, &["will be updated in-place", "this reboots shop-1", blue]);
     assert_eq!(shop.settle("").await, ["RebootDBInstance"]);
     let state = shop.attributes().await;
     assert_eq!((&state["pending_reboot"], &state["wal_level"]), (&json!(false), &json!("logical")));

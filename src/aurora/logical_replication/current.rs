@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{LogicalReplication, PARAMETER, PREVIOUS_GROUP_TAG, Record, ServerSettings};
-use crate::aurora::api::{Cluster, ClusterApi, Instance, ParameterGroup};
+use crate::aurora::api::{BlueGreen, Cluster, ClusterApi, Instance, ParameterGroup};
 use crate::aurora::parameters::{Parameters, truth};
 use crate::aurora::{Kind, Result};
 
@@ -56,6 +56,8 @@ pub struct Current {
     pub left: Vec<Group>,
     /// The other clusters with the target group. `None` where the policy does not allow to list clusters.
     pub sharing: Option<Vec<String>>,
+    /// The blue/green deployment that the cluster is a side of, if that was asked for and answered.
+    pub blue_green: Option<BlueGreen>,
     /// What the writer says over SQL, if it was asked and answered.
     pub settings: Option<ServerSettings>,
 }
@@ -103,7 +105,8 @@ impl Current {
     }
 }
 
-/// Reads a cluster; nothing if it does not exist. `settings` are not filled in: they are SQL, which the caller speaks.
+/// Reads a cluster; nothing if it does not exist. `settings` are not filled in: they are SQL, which the caller speaks. Nor
+/// is `blue_green`, which only a plan shows: see [`blue_green`].
 pub async fn fetch<A: ClusterApi>(api: &A, desired: &LogicalReplication, record: &Record) -> Result<Option<Current>> {
     let Some(cluster) = found(api.cluster(&desired.cluster).await)? else {
         return Ok(None);
@@ -124,7 +127,29 @@ pub async fn fetch<A: ClusterApi>(api: &A, desired: &LogicalReplication, record:
         _ => Some(Vec::new()),
     };
     let left = left_groups(api, &target_name, record).await?;
-    Ok(Some(Current { cluster, instances, attached, target_name, target, left, sharing, settings: None }))
+    Ok(Some(Current {
+        cluster,
+        instances,
+        attached,
+        target_name,
+        target,
+        left,
+        sharing,
+        blue_green: None,
+        settings: None,
+    }))
+}
+
+/// The blue/green deployment that the cluster is a side of. It is only worth a warning, so an answer that does not come,
+/// as where the policy forbids the question, is none.
+pub async fn blue_green<A: ClusterApi>(api: &A, cluster: &Cluster) -> Option<BlueGreen> {
+    match api.blue_green(&cluster.arn).await {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::info!(%error, "whether there is a blue/green deployment is not known");
+            None
+        }
+    }
 }
 
 async fn left_groups<A: ClusterApi>(api: &A, target_name: &str, record: &Record) -> Result<Vec<Group>> {

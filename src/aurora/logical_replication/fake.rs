@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Group, Operation, PARAMETER, Patience, Probe, ProbeError, ServerSettings};
 use crate::aurora::api::{
-    ApplyMethod, ApplyType, Cluster, ClusterApi, Instance, Member, NewParameterGroup, PARAMETERS_PER_CALL, Parameter,
-    ParameterGroup, ParameterSetting, Source,
+    ApplyMethod, ApplyType, BlueGreen, Cluster, ClusterApi, Instance, Member, NewParameterGroup, PARAMETERS_PER_CALL,
+    Parameter, ParameterGroup, ParameterSetting, Source,
 };
 use crate::aurora::parameters::Parameters;
 use crate::aurora::wait::{Polling, Waiter};
@@ -254,6 +254,10 @@ impl ClusterApi for Fake {
 
     async fn clusters_with_parameter_group(&self, _: &str) -> Result<Vec<String>> {
         Ok(vec!["shop".to_owned()])
+    }
+
+    async fn blue_green(&self, _: &str) -> Result<Option<BlueGreen>> {
+        Ok(None)
     }
 
     async fn parameter_group(&self, name: &str) -> Result<ParameterGroup> {

@@ -28,7 +28,7 @@ use super::wait::Waiter;
 
 pub use apply::{Applied, OnStep, Phase, Progress, apply};
 pub use checks::problems;
-pub use current::{Current, Group, fetch};
+pub use current::{Current, Group, blue_green, fetch};
 pub use outlook::{OnDestroy, Outlook, destroy_outlook, outlook, warnings};
 pub use reboot::reboot_writer;
 pub use record::Record;

@@ -5,7 +5,7 @@ use std::fmt;
 use super::apply::{conclude_step, remember_step};
 use super::undo::undo_outlook;
 use super::{Current, Group, LogicalReplication, Reboot, Record, Step};
-use crate::aurora::api::{ParameterGroup, Source};
+use crate::aurora::api::{BlueGreen, ParameterGroup, Source};
 use crate::aurora::parameters::Change;
 
 /// What a destroy does.
@@ -83,10 +83,28 @@ pub fn warnings(current: &Current, desired: &LogicalReplication, steps: &[Step])
         let name = &writer.identifier;
         warnings.push(format!("the instance {name} is not publicly accessible: Neon cannot reach it from outside"));
     }
+    warnings.extend(blue_green(current));
     warnings.extend(waiting_readers(current, desired, steps));
     warnings.extend(waiting_writer(current, desired, steps));
     warnings.extend(standby(current, steps));
     warnings
+}
+
+/// A switchover moves the endpoint to another cluster, and no replication slot with it.
+fn blue_green(current: &Current) -> Option<String> {
+    let BlueGreen { name, status, is_green } = current.blue_green.as_ref()?;
+    let cluster = &current.cluster.identifier;
+    Some(if *is_green {
+        format!(
+            "{cluster} is the green side of blue/green deployment {name} ({status}): it takes no writes of its own before the \
+             switchover. Name the blue side, or switch over first"
+        )
+    } else {
+        format!(
+            "{cluster} is the blue side of blue/green deployment {name} ({status}): a switchover leaves its replication slots, \
+             and with them its subscriptions, behind. Switch over or delete the deployment before you subscribe to it"
+        )
+    })
 }
 
 /// Who else has the group that is edited.

@@ -1,6 +1,6 @@
 //! What a cluster is before anything begins.
 
-use neonrepl::aurora::logical_replication::{Reboot, Record, fetch, steps, warnings};
+use neonrepl::aurora::logical_replication::{Reboot, Record, blue_green, fetch, steps, warnings};
 
 use super::{
     ALL, ATTACH, COPY, CREATE, Case, DEFAULT, Expected, FAMILY, OWN, REBOOT, SET, World, on_group, shop, short, try_all,
@@ -151,6 +151,16 @@ fn clusters() -> Vec<Case> {
             ClusterConfig { has_writer: false, ..shop() },
             Expected::Refused(&["it has no writer instance", "Wait for a failover to end"]),
         ),
+        Case::on(
+            "blue side of a blue/green deployment",
+            |world| world.add_blue_green("upgrade", "shop", "shop-green", "AVAILABLE"),
+            Expected::Warned("shop is the blue side of blue/green deployment upgrade (AVAILABLE)"),
+        ),
+        Case::on(
+            "green side of a blue/green deployment",
+            |world| world.add_blue_green("upgrade", "old", "shop", "PROVISIONING"),
+            Expected::Warned("shop is the green side of blue/green deployment upgrade (PROVISIONING)"),
+        ),
         Case::new(
             "not publicly accessible",
             ClusterConfig { publicly_accessible: false, ..shop() },
@@ -205,7 +215,7 @@ fn instances() -> Vec<Case> {
 async fn every_state() {
     let cases: Vec<Case> = groups().into_iter().chain(clusters()).chain(instances()).collect();
     for case in &cases {
-        check_warning(case).await;
+        Box::pin(check_warning(case)).await;
     }
     try_all("aurora, states", cases).await;
 }
@@ -215,7 +225,8 @@ async fn check_warning(case: &Case) {
     let Expected::Warned(text) = case.expected else { return };
     let world = World::new(case.clusters.clone(), short()).await;
     (case.before)(&world);
-    let current = fetch(&world.api(), &case.desired, &Record::default()).await.unwrap().unwrap();
+    let mut current = fetch(&world.api(), &case.desired, &Record::default()).await.unwrap().unwrap();
+    current.blue_green = blue_green(&world.api(), &current.cluster).await;
     let steps = steps(&current, &case.desired, &Record::default()).unwrap();
     let said = warnings(&current, &case.desired, &steps);
     assert!(said.iter().any(|warning| warning.contains(text)), "{}: {said:?}", case.name);

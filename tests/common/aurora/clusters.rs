@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::form::Form;
 use super::server::{Answer, Fault};
-use super::state::{Cluster, Instance, State};
+use super::state::{BlueGreen, Cluster, Instance, State};
 use super::xml::{Element, list, node, text};
 use super::{REGION, Shared, parameters};
 use crate::common::postgres::Settings;
@@ -70,12 +70,38 @@ fn describe_cluster(state: &State, cluster: &Cluster) -> Element {
         text("Port", port),
         text("MasterUsername", "postgres"),
         list("DBClusterMembers", members, |instance| describe_member(cluster, instance)),
-        text("DBClusterArn", format!("arn:aws:rds:{REGION}:123456789012:cluster:{name}")),
+        text("DBClusterArn", arn_of_cluster(name)),
         text("EngineMode", &cluster.engine_mode),
         node("PendingModifiedValues", pending),
     ];
     fields.extend(optional);
     node("DBCluster", fields)
+}
+
+pub(super) fn arn_of_cluster(name: &str) -> String {
+    format!("arn:aws:rds:{REGION}:123456789012:cluster:{name}")
+}
+
+pub(super) fn arn_of_instance(name: &str) -> String {
+    format!("arn:aws:rds:{REGION}:123456789012:db:{name}")
+}
+
+pub(super) fn describe_blue_green(shared: &Shared, form: &Form) -> Answer {
+    let state = shared.state();
+    let (deployments, marker) = page(&state.blue_green, form, shared.page_size);
+    let describe = |deployment: &BlueGreen| {
+        node(
+            "member",
+            vec![
+                text("BlueGreenDeploymentIdentifier", format!("bgd-{}", deployment.name)),
+                text("BlueGreenDeploymentName", &deployment.name),
+                text("Source", &deployment.source),
+                text("Target", &deployment.target),
+                text("Status", &deployment.status),
+            ],
+        )
+    };
+    Ok(vec![list("BlueGreenDeployments", deployments, describe)].into_iter().chain(marker).collect())
 }
 
 fn describe_member(cluster: &Cluster, instance: &Instance) -> Element {
@@ -133,7 +159,7 @@ fn describe_instance(instance: &Instance, cluster: Option<&Cluster>) -> Element 
         text("DBInstanceStatus", status),
         node("Endpoint", vec![text("Address", host), text("Port", port)]),
         text("PubliclyAccessible", instance.publicly_accessible),
-        text("DBInstanceArn", format!("arn:aws:rds:{REGION}:123456789012:db:{}", instance.identifier)),
+        text("DBInstanceArn", arn_of_instance(&instance.identifier)),
     ];
     fields.extend(cluster.map(|cluster| text("EngineVersion", &cluster.engine_version)));
     let Some(alone) = alone else {

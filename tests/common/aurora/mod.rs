@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use engine::{Engine, Engines, NoServers, PostgresServers};
-use state::{Cluster, Group, Instance, State};
+use state::{BlueGreen, Cluster, Group, Instance, State};
 use tokio_util::sync::CancellationToken;
 
 use super::postgres::Database;
@@ -269,6 +269,15 @@ impl StandIn {
     pub fn fail_always(&self, action: &str, status: u16, code: &str, message: &str) {
         let fault = server::Fault::new(status, code, message);
         self.shared.state().lasting.push((action.to_owned(), fault));
+    }
+
+    /// Adds a blue/green deployment from one cluster, or instance, to another.
+    pub fn add_blue_green(&self, name: &str, source: &str, target: &str, status: &str) {
+        let mut state = self.shared.state();
+        let is_instance = state.clusters.iter().any(|cluster| cluster.identifier == source && cluster.is_instance);
+        let arn = if is_instance { clusters::arn_of_instance } else { clusters::arn_of_cluster };
+        let (name, status) = (name.to_owned(), status.to_owned());
+        state.blue_green.push(BlueGreen { name, source: arn(source), target: arn(target), status });
     }
 
     /// Lets clusters and instances be described by their names only, as a policy for one of them does.

@@ -113,12 +113,14 @@ fn is_list(action: &str, form: &Form) -> bool {
     match action {
         "DescribeDBClusters" => !named("DBClusterIdentifier"),
         "DescribeDBInstances" => !named("DBInstanceIdentifier") && !of_a_cluster(),
+        "DescribeBlueGreenDeployments" => true,
         _ => false,
     }
 }
 
 fn dispatch(shared: &Arc<Shared>, action: &str, form: &Form) -> Answer {
     match action {
+        "DescribeBlueGreenDeployments" => clusters::describe_blue_green(shared, form),
         "DescribeDBClusters" => clusters::describe_clusters(shared, form),
         "DescribeDBInstances" => clusters::describe_instances(shared, form),
         "DescribeDBEngineVersions" => clusters::describe_engine_versions(form),

@@ -12,7 +12,7 @@ use super::form::Form;
 use super::xml::Element;
 
 /// All operations that the stand-in answers.
-pub const OPERATIONS: [&str; 23] = [
+pub const OPERATIONS: [&str; 24] = [
     "AddTagsToResource",
     "CopyDBClusterParameterGroup",
     "CopyDBParameterGroup",
@@ -20,6 +20,7 @@ pub const OPERATIONS: [&str; 23] = [
     "CreateDBParameterGroup",
     "DeleteDBClusterParameterGroup",
     "DeleteDBParameterGroup",
+    "DescribeBlueGreenDeployments",
     "DescribeDBClusterParameterGroups",
     "DescribeDBClusterParameters",
     "DescribeDBClusters",

@@ -16,6 +16,7 @@ pub(super) struct State {
     pub(super) clusters: Vec<Cluster>,
     pub(super) instances: Vec<Instance>,
     pub(super) groups: BTreeMap<String, Group>,
+    pub(super) blue_green: Vec<BlueGreen>,
     /// Groups that were detached and count as in use until then.
     pub(super) lingering: Vec<(String, Instant)>,
     pub(super) calls: Vec<Call>,
@@ -56,6 +57,14 @@ impl State {
         let lingers = self.lingering.iter().any(|(name, until)| name == group && *until > now);
         lingers || self.clusters.iter().any(|cluster| cluster.group == group)
     }
+}
+
+/// A blue/green deployment between two clusters, or DB instances.
+pub(super) struct BlueGreen {
+    pub(super) name: String,
+    pub(super) source: String,
+    pub(super) target: String,
+    pub(super) status: String,
 }
 
 /// A cluster, or a DB instance by itself: then it has one instance, of its own name.
