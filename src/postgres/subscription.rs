@@ -9,7 +9,9 @@ mod progress;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use catalog::{apply, create, fetch, fetch_all, fetch_now, reading_from, sync_slots, tables, unsubscribed_tables};
+pub use catalog::{
+    apply, create, fetch, fetch_all, fetch_now, missed_tables, reading_from, sync_slots, tables, unsubscribed_tables,
+};
 pub use changes::{How, diff, drop_detached, drop_with_slot, rename_publications};
 pub use obstacles::{Obstacle, obstacles};
 pub use progress::{Progress, SyncState, Verdict, Watch, progress};

@@ -2,6 +2,7 @@
 
 mod checks;
 mod in_use;
+mod missed;
 mod model;
 mod read;
 
@@ -77,6 +78,7 @@ impl Resource for Publication {
         let Ok(desired) = desired(&planned) else { return Ok(()) };
         let doing = format!("planning publication {}", desired.name);
         call.unless_stopped(Box::pin(in_use::announce_rename(call, change, &database))).await?;
+        call.unless_stopped(Box::pin(missed::announce(call, change, &database))).await?;
         call.unless_stopped(Box::pin(checks::check(change, &database, &doing, &desired))).await
     }
 

@@ -303,3 +303,30 @@ async fn a_slot_that_is_older_than_its_publication_is_warned_of() {
         pair.publisher.sql("DROP PUBLICATION shop").await;
     }
 }
+
+/// Somebody takes a table out of the publication: what is written until it is published again is lost to the
+/// subscription, unless that forgets the table first.
+#[tokio::test]
+async fn a_table_that_comes_back_is_warned_of() {
+    let pair = Pair::new(Major::V16, Major::V18, "back").await;
+    let name = pair.subscriber.name.clone();
+    let workspace = pair.workspace(Core::OpenTofu).await;
+    let arguments = "wait_for_initial_sync = true";
+    workspace.write("main.tf", &config(&name, LISTED, arguments));
+    workspace.apply().await;
+    pair.publisher.sql("ALTER PUBLICATION shop DROP TABLE customers; INSERT INTO customers VALUES (1, 'missed')").await;
+    let plan = workspace.plan().await;
+    let warning = format!("subscription \"{name}\" misses what was written to public.customers meanwhile");
+    assert!(plan.code == Some(2) && plan.flat().contains(&warning), "{}", plan.text());
+
+    let without = "name = \"shop\"\n  tables = [\"orders\"]";
+    workspace.write("main.tf", &config(&name, without, arguments));
+    workspace.apply().await;
+    pair.subscriber.sql("TRUNCATE customers").await;
+    workspace.write("main.tf", &config(&name, LISTED, arguments));
+    let applied = workspace.apply().await;
+    assert!(!applied.flat().contains("misses what was written"), "{}", applied.text());
+    pair.wait_for_rows("SELECT name FROM customers", &["missed"]).await;
+    workspace.expect_empty_plan().await;
+    workspace.destroy().await;
+}

@@ -227,6 +227,18 @@ pub async fn unsubscribed_tables(
     Ok(published)
 }
 
+/// The tables that the subscription has and its publications do not publish: what is written to them now never arrives,
+/// not even once they are published again.
+pub async fn missed_tables(
+    publisher: &Database,
+    subscriber: &Database,
+    subscription: &Subscription,
+) -> Result<BTreeSet<QualifiedName>> {
+    let published = table::published(publisher, &subscription.publications).await?;
+    let subscribed = tables(subscriber, &subscription.name).await?.into_iter().map(|(table, _)| table);
+    Ok(subscribed.filter(|table| !published.contains(table)).collect())
+}
+
 /// Creates a subscription, as [`apply`] runs the statements of [`diff`](super::diff), and leaves no slot behind where that
 /// fails.
 ///

@@ -30,6 +30,11 @@ pub(super) struct User {
 }
 
 impl User {
+    /// The subscription with its database, where it is one of the provider's subscriber.
+    pub(super) fn subscription(&self) -> Option<&(Database, Subscription)> {
+        self.subscription.as_ref()
+    }
+
     fn describe(&self) -> String {
         match &self.subscription {
             Some((_, subscription)) => format!("subscription {}", subscription.name),
