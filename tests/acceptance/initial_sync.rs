@@ -114,6 +114,29 @@ async fn rows_that_are_there_already_fail_the_copy_early_and_by_name() {
     }
 }
 
+/// Where nobody waits for the copy, nobody would be told that it fails.
+#[tokio::test]
+async fn rows_that_are_there_already_are_warned_of() {
+    let pair = Pair::new(Major::V15, Major::V17, "held").await;
+    let name = pair.subscriber.name.clone();
+    let workspace = pair.workspace(Core::OpenTofu).await;
+    pair.subscriber.sql("INSERT INTO orders VALUES (1); INSERT INTO customers VALUES (1); DELETE FROM customers").await;
+    workspace.write("main.tf", &config(&name, "\"orders\", \"customers\"", ""));
+    let held = "on the subscriber, tables hold rows before they are copied: public.";
+    let created = workspace.apply().await;
+    assert!(created.flat().contains(&format!("{held}orders with neonrepl")), "{}", created.text());
+    pair.subscriber.sql("INSERT INTO invoices VALUES (1)").await;
+    workspace.write("main.tf", &config(&name, "\"orders\", \"customers\", \"invoices\"", ""));
+    let changed = workspace.apply().await;
+    assert!(changed.flat().contains(&format!("{held}invoices with neonrepl")), "{}", changed.text());
+    let without = config(&name, "\"orders\", \"customers\", \"invoices\"", "copy_data = false");
+    workspace.destroy().await;
+    workspace.write("main.tf", &without);
+    let created = workspace.apply().await;
+    assert!(!created.flat().contains(held), "{}", created.text());
+    workspace.destroy().await;
+}
+
 #[tokio::test]
 async fn a_publisher_without_room_for_the_copies_is_told() {
     let server = Server::start(Major::V17, settings([("max_replication_slots", "1")]));

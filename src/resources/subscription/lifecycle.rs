@@ -175,6 +175,13 @@ pub(super) async fn update(
     if joins {
         joining::prepare(call, prior, &current, &desired, &doing, limits).await?;
     }
+    if follows {
+        let publisher = publisher_of(call, &current, prior);
+        let (enabled, publications) = (desired.enabled, desired.publications.clone());
+        let asked = Subscription { enabled, publications, ..current.clone() };
+        let sync = Sync { subscriber: database, publisher: publisher.as_ref(), subscription: &asked };
+        sync::warn_of_rows(call, &sync, &doing, &how).await?;
+    }
     let found = change.run(&current, &desired, &how).await?;
     if resend_connection {
         connection::remember_password(call.private(), &plan);

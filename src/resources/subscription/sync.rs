@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::progress_log::ProgressLog;
@@ -81,13 +80,38 @@ pub(super) async fn check(
     found.values_mut().for_each(|obstacles| obstacles.retain(matters));
     found.retain(|_, obstacles| !obstacles.is_empty());
     if found.is_empty() {
-        return Ok(());
+        return warn_of_rows(call, &sync, doing, how).await;
     }
     let message = described(Error::new(format!("{doing}: {}", in_the_way(found.len()))), &found);
     if waits || found.values().any(refused) {
         return Err(message.detail("Nothing was changed."));
     }
     call.warn(message.detail("The subscription is made all the same, and tries again and again."));
+    Ok(())
+}
+
+/// Warns of tables that are to be subscribed and hold rows before the copy. Those may be others than the publisher's, and
+/// then all is well.
+///
+/// # Errors
+/// When a person asks to stop. Servers that cannot be asked are none.
+pub(super) async fn warn_of_rows(call: &Call<Context>, sync: &Sync<'_>, doing: &str, how: &How) -> Result<()> {
+    let Some(publisher) = sync.publisher.filter(|_| sync.subscription.enabled && how.copy_data) else { return Ok(()) };
+    let look = async {
+        let new = subscription::unsubscribed_tables(publisher, sync.subscriber, sync.subscription).await?;
+        table::with_rows(sync.subscriber, &new).await
+    };
+    let Ok(held) = call.unless_stopped(look).await else { return call.go_on() };
+    if !held.is_empty() {
+        let names = held.iter().take(SHOWN).map(QualifiedName::to_text).collect::<Vec<_>>().join(", ");
+        let more = if held.len() > SHOWN { format!(" and {} more", held.len() - SHOWN) } else { String::new() };
+        let warning =
+            Error::new(format!("{doing}: on the subscriber, tables hold rows before they are copied: {names}{more}"));
+        call.warn(warning.detail(
+            "If one of the publisher's rows is among them, copying it again violates a primary key or another unique index, and \
+             the table is not replicated. Empty such tables first, or set copy_data = false where the rows are the publisher's.",
+        ));
+    }
     Ok(())
 }
 
@@ -213,8 +237,7 @@ async fn reasons(sync: &Sync<'_>, tables: &BTreeSet<QualifiedName>) -> Vec<Strin
         let name = table.to_text();
         reasons.extend(obstacles.iter().map(|obstacle| format!("{name}: {obstacle}. {}", obstacle.remedy(table))));
     }
-    let looks = tables.iter().take(SHOWN).map(async |name| (name, table::has_rows(sync.subscriber, name).await));
-    for (table, _) in join_all(looks).await.into_iter().filter(|(_, has_rows)| matches!(has_rows, Ok(true))) {
+    for table in table::with_rows(sync.subscriber, tables).await.unwrap_or_default().iter().take(SHOWN) {
         reasons.push(format!(
             "{}: it held rows before on the subscriber, and one that is copied again violates its primary key or another unique \
              index. Empty it (TRUNCATE {table}), or subscribe with copy_data = false if they are the publisher's rows.",
