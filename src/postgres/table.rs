@@ -33,12 +33,23 @@ pub async fn without_identity(publisher: &Database, publications: &BTreeSet<Iden
 
 /// Those of the tables that exist.
 pub async fn existing(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<BTreeSet<QualifiedName>> {
-    let doing = "looking for tables";
+    among(db, "looking for tables", tables, "true").await
+}
+
+/// Those of the tables that exist, and for which the condition on their `pg_class` `c` holds.
+async fn among(
+    db: &Database,
+    doing: &str,
+    tables: &BTreeSet<QualifiedName>,
+    condition: &str,
+) -> Result<BTreeSet<QualifiedName>> {
     let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
     let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
-    let sql = "SELECT w.s, w.t FROM unnest($1::text[], $2::text[]) AS w (s, t) JOIN pg_namespace n ON n.nspname = w.s \
-        JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t WHERE c.relkind IN ('r', 'p')";
-    let rows = db.query(doing, sql, &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)]).await?;
+    let sql = format!(
+        "SELECT w.s, w.t FROM unnest($1::text[], $2::text[]) AS w (s, t) JOIN pg_namespace n ON n.nspname = w.s \
+         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t WHERE c.relkind IN ('r', 'p') AND ({condition})"
+    );
+    let rows = db.query(doing, &sql, &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)]).await?;
     read_names(db, doing, &rows)
 }
 
@@ -47,22 +58,13 @@ pub async fn existing(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result
 /// # Errors
 /// When the server cannot be asked.
 pub async fn with_rows(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<BTreeSet<QualifiedName>> {
-    let candidates = with_pages(db, tables).await?;
+    // The others hold none; asking each table would take a query each.
+    let takes_room = "pg_relation_size(c.oid) > 0 \
+        OR EXISTS (SELECT 1 FROM pg_partition_tree(c.oid) p WHERE pg_relation_size(p.relid) > 0)";
+    let candidates = among(db, "looking for tables that are not empty", tables, takes_room).await?;
     let looks = candidates.into_iter().map(async |table| (has_rows(db, &table).await, table));
     let looks = join_all(looks).await.into_iter();
     Ok(looks.filter(|(has_rows, _)| matches!(has_rows, Ok(true))).map(|(_, table)| table).collect())
-}
-
-/// Those of the tables that take any room: the others hold no row.
-async fn with_pages(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<BTreeSet<QualifiedName>> {
-    let doing = "looking for tables that are not empty";
-    let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
-    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
-    let sql = "SELECT w.s, w.t FROM unnest($1::text[], $2::text[]) AS w (s, t) JOIN pg_namespace n ON n.nspname = w.s \
-        JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t WHERE c.relkind IN ('r', 'p') AND (pg_relation_size(c.oid) > 0 \
-        OR EXISTS (SELECT 1 FROM pg_partition_tree(c.oid) p WHERE pg_relation_size(p.relid) > 0))";
-    let rows = db.query(doing, sql, &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)]).await?;
-    read_names(db, doing, &rows)
 }
 
 /// Whether a table holds any row.

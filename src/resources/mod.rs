@@ -5,6 +5,7 @@ mod catch_up;
 mod logical_replication;
 mod lost;
 mod moved;
+mod names;
 mod object_id;
 mod publication;
 mod rds_logical_replication;

@@ -77,8 +77,7 @@ impl Resource for Publication {
         let database = database(call, &planned)?;
         let Ok(desired) = desired(&planned) else { return Ok(()) };
         let doing = format!("planning publication {}", desired.name);
-        call.unless_stopped(Box::pin(in_use::announce_rename(call, change, &database))).await?;
-        call.unless_stopped(Box::pin(missed::announce(call, change, &database))).await?;
+        call.unless_stopped(Box::pin(in_use::announce(call, change, &database, &desired))).await?;
         call.unless_stopped(Box::pin(checks::check(change, &database, &doing, &desired))).await
     }
 

@@ -254,8 +254,21 @@ async fn joins_a_disabled_one(core: Core, from: Major, to: Major) {
     let subscribed = format!("SELECT subpublications::text FROM pg_subscription WHERE subname = '{name}'");
     assert_eq!(pair.subscriber.rows(&subscribed).await, ["{shop}"]);
 
+    let lock = pair.subscriber.connect_as(&Role::superuser()).await.expect("a connection");
+    lock.batch_execute("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
     workspace.write("main.tf", &both("wait_for_initial_sync = true"));
-    workspace.apply().await;
+    let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
+    let looks = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+        AND query LIKE '%confirmed_flush_lsn >=%' AND pid <> pg_backend_pid()";
+    wait_until("the apply to wait or to go on", DEADLINE, async || {
+        pair.publisher.value::<i64>(looks).await > 0 || pair.subscriber.rows(&subscribed).await != ["{shop}"]
+    })
+    .await;
+    let joined = pair.subscriber.rows(&subscribed).await;
+    assert_eq!(joined, ["{shop}"], "it must not join while what is older waits for the lock");
+    lock.batch_execute("COMMIT").await.expect("the end of the lock");
+    let run = apply.wait().await;
+    assert_eq!(run.code, Some(0), "{}", run.text());
     pair.publisher.sql("INSERT INTO orders VALUES (2, 1, 'eu'); INSERT INTO customers VALUES (2, 'b')").await;
     for table in ["orders", "customers"] {
         pair.wait_for_rows(&format!("SELECT count(*) FROM {table}"), &["2"]).await;

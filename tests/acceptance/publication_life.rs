@@ -274,6 +274,9 @@ async fn a_wrong_configuration_is_refused_at_its_attribute() {
                 "{body}: {errors:#?}"
             );
         }
+        workspace.write("main.tf", &config(r#"name = "a\\b""#));
+        let warned = workspace.expect(&["validate", "-no-color"], 0).await;
+        assert!(warned.flat().contains(r#"no subscription can read from publication "a\\b""#), "{}", warned.text());
     }
 }
 

@@ -180,7 +180,10 @@ EXTRA = {"go-provider"}
 def fingerprint(tool):
     """Changes when a pinned file or the way of installing it does."""
     pinned, install = TOOLS[tool]
-    digest = hashlib.sha256((inspect.getsource(install) + (MOTO if tool == "moto" else TERRAFORM)).encode())
+    source = inspect.getsource(install) + (MOTO if tool == "moto" else TERRAFORM)
+    if "go.mod" in pinned:
+        source += inspect.getsource(build_go)
+    digest = hashlib.sha256(source.encode())
     for name in pinned:
         digest.update((HERE / name).read_bytes())
     return digest.hexdigest()

@@ -164,11 +164,13 @@ impl<A: ClusterApi> Operation<'_, A> {
         let cluster = self.at_rest(&desired.cluster).await?;
         let doing = self.doing(desired);
         let missing = || Error::new(Kind::NotFound, &doing, "it is gone");
-        if let Some(instance) = record.rebooting.as_ref().filter(|_| !is_fatal(&cluster.status)) {
-            self.waiter.retry(&doing, || self.reboot_ended(&cluster.identifier, instance)).await?;
-        }
-        if let Some(writer) = cluster.writer().filter(|_| !is_fatal(&cluster.status)) {
-            self.waiter.retry(&doing, || self.was_restarted(&cluster.identifier, &writer.instance)).await?;
+        if !is_fatal(&cluster.status) {
+            if let Some(instance) = &record.rebooting {
+                self.waiter.retry(&doing, || self.reboot_ended(&cluster.identifier, instance)).await?;
+            }
+            if let Some(writer) = cluster.writer() {
+                self.waiter.retry(&doing, || self.was_restarted(&cluster.identifier, &writer.instance)).await?;
+            }
         }
         let read = self.waiter.retry(&doing, || fetch(self.api, desired, record));
         let mut current = read.await?.ok_or_else(missing)?;

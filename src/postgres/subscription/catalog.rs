@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures_util::future::try_join;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
@@ -220,11 +221,8 @@ pub async fn unsubscribed_tables(
     subscriber: &Database,
     subscription: &Subscription,
 ) -> Result<BTreeSet<QualifiedName>> {
-    let mut published = table::published(publisher, &subscription.publications).await?;
-    for (table, _) in tables(subscriber, &subscription.name).await? {
-        published.remove(&table);
-    }
-    Ok(published)
+    let (published, subscribed) = on_both_sides(publisher, subscriber, subscription).await?;
+    Ok(published.difference(&subscribed).cloned().collect())
 }
 
 /// The tables that the subscription has and its publications do not publish: what is written to them now never arrives,
@@ -234,9 +232,19 @@ pub async fn missed_tables(
     subscriber: &Database,
     subscription: &Subscription,
 ) -> Result<BTreeSet<QualifiedName>> {
-    let published = table::published(publisher, &subscription.publications).await?;
-    let subscribed = tables(subscriber, &subscription.name).await?.into_iter().map(|(table, _)| table);
-    Ok(subscribed.filter(|table| !published.contains(table)).collect())
+    let (published, subscribed) = on_both_sides(publisher, subscriber, subscription).await?;
+    Ok(subscribed.difference(&published).cloned().collect())
+}
+
+/// The tables that the publications publish, and those that the subscription has.
+async fn on_both_sides(
+    publisher: &Database,
+    subscriber: &Database,
+    subscription: &Subscription,
+) -> Result<(BTreeSet<QualifiedName>, BTreeSet<QualifiedName>)> {
+    let published = table::published(publisher, &subscription.publications);
+    let (published, subscribed) = try_join(published, tables(subscriber, &subscription.name)).await?;
+    Ok((published, subscribed.into_iter().map(|(table, _)| table).collect()))
 }
 
 /// Creates a subscription, as [`apply`] runs the statements of [`diff`](super::diff), and leaves no slot behind where that

@@ -94,12 +94,12 @@ pub async fn progress(subscriber: &Database, name: &Ident) -> Result<Progress> {
     let sql = format!(
         "SELECT s.subenabled, EXISTS (SELECT 1 FROM pg_stat_subscription w WHERE w.subid = s.oid AND w.relid IS NULL \
          AND w.pid IS NOT NULL), {errors}, n.nspname::text, c.relname::text, r.srsubstate, \
-         EXISTS (SELECT 1 FROM pg_stat_subscription w WHERE w.subid = s.oid AND w.relid = r.srrelid AND w.pid IS NOT NULL), \
-         (SELECT max(c.tuples_processed) FROM pg_stat_subscription w JOIN pg_stat_progress_copy c ON c.pid = w.pid \
-         WHERE w.subid = s.oid AND w.relid = r.srrelid) \
+         w.relid IS NOT NULL, w.rows \
          FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid {stats} \
          LEFT JOIN (pg_subscription_rel r JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace) \
-         ON r.srsubid = s.oid WHERE d.datname = current_database() AND s.subname = $1"
+         ON r.srsubid = s.oid LEFT JOIN (SELECT w.subid, w.relid, max(p.tuples_processed) AS rows FROM pg_stat_subscription w \
+         LEFT JOIN pg_stat_progress_copy p ON p.pid = w.pid WHERE w.relid IS NOT NULL AND w.pid IS NOT NULL \
+         GROUP BY w.subid, w.relid) w ON w.subid = s.oid AND w.relid = r.srrelid WHERE d.datname = current_database() AND s.subname = $1"
     );
     let rows = subscriber.query(&doing, &sql, &[(&name.as_str(), Type::TEXT)]).await?;
     read_rows(&rows).map_err(|error| subscriber.error(&doing, Cause::Statement(error)))

@@ -11,12 +11,10 @@ use crate::postgres::publication::{
 };
 use crate::postgres::relation::{self, Kind, Relations};
 use crate::postgres::{Database, Ident, QualifiedName, ServerVersion};
+use crate::resources::names;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::path::AttributePath;
 use crate::tf_provider::resource::PlannedChange;
-
-/// How many names one message shows.
-const SHOWN: usize = 10;
 
 /// Checks a plan against the version and the tables of its server. A server that cannot be reached yet is no reason to
 /// refuse a new object: a warning says what was not checked.
@@ -152,17 +150,9 @@ fn shown(table: &QualifiedName, columns: &BTreeSet<Ident>) -> String {
     if names.is_empty() { table.to_text() } else { format!("{} ({})", table.to_text(), names.join(", ")) }
 }
 
-fn list(names: &BTreeSet<String>) -> String {
-    let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > SHOWN {
-        text.push_str(&format!(" and {} more", names.len() - SHOWN));
-    }
-    text
-}
-
 /// What is wrong, and with which tables.
 fn summary(problem: Problem, names: &BTreeSet<String>, desired: &Desired) -> String {
-    let names = list(names);
+    let names = names::list(names.iter().cloned());
     let published = |operation| desired.publish.contains(&operation);
     let fail = match (published(Operation::Update), published(Operation::Delete)) {
         (true, true) => "UPDATE and DELETE would fail on the publisher",

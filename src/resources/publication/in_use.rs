@@ -9,7 +9,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::model::{Model, ident};
+use super::missed;
+use super::model::{Model, desired};
 use crate::postgres::publication::{self, Publication as Desired};
 use crate::postgres::subscription::{self, Subscription};
 use crate::postgres::{Database, Ident, Limits};
@@ -108,25 +109,36 @@ pub(super) async fn refuse_to_drop(
     }
 }
 
-/// Says in the plan what a renaming takes, and refuses it where it would stop somebody.
-pub(super) async fn announce_rename(
+/// Says in the plan what the change means to those who use the publication.
+///
+/// # Errors
+/// When the publisher cannot be asked who does.
+pub(super) async fn announce(
     call: &Call<Context>,
     change: &mut PlannedChange<Model>,
     publisher: &Database,
+    new: &Desired,
 ) -> Result<()> {
-    let (Some(prior), Some(planned)) = (change.prior(), change.planned()) else { return Ok(()) };
-    if change.replaces() || planned.name.known().is_none() || prior.name == planned.name {
+    let Some(Ok(old)) = change.prior().map(desired) else { return Ok(()) };
+    let (renames, republishes) = (old.name != new.name, old.target != new.target);
+    if change.replaces() || !(renames || republishes) {
         return Ok(());
     }
-    let (old, new) = (ident(&prior.name, "name")?, ident(&planned.name, "name")?);
-    let users = users(call, publisher, &old).await?;
-    if users.is_empty() {
-        return Ok(());
+    let users = users(call, publisher, &old.name).await?;
+    if renames && !users.is_empty() {
+        announce_rename(change, &old.name, &new.name, &users);
     }
-    let doing = format!("renaming publication {old} to {new}");
-    match check_users(&doing, &users) {
+    if republishes {
+        missed::announce(change, publisher, &users, &new.target).await;
+    }
+    Ok(())
+}
+
+/// Says what a renaming takes, and refuses it where it would stop somebody.
+fn announce_rename(change: &mut PlannedChange<Model>, old: &Ident, new: &Ident, users: &[User]) {
+    match check_users(&format!("renaming publication {old} to {new}"), users) {
         Ok(()) => change.warn(
-            Error::new(format!("publication {old} becomes {new} under {}", describe(&users)))
+            Error::new(format!("publication {old} becomes {new} under {}", describe(users)))
                 .detail(
                     "It is made under its new name beside the old one, the subscription is given the new name once it has applied all \
                      that is older, and then the old one is dropped: nothing is lost.",
@@ -135,7 +147,6 @@ pub(super) async fn announce_rename(
         ),
         Err(error) => change.error(error.attribute("name")),
     }
-    Ok(())
 }
 
 /// Only subscriptions that run, and that are the provider's own, can be led from one name to the other.

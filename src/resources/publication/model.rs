@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::postgres::publication::{GeneratedColumns, Operation, Publication as Desired, RowFilter, TableSpec, Target};
+use crate::postgres::publication::{
+    GeneratedColumns, Operation, Publication as Desired, RowFilter, TableSpec, Target, can_be_subscribed_to,
+};
 use crate::postgres::{Ident, QualifiedName};
 use crate::resources::object_id;
 use crate::tf_provider::convert::Attr;
@@ -207,7 +209,7 @@ pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {
 
 /// Postgres takes such a name, and no subscription can be made to it.
 fn check_backslash(config: &Model, diagnostics: &mut Diagnostics) {
-    if let Some(name) = config.name.known().filter(|name| name.contains('\\')) {
+    if let Some(name) = config.name.known().filter(|name| !can_be_subscribed_to(name)) {
         let warning = Error::new(format!("no subscription can read from publication {name:?}"))
             .detail("Postgres cannot send a backslash in a publication's name to its publisher. Choose another name.");
         diagnostics.warning(warning.attribute("name"));

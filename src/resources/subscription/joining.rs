@@ -11,7 +11,7 @@ use crate::postgres::publication;
 use crate::postgres::subscription::Subscription;
 use crate::postgres::{Database, Ident, Limits};
 use crate::provider::Context;
-use crate::resources::catch_up;
+use crate::resources::{catch_up, names};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::diagnostics::{Error, Result};
 
@@ -34,19 +34,14 @@ pub(super) async fn prepare(
     let (Some(publisher), Some(slot)) = (publisher_of(call, current, prior), current.slot_name()) else {
         return Ok(());
     };
-    let existing = match call.unless_stopped(publication::fetch_all(&publisher)).await {
-        Ok(existing) => existing,
-        Err(cause) => {
-            call.go_on()?;
-            let warning = Error::new(format!("{doing}: whether it has caught up with its publisher is not known"));
-            call.warn(warning.detail(WHAT_HAPPENS).detail(cause.to_string()));
-            return Ok(());
-        }
-    };
     if !current.enabled {
         let joining = desired.publications.difference(&current.publications).cloned().collect();
         return refuse_younger(call, &publisher, slot, &joining, doing).await;
     }
+    let existing = match call.unless_stopped(publication::fetch_all(&publisher)).await {
+        Ok(existing) => existing,
+        Err(cause) => return unknown(call, doing, &cause),
+    };
     if let Some(wrong) = wrong_slot(call, current, prior).await {
         return Err(wrong.detail("A publication that joins could not be replicated."));
     }
@@ -61,10 +56,11 @@ async fn refuse_younger(
     joining: &BTreeSet<Ident>,
     doing: &str,
 ) -> Result<()> {
-    let younger = call.unless_stopped(publication::younger_than_slot(publisher, slot, joining)).await?;
-    if younger.is_empty() {
-        return Ok(());
-    }
+    let younger = match call.unless_stopped(publication::younger_than_slot(publisher, slot, joining)).await {
+        Ok(younger) if younger.is_empty() => return Ok(()),
+        Ok(younger) => younger,
+        Err(cause) => return unknown(call, doing, &cause),
+    };
     Err(Error::new(format!("{doing}: it is disabled, and has changes to apply that may be older than publication {}", listed(&younger)))
         .detail(format!("Nothing was changed. {WHAT_HAPPENS}"))
         .detail("Set enabled = true, before or in the same apply: then the publication joins once all that is older was applied.")
@@ -94,6 +90,14 @@ pub(super) async fn warn_of_younger(
     Ok(())
 }
 
-fn listed(names: &[Ident]) -> String {
-    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+fn listed(publications: &[Ident]) -> String {
+    names::list(publications.iter().map(ToString::to_string))
+}
+
+/// What a publisher that cannot be asked leaves open.
+fn unknown(call: &Call<Context>, doing: &str, cause: &Error) -> Result<()> {
+    call.go_on()?;
+    let warning = Error::new(format!("{doing}: whether it has caught up with its publisher is not known"));
+    call.warn(warning.detail(WHAT_HAPPENS).detail(cause.to_string()));
+    Ok(())
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ObjectId;
 use super::connection::Connection;
-use crate::postgres::Ident;
 use crate::postgres::subscription::{Options, Origin, SlotName, Streaming, Subscription as Desired};
+use crate::postgres::{Ident, publication};
 use crate::provider::SSL_MODES;
 use crate::resources::object_id::check_name;
 use crate::tf_provider::convert::Attr;
@@ -178,8 +178,9 @@ pub(super) fn schema() -> Schema {
     .attribute(flag(
         "wait_for_initial_sync",
         "Whether creating, and a change that subscribes to further tables, waits until every table is copied and replicated; \
-         the log shows the progress of each table (`TF_LOG_PROVIDER=INFO`). It fails, with the reason, as soon as a table cannot be copied; what both servers show \
-         of it beforehand is refused before anything is made, and is a warning otherwise.",
+         the log shows the progress of each table (`TF_LOG_PROVIDER=INFO`). It fails, with the reason, as soon as a table \
+         cannot be copied; what both servers show of it beforehand is refused before anything is made, and is a warning \
+         otherwise.",
         false,
     ))
     .attribute(flag(
@@ -248,15 +249,13 @@ fn publisher_block() -> NestedBlock {
     NestedBlock::single("publisher", block)
 }
 
-/// A worker sends the names as `E'…'` where one holds a backslash, which the publisher's replication grammar lacks: the
-/// subscription would be made and its worker end with a syntax error for ever (measured from Postgres 18 to 17).
 fn check_publication(text: &str) -> std::result::Result<(), String> {
     check_name(text)?;
-    match text.contains('\\') {
-        true => Err(format!(
+    match publication::can_be_subscribed_to(text) {
+        true => Ok(()),
+        false => Err(format!(
             "No subscription can read from publication {text:?}: Postgres cannot send a backslash in its name. Rename it."
         )),
-        false => Ok(()),
     }
 }
 

@@ -35,10 +35,10 @@ impl ProgressLog {
     }
 
     fn changed<'a>(&mut self, progress: &'a Progress) -> Vec<(&'a QualifiedName, SyncState)> {
-        let is_new = |(table, state): &(&QualifiedName, &SyncState)| {
-            self.states.insert((*table).clone(), **state) != Some(**state)
-        };
-        progress.tables.iter().filter(is_new).map(|(table, state)| (table, *state)).collect()
+        let tables = progress.tables.iter().map(|(table, state)| (table, *state));
+        let changed: Vec<_> = tables.filter(|(table, state)| self.states.get(*table) != Some(state)).collect();
+        self.states.extend(changed.iter().map(|(table, state)| ((*table).clone(), *state)));
+        changed
     }
 
     fn is_time(&mut self, now: Instant) -> bool {

@@ -9,6 +9,7 @@ use super::progress_log::ProgressLog;
 use crate::postgres::subscription::{self, How, Obstacle, Progress, Subscription, Verdict, Watch};
 use crate::postgres::{Database, Ident, Limits, QualifiedName, publication, settings, table};
 use crate::provider::Context;
+use crate::resources::names::{self, SHOWN};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::diagnostics::{Error, Result};
 
@@ -21,9 +22,6 @@ const UNEXPLAINED: u32 = 40;
 
 /// After so many looks without the subscription's own worker it is given up: twenty seconds.
 const NO_WORKER: u32 = 80;
-
-/// How many tables one message shows.
-const SHOWN: usize = 10;
 
 /// A subscription between its two servers.
 pub(super) struct Sync<'a> {
@@ -79,15 +77,18 @@ pub(super) async fn check(
     };
     found.values_mut().for_each(|obstacles| obstacles.retain(matters));
     found.retain(|_, obstacles| !obstacles.is_empty());
-    if found.is_empty() {
-        return warn_of_rows(call, &sync, doing, how).await;
+    if !found.is_empty() {
+        let message = described(Error::new(format!("{doing}: {}", in_the_way(found.len()))), &found);
+        if waits || found.values().any(refused) {
+            return Err(message.detail("Nothing was changed."));
+        }
+        call.warn(message.detail("The subscription is made all the same, and tries again and again."));
     }
-    let message = described(Error::new(format!("{doing}: {}", in_the_way(found.len()))), &found);
-    if waits || found.values().any(refused) {
-        return Err(message.detail("Nothing was changed."));
-    }
-    call.warn(message.detail("The subscription is made all the same, and tries again and again."));
-    Ok(())
+    warn_of_rows(call, &sync, doing, how).await
+}
+
+fn list<'a>(tables: impl IntoIterator<Item = &'a QualifiedName>) -> String {
+    names::list(tables.into_iter().map(QualifiedName::to_text))
 }
 
 /// Warns of tables that are to be subscribed and hold rows before the copy. Those may be others than the publisher's, and
@@ -103,10 +104,9 @@ pub(super) async fn warn_of_rows(call: &Call<Context>, sync: &Sync<'_>, doing: &
     };
     let Ok(held) = call.unless_stopped(look).await else { return call.go_on() };
     if !held.is_empty() {
-        let names = held.iter().take(SHOWN).map(QualifiedName::to_text).collect::<Vec<_>>().join(", ");
-        let more = if held.len() > SHOWN { format!(" and {} more", held.len() - SHOWN) } else { String::new() };
+        let names = list(&held);
         let warning =
-            Error::new(format!("{doing}: on the subscriber, tables hold rows before they are copied: {names}{more}"));
+            Error::new(format!("{doing}: on the subscriber, tables hold rows before they are copied: {names}"));
         call.warn(warning.detail(
             "If one of the publisher's rows is among them, copying it again violates a primary key or another unique index, and \
              the table is not replicated. Empty such tables first, or set copy_data = false where the rows are the publisher's.",
@@ -221,7 +221,7 @@ async fn judge(sync: &Sync<'_>, watch: &Watch, progress: &Progress, verdict: Ver
 }
 
 fn fails(name: &Ident, progress: &Progress, tables: &BTreeSet<QualifiedName>, reasons: Vec<String>) -> Error {
-    let names = tables.iter().take(SHOWN).map(QualifiedName::to_text).collect::<Vec<_>>().join(", ");
+    let names = list(tables);
     let errors = progress.sync_errors.filter(|errors| *errors > 0);
     let errors = errors.map(|errors| format!(" ({errors} so far)")).unwrap_or_default();
     let error = Error::new(format!("subscription {name}: copying fails again and again{errors}: {names}"));
@@ -272,8 +272,7 @@ fn out_of_time(name: &Ident, progress: &Progress) -> Error {
 }
 
 fn still_waiting(progress: &Progress) -> String {
-    let names: Vec<_> = progress.left().take(SHOWN).map(QualifiedName::to_text).collect();
-    format!("Still waiting for: {}", names.join(", "))
+    format!("Still waiting for: {}", list(progress.left()))
 }
 
 /// What an error after creating means to a core.

@@ -18,7 +18,7 @@ use futures_util::stream::{self, StreamExt};
 use neonrepl::aurora::api::ClusterApi;
 use neonrepl::aurora::logical_replication::{
     Applied, LogicalReplication, Operation, Patience, Probe, ProbeError, Progress, Reboot, Record, ServerSettings,
-    Step, apply, destroy,
+    Step, apply, blue_green, destroy, fetch, steps, warnings,
 };
 use neonrepl::aurora::wait::{Polling, Waiter};
 use neonrepl::aurora::{AwsConfig, Error, Rds, RdsInstances};
@@ -313,8 +313,21 @@ impl Case {
         Self { attempts, ..self }
     }
 
+    /// What is to be warned of is so before anything changes.
+    async fn check_warning(&self) {
+        let Expected::Warned(text) = self.expected else { return };
+        let world = World::new(self.clusters.clone(), self.delays).await;
+        (self.before)(&world);
+        let said = match world.is_instance {
+            true => Box::pin(said(&RdsInstances::new(world.config()), &self.desired)).await,
+            false => Box::pin(said(&world.api(), &self.desired)).await,
+        };
+        assert!(said.iter().any(|warning| warning.contains(text)), "{}: {said:?}", self.name);
+    }
+
     /// Runs it, and says in a few words what came of it.
     async fn run(self) -> String {
+        self.check_warning().await;
         let world = World { attempts: self.attempts, ..World::new(self.clusters.clone(), self.delays).await };
         (self.before)(&world);
         let mut record = Record::default();
@@ -372,6 +385,14 @@ impl Case {
         assert!(!applied.current.is_reboot_pending(), "{name}");
         give_back(world, &with, &record, name).await;
     }
+}
+
+/// What a plan says.
+async fn said<A: ClusterApi>(api: &A, desired: &LogicalReplication) -> Vec<String> {
+    let mut current = fetch(api, desired, &Record::default()).await.unwrap().unwrap();
+    current.blue_green = blue_green(api, &current.cluster).await;
+    let steps = steps(&current, desired, &Record::default()).unwrap();
+    warnings(&current, desired, &steps)
 }
 
 #[track_caller]

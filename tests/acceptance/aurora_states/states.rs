@@ -1,9 +1,9 @@
 //! What a cluster is before anything begins.
 
-use neonrepl::aurora::logical_replication::{Reboot, Record, blue_green, fetch, steps, warnings};
+use neonrepl::aurora::logical_replication::Reboot;
 
 use super::{
-    ALL, ATTACH, COPY, CREATE, Case, DEFAULT, Expected, FAMILY, OWN, REBOOT, SET, World, on_group, shop, short, try_all,
+    ALL, ATTACH, COPY, CREATE, Case, DEFAULT, Expected, FAMILY, OWN, REBOOT, SET, World, on_group, shop, try_all,
 };
 use crate::common::aurora::ClusterConfig;
 
@@ -214,20 +214,5 @@ fn instances() -> Vec<Case> {
 #[tokio::test]
 async fn every_state() {
     let cases: Vec<Case> = groups().into_iter().chain(clusters()).chain(instances()).collect();
-    for case in &cases {
-        Box::pin(check_warning(case)).await;
-    }
     try_all("aurora, states", cases).await;
-}
-
-/// What is to be warned of is so before anything changes.
-async fn check_warning(case: &Case) {
-    let Expected::Warned(text) = case.expected else { return };
-    let world = World::new(case.clusters.clone(), short()).await;
-    (case.before)(&world);
-    let mut current = fetch(&world.api(), &case.desired, &Record::default()).await.unwrap().unwrap();
-    current.blue_green = blue_green(&world.api(), &current.cluster).await;
-    let steps = steps(&current, &case.desired, &Record::default()).unwrap();
-    let said = warnings(&current, &case.desired, &steps);
-    assert!(said.iter().any(|warning| warning.contains(text)), "{}: {said:?}", case.name);
 }

@@ -109,10 +109,9 @@ fn refused(shared: &Shared, action: &str, headers: &HeaderMap, form: &Form) -> R
 /// Whether a call asks for all that there is, as a policy with a resource does not allow.
 fn is_list(action: &str, form: &Form) -> bool {
     let named = |name| form.get(name).is_some();
-    let of_a_cluster = || form.items("Filters.Filter").iter().any(|filter| filter.get("Name") == Some("db-cluster-id"));
     match action {
         "DescribeDBClusters" => !named("DBClusterIdentifier"),
-        "DescribeDBInstances" => !named("DBInstanceIdentifier") && !of_a_cluster(),
+        "DescribeDBInstances" => !named("DBInstanceIdentifier") && form.filter("db-cluster-id").is_none(),
         "DescribeBlueGreenDeployments" => true,
         _ => false,
     }
