@@ -4,14 +4,14 @@
 //! |---|---|---|
 //! | [`tf_provider`] | what any provider needs: the plugin process, the protocol, values, schemas, plans | nothing |
 //! | [`postgres`] | replication objects as values, the statements between them, connections | nothing |
-//! | [`aurora`] | logical replication on an Aurora cluster, through the RDS API | nothing |
+//! | [`rds`] | logical replication on an Aurora cluster or a DB instance, through the RDS API | nothing |
 //! | [`neon`] | Neon's addresses and host names | nothing |
 //! | [`provider`] | the provider block, and the [`Context`](provider::Context) that it makes | all of it |
 //! | [`resources`], [`data_sources`], [`ephemeral_resources`], [`list_resources`], [`actions`], [`functions`] | what a configuration is written with, a file each | all of the above |
 //!
 //! What always holds:
 //!
-//! - SQL is made in [`postgres`] and nowhere else, AWS is called in [`aurora`] and nowhere else, and only [`tf_provider`]
+//! - SQL is made in [`postgres`] and nowhere else, AWS is called in [`rds`] and nowhere else, and only [`tf_provider`]
 //!   knows the wire protocol.
 //! - Deciding is pure and returns a value: a diff, steps, a plan. Doing is a short loop over it.
 //! - Nothing is connected, resolved or loaded before a request needs it.
@@ -21,7 +21,6 @@
 //! `docs/architecture.md` is the long form; `tests/layering.rs` holds the arrows.
 
 pub mod actions;
-pub mod aurora;
 pub mod data_sources;
 pub mod ephemeral_resources;
 pub mod functions;
@@ -29,5 +28,6 @@ pub mod list_resources;
 pub mod neon;
 pub mod postgres;
 pub mod provider;
+pub mod rds;
 pub mod resources;
 pub mod tf_provider;

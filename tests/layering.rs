@@ -14,7 +14,7 @@ const OURS: [&str; 11] = [
     "actions",
     "functions",
     "postgres",
-    "aurora",
+    "rds",
     "neon",
 ];
 
@@ -23,14 +23,14 @@ fn modules_use_only_what_is_below_them() {
     for (module, uses) in [
         ("tf_provider", &[][..]),
         ("postgres", &[]),
-        ("aurora", &[]),
+        ("rds", &[]),
         ("neon", &[]),
         ("functions", &["tf_provider", "postgres", "neon"]),
-        ("ephemeral_resources", &["tf_provider", "provider", "aurora"]),
+        ("ephemeral_resources", &["tf_provider", "provider", "rds"]),
         ("list_resources", &["tf_provider", "provider", "postgres"]),
-        ("actions", &["tf_provider", "provider", "postgres", "aurora"]),
-        ("data_sources", &["tf_provider", "provider", "postgres", "aurora", "neon"]),
-        ("resources", &["tf_provider", "provider", "postgres", "aurora", "neon"]),
+        ("actions", &["tf_provider", "provider", "postgres", "rds"]),
+        ("data_sources", &["tf_provider", "provider", "postgres", "rds", "neon"]),
+        ("resources", &["tf_provider", "provider", "postgres", "rds", "neon"]),
     ] {
         let forbidden = OURS.iter().filter(|other| **other != module && !uses.contains(other));
         let forbidden: Vec<_> = forbidden.map(|other| format!("crate::{other}")).collect();
@@ -46,7 +46,7 @@ fn each_outside_world_has_one_door() {
     assert_absent(&["tokio_postgres::", "rustls::"], |path| {
         !path.starts_with("postgres") && !path.starts_with("tf_provider/plugin")
     });
-    assert_absent(&["aws_sdk_rds::", "aws_config::", "aws_smithy"], |path| !path.starts_with("aurora"));
+    assert_absent(&["aws_sdk_rds::", "aws_config::", "aws_smithy"], |path| !path.starts_with("rds"));
     let sql = ["\"SELECT ", "\"CREATE ", "\"ALTER ", "\"DROP ", "\"SHOW ", "\"SET ", "pg_catalog", "pg_stat_"];
     assert_absent(&sql, |path| !path.starts_with("postgres"));
 }

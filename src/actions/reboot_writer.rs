@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::aurora::api::{Cluster, ClusterApi};
-use crate::aurora::logical_replication::{Operation, reboot_writer};
-use crate::aurora::wait::Waiter;
-use crate::aurora::{self, Kind};
 use crate::provider::Context;
+use crate::rds::api::{Cluster, ClusterApi};
+use crate::rds::logical_replication::{Operation, reboot_writer};
+use crate::rds::wait::Waiter;
+use crate::rds::{self, Kind};
 use crate::tf_provider::action::{Action, Progress};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
@@ -107,7 +107,7 @@ fn announce(call: &Call<Context>, cluster: &Cluster) -> Result<()> {
 }
 
 /// What a person must know where the wait ended before the reboot did.
-fn given_up(error: aurora::Error) -> Error {
+fn given_up(error: rds::Error) -> Error {
     let remedy = match error.kind {
         Kind::Cancelled => "A reboot that has begun goes on in AWS.",
         Kind::Timeout => "Give a longer timeout. A reboot that has begun goes on in AWS.",
@@ -117,7 +117,7 @@ fn given_up(error: aurora::Error) -> Error {
 }
 
 /// The error at the attribute that it is about.
-fn shown(error: aurora::Error) -> Error {
+fn shown(error: rds::Error) -> Error {
     let is_about_it = matches!(error.kind, Kind::NotFound | Kind::Refused);
     let shown = Error::from(error);
     if is_about_it { shown.attribute("cluster_identifier") } else { shown }
@@ -169,7 +169,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::aurora::api::Member;
+    use crate::rds::api::Member;
 
     fn cluster(writer: &str) -> Cluster {
         let member = |name: &str| Member {

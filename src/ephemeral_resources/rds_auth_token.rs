@@ -1,7 +1,7 @@
 //! `neonrepl_rds_auth_token`: what RDS takes for a password, for a quarter of an hour.
 
-use crate::aurora::auth_token::{AuthTokens, Login, check_host};
 use crate::provider::Context;
+use crate::rds::auth_token::{AuthTokens, Login, check_host};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};

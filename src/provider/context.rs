@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::AwsBlock;
 use super::iam::{self, IamPasswords};
 use super::server_block::{self, ServerBlock};
-use crate::aurora;
-use crate::aurora::auth_token::{AuthTokens, Login};
-use crate::aurora::logical_replication::Patience;
-use crate::aurora::wait::Polling;
 use crate::postgres::conninfo::{Conninfo, Secret};
 use crate::postgres::{Database, Server, ServerConfig, SslMode};
+use crate::rds;
+use crate::rds::auth_token::{AuthTokens, Login};
+use crate::rds::logical_replication::Patience;
+use crate::rds::wait::Polling;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::path::AttributePath;
@@ -152,8 +152,8 @@ pub struct Context {
     publisher: Endpoint,
     subscriber: Endpoint,
     aws: Attr<AwsBlock>,
-    cluster_api: OnceLock<aurora::Rds>,
-    instance_api: OnceLock<aurora::RdsInstances>,
+    cluster_api: OnceLock<rds::Rds>,
+    instance_api: OnceLock<rds::RdsInstances>,
 }
 
 impl Context {
@@ -224,7 +224,7 @@ impl Context {
     ///
     /// # Errors
     /// When a value of the `aws` block is not known yet.
-    pub fn aws(&self) -> Result<aurora::AwsConfig> {
+    pub fn aws(&self) -> Result<rds::AwsConfig> {
         match unknown_aws_value(&self.aws) {
             Some(path) => Err(Error::new(format!("the provider's {path} is not known yet"))
                 .detail("What AWS is asked for needs access that is known while planning.")),
@@ -236,18 +236,18 @@ impl Context {
     ///
     /// # Errors
     /// When a value of the `aws` block is not known yet.
-    pub fn cluster_api(&self) -> Result<&aurora::Rds> {
+    pub fn cluster_api(&self) -> Result<&rds::Rds> {
         let config = self.aws()?;
-        Ok(self.cluster_api.get_or_init(|| aurora::Rds::new(config)))
+        Ok(self.cluster_api.get_or_init(|| rds::Rds::new(config)))
     }
 
     /// The same for DB instances by themselves.
     ///
     /// # Errors
     /// As [`Context::cluster_api`].
-    pub fn instance_api(&self) -> Result<&aurora::RdsInstances> {
+    pub fn instance_api(&self) -> Result<&rds::RdsInstances> {
         let config = self.aws()?;
-        Ok(self.instance_api.get_or_init(|| aurora::RdsInstances::new(config)))
+        Ok(self.instance_api.get_or_init(|| rds::RdsInstances::new(config)))
     }
 
     /// How often AWS is asked while something is waited for. The variable `NEONREPL_AWS_POLL_INTERVAL` (such as `500ms`)
@@ -291,9 +291,9 @@ fn poll_interval() -> Option<Duration> {
     std::env::var("NEONREPL_AWS_POLL_INTERVAL").ok().and_then(|text| parse_duration(&text))
 }
 
-fn aws_config(block: Option<&AwsBlock>) -> aurora::AwsConfig {
-    let Some(block) = block else { return aurora::AwsConfig::default() };
-    aurora::AwsConfig {
+fn aws_config(block: Option<&AwsBlock>) -> rds::AwsConfig {
+    let Some(block) = block else { return rds::AwsConfig::default() };
+    rds::AwsConfig {
         region: block.region.known().cloned(),
         profile: block.profile.known().cloned(),
         access_key: block.access_key.known().cloned(),

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::logical_replication::model::{Common, further, parameters, shape};
 use super::logical_replication::{self as shared, Shape, model};
-use crate::aurora::Rds;
-use crate::aurora::api::Deployment;
 use crate::provider::Context;
+use crate::rds::Rds;
+use crate::rds::api::Deployment;
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::{Attr, FromValue};
 use crate::tf_provider::diagnostics::{Diagnostics, Result};

@@ -8,15 +8,15 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use self::model::{Common, on_destroy, planned_outcome, to_common, to_desired};
-use crate::aurora::api::{ClusterApi, Deployment};
-use crate::aurora::logical_replication::{
+use crate::postgres::settings;
+use crate::provider::{Context, Side};
+use crate::rds::api::{ClusterApi, Deployment};
+use crate::rds::logical_replication::{
     self as flow, Current, LogicalReplication, OnDestroy, Operation, Phase, Probe, ProbeError, Progress, Record,
     ServerSettings, Step,
 };
-use crate::aurora::wait::Waiter;
-use crate::aurora::{self, Kind};
-use crate::postgres::settings;
-use crate::provider::{Context, Side};
+use crate::rds::wait::Waiter;
+use crate::rds::{self, Kind};
 use crate::tf_provider::call::{Call, Private, Saved};
 use crate::tf_provider::convert::{Attr, Model};
 use crate::tf_provider::diagnostics::{Error, Result};
@@ -311,16 +311,16 @@ fn missing<M: Shape>(identifier: &str) -> Error {
 }
 
 /// The error at the attribute that it is about.
-fn shown<M: Shape>(error: aurora::Error) -> Error {
+fn shown<M: Shape>(error: rds::Error) -> Error {
     let is_about_it = error.parameter.is_none() && matches!(error.kind, Kind::NotFound | Kind::Refused);
     let shown = Error::from(error);
     if is_about_it { shown.attribute(M::IDENTIFIER) } else { shown }
 }
 
-impl From<aurora::Error> for Error {
-    fn from(error: aurora::Error) -> Self {
+impl From<rds::Error> for Error {
+    fn from(error: rds::Error) -> Self {
         let hint = error.hint.clone();
-        let shown = Self::new(aurora::Error { hint: None, ..error.clone() }.to_string());
+        let shown = Self::new(rds::Error { hint: None, ..error.clone() }.to_string());
         let shown = shown.detail(hint.unwrap_or_default());
         match &error.parameter {
             Some(name) => shown.at(&AttributePath::of("parameters").key(name)),

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use neonrepl::aurora::api::{ApplyMethod, ClusterApi, NewParameterGroup, ParameterSetting, Source};
-use neonrepl::aurora::logical_replication::{
+use neonrepl::rds::api::{ApplyMethod, ClusterApi, NewParameterGroup, ParameterSetting, Source};
+use neonrepl::rds::logical_replication::{
     Applied, LogicalReplication, Operation, Patience, ProbeError, Reboot, Record, ServerSettings, apply, destroy,
 };
-use neonrepl::aurora::wait::{Polling, Waiter};
-use neonrepl::aurora::{AwsConfig, Error, Kind, Rds};
+use neonrepl::rds::wait::{Polling, Waiter};
+use neonrepl::rds::{AwsConfig, Error, Kind, Rds};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::aurora::{ClusterConfig, NoServers, PostgresServers, StandIn, StandInConfig};

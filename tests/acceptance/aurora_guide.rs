@@ -6,12 +6,12 @@ use std::future::ready;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use neonrepl::aurora::api::ClusterApi;
-use neonrepl::aurora::logical_replication::{
+use neonrepl::rds::api::ClusterApi;
+use neonrepl::rds::logical_replication::{
     LogicalReplication, Operation, Patience, Reboot, Record, ServerSettings, apply, blue_green, destroy, fetch, steps,
 };
-use neonrepl::aurora::wait::{Polling, Waiter};
-use neonrepl::aurora::{Rds, RdsInstances};
+use neonrepl::rds::wait::{Polling, Waiter};
+use neonrepl::rds::{Rds, RdsInstances};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 

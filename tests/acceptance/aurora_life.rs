@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use neonrepl::aurora::api::{ClusterApi, NewParameterGroup};
+use neonrepl::rds::api::{ClusterApi, NewParameterGroup};
 use serde_json::{Value, json};
 
 use crate::aurora::rds;

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_rds::types::{ApplyMethod as SdkApplyMethod, Parameter};
-use neonrepl::aurora::api::{ClusterApi, NewParameterGroup};
-use neonrepl::aurora::logical_replication::{
+use neonrepl::rds::api::{ClusterApi, NewParameterGroup};
+use neonrepl::rds::logical_replication::{
     Applied, LogicalReplication, Operation, Patience, Reboot, Record, apply, destroy, fetch,
 };
-use neonrepl::aurora::wait::{Polling, Waiter};
-use neonrepl::aurora::{AwsConfig, Kind, Rds};
+use neonrepl::rds::wait::{Polling, Waiter};
+use neonrepl::rds::{AwsConfig, Kind, Rds};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::aurora::{ClusterConfig, NoServers, REGION, StandIn, StandInConfig};
@@ -175,7 +175,7 @@ async fn a_group_that_is_there_takes_over(world: &World, record: Record) {
 async fn what_is_not_there_is_not_found(world: &World) {
     let elsewhere = LogicalReplication { verify: false, ..LogicalReplication::new("elsewhere") };
     assert_eq!(fetch(&world.api, &elsewhere, &Record::default()).await.unwrap(), None);
-    let code = |error: neonrepl::aurora::Error| error.code.map_or_else(String::new, String::from);
+    let code = |error: neonrepl::rds::Error| error.code.map_or_else(String::new, String::from);
     assert_eq!(code(world.api.cluster("elsewhere").await.unwrap_err()), "DBClusterNotFoundFault");
     assert_eq!(code(world.api.instance("elsewhere").await.unwrap_err()), "DBInstanceNotFound");
     assert_eq!(code(world.api.reboot_instance("elsewhere").await.unwrap_err()), "DBInstanceNotFound");

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Shape;
-use crate::aurora::api::Deployment;
-use crate::aurora::logical_replication::{Current, LogicalReplication, OnDestroy, PARAMETER, Reboot, Record, Step};
+use crate::rds::api::Deployment;
+use crate::rds::logical_replication::{Current, LogicalReplication, OnDestroy, PARAMETER, Reboot, Record, Step};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
 use crate::tf_provider::resource::PlannedChange;

@@ -4,7 +4,7 @@ use std::future::ready;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use neonrepl::aurora::logical_replication::{LogicalReplication, Probe, ProbeError, Reboot, Record, ServerSettings};
+use neonrepl::rds::logical_replication::{LogicalReplication, Probe, ProbeError, Reboot, Record, ServerSettings};
 use tokio_util::sync::CancellationToken;
 
 use super::{

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use neonrepl::aurora::logical_replication::{LogicalReplication, Phase, Progress, Reboot, Record, Step};
+use neonrepl::rds::logical_replication::{LogicalReplication, Phase, Progress, Reboot, Record, Step};
 
 use super::{
     ALL, ATTACH, CREATE, Case, DEFAULT, Expected, FAMILY, OWN, REBOOT, SET, With, World, on_group, shop, short, try_all,

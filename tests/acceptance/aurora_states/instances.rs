@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use neonrepl::aurora::logical_replication::{Phase, Reboot, Step};
+use neonrepl::rds::logical_replication::{Phase, Reboot, Step};
 
 use super::{Case, Expected, OWN, REBOOT, World, try_all};
 use crate::common::aurora::ClusterConfig;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use neonrepl::aurora::Kind;
-use neonrepl::aurora::logical_replication::{LogicalReplication, Reboot, Record};
+use neonrepl::rds::Kind;
+use neonrepl::rds::logical_replication::{LogicalReplication, Reboot, Record};
 use tokio_util::sync::CancellationToken;
 
 use super::{

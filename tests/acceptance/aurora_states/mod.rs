@@ -15,13 +15,13 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use neonrepl::aurora::api::ClusterApi;
-use neonrepl::aurora::logical_replication::{
+use neonrepl::rds::api::ClusterApi;
+use neonrepl::rds::logical_replication::{
     Applied, LogicalReplication, Operation, Patience, Probe, ProbeError, Progress, Reboot, Record, ServerSettings,
     Step, apply, blue_green, destroy, fetch, steps, warnings,
 };
-use neonrepl::aurora::wait::{Polling, Waiter};
-use neonrepl::aurora::{AwsConfig, Error, Rds, RdsInstances};
+use neonrepl::rds::wait::{Polling, Waiter};
+use neonrepl::rds::{AwsConfig, Error, Rds, RdsInstances};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::aurora::{ClusterConfig, Delays, NoServers, REGION, StandIn, StandInConfig};

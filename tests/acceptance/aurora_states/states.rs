@@ -1,6 +1,6 @@
 //! What a cluster is before anything begins.
 
-use neonrepl::aurora::logical_replication::Reboot;
+use neonrepl::rds::logical_replication::Reboot;
 
 use super::{
     ALL, ATTACH, COPY, CREATE, Case, DEFAULT, Expected, FAMILY, OWN, REBOOT, SET, World, on_group, shop, try_all,

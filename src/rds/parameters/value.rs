@@ -3,7 +3,7 @@
 //! RDS keeps numbers in the unit that the parameter's description begins with, as in "(ms) Sets …", and takes them
 //! without one. People write them as in `postgresql.conf`, so `5min` is understood as well.
 
-use crate::aurora::api::Parameter;
+use crate::rds::api::Parameter;
 
 /// Whether two values mean the same to the server.
 #[must_use]
@@ -166,7 +166,7 @@ fn range(item: &str) -> Option<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aurora::api::{ApplyType, Source};
+    use crate::rds::api::{ApplyType, Source};
 
     fn parameter(data_type: &str, allowed: &str, description: &str) -> Parameter {
         Parameter {

@@ -5,8 +5,8 @@ use std::fmt;
 use super::apply::{conclude_step, remember_step};
 use super::undo::undo_outlook;
 use super::{Current, Group, LogicalReplication, Reboot, Record, Step};
-use crate::aurora::api::{BlueGreen, ParameterGroup, Source};
-use crate::aurora::parameters::Change;
+use crate::rds::api::{BlueGreen, ParameterGroup, Source};
+use crate::rds::parameters::Change;
 
 /// What a destroy does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,8 +262,8 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::aurora::logical_replication::fake::Fake;
-    use crate::aurora::logical_replication::{fetch, steps};
+    use crate::rds::logical_replication::fake::Fake;
+    use crate::rds::logical_replication::{fetch, steps};
 
     fn shop() -> LogicalReplication {
         LogicalReplication::new("shop")
@@ -370,7 +370,7 @@ mod tests {
         let record =
             Record { group: Some("shop-logical-replication".to_owned()), group_created: true, ..Record::default() };
         let slots = vec!["orders".to_owned()];
-        current.settings = Some(crate::aurora::logical_replication::ServerSettings {
+        current.settings = Some(crate::rds::logical_replication::ServerSettings {
             wal_level: "logical".to_owned(),
             logical_slots: slots,
             ..Default::default()

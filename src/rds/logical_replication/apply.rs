@@ -6,10 +6,10 @@ use super::checks::{is_fatal, problems};
 use super::current::{Current, fetch, found};
 use super::steps::steps;
 use super::{LogicalReplication, Operation, ProbeError, Record, ServerSettings, Step};
-use crate::aurora::api::{ClusterApi, NewParameterGroup};
-use crate::aurora::parameters::{self, Change, Previous};
-use crate::aurora::wait::Seen;
-use crate::aurora::{Error, Kind, Result};
+use crate::rds::api::{ClusterApi, NewParameterGroup};
+use crate::rds::parameters::{self, Change, Previous};
+use crate::rds::wait::Seen;
+use crate::rds::{Error, Kind, Result};
 
 /// Where a step is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,7 +202,7 @@ impl<A: ClusterApi> Operation<'_, A> {
     pub(super) async fn take(&self, step: &Step) -> Result<()> {
         let text = step.to_string();
         self.waiter.check_cancelled(&text)?;
-        tracing::info!(step = text, "aurora");
+        tracing::info!(step = text, "taking a step");
         match step {
             Step::CreateGroup(group) => self.create_group(group).await,
             Step::SetParameters { group, changes } => self.set_parameters(group, changes).await,
@@ -327,9 +327,9 @@ pub(super) fn patiently(waited: Result<()>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aurora::Rds;
-    use crate::aurora::logical_replication::Reboot;
-    use crate::aurora::logical_replication::fake::{DEFAULT, Fake, Lags, OWN};
+    use crate::rds::Rds;
+    use crate::rds::logical_replication::Reboot;
+    use crate::rds::logical_replication::fake::{DEFAULT, Fake, Lags, OWN};
 
     /// The provider runs it in a spawned task.
     #[test]
@@ -572,7 +572,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_group_with_another_ones_name_is_not_taken() {
         let fake = Fake::new(0);
-        let other = crate::aurora::logical_replication::fake::group(OWN);
+        let other = crate::rds::logical_replication::fake::group(OWN);
         fake.world().groups.insert(OWN.to_owned(), other);
         let error = run(&fake, &shop()).await.unwrap_err();
         assert!(error.to_string().contains("exists and was not made for it"), "{error}");

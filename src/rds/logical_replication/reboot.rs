@@ -6,15 +6,15 @@ use super::apply::{patiently, unreachable};
 use super::checks::is_fatal;
 use super::current::found;
 use super::{Operation, PARAMETER, ServerSettings};
-use crate::aurora::api::{Cluster, ClusterApi, Instance, Member};
-use crate::aurora::wait::Seen;
-use crate::aurora::{Error, Kind, Result};
+use crate::rds::api::{Cluster, ClusterApi, Instance, Member};
+use crate::rds::wait::Seen;
+use crate::rds::{Error, Kind, Result};
 
 /// Reboots whichever instance is the cluster's writer now, waits until it is back and the cluster available, and says
 /// which instance it was. A reboot that is on its way already is waited for in its place.
 ///
 /// It needs nothing of the record, the parameter group or the probe. The waiter of `operation` says how it goes on, see
-/// [`Waiter::reporting`](crate::aurora::wait::Waiter::reporting).
+/// [`Waiter::reporting`](crate::rds::wait::Waiter::reporting).
 ///
 /// # Errors
 /// When there is no such cluster, it has no writer or is not available, AWS refuses the call for good, the instance does
@@ -232,7 +232,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::aurora::logical_replication::fake::{Fake, Lags};
+    use crate::rds::logical_replication::fake::{Fake, Lags};
 
     #[tokio::test(start_paused = true)]
     async fn an_instance_in_sync_is_not_back_before_it_was_away() {

@@ -2,9 +2,9 @@
 
 use super::checks::problems;
 use super::{Current, LogicalReplication, PREVIOUS_GROUP_TAG, Reboot, Record, ServerSettings, Step};
-use crate::aurora::Result;
-use crate::aurora::api::{Cluster, Member, NewParameterGroup};
-use crate::aurora::parameters::{self, Change, Parameters};
+use crate::rds::Result;
+use crate::rds::api::{Cluster, Member, NewParameterGroup};
+use crate::rds::parameters::{self, Change, Parameters};
 
 /// What has to be done for the cluster to be as desired: nothing, if it is. Fails with the first of [`problems`].
 pub fn steps(current: &Current, desired: &LogicalReplication, record: &Record) -> Result<Vec<Step>> {
@@ -159,10 +159,10 @@ fn reboot_reader(cluster: &Cluster, reader: &Member) -> Step {
 mod tests {
     use super::super::PARAMETER;
     use super::*;
-    use crate::aurora::api::Source;
-    use crate::aurora::logical_replication::fake::Fake;
-    use crate::aurora::logical_replication::fetch;
-    use crate::aurora::parameters::Previous;
+    use crate::rds::api::Source;
+    use crate::rds::logical_replication::fake::Fake;
+    use crate::rds::logical_replication::fetch;
+    use crate::rds::parameters::Previous;
 
     fn shop() -> LogicalReplication {
         LogicalReplication::new("shop")

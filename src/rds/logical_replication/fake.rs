@@ -8,13 +8,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Group, Operation, PARAMETER, Patience, Probe, ProbeError, ServerSettings};
-use crate::aurora::api::{
+use crate::rds::api::{
     ApplyMethod, ApplyType, BlueGreen, Cluster, ClusterApi, Instance, Member, NewParameterGroup, PARAMETERS_PER_CALL,
     Parameter, ParameterGroup, ParameterSetting, Source,
 };
-use crate::aurora::parameters::Parameters;
-use crate::aurora::wait::{Polling, Waiter};
-use crate::aurora::{Error, Kind, Result};
+use crate::rds::parameters::Parameters;
+use crate::rds::wait::{Polling, Waiter};
+use crate::rds::{Error, Kind, Result};
 
 pub(super) const DEFAULT: &str = "default.aurora-postgresql16";
 pub(super) const OWN: &str = "shop-logical-replication";

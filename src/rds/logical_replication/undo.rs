@@ -5,10 +5,10 @@ use super::checks::is_fatal;
 use super::current::{Current, fetch, found};
 use super::steps::{left_groups, reboot_steps};
 use super::{LogicalReplication, Operation, Reboot, Record, ServerSettings, Step};
-use crate::aurora::api::{Cluster, ClusterApi};
-use crate::aurora::parameters::{self, Change};
-use crate::aurora::wait::Seen;
-use crate::aurora::{Error, Kind, Result};
+use crate::rds::api::{Cluster, ClusterApi};
+use crate::rds::parameters::{self, Change};
+use crate::rds::wait::Seen;
+use crate::rds::{Error, Kind, Result};
 
 /// What has to be done to give the cluster back as it was. `reboot` says which instances may be rebooted for it; without
 /// that the old values come into force at the next restart.
@@ -227,8 +227,8 @@ fn obsolete(record: &Record) -> impl Iterator<Item = Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aurora::logical_replication::apply;
-    use crate::aurora::logical_replication::fake::{DEFAULT, Fake, OWN};
+    use crate::rds::logical_replication::apply;
+    use crate::rds::logical_replication::fake::{DEFAULT, Fake, OWN};
 
     fn shop() -> LogicalReplication {
         LogicalReplication::new("shop")
@@ -294,7 +294,7 @@ mod tests {
     async fn somebody_elses_attachment_stays() {
         let fake = Fake::new(0);
         let record = applied(&fake).await;
-        let other = crate::aurora::logical_replication::fake::group("other");
+        let other = crate::rds::logical_replication::fake::group("other");
         fake.world().groups.insert("other".to_owned(), other);
         "other".clone_into(&mut fake.world().cluster.parameter_group);
         undo(&fake, &record, Reboot::Writer).await.unwrap();
@@ -309,7 +309,7 @@ mod tests {
         let mut current = fetch(&fake, &desired, &record).await.unwrap().unwrap();
         let slots = vec!["orders".to_owned(), "users".to_owned()];
         current.settings =
-            Some(crate::aurora::logical_replication::ServerSettings { logical_slots: slots, ..Default::default() });
+            Some(crate::rds::logical_replication::ServerSettings { logical_slots: slots, ..Default::default() });
         let error = undo_steps(&current, &record, Reboot::Never).unwrap_err();
         assert!(error.to_string().contains("logical replication slots exist: orders, users"), "{error}");
     }

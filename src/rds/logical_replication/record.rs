@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::{Current, Group};
-use crate::aurora::api::Source;
-use crate::aurora::parameters::Previous;
+use crate::rds::api::Source;
+use crate::rds::parameters::Previous;
 
 /// What was changed, and what it was before. It grows with every step and is to be kept with the object's state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

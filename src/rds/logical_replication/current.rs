@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{LogicalReplication, PARAMETER, PREVIOUS_GROUP_TAG, Record, ServerSettings};
-use crate::aurora::api::{BlueGreen, Cluster, ClusterApi, Instance, ParameterGroup};
-use crate::aurora::parameters::{Parameters, truth};
-use crate::aurora::{Kind, Result};
+use crate::rds::api::{BlueGreen, Cluster, ClusterApi, Instance, ParameterGroup};
+use crate::rds::parameters::{Parameters, truth};
+use crate::rds::{Kind, Result};
 
 /// A parameter group with all that is in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Current {
         known
             .filter_map(|(name, value, parameter)| {
                 let actual = parameter.value.as_deref();
-                let same = crate::aurora::parameters::same_value(parameter, actual, Some(value));
+                let same = crate::rds::parameters::same_value(parameter, actual, Some(value));
                 Some((name.clone(), if same { value.clone() } else { actual?.to_owned() }))
             })
             .collect()

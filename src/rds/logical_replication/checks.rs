@@ -1,9 +1,9 @@
 //! What forbids logical replication on a cluster. Pure.
 
 use super::{Current, LogicalReplication, PARAMETER, Record};
-use crate::aurora::api::{Cluster, Deployment};
-use crate::aurora::parameters;
-use crate::aurora::{Error, Kind};
+use crate::rds::api::{Cluster, Deployment};
+use crate::rds::parameters;
+use crate::rds::{Error, Kind};
 
 /// Every reason why it cannot be done on this cluster.
 #[must_use]
@@ -130,8 +130,8 @@ fn is_group_name(name: &str) -> bool {
 mod tests {
     use super::super::steps::steps;
     use super::*;
-    use crate::aurora::logical_replication::fake::{Fake, OWN, group};
-    use crate::aurora::logical_replication::fetch;
+    use crate::rds::logical_replication::fake::{Fake, OWN, group};
+    use crate::rds::logical_replication::fetch;
 
     fn shop() -> LogicalReplication {
         LogicalReplication::new("shop")

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::aurora::api::NewParameterGroup;
-use crate::aurora::parameters::Change;
+use crate::rds::api::NewParameterGroup;
+use crate::rds::parameters::Change;
 
 /// One step, in the order of doing. Its text is what a plan shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
