@@ -6,8 +6,9 @@
 //! | [`postgres`] | replication objects as values, the statements between them, connections | nothing |
 //! | [`rds`] | logical replication on an Aurora cluster or a DB instance, through the RDS API | nothing |
 //! | [`neon`] | Neon's addresses and host names | nothing |
-//! | [`provider`] | the provider block, and the [`Context`](provider::Context) that it makes | all of it |
+//! | [`config`] | the provider block, and the [`Context`](config::Context) that it makes | all of the above |
 //! | [`resources`], [`data_sources`], [`ephemeral_resources`], [`list_resources`], [`actions`], [`functions`] | what a configuration is written with, a file each | all of the above |
+//! | [`provider`] | the provider: what a configuration can hold, in lists | all of it |
 //!
 //! What always holds:
 //!
@@ -21,6 +22,7 @@
 //! `docs/architecture.md` is the long form; `tests/layering.rs` holds the arrows.
 
 pub mod actions;
+pub mod config;
 pub mod data_sources;
 pub mod ephemeral_resources;
 pub mod functions;

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 /// Everything of this provider; what a module may use of it is left out below.
-const OURS: [&str; 11] = [
+const OURS: [&str; 12] = [
     "tf_provider",
+    "config",
     "provider",
     "resources",
     "data_sources",
@@ -26,11 +27,12 @@ fn modules_use_only_what_is_below_them() {
         ("rds", &[]),
         ("neon", &[]),
         ("functions", &["tf_provider", "postgres", "neon"]),
-        ("ephemeral_resources", &["tf_provider", "provider", "rds"]),
-        ("list_resources", &["tf_provider", "provider", "postgres"]),
-        ("actions", &["tf_provider", "provider", "postgres", "rds"]),
-        ("data_sources", &["tf_provider", "provider", "postgres", "rds", "neon"]),
-        ("resources", &["tf_provider", "provider", "postgres", "rds", "neon"]),
+        ("ephemeral_resources", &["tf_provider", "config", "rds"]),
+        ("list_resources", &["tf_provider", "config", "postgres"]),
+        ("actions", &["tf_provider", "config", "postgres", "rds"]),
+        ("data_sources", &["tf_provider", "config", "postgres", "rds", "neon"]),
+        ("resources", &["tf_provider", "config", "postgres", "rds", "neon"]),
+        ("config", &["tf_provider", "postgres", "rds", "neon"]),
     ] {
         let forbidden = OURS.iter().filter(|other| **other != module && !uses.contains(other));
         let forbidden: Vec<_> = forbidden.map(|other| format!("crate::{other}")).collect();

@@ -2,7 +2,7 @@
 
 mod reboot_writer;
 
-use crate::provider::Context;
+use crate::config::Context;
 use crate::tf_provider::action::AnyAction;
 
 /// All of them, in the order of the docs.

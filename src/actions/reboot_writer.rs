@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::provider::Context;
+use crate::config::Context;
 use crate::rds::api::{Cluster, ClusterApi};
 use crate::rds::logical_replication::{Operation, reboot_writer};
 use crate::rds::wait::Waiter;

@@ -7,9 +7,8 @@ mod tables;
 
 use std::collections::BTreeSet;
 
+use crate::config::{ConfiguredServer, Context};
 use crate::postgres::{Database, Ident};
-use crate::provider::{Context, Side};
-use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::data_source::AnyDataSource;
 use crate::tf_provider::diagnostics::Result;
@@ -35,8 +34,8 @@ fn check_name(text: &str) -> std::result::Result<(), String> {
 }
 
 /// That database. Does not connect.
-fn database(call: &Call<Context>, side: Side, name: &Attr<String>) -> Result<Database> {
-    call.context().database(side, name.known().map(String::as_str))
+fn database(server: &ConfiguredServer, name: &Attr<String>) -> Result<Database> {
+    server.database(name.known().map(String::as_str))
 }
 
 /// Names as texts.

@@ -1,8 +1,8 @@
 //! `neonrepl_neon_nat_addresses`: where Neon's connections to a publisher come from.
 
+use crate::config::Context;
 use crate::neon::endpoint::region_of_host;
 use crate::neon::nat_addresses::{self, AS_OF, Region};
-use crate::provider::Context;
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::data_source::DataSource;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{database, database_attribute, texts};
+use crate::config::Context;
 use crate::postgres::publication::{self, Operation, Publication, Target};
 use crate::postgres::{Ident, QualifiedName};
-use crate::provider::{Context, Side};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::data_source::DataSource;
@@ -82,7 +82,7 @@ impl DataSource for Publications {
     }
 
     async fn read(call: &Call<Context>, config: Model) -> Result<Model> {
-        let database = database(call, Side::Publisher, &config.database)?;
+        let database = database(call.context().publisher(), &config.database)?;
         let found = call.unless_stopped(Box::pin(publication::fetch_all(&database))).await?;
         let publications: Vec<_> = found.values().map(to_found).collect();
         Ok(Model { database: database.name().into(), publications: publications.into() })

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{database, database_attribute, texts};
+use crate::config::Context;
 use crate::postgres::Ident;
 use crate::postgres::subscription::{self, Origin, Streaming, Subscription};
-use crate::provider::{Context, Side};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::data_source::DataSource;
@@ -95,7 +95,7 @@ impl DataSource for Subscriptions {
     }
 
     async fn read(call: &Call<Context>, config: Model) -> Result<Model> {
-        let database = database(call, Side::Subscriber, &config.database)?;
+        let database = database(call.context().subscriber(), &config.database)?;
         let found = call.unless_stopped(Box::pin(subscription::fetch_all(&database))).await?;
         let subscriptions: Vec<_> = found.values().map(to_found).collect();
         Ok(Model { database: database.name().into(), subscriptions: subscriptions.into() })

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{check_name, database, database_attribute, texts};
+use crate::config::Context;
 use crate::postgres::table::{self, Listed};
 use crate::postgres::{Ident, QualifiedName};
-use crate::provider::{Context, Side};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::data_source::DataSource;
@@ -98,7 +98,7 @@ impl DataSource for Tables {
     }
 
     async fn read(call: &Call<Context>, config: Model) -> Result<Model> {
-        let database = database(call, Side::Publisher, &config.database)?;
+        let database = database(call.context().publisher(), &config.database)?;
         let schemas = config.schemas.known().map(|schemas| schemas.iter().map(|name| to_ident(name)).collect());
         let schemas: Option<BTreeSet<_>> = schemas.transpose()?;
         let found = call.unless_stopped(table::list(&database, schemas.as_ref())).await?;

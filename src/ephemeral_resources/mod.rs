@@ -2,7 +2,7 @@
 
 mod rds_auth_token;
 
-use crate::provider::Context;
+use crate::config::Context;
 use crate::tf_provider::ephemeral_resource::AnyEphemeralResource;
 
 /// All of them, in the order of the docs.

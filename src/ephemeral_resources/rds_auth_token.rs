@@ -1,6 +1,6 @@
 //! `neonrepl_rds_auth_token`: what RDS takes for a password, for a quarter of an hour.
 
-use crate::provider::Context;
+use crate::config::Context;
 use crate::rds::auth_token::{AuthTokens, Login, check_host};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;

@@ -4,9 +4,8 @@ mod publication;
 mod replication_slot;
 mod subscription;
 
+use crate::config::{ConfiguredServer, Context};
 use crate::postgres::{Database, Ident};
-use crate::provider::{Context, Side};
-use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::Result;
 use crate::tf_provider::list_resource::{AnyListResource, Listed};
@@ -27,15 +26,15 @@ crate::model! {
 }
 
 /// The schema of that block.
-fn schema(description: &str, side: Side) -> Schema {
-    let database = format!("The database that is asked. Default: the provider's {} database.", side.name());
+fn schema(description: &str, side: &str) -> Schema {
+    let database = format!("The database that is asked. Default: the provider's {side} database.");
     let is_name = |text: &str| Ident::new(text).map(|_| ()).map_err(|error| format!("{error}."));
     Schema::new(description).attribute(Attribute::optional("database", Type::String, &database).text(is_name))
 }
 
 /// That database. Does not connect.
-fn database(call: &Call<Context>, side: Side, config: &Model) -> Result<Database> {
-    call.context().database(side, config.database.known().map(String::as_str))
+fn database(server: &ConfiguredServer, config: &Model) -> Result<Database> {
+    server.database(config.database.known().map(String::as_str))
 }
 
 /// What is imported as `database/name`.

@@ -1,8 +1,8 @@
 //! `neonrepl_publication` as a list: the publications of a database of the publisher.
 
 use super::{Model, database, listed, schema};
+use crate::config::Context;
 use crate::postgres::publication;
-use crate::provider::{Context, Side};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::diagnostics::Result;
 use crate::tf_provider::list_resource::{ListResource, Listed};
@@ -17,11 +17,11 @@ impl ListResource for Publications {
     const TYPE_NAME: &'static str = "neonrepl_publication";
 
     fn schema() -> Schema {
-        schema("The publications of a database of the publisher, in the order of their names.", Side::Publisher)
+        schema("The publications of a database of the publisher, in the order of their names.", "publisher")
     }
 
     async fn list(call: &Call<Context>, config: Model) -> Result<Vec<Listed>> {
-        let database = database(call, Side::Publisher, &config)?;
+        let database = database(call.context().publisher(), &config)?;
         let found = publication::fetch_all(&database).await?;
         Ok(found.keys().map(|name| listed(&database, name)).collect())
     }

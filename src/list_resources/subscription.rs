@@ -1,8 +1,8 @@
 //! `neonrepl_subscription` as a list: the subscriptions of a database of the subscriber.
 
 use super::{Model, database, listed, schema};
+use crate::config::Context;
 use crate::postgres::subscription;
-use crate::provider::{Context, Side};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::diagnostics::Result;
 use crate::tf_provider::list_resource::{ListResource, Listed};
@@ -19,12 +19,12 @@ impl ListResource for Subscriptions {
     fn schema() -> Schema {
         schema(
             "The subscriptions of a database of the subscriber, in the order of their names. How one connects is read where the role may, but no password is listed.",
-            Side::Subscriber,
+            "subscriber",
         )
     }
 
     async fn list(call: &Call<Context>, config: Model) -> Result<Vec<Listed>> {
-        let database = database(call, Side::Subscriber, &config)?;
+        let database = database(call.context().subscriber(), &config)?;
         let found = subscription::fetch_all(&database).await?;
         Ok(found.keys().map(|name| listed(&database, name)).collect())
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::config::Context;
 use crate::postgres::{Database, Ident, Limits, slot};
-use crate::provider::Context;
 use crate::tf_provider::call::Call;
 use crate::tf_provider::diagnostics::{Error, Result};
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use self::model::{Common, on_destroy, planned_outcome, to_common, to_desired};
+use crate::config::Context;
 use crate::postgres::settings;
-use crate::provider::{Context, Side};
 use crate::rds::api::{ClusterApi, Deployment};
 use crate::rds::logical_replication::{
     self as flow, Current, LogicalReplication, OnDestroy, Operation, Phase, Probe, ProbeError, Progress, Record,
@@ -194,9 +194,9 @@ fn plan_steps<M: Shape>(
 }
 
 fn refuse_without_publisher(context: &Context) -> Result<()> {
-    match context.is_waiting(Side::Publisher) {
+    match context.publisher().is_waiting() {
         true => Ok(()),
-        false => context.database(Side::Publisher, None).map(drop).map_err(|_| {
+        false => context.publisher().database(None).map(drop).map_err(|_| {
             Error::new("there is no connection to verify it over")
                 .detail("Configure the provider's publisher block, or set verify = false.")
                 .attribute("verify")
@@ -258,7 +258,7 @@ fn operation<'a, M: Shape>(
 
 /// Asks the publisher, where one is configured.
 fn probe(context: &Context) -> Option<impl Probe + use<>> {
-    let database = context.database(Side::Publisher, None).ok()?;
+    let database = context.publisher().database(None).ok()?;
     Some(move || {
         let database = database.clone();
         async move {

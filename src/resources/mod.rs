@@ -13,7 +13,7 @@ mod replication_slot;
 mod server_check;
 mod subscription;
 
-use crate::provider::Context;
+use crate::config::Context;
 use crate::tf_provider::resource::AnyResource;
 
 /// All of them, in the order of the docs.
@@ -30,7 +30,8 @@ pub const ALL: &[&dyn AnyResource<Context>] = &[
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use crate::provider::{Config, NeonRepl};
+    use crate::config::Config;
+    use crate::provider::NeonRepl;
     use crate::tf_provider::convert::{FromValue, ToValue};
     use crate::tf_provider::diagnostics::Result;
     use crate::tf_provider::provider::Provider;

@@ -1,7 +1,7 @@
 //! `database/name`: what names an object of a database in an import, and in `id`.
 
+use crate::config::ConfiguredServer;
 use crate::postgres::Ident;
-use crate::provider::{Context, Side};
 use crate::tf_provider::convert::{Attr, FromValue};
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::resource::ImportId;
@@ -30,8 +30,8 @@ impl ObjectId {
         Self { database: database.to_owned(), name: name.to_owned() }
     }
 
-    /// What an import was asked with; a bare name is of the side's configured database.
-    pub(super) fn of_import(id: ImportId, context: &Context, side: Side) -> Result<Self> {
+    /// What an import was asked with; a bare name is of the server's configured database.
+    pub(super) fn of_import(id: ImportId, server: &ConfiguredServer) -> Result<Self> {
         let (database, name) = match id {
             ImportId::Id(text) => parse(&text)?,
             ImportId::Identity(value) => {
@@ -40,9 +40,9 @@ impl ObjectId {
             }
         };
         let configured = || {
-            context.database_name(side).ok_or_else(|| {
+            server.database_name().ok_or_else(|| {
                 Error::new(format!("the database of {name:?} is not known"))
-                    .detail(format!("Write \"database/name\", or configure the provider's {} block.", side.name()))
+                    .detail(format!("Write \"database/name\", or configure the provider's {} block.", server.name()))
             })
         };
         let database = database.map_or_else(configured, Ok)?;

@@ -14,9 +14,9 @@ use self::read::{Filters, to_model};
 use super::lost;
 use super::moved;
 use super::object_id::{self, ObjectId};
+use crate::config::Context;
 use crate::postgres::publication::{self, Publication as Desired, RowFilter, Target};
 use crate::postgres::{self, Database, Limits, Notice, QualifiedName, SqlState, look_again};
-use crate::provider::{Context, Side};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
@@ -64,14 +64,14 @@ impl Resource for Publication {
             return Ok(());
         }
         if change.planned().is_some_and(|planned| planned.database.is_unknown())
-            && let Some(database) = call.context().database_name(Side::Publisher)
+            && let Some(database) = call.context().publisher().database_name()
         {
             change.set("database", database)?;
         }
         keep_equal_blocks(call, change).await?;
         plan_computed(change)?;
         let planned = change.planned().cloned().unwrap_or_default();
-        if call.context().is_waiting(Side::Publisher) {
+        if call.context().publisher().is_waiting() {
             return Ok(());
         }
         let database = database(call, &planned)?;
@@ -145,7 +145,7 @@ impl Resource for Publication {
     }
 
     async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {
-        let id = ObjectId::of_import(id, call.context(), Side::Publisher)?;
+        let id = ObjectId::of_import(id, call.context().publisher())?;
         Ok(imported(id))
     }
 
@@ -190,7 +190,7 @@ fn keep_equal_tables(change: &mut PlannedChange<Model>) -> Result<()> {
 async fn keep_equal_blocks(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
     let (Some(prior), Some(planned)) = (change.prior(), change.planned()) else { return Ok(()) };
     let (Attr::Known(old), Attr::Known(new)) = (&prior.table, &planned.table) else { return Ok(()) };
-    if old == new || !may_stand_for(old, new) || call.context().is_waiting(Side::Publisher) {
+    if old == new || !may_stand_for(old, new) || call.context().publisher().is_waiting() {
         return Ok(());
     }
     let (Some(old), Some(new)) = (by_name(old), by_name(new)) else { return Ok(()) };
@@ -248,7 +248,7 @@ async fn means_the_same(
 
 /// The object's database: the state's or plan's own, or the configured one.
 fn database(call: &Call<Context>, model: &Model) -> Result<Database> {
-    call.context().database(Side::Publisher, model.database.known().map(String::as_str))
+    call.context().publisher().database(model.database.known().map(String::as_str))
 }
 
 fn limits(call: &Call<Context>) -> Limits {

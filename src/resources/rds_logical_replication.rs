@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::logical_replication::model::{Common, further, parameters, shape};
 use super::logical_replication::{self as shared, Shape, model};
-use crate::provider::Context;
+use crate::config::Context;
 use crate::rds::RdsInstances;
 use crate::rds::api::Deployment;
 use crate::tf_provider::call::{Call, Saved};

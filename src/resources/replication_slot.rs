@@ -11,9 +11,9 @@ use super::lost;
 use super::moved;
 use super::object_id::{self, ObjectId};
 use super::server_check::check_version;
+use crate::config::Context;
 use crate::postgres::slot::{self, Home, Slot};
 use crate::postgres::{self, Database, Ident, Limits, SqlState, look_again};
-use crate::provider::{Context, Side};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::resource::{ImportId, MoveSource, PlannedChange, Resource};
@@ -60,13 +60,13 @@ impl Resource for ReplicationSlot {
             return Ok(());
         }
         if change.planned().is_some_and(|planned| planned.database.is_unknown())
-            && let Some(database) = call.context().database_name(Side::Publisher)
+            && let Some(database) = call.context().publisher().database_name()
         {
             change.set("database", database)?;
             model::plan_computed(change)?;
         }
         let planned = change.planned().cloned().unwrap_or_default();
-        if call.context().is_waiting(Side::Publisher) {
+        if call.context().publisher().is_waiting() {
             return Ok(());
         }
         let database = database(call, &planned)?;
@@ -129,7 +129,7 @@ impl Resource for ReplicationSlot {
     }
 
     async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {
-        let id = ObjectId::of_import(id, call.context(), Side::Publisher)?;
+        let id = ObjectId::of_import(id, call.context().publisher())?;
         Ok(model::imported(&id))
     }
 
@@ -140,7 +140,7 @@ impl Resource for ReplicationSlot {
 
 /// The object's database: the state's or plan's own, or the configured one.
 fn database(call: &Call<Context>, model: &Model) -> Result<Database> {
-    call.context().database(Side::Publisher, model.database.known().map(String::as_str))
+    call.context().publisher().database(model.database.known().map(String::as_str))
 }
 
 fn limits(call: &Call<Context>, time: Duration) -> Limits {

@@ -13,8 +13,8 @@ use self::model::{Model, schema, to_desired};
 use super::moved;
 use super::object_id::{self, ObjectId};
 use super::server_check::check_version;
+use crate::config::Context;
 use crate::postgres::{Database, Ident, Limits, subscription};
-use crate::provider::{Context, Side};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
@@ -64,7 +64,7 @@ impl Resource for Subscription {
             return Ok(());
         }
         if change.planned().is_some_and(|planned| planned.database.is_unknown())
-            && let Some(database) = call.context().database_name(Side::Subscriber)
+            && let Some(database) = call.context().subscriber().database_name()
         {
             change.set("database", database)?;
             model::plan_computed(change)?;
@@ -74,7 +74,7 @@ impl Resource for Subscription {
         if change.prior().is_none_or(|prior| lifecycle::sends_connection(prior, &planned)) {
             connection::check_login(call.context(), change.config())?;
         }
-        if call.context().is_waiting(Side::Subscriber) {
+        if call.context().subscriber().is_waiting() {
             return Ok(());
         }
         let database = database(call, &planned)?;
@@ -108,7 +108,7 @@ impl Resource for Subscription {
     }
 
     async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {
-        let id = ObjectId::of_import(id, call.context(), Side::Subscriber)?;
+        let id = ObjectId::of_import(id, call.context().subscriber())?;
         Ok(model::imported(&id))
     }
 
@@ -122,7 +122,7 @@ impl Resource for Subscription {
 
 /// The object's database: the state's or plan's own, or the configured one.
 fn database(call: &Call<Context>, model: &Model) -> Result<Database> {
-    call.context().database(Side::Subscriber, model.database.known().map(String::as_str))
+    call.context().subscriber().database(model.database.known().map(String::as_str))
 }
 
 fn limits(call: &Call<Context>, time: Duration) -> Limits {

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use super::missed;
 use super::model::{Model, desired};
+use crate::config::Context;
 use crate::postgres::publication::{self, Publication as Desired};
 use crate::postgres::subscription::{self, Subscription};
 use crate::postgres::{Database, Ident, Limits};
-use crate::provider::{Context, Side};
 use crate::resources::catch_up::{catch_up, pause};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::diagnostics::{Error, Result};
@@ -70,10 +70,10 @@ pub(super) async fn users(call: &Call<Context>, publisher: &Database, name: &Ide
 /// The subscriptions of the provider's subscriber that read from these slots, in whichever of its databases. None where
 /// it is not configured or cannot be asked: their readers are strangers then.
 async fn subscriptions(call: &Call<Context>, slots: BTreeSet<Ident>) -> BTreeMap<Ident, (Database, Subscription)> {
-    let Ok(subscriber) = call.context().database(Side::Subscriber, None) else { return BTreeMap::new() };
+    let Ok(subscriber) = call.context().subscriber().database(None) else { return BTreeMap::new() };
     let found = subscription::reading_from(&subscriber, &slots).await.unwrap_or_default();
     let reads = found.into_iter().map(async |(slot, (database, name))| {
-        let database = call.context().database(Side::Subscriber, Some(&database)).ok()?;
+        let database = call.context().subscriber().database(Some(&database)).ok()?;
         let found = subscription::fetch_now(&database, &name).await.ok()??;
         Some((slot, (database, found)))
     });

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Model;
+use crate::config::Context;
 use crate::postgres::{Conninfo, Database, Ident, Server, ServerConfig, SslMode};
-use crate::provider::{Context, Side};
 use crate::tf_provider::call::Private;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
@@ -42,7 +42,7 @@ const WRITE_ONLY: &str = "write_only_password";
 /// # Errors
 /// When neither block names the host, or a value is not known.
 pub(super) fn conninfo(context: &Context, model: &Model) -> Result<Conninfo> {
-    let publisher = context.database(Side::Publisher, None);
+    let publisher = context.publisher().database(None);
     let mut conninfo = match &publisher {
         Ok(publisher) => {
             let mut conninfo = publisher.config().conninfo();
@@ -88,7 +88,7 @@ pub(super) fn check_login(context: &Context, configured: &Model) -> Result<()> {
         Attr::Unknown => true,
         Attr::Known(block) => block.has_login(),
     };
-    if has_login || !context.uses_iam(Side::Publisher) {
+    if has_login || !context.publisher().uses_iam() {
         return Ok(());
     }
     Err(Error::new("the subscription would have no password: the provider's publisher block uses aws_iam_auth")
@@ -110,7 +110,7 @@ pub(super) fn check_known(context: &Context, planned: &Model) -> Result<()> {
         Attr::Unknown => true,
         Attr::Known(block) => block.has_unknown(),
     };
-    if is_open || context.is_waiting(Side::Publisher) {
+    if is_open || context.publisher().is_waiting() {
         return Ok(());
     }
     conninfo(context, planned).map(drop)
@@ -198,7 +198,7 @@ fn sees_password(private: &Private, model: &Model) -> bool {
 /// The publisher as the provider reaches it; as the subscriber does where the provider has none configured.
 pub(super) fn publisher(context: &Context, conninfo: &Conninfo) -> Option<Database> {
     let database = conninfo.get("dbname");
-    if let Ok(configured) = context.database(Side::Publisher, database) {
+    if let Ok(configured) = context.publisher().database(database) {
         return Some(configured);
     }
     let (host, port) = conninfo.tcp_address().ok()?;

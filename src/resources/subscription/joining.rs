@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 
 use super::lifecycle::{publisher_of, wrong_slot};
 use super::model::Model;
+use crate::config::Context;
 use crate::postgres::publication;
 use crate::postgres::subscription::Subscription;
 use crate::postgres::{Database, Ident, Limits};
-use crate::provider::Context;
 use crate::resources::{catch_up, names};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::diagnostics::{Error, Result};

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ObjectId;
 use super::connection::Connection;
+use crate::config::SSL_MODES;
 use crate::postgres::subscription::{Options, Origin, SlotName, Streaming, Subscription as Desired};
 use crate::postgres::{Ident, publication};
-use crate::provider::SSL_MODES;
 use crate::resources::object_id::check_name;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};

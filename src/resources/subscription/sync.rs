@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::progress_log::ProgressLog;
+use crate::config::Context;
 use crate::postgres::subscription::{self, How, Obstacle, Progress, Subscription, Verdict, Watch};
 use crate::postgres::{Database, Ident, Limits, QualifiedName, publication, settings, table};
-use crate::provider::Context;
 use crate::resources::names::{self, SHOWN};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::diagnostics::{Error, Result};

@@ -19,7 +19,7 @@ use crate::tf_provider::timeouts::parse_duration;
 
 /// Which of the two servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(super) enum Side {
     /// The server that is replicated from.
     Publisher,
     /// The server that is replicated to.
@@ -28,7 +28,7 @@ pub enum Side {
 
 impl Side {
     /// The name of its block.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Publisher => "publisher",
             Self::Subscriber => "subscriber",
@@ -147,10 +147,78 @@ fn wrong(side: Side, attribute: &str, cause: &dyn std::fmt::Display) -> Error {
     Error::new(format!("{}: {cause}", side.name())).at(&server_block::path(side, attribute))
 }
 
+/// One of the two servers, as far as its configuration is known.
+pub struct ConfiguredServer {
+    side: Side,
+    endpoint: Endpoint,
+}
+
+impl ConfiguredServer {
+    /// The name of its block: `publisher` or `subscriber`.
+    pub fn name(&self) -> &'static str {
+        self.side.name()
+    }
+
+    /// Whether a value of its configuration is not known before apply: a plan must do without it.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Waiting(_))
+    }
+
+    /// The server. Does not connect.
+    ///
+    /// # Errors
+    /// When it is not configured, or a value of its configuration is not known yet.
+    pub fn server(&self) -> Result<&Server> {
+        Ok(&self.ready()?.server)
+    }
+
+    /// One of its databases, by default the configured one. Does not connect.
+    ///
+    /// # Errors
+    /// As [`ConfiguredServer::server`].
+    pub fn database(&self, name: Option<&str>) -> Result<Database> {
+        Ok(self.server()?.database(name))
+    }
+
+    /// The name of the configured database, where it is known.
+    pub fn database_name(&self) -> Option<String> {
+        self.server().ok().map(|server| server.config().database.clone())
+    }
+
+    /// The connection string that reaches it, password included.
+    ///
+    /// # Errors
+    /// As [`ConfiguredServer::server`].
+    pub fn conninfo(&self) -> Result<&Conninfo> {
+        Ok(&self.ready()?.conninfo)
+    }
+
+    /// Whether it is reached with tokens, which nobody else can use for long.
+    pub fn uses_iam(&self) -> bool {
+        self.ready().is_ok_and(|ready| ready.uses_iam)
+    }
+
+    fn ready(&self) -> Result<&Ready> {
+        match &self.endpoint {
+            Endpoint::Ready(ready) => Ok(ready),
+            Endpoint::Missing(remedy) => {
+                Err(Error::new(format!("the provider has no {} to connect to", self.name())).detail(remedy))
+            }
+            Endpoint::Waiting(path) => {
+                Err(Error::new(format!("the provider's {path} is not known yet")).detail(format!(
+                    "What exists can only be read from a {} that is known while planning. Apply what the value comes \
+                     from first, for instance with -target.",
+                    self.name()
+                )))
+            }
+        }
+    }
+}
+
 /// Made once a provider is configured; shared by all of its resources.
 pub struct Context {
-    publisher: Endpoint,
-    subscriber: Endpoint,
+    publisher: ConfiguredServer,
+    subscriber: ConfiguredServer,
     aws: Attr<AwsBlock>,
     cluster_api: OnceLock<rds::Rds>,
     instance_api: OnceLock<rds::RdsInstances>,
@@ -158,61 +226,19 @@ pub struct Context {
 
 impl Context {
     pub(super) fn new(publisher: Endpoint, subscriber: Endpoint, aws: Attr<AwsBlock>) -> Self {
+        let publisher = ConfiguredServer { side: Side::Publisher, endpoint: publisher };
+        let subscriber = ConfiguredServer { side: Side::Subscriber, endpoint: subscriber };
         Self { publisher, subscriber, aws, cluster_api: OnceLock::new(), instance_api: OnceLock::new() }
     }
 
-    fn endpoint(&self, side: Side) -> &Endpoint {
-        match side {
-            Side::Publisher => &self.publisher,
-            Side::Subscriber => &self.subscriber,
-        }
+    /// The server that is replicated from.
+    pub fn publisher(&self) -> &ConfiguredServer {
+        &self.publisher
     }
 
-    /// Whether a value of that server's configuration is not known before apply: a plan must do without it.
-    pub fn is_waiting(&self, side: Side) -> bool {
-        matches!(self.endpoint(side), Endpoint::Waiting(_))
-    }
-
-    /// A database of that server, by default the configured one. Does not connect.
-    ///
-    /// # Errors
-    /// When the server is not configured, or a value of its configuration is not known yet.
-    pub fn database(&self, side: Side, name: Option<&str>) -> Result<Database> {
-        Ok(self.ready(side)?.server.database(name))
-    }
-
-    /// The name of the configured database, where it is known.
-    pub fn database_name(&self, side: Side) -> Option<String> {
-        self.ready(side).ok().map(|ready| ready.server.config().database.clone())
-    }
-
-    /// The connection string of that server, password included.
-    ///
-    /// # Errors
-    /// As [`Context::database`].
-    pub fn conninfo(&self, side: Side) -> Result<&Conninfo> {
-        Ok(&self.ready(side)?.conninfo)
-    }
-
-    /// Whether that server is reached with tokens, which nobody else can use for long.
-    pub fn uses_iam(&self, side: Side) -> bool {
-        self.ready(side).is_ok_and(|ready| ready.uses_iam)
-    }
-
-    fn ready(&self, side: Side) -> Result<&Ready> {
-        match self.endpoint(side) {
-            Endpoint::Ready(ready) => Ok(ready),
-            Endpoint::Missing(remedy) => {
-                Err(Error::new(format!("the provider has no {} to connect to", side.name())).detail(remedy))
-            }
-            Endpoint::Waiting(path) => {
-                Err(Error::new(format!("the provider's {path} is not known yet")).detail(format!(
-                    "What exists can only be read from a {} that is known while planning. Apply what the value comes \
-                     from first, for instance with -target.",
-                    side.name()
-                )))
-            }
-        }
+    /// The server that is replicated to.
+    pub fn subscriber(&self) -> &ConfiguredServer {
+        &self.subscriber
     }
 
     /// Whether a value of the `aws` block is not known before apply.

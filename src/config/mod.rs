@@ -1,28 +1,18 @@
-//! The provider `neonrepl`: its configuration block, and what is made of it.
+//! The provider's configuration block, and what is made of it: two servers and access to AWS, none of them connected
+//! yet.
 
 mod context;
 mod errors;
 mod iam;
 mod server_block;
 
-use self::context::Endpoint;
-pub use self::context::{Context, Side};
+pub use self::context::{ConfiguredServer, Context};
+use self::context::{Endpoint, Side};
 pub(crate) use self::server_block::SSL_MODES;
 use self::server_block::ServerBlock;
-use crate::tf_provider::action::AnyAction;
 use crate::tf_provider::convert::Attr;
-use crate::tf_provider::data_source::AnyDataSource;
 use crate::tf_provider::diagnostics::{Diagnostics, Result};
-use crate::tf_provider::ephemeral_resource::AnyEphemeralResource;
-use crate::tf_provider::function::Function;
-use crate::tf_provider::list_resource::AnyListResource;
-use crate::tf_provider::provider::Provider;
-use crate::tf_provider::resource::AnyResource;
 use crate::tf_provider::schema::{Attribute, Block, NestedBlock, Schema, Type};
-use crate::{actions, data_sources, ephemeral_resources, functions, list_resources, resources};
-
-/// The provider: two servers, and access to AWS.
-pub struct NeonRepl;
 
 crate::model! {
     /// The `provider` block.
@@ -60,55 +50,32 @@ crate::model! {
     }
 }
 
-impl Provider for NeonRepl {
-    type Config = Config;
-    type Context = Context;
+/// The schema of the block.
+pub fn schema() -> Schema {
+    Schema::new(
+        "Replicates data from Aurora PostgreSQL, or from any Postgres, to Neon by logical replication. \
+         One provider configuration describes one pair of servers.",
+    )
+    .block(server_block::schema(Side::Publisher))
+    .block(server_block::schema(Side::Subscriber))
+    .block(aws_schema())
+}
 
-    fn schema() -> Schema {
-        Schema::new(
-            "Replicates data from Aurora PostgreSQL, or from any Postgres, to Neon by logical replication. \
-             One provider configuration describes one pair of servers.",
-        )
-        .block(server_block::schema(Side::Publisher))
-        .block(server_block::schema(Side::Subscriber))
-        .block(aws_schema())
-    }
+/// Checks what can be checked before any value of the environment is read.
+pub fn validate(config: &Config, diagnostics: &mut Diagnostics) {
+    server_block::validate(Side::Publisher, &config.publisher, &config.aws, diagnostics);
+    server_block::validate(Side::Subscriber, &config.subscriber, &config.aws, diagnostics);
+}
 
-    fn validate(config: &Config, diagnostics: &mut Diagnostics) {
-        server_block::validate(Side::Publisher, &config.publisher, &config.aws, diagnostics);
-        server_block::validate(Side::Subscriber, &config.subscriber, &config.aws, diagnostics);
-    }
-
-    fn configure(config: Config, _diagnostics: &mut Diagnostics) -> Result<Context> {
-        let endpoint = |side, block| Endpoint::resolve(side, block, &config.aws, |name| std::env::var(name).ok());
-        let publisher = endpoint(Side::Publisher, &config.publisher)?;
-        let subscriber = endpoint(Side::Subscriber, &config.subscriber)?;
-        Ok(Context::new(publisher, subscriber, config.aws))
-    }
-
-    fn resources() -> &'static [&'static dyn AnyResource<Context>] {
-        resources::ALL
-    }
-
-    fn data_sources() -> &'static [&'static dyn AnyDataSource<Context>] {
-        data_sources::ALL
-    }
-
-    fn ephemeral_resources() -> &'static [&'static dyn AnyEphemeralResource<Context>] {
-        ephemeral_resources::ALL
-    }
-
-    fn list_resources() -> &'static [&'static dyn AnyListResource<Context>] {
-        list_resources::ALL
-    }
-
-    fn actions() -> &'static [&'static dyn AnyAction<Context>] {
-        actions::ALL
-    }
-
-    fn functions() -> &'static [&'static dyn Function] {
-        functions::ALL
-    }
+/// What the block and the environment make together. Nothing is connected.
+///
+/// # Errors
+/// When a value of the block, or a variable of the environment, is not what it should be.
+pub fn configure(config: Config) -> Result<Context> {
+    let endpoint = |side, block| Endpoint::resolve(side, block, &config.aws, |name| std::env::var(name).ok());
+    let publisher = endpoint(Side::Publisher, &config.publisher)?;
+    let subscriber = endpoint(Side::Subscriber, &config.subscriber)?;
+    Ok(Context::new(publisher, subscriber, config.aws))
 }
 
 fn aws_schema() -> NestedBlock {
