@@ -37,7 +37,7 @@ crate::model! {
         sslkey: Attr<String>,
         /// Seconds.
         connect_timeout: Attr<i64>,
-        /// The most connections to one database.
+        /// The most connections to the server, over all its databases.
         max_connections: Attr<i64>,
         /// Whether an RDS IAM token is the password.
         aws_iam_auth: Attr<bool>,
@@ -88,7 +88,8 @@ pub(super) fn schema(side: Side) -> NestedBlock {
             Attribute::optional(
                 "max_connections",
                 Type::Number,
-                "The most connections to one database at a time. Default: `4`.",
+                "The most connections to this server at a time, over all its databases. One is kept for reading, and what may \
+                 take long, as creating subscriptions and slots, gets half of them. Default: `10`.",
             )
             .between(1, 100),
         )

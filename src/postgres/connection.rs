@@ -1,373 +1,335 @@
-//! Servers, databases and their pools of connections; nothing connects before the first statement.
+//! One open connection: sending work on it, cancelling what it runs, closing it.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+mod open;
 
-use tokio::time::Instant;
-use tokio_postgres::Row;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{MaybeDone, maybe_done};
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+use tokio_postgres::{CancelToken, Client, NoTls, Row, RowStream};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
 
-use super::conninfo::{Conninfo, Secret};
-use super::error::{Cause, Error, Result};
-use super::password::Passwords;
-use super::pool::{Pool, Sharing};
-use super::publication::{Publications, Readers};
-use super::relation::Relations;
-use super::session::{Notice, Param, Query, Work, groups};
-use super::slot::Slots;
-use super::snapshot::Snapshot;
-use super::sql::Statement;
-use super::subscription::Subscriptions;
-use super::tls::{self, Certificates, SslMode};
-use super::version::{ServerVersion, Unsupported};
+use super::error::Cause;
+use super::notice::Notice;
+use super::version::ServerVersion;
+use super::work::{LockWait, Param, Query, Request, Work};
 
-/// How to reach one server. `Debug` does not show the password.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerConfig {
-    /// A host name or an IP address.
-    pub host: String,
-    /// The TCP port.
-    pub port: u16,
-    /// The database that is meant where none is named.
-    pub database: String,
-    /// The role to connect as.
-    pub username: String,
-    /// Its password.
-    pub password: Option<Secret>,
-    /// Whether to encrypt, and what to verify.
-    pub sslmode: SslMode,
-    /// The authorities to trust: a path, PEM text, or `system`, which is also the default.
-    pub sslrootcert: Option<String>,
-    /// The client's certificate, a path or PEM text; together with `sslkey`.
-    pub sslcert: Option<String>,
-    /// The key of the client's certificate, a path or PEM text.
-    pub sslkey: Option<Secret>,
-    /// The longest time to connect, TLS and authentication included.
-    pub connect_timeout: Duration,
-    /// The most connections to one database at a time; at least one is made.
-    pub max_connections: usize,
-    /// The longest time for work whose caller sets no deadline.
-    pub statement_timeout: Duration,
-    /// Shown in `pg_stat_activity`.
-    pub application_name: String,
+/// How long the server may take to end a statement that it was told to cancel, and how often it is told meanwhile.
+pub(super) const CANCEL_GRACE: Duration = Duration::from_secs(5);
+const CANCEL_TRIES: u32 = 5;
+
+/// What the connection shares with the task that drives it.
+struct Shared {
+    notices: Vec<Notice>,
+    /// The server ended the connection while no statement was in its hands.
+    ended_idle: bool,
+    last_used: Instant,
+    lock_wait: LockWait,
 }
 
-impl ServerConfig {
-    /// A configuration with the defaults of the provider: port 5432, TLS required (preferred on a loopback address).
-    pub fn new(host: impl Into<String>, database: impl Into<String>, username: impl Into<String>) -> Self {
-        let host = host.into();
-        let sslmode = if is_loopback(&host) { SslMode::Prefer } else { SslMode::Require };
-        Self {
-            host,
-            port: 5432,
-            database: database.into(),
-            username: username.into(),
-            password: None,
-            sslmode,
-            sslrootcert: None,
-            sslcert: None,
-            sslkey: None,
-            connect_timeout: Duration::from_secs(10),
-            max_connections: 4,
-            statement_timeout: Duration::from_secs(300),
-            application_name: concat!("terraform-provider-neonrepl ", env!("CARGO_PKG_VERSION")).to_owned(),
-        }
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-    /// `host:port`, for messages.
-    pub fn address(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
-    }
+/// An open connection. Dropping it closes it; what does not close by itself is cut off.
+pub(super) struct Connection {
+    client: Client,
+    shared: Arc<Mutex<Shared>>,
+    canceller: Canceller,
+    closing: Closing,
+    version: ServerVersion,
+    backend: Backend,
+}
 
-    /// The same as another server needs it to connect there: host, port, database, user, password and `sslmode`.
-    ///
-    /// Paths of certificates are left out, as they mean files of this machine.
-    pub fn conninfo(&self) -> Conninfo {
-        let mut conninfo = Conninfo::new();
-        conninfo.set("host", &self.host);
-        conninfo.set("port", self.port.to_string());
-        conninfo.set("dbname", &self.database);
-        conninfo.set("user", &self.username);
-        conninfo.set("password", self.password.as_ref().map_or("", Secret::expose));
-        conninfo.set("sslmode", self.sslmode.as_str());
-        conninfo
-    }
+/// What ends the task that drives a connection.
+#[derive(Clone, Default)]
+struct Closing {
+    /// Nobody uses the connection any more, so that it has a moment to say goodbye.
+    unused: CancellationToken,
+    /// It is broken, and is not waited for.
+    cut: CancellationToken,
+}
 
-    pub(super) fn certificates(&self) -> Certificates<'_> {
-        Certificates {
-            root: self.sslrootcert.as_deref(),
-            cert: self.sslcert.as_deref(),
-            key: self.sslkey.as_ref().map(Secret::expose),
+impl Closing {
+    async fn due(&self) {
+        let overdue = async {
+            self.unused.cancelled().await;
+            tokio::time::sleep(CANCEL_GRACE).await;
+        };
+        tokio::select! {
+            () = self.cut.cancelled() => {}
+            () = overdue => {}
         }
     }
 }
 
-/// Whether a host name or address is this machine's own.
-pub fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// When to give up. The default has no deadline of its own and cannot be cancelled.
-#[derive(Debug, Clone, Default)]
-pub struct Limits {
-    /// Give up then; without one, after the server's `statement_timeout`.
-    pub deadline: Option<Instant>,
-    /// Give up as soon as this is cancelled.
-    pub cancel: CancellationToken,
-}
-
-impl Limits {
-    /// A deadline this far from now.
-    pub fn within(time: Duration) -> Self {
-        Self { deadline: Instant::now().checked_add(time), cancel: CancellationToken::new() }
-    }
-
-    /// The same, cancelled with `cancel`.
-    pub fn cancelled_by(self, cancel: CancellationToken) -> Self {
-        Self { cancel, ..self }
-    }
-}
-
-/// How a server is reached, with what is made of that once.
-pub(super) struct Link {
-    pub(super) config: ServerConfig,
-    passwords: Option<Arc<dyn Passwords>>,
-    tls: OnceLock<std::result::Result<MakeRustlsConnect, String>>,
-}
-
-impl Link {
-    /// The TLS connector; certificates are read when it is first asked for.
-    pub(super) fn tls(&self) -> std::result::Result<MakeRustlsConnect, Cause> {
-        let made = self.tls.get_or_init(|| tls::connector(self.config.sslmode, &self.config.certificates()));
-        made.clone().map_err(Cause::Tls)
-    }
-
-    /// The password of a connection that begins now.
-    pub(super) async fn password(&self) -> std::result::Result<Option<Secret>, Cause> {
-        match &self.passwords {
-            Some(passwords) => passwords.current().await.map(Some).map_err(Cause::Password),
-            None => Ok(self.config.password.clone()),
-        }
-    }
-}
-
-/// One server. Clones share its connections.
-#[derive(Clone)]
-pub struct Server {
-    link: Arc<Link>,
-    databases: Arc<Mutex<HashMap<String, Database>>>,
-}
-
-impl Server {
-    /// Describes a server; does not connect.
-    pub fn new(config: ServerConfig) -> Self {
-        Self::reached(config, None)
-    }
-
-    /// The same with a password of its own for each connection, instead of the configuration's.
-    pub fn with_passwords(config: ServerConfig, passwords: Arc<dyn Passwords>) -> Self {
-        Self::reached(config, Some(passwords))
-    }
-
-    fn reached(config: ServerConfig, passwords: Option<Arc<dyn Passwords>>) -> Self {
-        Self { link: Arc::new(Link { config, passwords, tls: OnceLock::new() }), databases: Arc::default() }
-    }
-
-    /// How it is reached.
-    pub fn config(&self) -> &ServerConfig {
-        &self.link.config
-    }
-
-    /// One of its databases, by default the configured one; does not connect.
-    pub fn database(&self, name: Option<&str>) -> Database {
-        let name = name.unwrap_or(&self.link.config.database);
-        let mut databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
-        databases.entry(name.to_owned()).or_insert_with(|| Database::new(self.link.clone(), name)).clone()
-    }
-}
-
-/// One database of a server, with its pool of connections. Clones share both.
-#[derive(Clone)]
-pub struct Database(Arc<Inner>);
-
-struct Inner {
-    pool: Arc<Pool>,
-    /// Counts the beginnings and ends of this process's own changes; snapshots of before are stale.
-    changes: AtomicU64,
-    publications: Snapshot<Publications>,
-    subscriptions: Snapshot<Subscriptions>,
-    slots: Snapshot<Slots>,
-    relations: Snapshot<Relations>,
-    readers: Snapshot<Readers>,
-}
-
-/// Counts a change at its beginning and at its end, however it ends.
-struct Change<'a>(&'a AtomicU64);
-
-impl<'a> Change<'a> {
-    fn begin(counter: &'a AtomicU64) -> Self {
-        counter.fetch_add(1, Ordering::SeqCst);
-        Self(counter)
-    }
-}
-
-impl Drop for Change<'_> {
+impl Drop for Connection {
     fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
+        self.closing.unused.cancel();
     }
 }
 
-impl Database {
-    fn new(link: Arc<Link>, name: &str) -> Self {
-        Self(Arc::new(Inner {
-            pool: Arc::new(Pool::new(link, name)),
-            changes: AtomicU64::new(0),
-            publications: Snapshot::default(),
-            subscriptions: Snapshot::default(),
-            slots: Snapshot::default(),
-            relations: Snapshot::default(),
-            readers: Snapshot::default(),
-        }))
-    }
+/// The right to have a connection open. It is given back once every connection that was opened with it is closed.
+pub(super) type Seat = Arc<OwnedSemaphorePermit>;
 
-    /// Its name.
-    pub fn name(&self) -> &str {
-        self.0.pool.database()
-    }
+/// A process of the server, which no later one of the same number is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Backend {
+    pid: i32,
+    /// When it started, in seconds since 1970 with all their digits.
+    started: String,
+}
 
-    /// How its server is reached.
-    pub fn config(&self) -> &ServerConfig {
-        &self.0.pool.link().config
-    }
+/// What it takes to cancel what a connection runs.
+#[derive(Clone)]
+struct Canceller {
+    token: CancelToken,
+    tls: Option<MakeRustlsConnect>,
+}
 
-    /// Makes an error of what went wrong here.
-    pub fn error(&self, doing: &str, cause: Cause) -> Error {
-        self.0.pool.error(doing, cause)
-    }
-
-    /// Makes an error of an attribute that this server is too old for.
-    pub fn unsupported(&self, doing: &str, unsupported: Unsupported) -> Error {
-        self.error(doing, Cause::Unsupported(unsupported))
-    }
-
-    /// The server's version. Connects when no connection has been made yet.
-    pub async fn version(&self) -> Result<ServerVersion> {
-        let doing = "reading the server's version";
-        if let Some(version) = self.0.pool.version() {
-            return Ok(version);
+impl Canceller {
+    /// Asks the server to cancel. Nobody can know whether it arrived in time.
+    async fn cancel(&self) {
+        let request = async {
+            match &self.tls {
+                Some(tls) => self.token.cancel_query(tls.clone()).await,
+                None => self.token.cancel_query(NoTls).await,
+            }
+        };
+        match tokio::time::timeout(CANCEL_GRACE, request).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "a cancel request failed"),
+            Err(_) => tracing::debug!("a cancel request was not taken in time"),
         }
-        let _lease = self.0.pool.lease(doing, Sharing::Shared, &Limits::default()).await?;
-        let version = self.0.pool.version();
-        version.ok_or_else(|| self.error(doing, Cause::Unexpected("no connection".to_owned())))
+    }
+}
+
+/// Why work failed, and what is left of it.
+pub(super) struct Failure {
+    pub(super) cause: Cause,
+    pub(super) left: Left,
+}
+
+/// What failed work has left on the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nobody knows, or nothing for a reason that would be the same again.
+    Unknown,
+    /// Nothing, because the connection was dead: it can be sent again on another.
+    Nothing,
+}
+
+impl Failure {
+    pub(super) fn of(cause: Cause) -> Self {
+        Self { cause, left: Left::Unknown }
     }
 
-    /// Runs statements, within the server's `statement_timeout`. See [`Database::run_within`].
-    pub async fn run(&self, doing: &str, statements: &[Statement]) -> Result<Vec<Notice>> {
-        self.run_within(doing, statements, &Limits::default()).await
+    /// The connection broke, rather than that the server refused something.
+    pub(super) fn is_broken(&self) -> bool {
+        let lost = matches!(&self.cause, Cause::Statement(error) if error.as_db_error().is_none());
+        lost || self.left == Left::Nothing
     }
 
-    /// Runs statements in order, neighbours that may share a transaction in one, each such group in one round trip.
-    ///
-    /// Stops at the first that fails; what its transaction did is undone, what ran before stays. When a limit is
-    /// reached, or the future is dropped, the server is told to cancel what it runs. Returns the server's notices.
-    pub async fn run_within(&self, doing: &str, statements: &[Statement], limits: &Limits) -> Result<Vec<Notice>> {
-        self.run_on(Sharing::Alone, doing, statements, None, limits).await.map(|(notices, _)| notices)
+    fn was_cancelled(&self) -> bool {
+        matches!(&self.cause, Cause::Statement(error) if error.code() == Some(&SqlState::QUERY_CANCELED))
+    }
+}
+
+/// How work came to its end.
+pub(super) enum End<T> {
+    /// By itself.
+    Done(T),
+    /// After the server was told to cancel it. A request to cancel may still be on its way.
+    Cancelled(T),
+    /// Not yet, though the server was told.
+    StillRuns(Cause),
+}
+
+impl Connection {
+    pub(super) fn version(&self) -> ServerVersion {
+        self.version
     }
 
-    /// Runs statements as [`Database::run_within`] does, and a query in the round trip of the last of them. No rows at
-    /// all says that only the query failed.
-    ///
-    /// For what ends quickly: others may do work on the same connection meanwhile, and the notices may be theirs.
-    pub(super) async fn run_shared(
-        &self,
-        doing: &str,
-        statements: &[Statement],
-        query: Option<Query<'_>>,
-        limits: &Limits,
-    ) -> Result<(Vec<Notice>, Option<Vec<Row>>)> {
-        let sharing = if Work::can_share(statements) { Sharing::Shared } else { Sharing::Alone };
-        self.run_on(sharing, doing, statements, query, limits).await
+    pub(super) fn backend(&self) -> &Backend {
+        &self.backend
     }
 
-    async fn run_on(
-        &self,
-        sharing: Sharing,
-        doing: &str,
-        statements: &[Statement],
-        query: Option<Query<'_>>,
-        limits: &Limits,
-    ) -> Result<(Vec<Notice>, Option<Vec<Row>>)> {
-        let _change = Change::begin(&self.0.changes);
-        let limits = &self.with_deadline(limits);
-        let mut lease = self.0.pool.lease(doing, sharing, limits).await?;
-        lease.ensure_alive(doing, limits).await?;
-        let (last, first) = split_last(statements);
-        for group in first {
-            lease.run_group(doing, group, None, limits).await?;
+    /// Tells the server to end another session of this role's. Returns whether it was still there.
+    pub(super) async fn end_other(&self, backend: &Backend) -> Result<bool, tokio_postgres::Error> {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity($1) \
+            WHERE extract(epoch FROM backend_start)::text = $2";
+        let params: [Param<'_>; 2] = [(&backend.pid, Type::INT4), (&backend.started, Type::TEXT)];
+        self.client.query_typed(sql, &params).await.map(|rows| !rows.is_empty())
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    pub(super) fn idle_for(&self) -> Duration {
+        lock(&self.shared).last_used.elapsed()
+    }
+
+    /// Whether the server still answers. Costs a round trip.
+    pub(super) async fn is_alive(&self) -> bool {
+        let probe = self.client.check_connection();
+        matches!(tokio::time::timeout(CANCEL_GRACE, probe).await, Ok(Ok(())))
+    }
+
+    /// Takes the notices that have come since the last call.
+    pub(super) fn take_notices(&self) -> Vec<Notice> {
+        std::mem::take(&mut lock(&self.shared).notices)
+    }
+
+    /// Has the server cancel what runs, without waiting for it. The connection is of no use afterwards: nobody knows when
+    /// the request arrives.
+    pub(super) fn cancel_later(&self) {
+        let canceller = self.canceller.clone();
+        // Outside of a runtime the process ends, and the server notices that by itself.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { canceller.cancel().await });
         }
-        let rows = lease.run_group(doing, last, query, limits).await?;
-        Ok((lease.take_notices(), rows))
     }
 
-    /// Reads rows.
-    pub(super) async fn query(&self, doing: &str, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>> {
-        let limits = &self.with_deadline(&Limits::default());
-        let mut lease = self.0.pool.lease(doing, Sharing::Shared, limits).await?;
-        lease.query(doing, (sql, params), limits).await
+    /// Cuts a connection off that is broken.
+    pub(super) fn cut(&self) {
+        self.closing.cut.cancel();
     }
 
-    /// Runs changes and reads, in a transaction that is undone, all in one round trip.
-    pub(super) async fn query_undone(&self, doing: &str, changes: &[String], sql: &str) -> Result<Vec<Row>> {
-        let limits = &self.with_deadline(&Limits::default());
-        let mut lease = self.0.pool.lease(doing, Sharing::Shared, limits).await?;
-        lease.query_undone(doing, changes, (sql, &[]), limits).await
+    /// Does work in one round trip: all of it is sent before the first answer is awaited.
+    ///
+    /// `None` says that there was no query, or that the changes were made and the query failed.
+    async fn send(&self, work: &Work<'_>) -> Result<Option<Vec<Row>>, Failure> {
+        if self.client.is_closed() {
+            let cause = Cause::Unexpected("the connection was closed".to_owned());
+            return Err(Failure { cause, left: Left::Nothing });
+        }
+        lock(&self.shared).last_used = Instant::now();
+        let mut rows = None;
+        let mut unread = None;
+        for answer in self.in_order(&self.to_send(work)).await {
+            match answer {
+                Ok(Answer::Done) => {}
+                Ok(Answer::Rows(found)) => rows = Some(found),
+                Err((Asked::Run, error)) => return Err(self.failure(error, work.all_or_nothing)),
+                Err((Asked::Read, error)) => unread = Some(error),
+            }
+        }
+        match unread {
+            Some(error) if !work.changes => Err(self.failure(error, true)),
+            _ => Ok(rows),
+        }
     }
 
-    pub(super) fn changes(&self) -> u64 {
-        self.0.changes.load(Ordering::SeqCst)
+    /// What is left to send, in order: the session waits for locks as it is asked to from then on.
+    fn to_send<'a>(&self, work: &Work<'a>) -> Vec<Request<'a>> {
+        let mut shared = lock(&self.shared);
+        let is_news = |request: &&Request<'a>| match request {
+            Request::Wait(wait) => std::mem::replace(&mut shared.lock_wait, *wait) != *wait,
+            _ => true,
+        };
+        work.requests.iter().filter(is_news).copied().collect()
     }
 
-    pub(super) fn publications(&self) -> &Snapshot<Publications> {
-        &self.0.publications
+    /// Sends all requests before the first answer is awaited. Answers come in the order of the requests.
+    async fn in_order(&self, requests: &[Request<'_>]) -> Vec<Result<Answer, (Asked, tokio_postgres::Error)>> {
+        let mut asked: Vec<Pin<Box<MaybeDone<_>>>> =
+            requests.iter().map(|request| Box::pin(maybe_done(self.ask(*request)))).collect();
+        // The first poll is what sends.
+        poll_fn(|cx| {
+            for one in &mut asked {
+                let _ = one.as_mut().poll(cx);
+            }
+            Poll::Ready(())
+        })
+        .await;
+        let mut answers = Vec::with_capacity(asked.len());
+        for mut one in asked {
+            one.as_mut().await;
+            answers.extend(one.as_mut().take_output());
+        }
+        answers
     }
 
-    pub(super) fn subscriptions(&self) -> &Snapshot<Subscriptions> {
-        &self.0.subscriptions
+    async fn ask(&self, request: Request<'_>) -> Result<Answer, (Asked, tokio_postgres::Error)> {
+        let text = match request {
+            Request::Read((sql, params)) => {
+                let rows = self.client.query_typed(sql, params).await;
+                return rows.map(Answer::Rows).map_err(|error| (Asked::Read, error));
+            }
+            Request::Run(text) => text,
+            Request::Wait(wait) => wait.statement(),
+        };
+        let done = self.client.execute_typed(text, &[]).await;
+        done.map(|_| Answer::Done).map_err(|error| (Asked::Run, error))
     }
 
-    pub(super) fn slots(&self) -> &Snapshot<Slots> {
-        &self.0.slots
+    /// Begins a query whose rows are read one by one. The server sends no more than is read.
+    pub(super) async fn stream(&self, (sql, params): Query<'_>) -> Result<RowStream, Failure> {
+        lock(&self.shared).last_used = Instant::now();
+        let params = params.iter().map(|(value, ty)| (*value, ty.clone()));
+        self.client.query_typed_raw(sql, params).await.map_err(|error| self.failure(error, true))
     }
 
-    pub(super) fn relations(&self) -> &Snapshot<Relations> {
-        &self.0.relations
+    pub(super) fn failure(&self, error: tokio_postgres::Error, all_or_nothing: bool) -> Failure {
+        let left = match error.code() {
+            Some(code) if all_or_nothing && *code == SqlState::ADMIN_SHUTDOWN => Left::Nothing,
+            None if error.is_closed() && lock(&self.shared).ended_idle => Left::Nothing,
+            _ => Left::Unknown,
+        };
+        Failure { cause: Cause::Statement(error), left }
     }
 
-    pub(super) fn readers(&self) -> &Snapshot<Readers> {
-        &self.0.readers
+    /// Does work, unless a limit is reached before: see [`Connection::unless`].
+    pub(super) async fn send_unless(
+        &self,
+        work: &Work<'_>,
+        stop: impl Future<Output = Cause>,
+    ) -> End<Result<Option<Vec<Row>>, Failure>> {
+        self.unless(self.send(work), stop).await
     }
 
-    fn with_deadline(&self, limits: &Limits) -> Limits {
-        let deadline = limits.deadline.or_else(|| Instant::now().checked_add(self.config().statement_timeout));
-        Limits { deadline, cancel: limits.cancel.clone() }
+    /// Waits for something to end, or has the server cancel it once `stop` resolves and gives it a moment to end.
+    pub(super) async fn unless<T>(
+        &self,
+        running: impl Future<Output = Result<T, Failure>>,
+        stop: impl Future<Output = Cause>,
+    ) -> End<Result<T, Failure>> {
+        let mut running = pin!(running);
+        let reason = tokio::select! {
+            biased;
+            result = &mut running => return End::Done(result),
+            reason = stop => reason,
+        };
+        for _ in 0..CANCEL_TRIES {
+            self.canceller.cancel().await;
+            match tokio::time::timeout(CANCEL_GRACE / CANCEL_TRIES, &mut running).await {
+                Ok(Err(failure)) if failure.was_cancelled() => return End::Cancelled(Err(Failure::of(reason))),
+                // It ended by itself, well or badly, before the request arrived.
+                Ok(result) => return End::Cancelled(result),
+                // The request may have hit what the server had before it.
+                Err(_) => {}
+            }
+        }
+        End::StillRuns(reason)
     }
 }
 
-impl std::fmt::Debug for Database {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.config().address(), self.name())
-    }
+/// What a request was for.
+enum Asked {
+    Run,
+    Read,
 }
 
-/// The last group, empty where there is none, and those before it.
-fn split_last(statements: &[Statement]) -> (&[Statement], impl Iterator<Item = &[Statement]>) {
-    let last = groups(statements).last().unwrap_or_default();
-    (last, groups(&statements[..statements.len() - last.len()]))
+enum Answer {
+    Done,
+    Rows(Vec<Row>),
 }

@@ -57,6 +57,15 @@ pub enum Cause {
     Timeout(Duration),
     /// The caller asked to stop; it was cancelled on the server.
     Cancelled,
+    /// All connections that are allowed were in use for this long.
+    Busy {
+        /// How many are allowed.
+        most: usize,
+        /// How long one was waited for.
+        after: Duration,
+    },
+    /// A transaction was to be committed in which a statement had failed, so that Postgres undid all of it.
+    RolledBack,
     /// The server's version lacks an attribute.
     Unsupported(Unsupported),
     /// The server is older than anything known here.
@@ -159,6 +168,9 @@ impl Error {
                 Some(error) => statement_remedy(error, &self.0.place),
                 None => Some("The connection broke while the server was at it.".to_owned()),
             },
+            Cause::Busy { .. } => Some(
+                "Other work of this run holds them. max_connections of the provider block allows more.".to_owned(),
+            ),
             Cause::Timeout(_) => Some(
                 "The server was told to stop it. A transaction that has been open for long, or a lock on the table, makes it wait.".to_owned(),
             ),
@@ -294,6 +306,11 @@ const REMEDIES: &[(SqlState, &str, &str)] = &[
         "DISABLE the subscription, SET (slot_name = NONE), and drop it then: that leaves the publisher alone.",
     ),
     (SqlState::LOCK_NOT_AVAILABLE, "", "Another session held a lock for too long; see pg_locks and pg_stat_activity."),
+    (
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+        "",
+        "The server only reads, as a standby or a reader does: connect to the primary, which is the writer endpoint of an Aurora cluster.",
+    ),
     (SqlState::QUERY_CANCELED, "", "It was cancelled on the server, by a time limit there or by somebody else."),
 ];
 
@@ -347,6 +364,10 @@ impl fmt::Display for Cause {
             Self::Statement(error) => write_error(f, error),
             Self::Timeout(after) => write!(f, "not finished within {:.1} s", after.as_secs_f32()),
             Self::Cancelled => f.write_str("cancelled"),
+            Self::Busy { most, after } => {
+                write!(f, "no connection was free within {:.1} s: all {most} are in use", after.as_secs_f32())
+            }
+            Self::RolledBack => f.write_str("a statement had failed, so the transaction was rolled back"),
             Self::Unsupported(error) => fmt::Display::fmt(error, f),
             Self::TooOld(version) => {
                 write!(f, "the server runs Postgres {version}; {} or newer is needed", ServerVersion::OLDEST.major())

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connection::Limits;
 use super::error::Result;
+use super::limits::Limits;
 
 /// How long a server is waited for that may be restarting.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -6,19 +6,25 @@
 //! of its own. A *diff* is pure: from the current and the desired value, either of which may be absent, it makes the
 //! statements between them; equal in, empty out. It refuses what the server's version lacks, and names it.
 //!
-//! [`Database::run_within`] runs statements. Names are [`Ident`]s, which quote themselves, and a
+//! [`Database::run_within`] runs statements, and [`Database::session`] holds a session for what takes several steps. Each
+//! [`Server`] has one pool of connections for all its databases. Names are [`Ident`]s, which quote themselves, and a
 //! [`Statement`] is only made here, so that no text from elsewhere becomes SQL. Secrets are [`Secret`]s and redacted
 //! statements: no error, log line or `Debug` holds one.
 
 mod connection;
 pub mod conninfo;
+mod database;
 mod error;
 mod filter;
+mod limits;
+mod link;
 mod lost;
+mod notice;
 mod password;
 mod pool;
 pub mod publication;
 pub mod relation;
+mod server;
 mod session;
 pub mod settings;
 pub mod slot;
@@ -28,13 +34,18 @@ pub mod subscription;
 pub mod table;
 mod tls;
 pub mod version;
+mod work;
 
-pub use connection::{Database, Limits, Server, ServerConfig, is_loopback};
 pub use conninfo::{Conninfo, Secret};
+pub use database::{Database, HeldSession};
 pub use error::{Cause, Error, Place, Result};
+pub use limits::Limits;
+pub use link::{ServerConfig, is_loopback};
 pub use lost::look_again;
+pub use notice::Notice;
 pub use password::Passwords;
-pub use session::Notice;
+pub use server::Server;
+pub use session::{Begin, Isolation, Rows, Savepoint, Session, Transaction};
 pub use sql::{Ident, InvalidName, QualifiedName, Scope, Statement};
 pub use tls::SslMode;
 pub use tokio_postgres::error::SqlState;

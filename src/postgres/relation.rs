@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio_postgres::Row;
 
-use super::connection::Database;
+use super::database::Database;
 use super::error::{Cause, Result};
 use super::sql::{Ident, QualifiedName};
 
@@ -88,7 +88,7 @@ pub(super) fn is_system_schema(schema: &Ident) -> bool {
 /// Changes of this process do not end it, as they do the other snapshots: none of them is of a relation, and an apply,
 /// which plans each object once more, would read the whole catalog again for each.
 pub async fn fetch_all(db: &Database) -> Result<Arc<Relations>> {
-    db.relations().get(|| 0, load(db)).await
+    db.snapshot::<Relations>().get(|| 0, load(db)).await
 }
 
 /// One row for each schema, with a relation or none in it. An index that is deferrable or not valid identifies nothing.

@@ -2,7 +2,7 @@
 //!
 //! Source: `SHOW`, `current_setting`, `pg_postmaster_start_time` and the view `pg_replication_slots` in the Postgres documentation.
 
-use super::connection::Database;
+use super::database::Database;
 use super::error::{Cause, Result};
 
 /// The settings of a publisher that decide whether it can be replicated from.

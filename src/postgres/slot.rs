@@ -9,8 +9,9 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-use super::connection::{Database, Limits};
+use super::database::Database;
 use super::error::{Cause, Result};
+use super::limits::Limits;
 use super::lost::look_again;
 use super::sql::{Ident, Literal, Statement};
 use super::version::{self, ServerVersion, Unsupported};
@@ -108,7 +109,7 @@ pub fn drop_slot(name: &Ident) -> Statement {
 
 /// Every logical slot of the database that outlives the session which made it, from a snapshot that is at most two seconds old.
 pub async fn fetch_all(db: &Database) -> Result<Arc<Slots>> {
-    db.slots().get(|| db.changes(), load(db, "reading the replication slots", None)).await
+    db.snapshot::<Slots>().get(|| db.changes(), load(db, "reading the replication slots", None)).await
 }
 
 /// One slot, from the same snapshot.

@@ -1,7 +1,10 @@
 //! Objects of one kind in one database, read together and shared by all who ask within two seconds.
 
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -9,7 +12,7 @@ use tokio::time::Instant;
 
 use super::error::Result;
 
-/// How old a snapshot may be. Terraform reads all resources of a plan within moments of each other.
+/// How long after its load a snapshot is served. Terraform reads all resources of a plan within moments of each other.
 const LIFETIME: Duration = Duration::from_secs(2);
 
 /// The last load of one kind, if any. Callers that come while one is under way wait for it, failures included.
@@ -20,9 +23,47 @@ pub(super) struct Snapshot<T> {
 struct Load<T> {
     /// How many changes this process had begun or ended when the load began.
     changes: u64,
-    began: Instant,
     ended: Instant,
     result: Result<Arc<T>>,
+}
+
+/// The snapshots of one database, one for each kind of object: the type of what is loaded tells the kind.
+#[derive(Default)]
+pub(super) struct Snapshots(StdMutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
+
+impl Snapshots {
+    /// The snapshot of a kind.
+    pub(super) fn of<T: Send + Sync + 'static>(&self) -> Arc<Snapshot<T>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = all.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(Snapshot::<T>::default()));
+        // What stands under a type's id is of that type.
+        Arc::clone(one).downcast().unwrap_or_default()
+    }
+}
+
+/// Counts the beginnings and ends of this process's own changes; snapshots of before are stale.
+#[derive(Clone, Default)]
+pub(super) struct Changes(Arc<AtomicU64>);
+
+/// A change that is under way.
+pub(super) struct Change(Changes);
+
+impl Changes {
+    /// Counts a change at its beginning and, however it ends, at its end.
+    pub(super) fn begin(&self) -> Change {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Change(self.clone())
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Change {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 impl<T> Default for Snapshot<T> {
@@ -41,9 +82,9 @@ impl<T> Snapshot<T> {
         }
         // The old one goes before the new one comes: two would be twice the memory.
         *last = None;
-        let (changes, began) = (changes(), Instant::now());
+        let changes = changes();
         let result = load.await.map(Arc::new);
-        *last = Some(Load { changes, began, ended: Instant::now(), result: result.clone() });
+        *last = Some(Load { changes, ended: Instant::now(), result: result.clone() });
         result
     }
 }
@@ -51,7 +92,8 @@ impl<T> Snapshot<T> {
 impl<T> Load<T> {
     fn serves(&self, changes: u64, asked: Instant) -> bool {
         match self.result {
-            Ok(_) => self.changes == changes && self.began.elapsed() < LIFETIME,
+            // From its end: who has waited for a load that took longer must not load it again.
+            Ok(_) => self.changes == changes && self.ended.elapsed() < LIFETIME,
             // A failure serves only those who have been waiting for it.
             Err(_) => asked <= self.ended,
         }
@@ -63,7 +105,6 @@ mod tests {
     use super::*;
     use crate::postgres::error::{Cause, Error, Place};
     use futures_util::future::join_all;
-    use std::sync::atomic::{AtomicU64, Ordering};
 
     #[derive(Default)]
     struct Counter {
@@ -106,6 +147,35 @@ mod tests {
         counter.get().await;
         tokio::time::advance(Duration::from_millis(2100)).await;
         assert_eq!(counter.get().await, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_takes_long_to_load_serves_all_who_waited() {
+        let counter = Counter::default();
+        let slow = || async {
+            let load = async {
+                tokio::time::sleep(LIFETIME * 2).await;
+                Ok(counter.loads.fetch_add(1, Ordering::Relaxed) + 1)
+            };
+            *counter.snapshot.get(|| 0, load).await.unwrap()
+        };
+        assert_eq!(join_all((0..10).map(|_| slow())).await, [1; 10]);
+    }
+
+    #[test]
+    fn each_kind_has_its_own() {
+        let snapshots = Snapshots::default();
+        assert!(Arc::ptr_eq(&snapshots.of::<u64>(), &snapshots.of::<u64>()));
+        let _other: Arc<Snapshot<String>> = snapshots.of();
+    }
+
+    #[test]
+    fn a_change_counts_when_it_begins_and_when_it_ends() {
+        let changes = Changes::default();
+        let change = changes.begin();
+        assert_eq!(changes.count(), 1);
+        drop(change);
+        assert_eq!(changes.count(), 2);
     }
 
     #[tokio::test(start_paused = true)]

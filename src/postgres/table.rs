@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::connection::Database;
+use super::database::Database;
 use super::error::{Cause, Result};
 use super::sql::{Ident, QualifiedName};
 

@@ -25,6 +25,7 @@ mod publication_life;
 mod query;
 mod rds_life;
 mod replication;
+mod sessions;
 mod slot_life;
 mod stand_in;
 mod subscription_life;

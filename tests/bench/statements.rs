@@ -9,7 +9,7 @@ use super::common::postgres::{Database, Role};
 use super::cycle::{Cycle, Step};
 
 /// As many as the provider opens by default.
-const CONNECTIONS: usize = 4;
+const CONNECTIONS: usize = 10;
 
 /// Reads all publications with their tables.
 pub(super) const READ: &str = "SELECT p.pubname, pt.schemaname, pt.tablename FROM pg_publication p \

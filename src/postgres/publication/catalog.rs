@@ -9,15 +9,16 @@ use tokio_postgres::types::Type;
 
 use super::changes::{drop_publication, member};
 use super::{GeneratedColumns, Operation, Publication, Publications, RowFilter, TableSpec, Target};
-use crate::postgres::connection::{Database, Limits};
+use crate::postgres::database::Database;
 use crate::postgres::error::{Cause, Result};
-use crate::postgres::session::Notice;
+use crate::postgres::limits::Limits;
+use crate::postgres::notice::Notice;
 use crate::postgres::sql::{Ident, QualifiedName, Statement};
 use crate::postgres::version::{self, ServerVersion};
 
 /// Every publication of the database, from a snapshot that is at most two seconds old.
 pub async fn fetch_all(db: &Database) -> Result<Arc<Publications>> {
-    db.publications().get(|| db.changes(), load(db, "reading the publications", None)).await
+    db.snapshot::<Publications>().get(|| db.changes(), load(db, "reading the publications", None)).await
 }
 
 /// One publication, from the same snapshot.
@@ -55,7 +56,7 @@ pub async fn apply(
 ) -> Result<(Vec<Notice>, Option<Publication>)> {
     let sql = query(db.version().await?, Which::Named);
     let bound = name.as_str();
-    let (notices, rows) = db.run_shared(doing, statements, Some((&sql, &[(&bound, Type::TEXT)])), limits).await?;
+    let (notices, rows) = db.run_and_read(doing, statements, Some((&sql, &[(&bound, Type::TEXT)])), limits).await?;
     let found = match rows {
         Some(rows) => read_rows(&rows).map_err(|error| db.error(doing, Cause::Statement(error)))?.remove(name),
         None => fetch_now(db, name).await?,
@@ -65,7 +66,7 @@ pub async fn apply(
 
 /// Drops a publication. Returns whether it was there.
 pub async fn drop(db: &Database, doing: &str, name: &Ident, limits: &Limits) -> Result<bool> {
-    match db.run_shared(doing, &[drop_publication(name)], None, limits).await {
+    match db.run_and_read(doing, &[drop_publication(name)], None, limits).await {
         Ok(_) => Ok(true),
         Err(error) if error.is(&SqlState::UNDEFINED_OBJECT) => Ok(false),
         Err(error) => Err(error),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use crate::postgres::connection::Database;
+use crate::postgres::database::Database;
 use crate::postgres::error::{Cause, Result};
 use crate::postgres::sql::Ident;
 
@@ -26,7 +26,7 @@ pub type Readers = BTreeMap<Ident, Option<BTreeSet<Ident>>>;
 /// # Errors
 /// When the server cannot be asked.
 pub async fn readers(db: &Database) -> Result<Arc<Readers>> {
-    db.readers().get(|| 0, readers_now(db)).await
+    db.snapshot::<Readers>().get(|| 0, readers_now(db)).await
 }
 
 /// The same as it is now.

@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 
 use super::changes::member;
 use super::{Publication, TableSpec};
-use crate::postgres::connection::Database;
+use crate::postgres::database::Database;
 use crate::postgres::error::{Error, Result};
 use crate::postgres::sql::{QualifiedName, list};
 

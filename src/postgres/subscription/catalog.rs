@@ -11,11 +11,12 @@ use tokio_postgres::types::Type;
 use super::changes::{How, diff, disable, enable};
 use super::progress::SyncState;
 use super::{Options, Origin, SlotName, Streaming, Subscription, Subscriptions};
-use crate::postgres::connection::{Database, Limits};
 use crate::postgres::conninfo::Conninfo;
+use crate::postgres::database::Database;
 use crate::postgres::error::{Cause, Error, Result};
+use crate::postgres::limits::Limits;
 use crate::postgres::lost::look_again;
-use crate::postgres::session::Notice;
+use crate::postgres::notice::Notice;
 use crate::postgres::slot::{self, Slot};
 use crate::postgres::sql::{Ident, QualifiedName, Statement};
 use crate::postgres::table;
@@ -25,7 +26,7 @@ type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
 
 /// Every subscription of the database, from a snapshot that is at most two seconds old.
 pub async fn fetch_all(db: &Database) -> Result<Arc<Subscriptions>> {
-    db.subscriptions().get(|| db.changes(), load(db, "reading the subscriptions", None)).await
+    db.snapshot::<Subscriptions>().get(|| db.changes(), load(db, "reading the subscriptions", None)).await
 }
 
 /// One subscription, from the same snapshot.

@@ -13,7 +13,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::Subscription;
-use crate::postgres::connection::Database;
+use crate::postgres::database::Database;
 use crate::postgres::error::{Cause, Result};
 use crate::postgres::sql::{Ident, QualifiedName, list};
 use crate::postgres::version::{self, ServerVersion};

@@ -9,7 +9,7 @@ use std::fmt;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use crate::postgres::connection::Database;
+use crate::postgres::database::Database;
 use crate::postgres::error::{Cause, Result};
 use crate::postgres::sql::{Ident, QualifiedName};
 use crate::postgres::version;

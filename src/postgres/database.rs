@@ -1,0 +1,290 @@
+//! One database of a server: statements, reads and sessions, each within limits.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
+
+use super::error::{Cause, Error, Result};
+use super::limits::Limits;
+use super::link::ServerConfig;
+use super::notice::Notice;
+use super::pool::{Lease, Pool, Purpose};
+use super::session::{Session, Task};
+use super::snapshot::{Change, Changes, Snapshot, Snapshots};
+use super::sql::Statement;
+use super::version::{ServerVersion, Unsupported};
+use super::work::{Param, Query, split_last};
+
+/// The longest time for a read whose caller sets no deadline. It waits for the locks of others for seconds only.
+const READ_TIME: Duration = Duration::from_secs(60);
+
+/// The first and the longest pause between two looks at what a statement waits for.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+
+/// One database of a server. Clones share its snapshots, and the connections of the server.
+///
+/// Everything has a limit: what a caller asks for, else the server's `statement_timeout` for changes and a minute for
+/// reads. A read that meets another session's lock gives up after seconds, and its error says who holds it.
+#[derive(Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+    /// Of reads.
+    limits: Limits,
+}
+
+struct Inner {
+    pool: Arc<Pool>,
+    name: Arc<str>,
+    version: OnceLock<ServerVersion>,
+    changes: Changes,
+    snapshots: Snapshots,
+}
+
+/// A session that is held for as long as it is needed, such as for a transaction. Snapshots of before are stale once it
+/// is given back.
+pub struct HeldSession {
+    lease: Lease,
+    _change: Change,
+}
+
+impl Deref for HeldSession {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.lease
+    }
+}
+
+impl DerefMut for HeldSession {
+    fn deref_mut(&mut self) -> &mut Session {
+        &mut self.lease
+    }
+}
+
+impl Database {
+    pub(super) fn new(pool: Arc<Pool>, name: &str) -> Self {
+        let (version, changes, snapshots) = (OnceLock::new(), Changes::default(), Snapshots::default());
+        let inner = Inner { pool, name: name.into(), version, changes, snapshots };
+        Self { inner: Arc::new(inner), limits: Limits::default() }
+    }
+
+    /// The same database, whose reads keep these limits. A snapshot that others wait for keeps its own.
+    #[must_use]
+    pub fn within(&self, limits: &Limits) -> Self {
+        Self { inner: Arc::clone(&self.inner), limits: limits.clone() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// How its server is reached.
+    pub fn config(&self) -> &ServerConfig {
+        self.inner.pool.config()
+    }
+
+    /// Makes an error of what went wrong here.
+    pub fn error(&self, doing: &str, cause: Cause) -> Error {
+        Error::new(doing, self.inner.pool.place(self.name()), cause)
+    }
+
+    /// Makes an error of an attribute that this server is too old for.
+    pub fn unsupported(&self, doing: &str, unsupported: Unsupported) -> Error {
+        self.error(doing, Cause::Unsupported(unsupported))
+    }
+
+    /// The server's version. Connects when no connection has been made yet.
+    pub async fn version(&self) -> Result<ServerVersion> {
+        if let Some(version) = self.inner.version.get() {
+            return Ok(*version);
+        }
+        let limits = self.limits.or_within(READ_TIME);
+        let lease = self.lease("reading the server's version", Purpose::Read, &limits).await?;
+        Ok(lease.version())
+    }
+
+    /// Takes a session out of the pool, to hold it. Dropped, it goes back.
+    ///
+    /// # Errors
+    /// When there is no connection, or none is free in time.
+    pub async fn session(&self, doing: &str, limits: &Limits) -> Result<HeldSession> {
+        let limits = limits.or_within(self.config().statement_timeout);
+        let _change = self.inner.changes.begin();
+        let mut lease = self.lease(doing, Purpose::Long, &limits).await?;
+        lease.ensure_alive(&limits).await.map_err(|cause| self.error(doing, cause))?;
+        Ok(HeldSession { lease, _change })
+    }
+
+    /// Runs statements, within the server's `statement_timeout`. See [`Database::run_within`].
+    pub async fn run(&self, doing: &str, statements: &[Statement]) -> Result<Vec<Notice>> {
+        self.run_within(doing, statements, &Limits::default()).await
+    }
+
+    /// Runs statements in order, neighbours that may share a transaction in one, each such group in one round trip.
+    ///
+    /// Stops at the first that fails; what its transaction did is undone, what ran before stays. When a limit is
+    /// reached, or the future is dropped, the server is told to cancel what it runs. A wait holds no connection while it
+    /// sleeps. Returns the server's notices.
+    pub async fn run_within(&self, doing: &str, statements: &[Statement], limits: &Limits) -> Result<Vec<Notice>> {
+        self.run_and_read(doing, statements, None, limits).await.map(|(notices, _)| notices)
+    }
+
+    /// Runs statements as [`Database::run_within`] does, and a query in the round trip of the last of them. No rows at
+    /// all says that only the query failed.
+    pub(super) async fn run_and_read(
+        &self,
+        doing: &str,
+        statements: &[Statement],
+        query: Option<Query<'_>>,
+        limits: &Limits,
+    ) -> Result<(Vec<Notice>, Option<Vec<Row>>)> {
+        let _change = self.inner.changes.begin();
+        let limits = &limits.or_within(self.config().statement_timeout);
+        let purpose = Purpose::of(statements);
+        let (last, first) = split_last(statements);
+        let (mut lease, mut notices, mut rows) = (None, Vec::new(), None);
+        for (group, query) in first.map(|group| (group, None)).chain([(last, query)]) {
+            match group {
+                [] if query.is_none() => {}
+                [wait] if wait.is_wait() => {
+                    lease = None;
+                    self.wait(doing, wait, limits).await?;
+                }
+                _ => {
+                    let lease = self.leased(&mut lease, doing, purpose, limits).await?;
+                    rows = self.run_group(lease, doing, group, query, limits).await?;
+                    notices.extend(lease.take_notices());
+                }
+            }
+        }
+        Ok((notices, rows))
+    }
+
+    /// The connection in use, or else a new one that is alive.
+    async fn leased<'l>(
+        &self,
+        lease: &'l mut Option<Lease>,
+        doing: &str,
+        purpose: Purpose,
+        limits: &Limits,
+    ) -> Result<&'l mut Lease> {
+        let one = match lease.take() {
+            Some(one) => one,
+            None => {
+                let mut one = self.lease(doing, purpose, limits).await?;
+                one.ensure_alive(limits).await.map_err(|cause| self.error(doing, cause))?;
+                one
+            }
+        };
+        Ok(lease.insert(one))
+    }
+
+    async fn run_group(
+        &self,
+        lease: &mut Lease,
+        doing: &str,
+        group: &[Statement],
+        query: Option<Query<'_>>,
+        limits: &Limits,
+    ) -> Result<Option<Vec<Row>>> {
+        for statement in group {
+            let (server, database) = (self.config().address(), self.name());
+            tracing::debug!(server, database, %statement, "running");
+        }
+        lease.perform(Task::Change(group, query), limits).await.map_err(|cause| self.error(doing, cause))
+    }
+
+    /// Asks until the answer is true. Whoever else wants to read comes in between.
+    async fn wait(&self, doing: &str, wait: &Statement, limits: &Limits) -> Result<()> {
+        let began = Instant::now();
+        let (mut pause, longest) = PAUSES;
+        loop {
+            let rows = self.perform(doing, Task::Read((wait.text(), &[])), limits).await?;
+            let answer = rows.first().map(|row| row.try_get(0));
+            if matches!(answer, Some(Ok(true))) {
+                return Ok(());
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                cause = limits.reached() => {
+                    let cause = if let Cause::Timeout(_) = cause { Cause::Timeout(began.elapsed()) } else { cause };
+                    return Err(self.error(doing, cause));
+                }
+            }
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// Reads rows.
+    pub(super) async fn query(&self, doing: &str, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>> {
+        self.read(doing, Task::Read((sql, params))).await
+    }
+
+    /// Runs changes and reads, in a transaction that is undone, all in one round trip.
+    pub(super) async fn query_undone(&self, doing: &str, changes: &[String], sql: &str) -> Result<Vec<Row>> {
+        self.read(doing, Task::TryOut(changes, (sql, &[]))).await
+    }
+
+    async fn read(&self, doing: &str, task: Task<'_>) -> Result<Vec<Row>> {
+        match self.perform(doing, task, &self.limits.or_within(READ_TIME)).await {
+            Err(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => Err(self.naming_holders(error).await),
+            result => result,
+        }
+    }
+
+    async fn perform(&self, doing: &str, task: Task<'_>, limits: &Limits) -> Result<Vec<Row>> {
+        let mut lease = self.lease(doing, Purpose::Read, limits).await?;
+        let rows = lease.perform(task, limits).await;
+        Ok(rows.map_err(|cause| self.error(doing, cause))?.unwrap_or_default())
+    }
+
+    async fn lease(&self, doing: &str, purpose: Purpose, limits: &Limits) -> Result<Lease> {
+        let lease = self.inner.pool.lease(&self.inner.name, purpose, limits).await;
+        let lease = lease.map_err(|cause| self.error(doing, cause))?;
+        let _ = self.inner.version.set(lease.version());
+        Ok(lease)
+    }
+
+    /// Adds to the error of a lock that was not given who holds one on a table, as far as the server says.
+    async fn naming_holders(&self, error: Error) -> Error {
+        let limits = self.limits.or_within(READ_TIME);
+        let held = self.perform("looking for who holds a lock", Task::Read((HOLDERS, &[])), &limits).await;
+        let held = held.unwrap_or_default();
+        let holders: Vec<String> = held.iter().filter_map(|row| row.try_get(0).ok()).collect();
+        if holders.is_empty() { error } else { error.noting(format!("Locked now: {}.", holders.join("; "))) }
+    }
+
+    /// Counts what this process changes here.
+    pub(super) fn changes(&self) -> u64 {
+        self.inner.changes.count()
+    }
+
+    /// The objects of one kind that were read together. The type of what is loaded tells the kind.
+    pub(super) fn snapshot<T: Send + Sync + 'static>(&self) -> Arc<Snapshot<T>> {
+        self.inner.snapshots.of()
+    }
+}
+
+/// Who keeps a table from being read, or has asked to: everybody else waits behind that, too.
+///
+/// Source: the views `pg_locks` and `pg_stat_activity` in the Postgres documentation. A prepared transaction has no process.
+const HOLDERS: &str = "SELECT concat(n.nspname, '.', c.relname, ' by ', \
+       CASE WHEN l.pid IS NULL THEN 'a prepared transaction' ELSE concat('process ', l.pid) END, \
+       ' (' || nullif(concat_ws(', ', nullif(a.application_name, ''), a.usename), '') || ')', \
+       ', for ' || extract(epoch FROM now() - a.xact_start)::bigint || ' s') \
+     FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace \
+     LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
+     WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND c.relkind IN ('r', 'p') \
+     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+     ORDER BY NOT l.granted, a.xact_start, 1 LIMIT 5";
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.config().address(), self.name())
+    }
+}

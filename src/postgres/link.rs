@@ -1,0 +1,129 @@
+//! How a server is reached, with what is made of that once.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::conninfo::{Conninfo, Secret};
+use super::error::Cause;
+use super::password::Passwords;
+use super::tls::{self, Certificates, SslMode};
+
+/// How to reach one server. `Debug` does not show the password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// A host name or an IP address.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+    /// The database that is meant where none is named.
+    pub database: String,
+    /// The role to connect as.
+    pub username: String,
+    /// Its password.
+    pub password: Option<Secret>,
+    /// Whether to encrypt, and what to verify.
+    pub sslmode: SslMode,
+    /// The authorities to trust: a path, PEM text, or `system`, which is also the default.
+    pub sslrootcert: Option<String>,
+    /// The client's certificate, a path or PEM text; together with `sslkey`.
+    pub sslcert: Option<String>,
+    /// The key of the client's certificate, a path or PEM text.
+    pub sslkey: Option<Secret>,
+    /// The longest time to connect, TLS and authentication included.
+    pub connect_timeout: Duration,
+    /// The most connections to this server at a time, over all its databases; at least one is made.
+    pub max_connections: usize,
+    /// The longest time for a change whose caller sets no deadline. What only reads has a shorter one of its own.
+    pub statement_timeout: Duration,
+    /// Shown in `pg_stat_activity`.
+    pub application_name: String,
+}
+
+impl ServerConfig {
+    /// A configuration with the defaults of the provider: port 5432, TLS required (preferred on a loopback address).
+    pub fn new(host: impl Into<String>, database: impl Into<String>, username: impl Into<String>) -> Self {
+        let host = host.into();
+        let sslmode = if is_loopback(&host) { SslMode::Prefer } else { SslMode::Require };
+        Self {
+            host,
+            port: 5432,
+            database: database.into(),
+            username: username.into(),
+            password: None,
+            sslmode,
+            sslrootcert: None,
+            sslcert: None,
+            sslkey: None,
+            connect_timeout: Duration::from_secs(10),
+            max_connections: 10,
+            statement_timeout: Duration::from_secs(300),
+            application_name: concat!("terraform-provider-neonrepl ", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+
+    /// `host:port`, for messages.
+    pub fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// The same as another server needs it to connect there: host, port, database, user, password and `sslmode`.
+    ///
+    /// Paths of certificates are left out, as they mean files of this machine.
+    pub fn conninfo(&self) -> Conninfo {
+        let mut conninfo = Conninfo::new();
+        conninfo.set("host", &self.host);
+        conninfo.set("port", self.port.to_string());
+        conninfo.set("dbname", &self.database);
+        conninfo.set("user", &self.username);
+        conninfo.set("password", self.password.as_ref().map_or("", Secret::expose));
+        conninfo.set("sslmode", self.sslmode.as_str());
+        conninfo
+    }
+
+    pub(super) fn certificates(&self) -> Certificates<'_> {
+        Certificates {
+            root: self.sslrootcert.as_deref(),
+            cert: self.sslcert.as_deref(),
+            key: self.sslkey.as_ref().map(Secret::expose),
+        }
+    }
+}
+
+/// Whether a host name or address is this machine's own.
+pub fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// How a server is reached, with what is made of that once.
+pub(super) struct Link {
+    pub(super) config: ServerConfig,
+    passwords: Option<Arc<dyn Passwords>>,
+    tls: OnceLock<Result<MakeRustlsConnect, String>>,
+}
+
+impl Link {
+    /// A server, and where the password of each of its connections comes from if it is not the configuration's.
+    pub(super) fn new(config: ServerConfig, passwords: Option<Arc<dyn Passwords>>) -> Self {
+        Self { config, passwords, tls: OnceLock::new() }
+    }
+
+    /// The TLS connector; certificates are read when it is first asked for.
+    pub(super) fn tls(&self) -> Result<MakeRustlsConnect, Cause> {
+        let made = self.tls.get_or_init(|| tls::connector(self.config.sslmode, &self.config.certificates()));
+        made.clone().map_err(Cause::Tls)
+    }
+
+    /// The password of a connection that begins now.
+    pub(super) async fn password(&self) -> Result<Option<Secret>, Cause> {
+        match &self.passwords {
+            Some(passwords) => passwords.current().await.map(Some).map_err(Cause::Password),
+            None => Ok(self.config.password.clone()),
+        }
+    }
+}

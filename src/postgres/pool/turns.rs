@@ -1,0 +1,113 @@
+//! Whose turn it is to use a connection.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::postgres::error::Cause;
+use crate::postgres::sql::{Scope, Statement};
+
+/// What a connection is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::postgres) enum Purpose {
+    /// Reading, which ends soon: it does not wait for others' locks for long.
+    Read,
+    /// Changes that as a rule end soon, and wait only for a lock.
+    Change,
+    /// What may be at work for minutes or hours: it waits for other transactions or other servers, or is held.
+    Long,
+}
+
+impl Purpose {
+    /// What running these statements takes.
+    pub(in crate::postgres) fn of(statements: &[Statement]) -> Self {
+        let changes = || statements.iter().filter(|statement| !statement.is_wait());
+        if changes().any(|statement| statement.scope() == Scope::Alone) {
+            Self::Long
+        } else if changes().next().is_some() {
+            Self::Change
+        } else {
+            Self::Read
+        }
+    }
+}
+
+/// Permits by purpose: each purpose takes its own and those of all that end sooner, so that those always have some left.
+pub(super) struct Turns {
+    all: Arc<Semaphore>,
+    changes: Arc<Semaphore>,
+    long: Arc<Semaphore>,
+}
+
+/// The right to use one connection.
+pub(super) struct Turn {
+    _permits: Vec<OwnedSemaphorePermit>,
+}
+
+impl Turns {
+    /// For so many connections: half of them for what takes long, all but one for changes. Of one, each has it.
+    pub(super) fn new(most: usize) -> Self {
+        let permits = |count: usize| Arc::new(Semaphore::new(count.max(1)));
+        Self { all: permits(most), changes: permits(most.saturating_sub(1)), long: permits(most / 2) }
+    }
+
+    /// Waits for a turn. First come, first served, among those who want it for the same.
+    pub(super) async fn take(&self, purpose: Purpose) -> Result<Turn, Cause> {
+        let stages = [&self.long, &self.changes, &self.all];
+        let from = match purpose {
+            Purpose::Long => 0,
+            Purpose::Change => 1,
+            Purpose::Read => 2,
+        };
+        let mut permits = Vec::with_capacity(stages.len());
+        for stage in &stages[from..] {
+            let permit = Arc::clone(stage).acquire_owned().await;
+            permits.push(permit.map_err(|error| Cause::Unexpected(error.to_string()))?);
+        }
+        Ok(Turn { _permits: permits })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    /// How many can be had at once, after those that are held.
+    fn free(turns: &Turns, purpose: Purpose, held: &mut Vec<Turn>) -> usize {
+        let before = held.len();
+        held.extend(std::iter::from_fn(|| turns.take(purpose).now_or_never().map(Result::unwrap)));
+        held.len() - before
+    }
+
+    #[test]
+    fn what_takes_long_leaves_some_for_what_does_not() {
+        for (most, long, changes, reads) in [(10, 5, 4, 1), (4, 2, 1, 1), (3, 1, 1, 1), (2, 1, 0, 1), (1, 1, 0, 0)] {
+            let (turns, held) = (Turns::new(most), &mut Vec::new());
+            let found = [Purpose::Long, Purpose::Change, Purpose::Read].map(|purpose| free(&turns, purpose, held));
+            assert_eq!(found, [long, changes, reads], "of {most}");
+            held.clear();
+            assert_eq!(free(&turns, Purpose::Read, held), most);
+        }
+    }
+
+    #[test]
+    fn who_comes_first_is_served_first() {
+        let turns = Turns::new(1);
+        let held = turns.take(Purpose::Long).now_or_never();
+        let (mut first, mut second) = (Box::pin(turns.take(Purpose::Read)), Box::pin(turns.take(Purpose::Read)));
+        assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+        drop(held);
+        assert!(second.as_mut().now_or_never().is_none());
+        assert!(first.as_mut().now_or_never().is_some());
+    }
+
+    #[test]
+    fn statements_tell_what_they_take() {
+        let (change, alone, wait) = (Statement::new("t"), Statement::alone("a"), Statement::wait_until("w"));
+        assert_eq!(Purpose::of(&[]), Purpose::Read);
+        assert_eq!(Purpose::of(std::slice::from_ref(&wait)), Purpose::Read);
+        assert_eq!(Purpose::of(&[wait.clone(), change.clone()]), Purpose::Change);
+        assert_eq!(Purpose::of(&[change, alone, wait]), Purpose::Long);
+    }
+}

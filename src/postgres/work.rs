@@ -1,0 +1,140 @@
+//! What is sent to a server in one round trip.
+
+use super::sql::{Scope, Statement};
+
+/// A value bound to a parameter, with the type it is sent as.
+pub(super) type Param<'a> = (&'a (dyn tokio_postgres::types::ToSql + Sync), tokio_postgres::types::Type);
+
+/// A query, and what is bound to its parameters.
+pub(super) type Query<'a> = (&'a str, &'a [Param<'a>]);
+
+/// How long a statement waits for a lock that another session holds. The server keeps this limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LockWait {
+    /// A few seconds: for what only reads, so that a locked table does not hold up a plan.
+    Brief,
+    /// As long as the limits of the work allow.
+    Patient,
+}
+
+impl LockWait {
+    /// The statement that asks the server for it, for all that follows in the session.
+    pub(super) const fn statement(self) -> &'static str {
+        match self {
+            Self::Brief => "SET lock_timeout = '3s'",
+            Self::Patient => "SET lock_timeout = 0",
+        }
+    }
+}
+
+/// One message to the server.
+#[derive(Clone, Copy)]
+pub(super) enum Request<'a> {
+    /// A statement whose rows, if any, nobody wants.
+    Run(&'a str),
+    /// The query whose rows are the answer.
+    Read(Query<'a>),
+    /// From here on the session waits for locks like this. Nothing is sent where it does so already.
+    Wait(LockWait),
+}
+
+/// What is sent in one round trip.
+pub(super) struct Work<'a> {
+    pub(super) requests: Vec<Request<'a>>,
+    /// Something stays changed, whatever becomes of the query.
+    pub(super) changes: bool,
+    /// When the server ends the session under it, nothing of it stays.
+    pub(super) all_or_nothing: bool,
+}
+
+impl<'a> Work<'a> {
+    /// A statement by itself, or none, and then a query that is no part of it.
+    pub(super) fn statement(statement: Option<&'a Statement>, query: Option<Query<'a>>) -> Self {
+        let wait = if statement.is_some() { LockWait::Patient } else { LockWait::Brief };
+        let run = statement.map(|statement| Request::Run(statement.text()));
+        let requests = [Request::Wait(wait)].into_iter().chain(run).chain(read_back(query)).collect();
+        Self {
+            requests,
+            changes: statement.is_some(),
+            all_or_nothing: statement.is_none_or(|statement| statement.scope() == Scope::Transaction),
+        }
+    }
+
+    /// A query with its parameters.
+    pub(super) fn query(query: Query<'a>) -> Self {
+        Self::statement(None, Some(query))
+    }
+}
+
+/// A query after a change. It looks like any other read, so it does not wait for long either.
+pub(super) fn read_back<'a>(query: Option<Query<'a>>) -> impl Iterator<Item = Request<'a>> {
+    query.into_iter().flat_map(|query| [Request::Wait(LockWait::Brief), Request::Read(query)])
+}
+
+/// Splits statements into the runs that share a transaction. A wait, like a statement that must be alone, is one of its
+/// own.
+pub(super) fn groups(statements: &[Statement]) -> impl Iterator<Item = &[Statement]> {
+    statements.chunk_by(|one, next| one.scope() == Scope::Transaction && next.scope() == Scope::Transaction)
+}
+
+/// The last group, empty where there is none, and those before it.
+pub(super) fn split_last(statements: &[Statement]) -> (&[Statement], impl Iterator<Item = &[Statement]>) {
+    let last = groups(statements).last().unwrap_or_default();
+    (last, groups(&statements[..statements.len() - last.len()]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statements(scopes: &str) -> Vec<Statement> {
+        let statement = |scope| match scope {
+            't' => Statement::new("t"),
+            'a' => Statement::alone("a"),
+            _ => Statement::wait_until("w"),
+        };
+        scopes.chars().map(statement).collect()
+    }
+
+    fn check_groups(scopes: &str, expected: &str) {
+        let statements = statements(scopes);
+        let text: Vec<String> = groups(&statements).map(|group| group.iter().map(Statement::text).collect()).collect();
+        assert_eq!(text.join(" "), expected);
+    }
+
+    #[test]
+    fn neighbours_share_a_transaction_and_loners_do_not() {
+        check_groups("", "");
+        check_groups("t", "t");
+        check_groups("ttt", "ttt");
+        check_groups("ttatt", "tt a tt");
+        check_groups("aa", "a a");
+        check_groups("twwat", "t w w a t");
+    }
+
+    #[test]
+    fn the_last_group_is_split_off() {
+        let check = |scopes: &str, last: usize, first: usize| {
+            let statements = statements(scopes);
+            let (found, before) = split_last(&statements);
+            assert_eq!((found.len(), before.count()), (last, first), "{scopes}");
+        };
+        check("", 0, 0);
+        check("tt", 2, 0);
+        check("tta", 1, 1);
+        check("attwtt", 2, 3);
+    }
+
+    #[test]
+    fn what_only_reads_waits_briefly_and_a_change_as_long_as_it_may() {
+        let waits = |work: &Work<'_>| -> Vec<LockWait> {
+            let wait = |request: &Request<'_>| if let Request::Wait(wait) = request { Some(*wait) } else { None };
+            work.requests.iter().filter_map(wait).collect()
+        };
+        let statement = Statement::new("t");
+        assert_eq!(waits(&Work::query(("SELECT 1", &[])))[0], LockWait::Brief);
+        assert_eq!(waits(&Work::statement(Some(&statement), None)), [LockWait::Patient]);
+        let both = Work::statement(Some(&statement), Some(("SELECT 1", &[])));
+        assert_eq!(waits(&both), [LockWait::Patient, LockWait::Brief]);
+    }
+}
