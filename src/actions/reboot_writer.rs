@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::Context;
-use crate::rds::api::{Cluster, ClusterApi};
+use crate::rds::api::{Cluster, RdsApi};
 use crate::rds::logical_replication::{Operation, reboot_writer};
 use crate::rds::wait::Waiter;
 use crate::rds::{self, Kind};

@@ -220,7 +220,7 @@ pub struct Context {
     publisher: ConfiguredServer,
     subscriber: ConfiguredServer,
     aws: Attr<AwsBlock>,
-    cluster_api: OnceLock<rds::Rds>,
+    cluster_api: OnceLock<rds::RdsClusters>,
     instance_api: OnceLock<rds::RdsInstances>,
 }
 
@@ -262,9 +262,9 @@ impl Context {
     ///
     /// # Errors
     /// When a value of the `aws` block is not known yet.
-    pub fn cluster_api(&self) -> Result<&rds::Rds> {
+    pub fn cluster_api(&self) -> Result<&rds::RdsClusters> {
         let config = self.aws()?;
-        Ok(self.cluster_api.get_or_init(|| rds::Rds::new(config)))
+        Ok(self.cluster_api.get_or_init(|| rds::RdsClusters::new(config)))
     }
 
     /// The same for DB instances by themselves.

@@ -2,7 +2,21 @@
 
 use crate::postgres;
 use crate::postgres::Cause;
+use crate::rds;
 use crate::tf_provider::diagnostics::Error;
+use crate::tf_provider::path::AttributePath;
+
+/// At the element of the attribute `parameters` that the error is about, where it is about one.
+impl From<rds::Error> for Error {
+    fn from(error: rds::Error) -> Self {
+        let summary = rds::Error { hint: None, ..error.clone() }.to_string();
+        let shown = Self::new(summary).detail(error.hint.unwrap_or_default());
+        match error.parameter {
+            Some(name) => shown.at(&AttributePath::of("parameters").key(&name)),
+            None => shown,
+        }
+    }
+}
 
 impl From<postgres::Error> for Error {
     fn from(error: postgres::Error) -> Self {

@@ -1,10 +1,12 @@
 //! The few calls of the RDS API that are used, in plain types of our own.
 //!
-//! [`ClusterApi`] is the one seam at which AWS is replaced in unit tests. Names follow the API (version 2014-10-31).
+//! [`RdsApi`] is the one seam at which AWS is replaced in unit tests. Names follow the API (version 2014-10-31).
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+
+use serde::{Deserialize, Serialize};
 
 use super::Result;
 
@@ -218,7 +220,8 @@ pub struct NewParameterGroup {
 }
 
 /// Where a parameter's value comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// Somebody set it in this group.
     User,
@@ -282,7 +285,7 @@ pub struct ParameterSetting {
 ///
 /// They are named after Aurora's. For an instance by itself, [`RdsInstances`](super::RdsInstances) makes their twins,
 /// such as `DescribeDBInstances` and `ModifyDBParameterGroup`.
-pub trait ClusterApi: Send + Sync {
+pub trait RdsApi: Send + Sync {
     /// What the calls are about.
     fn deployment(&self) -> Deployment {
         Deployment::AuroraCluster

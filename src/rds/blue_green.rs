@@ -4,10 +4,10 @@ use aws_sdk_rds::types;
 
 use super::api::BlueGreen;
 use super::client::failure;
-use super::{Rds, Result};
+use super::{RdsClusters, Result};
 
-impl Rds {
-    /// See [`ClusterApi::blue_green`](super::api::ClusterApi::blue_green). There are few, so all of them are listed.
+impl RdsClusters {
+    /// See [`RdsApi::blue_green`](super::api::RdsApi::blue_green). There are few, so all of them are listed.
     pub(super) async fn blue_green_of(&self, arn: &str) -> Result<Option<BlueGreen>> {
         let call = self.client().await?.describe_blue_green_deployments();
         let mut pages = call.into_paginator().items().send();

@@ -1,4 +1,4 @@
-//! [`ClusterApi`] through the AWS SDK. The SDK's client is made on the first call and not before.
+//! [`RdsApi`] through the AWS SDK. The SDK's client is made on the first call and not before.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use aws_sdk_rds::types;
 use tokio::sync::OnceCell;
 
 use super::api::{
-    BlueGreen, Cluster, ClusterApi, Instance, NewParameterGroup, Parameter, ParameterGroup, ParameterSetting,
+    BlueGreen, Cluster, Instance, NewParameterGroup, Parameter, ParameterGroup, ParameterSetting, RdsApi,
 };
 use super::config::AwsConfig;
 use super::conversion::{parameter_from, sdk_parameter, sdk_tags};
@@ -17,12 +17,12 @@ use super::{Error, Kind, Result};
 
 /// The RDS API through the AWS SDK.
 #[derive(Debug)]
-pub struct Rds {
+pub struct RdsClusters {
     config: AwsConfig,
     client: OnceCell<aws_sdk_rds::Client>,
 }
 
-impl Rds {
+impl RdsClusters {
     /// Resolves and connects nothing yet.
     #[must_use]
     pub fn new(config: AwsConfig) -> Self {
@@ -42,7 +42,7 @@ impl Rds {
     }
 }
 
-impl ClusterApi for Rds {
+impl RdsApi for RdsClusters {
     async fn cluster(&self, identifier: &str) -> Result<Cluster> {
         let doing = format!("reading DB cluster \"{identifier}\"");
         let answer = self
@@ -226,7 +226,7 @@ impl ClusterApi for Rds {
     }
 }
 
-impl Rds {
+impl RdsClusters {
     async fn create_group(
         &self,
         doing: &str,
@@ -309,7 +309,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_unreachable_endpoint_is_a_network_error() {
-        let rds = Rds::new(AwsConfig {
+        let rds = RdsClusters::new(AwsConfig {
             region: Some("us-east-2".to_owned()),
             access_key: Some("AKIA".to_owned()),
             secret_key: Some("very-secret".to_owned()),

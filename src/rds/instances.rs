@@ -1,4 +1,4 @@
-//! [`ClusterApi`] for DB instances of RDS for PostgreSQL by themselves: the same questions and changes, asked of the
+//! [`RdsApi`] for DB instances of RDS for PostgreSQL by themselves: the same questions and changes, asked of the
 //! instance and its DB parameter group.
 
 use std::collections::BTreeMap;
@@ -6,22 +6,21 @@ use std::collections::BTreeMap;
 use aws_sdk_rds::types;
 
 use super::api::{
-    BlueGreen, Cluster, ClusterApi, Deployment, Instance, NewParameterGroup, Parameter, ParameterGroup,
-    ParameterSetting,
+    BlueGreen, Cluster, Deployment, Instance, NewParameterGroup, Parameter, ParameterGroup, ParameterSetting, RdsApi,
 };
 use super::client::{failure, names, nothing_came};
 use super::conversion::{parameter_from, sdk_parameter, sdk_tags};
-use super::{AwsConfig, Rds, Result};
+use super::{AwsConfig, RdsClusters, Result};
 
 /// An instance in the place of a cluster: one member, which is the writer.
 #[derive(Debug)]
-pub struct RdsInstances(Rds);
+pub struct RdsInstances(RdsClusters);
 
 impl RdsInstances {
     /// Resolves and connects nothing yet.
     #[must_use]
     pub fn new(config: AwsConfig) -> Self {
-        Self(Rds::new(config))
+        Self(RdsClusters::new(config))
     }
 
     async fn describe(&self, identifier: &str) -> Result<types::DbInstance> {
@@ -54,7 +53,7 @@ impl RdsInstances {
     }
 }
 
-impl ClusterApi for RdsInstances {
+impl RdsApi for RdsInstances {
     fn deployment(&self) -> Deployment {
         Deployment::RdsInstance
     }

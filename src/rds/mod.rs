@@ -22,7 +22,7 @@ pub mod logical_replication;
 pub mod parameters;
 pub mod wait;
 
-pub use client::Rds;
+pub use client::RdsClusters;
 pub use config::AwsConfig;
 pub use error::{Error, Kind, Result};
 pub use instances::RdsInstances;

@@ -8,6 +8,8 @@ mod value;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::api::{ApplyMethod, ApplyType, PARAMETERS_PER_CALL, Parameter, ParameterSetting, Source};
 use super::{Error, Kind};
 use value::{is_allowed, spelled};
@@ -19,7 +21,7 @@ pub type Parameters = BTreeMap<String, Parameter>;
 
 /// One parameter that is to get another value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct ParameterChange {
     /// The parameter's name.
     pub name: String,
     /// What it is now; absent where the engine decides.
@@ -32,7 +34,7 @@ pub struct Change {
     pub from_source: Source,
 }
 
-impl Change {
+impl ParameterChange {
     /// Whether it takes effect only with a reboot.
     #[must_use]
     pub fn needs_reboot(&self) -> bool {
@@ -46,7 +48,7 @@ impl Change {
     }
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for ParameterChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let from = self.from.as_deref().unwrap_or("(engine default)");
         match &self.to {
@@ -57,7 +59,7 @@ impl fmt::Display for Change {
 }
 
 /// What a parameter was before it was changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Previous {
     /// Its value; absent where the engine decided.
     pub value: Option<String>,
@@ -66,9 +68,9 @@ pub struct Previous {
 }
 
 /// What must change for the named parameters to have the desired values. Names that the group lacks are left out:
-/// [`problems`] reports them.
+/// [`refusals`] reports them.
 #[must_use]
-pub fn changes(current: &Parameters, desired: &BTreeMap<String, String>) -> Vec<Change> {
+pub fn changes(current: &Parameters, desired: &BTreeMap<String, String>) -> Vec<ParameterChange> {
     let named = desired.iter().filter_map(|(name, value)| Some((current.get(name)?, value)));
     named
         .filter(|(parameter, value)| !same_value(parameter, parameter.value.as_deref(), Some(value)))
@@ -78,7 +80,7 @@ pub fn changes(current: &Parameters, desired: &BTreeMap<String, String>) -> Vec<
 
 /// What must change for parameters to be again what they were.
 #[must_use]
-pub fn restoring(current: &Parameters, previous: &BTreeMap<String, Previous>) -> Vec<Change> {
+pub fn restoring(current: &Parameters, previous: &BTreeMap<String, Previous>) -> Vec<ParameterChange> {
     let named = previous.iter().filter_map(|(name, previous)| Some((current.get(name)?, previous)));
     named
         .filter_map(|(parameter, previous)| match previous.source {
@@ -90,8 +92,8 @@ pub fn restoring(current: &Parameters, previous: &BTreeMap<String, Previous>) ->
         .collect()
 }
 
-fn change(parameter: &Parameter, to: Option<String>) -> Change {
-    Change {
+fn change(parameter: &Parameter, to: Option<String>) -> ParameterChange {
+    ParameterChange {
         name: parameter.name.clone(),
         from: parameter.value.clone(),
         to,
@@ -112,11 +114,11 @@ pub fn portions(settings: &[ParameterSetting]) -> Vec<&[ParameterSetting]> {
 /// Every desired parameter that the family does not know, that cannot be modified, or whose value is not allowed. Each
 /// error names its parameter.
 #[must_use]
-pub fn problems(current: &Parameters, family: &str, desired: &BTreeMap<String, String>) -> Vec<Error> {
-    desired.iter().filter_map(|(name, value)| problem(current.get(name), family, name, value)).collect()
+pub fn refusals(current: &Parameters, family: &str, desired: &BTreeMap<String, String>) -> Vec<Error> {
+    desired.iter().filter_map(|(name, value)| refusal(current.get(name), family, name, value)).collect()
 }
 
-fn problem(parameter: Option<&Parameter>, family: &str, name: &str, value: &str) -> Option<Error> {
+fn refusal(parameter: Option<&Parameter>, family: &str, name: &str, value: &str) -> Option<Error> {
     let what = match parameter {
         None => format!("the family {family} has no cluster parameter of that name"),
         Some(parameter) if !parameter.is_modifiable => "it cannot be modified".to_owned(),
@@ -214,7 +216,7 @@ mod tests {
     }
 
     fn complaint(name: &str, value: &str) -> Option<String> {
-        problems(&group(), "aurora-postgresql16", &desired(&[(name, value)])).pop().map(|error| error.to_string())
+        refusals(&group(), "aurora-postgresql16", &desired(&[(name, value)])).pop().map(|error| error.to_string())
     }
 
     #[test]
@@ -255,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_problem_carries_its_parameter() {
-        let found = problems(&group(), "f", &desired(&[("no.such", "1")]));
+        let found = refusals(&group(), "f", &desired(&[("no.such", "1")]));
         assert_eq!(found[0].parameter.as_deref(), Some("no.such"));
     }
 

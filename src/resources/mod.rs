@@ -18,9 +18,9 @@ use crate::tf_provider::resource::AnyResource;
 
 /// All of them, in the order of the docs.
 pub const ALL: &[&dyn AnyResource<Context>] = &[
-    &aurora_logical_replication::AuroraLogicalReplication,
+    aurora_logical_replication::AURORA_LOGICAL_REPLICATION,
     &publication::Publication,
-    &rds_logical_replication::RdsLogicalReplication,
+    rds_logical_replication::RDS_LOGICAL_REPLICATION,
     &replication_slot::ReplicationSlot,
     &subscription::Subscription,
 ];

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use neonrepl::rds::api::{ApplyMethod, ClusterApi, NewParameterGroup, ParameterSetting, Source};
+use neonrepl::rds::api::{ApplyMethod, NewParameterGroup, ParameterSetting, RdsApi, Source};
 use neonrepl::rds::logical_replication::{
     Applied, LogicalReplication, Operation, Patience, ProbeError, Reboot, Record, ServerSettings, apply, destroy,
 };
 use neonrepl::rds::wait::{Polling, Waiter};
-use neonrepl::rds::{AwsConfig, Error, Kind, Rds};
+use neonrepl::rds::{AwsConfig, Error, Kind, RdsClusters};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::aurora::{ClusterConfig, NoServers, PostgresServers, StandIn, StandInConfig};
@@ -19,8 +19,8 @@ use crate::common::wait::wait_until;
 const GROUP: &str = "shop-logical-replication";
 const DEFAULT: &str = "default.aurora-postgresql16";
 
-pub(crate) fn rds(stand_in: &StandIn) -> Rds {
-    Rds::new(config(stand_in))
+pub(crate) fn rds(stand_in: &StandIn) -> RdsClusters {
+    RdsClusters::new(config(stand_in))
 }
 
 pub(crate) fn config(stand_in: &StandIn) -> AwsConfig {

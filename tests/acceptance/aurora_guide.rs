@@ -6,12 +6,12 @@ use std::future::ready;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use neonrepl::rds::api::ClusterApi;
+use neonrepl::rds::api::RdsApi;
 use neonrepl::rds::logical_replication::{
     LogicalReplication, Operation, Patience, Reboot, Record, ServerSettings, apply, blue_green, destroy, fetch, steps,
 };
 use neonrepl::rds::wait::{Polling, Waiter};
-use neonrepl::rds::{Rds, RdsInstances};
+use neonrepl::rds::{RdsClusters, RdsInstances};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -86,7 +86,7 @@ async fn check_policy() {
     let called_for_it = called(ClusterConfig::instance, |aws| RdsInstances::new(config(aws))).await;
     let all: BTreeSet<&String> = called_for_it.values().flatten().collect();
     assert_eq!(of_instance.iter().collect::<BTreeSet<_>>(), all, "the policy for DB instances");
-    let called = called(ClusterConfig::new, |aws| Rds::new(config(aws))).await;
+    let called = called(ClusterConfig::new, |aws| RdsClusters::new(config(aws))).await;
     let statements = policy(0);
     let (reads, policy) = (&statements[0], statements.concat());
     let granted: BTreeSet<&String> = policy.iter().collect();
@@ -122,7 +122,7 @@ fn policy(which: usize) -> Vec<Vec<String>> {
 type Called = BTreeMap<&'static str, BTreeSet<String>>;
 
 /// A cluster or an instance of that name and version, and how it is spoken to.
-async fn called<A: ClusterApi>(config: fn(&str, &str) -> ClusterConfig, api: fn(&StandIn) -> A) -> Called {
+async fn called<A: RdsApi>(config: fn(&str, &str) -> ClusterConfig, api: fn(&StandIn) -> A) -> Called {
     let mut called = Called::new();
     let with_group = |group: Option<&str>| {
         let shop = ClusterConfig { parameter_group: group.map(str::to_owned), ..config("shop", "16.4") };
@@ -151,20 +151,20 @@ const UPDATE: &str = "4 update";
 const DESTROY: &str = "5 destroy, with `reboot_on_destroy`";
 const UNMANAGED: &str = "6 all of them, with `manage_parameter_group = false`";
 
-async fn plan(api: &impl ClusterApi, desired: &LogicalReplication, record: &Record) {
+async fn plan(api: &impl RdsApi, desired: &LogicalReplication, record: &Record) {
     let current = fetch(api, desired, record).await.unwrap().unwrap();
     blue_green(api, &current.cluster).await;
     steps(&current, desired, record).unwrap();
 }
 
 /// One apply, and what is to be remembered of it.
-async fn make<A: ClusterApi>(aws: &StandIn, api: &A, desired: &LogicalReplication, record: Record) -> Record {
+async fn make<A: RdsApi>(aws: &StandIn, api: &A, desired: &LogicalReplication, record: Record) -> Record {
     let probe = || ready(Ok(settings(aws)));
     let operation = Operation { api, probe: Some(&probe), waiter: waiter(), patience: patience() };
     apply(&operation, desired, record, &mut |_| {}).await.unwrap().record
 }
 
-async fn undo<A: ClusterApi>(aws: &StandIn, api: &A, desired: &LogicalReplication, record: &Record) {
+async fn undo<A: RdsApi>(aws: &StandIn, api: &A, desired: &LogicalReplication, record: &Record) {
     let probe = || ready(Ok(settings(aws)));
     let operation = Operation { api, probe: Some(&probe), waiter: waiter(), patience: patience() };
     destroy(&operation, desired, record, Reboot::Writer, &mut |_| {}).await.unwrap();
@@ -184,7 +184,7 @@ fn patience() -> Patience {
     Patience { settle: Duration::from_millis(1500), connect: Duration::from_secs(30) }
 }
 
-async fn own_group<A: ClusterApi>(called: &mut Called, aws: &StandIn, api: &A) {
+async fn own_group<A: RdsApi>(called: &mut Called, aws: &StandIn, api: &A) {
     let mut desired = LogicalReplication::new("shop");
     desired.tags.insert("team".to_owned(), "orders".to_owned());
     fetch(api, &desired, &Record::default()).await.unwrap().unwrap();
@@ -207,7 +207,7 @@ async fn own_group<A: ClusterApi>(called: &mut Called, aws: &StandIn, api: &A) {
     note(called, DESTROY, aws);
 }
 
-async fn custom_group<A: ClusterApi>(called: &mut Called, aws: &StandIn, api: &A) {
+async fn custom_group<A: RdsApi>(called: &mut Called, aws: &StandIn, api: &A) {
     let desired = LogicalReplication::new("shop");
     let named = LogicalReplication { parameter_group_name: Some("mine".to_owned()), ..desired.clone() };
     let record = make(aws, api, &named, Record::default()).await;
@@ -223,7 +223,7 @@ async fn custom_group<A: ClusterApi>(called: &mut Called, aws: &StandIn, api: &A
     note(called, DESTROY, aws);
 }
 
-async fn unmanaged<A: ClusterApi>(called: &mut Called, aws: &StandIn, api: &A) {
+async fn unmanaged<A: RdsApi>(called: &mut Called, aws: &StandIn, api: &A) {
     aws.set_parameter("theirs", "rds.logical_replication", "1");
     aws.take_notice("theirs");
     let desired = LogicalReplication { manage_parameter_group: false, ..LogicalReplication::new("shop") };

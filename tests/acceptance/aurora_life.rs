@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use neonrepl::rds::api::{ClusterApi, NewParameterGroup};
+use neonrepl::rds::api::{NewParameterGroup, RdsApi};
 use serde_json::{Value, json};
 
 use crate::aurora::rds;

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_rds::types::{ApplyMethod as SdkApplyMethod, Parameter};
-use neonrepl::rds::api::{ClusterApi, NewParameterGroup};
+use neonrepl::rds::api::{NewParameterGroup, RdsApi};
 use neonrepl::rds::logical_replication::{
     Applied, LogicalReplication, Operation, Patience, Reboot, Record, apply, destroy, fetch,
 };
 use neonrepl::rds::wait::{Polling, Waiter};
-use neonrepl::rds::{AwsConfig, Kind, Rds};
+use neonrepl::rds::{AwsConfig, Kind, RdsClusters};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::aurora::{ClusterConfig, NoServers, REGION, StandIn, StandInConfig};
@@ -67,7 +67,7 @@ async fn what_the_stand_in_carries_moto_carries_too() {
 
 /// One cluster through all of it.
 async fn carry(endpoint_url: &str) {
-    let world = World { api: Rds::new(config(endpoint_url)) };
+    let world = World { api: RdsClusters::new(config(endpoint_url)) };
     let record = Box::pin(a_group_is_edited_in_place(&world)).await;
     let record = Box::pin(another_group_takes_its_place(&world, record)).await;
     Box::pin(a_group_that_is_there_takes_over(&world, record)).await;
@@ -75,11 +75,11 @@ async fn carry(endpoint_url: &str) {
 }
 
 struct World {
-    api: Rds,
+    api: RdsClusters,
 }
 
 impl World {
-    fn operation(&self) -> Operation<'_, Rds> {
+    fn operation(&self) -> Operation<'_, RdsClusters> {
         let polling = Polling { first: Duration::from_millis(20), longest: Duration::from_millis(50) };
         let waiter = Waiter::new(polling, Duration::from_secs(60), CancellationToken::new());
         let patience = Patience { settle: Duration::from_millis(400), connect: Duration::from_secs(1) };

@@ -2,12 +2,12 @@
 
 use std::future::Future;
 
-use super::checks::{is_fatal, problems};
+use super::checks::{is_fatal, refusals};
 use super::current::{Current, fetch, found};
 use super::steps::steps;
 use super::{LogicalReplication, Operation, ProbeError, Record, ServerSettings, Step};
-use crate::rds::api::{ClusterApi, NewParameterGroup};
-use crate::rds::parameters::{self, Change, Previous};
+use crate::rds::api::{NewParameterGroup, RdsApi};
+use crate::rds::parameters::{self, ParameterChange, Previous};
 use crate::rds::wait::Seen;
 use crate::rds::{Error, Kind, Result};
 
@@ -22,7 +22,7 @@ pub enum Phase {
 
 /// What the caller is told before and after each step, to log it and to save the record.
 #[derive(Debug, Clone, Copy)]
-pub struct Progress<'a> {
+pub struct StepEvent<'a> {
     /// The step.
     pub step: &'a Step,
     /// Where it is.
@@ -32,7 +32,7 @@ pub struct Progress<'a> {
 }
 
 /// Told of each step.
-pub type OnStep<'a> = dyn FnMut(Progress<'_>) + Send + 'a;
+pub type OnStep<'a> = dyn FnMut(StepEvent<'_>) + Send + 'a;
 
 /// The cluster after an apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct Applied {
 const ROUNDS: usize = 2;
 
 /// Brings the cluster to what is desired. Whatever happens, `on_step` has seen the record that the changes so far need.
-pub async fn apply<A: ClusterApi>(
+pub async fn apply<A: RdsApi>(
     operation: &Operation<'_, A>,
     desired: &LogicalReplication,
     mut record: Record,
@@ -79,11 +79,11 @@ pub async fn apply<A: ClusterApi>(
         rounds += 1;
         for step in &steps {
             remember_step(step, &current, desired, &mut record);
-            on_step(Progress { step, phase: Phase::Started, record: &record });
+            on_step(StepEvent { step, phase: Phase::Started, record: &record });
             // The SDK's futures are large, and this one holds every kind of call.
             Box::pin(operation.take(step)).await?;
             conclude_step(step, desired, &mut record);
-            on_step(Progress { step, phase: Phase::Done, record: &record });
+            on_step(StepEvent { step, phase: Phase::Done, record: &record });
         }
         taken.extend(steps);
     }
@@ -101,7 +101,7 @@ fn still_pending(current: Current, doing: String, record: Record, steps: Vec<Ste
         .hint("Look at the events of the instance in RDS, then apply again"))
 }
 
-impl Progress<'_> {
+impl StepEvent<'_> {
     /// Whether something is changed by now, or about to be, that the record tells of: what a state must hold. A group
     /// that is about to be made is known by its tag, should its making succeed unseen.
     #[must_use]
@@ -154,7 +154,7 @@ pub(super) fn conclude_step(step: &Step, desired: &LogicalReplication, record: &
     }
 }
 
-impl<A: ClusterApi> Operation<'_, A> {
+impl<A: RdsApi> Operation<'_, A> {
     fn doing(&self, desired: &LogicalReplication) -> String {
         format!("enabling logical replication on {} \"{}\"", self.api.deployment(), desired.cluster)
     }
@@ -174,7 +174,7 @@ impl<A: ClusterApi> Operation<'_, A> {
         }
         let read = self.waiter.retry(&doing, || fetch(self.api, desired, record));
         let mut current = read.await?.ok_or_else(missing)?;
-        if desired.verify && problems(&current, desired, record).is_empty() {
+        if desired.verify && refusals(&current, desired, record).is_empty() {
             current.settings = Some(self.answered(&doing).await?);
             // Read after the start of the server: a restart in between must not look like one that is still to come.
             current.cluster = self.waiter.retry(&doing, || self.api.cluster(&desired.cluster)).await?;
@@ -254,10 +254,10 @@ impl<A: ClusterApi> Operation<'_, A> {
             .await
     }
 
-    async fn set_parameters(&self, group: &str, changes: &[Change]) -> Result<()> {
+    async fn set_parameters(&self, group: &str, changes: &[ParameterChange]) -> Result<()> {
         let doing = format!("setting parameters of \"{group}\"");
         let (set, reset): (Vec<_>, Vec<_>) =
-            changes.iter().map(Change::setting).partition(|setting| setting.value.is_some());
+            changes.iter().map(ParameterChange::setting).partition(|setting| setting.value.is_some());
         for portion in parameters::portions(&set) {
             self.retry_fresh(&doing, || self.api.modify_parameters(group, portion)).await?;
         }
@@ -268,12 +268,12 @@ impl<A: ClusterApi> Operation<'_, A> {
     }
 
     /// Waits until the group shows its new values, for a while: to attach it earlier would attach the old ones.
-    async fn shown(&self, group: &str, changes: &[Change]) -> Result<()> {
+    async fn shown(&self, group: &str, changes: &[ParameterChange]) -> Result<()> {
         let doing = format!("waiting for the parameters of \"{group}\"");
         let look = || async { self.api.parameters(group).await };
         let briefly = self.waiter.at_most(self.patience.settle);
         let waited = briefly.until(&doing, look, |parameters| {
-            let is_shown = |change: &Change| {
+            let is_shown = |change: &ParameterChange| {
                 parameters.iter().any(|one| {
                     let value = one.value.as_deref();
                     one.name == change.name
@@ -327,7 +327,7 @@ pub(super) fn patiently(waited: Result<()>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rds::Rds;
+    use crate::rds::RdsClusters;
     use crate::rds::logical_replication::Reboot;
     use crate::rds::logical_replication::fake::{DEFAULT, Fake, Lags, OWN};
 
@@ -337,7 +337,7 @@ mod tests {
         fn sendable<T: Send>(value: T) -> T {
             value
         }
-        let _ = |operation: &'static Operation<'static, Rds>,
+        let _ = |operation: &'static Operation<'static, RdsClusters>,
                  desired: &'static LogicalReplication,
                  on_step: &'static mut OnStep<'static>| {
             drop(sendable(apply(operation, desired, Record::default(), on_step)));
@@ -374,14 +374,9 @@ mod tests {
         let fake = Fake::new(0);
         let operation = fake.operation(Some(&fake), 60);
         let mut told = Vec::new();
-        let mut on_step = |progress: Progress<'_>| {
-            let record = progress.record;
-            told.push((
-                progress.phase,
-                record.group_created,
-                record.previous_values.len(),
-                record.previous_group.clone(),
-            ));
+        let mut on_step = |event: StepEvent<'_>| {
+            let record = event.record;
+            told.push((event.phase, record.group_created, record.previous_values.len(), record.previous_group.clone()));
         };
         apply(&operation, &shop(), Record::default(), &mut on_step).await.unwrap();
         let default = Some(DEFAULT.to_owned());
@@ -486,7 +481,7 @@ mod tests {
         fake.fail("create", Kind::AlreadyExists, "DBParameterGroupAlreadyExists");
         let mut last = None;
         let operation = fake.operation(Some(&fake), 60);
-        let mut on_step = |progress: Progress<'_>| last = Some(progress.record.clone());
+        let mut on_step = |event: StepEvent<'_>| last = Some(event.record.clone());
         apply(&operation, &shop(), Record::default(), &mut on_step).await.unwrap_err();
         assert!(!last.unwrap().group_created);
     }
@@ -497,7 +492,7 @@ mod tests {
         let operation = fake.operation(Some(&fake), 60);
         let cut_off = async {
             let desired = shop();
-            let mut on_step = |_: Progress<'_>| {};
+            let mut on_step = |_: StepEvent<'_>| {};
             let applying = apply(&operation, &desired, Record::default(), &mut on_step);
             let rebooting = async {
                 while fake.world().instances[0].status != "rebooting" {
@@ -515,8 +510,8 @@ mod tests {
     async fn a_cluster_that_is_stopped_on_the_way_ends_it() {
         let fake = Fake::new(0);
         let operation = fake.operation(Some(&fake), 60);
-        let mut on_step = |progress: Progress<'_>| {
-            if progress.step.reboots().is_some() {
+        let mut on_step = |event: StepEvent<'_>| {
+            if event.step.reboots().is_some() {
                 "stopped".clone_into(&mut fake.world().cluster.status);
             }
         };

@@ -7,7 +7,7 @@ use crate::rds::{Error, Kind};
 
 /// Every reason why it cannot be done on this cluster.
 #[must_use]
-pub fn problems(current: &Current, desired: &LogicalReplication, record: &Record) -> Vec<Error> {
+pub fn refusals(current: &Current, desired: &LogicalReplication, record: &Record) -> Vec<Error> {
     let refuse = |(what, hint): (String, &str)| {
         let doing = format!(
             "enabling logical replication on {} \"{}\"",
@@ -15,29 +15,29 @@ pub fn problems(current: &Current, desired: &LogicalReplication, record: &Record
         );
         Error::new(Kind::Refused, doing, what).hint(hint)
     };
-    if let Some(problem) = cluster_problem(&current.cluster) {
-        return vec![refuse(problem)];
+    if let Some(refusal) = cluster_refusal(&current.cluster) {
+        return vec![refuse(refusal)];
     }
     if !desired.manage_parameter_group {
-        return unmanaged_problem(current).map(refuse).into_iter().collect();
+        return unmanaged_refusal(current).map(refuse).into_iter().collect();
     }
-    let mut problems: Vec<Error> = group_problem(current, desired, record).map(refuse).into_iter().collect();
-    problems.extend(parameters::problems(
+    let mut refusals: Vec<Error> = group_refusal(current, desired, record).map(refuse).into_iter().collect();
+    refusals.extend(parameters::refusals(
         &current.attached.parameters,
         current.family(),
         &desired.desired_parameters(),
     ));
     let own = desired.parameters.get(PARAMETER).filter(|value| parameters::truth(value) != Some(true));
-    problems.extend(own.map(|value| {
+    refusals.extend(own.map(|value| {
         refuse((format!("parameters sets {PARAMETER} to \"{value}\""), "Remove it: it is set to 1 here"))
             .about_parameter(PARAMETER)
     }));
-    problems
+    refusals
 }
 
-type Problem = (String, &'static str);
+type Reason = (String, &'static str);
 
-fn cluster_problem(cluster: &Cluster) -> Option<Problem> {
+fn cluster_refusal(cluster: &Cluster) -> Option<Reason> {
     if let Some(of) = &cluster.member_of {
         let what = format!("it is a member of DB cluster {of}, which has the parameters");
         return Some((what, "Use neonrepl_aurora_logical_replication for an Aurora cluster"));
@@ -89,7 +89,7 @@ pub(super) fn is_fatal(status: &str) -> bool {
     FATAL.contains(&status) || status.ends_with("failed")
 }
 
-fn unmanaged_problem(current: &Current) -> Option<Problem> {
+fn unmanaged_refusal(current: &Current) -> Option<Reason> {
     let what = format!(
         "{PARAMETER} is not 1 in its parameter group \"{}\", which is not managed here",
         current.attached.group.name
@@ -98,7 +98,7 @@ fn unmanaged_problem(current: &Current) -> Option<Problem> {
         .then_some((what, "Set it where the group is managed, or set manage_parameter_group = true"))
 }
 
-fn group_problem(current: &Current, desired: &LogicalReplication, record: &Record) -> Option<Problem> {
+fn group_refusal(current: &Current, desired: &LogicalReplication, record: &Record) -> Option<Reason> {
     let name = &current.target_name;
     if name.starts_with("default.") {
         let what = format!("parameter group \"{name}\" is AWS's own and cannot be modified");
@@ -203,8 +203,8 @@ mod tests {
         desired.parameters.insert("no.such".to_owned(), "1".to_owned());
         desired.parameters.insert(PARAMETER.to_owned(), "off".to_owned());
         let current = current(&Fake::new(0), &desired).await;
-        let problems = problems(&current, &desired, &Record::default());
-        let named: Vec<_> = problems.iter().filter_map(|problem| problem.parameter.as_deref()).collect();
+        let refusals = refusals(&current, &desired, &Record::default());
+        let named: Vec<_> = refusals.iter().filter_map(|refusal| refusal.parameter.as_deref()).collect();
         assert_eq!(named, ["no.such", PARAMETER]);
     }
 

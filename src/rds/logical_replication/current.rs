@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{LogicalReplication, PARAMETER, PREVIOUS_GROUP_TAG, Record, ServerSettings};
-use crate::rds::api::{BlueGreen, Cluster, ClusterApi, Instance, ParameterGroup};
+use crate::rds::api::{BlueGreen, Cluster, Instance, ParameterGroup, RdsApi};
 use crate::rds::parameters::{Parameters, truth};
 use crate::rds::{Kind, Result};
 
@@ -107,7 +107,7 @@ impl Current {
 
 /// Reads a cluster; nothing if it does not exist. `settings` are not filled in: they are SQL, which the caller speaks. Nor
 /// is `blue_green`, which only a plan shows: see [`blue_green`].
-pub async fn fetch<A: ClusterApi>(api: &A, desired: &LogicalReplication, record: &Record) -> Result<Option<Current>> {
+pub async fn fetch<A: RdsApi>(api: &A, desired: &LogicalReplication, record: &Record) -> Result<Option<Current>> {
     let Some(cluster) = found(api.cluster(&desired.cluster).await)? else {
         return Ok(None);
     };
@@ -142,7 +142,7 @@ pub async fn fetch<A: ClusterApi>(api: &A, desired: &LogicalReplication, record:
 
 /// The blue/green deployment that the cluster is a side of. It is only worth a warning, so an answer that does not come,
 /// as where the policy forbids the question, is none.
-pub async fn blue_green<A: ClusterApi>(api: &A, cluster: &Cluster) -> Option<BlueGreen> {
+pub async fn blue_green<A: RdsApi>(api: &A, cluster: &Cluster) -> Option<BlueGreen> {
     match api.blue_green(&cluster.arn).await {
         Ok(found) => found,
         Err(error) => {
@@ -152,7 +152,7 @@ pub async fn blue_green<A: ClusterApi>(api: &A, cluster: &Cluster) -> Option<Blu
     }
 }
 
-async fn left_groups<A: ClusterApi>(api: &A, target_name: &str, record: &Record) -> Result<Vec<Group>> {
+async fn left_groups<A: RdsApi>(api: &A, target_name: &str, record: &Record) -> Result<Vec<Group>> {
     let mut groups = Vec::new();
     for name in record.left_groups(target_name) {
         groups.extend(found(group_with_content(api, name).await)?);
@@ -160,7 +160,7 @@ async fn left_groups<A: ClusterApi>(api: &A, target_name: &str, record: &Record)
     Ok(groups)
 }
 
-async fn group_with_content<A: ClusterApi>(api: &A, name: &str) -> Result<Group> {
+async fn group_with_content<A: RdsApi>(api: &A, name: &str) -> Result<Group> {
     let group = api.parameter_group(name).await?;
     let parameters = api.parameters(name).await?;
     let tags = match group.is_default() || group.arn.is_empty() {
@@ -172,7 +172,7 @@ async fn group_with_content<A: ClusterApi>(api: &A, name: &str) -> Result<Group>
 }
 
 /// Who else has the group is only worth a warning, so a policy that forbids the question is no failure.
-async fn sharing<A: ClusterApi>(api: &A, group: &Group, cluster: &str) -> Result<Option<Vec<String>>> {
+async fn sharing<A: RdsApi>(api: &A, group: &Group, cluster: &str) -> Result<Option<Vec<String>>> {
     match api.clusters_with_parameter_group(&group.group.name).await {
         Ok(clusters) => Ok(Some(clusters.into_iter().filter(|other| other != cluster).collect())),
         Err(error) if error.kind == Kind::Denied => Ok(None),

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Group, Operation, PARAMETER, Patience, Probe, ProbeError, ServerSettings};
 use crate::rds::api::{
-    ApplyMethod, ApplyType, BlueGreen, Cluster, ClusterApi, Instance, Member, NewParameterGroup, PARAMETERS_PER_CALL,
-    Parameter, ParameterGroup, ParameterSetting, Source,
+    ApplyMethod, ApplyType, BlueGreen, Cluster, Instance, Member, NewParameterGroup, PARAMETERS_PER_CALL, Parameter,
+    ParameterGroup, ParameterSetting, RdsApi, Source,
 };
 use crate::rds::parameters::Parameters;
 use crate::rds::wait::{Polling, Waiter};
@@ -235,7 +235,7 @@ fn missing(name: &str, code: &str) -> Error {
     error
 }
 
-impl ClusterApi for Fake {
+impl RdsApi for Fake {
     async fn cluster(&self, identifier: &str) -> Result<Cluster> {
         let world = self.world();
         let is_here = world.cluster.identifier == identifier;

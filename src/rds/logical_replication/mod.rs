@@ -26,8 +26,8 @@ use futures_util::future::BoxFuture;
 use super::api::ParameterGroup;
 use super::wait::Waiter;
 
-pub use apply::{Applied, OnStep, Phase, Progress, apply};
-pub use checks::problems;
+pub use apply::{Applied, OnStep, Phase, StepEvent, apply};
+pub use checks::refusals;
 pub use current::{Current, Group, blue_green, fetch};
 pub use outlook::{OnDestroy, Outlook, destroy_outlook, outlook, warnings};
 pub use reboot::reboot_writer;

@@ -6,7 +6,7 @@ use super::apply::{conclude_step, remember_step};
 use super::undo::undo_outlook;
 use super::{Current, Group, LogicalReplication, Reboot, Record, Step};
 use crate::rds::api::{BlueGreen, ParameterGroup, Source};
-use crate::rds::parameters::Change;
+use crate::rds::parameters::ParameterChange;
 
 /// What a destroy does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +158,7 @@ fn standby(current: &Current, steps: &[Step]) -> Option<String> {
 
 fn is_static_change(step: &Step) -> bool {
     match step {
-        Step::SetParameters { changes, .. } => changes.iter().any(Change::needs_reboot),
+        Step::SetParameters { changes, .. } => changes.iter().any(ParameterChange::needs_reboot),
         Step::Attach { .. } => true,
         _ => false,
     }
@@ -250,7 +250,7 @@ fn take_over(step: &Step, after: &mut Current) {
     }
 }
 
-fn change_parameter(group: &mut Group, change: &Change) {
+fn change_parameter(group: &mut Group, change: &ParameterChange) {
     if let Some(parameter) = group.parameters.get_mut(&change.name) {
         parameter.value.clone_from(&change.to);
         parameter.source = if change.to.is_some() { Source::User } else { Source::System };

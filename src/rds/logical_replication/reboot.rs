@@ -6,7 +6,7 @@ use super::apply::{patiently, unreachable};
 use super::checks::is_fatal;
 use super::current::found;
 use super::{Operation, PARAMETER, ServerSettings};
-use crate::rds::api::{Cluster, ClusterApi, Instance, Member};
+use crate::rds::api::{Cluster, Instance, Member, RdsApi};
 use crate::rds::wait::Seen;
 use crate::rds::{Error, Kind, Result};
 
@@ -19,11 +19,11 @@ use crate::rds::{Error, Kind, Result};
 /// # Errors
 /// When there is no such cluster, it has no writer or is not available, AWS refuses the call for good, the instance does
 /// not come back, the timeout passes or the operation is cancelled.
-pub async fn reboot_writer<A: ClusterApi>(operation: &Operation<'_, A>, cluster: &str) -> Result<String> {
+pub async fn reboot_writer<A: RdsApi>(operation: &Operation<'_, A>, cluster: &str) -> Result<String> {
     Box::pin(operation.reboot_writer(cluster, None)).await
 }
 
-impl<A: ClusterApi> Operation<'_, A> {
+impl<A: RdsApi> Operation<'_, A> {
     /// Waits until the cluster moves no more: it is available and none of its modifications is pending, or it will
     /// not be available without somebody's help.
     pub(super) async fn at_rest(&self, cluster: &str) -> Result<Cluster> {

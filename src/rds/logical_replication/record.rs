@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
 
 use super::{Current, Group};
-use crate::rds::api::Source;
 use crate::rds::parameters::Previous;
 
 /// What was changed, and what it was before. It grows with every step and is to be kept with the object's state.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+///
+/// What an older version did not keep is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Record {
     /// The parameter group in use.
     pub group: Option<String>,
@@ -97,79 +99,23 @@ impl Record {
     /// As text, for a state that has no place for the details.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let left = self.left_values.iter().map(|(group, values)| (group.clone(), values_to_json(values)));
-        json!({
-            "group": self.group,
-            "group_created": self.group_created,
-            "previous_group": self.previous_group,
-            "previous_values": values_to_json(&self.previous_values),
-            "left_values": left.collect::<Map<_, _>>(),
-            "tag_keys": self.tag_keys,
-            "obsolete_groups": self.obsolete_groups,
-            "rebooting": self.rebooting,
-        })
-        .to_string()
+        // Maps by text, lists and texts: nothing that JSON could not hold.
+        serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Reads [`Record::to_json`] back. What is missing is empty; text that is not ours is nothing.
+    /// Reads [`Record::to_json`] back. Text that is not ours is nothing.
     #[must_use]
     pub fn from_json(text: &str) -> Option<Self> {
-        let value: Value = serde_json::from_str(text).ok()?;
-        let fields = value.as_object()?;
-        let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
-        let left = fields.get("left_values").and_then(Value::as_object).into_iter().flatten();
-        let names = |name: &str| {
-            let all = fields.get(name).and_then(Value::as_array).into_iter().flatten();
-            all.filter_map(Value::as_str).map(str::to_owned).collect()
-        };
-        Some(Self {
-            group: text("group"),
-            group_created: fields.get("group_created").and_then(Value::as_bool).unwrap_or_default(),
-            previous_group: text("previous_group"),
-            previous_values: values_from_json(fields.get("previous_values")),
-            left_values: left.map(|(group, values)| (group.clone(), values_from_json(Some(values)))).collect(),
-            tag_keys: names("tag_keys"),
-            obsolete_groups: names("obsolete_groups"),
-            rebooting: text("rebooting"),
-        })
-    }
-}
-
-fn values_to_json(values: &BTreeMap<String, Previous>) -> Value {
-    let values = values.iter().map(|(name, previous)| {
-        let source = source_name(previous.source);
-        (name.clone(), json!({ "value": previous.value, "source": source }))
-    });
-    Value::Object(values.collect())
-}
-
-fn values_from_json(values: Option<&Value>) -> BTreeMap<String, Previous> {
-    let values = values.and_then(Value::as_object).into_iter().flatten();
-    values.map(|(name, value)| (name.clone(), previous_from(value))).collect()
-}
-
-fn previous_from(value: &Value) -> Previous {
-    Previous {
-        value: value["value"].as_str().map(str::to_owned),
-        source: match value["source"].as_str() {
-            Some("user") => Source::User,
-            Some("engine-default") => Source::EngineDefault,
-            _ => Source::System,
-        },
-    }
-}
-
-fn source_name(source: Source) -> &'static str {
-    match source {
-        Source::User => "user",
-        Source::System => "system",
-        Source::EngineDefault => "engine-default",
+        // As an object: a sequence of nothing would also do for one whose fields all have a default.
+        let fields: serde_json::Map<_, _> = serde_json::from_str(text).ok()?;
+        serde_json::from_value(fields.into()).ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rds::api::Source;
 
     #[test]
     fn survives_the_way_through_text() {
@@ -192,6 +138,21 @@ mod tests {
         };
         assert_eq!(Record::from_json(&record.to_json()), Some(record));
         assert_eq!(Record::from_json(&Record::default().to_json()), Some(Record::default()));
+    }
+
+    /// States out there have it in this spelling.
+    #[test]
+    fn is_spelled_as_ever() {
+        let text = r#"{"group":"g","group_created":true,"previous_group":null,"previous_values":{"a":{"value":null,
+            "source":"engine-default"},"b":{"value":"1","source":"user"}},"left_values":{"theirs":{"c":{"value":"2",
+            "source":"system"}}},"tag_keys":["team"],"obsolete_groups":["old"],"rebooting":"shop-2"}"#;
+        let record = Record::from_json(text).unwrap();
+        assert_eq!((record.group.as_deref(), record.group_created), (Some("g"), true));
+        assert_eq!(record.previous_values["a"], Previous { value: None, source: Source::EngineDefault });
+        assert_eq!(record.previous_values["b"], Previous { value: Some("1".to_owned()), source: Source::User });
+        assert_eq!(record.left_values["theirs"]["c"].source, Source::System);
+        assert!(record.tag_keys.contains("team") && record.obsolete_groups.contains("old"));
+        assert_eq!(record.rebooting.as_deref(), Some("shop-2"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::rds::api::NewParameterGroup;
-use crate::rds::parameters::Change;
+use crate::rds::parameters::ParameterChange;
 
 /// One step, in the order of doing. Its text is what a plan shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Step {
         /// The group.
         group: String,
         /// The changes, in portions of 20 when they are sent.
-        changes: Vec<Change>,
+        changes: Vec<ParameterChange>,
     },
     /// Set and remove tags of a group that was made here.
     Tag {

@@ -1,15 +1,15 @@
 //! What has to be done, decided from what is. Pure.
 
-use super::checks::problems;
+use super::checks::refusals;
 use super::{Current, LogicalReplication, PREVIOUS_GROUP_TAG, Reboot, Record, ServerSettings, Step};
 use crate::rds::Result;
 use crate::rds::api::{Cluster, Member, NewParameterGroup};
-use crate::rds::parameters::{self, Change, Parameters};
+use crate::rds::parameters::{self, ParameterChange, Parameters};
 
-/// What has to be done for the cluster to be as desired: nothing, if it is. Fails with the first of [`problems`].
+/// What has to be done for the cluster to be as desired: nothing, if it is. Fails with the first of [`refusals`].
 pub fn steps(current: &Current, desired: &LogicalReplication, record: &Record) -> Result<Vec<Step>> {
-    if let Some(problem) = problems(current, desired, record).into_iter().next() {
-        return Err(problem);
+    if let Some(refusal) = refusals(current, desired, record).into_iter().next() {
+        return Err(refusal);
     }
     let mut steps = Vec::new();
     let needs_reboot = desired.manage_parameter_group && group_steps(current, desired, record, &mut steps);
@@ -53,7 +53,7 @@ fn group_steps(current: &Current, desired: &LogicalReplication, record: &Record,
         steps.push(Step::CreateGroup(new_group(current, desired, record)));
     }
     let changes = changes(current, present, desired, record);
-    let mut needs_reboot = changes.iter().any(Change::needs_reboot);
+    let mut needs_reboot = changes.iter().any(ParameterChange::needs_reboot);
     if !changes.is_empty() {
         steps.push(Step::SetParameters { group: group.clone(), changes });
     }
@@ -98,7 +98,12 @@ fn obsolete_groups<'a>(current: &'a Current, record: &'a Record) -> impl Iterato
 }
 
 /// Towards the desired values, and back to the old ones for what is not desired any more.
-fn changes(current: &Current, present: &Parameters, desired: &LogicalReplication, record: &Record) -> Vec<Change> {
+fn changes(
+    current: &Current,
+    present: &Parameters,
+    desired: &LogicalReplication,
+    record: &Record,
+) -> Vec<ParameterChange> {
     let wanted = desired.desired_parameters();
     let mut given_up = record.previous_values.clone();
     given_up.retain(|name, _| !wanted.contains_key(name) && !record.is_of_another(current));

@@ -1,12 +1,12 @@
 //! Taking it back: the previous group or the previous values.
 
-use super::apply::{OnStep, Phase, Progress, unreachable};
+use super::apply::{OnStep, Phase, StepEvent, unreachable};
 use super::checks::is_fatal;
 use super::current::{Current, fetch, found};
 use super::steps::{left_groups, reboot_steps};
 use super::{LogicalReplication, Operation, Reboot, Record, ServerSettings, Step};
-use crate::rds::api::{Cluster, ClusterApi};
-use crate::rds::parameters::{self, Change};
+use crate::rds::api::{Cluster, RdsApi};
+use crate::rds::parameters::{self, ParameterChange};
 use crate::rds::wait::Seen;
 use crate::rds::{Error, Kind, Result};
 
@@ -79,7 +79,7 @@ fn attach_previous(current: &Current, record: &Record, group: &str) -> Option<St
 fn restoring(current: &Current, record: &Record) -> Option<(Step, bool)> {
     let target = current.target.as_ref().filter(|target| record.group.as_ref() == Some(&target.group.name))?;
     let changes = parameters::restoring(&target.parameters, &record.previous_values);
-    let is_static = changes.iter().any(Change::needs_reboot);
+    let is_static = changes.iter().any(ParameterChange::needs_reboot);
     let group = target.group.name.clone();
     (!record.group_created && !changes.is_empty()).then_some((Step::SetParameters { group, changes }, is_static))
 }
@@ -119,7 +119,7 @@ fn refuse_blind_reboot(current: &Current, steps: &[Step]) -> Result<()> {
 
 /// Gives the cluster back as it was, as far as `record` knows. A cluster that is gone takes nothing but its group's
 /// deletion. `reboot` is [`Reboot::Never`] unless the user asked for it.
-pub async fn destroy<A: ClusterApi>(
+pub async fn destroy<A: RdsApi>(
     operation: &Operation<'_, A>,
     desired: &LogicalReplication,
     record: &Record,
@@ -137,14 +137,14 @@ pub async fn destroy<A: ClusterApi>(
         None => leftover(record),
     };
     for step in &steps {
-        on_step(Progress { step, phase: Phase::Started, record });
+        on_step(StepEvent { step, phase: Phase::Started, record });
         Box::pin(operation.take(step)).await?;
-        on_step(Progress { step, phase: Phase::Done, record });
+        on_step(StepEvent { step, phase: Phase::Done, record });
     }
     Ok(steps)
 }
 
-async fn fetch_at_rest<A: ClusterApi>(
+async fn fetch_at_rest<A: RdsApi>(
     operation: &Operation<'_, A>,
     desired: &LogicalReplication,
     record: &Record,
@@ -173,7 +173,7 @@ async fn fetch_at_rest<A: ClusterApi>(
     Ok(Some(current))
 }
 
-impl<A: ClusterApi> Operation<'_, A> {
+impl<A: RdsApi> Operation<'_, A> {
     /// Waits until a cluster that is being deleted is gone.
     async fn gone(&self, cluster: &str) -> Result<()> {
         let doing = format!("waiting for {} \"{cluster}\" to be gone", self.api.deployment());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use neonrepl::rds::logical_replication::{LogicalReplication, Phase, Progress, Reboot, Record, Step};
+use neonrepl::rds::logical_replication::{LogicalReplication, Phase, Reboot, Record, Step, StepEvent};
 
 use super::{
     ALL, ATTACH, CREATE, Case, DEFAULT, Expected, FAMILY, OWN, REBOOT, SET, With, World, on_group, shop, short, try_all,
@@ -126,8 +126,8 @@ fn refused() -> Vec<Case> {
     reads.into_iter().chain(writes).chain(others).collect()
 }
 
-fn expire(world: &World, progress: &Progress<'_>, is_it: fn(&Step) -> bool) {
-    if progress.phase == Phase::Started && is_it(progress.step) {
+fn expire(world: &World, event: &StepEvent<'_>, is_it: fn(&Step) -> bool) {
+    if event.phase == Phase::Started && is_it(event.step) {
         world.fail_always("*", 403, "ExpiredToken", "The security token included in the request is expired");
     }
 }
@@ -143,15 +143,15 @@ fn access() -> Vec<Case> {
         at_first("InvalidClientTokenId", &["InvalidClientTokenId", "Check the credentials"]),
         at_first("SignatureDoesNotMatch", &["SignatureDoesNotMatch", "Check the credentials"]),
         Case::on("credentials that expire before the parameters are set", |_| {}, Expected::Resumes(RENEW))
-            .on_step(|world, progress| expire(world, progress, |step| matches!(step, Step::SetParameters { .. }))),
+            .on_step(|world, event| expire(world, event, |step| matches!(step, Step::SetParameters { .. }))),
         Case::on("credentials that expire while waiting", |_| {}, Expected::Resumes(RENEW))
-            .on_step(|world, progress| expire(world, progress, |step| matches!(step, Step::WaitUntilAvailable { .. }))),
+            .on_step(|world, event| expire(world, event, |step| matches!(step, Step::WaitUntilAvailable { .. }))),
         Case::on("credentials that expire before the reboot", |_| {}, Expected::Resumes(RENEW))
-            .on_step(|world, progress| expire(world, progress, |step| step.reboots().is_some())),
+            .on_step(|world, event| expire(world, event, |step| step.reboots().is_some())),
         Case::on("no network", |world| world.network.refuse(), Expected::Refused(UNREACHED)),
         Case::on("a network that goes before the reboot", |_| {}, Expected::Resumes(UNREACHED))
-            .on_step(|world, progress| {
-                if progress.phase == Phase::Started && progress.step.reboots().is_some() {
+            .on_step(|world, event| {
+                if event.phase == Phase::Started && event.step.reboots().is_some() {
                     world.network.refuse();
                 }
             })
@@ -159,16 +159,16 @@ fn access() -> Vec<Case> {
         Case::on("a network that goes and comes back while waiting", |_| {}, DONE)
             .attempts(2)
             .delays(|delays| delays.modifying = Duration::from_millis(400))
-            .on_step(|world, progress| {
-                if progress.phase == Phase::Started && matches!(progress.step, Step::WaitUntilAvailable { .. }) {
+            .on_step(|world, event| {
+                if event.phase == Phase::Started && matches!(event.step, Step::WaitUntilAvailable { .. }) {
                     world.network.cut();
                 }
             }),
     ]
 }
 
-fn before_the_reboot(progress: &Progress<'_>) -> bool {
-    progress.phase == Phase::Started && matches!(progress.step, Step::RebootWriter { .. })
+fn before_the_reboot(event: &StepEvent<'_>) -> bool {
+    event.phase == Phase::Started && matches!(event.step, Step::RebootWriter { .. })
 }
 
 /// What moves, shows late or does not take.
@@ -176,31 +176,31 @@ fn moving() -> Vec<Case> {
     const TWICE: [&str; 5] = [CREATE, SET, ATTACH, REBOOT, REBOOT];
     vec![
         Case::new("the writer fails over before the reboot", shop().readers(1), DONE)
-            .on_step(|world, progress| {
-                if before_the_reboot(progress) {
+            .on_step(|world, event| {
+                if before_the_reboot(event) {
                     world.move_writer("shop", "shop-2");
                 }
             })
             .after(|world| assert_eq!(world.rebooted(), ["shop-2"])),
         Case::new("the writer fails over after the reboot", shop().readers(1), Expected::Done(&TWICE))
-            .on_step(|world, progress| {
-                if progress.phase == Phase::Done && matches!(progress.step, Step::RebootWriter { .. }) {
+            .on_step(|world, event| {
+                if event.phase == Phase::Done && matches!(event.step, Step::RebootWriter { .. }) {
                     world.move_writer("shop", "shop-2");
                 }
             })
             .after(|world| assert_eq!(world.rebooted(), ["shop-1", "shop-2"])),
         Case::new("the writer fails over after the reboot, unseen by SQL", shop().readers(1), Expected::Done(&TWICE))
             .unverified()
-            .on_step(|world, progress| {
-                if progress.phase == Phase::Done && matches!(progress.step, Step::RebootWriter { .. }) {
+            .on_step(|world, event| {
+                if event.phase == Phase::Done && matches!(event.step, Step::RebootWriter { .. }) {
                     world.move_writer("shop", "shop-2");
                 }
             })
             .after(|world| assert_eq!(world.rebooted(), ["shop-1", "shop-2"])),
         Case::new("a reader becomes the writer before its turn", shop().readers(1), Expected::Done(&TWICE))
             .reboot(Reboot::All)
-            .on_step(|world, progress| {
-                if progress.phase == Phase::Started && matches!(progress.step, Step::RebootReader { .. }) {
+            .on_step(|world, event| {
+                if event.phase == Phase::Started && matches!(event.step, Step::RebootReader { .. }) {
                     world.move_writer("shop", "shop-2");
                 }
             })
@@ -208,8 +208,8 @@ fn moving() -> Vec<Case> {
         Case::on("pending-reboot shows late", |_| {}, DONE).delays(|delays| delays.notice = Duration::from_millis(900)),
         Case::on("pending-reboot shows after the reboot", |_| {}, Expected::Done(&TWICE))
             .delays(|delays| delays.notice = Duration::from_secs(3600))
-            .on_step(|world, progress| {
-                if progress.phase == Phase::Done && progress.step.reboots().is_some() {
+            .on_step(|world, event| {
+                if event.phase == Phase::Done && event.step.reboots().is_some() {
                     world.take_notice(OWN);
                 }
             }),
@@ -237,23 +237,23 @@ fn moving() -> Vec<Case> {
             Expected::Resumes(&["it is incompatible-parameters", "Look at its events"]),
         ),
         Case::on("the cluster is stopped on the way", |_| {}, Expected::Resumes(&["it is stopped", "apply again"]))
-            .on_step(|world, progress| {
-                if before_the_reboot(progress) {
+            .on_step(|world, event| {
+                if before_the_reboot(event) {
                     world.set_cluster_status("shop", "stopped");
                 }
             })
             .mend(|world| world.set_cluster_status("shop", "available")),
         Case::on("the cluster is deleted on the way", |_| {}, Expected::Fails(&["DBClusterNotFoundFault"])).on_step(
-            |world, progress| {
-                if before_the_reboot(progress) {
+            |world, event| {
+                if before_the_reboot(event) {
                     world.remove_cluster("shop");
                 }
             },
         ),
         Case::on("the group is deleted on the way", |_| {}, Expected::Resumes(&["DBClusterParameterGroupNotFound"]))
-            .on_step(|world, progress| {
-                if progress.phase == Phase::Done
-                    && matches!(progress.step, Step::SetParameters { .. })
+            .on_step(|world, event| {
+                if event.phase == Phase::Done
+                    && matches!(event.step, Step::SetParameters { .. })
                     && world.count(CREATE) == 1
                 {
                     world.remove_group(OWN);

@@ -109,9 +109,9 @@ fn faults() -> Vec<Case> {
         Case::new("a reboot that did not take", shop(), Expected::Done(&[CREATE, SET, ATTACH, REBOOT, REBOOT]))
             .before(|world| world.reboot_in_vain(1)),
         Case::new("the group is deleted on the way", shop(), Expected::Resumes(&["DBParameterGroupNotFound"])).on_step(
-            |world, progress| {
-                let is_set = matches!(progress.step, Step::SetParameters { .. });
-                if progress.phase == Phase::Done && is_set && world.count(CREATE) == 1 {
+            |world, event| {
+                let is_set = matches!(event.step, Step::SetParameters { .. });
+                if event.phase == Phase::Done && is_set && world.count(CREATE) == 1 {
                     world.remove_group(OWN);
                 }
             },

@@ -15,13 +15,13 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use neonrepl::rds::api::ClusterApi;
+use neonrepl::rds::api::RdsApi;
 use neonrepl::rds::logical_replication::{
-    Applied, LogicalReplication, Operation, Patience, Probe, ProbeError, Progress, Reboot, Record, ServerSettings,
-    Step, apply, blue_green, destroy, fetch, steps, warnings,
+    Applied, LogicalReplication, Operation, Patience, Probe, ProbeError, Reboot, Record, ServerSettings, Step,
+    StepEvent, apply, blue_green, destroy, fetch, steps, warnings,
 };
 use neonrepl::rds::wait::{Polling, Waiter};
-use neonrepl::rds::{AwsConfig, Error, Rds, RdsInstances};
+use neonrepl::rds::{AwsConfig, Error, RdsClusters, RdsInstances};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::aurora::{ClusterConfig, Delays, NoServers, REGION, StandIn, StandInConfig};
@@ -72,8 +72,8 @@ impl World {
         Self { network: Relay::start(port, Duration::ZERO), aws, attempts: 1, is_instance }
     }
 
-    fn api(&self) -> Rds {
-        Rds::new(self.config())
+    fn api(&self) -> RdsClusters {
+        RdsClusters::new(self.config())
     }
 
     fn config(&self) -> AwsConfig {
@@ -107,15 +107,15 @@ impl World {
         }
     }
 
-    async fn apply_on<A: ClusterApi>(&self, api: &A, with: &With<'_>, record: &mut Record) -> Result<Applied, Error> {
+    async fn apply_on<A: RdsApi>(&self, api: &A, with: &With<'_>, record: &mut Record) -> Result<Applied, Error> {
         let probe = || ready(self.writer());
         let operation = with.operation(api, Some(&probe));
         let before = record.clone();
-        let mut on_step = |progress: Progress<'_>| {
-            if progress.is_worth_saving() || *record != Record::default() {
-                record.clone_from(progress.record);
+        let mut on_step = |event: StepEvent<'_>| {
+            if event.is_worth_saving() || *record != Record::default() {
+                record.clone_from(event.record);
             }
-            (with.on_step)(self, &progress);
+            (with.on_step)(self, &event);
         };
         let applied = apply(&operation, with.desired, before, &mut on_step).await?;
         record.clone_from(&applied.record);
@@ -134,7 +134,7 @@ impl World {
         reboot: Reboot,
         probe: Option<&dyn Probe>,
     ) -> Result<Vec<Step>, Error> {
-        let mut on_step = |progress: Progress<'_>| (with.on_step)(self, &progress);
+        let mut on_step = |event: StepEvent<'_>| (with.on_step)(self, &event);
         if self.is_instance {
             let api = RdsInstances::new(self.config());
             let operation = with.operation(&api, probe);
@@ -157,7 +157,7 @@ impl World {
 /// What an apply or a destroy goes with.
 struct With<'a> {
     desired: &'a LogicalReplication,
-    on_step: fn(&World, &Progress<'_>),
+    on_step: fn(&World, &StepEvent<'_>),
     timeout: Duration,
     token: CancellationToken,
 }
@@ -182,7 +182,7 @@ struct Case {
     delays: Delays,
     desired: LogicalReplication,
     before: Box<dyn Fn(&World)>,
-    on_step: fn(&World, &Progress<'_>),
+    on_step: fn(&World, &StepEvent<'_>),
     /// Done once AWS has been asked for the cluster a few times.
     meanwhile: Option<fn(&World)>,
     timeout: Duration,
@@ -279,7 +279,7 @@ impl Case {
         Self { before: Box::new(before), ..self }
     }
 
-    fn on_step(self, on_step: fn(&World, &Progress<'_>)) -> Self {
+    fn on_step(self, on_step: fn(&World, &StepEvent<'_>)) -> Self {
         Self { on_step, ..self }
     }
 
@@ -388,7 +388,7 @@ impl Case {
 }
 
 /// What a plan says.
-async fn said<A: ClusterApi>(api: &A, desired: &LogicalReplication) -> Vec<String> {
+async fn said<A: RdsApi>(api: &A, desired: &LogicalReplication) -> Vec<String> {
     let mut current = fetch(api, desired, &Record::default()).await.unwrap().unwrap();
     current.blue_green = blue_green(api, &current.cluster).await;
     let steps = steps(&current, desired, &Record::default()).unwrap();

@@ -1,0 +1,193 @@
+//! The verbs of both resources: read, create, update, delete.
+
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use super::model::{self, Attributes, Model, on_destroy, to_desired, to_state};
+use super::{Product, shown};
+use crate::config::Context;
+use crate::postgres::settings;
+use crate::rds::logical_replication::{
+    self as flow, Current, LogicalReplication, OnDestroy, Operation, Phase, Probe, ProbeError, Record, ServerSettings,
+    Step, StepEvent,
+};
+use crate::rds::wait::Waiter;
+use crate::tf_provider::call::{Call, Private, Saved};
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::diagnostics::{Error, Result};
+use crate::tf_provider::timeouts::timeout;
+
+/// How long an operation may take where the configuration does not say.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
+/// The key of the [`Record`] in the private state.
+const RECORD: &str = "record";
+/// The key in the private state that says: the last read found something to mend.
+pub(super) const MEND: &str = "mend";
+
+/// See [`Resource::read`](crate::tf_provider::resource::Resource::read).
+pub(super) async fn read<P: Product>(call: &Call<Context>, state: Model<P>) -> Result<Option<Model<P>>> {
+    let state = model::with_defaults(state.attributes, P::REBOOT);
+    let desired = to_desired(&state, &Attr::Null, P::IDENTIFIER)?;
+    let Some(current) = look::<P>(call, &desired).await? else { return Ok(None) };
+    let mut record = record(call.private());
+    if call.private().get(RECORD).is_none() && desired.manage_parameter_group {
+        record.adopt(&current);
+        call.private().set(RECORD, Json::String(record.to_json()));
+    }
+    // What cannot be done is said when a change is planned; a refresh only shows what is.
+    let mends = flow::steps(&current, &desired, &record).is_ok_and(|steps| steps.iter().any(Step::is_change));
+    call.private().set(MEND, Json::Bool(mends));
+    Ok(Some(Model::from(to_state(&state, &current, &record))))
+}
+
+/// See [`Resource::create`](crate::tf_provider::resource::Resource::create).
+pub(super) async fn create<P: Product>(
+    call: &Call<Context>,
+    plan: Model<P>,
+    saved: &Saved<Model<P>>,
+) -> Result<Model<P>> {
+    let plan = plan.attributes;
+    let time = timeout(&plan.timeouts, |timeouts| &timeouts.create, DEFAULT_TIMEOUT);
+    let made = bring_about(call, &plan, saved, time).await;
+    let is_begun = call.private().get(RECORD).is_some();
+    match made {
+        Err(stopped) if is_begun && call.stop().is_cancelled() => {
+            call.warn(go_on_later(&stopped));
+            Ok(Model::from(model::interrupted(&plan, &record(call.private()))))
+        }
+        Err(failed) if is_begun => {
+            call.warn(go_on_untainted());
+            Err(failed)
+        }
+        made => made,
+    }
+}
+
+/// See [`Resource::update`](crate::tf_provider::resource::Resource::update).
+pub(super) async fn update<P: Product>(
+    call: &Call<Context>,
+    plan: Model<P>,
+    saved: &Saved<Model<P>>,
+) -> Result<Model<P>> {
+    let plan = plan.attributes;
+    let time = timeout(&plan.timeouts, |timeouts| &timeouts.update, DEFAULT_TIMEOUT);
+    bring_about(call, &plan, saved, time).await
+}
+
+/// See [`Resource::delete`](crate::tf_provider::resource::Resource::delete).
+pub(super) async fn delete<P: Product>(call: &Call<Context>, prior: Model<P>) -> Result<()> {
+    let prior = prior.attributes;
+    let desired = to_desired(&prior, &Attr::Null, P::IDENTIFIER)?;
+    let OnDestroy::GiveBack(reboot) = on_destroy(&prior, desired.reboot) else {
+        return Ok(());
+    };
+    let time = timeout(&prior.timeouts, |timeouts| &timeouts.delete, DEFAULT_TIMEOUT);
+    let probe = probe(call.context());
+    let operation = operation::<P>(call, probe.as_ref(), time)?;
+    let record = record(call.private());
+    let destroyed = flow::destroy(&operation, &desired, &record, reboot, &mut |event: StepEvent<'_>| log(&event)).await;
+    destroyed.map(drop).map_err(shown::<P>)
+}
+
+/// The cluster as it is, with what the writer says where it can be asked; `None` when there is none.
+pub(super) async fn look<P: Product>(call: &Call<Context>, desired: &LogicalReplication) -> Result<Option<Current>> {
+    let record = record(call.private());
+    let fetched = Box::pin(flow::fetch(P::api(call.context())?, desired, &record)).await;
+    let Some(mut current) = fetched.map_err(shown::<P>)? else { return Ok(None) };
+    if desired.verify
+        && let Some(probe) = probe(call.context())
+    {
+        match probe.settings().await {
+            Ok(settings) => current.settings = Some(settings),
+            Err(error) => {
+                call.warn(Error::new("the writer could not be asked whether its WAL is logical").detail(error.message));
+            }
+        }
+    }
+    Ok(Some(current))
+}
+
+async fn bring_about<P: Product>(
+    call: &Call<Context>,
+    plan: &Attributes,
+    saved: &Saved<Model<P>>,
+    time: Duration,
+) -> Result<Model<P>> {
+    let desired = to_desired(plan, &plan.parameter_group_name, P::IDENTIFIER)?;
+    let probe = probe(call.context());
+    let operation = operation::<P>(call, probe.as_ref(), time)?;
+    let mut on_step = |event: StepEvent<'_>| {
+        log(&event);
+        if event.is_worth_saving() || call.private().get(RECORD).is_some() {
+            call.private().set(RECORD, Json::String(event.record.to_json()));
+            saved.record(&Model::from(plan.clone()));
+        }
+    };
+    let applied = flow::apply(&operation, &desired, record(call.private()), &mut on_step).await;
+    let applied = applied.map_err(shown::<P>)?;
+    call.private().set(RECORD, Json::String(applied.record.to_json()));
+    call.private().remove(MEND);
+    for warning in flow::warnings(&applied.current, &desired, &applied.steps) {
+        call.warn(Error::new(warning));
+    }
+    Ok(Model::from(to_state(plan, &applied.current, &applied.record)))
+}
+
+fn operation<'a, P: Product>(
+    call: &'a Call<Context>,
+    probe: Option<&'a (impl Probe + 'a)>,
+    time: Duration,
+) -> Result<Operation<'a, P::Api>> {
+    Ok(Operation {
+        api: P::api(call.context())?,
+        probe: probe.map(|probe| probe as &dyn Probe),
+        waiter: Waiter::new(call.context().polling(), time, call.stop().clone()),
+        patience: call.context().patience(),
+    })
+}
+
+/// Asks the publisher, where one is configured.
+fn probe(context: &Context) -> Option<impl Probe + use<>> {
+    let database = context.publisher().database(None).ok()?;
+    Some(move || {
+        let database = database.clone();
+        async move {
+            match settings::fetch(&database).await {
+                Ok(found) => Ok(ServerSettings {
+                    wal_level: found.wal_level,
+                    rds_logical_replication: found.rds_logical_replication,
+                    logical_slots: found.logical_slots,
+                    started_at: Some(found.started_at),
+                }),
+                Err(error) => Err(ProbeError { is_transient: error.is_transient(), message: error.to_string() }),
+            }
+        }
+    })
+}
+
+/// A core that was asked to stop runs nothing that depends on this, so an unfinished object is no false promise: the next
+/// plan sees what is left of it. Failing would have the core mark it as tainted, to be undone and begun anew.
+fn go_on_later(stopped: &Error) -> Error {
+    Error::new("the operation was cancelled before logical replication was enabled")
+        .detail(format!("{stopped}. What was done so far is in the state: the next apply goes on from there."))
+}
+
+fn go_on_untainted() -> Error {
+    Error::new("what was done so far is in the state").detail(
+        "A create that fails leaves the resource tainted: the next apply would take everything back and begin anew. \
+         To go on from here instead, run \"terraform untaint\" or \"tofu untaint\" with its address first.",
+    )
+}
+
+fn log(event: &StepEvent<'_>) {
+    let step = event.step.to_string();
+    match event.phase {
+        Phase::Started => tracing::info!(step, "step begins"),
+        Phase::Done => tracing::info!(step, "step is done"),
+    }
+}
+
+pub(super) fn record(private: &Private) -> Record {
+    private.get(RECORD).as_ref().and_then(Json::as_str).and_then(Record::from_json).unwrap_or_default()
+}
