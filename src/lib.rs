@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`tf_provider`] | what any provider needs: the plugin process, the protocol, values, schemas, plans | nothing |
 //! | [`postgres`] | replication objects as values, the statements between them, connections | nothing |
+//! | [`replication`] | what needs both servers: checks, the initial copy, joining | [`postgres`] |
 //! | [`rds`] | logical replication on an Aurora cluster or a DB instance, through the RDS API | nothing |
 //! | [`neon`] | Neon's addresses and host names | nothing |
 //! | [`config`] | the provider block, and the [`Context`](config::Context) that it makes | all of the above |
@@ -31,5 +32,6 @@ pub mod neon;
 pub mod postgres;
 pub mod provider;
 pub mod rds;
+pub mod replication;
 pub mod resources;
 pub mod tf_provider;

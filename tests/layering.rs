@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// Everything of this provider; what a module may use of it is left out below.
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
     "tf_provider",
     "config",
     "provider",
@@ -14,6 +14,7 @@ const OURS: [&str; 12] = [
     "list_resources",
     "actions",
     "functions",
+    "replication",
     "postgres",
     "rds",
     "neon",
@@ -24,15 +25,16 @@ fn modules_use_only_what_is_below_them() {
     for (module, uses) in [
         ("tf_provider", &[][..]),
         ("postgres", &[]),
+        ("replication", &["postgres"]),
         ("rds", &[]),
         ("neon", &[]),
         ("functions", &["tf_provider", "postgres", "neon"]),
         ("ephemeral_resources", &["tf_provider", "config", "rds"]),
         ("list_resources", &["tf_provider", "config", "postgres"]),
         ("actions", &["tf_provider", "config", "postgres", "rds"]),
-        ("data_sources", &["tf_provider", "config", "postgres", "rds", "neon"]),
-        ("resources", &["tf_provider", "config", "postgres", "rds", "neon"]),
-        ("config", &["tf_provider", "postgres", "rds", "neon"]),
+        ("data_sources", &["tf_provider", "config", "replication", "postgres", "rds", "neon"]),
+        ("resources", &["tf_provider", "config", "replication", "postgres", "rds", "neon"]),
+        ("config", &["tf_provider", "replication", "postgres", "rds", "neon"]),
     ] {
         let forbidden = OURS.iter().filter(|other| **other != module && !uses.contains(other));
         let forbidden: Vec<_> = forbidden.map(|other| format!("crate::{other}")).collect();

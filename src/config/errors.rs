@@ -1,10 +1,10 @@
-//! What the other modules say went wrong, as a diagnostic with its attribute.
+//! What the modules below say went wrong, as a diagnostic with its attribute; and what they have to say meanwhile.
 
-use crate::postgres;
-use crate::postgres::Cause;
-use crate::rds;
+use super::Context;
+use crate::tf_provider::call::Call;
 use crate::tf_provider::diagnostics::Error;
 use crate::tf_provider::path::AttributePath;
+use crate::{postgres, rds, replication};
 
 /// At the element of the attribute `parameters` that the error is about, where it is about one.
 impl From<rds::Error> for Error {
@@ -20,27 +20,30 @@ impl From<rds::Error> for Error {
 
 impl From<postgres::Error> for Error {
     fn from(error: postgres::Error) -> Self {
-        // The server's own text may have several lines; a summary has one.
-        let summary: Vec<_> = error.to_string().lines().map(str::trim).map(str::to_owned).collect();
-        let mut shown = Self::new(summary.join(" "));
-        if let Some(detail) = error.detail() {
-            shown = shown.detail(detail);
-        }
-        if let Some(hint) = error.hint() {
-            shown = shown.detail(hint);
-        }
-        match error.cause() {
-            Cause::Unsupported(unsupported) => shown.attribute(block_of(unsupported.attribute)),
-            _ => shown,
+        replication::Error::from(error).into()
+    }
+}
+
+impl From<replication::Error> for Error {
+    fn from(error: replication::Error) -> Self {
+        let shown = error.details().iter().fold(Self::new(error.summary()), Self::detail);
+        match error.option() {
+            Some(option) => shown.attribute(attribute(option)),
+            None => shown,
         }
     }
 }
 
-/// The attribute of the root block that an unsupported feature is asked for with.
-fn block_of(feature: &'static str) -> &'static str {
-    match feature {
+/// The attribute or block that an option is set with.
+fn attribute(option: &'static str) -> &'static str {
+    match option {
         "columns" | "where" => "table",
-        "a change of two_phase" => "two_phase",
-        feature => feature.split(' ').next().unwrap_or(feature),
+        option => option,
+    }
+}
+
+impl replication::Listener for Call<Context> {
+    fn warn(&self, warning: replication::Error) {
+        Self::warn(self, warning.into());
     }
 }

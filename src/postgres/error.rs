@@ -82,7 +82,7 @@ impl Error {
     }
 
     /// Adds to the hint what a person must know about the state that is left.
-    pub(super) fn noting(self, note: String) -> Self {
+    pub fn noting(self, note: String) -> Self {
         match Arc::try_unwrap(self.0) {
             Ok(inner) => Self(Arc::new(Inner { note: Some(note), ..inner })),
             Err(shared) => Self(shared),

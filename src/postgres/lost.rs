@@ -7,12 +7,13 @@ use tokio::time::Instant;
 
 use super::error::Result;
 use super::limits::Limits;
+use super::wait::{Pauses, Waiter};
 
 /// How long a server is waited for that may be restarting.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often it is asked meanwhile.
-const POLL: Duration = Duration::from_millis(250);
+const POLL: Pauses = Pauses::of(Duration::from_millis(250));
 
 /// Reads what the server has, as soon as it answers again; `None` where it did not in time, or would not say.
 ///
@@ -22,19 +23,15 @@ pub async fn look_again<T, F>(limits: &Limits, fetch: impl Fn() -> F) -> Option<
 where
     F: Future<Output = Result<T>>,
 {
-    let until = Instant::now() + PATIENCE;
-    let until = limits.deadline.map_or(until, |deadline| deadline.min(until));
+    let patience = Instant::now() + PATIENCE;
+    let deadline = limits.deadline.map_or(patience, |deadline| deadline.min(patience));
+    let limits = Limits { deadline: Some(deadline), ..limits.clone() };
+    let mut waiter = Waiter::new(&limits, POLL);
     loop {
-        match fetch().await {
-            Ok(found) => return Some(found),
-            Err(error) if error.is_transient() && Instant::now() < until => {
-                tracing::info!(cause = %error, "waiting for the server, to see what became of the change");
-            }
+        match waiter.after(fetch().await.map(Some)).await {
+            Ok(None) => {}
+            Ok(found) => return found,
             Err(_) => return None,
-        }
-        tokio::select! {
-            () = tokio::time::sleep(POLL) => {}
-            () = limits.cancel.cancelled() => return None,
         }
     }
 }
@@ -72,7 +69,7 @@ mod tests {
         let began = Instant::now();
         assert_eq!(asked(&Limits::default(), |_| Err(away())).await.0, None);
         assert!(began.elapsed() >= PATIENCE && began.elapsed() < PATIENCE * 2);
-        assert_eq!(asked(&Limits::within(POLL), |_| Err(away())).await.0, None);
+        assert_eq!(asked(&Limits::within(POLL.first), |_| Err(away())).await.0, None);
         assert_eq!(asked(&Limits::default(), |_| Err(Cause::Cancelled)).await, (None, 1));
     }
 

@@ -34,6 +34,7 @@ pub mod subscription;
 pub mod table;
 mod tls;
 pub mod version;
+mod wait;
 mod work;
 
 pub use conninfo::{Conninfo, Secret};
@@ -50,3 +51,4 @@ pub use sql::{Ident, InvalidName, QualifiedName, Scope, Statement};
 pub use tls::SslMode;
 pub use tokio_postgres::error::SqlState;
 pub use version::{ServerVersion, Unsupported};
+pub use wait::{Ended, Outage, Pauses, Waiter};

@@ -6,6 +6,7 @@ mod catalog;
 mod changes;
 mod findings;
 mod readers;
+mod sources;
 mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use changes::member;
 pub use changes::{diff, drop_publication};
 pub use findings::{FilterColumns, Finding, Gravity, Member, Problem, filters_to_read, findings};
 pub use readers::{Readers, readers, readers_now, younger_than_slot};
+pub use sources::{Source, sources};
 pub use trial::{Part, Refused, refused};
 
 pub use super::filter::{InvalidFilter, RowFilter};

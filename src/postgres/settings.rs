@@ -60,3 +60,13 @@ pub async fn room(db: &Database) -> Result<Room> {
     let read = || Ok(Room { slots: row.try_get(0)?, senders: row.try_get(1)? });
     read().map_err(|error| db.error(doing, Cause::Statement(error)))
 }
+
+/// The moment at which the postmaster started, to the microsecond, as text.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn postmaster_start(db: &Database) -> Result<Option<String>> {
+    let doing = "telling one cluster from another";
+    let rows = db.query(doing, "SELECT pg_postmaster_start_time()::text", &[]).await?;
+    rows.first().map(|row| row.try_get(0)).transpose().map_err(|error| db.error(doing, Cause::Statement(error)))
+}

@@ -1,4 +1,4 @@
-//! Logical replication slots, and whether two connections lead to the same cluster.
+//! Logical replication slots.
 //!
 //! Source: "Replication Management Functions" and `pg_replication_slots` in the Postgres documentation.
 
@@ -261,20 +261,6 @@ fn read_row(row: &Row) -> std::result::Result<Slot, tokio_postgres::Error> {
         restart_lsn: row.try_get(6)?,
         ready: row.try_get(7)?,
     })
-}
-
-/// Whether two databases are in one cluster, where `CREATE SUBSCRIPTION` with a slot would wait for itself for ever.
-///
-/// Told by the moment at which the postmaster started, to the microsecond, which every role may read, and which a
-/// clone or a standby does not share.
-pub async fn same_cluster(one: &Database, other: &Database) -> Result<bool> {
-    Ok(postmaster_start(one).await? == postmaster_start(other).await?)
-}
-
-async fn postmaster_start(db: &Database) -> Result<Option<String>> {
-    let doing = "telling one cluster from another";
-    let rows = db.query(doing, "SELECT pg_postmaster_start_time()::text", &[]).await?;
-    rows.first().map(|row| row.try_get(0)).transpose().map_err(|error| db.error(doing, Cause::Statement(error)))
 }
 
 #[cfg(test)]

@@ -30,12 +30,12 @@ impl ServerVersion {
         self.major() >= feature.since
     }
 
-    /// Fails, naming the attribute and both versions, where the feature is not there.
+    /// Fails, naming the option and both versions, where the feature is not there.
     pub fn require(self, feature: Feature) -> Result<(), Unsupported> {
         if self.has(feature) {
             Ok(())
         } else {
-            Err(Unsupported { attribute: feature.attribute, since: feature.since, server: self })
+            Err(Unsupported { what: feature.what, option: feature.option, since: feature.since, server: self })
         }
     }
 }
@@ -49,14 +49,16 @@ impl fmt::Display for ServerVersion {
 /// Something that not every supported version has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Feature {
-    /// The attribute that asks for it, as the resources name it.
-    pub attribute: &'static str,
+    /// What it is, in words.
+    pub what: &'static str,
+    /// The option that asks for it, as Postgres and the resources name it.
+    pub option: &'static str,
     /// The first major version that has it.
     pub since: u32,
 }
 
-const fn feature(attribute: &'static str, since: u32) -> Feature {
-    Feature { attribute, since }
+const fn feature(option: &'static str, since: u32) -> Feature {
+    Feature { what: option, option, since }
 }
 
 /// `CREATE PUBLICATION … t (a, b)`.
@@ -70,13 +72,13 @@ pub const PUBLISH_GENERATED_COLUMNS: Feature = feature("publish_generated_column
 /// `CREATE SUBSCRIPTION … WITH (two_phase)`.
 pub const TWO_PHASE: Feature = feature("two_phase", 15);
 /// `ALTER SUBSCRIPTION … SET (two_phase)`.
-pub const ALTER_TWO_PHASE: Feature = feature("a change of two_phase", 18);
+pub const ALTER_TWO_PHASE: Feature = Feature { what: "a change of two_phase", ..feature("two_phase", 18) };
 /// `CREATE SUBSCRIPTION … WITH (disable_on_error)`.
 pub const DISABLE_ON_ERROR: Feature = feature("disable_on_error", 15);
 /// The view `pg_stat_subscription_stats`, which counts errors.
 pub const SUBSCRIPTION_STATS: Feature = feature("the count of errors", 15);
 /// `CREATE SUBSCRIPTION … WITH (streaming = parallel)`.
-pub const PARALLEL_STREAMING: Feature = feature("streaming = \"parallel\"", 16);
+pub const PARALLEL_STREAMING: Feature = Feature { what: "streaming = \"parallel\"", ..feature("streaming", 16) };
 /// `binary = true` applies to the initial copy, too.
 pub const BINARY_COPY: Feature = feature("binary", 16);
 /// `CREATE SUBSCRIPTION … WITH (password_required)`.
@@ -88,11 +90,13 @@ pub const ORIGIN: Feature = feature("origin", 16);
 /// `CREATE SUBSCRIPTION … WITH (failover)`, and slots with the flag.
 pub const FAILOVER: Feature = feature("failover", 17);
 
-/// An attribute that the server's version is too old for.
+/// An option that the server's version is too old for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unsupported {
-    /// The attribute, as the resources name it.
-    pub attribute: &'static str,
+    /// What is lacking, in words.
+    pub what: &'static str,
+    /// The option that asks for it, as Postgres and the resources name it.
+    pub option: &'static str,
     /// The first major version that has it.
     pub since: u32,
     /// What the server runs.
@@ -101,7 +105,7 @@ pub struct Unsupported {
 
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} needs Postgres {} or newer; the server runs {}", self.attribute, self.since, self.server)
+        write!(f, "{} needs Postgres {} or newer; the server runs {}", self.what, self.since, self.server)
     }
 }
 

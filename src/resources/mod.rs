@@ -1,11 +1,9 @@
 //! The managed resources, one file each.
 
 mod aurora_logical_replication;
-mod catch_up;
 mod logical_replication;
 mod lost;
 mod moved;
-mod names;
 mod object_id;
 mod publication;
 mod rds_logical_replication;

@@ -1,8 +1,6 @@
 //! `neonrepl_publication`: which tables of the publisher are published, and how.
 
 mod checks;
-mod in_use;
-mod missed;
 mod model;
 mod read;
 
@@ -14,9 +12,11 @@ use self::read::{Filters, to_model};
 use super::lost;
 use super::moved;
 use super::object_id::{self, ObjectId};
+use super::server_check::report;
 use crate::config::Context;
 use crate::postgres::publication::{self, Publication as Desired, RowFilter, Target};
 use crate::postgres::{self, Database, Limits, Notice, QualifiedName, SqlState, look_again};
+use crate::replication::{Operation, in_use};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
@@ -77,7 +77,7 @@ impl Resource for Publication {
         let database = database(call, &planned)?;
         let Ok(desired) = desired(&planned) else { return Ok(()) };
         let doing = format!("planning publication {}", desired.name);
-        call.unless_stopped(Box::pin(in_use::announce(call, change, &database, &desired))).await?;
+        call.unless_stopped(Box::pin(announce(call, change, &database, &desired))).await?;
         call.unless_stopped(Box::pin(checks::check(change, &database, &doing, &desired))).await
     }
 
@@ -113,10 +113,13 @@ impl Resource for Publication {
         };
         let desired = with_known_filters(call, &database, desired(&plan)?, Some(&current)).await?;
         if current.name != desired.name {
-            let users = in_use::users(call, &database, &current.name).await?;
+            let subscriber = call.context().subscriber().server().ok();
+            let users = in_use::users(&database, subscriber, &current.name).await?;
             if !users.is_empty() {
-                current =
-                    Box::pin(in_use::rename(call, &database, &current, &desired.name, &users, &limits(call))).await?;
+                let doing = format!("renaming publication {} to {}", current.name, desired.name);
+                let operation = Operation::new(doing, limits(call), call);
+                let renamed = in_use::rename(&operation, &database, subscriber, &current, &desired.name, &users);
+                current = Box::pin(renamed).await?;
                 saved.record(&to_model(database.name(), &current, &prior, &Filters::of(call.private())));
             }
         }
@@ -132,7 +135,10 @@ impl Resource for Publication {
         let doing = format!("dropping publication {name}");
         let limits = limits(call);
         if prior.force_destroy.known() != Some(&true) {
-            in_use::refuse_to_drop(call, &database, &name, &doing).await?;
+            let subscriber = call.context().subscriber().server().ok();
+            let stop = Limits::default().cancelled_by(call.stop().clone());
+            let operation = Operation::new(doing.as_str(), stop, call);
+            in_use::refuse_to_drop(&operation, &database, subscriber, &name).await?;
         }
         match publication::drop(&database, &doing, &name, &limits).await {
             Ok(_) => Ok(()),
@@ -157,6 +163,19 @@ impl Resource for Publication {
 /// The state to begin with for an object that exists.
 fn imported(id: ObjectId) -> Model {
     Model { id: id.to_string().into(), name: id.name.into(), database: id.database.into(), ..Model::default() }
+}
+
+/// Says in the plan what the change means to those who use the publication.
+async fn announce(
+    call: &Call<Context>,
+    change: &mut PlannedChange<Model>,
+    publisher: &Database,
+    new: &Desired,
+) -> Result<()> {
+    let Some(Ok(old)) = change.prior().map(desired).filter(|_| !change.replaces()) else { return Ok(()) };
+    let subscriber = call.context().subscriber().server().ok();
+    report(change, in_use::outlook(publisher, subscriber, &old, new).await?);
+    Ok(())
 }
 
 /// What follows from the other attributes once they are known.

@@ -1,9 +1,20 @@
-//! What a plan asks a server for, so that what its version lacks is refused before anything is changed.
+//! What a plan asks the servers for, so that what its version lacks is refused before anything is changed.
 
 use crate::postgres::{Database, ServerVersion, Unsupported};
+use crate::replication::checks::Finding;
 use crate::tf_provider::convert::Model;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::resource::PlannedChange;
+
+/// Says in the plan what checks have found.
+pub(super) fn report<M: Model>(change: &mut PlannedChange<M>, findings: impl IntoIterator<Item = Finding>) {
+    for finding in findings {
+        match finding {
+            Finding::Error(error) => change.error(error.into()),
+            Finding::Warning(warning) => change.warn(warning.into()),
+        }
+    }
+}
 
 /// Checks a plan against the server's version. A server that cannot be reached yet is no reason to refuse a new object:
 /// a warning says what was not checked.

@@ -1,11 +1,8 @@
 //! `neonrepl_subscription`: the subscriber replicates what publications publish.
 
 mod connection;
-mod joining;
 mod lifecycle;
 mod model;
-mod progress_log;
-mod sync;
 
 use std::time::Duration;
 

@@ -8,6 +8,7 @@ use neonrepl::postgres::subscription::{self, How, Options, Origin, SlotName, Str
 use neonrepl::postgres::{
     Conninfo, Database, Ident, Limits, QualifiedName, Secret, ServerConfig, SqlState, SslMode, slot, table,
 };
+use neonrepl::replication::{self, subscribing, tables};
 
 use crate::common::postgres::{self as servers, Major, Role};
 use crate::common::wait::{wait_for, wait_until};
@@ -18,6 +19,11 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) struct Pair {
     pub(crate) test: servers::Database,
     pub(crate) db: Database,
+}
+
+/// What is replicated from one to the other.
+fn between(publisher: &Pair, subscriber: &Pair) -> replication::Pair {
+    replication::Pair { publisher: publisher.db.clone(), subscriber: subscriber.db.clone() }
 }
 
 /// How the provider reaches a database as this role.
@@ -359,10 +365,10 @@ async fn an_option_for_disabled_subscriptions_is_changed_while_enabled() {
 async fn one_cluster_subscribes_to_itself_over_a_slot_made_before() {
     for major in Major::ALL {
         let (source, target) = replicated(major, major).await;
-        assert!(slot::same_cluster(&source.db, &target.db).await.unwrap());
+        assert!(between(&source, &target).is_one_cluster().await.unwrap());
         let desired = Subscription::new(unique("s", &source), conninfo(&source), [ident("p")]);
         let (_, found) =
-            subscription::create(&target.db, Some(&source.db), "creating", &desired, &How::default(), &limits())
+            subscribing::create(&target.db, Some(&source.db), "creating", &desired, &How::default(), &limits())
                 .await
                 .unwrap();
         let found = found.unwrap();
@@ -373,14 +379,14 @@ async fn one_cluster_subscribes_to_itself_over_a_slot_made_before() {
     let (source, target) = replicated(Major::V16, Major::V16).await;
     target.test.sql("DROP TABLE t").await;
     let desired = Subscription::new(unique("s", &source), conninfo(&source), [ident("p")]);
-    let error = subscription::create(&target.db, Some(&source.db), "creating", &desired, &How::default(), &limits())
+    let error = subscribing::create(&target.db, Some(&source.db), "creating", &desired, &How::default(), &limits())
         .await
         .unwrap_err();
     assert_eq!(error.code(), Some(&SqlState::UNDEFINED_TABLE), "{error}");
     assert_eq!(slot::fetch_now(&source.db, &desired.name).await.unwrap(), None);
     let one = pair(Major::V14, "one").await;
     let other = pair(Major::V15, "other").await;
-    assert!(!slot::same_cluster(&one.db, &other.db).await.unwrap());
+    assert!(!between(&one, &other).is_one_cluster().await.unwrap());
 }
 
 #[tokio::test]
@@ -389,7 +395,7 @@ async fn the_slot_of_another_subscription_is_not_adopted_even_while_nobody_reads
         let (source, target) = replicated(major, major).await;
         let create = async |desired: &Subscription| {
             let publisher = Some(&source.db);
-            subscription::create(&target.db, publisher, "creating", desired, &How::default(), &limits()).await
+            subscribing::create(&target.db, publisher, "creating", desired, &How::default(), &limits()).await
         };
         let mut first = Subscription::new(unique("s", &source), conninfo(&source), [ident("p")]);
         first.enabled = false;
@@ -495,7 +501,7 @@ async fn tables_published_since_are_unsubscribed() {
     let (source, target) = replicated(Major::V15, Major::V14).await;
     let desired = Subscription::new(unique("s", &source), conninfo(&source), [ident("p")]);
     let found = apply(&target.db, None, &desired, &How::default()).await;
-    let unsubscribed = async || subscription::unsubscribed_tables(&source.db, &target.db, &desired).await.unwrap();
+    let unsubscribed = async || tables::unsubscribed(&between(&source, &target), &desired).await.unwrap();
     assert_eq!(unsubscribed().await, BTreeSet::new());
     source.test.sql("ALTER PUBLICATION p ADD TABLE u").await;
     assert_eq!(unsubscribed().await, BTreeSet::from([table("u")]));

@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures_util::future::try_join;
 use tokio_postgres::Row;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-use super::changes::{How, diff, disable, enable};
+use super::changes::{disable, enable};
 use super::progress::SyncState;
 use super::{Options, Origin, SlotName, Streaming, Subscription, Subscriptions};
 use crate::postgres::conninfo::Conninfo;
@@ -17,9 +15,7 @@ use crate::postgres::error::{Cause, Error, Result};
 use crate::postgres::limits::Limits;
 use crate::postgres::lost::look_again;
 use crate::postgres::notice::Notice;
-use crate::postgres::slot::{self, Slot};
 use crate::postgres::sql::{Ident, QualifiedName, Statement};
-use crate::postgres::table;
 use crate::postgres::version::{self, Feature, ServerVersion};
 
 type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
@@ -216,167 +212,14 @@ pub async fn sync_slots(subscriber: &Database, name: &Ident) -> Result<Vec<Ident
     rows.iter().map(read).collect::<RowResult<_>>().map_err(|error| subscriber.error(&doing, Cause::Statement(error)))
 }
 
-/// The tables that the publications publish and the subscription does not have yet: a refresh would add them.
-pub async fn unsubscribed_tables(
-    publisher: &Database,
-    subscriber: &Database,
-    subscription: &Subscription,
-) -> Result<BTreeSet<QualifiedName>> {
-    let (published, subscribed) = on_both_sides(publisher, subscriber, subscription).await?;
-    Ok(published.difference(&subscribed).cloned().collect())
-}
-
-/// The tables that the subscription has and its publications do not publish: what is written to them now never arrives,
-/// not even once they are published again.
-pub async fn missed_tables(
-    publisher: &Database,
-    subscriber: &Database,
-    subscription: &Subscription,
-) -> Result<BTreeSet<QualifiedName>> {
-    let (published, subscribed) = on_both_sides(publisher, subscriber, subscription).await?;
-    Ok(subscribed.difference(&published).cloned().collect())
-}
-
-/// The tables that the publications publish, and those that the subscription has.
-async fn on_both_sides(
-    publisher: &Database,
-    subscriber: &Database,
-    subscription: &Subscription,
-) -> Result<(BTreeSet<QualifiedName>, BTreeSet<QualifiedName>)> {
-    let published = table::published(publisher, &subscription.publications);
-    let (published, subscribed) = try_join(published, tables(subscriber, &subscription.name)).await?;
-    Ok((published, subscribed.into_iter().map(|(table, _)| table).collect()))
-}
-
-/// Creates a subscription, as [`apply`] runs the statements of [`diff`](super::diff), and leaves no slot behind where that
-/// fails.
-///
-/// The slot is made first, over a connection to the publisher, and adopted. `CREATE SUBSCRIPTION` makes it within its own
-/// transaction, which would wait for itself for ever where publisher and subscriber are one server, and for another one
-/// that is made in the opposite direction. A publisher that cannot be reached from here, or does not let us, is left to
-/// the subscriber.
-pub async fn create(
-    subscriber: &Database,
-    publisher: Option<&Database>,
-    doing: &str,
-    desired: &Subscription,
-    how: &How,
-    limits: &Limits,
-) -> Result<(Vec<Notice>, Option<Subscription>)> {
-    let version = subscriber.version().await?;
-    let unsupported = |error| subscriber.unsupported(doing, error);
-    desired.options.check_supported(version).map_err(unsupported)?;
-    let slot = prepare_slot(subscriber, publisher, doing, desired, how, limits).await?;
-    let create_slot = how.create_slot && !slot.is_adopted;
-    let statements = diff(None, Some(desired), &How { create_slot, ..how.clone() }, version).map_err(unsupported)?;
-    let error = match apply(subscriber, doing, &statements, &desired.name, limits).await {
-        Ok(done) => return Ok(done),
-        Err(error) => error,
-    };
-    match look_again(limits, || fetch_now(subscriber, &desired.name)).await {
-        Some(None) => Err(slot.undo(doing, error, limits).await),
-        Some(Some(found)) if error.is_lost() => {
-            // It was made; what else there is to do is done now.
-            let left = diff(Some(&found), Some(desired), &How::default(), version).map_err(unsupported)?;
-            apply(subscriber, doing, &left, &desired.name, limits).await
-        }
-        Some(Some(_)) => Err(error),
-        None => Err(slot.note(error)),
-    }
-}
-
-/// The slot on the publisher, as far as creating a subscription has to care for it.
-#[derive(Default)]
-struct PreparedSlot<'a> {
-    /// Whether it was made already, for `CREATE SUBSCRIPTION` to adopt.
-    is_adopted: bool,
-    /// The slot to remove, and where, should the subscription not come to be.
-    ours: Option<(&'a Database, &'a Ident)>,
-}
-
-async fn prepare_slot<'a>(
-    subscriber: &Database,
-    publisher: Option<&'a Database>,
-    doing: &str,
-    desired: &'a Subscription,
-    how: &How,
-    limits: &Limits,
-) -> Result<PreparedSlot<'a>> {
-    let makes_slot = how.connect && how.create_slot;
-    let (Some(publisher), Some(slot), true) = (publisher, desired.slot_name(), makes_slot) else {
-        return Ok(PreparedSlot::default());
-    };
-    let existing = match slot::fetch_settled(publisher, doing, slot, limits).await {
-        Ok(existing) => existing,
-        Err(error) if error.is_connect() || error.code().is_some() => {
-            tracing::info!(cause = %error, "the publisher cannot be asked from here; the subscriber may reach it");
-            return Ok(PreparedSlot::default());
-        }
-        Err(error) => return Err(error),
-    };
-    let is_one_cluster = slot::same_cluster(publisher, subscriber).await?;
-    let taken = || {
-        let taken = format!("replication slot {slot} is another subscription's; give this one a slot_name of its own");
-        subscriber.error(doing, Cause::Unexpected(taken))
-    };
-    match existing {
-        Some(existing) if is_one_cluster => {
-            let is_taken = existing.active || is_slot_taken(subscriber, slot).await?;
-            return if is_taken { Err(taken()) } else { Ok(PreparedSlot { is_adopted: true, ours: None }) };
-        }
-        // Whose it is cannot be known from here.
-        Some(_) => return Ok(PreparedSlot::default()),
-        None if is_one_cluster || leads_to(desired.connection.as_ref(), publisher) => {}
-        None => return Ok(PreparedSlot { is_adopted: false, ours: Some((publisher, slot)) }),
-    }
-    let wanted = Slot { failover: desired.options.failover == Some(true), ..Slot::new(slot.clone()) };
-    match slot::ensure(publisher, doing, &wanted, limits).await {
-        Ok(true) => Ok(PreparedSlot { is_adopted: true, ours: Some((publisher, slot)) }),
-        // Somebody else has just made it, for a subscription of their own.
-        Ok(false) => Err(taken()),
-        // The subscriber connects as another role, which may be allowed to.
-        Err(error) if error.is(&SqlState::INSUFFICIENT_PRIVILEGE) && !is_one_cluster => {
-            tracing::info!(cause = %error, "the slot is left to the subscriber to make");
-            Ok(PreparedSlot { is_adopted: false, ours: Some((publisher, slot)) })
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether the subscriber is told to go where our own connection goes. Elsewhere there may be another server.
-fn leads_to(connection: Option<&Conninfo>, publisher: &Database) -> bool {
-    let address = connection.and_then(|connection| connection.tcp_address().ok());
-    address == Some((publisher.config().host.as_str(), publisher.config().port))
-}
-
 /// Whether a subscription of the cluster reads from the slot: two on one slot would each lose what the other gets.
-async fn is_slot_taken(db: &Database, slot: &Ident) -> Result<bool> {
+///
+/// # Errors
+/// When the subscriber cannot be asked.
+pub async fn is_slot_taken(db: &Database, slot: &Ident) -> Result<bool> {
     let doing = format!("looking for the subscription of replication slot {slot}");
     let sql = "SELECT EXISTS (SELECT 1 FROM pg_subscription WHERE subslotname = $1)";
     let rows = db.query(&doing, sql, &[(&slot.as_str(), Type::NAME)]).await?;
     let taken = rows.first().map(|row| row.try_get(0)).transpose();
     Ok(taken.map_err(|error| db.error(&doing, Cause::Statement(error)))?.unwrap_or(false))
-}
-
-impl PreparedSlot<'_> {
-    /// Removes a slot that nobody will read from: it would keep the publisher's WAL for ever.
-    async fn undo(&self, doing: &str, error: Error, limits: &Limits) -> Error {
-        let Some((publisher, slot)) = self.ours else { return error };
-        let removed = match look_again(limits, || slot::fetch_now(publisher, slot)).await {
-            Some(Some(found)) if !found.active => publisher.run(doing, &[slot::drop_slot(slot)]).await.is_ok(),
-            found => found.is_some(),
-        };
-        if removed { error } else { self.note(error) }
-    }
-
-    /// Says that the slot may be there.
-    fn note(&self, error: Error) -> Error {
-        match self.ours {
-            Some((_, slot)) => error.noting(format!(
-                "Replication slot {slot} may be left on the publisher and keeps its WAL there; {} removes it.",
-                slot::drop_slot(slot)
-            )),
-            None => error,
-        }
-    }
 }

@@ -11,7 +11,7 @@ use crate::postgres::publication::{
 };
 use crate::postgres::relation::{self, Kind, Relations};
 use crate::postgres::{Database, Ident, QualifiedName, ServerVersion};
-use crate::resources::names;
+use crate::replication::names;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::path::AttributePath;
 use crate::tf_provider::resource::PlannedChange;

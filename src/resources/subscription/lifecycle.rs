@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::connection::{self, conninfo};
-use super::joining;
 use super::model::{Model, to_desired, to_model};
-use super::sync::{self, Sync};
 use super::{ObjectId, gone, ident};
 use crate::config::Context;
 use crate::postgres::slot;
 use crate::postgres::subscription::{self, How, Subscription};
 use crate::postgres::{Database, Ident, Limits, Notice, SqlState, look_again};
+use crate::replication::initial_copy::{self, InitialCopy};
+use crate::replication::slot_health::wrong_slot;
+use crate::replication::{Operation, Pair, joining, subscribing, tables};
 use crate::resources::lost;
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
@@ -24,34 +25,15 @@ pub(super) async fn observe(
     before: &Model,
 ) -> Result<Model> {
     let mut model = to_model(database.name(), found, before);
-    if let Some(wrong) = wrong_slot(call, found, &model).await {
-        call.warn(wrong);
+    if let Some(publisher) = publisher_of(call, found, &model)
+        && let Some(wrong) = wrong_slot(&publisher, found).await
+    {
+        call.warn(wrong.into());
     }
     model.unsubscribed_tables = unsubscribed(call, database, found, &model).await?.into();
     let differs = connection::differing(call.context(), call.private(), &model, found.connection.as_ref());
     model.connection_differs = differs.unwrap_or_default().into();
     Ok(model)
-}
-
-/// What is wrong with the slot of an enabled subscription, where the publisher can be asked: the subscriber's own catalog
-/// and counters do not tell.
-pub(super) async fn wrong_slot(call: &Call<Context>, found: &Subscription, model: &Model) -> Option<Error> {
-    let slot = found.slot_name().filter(|_| found.enabled)?;
-    let publisher = publisher_of(call, found, model)?;
-    let there = match slot::fetch(&publisher, slot).await.ok()? {
-        // The subscriber may have made it since the snapshot that this is from.
-        None => slot::fetch_now(&publisher, slot).await.ok()?,
-        there => there,
-    };
-    let wrong = match there {
-        None => format!("replication slot {slot} is not in database {:?} of the publisher any more", publisher.name()),
-        Some(there) if there.is_lost() => format!("replication slot {slot} has lost the WAL that it needs"),
-        Some(_) => return None,
-    };
-    Some(Error::new(format!("subscription {} replicates nothing: {wrong}", found.name)).detail(
-        "What was written since is lost to it, so it must be made anew: empty its tables on the subscriber, since every row \
-         is copied again, and apply with -replace and its address.",
-    ))
 }
 
 /// The publisher of a subscription that exists: where that is told to go, or else as configured.
@@ -69,7 +51,7 @@ async fn unsubscribed(
 ) -> Result<BTreeSet<String>> {
     let publisher = publisher_of(call, found, model);
     let Some(publisher) = publisher.filter(|_| found.enabled) else { return Ok(BTreeSet::new()) };
-    match subscription::unsubscribed_tables(&publisher, database, found).await {
+    match tables::unsubscribed(&Pair { publisher, subscriber: database.clone() }, found).await {
         Ok(tables) => Ok(tables.iter().map(crate::postgres::QualifiedName::to_text).collect()),
         Err(error) if error.place().address == database.config().address() => Err(error.into()),
         Err(error) => {
@@ -102,11 +84,15 @@ pub(super) async fn create(
         return Err(Error::new(format!("{doing}: it exists already")).detail(ObjectId::import_hint(&plan.id)));
     }
     let waits = is_set(&plan.wait_for_initial_sync);
-    sync::check(call, database, publisher.as_ref(), &doing, &desired, &how, waits).await?;
-    if how.connect && !how.create_slot {
-        joining::warn_of_younger(call, publisher.as_ref(), &desired, &doing).await?;
+    let operation = Operation::new(doing.as_str(), limits.clone(), call);
+    if let Some(publisher) = &publisher {
+        let pair = Pair { publisher: publisher.clone(), subscriber: database.clone() };
+        initial_copy::check(&operation, &pair, &desired, &how, waits).await?;
+        if how.connect && !how.create_slot {
+            joining::warn_of_younger(&operation, publisher, &desired).await?;
+        }
     }
-    let result = subscription::create(database, publisher.as_ref(), &doing, &desired, &how, limits).await;
+    let result = subscribing::create(database, publisher.as_ref(), &doing, &desired, &how, limits).await;
     let (notices, found) = match result {
         Ok(done) => done,
         Err(error) => {
@@ -123,8 +109,8 @@ pub(super) async fn create(
     let model = to_model(database.name(), &found, &plan);
     saved.record(&model);
     if waits && found.enabled {
-        sync::wait(call, &Sync { subscriber: database, publisher: publisher.as_ref(), subscription: &desired }, limits)
-            .await?;
+        let copy = InitialCopy { subscriber: database, publisher: publisher.as_ref(), subscription: &desired };
+        initial_copy::wait(&operation, &copy).await?;
     }
     observe(call, database, &found, &model).await
 }
@@ -172,15 +158,15 @@ pub(super) async fn update(
         saved.record(&to_model(database.name(), &current, prior));
         how.resend_connection = false;
     }
-    if joins {
-        joining::prepare(call, prior, &current, &desired, &doing, limits).await?;
+    let operation = Operation::new(doing.as_str(), limits.clone(), call);
+    if joins && let Some(publisher) = publisher_of(call, &current, prior) {
+        joining::prepare(&operation, &publisher, &current, &desired).await?;
     }
-    if follows {
-        let publisher = publisher_of(call, &current, prior);
+    if follows && let Some(publisher) = publisher_of(call, &current, prior) {
         let (enabled, publications) = (desired.enabled, desired.publications.clone());
         let asked = Subscription { enabled, publications, ..current.clone() };
-        let sync = Sync { subscriber: database, publisher: publisher.as_ref(), subscription: &asked };
-        sync::warn_of_rows(call, &sync, &doing, &how).await?;
+        let pair = Pair { publisher, subscriber: database.clone() };
+        initial_copy::warn_of_rows(&operation, &pair, &asked, &how).await?;
     }
     let found = change.run(&current, &desired, &how).await?;
     if resend_connection {
@@ -190,8 +176,8 @@ pub(super) async fn update(
         saved.record(&to_model(database.name(), &found, &plan));
         let publisher = conninfo(call.context(), &plan).ok();
         let publisher = publisher.and_then(|conninfo| connection::publisher(call.context(), &conninfo));
-        let sync = Sync { subscriber: database, publisher: publisher.as_ref(), subscription: &found };
-        sync::wait(call, &sync, limits).await?;
+        let copy = InitialCopy { subscriber: database, publisher: publisher.as_ref(), subscription: &found };
+        initial_copy::wait(&operation, &copy).await?;
     }
     observe(call, database, &found, &plan).await
 }

@@ -1,10 +1,10 @@
 //! Lists of names in messages.
 
 /// How many names, or lines about them, one message shows.
-pub(super) const SHOWN: usize = 10;
+pub const SHOWN: usize = 10;
 
 /// The first names, and how many more there are.
-pub(super) fn list(names: impl IntoIterator<Item = String>) -> String {
+pub fn list(names: impl IntoIterator<Item = String>) -> String {
     let mut names = names.into_iter();
     let shown = names.by_ref().take(SHOWN).collect::<Vec<_>>().join(", ");
     match names.count() {

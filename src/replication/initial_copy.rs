@@ -1,20 +1,19 @@
 //! The initial copy: what is in its way before it begins, and waiting for its end.
 
+mod progress_log;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::progress_log::ProgressLog;
-use crate::config::Context;
-use crate::postgres::subscription::{self, How, Obstacle, Progress, Subscription, Verdict, Watch};
-use crate::postgres::{Database, Ident, Limits, QualifiedName, publication, settings, table};
-use crate::resources::names::{self, SHOWN};
-use crate::tf_provider::call::Call;
-use crate::tf_provider::diagnostics::{Error, Result};
-
-/// How often the tables are looked at while they are copied.
-const POLL: Duration = Duration::from_millis(250);
+use self::progress_log::ProgressLog;
+use super::checks::{self, Obstacle};
+use super::error::{Error, Result};
+use super::names::{self, SHOWN};
+use super::operation::{Look, Operation};
+use super::{Pair, tables};
+use crate::postgres::subscription::{self, How, Progress, Subscription, Verdict, Watch};
+use crate::postgres::{Database, Ident, QualifiedName, publication, settings, table};
 
 /// After so many looks without a worker a table has failed for good, even if no query tells why: ten seconds, in which
 /// the server tries twice by default.
@@ -23,26 +22,15 @@ const UNEXPLAINED: u32 = 40;
 /// After so many looks without the subscription's own worker it is given up: twenty seconds.
 const NO_WORKER: u32 = 80;
 
-/// A subscription between its two servers.
-pub(super) struct Sync<'a> {
-    pub(super) subscriber: &'a Database,
-    /// Where it can be reached from here.
-    pub(super) publisher: Option<&'a Database>,
-    /// With the connection that it has, or will have.
-    pub(super) subscription: &'a Subscription,
-}
-
-impl Sync<'_> {
-    /// What is in the way of the tables. Nothing where the publisher cannot be asked: the subscriber may reach it.
-    async fn obstacles(&self) -> BTreeMap<QualifiedName, Vec<Obstacle>> {
-        let role = self.subscription.connection.as_ref().and_then(|connection| connection.get("user"));
-        let (Some(publisher), Some(Ok(role))) = (self.publisher, role.map(Ident::new)) else { return BTreeMap::new() };
-        match subscription::obstacles(publisher, self.subscriber, self.subscription, &role).await {
-            Ok(found) => found,
-            Err(cause) => {
-                tracing::info!(%cause, "whether the tables can be copied could not be asked");
-                BTreeMap::new()
-            }
+/// What is in the way of a subscription's tables. Nothing where the publisher cannot be asked: the subscriber may reach it.
+async fn obstacles(pair: &Pair, subscription: &Subscription) -> BTreeMap<QualifiedName, Vec<Obstacle>> {
+    let role = subscription.connection.as_ref().and_then(|connection| connection.get("user"));
+    let Some(Ok(role)) = role.map(Ident::new) else { return BTreeMap::new() };
+    match checks::obstacles(pair, subscription, &role).await {
+        Ok(found) => found,
+        Err(cause) => {
+            tracing::info!(%cause, "whether the tables can be copied could not be asked");
+            BTreeMap::new()
         }
     }
 }
@@ -52,11 +40,9 @@ impl Sync<'_> {
 ///
 /// # Errors
 /// When a publication or a table is missing, or the copy is waited for and cannot come to its end.
-pub(super) async fn check(
-    call: &Call<Context>,
-    subscriber: &Database,
-    publisher: Option<&Database>,
-    doing: &str,
+pub async fn check(
+    operation: &Operation<'_>,
+    pair: &Pair,
     desired: &Subscription,
     how: &How,
     waits: bool,
@@ -64,11 +50,8 @@ pub(super) async fn check(
     if !how.connect {
         return Ok(());
     }
-    if let Some(publisher) = publisher {
-        check_publications(call, publisher, doing, desired).await?;
-    }
-    let sync = Sync { subscriber, publisher, subscription: desired };
-    let mut found = call.unless_stopped(async { Ok::<_, Error>(sync.obstacles().await) }).await?;
+    check_publications(operation, &pair.publisher, desired).await?;
+    let mut found = operation.unless_stopped(async { Ok::<_, Error>(obstacles(pair, desired).await) }).await?;
     let refused = |obstacles: &Vec<Obstacle>| obstacles.contains(&Obstacle::NoTable);
     let matters = |obstacle: &Obstacle| match obstacle {
         Obstacle::NoTable => true,
@@ -78,13 +61,13 @@ pub(super) async fn check(
     found.values_mut().for_each(|obstacles| obstacles.retain(matters));
     found.retain(|_, obstacles| !obstacles.is_empty());
     if !found.is_empty() {
-        let message = described(Error::new(format!("{doing}: {}", in_the_way(found.len()))), &found);
+        let message = described(operation.error(in_the_way(found.len())), &found);
         if waits || found.values().any(refused) {
             return Err(message.detail("Nothing was changed."));
         }
-        call.warn(message.detail("The subscription is made all the same, and tries again and again."));
+        operation.warn(message.detail("The subscription is created anyway and keeps retrying."));
     }
-    warn_of_rows(call, &sync, doing, how).await
+    warn_of_rows(operation, pair, desired, how).await
 }
 
 fn list<'a>(tables: impl IntoIterator<Item = &'a QualifiedName>) -> String {
@@ -96,18 +79,24 @@ fn list<'a>(tables: impl IntoIterator<Item = &'a QualifiedName>) -> String {
 ///
 /// # Errors
 /// When a person asks to stop. Servers that cannot be asked are none.
-pub(super) async fn warn_of_rows(call: &Call<Context>, sync: &Sync<'_>, doing: &str, how: &How) -> Result<()> {
-    let Some(publisher) = sync.publisher.filter(|_| sync.subscription.enabled && how.copy_data) else { return Ok(()) };
+pub async fn warn_of_rows(
+    operation: &Operation<'_>,
+    pair: &Pair,
+    subscription: &Subscription,
+    how: &How,
+) -> Result<()> {
+    if !(subscription.enabled && how.copy_data) {
+        return Ok(());
+    }
     let look = async {
-        let new = subscription::unsubscribed_tables(publisher, sync.subscriber, sync.subscription).await?;
-        table::with_rows(sync.subscriber, &new).await
+        let new = tables::unsubscribed(pair, subscription).await?;
+        table::with_rows(&pair.subscriber, &new).await
     };
-    let Ok(held) = call.unless_stopped(look).await else { return call.go_on() };
+    let Ok(held) = operation.unless_stopped(look).await else { return operation.go_on() };
     if !held.is_empty() {
         let names = list(&held);
-        let warning =
-            Error::new(format!("{doing}: on the subscriber, tables hold rows before they are copied: {names}"));
-        call.warn(warning.detail(
+        let warning = operation.error(format!("on the subscriber, tables hold rows before they are copied: {names}"));
+        operation.warn(warning.detail(
             "If one of the publisher's rows is among them, copying it again violates a primary key or another unique index, and \
              the table is not replicated. Empty such tables first, or set copy_data = false where the rows are the publisher's.",
         ));
@@ -116,25 +105,22 @@ pub(super) async fn warn_of_rows(call: &Call<Context>, sync: &Sync<'_>, doing: &
 }
 
 /// A subscription to a publication that is made later is stuck at the first change from before (Postgres 14 to 17).
-async fn check_publications(
-    call: &Call<Context>,
-    publisher: &Database,
-    doing: &str,
-    desired: &Subscription,
-) -> Result<()> {
-    let Ok(existing) = call.unless_stopped(publication::fetch_all(publisher)).await else {
+async fn check_publications(operation: &Operation<'_>, publisher: &Database, desired: &Subscription) -> Result<()> {
+    let Ok(existing) = operation.unless_stopped(publication::fetch_all(publisher)).await else {
         // It is the subscriber that has to reach it.
-        return call.go_on();
+        return operation.go_on();
     };
     let missing: Vec<_> = desired.publications.iter().filter(|name| !existing.contains_key(name)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let names = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    Err(Error::new(format!("{doing}: there is no publication {names} in database {:?} on {}", publisher.name(), publisher.config().address()))
+    let (database, address) = (publisher.name(), publisher.config().address());
+    Err(operation
+        .error(format!("there is no publication {names} in database {database:?} on {address}"))
         .detail("Nothing was changed. A subscription that is made before its publication stops at the first change that is older than that.")
         .detail("Create the publication first; where this configuration does, refer to its name, so that it comes first.")
-        .attribute("publications"))
+        .about("publications"))
 }
 
 fn in_the_way(tables: usize) -> String {
@@ -151,48 +137,81 @@ fn described(error: Error, found: &BTreeMap<QualifiedName, Vec<Obstacle>>) -> Er
     if found.len() > SHOWN { error.detail(format!("And {} tables more.", found.len() - SHOWN)) } else { error }
 }
 
+/// A copy that is waited for.
+pub struct InitialCopy<'a> {
+    /// Where the subscription is.
+    pub subscriber: &'a Database,
+    /// Where it can be reached from here.
+    pub publisher: Option<&'a Database>,
+    /// With the connection that it has.
+    pub subscription: &'a Subscription,
+}
+
+impl InitialCopy<'_> {
+    fn pair(&self) -> Option<Pair> {
+        Some(Pair { publisher: self.publisher?.clone(), subscriber: self.subscriber.clone() })
+    }
+}
+
 /// Waits until every table is replicated, and shows the progress in the log. Fails as soon as a table cannot be.
+///
+/// A person who asks to stop is no error: the subscription is there, and goes on copying.
 ///
 /// # Errors
 /// When copying a table fails again and again, the subscription's worker does not run, or the time is over.
-pub(super) async fn wait(call: &Call<Context>, sync: &Sync<'_>, limits: &Limits) -> Result<()> {
-    let name = &sync.subscription.name;
-    let mut watch = Watch::default();
-    let mut log = ProgressLog::default();
-    loop {
-        let progress = subscription::progress(sync.subscriber, name).await?;
-        log.show(name, &progress, Instant::now());
-        let left: Vec<_> = progress.left().collect();
-        if left.is_empty() {
-            return Ok(());
+pub async fn wait(operation: &Operation<'_>, copy: &InitialCopy<'_>) -> Result<()> {
+    let name = &copy.subscription.name;
+    let mut looks = Looks::default();
+    let mut waiting = operation.waiting();
+    let waited = loop {
+        match waiting.after(looks.look(operation, copy).await).await {
+            Ok(None) => {}
+            Ok(Some(())) => break Ok(()),
+            Err(error) => break Err(error),
         }
-        if call.stop().is_cancelled() {
-            // An error would taint it: the next apply would drop it, and copy rows again that are there already.
-            let summary = format!(
-                "subscription {name} is made, and goes on copying {} of {} tables",
-                left.len(),
-                progress.tables.len()
-            );
-            call.warn(Error::new(summary).detail("The wait for them was cut short."));
-            return Ok(());
+    };
+    let progress = &looks.progress;
+    if waited.is_err() && operation.is_stopped() {
+        // An error would taint it: the next apply would drop it, and copy rows again that are there already.
+        let (left, all) = (progress.left().count(), progress.tables.len());
+        let made = Error::new(format!("subscription {name} is made, and goes on copying {left} of {all} tables"));
+        operation.warn(made.detail("The wait for them was cut short."));
+        return Ok(());
+    }
+    waited
+}
+
+/// The looks at a copy so far.
+#[derive(Default)]
+struct Looks {
+    progress: Progress,
+    watch: Watch,
+    log: ProgressLog,
+}
+
+impl Looks {
+    /// Looks whether all tables are replicated.
+    ///
+    /// # Errors
+    /// When it cannot come to its end.
+    async fn look(&mut self, operation: &Operation<'_>, copy: &InitialCopy<'_>) -> Result<Look<()>> {
+        let name = &copy.subscription.name;
+        self.progress = operation.unless_stopped(subscription::progress(copy.subscriber, name)).await?;
+        self.log.show(name, &self.progress, Instant::now());
+        if self.progress.left().next().is_none() {
+            return Ok(Look::There(()));
         }
-        if limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(out_of_time(name, &progress));
-        }
-        let verdict = watch.look(&progress, NO_WORKER);
-        if let Some(failure) = judge(sync, &watch, &progress, verdict).await {
-            return Err(failure);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(POLL) => {}
-            () = call.stop().cancelled() => {}
+        let verdict = self.watch.look(&self.progress, NO_WORKER);
+        match judge(copy, &self.watch, &self.progress, verdict).await {
+            Some(failure) => Err(failure),
+            None => Ok(Look::NotYet(out_of_time(name, &self.progress))),
         }
     }
 }
 
 /// Makes an error of what the looks tell, with the reason as far as it can be told.
-async fn judge(sync: &Sync<'_>, watch: &Watch, progress: &Progress, verdict: Verdict) -> Option<Error> {
-    let name = &sync.subscription.name;
+async fn judge(copy: &InitialCopy<'_>, watch: &Watch, progress: &Progress, verdict: Verdict) -> Option<Error> {
+    let name = &copy.subscription.name;
     match verdict {
         Verdict::GoesOn => None,
         Verdict::Disabled => Some(
@@ -210,7 +229,7 @@ async fn judge(sync: &Sync<'_>, watch: &Watch, progress: &Progress, verdict: Ver
                 ),
         ),
         Verdict::Fails(tables) => {
-            let reasons = reasons(sync, &tables).await;
+            let reasons = reasons(copy, &tables).await;
             let waited = tables.iter().map(|table| watch.idle_looks(table)).max().unwrap_or_default();
             if reasons.is_empty() && waited < UNEXPLAINED {
                 return None;
@@ -231,25 +250,29 @@ fn fails(name: &Ident, progress: &Progress, tables: &BTreeSet<QualifiedName>, re
 }
 
 /// Why copying these tables fails, as far as the servers can be asked.
-async fn reasons(sync: &Sync<'_>, tables: &BTreeSet<QualifiedName>) -> Vec<String> {
+async fn reasons(copy: &InitialCopy<'_>, tables: &BTreeSet<QualifiedName>) -> Vec<String> {
     let mut reasons = Vec::new();
-    for (table, obstacles) in sync.obstacles().await.iter().filter(|(table, _)| tables.contains(*table)) {
+    let found = match copy.pair() {
+        Some(pair) => obstacles(&pair, copy.subscription).await,
+        None => BTreeMap::new(),
+    };
+    for (table, obstacles) in found.iter().filter(|(table, _)| tables.contains(*table)) {
         let name = table.to_text();
         reasons.extend(obstacles.iter().map(|obstacle| format!("{name}: {obstacle}. {}", obstacle.remedy(table))));
     }
-    for table in table::with_rows(sync.subscriber, tables).await.unwrap_or_default().iter().take(SHOWN) {
+    for table in table::with_rows(copy.subscriber, tables).await.unwrap_or_default().iter().take(SHOWN) {
         reasons.push(format!(
             "{}: it held rows before on the subscriber, and one that is copied again violates its primary key or another unique \
              index. Empty it (TRUNCATE {table}), or subscribe with copy_data = false if they are the publisher's rows.",
             table.to_text()
         ));
     }
-    reasons.extend(no_room(sync).await);
+    reasons.extend(no_room(copy).await);
     reasons
 }
 
-async fn no_room(sync: &Sync<'_>) -> Option<String> {
-    let room = settings::room(sync.publisher?).await.ok()?;
+async fn no_room(copy: &InitialCopy<'_>) -> Option<String> {
+    let room = settings::room(copy.publisher?).await.ok()?;
     let (setting, what) = match (room.slots <= 0, room.senders <= 0) {
         (true, _) => ("max_replication_slots", "replication slot"),
         (_, true) => ("max_wal_senders", "WAL sender"),

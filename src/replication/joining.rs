@@ -5,15 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use super::lifecycle::{publisher_of, wrong_slot};
-use super::model::Model;
-use crate::config::Context;
-use crate::postgres::publication;
+use super::catch_up::catch_up;
+use super::error::{Error, Result};
+use super::names;
+use super::operation::Operation;
+use super::slot_health::wrong_slot;
 use crate::postgres::subscription::Subscription;
-use crate::postgres::{Database, Ident, Limits};
-use crate::resources::{catch_up, names};
-use crate::tf_provider::call::Call;
-use crate::tf_provider::diagnostics::{Error, Result};
+use crate::postgres::{Database, Ident, publication};
 
 const WHAT_HAPPENS: &str = "A change that is older than a publication stops a subscription to it for good before Postgres 18, \
     and is lost since.";
@@ -23,66 +21,58 @@ const WHAT_HAPPENS: &str = "A change that is older than a publication stops a su
 ///
 /// # Errors
 /// When the wait is too long, or an older change may be left. Where the publisher cannot be asked there is a warning.
-pub(super) async fn prepare(
-    call: &Call<Context>,
-    prior: &Model,
+pub async fn prepare(
+    operation: &Operation<'_>,
+    publisher: &Database,
     current: &Subscription,
     desired: &Subscription,
-    doing: &str,
-    limits: &Limits,
 ) -> Result<()> {
-    let (Some(publisher), Some(slot)) = (publisher_of(call, current, prior), current.slot_name()) else {
-        return Ok(());
-    };
+    let Some(slot) = current.slot_name() else { return Ok(()) };
     if !current.enabled {
         let joining = desired.publications.difference(&current.publications).cloned().collect();
-        return refuse_younger(call, &publisher, slot, &joining, doing).await;
+        return refuse_younger(operation, publisher, slot, &joining).await;
     }
-    let existing = match call.unless_stopped(publication::fetch_all(&publisher)).await {
+    let existing = match operation.unless_stopped(publication::fetch_all(publisher)).await {
         Ok(existing) => existing,
-        Err(cause) => return unknown(call, doing, &cause),
+        Err(cause) => return unknown(operation, &cause),
     };
-    if let Some(wrong) = wrong_slot(call, current, prior).await {
+    if let Some(wrong) = wrong_slot(publisher, current).await {
         return Err(wrong.detail("A publication that joins could not be replicated."));
     }
     let whole = current.publications.iter().all(|name| existing.contains_key(name));
-    catch_up::catch_up(call, &publisher, slot, doing, whole, limits).await
+    catch_up(operation, publisher, slot, whole).await
 }
 
 async fn refuse_younger(
-    call: &Call<Context>,
+    operation: &Operation<'_>,
     publisher: &Database,
     slot: &Ident,
     joining: &BTreeSet<Ident>,
-    doing: &str,
 ) -> Result<()> {
-    let younger = match call.unless_stopped(publication::younger_than_slot(publisher, slot, joining)).await {
+    let younger = match operation.unless_stopped(publication::younger_than_slot(publisher, slot, joining)).await {
         Ok(younger) if younger.is_empty() => return Ok(()),
         Ok(younger) => younger,
-        Err(cause) => return unknown(call, doing, &cause),
+        Err(cause) => return unknown(operation, &cause),
     };
-    Err(Error::new(format!("{doing}: it is disabled, and has changes to apply that may be older than publication {}", listed(&younger)))
+    let listed = listed(&younger);
+    Err(operation
+        .error(format!("it is disabled, and has changes to apply that may be older than publication {listed}"))
         .detail(format!("Nothing was changed. {WHAT_HAPPENS}"))
         .detail("Set enabled = true, before or in the same apply: then the publication joins once all that is older was applied.")
-        .attribute("publications"))
+        .about("publications"))
 }
 
 /// Warns where a slot that exists is to be used, and may still send what is older than a publication.
 ///
 /// # Errors
 /// When a person asks to stop. A publisher that cannot be asked is no error: it is the subscriber that has to reach it.
-pub(super) async fn warn_of_younger(
-    call: &Call<Context>,
-    publisher: Option<&Database>,
-    desired: &Subscription,
-    doing: &str,
-) -> Result<()> {
-    let (Some(publisher), Some(slot)) = (publisher, desired.slot_name()) else { return Ok(()) };
-    let asked = call.unless_stopped(publication::younger_than_slot(publisher, slot, &desired.publications)).await;
-    let Ok(younger) = asked else { return call.go_on() };
+pub async fn warn_of_younger(operation: &Operation<'_>, publisher: &Database, desired: &Subscription) -> Result<()> {
+    let Some(slot) = desired.slot_name() else { return Ok(()) };
+    let asked = operation.unless_stopped(publication::younger_than_slot(publisher, slot, &desired.publications)).await;
+    let Ok(younger) = asked else { return operation.go_on() };
     if !younger.is_empty() {
-        let what = format!("{doing}: replication slot {slot} may be older than publication {}", listed(&younger));
-        call.warn(Error::new(what).detail(WHAT_HAPPENS).detail(
+        let what = format!("replication slot {slot} may be older than publication {}", listed(&younger));
+        operation.warn(operation.error(what).detail(WHAT_HAPPENS).detail(
             "If tables were written to in between, make the slot anew. Where this configuration makes both, let the slot come \
              after the publication (depends_on).",
         ));
@@ -95,9 +85,9 @@ fn listed(publications: &[Ident]) -> String {
 }
 
 /// What a publisher that cannot be asked leaves open.
-fn unknown(call: &Call<Context>, doing: &str, cause: &Error) -> Result<()> {
-    call.go_on()?;
-    let warning = Error::new(format!("{doing}: whether it has caught up with its publisher is not known"));
-    call.warn(warning.detail(WHAT_HAPPENS).detail(cause.to_string()));
+fn unknown(operation: &Operation<'_>, cause: &Error) -> Result<()> {
+    operation.go_on()?;
+    let warning = operation.error("whether it has caught up with its publisher is not known");
+    operation.warn(warning.detail(WHAT_HAPPENS).detail(cause.to_string()));
     Ok(())
 }

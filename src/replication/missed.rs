@@ -3,33 +3,29 @@
 //! A subscription goes on with a table that was out of its publication for a while, and never gets what was written
 //! meanwhile: only a table that it has forgotten (`REFRESH PUBLICATION`) is copied anew.
 
+use super::error::Error;
 use super::in_use::User;
-use super::model::Model;
+use super::{Pair, names, tables};
 use crate::postgres::publication::Target;
-use crate::postgres::subscription::{self, Subscription};
+use crate::postgres::subscription::Subscription;
 use crate::postgres::{Database, QualifiedName};
-use crate::resources::names;
-use crate::tf_provider::diagnostics::Error;
-use crate::tf_provider::resource::PlannedChange;
 
-/// Warns in the plan of tables that the change publishes again under subscriptions that never forgot them.
-pub(super) async fn announce(change: &mut PlannedChange<Model>, publisher: &Database, users: &[User], target: &Target) {
+/// Warnings of tables that a change publishes again under subscriptions that never forgot them.
+pub(super) async fn warnings(publisher: &Database, users: &[User], target: &Target) -> Vec<Error> {
+    let mut warnings = Vec::new();
     for (subscriber, subscription) in users.iter().filter_map(User::subscription) {
-        let back = missed(publisher, subscriber, subscription, target).await;
+        let pair = Pair { publisher: publisher.clone(), subscriber: subscriber.clone() };
+        let back = missed(&pair, subscription, target).await;
         if !back.is_empty() {
-            change.warn(warning(subscription, &back));
+            warnings.push(warning(subscription, &back));
         }
     }
+    warnings
 }
 
 /// None where the servers do not say.
-async fn missed(
-    publisher: &Database,
-    subscriber: &Database,
-    subscription: &Subscription,
-    target: &Target,
-) -> Vec<QualifiedName> {
-    match subscription::missed_tables(publisher, subscriber, subscription).await {
+async fn missed(pair: &Pair, subscription: &Subscription, target: &Target) -> Vec<QualifiedName> {
+    match tables::missed(pair, subscription).await {
         Ok(missed) => missed.into_iter().filter(|table| publishes(target, table)).collect(),
         Err(cause) => {
             tracing::info!(%cause, "whether a subscription misses changes is not known");
@@ -56,5 +52,5 @@ fn warning(subscription: &Subscription, tables: &[QualifiedName]) -> Error {
             "To have all of it, take them out of the publication here, and apply with the subscription's refresh_triggers changed, \
              so that it forgets them; empty them on the subscriber; then put them back: their rows are copied anew.",
         )
-        .attribute("tables")
+        .about("tables")
 }

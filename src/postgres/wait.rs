@@ -1,0 +1,164 @@
+//! Waiting: the one loop that asks again until there is an answer.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::error::Error;
+use super::limits::Limits;
+
+/// Whether an error says that something is away which may come back, such as a server that is restarting.
+pub trait Outage {
+    /// Whether it does.
+    fn is_outage(&self) -> bool;
+}
+
+impl Outage for Error {
+    fn is_outage(&self) -> bool {
+        self.is_transient()
+    }
+}
+
+/// The pauses between two questions: the first one, and the longest, which is approached by doubling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pauses {
+    /// Before the second question.
+    pub first: Duration,
+    /// No pause is longer.
+    pub longest: Duration,
+}
+
+impl Pauses {
+    /// Always the same pause.
+    pub const fn of(pause: Duration) -> Self {
+        Self { first: pause, longest: pause }
+    }
+
+    fn after(self, pause: Duration) -> Duration {
+        (pause * 2).min(self.longest)
+    }
+}
+
+/// Why a wait ended without an answer.
+#[derive(Debug)]
+pub enum Ended<E> {
+    /// The deadline has passed. If a server was away at the last question, this says how.
+    TimeOver(Option<E>),
+    /// A person asked to stop.
+    Stopped,
+    /// The question failed for good.
+    Failed(E),
+}
+
+/// Waits between looks: `loop { if let Some(answer) = waiter.after(look().await).await? { … } }`.
+///
+/// An outage counts as no answer yet, and so is lived through until the deadline. The first look comes before any limit
+/// is asked, so that what is already so is known.
+#[derive(Debug)]
+pub struct Waiter<'a> {
+    limits: &'a Limits,
+    pauses: Pauses,
+    pause: Duration,
+}
+
+impl<'a> Waiter<'a> {
+    /// One that has not waited yet.
+    pub fn new(limits: &'a Limits, pauses: Pauses) -> Self {
+        Self { limits, pauses, pause: pauses.first }
+    }
+
+    /// Returns the answer that a look gave, or waits for the time of the next look and returns none.
+    ///
+    /// # Errors
+    /// When the limits are reached, or the look failed otherwise than by an outage.
+    pub async fn after<T, E: Outage + std::fmt::Display>(
+        &mut self,
+        look: Result<Option<T>, E>,
+    ) -> Result<Option<T>, Ended<E>> {
+        let outage = match look {
+            Ok(None) => None,
+            Err(error) if error.is_outage() => {
+                tracing::info!(cause = %error, "waiting for a server that may come back");
+                Some(error)
+            }
+            Ok(answer) => return Ok(answer),
+            Err(error) => return Err(Ended::Failed(error)),
+        };
+        if self.limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(Ended::TimeOver(outage));
+        }
+        let pause = self.pause;
+        self.pause = self.pauses.after(pause);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => Ok(None),
+            () = self.limits.cancel.cancelled() => Err(Ended::Stopped),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[derive(Debug, PartialEq, Eq)]
+    enum Trouble {
+        Away,
+        Refused,
+    }
+
+    impl Outage for Trouble {
+        fn is_outage(&self) -> bool {
+            *self == Self::Away
+        }
+    }
+
+    impl std::fmt::Display for Trouble {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "{self:?}")
+        }
+    }
+
+    async fn ask(
+        limits: &Limits,
+        answers: impl Fn(u32) -> Result<Option<u32>, Trouble>,
+    ) -> (Result<u32, Ended<Trouble>>, u32) {
+        let mut asked = 0;
+        let mut waiter = Waiter::new(limits, Pauses::of(SECOND));
+        loop {
+            asked += 1;
+            match waiter.after(answers(asked)).await {
+                Ok(None) => {}
+                Ok(Some(answer)) => return (Ok(answer), asked),
+                Err(ended) => return (Err(ended), asked),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_lived_through_until_the_deadline() {
+        let back = |at| if at < 4 { Err(Trouble::Away) } else { Ok(Some(at)) };
+        assert!(matches!(ask(&Limits::default(), back).await, (Ok(4), 4)));
+        let (ended, asked) = ask(&Limits::within(SECOND * 10), |_| Err(Trouble::Away)).await;
+        assert!(matches!(ended, Err(Ended::TimeOver(Some(Trouble::Away)))) && asked >= 10, "{asked}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_ends_it_and_so_does_a_person() {
+        assert!(matches!(
+            ask(&Limits::default(), |_| Err(Trouble::Refused)).await,
+            (Err(Ended::Failed(Trouble::Refused)), 1)
+        ));
+        let limits = Limits::default();
+        limits.cancel.cancel();
+        assert!(matches!(ask(&limits, |_| Ok(None)).await, (Err(Ended::Stopped), 1)));
+        assert!(matches!(ask(&limits, |at| Ok(Some(at))).await, (Ok(1), 1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_being_over_tells_of_no_outage_that_is_over() {
+        let (ended, _) = ask(&Limits::within(SECOND), |_| Ok(None)).await;
+        assert!(matches!(ended, Err(Ended::TimeOver(None))));
+    }
+}

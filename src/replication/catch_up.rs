@@ -1,0 +1,54 @@
+//! Waiting until a subscription has applied all that was written before.
+//!
+//! The publisher decodes each change with the catalog of its time. One that is older than a publication stops a
+//! subscription to it for good (Postgres 14 to 17), or is lost (18).
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::error::{Error, Result};
+use super::operation::{Look, Operation};
+use crate::postgres::{Database, Ident, slot};
+
+/// How long a subscription is waited for that may be unable to get further.
+const GIVE_UP: Duration = Duration::from_secs(5);
+
+/// Waits until what has written by now has ended, and until the slot's subscription has confirmed all of it. One that is
+/// not `whole`, as after a publication of it went, gets no further: then it is not waited for long.
+///
+/// # Errors
+/// When the time is over, a person asks to stop, or the publisher cannot be asked.
+pub(super) async fn catch_up(operation: &Operation<'_>, publisher: &Database, slot: &Ident, whole: bool) -> Result<()> {
+    let next = operation.unless_stopped(slot::next_transaction(publisher)).await?;
+    let mut waiting = operation.waiting();
+    while waiting.after(have_ended(operation, publisher, &next).await).await?.is_none() {}
+    let given_up = Instant::now() + GIVE_UP;
+    let lsn = operation.unless_stopped(slot::current_lsn(publisher)).await?;
+    let mut waiting = operation.waiting();
+    loop {
+        let look = has_confirmed(operation, publisher, slot, &lsn).await;
+        let is_stuck = !whole && Instant::now() >= given_up;
+        if is_stuck && look.is_ok() || waiting.after(look).await?.is_some() {
+            return Ok(());
+        }
+    }
+}
+
+async fn have_ended(operation: &Operation<'_>, publisher: &Database, transaction: &str) -> Result<Look<()>> {
+    let late = "a transaction on its publisher has been open since before, so nothing was changed yet";
+    let have_ended = operation.unless_stopped(slot::have_ended(publisher, transaction)).await?;
+    Ok(if have_ended { Look::There(()) } else { Look::NotYet(too_early(operation, late)) })
+}
+
+async fn has_confirmed(operation: &Operation<'_>, publisher: &Database, slot: &Ident, lsn: &str) -> Result<Look<()>> {
+    let late = "the subscription lags behind its publisher, so nothing was changed yet";
+    let lags = operation.unless_stopped(slot::has_confirmed(publisher, slot, lsn)).await? == Some(false);
+    Ok(if lags { Look::NotYet(too_early(operation, late)) } else { Look::There(()) })
+}
+
+fn too_early(operation: &Operation<'_>, late: &str) -> Error {
+    operation.error(late).detail(
+        "A publication that joins now would stop it at the first change from before. Apply again once that has ended.",
+    )
+}

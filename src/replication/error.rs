@@ -1,0 +1,120 @@
+//! What failed in work on two servers, or what should be known about it.
+
+use std::fmt;
+
+use crate::postgres::{self, Cause, SqlState};
+
+/// The result of anything that works on two servers.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why work on two servers cannot go on, or, handed to [`Listener::warn`](super::Listener::warn), what a person should
+/// know about it: one line, what else there is to say, and the option it is about.
+#[derive(Clone, Debug)]
+pub struct Error {
+    summary: String,
+    details: Vec<String>,
+    option: Option<&'static str>,
+    cause: Option<postgres::Error>,
+}
+
+impl Error {
+    /// An error with its one line.
+    pub fn new(summary: impl Into<String>) -> Self {
+        Self { summary: summary.into(), details: Vec::new(), option: None, cause: None }
+    }
+
+    pub(super) fn cancelled() -> Self {
+        Self::new("the operation was cancelled")
+    }
+
+    /// Says more: cause, remedy. An empty text says nothing.
+    #[must_use]
+    pub fn detail(mut self, detail: impl AsRef<str>) -> Self {
+        if !detail.as_ref().is_empty() {
+            self.details.push(detail.as_ref().to_owned());
+        }
+        self
+    }
+
+    /// Says what was being done: put in front of the line.
+    #[must_use]
+    pub fn during(mut self, doing: &str) -> Self {
+        self.summary = format!("{doing}: {}", self.summary);
+        self
+    }
+
+    /// Says which option of a publication or subscription it is about, such as `slot_name`.
+    #[must_use]
+    pub fn about(mut self, option: &'static str) -> Self {
+        self.option = Some(option);
+        self
+    }
+
+    /// The one line.
+    pub fn summary(&self) -> &str {
+        &self.summary
+    }
+
+    /// What else there is to say, a paragraph each.
+    pub fn details(&self) -> &[String] {
+        &self.details
+    }
+
+    /// The option that it is about.
+    pub fn option(&self) -> Option<&'static str> {
+        self.option
+    }
+
+    /// What the server said, where it comes from one.
+    pub fn cause(&self) -> Option<&postgres::Error> {
+        self.cause.as_ref()
+    }
+
+    /// Whether a server gave this SQLSTATE.
+    pub fn is(&self, code: &SqlState) -> bool {
+        self.cause.as_ref().is_some_and(|cause| cause.is(code))
+    }
+}
+
+impl From<postgres::Error> for Error {
+    fn from(error: postgres::Error) -> Self {
+        // The server's own text may have several lines; a summary has one.
+        let lines: Vec<_> = error.to_string().lines().map(str::trim).map(str::to_owned).collect();
+        let option = match error.cause() {
+            Cause::Unsupported(unsupported) => Some(unsupported.option),
+            _ => None,
+        };
+        let said = Self { option, ..Self::new(lines.join(" ")) };
+        let said = said.detail(error.detail().unwrap_or_default()).detail(error.hint().unwrap_or_default());
+        Self { cause: Some(error), ..said }
+    }
+}
+
+impl postgres::Outage for Error {
+    fn is_outage(&self) -> bool {
+        self.cause.as_ref().is_some_and(postgres::Outage::is_outage)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.summary)?;
+        self.details.iter().try_for_each(|detail| write!(f, "\n\n{detail}"))
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_was_being_done_and_what_to_do() {
+        let error =
+            Error::new("there is no table t").detail("").detail("Make it.").during("joining").about("publications");
+        assert_eq!(error.to_string(), "joining: there is no table t\n\nMake it.");
+        assert_eq!(error.option(), Some("publications"));
+        assert!(error.cause().is_none());
+    }
+}

@@ -1,0 +1,24 @@
+//! What needs both servers: the publisher and the subscriber.
+//!
+//! `postgres` knows one server at a time, and what is there. Here is what follows from both: whether tables can be copied
+//! and whether the copy gets on, when a publication may join a subscription, who uses a publication. An
+//! [`Operation`] carries the limits and hears the warnings, so that a plan, an apply and a command at a terminal ask the
+//! same functions. Nothing here knows of Terraform.
+
+mod catch_up;
+pub mod checks;
+mod error;
+pub mod in_use;
+pub mod initial_copy;
+pub mod joining;
+pub mod missed;
+pub mod names;
+mod operation;
+mod pair;
+pub mod slot_health;
+pub mod subscribing;
+pub mod tables;
+
+pub use error::{Error, Result};
+pub use operation::{Listener, Look, Operation};
+pub use pair::Pair;

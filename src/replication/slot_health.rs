@@ -1,0 +1,25 @@
+//! Whether the slot of a subscription is there and whole.
+
+use super::error::Error;
+use crate::postgres::subscription::Subscription;
+use crate::postgres::{Database, slot};
+
+/// What is wrong with the slot of an enabled subscription, where the publisher can be asked: the subscriber's own catalog
+/// and counters do not tell.
+pub async fn wrong_slot(publisher: &Database, found: &Subscription) -> Option<Error> {
+    let slot = found.slot_name().filter(|_| found.enabled)?;
+    let there = match slot::fetch(publisher, slot).await.ok()? {
+        // The subscriber may have made it since the snapshot that this is from.
+        None => slot::fetch_now(publisher, slot).await.ok()?,
+        there => there,
+    };
+    let wrong = match there {
+        None => format!("replication slot {slot} is not in database {:?} of the publisher any more", publisher.name()),
+        Some(there) if there.is_lost() => format!("replication slot {slot} has lost the WAL that it needs"),
+        Some(_) => return None,
+    };
+    Some(Error::new(format!("subscription {} replicates nothing: {wrong}", found.name)).detail(
+        "What was written since is lost to it, so it must be made anew: empty its tables on the subscriber, since every row \
+         is copied again, and apply with -replace and its address.",
+    ))
+}
