@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_postgres::Row;
-use tokio_postgres::error::SqlState;
 
 use super::error::{Cause, Error, Result};
 use super::limits::Limits;
@@ -17,7 +16,7 @@ use super::session::{Session, Task};
 use super::snapshot::{Change, Changes, Snapshot, Snapshots};
 use super::sql::Statement;
 use super::version::{ServerVersion, Unsupported};
-use super::work::{Param, Query, split_last};
+use super::work::{LockWait, Param, Query, split_last};
 
 /// The longest time for a read whose caller sets no deadline. It waits for the locks of others for seconds only.
 const READ_TIME: Duration = Duration::from_secs(60);
@@ -28,12 +27,13 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_m
 /// One database of a server. Clones share its snapshots, and the connections of the server.
 ///
 /// Everything has a limit: what a caller asks for, else the server's `statement_timeout` for changes and a minute for
-/// reads. A read that meets another session's lock gives up after seconds, and its error says who holds it.
+/// reads. A read whose caller sets no limits gives up after seconds where it meets another session's lock, and its error
+/// says who holds it.
 #[derive(Clone)]
 pub struct Database {
     inner: Arc<Inner>,
-    /// Of reads.
-    limits: Limits,
+    /// What a caller asks for its reads.
+    limits: Option<Limits>,
 }
 
 struct Inner {
@@ -69,13 +69,14 @@ impl Database {
     pub(super) fn new(pool: Arc<Pool>, name: &str) -> Self {
         let (version, changes, snapshots) = (OnceLock::new(), Changes::default(), Snapshots::default());
         let inner = Inner { pool, name: name.into(), version, changes, snapshots };
-        Self { inner: Arc::new(inner), limits: Limits::default() }
+        Self { inner: Arc::new(inner), limits: None }
     }
 
-    /// The same database, whose reads keep these limits. A snapshot that others wait for keeps its own.
+    /// The same database, whose reads keep these limits, and wait for locks as long as those allow: for what belongs to a
+    /// change. Plans do without.
     #[must_use]
     pub fn within(&self, limits: &Limits) -> Self {
-        Self { inner: Arc::clone(&self.inner), limits: limits.clone() }
+        Self { inner: Arc::clone(&self.inner), limits: Some(limits.clone()) }
     }
 
     /// Its name.
@@ -103,7 +104,7 @@ impl Database {
         if let Some(version) = self.inner.version.get() {
             return Ok(*version);
         }
-        let limits = self.limits.or_within(READ_TIME);
+        let limits = self.read_limits();
         let lease = self.lease("reading the server's version", Purpose::Read, &limits).await?;
         Ok(lease.version())
     }
@@ -204,7 +205,7 @@ impl Database {
         let began = Instant::now();
         let (mut pause, longest) = PAUSES;
         loop {
-            let rows = self.perform(doing, Task::Read((wait.text(), &[])), limits).await?;
+            let rows = self.perform(doing, Task::Read((wait.text(), &[]), LockWait::Brief), limits).await?;
             let answer = rows.first().map(|row| row.try_get(0));
             if matches!(answer, Some(Ok(true))) {
                 return Ok(());
@@ -222,17 +223,17 @@ impl Database {
 
     /// Reads rows.
     pub(super) async fn query(&self, doing: &str, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>> {
-        self.read(doing, Task::Read((sql, params))).await
+        self.read(doing, Task::Read((sql, params), self.lock_wait())).await
     }
 
     /// Runs changes and reads, in a transaction that is undone, all in one round trip.
     pub(super) async fn query_undone(&self, doing: &str, changes: &[String], sql: &str) -> Result<Vec<Row>> {
-        self.read(doing, Task::TryOut(changes, (sql, &[]))).await
+        self.read(doing, Task::TryOut(changes, (sql, &[]), self.lock_wait())).await
     }
 
     async fn read(&self, doing: &str, task: Task<'_>) -> Result<Vec<Row>> {
-        match self.perform(doing, task, &self.limits.or_within(READ_TIME)).await {
-            Err(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => Err(self.naming_holders(error).await),
+        match self.perform(doing, task, &self.read_limits()).await {
+            Err(error) if error.is_locked() => Err(self.naming_holders(error).await),
             result => result,
         }
     }
@@ -252,11 +253,19 @@ impl Database {
 
     /// Adds to the error of a lock that was not given who holds one on a table, as far as the server says.
     async fn naming_holders(&self, error: Error) -> Error {
-        let limits = self.limits.or_within(READ_TIME);
-        let held = self.perform("looking for who holds a lock", Task::Read((HOLDERS, &[])), &limits).await;
+        let task = Task::Read((HOLDERS, &[]), LockWait::Brief);
+        let held = self.perform("looking for who holds a lock", task, &self.read_limits()).await;
         let held = held.unwrap_or_default();
         let holders: Vec<String> = held.iter().filter_map(|row| row.try_get(0).ok()).collect();
         if holders.is_empty() { error } else { error.noting(format!("Locked now: {}.", holders.join("; "))) }
+    }
+
+    fn read_limits(&self) -> Limits {
+        self.limits.as_ref().map_or_else(|| Limits::within(READ_TIME), |limits| limits.or_within(READ_TIME))
+    }
+
+    fn lock_wait(&self) -> LockWait {
+        if self.limits.is_some() { LockWait::Patient } else { LockWait::Brief }
     }
 
     /// Counts what this process changes here.

@@ -114,6 +114,11 @@ impl Error {
         self.code() == Some(code)
     }
 
+    /// Whether another session held a lock for longer than was waited for it.
+    pub fn is_locked(&self) -> bool {
+        self.is(&SqlState::LOCK_NOT_AVAILABLE)
+    }
+
     /// Whether the server could not be reached at all: nothing was run.
     pub fn is_connect(&self) -> bool {
         matches!(self.0.cause, Cause::Connect(_) | Cause::ConnectTimeout(_) | Cause::Tls(_) | Cause::Password(_))

@@ -17,7 +17,7 @@ use super::limits::Limits;
 use super::notice::Notice;
 use super::sql::Statement;
 use super::version::ServerVersion;
-use super::work::{LockWait, Param, Query, Request, Work};
+use super::work::{LockWait, Param, Query, Work};
 
 pub use rows::Rows;
 pub use transaction::{Begin, Isolation, Savepoint, Transaction};
@@ -44,9 +44,9 @@ pub(super) enum Task<'a> {
     /// Statements of one scope, several in a transaction, and then a query of what there is.
     Change(&'a [Statement], Option<Query<'a>>),
     /// A query.
-    Read(Query<'a>),
+    Read(Query<'a>, LockWait),
     /// Changes, a query of what the server made of them, and their undoing.
-    TryOut(&'a [String], Query<'a>),
+    TryOut(&'a [String], Query<'a>, LockWait),
 }
 
 impl Session {
@@ -73,7 +73,7 @@ impl Session {
     /// # Errors
     /// Also when a limit is reached.
     pub async fn query(&mut self, doing: &str, sql: &str, params: &[Param<'_>], limits: &Limits) -> Result<Vec<Row>> {
-        let rows = self.attempt(&Work::query((sql, params)), limits).await;
+        let rows = self.attempt(&Work::query(Some((sql, params)), LockWait::Brief), limits).await;
         Ok(rows.map_err(|failure| self.failed(doing, failure))?.unwrap_or_default())
     }
 
@@ -88,8 +88,7 @@ impl Session {
         params: &[Param<'_>],
         limits: &Limits,
     ) -> Result<Rows<'s>> {
-        let brief = Work { requests: vec![Request::Wait(LockWait::Brief)], changes: false, all_or_nothing: true };
-        let ready = self.attempt(&brief, limits).await;
+        let ready = self.attempt(&Work::query(None, LockWait::Brief), limits).await;
         ready.map_err(|failure| self.failed(doing, failure))?;
         Rows::begin(self, doing, (sql, params), limits).await
     }
@@ -107,15 +106,14 @@ impl Session {
         limits: &Limits,
     ) -> std::result::Result<Option<Vec<Row>>, Failure> {
         match task {
-            Task::Read(query) => self.attempt(&Work::query(query), limits).await,
-            Task::Change(statements @ ([] | [_]), query) => {
-                self.attempt(&Work::statement(statements.first(), query), limits).await
-            }
+            Task::Read(query, wait) => self.attempt(&Work::query(Some(query), wait), limits).await,
+            Task::Change([], query) => self.attempt(&Work::query(query, LockWait::Brief), limits).await,
+            Task::Change([one], query) => self.attempt(&Work::statement(one, query), limits).await,
             Task::Change(statements, query) => {
                 self.transaction(&Begin::default()).commit_all(statements, query, limits).await
             }
-            Task::TryOut(changes, query) => {
-                self.transaction(&Begin::default()).try_out(changes, query, limits).await.map(Some)
+            Task::TryOut(changes, query, wait) => {
+                self.transaction(&Begin::default()).try_out(changes, query, wait, limits).await.map(Some)
             }
         }
     }

@@ -11,7 +11,7 @@ pub(super) type Query<'a> = (&'a str, &'a [Param<'a>]);
 /// How long a statement waits for a lock that another session holds. The server keeps this limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LockWait {
-    /// A few seconds: for what only reads, so that a locked table does not hold up a plan.
+    /// A few seconds: for what a plan reads, so that a locked table does not hold it up.
     Brief,
     /// As long as the limits of the work allow.
     Patient,
@@ -48,21 +48,20 @@ pub(super) struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    /// A statement by itself, or none, and then a query that is no part of it.
-    pub(super) fn statement(statement: Option<&'a Statement>, query: Option<Query<'a>>) -> Self {
-        let wait = if statement.is_some() { LockWait::Patient } else { LockWait::Brief };
-        let run = statement.map(|statement| Request::Run(statement.text()));
-        let requests = [Request::Wait(wait)].into_iter().chain(run).chain(read_back(query)).collect();
+    /// A statement by itself, and then a query that is no part of it.
+    pub(super) fn statement(statement: &'a Statement, query: Option<Query<'a>>) -> Self {
+        let run = [Request::Wait(LockWait::Patient), Request::Run(statement.text())];
         Self {
-            requests,
-            changes: statement.is_some(),
-            all_or_nothing: statement.is_none_or(|statement| statement.scope() == Scope::Transaction),
+            requests: run.into_iter().chain(read_back(query)).collect(),
+            changes: true,
+            all_or_nothing: statement.scope() == Scope::Transaction,
         }
     }
 
-    /// A query with its parameters.
-    pub(super) fn query(query: Query<'a>) -> Self {
-        Self::statement(None, Some(query))
+    /// A query with its parameters, or none.
+    pub(super) fn query(query: Option<Query<'a>>, wait: LockWait) -> Self {
+        let requests = [Request::Wait(wait)].into_iter().chain(query.map(Request::Read)).collect();
+        Self { requests, changes: false, all_or_nothing: true }
     }
 }
 
@@ -132,9 +131,10 @@ mod tests {
             work.requests.iter().filter_map(wait).collect()
         };
         let statement = Statement::new("t");
-        assert_eq!(waits(&Work::query(("SELECT 1", &[])))[0], LockWait::Brief);
-        assert_eq!(waits(&Work::statement(Some(&statement), None)), [LockWait::Patient]);
-        let both = Work::statement(Some(&statement), Some(("SELECT 1", &[])));
+        let query = Some(("SELECT 1", &[][..]));
+        assert_eq!(waits(&Work::query(query, LockWait::Brief)), [LockWait::Brief]);
+        assert_eq!(waits(&Work::statement(&statement, None)), [LockWait::Patient]);
+        let both = Work::statement(&statement, query);
         assert_eq!(waits(&both), [LockWait::Patient, LockWait::Brief]);
     }
 }

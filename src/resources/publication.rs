@@ -83,7 +83,16 @@ impl Resource for Publication {
 
     async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {
         let database = database(call, &state)?;
-        let found = publication::fetch(&database, &ident(&state.name, "name")?).await?;
+        let name = ident(&state.name, "name")?;
+        let found = match publication::fetch(&database, &name).await {
+            // A state that was only just imported holds nothing to keep.
+            Err(error) if error.is_locked() && state.fingerprint.known().is_some() => {
+                let what = "Whether it was changed is not known, so the state keeps what it was.";
+                call.warn(unchecked(&format!("reading publication {name}"), what, &error));
+                return Ok(Some(state));
+            }
+            found => found?,
+        };
         Ok(found.map(|found| to_model(database.name(), &found, &state, &Filters::of(call.private()))))
     }
 
@@ -98,7 +107,8 @@ impl Resource for Publication {
     }
 
     async fn update(call: &Call<Context>, prior: Model, plan: Model, saved: &Saved<Model>) -> Result<Model> {
-        let database = database(call, &prior)?;
+        // What is read for a change waits for locks as the change itself does.
+        let database = database(call, &prior)?.within(&Limits::within(CHANGE_TIME));
         let name = ident(&prior.name, "name")?;
         let doing = format!("changing publication {name}");
         let current = call
@@ -257,12 +267,23 @@ async fn means_the_same(
             let old = filters.canonical(table, old).unwrap_or(old).to_owned();
             match publication::canonical_filter(database, table, &filter).await {
                 Ok(canonical) => Ok(canonical == old),
+                Err(error) if error.is_locked() => {
+                    let what = "Whether the row filter is only spelled otherwise is not known, so the plan shows it as a change.";
+                    call.warn(unchecked(&format!("comparing the row filters of {}", table.to_text()), what, &error));
+                    Ok(false)
+                }
                 Err(error) if error.code().is_some() && !error.is_connect() => Ok(false),
                 Err(error) => Err(error.into()),
             }
         }
         _ => Ok(false),
     }
+}
+
+/// Says what is not known because a table is locked.
+fn unchecked(doing: &str, what: &str, error: &postgres::Error) -> Error {
+    let warning = Error::new(format!("{doing}: another session has locked a table")).detail(what);
+    warning.detail(error.hint().unwrap_or_default())
 }
 
 /// The object's database: the state's or plan's own, or the configured one.

@@ -17,6 +17,7 @@ mod in_use;
 mod initial_sync;
 mod least_privilege;
 mod listing;
+mod locks;
 mod moto;
 mod moved;
 mod provider_config;

@@ -63,7 +63,7 @@ impl Lease {
     ) -> Result<Option<Vec<Row>>, Cause> {
         let is_safe = |failure: &Failure| match task {
             Task::Change(..) => failure.left == Left::Nothing,
-            Task::Read(_) | Task::TryOut(..) => failure.is_broken(),
+            Task::Read(..) | Task::TryOut(..) => failure.is_broken(),
         };
         loop {
             match self.session.perform(task, limits).await {

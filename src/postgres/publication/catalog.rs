@@ -10,20 +10,67 @@ use tokio_postgres::types::Type;
 use super::changes::{drop_publication, member};
 use super::{GeneratedColumns, Operation, Publication, Publications, RowFilter, TableSpec, Target};
 use crate::postgres::database::Database;
-use crate::postgres::error::{Cause, Result};
+use crate::postgres::error::{Cause, Error, Result};
 use crate::postgres::limits::Limits;
 use crate::postgres::notice::Notice;
 use crate::postgres::sql::{Ident, QualifiedName, Statement};
 use crate::postgres::version::{self, ServerVersion};
 
+/// Every publication of the database that can be read.
+struct Readable {
+    publications: Arc<Publications>,
+    /// Those with a row filter on a table that another session has locked: Postgres prints no filter of such a table. And
+    /// the error that comes of it.
+    locked: Option<(BTreeSet<Ident>, Error)>,
+}
+
 /// Every publication of the database, from a snapshot that is at most two seconds old.
+///
+/// # Errors
+/// Also when a row filter of one of them cannot be read, because its table is locked.
 pub async fn fetch_all(db: &Database) -> Result<Arc<Publications>> {
-    db.snapshot::<Publications>().get(|| db.changes(), load(db, "reading the publications", None)).await
+    let readable = readable(db).await?;
+    match &readable.locked {
+        Some((_, error)) => Err(error.clone()),
+        None => Ok(Arc::clone(&readable.publications)),
+    }
 }
 
 /// One publication, from the same snapshot.
+///
+/// # Errors
+/// As of [`fetch_all`], but that others cannot be read does not matter.
 pub async fn fetch(db: &Database, name: &Ident) -> Result<Option<Publication>> {
-    Ok(fetch_all(db).await?.get(name).cloned())
+    let readable = readable(db).await?;
+    match &readable.locked {
+        Some((names, error)) if names.contains(name) => Err(error.clone()),
+        _ => Ok(readable.publications.get(name).cloned()),
+    }
+}
+
+async fn readable(db: &Database) -> Result<Arc<Readable>> {
+    db.snapshot::<Readable>().get(|| db.changes(), load_readable(db)).await
+}
+
+/// Reads all of them, and where that meets a lock, those that it does not concern.
+async fn load_readable(db: &Database) -> Result<Readable> {
+    let doing = "reading the publications";
+    let error = match load(db, doing, None).await {
+        Err(error) if error.is_locked() => error,
+        loaded => return Ok(Readable { publications: Arc::new(loaded?), locked: None }),
+    };
+    let rows = db.query(doing, &query(db.version().await?, Which::All, Locked::PassedOver), &[]).await?;
+    let names: std::result::Result<BTreeSet<_>, _> = rows.iter().filter_map(|row| unread(row).transpose()).collect();
+    let read = names.and_then(|names| Ok((names, read_rows(&rows)?)));
+    let (names, publications) = read.map_err(|error| db.error(doing, Cause::Statement(error)))?;
+    let locked = (!names.is_empty()).then_some((names, error));
+    Ok(Readable { publications: Arc::new(publications), locked })
+}
+
+/// The publication of a row whose filter was passed over.
+fn unread(row: &Row) -> std::result::Result<Option<Ident>, tokio_postgres::Error> {
+    let is_unread = row.try_get::<_, Option<bool>>(13)? == Some(true) && row.try_get::<_, Option<&str>>(12)?.is_none();
+    Ok(if is_unread { Some(Ident::from_catalog(row.try_get(0)?)) } else { None })
 }
 
 /// One publication as it is now, by a query of its own: for the moments before and after a change.
@@ -36,10 +83,10 @@ async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Public
     let version = db.version().await?;
     let rows = match name.map(Ident::as_str) {
         Some(name) => {
-            let sql = query(version, Which::Named);
+            let sql = query(version, Which::Named, Locked::Awaited);
             db.query(doing, &sql, &[(&name, Type::TEXT)]).await?
         }
-        None => db.query(doing, &query(version, Which::All), &[]).await?,
+        None => db.query(doing, &query(version, Which::All, Locked::Awaited), &[]).await?,
     };
     read_rows(&rows).map_err(|error| db.error(doing, Cause::Statement(error)))
 }
@@ -54,7 +101,7 @@ pub async fn apply(
     name: &Ident,
     limits: &Limits,
 ) -> Result<(Vec<Notice>, Option<Publication>)> {
-    let sql = query(db.version().await?, Which::Named);
+    let sql = query(db.version().await?, Which::Named, Locked::Awaited);
     let bound = name.as_str();
     let (notices, rows) = db.run_and_read(doing, statements, Some((&sql, &[(&bound, Type::TEXT)])), limits).await?;
     let found = match rows {
@@ -81,31 +128,50 @@ enum Which {
     Named,
 }
 
+/// What becomes of a row filter on a table that another session has locked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Locked {
+    /// It is waited for.
+    Awaited,
+    /// It is not read.
+    PassedOver,
+}
+
+/// The tables that nobody can read now, or that somebody has asked to have so: everybody else waits behind that, too.
+const LOCKED: &str = "SELECT l.relation FROM pg_locks l WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' \
+     AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())";
+
 /// One row for each member, or one for a publication without any.
 ///
 /// The restriction to one publication stands in each part, so that the server looks up its members by their index.
-fn query(version: ServerVersion, which: Which) -> String {
+fn query(version: ServerVersion, which: Which, locked: Locked) -> String {
     let only = |column: &str| match which {
         Which::All => String::new(),
         Which::Named => format!(" WHERE {column} = (SELECT o.oid FROM pg_publication o WHERE o.pubname = $1::name)"),
     };
-    let (columns, filter, schemas) = if version.has(version::COLUMN_LISTS) {
-        let schemas = " UNION ALL SELECT x.pnpubid, n.nspname, NULL, NULL, NULL \
+    let (columns, filter, is_filtered, schemas) = if version.has(version::COLUMN_LISTS) {
+        let schemas = " UNION ALL SELECT x.pnpubid, n.nspname, NULL, NULL, NULL, NULL \
              FROM pg_publication_namespace x JOIN pg_namespace n ON n.oid = x.pnnspid";
         (
             "CASE WHEN r.prattrs IS NOT NULL THEN ARRAY(SELECT a.attname::text FROM pg_attribute a \
              WHERE a.attrelid = r.prrelid AND a.attnum = ANY (r.prattrs)) END",
-            "pg_get_expr(r.prqual, r.prrelid)",
+            match locked {
+                Locked::Awaited => "pg_get_expr(r.prqual, r.prrelid)".to_owned(),
+                Locked::PassedOver => {
+                    format!("CASE WHEN r.prrelid <> ALL (ARRAY({LOCKED})) THEN pg_get_expr(r.prqual, r.prrelid) END")
+                }
+            },
+            "r.prqual IS NOT NULL",
             format!("{schemas}{}", only("x.pnpubid")),
         )
     } else {
-        ("NULL::text[]", "NULL::text", String::new())
+        ("NULL::text[]", "NULL::text".to_owned(), "NULL::boolean", String::new())
     };
     let generated = if version.has(version::PUBLISH_GENERATED_COLUMNS) { "p.pubgencols = 's'" } else { "false" };
     format!(
         "SELECT p.pubname, pg_get_userbyid(p.pubowner), p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, \
-         p.pubviaroot, {generated}, m.nspname, m.relname, m.columns, m.filter \
-         FROM pg_publication p LEFT JOIN (SELECT r.prpubid, n.nspname, c.relname, {columns} AS columns, {filter} AS filter \
+         p.pubviaroot, {generated}, m.nspname, m.relname, m.columns, m.filter, m.is_filtered \
+         FROM pg_publication p LEFT JOIN (SELECT r.prpubid, n.nspname, c.relname, {columns} AS columns, {filter} AS filter, {is_filtered} AS is_filtered \
          FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace{}{schemas}) m \
          ON m.prpubid = p.oid{}",
         only("r.prpubid"),

@@ -33,11 +33,10 @@ pub struct Refused {
 }
 
 /// Has the server take the column lists and row filters of these tables of a publication, and undoes it. Returns those
-/// that it refuses; none where the role may not publish the tables, or where they are locked: then only the real thing
-/// tells.
+/// that it refuses; none where the role may not publish the tables: then only the real thing tells.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When the server cannot be asked, or a table is locked.
 pub async fn refused(
     db: &Database,
     publication: &Publication,
@@ -83,7 +82,8 @@ async fn attempt(db: &Database, tables: &[(&QualifiedName, &TableSpec)]) -> Resu
     match db.query_undone("trying column lists and row filters", &changes, "SELECT 1").await {
         Ok(_) => Ok(None),
         Err(error) if is_refusal(&error) => Ok(Some(error)),
-        // Missing rights, locks, a server that only reads: the real thing will tell.
+        Err(error) if error.is_locked() => Err(error),
+        // Missing rights, a server that only reads: the real thing will tell.
         Err(error) if error.code().is_some() && !error.is_connect() && !error.is_lost() => Ok(None),
         Err(error) => Err(error),
     }

@@ -165,9 +165,10 @@ impl<'s> Transaction<'s> {
         self,
         changes: &[String],
         query: Query<'_>,
+        wait: LockWait,
         limits: &Limits,
     ) -> std::result::Result<Vec<Row>, Failure> {
-        let begin = [Request::Wait(LockWait::Brief)].into_iter().chain(requests(&self.unsent));
+        let begin = [Request::Wait(wait)].into_iter().chain(requests(&self.unsent));
         let end = [Request::Read(query), Request::Run("ROLLBACK")];
         let work = Work {
             requests: begin.chain(requests(changes)).chain(end).collect(),

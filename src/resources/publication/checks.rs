@@ -40,12 +40,31 @@ pub(super) async fn check(
         Err(error) => return Err(error.into()),
     };
     desired.check_supported(version).map_err(|unsupported| database.unsupported(doing, unsupported))?;
-    report_refused(change, database, doing, desired, &relations).await?;
-    let filters = filter_columns(database, desired, &relations).await?;
+    let filters = match ask_of_members(change, database, doing, desired, &relations).await {
+        Err(error) if error.is_locked() => {
+            let what = "Whether Postgres takes the column lists and row filters, and whether the filters keep to the \
+                        replica identity, was not checked.";
+            change.warn(super::unchecked(doing, what, &error));
+            FilterColumns::default()
+        }
+        filters => filters?,
+    };
     let mut found = publication::findings(desired, &relations, &filters, version);
     found.retain(|finding| is_new || finding.problem != Problem::WalLevel);
     report(change, doing, desired, &found);
     Ok(())
+}
+
+/// Has the server take the column lists and row filters, and says what it refuses. Returns the columns of the filters.
+async fn ask_of_members(
+    change: &mut PlannedChange<Model>,
+    database: &Database,
+    doing: &str,
+    desired: &Desired,
+    relations: &Relations,
+) -> crate::postgres::Result<FilterColumns> {
+    report_refused(change, database, doing, desired, relations).await?;
+    filter_columns(database, desired, relations).await
 }
 
 /// What the server refuses of column lists and row filters, each at its attribute.
@@ -55,7 +74,7 @@ async fn report_refused(
     doing: &str,
     desired: &Desired,
     relations: &Relations,
-) -> Result<()> {
+) -> crate::postgres::Result<()> {
     let is_table = |table: &QualifiedName| {
         relations.relations.get(table).is_some_and(|relation| !matches!(relation.kind, Kind::Other(_)))
     };
@@ -80,11 +99,15 @@ async fn ask(database: &Database) -> crate::postgres::Result<(ServerVersion, std
 }
 
 /// The columns that the filters use. What the server cannot read as a filter, it will refuse when it is applied.
-async fn filter_columns(database: &Database, desired: &Desired, relations: &Relations) -> Result<FilterColumns> {
+async fn filter_columns(
+    database: &Database,
+    desired: &Desired,
+    relations: &Relations,
+) -> crate::postgres::Result<FilterColumns> {
     let reads = publication::filters_to_read(desired, relations).map(async |(table, filter)| {
         match publication::read_filter(database, table, filter).await {
             Ok(read) => Ok(Some((table.clone(), read.columns))),
-            Err(error) if error.code().is_some() && !error.is_connect() => Ok(None),
+            Err(error) if error.code().is_some() && !error.is_connect() && !error.is_locked() => Ok(None),
             Err(error) => Err(error),
         }
     });

@@ -1,0 +1,148 @@
+//! Tables that another session has locked while a plan or an apply looks at them.
+
+use std::time::{Duration, Instant};
+
+use neonrepl::postgres::publication;
+use tokio_postgres::Client;
+
+use crate::catalog::{Pair, ident, pair};
+use crate::common::cli::{Core, Run, Workspace};
+use crate::common::postgres::{Major, Role};
+use crate::common::wait::wait_until;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long a plan may take: seconds for each look at something that is locked, on a machine that has other work.
+const PLAN: Duration = Duration::from_secs(60);
+
+/// Postgres 14 has no row filters, and what it reads of publications waits for no lock.
+const FILTERS: [Major; 4] = [Major::V15, Major::V16, Major::V17, Major::V18];
+
+async fn shop(major: Major) -> Pair {
+    let pair = pair(major, "locks").await;
+    pair.test.sql("CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE u (id int PRIMARY KEY)").await;
+    pair
+}
+
+fn provider(pair: &Pair) -> String {
+    format!("provider \"neonrepl\" {{\n  publisher {{\n    url = \"{}\"\n  }}\n}}\n", pair.test.url())
+}
+
+fn filtered(name: &str, filter: &str) -> String {
+    format!(
+        "resource \"neonrepl_publication\" \"{name}\" {{\n  name = \"{name}\"\n  table {{\n    name  = \"t\"\n    \
+         where = \"{filter}\"\n  }}\n}}\n"
+    )
+}
+
+const PLAIN: &str = "resource \"neonrepl_publication\" \"plain\" {\n  name   = \"plain\"\n  tables = [\"u\"]\n}\n";
+
+fn workspace(config: &[&str]) -> Workspace {
+    let workspace = Workspace::new(Core::installed().pop().unwrap());
+    workspace.write("main.tf", &config.concat());
+    workspace
+}
+
+/// A session that holds a lock, and its process.
+async fn lock(pair: &Pair) -> (Client, i32) {
+    let client = pair.test.connect_as(&Role::superuser()).await.unwrap();
+    client.batch_execute("SET application_name = 'migration'; BEGIN; LOCK TABLE t").await.unwrap();
+    let process = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    (client, process)
+}
+
+async fn quick_plan(workspace: &Workspace, code: i32) -> Run {
+    let began = Instant::now();
+    let run = workspace.expect(&["plan", "-no-color", "-detailed-exitcode"], code).await;
+    assert!(began.elapsed() < PLAN, "{:?}: {}", began.elapsed(), run.text());
+    run
+}
+
+fn says(run: &Run, texts: &[&str]) {
+    for text in texts {
+        assert!(run.flat().contains(text), "{text:?} is not in:\n{}", run.text());
+    }
+}
+
+#[tokio::test]
+async fn a_locked_table_keeps_only_its_own_publications_from_being_read() {
+    for major in FILTERS {
+        let pair = shop(major).await;
+        let other = "CREATE PUBLICATION filtered FOR TABLE t WHERE (id > 1); CREATE PUBLICATION plain FOR TABLE u, t";
+        pair.test.sql(other).await;
+        let (held, process) = lock(&pair).await;
+        let (plain, filtered, all) = tokio::join!(
+            async { publication::fetch(&pair.db, &ident("plain")).await },
+            async { publication::fetch(&pair.db, &ident("filtered")).await },
+            async { publication::fetch_all(&pair.db).await.map(drop) }
+        );
+        assert!(plain.unwrap().is_some());
+        for error in [filtered.unwrap_err(), all.unwrap_err()] {
+            assert!(error.is_locked(), "{error}");
+            let hint = error.hint().unwrap();
+            let holder = format!("Locked now: public.t by process {process} (migration, postgres), for ");
+            assert!(hint.contains(&holder), "{hint}");
+        }
+        held.batch_execute("ROLLBACK").await.unwrap();
+        assert!(publication::fetch_now(&pair.db, &ident("filtered")).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_plan_does_not_wait_for_locked_tables() {
+    for major in [Major::V15, Major::V18] {
+        let pair = shop(major).await;
+        let provider = provider(&pair);
+        let workspace = workspace(&[&provider, &filtered("filtered", "id > 1"), PLAIN]);
+        workspace.init().await;
+        workspace.apply().await;
+        let (held, process) = lock(&pair).await;
+        let holder = format!("public.t by process {process} (migration, postgres)");
+
+        // Nothing changed: the state stays, and the plan says of what it does not know.
+        let run = quick_plan(&workspace, 0).await;
+        says(&run, &["reading publication \"filtered\": another session has locked a table", &holder]);
+        assert!(!run.flat().contains("reading publication \"plain\""), "{}", run.text());
+
+        // Something new, something changed, and something that went meanwhile.
+        pair.test.sql("DROP PUBLICATION plain").await;
+        let config = [&provider, &filtered("filtered", "id > 2"), &filtered("new", "id > 3"), PLAIN].concat();
+        workspace.write("main.tf", &config);
+        let run = quick_plan(&workspace, 2).await;
+        says(
+            &run,
+            &[
+                "2 to add, 1 to change",
+                "comparing the row filters of public.t: another session has locked a table",
+                "planning publication \"new\": another session has locked a table",
+                "was not checked",
+            ],
+        );
+        held.batch_execute("ROLLBACK").await.unwrap();
+        let run = workspace.apply().await;
+        assert!(!run.flat().contains("locked"), "{}", run.text());
+        workspace.expect_empty_plan().await;
+        workspace.destroy().await;
+    }
+}
+
+/// A plan gives up after seconds; an apply waits for its turn, as the change itself does.
+#[tokio::test]
+async fn an_apply_waits_for_a_lock_longer_than_a_plan() {
+    let pair = shop(Major::V17).await;
+    let provider = provider(&pair);
+    let workspace = workspace(&[&provider, &filtered("filtered", "id > 1")]);
+    workspace.init().await;
+    workspace.apply().await;
+    workspace.write("main.tf", &[&provider[..], &filtered("filtered", "id > 2")].concat());
+    workspace.expect(&["plan", "-no-color", "-out=test.tfplan"], 0).await;
+    let (held, _) = lock(&pair).await;
+    let apply = workspace.spawn(&["apply", "-no-color", "test.tfplan"]);
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' \
+        AND now() - query_start > interval '4 seconds'";
+    wait_until("the apply to wait for long", DEADLINE, async || pair.test.value::<i64>(waits).await == 1).await;
+    held.batch_execute("ROLLBACK").await.unwrap();
+    let run = apply.wait().await;
+    assert_eq!(run.code, Some(0), "{}", run.text());
+    workspace.expect_empty_plan().await;
+}
