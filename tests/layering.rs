@@ -1,5 +1,6 @@
 //! The arrows between the modules: what must not be named where. `docs/architecture.md` says why.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -53,6 +54,118 @@ fn each_outside_world_has_one_door() {
     assert_absent(&["aws_sdk_rds::", "aws_config::", "aws_smithy"], |path| !path.starts_with("rds"));
     let sql = ["\"SELECT ", "\"CREATE ", "\"ALTER ", "\"DROP ", "\"SHOW ", "\"SET ", "pg_catalog", "pg_stat_"];
     assert_absent(&sql, |path| !path.starts_with("postgres"));
+}
+
+/// Below one module, those that use each other must be one module, or one of them belongs further down.
+#[test]
+fn no_module_uses_one_that_uses_it() {
+    let modules = modules();
+    let mut uses: BTreeMap<(ModulePath, String), BTreeSet<String>> = BTreeMap::new();
+    for (module, code) in &modules {
+        for other in named_modules(module, code, &modules) {
+            let common = module.iter().zip(&other).take_while(|(one, other)| one == other).count();
+            if let (Some(from), Some(to)) = (module.get(common), other.get(common)) {
+                uses.entry((module[..common].to_vec(), from.clone())).or_default().insert(to.clone());
+            }
+        }
+    }
+    let circles: Vec<_> = uses
+        .keys()
+        .filter(|(parent, module)| reaches(&uses, parent, module, module, &mut BTreeSet::new()))
+        .map(|(parent, module)| [parent.as_slice(), std::slice::from_ref(module)].concat().join("::"))
+        .collect();
+    assert!(modules.len() > 100, "{} modules", modules.len());
+    assert_eq!(circles, Vec::<String>::new(), "these are on circles");
+}
+
+/// The names of the modules from the crate's root down.
+type ModulePath = Vec<String>;
+
+/// Whether what `from` uses leads to `to`, among the modules right below `parent`.
+fn reaches(
+    uses: &BTreeMap<(ModulePath, String), BTreeSet<String>>,
+    parent: &ModulePath,
+    from: &str,
+    to: &str,
+    seen: &mut BTreeSet<String>,
+) -> bool {
+    let next = uses.get(&(parent.clone(), from.to_owned())).into_iter().flatten();
+    next.into_iter().any(|next| next == to || seen.insert(next.clone()) && reaches(uses, parent, next, to, seen))
+}
+
+/// The modules with their code, without comments and tests.
+fn modules() -> BTreeMap<ModulePath, String> {
+    let module = |path: &str| -> ModulePath {
+        let path = path.trim_end_matches(".rs").trim_end_matches("/mod");
+        path.split('/').map(str::to_owned).collect()
+    };
+    let is_root = |path: &str| path == "lib.rs" || path == "main.rs";
+    let sources = sources().into_iter().filter(|(path, _)| !is_root(path));
+    sources.map(|(path, text)| (module(&path), code(&text))).collect()
+}
+
+fn code(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The modules that a module's code names, in `use` and elsewhere.
+fn named_modules(module: &ModulePath, code: &str, modules: &BTreeMap<ModulePath, String>) -> BTreeSet<ModulePath> {
+    let starts = ["crate::", "super::", "self::"].into_iter().flat_map(|start| code.match_indices(start));
+    let whole =
+        starts.filter(|(at, _)| !code[..*at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':'));
+    let named = whole.flat_map(|(at, _)| expanded(&code[at..]));
+    named.map(|path| resolved(module, &path, modules)).filter(|other| other != module).collect()
+}
+
+/// The paths of one that may end in a group, such as `a::{b, c::{d, e}}`.
+fn expanded(text: &str) -> Vec<ModulePath> {
+    let is_path = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let end = text.find(|c| !is_path(c)).unwrap_or(text.len());
+    let path: ModulePath = text[..end].split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
+    if !(text[..end].ends_with("::") && text[end..].starts_with('{')) {
+        return vec![path];
+    }
+    let below = members(&text[end + 1..]).into_iter().flat_map(|member| expanded(member.trim_start()));
+    below.map(|below| [path.clone(), below].concat()).collect()
+}
+
+/// What stands between commas, up to the brace that closes the group.
+fn members(text: &str) -> Vec<&str> {
+    let (mut depth, mut from, mut found) = (0, 0, Vec::new());
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                found.push(&text[from..at]);
+                from = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The deepest module that a path leads to, as seen from `module`.
+fn resolved(module: &ModulePath, path: &ModulePath, modules: &BTreeMap<ModulePath, String>) -> ModulePath {
+    let ups = path.iter().take_while(|part| *part == "super").count();
+    let (mut found, rest) = match path.first().map(String::as_str) {
+        Some("crate") => (Vec::new(), &path[1..]),
+        Some("self") => (module.clone(), &path[1..]),
+        _ => (module[..module.len().saturating_sub(ups)].to_vec(), &path[ups..]),
+    };
+    for part in rest {
+        found.push(part.clone());
+        if !modules.contains_key(&found) {
+            found.pop();
+            break;
+        }
+    }
+    found
 }
 
 #[test]

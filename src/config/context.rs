@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::AwsBlock;
 use super::iam::{self, IamPasswords};
 use super::server_block::{self, ServerBlock};
+use super::side::Side;
 use crate::postgres::conninfo::{Conninfo, Secret};
 use crate::postgres::{Database, Server, ServerConfig, SslMode};
 use crate::rds;
@@ -16,32 +17,6 @@ use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::path::AttributePath;
 use crate::tf_provider::timeouts::parse_duration;
-
-/// Which of the two servers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    /// The server that is replicated from.
-    Publisher,
-    /// The server that is replicated to.
-    Subscriber,
-}
-
-impl Side {
-    /// The name of its block.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Publisher => "publisher",
-            Self::Subscriber => "subscriber",
-        }
-    }
-
-    fn variable(self) -> &'static str {
-        match self {
-            Self::Publisher => "NEONREPL_PUBLISHER_URL",
-            Self::Subscriber => "NEONREPL_SUBSCRIBER_URL",
-        }
-    }
-}
 
 /// How far a server's configuration is known.
 pub(super) enum Endpoint {

@@ -2,8 +2,8 @@
 
 use futures_util::future::{BoxFuture, FutureExt};
 
-use super::context::Side;
 use super::server_block::{self, ServerBlock};
+use super::side::Side;
 use crate::postgres::{Conninfo, Passwords, Secret, SslMode};
 use crate::rds::auth_token::{AuthTokens, check_host};
 use crate::tf_provider::diagnostics::{Error, Result};

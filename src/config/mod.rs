@@ -5,11 +5,13 @@ mod context;
 mod errors;
 mod iam;
 mod server_block;
+mod side;
 
+use self::context::Endpoint;
 pub use self::context::{ConfiguredServer, Context};
-use self::context::{Endpoint, Side};
 pub(crate) use self::server_block::SSL_MODES;
 use self::server_block::ServerBlock;
+use self::side::Side;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Diagnostics, Result};
 use crate::tf_provider::schema::{Attribute, Block, NestedBlock, Schema, Type};
@@ -63,8 +65,9 @@ pub fn schema() -> Schema {
 
 /// Checks what can be checked before any value of the environment is read.
 pub fn validate(config: &Config, diagnostics: &mut Diagnostics) {
-    server_block::validate(Side::Publisher, &config.publisher, &config.aws, diagnostics);
-    server_block::validate(Side::Subscriber, &config.subscriber, &config.aws, diagnostics);
+    for (side, block) in [(Side::Publisher, &config.publisher), (Side::Subscriber, &config.subscriber)] {
+        diagnostics.take(Endpoint::resolve(side, block, &config.aws, |_| None));
+    }
 }
 
 /// What the block and the environment make together. Nothing is connected.

@@ -1,11 +1,10 @@
 //! The `publisher` and `subscriber` blocks: a URL, parts that win over it, and what a host name gives away.
 
-use super::AwsBlock;
-use super::context::{Endpoint, Side};
+use super::side::Side;
 use crate::neon::endpoint;
 use crate::postgres::conninfo::Conninfo;
 use crate::tf_provider::convert::Attr;
-use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
+use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::path::AttributePath;
 use crate::tf_provider::schema::{Attribute, Block, NestedBlock, Type};
 
@@ -102,11 +101,6 @@ pub(super) fn schema(side: Side) -> NestedBlock {
              `aws` block, else that of the host's name, else the AWS SDK's. Default: `false`.",
         ));
     NestedBlock::single(side.name(), block)
-}
-
-/// Says what is wrong with what is known already, without the environment.
-pub(super) fn validate(side: Side, block: &Attr<ServerBlock>, aws: &Attr<AwsBlock>, diagnostics: &mut Diagnostics) {
-    diagnostics.take(Endpoint::resolve(side, block, aws, |_| None));
 }
 
 /// A host that logical replication cannot use is refused, with the one that it can.

@@ -143,7 +143,12 @@ pub async fn outlook(
         findings.push(rename_outlook(&old.name, &new.name, &users));
     }
     if republishes {
-        findings.extend(missed::warnings(publisher, &users, &new.target).await.into_iter().map(Finding::Warning));
+        findings.extend(
+            missed::warnings(publisher, users.iter().filter_map(User::subscription), &new.target)
+                .await
+                .into_iter()
+                .map(Finding::Warning),
+        );
     }
     Ok(findings)
 }

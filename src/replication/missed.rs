@@ -4,16 +4,19 @@
 //! meanwhile: only a table that it has forgotten (`REFRESH PUBLICATION`) is copied anew.
 
 use super::error::Error;
-use super::in_use::User;
 use super::{Pair, names, tables};
 use crate::postgres::publication::Target;
 use crate::postgres::subscription::Subscription;
 use crate::postgres::{Database, QualifiedName};
 
 /// Warnings of tables that a change publishes again under subscriptions that never forgot them.
-pub(super) async fn warnings(publisher: &Database, users: &[User], target: &Target) -> Vec<Error> {
+pub(super) async fn warnings(
+    publisher: &Database,
+    subscriptions: impl Iterator<Item = &(Database, Subscription)>,
+    target: &Target,
+) -> Vec<Error> {
     let mut warnings = Vec::new();
-    for (subscriber, subscription) in users.iter().filter_map(User::subscription) {
+    for (subscriber, subscription) in subscriptions {
         let pair = Pair { publisher: publisher.clone(), subscriber: subscriber.clone() };
         let back = missed(&pair, subscription, target).await;
         if !back.is_empty() {

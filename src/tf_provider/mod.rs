@@ -22,6 +22,7 @@ pub mod rfc3339;
 pub mod schema;
 pub mod server;
 pub mod timeouts;
+pub mod ty;
 pub mod validate;
 pub mod value;
 

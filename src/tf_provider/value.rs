@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::number::Number;
-use super::schema::Type;
+use super::ty::Type;
 
 /// One value of a configuration, plan or state.
 ///

@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
 use super::Lifecycle;
-use super::listener::Listener;
+use super::listener::{Io, Listener};
 
 /// A client that has not finished its TLS handshake by then is dropped.
 const TLS_DEADLINE: Duration = Duration::from_secs(10);
@@ -23,10 +23,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const FIRST_CONNECTION: Duration = Duration::from_secs(60);
 /// How long a process waits for its parent to come back.
 const NEXT_CONNECTION: Duration = Duration::from_secs(5);
-
-/// A stream of bytes of any transport.
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// Accepts connections until the process ends; the listener goes before that. Each handshake runs on its own: a client that dawdles holds up no other.
 pub(super) fn incoming(

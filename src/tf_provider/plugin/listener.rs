@@ -4,13 +4,17 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 pub(super) use unix::SocketFile;
 
 use super::Failure;
-use super::connection::Io;
 use super::handshake::{Endpoint, Transport};
+
+/// A stream of bytes of any transport.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A bound socket.
 #[derive(Debug)]

@@ -1,0 +1,28 @@
+//! The two servers by their blocks.
+
+/// Which of the two servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// The server that is replicated from.
+    Publisher,
+    /// The server that is replicated to.
+    Subscriber,
+}
+
+impl Side {
+    /// The name of its block.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Publisher => "publisher",
+            Self::Subscriber => "subscriber",
+        }
+    }
+
+    /// The variable of the environment that may hold its URL.
+    pub(super) fn variable(self) -> &'static str {
+        match self {
+            Self::Publisher => "NEONREPL_PUBLISHER_URL",
+            Self::Subscriber => "NEONREPL_SUBSCRIBER_URL",
+        }
+    }
+}
