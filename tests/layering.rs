@@ -168,6 +168,20 @@ fn resolved(module: &ModulePath, path: &ModulePath, modules: &BTreeMap<ModulePat
     found
 }
 
+/// Below the kinds of objects nothing of `postgres` names one.
+#[test]
+fn connections_know_no_kind_of_object() {
+    let below =
+        ["connection", "database", "limits", "link", "notice", "pool", "server", "session", "snapshot", "wait", "work"];
+    let kinds = ["publication", "subscription", "slot", "relation", "table", "catalog"];
+    let named: Vec<_> = kinds.iter().flat_map(|kind| [format!("super::{kind}"), format!("postgres::{kind}")]).collect();
+    let named: Vec<_> = named.iter().map(String::as_str).collect();
+    assert_absent(&named, |path| {
+        let module = path.strip_prefix("postgres/").and_then(|rest| rest.split(['/', '.']).next());
+        module.is_some_and(|module| below.contains(&module))
+    });
+}
+
 #[test]
 fn main_only_starts_the_plugin() {
     let main = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/main.rs")).expect("reading main.rs");

@@ -16,13 +16,14 @@ use super::session::{Session, Task};
 use super::snapshot::{Change, Changes, Snapshot, Snapshots};
 use super::sql::Statement;
 use super::version::{ServerVersion, Unsupported};
+use super::wait::{Ended, Pauses, Waiter};
 use super::work::{LockWait, Param, Query, split_last};
 
 /// The longest time for a read whose caller sets no deadline. It waits for the locks of others for seconds only.
 const READ_TIME: Duration = Duration::from_secs(60);
 
-/// The first and the longest pause between two looks at what a statement waits for.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+/// Between two looks at what a statement waits for.
+const PAUSES: Pauses = Pauses { first: Duration::from_millis(5), longest: Duration::from_millis(200) };
 
 /// One database of a server. Clones share its snapshots, and the connections of the server.
 ///
@@ -203,21 +204,18 @@ impl Database {
     /// Asks until the answer is true. Whoever else wants to read comes in between.
     async fn wait(&self, doing: &str, wait: &Statement, limits: &Limits) -> Result<()> {
         let began = Instant::now();
-        let (mut pause, longest) = PAUSES;
+        let mut waiter = Waiter::new(limits, PAUSES);
         loop {
             let rows = self.perform(doing, Task::Read((wait.text(), &[]), LockWait::Brief), limits).await?;
             let answer = rows.first().map(|row| row.try_get(0));
-            if matches!(answer, Some(Ok(true))) {
-                return Ok(());
+            let is_true = matches!(answer, Some(Ok(true)));
+            match waiter.after(Ok::<_, Error>(is_true.then_some(()))).await {
+                Ok(Some(())) => return Ok(()),
+                Ok(None) => {}
+                Err(Ended::TimeOver(_)) => return Err(self.error(doing, Cause::Timeout(began.elapsed()))),
+                Err(Ended::Stopped) => return Err(self.error(doing, Cause::Cancelled)),
+                Err(Ended::Failed(error)) => return Err(error),
             }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                cause = limits.reached() => {
-                    let cause = if let Cause::Timeout(_) = cause { Cause::Timeout(began.elapsed()) } else { cause };
-                    return Err(self.error(doing, cause));
-                }
-            }
-            pause = (pause * 2).min(longest);
         }
     }
 

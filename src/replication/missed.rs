@@ -3,11 +3,13 @@
 //! A subscription goes on with a table that was out of its publication for a while, and never gets what was written
 //! meanwhile: only a table that it has forgotten (`REFRESH PUBLICATION`) is copied anew.
 
+use std::collections::BTreeSet;
+
 use super::error::Error;
 use super::{Pair, names, tables};
 use crate::postgres::publication::Target;
 use crate::postgres::subscription::Subscription;
-use crate::postgres::{Database, QualifiedName};
+use crate::postgres::{self, Database, QualifiedName};
 
 /// Warnings of tables that a change publishes again under subscriptions that never forgot them.
 pub(super) async fn warnings(
@@ -18,23 +20,21 @@ pub(super) async fn warnings(
     let mut warnings = Vec::new();
     for (subscriber, subscription) in subscriptions {
         let pair = Pair { publisher: publisher.clone(), subscriber: subscriber.clone() };
-        let back = missed(&pair, subscription, target).await;
-        if !back.is_empty() {
-            warnings.push(warning(subscription, &back));
+        match tables::missed(&pair, subscription).await {
+            Ok(mut back) => {
+                back.retain(|table| publishes(target, table));
+                warnings.extend((!back.is_empty()).then(|| warning(subscription, &back)));
+            }
+            Err(error) if error.is_locked() => warnings.push(unchecked(subscription, &error)),
+            Err(cause) => tracing::info!(%cause, "whether a subscription misses changes is not known"),
         }
     }
     warnings
 }
 
-/// None where the servers do not say.
-async fn missed(pair: &Pair, subscription: &Subscription, target: &Target) -> Vec<QualifiedName> {
-    match tables::missed(pair, subscription).await {
-        Ok(missed) => missed.into_iter().filter(|table| publishes(target, table)).collect(),
-        Err(cause) => {
-            tracing::info!(%cause, "whether a subscription misses changes is not known");
-            Vec::new()
-        }
-    }
+fn unchecked(subscription: &Subscription, error: &postgres::Error) -> Error {
+    let what = format!("whether subscription {} misses changes is not known: a table is locked", subscription.name);
+    Error::new(what).detail(error.hint().unwrap_or_default())
 }
 
 fn publishes(target: &Target, table: &QualifiedName) -> bool {
@@ -44,7 +44,7 @@ fn publishes(target: &Target, table: &QualifiedName) -> bool {
     }
 }
 
-fn warning(subscription: &Subscription, tables: &[QualifiedName]) -> Error {
+fn warning(subscription: &Subscription, tables: &BTreeSet<QualifiedName>) -> Error {
     let names = names::list(tables.iter().map(QualifiedName::to_text));
     Error::new(format!("subscription {} misses what was written to {names} meanwhile", subscription.name))
         .detail(

@@ -7,8 +7,9 @@ use tokio_postgres::Client;
 
 use crate::catalog::{Pair, ident, pair};
 use crate::common::cli::{Core, Run, Workspace};
-use crate::common::postgres::{Major, Role};
+use crate::common::postgres::{Database, Major, Role};
 use crate::common::wait::wait_until;
+use crate::replication;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -44,9 +45,10 @@ fn workspace(config: &[&str]) -> Workspace {
 }
 
 /// A session that holds a lock, and its process.
-async fn lock(pair: &Pair) -> (Client, i32) {
-    let client = pair.test.connect_as(&Role::superuser()).await.unwrap();
-    client.batch_execute("SET application_name = 'migration'; BEGIN; LOCK TABLE t").await.unwrap();
+async fn lock(database: &Database, table: &str) -> (Client, i32) {
+    let client = database.connect_as(&Role::superuser()).await.unwrap();
+    let lock = format!("SET application_name = 'migration'; BEGIN; LOCK TABLE {table}");
+    client.batch_execute(&lock).await.unwrap();
     let process = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
     (client, process)
 }
@@ -70,7 +72,7 @@ async fn a_locked_table_keeps_only_its_own_publications_from_being_read() {
         let pair = shop(major).await;
         let other = "CREATE PUBLICATION filtered FOR TABLE t WHERE (id > 1); CREATE PUBLICATION plain FOR TABLE u, t";
         pair.test.sql(other).await;
-        let (held, process) = lock(&pair).await;
+        let (held, process) = lock(&pair.test, "t").await;
         let (plain, filtered, all) = tokio::join!(
             async { publication::fetch(&pair.db, &ident("plain")).await },
             async { publication::fetch(&pair.db, &ident("filtered")).await },
@@ -96,7 +98,7 @@ async fn a_plan_does_not_wait_for_locked_tables() {
         let workspace = workspace(&[&provider, &filtered("filtered", "id > 1"), PLAIN]);
         workspace.init().await;
         workspace.apply().await;
-        let (held, process) = lock(&pair).await;
+        let (held, process) = lock(&pair.test, "t").await;
         let holder = format!("public.t by process {process} (migration, postgres)");
 
         // Nothing changed: the state stays, and the plan says of what it does not know.
@@ -136,7 +138,7 @@ async fn an_apply_waits_for_a_lock_longer_than_a_plan() {
     workspace.apply().await;
     workspace.write("main.tf", &[&provider[..], &filtered("filtered", "id > 2")].concat());
     workspace.expect(&["plan", "-no-color", "-out=test.tfplan"], 0).await;
-    let (held, _) = lock(&pair).await;
+    let (held, _) = lock(&pair.test, "t").await;
     let apply = workspace.spawn(&["apply", "-no-color", "test.tfplan"]);
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' \
         AND now() - query_start > interval '4 seconds'";
@@ -145,4 +147,25 @@ async fn an_apply_waits_for_a_lock_longer_than_a_plan() {
     let run = apply.wait().await;
     assert_eq!(run.code, Some(0), "{}", run.text());
     workspace.expect_empty_plan().await;
+}
+
+#[tokio::test]
+async fn a_subscription_keeps_its_state_while_a_published_table_is_locked() {
+    let pair = replication::Pair::new(Major::V17, Major::V16, "locked").await;
+    let name = pair.subscriber.name.clone();
+    pair.publisher.sql("CREATE PUBLICATION shop FOR TABLE orders").await;
+    let workspace = pair.workspace(Core::installed().pop().unwrap()).await;
+    let config = format!(
+        "resource \"neonrepl_subscription\" \"shop\" {{\n  name         = \"{name}\"\n  publications = [\"shop\"]\n  \
+         wait_for_initial_sync = true\n}}\n"
+    );
+    workspace.write("main.tf", &config);
+    workspace.apply().await;
+    let (held, process) = lock(&pair.publisher, "orders").await;
+    let run = quick_plan(&workspace, 0).await;
+    let what = format!("reading subscription \"{name}\": another session has locked a table of the publisher");
+    says(&run, &[&what, &format!("public.orders by process {process} (migration, postgres)")]);
+    held.batch_execute("ROLLBACK").await.unwrap();
+    workspace.expect_empty_plan().await;
+    workspace.destroy().await;
 }

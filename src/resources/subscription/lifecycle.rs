@@ -30,7 +30,7 @@ pub(super) async fn observe(
     {
         call.warn(wrong.into());
     }
-    model.unsubscribed_tables = unsubscribed(call, database, found, &model).await?.into();
+    model.unsubscribed_tables = unsubscribed(call, database, found, &model, before).await?.into();
     let differs = connection::differing(call.context(), call.private(), &model, found.connection.as_ref());
     model.connection_differs = differs.unwrap_or_default().into();
     Ok(model)
@@ -48,11 +48,20 @@ async fn unsubscribed(
     database: &Database,
     found: &Subscription,
     model: &Model,
+    before: &Model,
 ) -> Result<BTreeSet<String>> {
     let publisher = publisher_of(call, found, model);
     let Some(publisher) = publisher.filter(|_| found.enabled) else { return Ok(BTreeSet::new()) };
     match tables::unsubscribed(&Pair { publisher, subscriber: database.clone() }, found).await {
         Ok(tables) => Ok(tables.iter().map(crate::postgres::QualifiedName::to_text).collect()),
+        Err(error) if error.is_locked() => {
+            let what =
+                format!("reading subscription {}: another session has locked a table of the publisher", found.name);
+            let warning = Error::new(what)
+                .detail("Whether there are tables to subscribe to is not known, so the state keeps what it was.");
+            call.warn(warning.detail(error.hint().unwrap_or_default()));
+            Ok(before.unsubscribed_tables.known().cloned().unwrap_or_default())
+        }
         Err(error) if error.place().address == database.config().address() => Err(error.into()),
         Err(error) => {
             tracing::warn!(cause = %error, "the publisher could not be asked for its tables");
