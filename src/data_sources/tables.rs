@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{check_name, database, database_attribute, texts};
 use crate::config::Context;
-use crate::postgres::table::{self, Listed};
+use crate::postgres::catalog::{self, Listed};
 use crate::postgres::{Ident, QualifiedName};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
@@ -101,7 +101,7 @@ impl DataSource for Tables {
         let database = database(call.context().publisher(), &config.database)?;
         let schemas = config.schemas.known().map(|schemas| schemas.iter().map(|name| to_ident(name)).collect());
         let schemas: Option<BTreeSet<_>> = schemas.transpose()?;
-        let found = call.unless_stopped(table::list(&database, schemas.as_ref())).await?;
+        let found = call.unless_stopped(catalog::list(&database, schemas.as_ref())).await?;
         let tables: Vec<_> = found.iter().map(to_found).collect();
         Ok(Model { database: database.name().into(), schemas: config.schemas, tables: tables.into() })
     }
@@ -129,7 +129,7 @@ fn to_found(table: &Listed) -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::table::ReplicaIdentity;
+    use crate::postgres::catalog::ReplicaIdentity;
 
     #[test]
     fn names_are_plain_apart_and_quoted_together() {

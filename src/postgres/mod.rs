@@ -11,6 +11,7 @@
 //! [`Statement`] is only made here, so that no text from elsewhere becomes SQL. Secrets are [`Secret`]s and redacted
 //! statements: no error, log line or `Debug` holds one.
 
+pub mod catalog;
 mod connection;
 pub mod conninfo;
 mod database;
@@ -23,7 +24,6 @@ mod notice;
 mod password;
 mod pool;
 pub mod publication;
-pub mod relation;
 mod server;
 mod session;
 pub mod settings;

@@ -6,17 +6,21 @@ mod catalog;
 mod changes;
 mod findings;
 mod readers;
+mod sent;
 mod sources;
 mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-pub use catalog::{ReadFilter, apply, canonical_filter, drop, fetch, fetch_all, fetch_now, read_filter};
+pub use catalog::{
+    ReadFilter, apply, canonical_filter, drop, fetch, fetch_all, fetch_now, published_tables, read_filter,
+};
 use changes::member;
 pub use changes::{diff, drop_publication};
 pub use findings::{FilterColumns, Finding, Gravity, Member, Problem, filters_to_read, findings};
 pub use readers::{Readers, readers, readers_now, younger_than_slot};
+pub use sent::{Difference, Sent, SentTable, sent};
 pub use sources::{Source, sources};
 pub use trial::{Part, Refused, refused};
 

@@ -81,6 +81,8 @@ pub const SUBSCRIPTION_STATS: Feature = feature("the count of errors", 15);
 pub const PARALLEL_STREAMING: Feature = Feature { what: "streaming = \"parallel\"", ..feature("streaming", 16) };
 /// `binary = true` applies to the initial copy, too.
 pub const BINARY_COPY: Feature = feature("binary", 16);
+/// A subscription takes a partitioned table instead of its partitions where one of its publications sends it so.
+pub const ROOTS_ALONE: Feature = feature("publish_via_partition_root", 16);
 /// `CREATE SUBSCRIPTION … WITH (password_required)`.
 pub const PASSWORD_REQUIRED: Feature = feature("password_required", 16);
 /// `CREATE SUBSCRIPTION … WITH (run_as_owner)`.

@@ -1,12 +1,15 @@
 //! Every diff applies on every major version, what is read then equals what was desired, and the next diff is empty.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use neonrepl::postgres::publication::{self, GeneratedColumns, Operation, Publication, RowFilter, TableSpec, Target};
+use neonrepl::postgres::catalog::{self, Kind};
+use neonrepl::postgres::publication::{
+    self, GeneratedColumns, Operation, Problem, Publication, RowFilter, TableSpec, Target,
+};
 use neonrepl::postgres::subscription::{self, How, Options, Origin, SlotName, Streaming, Subscription, SyncState};
 use neonrepl::postgres::{
-    Conninfo, Database, Ident, Limits, QualifiedName, Secret, ServerConfig, SqlState, SslMode, slot, table,
+    Conninfo, Database, Ident, Limits, QualifiedName, Secret, ServerConfig, SqlState, SslMode, slot,
 };
 use neonrepl::replication::{self, subscribing, tables};
 
@@ -516,10 +519,129 @@ async fn tables_without_a_replica_identity_are_found() {
         let Pair { test, db } = pair(major, "identities").await;
         test.sql("CREATE TABLE fine (id int PRIMARY KEY); CREATE TABLE bare (id int); CREATE TABLE full_row (id int); ALTER TABLE full_row REPLICA IDENTITY FULL; \
             CREATE PUBLICATION p FOR TABLE fine, bare, full_row; CREATE PUBLICATION i FOR TABLE bare WITH (publish = 'insert')").await;
-        let without = async |name: &str| table::without_identity(&db, &BTreeSet::from([ident(name)])).await.unwrap();
+        let outline = catalog::outline(&db).await.unwrap();
+        let without = async |name: &str| -> BTreeSet<QualifiedName> {
+            let publication = publication::fetch(&db, &ident(name)).await.unwrap().unwrap();
+            let found = publication::findings(&publication, &outline, &BTreeMap::new(), db.version().await.unwrap());
+            let missing = found.into_iter().filter(|finding| finding.problem == Problem::NoIdentity);
+            missing.flat_map(|finding| finding.tables.into_keys()).collect()
+        };
         assert_eq!(without("p").await, BTreeSet::from([table("bare")]));
         assert_eq!(without("i").await, BTreeSet::new());
         let asked = BTreeSet::from([table("fine"), table("missing")]);
-        assert_eq!(table::existing(&db, &asked).await.unwrap(), BTreeSet::from([table("fine")]));
+        let found = catalog::tables(&db, &asked, None).await.unwrap();
+        assert_eq!(found.into_keys().collect::<BTreeSet<_>>(), BTreeSet::from([table("fine")]));
+    }
+}
+
+/// Names print qualified, whatever the path of the role or of the database.
+#[tokio::test]
+async fn columns_are_read_alike_on_every_version() {
+    for major in Major::ALL {
+        let Pair { test, db } = pair(major, "columns").await;
+        let reader = servers::shared(major).role("reader", "").await;
+        test.sql(&format!(
+            "CREATE SCHEMA app; CREATE TYPE app.mood AS ENUM ('sad'); \
+             CREATE TABLE app.t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, gone int, mood app.mood[] NOT NULL, \
+               price numeric(9, 2) DEFAULT 0, twice numeric GENERATED ALWAYS AS (price * 2) STORED, note varchar(5)); \
+             ALTER TABLE app.t DROP COLUMN gone; GRANT USAGE ON SCHEMA app TO {0}; GRANT SELECT (id, note) ON app.t TO {0}; \
+             CREATE VIEW app.v AS SELECT id FROM app.t; ALTER DATABASE {1} SET search_path = app",
+            servers::quote(&reader.name),
+            servers::quote(&test.name)
+        ))
+        .await;
+        let names = BTreeSet::from([table("app.t"), table("app.v")]);
+        let found = catalog::tables(&db, &names, Some(&ident(&reader.name))).await.unwrap();
+        let (t, v) = (&found[&table("app.t")], &found[&table("app.v")]);
+        assert_eq!((t.kind, v.kind), (Kind::Table, Kind::Other("a view")));
+        let shown: Vec<_> = t
+            .columns
+            .iter()
+            .map(|column| {
+                let flags = [
+                    (column.is_not_null, "!"),
+                    (column.has_default, "="),
+                    (column.is_generated, "#"),
+                    (column.is_stored, "s"),
+                ];
+                let flags: String = flags.iter().filter(|(is, _)| *is).map(|(_, flag)| *flag).collect();
+                format!("{} {}{flags}", column.name.as_str(), column.ty)
+            })
+            .collect();
+        let expected =
+            ["id bigint!=", "mood app.mood[]!", "price numeric(9,2)=", "twice numeric#s", "note character varying(5)"];
+        assert_eq!(shown, expected, "{}", major.number());
+        assert_eq!(t.rights.reads, BTreeSet::from([ident("id"), ident("note")]));
+        assert!(!t.rights.becomes_owner && t.owner == ident("postgres"));
+        let own = catalog::tables(&db, &names, None).await.unwrap();
+        assert_eq!((own[&table("app.t")].rights.reads.len(), own[&table("app.t")].rights.becomes_owner), (5, true));
+        let unknown = catalog::tables(&db, &names, Some(&ident("nobody knows"))).await.unwrap();
+        assert_eq!(unknown[&table("app.t")].rights.reads.len(), 5);
+    }
+}
+
+const TREES: &str = "
+    CREATE TABLE plain (id int PRIMARY KEY, x text, sum int GENERATED ALWAYS AS (1) STORED);
+    CREATE TABLE root (id int PRIMARY KEY) PARTITION BY RANGE (id);
+    CREATE TABLE leaf PARTITION OF root FOR VALUES FROM (0) TO (10);
+    CREATE SCHEMA s;
+    CREATE TABLE s.mid PARTITION OF root FOR VALUES FROM (10) TO (20) PARTITION BY RANGE (id);
+    CREATE TABLE deep PARTITION OF s.mid DEFAULT;
+    CREATE TABLE hollow (id int PRIMARY KEY) PARTITION BY RANGE (id);
+    CREATE UNLOGGED TABLE quick (id int PRIMARY KEY);
+    CREATE PUBLICATION a FOR TABLE plain, root;
+    CREATE PUBLICATION b FOR TABLE root, leaf, hollow WITH (publish_via_partition_root = true);
+    CREATE PUBLICATION c FOR TABLE s.mid WITH (publish_via_partition_root = true);
+    CREATE PUBLICATION d FOR ALL TABLES;
+    CREATE PUBLICATION e FOR ALL TABLES WITH (publish_via_partition_root = true);
+    CREATE PUBLICATION f FOR TABLE hollow, deep;";
+
+/// What is worked out of publications that may not exist yet is what the server says of those that do.
+#[tokio::test]
+async fn what_subscriptions_are_sent_is_as_the_server_says() {
+    for major in Major::ALL {
+        let Pair { test, db } = pair(major, "sent").await;
+        test.sql(TREES).await;
+        if major >= Major::V15 {
+            test.sql(
+                "CREATE PUBLICATION g FOR TABLES IN SCHEMA s; CREATE PUBLICATION h FOR TABLE plain (id); \
+                 CREATE PUBLICATION i FOR TABLES IN SCHEMA s, TABLE leaf WITH (publish_via_partition_root = true)",
+            )
+            .await;
+        }
+        let all = publication::fetch_all(&db).await.unwrap();
+        let (outline, version) = (catalog::outline(&db).await.unwrap(), db.version().await.unwrap());
+        let names: Vec<_> = all.keys().collect();
+        let sets = names.iter().flat_map(|one| names.iter().map(move |other| BTreeSet::from([*one, *other])));
+        for set in sets.collect::<BTreeSet<_>>() {
+            let sent = publication::sent(set.iter().filter_map(|name| all.get(*name)), &outline, version);
+            let quoted: Vec<_> = set.iter().map(|name| format!("'{}'", name.as_str())).collect();
+            let from = if major >= Major::V16 {
+                format!(
+                    "pg_get_publication_tables(VARIADIC ARRAY[{}]) g JOIN pg_class c ON c.oid = g.relid JOIN pg_namespace n ON n.oid = c.relnamespace",
+                    quoted.join(", ")
+                )
+            } else {
+                format!(
+                    "(SELECT schemaname AS nspname, tablename AS relname FROM pg_publication_tables WHERE pubname IN ({})) n",
+                    quoted.join(", ")
+                )
+            };
+            let said = test.rows(&format!("SELECT DISTINCT nspname || '.' || relname FROM {from} ORDER BY 1")).await;
+            let found: Vec<_> = sent.tables.keys().map(QualifiedName::to_text).collect();
+            assert_eq!(found, said, "{set:?} on {}", major.number());
+        }
+        if major >= Major::V15 {
+            let plain = &catalog::tables(&db, &BTreeSet::from([table("plain")]), None).await.unwrap()[&table("plain")];
+            let of = |names: [&str; 2]| {
+                publication::sent(names.iter().filter_map(|name| all.get(&ident(name))), &outline, version)
+            };
+            assert_eq!(
+                of(["a", "d"]).tables[&table("plain")].columns(plain),
+                BTreeSet::from([ident("id"), ident("x")])
+            );
+            assert_eq!(of(["a", "d"]).tables[&table("plain")].clash(plain), []);
+            assert_eq!(of(["a", "h"]).tables[&table("plain")].clash(plain), [ident("a"), ident("h")]);
+        }
     }
 }

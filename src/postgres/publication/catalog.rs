@@ -91,6 +91,22 @@ async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Public
     read_rows(&rows).map_err(|error| db.error(doing, Cause::Statement(error)))
 }
 
+/// The tables that publications publish in the end: partitions, schemas and `FOR ALL TABLES` expanded.
+///
+/// Publications that do not exist contribute nothing. Source: the view `pg_publication_tables`.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn published_tables(db: &Database, names: &BTreeSet<Ident>) -> Result<BTreeSet<QualifiedName>> {
+    let doing = "reading the published tables";
+    let names: Vec<&str> = names.iter().map(Ident::as_str).collect();
+    let sql = "SELECT DISTINCT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = ANY ($1)";
+    let rows = db.query(doing, sql, &[(&names, Type::TEXT_ARRAY)]).await?;
+    let read = rows.iter().map(|row| Ok(QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?)));
+    let tables: std::result::Result<_, tokio_postgres::Error> = read.collect();
+    tables.map_err(|error| db.error(doing, Cause::Statement(error)))
+}
+
 /// Runs statements that make or alter a publication, and reads it back in the same round trip.
 ///
 /// `name` is the one that it has afterwards. Statements as of [`diff`](super::diff).

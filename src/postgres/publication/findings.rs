@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{GeneratedColumns, Operation, Publication, TableSpec, Target};
-use crate::postgres::relation::{Identity, Kind, Relation, Relations, SYSTEM_TABLE, is_system_schema};
+use crate::postgres::catalog::{Identity, Kind, Outline, Relation, SYSTEM_TABLE, is_system_schema};
 use crate::postgres::sql::{Ident, QualifiedName};
 use crate::postgres::version::{self, ServerVersion};
 
@@ -97,11 +97,11 @@ impl Problem {
 /// The filtered tables of which [`findings`] must know the columns that the filter uses.
 pub fn filters_to_read<'a>(
     publication: &'a Publication,
-    relations: &'a Relations,
+    outline: &'a Outline,
 ) -> impl Iterator<Item = (&'a QualifiedName, &'a super::RowFilter)> {
     let filters = publication.listed().filter_map(|(table, spec)| Some((table, spec.filter.as_ref()?)));
     filters.filter(|(table, _)| {
-        let relation = relations.relations.get(*table);
+        let relation = outline.relations.get(*table);
         let may_lack = relation.is_some_and(|relation| match relation.kind {
             Kind::Table => matches!(relation.identity, Identity::Columns(_)),
             Kind::Partitioned => true,
@@ -116,26 +116,26 @@ pub fn filters_to_read<'a>(
 /// Filters that `filters` does not know are passed over.
 pub fn findings(
     publication: &Publication,
-    relations: &Relations,
+    outline: &Outline,
     filters: &FilterColumns,
     version: ServerVersion,
 ) -> Vec<Finding> {
     let mut found = Vec::new();
-    if relations.wal_level != "logical" {
+    if outline.wal_level != "logical" {
         found.push(Finding { problem: Problem::WalLevel, member: Member::Whole, tables: BTreeMap::new() });
     }
     for (table, spec) in publication.listed() {
-        found.extend(member_problem(publication, table, spec, relations).map(|problem| of_table(problem, table)));
+        found.extend(member_problem(publication, table, spec, outline).map(|problem| of_table(problem, table)));
     }
     for schema in publication.listed_schemas() {
-        found.extend(schema_problem(schema, relations).map(|problem| Finding {
+        found.extend(schema_problem(schema, outline).map(|problem| Finding {
             problem,
             member: Member::Schema(schema.clone()),
             tables: BTreeMap::new(),
         }));
     }
     if publication.needs_identity() {
-        found.extend(broken(publication, relations, filters, version));
+        found.extend(broken(publication, outline, filters, version));
     }
     found
 }
@@ -150,9 +150,9 @@ fn member_problem(
     publication: &Publication,
     table: &QualifiedName,
     spec: &TableSpec,
-    relations: &Relations,
+    outline: &Outline,
 ) -> Option<Problem> {
-    let kind = match relations.relations.get(table) {
+    let kind = match outline.relations.get(table) {
         Some(relation) => relation.kind,
         None if is_system_schema(&table.schema) => SYSTEM_TABLE,
         None => return Some(Problem::NoTable),
@@ -169,24 +169,24 @@ fn member_problem(
     }
 }
 
-fn schema_problem(schema: &Ident, relations: &Relations) -> Option<Problem> {
+fn schema_problem(schema: &Ident, outline: &Outline) -> Option<Problem> {
     if is_system_schema(schema) {
         Some(Problem::SystemSchema)
     } else {
-        (!relations.schemas.contains(schema)).then_some(Problem::NoSchema)
+        (!outline.schemas.contains(schema)).then_some(Problem::NoSchema)
     }
 }
 
 /// The tables whose updates and deletes would fail, one finding for each problem of each member.
 fn broken(
     publication: &Publication,
-    relations: &Relations,
+    outline: &Outline,
     filters: &FilterColumns,
     version: ServerVersion,
 ) -> Vec<Finding> {
     let mut found: BTreeMap<(Problem, Member), BTreeMap<QualifiedName, BTreeSet<Ident>>> = BTreeMap::new();
-    for (name, member) in published(publication, relations) {
-        let Some(relation) = relations.relations.get(name) else { continue };
+    for (name, member) in published(publication, outline) {
+        let Some(relation) = outline.relations.get(name) else { continue };
         let (governing, spec) = publication.governing(name, relation);
         let used = filters.get(governing);
         for (problem, columns) in identity_problems(relation, spec, used, publication.generated_columns, version) {
@@ -230,11 +230,11 @@ fn identity_problems(
 }
 
 /// The tables with rows of their own that are published, each with the member that does it.
-fn published<'a>(publication: &'a Publication, relations: &'a Relations) -> BTreeMap<&'a QualifiedName, Member> {
+fn published<'a>(publication: &'a Publication, outline: &'a Outline) -> BTreeMap<&'a QualifiedName, Member> {
     let mut found = BTreeMap::new();
     for (table, _) in publication.listed() {
-        let partitions = relations.partitions.get(table).into_iter().flatten();
-        let itself = relations.relations.get(table).filter(|relation| relation.kind == Kind::Table).map(|_| table);
+        let partitions = outline.partitions.get(table).into_iter().flatten();
+        let itself = outline.relations.get(table).filter(|relation| relation.kind == Kind::Table).map(|_| table);
         for name in partitions.chain(itself) {
             found.entry(name).or_insert_with(|| Member::Table(table.clone()));
         }
@@ -242,7 +242,7 @@ fn published<'a>(publication: &'a Publication, relations: &'a Relations) -> BTre
     if publication.target != Target::AllTables && publication.listed_schemas().next().is_none() {
         return found;
     }
-    for (name, relation) in relations.relations.iter().filter(|(_, relation)| relation.kind == Kind::Table) {
+    for (name, relation) in outline.relations.iter().filter(|(_, relation)| relation.kind == Kind::Table) {
         if let Some(member) = publication.member_of_all(name, relation) {
             found.entry(name).or_insert(member);
         }
@@ -281,25 +281,12 @@ impl Publication {
         let member = names.find(|name| schemas.contains(&name.schema))?;
         Some(Member::Schema(member.schema.clone()))
     }
-
-    /// Whose column list and filter apply to a table: those of the topmost published table that it is a partition of
-    /// where partitions are published as their root, or else its own.
-    fn governing<'a>(
-        &'a self,
-        name: &'a QualifiedName,
-        relation: &'a Relation,
-    ) -> (&'a QualifiedName, Option<&'a TableSpec>) {
-        let Target::Lists { tables, schemas } = &self.target else { return (name, None) };
-        let is_member = |name: &&QualifiedName| tables.contains_key(*name) || schemas.contains(&name.schema);
-        let root = relation.ancestors.iter().rev().find(is_member).filter(|_| self.via_partition_root);
-        let governing = root.unwrap_or(name);
-        (governing, tables.get(governing))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::postgres::catalog::ReplicaIdentity;
     use crate::postgres::publication::RowFilter;
 
     fn ident(text: &str) -> Ident {
@@ -322,14 +309,22 @@ mod tests {
             columns => Identity::Columns(idents(columns)),
         };
         let ancestors = ancestors.iter().map(|name| table(name)).collect();
-        Relation { kind, identity, stored_generated: idents(""), virtual_generated: idents(""), ancestors }
+        Relation {
+            kind,
+            is_unlogged: false,
+            replica_identity: ReplicaIdentity::Default,
+            has_primary_key: false,
+            identity,
+            stored_generated: idents(""),
+            virtual_generated: idents(""),
+            ancestors,
+        }
     }
 
     /// `keyed` (id), `full`, `bare` (no identity), `view`, and `parted` with a bare partition `other.part`.
-    fn relations() -> Relations {
+    fn relations() -> Outline {
         let schemas = ["public", "other", "pg_catalog"].map(ident);
-        let mut relations =
-            Relations { wal_level: "logical".to_owned(), schemas: schemas.into(), ..Relations::default() };
+        let mut relations = Outline { wal_level: "logical".to_owned(), schemas: schemas.into(), ..Outline::default() };
         relations.insert(table("keyed"), relation(Kind::Table, "id", &[]));
         relations.insert(table("full"), relation(Kind::Table, "full", &[]));
         relations.insert(table("bare"), relation(Kind::Table, "none", &[]));
@@ -358,7 +353,7 @@ mod tests {
     }
 
     /// Each finding as `Problem member: tables(columns)`.
-    fn found(publication: &Publication, relations: &Relations, filters: &[(&str, &str)], major: u32) -> Vec<String> {
+    fn found(publication: &Publication, outline: &Outline, filters: &[(&str, &str)], major: u32) -> Vec<String> {
         let filters = filters.iter().map(|(name, columns)| (table(name), idents(columns))).collect();
         let show = |finding: Finding| {
             let member = match finding.member {
@@ -373,7 +368,7 @@ mod tests {
             });
             format!("{:?} {member}:{}", finding.problem, tables.collect::<String>())
         };
-        findings(publication, relations, &filters, ServerVersion::major_only(major)).into_iter().map(show).collect()
+        findings(publication, outline, &filters, ServerVersion::major_only(major)).into_iter().map(show).collect()
     }
 
     fn check(members: &[&str], expected: &[&str]) {
@@ -469,7 +464,7 @@ mod tests {
 
     #[test]
     fn a_low_wal_level_is_said() {
-        let relations = Relations { wal_level: "replica".to_owned(), ..relations() };
+        let relations = Outline { wal_level: "replica".to_owned(), ..relations() };
         assert_eq!(found(&publication(&[]), &relations, &[], 15), ["WalLevel -:"]);
     }
 }

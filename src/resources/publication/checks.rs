@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 
 use super::model::{Model, block_path};
+use crate::postgres::catalog::{self, Kind, Outline};
 use crate::postgres::publication::{
     self, FilterColumns, Finding, Gravity, Member, Operation, Part, Problem, Publication as Desired, Refused,
 };
-use crate::postgres::relation::{self, Kind, Relations};
 use crate::postgres::{Database, Ident, QualifiedName, ServerVersion};
 use crate::replication::names;
 use crate::tf_provider::diagnostics::{Error, Result};
@@ -25,7 +25,7 @@ pub(super) async fn check(
     desired: &Desired,
 ) -> Result<()> {
     let is_new = change.prior().is_none() || change.replaces();
-    let (version, relations) = match ask(database).await {
+    let (version, outline) = match ask(database).await {
         Ok(answer) => answer,
         Err(error) if is_new => {
             let warning = Error::new(format!("{doing}: the server could not be asked for its version and tables"))
@@ -40,7 +40,7 @@ pub(super) async fn check(
         Err(error) => return Err(error.into()),
     };
     desired.check_supported(version).map_err(|unsupported| database.unsupported(doing, unsupported))?;
-    let filters = match ask_of_members(change, database, doing, desired, &relations).await {
+    let filters = match ask_of_members(change, database, doing, desired, &outline).await {
         Err(error) if error.is_locked() => {
             let what = "Whether Postgres takes the column lists and row filters, and whether the filters keep to the \
                         replica identity, was not checked.";
@@ -49,7 +49,7 @@ pub(super) async fn check(
         }
         filters => filters?,
     };
-    let mut found = publication::findings(desired, &relations, &filters, version);
+    let mut found = publication::findings(desired, &outline, &filters, version);
     found.retain(|finding| is_new || finding.problem != Problem::WalLevel);
     report(change, doing, desired, &found);
     Ok(())
@@ -61,10 +61,10 @@ async fn ask_of_members(
     database: &Database,
     doing: &str,
     desired: &Desired,
-    relations: &Relations,
+    outline: &Outline,
 ) -> crate::postgres::Result<FilterColumns> {
-    report_refused(change, database, doing, desired, relations).await?;
-    filter_columns(database, desired, relations).await
+    report_refused(change, database, doing, desired, outline).await?;
+    filter_columns(database, desired, outline).await
 }
 
 /// What the server refuses of column lists and row filters, each at its attribute.
@@ -73,10 +73,10 @@ async fn report_refused(
     database: &Database,
     doing: &str,
     desired: &Desired,
-    relations: &Relations,
+    outline: &Outline,
 ) -> crate::postgres::Result<()> {
     let is_table = |table: &QualifiedName| {
-        relations.relations.get(table).is_some_and(|relation| !matches!(relation.kind, Kind::Other(_)))
+        outline.relations.get(table).is_some_and(|relation| !matches!(relation.kind, Kind::Other(_)))
     };
     let Some(planned) = change.planned().cloned() else { return Ok(()) };
     for Refused { table, part, error } in publication::refused(database, desired, is_table).await? {
@@ -93,18 +93,18 @@ async fn report_refused(
     Ok(())
 }
 
-async fn ask(database: &Database) -> crate::postgres::Result<(ServerVersion, std::sync::Arc<Relations>)> {
-    let relations = relation::fetch_all(database).await?;
-    Ok((database.version().await?, relations))
+async fn ask(database: &Database) -> crate::postgres::Result<(ServerVersion, std::sync::Arc<Outline>)> {
+    let outline = catalog::outline(database).await?;
+    Ok((database.version().await?, outline))
 }
 
 /// The columns that the filters use. What the server cannot read as a filter, it will refuse when it is applied.
 async fn filter_columns(
     database: &Database,
     desired: &Desired,
-    relations: &Relations,
+    outline: &Outline,
 ) -> crate::postgres::Result<FilterColumns> {
-    let reads = publication::filters_to_read(desired, relations).map(async |(table, filter)| {
+    let reads = publication::filters_to_read(desired, outline).map(async |(table, filter)| {
         match publication::read_filter(database, table, filter).await {
             Ok(read) => Ok(Some((table.clone(), read.columns))),
             Err(error) if error.code().is_some() && !error.is_connect() && !error.is_locked() => Ok(None),

@@ -1,4 +1,4 @@
-//! What can stand in a publication, and how its rows are told apart: all relations of a database, read together.
+//! All relations of a database, read together: what each is, how its rows are told apart, and its partition tree.
 //!
 //! Source: the catalogs `pg_class`, `pg_index`, `pg_attribute`, `pg_inherits` and `ALTER TABLE … REPLICA IDENTITY` in
 //! the Postgres documentation.
@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use tokio_postgres::Row;
 
-use super::database::Database;
-use super::error::{Cause, Result};
-use super::sql::{Ident, QualifiedName};
+use crate::postgres::database::Database;
+use crate::postgres::error::{Cause, Result};
+use crate::postgres::sql::{Ident, QualifiedName};
 
 /// The relations of one database, and the settings of its server that decide what becomes of publishing them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Relations {
+pub struct Outline {
     /// Tables, views, sequences and whatever else a person may take for a table; not those of the system's schemas.
     pub relations: BTreeMap<QualifiedName, Relation>,
     /// The partitions with rows of their own, at any depth, by the partitioned table.
@@ -30,13 +30,19 @@ pub struct Relations {
 pub struct Relation {
     /// What it is.
     pub kind: Kind,
-    /// What tells its rows apart when they change.
+    /// Whether it is unlogged.
+    pub is_unlogged: bool,
+    /// What was chosen to tell its rows apart.
+    pub replica_identity: ReplicaIdentity,
+    /// Whether it has a primary key.
+    pub has_primary_key: bool,
+    /// What tells its rows apart when they change, as that choice and its keys have it.
     pub identity: Identity,
     /// The stored generated columns of the identity.
     pub stored_generated: BTreeSet<Ident>,
     /// The virtual generated columns of the identity (Postgres 18).
     pub virtual_generated: BTreeSet<Ident>,
-    /// The partitioned tables that it is a partition of, the topmost last.
+    /// The partitioned tables that it is a partition of, its parent first and the topmost last.
     pub ancestors: Vec<QualifiedName>,
 }
 
@@ -51,7 +57,7 @@ pub enum Kind {
     Other(&'static str),
 }
 
-/// The replica identity of a table.
+/// What identifies an old row of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
     /// There is none.
@@ -62,9 +68,9 @@ pub enum Identity {
     Columns(BTreeSet<Ident>),
 }
 
-impl Relations {
+impl Outline {
     /// Adds a relation, as a partition of its ancestors too.
-    pub(super) fn insert(&mut self, name: QualifiedName, relation: Relation) {
+    pub(in crate::postgres) fn insert(&mut self, name: QualifiedName, relation: Relation) {
         if relation.kind == Kind::Table {
             for ancestor in &relation.ancestors {
                 self.partitions.entry(ancestor.clone()).or_default().push(name.clone());
@@ -75,26 +81,60 @@ impl Relations {
 }
 
 /// What a table of the system's schemas is; no query reads them.
-pub(super) const SYSTEM_TABLE: Kind = Kind::Other("a system table");
+pub(in crate::postgres) const SYSTEM_TABLE: Kind = Kind::Other("a system table");
 
 /// Whether a schema is the server's own.
-pub(super) fn is_system_schema(schema: &Ident) -> bool {
+pub(in crate::postgres) fn is_system_schema(schema: &Ident) -> bool {
     let name = schema.as_str();
     name == "pg_catalog" || name == "pg_toast" || name.starts_with("pg_temp_") || name.starts_with("pg_toast_temp_")
+}
+
+/// `REPLICA IDENTITY` of a table: what identifies the old row of an update or a delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplicaIdentity {
+    /// The primary key, if there is one.
+    Default,
+    /// A unique index.
+    Index,
+    /// Every column.
+    Full,
+    /// None.
+    Nothing,
+}
+
+impl ReplicaIdentity {
+    /// Its name, as `ALTER TABLE … REPLICA IDENTITY` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Index => "index",
+            Self::Full => "full",
+            Self::Nothing => "nothing",
+        }
+    }
+
+    fn from_catalog(code: &str) -> Self {
+        match code {
+            "i" => Self::Index,
+            "f" => Self::Full,
+            "n" => Self::Nothing,
+            _ => Self::Default,
+        }
+    }
 }
 
 /// All relations of the database, from a snapshot that is at most two seconds old.
 ///
 /// Changes of this process do not end it, as they do the other snapshots: none of them is of a relation, and an apply,
 /// which plans each object once more, would read the whole catalog again for each.
-pub async fn fetch_all(db: &Database) -> Result<Arc<Relations>> {
-    db.snapshot::<Relations>().get(|| 0, load(db)).await
+pub async fn outline(db: &Database) -> Result<Arc<Outline>> {
+    db.snapshot::<Outline>().get(|| 0, load(db)).await
 }
 
 /// One row for each schema, with a relation or none in it. An index that is deferrable or not valid identifies nothing.
 const QUERY: &str = "SELECT current_setting('wal_level'), n.nspname, c.relname, c.relkind::text, c.relpersistence::text, \
      c.oid < 16384, c.relreplident::text, i.indexrelid IS NOT NULL, k.names, k.stored, k.virtual, \
-     u.schemas, u.names \
+     u.schemas, u.names, EXISTS (SELECT 1 FROM pg_index x WHERE x.indrelid = c.oid AND x.indisprimary) \
      FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') \
        AND n.nspname NOT IN ('pg_catalog', 'pg_toast') \
      LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisvalid AND i.indimmediate \
@@ -109,14 +149,14 @@ const QUERY: &str = "SELECT current_setting('wal_level'), n.nspname, c.relname, 
        FROM pg_partition_ancestors(c.oid) WITH ORDINALITY AS a (relid, place) JOIN pg_class p ON p.oid = a.relid \
        JOIN pg_namespace pn ON pn.oid = p.relnamespace WHERE c.relispartition AND p.oid <> c.oid) u ON true";
 
-async fn load(db: &Database) -> Result<Relations> {
+async fn load(db: &Database) -> Result<Outline> {
     let doing = "reading the tables";
     let rows = db.query(doing, QUERY, &[]).await?;
     read_rows(&rows).map_err(|error| db.error(doing, Cause::Statement(error)))
 }
 
-fn read_rows(rows: &[Row]) -> std::result::Result<Relations, tokio_postgres::Error> {
-    let mut found = Relations::default();
+fn read_rows(rows: &[Row]) -> std::result::Result<Outline, tokio_postgres::Error> {
+    let mut found = Outline::default();
     for row in rows {
         if found.wal_level.is_empty() {
             found.wal_level = row.try_get(0)?;
@@ -136,8 +176,9 @@ fn read_relation(row: &Row) -> std::result::Result<Relation, tokio_postgres::Err
         Ok(names.into_iter().flatten().map(Ident::from_catalog).collect())
     };
     let has_index: bool = row.try_get(7)?;
-    let identity = match row.try_get(6)? {
-        "f" => Identity::Full,
+    let replica_identity = ReplicaIdentity::from_catalog(row.try_get(6)?);
+    let identity = match replica_identity {
+        ReplicaIdentity::Full => Identity::Full,
         _ if has_index => Identity::Columns(columns(8)?),
         _ => Identity::Missing,
     };
@@ -146,6 +187,9 @@ fn read_relation(row: &Row) -> std::result::Result<Relation, tokio_postgres::Err
     let ancestors = schemas.into_iter().flatten().zip(names.into_iter().flatten());
     Ok(Relation {
         kind: kind(row.try_get(3)?, row.try_get(4)?, row.try_get(5)?),
+        is_unlogged: row.try_get::<_, &str>(4)? == "u",
+        replica_identity,
+        has_primary_key: row.try_get(13)?,
         identity,
         stored_generated: columns(9)?,
         virtual_generated: columns(10)?,
@@ -154,7 +198,7 @@ fn read_relation(row: &Row) -> std::result::Result<Relation, tokio_postgres::Err
 }
 
 /// What `relkind` and `relpersistence` say together.
-fn kind(kind: &str, persistence: &str, system: bool) -> Kind {
+pub(super) fn kind(kind: &str, persistence: &str, system: bool) -> Kind {
     match (kind, persistence) {
         ("v", _) => Kind::Other("a view"),
         ("m", _) => Kind::Other("a materialized view"),
@@ -180,6 +224,12 @@ mod tests {
         assert_eq!(kind("r", "u", false), Kind::Other("an unlogged table"));
         assert_eq!(kind("S", "u", false), Kind::Other("a sequence"));
         assert_eq!(kind("r", "p", true), SYSTEM_TABLE);
+    }
+
+    #[test]
+    fn replica_identities_have_the_names_of_their_statement() {
+        let names = ["d", "i", "f", "n"].map(|code| ReplicaIdentity::from_catalog(code).as_str());
+        assert_eq!(names, ["default", "index", "full", "nothing"]);
     }
 
     #[test]

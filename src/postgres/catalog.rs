@@ -1,0 +1,21 @@
+//! The relations of a database: one model of tables, their columns, keys and partition trees, for all who ask.
+//!
+//! It has two depths. An [`Outline`] names every relation with what tells its rows apart and where it stands in a
+//! partition tree: one query, whatever their number, and shared by all who plan at the same time. A [`Table`] adds the
+//! columns, and what a role may do with it; it is read only for the tables that somebody asks for.
+//!
+//! Every session pins `search_path` to `pg_catalog`, which is in every path anyway. So whatever the server prints (types
+//! here) is qualified as under an empty path, and reads the same on both sides.
+//!
+//! What is read waits for no lock on the tables themselves: `pg_get_expr`, which would, is not asked here.
+
+mod listing;
+mod outline;
+mod rows;
+mod tables;
+
+pub use listing::{Listed, list};
+pub use outline::{Identity, Kind, Outline, Relation, ReplicaIdentity, outline};
+pub(super) use outline::{SYSTEM_TABLE, is_system_schema};
+pub use rows::with_rows;
+pub use tables::{Column, Rights, Table, tables};
