@@ -31,7 +31,6 @@ pub mod slot;
 mod snapshot;
 mod sql;
 pub mod subscription;
-pub mod table;
 mod tls;
 pub mod version;
 mod wait;

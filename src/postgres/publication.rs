@@ -7,7 +7,7 @@ mod changes;
 mod findings;
 mod readers;
 mod sent;
-mod sources;
+mod succession;
 mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,9 +19,9 @@ pub use catalog::{
 use changes::member;
 pub use changes::{diff, drop_publication};
 pub use findings::{FilterColumns, Finding, Gravity, Member, Problem, filters_to_read, findings};
-pub use readers::{Readers, readers, readers_now, younger_than_slot};
+pub use readers::{Reader, Readers, readers, readers_now, skip_missed, younger_than_slot};
 pub use sent::{Difference, Sent, SentTable, sent};
-pub use sources::{Source, sources};
+pub use succession::{make_successor, succeed, successors};
 pub use trial::{Part, Refused, refused};
 
 pub use super::filter::{InvalidFilter, RowFilter};

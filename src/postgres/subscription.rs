@@ -5,14 +5,12 @@
 mod catalog;
 mod changes;
 mod progress;
-mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use catalog::{apply, fetch, fetch_all, fetch_now, is_slot_taken, reading_from, sync_slots, tables};
 pub use changes::{How, diff, drop_detached, drop_with_slot, rename_publications};
 pub use progress::{Progress, SyncState, Verdict, Watch, progress};
-pub use targets::{Column as TargetColumn, Target, targets};
 
 use super::conninfo::Conninfo;
 use super::sql::Ident;

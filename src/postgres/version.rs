@@ -92,6 +92,9 @@ pub const ORIGIN: Feature = feature("origin", 16);
 /// `CREATE SUBSCRIPTION … WITH (failover)`, and slots with the flag.
 pub const FAILOVER: Feature = feature("failover", 17);
 
+/// A publisher goes on without a publication that is missing, where it ended the reader before.
+pub const MISSING_PUBLICATIONS: Feature = feature("publications", 18);
+
 /// An option that the server's version is too old for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unsupported {

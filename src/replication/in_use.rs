@@ -3,85 +3,20 @@
 //! Both would stop its subscriptions at the next change: for good before Postgres 18, and with lost changes since. A core
 //! drops a publication before it changes a subscription that used it, so that it is for us to see.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-
-use futures_util::future::join_all;
 
 use super::catch_up::catch_up;
 use super::checks::Finding;
 use super::error::{Error, Result};
-use super::missed;
 use super::operation::{Look, Operation};
-use crate::postgres::publication::{self, Publication};
-use crate::postgres::subscription::{self, Subscription};
-use crate::postgres::{Database, Ident, Server};
+use super::users::{User, describe, users};
+use super::{missed, republishing};
+use crate::postgres::publication::{self, Publication, Reader};
+use crate::postgres::subscription;
+use crate::postgres::{Database, Ident, Server, SqlState, version};
 
 /// How long a subscription may take to let go: its worker ends, and starts again, a moment after each change of it.
 const LET_GO: Duration = Duration::from_secs(10);
-
-/// Somebody who reads from a publication's server and asks for that publication.
-pub struct User {
-    slot: Ident,
-    /// The subscription with its database, where it is one of the provider's subscriber.
-    subscription: Option<(Database, Subscription)>,
-}
-
-impl User {
-    /// The subscription with its database, where it is one of the provider's subscriber.
-    pub fn subscription(&self) -> Option<&(Database, Subscription)> {
-        self.subscription.as_ref()
-    }
-
-    fn describe(&self) -> String {
-        match &self.subscription {
-            Some((_, subscription)) => format!("subscription {}", subscription.name),
-            None => format!("the reader of replication slot {}", self.slot),
-        }
-    }
-}
-
-fn describe(users: &[User]) -> String {
-    users.iter().map(User::describe).collect::<Vec<_>>().join(", ")
-}
-
-/// Who uses a publication, as far as its server and the subscriber show it.
-///
-/// # Errors
-/// When the publisher cannot be asked.
-pub async fn users(publisher: &Database, subscriber: Option<&Server>, name: &Ident) -> Result<Vec<User>> {
-    if publication::readers(publisher).await?.is_empty() {
-        return Ok(Vec::new());
-    }
-    let readers = publication::readers_now(publisher).await?;
-    let mut subscriptions = subscriptions(subscriber, readers.keys().cloned().collect()).await;
-    let user = |(slot, asked_for): (Ident, Option<BTreeSet<Ident>>)| {
-        // One that asks for others than it names is another one's reader, of a slot of the same name.
-        let is_its =
-            |found: &(Database, Subscription)| asked_for.as_ref().is_none_or(|names| *names == found.1.publications);
-        let subscription = subscriptions.remove(&slot).filter(is_its);
-        let asks = asked_for.is_some_and(|names| names.contains(name));
-        let names = subscription.as_ref().is_some_and(|(_, subscription)| subscription.publications.contains(name));
-        (asks || names).then_some(User { slot, subscription })
-    };
-    Ok(readers.into_iter().filter_map(user).collect())
-}
-
-/// The subscriptions of the subscriber that read from these slots, in whichever of its databases. None where it is not
-/// known or cannot be asked: their readers are strangers then.
-async fn subscriptions(
-    subscriber: Option<&Server>,
-    slots: BTreeSet<Ident>,
-) -> BTreeMap<Ident, (Database, Subscription)> {
-    let Some(subscriber) = subscriber else { return BTreeMap::new() };
-    let found = subscription::reading_from(&subscriber.database(None), &slots).await.unwrap_or_default();
-    let reads = found.into_iter().map(async |(slot, (database, name))| {
-        let database = subscriber.database(Some(&database));
-        let found = subscription::fetch_now(&database, &name).await.ok()??;
-        Some((slot, (database, found)))
-    });
-    join_all(reads).await.into_iter().flatten().collect()
-}
 
 /// Fails while somebody uses the publication. Those who are about to let go are waited for.
 ///
@@ -123,26 +58,28 @@ fn used(operation: &Operation<'_>, users: &[User]) -> Error {
         )
 }
 
-/// What a change means to those who use the publication.
+/// What a change means to those who use the publication, or have asked for it before it is made.
 ///
 /// # Errors
 /// When the publisher cannot be asked who does.
 pub async fn outlook(
     publisher: &Database,
     subscriber: Option<&Server>,
-    old: &Publication,
+    old: Option<&Publication>,
     new: &Publication,
 ) -> Result<Vec<Finding>> {
-    let (renames, republishes) = (old.name != new.name, old.target != new.target);
+    let Some(old) = old else { return awaited(publisher, subscriber, &new.name).await };
+    let (renames, republishes) = (old.name != new.name, old.fingerprint() != new.fingerprint());
     if !(renames || republishes) {
         return Ok(Vec::new());
     }
     let users = users(publisher, subscriber, &old.name).await?;
     let mut findings = Vec::new();
-    if renames && !users.is_empty() {
-        findings.push(rename_outlook(&old.name, &new.name, &users));
+    if renames {
+        findings.extend(rename_outlook(publisher, &old.name, &new.name, &users).await?);
     }
     if republishes {
+        findings.extend(republishing::outlook(publisher, &users, old, new).await?);
         findings.extend(
             missed::warnings(publisher, users.iter().filter_map(User::subscription), &new.target)
                 .await
@@ -153,33 +90,108 @@ pub async fn outlook(
     Ok(findings)
 }
 
-/// What a renaming takes, or that it would stop somebody.
-fn rename_outlook(old: &Ident, new: &Ident, users: &[User]) -> Finding {
-    match check_users(&format!("renaming publication {old} to {new}"), users) {
-        Ok(()) => Finding::Warning(
-            Error::new(format!("publication {old} becomes {new} under {}", describe(users)))
-                .detail(
-                    "It is made under its new name beside the old one, the subscription is given the new name once it has applied all \
-                     that is older, and then the old one is dropped: nothing is lost.",
-                )
-                .about("name"),
-        ),
-        Err(error) => Finding::Error(error.about("name")),
+/// What it means to those who ask for a publication that is yet to be made: whatever was written while there was none is
+/// decoded with the catalog of that time.
+async fn awaited(publisher: &Database, subscriber: Option<&Server>, name: &Ident) -> Result<Vec<Finding>> {
+    let readers = publication::readers(publisher).await?;
+    // Where all are known, and none asks for it, there is nobody.
+    let may_ask = |reader: &Reader| reader.asked_for.as_ref().is_none_or(|names| names.contains(name));
+    if !readers.values().any(may_ask) {
+        return Ok(Vec::new());
     }
+    let survives = publisher.version().await?.has(version::MISSING_PUBLICATIONS);
+    let users = users(publisher, subscriber, name).await?;
+    Ok(users.iter().map(|user| Finding::Warning(asks_already(user, name, survives))).collect())
+}
+
+fn asks_already(user: &User, name: &Ident, survives: bool) -> Error {
+    let comes = if survives { "is lost to it" } else { "stops it for good" };
+    let subscription = user.subscription().map(|(_, subscription)| &subscription.name);
+    let steps = publication::skip_missed(subscription, &user.slot);
+    let steps = steps.into_iter().map(|(server, statement)| format!("on the {server}: {statement}"));
+    let what = format!("{} asks for publication {name} already: what was written without it {comes}", user.describe());
+    Error::new(what)
+        .detail(
+            "The publisher decodes each change with the catalog of its time. If nothing was written to its database since the \
+             publication went, all is well.",
+        )
+        .detail(format!(
+            "Otherwise make the subscription again once this is applied: empty its tables, and apply with -replace and its address, \
+             so that all rows are copied. Or let it skip what it has missed, and bring those rows over by hand: {} (The second \
+             step takes a slot that nobody reads from any more.)",
+            steps.collect::<Vec<_>>().join(" ")
+        ))
+        .about("name")
+}
+
+/// What a renaming takes, or that it would stop somebody.
+async fn rename_outlook(publisher: &Database, old: &Ident, new: &Ident, users: &[User]) -> Result<Vec<Finding>> {
+    let successors = publication::successors(publisher, old).await?;
+    if let Some(other) = successors.iter().find(|name| *name != new) {
+        return Ok(vec![Finding::Error(half_done(old, new, other))]);
+    }
+    let is_begun = successors.contains(new);
+    let mut findings = Vec::new();
+    if !is_begun && publication::fetch(publisher, new).await?.is_some() {
+        let taken = Error::new(format!("there is another publication {new} now, so {old} cannot be renamed to that"));
+        let taken =
+            taken.detail("Unless something else in this configuration renames or drops it first, the apply fails.");
+        findings.push(Finding::Warning(taken.about("name")));
+    }
+    if is_begun || !users.is_empty() {
+        findings.push(leads_over(old, new, users, is_begun));
+    }
+    Ok(findings)
+}
+
+fn leads_over(old: &Ident, new: &Ident, users: &[User], is_begun: bool) -> Finding {
+    if let Err(error) = check_users(&format!("renaming publication {old} to {new}"), users) {
+        return Finding::Error(error.about("name"));
+    }
+    let under = if users.is_empty() { String::new() } else { format!(" under {}", describe(users)) };
+    let begun = if is_begun { "That was begun and cut off before, and goes on." } else { "" };
+    Finding::Warning(
+        Error::new(format!("publication {old} becomes {new}{under}"))
+            .detail(
+                "It is made under its new name beside the old one, the subscription is given the new name once it has applied all \
+                 that is older, and then the old one is dropped: nothing is lost.",
+            )
+            .detail(begun)
+            .about("name"),
+    )
+}
+
+/// A renaming that was cut off is not to end under a third name: subscriptions may read under the second.
+fn half_done(old: &Ident, new: &Ident, other: &Ident) -> Error {
+    Error::new(format!("renaming publication {old} to {new}: renaming it to {other} was cut off"))
+        .detail(format!("Nothing was changed. Publication {other} stands in for it, and subscriptions may read from that."))
+        .detail(format!(
+            "Apply with name = {other} first, which goes on with that. Or, once no subscription names it, run on the publisher: {};",
+            publication::drop_publication(other)
+        ))
+        .about("name")
 }
 
 /// Only subscriptions that run, and that are the subscriber's own, can be led from one name to the other.
 fn check_users(doing: &str, users: &[User]) -> Result<()> {
-    let runs = |user: &&User| user.subscription.as_ref().is_some_and(|(_, subscription)| subscription.enabled);
+    let runs = |user: &&User| user.subscription().is_some_and(|(_, subscription)| subscription.enabled);
     let stays = users.iter().find(|user| !runs(user));
     let Some(user) = stays else { return Ok(()) };
-    let why = match &user.subscription {
+    let why = match user.subscription() {
         Some(_) => "It is disabled, and cannot apply what is older. Enable it first.",
         None => "It is no subscription of the provider's subscriber, so that it cannot be given the new name.",
     };
     Err(Error::new(format!("{doing}: {} would stop at the next change", user.describe())).detail(why).detail(
         "Or make a second publication of the new name, subscribe to both, then to the new one alone, and drop the old one.",
     ))
+}
+
+/// Whether a renaming has to lead subscriptions from one name to the other, or was cut off while it did.
+///
+/// # Errors
+/// When the publisher cannot be asked.
+pub async fn is_led_over(publisher: &Database, old: &Ident, new: &Ident, users: &[User]) -> Result<bool> {
+    Ok(!users.is_empty() || publication::successors(publisher, old).await?.contains(new))
 }
 
 /// Renames a publication that is in use: the new one is made beside it, each subscription changes over once it has applied
@@ -197,10 +209,10 @@ pub async fn rename(
 ) -> Result<Publication> {
     check_users(operation.doing(), users)?;
     let copy = Publication { name: new.clone(), ..old.clone() };
-    make_beside(operation, publisher, &copy).await?;
+    make_beside(operation, publisher, &copy, &old.name).await?;
     for user in users {
         catch_up(operation, publisher, &user.slot, true).await?;
-        let Some((subscriber, subscription)) = &user.subscription else { continue };
+        let Some((subscriber, subscription)) = user.subscription() else { continue };
         let mut publications = subscription.publications.clone();
         publications.remove(&old.name);
         publications.insert(new.clone());
@@ -209,8 +221,21 @@ pub async fn rename(
     }
     let mut waiting = operation.waiting();
     while waiting.after(have_let_go(operation, publisher, subscriber, old).await).await?.is_none() {}
-    publication::drop(publisher, operation.doing(), &old.name, operation.limits()).await?;
+    publication::succeed(publisher, operation.doing(), &old.name, new, operation.limits()).await?;
     Ok(copy)
+}
+
+/// Makes the publication of the new name, unless a renaming that was cut off has made it already. One that somebody else
+/// has made is not taken for it.
+async fn make_beside(operation: &Operation<'_>, publisher: &Database, copy: &Publication, old: &Ident) -> Result<()> {
+    let (doing, limits) = (operation.doing(), operation.limits());
+    match publication::make_successor(publisher, doing, copy, old, limits).await {
+        Err(error) if error.is(&SqlState::DUPLICATE_OBJECT) => {
+            let taken = operation.error("there is another publication of that name").about("name");
+            Err(taken.detail("Nothing was changed. Drop or rename that one first, or choose another name."))
+        }
+        made => Ok(made?),
+    }
 }
 
 async fn have_let_go(
@@ -224,20 +249,4 @@ async fn have_let_go(
     }
     let late = operation.error("its subscriptions still read under the old name");
     Ok(Look::NotYet(late.detail("Both publications are there, and nothing is lost. Apply again to go on.")))
-}
-
-/// Makes the publication of the new name, unless a renaming that was cut off has made it already.
-async fn make_beside(operation: &Operation<'_>, publisher: &Database, copy: &Publication) -> Result<()> {
-    let doing = operation.doing();
-    match publication::fetch_now(publisher, &copy.name).await? {
-        Some(found) if found == *copy => Ok(()),
-        Some(_) => Err(operation.error("there is another publication of that name").about("name")),
-        None => {
-            let version = publisher.version().await?;
-            let statements =
-                publication::diff(None, Some(copy), version).map_err(|error| publisher.unsupported(doing, error))?;
-            publication::apply(publisher, doing, &statements, &copy.name, operation.limits()).await?;
-            Ok(())
-        }
-    }
 }

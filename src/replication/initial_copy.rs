@@ -13,7 +13,7 @@ use super::names::{self, SHOWN};
 use super::operation::{Look, Operation};
 use super::{Pair, tables};
 use crate::postgres::subscription::{self, How, Progress, Subscription, Verdict, Watch};
-use crate::postgres::{Database, Ident, QualifiedName, publication, settings, table};
+use crate::postgres::{Database, Ident, QualifiedName, catalog, publication, settings};
 
 /// After so many looks without a worker a table has failed for good, even if no query tells why: ten seconds, in which
 /// the server tries twice by default.
@@ -24,9 +24,7 @@ const NO_WORKER: u32 = 80;
 
 /// What is in the way of a subscription's tables. Nothing where the publisher cannot be asked: the subscriber may reach it.
 async fn obstacles(pair: &Pair, subscription: &Subscription) -> BTreeMap<QualifiedName, Vec<Obstacle>> {
-    let role = subscription.connection.as_ref().and_then(|connection| connection.get("user"));
-    let Some(Ok(role)) = role.map(Ident::new) else { return BTreeMap::new() };
-    match checks::obstacles(pair, subscription, &role).await {
+    match checks::obstacles(pair, subscription, checks::login(subscription).as_ref()).await {
         Ok(found) => found,
         Err(cause) => {
             tracing::info!(%cause, "whether the tables can be copied could not be asked");
@@ -52,16 +50,17 @@ pub async fn check(
     }
     check_publications(operation, &pair.publisher, desired).await?;
     let mut found = operation.unless_stopped(async { Ok::<_, Error>(obstacles(pair, desired).await) }).await?;
-    let refused = |obstacles: &Vec<Obstacle>| obstacles.contains(&Obstacle::NoTable);
+    let is_refused = |obstacle: &Obstacle| matches!(obstacle, Obstacle::NoTable | Obstacle::Clash(_));
+    let refused = |obstacles: &Vec<Obstacle>| obstacles.iter().any(is_refused);
     let matters = |obstacle: &Obstacle| match obstacle {
-        Obstacle::NoTable => true,
+        Obstacle::NoTable | Obstacle::Clash(_) => true,
         Obstacle::NoSelect { .. } | Obstacle::BinaryTypes(_) => desired.enabled && how.copy_data,
         _ => desired.enabled,
     };
     found.values_mut().for_each(|obstacles| obstacles.retain(matters));
     found.retain(|_, obstacles| !obstacles.is_empty());
     if !found.is_empty() {
-        let message = described(operation.error(in_the_way(found.len())), &found);
+        let message = checks::described(operation.error(in_the_way(found.len())), &found);
         if waits || found.values().any(refused) {
             return Err(message.detail("Nothing was changed."));
         }
@@ -90,7 +89,7 @@ pub async fn warn_of_rows(
     }
     let look = async {
         let new = tables::unsubscribed(pair, subscription).await?;
-        table::with_rows(&pair.subscriber, &new).await
+        catalog::with_rows(&pair.subscriber, &new).await
     };
     let Ok(held) = operation.unless_stopped(look).await else { return operation.go_on() };
     if !held.is_empty() {
@@ -126,15 +125,6 @@ async fn check_publications(operation: &Operation<'_>, publisher: &Database, des
 fn in_the_way(tables: usize) -> String {
     let what = if tables == 1 { "a table".to_owned() } else { format!("{tables} tables") };
     format!("{what} cannot be copied")
-}
-
-/// Adds a line for each table, and what to do.
-fn described(error: Error, found: &BTreeMap<QualifiedName, Vec<Obstacle>>) -> Error {
-    let lines = found.iter().flat_map(|(table, obstacles)| {
-        obstacles.iter().map(move |obstacle| format!("{}: {obstacle}. {}", table.to_text(), obstacle.remedy(table)))
-    });
-    let error = lines.take(SHOWN).fold(error, Error::detail);
-    if found.len() > SHOWN { error.detail(format!("And {} tables more.", found.len() - SHOWN)) } else { error }
 }
 
 /// A copy that is waited for.
@@ -260,7 +250,7 @@ async fn reasons(copy: &InitialCopy<'_>, tables: &BTreeSet<QualifiedName>) -> Ve
         let name = table.to_text();
         reasons.extend(obstacles.iter().map(|obstacle| format!("{name}: {obstacle}. {}", obstacle.remedy(table))));
     }
-    for table in table::with_rows(copy.subscriber, tables).await.unwrap_or_default().iter().take(SHOWN) {
+    for table in catalog::with_rows(copy.subscriber, tables).await.unwrap_or_default().iter().take(SHOWN) {
         reasons.push(format!(
             "{}: it held rows before on the subscriber, and one that is copied again violates its primary key or another unique \
              index. Empty it (TRUNCATE {table}), or subscribe with copy_data = false if they are the publisher's rows.",

@@ -15,9 +15,11 @@ pub mod missed;
 pub mod names;
 mod operation;
 mod pair;
+mod republishing;
 pub mod slot_health;
 pub mod subscribing;
 pub mod tables;
+pub mod users;
 
 pub use error::{Error, Result};
 pub use operation::{Listener, Look, Operation};

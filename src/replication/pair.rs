@@ -2,7 +2,7 @@
 
 use futures_util::future::try_join;
 
-use crate::postgres::{Database, Result, settings};
+use crate::postgres::{Database, Result, ServerVersion, settings};
 
 /// The database that is replicated from, and the one that is replicated to.
 #[derive(Clone, Debug)]
@@ -18,6 +18,14 @@ impl Pair {
     #[must_use]
     pub fn reversed(&self) -> Self {
         Self { publisher: self.subscriber.clone(), subscriber: self.publisher.clone() }
+    }
+
+    /// The older of both servers' versions, which decides what they can do together.
+    ///
+    /// # Errors
+    /// When one of them cannot be asked.
+    pub async fn older_version(&self) -> Result<ServerVersion> {
+        Ok(self.publisher.version().await?.min(self.subscriber.version().await?))
     }
 
     /// Whether both are in one cluster, where `CREATE SUBSCRIPTION` with a slot would wait for itself for ever.

@@ -6,7 +6,7 @@ use futures_util::future::try_join;
 
 use super::Pair;
 use crate::postgres::subscription::{self, Subscription};
-use crate::postgres::{QualifiedName, Result, table};
+use crate::postgres::{QualifiedName, Result, publication};
 
 /// The tables that the publications publish and the subscription does not have yet: a refresh would add them.
 ///
@@ -32,7 +32,7 @@ async fn on_both_sides(
     pair: &Pair,
     subscription: &Subscription,
 ) -> Result<(BTreeSet<QualifiedName>, BTreeSet<QualifiedName>)> {
-    let published = table::published(&pair.publisher, &subscription.publications);
+    let published = publication::published_tables(&pair.publisher, &subscription.publications);
     let (published, subscribed) =
         try_join(published, subscription::tables(&pair.subscriber, &subscription.name)).await?;
     Ok((published, subscribed.into_iter().map(|(table, _)| table).collect()))

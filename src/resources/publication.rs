@@ -15,8 +15,8 @@ use super::object_id::{self, ObjectId};
 use super::server_check::report;
 use crate::config::Context;
 use crate::postgres::publication::{self, Publication as Desired, RowFilter, Target};
-use crate::postgres::{self, Database, Limits, Notice, QualifiedName, SqlState, look_again};
-use crate::replication::{Operation, in_use};
+use crate::postgres::{self, Database, Ident, Limits, Notice, QualifiedName, SqlState, look_again};
+use crate::replication::{Operation, in_use, users};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
@@ -124,8 +124,8 @@ impl Resource for Publication {
         let desired = with_known_filters(call, &database, desired(&plan)?, Some(&current)).await?;
         if current.name != desired.name {
             let subscriber = call.context().subscriber().server().ok();
-            let users = in_use::users(&database, subscriber, &current.name).await?;
-            if !users.is_empty() {
+            let users = users::users(&database, subscriber, &current.name).await?;
+            if in_use::is_led_over(&database, &current.name, &desired.name, &users).await? {
                 let doing = format!("renaming publication {} to {}", current.name, desired.name);
                 let operation = Operation::new(doing, limits(call), call);
                 let renamed = in_use::rename(&operation, &database, subscriber, &current, &desired.name, &users);
@@ -142,22 +142,13 @@ impl Resource for Publication {
     async fn delete(call: &Call<Context>, prior: Model, _saved: &Saved<Model>) -> Result<()> {
         let database = database(call, &prior)?;
         let name = ident(&prior.name, "name")?;
+        // What a renaming that was cut off has left goes with it.
         let doing = format!("dropping publication {name}");
-        let limits = limits(call);
-        if prior.force_destroy.known() != Some(&true) {
-            let subscriber = call.context().subscriber().server().ok();
-            let stop = Limits::default().cancelled_by(call.stop().clone());
-            let operation = Operation::new(doing.as_str(), stop, call);
-            in_use::refuse_to_drop(&operation, &database, subscriber, &name).await?;
+        let left = call.unless_stopped(publication::successors(&database, &name)).await;
+        for name in left.map_err(|error| error.during(&doing))?.iter().chain([&name]) {
+            drop_one(call, &database, name, prior.force_destroy.known() == Some(&true)).await?;
         }
-        match publication::drop(&database, &doing, &name, &limits).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_lost() => {
-                let found = look_again(&limits, || publication::fetch_now(&database, &name)).await;
-                if matches!(found, Some(None)) { Ok(()) } else { Err(lost::explain(error, found.as_ref())) }
-            }
-            Err(error) => Err(error.into()),
-        }
+        Ok(())
     }
 
     async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {
@@ -167,6 +158,26 @@ impl Resource for Publication {
 
     fn move_from(source: &MoveSource) -> Option<Result<Model>> {
         moved::object_id(source, "postgresql_publication").map(|id| id.map(imported))
+    }
+}
+
+/// Drops one publication, unless somebody uses it.
+async fn drop_one(call: &Call<Context>, database: &Database, name: &Ident, is_forced: bool) -> Result<()> {
+    let doing = format!("dropping publication {name}");
+    let limits = limits(call);
+    if !is_forced {
+        let subscriber = call.context().subscriber().server().ok();
+        let stop = Limits::default().cancelled_by(call.stop().clone());
+        let operation = Operation::new(doing.as_str(), stop, call);
+        in_use::refuse_to_drop(&operation, database, subscriber, name).await?;
+    }
+    match publication::drop(database, &doing, name, &limits).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_lost() => {
+            let found = look_again(&limits, || publication::fetch_now(database, name)).await;
+            if matches!(found, Some(None)) { Ok(()) } else { Err(lost::explain(error, found.as_ref())) }
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -182,9 +193,18 @@ async fn announce(
     publisher: &Database,
     new: &Desired,
 ) -> Result<()> {
-    let Some(Ok(old)) = change.prior().map(desired).filter(|_| !change.replaces()) else { return Ok(()) };
+    let old = match change.prior().filter(|_| !change.replaces()).map(desired) {
+        Some(Ok(old)) => Some(old),
+        Some(Err(_)) => return Ok(()),
+        None => None,
+    };
     let subscriber = call.context().subscriber().server().ok();
-    report(change, in_use::outlook(publisher, subscriber, &old, new).await?);
+    match in_use::outlook(publisher, subscriber, old.as_ref(), new).await {
+        Ok(findings) => report(change, findings),
+        // A server that is not there yet is no reason to refuse a new object; what was not checked is said elsewhere.
+        Err(cause) if old.is_none() => tracing::info!(%cause, "who asks for the publication is not known"),
+        Err(error) => return Err(error.into()),
+    }
     Ok(())
 }
 

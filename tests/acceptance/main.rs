@@ -23,6 +23,7 @@ mod moved;
 mod provider_config;
 mod publication_checks;
 mod publication_life;
+mod publication_readers;
 mod query;
 mod rds_life;
 mod replication;

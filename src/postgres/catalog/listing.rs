@@ -54,7 +54,7 @@ pub async fn list(db: &Database, schemas: Option<&BTreeSet<Ident>>) -> Result<Ve
     let doing = "listing the tables";
     let schemas: Option<Vec<&str>> = schemas.map(|schemas| schemas.iter().map(Ident::as_str).collect());
     let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] = [(&schemas, Type::TEXT_ARRAY)];
-    let (outline, rows) = try_join(outline(db), db.query(doing, SIZES, &params)).await?;
+    let (outline, rows) = Box::pin(try_join(outline(db), db.query(doing, SIZES, &params))).await?;
     let tables: std::result::Result<Vec<_>, tokio_postgres::Error> =
         rows.iter().map(|row| read_listed(row, &outline)).collect();
     let tables = tables.map_err(|error| db.error(doing, Cause::Statement(error)))?;

@@ -18,6 +18,8 @@ type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
 pub struct Table {
     /// What it is.
     pub kind: Kind,
+    /// Whether rows can be replicated into it: a table of whatever persistence, partitioned or not.
+    pub takes_rows: bool,
     /// The role that owns it.
     pub owner: Ident,
     /// Its columns, in its own order.
@@ -113,8 +115,9 @@ fn read_table(row: &Row) -> RowResult<(QualifiedName, Table)> {
     let reads = marked.filter(|(_, marks)| marks.contains('r')).map(|(name, _)| Ident::from_catalog(name)).collect();
     let columns = names.iter().zip(&marks).zip(types).map(|((name, marks), ty)| column(name, ty, marks)).collect();
     let rights = Rights { role: Ident::from_catalog(row.try_get(6)?), reads, becomes_owner: row.try_get(7)? };
-    let kind = kind(row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
-    let table = Table { kind, owner: Ident::from_catalog(row.try_get(5)?), columns, rights };
+    let relkind: &str = row.try_get(2)?;
+    let (kind, takes_rows) = (kind(relkind, row.try_get(3)?, row.try_get(4)?), matches!(relkind, "r" | "p"));
+    let table = Table { kind, takes_rows, owner: Ident::from_catalog(row.try_get(5)?), columns, rights };
     Ok((QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?), table))
 }
 

@@ -14,11 +14,20 @@ use tokio_postgres::types::Type;
 
 use crate::postgres::database::Database;
 use crate::postgres::error::{Cause, Result};
-use crate::postgres::sql::Ident;
+use crate::postgres::sql::{Ident, Literal};
 
-/// The logical slots of a database, each with the publications that its reader asked for. Those are not known while
-/// nobody reads, and where the role may not see what others run (`pg_read_all_stats`).
-pub type Readers = BTreeMap<Ident, Option<BTreeSet<Ident>>>;
+/// The logical slots of a database, each with what is known of its reader.
+pub type Readers = BTreeMap<Ident, Reader>;
+
+/// Who reads from a slot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reader {
+    /// The publications that it asked for: not known while nobody reads, and where our role may not see what others run
+    /// (`pg_read_all_stats`).
+    pub asked_for: Option<BTreeSet<Ident>>,
+    /// The role that it logged in as, while it reads.
+    pub role: Option<Ident>,
+}
 
 /// All of them, from a snapshot that is at most two seconds old. Changes of this process do not end it: no publication
 /// that comes or goes changes who reads.
@@ -35,7 +44,7 @@ pub async fn readers(db: &Database) -> Result<Arc<Readers>> {
 /// When the server cannot be asked.
 pub async fn readers_now(db: &Database) -> Result<Readers> {
     let doing = "looking for those who read from the publisher";
-    let sql = "SELECT s.slot_name, a.query FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid \
+    let sql = "SELECT s.slot_name, a.query, a.usename FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid \
         WHERE s.slot_type = 'logical' AND s.database = current_database() AND s.slot_name !~ '^pg_[0-9]+_sync_'";
     let rows = db.query(doing, sql, &[]).await?;
     let readers: std::result::Result<_, tokio_postgres::Error> = rows.iter().map(read_row).collect();
@@ -61,9 +70,20 @@ pub async fn younger_than_slot(db: &Database, slot: &Ident, names: &BTreeSet<Ide
     younger.map_err(|error| db.error(&doing, Cause::Statement(error)))
 }
 
-fn read_row(row: &Row) -> std::result::Result<(Ident, Option<BTreeSet<Ident>>), tokio_postgres::Error> {
+/// What a person runs so that a subscription skips all that its slot has still to send: the server and the statement of
+/// each step. A subscription whose name is not known is left out.
+pub fn skip_missed(subscription: Option<&Ident>, slot: &Ident) -> Vec<(&'static str, String)> {
+    let alter = |verb: &str| subscription.map(|name| ("subscriber", format!("ALTER SUBSCRIPTION {name} {verb};")));
+    let advance = format!("SELECT pg_replication_slot_advance({}, pg_current_wal_lsn());", Literal(slot.as_str()));
+    let steps = [alter("DISABLE"), Some(("publisher", advance)), alter("ENABLE")];
+    steps.into_iter().flatten().collect()
+}
+
+fn read_row(row: &Row) -> std::result::Result<(Ident, Reader), tokio_postgres::Error> {
     let command: Option<&str> = row.try_get(1)?;
-    Ok((Ident::from_catalog(row.try_get(0)?), command.and_then(asked_for)))
+    let role: Option<&str> = row.try_get(2)?;
+    let reader = Reader { asked_for: command.and_then(asked_for), role: role.map(Ident::from_catalog) };
+    Ok((Ident::from_catalog(row.try_get(0)?), reader))
 }
 
 /// The publications in a START_REPLICATION command, such as `(proto_version '4', publication_names '"a","b"')`. `None`

@@ -2,7 +2,8 @@
 
 mod obstacles;
 
-pub use obstacles::{Obstacle, obstacles};
+pub(super) use obstacles::BothSides;
+pub use obstacles::{Obstacle, Obstacles, described, login, obstacles};
 
 use super::error::Error;
 

@@ -1,25 +1,33 @@
-//! What keeps the initial copy of tables from coming to its end, as far as both servers show it.
+//! What keeps tables from being replicated, as far as both servers show it: to a subscription that is yet to be made, and to
+//! one whose publications are yet to be changed.
 //!
 //! The subscriber's own counters tell that a copy fails, and its log why; no query does. So both sides are compared:
 //! the published columns and the rights to read them, and the tables that they are copied into.
 //!
-//! Source: "Initial Snapshot", "Security" and "Row Filters" of the chapter on logical replication, and the catalogs
-//! `pg_publication_tables`, `pg_class` and `pg_attribute` in the Postgres documentation.
+//! Source: "Initial Snapshot", "Security" and "Column Lists" of the chapter on logical replication in the Postgres
+//! documentation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::postgres::publication::{self, Source};
-use crate::postgres::subscription::{self, Subscription, Target, TargetColumn};
+use futures_util::future::try_join;
+
+use crate::postgres::catalog::{self, Column, Table};
+use crate::postgres::publication::{self, Sent};
+use crate::postgres::subscription::Subscription;
 use crate::postgres::version;
 use crate::postgres::{Ident, QualifiedName, Result};
 use crate::replication::Pair;
+use crate::replication::error::Error;
+use crate::replication::names::{self, SHOWN};
 
 /// Why a table cannot be copied.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Obstacle {
     /// It is not on the subscriber, or is no table there.
     NoTable,
+    /// These publications send different columns of it (Postgres 15).
+    Clash(Vec<Ident>),
     /// It lacks these published columns there.
     NoColumns(BTreeSet<Ident>),
     /// These columns there are generated, though they are published.
@@ -47,6 +55,7 @@ impl Obstacle {
     pub fn remedy(&self, table: &QualifiedName) -> String {
         match self {
             Self::NoTable => "Make the table on the subscriber first, or drop it from the publication.".to_owned(),
+            Self::Clash(_) => "Give all of them the same column list and publish_generated_columns.".to_owned(),
             Self::NoColumns(_) => {
                 "Add the columns on the subscriber, or publish a column list without them.".to_owned()
             }
@@ -74,17 +83,24 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoTable => f.write_str("it is no table on the subscriber"),
-            Self::NoColumns(columns) => write!(f, "it lacks published columns on the subscriber: {}", names(columns)),
+            Self::Clash(publications) => {
+                write!(
+                    f,
+                    "publications {} send different columns of it",
+                    names::list(publications.iter().map(ToString::to_string))
+                )
+            }
+            Self::NoColumns(columns) => write!(f, "it lacks published columns on the subscriber: {}", joined(columns)),
             Self::Generated(columns) => {
-                write!(f, "published columns are generated on the subscriber: {}", names(columns))
+                write!(f, "published columns are generated on the subscriber: {}", joined(columns))
             }
             Self::Required(columns) => write!(
                 f,
                 "columns of the subscriber that are not published must have a value, and have no default: {}",
-                names(columns)
+                joined(columns)
             ),
             Self::BinaryTypes(columns) => {
-                write!(f, "columns have other types on the subscriber, and binary = true: {}", names(columns))
+                write!(f, "columns have other types on the subscriber, and binary = true: {}", joined(columns))
             }
             Self::NoSelect { role } => write!(f, "role {role} may not read it on the publisher"),
             Self::NoSetRole { subscription, table } => {
@@ -94,123 +110,207 @@ impl fmt::Display for Obstacle {
     }
 }
 
-fn names(columns: &BTreeSet<Ident>) -> String {
+fn joined(columns: &BTreeSet<Ident>) -> String {
     columns.iter().map(Ident::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// What keeps the tables of a subscription from being copied, by table; those with nothing in their way are left out.
+/// Obstacles by table; tables with nothing in their way are left out.
+pub type Obstacles = BTreeMap<QualifiedName, Vec<Obstacle>>;
+
+/// Adds a line for each obstacle, and what to do.
+pub fn described(error: Error, found: &Obstacles) -> Error {
+    let lines = found.iter().flat_map(|(table, obstacles)| {
+        obstacles.iter().map(move |obstacle| format!("{}: {obstacle}. {}", table.to_text(), obstacle.remedy(table)))
+    });
+    let error = lines.take(SHOWN).fold(error, Error::detail);
+    if found.len() > SHOWN { error.detail(format!("And {} tables more.", found.len() - SHOWN)) } else { error }
+}
+
+/// The role that a subscription logs in as on its publisher, where its connection may be read.
+pub fn login(subscription: &Subscription) -> Option<Ident> {
+    subscription.connection.as_ref()?.get("user").and_then(|role| Ident::new(role).ok())
+}
+
+/// What keeps the tables of a subscription from being replicated.
 ///
-/// `subscription` may not exist yet. `role` is the one that its connection logs in as. Whether rows collide with rows
-/// that are there already is not looked at.
+/// `subscription` may not exist yet. `role` is the one that its connection logs in as; without one, whether it may read the
+/// tables is not looked at. Nor is whether rows collide with rows that are there already.
 ///
 /// # Errors
 /// When one of the servers cannot be asked.
-pub async fn obstacles(
-    pair: &Pair,
-    subscription: &Subscription,
-    role: &Ident,
-) -> Result<BTreeMap<QualifiedName, Vec<Obstacle>>> {
-    let sources = publication::sources(&pair.publisher, &subscription.publications, role).await?;
-    let tables: BTreeSet<_> = sources.keys().cloned().collect();
-    let (owner, targets) = subscription::targets(&pair.subscriber, subscription, &tables).await?;
-    let binary =
-        subscription.options.binary == Some(true) && pair.subscriber.version().await?.has(version::BINARY_COPY);
-    let found = sources.into_iter().filter_map(|(table, source)| {
-        let found = compare(&source, targets.get(&table), role, &owner, binary);
-        (!found.is_empty()).then_some((table, found))
-    });
-    Ok(found.collect())
+pub async fn obstacles(pair: &Pair, subscription: &Subscription, role: Option<&Ident>) -> Result<Obstacles> {
+    let (existing, outline) =
+        Box::pin(try_join(publication::fetch_all(&pair.publisher), catalog::outline(&pair.publisher))).await?;
+    let publications = subscription.publications.iter().filter_map(|name| existing.get(name));
+    let sent = publication::sent(publications, &outline, pair.older_version().await?);
+    let tables = sent.tables.keys().cloned().collect();
+    Ok(BothSides::read(pair, subscription, role, &tables).await?.obstacles(&sent))
 }
 
-fn compare(source: &Source, target: Option<&Target>, role: &Ident, owner: &Ident, binary: bool) -> Vec<Obstacle> {
-    let Some(target) = target else { return vec![Obstacle::NoTable] };
-    let published: BTreeSet<_> = source.columns.keys().cloned().collect();
-    let there = |fits: &dyn Fn(&Ident, &TargetColumn) -> bool| -> BTreeSet<Ident> {
-        let columns = target.columns.iter().filter(|(name, column)| fits(name, column));
-        columns.map(|(name, _)| name.clone()).collect()
+/// Tables as both sides have them.
+pub(in crate::replication) struct BothSides {
+    sources: BTreeMap<QualifiedName, Table>,
+    targets: BTreeMap<QualifiedName, Table>,
+    rules: Rules,
+}
+
+/// What a subscription asks of its tables.
+struct Rules {
+    /// Whether the role on the publisher is known, and must be able to read them.
+    reads: bool,
+    /// Whether types must be the same (Postgres 16).
+    is_binary: bool,
+    /// Whether it applies changes as the owner of each table (Postgres 16).
+    becomes_owner: bool,
+}
+
+/// What a table is sent with.
+struct Source<'a> {
+    table: &'a Table,
+    columns: BTreeSet<Ident>,
+    clash: Vec<Ident>,
+}
+
+impl BothSides {
+    /// Reads the tables on both sides.
+    ///
+    /// # Errors
+    /// When one of the servers cannot be asked.
+    pub(in crate::replication) async fn read(
+        pair: &Pair,
+        subscription: &Subscription,
+        role: Option<&Ident>,
+        tables: &BTreeSet<QualifiedName>,
+    ) -> Result<Self> {
+        let sources = catalog::tables(&pair.publisher, tables, role);
+        let targets = catalog::tables(&pair.subscriber, tables, subscription.owner.as_ref());
+        let (sources, targets) = Box::pin(try_join(sources, targets)).await?;
+        let version = pair.subscriber.version().await?;
+        let rules = Rules {
+            reads: role.is_some(),
+            is_binary: subscription.options.binary == Some(true) && version.has(version::BINARY_COPY),
+            becomes_owner: version.has(version::RUN_AS_OWNER) && subscription.options.run_as_owner != Some(true),
+        };
+        Ok(Self { sources, targets, rules })
+    }
+
+    /// What is in the way of those of these tables that are sent so.
+    pub(in crate::replication) fn obstacles(&self, sent: &Sent) -> Obstacles {
+        let found = self.sources.iter().filter_map(|(name, table)| {
+            let sent = sent.tables.get(name)?;
+            let source = Source { table, columns: sent.columns(table), clash: sent.clash(table) };
+            let found = compare(&source, self.targets.get(name), &self.rules);
+            (!found.is_empty()).then(|| (name.clone(), found))
+        });
+        found.collect()
+    }
+}
+
+fn compare(source: &Source<'_>, target: Option<&Table>, rules: &Rules) -> Vec<Obstacle> {
+    let clash = (!source.clash.is_empty()).then(|| Obstacle::Clash(source.clash.clone()));
+    let Some(target) = target.filter(|target| target.takes_rows) else {
+        return [Obstacle::NoTable].into_iter().chain(clash).collect();
     };
-    let missing = published.iter().filter(|name| !target.columns.contains_key(*name)).cloned().collect();
-    let generated = there(&|name, column| column.is_generated && published.contains(name));
-    let required = there(&|name, column| column.is_required && !published.contains(name));
-    let retyped = there(&|name, column| binary && source.columns.get(name).is_some_and(|ty| *ty != column.ty));
-    let columns = [
-        (Obstacle::NoColumns as fn(BTreeSet<Ident>) -> Obstacle, missing),
-        (Obstacle::Generated, generated),
-        (Obstacle::Required, required),
-        (Obstacle::BinaryTypes, retyped),
+    let rights = &source.table.rights;
+    let reads = !rules.reads || source.columns.is_subset(&rights.reads);
+    let no_select = (!reads).then(|| Obstacle::NoSelect { role: rights.role.clone() });
+    let writes = !rules.becomes_owner || target.rights.becomes_owner;
+    let (subscription, table) = (target.rights.role.clone(), target.owner.clone());
+    let no_role = (!writes).then_some(Obstacle::NoSetRole { subscription, table });
+    clash.into_iter().chain(compare_columns(source, target, rules)).chain(no_select).chain(no_role).collect()
+}
+
+fn compare_columns(source: &Source<'_>, target: &Table, rules: &Rules) -> impl Iterator<Item = Obstacle> {
+    let is_sent = |column: &&Column| source.columns.contains(&column.name);
+    let named = |columns: &mut dyn Iterator<Item = &Column>| -> BTreeSet<Ident> {
+        columns.map(|column| column.name.clone()).collect()
+    };
+    let is_retyped = |column: &&Column| {
+        let type_there = source.table.column(&column.name).map(|column| &column.ty);
+        rules.is_binary && type_there.is_some_and(|ty| *ty != column.ty)
+    };
+    let is_required = |column: &&Column| column.is_not_null && !column.has_default && !column.is_generated;
+    let mut sent = source.table.columns.iter().filter(is_sent);
+    let columns = || target.columns.iter();
+    let found = [
+        (
+            Obstacle::NoColumns as fn(BTreeSet<Ident>) -> Obstacle,
+            named(&mut sent.by_ref().filter(|column| target.column(&column.name).is_none())),
+        ),
+        (Obstacle::Generated, named(&mut columns().filter(is_sent).filter(|column| column.is_generated))),
+        (Obstacle::Required, named(&mut columns().filter(|column| !is_sent(column)).filter(is_required))),
+        (Obstacle::BinaryTypes, named(&mut columns().filter(is_sent).filter(is_retyped))),
     ];
-    let mut found: Vec<_> = columns
-        .into_iter()
-        .filter(|(_, columns)| !columns.is_empty())
-        .map(|(obstacle, columns)| obstacle(columns))
-        .collect();
-    if !source.is_readable {
-        found.push(Obstacle::NoSelect { role: role.clone() });
-    }
-    if !target.is_writable {
-        found.push(Obstacle::NoSetRole { subscription: owner.clone(), table: target.owner.clone() });
-    }
-    found
+    found.into_iter().filter(|(_, columns)| !columns.is_empty()).map(|(obstacle, columns)| obstacle(columns))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::postgres::catalog::{Kind, Rights};
 
     fn ident(text: &str) -> Ident {
         Ident::new(text).unwrap()
     }
 
     /// Columns as `name:type`, with `!` for one that must have a value and `=` for a generated one.
-    fn target(columns: &str) -> Target {
+    fn table(columns: &str) -> Table {
         let columns = columns.split_whitespace().map(|text| {
             let (name, ty) = text.split_once(':').unwrap();
-            let plain = ty.trim_end_matches(['!', '=']);
-            let column =
-                TargetColumn { ty: plain.to_owned(), is_required: ty.ends_with('!'), is_generated: ty.ends_with('=') };
-            (ident(name), column)
+            Column {
+                name: ident(name),
+                ty: ty.trim_end_matches(['!', '=']).to_owned(),
+                is_not_null: ty.ends_with('!'),
+                has_default: false,
+                is_generated: ty.ends_with('='),
+                is_stored: ty.ends_with('='),
+            }
         });
-        Target { owner: ident("table owner"), is_writable: true, columns: columns.collect() }
+        let columns: Vec<_> = columns.collect();
+        let reads = columns.iter().map(|column| column.name.clone()).collect();
+        let rights = Rights { role: ident("me"), reads, becomes_owner: true };
+        Table { kind: Kind::Table, takes_rows: true, owner: ident("table owner"), columns, rights }
     }
 
-    fn source(columns: &str) -> Source {
-        let target = target(columns);
-        let columns = target.columns.into_iter().map(|(name, column)| (name, column.ty));
-        Source { columns: columns.collect(), is_readable: true }
-    }
-
-    fn check(source: &Source, target: Option<&Target>, binary: bool, expected: &[&str]) {
-        let found = compare(source, target, &ident("replicator"), &ident("me"), binary);
+    fn check(source: &Table, target: Option<&Table>, is_binary: bool, expected: &[&str]) {
+        let found = found(source, target, is_binary, &[]);
         assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+    }
+
+    fn found(source: &Table, target: Option<&Table>, is_binary: bool, clash: &[&str]) -> Vec<Obstacle> {
+        let columns = source.columns.iter().map(|column| column.name.clone()).collect();
+        let source = Source { table: source, columns, clash: clash.iter().copied().map(ident).collect() };
+        compare(&source, target, &Rules { reads: true, is_binary, becomes_owner: true })
     }
 
     #[test]
     fn tables_that_fit_have_nothing_in_their_way() {
-        check(&source("id:integer"), Some(&target("id:integer")), true, &[]);
-        check(&source("id:integer"), Some(&target("id:bigint extra:text")), false, &[]);
-        check(&source(""), Some(&target("id:integer")), false, &[]);
+        check(&table("id:integer"), Some(&table("id:integer")), true, &[]);
+        check(&table("id:integer"), Some(&table("id:bigint extra:text")), false, &[]);
+        check(&table(""), Some(&table("id:integer")), false, &[]);
     }
 
     #[test]
     fn columns_are_compared() {
-        check(&source("id:integer"), None, false, &["it is no table on the subscriber"]);
+        check(&table("id:integer"), None, false, &["it is no table on the subscriber"]);
         let mended = [
             "it lacks published columns on the subscriber: b",
             "published columns are generated on the subscriber: c",
             "columns of the subscriber that are not published must have a value, and have no default: d",
         ];
-        let source = source("a:text b:text c:text");
-        check(&source, Some(&target("a:text c:text= d:text!")), false, &mended);
+        let source = table("a:text b:text c:text");
+        check(&source, Some(&table("a:text c:text= d:text!")), false, &mended);
         let retyped = ["columns have other types on the subscriber, and binary = true: a"];
-        check(&source, Some(&target("a:varchar b:text c:text")), true, &retyped);
+        check(&source, Some(&table("a:varchar b:text c:text")), true, &retyped);
     }
 
     #[test]
     fn rights_are_named_with_the_grant_that_gives_them() {
-        let unreadable = Source { is_readable: false, ..source("id:integer") };
-        let unwritable = Target { is_writable: false, ..target("id:integer") };
+        let (mut unreadable, mut unwritable) = (table("id:integer"), table("id:integer"));
+        unreadable.rights = Rights { role: ident("re\"pl"), reads: BTreeSet::new(), becomes_owner: true };
+        unwritable.rights.becomes_owner = false;
+        let found = found(&unreadable, Some(&unwritable), false, &[]);
         let table = QualifiedName::parse("Orders").unwrap();
-        let found = compare(&unreadable, Some(&unwritable), &ident("re\"pl"), &ident("me"), false);
         let remedies: Vec<_> = found.iter().map(|obstacle| obstacle.remedy(&table)).collect();
         assert_eq!(
             remedies,
@@ -219,5 +319,13 @@ mod tests {
                 "On the subscriber: GRANT \"table owner\" TO \"me\"; or ALTER TABLE \"public\".\"Orders\" OWNER TO \"me\";"
             ]
         );
+    }
+
+    #[test]
+    fn publications_that_send_different_columns_are_named() {
+        let both = found(&table("id:integer"), None, false, &["a", "b"]);
+        assert_eq!(both[1].to_string(), "publications \"a\", \"b\" send different columns of it");
+        let there = found(&table("id:integer"), Some(&table("id:integer")), false, &["a", "b"]);
+        assert_eq!(there, [Obstacle::Clash(vec![ident("a"), ident("b")])]);
     }
 }

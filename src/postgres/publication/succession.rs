@@ -1,0 +1,88 @@
+//! A publication that takes the place of another one, so that its subscriptions can be led from one to the other.
+//!
+//! A comment says whose place it takes, from the transaction that makes it until the other one is gone. So whoever
+//! finishes what was cut off knows it for what it is, and never takes one that somebody else has made.
+//!
+//! Source: `COMMENT` and `obj_description` in the Postgres documentation.
+
+use std::collections::BTreeSet;
+
+use tokio_postgres::types::Type;
+
+use super::changes::{diff, drop_publication};
+use super::{Publication, fetch_now};
+use crate::postgres::database::Database;
+use crate::postgres::error::{Cause, Result};
+use crate::postgres::limits::Limits;
+use crate::postgres::lost::look_again;
+use crate::postgres::sql::{Ident, Literal, Statement};
+
+/// What the comment of one that takes the place of `old` says.
+fn mark(old: &Ident) -> String {
+    format!("terraform-provider-neonrepl: takes the place of publication {old}")
+}
+
+fn comment(name: &Ident, text: Option<&str>) -> Statement {
+    let text = text.map_or_else(|| "NULL".to_owned(), |text| Literal(text).to_string());
+    Statement::new(format!("COMMENT ON PUBLICATION {name} IS {text}"))
+}
+
+/// The publications that are to take the place of `old`.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn successors(db: &Database, old: &Ident) -> Result<BTreeSet<Ident>> {
+    let doing = format!("looking for what takes the place of publication {old}");
+    let sql = "SELECT pubname FROM pg_publication WHERE obj_description(oid, 'pg_publication') = $1";
+    let rows = db.query(&doing, sql, &[(&mark(old).as_str(), Type::TEXT)]).await?;
+    let names = rows.iter().map(|row| row.try_get(0).map(Ident::from_catalog));
+    let names: std::result::Result<_, tokio_postgres::Error> = names.collect();
+    names.map_err(|error| db.error(&doing, Cause::Statement(error)))
+}
+
+/// Makes a publication that is to take the place of `old`, or lets one that was made for it publish what `successor` does.
+///
+/// # Errors
+/// When the server refuses it; among others where there is another publication of that name.
+pub async fn make_successor(
+    db: &Database,
+    doing: &str,
+    successor: &Publication,
+    old: &Ident,
+    limits: &Limits,
+) -> Result<()> {
+    let is_made = successors(db, old).await?.contains(&successor.name);
+    let current = if is_made { fetch_now(db, &successor.name).await? } else { None };
+    let version = db.version().await?;
+    let statements = diff(current.as_ref(), Some(successor), version).map_err(|error| db.unsupported(doing, error))?;
+    // It is marked before it may be given away.
+    let marked = current.is_none().then(|| comment(&successor.name, Some(&mark(old))));
+    let (first, rest) = statements.split_at(statements.len().min(1));
+    let statements: Vec<_> = first.iter().cloned().chain(marked).chain(rest.iter().cloned()).collect();
+    super::apply(db, doing, &statements, &successor.name, limits).await.map(drop)
+}
+
+/// Drops `old`, and gives its comment to the one that takes its place, in one transaction.
+///
+/// # Errors
+/// When the server refuses it, or does not say whether it was done.
+pub async fn succeed(db: &Database, doing: &str, old: &Ident, successor: &Ident, limits: &Limits) -> Result<()> {
+    let kept = comment_of(db, old).await?;
+    let statements = [drop_publication(old), comment(successor, kept.as_deref())];
+    match db.run_within(doing, &statements, limits).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_lost() => match look_again(limits, || fetch_now(db, old)).await {
+            Some(None) => Ok(()),
+            _ => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+async fn comment_of(db: &Database, name: &Ident) -> Result<Option<String>> {
+    let doing = format!("reading the comment of publication {name}");
+    let sql = "SELECT obj_description(oid, 'pg_publication') FROM pg_publication WHERE pubname = $1::name";
+    let rows = db.query(&doing, sql, &[(&name.as_str(), Type::TEXT)]).await?;
+    let comment = rows.first().map(|row| row.try_get(0)).transpose();
+    Ok(comment.map_err(|error| db.error(&doing, Cause::Statement(error)))?.flatten())
+}

@@ -1,0 +1,209 @@
+//! What it means to subscriptions that a publication is to publish something else: tables that stop them, rows that would
+//! get lost. Asked before anything is changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::try_join;
+
+use super::checks::{BothSides, Finding, Obstacle, Obstacles, described};
+use super::error::{Error, Result};
+use super::users::User;
+use super::{Pair, names};
+use crate::postgres::catalog::{self, Outline};
+use crate::postgres::publication::{self, Difference, Publication, Publications, Sent, Target};
+use crate::postgres::subscription::{self, Subscription};
+use crate::postgres::{Database, QualifiedName};
+
+/// A change of a publication, and what its server has.
+struct Change<'a> {
+    publisher: &'a Database,
+    old: &'a Publication,
+    new: &'a Publication,
+    existing: &'a Publications,
+    outline: &'a Outline,
+}
+
+/// What becomes different for one who reads it.
+struct Outlook<'a> {
+    before: Sent,
+    after: Sent,
+    difference: Difference,
+    user: &'a User,
+}
+
+/// What it means to those who read publication `old` that it becomes `new`.
+///
+/// # Errors
+/// When the publisher cannot be asked.
+pub(super) async fn outlook(
+    publisher: &Database,
+    users: &[User],
+    old: &Publication,
+    new: &Publication,
+) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    if users.is_empty() {
+        return Ok(findings);
+    }
+    let (existing, outline) =
+        Box::pin(try_join(publication::fetch_all(publisher), catalog::outline(publisher))).await?;
+    let change = Change { publisher, old, new, existing: &existing, outline: &outline };
+    for user in users {
+        let outlook = change.outlook(user).await?;
+        findings.extend(change.moved(&outlook).await?);
+        findings.extend(change.left(&outlook));
+        findings.extend(change.stopped(&outlook).await?);
+    }
+    Ok(findings)
+}
+
+impl Change<'_> {
+    async fn outlook<'a>(&self, user: &'a User) -> Result<Outlook<'a>> {
+        let version = match self.pair(user) {
+            Some(pair) => pair.older_version().await?,
+            None => self.publisher.version().await?,
+        };
+        let read = user.publications();
+        let before = read.iter().filter_map(|name| self.existing.get(name));
+        let others = read.iter().filter(|name| ![&self.old.name, &self.new.name].contains(name));
+        // Under the name that it has: a renaming alone makes no difference.
+        let changed = Publication { name: self.old.name.clone(), ..self.new.clone() };
+        let after = others.filter_map(|name| self.existing.get(name)).chain([&changed]);
+        let (before, after) =
+            (publication::sent(before, self.outline, version), publication::sent(after, self.outline, version));
+        let difference = before.difference(&after);
+        Ok(Outlook { before, after, difference, user })
+    }
+
+    fn pair(&self, user: &User) -> Option<Pair> {
+        let (subscriber, _) = user.subscription()?;
+        Some(Pair { publisher: self.publisher.clone(), subscriber: subscriber.clone() })
+    }
+
+    /// Rows that would arrive under a name that the subscription has not taken up: it skips them.
+    async fn moved(&self, outlook: &Outlook<'_>) -> Result<Option<Finding>> {
+        let mut moved = outlook.difference.moved.clone();
+        if moved.is_empty() {
+            return Ok(None);
+        }
+        if let Some((subscriber, subscription)) = outlook.user.subscription() {
+            let taken_up = subscription::tables(subscriber, &subscription.name).await?;
+            let taken_up: BTreeSet<_> = taken_up.into_iter().map(|(table, _)| table).collect();
+            moved.retain(|_, (_, new)| !taken_up.contains(new));
+        }
+        Ok((!moved.is_empty()).then(|| Finding::Error(self.would_move(outlook.user, &moved))))
+    }
+
+    fn would_move(&self, user: &User, moved: &BTreeMap<QualifiedName, (QualifiedName, QualifiedName)>) -> Error {
+        let list = |tables: BTreeSet<&QualifiedName>| names::list(tables.into_iter().map(QualifiedName::to_text));
+        let (rows, new) = (list(moved.keys().collect()), list(moved.values().map(|(_, new)| new).collect()));
+        let is_option = self.old.via_partition_root != self.new.via_partition_root;
+        let option = if is_option { "publish_via_partition_root" } else { self.option(moved.keys().next()) };
+        Error::new(format!("rows of {rows} would arrive as those of {new}, and {} would lose them", user.describe()))
+            .detail(
+                "Nothing was changed. It skips the rows of a table that it has not taken up. To take it up afterwards (REFRESH \
+                 PUBLICATION) copies every row once more, which stops at the first one that is there, or leaves out what was \
+                 written in between.",
+            )
+            .detail(format!(
+                "Make a second publication that differs from this one in that alone ({}), and let the subscription, which has to be \
+                 enabled, name it in the place of this one: with copy_data = false where the subscriber has the same partitions, so \
+                 that the rows are there, or else with the new tables empty there. Then drop this one, in the same apply with \
+                 lifecycle {{ create_before_destroy = true }}, or in the next. That way nothing is lost while writes go on.",
+                if is_option {
+                    format!("publish_via_partition_root = {}", self.new.via_partition_root)
+                } else {
+                    "its tables".to_owned()
+                }
+            ))
+            .about(option)
+    }
+
+    /// Tables whose rows are not sent any more.
+    fn left(&self, outlook: &Outlook<'_>) -> Option<Finding> {
+        let left = &outlook.difference.left;
+        let names = names::list(left.iter().map(QualifiedName::to_text));
+        let warning = Error::new(format!("{} gets nothing more of what is written to {names}", outlook.user.describe()))
+            .detail(
+                "If another one of its publications is to publish that from now on, it has to do so before this one stops: set \
+                 depends_on on this publication to that one, or apply the other change first. What is written while neither \
+                 publishes it is lost to the subscription. If nothing is to publish it, all is well.",
+            )
+            .about(self.option(None));
+        (!left.is_empty()).then_some(Finding::Warning(warning))
+    }
+
+    /// Tables that would stop the subscription, or keep from being copied.
+    async fn stopped(&self, outlook: &Outlook<'_>) -> Result<Option<Finding>> {
+        let Difference { joined, changed, moved, .. } = &outlook.difference;
+        let is_moved = |table: &&QualifiedName| !moved.values().any(|(_, new)| new == *table);
+        let tables: BTreeSet<_> = joined.iter().filter(is_moved).chain(changed).cloned().collect();
+        if tables.is_empty() {
+            return Ok(None);
+        }
+        let found = match (self.pair(outlook.user), outlook.user.subscription()) {
+            (Some(pair), Some((_, subscription))) => obstacles(&pair, subscription, outlook, &tables).await?,
+            _ => self.clashes(outlook, &tables).await?,
+        };
+        Ok((!found.is_empty()).then(|| self.would_stop(outlook.user, &found)))
+    }
+
+    /// What can be told of a subscriber that cannot be asked.
+    async fn clashes(&self, outlook: &Outlook<'_>, tables: &BTreeSet<QualifiedName>) -> Result<Obstacles> {
+        let sources = catalog::tables(self.publisher, tables, None).await?;
+        let found = sources.into_iter().filter_map(|(name, table)| {
+            let clash = outlook.after.tables.get(&name)?.clash(&table);
+            (!clash.is_empty()).then(|| (name, vec![Obstacle::Clash(clash)]))
+        });
+        Ok(found.collect())
+    }
+
+    fn would_stop(&self, user: &User, found: &Obstacles) -> Finding {
+        let what = if found.len() == 1 { "a table".to_owned() } else { format!("{} tables", found.len()) };
+        let error = Error::new(format!("{} cannot replicate {what} that would be published", user.describe()));
+        let error = described(error, found).about(self.option(found.keys().next()));
+        let clashes = found.values().flatten().any(|obstacle| matches!(obstacle, Obstacle::Clash(_)));
+        let is_running = user.subscription().is_none_or(|(_, subscription)| subscription.enabled);
+        if clashes || is_running {
+            let why = "Nothing was changed. A subscription stops at the first row of a table that it cannot replicate, and then \
+                replicates nothing else either.";
+            Finding::Error(error.detail(why))
+        } else {
+            Finding::Warning(
+                error.detail("It is disabled. Enabled like that, it stops at the first row of such a table."),
+            )
+        }
+    }
+
+    /// The option that publishes a table, or that changed.
+    fn option(&self, table: Option<&QualifiedName>) -> &'static str {
+        let lists = |target: &Target| match target {
+            Target::AllTables => None,
+            Target::Lists { tables, schemas } => Some((tables.clone(), schemas.clone())),
+        };
+        match (lists(&self.old.target), lists(&self.new.target), table) {
+            (_, None, _) | (None, _, _) => "all_tables",
+            (_, Some((tables, schemas)), Some(table)) if !tables.contains_key(table) && !schemas.is_empty() => {
+                "schemas"
+            }
+            (Some((old, _)), Some((new, _)), None) if old == new => "schemas",
+            _ => "tables",
+        }
+    }
+}
+
+/// What is in the way of tables after the change, and was not before.
+async fn obstacles(
+    pair: &Pair,
+    subscription: &Subscription,
+    outlook: &Outlook<'_>,
+    tables: &BTreeSet<QualifiedName>,
+) -> Result<Obstacles> {
+    let both = BothSides::read(pair, subscription, outlook.user.role().as_ref(), tables).await?;
+    let (before, mut after) = (both.obstacles(&outlook.before), both.obstacles(&outlook.after));
+    for (table, found) in &mut after {
+        found.retain(|obstacle| !before.get(table).is_some_and(|before| before.contains(obstacle)));
+    }
+    after.retain(|_, found| !found.is_empty());
+    Ok(after)
+}

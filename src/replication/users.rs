@@ -1,0 +1,93 @@
+//! Who uses a publication. It is not told itself: the slots of its server know only their database, and the names of
+//! publications stand in the commands of those who read from them, or in their subscriptions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+
+use super::checks;
+use super::error::Result;
+use crate::postgres::publication::{self, Reader};
+use crate::postgres::subscription::{self, Subscription};
+use crate::postgres::{Database, Ident, Server};
+
+/// Somebody who reads from a publication's server and asks for that publication.
+pub struct User {
+    /// The slot that it reads from.
+    pub(super) slot: Ident,
+    reader: Reader,
+    /// The subscription with its database, where it is one of the provider's subscriber.
+    subscription: Option<(Database, Subscription)>,
+}
+
+impl User {
+    /// The subscription with its database, where it is one of the provider's subscriber.
+    pub fn subscription(&self) -> Option<&(Database, Subscription)> {
+        self.subscription.as_ref()
+    }
+
+    /// The publications that it reads.
+    pub(super) fn publications(&self) -> BTreeSet<Ident> {
+        match &self.subscription {
+            Some((_, subscription)) => subscription.publications.clone(),
+            None => self.reader.asked_for.clone().unwrap_or_default(),
+        }
+    }
+
+    /// The role that it logs in as, where that is known.
+    pub(super) fn role(&self) -> Option<Ident> {
+        let (_, subscription) = self.subscription.as_ref()?;
+        checks::login(subscription).or_else(|| self.reader.role.clone())
+    }
+
+    /// What it is called in messages.
+    pub(super) fn describe(&self) -> String {
+        match &self.subscription {
+            Some((_, subscription)) => format!("subscription {}", subscription.name),
+            None => format!("the reader of replication slot {}", self.slot),
+        }
+    }
+}
+
+/// All of them in one line.
+pub(super) fn describe(users: &[User]) -> String {
+    users.iter().map(User::describe).collect::<Vec<_>>().join(", ")
+}
+
+/// Who uses a publication, as far as its server and the subscriber show it.
+///
+/// # Errors
+/// When the publisher cannot be asked.
+pub async fn users(publisher: &Database, subscriber: Option<&Server>, name: &Ident) -> Result<Vec<User>> {
+    if publication::readers(publisher).await?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let readers = publication::readers_now(publisher).await?;
+    let mut subscriptions = subscriptions(subscriber, readers.keys().cloned().collect()).await;
+    let user = |(slot, reader): (Ident, Reader)| {
+        let asked_for = reader.asked_for.as_ref();
+        // One that asks for others than it names is another one's reader, of a slot of the same name.
+        let is_its = |found: &(Database, Subscription)| asked_for.is_none_or(|names| *names == found.1.publications);
+        let subscription = subscriptions.remove(&slot).filter(is_its);
+        let asks = asked_for.is_some_and(|names| names.contains(name));
+        let names = subscription.as_ref().is_some_and(|(_, subscription)| subscription.publications.contains(name));
+        (asks || names).then_some(User { slot, reader, subscription })
+    };
+    Ok(readers.into_iter().filter_map(user).collect())
+}
+
+/// The subscriptions of the subscriber that read from these slots, in whichever of its databases. None where it is not
+/// known or cannot be asked: their readers are strangers then.
+async fn subscriptions(
+    subscriber: Option<&Server>,
+    slots: BTreeSet<Ident>,
+) -> BTreeMap<Ident, (Database, Subscription)> {
+    let Some(subscriber) = subscriber else { return BTreeMap::new() };
+    let found = subscription::reading_from(&subscriber.database(None), &slots).await.unwrap_or_default();
+    let reads = found.into_iter().map(async |(slot, (database, name))| {
+        let database = subscriber.database(Some(&database));
+        let found = subscription::fetch_now(&database, &name).await.ok()??;
+        Some((slot, (database, found)))
+    });
+    join_all(reads).await.into_iter().flatten().collect()
+}

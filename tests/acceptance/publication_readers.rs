@@ -1,0 +1,443 @@
+//! Changes of publications that somebody reads: what would stop a subscription or lose a row is refused or said while
+//! planning, and what the plan says to do instead loses nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::common::cli::{Core, Run, Workspace};
+use crate::common::postgres::{self as servers, Database, Major, Role, quote};
+use crate::common::wait::wait_until;
+use crate::replication::{DEADLINE, Pair};
+
+/// Writes a row after the other, the statement with `$` replaced by its number.
+struct Writes {
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Writes {
+    async fn begin(publisher: &Database, statement: &'static str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let client = publisher.connect_as(&Role::superuser()).await.expect("a connection");
+        let flag = Arc::clone(&stop);
+        let task = tokio::spawn(async move {
+            for number in 1000.. {
+                if flag.load(Ordering::SeqCst) {
+                    return;
+                }
+                client.batch_execute(&statement.replace('$', &number.to_string())).await.expect("a write");
+            }
+        });
+        Self { stop, task }
+    }
+
+    async fn end(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.task.await.expect("the writer");
+    }
+}
+
+/// A publication resource.
+fn publication(label: &str, body: &str) -> String {
+    format!("resource \"neonrepl_publication\" \"{label}\" {{\n  name = \"{label}\"\n  {body}\n}}\n\n")
+}
+
+/// A subscription to publication resources.
+fn subscription(name: &str, labels: &[&str], arguments: &str) -> String {
+    let list = |attribute: &str| {
+        labels.iter().map(|label| format!("neonrepl_publication.{label}.{attribute}")).collect::<Vec<_>>().join(", ")
+    };
+    format!(
+        "resource \"neonrepl_subscription\" \"shop\" {{\n  name = \"{name}\"\n  publications = [{}]\n  \
+         refresh_triggers = {{ all = join(\" \", [{}]) }}\n  wait_for_initial_sync = true\n  {arguments}\n}}\n",
+        list("name"),
+        list("fingerprint")
+    )
+}
+
+#[track_caller]
+fn assert_says(run: &Run, says: &[&str]) {
+    for said in says {
+        assert!(run.flat().contains(said), "{said} is not in {}", run.text());
+    }
+}
+
+/// The plan is refused with these words, and the publisher has what it had.
+async fn refuses(workspace: &Workspace, pair: &Pair, config: &str, says: &[&str]) {
+    let published = "SELECT p.pubname, p.pubviaroot, p.puballtables, r.prrelid::regclass, to_jsonb(r) ->> 'prattrs' \
+        FROM pg_publication p LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid ORDER BY 1, 4";
+    let before = pair.publisher.rows(published).await;
+    workspace.write("main.tf", config);
+    let plan = workspace.plan().await;
+    assert_eq!(plan.code, Some(1), "{}", plan.text());
+    assert_says(&plan, says);
+    let refused = workspace.apply_error().await;
+    assert_says(&refused, says);
+    assert_eq!(pair.publisher.rows(published).await, before);
+}
+
+/// Both sides have the same rows of a table.
+async fn nothing_is_lost(pair: &Pair, table: &str) {
+    let count = format!("SELECT count(*) FROM {table}");
+    let rows: i64 = pair.publisher.value(&count).await;
+    wait_until("every row to arrive", DEADLINE, async || pair.subscriber.value::<i64>(&count).await == rows).await;
+}
+
+const TREE: &str = "
+    CREATE TABLE parted (id int, region text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+    CREATE TABLE parted_eu PARTITION OF parted FOR VALUES IN ('eu');
+    CREATE TABLE parted_us PARTITION OF parted FOR VALUES IN ('us');";
+
+const WRITE_PARTED: &str = "INSERT INTO parted VALUES ($, (ARRAY['eu', 'us'])[1 + $ % 2])";
+
+/// From partitions to their root, or back: refused, and done without losing a row by a second publication.
+async fn partitions(core: Core, from: Major, to: Major, is_rooted: bool) {
+    let pair = Pair::new(from, to, "roots").await;
+    for side in [&pair.publisher, &pair.subscriber] {
+        side.sql(TREE).await;
+    }
+    pair.publisher.sql("INSERT INTO parted VALUES (1, 'eu'), (2, 'us')").await;
+    let name = pair.subscriber.name.clone();
+    let workspace = pair.workspace(core).await;
+    let body = |rooted: bool| format!("tables = [\"orders\", \"parted\"]\n  publish_via_partition_root = {rooted}");
+    let first = publication("shop", &body(is_rooted));
+    workspace.write("main.tf", &format!("{first}{}", subscription(&name, &["shop"], "")));
+    workspace.apply().await;
+
+    let turned = publication("shop", &body(!is_rooted));
+    let (lacks, line) = match is_rooted {
+        false => ("would arrive as those of public.parted", "on main.tf line 4"),
+        true => ("would arrive as those of public.parted_eu", "on main.tf line 4"),
+    };
+    let says = [lacks, &format!("subscription \"{name}\""), "Make a second publication", "copy_data = false", line];
+    for arguments in ["", "enabled = false"] {
+        refuses(&workspace, &pair, &format!("{turned}{}", subscription(&name, &["shop"], arguments)), &says).await;
+    }
+
+    let writes = Writes::begin(&pair.publisher, WRITE_PARTED).await;
+    let second = publication("turned", &body(!is_rooted));
+    let over = subscription(&name, &["turned"], "copy_data = false");
+    workspace.write("main.tf", &format!("{first}{second}{over}"));
+    workspace.apply().await;
+    workspace.write("main.tf", &format!("{second}{over}"));
+    workspace.apply().await;
+    writes.end().await;
+    nothing_is_lost(&pair, "parted").await;
+    workspace.expect_empty_plan().await;
+    // Where nobody reads, it is turned.
+    workspace.write("main.tf", &first);
+    workspace.apply().await;
+    workspace.write("main.tf", &turned);
+    workspace.apply().await;
+    workspace.destroy().await;
+    assert_eq!(pair.slots().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn partitions_do_not_turn_into_their_root_under_a_subscription_from_15() {
+    partitions(Core::Terraform, Major::V15, Major::V18, false).await;
+}
+
+#[tokio::test]
+async fn partitions_do_not_turn_into_their_root_under_a_subscription_from_18() {
+    partitions(Core::OpenTofu, Major::V18, Major::V16, false).await;
+}
+
+#[tokio::test]
+async fn a_root_does_not_turn_into_its_partitions_under_a_subscription_from_14() {
+    partitions(Core::OpenTofu, Major::V14, Major::V17, true).await;
+}
+
+#[tokio::test]
+async fn a_root_does_not_turn_into_its_partitions_under_a_subscription_from_18() {
+    partitions(Core::Terraform, Major::V18, Major::V15, true).await;
+}
+
+/// A root joins beside its partitions, and a second publication of the subscription decides for both.
+#[tokio::test]
+async fn no_other_change_turns_partitions_into_their_root_either() {
+    let pair = Pair::new(Major::V16, Major::V18, "rooting").await;
+    for side in [&pair.publisher, &pair.subscriber] {
+        side.sql(TREE).await;
+    }
+    let name = pair.subscriber.name.clone();
+    let workspace = pair.workspace(Core::OpenTofu).await;
+    let rooted = "publish_via_partition_root = true";
+    let leaves = publication("shop", &format!("tables = [\"parted_eu\"]\n  {rooted}"));
+    let second = |tables: &str| publication("second", &format!("tables = [{tables}]\n  {rooted}"));
+    let reads = subscription(&name, &["shop", "second"], "");
+    workspace.write("main.tf", &format!("{leaves}{}{reads}", second("\"orders\"")));
+    workspace.apply().await;
+
+    let joined = publication("shop", &format!("tables = [\"parted_eu\", \"parted\"]\n  {rooted}"));
+    let says = ["rows of public.parted_eu would arrive as those of public.parted", "Make a second publication"];
+    refuses(&workspace, &pair, &format!("{joined}{}{reads}", second("\"orders\"")), &says).await;
+    refuses(&workspace, &pair, &format!("{leaves}{}{reads}", second("\"orders\", \"parted\"")), &says).await;
+    // Tables without partitions do not care.
+    let plain = publication("second", "tables = [\"orders\"]\n  publish_via_partition_root = false");
+    workspace.write("main.tf", &format!("{leaves}{plain}{reads}"));
+    workspace.apply().await;
+    pair.publisher.sql("INSERT INTO parted VALUES (1, 'eu')").await;
+    pair.wait_for_rows("SELECT region FROM parted", &["eu"]).await;
+    workspace.destroy().await;
+}
+
+/// A table joins that cannot be replicated: refused for what it is, and then nothing stands still.
+async fn joining(core: Core, from: Major, to: Major) {
+    let pair = Pair::new(from, to, "joins").await;
+    let name = pair.subscriber.name.clone();
+    let role = servers::shared(from).role("reader", "REPLICATION").await;
+    pair.publisher.sql(&format!("GRANT SELECT ON orders TO {}", quote(&role.name))).await;
+    pair.publisher
+        .sql("CREATE TABLE later (id int PRIMARY KEY, note text); CREATE SCHEMA billing; CREATE TABLE billing.drafts (id int PRIMARY KEY)")
+        .await;
+    let mut workspace = pair.workspace(core).await;
+    workspace.secret(&role.password);
+    let login =
+        format!("publisher {{\n    username = \"{}\"\n    password_wo = \"{}\"\n  }}", role.name, role.password);
+    let reads = subscription(&name, &["shop"], &login);
+    let with = |tables: &str| format!("{}{reads}", publication("shop", tables));
+    workspace.write("main.tf", &with("tables = [\"orders\"]"));
+    workspace.apply().await;
+
+    let tables = "tables = [\"orders\", \"later\"]";
+    let subscriber = format!("subscription \"{name}\"");
+    refuses(&workspace, &pair, &with(tables), &["public.later: it is no table on the subscriber", &subscriber]).await;
+    refuses(&workspace, &pair, &with("all_tables = true"), &["billing.drafts: it is no table on the subscriber"]).await;
+    if from >= Major::V15 {
+        let schemas = "tables = [\"orders\"]\n  schemas = [\"billing\"]";
+        let says = ["billing.drafts: it is no table on the subscriber", "on main.tf line"];
+        refuses(&workspace, &pair, &with(schemas), &says).await;
+    }
+    pair.subscriber.sql("CREATE TABLE later (id int PRIMARY KEY)").await;
+    let lacks = "public.later: it lacks published columns on the subscriber: note";
+    refuses(&workspace, &pair, &with(tables), &[lacks]).await;
+    pair.subscriber.sql("ALTER TABLE later ADD note text").await;
+    let grant = format!("GRANT SELECT ON \"public\".\"later\" TO {}", quote(&role.name));
+    let says = [format!("public.later: role {} may not read it", quote(&role.name)), grant.clone()];
+    refuses(&workspace, &pair, &with(tables), &[&says[0], &says[1]]).await;
+    pair.publisher.sql(&grant).await;
+    pair.subscriber.sql("ALTER TABLE later ADD must int NOT NULL").await;
+    let requires = "columns of the subscriber that are not published must have a value, and have no default: must";
+    refuses(&workspace, &pair, &with(tables), &[requires]).await;
+    pair.subscriber.sql("ALTER TABLE later ALTER must DROP NOT NULL").await;
+
+    workspace.write("main.tf", &with(tables));
+    workspace.apply().await;
+    pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu'); INSERT INTO later VALUES (1, 'x')").await;
+    pair.wait_for_rows("SELECT note FROM later", &["x"]).await;
+    pair.wait_for_rows("SELECT region FROM orders", &["eu"]).await;
+    // What was wrong before is not held against other changes.
+    pair.subscriber
+        .sql("ALTER TABLE later ADD must_too int NOT NULL DEFAULT 1; ALTER TABLE later ALTER must_too DROP DEFAULT")
+        .await;
+    workspace.write("main.tf", &with(&format!("{tables}\n  publish = [\"insert\", \"update\", \"delete\"]")));
+    workspace.apply().await;
+    workspace.destroy().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_replicated_does_not_join_from_14() {
+    joining(Core::Terraform, Major::V14, Major::V18).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_replicated_does_not_join_from_18() {
+    joining(Core::OpenTofu, Major::V18, Major::V15).await;
+}
+
+/// A column list that the destination lacks a column for, and lists of two publications that differ.
+async fn column_lists(core: Core, from: Major, to: Major) {
+    let pair = Pair::new(from, to, "lists").await;
+    let name = pair.subscriber.name.clone();
+    let workspace = pair.workspace(core).await;
+    let listed = |columns: &str| {
+        publication("shop", &format!("table {{\n    name = \"orders\"\n    columns = [\"id\", {columns}]\n  }}"))
+    };
+    let second = |body: &str| publication("second", body);
+    let reads = subscription(&name, &["shop", "second"], "");
+    let customers = second("tables = [\"customers\"]");
+    workspace.write("main.tf", &format!("{}{customers}{reads}", listed("\"total\"")));
+    pair.subscriber.sql("ALTER TABLE orders DROP COLUMN region").await;
+    workspace.apply().await;
+
+    let says = ["public.orders: it lacks published columns on the subscriber: region"];
+    refuses(&workspace, &pair, &format!("{}{customers}{reads}", listed("\"total\", \"region\"")), &says).await;
+    let clash = ["publications \"second\", \"shop\" send different columns of it", &format!("subscription \"{name}\"")];
+    let orders = second("tables = [\"customers\", \"orders\"]");
+    refuses(&workspace, &pair, &format!("{}{orders}{reads}", listed("\"total\"")), &clash).await;
+    // The same columns in both, and filters, which add up, are no clash.
+    let alike =
+        second("table {\n    name = \"orders\"\n    columns = [\"id\", \"total\"]\n    where = \"id > 0\"\n  }");
+    workspace.write("main.tf", &format!("{}{alike}{reads}", listed("\"total\"")));
+    workspace.apply().await;
+    pair.publisher.sql("INSERT INTO orders VALUES (1, 2, 'eu')").await;
+    pair.wait_for_rows("SELECT id || ' ' || total FROM orders", &["1 2"]).await;
+    workspace.destroy().await;
+
+    // The same for a subscription that is yet to be made.
+    let made = format!("{}{}{reads}", listed("\"total\""), second("tables = [\"orders\"]"));
+    workspace.write("main.tf", &made);
+    let refused = workspace.apply_error().await;
+    assert_says(&refused, &[clash[0], "Nothing was changed."]);
+    assert_eq!(pair.slots().await, [""; 0]);
+    workspace.destroy().await;
+}
+
+#[tokio::test]
+async fn column_lists_that_stop_a_subscription_are_refused_from_15() {
+    column_lists(Core::OpenTofu, Major::V15, Major::V18).await;
+}
+
+#[tokio::test]
+async fn column_lists_that_stop_a_subscription_are_refused_from_18() {
+    column_lists(Core::Terraform, Major::V18, Major::V15).await;
+}
+
+/// A table moves from one publication to another in one apply: said while planning, and safe in the order that is said.
+async fn moving(core: Core, from: Major, to: Major) {
+    let pair = Pair::new(from, to, "moves").await;
+    let name = pair.subscriber.name.clone();
+    let workspace = pair.workspace(core).await;
+    let reads = subscription(&name, &["shop", "second"], "");
+    let config =
+        |first: &str, second: &str| format!("{}{}{reads}", publication("shop", first), publication("second", second));
+    let both = "tables = [\"orders\", \"customers\"]";
+    workspace.write("main.tf", &config(both, "tables = [\"invoices\"]"));
+    workspace.apply().await;
+
+    let (alone, gets) = ("tables = [\"customers\"]", "tables = [\"invoices\", \"orders\"]");
+    workspace.write("main.tf", &config(alone, gets));
+    let plan = workspace.plan().await;
+    assert_eq!(plan.code, Some(2), "{}", plan.text());
+    let gets_no_more = format!("subscription \"{name}\" gets nothing more of what is written to public.orders");
+    assert_says(&plan, &[&gets_no_more, "depends_on", "on main.tf line 3"]);
+
+    let writes = Writes::begin(&pair.publisher, "INSERT INTO orders VALUES ($, 1, 'eu')").await;
+    let ordered = format!("{alone}\n  depends_on = [neonrepl_publication.second]");
+    workspace.write("main.tf", &config(&ordered, gets));
+    workspace.apply().await;
+    writes.end().await;
+    nothing_is_lost(&pair, "orders").await;
+    workspace.expect_empty_plan().await;
+    workspace.destroy().await;
+}
+
+#[tokio::test]
+async fn a_table_that_moves_between_publications_is_said_from_15() {
+    moving(Core::Terraform, Major::V15, Major::V18).await;
+}
+
+#[tokio::test]
+async fn a_table_that_moves_between_publications_is_said_from_18() {
+    moving(Core::OpenTofu, Major::V18, Major::V15).await;
+}
+
+/// Somebody dropped a publication that is read: made again, it is said what that does to the subscription, and what the
+/// plan says to do starts it again.
+async fn made_again(core: Core, from: Major, to: Major, says: &str) {
+    let pair = Pair::new(from, to, "again").await;
+    let name = pair.subscriber.name.clone();
+    let workspace = pair.workspace(core).await;
+    let config = format!("{}{}", publication("shop", "tables = [\"orders\"]"), subscription(&name, &["shop"], ""));
+    workspace.write("main.tf", &config);
+    workspace.apply().await;
+    pair.publisher.sql("DROP PUBLICATION shop").await;
+    pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'missed')").await;
+    let plan = workspace.plan().await;
+    assert_eq!(plan.code, Some(2), "{}", plan.text());
+    let steps = [
+        format!("ALTER SUBSCRIPTION \"{name}\" DISABLE;"),
+        format!("SELECT pg_replication_slot_advance('{name}', pg_current_wal_lsn());"),
+        format!("ALTER SUBSCRIPTION \"{name}\" ENABLE;"),
+    ];
+    let asks = format!("subscription \"{name}\" asks for publication \"shop\" already");
+    assert_says(&plan, &[&asks, says, &steps[0], &steps[1], &steps[2], "on main.tf line 2"]);
+    workspace.apply().await;
+
+    pair.subscriber.sql(&steps[0]).await;
+    let idle = format!("SELECT NOT active FROM pg_replication_slots WHERE slot_name = '{name}'");
+    wait_until("the slot to be free", DEADLINE, async || pair.publisher.value::<bool>(&idle).await).await;
+    pair.publisher.sql(&steps[1]).await;
+    pair.subscriber.sql(&steps[2]).await;
+    pair.publisher.sql("INSERT INTO orders VALUES (2, 1, 'arrives')").await;
+    pair.wait_for_rows("SELECT region FROM orders", &["arrives"]).await;
+    workspace.expect_empty_plan().await;
+    workspace.destroy().await;
+}
+
+#[tokio::test]
+async fn a_publication_that_is_made_again_is_said_to_stop_its_subscription() {
+    made_again(Core::OpenTofu, Major::V16, Major::V18, "stops it for good").await;
+}
+
+#[tokio::test]
+async fn a_publication_that_is_made_again_is_said_to_have_lost_changes() {
+    made_again(Core::Terraform, Major::V18, Major::V15, "is lost to it").await;
+}
+
+/// Lets nobody drop a publication.
+const KEEP: &str = "
+    CREATE FUNCTION keep() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''kept''; END';
+    CREATE EVENT TRIGGER keep ON ddl_command_start WHEN TAG IN ('DROP PUBLICATION') EXECUTE FUNCTION keep();";
+
+/// A renaming that is cut off at its last step is gone on with, and takes nothing that somebody else has made.
+async fn renaming(core: Core, from: Major, to: Major) {
+    let pair = Pair::new(from, to, "renames").await;
+    let name = pair.subscriber.name.clone();
+    let workspace = pair.workspace(core).await;
+    let config = |new: &str| {
+        let body = "tables = [\"orders\"]";
+        let text = format!("{}{}", publication("shop", body), subscription(&name, &["shop"], ""));
+        text.replacen("name = \"shop\"", &format!("name = \"{new}\""), 1)
+    };
+    workspace.write("main.tf", &config("shop"));
+    workspace.apply().await;
+    pair.publisher.sql("COMMENT ON PUBLICATION shop IS 'it''s ours'; CREATE PUBLICATION mall FOR TABLE orders").await;
+    workspace.write("main.tf", &config("mall"));
+    let plan = workspace.plan().await;
+    assert_eq!(plan.code, Some(2), "{}", plan.text());
+    assert_says(&plan, &["there is another publication \"mall\" now", "on main.tf line 2"]);
+    let taken = workspace.apply_error().await;
+    assert_says(&taken, &["there is another publication of that name", "on main.tf line 2"]);
+    pair.publisher.sql("DROP PUBLICATION mall").await;
+
+    pair.publisher.sql(KEEP).await;
+    let cut = workspace.apply_error().await;
+    assert_says(&cut, &["kept"]);
+    let names = "SELECT pubname FROM pg_publication ORDER BY 1";
+    assert_eq!(pair.publisher.rows(names).await, ["mall", "shop"]);
+    refuses(&workspace, &pair, &config("third"), &["was cut off", "name = \"mall\"", "DROP PUBLICATION \"mall\";"])
+        .await;
+    workspace.write("main.tf", &config("mall"));
+    let plan = workspace.plan().await;
+    assert_says(&plan, &["publication \"shop\" becomes \"mall\"", "goes on"]);
+    pair.publisher.sql("DROP EVENT TRIGGER keep").await;
+    workspace.apply().await;
+    assert_eq!(pair.publisher.rows(names).await, ["mall"]);
+    let comments = "SELECT obj_description(oid, 'pg_publication') FROM pg_publication";
+    assert_eq!(pair.publisher.rows(comments).await, ["it's ours"]);
+    pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
+    pair.wait_for_rows("SELECT region FROM orders", &["eu"]).await;
+    workspace.expect_empty_plan().await;
+
+    // Given up half way, nothing of it is left in the end.
+    pair.publisher
+        .sql("CREATE EVENT TRIGGER keep ON ddl_command_start WHEN TAG IN ('DROP PUBLICATION') EXECUTE FUNCTION keep()")
+        .await;
+    workspace.write("main.tf", &config("shop"));
+    workspace.apply_error().await;
+    pair.publisher.sql("DROP EVENT TRIGGER keep").await;
+    workspace.destroy().await;
+    assert_eq!(pair.publisher.rows(names).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_renaming_that_is_cut_off_is_finished_by_the_next_apply_on_14() {
+    renaming(Core::Terraform, Major::V14, Major::V18).await;
+}
+
+#[tokio::test]
+async fn a_renaming_that_is_cut_off_is_finished_by_the_next_apply_on_18() {
+    renaming(Core::OpenTofu, Major::V18, Major::V15).await;
+}
