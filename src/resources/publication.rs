@@ -203,7 +203,13 @@ async fn announce(
         Ok(findings) => report(change, findings),
         // A server that is not there yet is no reason to refuse a new object; what was not checked is said elsewhere.
         Err(cause) if old.is_none() => tracing::info!(%cause, "who asks for the publication is not known"),
-        Err(error) => return Err(error.into()),
+        Err(error) => match error.cause().filter(|cause| cause.is_locked()) {
+            Some(cause) => {
+                let what = "Whether those who read from it can go on was not checked.";
+                change.warn(unchecked(&format!("planning publication {}", new.name), what, cause));
+            }
+            None => return Err(error.into()),
+        },
     }
     Ok(())
 }

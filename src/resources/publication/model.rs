@@ -64,11 +64,13 @@ pub(super) fn schema() -> Schema {
     let all_operations = Value::Set(operations.iter().map(|name| Value::from(*name)).collect());
     Schema::new(
         "A publication: which tables are published, and how. Every change but that of `database` is made in place, in one \
-         transaction, so that a running subscription never sees the publication missing.",
+         transaction, so that a running subscription never sees the publication missing. A plan looks at those who read from it: \
+         a table that a subscription could not replicate is refused before anything is changed.",
     )
     .attribute(
         Attribute::required("name", Type::String, "The name. Renamed in place. Under a subscription of the provider's subscriber it is made beside the old one, the \
-             subscription changes over once it has applied all that is older, and the old one is dropped: nothing is lost.").text(object_id::check_name),
+             subscription changes over once it has applied all that is older, and the old one is dropped: nothing is lost. Cut off, \
+             the next apply goes on with it.").text(object_id::check_name),
     )
     .attribute(
         Attribute::optional_computed(
@@ -118,7 +120,9 @@ pub(super) fn schema() -> Schema {
         Attribute::optional(
             "publish_via_partition_root",
             Type::Bool,
-            "Whether changes of partitions are published as changes of the partitioned table. Default: `false`.",
+            "Whether changes of partitions are published as changes of the partitioned table. Not changed while a subscription \
+             reads the partitions, which would lose rows: the plan then says how to go over to a second publication. \
+             Default: `false`.",
         )
         .default(false),
     )
