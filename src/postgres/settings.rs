@@ -1,6 +1,9 @@
 //! What a server runs with, as far as logical replication asks.
 //!
-//! Source: `SHOW`, `current_setting`, `pg_postmaster_start_time` and the view `pg_replication_slots` in the Postgres documentation.
+//! Source: `SHOW`, `current_setting`, `pg_postmaster_start_time` and the view `pg_replication_slots` in the Postgres documentation;
+//! `aurora_db_instance_identifier` in the Aurora user guide.
+
+use std::net::{IpAddr, SocketAddr};
 
 use super::database::Database;
 use super::error::{Cause, Result};
@@ -16,22 +19,53 @@ pub struct Settings {
     pub logical_slots: Vec<String>,
     /// `pg_postmaster_start_time()`, in microseconds since 1970: another one after a restart.
     pub started_at: i64,
+    /// `aurora_db_instance_identifier()`; absent on a server that is not of Aurora.
+    pub aurora_instance: Option<String>,
+    /// `inet_server_addr()` and `inet_server_port()`: where the server was reached, seen from the server.
+    pub own_address: Option<SocketAddr>,
 }
 
 /// Asks the server.
 pub async fn fetch(db: &Database) -> Result<Settings> {
-    let doing = "reading the server's settings";
-    let sql = "SELECT current_setting('wal_level'), current_setting('rds.logical_replication', true), \
-               ARRAY(SELECT slot_name::text FROM pg_replication_slots WHERE slot_type = 'logical' ORDER BY 1), \
+    let settings = fetch_common(db).await?;
+    if settings.aurora_instance.is_none() {
+        return Ok(settings);
+    }
+    // A function that does not exist cannot stand in a statement, so this is a second one: of the same server?
+    let doing = "asking the server which instance of Aurora it is";
+    let sql = "SELECT pg_catalog.aurora_db_instance_identifier()::text, \
                (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint";
     let rows = db.query(doing, sql, &[]).await?;
     let row = rows.first().ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))?;
+    let read = || Ok((row.try_get(0)?, row.try_get::<_, i64>(1)?));
+    let (aurora_instance, started_at) = read().map_err(|error| db.error(doing, Cause::Statement(error)))?;
+    if started_at != settings.started_at {
+        return Err(db.error(doing, Cause::Unexpected("another server answered than the time before".to_owned())));
+    }
+    Ok(Settings { aurora_instance, ..settings })
+}
+
+/// All but the name of the instance: there it has an empty one, where the server has one to tell.
+async fn fetch_common(db: &Database) -> Result<Settings> {
+    let doing = "reading the server's settings";
+    let sql = "SELECT current_setting('wal_level'), current_setting('rds.logical_replication', true), \
+               ARRAY(SELECT slot_name::text FROM pg_replication_slots WHERE slot_type = 'logical' ORDER BY 1), \
+               (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint, \
+               CASE WHEN to_regprocedure('pg_catalog.aurora_db_instance_identifier()') IS NOT NULL THEN '' END, \
+               host(inet_server_addr()), inet_server_port()";
+    let rows = db.query(doing, sql, &[]).await?;
+    let row = rows.first().ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))?;
     let read = || {
+        let (host, port): (Option<String>, Option<i32>) = (row.try_get(5)?, row.try_get(6)?);
+        let address =
+            host.and_then(|host| host.parse::<IpAddr>().ok()).zip(port.and_then(|port| u16::try_from(port).ok()));
         Ok(Settings {
             wal_level: row.try_get(0)?,
             rds_logical_replication: row.try_get(1)?,
             logical_slots: row.try_get(2)?,
             started_at: row.try_get(3)?,
+            aurora_instance: row.try_get(4)?,
+            own_address: address.map(SocketAddr::from),
         })
     };
     read().map_err(|error| db.error(doing, Cause::Statement(error)))

@@ -170,6 +170,10 @@ pub struct Instance {
     pub status: String,
     /// `PubliclyAccessible`.
     pub publicly_accessible: bool,
+    /// `Endpoint.Address`: the host name of this instance alone.
+    pub endpoint: Option<String>,
+    /// `Endpoint.Port`.
+    pub port: Option<u16>,
 }
 
 /// A blue/green deployment that a cluster is a side of, before the switchover.

@@ -97,10 +97,14 @@ impl From<types::DbClusterMember> for Member {
 
 impl From<types::DbInstance> for Instance {
     fn from(instance: types::DbInstance) -> Self {
+        let endpoint = instance.endpoint;
+        let port = endpoint.as_ref().and_then(|endpoint| endpoint.port);
         Self {
             identifier: instance.db_instance_identifier.unwrap_or_default(),
             status: instance.db_instance_status.unwrap_or_default(),
             publicly_accessible: instance.publicly_accessible.unwrap_or_default(),
+            endpoint: endpoint.and_then(|endpoint| endpoint.address),
+            port: port.and_then(|port| u16::try_from(port).ok()),
         }
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use neonrepl::rds::api::{ApplyMethod, NewParameterGroup, ParameterSetting, RdsApi, Source};
 use neonrepl::rds::logical_replication::{
-    Applied, LogicalReplication, Operation, Patience, ProbeError, Reboot, Record, ServerSettings, apply, destroy,
+    Applied, LogicalReplication, Operation, Patience, ProbeError, Reboot, Record, ServerIdentity, ServerSettings,
+    apply, destroy,
 };
 use neonrepl::rds::wait::{Polling, Waiter};
 use neonrepl::rds::{AwsConfig, Error, Kind, RdsClusters};
@@ -53,6 +54,7 @@ async fn without_servers(cluster: ClusterConfig) -> StandIn {
 /// What the server at that address says.
 async fn ask((host, port): (String, u16)) -> Result<ServerSettings, ProbeError> {
     let transient = |error: tokio_postgres::Error| ProbeError { message: error.to_string(), is_transient: true };
+    let server = ServerIdentity { host: host.clone(), port, ..ServerIdentity::default() };
     let mut config = tokio_postgres::Config::new();
     config.host(host).port(port).user(SUPERUSER).password(SUPERUSER_PASSWORD).dbname("postgres");
     let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(transient)?;
@@ -71,6 +73,7 @@ async fn ask((host, port): (String, u16)) -> Result<ServerSettings, ProbeError> 
         rds_logical_replication: row.get(1),
         logical_slots: row.get(2),
         started_at: row.get(3),
+        server,
     })
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use neonrepl::rds::api::RdsApi;
 use neonrepl::rds::logical_replication::{
-    LogicalReplication, Operation, Patience, Reboot, Record, ServerSettings, apply, blue_green, destroy, fetch, steps,
+    LogicalReplication, Operation, Patience, Reboot, Record, ServerIdentity, ServerSettings, apply, blue_green,
+    destroy, fetch, steps,
 };
 use neonrepl::rds::wait::{Polling, Waiter};
 use neonrepl::rds::{RdsClusters, RdsInstances};
@@ -172,7 +173,9 @@ async fn undo<A: RdsApi>(aws: &StandIn, api: &A, desired: &LogicalReplication, r
 
 fn settings(aws: &StandIn) -> ServerSettings {
     let wal_level = aws.writer_setting("shop", "wal_level").unwrap_or_default();
-    ServerSettings { wal_level, ..ServerSettings::default() }
+    let (host, port) = aws.address(&aws.writer_instance("shop").expect("a writer"));
+    let server = ServerIdentity { host, port, ..ServerIdentity::default() };
+    ServerSettings { wal_level, server, ..ServerSettings::default() }
 }
 
 fn waiter() -> Waiter {

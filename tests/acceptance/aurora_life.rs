@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::aurora::rds;
 use crate::common::aurora::{ClusterConfig, NoServers, PostgresServers, REGION, StandIn, StandInConfig};
 use crate::common::cli::{Core, Run, Workspace};
-use crate::common::postgres::{Database, Major, SUPERUSER, SUPERUSER_PASSWORD, Server, Settings};
+use crate::common::postgres::{Database, Major, Role, SUPERUSER, SUPERUSER_PASSWORD, Server, Settings};
+use crate::common::relay::Relay;
 use crate::common::tools;
 use crate::common::wait::wait_until;
 
@@ -58,6 +59,9 @@ with_both_cores!(
     a_cluster_of_the_same_apply_is_not_known_yet,
     without_a_publisher_nothing_is_verified,
     what_cannot_be_done_is_said_before_anything_changes,
+    an_upgrade_is_planned_and_mended,
+    another_server_proves_nothing,
+    a_tunnel_is_as_good_as_the_endpoint,
     the_guide_from_end_to_end,
 );
 
@@ -540,9 +544,11 @@ async fn a_group_that_is_there_is_taken_and_given_back(core: Core) {
 }
 
 async fn a_failover_is_followed(core: Core) {
-    let shop = Shop::new(core, shop().readers(1)).await;
+    let mut shop = Shop::new(core, shop().readers(1)).await;
     shop.apply("").await;
     shop.aws.move_writer("shop", "shop-2");
+    // The name of the cluster's endpoint follows the writer.
+    shop.workspace.env("NEONREPL_PUBLISHER_URL", &shop.aws.database("shop-2", SUPERUSER).url());
     assert_says(&shop.planned().await, &["will be updated in-place", "this reboots shop-2"]);
     assert_eq!(shop.settle("").await, ["RebootDBInstance"]);
     assert_eq!(shop.attributes().await["writer_instance_identifier"], "shop-2");
@@ -630,6 +636,148 @@ async fn what_cannot_be_done_is_said_before_anything_changes(core: Core) {
     let failed = shop.workspace.apply_error().await;
     assert_says(&failed.flat(), &["nowhere", "DBClusterNotFoundFault"]);
     assert_eq!(shop.aws.changes(), [""; 0]);
+}
+
+async fn an_upgrade_is_planned_and_mended(core: Core) {
+    let shop = Shop::new(core, shop()).await;
+    shop.apply("").await;
+    shop.aws.upgrade("shop", "17.5", None);
+    assert_eq!(shop.wal().await, "replica|off");
+    let own = "shop-logical-replication-17";
+    assert_says(
+        &shop.planned().await,
+        &[
+            "will be updated in-place",
+            "create parameter group shop-logical-replication-17 (family aurora-postgresql17)",
+            "attach parameter group shop-logical-replication-17 to shop in place of default.aurora-postgresql17",
+            "delete parameter group shop-logical-replication",
+            "shop was upgraded to the family aurora-postgresql17, and parameter group shop-logical-replication is of \
+             aurora-postgresql16, which cannot be changed: shop-logical-replication-17 takes its place",
+            "A destroy then: 1. attach parameter group default.aurora-postgresql17 to shop",
+        ],
+    );
+    shop.settle("").await;
+    assert_eq!(shop.wal().await, "logical|on");
+    assert_eq!((shop.aws.attached_group("shop").as_str(), shop.aws.custom_groups()), (own, vec![own.to_owned()]));
+    let state = shop.attributes().await;
+    for (name, value) in [
+        ("parameter_group_name", json!(own)),
+        ("parameter_group_family", json!("aurora-postgresql17")),
+        ("previous_parameter_group_name", json!("default.aurora-postgresql17")),
+        ("engine_version", json!("17.5")),
+        ("wal_level", json!("logical")),
+    ] {
+        assert_eq!(state[name], value, "{name}");
+    }
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.attached_group("shop"), "default.aurora-postgresql17");
+    assert_eq!(shop.aws.custom_groups(), [""; 0]);
+
+    let mine = "  parameter_group_name = \"mine\"";
+    shop.settle(mine).await;
+    shop.aws.add_group("theirs18", "aurora-postgresql18");
+    shop.aws.upgrade("shop", "18.3", Some("theirs18"));
+    let refused = shop.workspace.plan().await;
+    assert_eq!(refused.code, Some(1), "{}", refused.text());
+    assert_says(
+        &refused.flat(),
+        &["\"mine\" is of family aurora-postgresql17, not aurora-postgresql18", "Choose another parameter_group_name"],
+    );
+    shop.settle("").await;
+    assert_eq!((shop.wal().await.as_str(), shop.aws.custom_groups()), ("logical|on", vec!["theirs18".to_owned()]));
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.attached_group("shop"), "theirs18");
+
+    // A group that nobody here may change.
+    shop.aws.set_parameter("theirs18", "rds.logical_replication", "1");
+    shop.aws.take_notice("theirs18");
+    shop.settle("  manage_parameter_group = false").await;
+    shop.aws.upgrade("shop", "17.5", None);
+    let silent = shop.workspace.plan().await;
+    assert_says(
+        &silent.flat(),
+        &["rds.logical_replication is not 1 in its parameter group \"default.aurora-postgresql17\""],
+    );
+}
+
+async fn another_server_proves_nothing(core: Core) {
+    let other = ClusterConfig::new("other", "16.4");
+    let config = StandInConfig::new(PostgresServers(Major::V16), vec![shop(), other]);
+    let mut shop = Shop::of(core, config).await;
+    let (right, wrong) = (shop.writer.url(), shop.aws.database("other-1", SUPERUSER).url());
+    shop.workspace.env("NEONREPL_PUBLISHER_URL", &wrong);
+    shop.configure("  reboot_on_destroy = true");
+    let refused = shop.workspace.plan().await;
+    assert_eq!(refused.code, Some(1), "{}", refused.text());
+    let (host, port) = shop.aws.address("shop-1");
+    let remedy = format!("Let the provider's publisher block connect to {host}, port {port}");
+    let leads = "the provider's publisher connection leads to DB instance other-1, and not to the DB cluster shop";
+    assert_says(&refused.flat(), &[leads, &remedy]);
+
+    shop.workspace.env("NEONREPL_PUBLISHER_URL", &right);
+    shop.settle("  reboot_on_destroy = true").await;
+    shop.writer.sql("SELECT pg_create_logical_replication_slot('orders', 'pgoutput')").await;
+    shop.workspace.env("NEONREPL_PUBLISHER_URL", &wrong);
+    assert_says(&shop.workspace.plan().await.flat(), &[leads, "What it says proves nothing"]);
+    shop.aws.forget_calls();
+    let refused = shop.workspace.expect(&["destroy", "-auto-approve", "-no-color"], 1).await;
+    assert_says(
+        &refused.flat(),
+        &[
+            "It is refused while nobody can look for logical replication slots",
+            "its logical replication slots could not be looked for",
+            leads,
+            &remedy,
+            "skip_destroy = true",
+        ],
+    );
+    assert_eq!(shop.aws.changes(), [""; 0]);
+    assert_eq!(shop.wal().await, "logical|on");
+    shop.workspace.env("NEONREPL_PUBLISHER_URL", &right);
+    shop.workspace.expect_empty_plan().await;
+    shop.writer.sql("SELECT pg_drop_replication_slot('orders')").await;
+    shop.workspace.destroy().await;
+    assert_eq!(shop.wal().await, "replica|off");
+}
+
+/// Of a server that does not say which instance it is: its restart does.
+async fn a_tunnel_is_as_good_as_the_endpoint(core: Core) {
+    let cluster = ClusterConfig { has_identity: false, ..shop() };
+    let mut shop = Shop::new(core, cluster).await;
+    let elsewhere = Server::start(Major::V16, crate::common::postgres::settings([("wal_level", "logical")]));
+    let wrong = elsewhere.open(SUPERUSER).url();
+    shop.workspace.env("NEONREPL_PUBLISHER_URL", &wrong);
+    shop.configure("");
+    let failed = shop.workspace.apply_error().await;
+    let unknown = "the provider's publisher connection is not known to lead to the DB cluster shop";
+    assert_says(&failed.flat(), &[unknown, "the server there was not restarted when the writer was"]);
+    assert_eq!(shop.aws.rebooted(), ["shop-1"]);
+    let refused = shop.workspace.expect(&["destroy", "-auto-approve", "-no-color"], 1).await;
+    assert_says(&refused.flat(), &["could not be looked for", unknown]);
+    assert_eq!(shop.aws.attached_group("shop"), OWN);
+    shop.workspace.env("NEONREPL_PUBLISHER_URL", &shop.writer.url());
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.custom_groups(), [""; 0]);
+
+    shop.aws.upgrade("shop", "16.4", None);
+    let tunnel = Relay::start(shop.aws.address("shop-1").1, std::time::Duration::ZERO);
+    shop.workspace.env("NEONREPL_PUBLISHER_URL", &shop.writer.url_through(&Role::superuser(), tunnel.port()));
+    shop.settle("").await;
+    assert_eq!(shop.attributes().await["wal_level"], "logical");
+    let slots = "  parameters = { max_replication_slots = \"33\" }";
+    shop.settle(slots).await;
+    assert_eq!(shop.attributes().await["wal_level"], "logical");
+    shop.workspace.destroy().await;
+    assert_eq!(shop.aws.custom_groups(), [""; 0]);
+
+    // Started by somebody else: nobody knows any more who answers.
+    shop.settle("").await;
+    shop.aws.upgrade("shop", "16.5", Some(OWN));
+    assert_says(&shop.workspace.plan().await.flat(), &[unknown, "wal_level is not known"]);
+    let refused = shop.workspace.expect(&["destroy", "-auto-approve", "-no-color"], 1).await;
+    assert_says(&refused.flat(), &["could not be looked for", unknown]);
+    shop.settle("  skip_destroy = true").await;
+    shop.workspace.destroy().await;
 }
 
 async fn the_guide_from_end_to_end(core: Core) {

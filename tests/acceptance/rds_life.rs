@@ -5,7 +5,8 @@ use serde_json::json;
 
 use crate::common::aurora::{ClusterConfig, PostgresServers, REGION, StandIn, StandInConfig};
 use crate::common::cli::{Core, Workspace};
-use crate::common::postgres::{Database, Major, SUPERUSER, SUPERUSER_PASSWORD};
+use crate::common::postgres::{Database, Major, Role, SUPERUSER, SUPERUSER_PASSWORD};
+use crate::common::relay::Relay;
 
 const ADDRESS: &str = "neonrepl_rds_logical_replication.source";
 const DEFAULT: &str = "default.postgres16";
@@ -20,6 +21,22 @@ async fn terraform() {
 #[tokio::test]
 async fn opentofu() {
     an_instance_becomes_logical_and_goes_back(Core::OpenTofu).await;
+}
+
+/// No function of RDS says which instance it is: behind a tunnel, its restart does.
+#[tokio::test]
+async fn a_tunnel_is_as_good_as_the_endpoint() {
+    let mut shop = Shop::new(Core::OpenTofu).await;
+    let tunnel = Relay::start(shop.aws.address("shop").1, std::time::Duration::ZERO);
+    shop.workspace.env("NEONREPL_PUBLISHER_URL", &shop.server.url_through(&Role::superuser(), tunnel.port()));
+    shop.settle("").await;
+    assert_eq!(shop.workspace.attributes(ADDRESS).await["wal_level"], "logical");
+    shop.aws.upgrade("shop", "17.5", None);
+    shop.settle("").await;
+    assert_eq!(shop.workspace.attributes(ADDRESS).await["wal_level"], "logical");
+    assert_eq!(shop.aws.attached_group("shop"), "shop-logical-replication-17");
+    shop.workspace.destroy().await;
+    assert_eq!((shop.aws.attached_group("shop").as_str(), shop.aws.custom_groups()), ("default.postgres17", vec![]));
 }
 
 struct Shop {

@@ -4,9 +4,10 @@ use std::future::Future;
 
 use super::checks::{is_fatal, refusals};
 use super::current::{Current, fetch, found};
+use super::identity::answerer;
 use super::steps::steps;
-use super::{LogicalReplication, Operation, ProbeError, Record, ServerSettings, Step};
-use crate::rds::api::{NewParameterGroup, RdsApi};
+use super::{Answerer, LogicalReplication, Operation, Probe, ProbeError, Record, ServerSettings, Step, remedy};
+use crate::rds::api::{Cluster, Instance, NewParameterGroup, RdsApi};
 use crate::rds::parameters::{self, ParameterChange, Previous};
 use crate::rds::wait::Seen;
 use crate::rds::{Error, Kind, Result};
@@ -60,10 +61,11 @@ pub async fn apply<A: RdsApi>(
         return Err(Error::new(Kind::Refused, operation.doing(desired), "there is no connection to verify it over")
             .hint("Configure the provider's publisher block, or set verify = false"));
     }
+    record.start_before_reboot = None;
     let (mut taken, mut rounds) = (Vec::new(), 0);
     loop {
         let current = Box::pin(operation.current(desired, &record)).await?;
-        record.rebooting = None;
+        record.conclude_reboot(&current);
         let steps = steps(&current, desired, &record)?;
         if desired.manage_parameter_group {
             record.adopt(&current);
@@ -126,9 +128,11 @@ pub(super) fn remember_step(step: &Step, current: &Current, desired: &LogicalRep
         Step::Attach { .. } if record.previous_group.is_none() => {
             record.previous_group = Some(current.attached.group.name.clone());
         }
-        Step::RebootWriter { instance, .. } | Step::RebootReader { instance, .. } => {
+        Step::RebootWriter { instance, .. } => {
             record.rebooting = Some(instance.clone());
+            record.start_before_reboot = current.telling_start(record);
         }
+        Step::RebootReader { instance, .. } => record.rebooting = Some(instance.clone()),
         _ => {}
     }
 }
@@ -175,21 +179,31 @@ impl<A: RdsApi> Operation<'_, A> {
         let read = self.waiter.retry(&doing, || fetch(self.api, desired, record));
         let mut current = read.await?.ok_or_else(missing)?;
         if desired.verify && refusals(&current, desired, record).is_empty() {
-            current.settings = Some(self.answered(&doing).await?);
-            // Read after the start of the server: a restart in between must not look like one that is still to come.
-            current.cluster = self.waiter.retry(&doing, || self.api.cluster(&desired.cluster)).await?;
+            let (settings, answerer, cluster) = self.answered(&doing, &current, record).await?;
+            current.cluster = cluster;
+            current.hear(settings, answerer);
         }
         Ok(current)
     }
 
-    /// What the writer says. One that does not answer at all is found out before anything is changed, and not after.
-    async fn answered(&self, doing: &str) -> Result<ServerSettings> {
+    /// What the server says, who that is, and the cluster as it is then: a restart between the two must not look like one
+    /// that is still to come. A server that does not answer at all, or is another one, is found out before anything is
+    /// changed, and not after.
+    async fn answered(
+        &self,
+        doing: &str,
+        current: &Current,
+        record: &Record,
+    ) -> Result<(ServerSettings, Answerer, Cluster)> {
         let missing = || Error::new(Kind::Refused, doing, "there is no connection to verify it over");
         let probe = self.probe.ok_or_else(missing)?;
-        let look = || async { Ok(probe.settings().await) };
+        let look = || self.look(probe, &current.cluster.identifier, &current.instances, record);
         let patient = self.waiter.at_most(self.patience.connect);
         let asked = patient.until(doing, look, |answer| match answer {
-            Ok(settings) => Ok(Seen::Done(settings)),
+            Ok((_, who @ Answerer::Stranger(_), cluster)) => Err(stranger(&who, &cluster, doing)),
+            // A name that follows the writer does so with a delay after a failover.
+            Ok((_, who @ Answerer::Reader(_), cluster)) => Ok(Seen::NotYet(objecting(&who, &cluster))),
+            Ok(answered) => Ok(Seen::Done(answered)),
             Err(error) if error.is_transient => Ok(Seen::NotYet(error.message)),
             Err(error) => Err(unreachable(error, doing)),
         });
@@ -197,6 +211,23 @@ impl<A: RdsApi> Operation<'_, A> {
             Kind::Timeout => error.hint("Let this machine reach the writer, or set verify = false"),
             _ => error,
         })
+    }
+
+    /// What the server says, and who that is at that moment.
+    pub(super) async fn look(
+        &self,
+        probe: &dyn Probe,
+        cluster: &str,
+        instances: &[Instance],
+        record: &Record,
+    ) -> Result<Result<(ServerSettings, Answerer, Cluster), ProbeError>> {
+        let settings = match probe.settings().await {
+            Ok(settings) => settings,
+            Err(error) => return Ok(Err(error)),
+        };
+        let cluster = self.api.cluster(cluster).await?;
+        let who = answerer(probe, &settings, &cluster, instances, record).await;
+        Ok(Ok((settings, who, cluster)))
     }
 
     pub(super) async fn take(&self, step: &Step) -> Result<()> {
@@ -221,8 +252,10 @@ impl<A: RdsApi> Operation<'_, A> {
                 self.reboot_writer(cluster, since).await.map(drop)
             }
             Step::RebootReader { cluster, instance } => self.reboot_reader(cluster, instance).await,
-            Step::Verify { cluster, may_reboot } => self.verify(cluster, *may_reboot).await,
-            Step::RefuseSlots { cluster } => self.refuse_slots(cluster).await,
+            Step::Verify { cluster, may_reboot, start_before_reboot } => {
+                self.verify(cluster, *may_reboot, *start_before_reboot).await
+            }
+            Step::RefuseSlots { cluster, start } => self.refuse_slots(cluster, *start).await,
             Step::DeleteGroup { group } => self.delete_group(group).await,
         }
     }
@@ -314,6 +347,17 @@ fn is_group_missing(error: &Error) -> bool {
 pub(super) fn unreachable(error: ProbeError, doing: &str) -> Error {
     Error::new(Kind::Unverified, doing, format!("the writer cannot be asked: {}", error.message))
         .hint("Mend the provider's publisher connection, or set verify = false")
+}
+
+/// What the server says counts for nothing, as a sentence.
+pub(super) fn objecting(who: &Answerer, cluster: &Cluster) -> String {
+    format!("the provider's publisher connection {}", who.objection(cluster).unwrap_or_default())
+}
+
+/// The server is another one than the cluster's.
+pub(super) fn stranger(who: &Answerer, cluster: &Cluster, doing: &str) -> Error {
+    Error::new(Kind::Refused, doing, objecting(who, cluster))
+        .hint(format!("{}, or set verify = false", remedy(cluster)))
 }
 
 /// Going on after a grace period is no failure.

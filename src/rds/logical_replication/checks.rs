@@ -18,6 +18,9 @@ pub fn refusals(current: &Current, desired: &LogicalReplication, record: &Record
     if let Some(refusal) = cluster_refusal(&current.cluster) {
         return vec![refuse(refusal)];
     }
+    if let Some(refusal) = upgrade_refusal(current, desired) {
+        return vec![refuse(refusal)];
+    }
     if !desired.manage_parameter_group {
         return unmanaged_refusal(current).map(refuse).into_iter().collect();
     }
@@ -89,6 +92,13 @@ pub(super) fn is_fatal(status: &str) -> bool {
     FATAL.contains(&status) || status.ends_with("failed")
 }
 
+/// A plan says which group is made and attached: after an upgrade it would be another one.
+fn upgrade_refusal(current: &Current, desired: &LogicalReplication) -> Option<Reason> {
+    let planned = desired.planned_family.as_deref().filter(|planned| *planned != current.family())?;
+    let what = format!("it was upgraded since the plan: its family was {planned}, and is {} now", current.family());
+    Some((what, "Plan and apply again"))
+}
+
 fn unmanaged_refusal(current: &Current) -> Option<Reason> {
     let what = format!(
         "{PARAMETER} is not 1 in its parameter group \"{}\", which is not managed here",
@@ -112,7 +122,8 @@ fn group_refusal(current: &Current, desired: &LogicalReplication, record: &Recor
     if target.group.family != current.family() {
         let (is, needs) = (&target.group.family, current.family());
         let what = format!("parameter group \"{name}\" is of family {is}, not {needs}");
-        return Some((what, "Choose another parameter_group_name"));
+        let hint = "Choose another parameter_group_name, or leave it out: the family of a group cannot be changed";
+        return Some((what, hint));
     }
     let is_chosen = desired.parameter_group_name.is_some() || record.group.as_deref() == Some(name);
     let is_known = is_chosen || current.is_attached() || target.is_made_for(&current.cluster);

@@ -1,8 +1,9 @@
 //! What a cluster is at this moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{LogicalReplication, PARAMETER, PREVIOUS_GROUP_TAG, Record, ServerSettings};
+use super::identity::answerer;
+use super::{Answerer, LogicalReplication, PARAMETER, PREVIOUS_GROUP_TAG, Probe, ProbeError, Record, ServerSettings};
 use crate::rds::api::{BlueGreen, Cluster, Instance, ParameterGroup, RdsApi};
 use crate::rds::parameters::{Parameters, truth};
 use crate::rds::{Kind, Result};
@@ -54,12 +55,22 @@ pub struct Current {
     pub target: Option<Group>,
     /// The groups that were edited in place before the target took their place, as far as they still exist.
     pub left: Vec<Group>,
+    /// The groups that were used until the cluster was upgraded to another family: it cannot have them any more.
+    pub outgrown: Vec<Group>,
+    /// The group from before that a destroy gives back, if it is a custom one that still exists.
+    pub previous: Option<ParameterGroup>,
+    /// Who else has a group that was made here and that the target has taken the place of: it cannot be deleted yet.
+    pub still_used: BTreeMap<String, Vec<String>>,
     /// The other clusters with the target group. `None` where the policy does not allow to list clusters.
     pub sharing: Option<Vec<String>>,
     /// The blue/green deployment that the cluster is a side of, if that was asked for and answered.
     pub blue_green: Option<BlueGreen>,
-    /// What the writer says over SQL, if it was asked and answered.
+    /// What the writer says over SQL, if it was asked and answered, and it was the writer that did.
     pub settings: Option<ServerSettings>,
+    /// Who answered, if anybody was asked.
+    pub answerer: Option<Answerer>,
+    /// When a server was started that answered and is not known.
+    pub unknown_start: Option<i64>,
 }
 
 impl Current {
@@ -73,6 +84,34 @@ impl Current {
     #[must_use]
     pub fn writer(&self) -> Option<&str> {
         self.cluster.writer().map(|writer| writer.instance.as_str())
+    }
+
+    /// Takes over what a server said, if that was the writer.
+    pub(super) fn hear(&mut self, settings: ServerSettings, answerer: Answerer) {
+        self.unknown_start = settings.started_at.filter(|_| answerer == Answerer::Unknown);
+        self.settings = (answerer == Answerer::Writer).then_some(settings);
+        self.answerer = Some(answerer);
+    }
+
+    /// Why what the server said counts for nothing; nothing where it counts, or was not asked.
+    #[must_use]
+    pub fn objection(&self) -> Option<String> {
+        self.answerer.as_ref()?.objection(&self.cluster)
+    }
+
+    /// The start of the server that a reboot of the writer must change, where nothing but that tells who it is.
+    pub(super) fn telling_start(&self, record: &Record) -> Option<i64> {
+        let known = self.settings.as_ref().and_then(|settings| settings.started_at);
+        known.filter(|start| record.proven_start == Some(*start)).or(self.unknown_start)
+    }
+
+    /// Whether the cluster can have a group of that name, as far as its family goes.
+    #[must_use]
+    pub fn fits(&self, group: &str) -> bool {
+        match &self.previous {
+            Some(previous) if previous.name == group => previous.family == self.family(),
+            _ => group.strip_prefix("default.").is_none_or(|family| family == self.family()),
+        }
     }
 
     /// Whether the group that is to be attached is.
@@ -117,27 +156,96 @@ pub async fn fetch<A: RdsApi>(api: &A, desired: &LogicalReplication, record: &Re
     }
     let instances = api.cluster_instances(&cluster.identifier).await?;
     let attached = group_with_content(api, &cluster.parameter_group).await?;
-    let target_name = desired.target_name(&attached.group, record);
-    let target = match target_name == attached.group.name {
-        true => Some(attached.clone()),
-        false => found(group_with_content(api, &target_name).await)?,
-    };
+    let (target_name, target) = target(api, desired, record, &attached).await?;
     let sharing = match &target {
-        Some(target) if !target.group.is_default() => sharing(api, target, &cluster.identifier).await?,
+        Some(target) if !target.group.is_default() => sharing(api, &target.group.name, &cluster.identifier).await?,
         _ => Some(Vec::new()),
     };
     let left = left_groups(api, &target_name, record).await?;
-    Ok(Some(Current {
+    let outgrown = outgrown(api, desired, record, &target_name, &attached.group.family).await?;
+    let previous = record.previous_group.as_ref().or(target.as_ref().and_then(Group::previous_group));
+    let previous = match previous.filter(|previous| !previous.starts_with("default.")) {
+        Some(previous) => found(api.parameter_group(previous).await)?,
+        None => None,
+    };
+    let current = Current {
         cluster,
         instances,
         attached,
         target_name,
         target,
         left,
+        outgrown,
+        previous,
         sharing,
-        blue_green: None,
-        settings: None,
-    }))
+        ..Current::default()
+    };
+    let still_used = still_used(api, &current, record).await?;
+    Ok(Some(Current { still_used, ..current }))
+}
+
+/// The group that is to be attached, if it exists: the first that is not of another family, or the last.
+async fn target<A: RdsApi>(
+    api: &A,
+    desired: &LogicalReplication,
+    record: &Record,
+    attached: &Group,
+) -> Result<(String, Option<Group>)> {
+    let mut chosen = (attached.group.name.clone(), Some(attached.clone()));
+    for name in desired.target_names(&attached.group, record) {
+        let group = match name == attached.group.name {
+            true => Some(attached.clone()),
+            false => found(group_with_content(api, &name).await)?,
+        };
+        let fits = group.as_ref().is_none_or(|group| group.group.family == attached.group.family);
+        chosen = (name, group);
+        if fits {
+            break;
+        }
+    }
+    Ok(chosen)
+}
+
+/// The groups of before an upgrade: the one used so far, and one of our own name that the record may not know of.
+async fn outgrown<A: RdsApi>(
+    api: &A,
+    desired: &LogicalReplication,
+    record: &Record,
+    target_name: &str,
+    family: &str,
+) -> Result<Vec<Group>> {
+    let own = desired.own_name();
+    let own = target_name.starts_with(&format!("{own}-")).then_some(own);
+    let names: BTreeSet<String> = record.group.clone().into_iter().chain(own).collect();
+    let mut groups = Vec::new();
+    for name in names.iter().filter(|name| desired.manage_parameter_group && *name != target_name) {
+        let group = found(group_with_content(api, name).await)?;
+        groups.extend(group.filter(|group| group.group.family != family));
+    }
+    Ok(groups)
+}
+
+/// A cluster that was upgraded by way of a copy, as in a blue/green deployment, leaves one behind that still has the group.
+async fn still_used<A: RdsApi>(api: &A, current: &Current, record: &Record) -> Result<BTreeMap<String, Vec<String>>> {
+    let mut used = BTreeMap::new();
+    for group in record.obsolete_groups(current) {
+        let others = sharing(api, &group, &current.cluster.identifier).await?.unwrap_or_default();
+        if !others.is_empty() {
+            used.insert(group, others);
+        }
+    }
+    Ok(used)
+}
+
+/// Asks the server, and whether it is the writer.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn ask(probe: &dyn Probe, current: &mut Current, record: &Record) -> Result<(), ProbeError> {
+    let settings = probe.settings().await?;
+    let answerer = answerer(probe, &settings, &current.cluster, &current.instances, record).await;
+    current.hear(settings, answerer);
+    Ok(())
 }
 
 /// The blue/green deployment that the cluster is a side of. It is only worth a warning, so an answer that does not come,
@@ -172,8 +280,8 @@ async fn group_with_content<A: RdsApi>(api: &A, name: &str) -> Result<Group> {
 }
 
 /// Who else has the group is only worth a warning, so a policy that forbids the question is no failure.
-async fn sharing<A: RdsApi>(api: &A, group: &Group, cluster: &str) -> Result<Option<Vec<String>>> {
-    match api.clusters_with_parameter_group(&group.group.name).await {
+async fn sharing<A: RdsApi>(api: &A, group: &str, cluster: &str) -> Result<Option<Vec<String>>> {
+    match api.clusters_with_parameter_group(group).await {
         Ok(clusters) => Ok(Some(clusters.into_iter().filter(|other| other != cluster).collect())),
         Err(error) if error.kind == Kind::Denied => Ok(None),
         Err(error) => Err(error),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Group, Operation, PARAMETER, Patience, Probe, ProbeError, ServerSettings};
+use super::{Group, Operation, PARAMETER, Patience, Probe, ProbeError, ServerIdentity, ServerSettings};
 use crate::rds::api::{
     ApplyMethod, ApplyType, BlueGreen, Cluster, Instance, Member, NewParameterGroup, PARAMETERS_PER_CALL, Parameter,
     ParameterGroup, ParameterSetting, RdsApi, Source,
@@ -129,6 +129,7 @@ impl Fake {
             identifier,
             status: "available".to_owned(),
             publicly_accessible: true,
+            ..Instance::default()
         });
         Self(Mutex::new(World {
             cluster,
@@ -190,6 +191,10 @@ impl Probe for Fake {
         let settings = ServerSettings {
             wal_level: wal_level.to_owned(),
             rds_logical_replication: Some(rds.to_owned()),
+            server: ServerIdentity {
+                instance: world.cluster.writer().map(|writer| writer.instance.clone()),
+                ..ServerIdentity::default()
+            },
             ..ServerSettings::default()
         };
         let refused = ProbeError { message: "connection refused".to_owned(), is_transient: true };

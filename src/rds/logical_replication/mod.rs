@@ -6,6 +6,7 @@
 mod apply;
 mod checks;
 mod current;
+mod identity;
 mod outlook;
 mod reboot;
 mod record;
@@ -19,6 +20,7 @@ mod fake;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -28,7 +30,8 @@ use super::wait::Waiter;
 
 pub use apply::{Applied, OnStep, Phase, StepEvent, apply};
 pub use checks::refusals;
-pub use current::{Current, Group, blue_green, fetch};
+pub use current::{Current, Group, ask, blue_green, fetch};
+pub use identity::{Answerer, ServerIdentity, remedy};
 pub use outlook::{OnDestroy, Outlook, destroy_outlook, outlook, warnings};
 pub use reboot::reboot_writer;
 pub use record::Record;
@@ -70,6 +73,8 @@ pub struct LogicalReplication {
     pub verify: bool,
     /// Tags of a parameter group that is made here.
     pub tags: BTreeMap<String, String>,
+    /// The family that a plan was made for: another one by now makes it another plan.
+    pub planned_family: Option<String>,
 }
 
 impl LogicalReplication {
@@ -87,20 +92,37 @@ impl LogicalReplication {
         desired
     }
 
-    /// The group that is to be attached: the one that was asked for, else the one used so far, else the cluster's own
-    /// custom group, else `<cluster>-logical-replication`. RDS keeps names in lower case.
+    /// The groups that may be the one to attach, the first of them that is not of another family than the cluster: the
+    /// one that was asked for; else the one used so far, else the cluster's own custom group, else
+    /// `<cluster>-logical-replication`, and with the major version behind it where that is taken since before an
+    /// upgrade. RDS keeps names in lower case.
     #[must_use]
-    pub fn target_name(&self, attached: &ParameterGroup, record: &Record) -> String {
-        let asked = self.parameter_group_name.as_ref().map(|name| name.to_ascii_lowercase());
-        let own = || format!("{}-logical-replication", self.cluster.to_ascii_lowercase());
+    pub fn target_names(&self, attached: &ParameterGroup, record: &Record) -> Vec<String> {
         if !self.manage_parameter_group {
-            return attached.name.clone();
+            return vec![attached.name.clone()];
         }
-        asked.or_else(|| record.group.clone()).unwrap_or_else(|| match attached.is_default() {
-            true => own(),
-            false => attached.name.clone(),
-        })
+        if let Some(asked) = &self.parameter_group_name {
+            return vec![asked.to_ascii_lowercase()];
+        }
+        let own = self.own_name();
+        let mut names: Vec<String> = record.group.clone().into_iter().collect();
+        match attached.is_default() {
+            true => names.extend([own.clone(), format!("{own}-{}", major(&attached.family))]),
+            false => names.push(attached.name.clone()),
+        }
+        names
     }
+
+    /// The name of a group that is made where none was asked for.
+    fn own_name(&self) -> String {
+        format!("{}-logical-replication", self.cluster.to_ascii_lowercase())
+    }
+}
+
+/// The number at the end of a family, as `17` in `aurora-postgresql17`.
+fn major(family: &str) -> &str {
+    let version = family.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    if version == family.len() { family } else { &family[version..] }
 }
 
 /// What the writer itself says over SQL.
@@ -115,6 +137,8 @@ pub struct ServerSettings {
     /// When the server was started, in any unit: it only grows, and another value is another start. Absent where that was
     /// not asked.
     pub started_at: Option<i64>,
+    /// What the server can be recognised by.
+    pub server: ServerIdentity,
 }
 
 impl ServerSettings {
@@ -149,6 +173,15 @@ pub struct ProbeError {
 pub trait Probe: Send + Sync {
     /// One round of questions, over a connection that is made anew where the old one has died.
     fn settings(&self) -> BoxFuture<'_, Result<ServerSettings, ProbeError>>;
+
+    /// The addresses of a host, as a connection would look them up; none where it is not known.
+    fn addresses(&self, host: &str) -> BoxFuture<'_, Vec<IpAddr>> {
+        let host = host.to_owned();
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((host, 0)).await;
+            found.map(|all| all.map(|address| address.ip()).collect()).unwrap_or_default()
+        })
+    }
 }
 
 impl<F, R> Probe for F
@@ -212,8 +245,18 @@ mod tests {
             (&asked, &used, "custom", "mine"),
             (&unmanaged, &used, "custom", "custom"),
         ] {
-            assert_eq!(desired.target_name(&attached(group), record), expected);
+            assert_eq!(desired.target_names(&attached(group), record)[0], expected);
         }
+    }
+
+    #[test]
+    fn a_name_that_is_taken_in_an_older_family_gets_the_major_version() {
+        let family = "aurora-postgresql17".to_owned();
+        let attached = ParameterGroup { family, ..attached("default.aurora-postgresql17") };
+        let used = Record { group: Some("theirs".to_owned()), ..Record::default() };
+        let names = LogicalReplication::new("Shop").target_names(&attached, &used);
+        assert_eq!(names, ["theirs", "shop-logical-replication", "shop-logical-replication-17"]);
+        assert_eq!((major("postgres17"), major("aurora-postgresql9.6"), major("odd")), ("17", "6", "odd"));
     }
 
     #[test]

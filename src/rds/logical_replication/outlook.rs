@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::apply::{conclude_step, remember_step};
-use super::undo::undo_outlook;
-use super::{Current, Group, LogicalReplication, Reboot, Record, Step};
+use super::undo::{outgrown_note, undo_outlook};
+use super::{Current, Group, LogicalReplication, Reboot, Record, Step, remedy};
 use crate::rds::api::{BlueGreen, ParameterGroup, Source};
 use crate::rds::parameters::ParameterChange;
 
@@ -59,11 +59,19 @@ pub fn destroy_outlook(current: &Current, record: &Record, on_destroy: OnDestroy
     }
     let mut sections = vec![section("The steps:", numbered(&steps))];
     sections.extend(effect_note(&steps));
+    sections.extend(outgrown_note(current, record));
     let slots = current.settings.as_ref().map(|settings| settings.logical_slots.join(", ")).unwrap_or_default();
     sections.extend(
         (!slots.is_empty())
             .then(|| format!("It is refused while logical replication slots exist. Now there are: {slots}.")),
     );
+    sections.extend(current.objection().map(|objection| {
+        format!(
+            "It is refused while nobody can look for logical replication slots: the provider's publisher connection \
+             {objection}. {}.",
+            remedy(&current.cluster)
+        )
+    }));
     let cluster = &current.cluster.identifier;
     let deployment = current.cluster.deployment;
     let summary = format!("destroying gives the {deployment} {cluster} back as it was: {}", reboots(&steps));
@@ -83,11 +91,46 @@ pub fn warnings(current: &Current, desired: &LogicalReplication, steps: &[Step])
         let name = &writer.identifier;
         warnings.push(format!("the instance {name} is not publicly accessible: Neon cannot reach it from outside"));
     }
+    warnings.extend(unproven(current, desired, steps));
+    warnings.extend(outgrown(current));
+    warnings.extend(still_used(current));
     warnings.extend(blue_green(current));
     warnings.extend(waiting_readers(current, desired, steps));
     warnings.extend(waiting_writer(current, desired, steps));
     warnings.extend(standby(current, steps));
     warnings
+}
+
+/// Without a reboot nothing tells that the server which answers is the writer.
+fn unproven(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> Option<String> {
+    let is_proven_later = steps.iter().any(|step| matches!(step, Step::Verify { .. }));
+    let objection = current.objection().filter(|_| desired.verify && !is_proven_later)?;
+    Some(format!(
+        "the provider's publisher connection {objection}: what it says of wal_level proves nothing. {}, or set verify = false",
+        remedy(&current.cluster)
+    ))
+}
+
+/// What an upgrade to another major version has left behind.
+fn outgrown(current: &Current) -> impl Iterator<Item = String> {
+    let (cluster, family, target) = (&current.cluster.identifier, current.family(), &current.target_name);
+    current.outgrown.iter().map(move |outgrown| {
+        let ParameterGroup { name, family: before, .. } = &outgrown.group;
+        format!(
+            "{cluster} was upgraded to the family {family}, and parameter group {name} is of {before}, which cannot be \
+             changed: {target} takes its place"
+        )
+    })
+}
+
+/// What cannot be deleted yet.
+fn still_used(current: &Current) -> impl Iterator<Item = String> {
+    current.still_used.iter().map(|(group, others)| {
+        let others = others.join(", ");
+        format!(
+            "parameter group {group}, which was made here, is also attached to {others}: it stays until nothing has it"
+        )
+    })
 }
 
 /// A switchover moves the endpoint to another cluster, and no replication slot with it.
@@ -208,7 +251,8 @@ fn undone(
         return vec!["  changes nothing in RDS".to_owned()];
     }
     let mut lines = numbered(&steps);
-    lines.extend(effect_note(&steps).map(|note| format!("  {note}")));
+    let notes = effect_note(&steps).into_iter().chain(outgrown_note(&current, &record));
+    lines.extend(notes.map(|note| format!("  {note}")));
     lines
 }
 
@@ -229,7 +273,10 @@ fn afterwards(current: &Current, desired: &LogicalReplication, record: &Record, 
         take_over(step, &mut after);
     }
     after.settings = None;
+    after.answerer = None;
     after.left.clear();
+    after.outgrown.clear();
+    after.still_used.clear();
     after.cluster.members.iter_mut().for_each(|member| "in-sync".clone_into(&mut member.parameter_group_status));
     (after, record)
 }

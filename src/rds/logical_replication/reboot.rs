@@ -2,10 +2,10 @@
 
 use tokio::time::Instant;
 
-use super::apply::{patiently, unreachable};
+use super::apply::{objecting, patiently, stranger, unreachable};
 use super::checks::is_fatal;
 use super::current::found;
-use super::{Operation, PARAMETER, ServerSettings};
+use super::{Answerer, Operation, PARAMETER, Record, ServerSettings, remedy};
 use crate::rds::api::{Cluster, Instance, Member, RdsApi};
 use crate::rds::wait::Seen;
 use crate::rds::{Error, Kind, Result};
@@ -178,15 +178,18 @@ impl<A: RdsApi> Operation<'_, A> {
 
     /// Asks the writer whether it is logical, and reboots it once more if it is not: RDS may have started it before the
     /// group's new values had reached it.
-    pub(super) async fn verify(&self, cluster: &str, may_reboot: bool) -> Result<()> {
+    ///
+    /// Where nothing but its restart tells who answers, it must have been started after `start_before_reboot`.
+    pub(super) async fn verify(&self, cluster: &str, may_reboot: bool, start_before_reboot: Option<i64>) -> Result<()> {
         let doing = format!("verifying logical replication on {} \"{cluster}\"", self.api.deployment());
-        let mut settings = self.logical_settings(&doing).await?;
+        let record = Record { start_before_reboot, ..Record::default() };
+        let mut settings = self.logical_settings(&doing, cluster, &record).await?;
         if settings.is_logical() || !may_reboot {
             return Ok(());
         }
         tracing::warn!(cluster, %settings, "not logical yet, rebooting the writer once more");
         let writer = self.reboot_writer(cluster, None).await?;
-        settings = self.logical_settings(&doing).await?;
+        settings = self.logical_settings(&doing, cluster, &record).await?;
         if settings.is_logical() {
             return Ok(());
         }
@@ -197,24 +200,40 @@ impl<A: RdsApi> Operation<'_, A> {
     }
 
     /// What the writer says, once it is logical or has said otherwise for a while.
-    async fn logical_settings(&self, doing: &str) -> Result<ServerSettings> {
+    async fn logical_settings(&self, doing: &str, cluster: &str, record: &Record) -> Result<ServerSettings> {
         let missing = || Error::new(Kind::Refused, doing, "there is no connection to verify it over");
         let probe = self.probe.ok_or_else(missing)?;
-        let mut answered_since = None;
-        let look = || async { Ok(probe.settings().await) };
+        let instances = self.waiter.retry(doing, || self.api.cluster_instances(cluster)).await?;
+        let (instances, mut answered_since) = (instances.as_slice(), None);
+        let look = || self.look(probe, cluster, instances, record);
         self.waiter
             .at_most(self.patience.connect)
             .until(doing, look, |answer| match answer {
-                Ok(settings) => {
+                Ok((_, who @ Answerer::Stranger(_), cluster)) => Err(stranger(&who, &cluster, doing)),
+                Ok((settings, who, cluster)) => {
                     let since = *answered_since.get_or_insert_with(Instant::now);
-                    let is_enough = settings.is_logical() || since.elapsed() >= self.patience.settle;
-                    Ok(if is_enough { Seen::Done(settings) } else { Seen::NotYet(settings.to_string()) })
+                    let is_late = since.elapsed() >= self.patience.settle;
+                    match who {
+                        Answerer::Writer if settings.is_logical() || is_late => Ok(Seen::Done(settings)),
+                        Answerer::Writer => Ok(Seen::NotYet(settings.to_string())),
+                        who if is_late => Err(unproven(&who, &cluster, doing)),
+                        who => Ok(Seen::NotYet(objecting(&who, &cluster))),
+                    }
                 }
                 Err(error) if error.is_transient => Ok(Seen::NotYet(error.message)),
                 Err(error) => Err(unreachable(error, doing)),
             })
             .await
     }
+}
+
+/// The server that answers after the reboot is not the one that was rebooted.
+fn unproven(who: &Answerer, cluster: &Cluster, doing: &str) -> Error {
+    let mut what = objecting(who, cluster);
+    if *who == Answerer::Unknown {
+        what.push_str(": the server there was not restarted when the writer was");
+    }
+    Error::new(Kind::Unverified, doing, what).hint(format!("{}, or set verify = false", remedy(cluster)))
 }
 
 fn away<T>(doing: &str, instance: &Instance) -> Result<Seen<T>> {

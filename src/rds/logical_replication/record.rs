@@ -29,6 +29,13 @@ pub struct Record {
     pub obsolete_groups: BTreeSet<String>,
     /// The instance whose reboot was asked for and not seen to end: an apply that goes on waits for that one first.
     pub rebooting: Option<String>,
+    /// When the server at the other end of the publisher connection had been started before the writer's reboot was asked
+    /// for, where nothing but its restart tells whether it is the writer. It is not kept: by another time, the connection
+    /// may lead to a server that was always started later.
+    #[serde(skip)]
+    pub start_before_reboot: Option<i64>,
+    /// When the server was started that such a restart has proven to be the writer.
+    pub proven_start: Option<i64>,
 }
 
 impl Record {
@@ -46,6 +53,14 @@ impl Record {
         }
     }
 
+    /// What became of a reboot that was to tell who answers.
+    pub(super) fn conclude_reboot(&mut self, current: &Current) {
+        self.rebooting = None;
+        if self.start_before_reboot.take().is_some() && current.settings.is_some() {
+            self.proven_start = current.settings.as_ref().and_then(|settings| settings.started_at);
+        }
+    }
+
     /// Another group in place of the one so far: whether that one was made here says nothing of this one.
     fn change_group(&mut self, current: &Current) {
         let replaced = self.replaced_group(&current.target_name).map(str::to_owned);
@@ -56,6 +71,11 @@ impl Record {
         if self.is_of_another(current) {
             self.previous_values.clear();
         }
+        if current.outgrown.iter().any(|outgrown| self.group.as_ref() == Some(&outgrown.group.name)) {
+            // What was before the upgrade is of a family that the cluster has no more.
+            self.previous_group = None;
+        }
+        self.obsolete_groups.extend(made_before(current).map(str::to_owned));
         if self.group.as_ref().is_some_and(|group| *group != current.target_name) {
             self.group_created = false;
         }
@@ -66,10 +86,19 @@ impl Record {
         self.group = Some(current.target_name.clone());
     }
 
-    /// Whether the target is a group that was there before it became the target: the previous values are not its own. A
-    /// new one takes over what the attached one holds.
+    /// Whether the target is a group that was there before it became the target, or the first of another family: the
+    /// previous values are not its own. A new one of the same family takes over what the attached one holds.
     pub(super) fn is_of_another(&self, current: &Current) -> bool {
-        current.target.is_some() && self.group.as_ref().is_some_and(|group| *group != current.target_name)
+        let is_fresh = current.target.is_none() && current.outgrown.is_empty();
+        !is_fresh && self.group.as_ref().is_some_and(|group| *group != current.target_name)
+    }
+
+    /// All groups that were made here and that the target has taken, or takes, the place of.
+    pub(super) fn obsolete_groups(&self, current: &Current) -> BTreeSet<String> {
+        let replaced = self.replaced_group(&current.target_name);
+        let all = replaced.into_iter().chain(self.obsolete_groups.iter().map(String::as_str));
+        let all = all.chain(made_before(current)).filter(|group| *group != current.target_name);
+        all.map(str::to_owned).collect()
     }
 
     /// The group that was made here and that a target of this name takes the place of.
@@ -112,6 +141,12 @@ impl Record {
     }
 }
 
+/// The groups of before an upgrade that were made for the cluster.
+fn made_before(current: &Current) -> impl Iterator<Item = &str> {
+    let made = current.outgrown.iter().filter(|group| group.is_made_for(&current.cluster));
+    made.map(|group| group.group.name.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +170,8 @@ mod tests {
             tag_keys: BTreeSet::from(["team".to_owned()]),
             obsolete_groups: BTreeSet::from(["old".to_owned()]),
             rebooting: Some("shop-2".to_owned()),
+            start_before_reboot: None,
+            proven_start: Some(2),
         };
         assert_eq!(Record::from_json(&record.to_json()), Some(record));
         assert_eq!(Record::from_json(&Record::default().to_json()), Some(Record::default()));

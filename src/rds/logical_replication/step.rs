@@ -72,11 +72,15 @@ pub enum Step {
         cluster: String,
         /// Whether that second reboot is allowed.
         may_reboot: bool,
+        /// The start of the server before the reboot, where nothing but its restart tells that it is the writer.
+        start_before_reboot: Option<i64>,
     },
     /// Make sure that no logical replication slot exists: with one, the writer would not start again.
     RefuseSlots {
         /// The cluster.
         cluster: String,
+        /// The start of the server that is known to be the writer.
+        start: Option<i64>,
     },
     /// Delete a group that was made here.
     DeleteGroup {

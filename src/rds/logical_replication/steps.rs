@@ -26,7 +26,7 @@ pub fn steps(current: &Current, desired: &LogicalReplication, record: &Record) -
         false if desired.reboot == Reboot::All => steps.extend(pending_reader_steps(&current.cluster)),
         false => {}
     }
-    steps.extend(verify_step(current, desired, needs_reboot || is_pending));
+    steps.extend(verify_step(current, desired, record, needs_reboot || is_pending));
     if desired.manage_parameter_group {
         steps.extend(left_groups(current, record));
         steps.extend(obsolete_groups(current, record));
@@ -34,12 +34,15 @@ pub fn steps(current: &Current, desired: &LogicalReplication, record: &Record) -
     Ok(steps)
 }
 
-/// A writer that says already that it is logical, and is not to be rebooted, needs no second question.
-fn verify_step(current: &Current, desired: &LogicalReplication, needs_reboot: bool) -> Option<Step> {
+/// A writer that says already that it is logical, and is not to be rebooted, needs no second question. A server that is not
+/// known to be the writer is only worth asking after a reboot, which tells.
+fn verify_step(current: &Current, desired: &LogicalReplication, record: &Record, needs_reboot: bool) -> Option<Step> {
     let may_reboot = desired.reboot != Reboot::Never;
     let is_known_logical = !needs_reboot && current.settings.as_ref().is_some_and(ServerSettings::is_logical);
-    let is_asked = desired.verify && !is_known_logical && (may_reboot || !needs_reboot);
-    is_asked.then(|| Step::Verify { cluster: current.cluster.identifier.clone(), may_reboot })
+    let is_worth_asking = needs_reboot || current.objection().is_none();
+    let is_asked = desired.verify && !is_known_logical && is_worth_asking && (may_reboot || !needs_reboot);
+    let start_before_reboot = current.telling_start(record).filter(|_| needs_reboot);
+    is_asked.then(|| Step::Verify { cluster: current.cluster.identifier.clone(), may_reboot, start_before_reboot })
 }
 
 /// The steps on the parameter group; says whether they need a reboot.
@@ -90,11 +93,10 @@ fn new_group(current: &Current, desired: &LogicalReplication, record: &Record) -
     }
 }
 
-/// Groups that were made here and that the target takes the place of.
-fn obsolete_groups<'a>(current: &'a Current, record: &'a Record) -> impl Iterator<Item = Step> + 'a {
-    let replaced = record.replaced_group(&current.target_name);
-    let earlier = record.obsolete_groups.iter().map(String::as_str).filter(|group| *group != current.target_name);
-    replaced.into_iter().chain(earlier).map(|group| Step::DeleteGroup { group: group.to_owned() })
+/// Groups that were made here and that the target takes the place of, unless others still have them.
+fn obsolete_groups(current: &Current, record: &Record) -> impl Iterator<Item = Step> {
+    let unused = record.obsolete_groups(current).into_iter().filter(|group| !current.still_used.contains_key(group));
+    unused.map(|group| Step::DeleteGroup { group })
 }
 
 /// Towards the desired values, and back to the old ones for what is not desired any more.

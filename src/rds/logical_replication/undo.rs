@@ -1,11 +1,11 @@
 //! Taking it back: the previous group or the previous values.
 
-use super::apply::{OnStep, Phase, StepEvent, unreachable};
+use super::apply::{OnStep, Phase, StepEvent, objecting, unreachable};
 use super::checks::is_fatal;
 use super::current::{Current, fetch, found};
 use super::steps::{left_groups, reboot_steps};
-use super::{LogicalReplication, Operation, Reboot, Record, ServerSettings, Step};
-use crate::rds::api::{Cluster, RdsApi};
+use super::{Answerer, LogicalReplication, Operation, Reboot, Record, ServerSettings, Step, remedy};
+use crate::rds::api::{Cluster, Instance, RdsApi};
 use crate::rds::parameters::{self, ParameterChange};
 use crate::rds::wait::Seen;
 use crate::rds::{Error, Kind, Result};
@@ -22,6 +22,7 @@ pub fn undo_steps(current: &Current, record: &Record, reboot: Reboot) -> Result<
     let steps = giving_back(current, record, group, reboot);
     refuse_slots(current)?;
     refuse_sharing(current, record, group)?;
+    refuse_unproven(current, &steps)?;
     refuse_blind_reboot(current, &steps)?;
     Ok(steps)
 }
@@ -54,10 +55,24 @@ fn giving_back(current: &Current, record: &Record, group: &str, reboot: Reboot) 
     steps.extend(obsolete(record));
     let reboots = if needs_reboot { reboot_steps(current, reboot, |_| true) } else { Vec::new() };
     if !reboots.is_empty() {
-        steps.push(Step::RefuseSlots { cluster: cluster.clone() });
+        let start = current.settings.as_ref().and_then(|settings| settings.started_at);
+        steps.push(Step::RefuseSlots { cluster: cluster.clone(), start });
     }
     steps.extend(reboots);
     steps
+}
+
+/// What is said of a group from before that the cluster cannot have any more.
+pub(super) fn outgrown_note(current: &Current, record: &Record) -> Option<String> {
+    let previous = record.previous_group.as_ref().filter(|previous| !current.fits(previous))?;
+    let attaches = record.group.as_ref().and_then(|group| attach_previous(current, record, group)).is_some();
+    let (family, cluster) = (current.family(), &current.cluster.identifier);
+    attaches.then(|| {
+        format!(
+            "{previous}, which was attached before, is not of the family {family} that {cluster} was upgraded to: \
+             default.{family} takes its place."
+        )
+    })
 }
 
 /// The group from before, or the family's own where there is none to go back to.
@@ -67,9 +82,10 @@ fn attach_previous(current: &Current, record: &Record, group: &str) -> Option<St
         return None;
     }
     let default = format!("default.{}", current.family());
+    let fitting = previous.filter(|previous| current.fits(previous));
     Some(Step::Attach {
         cluster: current.cluster.identifier.clone(),
-        group: previous.unwrap_or(&default).clone(),
+        group: fitting.unwrap_or(&default).clone(),
         instead_of: group.to_owned(),
         otherwise: Some(default),
     })
@@ -100,13 +116,47 @@ fn refuse_slots(current: &Current) -> Result<()> {
 
 fn refuse_sharing(current: &Current, record: &Record, group: &str) -> Result<()> {
     // Where nobody may ask, AWS itself refuses to delete a group that is in use.
-    let others = current.sharing.as_deref().unwrap_or_default().join(", ");
-    if !record.group_created || others.is_empty() || current.target_name != group {
-        return Ok(());
-    }
+    let others = current.sharing.as_deref().unwrap_or_default();
+    let is_shared = record.group_created && !others.is_empty() && current.target_name == group;
+    let target = is_shared.then_some((group, others));
+    let earlier = current.still_used.iter().map(|(group, others)| (group.as_str(), others.as_slice()));
+    let Some((group, others)) = target.into_iter().chain(earlier).next() else { return Ok(()) };
+    let others = others.join(", ");
     let what = format!("parameter group \"{group}\", which is to be deleted, is also attached to {others}");
     Err(refused(&current.cluster, what)
         .hint("Attach another group there first, or set skip_destroy = true to leave everything"))
+}
+
+/// Whether a server with logical slots would not start any more after these steps, now or one day.
+fn endangers_slots(current: &Current, steps: &[Step]) -> bool {
+    steps.iter().any(|step| match step {
+        Step::Attach { .. } => true,
+        Step::SetParameters { group, .. } => *group == current.cluster.parameter_group,
+        step => step.reboots().is_some(),
+    })
+}
+
+/// Slots that were looked for on another server may all the same be on this one.
+fn refuse_unproven(current: &Current, steps: &[Step]) -> Result<()> {
+    let Some(objection) = current.objection().filter(|_| endangers_slots(current, steps)) else { return Ok(()) };
+    let what = format!(
+        "its logical replication slots could not be looked for: the provider's publisher connection {objection}. With one, \
+         the writer would not start again"
+    );
+    let leave = "or set skip_destroy = true to leave the parameters as they are";
+    Err(refused(&current.cluster, what).hint(format!("{}, {leave}", remedy(&current.cluster))))
+}
+
+/// Whoever wants to be sure wants it here as well.
+fn refuse_blind(current: &Current, steps: &[Step]) -> Result<()> {
+    if current.answerer.is_some() || !endangers_slots(current, steps) {
+        return Ok(());
+    }
+    Err(refused(&current.cluster, "without a connection nobody can tell whether logical replication slots exist".to_owned())
+        .hint(
+            "With one, the writer would not start again. Configure the provider's publisher, or set skip_destroy = true. With \
+             verify = false and reboot_on_destroy = false, nobody looks for them",
+        ))
 }
 
 fn refuse_blind_reboot(current: &Current, steps: &[Step]) -> Result<()> {
@@ -132,7 +182,11 @@ pub async fn destroy<A: RdsApi>(
             if desired.manage_parameter_group {
                 record.adopt(&current);
             }
-            undo_steps(&current, &record, reboot)?
+            let steps = undo_steps(&current, &record, reboot)?;
+            if desired.verify {
+                refuse_blind(&current, &steps)?;
+            }
+            steps
         }
         None => leftover(record),
     };
@@ -169,7 +223,9 @@ async fn fetch_at_rest<A: RdsApi>(
     let Some(mut current) = operation.waiter.retry(&doing, || fetch(operation.api, desired, record)).await? else {
         return Ok(None);
     };
-    current.settings = operation.slots(&desired.cluster).await?;
+    if let Some((settings, who)) = operation.slots(&desired.cluster, &current.instances, record).await? {
+        current.hear(settings, who);
+    }
     Ok(Some(current))
 }
 
@@ -186,16 +242,25 @@ impl<A: RdsApi> Operation<'_, A> {
             .await
     }
 
-    /// What the server says, where it can be asked at all.
-    async fn slots(&self, cluster: &str) -> Result<Option<ServerSettings>> {
+    /// What the server says and who that is, where it can be asked at all.
+    async fn slots(
+        &self,
+        cluster: &str,
+        instances: &[Instance],
+        record: &Record,
+    ) -> Result<Option<(ServerSettings, Answerer)>> {
         let Some(probe) = self.probe else {
             return Ok(None);
         };
         let doing = format!("looking for logical replication slots on {} \"{cluster}\"", self.api.deployment());
         let briefly = self.waiter.at_most(self.patience.settle);
-        let look = || async { Ok(probe.settings().await) };
+        let look = || self.look(probe, cluster, instances, record);
         let asked = briefly.until(&doing, look, |answer| match answer {
-            Ok(settings) => Ok(Seen::Done(settings)),
+            // A name that follows the writer does so with a delay after a failover.
+            Ok((_, who @ Answerer::Reader(_), cluster)) if !briefly.is_over() => {
+                Ok(Seen::NotYet(objecting(&who, &cluster)))
+            }
+            Ok((settings, who, _)) => Ok(Seen::Done((settings, who))),
             Err(error) if error.is_transient && !briefly.is_over() => Ok(Seen::NotYet(error.message)),
             Err(error) => {
                 Err(unreachable(error, &doing).hint("Let this machine reach the writer, or set skip_destroy = true"))
@@ -205,11 +270,19 @@ impl<A: RdsApi> Operation<'_, A> {
     }
 
     /// A slot may have been made since the destroy began.
-    pub(super) async fn refuse_slots(&self, cluster: &str) -> Result<()> {
-        let (deployment, identifier) = (self.api.deployment(), cluster.to_owned());
-        let named = Cluster { deployment, identifier, ..Cluster::default() };
-        let settings = self.slots(cluster).await?;
-        refuse_slots(&Current { cluster: named, settings, ..Current::default() })
+    pub(super) async fn refuse_slots(&self, cluster: &str, start: Option<i64>) -> Result<()> {
+        let doing = format!("looking for logical replication slots on {} \"{cluster}\"", self.api.deployment());
+        let known = Record { proven_start: start, ..Record::default() };
+        let instances = self.waiter.retry(&doing, || self.api.cluster_instances(cluster)).await?;
+        let cluster = self.waiter.retry(&doing, || self.api.cluster(cluster)).await?;
+        let mut current = Current { cluster, instances, ..Current::default() };
+        if let Some((settings, who)) = self.slots(&current.cluster.identifier, &current.instances, &known).await? {
+            current.hear(settings, who);
+        }
+        refuse_slots(&current)?;
+        let reboot = current.writer().unwrap_or_default().to_owned();
+        let (cluster, along) = (current.cluster.identifier.clone(), Vec::new());
+        refuse_unproven(&current, &[Step::RebootWriter { cluster, instance: reboot, along, since: None }])
     }
 }
 

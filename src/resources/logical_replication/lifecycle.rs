@@ -9,8 +9,8 @@ use super::{Product, shown};
 use crate::config::Context;
 use crate::postgres::settings;
 use crate::rds::logical_replication::{
-    self as flow, Current, LogicalReplication, OnDestroy, Operation, Phase, Probe, ProbeError, Record, ServerSettings,
-    Step, StepEvent,
+    self as flow, Current, LogicalReplication, OnDestroy, Operation, Phase, Probe, ProbeError, Record, ServerIdentity,
+    ServerSettings, Step, StepEvent,
 };
 use crate::rds::wait::Waiter;
 use crate::tf_provider::call::{Call, Private, Saved};
@@ -35,8 +35,17 @@ pub(super) async fn read<P: Product>(call: &Call<Context>, state: Model<P>) -> R
         record.adopt(&current);
         call.private().set(RECORD, Json::String(record.to_json()));
     }
-    // What cannot be done is said when a change is planned; a refresh only shows what is.
-    let mends = flow::steps(&current, &desired, &record).is_ok_and(|steps| steps.iter().any(Step::is_change));
+    if let Some(objection) = current.objection() {
+        call.warn(unproven(&current, &objection).detail("What it says proves nothing, so wal_level is not known."));
+    }
+    let mends = match flow::steps(&current, &desired, &record) {
+        Ok(steps) => steps.iter().any(Step::is_change),
+        // A plan without a change of the configuration says nothing of it otherwise, and nothing here can mend it.
+        Err(refusal) => {
+            call.warn(shown::<P>(refusal));
+            false
+        }
+    };
     call.private().set(MEND, Json::Bool(mends));
     Ok(Some(Model::from(to_state(&state, &current, &record))))
 }
@@ -97,13 +106,9 @@ pub(super) async fn look<P: Product>(call: &Call<Context>, desired: &LogicalRepl
     let Some(mut current) = fetched.map_err(shown::<P>)? else { return Ok(None) };
     if desired.verify
         && let Some(probe) = probe(call.context())
+        && let Err(error) = flow::ask(&probe, &mut current, &record).await
     {
-        match probe.settings().await {
-            Ok(settings) => current.settings = Some(settings),
-            Err(error) => {
-                call.warn(Error::new("the writer could not be asked whether its WAL is logical").detail(error.message));
-            }
-        }
+        call.warn(Error::new("the writer could not be asked whether its WAL is logical").detail(error.message));
     }
     Ok(Some(current))
 }
@@ -115,6 +120,8 @@ async fn bring_about<P: Product>(
     time: Duration,
 ) -> Result<Model<P>> {
     let desired = to_desired(plan, &plan.parameter_group_name, P::IDENTIFIER)?;
+    let planned_family = plan.parameter_group_family.known().cloned();
+    let desired = LogicalReplication { planned_family, ..desired };
     let probe = probe(call.context());
     let operation = operation::<P>(call, probe.as_ref(), time)?;
     let mut on_step = |event: StepEvent<'_>| {
@@ -132,6 +139,12 @@ async fn bring_about<P: Product>(
         call.warn(Error::new(warning));
     }
     Ok(Model::from(to_state(plan, &applied.current, &applied.record)))
+}
+
+/// The connection leads to another server, or to one that nobody knows.
+pub(super) fn unproven(current: &Current, objection: &str) -> Error {
+    Error::new(format!("the provider's publisher connection {objection}"))
+        .detail(format!("{}, or set verify = false.", flow::remedy(&current.cluster)))
 }
 
 fn operation<'a, P: Product>(
@@ -159,6 +172,12 @@ fn probe(context: &Context) -> Option<impl Probe + use<>> {
                     rds_logical_replication: found.rds_logical_replication,
                     logical_slots: found.logical_slots,
                     started_at: Some(found.started_at),
+                    server: ServerIdentity {
+                        host: database.config().host.clone(),
+                        port: database.config().port,
+                        instance: found.aurora_instance,
+                        own_address: found.own_address,
+                    },
                 }),
                 Err(error) => Err(ProbeError { is_transient: error.is_transient(), message: error.to_string() }),
             }

@@ -157,6 +157,7 @@ pub(super) fn to_desired(model: &Attributes, group: &Attr<String>, identifier: &
         },
         verify: flag(&model.verify, "verify")?,
         tags: map(&model.tags, "tags")?,
+        planned_family: None,
     })
 }
 
@@ -238,8 +239,15 @@ pub(super) fn planned_outcome<P: Product>(
     }
     change.set("id", config.identifier)?;
     change.set("parameter_group_family", current.family().to_owned())?;
+    if current.cluster.status != "available" {
+        // What goes on may be an upgrade, and that brings another family.
+        change.set_unknown("parameter_group_family")?;
+        if config.parameter_group_name.is_null() {
+            change.set_unknown("parameter_group_name")?;
+        }
+    }
     if steps.iter().any(Step::is_change) {
-        for attribute in ["pending_reboot", "wal_level"] {
+        for attribute in ["pending_reboot", "wal_level", "engine_version"] {
             change.set_unknown(attribute)?;
         }
         if P::HAS_READERS {

@@ -2,11 +2,11 @@
 
 use serde_json::Value as Json;
 
-use super::lifecycle::{MEND, look, record};
+use super::lifecycle::{MEND, look, record, unproven};
 use super::model::{Model, on_destroy, planned_outcome, to_desired};
 use super::{Product, shown};
 use crate::config::Context;
-use crate::rds::logical_replication::{self as flow, Current, LogicalReplication, Step};
+use crate::rds::logical_replication::{self as flow, Answerer, Current, LogicalReplication, Step};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
@@ -71,6 +71,11 @@ fn plan_steps<P: Product>(
     current: &Current,
     desired: &LogicalReplication,
 ) -> Result<()> {
+    if let (true, Some(Answerer::Stranger(_)), Some(objection)) =
+        (desired.verify, &current.answerer, current.objection())
+    {
+        return Err(unproven(current, &objection).attribute("verify"));
+    }
     let record = record(call.private());
     let steps = flow::steps(current, desired, &record).map_err(shown::<P>)?;
     if desired.verify && !steps.is_empty() {

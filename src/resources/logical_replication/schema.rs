@@ -34,7 +34,8 @@ pub(super) fn schema<P: Product>() -> Schema {
             text.clone(),
             &format!(
                 "The {group}. Default: `<{whole}>-logical-replication` where the {whole} has a default group, else the custom \
-                 group that it has."
+                 group that it has. After an upgrade to another major version, another group takes its place, with that \
+                 version behind the name where it is taken."
             ),
         ))
         .attribute(parameters::<P>())
@@ -50,7 +51,8 @@ pub(super) fn schema<P: Product>() -> Schema {
                 flag.clone(),
                 &format!(
                     "Whether the {server} is asked over the provider's publisher connection what it runs with, and rebooted once \
-                     more if that is not logical. Default: `true`."
+                     more if that is not logical. Its answer counts only where that connection is known to lead to it; one \
+                     that leads to another server is an error. A destroy then needs the connection as well. Default: `true`."
                 ),
             )
             .default(true),
@@ -84,7 +86,8 @@ pub(super) fn schema<P: Product>() -> Schema {
         .attribute(Attribute::computed(
             "previous_parameter_group_name",
             text.clone(),
-            "The parameter group that was attached before, and is again when this is destroyed.",
+            "The parameter group that was attached before, and is again when this is destroyed, if it is of the family that is \
+             needed then.",
         ))
         .attribute(Attribute::computed("endpoint", text.clone(), endpoint).stable())
         .attribute(Attribute::computed("port", Type::Number, "Its port.").stable())
@@ -97,7 +100,7 @@ pub(super) fn schema<P: Product>() -> Schema {
         .attribute(Attribute::computed(
             "wal_level",
             text,
-            &format!("The {server}'s `wal_level`, as it says itself; null where it was not asked."),
+            &format!("The {server}'s `wal_level`, as it says itself; null where it was not asked, or is not known to have answered."),
         ))
         .block(timeouts_block("60m", "60m", "60m"))
 }

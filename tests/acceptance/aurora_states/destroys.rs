@@ -4,7 +4,9 @@ use std::future::ready;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use neonrepl::rds::logical_replication::{LogicalReplication, Probe, ProbeError, Reboot, Record, ServerSettings};
+use neonrepl::rds::logical_replication::{
+    LogicalReplication, Probe, ProbeError, Reboot, Record, ServerIdentity, ServerSettings,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -24,12 +26,18 @@ async fn logical(clusters: Vec<ClusterConfig>, desired: &LogicalReplication) -> 
     (world, record)
 }
 
+/// The writer, as Aurora names it.
+fn shop_1() -> ServerIdentity {
+    ServerIdentity { instance: Some("shop-1".to_owned()), ..ServerIdentity::default() }
+}
+
 /// A server with these slots.
 fn with_slots(slots: &[&str]) -> impl Probe + use<> {
     let logical_slots: Vec<String> = slots.iter().map(|slot| (*slot).to_owned()).collect();
     move || {
         let wal_level = "logical".to_owned();
-        ready(Ok(ServerSettings { wal_level, logical_slots: logical_slots.clone(), ..ServerSettings::default() }))
+        let (logical_slots, server) = (logical_slots.clone(), shop_1());
+        ready(Ok(ServerSettings { wal_level, logical_slots, server, ..ServerSettings::default() }))
     }
 }
 
@@ -156,6 +164,7 @@ async fn slots(row: Row<'_>) {
         ready(Ok(ServerSettings {
             wal_level: "logical".to_owned(),
             logical_slots: slots.iter().map(|slot| (*slot).to_owned()).collect(),
+            server: shop_1(),
             ..ServerSettings::default()
         }))
     };

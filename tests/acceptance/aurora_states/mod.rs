@@ -5,7 +5,9 @@ mod destroys;
 mod faults;
 mod instances;
 mod interruptions;
+mod publishers;
 mod states;
+mod upgrades;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -17,8 +19,8 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt};
 use neonrepl::rds::api::RdsApi;
 use neonrepl::rds::logical_replication::{
-    Applied, LogicalReplication, Operation, Patience, Probe, ProbeError, Reboot, Record, ServerSettings, Step,
-    StepEvent, apply, blue_green, destroy, fetch, steps, warnings,
+    Applied, LogicalReplication, Operation, Patience, Probe, ProbeError, Reboot, Record, ServerIdentity,
+    ServerSettings, Step, StepEvent, apply, blue_green, destroy, fetch, steps, warnings,
 };
 use neonrepl::rds::wait::{Polling, Waiter};
 use neonrepl::rds::{AwsConfig, Error, RdsClusters, RdsInstances};
@@ -96,20 +98,45 @@ impl World {
             rds_logical_replication: setting("rds.logical_replication"),
             logical_slots: Vec::new(),
             started_at: self.writer_started("shop"),
+            server: self.identity(),
         })
+    }
+
+    /// The writer as Aurora names it, or an instance by its endpoint.
+    fn identity(&self) -> ServerIdentity {
+        if !self.is_instance {
+            return ServerIdentity { instance: self.writer_instance("shop"), ..ServerIdentity::default() };
+        }
+        let (host, port) = self.address("shop");
+        ServerIdentity { host, port, ..ServerIdentity::default() }
     }
 
     /// Brings the cluster to what is desired, and keeps the record as the resource does.
     async fn apply(&self, with: &With<'_>, record: &mut Record) -> Result<Applied, Error> {
+        let probe = || ready(self.writer());
+        self.apply_asking(with, record, Some(&probe)).await
+    }
+
+    async fn apply_asking(
+        &self,
+        with: &With<'_>,
+        record: &mut Record,
+        probe: Option<&dyn Probe>,
+    ) -> Result<Applied, Error> {
         match self.is_instance {
-            true => Box::pin(self.apply_on(&RdsInstances::new(self.config()), with, record)).await,
-            false => Box::pin(self.apply_on(&self.api(), with, record)).await,
+            true => Box::pin(self.apply_on(&RdsInstances::new(self.config()), with, record, probe)).await,
+            false => Box::pin(self.apply_on(&self.api(), with, record, probe)).await,
         }
     }
 
-    async fn apply_on<A: RdsApi>(&self, api: &A, with: &With<'_>, record: &mut Record) -> Result<Applied, Error> {
-        let probe = || ready(self.writer());
-        let operation = with.operation(api, Some(&probe));
+    async fn apply_on<A: RdsApi>(
+        &self,
+        api: &A,
+        with: &With<'_>,
+        record: &mut Record,
+        probe: Option<&dyn Probe>,
+    ) -> Result<Applied, Error> {
+        let operation = with.operation(api, probe);
         let before = record.clone();
         let mut on_step = |event: StepEvent<'_>| {
             if event.is_worth_saving() || *record != Record::default() {

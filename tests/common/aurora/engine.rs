@@ -14,6 +14,8 @@ pub trait Engine: Send {
     fn address(&self) -> (String, u16);
     /// Everything it has logged so far.
     fn log(&self) -> String;
+    /// Whether it speaks SQL.
+    fn is_postgres(&self) -> bool;
 }
 
 /// Starts the servers of DB instances.
@@ -47,6 +49,10 @@ impl Engine for Server {
     fn log(&self) -> String {
         Server::log(self)
     }
+
+    fn is_postgres(&self) -> bool {
+        true
+    }
 }
 
 /// Nothing at all, for what is about the API alone.
@@ -69,7 +75,12 @@ impl Engine for Nothing {
         let address = self.0.local_addr().expect("an address");
         (address.ip().to_string(), address.port())
     }
+
     fn log(&self) -> String {
         String::new()
+    }
+
+    fn is_postgres(&self) -> bool {
+        false
     }
 }

@@ -80,6 +80,8 @@ pub struct ClusterConfig {
     /// Whether it is a DB instance by itself.
     pub is_instance: bool,
     pub is_multi_az: bool,
+    /// Whether its servers have `aurora_db_instance_identifier()`, as those of Aurora do.
+    pub has_identity: bool,
 }
 
 impl ClusterConfig {
@@ -100,6 +102,7 @@ impl ClusterConfig {
             restarts_readers: false,
             is_instance: false,
             is_multi_az: false,
+            has_identity: true,
         }
     }
 
@@ -109,6 +112,7 @@ impl ClusterConfig {
             engine: "postgres".to_owned(),
             instances: vec![identifier.to_owned()],
             is_instance: true,
+            has_identity: false,
             ..Self::new(identifier, engine_version)
         }
     }
@@ -178,9 +182,17 @@ impl StandIn {
     /// Starts the instances, then the server.
     pub async fn start(config: StandInConfig) -> Self {
         let StandInConfig { clusters, delays, page_size, engines } = config;
+        let named: Vec<String> = clusters
+            .iter()
+            .filter(|cluster| cluster.has_identity)
+            .flat_map(|cluster| cluster.instances.clone())
+            .collect();
         let built = tokio::task::spawn_blocking(move || build(&clusters, &*engines));
         let state = Mutex::new(built.await.expect("starting the instances"));
         let shared = Arc::new(Shared { state, delays, page_size });
+        for instance in &named {
+            identify(&shared, instance).await;
+        }
         let (endpoint_url, server) = server::listen(Arc::clone(&shared)).await;
         Self { endpoint_url, shared, server }
     }
@@ -233,6 +245,12 @@ impl StandIn {
         let writer = state.cluster(cluster)?.writer.clone();
         let writer = state.instance(&writer).filter(|writer| writer.status == "available")?;
         writer.running.get(name).cloned()
+    }
+
+    /// Which instance is the cluster's writer, if there is such a cluster and it has one.
+    pub fn writer_instance(&self, cluster: &str) -> Option<String> {
+        let mut state = self.shared.state();
+        state.cluster(cluster).map(|cluster| cluster.writer.clone()).filter(|writer| !writer.is_empty())
     }
 
     /// How often the cluster's writer was started; nothing while it is away.
@@ -398,6 +416,25 @@ impl StandIn {
         instance.group_status = "in-sync".to_owned();
     }
 
+    /// Upgrades a cluster to another major version, as somebody else might: it has that group then, or AWS's own of its new
+    /// family, and its instances were started with it.
+    pub fn upgrade(&self, cluster: &str, version: &str, group: Option<&str>) {
+        let mut state = self.shared.state();
+        let upgraded = state.cluster(cluster).expect("a cluster");
+        let family = parameters::family(&upgraded.engine, version);
+        let group = group.map_or_else(|| format!("default.{family}"), str::to_owned);
+        (upgraded.engine_version, upgraded.family, upgraded.group) = (version.to_owned(), family, group.clone());
+        let names = upgraded.instances.clone();
+        let settings = parameters::server_settings(&state.groups[&group].values);
+        for name in names {
+            let instance = state.instance(&name).expect("an instance");
+            (instance.settings, instance.running) = (settings.clone(), settings.clone());
+            instance.starts += 1;
+            "in-sync".clone_into(&mut instance.group_status);
+            instance.engine.lock().unwrap_or_else(PoisonError::into_inner).restart(&settings);
+        }
+    }
+
     /// Sets whether a modification of the cluster is pending.
     pub fn set_pending_values(&self, cluster: &str, is_pending: bool) {
         self.shared.state().cluster(cluster).expect("a cluster").has_pending_values = is_pending;
@@ -412,6 +449,23 @@ impl StandIn {
     /// Deletes a cluster at once.
     pub fn remove_cluster(&self, cluster: &str) {
         self.shared.state().clusters.retain(|one| one.identifier != cluster);
+    }
+}
+
+/// Gives a server the function by which it says which instance it is, in every database that it will have.
+async fn identify(shared: &Shared, instance: &str) {
+    let (is_postgres, port) = {
+        let mut state = shared.state();
+        let instance = state.instance(instance).expect("an instance");
+        let is_postgres = instance.engine.lock().unwrap_or_else(PoisonError::into_inner).is_postgres();
+        (is_postgres, instance.address.1)
+    };
+    for database in ["postgres", "template1"].into_iter().filter(|_| is_postgres) {
+        let function = format!(
+            "SET allow_system_table_mods = on; CREATE FUNCTION pg_catalog.aurora_db_instance_identifier() RETURNS text \
+             LANGUAGE sql STABLE AS $$ SELECT '{instance}'::text $$"
+        );
+        Database::at(port, database).sql(&function).await;
     }
 }
 
