@@ -204,7 +204,11 @@ fn conforms(at: &str, written: &hcl::Block, schema: &Block, is_root: bool) {
         assert!(written.attributes.contains(&attribute.name), "{at} lacks {}", attribute.name);
     }
     for block in written.blocks.iter().filter(|block| !is_meta(&block.header[0])) {
-        let name = &block.header[0];
+        let (name, block) = match block.header.as_slice() {
+            // The blocks that it makes are as its `content`.
+            [dynamic, name] if dynamic == "dynamic" => (name, &block.blocks[0]),
+            header => (&header[0], block),
+        };
         let nested = schema.blocks.iter().find(|nested| nested.name == *name);
         let nested = nested.unwrap_or_else(|| panic!("{at} has no block {name}"));
         conforms(&format!("{at}.{name}"), block, &nested.block, false);

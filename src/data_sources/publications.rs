@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{database, database_attribute, texts};
 use crate::config::Context;
-use crate::postgres::publication::{self, Operation, Publication, Target};
+use crate::postgres::publication::{self, Operation, Publication, RowFilter, TableSpec, Target};
 use crate::postgres::{Ident, QualifiedName};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
@@ -34,8 +34,10 @@ crate::model! {
         owner: Attr<String>,
         /// Whether it publishes every table.
         all_tables: Attr<bool>,
-        /// The tables that it names.
+        /// The tables that it publishes whole.
         tables: Attr<BTreeSet<String>>,
+        /// The tables of which it publishes some columns or rows.
+        table: Attr<Vec<Table>>,
         /// The schemas that it names.
         schemas: Attr<BTreeSet<String>>,
         /// Which operations it publishes.
@@ -49,6 +51,18 @@ crate::model! {
     }
 }
 
+crate::model! {
+    /// A table of which only some columns or rows are published.
+    pub(super) struct Table {
+        /// Its name.
+        name: Attr<String>,
+        /// Only these columns.
+        columns: Attr<BTreeSet<String>>,
+        /// Only these rows.
+        r#where: Attr<String>,
+    }
+}
+
 impl DataSource for Publications {
     type Model = Model;
     type Context = Context;
@@ -56,11 +70,13 @@ impl DataSource for Publications {
 
     fn schema() -> Schema {
         let strings = || Type::set(Type::String);
+        let table = Type::object([("name", Type::String), ("columns", strings()), ("where", Type::String)]);
         let publication = Type::object([
             ("name", Type::String),
             ("owner", Type::String),
             ("all_tables", Type::Bool),
             ("tables", strings()),
+            ("table", Type::list(table)),
             ("schemas", strings()),
             ("publish", strings()),
             ("publish_via_partition_root", Type::Bool),
@@ -75,9 +91,10 @@ impl DataSource for Publications {
         .attribute(Attribute::computed(
             "publications",
             Type::list(publication),
-            "The publications in the order of their names, with the attributes of `neonrepl_publication`. `tables` has every \
-             table that is named, as `schema.table`, those of which only some columns or rows are published too. \
-             `fingerprint` changes when what is published does.",
+            "The publications in the order of their names, with the attributes of `neonrepl_publication`, so that they can be its \
+             arguments. `tables` has the tables that are published whole, as `schema.table`, and `table` those of which only \
+             some columns or rows are, like the blocks of that name: `columns` or `where` is null where there is no such \
+             limit. `tables` and `schemas` are null where there are none. `fingerprint` changes when what is published does.",
         ))
     }
 
@@ -95,17 +112,32 @@ fn to_found(publication: &Publication) -> Found {
         Target::AllTables => (&none.0, &none.1),
         Target::Lists { tables, schemas } => (tables, schemas),
     };
+    let (whole, limited): (Vec<_>, Vec<_>) = tables.iter().partition(|(_, spec)| **spec == TableSpec::default());
     let publish = publication.publish.iter().copied().map(Operation::as_str).map(str::to_owned);
     Found {
         name: publication.name.as_str().into(),
         owner: publication.owner.as_ref().map(Ident::as_str).map(str::to_owned).into(),
         all_tables: (publication.target == Target::AllTables).into(),
-        tables: tables.keys().map(QualifiedName::to_text).collect::<BTreeSet<_>>().into(),
-        schemas: texts(schemas).into(),
+        tables: unless_empty(whole.into_iter().map(|(name, _)| name.to_text()).collect()),
+        table: limited.into_iter().map(|(name, spec)| to_table(name, spec)).collect::<Vec<_>>().into(),
+        schemas: unless_empty(texts(schemas)),
         publish: publish.collect::<BTreeSet<_>>().into(),
         publish_via_partition_root: publication.via_partition_root.into(),
         publish_generated_columns: publication.generated_columns.as_str().into(),
         fingerprint: publication.fingerprint().into(),
+    }
+}
+
+/// As the resource has it in its state: null where a configuration would leave it out.
+fn unless_empty(names: BTreeSet<String>) -> Attr<BTreeSet<String>> {
+    if names.is_empty() { Attr::Null } else { names.into() }
+}
+
+fn to_table(name: &QualifiedName, spec: &TableSpec) -> Table {
+    Table {
+        name: name.to_text().into(),
+        columns: spec.columns.as_ref().map(texts).into(),
+        r#where: spec.filter.as_ref().map(RowFilter::text).map(str::to_owned).into(),
     }
 }
 
@@ -117,20 +149,37 @@ mod tests {
         to_found(&Publication::new(Ident::new("p").unwrap(), target))
     }
 
+    fn name(text: &str) -> QualifiedName {
+        QualifiedName::parse(text).unwrap()
+    }
+
     #[test]
-    fn a_publication_of_everything_names_nothing() {
-        let all = found(Target::AllTables);
-        assert_eq!(
-            (all.all_tables, all.tables, all.schemas),
-            (true.into(), Attr::from(BTreeSet::new()), Attr::from(BTreeSet::new()))
-        );
-        assert!(all.owner.is_null());
+    fn what_is_absent_is_null() {
+        for (target, is_all) in [(Target::AllTables, true), (Target::none(), false)] {
+            let found = found(target);
+            assert_eq!((found.all_tables, found.tables, found.schemas), (is_all.into(), Attr::Null, Attr::Null));
+            assert!(found.owner.is_null());
+            assert_eq!(found.table, Vec::new().into());
+        }
     }
 
     #[test]
     fn tables_are_named_in_full() {
-        let tables = found(Target::tables(["orders", "s.\"a.b\""].map(|name| QualifiedName::parse(name).unwrap())));
+        let tables = found(Target::tables(["orders", "s.\"a.b\""].map(name)));
         let names = ["public.orders", "s.\"a.b\""].map(str::to_owned);
         assert_eq!((tables.all_tables, tables.tables), (false.into(), Attr::from(BTreeSet::from(names))));
+    }
+
+    #[test]
+    fn a_table_with_limits_is_a_block() {
+        let columns = TableSpec { columns: Some(BTreeSet::from([Ident::new("id").unwrap()])), filter: None };
+        let rows = TableSpec { columns: None, filter: Some(RowFilter::new("total > 0").unwrap()) };
+        let tables = BTreeMap::from([(name("a"), columns), (name("b"), rows), (name("c"), TableSpec::default())]);
+        let found = found(Target::Lists { tables, schemas: BTreeSet::new() });
+        assert_eq!(found.tables, BTreeSet::from(["public.c".to_owned()]).into());
+        let a =
+            Table { name: "public.a".into(), columns: BTreeSet::from(["id".to_owned()]).into(), r#where: Attr::Null };
+        let b = Table { name: "public.b".into(), columns: Attr::Null, r#where: "total > 0".into() };
+        assert_eq!(found.table, vec![a, b].into());
     }
 }

@@ -93,12 +93,16 @@ fn check_publications(found: &Value) {
     let everything = named(found, "everything");
     assert_eq!(
         [&everything["all_tables"], &everything["tables"], &everything["publish"], &everything["owner"]],
-        [&json!(true), &json!([]), &json!(["insert"]), &json!("postgres")]
+        [&json!(true), &Value::Null, &json!(["insert"]), &json!("postgres")]
     );
+    assert_eq!([&everything["schemas"], &everything["table"]], [&Value::Null, &json!([])]);
     let schemas = named(found, "schemas");
     assert_eq!([&schemas["schemas"], &schemas["publish_via_partition_root"]], [&json!(["sales"]), &json!(true)]);
     let parts = named(found, "parts");
-    assert_eq!(parts["tables"], json!(["public.invoices", "public.orders"]));
+    assert_eq!(parts["tables"], json!(["public.orders"]));
+    let invoices =
+        json!([{ "name": "public.invoices", "columns": ["id", "total"], "where": "(total > (0)::numeric)" }]);
+    assert_eq!([&parts["table"], &parts["schemas"]], [&invoices, &Value::Null]);
     assert_eq!(parts["publish_generated_columns"], "none");
     assert_eq!(parts["fingerprint"].as_str().expect("a hash").len(), 64);
 }
@@ -141,6 +145,40 @@ fn check_subscriptions(found: &Value, major: Major) {
     let origin = if major >= Major::V16 { json!("any") } else { Value::Null };
     assert_eq!(two["origin"], origin);
     assert!(!found.to_string().contains("conninfo") && two.get("publisher").is_none(), "{two}");
+}
+
+/// The part of the data source's example that takes everything over.
+fn takeover() -> String {
+    let example = include_str!("../../examples/data-sources/neonrepl_publications/data-source.tf");
+    let (data, rest) = example.split_once("\n\n").expect("a data source first");
+    let (_, takeover) = rest.split_once("# All of them under management").expect("then the takeover");
+    format!("{data}\n\n# All of them under management{takeover}")
+}
+
+/// What the data sources list are the arguments of the resources: everything is imported, and nothing is left to change.
+#[tokio::test]
+async fn everything_that_is_listed_can_be_imported_as_it_is() {
+    for core in Core::installed() {
+        let pair = Pair::new(Major::V18, Major::V17, "takeover").await;
+        publish(&pair).await;
+        let more = r#"
+            CREATE PUBLICATION nothing;
+            CREATE PUBLICATION "Of ""rows"", 50%" FOR TABLE orders WHERE (region = 'it''s "x"'), customers (id);
+            CREATE PUBLICATION stored FOR TABLE orders WITH (publish = '', publish_generated_columns = stored)"#;
+        pair.publisher.sql(more).await;
+        let workspace = pair.workspace(core).await;
+        workspace.write("main.tf", &takeover());
+        let plan = workspace.plan().await;
+        assert!(plan.text().contains("Plan: 6 to import, 0 to add, 0 to change, 0 to destroy."), "{}", plan.text());
+        workspace.apply().await;
+        workspace.expect_empty_plan().await;
+        workspace.destroy().await;
+        assert_eq!(pair.publisher.rows("SELECT pubname FROM pg_publication").await, [""; 0]);
+        for name in ["one", "two"] {
+            pair.subscriber.sql(&format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE)")).await;
+            pair.subscriber.sql(&format!("DROP SUBSCRIPTION {name}")).await;
+        }
+    }
 }
 
 /// What another database of the cluster has is not listed, and can be asked for.
