@@ -1,15 +1,28 @@
 //! `neonrepl_replication_slot` as a list: the logical slots of a database of the publisher.
 
-use super::{Model, database, listed, schema};
+use std::collections::BTreeSet;
+
+use super::listed;
 use crate::config::Context;
-use crate::postgres::slot;
+use crate::postgres::{Database, Ident, slot};
 use crate::tf_provider::call::Call;
-use crate::tf_provider::diagnostics::Result;
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::list_resource::{ListResource, Listed};
-use crate::tf_provider::schema::Schema;
+use crate::tf_provider::schema::{Attribute, Schema, Type};
 
 /// The list.
 pub(super) struct ReplicationSlots;
+
+crate::model! {
+    /// The `config` block.
+    pub(super) struct Model {
+        /// The database.
+        database: Attr<String>,
+        /// Whether slots that somebody uses are listed too.
+        include_in_use: Attr<bool>,
+    }
+}
 
 impl ListResource for ReplicationSlots {
     type Model = Model;
@@ -17,15 +30,53 @@ impl ListResource for ReplicationSlots {
     const TYPE_NAME: &'static str = "neonrepl_replication_slot";
 
     fn schema() -> Schema {
-        schema(
-            "The logical slots of a database of the publisher, in the order of their names: those of subscriptions too, but none that goes by itself, as that of a table's first copy does.",
+        super::schema(
+            "The logical slots of a database of the publisher, in the order of their names. Those that are in use are left \
+             out, because a subscription looks after its slot itself, and so is one that goes by itself, as that of a table's \
+             first copy does.",
             "publisher",
         )
+        .attribute(Attribute::optional(
+            "include_in_use",
+            Type::Bool,
+            "Whether to list slots, too, that a subscription of the provider's subscriber names or that something reads from \
+             now. Without, the subscriber must answer if there is one. Default: `false`.",
+        ))
     }
 
     async fn list(call: &Call<Context>, config: Model) -> Result<Vec<Listed>> {
-        let database = database(call.context().publisher(), &config)?;
+        let database = call.context().publisher().database(config.database.known().map(String::as_str))?;
         let found = slot::fetch_all(&database).await?;
-        Ok(found.values().filter(|slot| !slot.is_of_table_sync()).map(|slot| listed(&database, &slot.name)).collect())
+        let listed_names: BTreeSet<_> =
+            found.values().filter(|slot| !slot.is_of_table_sync()).map(|slot| slot.name.clone()).collect();
+        let in_use = match config.include_in_use.known() {
+            Some(true) => BTreeSet::new(),
+            _ => in_use(call, &database, &found, &listed_names).await?,
+        };
+        Ok(listed_names.difference(&in_use).map(|name| listed(&database, name)).collect())
     }
+}
+
+/// Those that something reads from, or that a subscription of the provider's subscriber may mean.
+async fn in_use(
+    call: &Call<Context>,
+    publisher: &Database,
+    found: &slot::Slots,
+    names: &BTreeSet<Ident>,
+) -> Result<BTreeSet<Ident>> {
+    let active = found.values().filter(|slot| slot.active).map(|slot| slot.name.clone());
+    let Ok(subscriber) = call.context().subscriber().database(None) else { return Ok(active.collect()) };
+    let named = slot::named_by(&subscriber, names).await.map_err(|error| {
+        Error::from(error).detail(
+            "Whether a slot is a subscription's only the subscriber can tell. With include_in_use = true it is not asked, and \
+             those of subscriptions are listed too.",
+        )
+    })?;
+    let used =
+        |slot: &Ident| slot::Usage { active: found.get(slot).is_some_and(|slot| slot.active), ..Default::default() };
+    let is_meant = |(slot, namers): &(&Ident, &Vec<slot::Namer>)| {
+        namers.iter().any(|namer| namer.reads_from(publisher, &used(slot)) != slot::Reads::Not)
+    };
+    let named = named.iter().filter(is_meant).map(|(slot, _)| slot.clone());
+    Ok(active.chain(named).collect())
 }

@@ -21,6 +21,7 @@ use super::error::Cause;
 use super::notice::Notice;
 use super::version::ServerVersion;
 use super::work::{LockWait, Param, Query, Request, Work};
+pub(super) use open::{attempts, may_try_otherwise};
 
 /// How long the server may take to end a statement that it was told to cancel, and how often it is told meanwhile.
 pub(super) const CANCEL_GRACE: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 
 use super::error::{Cause, Error, Result};
 use super::limits::Limits;
-use super::link::ServerConfig;
+use super::link::{Link, ServerConfig};
 use super::notice::Notice;
 use super::pool::{Lease, Pool, Purpose};
 use super::session::{Session, Task};
@@ -264,6 +264,17 @@ impl Database {
 
     fn lock_wait(&self) -> LockWait {
         if self.limits.is_some() { LockWait::Patient } else { LockWait::Brief }
+    }
+
+    /// How its server is reached, for connections that are none of the pool's.
+    pub(super) fn link(&self) -> &Link {
+        self.inner.pool.link()
+    }
+
+    /// Does work that changes something past the pool; snapshots of before are stale then.
+    pub(super) async fn changing<T>(&self, work: impl Future<Output = T>) -> T {
+        let _change = self.inner.changes.begin();
+        work.await
     }
 
     /// Counts what this process changes here.

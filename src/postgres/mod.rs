@@ -34,6 +34,7 @@ pub mod subscription;
 mod tls;
 pub mod version;
 mod wait;
+mod walsender;
 mod work;
 
 pub use conninfo::{Conninfo, Secret};

@@ -52,6 +52,11 @@ struct Idle {
 }
 
 impl Pool {
+    /// How its server is reached.
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
     pub(super) fn new(link: Link) -> Self {
         let most = link.config.max_connections.clamp(1, Semaphore::MAX_PERMITS);
         Self {

@@ -2,8 +2,12 @@
 //!
 //! Source: "Replication Management Functions" and `pg_replication_slots` in the Postgres documentation.
 
+mod usage;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use usage::{Namer, Reads, Usage, named_by, usage};
 
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
@@ -15,6 +19,7 @@ use super::limits::Limits;
 use super::lost::look_again;
 use super::sql::{Ident, Literal, Statement};
 use super::version::{self, ServerVersion, Unsupported};
+use super::walsender;
 
 /// All logical slots of one database, by name.
 pub type Slots = BTreeMap<Ident, Slot>;
@@ -38,6 +43,10 @@ pub struct Slot {
     pub wal_status: Option<String>,
     /// The oldest WAL position that it keeps; absent when it is lost.
     pub restart_lsn: Option<String>,
+    /// Up to where its reader has confirmed, as an LSN's text; where it began, before anything has read from it.
+    pub confirmed: Option<String>,
+    /// Why it was invalidated, such as `wal_removed` or `idle_timeout` (Postgres 17; before, never).
+    pub invalidation: Option<String>,
 }
 
 impl Slot {
@@ -52,6 +61,8 @@ impl Slot {
             ready: true,
             wal_status: None,
             restart_lsn: None,
+            confirmed: None,
+            invalidation: None,
         }
     }
 
@@ -83,7 +94,9 @@ impl Slot {
 pub fn check_name(text: &str) -> std::result::Result<(), String> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if text.is_empty() || text.len() > 63 || !text.bytes().all(fits) {
-        return Err(format!("{text:?} is no name of a slot: 1 to 63 lower-case letters, digits and underscores."));
+        return Err(format!(
+            "{text:?} is not a valid slot name: it must be 1 to 63 lower-case letters, digits and underscores."
+        ));
     }
     Ok(())
 }
@@ -105,6 +118,24 @@ pub fn create(slot: &Slot, version: ServerVersion) -> std::result::Result<Statem
 /// The statement that drops a slot. Fails while the slot is active (55006), and when it is gone (42704).
 pub fn drop_slot(name: &Ident) -> Statement {
     Statement::alone(format!("SELECT pg_drop_replication_slot({})", Literal(name.as_str())))
+}
+
+/// Sets whether a slot is copied to standbys, where it is; it goes on from where it was (Postgres 17).
+///
+/// No function of SQL does it, so that it takes a connection in replication mode. It waits while something reads from the
+/// slot.
+///
+/// # Errors
+/// When the role may not connect in this mode, the server refuses it, or a limit is reached.
+pub async fn set_failover(db: &Database, doing: &str, name: &Ident, failover: bool, limits: &Limits) -> Result<()> {
+    let command = format!("ALTER_REPLICATION_SLOT {name} (FAILOVER {failover})");
+    match walsender::run(db, doing, &command, limits).await {
+        Err(error) if error.is_lost() => match look_again(limits, || fetch_now(db, name)).await {
+            Some(Some(found)) if found.failover == failover => Ok(()),
+            _ => Err(error),
+        },
+        result => result,
+    }
 }
 
 /// Every logical slot of the database that outlives the session which made it, from a snapshot that is at most two seconds old.
@@ -236,10 +267,13 @@ async fn one_text(db: &Database, doing: &str, sql: &str, name: &Ident) -> Result
 }
 
 async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Slots> {
-    let failover = if db.version().await?.has(version::FAILOVER) { "failover" } else { "false" };
+    let (failover, invalidation) = match db.version().await?.has(version::FAILOVER) {
+        true => ("failover", "invalidation_reason"),
+        false => ("false", "NULL::text"),
+    };
     let sql = format!(
         "SELECT slot_name, plugin, two_phase, {failover}, active, wal_status, restart_lsn::text, \
-         confirmed_flush_lsn IS NOT NULL FROM pg_replication_slots \
+         confirmed_flush_lsn::text, {invalidation} FROM pg_replication_slots \
          WHERE slot_type = 'logical' AND NOT temporary AND database = current_database() \
          AND ($1 IS NULL OR slot_name = $1)"
     );
@@ -251,6 +285,7 @@ async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Slots>
 }
 
 fn read_row(row: &Row) -> std::result::Result<Slot, tokio_postgres::Error> {
+    let confirmed: Option<String> = row.try_get(7)?;
     Ok(Slot {
         name: Ident::from_catalog(row.try_get(0)?),
         plugin: row.try_get::<_, &str>(1)?.to_owned(),
@@ -259,7 +294,9 @@ fn read_row(row: &Row) -> std::result::Result<Slot, tokio_postgres::Error> {
         active: row.try_get(4)?,
         wal_status: row.try_get(5)?,
         restart_lsn: row.try_get(6)?,
-        ready: row.try_get(7)?,
+        ready: confirmed.is_some(),
+        confirmed,
+        invalidation: row.try_get(8)?,
     })
 }
 

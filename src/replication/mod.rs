@@ -1,7 +1,7 @@
 //! What needs both servers: the publisher and the subscriber.
 //!
 //! `postgres` knows one server at a time, and what is there. Here is what follows from both: whether tables can be copied
-//! and whether the copy gets on, when a publication may join a subscription, who uses a publication. An
+//! and whether the copy gets on, when a publication may join a subscription, who uses a publication or a slot. An
 //! [`Operation`] carries the limits and hears the warnings, so that a plan, an apply and a command at a terminal ask the
 //! same functions. Nothing here knows of Terraform.
 
@@ -16,7 +16,9 @@ pub mod names;
 mod operation;
 mod pair;
 mod republishing;
+pub mod slot_failover;
 pub mod slot_health;
+pub mod slot_use;
 pub mod subscribing;
 pub mod tables;
 pub mod users;

@@ -88,7 +88,7 @@ impl<P: Product> Resource for LogicalReplication<P> {
         Some(IdentitySchema { version: 0, attributes: vec![attribute] })
     }
 
-    fn identify(state: &Model<P>) -> Value {
+    fn identify(_context: Option<&Context>, state: &Model<P>, _stored: &Value) -> Value {
         let identifier = state.attributes.identifier.known();
         let identifier = identifier.map_or(Value::UNKNOWN, |name| Value::from(name.as_str()));
         Value::Map([(P::IDENTIFIER.to_owned(), identifier)].into())

@@ -237,7 +237,9 @@ mod tests {
 
             let identity = resource.identity().unwrap_or_else(|| panic!("{name} has no identity"));
             let state = filled(&schema.implied_type(), &sample);
-            let Ok(Value::Map(found)) = resource.identify(&state) else { panic!("{name} is not identified") };
+            let Ok(Value::Map(found)) = resource.identify(None, &state, &Value::Null) else {
+                panic!("{name} is not identified")
+            };
             let named: BTreeSet<_> = identity.attributes.iter().map(|attribute| attribute.name).collect();
             assert_eq!(found.keys().map(String::as_str).collect::<BTreeSet<_>>(), named, "{name}");
             assert!(found.values().all(Value::is_wholly_known), "{name}");

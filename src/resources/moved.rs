@@ -2,13 +2,17 @@
 //!
 //! What else they hold is not taken over: the move ends with a refresh, which reads the object itself.
 
-use super::object_id::ObjectId;
+use super::object_id::{InDatabase, ObjectId};
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::resource::MoveSource;
 use crate::tf_provider::value::Value;
 
-/// The object of a state of that provider's resource type; `None` for a state of anything else.
-pub(super) fn object_id(source: &MoveSource, type_name: &str) -> Option<Result<ObjectId>> {
+/// The state to begin with for the object of a state of that provider's resource type; `None` for a state of anything else.
+pub(super) fn moved<M: InDatabase>(source: &MoveSource, type_name: &str) -> Option<Result<M>> {
+    object_id(source, type_name).map(|id| id.map(|id| M::called(&id)))
+}
+
+fn object_id(source: &MoveSource, type_name: &str) -> Option<Result<ObjectId>> {
     // Forks have other namespaces, and mirrors other hosts.
     let is_postgresql = source.provider_address.rsplit('/').next() == Some("postgresql");
     (is_postgresql && source.type_name == type_name).then(|| named(source))

@@ -1,10 +1,11 @@
-//! `database/name`: what names an object of a database in an import, and in `id`.
+//! An object of a database, for each resource that is one: what names it in an import, in `id` and in its identity, and
+//! which database that is.
 
-use crate::config::ConfiguredServer;
-use crate::postgres::Ident;
-use crate::tf_provider::convert::{Attr, FromValue};
+use crate::config::{ConfiguredServer, Context};
+use crate::postgres::{Database, Ident};
+use crate::tf_provider::convert::{Attr, FromValue, Model, ToValue};
 use crate::tf_provider::diagnostics::{Error, Result};
-use crate::tf_provider::resource::ImportId;
+use crate::tf_provider::resource::{ImportId, PlannedChange};
 use crate::tf_provider::schema::{IdentityAttribute, IdentitySchema};
 use crate::tf_provider::value::Value;
 
@@ -18,6 +19,10 @@ pub(super) struct ObjectId {
 crate::model! {
     /// The identity of such an object.
     struct Identity {
+        /// The server's host, as the provider reaches it.
+        host: Attr<String>,
+        /// The server's port.
+        port: Attr<String>,
         /// The database.
         database: Attr<String>,
         /// The name.
@@ -25,41 +30,91 @@ crate::model! {
     }
 }
 
-impl ObjectId {
-    pub(super) fn new(database: &str, name: &str) -> Self {
-        Self { database: database.to_owned(), name: name.to_owned() }
-    }
+/// A model of such an object: it has `id`, `name` and `database`. Written by [`in_database!`].
+pub(super) trait InDatabase: Model {
+    /// The server that has the object.
+    fn server(context: &Context) -> &ConfiguredServer;
 
-    /// What an import was asked with; a bare name is of the server's configured database.
-    pub(super) fn of_import(id: ImportId, server: &ConfiguredServer) -> Result<Self> {
-        let (database, name) = match id {
-            ImportId::Id(text) => parse(&text)?,
-            ImportId::Identity(value) => {
-                let identity = Identity::from_value(value)?;
-                (identity.database.into_known(), identity.name.required("name")?.clone())
+    /// Its database; null or unknown means the configured one.
+    fn database(&self) -> &Attr<String>;
+
+    /// Its name.
+    fn name(&self) -> &Attr<String>;
+
+    /// A state that only says which object it is of.
+    fn called(id: &ObjectId) -> Self;
+}
+
+/// Makes a model with `id`, `name` and `database` one of an object on that server.
+macro_rules! in_database {
+    ($model:ty, $server:path) => {
+        impl $crate::resources::object_id::InDatabase for $model {
+            fn server(context: &$crate::config::Context) -> &$crate::config::ConfiguredServer {
+                $server(context)
             }
-        };
-        let configured = || {
-            server.database_name().ok_or_else(|| {
-                Error::new(format!("the database of {name:?} is not known"))
-                    .detail(format!("Write \"database/name\", or configure the provider's {} block.", server.name()))
-            })
-        };
-        let database = database.map_or_else(configured, Ok)?;
-        Ok(Self { database, name })
-    }
 
-    /// What to do about an object that exists already.
-    pub(super) fn import_hint(id: &Attr<String>) -> String {
-        let id = id.known().map_or("database/name", String::as_str);
-        format!("To manage the one that exists, import it by the id {id:?}.")
-    }
+            fn database(&self) -> &$crate::tf_provider::convert::Attr<String> {
+                &self.database
+            }
 
-    /// The identity's value.
-    pub(super) fn identity(&self) -> Value {
-        let parts = [("database", &self.database), ("name", &self.name)];
-        Value::Map(parts.map(|(name, part)| (name.to_owned(), Value::from(part.as_str()))).into())
-    }
+            fn name(&self) -> &$crate::tf_provider::convert::Attr<String> {
+                &self.name
+            }
+
+            fn called(id: &$crate::resources::object_id::ObjectId) -> Self {
+                let (database, name) = (id.database.clone().into(), id.name.clone().into());
+                Self { id: id.to_string().into(), database, name, ..Self::default() }
+            }
+        }
+    };
+}
+pub(super) use in_database;
+
+/// The state that an import begins with; a bare name is of the side's configured database.
+///
+/// # Errors
+/// When what was given names no object, or one of another server than the configured one.
+pub(super) fn imported<M: InDatabase>(context: &Context, id: ImportId) -> Result<M> {
+    let server = M::server(context);
+    let (database, name) = match id {
+        ImportId::Id(text) => parse(&text)?,
+        ImportId::Identity(value) => {
+            let identity = Identity::from_value(value)?;
+            check_server(&identity, server.name(), address(server))?;
+            (identity.database.into_known(), identity.name.required("name")?.clone())
+        }
+    };
+    let configured = || {
+        server.database_name().ok_or_else(|| {
+            Error::new(format!("the database of {name:?} is not known"))
+                .detail(format!("Write \"database/name\", or configure the provider's {} block.", server.name()))
+        })
+    };
+    let database = database.map_or_else(configured, Ok)?;
+    Ok(M::called(&ObjectId { database, name }))
+}
+
+/// Refuses an identity of another server than the configured one: an object of the same name there is another object.
+fn check_server(identity: &Identity, side: &str, configured: Option<(String, u16)>) -> Result<()> {
+    let Some((host, port)) = configured else { return Ok(()) };
+    let other_host = identity.host.known().filter(|given| !given.eq_ignore_ascii_case(&host));
+    let other_port = identity.port.known().filter(|given| given.parse() != Ok(port));
+    let Some((attribute, given)) = other_host.map(|host| ("host", host)).or(other_port.map(|port| ("port", port)))
+    else {
+        return Ok(());
+    };
+    Err(Error::new(format!("the identity has {attribute} {given:?}, but the provider's {side} is {host}:{port}"))
+        .detail(format!(
+            "Import it with a provider configuration whose {side} is that server. If both are the same server, leave host \
+             and port out of the identity."
+        ))
+        .attribute(attribute))
+}
+
+/// Where the provider reaches a server; `None` while that is not known.
+fn address(server: &ConfiguredServer) -> Option<(String, u16)> {
+    let config = server.server().ok()?.config();
+    Some((config.host.clone(), config.port))
 }
 
 /// The schema of [`Identity`]; the text describes the name.
@@ -67,11 +122,99 @@ pub(super) fn identity_schema(name: &'static str) -> IdentitySchema {
     let attribute =
         |name, description, required_for_import| IdentityAttribute { name, description, required_for_import };
     IdentitySchema {
-        version: 0,
+        version: 1,
         attributes: vec![
+            attribute(
+                "host",
+                "The server's host; the configured one by default. Another one is refused. It stays as it was first stored \
+                 when the provider is given another host for the same server.",
+                false,
+            ),
+            attribute("port", "The server's port; as `host`.", false),
             attribute("database", "The database; the configured one by default.", false),
             attribute("name", name, true),
         ],
+    }
+}
+
+/// The identity of an object. The server is named as it was stored first: Terraform 1.12 takes no other identity for an
+/// object that it reads again, and the provider may be given another address of the same server at any time.
+pub(super) fn identify<M: InDatabase>(context: Option<&Context>, state: &M, stored: &Value) -> Value {
+    let (Attr::Known(_), Attr::Known(_)) = (state.database(), state.name()) else { return Value::UNKNOWN };
+    let stored = Identity::from_value(stored.clone()).unwrap_or_default();
+    let place = Identity { host: stored.host, port: stored.port, ..Identity::default() };
+    Identity { database: state.database().clone(), name: state.name().clone(), ..located::<M>(context, place) }
+        .to_value()
+}
+
+/// The identity of this version from one of version 0, which did not name the server.
+///
+/// # Errors
+/// When it is of another version, or not an identity.
+pub(super) fn upgrade_identity<M: InDatabase>(
+    context: Option<&Context>,
+    version: u64,
+    identity: Value,
+) -> Result<Value> {
+    let part = |name: &str| Attr::from(identity.get(name).and_then(Value::as_str).map(str::to_owned));
+    let old = Identity { database: part("database"), name: part("name"), ..Identity::default() };
+    if version != 0 || old.name.is_null() {
+        return Err(Error::new(format!("the stored identity of version {version} has no name"))
+            .detail("Import the object again."));
+    }
+    Ok(located::<M>(context, old).to_value())
+}
+
+/// The same identity with the configured server in the parts that name none.
+fn located<M: InDatabase>(context: Option<&Context>, identity: Identity) -> Identity {
+    let (host, port) = context.and_then(|context| address(M::server(context))).unzip();
+    let or = |part: Attr<String>, configured: Option<String>| part.into_known().or(configured).into();
+    Identity { host: or(identity.host, host), port: or(identity.port, port.map(|port| port.to_string())), ..identity }
+}
+
+/// The object's database: the state's or plan's own, or the configured one. Does not connect.
+///
+/// # Errors
+/// When the server is not configured, or a value of its configuration is not known yet.
+pub(super) fn database<M: InDatabase>(context: &Context, model: &M) -> Result<Database> {
+    M::server(context).database(model.database().known().map(String::as_str))
+}
+
+/// Plans the configured database where none is given, and what follows from it.
+///
+/// # Errors
+/// As [`plan_id`].
+pub(super) fn plan_database<M: InDatabase>(context: &Context, change: &mut PlannedChange<M>) -> Result<()> {
+    let is_open = change.planned().is_some_and(|planned| planned.database().is_unknown());
+    if let Some(database) = M::server(context).database_name().filter(|_| is_open) {
+        change.set("database", database)?;
+        plan_id(change)?;
+    }
+    Ok(())
+}
+
+/// Plans the `id`, which follows from database and name once they are known.
+///
+/// # Errors
+/// When the model has no attribute `id`.
+pub(super) fn plan_id<M: InDatabase>(change: &mut PlannedChange<M>) -> Result<()> {
+    let Some(planned) = change.planned() else { return Ok(()) };
+    let id = match (planned.database().known(), planned.name().known()) {
+        (Some(database), Some(name)) => Attr::Known(ObjectId::new(database, name).to_string()),
+        _ => Attr::Unknown,
+    };
+    change.set("id", id)
+}
+
+impl ObjectId {
+    pub(super) fn new(database: &str, name: &str) -> Self {
+        Self { database: database.to_owned(), name: name.to_owned() }
+    }
+
+    /// What to do about an object that exists already.
+    pub(super) fn import_hint(id: &Attr<String>) -> String {
+        let id = id.known().map_or("database/name", String::as_str);
+        format!("To manage the one that exists, import it by the id {id:?}.")
     }
 }
 
@@ -83,8 +226,8 @@ pub(super) fn check_name(text: &str) -> std::result::Result<(), String> {
 /// `database/name` or a bare name; a part that holds "/" or "%" is percent-encoded.
 fn parse(text: &str) -> Result<(Option<String>, String)> {
     let invalid = |why: &str| {
-        Error::new(format!("{text:?} is no id: {why}"))
-            .detail("Write \"database/name\"; a \"/\" within a part is written %2F, and a \"%\" is written %25.")
+        Error::new(format!("{text:?} is not a valid id: {why}"))
+            .detail("Write \"database/name\", with %2F for a \"/\" within a part, and %25 for a \"%\".")
     };
     let parts: Option<Vec<String>> = text.split('/').map(decode).collect();
     let parts = parts.ok_or_else(|| invalid("a \"%\" is not followed by two hexadecimal digits of UTF-8 text"))?;
@@ -139,5 +282,70 @@ mod tests {
         for text in ["", "/", "a/", "/b", "a/b/c", "a%zz", "a%2", "%ff/b", "a%é"] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_ids_that_the_docs_show_are_valid() {
+        for (kind, text) in [
+            ("publication", include_str!("../../examples/resources/neonrepl_publication/import.sh")),
+            ("subscription", include_str!("../../examples/resources/neonrepl_subscription/import.sh")),
+            ("replication_slot", include_str!("../../examples/resources/neonrepl_replication_slot/import.sh")),
+        ] {
+            let commands = text.lines().filter(|line| line.starts_with("terraform import"));
+            let ids: Vec<_> = commands.map(|line| line.rsplit(' ').next().unwrap().trim_matches('\'')).collect();
+            assert!(
+                ids.iter().any(|id| id.contains("%2F")) && ids.iter().any(|id| id.contains("%25")),
+                "{kind}: {ids:?}"
+            );
+            assert!(ids.iter().all(|id| parse(id).is_ok()), "{kind}: {ids:?}");
+        }
+    }
+
+    crate::model! {
+        struct Thing {
+            id: Attr<String>,
+            name: Attr<String>,
+            database: Attr<String>,
+            color: Attr<String>,
+        }
+    }
+    in_database!(Thing, Context::publisher);
+
+    fn identity(parts: [Option<&str>; 4]) -> Value {
+        let parts = ["host", "port", "database", "name"].into_iter().zip(parts);
+        Value::Map(parts.map(|(name, part)| (name.to_owned(), part.map_or(Value::Null, Value::from))).collect())
+    }
+
+    #[test]
+    fn an_identity_keeps_the_server_that_it_was_stored_with() {
+        let thing = Thing::called(&ObjectId::new("shop", "new"));
+        let stored = identity([Some("h"), Some("5433"), Some("shop"), Some("old")]);
+        let renamed = identity([Some("h"), Some("5433"), Some("shop"), Some("new")]);
+        assert_eq!(identify(None, &thing, &stored), renamed);
+        assert_eq!(identify(None, &thing, &Value::Null), identity([None, None, Some("shop"), Some("new")]));
+        assert!(identify(None, &Thing::default(), &stored).is_unknown());
+    }
+
+    #[test]
+    fn an_older_identity_named_no_server() {
+        let old = Value::Map([("database".to_owned(), "shop".into()), ("name".to_owned(), "orders".into())].into());
+        let new = identity([None, None, Some("shop"), Some("orders")]);
+        assert_eq!(upgrade_identity::<Thing>(None, 0, old).unwrap(), new);
+        assert!(upgrade_identity::<Thing>(None, 0, Value::Map([].into())).is_err());
+    }
+
+    #[test]
+    fn an_identity_of_another_server_is_refused_by_its_part() {
+        let check = |host: Option<&str>, port: Option<&str>| {
+            let identity = Identity::from_value(identity([host, port, None, Some("n")])).unwrap();
+            check_server(&identity, "publisher", Some(("db.example".to_owned(), 5432)))
+        };
+        for (host, port) in [(None, None), (Some("DB.example"), None), (Some("db.example"), Some("5432"))] {
+            assert_eq!(check(host, port), Ok(()), "{host:?} {port:?}");
+        }
+        let host = check(Some("other"), None).unwrap_err();
+        assert_eq!(host.summary(), "the identity has host \"other\", but the provider's publisher is db.example:5432");
+        assert!(check(None, Some("5433")).unwrap_err().summary().contains("port \"5433\""));
+        assert!(check(None, Some("x")).is_err());
     }
 }

@@ -43,11 +43,12 @@ impl Resource for Publication {
         Some(object_id::identity_schema("The publication's name."))
     }
 
-    fn identify(state: &Model) -> Value {
-        match (state.database.known(), state.name.known()) {
-            (Some(database), Some(name)) => ObjectId::new(database, name).identity(),
-            _ => Value::UNKNOWN,
-        }
+    fn identify(context: Option<&Context>, state: &Model, stored: &Value) -> Value {
+        object_id::identify(context, state, stored)
+    }
+
+    fn upgrade_identity(context: Option<&Context>, version: u64, identity: Value) -> Result<Value> {
+        object_id::upgrade_identity::<Model>(context, version, identity)
     }
 
     fn validate(config: &Model, diagnostics: &mut Diagnostics) {
@@ -63,11 +64,7 @@ impl Resource for Publication {
         if change.planned().is_none() || !change.changes() {
             return Ok(());
         }
-        if change.planned().is_some_and(|planned| planned.database.is_unknown())
-            && let Some(database) = call.context().publisher().database_name()
-        {
-            change.set("database", database)?;
-        }
+        object_id::plan_database(call.context(), change)?;
         keep_equal_blocks(call, change).await?;
         plan_computed(change)?;
         let planned = change.planned().cloned().unwrap_or_default();
@@ -152,12 +149,11 @@ impl Resource for Publication {
     }
 
     async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {
-        let id = ObjectId::of_import(id, call.context().publisher())?;
-        Ok(imported(id))
+        object_id::imported(call.context(), id)
     }
 
     fn move_from(source: &MoveSource) -> Option<Result<Model>> {
-        moved::object_id(source, "postgresql_publication").map(|id| id.map(imported))
+        moved::moved(source, "postgresql_publication")
     }
 }
 
@@ -179,11 +175,6 @@ async fn drop_one(call: &Call<Context>, database: &Database, name: &Ident, is_fo
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// The state to begin with for an object that exists.
-fn imported(id: ObjectId) -> Model {
-    Model { id: id.to_string().into(), name: id.name.into(), database: id.database.into(), ..Model::default() }
 }
 
 /// Says in the plan what the change means to those who use the publication.
@@ -216,16 +207,12 @@ async fn announce(
 
 /// What follows from the other attributes once they are known.
 fn plan_computed(change: &mut PlannedChange<Model>) -> Result<()> {
+    object_id::plan_id(change)?;
     let Some(planned) = change.planned() else { return Ok(()) };
-    let id = match (planned.database.known(), planned.name.known()) {
-        (Some(database), Some(name)) => Attr::Known(ObjectId::new(database, name).to_string()),
-        _ => Attr::Unknown,
-    };
     let fingerprint = match desired(planned) {
         Ok(desired) => Attr::Known(desired.fingerprint()),
         Err(_) => Attr::Unknown,
     };
-    change.set("id", id)?;
     change.set("fingerprint", fingerprint)
 }
 
@@ -314,7 +301,7 @@ fn unchecked(doing: &str, what: &str, error: &postgres::Error) -> Error {
 
 /// The object's database: the state's or plan's own, or the configured one.
 fn database(call: &Call<Context>, model: &Model) -> Result<Database> {
-    call.context().publisher().database(model.database.known().map(String::as_str))
+    object_id::database(call.context(), model)
 }
 
 fn limits(call: &Call<Context>) -> Limits {

@@ -1,6 +1,7 @@
 //! `neonrepl_replication_slot`: a logical slot of the publisher, apart from any subscription.
 
 mod model;
+mod outlook;
 
 use std::time::Duration;
 
@@ -10,10 +11,12 @@ use self::model::{Model, desired, schema, to_model};
 use super::lost;
 use super::moved;
 use super::object_id::{self, ObjectId};
-use super::server_check::check_version;
+use super::server_check::{check_version, report};
 use crate::config::Context;
 use crate::postgres::slot::{self, Home, Slot};
 use crate::postgres::{self, Database, Ident, Limits, SqlState, look_again};
+use crate::replication::slot_use::{self, Subscriber};
+use crate::replication::{Operation, slot_failover};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::resource::{ImportId, MoveSource, PlannedChange, Resource};
@@ -23,7 +26,11 @@ use crate::tf_provider::value::Value;
 
 /// How long operations may take where the configuration does not say.
 const CREATE_TIME: Duration = Duration::from_secs(5 * 60);
+const UPDATE_TIME: Duration = Duration::from_secs(5 * 60);
 const DELETE_TIME: Duration = Duration::from_secs(5 * 60);
+
+/// The key in the private state for where the slot began: beyond it, somebody has read.
+const MADE_AT: &str = "made_at";
 
 /// How often a slot that is read from is looked at.
 const ACTIVE_POLL: Duration = Duration::from_millis(250);
@@ -44,27 +51,23 @@ impl Resource for ReplicationSlot {
         Some(object_id::identity_schema("The slot's name."))
     }
 
-    fn identify(state: &Model) -> Value {
-        match (state.database.known(), state.name.known()) {
-            (Some(database), Some(name)) => ObjectId::new(database, name).identity(),
-            _ => Value::UNKNOWN,
-        }
+    fn identify(context: Option<&Context>, state: &Model, stored: &Value) -> Value {
+        object_id::identify(context, state, stored)
+    }
+
+    fn upgrade_identity(context: Option<&Context>, version: u64, identity: Value) -> Result<Value> {
+        object_id::upgrade_identity::<Model>(context, version, identity)
     }
 
     fn plan(change: &mut PlannedChange<Model>) -> Result<()> {
-        model::plan_computed(change)
+        object_id::plan_id(change)
     }
 
     async fn preview(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
         if change.planned().is_none() || !change.changes() {
             return Ok(());
         }
-        if change.planned().is_some_and(|planned| planned.database.is_unknown())
-            && let Some(database) = call.context().publisher().database_name()
-        {
-            change.set("database", database)?;
-            model::plan_computed(change)?;
-        }
+        object_id::plan_database(call.context(), change)?;
         let planned = change.planned().cloned().unwrap_or_default();
         if call.context().publisher().is_waiting() {
             return Ok(());
@@ -72,23 +75,22 @@ impl Resource for ReplicationSlot {
         let database = database(call, &planned)?;
         let Ok(desired) = desired(&planned) else { return Ok(()) };
         let doing = format!("planning replication slot {}", desired.name);
-        check_version(change, &database, &doing, |version| desired.check_supported(version)).await
+        check_version(change, &database, &doing, |version| desired.check_supported(version)).await?;
+        let outlook = Box::pin(outlook::outlook(call, change, &database));
+        report(change, call.unless_stopped(outlook).await?);
+        Ok(())
     }
 
     async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {
         let database = database(call, &state)?;
         let found = slot::fetch(&database, &model::ident(&state)?).await?;
-        if let Some(lost) = found.as_ref().filter(|found| found.is_lost()) {
-            call.warn(
-                Error::new(format!("replication slot {} has lost the WAL that it needs: nothing can be read from it", lost.name))
-                    .detail("It held back more than the publisher's max_slot_wal_keep_size, or was invalidated otherwise.")
-                    .detail("Only a new one helps: apply with -replace and its address. Whoever read from it must start afresh."),
-            );
+        if let Some(warning) = found.as_ref().and_then(unhealthy) {
+            call.warn(warning);
         }
         Ok(found.map(|found| to_model(database.name(), &found, &state)))
     }
 
-    async fn create(call: &Call<Context>, plan: Model, _saved: &Saved<Model>) -> Result<Model> {
+    async fn create(call: &Call<Context>, plan: Model, saved: &Saved<Model>) -> Result<Model> {
         let time = timeout(&plan.timeouts, |timeouts| &timeouts.create, CREATE_TIME);
         let database = database(call, &plan)?;
         let desired = desired(&plan)?;
@@ -102,45 +104,106 @@ impl Resource for ReplicationSlot {
             return Err(exists(&database, &doing, &home, &plan));
         }
         let found = match database.run_within(&doing, &[statement], &limits).await {
-            Ok(_) => slot::fetch_now(&database, &desired.name).await?,
+            Ok(_) => {
+                // It is there, whatever becomes of reading it.
+                saved.record(&to_model(database.name(), &desired, &plan));
+                slot::fetch_now(&database, &desired.name).await?
+            }
             Err(error) => Some(after_failure(&database, &desired.name, &plan, error, &limits).await?),
         };
         let found = found.ok_or_else(|| Error::new(format!("{doing}: it was gone right after")))?;
+        if let Some(began) = &found.confirmed {
+            call.private().set(MADE_AT, began.as_str().into());
+        }
         Ok(to_model(database.name(), &found, &plan))
     }
 
-    /// Everything about a slot makes a new one; only the `timeouts` are changed here.
+    /// Of the slot itself only `failover` is changed; all else makes a new one.
     async fn update(call: &Call<Context>, prior: Model, plan: Model, saved: &Saved<Model>) -> Result<Model> {
         let database = database(call, &prior)?;
         let name = model::ident(&prior)?;
         let found = call.unless_stopped(slot::fetch_now(&database, &name)).await?;
-        let Some(found) = found else {
+        let gone = || {
             saved.record_gone();
-            return Err(Error::new(format!("changing replication slot {name}: it is not there any more"))
-                .detail("The next plan will create it."));
+            Error::new(format!("changing replication slot {name}: it is not there any more"))
+                .detail("The next plan will create it.")
         };
+        let found = found.ok_or_else(gone)?;
+        let Some(failover) = plan.failover.known().copied().filter(|failover| *failover != found.failover) else {
+            return Ok(to_model(database.name(), &found, &plan));
+        };
+        let time = timeout(&plan.timeouts, |timeouts| &timeouts.update, UPDATE_TIME);
+        let limits = limits(call, time);
+        let operation = Operation::new(format!("changing failover of replication slot {name}"), limits, call);
+        Box::pin(slot_failover::change(&operation, &database, subscriber(call), &name, failover)).await?;
+        let found = slot::fetch_now(&database, &name).await?.ok_or_else(gone)?;
         Ok(to_model(database.name(), &found, &plan))
     }
 
     async fn delete(call: &Call<Context>, prior: Model, _saved: &Saved<Model>) -> Result<()> {
         let time = timeout(&prior.timeouts, |timeouts| &timeouts.delete, DELETE_TIME);
         let database = database(call, &prior)?;
-        drop_when_idle(call, &database, &model::ident(&prior)?, &limits(call, time)).await
+        let (name, limits) = (model::ident(&prior)?, limits(call, time));
+        if prior.force_destroy.known() != Some(&true) {
+            let doing = format!("dropping replication slot {name}");
+            let operation = Operation::new(doing, limits.clone(), call);
+            Box::pin(slot_use::refuse_to_drop(&operation, &database, subscriber(call), &name)).await?;
+        }
+        drop_when_idle(call, &database, &name, &limits).await
     }
 
     async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {
-        let id = ObjectId::of_import(id, call.context().publisher())?;
-        Ok(model::imported(&id))
+        object_id::imported(call.context(), id)
     }
 
     fn move_from(source: &MoveSource) -> Option<Result<Model>> {
-        moved::object_id(source, "postgresql_replication_slot").map(|id| id.map(|id| model::imported(&id)))
+        moved::moved(source, "postgresql_replication_slot")
     }
 }
 
 /// The object's database: the state's or plan's own, or the configured one.
 fn database(call: &Call<Context>, model: &Model) -> Result<Database> {
-    call.context().publisher().database(model.database.known().map(String::as_str))
+    object_id::database(call.context(), model)
+}
+
+/// The server whose subscriptions may name the slot.
+fn subscriber(call: &Call<Context>) -> Subscriber<'_> {
+    let configured = call.context().subscriber();
+    match configured.server() {
+        Ok(server) => Subscriber::At(server),
+        Err(_) if configured.is_waiting() => Subscriber::Later,
+        Err(_) => Subscriber::None,
+    }
+}
+
+/// Where the slot began, as far as it was made here.
+fn made_at(call: &Call<Context>) -> Option<String> {
+    call.private().get(MADE_AT)?.as_str().map(str::to_owned)
+}
+
+/// What is wrong with a slot, so that it cannot be read from, or soon not.
+fn unhealthy(found: &Slot) -> Option<Error> {
+    let name = &found.name;
+    if found.is_lost() {
+        let why = match &found.invalidation {
+            Some(reason) => format!("The server invalidated it: {reason}."),
+            None => "It held back more than the publisher's max_slot_wal_keep_size, or was invalidated otherwise."
+                .to_owned(),
+        };
+        return Some(
+            Error::new(format!("replication slot {name} has lost the WAL that it needs: nothing can be read from it"))
+                .detail(why)
+                .detail("Only a new one helps: apply with -replace and its address. Whoever read from it must start afresh."),
+        );
+    }
+    let is_ending = found.wal_status.as_deref() == Some("unreserved");
+    is_ending.then(|| {
+        Error::new(format!("replication slot {name} is about to lose the WAL that it needs"))
+            .detail(
+                "It holds back more than the publisher's max_slot_wal_keep_size. The next checkpoint may remove it.",
+            )
+            .detail("Have its reader catch up, or raise max_slot_wal_keep_size on the publisher.")
+    })
 }
 
 fn limits(call: &Call<Context>, time: Duration) -> Limits {

@@ -41,11 +41,12 @@ impl Resource for Subscription {
         Some(object_id::identity_schema("The subscription's name."))
     }
 
-    fn identify(state: &Model) -> Value {
-        match (state.database.known(), state.name.known()) {
-            (Some(database), Some(name)) => ObjectId::new(database, name).identity(),
-            _ => Value::UNKNOWN,
-        }
+    fn identify(context: Option<&Context>, state: &Model, stored: &Value) -> Value {
+        object_id::identify(context, state, stored)
+    }
+
+    fn upgrade_identity(context: Option<&Context>, version: u64, identity: Value) -> Result<Value> {
+        object_id::upgrade_identity::<Model>(context, version, identity)
     }
 
     fn validate(config: &Model, diagnostics: &mut Diagnostics) {
@@ -60,12 +61,7 @@ impl Resource for Subscription {
         if change.planned().is_none() || !change.changes() {
             return Ok(());
         }
-        if change.planned().is_some_and(|planned| planned.database.is_unknown())
-            && let Some(database) = call.context().subscriber().database_name()
-        {
-            change.set("database", database)?;
-            model::plan_computed(change)?;
-        }
+        object_id::plan_database(call.context(), change)?;
         let planned = change.planned().cloned().unwrap_or_default();
         connection::check_known(call.context(), &planned)?;
         if change.prior().is_none_or(|prior| lifecycle::sends_connection(prior, &planned)) {
@@ -105,21 +101,20 @@ impl Resource for Subscription {
     }
 
     async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {
-        let id = ObjectId::of_import(id, call.context().subscriber())?;
-        Ok(model::imported(&id))
+        object_id::imported(call.context(), id).map(model::with_defaults)
     }
 
     fn move_from(source: &MoveSource) -> Option<Result<Model>> {
         // No catalog stores it, and a difference would be planned.
         let without_slot = source.state.get("create_slot") == Some(&Value::Bool(false));
-        let imported = |id| Model { create_slot: (!without_slot).into(), ..model::imported(&id) };
-        moved::object_id(source, "postgresql_subscription").map(|id| id.map(imported))
+        let imported = |state| Model { create_slot: (!without_slot).into(), ..model::with_defaults(state) };
+        moved::moved(source, "postgresql_subscription").map(|state| state.map(imported))
     }
 }
 
 /// The object's database: the state's or plan's own, or the configured one.
 fn database(call: &Call<Context>, model: &Model) -> Result<Database> {
-    call.context().subscriber().database(model.database.known().map(String::as_str))
+    object_id::database(call.context(), model)
 }
 
 fn limits(call: &Call<Context>, time: Duration) -> Limits {

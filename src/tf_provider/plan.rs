@@ -58,12 +58,12 @@ pub fn with_write_only(block: &Block, planned: &mut Value, config: &Value) {
 }
 
 /// The configuration that would make this state: what the provider computed is left out, and so is what has
-/// its default.
+/// its default, or what others may change.
 pub fn config_of(block: &Block, state: &Value) -> Value {
     let mut config = state.clone();
     each_attribute(block, &mut config, Beside::NOTHING, &mut |attribute, value, _| {
         let is_default = attribute.default.as_ref() == Some(value);
-        if attribute.origin == Origin::Computed || attribute.write_only || is_default {
+        if attribute.origin == Origin::Computed || attribute.write_only || attribute.unpinned || is_default {
             *value = Value::Null;
         }
     });
@@ -392,6 +392,13 @@ mod tests {
         let replace: Vec<_> = replace.iter().map(ToString::to_string).collect();
         assert_eq!(replace, ["one.zone", "many[1].zone", "named[\"k\"].zone", "some"]);
         assert!(plan(&block, &object("a"), object("a"), &object("a")).replace.is_empty());
+    }
+
+    #[test]
+    fn a_generated_configuration_leaves_out_what_others_may_change() {
+        let block = Block::new("").attribute(Attribute::optional_computed("followed", Type::Bool, "").unpinned());
+        let state = block_of([("followed", false.into())]);
+        assert_eq!(config_of(&block, &state), block_of([("followed", Value::Null)]));
     }
 
     #[test]

@@ -33,9 +33,19 @@ pub trait Resource: Send + Sync + 'static {
         None
     }
 
-    /// The identity of this object, with the attributes of [`Resource::identity`]; null where it has none.
-    fn identify(_state: &Self::Model) -> Value {
+    /// The identity of this object, with the attributes of [`Resource::identity`]; null where it has none. `stored` is the
+    /// one that it was known by so far, null where there is none: older cores take no other for the same object. The
+    /// context is absent before the provider is configured.
+    fn identify(_context: Option<&Self::Context>, _state: &Self::Model, _stored: &Value) -> Value {
         Value::Null
+    }
+
+    /// The identity of this version of its schema from one of an older version.
+    ///
+    /// # Errors
+    /// When there never was such a version.
+    fn upgrade_identity(_context: Option<&Self::Context>, version: u64, _identity: Value) -> Result<Value> {
+        Err(Error::new(format!("{} has no identities of version {version}", Self::TYPE_NAME)))
     }
 
     /// Checks a configuration across its attributes. Unknown values must be passed over.
@@ -245,7 +255,9 @@ pub trait AnyResource<C>: Send + Sync {
     /// See [`Resource::identity`].
     fn identity(&self) -> Option<IdentitySchema>;
     /// See [`Resource::identify`].
-    fn identify(&self, state: &Value) -> Result<Value>;
+    fn identify(&self, context: Option<&C>, state: &Value, stored: &Value) -> Result<Value>;
+    /// See [`Resource::upgrade_identity`].
+    fn upgrade_identity(&self, context: Option<&C>, version: u64, identity: Value) -> Result<Value>;
     /// See [`Resource::validate`].
     fn validate(&self, config: Value, diagnostics: &mut Diagnostics);
     /// See [`Resource::plan`]; not called for a destroy. Its failure is among the change's diagnostics.
@@ -283,8 +295,12 @@ impl<R: Resource> AnyResource<R::Context> for R {
         R::identity()
     }
 
-    fn identify(&self, state: &Value) -> Result<Value> {
-        Ok(R::identify(&model::<R>(state.clone())?))
+    fn identify(&self, context: Option<&R::Context>, state: &Value, stored: &Value) -> Result<Value> {
+        Ok(R::identify(context, &model::<R>(state.clone())?, stored))
+    }
+
+    fn upgrade_identity(&self, context: Option<&R::Context>, version: u64, identity: Value) -> Result<Value> {
+        R::upgrade_identity(context, version, identity)
     }
 
     fn validate(&self, config: Value, diagnostics: &mut Diagnostics) {

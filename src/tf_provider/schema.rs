@@ -164,6 +164,8 @@ pub struct Attribute {
     pub replaces: bool,
     /// Whether the provider's value outlives a change of other attributes.
     pub stable: bool,
+    /// Whether a generated configuration leaves it out, because others than the configuration may change it.
+    pub unpinned: bool,
     /// The only values it may have, where there are few; for messages and docs.
     pub choices: Vec<&'static str>,
     /// The checks that validation runs.
@@ -204,6 +206,7 @@ impl Attribute {
             default: None,
             replaces: false,
             stable: false,
+            unpinned: false,
             choices: Vec::new(),
             validators: Vec::new(),
         }
@@ -250,6 +253,13 @@ impl Attribute {
     #[must_use]
     pub fn stable(mut self) -> Self {
         self.stable = true;
+        self
+    }
+
+    /// A generated configuration leaves it out: others may change it, and the value of the moment is no decision.
+    #[must_use]
+    pub fn unpinned(mut self) -> Self {
+        self.unpinned = true;
         self
     }
 

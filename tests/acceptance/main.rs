@@ -13,6 +13,7 @@ mod catalog;
 mod connections;
 mod functions;
 mod iam;
+mod identity;
 mod in_use;
 mod initial_sync;
 mod least_privilege;

@@ -21,6 +21,12 @@ list "neonrepl_replication_slot" "all" {
 }
 "#;
 
+/// The same with the slots of subscriptions.
+fn lists_of_all() -> String {
+    let (others, slots) = LISTS.rsplit_once('}').expect("a block");
+    format!("{others}\n  config {{\n    include_in_use = true\n  }}\n}}{slots}")
+}
+
 /// A pair with a bit of everything, and a workspace; `None` where there is no Terraform.
 async fn stocked(prefix: &str) -> Option<(Pair, Workspace)> {
     if !Core::installed().contains(&Core::Terraform) {
@@ -46,11 +52,56 @@ async fn stocked(prefix: &str) -> Option<(Pair, Workspace)> {
     Some((pair, workspace))
 }
 
+/// A slot that its subscription looks after is not taken over with everything else.
+#[tokio::test]
+async fn the_slots_of_subscriptions_are_left_out() {
+    let Some((pair, workspace)) = stocked("own").await else { return };
+    let name = &pair.subscriber.name;
+    workspace.write("all.tfquery.hcl", LISTS);
+    for enabled in [true, false] {
+        if !enabled {
+            pair.subscriber.sql(&format!("ALTER SUBSCRIPTION {name} DISABLE")).await;
+        }
+        let run = workspace.expect(&["query", "-no-color"], 0).await;
+        let slots: Vec<_> = run.stdout.lines().filter(|line| line.contains("neonrepl_replication_slot")).collect();
+        assert!(slots.len() == 1 && slots[0].contains(&format!("{name}_lone")), "{}", run.text());
+    }
+    let run = workspace.expect(&["query", "-no-color", "-generate-config-out=generated.tf"], 0).await;
+    assert_eq!(run.code, Some(0));
+    let generated = std::fs::read_to_string(workspace.path().join("generated.tf")).expect("a configuration");
+    let (_, slot) = generated.split_once("resource \"neonrepl_replication_slot\"").expect("a slot");
+    let (slot, _) = slot.split_once("\n}").expect("its end");
+    assert!(slot.contains("name") && !slot.contains("failover") && !slot.contains("two_phase"), "{slot}");
+    workspace.apply().await;
+    workspace.expect_empty_plan().await;
+    workspace.destroy().await;
+    assert_eq!(pair.slots().await, [""; 0]);
+}
+
+/// Who cannot be asked may have a subscription that needs the slot.
+#[tokio::test]
+async fn slots_are_not_listed_without_their_subscriber() {
+    let Some((pair, workspace)) = stocked("mute").await else { return };
+    let mut workspace = workspace;
+    let (name, port) = (&pair.subscriber.name, pair.subscriber.port);
+    let mute = pair.subscriber.url().replace(&format!(":{port}/"), ":1/");
+    workspace.env("NEONREPL_SUBSCRIBER_URL", &mute);
+    let list = "list \"neonrepl_replication_slot\" \"all\" {\n  provider = neonrepl\n";
+    workspace.write("all.tfquery.hcl", &format!("{list}}}\n"));
+    let refused = workspace.expect(&["query", "-no-color"], 1).await.flat();
+    assert!(refused.contains("With include_in_use = true it is not asked"), "{refused}");
+    workspace.write("all.tfquery.hcl", &format!("{list}  config {{\n    include_in_use = true\n  }}\n}}\n"));
+    let run = workspace.expect(&["query", "-no-color"], 0).await;
+    assert!(run.stdout.contains(&format!("{name}_lone")), "{}", run.text());
+    pair.subscriber.sql(&format!("DROP SUBSCRIPTION {name}")).await;
+    pair.publisher.rows(&format!("SELECT pg_drop_replication_slot('{name}_lone')")).await;
+}
+
 #[tokio::test]
 async fn what_is_listed_is_imported_as_it_is() {
     let Some((pair, workspace)) = stocked("query").await else { return };
     let name = &pair.subscriber.name;
-    workspace.write("all.tfquery.hcl", LISTS);
+    workspace.write("all.tfquery.hcl", &lists_of_all());
     let temporary = format!("{name}_temporary");
     let make =
         format!("SELECT slot_name::text FROM pg_create_logical_replication_slot('{temporary}', 'pgoutput', true)");

@@ -45,7 +45,7 @@ async fn life(core: Core, major: Major, other: Major) {
     assert_eq!(slots(database).await, [""; 0]);
 }
 
-on_every_pair!(life, in_use);
+on_every_pair!(life, in_use, named);
 
 async fn create(workspace: &Workspace, database: &Database, name: &str) {
     workspace.write("main.tf", &config(&format!("name = \"{name}\"")));
@@ -90,6 +90,9 @@ async fn import(workspace: &Workspace, database: &Database, name: &str) {
 
 async fn options_make_a_new_one(workspace: &Workspace, database: &Database, name: &str, major: Major) {
     workspace.write("main.tf", &config(&format!("name = \"{name}\"\ntwo_phase = true")));
+    let plan = workspace.plan().await.flat();
+    let says = format!("replacing replication slot \"{name}\" loses its position");
+    assert!(plan.contains(&says) && plan.contains("bytes of WAL from the old one's restart_lsn until now"), "{plan}");
     assert_eq!(actions(workspace).await, json!(["delete", "create"]));
     workspace.apply().await;
     assert_eq!(slots(database).await, [format!("{name} pgoutput two_phase")]);
@@ -97,12 +100,16 @@ async fn options_make_a_new_one(workspace: &Workspace, database: &Database, name
 
     workspace.write("main.tf", &config(&format!("name = \"{name}\"\nfailover = true")));
     if major >= Major::V17 {
+        let position = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE database = current_database()";
+        let before: String = database.value(position).await;
+        assert_eq!(actions(workspace).await, json!(["update"]));
         workspace.apply().await;
         assert!(
             database
                 .value::<bool>("SELECT failover FROM pg_replication_slots WHERE database = current_database()")
                 .await
         );
+        assert_eq!(database.value::<String>(position).await, before, "it is the same slot");
         workspace.expect_empty_plan().await;
     } else {
         let plan = workspace.plan().await;
@@ -125,38 +132,279 @@ async fn disappear(workspace: &Workspace, database: &Database, name: &str) {
     workspace.apply().await;
 }
 
-/// A slot that a subscription reads from stays until it does not.
-async fn in_use(core: Core, major: Major, other: Major) {
-    let pair = Pair::new(major, other, "slot_use").await;
+/// A pair with a slot that is managed, and a subscription `reader` that reads from it.
+async fn subscribed(core: Core, major: Major, other: Major, prefix: &str) -> (Pair, Workspace, String) {
+    let pair = Pair::new(major, other, prefix).await;
     let workspace = pair.workspace(core).await;
     let name = unique(&pair.publisher);
-    let slot = |time: &str| config(&format!("name = \"{name}\"\ntimeouts {{\ndelete = \"{time}\"\n}}"));
-    workspace.write("main.tf", &slot("2s"));
+    workspace.write("main.tf", &config(&format!("name = \"{name}\"")));
     workspace.apply().await;
+    subscribe(&pair, &name).await;
+    wait_for_activity(&pair.publisher, &name, true).await;
+    (pair, workspace, name)
+}
+
+async fn subscribe(pair: &Pair, slot: &str) {
     pair.publisher.sql("CREATE PUBLICATION shop FOR TABLE orders").await;
     let connection = pair.publisher.url();
-    let options = format!("create_slot = false, slot_name = '{name}'");
+    let options = format!("create_slot = false, slot_name = '{slot}'");
     pair.subscriber
         .sql(&format!("CREATE SUBSCRIPTION reader CONNECTION '{connection}' PUBLICATION shop WITH ({options})"))
         .await;
-    wait_for_activity(&pair.publisher, &name, true).await;
+}
 
-    let failed = workspace.expect(&["destroy", "-auto-approve", "-no-color"], 1).await;
-    for said in ["is active for PID", "(55006)", "Its reader calls itself \"reader\"", "timeouts.delete"] {
-        assert!(failed.flat().contains(said), "{said} is not in {}", failed.text());
+/// Takes the subscription from its slot.
+async fn detach(pair: &Pair) {
+    pair.subscriber.sql("ALTER SUBSCRIPTION reader DISABLE; ALTER SUBSCRIPTION reader SET (slot_name = NONE)").await;
+}
+
+fn check_says(run: &crate::common::cli::Run, parts: &[&str]) {
+    for part in parts {
+        assert!(run.flat().contains(part), "{part} is not in {}", run.text());
     }
+}
+
+const DESTROY: [&str; 3] = ["destroy", "-auto-approve", "-no-color"];
+
+/// A slot that a subscription reads from stays until it does not.
+async fn in_use(core: Core, major: Major, other: Major) {
+    let (pair, workspace, name) = subscribed(core, major, other, "slot_use").await;
+    let slot = |time: &str, forced: bool| {
+        config(&format!("name = \"{name}\"\nforce_destroy = {forced}\ntimeouts {{\ndelete = \"{time}\"\n}}"))
+    };
+    workspace.write("main.tf", &slot("2s", false));
+    workspace.apply().await;
+    let whose = format!("subscription \"reader\" of database \"{}\" on the subscriber names it", pair.subscriber.name);
+    let failed = workspace.expect(&DESTROY, 1).await;
+    check_says(&failed, &[&whose, "Nothing was changed", "Destroy the subscription first", "force_destroy = true"]);
     assert_eq!(slots(&pair.publisher).await.len(), 1);
 
-    workspace.write("main.tf", &slot("2m"));
+    // By force it is dropped, but no reader is ended.
+    workspace.write("main.tf", &slot("2s", true));
     workspace.apply().await;
-    assert_eq!(workspace.attributes(ADDRESS).await["active"], true);
-    let destroying = workspace.spawn(&["destroy", "-auto-approve", "-no-color"]);
-    destroying.wait_for("Destroying...").await;
-    pair.subscriber.sql("ALTER SUBSCRIPTION reader DISABLE; ALTER SUBSCRIPTION reader SET (slot_name = NONE)").await;
-    let destroyed = destroying.wait().await;
-    assert_eq!(destroyed.code, Some(0), "{}", destroyed.text());
-    assert_eq!(slots(&pair.publisher).await, [""; 0]);
+    let failed = workspace.expect(&DESTROY, 1).await;
+    check_says(&failed, &["is active for PID", "(55006)", "Its reader calls itself \"reader\"", "timeouts.delete"]);
+    assert_eq!(slots(&pair.publisher).await.len(), 1);
+
+    for forced in [false, true] {
+        workspace.write("main.tf", &slot("2m", forced));
+        workspace.apply().await;
+        if forced {
+            subscribe(&pair, &name).await;
+            wait_for_activity(&pair.publisher, &name, true).await;
+        }
+        workspace.expect(&["apply", "-refresh-only", "-auto-approve", "-no-color"], 0).await;
+        assert_eq!(workspace.attributes(ADDRESS).await["active"], true);
+        let destroying = workspace.spawn(&DESTROY);
+        destroying.wait_for("Destroying...").await;
+        detach(&pair).await;
+        let destroyed = destroying.wait().await;
+        assert_eq!(destroyed.code, Some(0), "{}", destroyed.text());
+        assert_eq!(slots(&pair.publisher).await, [""; 0]);
+        pair.subscriber.sql("DROP SUBSCRIPTION reader").await;
+        pair.publisher.sql("DROP PUBLICATION shop").await;
+    }
+}
+
+/// A new slot in the place of one that a subscription names would lose rows without a word.
+async fn named(core: Core, major: Major, other: Major) {
+    let (pair, workspace, name) = subscribed(core, major, other, "slot_named").await;
+    let whose = format!("subscription \"reader\" of database \"{}\" on the subscriber names it", pair.subscriber.name);
+    let replaced = format!("replacing replication slot \"{name}\" loses its position");
+    let again = format!("replication slot \"{name}\" exists already: making it again loses its position");
+    let lost = "bytes of WAL from the old one's restart_lsn until now are lost";
+    let replace = format!("-replace={ADDRESS}");
+    for enabled in [true, false] {
+        if !enabled {
+            pair.subscriber.sql("ALTER SUBSCRIPTION reader DISABLE").await;
+            wait_for_activity(&pair.publisher, &name, false).await;
+            pair.publisher.sql("INSERT INTO orders VALUES (1), (2)").await;
+        }
+        for body in [
+            format!("name = \"{name}\"\ntwo_phase = true"),
+            format!("name = \"{name}\"\nplugin = \"test_decoding\""),
+            format!("name = \"{name}_2\""),
+            format!("name = \"{name}\"\ndatabase = \"postgres\""),
+        ] {
+            workspace.write("main.tf", &config(&body));
+            let refused = workspace.expect(&["plan", "-no-color"], 1).await;
+            check_says(&refused, &[&replaced, &whose, lost, "set force_destroy = true and apply that first"]);
+        }
+        workspace.write("main.tf", &config(&format!("name = \"{name}\"")));
+        let refused = workspace.expect(&["apply", "-auto-approve", "-no-color", &replace], 1).await;
+        check_says(&refused, &[&again, &whose, lost]);
+    }
+    pair.subscriber.sql("ALTER SUBSCRIPTION reader ENABLE").await;
+    pair.wait_for_rows("SELECT id FROM orders ORDER BY id", &["1", "2"]).await;
+
+    let forced = format!("name = \"{name}\"\nforce_destroy = true");
+    workspace.write("main.tf", &config(&forced));
+    workspace.apply().await;
+    pair.subscriber.sql("ALTER SUBSCRIPTION reader DISABLE").await;
+    wait_for_activity(&pair.publisher, &name, false).await;
+    workspace.write("main.tf", &config(&format!("{forced}\ntwo_phase = true")));
+    let plan = workspace.plan().await;
+    assert_eq!(plan.code, Some(2), "{}", plan.text());
+    check_says(&plan, &[&replaced, &whose, lost]);
+    workspace.apply().await;
+    assert_eq!(slots(&pair.publisher).await, [format!("{name} pgoutput two_phase")]);
+    detach(&pair).await;
     pair.subscriber.sql("DROP SUBSCRIPTION reader").await;
+    workspace.destroy().await;
+}
+
+/// Reads what a slot has, as a consumer of its own would.
+async fn consume(database: &Database, slot: &str) {
+    let read = format!(
+        "SELECT lsn::text FROM pg_logical_slot_get_binary_changes('{slot}', NULL, NULL, 'proto_version', '1', \
+         'publication_names', 'shop')"
+    );
+    database.rows(&read).await;
+}
+
+/// Without a subscription, the slot itself tells whether anybody counts on it.
+#[tokio::test]
+async fn a_slot_that_was_read_is_not_replaced() {
+    for (core, major) in Core::installed().into_iter().zip([Major::V14, Major::V18]) {
+        let pair = Pair::new(major, Major::V16, "slot_read").await;
+        let workspace = pair.workspace(core).await;
+        let name = unique(&pair.publisher);
+        let other_plugin = config(&format!("name = \"{name}\"\nplugin = \"test_decoding\""));
+        workspace.write("main.tf", &config(&format!("name = \"{name}\"")));
+        workspace.apply().await;
+        pair.publisher.sql("CREATE PUBLICATION shop FOR TABLE orders").await;
+        pair.publisher.sql("INSERT INTO orders VALUES (1)").await;
+        workspace.write("main.tf", &other_plugin);
+        assert_eq!(actions(&workspace).await, json!(["delete", "create"]), "nobody has read from it");
+        consume(&pair.publisher, &name).await;
+        let refused = workspace.expect(&["plan", "-no-color"], 1).await;
+        check_says(&refused, &["loses its position: it has been read from, and its reader may come back"]);
+        workspace.write("main.tf", &config(&format!("name = \"{name}\"")));
+        workspace.destroy().await;
+        assert_eq!(slots(&pair.publisher).await, [""; 0]);
+    }
+}
+
+/// Who cannot be asked may have a subscription that needs the slot.
+#[tokio::test]
+async fn a_subscriber_that_does_not_answer_is_not_taken_for_none() {
+    for (core, major) in Core::installed().into_iter().zip([Major::V15, Major::V17]) {
+        let pair = Pair::new(major, Major::V16, "slot_mute").await;
+        let mut workspace = pair.workspace(core).await;
+        let name = unique(&pair.publisher);
+        workspace.write("main.tf", &config(&format!("name = \"{name}\"")));
+        workspace.apply().await;
+        let mute = pair.subscriber.url().replace(&format!(":{}/", pair.subscriber.port), ":1/");
+        workspace.env("NEONREPL_SUBSCRIBER_URL", &mute);
+        let unknown = "the provider's subscriber cannot be asked whether one of its subscriptions names it";
+        check_says(&workspace.expect(&DESTROY, 1).await, &[unknown, "Nothing was changed"]);
+        workspace.write("main.tf", &config(&format!("name = \"{name}\"\ntwo_phase = true")));
+        check_says(&workspace.expect(&["plan", "-no-color"], 1).await, &[unknown]);
+        workspace.write("main.tf", &config(&format!("name = \"{name}\"\nforce_destroy = true")));
+        workspace.apply().await;
+        workspace.destroy().await;
+        assert_eq!(slots(&pair.publisher).await, [""; 0]);
+    }
+}
+
+/// A subscription whose slot is gone would go on from a new one as if nothing were missing.
+#[tokio::test]
+async fn a_slot_that_comes_too_late_is_said() {
+    for core in Core::installed() {
+        let (pair, workspace, name) = subscribed(core, Major::V16, Major::V18, "slot_late").await;
+        pair.subscriber.sql("ALTER SUBSCRIPTION reader DISABLE").await;
+        wait_for_activity(&pair.publisher, &name, false).await;
+        pair.publisher.sql(&format!("DO $$ BEGIN PERFORM pg_drop_replication_slot('{name}'); END $$")).await;
+        let plan = workspace.plan().await;
+        assert_eq!(plan.code, Some(2), "{}", plan.text());
+        let yet = format!("there is no replication slot \"{name}\" yet, and subscription \"reader\"");
+        check_says(&plan, &[&yet, "what was written before does not reach it"]);
+        detach(&pair).await;
+        pair.subscriber.sql("DROP SUBSCRIPTION reader").await;
+        workspace.destroy().await;
+    }
+}
+
+/// A subscription and its slot in one configuration come and go together, in whichever order a core takes them.
+#[tokio::test]
+async fn a_slot_and_its_subscription_live_together() {
+    for core in Core::installed() {
+        for reference in [true, false] {
+            let pair = Pair::new(Major::V17, Major::V18, "slot_both").await;
+            let workspace = pair.workspace(core).await;
+            let name = unique(&pair.publisher);
+            pair.publisher.sql("CREATE PUBLICATION shop FOR TABLE orders").await;
+            let slot = config(&format!("name = \"{name}\""));
+            let slot_name = if reference { format!("{ADDRESS}.name") } else { format!("\"{name}\"") };
+            let subscription = |called: &str| {
+                format!(
+                    "resource \"neonrepl_subscription\" \"shop\" {{\n  name = \"{called}\"\n  publications = [\"shop\"]\n  \
+                     create_slot = false\n  slot_name = {slot_name}\n}}\n"
+                )
+            };
+            workspace.write("main.tf", &slot);
+            workspace.apply().await;
+            workspace.write("main.tf", &format!("{slot}{}", subscription("reader")));
+            workspace.apply().await;
+            workspace.expect_empty_plan().await;
+            workspace.write("main.tf", &format!("{slot}{}", subscription("other")));
+            workspace.apply().await;
+            workspace.expect_empty_plan().await;
+            workspace.destroy().await;
+            assert_eq!(pair.slots().await, [""; 0]);
+        }
+    }
+}
+
+/// `failover` of a slot that is read from is its subscription's to change, without losing a row.
+#[tokio::test]
+async fn failover_changes_under_a_subscription() {
+    for (core, subscriber) in Core::installed().into_iter().zip([Major::V18, Major::V17]) {
+        let (pair, workspace, name) = subscribed(core, Major::V17, subscriber, "slot_failover").await;
+        let failovers = async || {
+            let slot = format!("SELECT failover FROM pg_replication_slots WHERE slot_name = '{name}'");
+            let subscription =
+                format!("SELECT subfailover AND subenabled FROM pg_subscription WHERE subslotname = '{name}'");
+            (pair.publisher.value::<bool>(&slot).await, pair.subscriber.value::<bool>(&subscription).await)
+        };
+        assert_eq!(failovers().await, (false, false));
+        workspace.write("main.tf", &config(&format!("name = \"{name}\"\nfailover = true")));
+        let plan = workspace.plan().await;
+        check_says(&plan, &["subscription \"reader\"", "is disabled for a moment", "1 to change"]);
+        pair.publisher.sql("INSERT INTO orders VALUES (1)").await;
+        workspace.apply().await;
+        assert_eq!(failovers().await, (true, true));
+        pair.publisher.sql("INSERT INTO orders VALUES (2)").await;
+        pair.wait_for_rows("SELECT id FROM orders ORDER BY id", &["1", "2"]).await;
+        workspace.expect_empty_plan().await;
+        detach(&pair).await;
+        pair.subscriber.sql("DROP SUBSCRIPTION reader").await;
+        workspace.destroy().await;
+    }
+}
+
+/// A subscriber that has no such option cannot pass it on; while its subscription rests, the slot can be changed.
+#[tokio::test]
+async fn failover_waits_for_an_older_subscriber() {
+    for core in Core::installed() {
+        let (pair, workspace, name) = subscribed(core, Major::V18, Major::V16, "slot_older").await;
+        workspace.write("main.tf", &config(&format!("name = \"{name}\"\nfailover = true")));
+        let refused = workspace.expect(&["plan", "-no-color"], 1).await;
+        check_says(
+            &refused,
+            &["it is read from by what calls itself \"reader\"", "ALTER SUBSCRIPTION \"reader\" DISABLE"],
+        );
+        pair.subscriber.sql("ALTER SUBSCRIPTION reader DISABLE").await;
+        wait_for_activity(&pair.publisher, &name, false).await;
+        pair.publisher.sql("INSERT INTO orders VALUES (1)").await;
+        workspace.apply().await;
+        workspace.expect_empty_plan().await;
+        pair.subscriber.sql("ALTER SUBSCRIPTION reader ENABLE").await;
+        pair.wait_for_rows("SELECT id FROM orders", &["1"]).await;
+        detach(&pair).await;
+        pair.subscriber.sql("DROP SUBSCRIPTION reader").await;
+        workspace.destroy().await;
+    }
 }
 
 async fn wait_for_activity(database: &Database, name: &str, active: bool) {

@@ -97,7 +97,9 @@ const PUBLICATIONS: &str = "SELECT concat_ws(' ', 'publication', p.pubname, CASE
      WHERE r.prpubid = p.oid), CASE WHEN NOT p.pubdelete THEN 'without delete' END, 'of ' || pg_get_userbyid(p.pubowner)) \
     FROM pg_publication p WHERE p.pubname NOT LIKE 'given%' ORDER BY 1";
 
-const SLOTS: &str = "SELECT concat_ws(' ', 'slot', slot_name, nullif(plugin, 'pgoutput')) FROM pg_replication_slots WHERE slot_name !~ '^pg_[0-9]+_sync_' ORDER BY 1";
+const SLOTS: &str = "SELECT concat_ws(' ', 'slot', slot_name, nullif(plugin, 'pgoutput'), \
+    CASE WHEN to_jsonb(s) ->> 'failover' = 'true' THEN 'failover' END) \
+    FROM pg_replication_slots s WHERE slot_name !~ '^pg_[0-9]+_sync_' ORDER BY 1";
 
 const SUBSCRIPTIONS: &str = "SELECT concat_ws(' ', 'subscription', subname, CASE WHEN NOT subenabled THEN 'disabled' END, \
     (SELECT string_agg(p, ',' ORDER BY p) FROM unnest(subpublications) p), CASE WHEN subbinary THEN 'binary' END, \
@@ -262,7 +264,12 @@ fn describe(kind: &str, attributes: &Value) -> Option<String> {
             when(is("failover"), "failover"),
             owner,
         ],
-        "neonrepl_replication_slot" => vec!["slot".to_owned(), text("name"), text("plugin").replace("pgoutput", "")],
+        "neonrepl_replication_slot" => vec![
+            "slot".to_owned(),
+            text("name"),
+            text("plugin").replace("pgoutput", ""),
+            when(is("failover"), "failover"),
+        ],
         _ => return None,
     };
     Some(words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "))

@@ -230,6 +230,16 @@ const CHANGES: &[Change] = &[
     },
     Change {
         kind: "replication slot",
+        name: "set failover",
+        from: SLOT,
+        to: "resource \"neonrepl_replication_slot\" \"shop\" {\n  name = \"shop\"\n  failover = true\n}\n",
+        before: &["slot shop"],
+        after: &["slot shop failover"],
+        steps: &[Step { on: On::Publisher, begins: "ALTER_REPLICATION_SLOT", blocked_by: None }],
+        fits: |publisher, _| publisher >= Major::V17,
+    },
+    Change {
+        kind: "replication slot",
         name: "destroy",
         from: SLOT,
         to: "",
@@ -320,7 +330,7 @@ const CHANGES: &[Change] = &[
         from: SUBSCRIPTION,
         to: "resource \"neonrepl_subscription\" \"shop\" {\n  name = \"shop\"\n  publications = [\"given\"]\n  failover = true\n}\n",
         before: SUBSCRIBED,
-        after: &["slot shop", "subscription shop given failover of postgres"],
+        after: &["slot shop failover", "subscription shop given failover of postgres"],
         steps: &[
             subscription("ALTER SUBSCRIPTION \"shop\" DISABLE"),
             subscription("ALTER SUBSCRIPTION \"shop\" SET (failover"),

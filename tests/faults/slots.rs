@@ -1,6 +1,7 @@
 //! A slot that exists, is gone, or is lost.
 
-use crate::common::postgres::settings;
+use crate::common::fault_point::Moment;
+use crate::common::postgres::{Major, settings};
 use crate::common::wait::wait_until;
 use crate::lane::{DEADLINE, Lane};
 use crate::matrix::{SLOT, SUBSCRIPTION};
@@ -20,7 +21,24 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(kind, "make it anew", "afterwards", "its slot is lost", lost_and_replaced),
         case!("replication slot", "plan", "afterwards", "it is lost", lost_slot),
         case!("replication slot", "create", "before", "it is in the making", in_the_making),
+        case!("replication slot", "make a new one", "before", "a subscription reads from it", replaced_under_a_reader),
+        case!(
+            "replication slot",
+            "make a new one",
+            "before",
+            "it was invalidated, and a subscription names it",
+            replaced_lost
+        ),
+        case!("replication slot", "destroy", "before", "a subscription names it", destroyed_under_a_reader),
+        case!("replication slot", "destroy", "before", "nobody knows who names it", destroyed_unasked),
+        with_failover("connection cut", set_failover_cut),
+        with_failover("core killed", set_failover_killed),
     ]
+}
+
+fn with_failover(fault: &str, run: fn(&mut Lane) -> futures_util::future::LocalBoxFuture<'_, String>) -> Case {
+    let columns = ["replication slot", "set failover under its subscription: ALTER SUBSCRIPTION", "before", fault];
+    Case::new(columns, Box::new(run)).on(|publisher, subscriber| publisher >= Major::V17 && subscriber >= Major::V17)
 }
 
 const SUBSCRIBED: [&str; 2] = ["slot shop", "subscription shop given of postgres"];
@@ -185,4 +203,117 @@ async fn in_the_making(lane: &mut Lane) -> String {
     assert_eq!(lane.objects().await, ["slot shop"]);
     lane.clean().await;
     "the apply waited for its maker to go, and made it".to_owned()
+}
+
+/// A slot of the resource, and a subscription that somebody has made for it.
+async fn subscribe(lane: &Lane) {
+    lane.apply(SLOT).await;
+    let connection = lane.publisher.database.url();
+    let options = "create_slot = false, slot_name = 'shop'";
+    lane.subscriber
+        .database
+        .sql(&format!("CREATE SUBSCRIPTION shop CONNECTION '{connection}' PUBLICATION given WITH ({options})"))
+        .await;
+    let reads = "SELECT active FROM pg_replication_slots WHERE slot_name = 'shop'";
+    wait_until("the slot's reader", DEADLINE, async || lane.publisher.database.value::<bool>(reads).await).await;
+}
+
+/// Takes the subscription away, its slot stays.
+async fn unsubscribe(lane: &Lane) {
+    let pause =
+        "ALTER SUBSCRIPTION shop DISABLE; ALTER SUBSCRIPTION shop SET (slot_name = NONE); DROP SUBSCRIPTION shop";
+    lane.subscriber.database.sql(pause).await;
+    lane.clean().await;
+}
+
+fn named(lane: &Lane) -> String {
+    format!("subscription \"shop\" of database \"{}\" on the subscriber names it", lane.subscriber.database.name)
+}
+
+const OTHER_PLUGIN: &str =
+    "resource \"neonrepl_replication_slot\" \"shop\" {\n  name = \"shop\"\n  plugin = \"test_decoding\"\n}\n";
+
+async fn replaced_under_a_reader(lane: &mut Lane) -> String {
+    subscribe(lane).await;
+    lane.refuse(OTHER_PLUGIN, &["loses its position", &named(lane), "force_destroy"]).await;
+    let replace = ["apply", "-auto-approve", "-no-color", "-replace=neonrepl_replication_slot.shop"];
+    lane.configure(SLOT);
+    crate::lane::says(&lane.workspace.expect(&replace, 1).await, &["loses its position", &named(lane)]);
+    lane.publisher.database.sql("INSERT INTO orders VALUES (1)").await;
+    lane.wait_for_rows("SELECT id FROM orders", &["1"]).await;
+    unsubscribe(lane).await;
+    lane.empty_tables().await;
+    "refused in the plan, with whose it is; no row is lost".to_owned()
+}
+
+async fn replaced_lost(lane: &mut Lane) -> String {
+    subscribe(lane).await;
+    lane.subscriber.database.sql("ALTER SUBSCRIPTION shop DISABLE").await;
+    let idle = "SELECT NOT active FROM pg_replication_slots WHERE slot_name = 'shop'";
+    wait_until("the slot to be idle", DEADLINE, async || lane.publisher.database.value::<bool>(idle).await).await;
+    lose(lane).await;
+    lane.refuse(OTHER_PLUGIN, &["has lost the WAL", "has lost its WAL already", &named(lane)]).await;
+    unsubscribe(lane).await;
+    "refused in the plan: its subscription would go on with a gap".to_owned()
+}
+
+async fn destroyed_under_a_reader(lane: &mut Lane) -> String {
+    subscribe(lane).await;
+    lane.refuse("", &["dropping replication slot \"shop\"", &named(lane), "Nothing was changed"]).await;
+    unsubscribe(lane).await;
+    "refused, with whose it is".to_owned()
+}
+
+async fn destroyed_unasked(lane: &mut Lane) -> String {
+    lane.apply(SLOT).await;
+    lane.subscriber.server.kill();
+    lane.refuse("", &["the provider's subscriber cannot be asked", "force_destroy"]).await;
+    lane.subscriber.server.restart(crate::common::postgres::Settings::new());
+    lane.clean().await;
+    "refused, with what is not known".to_owned()
+}
+
+const WITH_FAILOVER: &str =
+    "resource \"neonrepl_replication_slot\" \"shop\" {\n  name = \"shop\"\n  failover = true\n}\n";
+const SET_FAILOVER: &str = "ALTER SUBSCRIPTION \"shop\" SET (failover";
+
+fn set_failover_cut(lane: &mut Lane) -> futures_util::future::LocalBoxFuture<'_, String> {
+    Box::pin(async {
+        subscribe(lane).await;
+        lane.configure(WITH_FAILOVER);
+        lane.subscriber.point.arm(SET_FAILOVER, Moment::Before);
+        let running = lane.workspace.spawn(&Lane::command(WITH_FAILOVER));
+        lane.subscriber.point.reached().await;
+        lane.subscriber.point.cut();
+        assert_eq!(running.wait().await.code, Some(1));
+        assert_eq!(lane.objects().await, ["slot shop", "subscription shop given of postgres"], "it runs again");
+        finish_failover(lane).await;
+        "the subscription runs again; the next apply did it".to_owned()
+    })
+}
+
+fn set_failover_killed(lane: &mut Lane) -> futures_util::future::LocalBoxFuture<'_, String> {
+    Box::pin(async {
+        subscribe(lane).await;
+        lane.configure(WITH_FAILOVER);
+        lane.subscriber.point.arm(SET_FAILOVER, Moment::Before);
+        let running = lane.workspace.spawn(&Lane::command(WITH_FAILOVER));
+        lane.subscriber.point.reached().await;
+        running.kill().await;
+        lane.subscriber.point.release();
+        drop(running.wait().await);
+        lane.workspace.unlock();
+        lane.wait_for_quiet().await;
+        finish_failover(lane).await;
+        "the provider did it to its end; the next apply found it done".to_owned()
+    })
+}
+
+async fn finish_failover(lane: &Lane) {
+    lane.apply(WITH_FAILOVER).await;
+    assert_eq!(lane.objects().await, ["slot shop failover", "subscription shop given failover of postgres"]);
+    lane.publisher.database.sql("INSERT INTO orders VALUES (1)").await;
+    lane.wait_for_rows("SELECT id FROM orders", &["1"]).await;
+    unsubscribe(lane).await;
+    lane.empty_tables().await;
 }

@@ -133,8 +133,9 @@ fn seeds(session: &Session) -> BTreeMap<&'static str, Vec<u8>> {
     let reboot = Shape::new(session.schemas.action_schemas[REBOOT].schema.as_ref().unwrap());
     let reboot = reboot.wire(&[("cluster_identifier", "shop".into()), ("timeout", "1s".into())]);
     let list = Shape::new(&session.schemas.list_resource_schemas[PUBLICATION]).wire(&[("database", "shop".into())]);
-    let identity = Type::object([("database", Type::String), ("name", Type::String)]);
-    let identity = encode(&identity, &map(&[("database", "shop".into()), ("name", "o".into())]));
+    let identity = Type::object(["host", "port", "database", "name"].map(|name| (name, Type::String)));
+    let parts = [("host", "h".into()), ("port", "1".into()), ("database", "shop".into()), ("name", "o".into())];
+    let identity = encode(&identity, &map(&parts));
     [
         (PUBLICATION, bytes(publication)),
         (SUBSCRIPTION, bytes(subscription)),

@@ -296,7 +296,7 @@ async fn identities_are_described_and_upgraded() {
     check_fine(&schemas.diagnostics);
     let identity = &schemas.identity_schemas[PUBLICATION];
     let names: Vec<_> = identity.identity_attributes.iter().map(|a| (a.name.as_str(), a.required_for_import)).collect();
-    assert_eq!(names, [("database", false), ("name", true)]);
+    assert_eq!(names, [("host", false), ("port", false), ("database", false), ("name", true)]);
     for schema in schemas.identity_schemas.values() {
         assert!(schema.identity_attributes.iter().all(|a| a.required_for_import != a.optional_for_import));
     }
@@ -306,21 +306,30 @@ async fn identities_are_described_and_upgraded() {
             pb::upgrade_resource_identity::Request { type_name: name(type_name), version, raw_identity: raw(json) };
         call!(session, upgrade_resource_identity, request)
     };
-    let answer = upgrade(PUBLICATION, 0, r#"{"database":"shop","name":"orders"}"#).await;
-    check_fine(&answer.diagnostics);
-    let data = answer.upgraded_identity.unwrap().identity_data;
-    assert_eq!(decode(&identity_type(), data.as_ref()), shop_orders());
+    // The server is not known before the provider is configured.
+    let nowhere = orders_at(Value::Null, Value::Null);
+    for (version, json) in [
+        (0, r#"{"database":"shop","name":"orders"}"#),
+        (1, r#"{"host":null,"port":null,"database":"shop","name":"orders"}"#),
+    ] {
+        let answer = upgrade(PUBLICATION, version, json).await;
+        check_fine(&answer.diagnostics);
+        let data = answer.upgraded_identity.unwrap().identity_data;
+        assert_eq!(decode(&identity_type(), data.as_ref()), nowhere, "{version}");
+    }
+    check_error(&upgrade(PUBLICATION, 0, "{}").await.diagnostics, "", "has no name");
+    check_error(&upgrade("neonrepl_aurora_logical_replication", 1, "{}").await.diagnostics, "", "version 1");
     check_error(&upgrade(PUBLICATION, 3, "{}").await.diagnostics, "", "version 3");
     check_error(&upgrade(PUBLICATION, 0, "nonsense").await.diagnostics, "", "not valid JSON");
     check_error(&upgrade("neonrepl_nothing", 0, "{}").await.diagnostics, "", "no resource type");
 }
 
 fn identity_type() -> Type {
-    Type::object([("database", Type::String), ("name", Type::String)])
+    Type::object(["host", "port", "database", "name"].map(|name| (name, Type::String)))
 }
 
-fn shop_orders() -> Value {
-    map(&[("database", "shop".into()), ("name", "orders".into())])
+fn orders_at(host: Value, port: Value) -> Value {
+    map(&[("host", host), ("port", port), ("database", "shop".into()), ("name", "orders".into())])
 }
 
 #[tokio::test]
@@ -520,7 +529,8 @@ async fn an_apply_that_failed_keeps_what_there_was() {
 async fn an_apply_that_never_began_keeps_what_there_was() {
     let session = Session::start().await;
     let prior_state = session.resource(PUBLICATION).encode(&state(&session));
-    let identity = pb::ResourceIdentityData { identity_data: encode(&identity_type(), &shop_orders()) };
+    let stored = orders_at("db.example".into(), "5432".into());
+    let identity = pb::ResourceIdentityData { identity_data: encode(&identity_type(), &stored) };
     let request = pb::apply_resource_change::Request {
         type_name: name(PUBLICATION),
         prior_state: prior_state.clone(),
@@ -537,11 +547,12 @@ async fn an_apply_that_never_began_keeps_what_there_was() {
 
 #[tokio::test]
 async fn an_object_is_imported() {
-    let session = Session::configured(closed_port()).await;
+    let port = closed_port();
+    let session = Session::configured(port).await;
     let shape = session.resource(PUBLICATION);
-    let import = async |type_name: &str, id: &str, identity: Option<Value>| {
+    let import = async |type_name: &str, id: &str, given: Option<Value>| {
         let identity =
-            identity.map(|identity| pb::ResourceIdentityData { identity_data: encode(&identity_type(), &identity) });
+            given.map(|identity| pb::ResourceIdentityData { identity_data: encode(&identity_type(), &identity) });
         let request = pb::import_resource_state::Request {
             type_name: name(type_name),
             id: id.to_owned(),
@@ -550,22 +561,35 @@ async fn an_object_is_imported() {
         };
         call!(session, import_resource_state, request)
     };
-    let only_name = map(&[("database", Value::Null), ("name", "orders".into())]);
-    for (id, identity) in [("shop/orders", None), ("orders", None), ("", Some(shop_orders())), ("", Some(only_name))] {
-        let answer = import(PUBLICATION, id, identity).await;
+    let here = orders_at("127.0.0.1".into(), port.to_string().into());
+    let without = |parts: &[&str]| {
+        let mut identity = here.clone();
+        parts.iter().for_each(|part| identity.set(part, Value::Null));
+        Some(identity)
+    };
+    for (id, given) in [
+        ("shop/orders", None),
+        ("orders", None),
+        ("", without(&[])),
+        ("", without(&["host", "port"])),
+        ("", without(&["host", "port", "database"])),
+    ] {
+        let answer = import(PUBLICATION, id, given).await;
         check_fine(&answer.diagnostics);
         let imported = &answer.imported_resources[0];
         assert_eq!(imported.type_name, PUBLICATION);
         let state = shape.decode(imported.state.as_ref());
         assert_eq!(state.get("id"), Some(&"shop/orders".into()));
         let identity = imported.identity.as_ref().unwrap().identity_data.as_ref();
-        assert_eq!(decode(&identity_type(), identity), shop_orders());
+        assert_eq!(decode(&identity_type(), identity), here);
     }
+    let elsewhere = orders_at("db.example".into(), Value::Null);
+    let refused = import(PUBLICATION, "", Some(elsewhere)).await.diagnostics;
+    check_error(&refused, "host", &format!("but the provider's publisher is 127.0.0.1:{port}"));
     for id in ["", "/", "a/", "a/b/c", "%zz", "%ff/x"] {
-        check_error(&import(PUBLICATION, id, None).await.diagnostics, "", "is no id");
+        check_error(&import(PUBLICATION, id, None).await.diagnostics, "", "is not a valid id");
     }
-    let nameless = map(&[("database", "shop".into()), ("name", Value::Null)]);
-    check_error(&import(PUBLICATION, "", Some(nameless)).await.diagnostics, "name", "must be set");
+    check_error(&import(PUBLICATION, "", without(&["name"])).await.diagnostics, "name", "must be set");
     check_error(&import("neonrepl_nothing", "a", None).await.diagnostics, "", "no resource type");
 }
 

@@ -8,3 +8,12 @@ list "neonrepl_replication_slot" "shop" {
     database = "shop"
   }
 }
+
+# Those of subscriptions too.
+list "neonrepl_replication_slot" "all" {
+  provider = neonrepl
+
+  config {
+    include_in_use = true
+  }
+}

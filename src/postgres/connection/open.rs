@@ -110,7 +110,7 @@ impl Connection {
 }
 
 /// Whether each attempt to connect is encrypted.
-fn attempts(mode: SslMode) -> &'static [bool] {
+pub(in crate::postgres) fn attempts(mode: SslMode) -> &'static [bool] {
     match mode {
         SslMode::Disable => &[false],
         SslMode::Allow => &[false, true],
@@ -120,7 +120,7 @@ fn attempts(mode: SslMode) -> &'static [bool] {
 }
 
 /// Whether encryption, or none, could be the reason: not when the host does not answer or the password is wrong.
-fn may_try_otherwise(error: &tokio_postgres::Error) -> bool {
+pub(in crate::postgres) fn may_try_otherwise(error: &tokio_postgres::Error) -> bool {
     match error.code() {
         Some(code) => *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
         None => !error.to_string().starts_with("error connecting to server"),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::config::Context;
 use crate::postgres::publication::{
     GeneratedColumns, Operation, Publication as Desired, RowFilter, TableSpec, Target, can_be_subscribed_to,
 };
@@ -46,6 +47,8 @@ crate::model! {
         fingerprint: Attr<String>,
     }
 }
+
+object_id::in_database!(Model, Context::publisher);
 
 crate::model! {
     /// A `table` block.

@@ -1,11 +1,11 @@
 //! The configuration, plan and state of the resource.
 
+use crate::config::Context;
 use crate::postgres::Ident;
 use crate::postgres::slot::{self, Slot};
-use crate::resources::object_id::{ObjectId, check_name};
+use crate::resources::object_id::{ObjectId, check_name, in_database};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
-use crate::tf_provider::resource::PlannedChange;
 use crate::tf_provider::schema::{Attribute, Schema, Type};
 use crate::tf_provider::timeouts::{Timeouts, timeouts_block};
 
@@ -30,16 +30,22 @@ crate::model! {
         wal_status: Attr<String>,
         /// The oldest position that it keeps.
         restart_lsn: Attr<String>,
+        /// Whether it is dropped although somebody uses it.
+        force_destroy: Attr<bool>,
         /// How long operations may take.
         timeouts: Attr<Timeouts>,
     }
 }
 
+in_database!(Model, Context::publisher);
+
 pub(super) fn schema() -> Schema {
     Schema::new(
         "A logical replication slot of the publisher, for what reads changes without making its slot itself: a subscription \
          with `create_slot = false`, or another consumer. A slot keeps the WAL from its creation on until it is read, so one \
-         that nobody reads fills the disk. Destroy waits until nothing reads from it.",
+         that nobody reads fills the disk. A new slot begins at the present, so the plan refuses to replace one that a \
+         subscription names or that has been read from, and destroy refuses to drop one that a subscription names, unless \
+         `force_destroy` is set. Destroy waits until nothing reads from it.",
     )
     .attribute(
         Attribute::required(
@@ -74,18 +80,31 @@ pub(super) fn schema() -> Schema {
             "two_phase",
             Type::Bool,
             "Whether prepared transactions are decoded when they are prepared; otherwise when they are committed. A change \
-             makes a new slot. Where it is left out, a new slot does not, and what a subscription does to it is not a change.",
+             makes a new slot. If it is left out, a new slot does not, and what a subscription does to it is not a change.",
         )
-        .replaces(),
+        .replaces()
+        .unpinned(),
     )
     .attribute(
         Attribute::optional_computed(
             "failover",
             Type::Bool,
-            "Whether it is copied to the publisher's standbys (Postgres 17). A change makes a new slot. Where it is left out, \
-             a new slot is not, and what a subscription does to it is not a change.",
+            "Whether it is copied to the publisher's standbys (Postgres 17). Changed in place: by the subscription of the \
+             provider's subscriber that reads from it, which is disabled for a moment, or else by a replication connection \
+             while nothing reads from it. If it is left out, a new slot is not, and what a subscription does to it is not a \
+             change.",
         )
-        .replaces(),
+        .unpinned(),
+    )
+    .attribute(
+        Attribute::optional(
+            "force_destroy",
+            Type::Bool,
+            "Whether it is replaced and dropped although a subscription names it or it has been read from: its reader then \
+             loses what it has not read. Apply it before the change that needs it. A reader is not ended, but waited for. \
+             Default: `false`.",
+        )
+        .default(false),
     )
     .attribute(Attribute::computed("id", Type::String, "`database/name`, by which it is imported.").stable())
     .attribute(Attribute::computed("active", Type::Bool, "Whether something reads from it now."))
@@ -97,16 +116,6 @@ pub(super) fn schema() -> Schema {
     ))
     .attribute(Attribute::computed("restart_lsn", Type::String, "The oldest WAL position that it keeps."))
     .block(timeouts_block("5m", "5m", "5m"))
-}
-
-/// What follows from the other attributes once they are known.
-pub(super) fn plan_computed(change: &mut PlannedChange<Model>) -> Result<()> {
-    let Some(planned) = change.planned() else { return Ok(()) };
-    let id = match (planned.database.known(), planned.name.known()) {
-        (Some(database), Some(name)) => Attr::Known(ObjectId::new(database, name).to_string()),
-        _ => Attr::Unknown,
-    };
-    change.set("id", id)
 }
 
 pub(super) fn ident(model: &Model) -> Result<Ident> {
@@ -138,17 +147,8 @@ pub(super) fn to_model(database: &str, found: &Slot, before: &Model) -> Model {
         active: found.active.into(),
         wal_status: found.wal_status.clone().into(),
         restart_lsn: found.restart_lsn.clone().into(),
+        force_destroy: before.force_destroy.known().copied().unwrap_or(false).into(),
         timeouts: before.timeouts.clone(),
-    }
-}
-
-/// The state that an import begins with.
-pub(super) fn imported(id: &ObjectId) -> Model {
-    Model {
-        id: id.to_string().into(),
-        name: id.name.clone().into(),
-        database: id.database.clone().into(),
-        ..Model::default()
     }
 }
 

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ObjectId;
 use super::connection::Connection;
-use crate::config::SSL_MODES;
+use crate::config::{Context, SSL_MODES};
 use crate::postgres::subscription::{Options, Origin, SlotName, Streaming, Subscription as Desired};
 use crate::postgres::{Ident, publication};
-use crate::resources::object_id::check_name;
+use crate::resources::object_id::{check_name, in_database, plan_id};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
 use crate::tf_provider::path::AttributePath;
@@ -75,6 +75,8 @@ crate::model! {
         timeouts: Attr<Timeouts>,
     }
 }
+
+in_database!(Model, Context::subscriber);
 
 pub(super) fn schema() -> Schema {
     let strings = || Type::set(Type::String);
@@ -304,12 +306,8 @@ fn check_default_slot(config: &Model, diagnostics: &mut Diagnostics) {
 
 /// What follows from the other attributes, and what the last read found to mend.
 pub(super) fn plan_computed(change: &mut PlannedChange<Model>) -> Result<()> {
+    plan_id(change)?;
     let Some(planned) = change.planned().cloned() else { return Ok(()) };
-    let id = match (planned.database.known(), planned.name.known()) {
-        (Some(database), Some(name)) => Attr::Known(ObjectId::new(database, name).to_string()),
-        _ => Attr::Unknown,
-    };
-    change.set("id", id)?;
     if change.prior().is_none() {
         if change.config().slot_name.is_null() {
             change.set("slot_name", planned.name)?;
@@ -339,18 +337,15 @@ fn has_any(set: Option<&Attr<BTreeSet<String>>>) -> bool {
     set.and_then(Attr::known).is_some_and(|set| !set.is_empty())
 }
 
-/// The state to begin with for an import; what no catalog stores is as by default.
-pub(super) fn imported(id: &ObjectId) -> Model {
+/// The state of an import with what no catalog stores: the defaults of the configuration.
+pub(super) fn with_defaults(imported: Model) -> Model {
     Model {
-        id: id.to_string().into(),
-        name: id.name.clone().into(),
-        database: id.database.clone().into(),
         copy_data: true.into(),
         create_slot: true.into(),
         connect: true.into(),
         wait_for_initial_sync: false.into(),
         force_destroy: false.into(),
-        ..Model::default()
+        ..imported
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) async fn apply<P: Provider>(
             lock(&saved).take().unwrap_or(prior)
         }
     };
-    answer(entry, exists, diagnostics, call.private())
+    answer(entry, exists, diagnostics, &call, request.planned_identity.as_ref())
 }
 
 fn decode<C>(entry: &ResourceEntry<C>, request: &pb::apply_resource_change::Request) -> Result<Change> {
@@ -88,7 +88,8 @@ fn answer<C>(
     entry: &ResourceEntry<C>,
     mut exists: Value,
     mut diagnostics: Diagnostics,
-    private: &Private,
+    call: &Call<C>,
+    planned: Option<&pb::ResourceIdentityData>,
 ) -> Result<pb::apply_resource_change::Response> {
     plan::without_write_only(&entry.schema.block, &mut exists);
     if !exists.is_wholly_known() {
@@ -98,10 +99,10 @@ fn answer<C>(
         forget_unknown(&mut exists);
     }
     // What exists must reach the core, whatever its identity is.
-    let new_identity = diagnostics.take(super::identity_of(entry, &exists)).flatten();
+    let new_identity = diagnostics.take(super::identity_of(entry, Some(call.context()), &exists, planned)).flatten();
     Ok(pb::apply_resource_change::Response {
         new_state: Some(wire::encode(&entry.ty, &exists)?),
-        private: private.to_bytes(),
+        private: call.private().to_bytes(),
         diagnostics: wire::diagnostics(diagnostics),
         legacy_type_system: false,
         new_identity,

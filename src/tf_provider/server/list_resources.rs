@@ -92,7 +92,7 @@ async fn look<C>(
     wants_object: bool,
 ) -> Result<Option<pb::list_resource::Event>> {
     let imported = known(resource.resource.import(call.clone(), id).await?)?;
-    let identity = identity_of(resource, &imported)?;
+    let identity = identity_of(resource, Some(call.context()), &imported, None)?;
     if !wants_object {
         return Ok(Some(pb::list_resource::Event { identity, ..Default::default() }));
     }

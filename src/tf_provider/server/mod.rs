@@ -109,12 +109,20 @@ impl<P: Provider> Server<P> {
     }
 }
 
-/// The identity of what exists, where the resource has one and all of it is known.
-fn identity_of<C>(entry: &ResourceEntry<C>, state: &Value) -> Result<Option<pb::ResourceIdentityData>> {
+/// The identity of what exists, where the resource has one and all of it is known. `stored` is the one by which the core
+/// knows it so far.
+fn identity_of<C>(
+    entry: &ResourceEntry<C>,
+    context: Option<&C>,
+    state: &Value,
+    stored: Option<&pb::ResourceIdentityData>,
+) -> Result<Option<pb::ResourceIdentityData>> {
     let Some(identity) = entry.identity.as_ref().filter(|_| !state.is_null()) else {
         return Ok(None);
     };
-    let value = entry.resource.identify(state)?;
+    let stored = stored.and_then(|stored| stored.identity_data.as_ref());
+    let stored = wire::decode(&identity.implied_type(), stored)?;
+    let value = entry.resource.identify(context, state, &stored)?;
     if value.is_wholly_known() { wire::encode_identity(identity, &value) } else { Ok(None) }
 }
 

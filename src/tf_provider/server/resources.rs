@@ -66,12 +66,19 @@ pub(super) fn upgrade_identity<P: Provider>(
     let entry = inner.registry().resource(&request.type_name)?;
     let no_identity = || unknown("identity of resource type", &request.type_name);
     let identity = entry.identity.as_ref().ok_or_else(no_identity)?;
-    if u64::try_from(request.version) != Ok(identity.version) {
-        return Err(Error::new(format!("the identity has version {} of its schema", request.version)).detail(
-            "Another version of the provider wrote it. Refresh the state with that version, or import the object.",
-        ));
-    }
-    let value = codec::from_json(&identity.implied_type(), raw_json(request.raw_identity.as_ref())?)?;
+    let json = raw_json(request.raw_identity.as_ref())?;
+    let value = match u64::try_from(request.version) {
+        Ok(version) if version == identity.version => codec::from_json(&identity.implied_type(), json)?,
+        Ok(version) if version < identity.version => {
+            let older = codec::from_untyped_json(json)?;
+            entry.resource.upgrade_identity(inner.context().as_deref(), version, older)?
+        }
+        _ => {
+            return Err(Error::new(format!("the identity has version {} of its schema", request.version)).detail(
+                "Another version of the provider wrote it. Refresh the state with that version, or import the object.",
+            ));
+        }
+    };
     wire::encode_identity(identity, &value)
 }
 
@@ -91,7 +98,7 @@ pub(super) async fn read<P: Provider>(
         diagnostics: wire::diagnostics(call.take_diagnostics()),
         private: call.private().to_bytes(),
         deferred: None,
-        new_identity: identity_of(entry, &found)?,
+        new_identity: identity_of(entry, Some(call.context()), &found, request.current_identity.as_ref())?,
     })
 }
 
@@ -113,7 +120,8 @@ pub(super) async fn plan<P: Provider>(
     if change.diagnostics.has_error() {
         return Err(change.diagnostics);
     }
-    Ok(planned(entry, change, &private)?)
+    let context = inner.context();
+    Ok(planned(entry, context.as_deref(), change, &private, request.prior_identity.as_ref())?)
 }
 
 /// What the schema alone makes of the change.
@@ -131,12 +139,14 @@ fn from_schema<C>(entry: &ResourceEntry<C>, request: &pb::plan_resource_change::
 
 fn planned<C>(
     entry: &ResourceEntry<C>,
+    context: Option<&C>,
     change: ErasedChange,
     private: &Private,
+    stored: Option<&pb::ResourceIdentityData>,
 ) -> Result<pb::plan_resource_change::Response> {
     // An identity that is not known yet must be left out: a core would try to store it.
     let keeps_identity = !change.prior.is_null() && change.replace.is_empty();
-    let planned_identity = if keeps_identity { identity_of(entry, &change.planned)? } else { None };
+    let planned_identity = if keeps_identity { identity_of(entry, context, &change.planned, stored)? } else { None };
     Ok(pb::plan_resource_change::Response {
         planned_state: Some(wire::encode(&entry.ty, &change.planned)?),
         requires_replace: change.replace.iter().map(wire::attribute_path).collect(),
@@ -162,7 +172,7 @@ pub(super) async fn import<P: Provider>(
         type_name: request.type_name,
         state: Some(wire::encode(&entry.ty, &state)?),
         private: call.private().to_bytes(),
-        identity: identity_of(entry, &state)?,
+        identity: identity_of(entry, Some(call.context()), &state, request.identity.as_ref())?,
     };
     Ok(pb::import_resource_state::Response {
         imported_resources: vec![imported],
@@ -199,7 +209,7 @@ pub(super) fn move_state<P: Provider>(
     plan::without_write_only(&entry.schema.block, &mut state);
     Ok(pb::move_resource_state::Response {
         target_state: Some(wire::encode(&entry.ty, &state)?),
-        target_identity: identity_of(entry, &state)?,
+        target_identity: identity_of(entry, inner.context().as_deref(), &state, None)?,
         ..Default::default()
     })
 }

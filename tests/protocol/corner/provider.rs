@@ -255,7 +255,7 @@ impl Resource for Thing {
         Some(IdentitySchema { version: 0, attributes: vec![id] })
     }
 
-    fn identify(state: &Model) -> Value {
+    fn identify(_context: Option<&Shared>, state: &Model, _stored: &Value) -> Value {
         let id = state.id.known().map_or(Value::UNKNOWN, |id| id.as_str().into());
         Value::Map([("id".to_owned(), id)].into())
     }

@@ -1,0 +1,270 @@
+//! A slot that somebody reads from: a new one in its place begins at the present, and whoever reads goes on without the
+//! rows in between, without an error. So that is refused where it can be seen.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::checks::Finding;
+use super::error::{Error, Result};
+use super::operation::{Look, Operation};
+use crate::postgres::slot::{self, Namer, Reads, Usage};
+use crate::postgres::{self, Database, Ident, Server, ServerVersion};
+
+/// How long a subscription that is destroyed in the same apply may take to let go.
+const LET_GO: Duration = Duration::from_secs(10);
+
+/// The server whose subscriptions may name a slot.
+#[derive(Clone, Copy)]
+pub enum Subscriber<'a> {
+    /// There is none.
+    None,
+    /// There is one, which is not known yet.
+    Later,
+    /// This one.
+    At(&'a Server),
+}
+
+/// Who uses a slot, as far as its server and the subscriber show it.
+pub struct Users {
+    /// How it was used; absent where there is no such slot.
+    pub(super) usage: Option<Usage>,
+    /// The subscriptions that name it, but those that read from elsewhere.
+    pub(super) namers: Vec<(Namer, Reads)>,
+    /// The subscriber's version, where it was asked.
+    pub(super) subscriber: Option<ServerVersion>,
+    /// Why the subscriber could not be asked, though there is one.
+    unasked: Option<String>,
+}
+
+/// Looks for everybody who uses the slot of this name.
+///
+/// # Errors
+/// When its own server cannot be asked. That the subscriber cannot is among what was found.
+pub async fn users(publisher: &Database, subscriber: Subscriber<'_>, name: &Ident) -> Result<Users> {
+    let usage = slot::usage(publisher, name).await?;
+    let mut users = Users { usage, namers: Vec::new(), subscriber: None, unasked: None };
+    let server = match subscriber {
+        Subscriber::None => return Ok(users),
+        Subscriber::Later => {
+            users.unasked = Some("its configuration is not known before apply".to_owned());
+            return Ok(users);
+        }
+        Subscriber::At(server) => server,
+    };
+    match asked(&server.database(None), name).await {
+        Ok((found, version)) => {
+            let used = users.usage.clone().unwrap_or_default();
+            let found = found.into_iter().map(|namer| (namer.reads_from(publisher, &used), namer));
+            let found = found.filter(|(reads, _)| *reads != Reads::Not).map(|(reads, namer)| (namer, reads));
+            (users.namers, users.subscriber) = (found.collect(), Some(version));
+        }
+        Err(error) => users.unasked = Some(error.to_string()),
+    }
+    Ok(users)
+}
+
+async fn asked(subscriber: &Database, name: &Ident) -> postgres::Result<(Vec<Namer>, ServerVersion)> {
+    let mut found = slot::named_by(subscriber, &BTreeSet::from([name.clone()])).await?;
+    Ok((found.remove(name).unwrap_or_default(), subscriber.version().await?))
+}
+
+impl Users {
+    #[cfg(test)]
+    pub(super) fn of(usage: Usage, namers: Vec<(Namer, Reads)>, subscriber: ServerVersion) -> Self {
+        Self { usage: Some(usage), namers, subscriber: Some(subscriber), unasked: None }
+    }
+
+    /// Whether there is such a slot.
+    pub fn has_slot(&self) -> bool {
+        self.usage.is_some()
+    }
+
+    /// Each subscription that names the slot, with what is not known of it; and that the subscriber could not be asked.
+    fn names(&self) -> Vec<String> {
+        let namers = self.namers.iter().map(|(namer, reads)| describe(namer, *reads));
+        let unasked = self.unasked.iter().map(|cause| {
+            format!("the provider's subscriber cannot be asked whether one of its subscriptions names it: {cause}")
+        });
+        namers.chain(unasked).collect()
+    }
+
+    /// Why a new slot in its place would lose something; none where nothing shows that. `made_at` is where it began,
+    /// where that was recorded.
+    fn reasons(&self, made_at: Option<&str>) -> Vec<String> {
+        let mut reasons = self.names();
+        let Some(usage) = &self.usage else { return reasons };
+        let is_reader = |namer: &(Namer, Reads)| usage.reader.as_deref() == Some(namer.0.name.as_str());
+        if usage.active && !self.namers.iter().any(is_reader) {
+            let reader = usage.reader.as_ref().map(|reader| format!(" that calls itself {reader:?}"));
+            reasons.push(format!("something{} reads from it", reader.unwrap_or_default()));
+        }
+        let went_on = made_at.is_some_and(|made_at| usage.confirmed.as_deref().is_some_and(|now| now != made_at));
+        if reasons.is_empty() && usage.held_back.is_some() && (usage.was_read || went_on) {
+            reasons.push("it has been read from, and its reader may come back".to_owned());
+        }
+        reasons
+    }
+}
+
+fn describe(namer: &Namer, reads: Reads) -> String {
+    let Namer { database, name, .. } = namer;
+    let unsure = match (reads, namer.address()) {
+        (Reads::Surely | Reads::Not, _) => String::new(),
+        (Reads::Perhaps, Some((host, port))) => {
+            format!(" (its connection leads to {host}:{port}, and whether that is this server is not known)")
+        }
+        (Reads::Perhaps, None) => {
+            " (the provider's role may not read where its connection leads, so that it may mean another server's slot)"
+                .to_owned()
+        }
+    };
+    format!("subscription {name} of database {database:?} on the subscriber names it{unsure}")
+}
+
+/// What is lost with a slot.
+fn lost(usage: &Usage) -> String {
+    match usage.held_back {
+        Some(bytes) => format!(
+            "A new slot begins at the present. The {bytes} bytes of WAL from the old one's restart_lsn until now are lost to \
+             its reader, and whatever is written until the new one is there."
+        ),
+        None => "The old one has lost its WAL already; a new one begins at the present.".to_owned(),
+    }
+}
+
+/// What it means that a new slot takes the place of one. `made_at` is where that began, where it was recorded, `forced`
+/// says that a person has agreed to the loss, and `option` is what makes a new one.
+pub fn loss(
+    doing: &str,
+    users: &Users,
+    made_at: Option<&str>,
+    forced: bool,
+    option: Option<&'static str>,
+) -> Option<Finding> {
+    let usage = users.usage.as_ref()?;
+    let reasons = users.reasons(made_at);
+    let because = if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join(", and ")) };
+    let said = Error::new(format!("{doing} loses its position{because}")).detail(lost(usage)).detail(instead(option));
+    let said = match option {
+        Some(option) => said.about(option),
+        None => said,
+    };
+    if reasons.is_empty() || forced {
+        let afresh = "Whoever reads from it must start afresh: a subscription with its tables emptied.";
+        return Some(Finding::Warning(said.detail(afresh)));
+    }
+    Some(Finding::Error(said.detail(
+        "To lose it all the same, set force_destroy = true and apply that first; then make the subscription again, with its \
+         tables emptied.",
+    )))
+}
+
+/// How the slot stays.
+fn instead(option: Option<&str>) -> &'static str {
+    match option {
+        Some("two_phase") => {
+            "To keep it, leave two_phase out here. From Postgres 18 on, the subscription changes it in place (its own two_phase)."
+        }
+        Some("name") | None => "To keep one that is in no state, import it. To keep one that is, leave it as it is.",
+        Some(_) => "To keep it, leave it as it is.",
+    }
+}
+
+/// What it means to those who name a slot that is not there yet.
+pub fn late(name: &Ident, users: &Users) -> Option<Finding> {
+    if users.has_slot() || users.namers.is_empty() {
+        return None;
+    }
+    let said = Error::new(format!("there is no replication slot {name} yet, and {}", users.names().join(", and ")));
+    Some(Finding::Warning(
+        said.detail(
+            "Once it is made, the subscription goes on from there: what was written before does not reach it, and it says \
+             nothing of that. One that has replicated before should be made again, with its tables emptied.",
+        )
+        .about("name"),
+    ))
+}
+
+/// Fails while a subscription names the slot. One that is destroyed in the same apply is waited for.
+///
+/// # Errors
+/// When one still does, nobody can be asked whether one does, or a person asks to stop.
+pub async fn refuse_to_drop(
+    operation: &Operation<'_>,
+    publisher: &Database,
+    subscriber: Subscriber<'_>,
+    name: &Ident,
+) -> Result<()> {
+    let operation = operation.within(LET_GO);
+    let mut waiting = operation.waiting();
+    while waiting.after(has_let_go(&operation, publisher, subscriber, name).await).await?.is_none() {}
+    Ok(())
+}
+
+async fn has_let_go(
+    operation: &Operation<'_>,
+    publisher: &Database,
+    subscriber: Subscriber<'_>,
+    name: &Ident,
+) -> Result<Look<()>> {
+    let users = operation.unless_stopped(users(publisher, subscriber, name)).await?;
+    let names = users.names();
+    if !users.has_slot() || names.is_empty() {
+        return Ok(Look::There(()));
+    }
+    Ok(Look::NotYet(
+        operation
+            .error(names.join(", and "))
+            .detail("Nothing was changed. Without its slot a subscription stops, and its position is lost for good.")
+            .detail(
+                "Destroy the subscription first, or give it another slot. With force_destroy = true, applied first, the slot \
+                 is dropped all the same, once nothing reads from it.",
+            ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn users(usage: Usage, namers: &[Reads]) -> Users {
+        let namer = |reads: &Reads| {
+            let name = Ident::new("reader").unwrap();
+            (Namer { database: "there".to_owned(), name, enabled: true, connection: None, receives: false }, *reads)
+        };
+        Users { usage: Some(usage), namers: namers.iter().map(namer).collect(), subscriber: None, unasked: None }
+    }
+
+    fn check(users: &Users, made_at: Option<&str>, expected: &[&str]) {
+        let reasons = users.reasons(made_at);
+        assert_eq!(reasons.len(), expected.len(), "{reasons:?}");
+        for (reason, part) in reasons.iter().zip(expected) {
+            assert!(reason.contains(part), "{part} is not in {reason}");
+        }
+    }
+
+    #[test]
+    fn whoever_may_read_is_a_reason() {
+        let idle = || Usage { held_back: Some(1), confirmed: Some("0/10".to_owned()), ..Usage::default() };
+        check(&users(idle(), &[]), None, &[]);
+        check(&users(idle(), &[]), Some("0/10"), &[]);
+        check(&users(idle(), &[]), Some("0/8"), &["has been read"]);
+        check(&users(Usage { was_read: true, ..idle() }, &[]), None, &["has been read"]);
+        check(&users(Usage { was_read: true, held_back: None, ..idle() }, &[]), None, &[]);
+        check(
+            &users(Usage { active: true, reader: Some("app".to_owned()), ..idle() }, &[]),
+            None,
+            &["calls itself \"app\""],
+        );
+        check(&users(Usage { active: true, ..idle() }, &[]), None, &["something reads from it"]);
+        check(
+            &users(idle(), &[Reads::Perhaps]),
+            None,
+            &["subscription \"reader\" of database \"there\" on the subscriber names it ("],
+        );
+        let reader = Usage { active: true, reader: Some("reader".to_owned()), ..idle() };
+        check(&users(reader, &[Reads::Surely]), None, &["names it"]);
+        let unasked = Users { unasked: Some("it is down".to_owned()), ..users(idle(), &[]) };
+        check(&unasked, None, &["cannot be asked whether one of its subscriptions names it: it is down"]);
+    }
+}
