@@ -2,6 +2,7 @@
 //!
 //! Source: "Replication Management Functions" and `pg_replication_slots` in the Postgres documentation.
 
+mod handover;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ use super::lost::look_again;
 use super::sql::{Ident, Literal, Statement};
 use super::version::{self, ServerVersion, Unsupported};
 use super::walsender;
+
+pub use handover::{advance, confirmed, copy, has_pending};
 
 /// All logical slots of one database, by name.
 pub type Slots = BTreeMap<Ident, Slot>;

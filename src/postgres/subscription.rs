@@ -5,12 +5,14 @@
 mod catalog;
 mod changes;
 mod progress;
+mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use catalog::{apply, fetch, fetch_all, fetch_now, is_slot_taken, reading_from, sync_slots, tables};
 pub use changes::{How, diff, drop_detached, drop_with_slot, rename_publications};
 pub use progress::{Progress, SyncState, Verdict, Watch, progress};
+pub use worker::{Worker, reads_from, system_identifier, worker};
 
 use super::conninfo::Conninfo;
 use super::sql::Ident;

@@ -84,6 +84,14 @@ fn listed(publications: &[Ident]) -> String {
     names::list(publications.iter().map(ToString::to_string))
 }
 
+/// Says what is left open where it is not known which server the publisher is.
+///
+/// # Errors
+/// When a person asks to stop.
+pub fn warn_of_unknown(operation: &Operation<'_>) -> Result<()> {
+    unknown(operation, &Error::new("Which server its publisher is cannot be told from here."))
+}
+
 /// What a publisher that cannot be asked leaves open.
 fn unknown(operation: &Operation<'_>, cause: &Error) -> Result<()> {
     operation.go_on()?;

@@ -7,6 +7,7 @@
 
 mod catch_up;
 pub mod checks;
+pub mod connecting;
 mod error;
 pub mod in_use;
 pub mod initial_copy;
@@ -16,12 +17,14 @@ pub mod names;
 mod operation;
 mod pair;
 mod republishing;
+pub mod slot_change;
 pub mod slot_failover;
 pub mod slot_health;
 pub mod slot_use;
 pub mod subscribing;
 pub mod tables;
 pub mod users;
+pub mod whereabouts;
 
 pub use error::{Error, Result};
 pub use operation::{Listener, Look, Operation};

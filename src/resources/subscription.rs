@@ -1,8 +1,14 @@
 //! `neonrepl_subscription`: the subscriber replicates what publications publish.
 
 mod connection;
+mod difference;
 mod lifecycle;
 mod model;
+mod replacement;
+mod resending;
+mod sent;
+mod slot;
+mod takeover;
 
 use std::time::Duration;
 
@@ -12,6 +18,7 @@ use super::object_id::{self, ObjectId};
 use super::server_check::check_version;
 use crate::config::Context;
 use crate::postgres::{Database, Ident, Limits, subscription};
+use crate::replication::{Operation, connecting};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
@@ -64,12 +71,17 @@ impl Resource for Subscription {
         object_id::plan_database(call.context(), change)?;
         let planned = change.planned().cloned().unwrap_or_default();
         connection::check_known(call.context(), &planned)?;
-        if change.prior().is_none_or(|prior| lifecycle::sends_connection(prior, &planned)) {
-            connection::check_login(call.context(), change.config())?;
-        }
         if call.context().subscriber().is_waiting() {
-            return Ok(());
+            return match change.prior() {
+                None => connection::check_login(call.context(), change.config()),
+                Some(_) => Ok(()),
+            };
         }
+        let existing = self::database(call, change.prior().unwrap_or(&planned))?;
+        replacement::preview(call, change, &existing).await?;
+        resending::preview(call, change, &existing).await?;
+        slot::preview(call, change, &existing).await?;
+        let planned = change.planned().cloned().unwrap_or_default();
         let database = database(call, &planned)?;
         let Ok(desired) = to_desired(&planned) else { return Ok(()) };
         let doing = format!("planning subscription {}", desired.name);
@@ -79,7 +91,15 @@ impl Resource for Subscription {
     async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {
         let database = database(call, &state)?;
         let Some(found) = subscription::fetch(&database, &ident(&state.name)?).await? else { return Ok(None) };
-        Ok(Some(lifecycle::observe(call, &database, &found, &state).await?))
+        let mut state = state;
+        takeover::take_over(call, &found, &mut state);
+        let model = lifecycle::observe(call, &database, &found, &state).await?;
+        let doing = format!("reading subscription {}", found.name);
+        let operation = Operation::new(doing, Limits::default().cancelled_by(call.stop().clone()), call);
+        if let Some(away) = connecting::is_away(&operation, &database, &found).await {
+            call.warn(away.into());
+        }
+        Ok(Some(model))
     }
 
     async fn create(call: &Call<Context>, plan: Model, saved: &Saved<Model>) -> Result<Model> {

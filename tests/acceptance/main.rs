@@ -31,5 +31,7 @@ mod replication;
 mod sessions;
 mod slot_life;
 mod stand_in;
+mod subscription_connection;
 mod subscription_life;
+mod subscription_slot;
 mod tls;

@@ -1,4 +1,4 @@
-//! Whether tables hold rows.
+//! Whether tables hold rows, and how much room they take.
 
 use std::collections::BTreeSet;
 
@@ -33,6 +33,25 @@ async fn taking_room(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<
     let read = rows.iter().map(|row| Ok(QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?)));
     let names: std::result::Result<_, tokio_postgres::Error> = read.collect();
     names.map_err(|error| db.error(doing, Cause::Statement(error)))
+}
+
+/// What tables take on disk in all, with their indexes, TOAST and partitions, in bytes. Those that do not exist take nothing.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn bytes(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<i64> {
+    let doing = "reading the size of tables";
+    let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
+    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+    // A partition may be among the tables beside its root.
+    let sql = "SELECT coalesce(sum(pg_total_relation_size(l.relid)), 0)::bigint FROM (SELECT c.oid AS relid \
+        FROM unnest($1::text[], $2::text[]) AS w (s, t) JOIN pg_namespace n ON n.nspname = w.s \
+        JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t UNION SELECT p.relid FROM unnest($1::text[], $2::text[]) AS w (s, t) \
+        JOIN pg_namespace n ON n.nspname = w.s JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t \
+        CROSS JOIN LATERAL pg_partition_tree(c.oid) p WHERE c.relkind = 'p') l";
+    let rows = db.query(doing, sql, &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)]).await?;
+    let found = rows.first().map(|row| row.try_get(0)).transpose();
+    Ok(found.map_err(|error| db.error(doing, Cause::Statement(error)))?.unwrap_or_default())
 }
 
 /// Whether a table holds any row.

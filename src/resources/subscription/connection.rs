@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Model;
+use super::sent::{self, Connected};
 use crate::config::Context;
-use crate::postgres::{Conninfo, Database, Ident, Server, ServerConfig, SslMode};
-use crate::tf_provider::call::Private;
+use crate::postgres::subscription::Subscription;
+use crate::postgres::{Conninfo, Database, Ident, SslMode};
+use crate::replication::whereabouts::{self, Clues};
+use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
 
@@ -31,12 +34,6 @@ crate::model! {
     }
 }
 
-/// The keywords whose difference is drift. Others may have been added for good reasons.
-const COMPARED: &[&str] = &["host", "port", "dbname", "user", "password"];
-
-/// The key in the private state that says: the password was write-only.
-const WRITE_ONLY: &str = "write_only_password";
-
 /// The connection string for the subscriber.
 ///
 /// # Errors
@@ -52,6 +49,7 @@ pub(super) fn conninfo(context: &Context, model: &Model) -> Result<Conninfo> {
         Err(_) => Conninfo::new(),
     };
     if let Some(block) = model.publisher.optional("publisher")? {
+        forget_password(&mut conninfo, block);
         overlay(&mut conninfo, block).map_err(|error| error.attribute("publisher"))?;
     }
     if conninfo.get("host").is_none() {
@@ -66,15 +64,6 @@ pub(super) fn conninfo(context: &Context, model: &Model) -> Result<Conninfo> {
         conninfo.set("sslmode", SslMode::Require.as_str());
     }
     Ok(conninfo)
-}
-
-/// The connection string for the subscriber, to be given to it.
-///
-/// # Errors
-/// As [`conninfo`], and as [`check_login`].
-pub(super) fn conninfo_to_send(context: &Context, plan: &Model) -> Result<Conninfo> {
-    check_login(context, plan)?;
-    conninfo(context, plan)
 }
 
 /// Refuses a subscription that would log in with the provider's IAM token: it ends within minutes, and the subscriber
@@ -128,7 +117,7 @@ impl Connection {
         !self.username.is_null() && (in_attributes || in_options)
     }
 
-    fn has_unknown(&self) -> bool {
+    pub(super) fn has_unknown(&self) -> bool {
         let texts = [&self.host, &self.database, &self.username, &self.password, &self.sslmode];
         texts.into_iter().any(Attr::is_unknown) || self.port.is_unknown() || self.options.is_unknown()
     }
@@ -137,6 +126,13 @@ impl Connection {
 /// The certificates that verifying needs are files of the provider's machine, not of the subscriber.
 fn travelling_mode(mode: SslMode) -> SslMode {
     mode.min(SslMode::Require)
+}
+
+/// The provider's password is no other role's.
+fn forget_password(conninfo: &mut Conninfo, block: &Connection) {
+    if block.username.known().is_some_and(|user| conninfo.get("user") != Some(user)) {
+        conninfo.set("password", "");
+    }
 }
 
 fn overlay(conninfo: &mut Conninfo, block: &Connection) -> Result<()> {
@@ -159,54 +155,114 @@ fn overlay(conninfo: &mut Conninfo, block: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// Keeps in the private state whether the password that the server has was write-only, so that no refresh takes the
-/// provider's for it.
-pub(super) fn remember_password(private: &Private, plan: &Model) {
-    if plan.publisher.known().is_some_and(|block| !block.password_wo.is_null()) {
-        private.set(WRITE_ONLY, true.into());
-    } else {
-        private.remove(WRITE_ONLY);
+impl Connection {
+    /// The block that says what a connection string says, but for the password and what must not be shown. What it
+    /// leaves out is as libpq has it by default.
+    pub(super) fn of(conninfo: &Conninfo) -> Self {
+        let text = |keyword| meant(conninfo, keyword).map(str::to_owned);
+        let options = conninfo.iter().filter(|(keyword, _)| may_be_option(keyword));
+        let options: BTreeMap<_, _> = options.map(|(keyword, value)| (keyword.to_owned(), value.to_owned())).collect();
+        Self {
+            host: text("host").into(),
+            port: text("port").and_then(|port| port.parse().ok()).into(),
+            database: text("dbname").into(),
+            username: text("user").into(),
+            sslmode: text("sslmode").into(),
+            options: Some(options).filter(|options| !options.is_empty()).into(),
+            ..Self::default()
+        }
+    }
+
+    /// The keywords that the block gives by itself.
+    pub(super) fn given(&self) -> BTreeSet<&str> {
+        let attributes = [
+            ("host", self.host.known().is_some()),
+            ("port", self.port.known().is_some()),
+            ("dbname", self.database.known().is_some()),
+            ("user", self.username.known().is_some()),
+            ("password", self.password.known().is_some() || self.password_wo.known().is_some()),
+            ("sslmode", self.sslmode.known().is_some()),
+        ];
+        let attributes = attributes.into_iter().filter(|(_, is_given)| *is_given).map(|(keyword, _)| keyword);
+        attributes.chain(self.options.known().into_iter().flat_map(BTreeMap::keys).map(String::as_str)).collect()
     }
 }
 
-/// The parts in which what the server has differs from the configuration, by name; `None` where the role may not read it.
-pub(super) fn differing(
-    context: &Context,
-    private: &Private,
+/// The value of a keyword, or what libpq takes where there is none.
+pub(super) fn meant<'a>(conninfo: &'a Conninfo, keyword: &str) -> Option<&'a str> {
+    conninfo.get(keyword).or_else(|| match keyword {
+        "port" => Some("5432"),
+        "sslmode" => Some("prefer"),
+        "host" => conninfo.get("hostaddr"),
+        "dbname" => conninfo.get("user"),
+        _ => None,
+    })
+}
+
+/// The keywords that have an attribute of their own.
+pub(super) const ATTRIBUTES: &[&str] = &["host", "port", "dbname", "user", "password", "sslmode"];
+
+/// The keywords that hold a secret, lead to one, or are for Postgres itself to set.
+const UNSHOWN: &[&str] = &[
+    "sslpassword",
+    "passfile",
+    "service",
+    "servicefile",
+    "oauth_client_id",
+    "oauth_client_secret",
+    "oauth_issuer",
+    "oauth_scope",
+    "scram_client_key",
+    "scram_server_key",
+    "sslkeylogfile",
+    "client_encoding",
+    "fallback_application_name",
+    "replication",
+];
+
+/// Whether `options` may hold a keyword.
+pub(super) fn may_be_option(keyword: &str) -> bool {
+    !ATTRIBUTES.contains(&keyword) && !UNSHOWN.contains(&keyword)
+}
+
+/// The publisher of a subscription that exists, where it is known which server that is.
+pub(super) async fn publisher_of(
+    call: &Call<Context>,
+    subscriber: &Database,
+    found: &Subscription,
     model: &Model,
-    found: Option<&Conninfo>,
-) -> Option<BTreeSet<String>> {
-    let (found, wanted) = (found?, conninfo(context, model).ok()?);
-    let differing = wanted.differing(found).into_iter();
-    let mut differing: BTreeSet<_> = differing.filter(|keyword| COMPARED.contains(&keyword.as_str())).collect();
-    if wanted.get("password").is_none() || !sees_password(private, model) {
-        differing.remove("password");
+) -> Option<Database> {
+    let connected = Connected::of(found.connection.as_ref(), call.private());
+    let connection = connected.conninfo().map(|connection| with_password(call.context(), connection, model));
+    let database = connection.as_ref().and_then(|connection| meant(connection, "dbname"));
+    let configured = call.context().publisher().database(database).ok();
+    let proof = sent::proof(call.private());
+    let clues = Clues { subscriber, subscription: found, connection: connection.as_ref(), configured, proof };
+    let publisher = clues.find().await?;
+    if let Some(proof) = &publisher.proof {
+        sent::remember_proof(call.private(), proof);
     }
-    Some(differing)
+    Some(publisher.database)
 }
 
-/// Whether the password that is wanted is in the provider's configuration or in the state. A write-only one is in
-/// neither, and the provider's is no other role's.
-fn sees_password(private: &Private, model: &Model) -> bool {
-    let Some(block) = model.publisher.known() else { return true };
-    let another_role = block.username.known().is_some();
-    block.password_wo.known().is_some()
-        || block.password.known().is_some()
-        || !another_role && private.get(WRITE_ONLY).is_none()
+/// A connection whose password only the configuration has.
+fn with_password(context: &Context, connection: &Conninfo, model: &Model) -> Conninfo {
+    let mut connection = connection.clone();
+    if connection.get("password").is_none()
+        && let Ok(wanted) = conninfo(context, model)
+        && wanted.get("user") == connection.get("user")
+    {
+        connection.set("password", wanted.get("password").unwrap_or_default());
+    }
+    connection
 }
 
-/// The publisher as the provider reaches it; as the subscriber does where the provider has none configured.
-pub(super) fn publisher(context: &Context, conninfo: &Conninfo) -> Option<Database> {
-    let database = conninfo.get("dbname");
-    if let Ok(configured) = context.publisher().database(database) {
-        return Some(configured);
-    }
-    let (host, port) = conninfo.tcp_address().ok()?;
-    let mut config = ServerConfig::new(host, database?, conninfo.get("user")?);
-    config.port = port;
-    config.password = conninfo.password();
-    config.sslmode = conninfo.get("sslmode").and_then(|mode| mode.parse().ok()).unwrap_or(config.sslmode);
-    Some(Server::new(config).database(None))
+/// The publisher of a subscription that is not there yet: the provider's where the connection leads to it, and else the
+/// server that the connection names, as it is reached from here.
+pub(super) fn publisher(context: &Context, conninfo: &Conninfo, subscriber: &Database) -> Option<Database> {
+    let configured = context.publisher().database(conninfo.get("dbname")).ok();
+    let configured = configured.filter(|configured| whereabouts::leads_to(conninfo, configured, subscriber));
+    configured.or_else(|| whereabouts::named(conninfo, subscriber))
 }
 
 /// The statement that removes a slot by hand.

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use super::connection::{self, conninfo};
-use super::model::{Model, to_desired, to_model};
-use super::{ObjectId, gone, ident};
+use super::model::{Model, is_set, to_desired, to_model};
+use super::sent::{self, Connected};
+use super::{ObjectId, connection, difference, gone, ident};
 use crate::config::Context;
 use crate::postgres::slot;
 use crate::postgres::subscription::{self, How, Subscription};
 use crate::postgres::{Database, Ident, Limits, Notice, SqlState, look_again};
 use crate::replication::initial_copy::{self, InitialCopy};
+use crate::replication::slot_change::SlotChange;
 use crate::replication::slot_health::wrong_slot;
-use crate::replication::{Operation, Pair, joining, subscribing, tables};
+use crate::replication::{Operation, Pair, connecting, joining, subscribing, tables};
 use crate::resources::lost;
 use crate::tf_provider::call::{Call, Saved};
-use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
 
 /// The state of a subscription that was found, with what only both servers together tell.
@@ -25,32 +25,25 @@ pub(super) async fn observe(
     before: &Model,
 ) -> Result<Model> {
     let mut model = to_model(database.name(), found, before);
-    if let Some(publisher) = publisher_of(call, found, &model)
-        && let Some(wrong) = wrong_slot(&publisher, found).await
+    let publisher = connection::publisher_of(call, database, found, &model).await;
+    if let Some(publisher) = &publisher
+        && let Some(wrong) = wrong_slot(publisher, found).await
     {
         call.warn(wrong.into());
     }
-    model.unsubscribed_tables = unsubscribed(call, database, found, &model, before).await?.into();
-    let differs = connection::differing(call.context(), call.private(), &model, found.connection.as_ref());
-    model.connection_differs = differs.unwrap_or_default().into();
+    model.unsubscribed_tables = unsubscribed(call, (publisher, database), found, before).await?.into();
+    let connected = Connected::of(found.connection.as_ref(), call.private());
+    model.connection_differs = difference::differing(call.context(), call.private(), &model, &connected).into();
     Ok(model)
-}
-
-/// The publisher of a subscription that exists: where that is told to go, or else as configured.
-pub(super) fn publisher_of(call: &Call<Context>, found: &Subscription, model: &Model) -> Option<Database> {
-    let conninfo = found.connection.clone().or_else(|| conninfo(call.context(), model).ok())?;
-    connection::publisher(call.context(), &conninfo)
 }
 
 /// Tables that a refresh would add; none where the publisher cannot be asked, which is not the subscription's fault.
 async fn unsubscribed(
     call: &Call<Context>,
-    database: &Database,
+    (publisher, database): (Option<Database>, &Database),
     found: &Subscription,
-    model: &Model,
     before: &Model,
 ) -> Result<BTreeSet<String>> {
-    let publisher = publisher_of(call, found, model);
     let Some(publisher) = publisher.filter(|_| found.enabled) else { return Ok(BTreeSet::new()) };
     match tables::unsubscribed(&Pair { publisher, subscriber: database.clone() }, found).await {
         Ok(tables) => Ok(tables.iter().map(crate::postgres::QualifiedName::to_text).collect()),
@@ -78,8 +71,10 @@ pub(super) async fn create(
     limits: &Limits,
 ) -> Result<Model> {
     let mut desired = to_desired(&plan)?;
-    let conninfo = connection::conninfo_to_send(call.context(), &plan)?;
-    let publisher = connection::publisher(call.context(), &conninfo);
+    connection::check_login(call.context(), &plan)?;
+    let conninfo = connection::conninfo(call.context(), &plan)?;
+    let publisher = connection::publisher(call.context(), &conninfo, database);
+    sent::remember(call.private(), &conninfo, &plan);
     desired.connection = Some(conninfo);
     let doing = format!("creating subscription {}", desired.name);
     let how = How {
@@ -113,7 +108,6 @@ pub(super) async fn create(
         }
     };
     warn(call, &doing, &notices);
-    connection::remember_password(call.private(), &plan);
     let found = found.ok_or_else(|| gone(&doing))?;
     let model = to_model(database.name(), &found, &plan);
     saved.record(&model);
@@ -122,13 +116,6 @@ pub(super) async fn create(
         initial_copy::wait(&operation, &copy).await?;
     }
     observe(call, database, &found, &model).await
-}
-
-/// Whether an update gives the subscriber its connection string again.
-pub(super) fn sends_connection(prior: &Model, plan: &Model) -> bool {
-    prior.connection_version != plan.connection_version
-        || prior.publisher != without_write_only(&plan.publisher)
-        || plan.connection_differs.is_unknown()
 }
 
 pub(super) async fn update(
@@ -147,10 +134,21 @@ pub(super) async fn update(
         return Err(gone(&doing));
     };
     let mut desired = to_desired(&plan)?;
-    let resend_connection = sends_connection(prior, &plan);
+    let resend_connection = difference::is_sent(call.private(), prior, &plan);
+    let publisher = connection::publisher_of(call, database, &current, prior).await;
     if resend_connection {
-        desired.connection = Some(connection::conninfo_to_send(call.context(), &plan)?);
+        connection::check_login(call.context(), &plan)?;
+        let connected = Connected::of(current.connection.as_ref(), call.private());
+        desired.connection = Some(difference::to_send(call.context(), call.private(), &plan, &connected)?);
     }
+    let operation = Operation::new(doing.as_str(), limits.clone(), call);
+    let before = current.clone();
+    let servers = (publisher.as_ref(), database);
+    let slot_change = SlotChange::of(&operation, servers, &before, &desired, is_set(&plan.create_slot));
+    let way = match &slot_change {
+        Some(slot_change) => Some(slot_change.prepare().await?),
+        None => None,
+    };
     let mut how = How {
         copy_data: is_set(&plan.copy_data),
         refresh: plan.unsubscribed_tables.is_unknown() && desired.enabled,
@@ -167,24 +165,32 @@ pub(super) async fn update(
         saved.record(&to_model(database.name(), &current, prior));
         how.resend_connection = false;
     }
-    let operation = Operation::new(doing.as_str(), limits.clone(), call);
-    if joins && let Some(publisher) = publisher_of(call, &current, prior) {
-        joining::prepare(&operation, &publisher, &current, &desired).await?;
+    match &publisher {
+        Some(publisher) if joins => joining::prepare(&operation, publisher, &current, &desired).await?,
+        None if joins && current.slot_name().is_some() => joining::warn_of_unknown(&operation)?,
+        _ => {}
     }
-    if follows && let Some(publisher) = publisher_of(call, &current, prior) {
+    if follows && let Some(publisher) = publisher.clone() {
         let (enabled, publications) = (desired.enabled, desired.publications.clone());
         let asked = Subscription { enabled, publications, ..current.clone() };
         let pair = Pair { publisher, subscriber: database.clone() };
         initial_copy::warn_of_rows(&operation, &pair, &asked, &how).await?;
     }
+    let old_worker = connecting::process(database, &current.name).await;
     let found = change.run(&current, &desired, &how).await?;
-    if resend_connection {
-        connection::remember_password(call.private(), &plan);
+    if let (Some(slot_change), Some(way)) = (&slot_change, &way) {
+        slot_change.finish(way).await;
+    }
+    if let Some(connection) = desired.connection.as_ref().filter(|_| resend_connection) {
+        sent::remember(call.private(), &connection::conninfo(call.context(), &plan)?, &plan);
+        // What only the configuration says stays as it was, so that the next plan sends the connection again.
+        let (connection_version, publisher) = (prior.connection_version.clone(), prior.publisher.clone());
+        saved.record(&Model { connection_version, publisher, ..to_model(database.name(), &found, &plan) });
+        connecting::check(&operation, database, &found, (old_worker, connection)).await?;
     }
     if is_set(&plan.wait_for_initial_sync) && found.enabled && follows {
         saved.record(&to_model(database.name(), &found, &plan));
-        let publisher = conninfo(call.context(), &plan).ok();
-        let publisher = publisher.and_then(|conninfo| connection::publisher(call.context(), &conninfo));
+        let publisher = connection::publisher_of(call, database, &found, &plan).await;
         let copy = InitialCopy { subscriber: database, publisher: publisher.as_ref(), subscription: &found };
         initial_copy::wait(&operation, &copy).await?;
     }
@@ -246,13 +252,6 @@ async fn what_is(database: &Database, names: &[&Ident], limits: &Limits) -> Opti
     Some(None)
 }
 
-fn without_write_only(block: &Attr<connection::Connection>) -> Attr<connection::Connection> {
-    match block {
-        Attr::Known(block) => Attr::Known(connection::Connection { password_wo: Attr::Null, ..block.clone() }),
-        other => other.clone(),
-    }
-}
-
 pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Model, limits: &Limits) -> Result<()> {
     let name = ident(&prior.name)?;
     let doing = format!("dropping subscription {name}");
@@ -270,7 +269,7 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
     // Only the publisher's side can be done without.
     let publisher_failed = error.is(&SqlState::CONNECTION_FAILURE);
     let slot = current.slot_name().cloned();
-    let slot_is_gone = publisher_failed && is_slot_gone(call, prior, &current, slot.as_ref()).await;
+    let slot_is_gone = publisher_failed && is_slot_gone(call, database, prior, &current).await;
     let does_without = publisher_failed && is_set(&prior.force_destroy);
     if !(slot_is_gone || does_without) {
         let remedy =
@@ -295,8 +294,8 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
     Ok(())
 }
 
-async fn is_slot_gone(call: &Call<Context>, prior: &Model, current: &Subscription, slot: Option<&Ident>) -> bool {
-    match (publisher_of(call, current, prior), slot) {
+async fn is_slot_gone(call: &Call<Context>, database: &Database, prior: &Model, current: &Subscription) -> bool {
+    match (connection::publisher_of(call, database, current, prior).await, current.slot_name()) {
         (Some(publisher), Some(slot)) => matches!(slot::fetch_now(&publisher, slot).await, Ok(None)),
         _ => false,
     }
@@ -319,10 +318,6 @@ fn explain<T>(error: crate::postgres::Error, found: Option<&T>, publisher: Optio
         ),
         _ => shown,
     }
-}
-
-fn is_set(flag: &Attr<bool>) -> bool {
-    flag.known() == Some(&true)
 }
 
 fn warn(call: &Call<Context>, doing: &str, notices: &[Notice]) {

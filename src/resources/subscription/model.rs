@@ -121,7 +121,8 @@ pub(super) fn schema() -> Schema {
     .attribute(Attribute::optional(
         "connection_version",
         Type::Number,
-        "A change sends the connection again, password included: raise it to rotate the password.",
+        "A change sends the connection again, password included: raise it to rotate the password. Apply then waits until the \
+         subscription connects with it.",
     ))
     .attribute(flag("enabled", "Whether the subscription runs.", true))
     .attribute(flag("copy_data", "Whether the rows that tables hold already are copied when they become subscribed.", true))
@@ -136,8 +137,14 @@ pub(super) fn schema() -> Schema {
         true,
     ))
     .attribute(
-        Attribute::optional_computed("slot_name", Type::String, "The replication slot. Default: the name.")
-            .text(check_slot_name),
+        Attribute::optional_computed(
+            "slot_name",
+            Type::String,
+            "The replication slot. Default: the name. It can be changed where nothing is lost by it: a slot that is not there is \
+             made as a copy of the old one, which is dropped; one that is there stands elsewhere, and the subscription changes \
+             over once it has got there. The old slot stays then, and is named.",
+        )
+        .text(check_slot_name),
     )
     .attribute(option("binary", Type::Bool, "Whether values travel in binary form."))
     .attribute(
@@ -218,7 +225,10 @@ fn publisher_block() -> NestedBlock {
     let block = Block::new(
         "How the subscriber reaches the publisher. Every part defaults to the provider's `publisher` block; a `verify-ca` or \
          `verify-full` there becomes `require`, since the certificates are not on the subscriber. Where the provider logs in \
-         with `aws_iam_auth`, `username` and a password are needed here.",
+         with `aws_iam_auth`, `username` and a password are needed here, and so is a password where `username` is another role than \
+         the provider's. A subscription that was imported or moved keeps its connection until this block asks for another, or \
+         `connection_version` is set. Keywords that it has and that the configuration does not speak of stay, and a plan says \
+         what is sent in place of what.",
     )
     .attribute(text("host", "The publisher's host, as the subscriber reaches it."))
     .attribute(Attribute::optional("port", Type::Number, "Its port.").between(1, 65535))
@@ -238,7 +248,7 @@ fn publisher_block() -> NestedBlock {
         Attribute::optional(
             "options",
             Type::map(Type::String),
-            "Further libpq keywords, such as `keepalives_idle`.",
+            "Further libpq keywords, such as `keepalives_idle`. An empty value takes a keyword away.",
         )
         .validator(|value| {
             let taken = ["host", "port", "dbname", "user", "password", "sslmode"];
@@ -347,6 +357,11 @@ pub(super) fn with_defaults(imported: Model) -> Model {
         force_destroy: false.into(),
         ..imported
     }
+}
+
+/// Whether a flag is known to be set.
+pub(super) fn is_set(flag: &Attr<bool>) -> bool {
+    flag.known() == Some(&true)
 }
 
 pub(super) fn to_ident(text: &str, attribute: &str) -> Result<Ident> {

@@ -1,0 +1,66 @@
+//! One slot takes over from another: where each of them stands, and what a reader would miss that changes over.
+//!
+//! A reader asks its new slot for what comes after the last change that it has applied. What is older is not sent again, so
+//! a slot that stands at or before the old one loses nothing. One that stands behind it never sends what lies in between.
+//!
+//! Source: "Replication Management Functions" and "Logical Replication Message Formats" in the Postgres documentation.
+
+use std::collections::BTreeSet;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use crate::postgres::database::Database;
+use crate::postgres::error::{Cause, Result};
+use crate::postgres::sql::{Ident, Literal, Statement, list};
+use crate::postgres::work::Param;
+
+/// How many messages are looked at: more than a transaction without changes has.
+const LOOKED_AT: i64 = 100;
+
+/// What a slot's reader has confirmed, as an LSN's text: a new slot is read from there on. `None` where there is no such
+/// slot, or it is still being made.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn confirmed(db: &Database, name: &Ident) -> Result<Option<String>> {
+    let doing = format!("reading where replication slot {name} stands");
+    let sql = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1";
+    let rows = db.query(&doing, sql, &[(&name.as_str(), Type::NAME)]).await?;
+    let found: std::result::Result<Option<Option<String>>, _> = rows.first().map(|row| row.try_get(0)).transpose();
+    Ok(found.map_err(|error| db.error(&doing, Cause::Statement(error)))?.flatten())
+}
+
+/// Whether a slot that nothing reads from has still to send changes of these publications from before an LSN. Where that
+/// takes more than a short look to tell, it has.
+///
+/// # Errors
+/// When something reads from the slot, the role may not, or the server cannot be asked.
+pub async fn has_pending(db: &Database, name: &Ident, publications: &BTreeSet<Ident>, lsn: &str) -> Result<bool> {
+    let doing = format!("looking for changes that replication slot {name} has still to send");
+    let names = list(publications);
+    let sql = "SELECT count(*), coalesce(bool_or(chr(get_byte(m.data, 0)) IN ('I', 'U', 'D', 'T')), false) \
+        FROM pg_logical_slot_peek_binary_changes($1, $2::text::pg_lsn, $3::bigint::int, \
+        VARIADIC ARRAY['proto_version', '1', 'publication_names', $4]) m";
+    let params: [Param<'_>; 4] =
+        [(&name.as_str(), Type::NAME), (&lsn, Type::TEXT), (&LOOKED_AT, Type::INT8), (&names, Type::TEXT)];
+    let rows = db.query(&doing, sql, &params).await?;
+    let read = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?));
+    let found: std::result::Result<Option<(i64, bool)>, tokio_postgres::Error> = rows.first().map(read).transpose();
+    let found = found.map_err(|error| db.error(&doing, Cause::Statement(error)))?;
+    Ok(found.is_none_or(|(messages, has_changes)| has_changes || messages >= LOOKED_AT))
+}
+
+/// The statement that makes a slot which stands where another stands now. Whatever reads from that may go on.
+pub fn copy(from: &Ident, to: &Ident) -> Statement {
+    Statement::alone(format!(
+        "SELECT pg_copy_logical_replication_slot({}, {})",
+        Literal(from.as_str()),
+        Literal(to.as_str())
+    ))
+}
+
+/// The statement that moves a slot that nothing reads from up to an LSN.
+pub fn advance(name: &Ident, lsn: &str) -> Statement {
+    Statement::alone(format!("SELECT pg_replication_slot_advance({}, {})", Literal(name.as_str()), Literal(lsn)))
+}

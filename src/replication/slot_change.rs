@@ -1,0 +1,275 @@
+//! Another slot for a subscription that exists: what the old one has still to send must not be lost, and the old one
+//! must not be forgotten.
+//!
+//! A slot that stands at or before the old one sends all that the old one would have sent, and the subscriber, which keeps
+//! how far it is, asks for no change twice. So a new slot is brought to where the old one stands, and then the subscription
+//! changes over, running or not. A slot that stands behind the old one is waited for until the old one gets there.
+
+use std::collections::BTreeSet;
+
+use super::error::{Error, Result};
+use super::operation::{Look, Operation};
+use crate::postgres::slot::{self, Slot};
+use crate::postgres::subscription::{self, SlotName, Subscription};
+use crate::postgres::{Database, Ident};
+
+/// One subscription that is to read from another slot than it does.
+pub struct SlotChange<'a> {
+    operation: &'a Operation<'a>,
+    subscriber: &'a Database,
+    /// Where it is known which server that is.
+    publisher: Option<&'a Database>,
+    current: &'a Subscription,
+    /// The slot to read from.
+    new: &'a Ident,
+    /// Whether a slot that is not there is made.
+    makes_slot: bool,
+}
+
+/// How the change is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// The new slot is made as a copy of the old one, and the old one is dropped afterwards.
+    Copy,
+    /// The new slot is there and is brought to where the old one stands, which stays.
+    Meet,
+    /// The old slot has nothing to send that the new one lacks.
+    Over,
+    /// There is no old slot, or it has lost what it had to send.
+    Attach,
+    /// The new slot is not there, and is not to be made: something else has to make it before.
+    Awaited,
+}
+
+impl<'a> SlotChange<'a> {
+    /// The change of slot that turns `current` into `desired`, where there is one. `makes_slot` says whether a slot that is
+    /// not there is to be made. The publisher is left out where it is not known which server that is.
+    pub fn of(
+        operation: &'a Operation<'a>,
+        (publisher, subscriber): (Option<&'a Database>, &'a Database),
+        current: &'a Subscription,
+        desired: &'a Subscription,
+        makes_slot: bool,
+    ) -> Option<Self> {
+        let Some(SlotName::Named(new)) = desired.slot.as_ref().filter(|slot| current.slot.as_ref() != Some(*slot))
+        else {
+            return None;
+        };
+        Some(Self { operation, subscriber, publisher, current, new, makes_slot })
+    }
+
+    /// The slot that it reads from, where there is one.
+    fn old(&self) -> Option<&Ident> {
+        match &self.current.slot {
+            Some(SlotName::Named(old)) => Some(old),
+            _ => None,
+        }
+    }
+
+    /// Looks at both slots, and decides. Changes nothing.
+    ///
+    /// # Errors
+    /// When something would be lost, the new slot is not one to read from, or that cannot be asked.
+    pub async fn decide(&self) -> Result<Way> {
+        let Some(publisher) = self.publisher else {
+            return Err(self.refused("its publisher cannot be asked from here"));
+        };
+        let asked =
+            |cause: crate::postgres::Error| self.refused("its publisher could not be asked").detail(cause.to_string());
+        let new = slot::fetch_now(publisher, self.new).await.map_err(asked)?;
+        let old = match self.old() {
+            Some(old) => slot::fetch_now(publisher, old).await.map_err(asked)?.filter(|old| !old.is_lost()),
+            None => None,
+        };
+        if let Some(new) = &new {
+            self.check_new(new).await?;
+        }
+        match (old, new) {
+            (_, None) if !self.makes_slot => Ok(Way::Awaited),
+            (None, None) => Err(self.missing()),
+            (None, Some(_)) => Ok(Way::Attach),
+            (Some(old), None) => self.check_copy(&old).map(|()| Way::Copy),
+            (Some(old), Some(_)) => self.compare(publisher, &old).await,
+        }
+    }
+
+    async fn check_new(&self, new: &Slot) -> Result<()> {
+        let names = BTreeSet::from([self.new.clone()]);
+        let others = subscription::reading_from(self.subscriber, &names).await?;
+        let own = (self.subscriber.name().to_owned(), self.current.name.clone());
+        let is_taken = others.get(self.new).is_some_and(|other| *other != own);
+        let wrong = if new.active || is_taken {
+            "is another subscription's"
+        } else if new.plugin != "pgoutput" {
+            "has another plugin than pgoutput"
+        } else if new.is_lost() || !new.ready {
+            "cannot be read from"
+        } else {
+            return Ok(());
+        };
+        Err(self.refused(&format!("replication slot {} {wrong}", self.new)))
+    }
+
+    fn check_copy(&self, old: &Slot) -> Result<()> {
+        if old.two_phase || old.failover {
+            let what =
+                format!("replication slot {} has two_phase or failover, which a copy of it would not have", old.name);
+            return Err(self.refused(&what));
+        }
+        Ok(())
+    }
+
+    async fn compare(&self, publisher: &Database, old: &Slot) -> Result<Way> {
+        let Some(position) = slot::confirmed(publisher, self.new).await? else { return Err(self.gone()) };
+        if slot::has_confirmed(publisher, &old.name, &position).await? == Some(true) || self.current.enabled {
+            return Ok(Way::Meet);
+        }
+        let pending = slot::has_pending(publisher, &old.name, &self.current.publications, &position).await;
+        match pending {
+            Ok(false) => Ok(Way::Over),
+            Ok(true) => Err(self.refused(&format!(
+                "it is disabled, and replication slot {} has changes to send that are older than replication slot {}: they would be lost",
+                old.name, self.new
+            ))
+            .detail("Enable it first, with its slot; once it has caught up, change the slot.")),
+            Err(cause) => Err(self.refused("whether changes would be lost could not be asked").detail(cause.to_string())),
+        }
+    }
+
+    /// What the plan says of it.
+    pub fn outlook(&self, way: &Way) -> Error {
+        let (name, new) = (&self.current.name, self.new);
+        let error = self.operation.error(format!("it changes over to replication slot {new}"));
+        if *way == Way::Awaited {
+            return error
+                .detail("There is no such slot yet, and create_slot is false: it has to be made before, by this plan or by hand.")
+                .detail(self.by_hand());
+        }
+        let Some(old) = self.old().filter(|_| *way != Way::Attach) else {
+            return error.detail(format!(
+                "What was written before replication slot {new} was made is not sent to subscription {name}: compare the tables, or make the \
+                 subscription again with empty tables."
+            ));
+        };
+        match way {
+            Way::Copy => error.detail(format!(
+                "Slot {new} is made as a copy of {old}, so that nothing is lost, and {old} is dropped."
+            )),
+            _ => error
+                .detail(format!(
+                    "It does so once it has applied what {old} has to send before the place where {new} stands."
+                ))
+                .detail(format!(
+                    "Slot {old} stays on the publisher and keeps WAL there. Once nothing reads from it: {}",
+                    slot::drop_slot(old)
+                )),
+        }
+    }
+
+    /// Brings the new slot to where the old one stands, so that the subscription can change over.
+    ///
+    /// # Errors
+    /// As [`SlotChange::decide`], and when the subscription does not get to where the new slot stands in time.
+    pub async fn prepare(&self) -> Result<Way> {
+        let way = self.decide().await?;
+        if way == Way::Awaited {
+            return Err(self.missing());
+        }
+        let (Some(publisher), Some(old)) = (self.publisher, self.old()) else { return Ok(way) };
+        let bring = match way {
+            Way::Copy => slot::copy(old, self.new),
+            Way::Meet => {
+                self.check_copied().await?;
+                self.reach(publisher, old).await?;
+                let place = slot::confirmed(publisher, old).await?.ok_or_else(|| self.gone())?;
+                slot::advance(self.new, &place)
+            }
+            Way::Over | Way::Attach | Way::Awaited => return Ok(way),
+        };
+        publisher.run_within(self.operation.doing(), &[bring], self.operation.limits()).await?;
+        Ok(way)
+    }
+
+    /// A change that is older than the copy of its table would be applied again by a slot that is older.
+    async fn check_copied(&self) -> Result<()> {
+        let progress = subscription::progress(self.subscriber, &self.current.name).await?;
+        match progress.left().next() {
+            None => Ok(()),
+            Some(table) => Err(self
+                .refused(&format!("table {table} is not copied yet"))
+                .detail("Apply again once every table is.")),
+        }
+    }
+
+    async fn reach(&self, publisher: &Database, old: &Ident) -> Result<()> {
+        let place = slot::confirmed(publisher, self.new).await?.ok_or_else(|| self.gone())?;
+        let mut waiting = self.operation.waiting();
+        while waiting.after(self.has_reached(publisher, old, &place).await).await?.is_none() {}
+        Ok(())
+    }
+
+    async fn has_reached(&self, publisher: &Database, old: &Ident, place: &str) -> Result<Look<()>> {
+        if self.operation.unless_stopped(slot::has_confirmed(publisher, old, place)).await? != Some(false) {
+            return Ok(Look::There(()));
+        }
+        let late = format!(
+            "it lags behind the place where replication slot {} stands, and what lies between would be lost",
+            self.new
+        );
+        Ok(Look::NotYet(self.refused(&late).detail("Apply again once it has caught up.")))
+    }
+
+    /// What is left to do once the subscription reads from its new slot: a slot that was copied is dropped, another named.
+    pub async fn finish(&self, way: &Way) {
+        let (Some(publisher), Some(old)) = (self.publisher, self.old().filter(|_| *way != Way::Attach)) else { return };
+        let is_dropped = *way == Way::Copy && self.drop(publisher, old).await.is_ok();
+        if !is_dropped {
+            let left = self
+                .operation
+                .error(format!("replication slot {old} is left on the publisher and keeps its WAL there"));
+            let by_hand = format!("Once nothing needs it, run on the publisher: {}", slot::drop_slot(old));
+            self.operation.warn(left.detail(by_hand));
+        }
+    }
+
+    /// The subscription's worker may still read from it.
+    async fn drop(&self, publisher: &Database, old: &Ident) -> Result<()> {
+        let mut waiting = self.operation.waiting();
+        while waiting.after(self.is_free(publisher, old).await).await?.is_none() {}
+        publisher.run_within(self.operation.doing(), &[slot::drop_slot(old)], self.operation.limits()).await?;
+        Ok(())
+    }
+
+    async fn is_free(&self, publisher: &Database, old: &Ident) -> Result<Look<()>> {
+        let found = self.operation.unless_stopped(slot::fetch_now(publisher, old)).await?;
+        let is_active = found.is_some_and(|found| found.active);
+        Ok(if is_active {
+            Look::NotYet(self.operation.error("something reads from the old slot"))
+        } else {
+            Look::There(())
+        })
+    }
+
+    fn missing(&self) -> Error {
+        self.refused(&format!("there is no replication slot {} on its publisher", self.new)).detail(self.by_hand())
+    }
+
+    /// How somebody else makes the slot.
+    fn by_hand(&self) -> String {
+        let copy = self.old().map(|old| {
+            format!("To make it where the old one stands, run on the publisher: {}", slot::copy(old, self.new))
+        });
+        copy.unwrap_or_default()
+    }
+
+    fn gone(&self) -> Error {
+        self.refused(&format!("replication slot {} is not there any more", self.new))
+    }
+
+    fn refused(&self, why: &str) -> Error {
+        self.operation
+            .error(format!("it cannot change over to replication slot {}: {why}", self.new))
+            .detail("Nothing was changed. What the old slot has still to send, another one does not know of.")
+            .about("slot_name")
+    }
+}

@@ -1,0 +1,168 @@
+//! Which server a subscription reads from, as far as that can be told from here.
+//!
+//! A subscription has a connection string of its own, and the subscriber may reach its publisher by another name than the
+//! provider does: a private host, a tunnel. It may as well read from another server than the provider's publisher, with
+//! slots and publications of the same names. What is asked of a server that is not proven to be the right one is no fact
+//! about the subscription: above all, a slot that is not there is not gone.
+
+use std::time::Duration;
+
+use crate::postgres::subscription::{Subscription, reads_from, system_identifier};
+use crate::postgres::{Conninfo, Database, Server, ServerConfig, is_loopback};
+
+/// The longest time to connect to a server that may not be reachable from here at all.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// That two addresses lead to one server, as it was once seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// The address in the subscription's connection.
+    pub named: String,
+    /// The address of the provider's publisher.
+    pub configured: String,
+    /// The identifier of the cluster that was there.
+    pub system: String,
+}
+
+/// The publisher of a subscription.
+pub struct Publisher {
+    /// The database that its slot is in.
+    pub database: Database,
+    /// What has proven it just now, to be remembered: the slot may be idle the next time.
+    pub proof: Option<Proof>,
+}
+
+/// What there is to find a publisher with.
+pub struct Clues<'a> {
+    /// The subscriber.
+    pub subscriber: &'a Database,
+    /// The subscription, as it was read there.
+    pub subscription: &'a Subscription,
+    /// The connection that it has, as far as that is known; with a password where it can be reached with one.
+    pub connection: Option<&'a Conninfo>,
+    /// The provider's publisher, in the database that the subscription names.
+    pub configured: Option<Database>,
+    /// What was proven before.
+    pub proof: Option<Proof>,
+}
+
+impl Clues<'_> {
+    /// The publisher, where it is known which of the servers that can be reached from here it is.
+    pub async fn find(self) -> Option<Publisher> {
+        if let Some(configured) = &self.configured {
+            if self.is_at(configured) || self.was_proven(configured).await {
+                return Some(Publisher { database: configured.clone(), proof: None });
+            }
+            if self.is_read(configured).await {
+                let proof = self.prove(configured).await;
+                return Some(Publisher { database: configured.clone(), proof });
+            }
+        }
+        named(self.connection?, self.subscriber).map(|database| Publisher { database, proof: None })
+    }
+
+    /// Whether the subscription is told to go where the provider goes.
+    fn is_at(&self, configured: &Database) -> bool {
+        self.connection.is_some_and(|connection| leads_to(connection, configured, self.subscriber))
+    }
+
+    async fn was_proven(&self, configured: &Database) -> bool {
+        let Some(proof) = &self.proof else { return false };
+        let is_unchanged = self.connection.map(address_of).as_ref() == Some(&proof.named)
+            && configured.config().address() == proof.configured;
+        is_unchanged && system_identifier(configured).await.is_ok_and(|system| system == proof.system)
+    }
+
+    /// Whether the subscription's worker reads from its slot there now.
+    async fn is_read(&self, configured: &Database) -> bool {
+        let Some(slot) = self.subscription.slot_name().filter(|_| self.subscription.enabled) else { return false };
+        let name = &self.subscription.name;
+        let reader = self.connection.and_then(|connection| connection.get("application_name"));
+        let reads = reads_from(configured, slot, self.subscriber, name, reader.unwrap_or(name.as_str())).await;
+        reads.unwrap_or_else(|cause| {
+            tracing::info!(%cause, "whether the provider's publisher is the subscription's could not be asked");
+            false
+        })
+    }
+
+    async fn prove(&self, configured: &Database) -> Option<Proof> {
+        let named = address_of(self.connection?);
+        let system = system_identifier(configured).await.ok()?;
+        Some(Proof { named, configured: configured.config().address(), system })
+    }
+}
+
+/// Whether a connection string of a subscription names the server that this database is on. A loopback address is the
+/// subscriber's own machine, which is this one only where the subscriber is reached by such an address, too.
+pub fn leads_to(connection: &Conninfo, publisher: &Database, subscriber: &Database) -> bool {
+    let Ok((host, port)) = connection.tcp_address() else { return false };
+    let config = publisher.config();
+    let goes_there = connection.get("hostaddr").is_none_or(|address| address == config.host || address == host);
+    goes_there
+        && host.eq_ignore_ascii_case(&config.host)
+        && port == config.port
+        && means_the_same_here(host, subscriber)
+}
+
+fn means_the_same_here(host: &str, subscriber: &Database) -> bool {
+    !is_loopback(host) || is_loopback(&subscriber.config().host)
+}
+
+/// All that says where a connection leads, as a text to compare.
+fn address_of(connection: &Conninfo) -> String {
+    let parts = ["host", "hostaddr", "port"].map(|keyword| connection.get(keyword).unwrap_or_default());
+    parts.join(" ")
+}
+
+/// The server that the connection names, as it is reached from here.
+pub fn named(connection: &Conninfo, subscriber: &Database) -> Option<Database> {
+    let (host, port) = connection.tcp_address().ok().filter(|(host, _)| means_the_same_here(host, subscriber))?;
+    let user = connection.get("user")?;
+    let mut config =
+        ServerConfig::new(connection.get("hostaddr").unwrap_or(host), connection.get("dbname").unwrap_or(user), user);
+    config.port = port;
+    config.password = connection.password();
+    config.connect_timeout = CONNECT;
+    config.sslmode = connection.get("sslmode").and_then(|mode| mode.parse().ok()).unwrap_or(config.sslmode);
+    Some(Server::new(config).database(None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database(host: &str, port: u16) -> Database {
+        let mut config = ServerConfig::new(host, "shop", "postgres");
+        config.port = port;
+        Server::new(config).database(None)
+    }
+
+    fn leads(connection: &str, publisher: (&str, u16), subscriber: &str) -> bool {
+        let connection = Conninfo::parse(connection).unwrap();
+        leads_to(&connection, &database(publisher.0, publisher.1), &database(subscriber, 5432))
+    }
+
+    #[test]
+    fn a_connection_leads_to_the_server_that_it_names() {
+        let publisher = ("db.example", 5432);
+        assert!(leads("host=DB.example user=u", publisher, "neon.example"));
+        for other in [
+            "host=db.example port=5433",
+            "host=other.example",
+            "host=db.example hostaddr=10.0.0.1",
+            "host=/tmp",
+            "user=u",
+        ] {
+            assert!(!leads(other, publisher, "neon.example"), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_loopback_address_is_the_subscribers_own() {
+        assert!(leads("host=127.0.0.1", ("127.0.0.1", 5432), "localhost"));
+        assert!(!leads("host=127.0.0.1", ("127.0.0.1", 5432), "neon.example"));
+        let connection = Conninfo::parse("host=localhost user=u").unwrap();
+        assert!(named(&connection, &database("neon.example", 5432)).is_none());
+        assert!(named(&connection, &database("localhost", 5432)).is_some());
+    }
+}

@@ -1,0 +1,112 @@
+//! What a plan says of a subscription that is made a second time: `-replace`, a taint, or another database.
+//!
+//! A core asks for such a plan as for a new object: that it exists already is all that tells it.
+
+use std::collections::BTreeSet;
+
+use super::ident;
+use super::model::{Model, is_set};
+use crate::config::Context;
+use crate::postgres::subscription::{self, Subscription};
+use crate::postgres::{Database, QualifiedName, catalog};
+use crate::replication::names;
+use crate::tf_provider::call::Call;
+use crate::tf_provider::diagnostics::{Error, Result};
+use crate::tf_provider::resource::PlannedChange;
+
+/// Says what it means where a subscription that exists is to be made again. Into tables that hold rows, nothing is copied
+/// without harm, and so it is refused: of a plan with `-replace`, a core shows no warning.
+///
+/// # Errors
+/// When a person asks to stop. A server that cannot be asked is none: it may not be there yet.
+pub(super) async fn preview(
+    call: &Call<Context>,
+    change: &mut PlannedChange<Model>,
+    database: &Database,
+) -> Result<()> {
+    let Some(planned) = change.planned().cloned().filter(|planned| !planned.name.is_unknown()) else { return Ok(()) };
+    let name = match change.prior() {
+        Some(_) if !change.replaces() => return Ok(()),
+        prior => ident(prior.map_or(&planned.name, |prior| &prior.name))?,
+    };
+    let Ok(Some(found)) = call.unless_stopped(subscription::fetch(database, &name)).await else { return call.go_on() };
+    let tables = subscribed(database, &found).await;
+    let Ok(bytes) = call.unless_stopped(catalog::bytes(database, &tables)).await else { return call.go_on() };
+    let what = format!("Tables: {}, with {} on the subscriber.", tables.len(), size(bytes));
+    if change.prior().is_some() {
+        change.warn(elsewhere(&found, &planned).detail(what));
+        return Ok(());
+    }
+    let copies = is_set(&planned.copy_data) && planned.enabled.known() != Some(&false);
+    match call.unless_stopped(catalog::with_rows(database, &tables)).await {
+        Ok(held) if copies && !held.is_empty() => change.error(refused(&found, database, &held, &what)),
+        Ok(_) => change.warn(again(&found, copies).detail(what)),
+        Err(_) => return call.go_on(),
+    }
+    Ok(())
+}
+
+async fn subscribed(database: &Database, found: &Subscription) -> BTreeSet<QualifiedName> {
+    let tables = subscription::tables(database, &found.name).await.unwrap_or_default();
+    tables.into_iter().map(|(table, _)| table).collect()
+}
+
+const KEEP: &str = "To keep the subscription instead, leave -replace out, untaint it, or import it.";
+
+fn refused(found: &Subscription, database: &Database, held: &BTreeSet<QualifiedName>, what: &str) -> Error {
+    let truncate = names::list(held.iter().map(ToString::to_string));
+    Error::new(format!("planning subscription {}: it exists, and every row would be copied again into tables that hold rows", found.name))
+        .detail(format!(
+            "{what} Rows that are there already violate a primary key or another unique index, and their table is not replicated then."
+        ))
+        .detail(format!(
+            "To make it again, stop it and empty its tables on the subscriber, in database {:?}, then plan again: ALTER SUBSCRIPTION {} \
+             DISABLE; TRUNCATE {truncate};",
+            database.name(),
+            found.name
+        ))
+        .detail(
+            "To keep the rows, set copy_data = false. The slot is dropped with the subscription: what is written on the publisher \
+             until the new slot is there never arrives then.",
+        )
+        .detail(KEEP)
+}
+
+fn again(found: &Subscription, copies: bool) -> Error {
+    let error = Error::new(format!(
+        "planning subscription {}: it exists, and is dropped with its slot and made again if this plan replaces it",
+        found.name
+    ));
+    let error = error.detail(if copies {
+        "Every row is copied again."
+    } else {
+        "Nothing is copied: what is written on the publisher until the new slot is there never arrives."
+    });
+    error.detail(KEEP)
+}
+
+fn elsewhere(found: &Subscription, planned: &Model) -> Error {
+    let database = planned.database.known().map_or_else(String::new, |name| format!(" {name:?}"));
+    Error::new(format!("planning subscription {}: it is dropped with its slot, and made again in another database", found.name))
+        .detail(format!("Every row is copied into database{database}. The tables of the database that it leaves keep their rows, and get no changes any more."))
+}
+
+/// A number of bytes as people read it.
+fn size(bytes: i64) -> String {
+    const UNITS: &[(&str, i64)] = &[("TB", 1 << 40), ("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10)];
+    match UNITS.iter().find(|(_, unit)| bytes >= *unit) {
+        Some((name, unit)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
+        None => format!("{bytes} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        let sizes = [0, 1023, 8192, 1_572_864, 5 << 40].map(size);
+        assert_eq!(sizes, ["0 bytes", "1023 bytes", "8.0 kB", "1.5 MB", "5.0 TB"]);
+    }
+}

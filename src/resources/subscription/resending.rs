@@ -1,0 +1,75 @@
+//! What a plan says of a subscription's connection: what is sent in place of what, and what is left as it is.
+
+use super::connection::{self, Connection};
+use super::difference::{self, block_changes, is_sent};
+use super::ident;
+use super::model::Model;
+use super::sent::Connected;
+use crate::config::Context;
+use crate::postgres::{Database, subscription};
+use crate::tf_provider::call::Call;
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::diagnostics::{Error, Result};
+use crate::tf_provider::resource::PlannedChange;
+
+/// Decides whether the connection of one that exists is sent, and says what becomes of it.
+///
+/// # Errors
+/// When the subscriber cannot be asked for the connection that is there, or none is known that could be sent.
+pub(super) async fn preview(
+    call: &Call<Context>,
+    change: &mut PlannedChange<Model>,
+    database: &Database,
+) -> Result<()> {
+    let Some((prior, planned)) = change.prior().cloned().zip(change.planned().cloned()).filter(|_| !change.replaces())
+    else {
+        return connection::check_login(call.context(), change.config());
+    };
+    let private = call.private();
+    let is_asked = is_sent(private, &prior, &planned);
+    if !is_asked && !block_changes(&prior, &planned) {
+        return Ok(());
+    }
+    let Some(found) = subscription::fetch(database, &ident(&prior.name)?).await? else { return Ok(()) };
+    let connected = Connected::of(found.connection.as_ref(), private);
+    let configured = with_write_only(planned, &change.config().publisher);
+    let is_open =
+        configured.publisher.known().is_some_and(Connection::has_unknown) || configured.publisher.is_unknown();
+    if !is_asked {
+        if connected == Connected::Unknown {
+            change.warn(stays(&found.name.to_string()));
+            return Ok(());
+        }
+        if !is_open && difference::differing(call.context(), private, &configured, &connected).is_empty() {
+            return Ok(());
+        }
+        change.set_unknown("connection_differs")?;
+    }
+    connection::check_login(call.context(), change.config())?;
+    if !is_open && !call.context().publisher().is_waiting() {
+        let new = difference::to_send(call.context(), private, &configured, &connected)?;
+        let lines = difference::lines(&connected, &new);
+        if !lines.is_empty() {
+            let summary = format!("planning subscription {}: it gets another connection to its publisher", found.name);
+            change.warn(lines.into_iter().fold(Error::new(summary), Error::detail));
+        }
+    }
+    Ok(())
+}
+
+/// The planned model with what only the configuration has.
+fn with_write_only(planned: Model, configured: &Attr<Connection>) -> Model {
+    let password_wo = configured.known().map(|block| block.password_wo.clone()).unwrap_or_default();
+    let publisher = match planned.publisher {
+        Attr::Known(block) => Attr::Known(Connection { password_wo, ..block }),
+        other => other,
+    };
+    Model { publisher, ..planned }
+}
+
+fn stays(name: &str) -> Error {
+    Error::new(format!("planning subscription {name}: its connection stays as it is"))
+        .detail("It was taken over, and the provider's role may not read which connection it has: that of the publisher block may be another.")
+        .detail("Set or change connection_version to send the configured one, password included.")
+        .attribute("publisher")
+}

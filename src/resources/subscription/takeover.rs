@@ -1,0 +1,67 @@
+//! A subscription that exists already comes under management: imported, listed or moved. Nothing of it changes by that, so
+//! the state begins with the connection that it has.
+
+use super::connection::{self, ATTRIBUTES, Connection, may_be_option};
+use super::difference;
+use super::model::Model;
+use super::sent;
+use crate::config::Context;
+use crate::postgres::Conninfo;
+use crate::postgres::subscription::Subscription;
+use crate::replication::names;
+use crate::tf_provider::call::Call;
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::diagnostics::Error;
+
+/// Fills the `publisher` block from the connection string, once, where the configuration by itself would say something
+/// else. Warns of what cannot be taken into the state.
+pub(super) fn take_over(call: &Call<Context>, found: &Subscription, model: &mut Model) {
+    let private = call.private();
+    if !sent::is_to_be_taken_over(private) {
+        return;
+    }
+    sent::take_over(private);
+    let Some(there) = &found.connection else {
+        call.warn(unknown(found));
+        return;
+    };
+    let without_block = Model { publisher: Attr::Null, ..model.clone() };
+    match connection::conninfo(call.context(), &without_block) {
+        Ok(by_default) if difference::is_same(there, &by_default) => {
+            sent::remember(private, &by_default, &without_block);
+        }
+        _ => fill(call, found, there, model),
+    }
+}
+
+fn fill(call: &Call<Context>, found: &Subscription, there: &Conninfo, model: &mut Model) {
+    if model.publisher.is_null() {
+        model.publisher = Connection::of(there).into();
+    }
+    let left_out: Vec<_> = left_out(there).collect();
+    if !left_out.is_empty() {
+        let names = names::list(left_out.iter().map(|keyword| (*keyword).to_owned()));
+        let warning = format!(
+            "subscription {}: its connection has keywords that are not taken into the state: {names}",
+            found.name
+        );
+        call.warn(Error::new(warning).detail(
+            "They hold a secret or lead to one, or are not for a configuration to set. The subscription keeps them, also when \
+             another connection is sent.",
+        ));
+    }
+}
+
+fn left_out(there: &Conninfo) -> impl Iterator<Item = &str> {
+    let keywords = there.iter().map(|(keyword, _)| keyword);
+    keywords.filter(|keyword| !ATTRIBUTES.contains(keyword) && !may_be_option(keyword))
+}
+
+fn unknown(found: &Subscription) -> Error {
+    Error::new(format!("subscription {}: how it reaches its publisher is not known", found.name))
+        .detail("The provider's role may not read pg_subscription.subconninfo, so the state has no publisher block.")
+        .detail(
+            "The connection stays as it is, whatever the configuration says of it, until connection_version is set or changed: \
+             then that of the configuration is sent, password included.",
+        )
+}

@@ -1,0 +1,204 @@
+//! Another slot for a subscription that exists, and a subscription that is made a second time.
+
+use crate::common::cli::{Core, Run};
+use crate::common::postgres::{Database, Major, Role};
+use crate::common::wait::wait_until;
+use crate::replication::{DEADLINE, Pair};
+
+const ADDRESS: &str = "neonrepl_subscription.shop";
+
+fn config(name: &str, arguments: &str) -> String {
+    format!(
+        "resource \"neonrepl_subscription\" \"shop\" {{\n  name         = \"{name}\"\n  publications = [\"shop\"]\n{arguments}}}\n"
+    )
+}
+
+fn says(run: &Run, texts: &[&str]) {
+    for text in texts {
+        assert!(run.flat().contains(text), "{text} is not in {}", run.text());
+    }
+}
+
+async fn publish(pair: &Pair) {
+    pair.publisher.sql("CREATE PUBLICATION shop FOR TABLE orders").await;
+}
+
+async fn make_slot(database: &Database, name: &str) {
+    database.rows(&format!("SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')")).await;
+}
+
+async fn slot_of(pair: &Pair) -> String {
+    let query = "SELECT subslotname::text FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    pair.subscriber.value(query).await
+}
+
+async fn drop_slot(pair: &Pair, name: &str) {
+    wait_until("the old slot to be free", DEADLINE, async || {
+        pair.publisher.try_sql(&format!("SELECT pg_drop_replication_slot('{name}')")).await.is_ok()
+    })
+    .await;
+}
+
+/// The new slot stands behind changes that wait for a lock on the subscriber.
+#[tokio::test]
+async fn a_slot_changes_once_what_is_older_has_been_applied() {
+    for (core, (from, to)) in Core::installed().into_iter().zip([(Major::V14, Major::V18), (Major::V18, Major::V16)]) {
+        let pair = Pair::new(from, to, "lagging").await;
+        let name = pair.subscriber.name.clone();
+        publish(&pair).await;
+        let workspace = pair.workspace(core).await;
+        workspace.write("main.tf", &config(&name, "  wait_for_initial_sync = true\n"));
+        workspace.apply().await;
+        let lock = pair.subscriber.connect_as(&Role::superuser()).await.expect("a connection");
+        lock.batch_execute("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
+        for order in 1..=9 {
+            pair.publisher.sql(&format!("INSERT INTO orders VALUES ({order}, 1, 'eu')")).await;
+        }
+        let new = format!("{name}_b");
+        make_slot(&pair.publisher, &new).await;
+        pair.publisher.sql("INSERT INTO orders SELECT n, 1, 'eu' FROM generate_series(10, 12) n").await;
+        workspace
+            .write("main.tf", &config(&name, &format!("  wait_for_initial_sync = true\n  slot_name = \"{new}\"\n")));
+        says(
+            &workspace.plan().await,
+            &["changes over to replication slot", &format!("SELECT pg_drop_replication_slot('{name}')")],
+        );
+        let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
+        let looks = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+            AND query LIKE '%confirmed_flush_lsn >=%' AND pid <> pg_backend_pid()";
+        wait_until("the apply to wait or to go on", DEADLINE, async || {
+            pair.publisher.value::<i64>(looks).await > 0 || slot_of(&pair).await == new
+        })
+        .await;
+        assert_eq!(slot_of(&pair).await, name, "it must not change while what is older waits for the lock");
+        lock.batch_execute("COMMIT").await.expect("the end of the lock");
+        let run = apply.wait().await;
+        assert_eq!(run.code, Some(0), "{}", run.text());
+        says(&run, &["is left on the publisher", &format!("SELECT pg_drop_replication_slot('{name}')")]);
+        pair.wait_for_rows("SELECT count(*) FROM orders", &["12"]).await;
+        pair.publisher.sql("INSERT INTO orders VALUES (13, 1, 'eu')").await;
+        pair.wait_for_rows("SELECT count(*) FROM orders", &["13"]).await;
+        drop_slot(&pair, &name).await;
+        workspace.expect_empty_plan().await;
+        workspace.destroy().await;
+        assert_eq!(pair.slots().await, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_slot_that_would_lose_what_a_disabled_subscription_waits_for_is_refused() {
+    for (core, (from, to)) in Core::installed().into_iter().zip([(Major::V18, Major::V14), (Major::V15, Major::V17)]) {
+        let pair = Pair::new(from, to, "pending").await;
+        let name = pair.subscriber.name.clone();
+        publish(&pair).await;
+        let workspace = pair.workspace(core).await;
+        workspace.write("main.tf", &config(&name, "  wait_for_initial_sync = true\n"));
+        workspace.apply().await;
+        workspace.write("main.tf", &config(&name, "  wait_for_initial_sync = true\n  enabled = false\n"));
+        workspace.apply().await;
+        wait_until("the slot to be idle", DEADLINE, async || {
+            pair.publisher.rows(&format!("SELECT active FROM pg_replication_slots WHERE slot_name = '{name}'")).await
+                == ["f"]
+        })
+        .await;
+        pair.publisher.sql("INSERT INTO orders SELECT n, 1, 'eu' FROM generate_series(1, 10) n").await;
+        let new = format!("{name}_b");
+        make_slot(&pair.publisher, &new).await;
+        for enabled in [false, true] {
+            let arguments = format!("  wait_for_initial_sync = true\n  enabled = {enabled}\n  slot_name = \"{new}\"\n");
+            workspace.write("main.tf", &config(&name, &arguments));
+            let refused = workspace.plan().await;
+            assert_eq!(refused.code, Some(1), "{}", refused.text());
+            says(&refused, &["would be lost", "Nothing was changed", "Enable it first"]);
+        }
+        let failed = workspace.apply_error().await;
+        says(&failed, &["would be lost"]);
+        assert_eq!(slot_of(&pair).await, name);
+
+        // The way out that the error names.
+        workspace.write("main.tf", &config(&name, "  wait_for_initial_sync = true\n"));
+        workspace.apply().await;
+        pair.wait_for_rows("SELECT count(*) FROM orders", &["10"]).await;
+        workspace
+            .write("main.tf", &config(&name, &format!("  wait_for_initial_sync = true\n  slot_name = \"{new}\"\n")));
+        workspace.apply().await;
+        pair.publisher.sql("INSERT INTO orders VALUES (11, 1, 'eu')").await;
+        pair.wait_for_rows("SELECT count(*) FROM orders", &["11"]).await;
+        drop_slot(&pair, &name).await;
+        workspace.destroy().await;
+        assert_eq!(pair.slots().await, [""; 0]);
+    }
+}
+
+/// A slot that is not there is made where the old one stands, which goes.
+#[tokio::test]
+async fn a_slot_gets_another_name() {
+    for (core, (from, to)) in Core::installed().into_iter().zip([(Major::V14, Major::V15), (Major::V18, Major::V18)]) {
+        let pair = Pair::new(from, to, "renamed").await;
+        let name = pair.subscriber.name.clone();
+        publish(&pair).await;
+        let workspace = pair.workspace(core).await;
+        workspace.write("main.tf", &config(&name, "  wait_for_initial_sync = true\n"));
+        workspace.apply().await;
+        workspace.write("main.tf", &config(&name, "  wait_for_initial_sync = true\n  enabled = false\n"));
+        workspace.apply().await;
+        pair.publisher.sql("INSERT INTO orders SELECT n, 1, 'eu' FROM generate_series(1, 10) n").await;
+        let arguments = format!("  wait_for_initial_sync = true\n  slot_name = \"{name}_new\"\n");
+        workspace.write("main.tf", &config(&name, &arguments));
+        says(&workspace.plan().await, &["is made as a copy"]);
+        workspace.apply().await;
+        pair.wait_for_rows("SELECT count(*) FROM orders", &["10"]).await;
+        assert_eq!(pair.slots().await, [format!("{name}_new")]);
+        workspace.expect_empty_plan().await;
+        workspace.destroy().await;
+        assert_eq!(pair.slots().await, [""; 0]);
+
+        // Without create_slot it is not made, and nothing is changed.
+        workspace.write("main.tf", &config(&name, "  wait_for_initial_sync = true\n"));
+        pair.subscriber.sql("TRUNCATE orders").await;
+        workspace.apply().await;
+        workspace.write("main.tf", &config(&name, &format!("  create_slot = false\n{arguments}")));
+        let plan = workspace.plan().await;
+        assert_eq!(plan.code, Some(2), "{}", plan.text());
+        says(&plan, &["create_slot is false", "pg_copy_logical_replication_slot"]);
+        says(&workspace.apply_error().await, &["there is no replication slot", "Nothing was changed"]);
+        assert_eq!(slot_of(&pair).await, name);
+        workspace.write("main.tf", &config(&name, "  wait_for_initial_sync = true\n"));
+        workspace.destroy().await;
+    }
+}
+
+#[tokio::test]
+async fn a_replacement_is_told_with_what_it_costs() {
+    for (core, (from, to)) in Core::installed().into_iter().zip([(Major::V16, Major::V18), (Major::V17, Major::V15)]) {
+        let pair = Pair::new(from, to, "again").await;
+        let name = pair.subscriber.name.clone();
+        publish(&pair).await;
+        pair.publisher.sql("INSERT INTO orders SELECT n, 1, 'eu' FROM generate_series(1, 10) n").await;
+        let workspace = pair.workspace(core).await;
+        workspace.write("main.tf", &config(&name, "  wait_for_initial_sync = true\n"));
+        workspace.apply().await;
+        let replace = format!("-replace={ADDRESS}");
+        let refused = workspace.expect(&["plan", "-no-color", &replace], 1).await;
+        let empty = format!("ALTER SUBSCRIPTION \"{name}\" DISABLE; TRUNCATE \"public\".\"orders\";");
+        let told = [
+            "every row would be copied again",
+            "Tables: 1, with ",
+            "kB on the subscriber",
+            &empty,
+            "copy_data = false",
+        ];
+        says(&refused, &told);
+        // The way out that the error names.
+        pair.subscriber.sql(&format!("ALTER SUBSCRIPTION {name} DISABLE")).await;
+        pair.subscriber.sql("TRUNCATE orders").await;
+        workspace.expect(&["apply", "-auto-approve", "-no-color", &replace], 0).await;
+        pair.wait_for_rows("SELECT count(*) FROM orders", &["10"]).await;
+        workspace.write("main.tf", &config(&name, "  wait_for_initial_sync = true\n  database = \"postgres\"\n"));
+        let plan = workspace.expect(&["plan", "-no-color"], 0).await;
+        says(&plan, &["must be replaced", "Every row is copied into database \"postgres\""]);
+        workspace.write("main.tf", &config(&name, "  wait_for_initial_sync = true\n"));
+        workspace.expect_empty_plan().await;
+        workspace.destroy().await;
+    }
+}
