@@ -143,7 +143,12 @@ impl Change<'_> {
         }
         let found = match (self.pair(outlook.user), outlook.user.subscription()) {
             (Some(pair), Some((_, subscription))) => obstacles(&pair, subscription, outlook, &tables).await?,
-            _ => self.clashes(outlook, &tables).await?,
+            _ => match self.clashes(outlook, &tables).await? {
+                clashes if clashes.is_empty() => {
+                    return Ok(Some(Finding::Warning(self.unchecked(outlook.user, &tables))));
+                }
+                clashes => clashes,
+            },
         };
         Ok((!found.is_empty()).then(|| self.would_stop(outlook.user, &found)))
     }
@@ -156,6 +161,17 @@ impl Change<'_> {
             (!clash.is_empty()).then(|| (name, vec![Obstacle::Clash(clash)]))
         });
         Ok(found.collect())
+    }
+
+    /// What is said of a reader that cannot be asked what it has.
+    fn unchecked(&self, user: &User, tables: &BTreeSet<QualifiedName>) -> Error {
+        let names = names::list(tables.iter().map(QualifiedName::to_text));
+        Error::new(format!("whether {} can replicate {names} was not checked", user.describe()))
+            .detail(
+                "It is no subscription of the provider's subscriber, or that cannot be asked now. A subscription stops at the first \
+                 row of a table that it does not have, or that lacks a column there: make sure of that before this is applied.",
+            )
+            .about(self.option(tables.first()))
     }
 
     fn would_stop(&self, user: &User, found: &Obstacles) -> Finding {

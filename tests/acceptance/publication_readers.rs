@@ -182,6 +182,39 @@ async fn no_other_change_turns_partitions_into_their_root_either() {
     workspace.destroy().await;
 }
 
+/// Readers that are none of the provider's subscriptions: what the publisher alone tells is refused, and what it does not
+/// tell is said.
+#[tokio::test]
+async fn strangers_are_told_of_too() {
+    let pair = Pair::new(Major::V17, Major::V16, "strange").await;
+    // On another server than the provider's subscriber.
+    let elsewhere = Pair::new(Major::V17, Major::V15, "afar").await.subscriber;
+    for side in [&pair.publisher, &elsewhere] {
+        side.sql(TREE).await;
+    }
+    let name = pair.subscriber.name.clone();
+    let workspace = pair.workspace(Core::OpenTofu).await;
+    let body = |tables: &str, rooted: bool| {
+        publication("shop", &format!("tables = [{tables}]\n  publish_via_partition_root = {rooted}"))
+    };
+    workspace.write("main.tf", &body("\"orders\", \"parted\"", false));
+    workspace.apply().await;
+    elsewhere.sql(&format!("CREATE SUBSCRIPTION {name} CONNECTION '{}' PUBLICATION shop", pair.publisher.url())).await;
+    let asks = "SELECT count(*) FROM pg_stat_activity a JOIN pg_replication_slots s ON s.active_pid = a.pid \
+        WHERE s.database = current_database() AND a.query LIKE 'START_REPLICATION%'";
+    wait_until("the reader", DEADLINE, async || pair.publisher.value::<i64>(asks).await > 0).await;
+
+    let stranger = format!("the reader of replication slot \"{name}\"");
+    let lost = format!("would arrive as those of public.parted, and {stranger} would lose them");
+    refuses(&workspace, &pair, &body("\"orders\", \"parted\"", true), &[&lost]).await;
+    workspace.write("main.tf", &body("\"orders\", \"parted\", \"customers\"", false));
+    let plan = workspace.plan().await;
+    assert_eq!(plan.code, Some(2), "{}", plan.text());
+    assert_says(&plan, &[&format!("whether {stranger} can replicate public.customers was not checked")]);
+    elsewhere.sql(&format!("DROP SUBSCRIPTION {name}")).await;
+    workspace.destroy().await;
+}
+
 /// A table joins that cannot be replicated: refused for what it is, and then nothing stands still.
 async fn joining(core: Core, from: Major, to: Major) {
     let pair = Pair::new(from, to, "joins").await;

@@ -198,7 +198,7 @@ fn read_relation(row: &Row) -> std::result::Result<Relation, tokio_postgres::Err
 }
 
 /// What `relkind` and `relpersistence` say together.
-pub(super) fn kind(kind: &str, persistence: &str, system: bool) -> Kind {
+fn kind(kind: &str, persistence: &str, system: bool) -> Kind {
     match (kind, persistence) {
         ("v", _) => Kind::Other("a view"),
         ("m", _) => Kind::Other("a materialized view"),

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::outline::{Kind, kind};
 use crate::postgres::database::Database;
 use crate::postgres::error::{Cause, Result};
 use crate::postgres::sql::{Ident, QualifiedName};
@@ -16,8 +15,6 @@ type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
 /// A table, or another relation with columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// What it is.
-    pub kind: Kind,
     /// Whether rows can be replicated into it: a table of whatever persistence, partitioned or not.
     pub takes_rows: bool,
     /// The role that owns it.
@@ -93,7 +90,7 @@ pub async fn tables(
 fn query(version: ServerVersion) -> String {
     let becomes = if version.has(version::RUN_AS_OWNER) { "SET" } else { "MEMBER" };
     format!(
-        "SELECT w.s, w.t, c.relkind::text, c.relpersistence::text, c.oid < 16384, pg_get_userbyid(c.relowner)::text, \
+        "SELECT w.s, w.t, c.relkind IN ('r', 'p'), pg_get_userbyid(c.relowner)::text, \
          o.name::text, coalesce(pg_has_role(r.oid, c.relowner, '{becomes}'), true), k.names, k.types, k.marks \
          FROM (SELECT coalesce($3::name, current_user) AS name) o LEFT JOIN pg_roles r ON r.rolname = o.name \
          CROSS JOIN unnest($1::text[], $2::text[]) AS w (s, t) JOIN pg_namespace n ON n.nspname = w.s \
@@ -109,15 +106,14 @@ fn query(version: ServerVersion) -> String {
 }
 
 fn read_table(row: &Row) -> RowResult<(QualifiedName, Table)> {
-    let (names, marks): (Vec<&str>, Vec<&str>) = (row.try_get(8)?, row.try_get(10)?);
-    let types: Vec<String> = row.try_get(9)?;
+    let (names, marks): (Vec<&str>, Vec<&str>) = (row.try_get(6)?, row.try_get(8)?);
+    let types: Vec<String> = row.try_get(7)?;
     let marked = names.iter().zip(&marks);
     let reads = marked.filter(|(_, marks)| marks.contains('r')).map(|(name, _)| Ident::from_catalog(name)).collect();
     let columns = names.iter().zip(&marks).zip(types).map(|((name, marks), ty)| column(name, ty, marks)).collect();
-    let rights = Rights { role: Ident::from_catalog(row.try_get(6)?), reads, becomes_owner: row.try_get(7)? };
-    let relkind: &str = row.try_get(2)?;
-    let (kind, takes_rows) = (kind(relkind, row.try_get(3)?, row.try_get(4)?), matches!(relkind, "r" | "p"));
-    let table = Table { kind, takes_rows, owner: Ident::from_catalog(row.try_get(5)?), columns, rights };
+    let rights = Rights { role: Ident::from_catalog(row.try_get(4)?), reads, becomes_owner: row.try_get(5)? };
+    let takes_rows = row.try_get(2)?;
+    let table = Table { takes_rows, owner: Ident::from_catalog(row.try_get(3)?), columns, rights };
     Ok((QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?), table))
 }
 

@@ -247,7 +247,7 @@ fn compare_columns(source: &Source<'_>, target: &Table, rules: &Rules) -> impl I
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::catalog::{Kind, Rights};
+    use crate::postgres::catalog::Rights;
 
     fn ident(text: &str) -> Ident {
         Ident::new(text).unwrap()
@@ -269,7 +269,7 @@ mod tests {
         let columns: Vec<_> = columns.collect();
         let reads = columns.iter().map(|column| column.name.clone()).collect();
         let rights = Rights { role: ident("me"), reads, becomes_owner: true };
-        Table { kind: Kind::Table, takes_rows: true, owner: ident("table owner"), columns, rights }
+        Table { takes_rows: true, owner: ident("table owner"), columns, rights }
     }
 
     fn check(source: &Table, target: Option<&Table>, is_binary: bool, expected: &[&str]) {
