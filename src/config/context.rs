@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::AwsBlock;
 use super::iam::{self, IamPasswords};
 use super::server_block::{self, ServerBlock};
+use super::server_config::{Given, Reach};
 use super::side::Side;
-use crate::postgres::conninfo::{Conninfo, Secret};
-use crate::postgres::{Database, Server, ServerConfig, SslMode};
+use crate::postgres::{Database, Server, ServerConfig};
 use crate::rds;
 use crate::rds::auth_token::{AuthTokens, Login};
 use crate::rds::logical_replication::Patience;
@@ -28,10 +28,9 @@ pub(super) enum Endpoint {
     Ready(Box<Ready>),
 }
 
-/// A server, and the connection string that reaches it.
+/// A server, and how one logs in there.
 pub(super) struct Ready {
     server: Server,
-    conninfo: Conninfo,
     uses_iam: bool,
 }
 
@@ -49,77 +48,46 @@ impl Endpoint {
             Attr::Null => &empty,
             Attr::Known(block) => block,
         };
-        let url = block.url.known().cloned().or_else(|| environment(side.variable()).filter(|url| !url.is_empty()));
+        let url = match &block.url {
+            Attr::Null => environment(side.variable()).filter(|url| !url.is_empty()),
+            url => url.known().cloned(),
+        };
         let conninfo = server_block::merged(side, block, url.as_deref())?;
-        if let Some(host) = conninfo.get("host") {
-            let attribute = if block.host.known().is_some() { "host" } else { "url" };
-            server_block::check_host(side, host, attribute)?;
-        }
+        server_block::check_host(side, block, &conninfo)?;
         let uses_iam = iam::is_asked_for(block);
         if uses_iam {
             iam::check(side, block, &conninfo)?;
         }
+        let given = Given { side, block, conninfo: &conninfo, uses_iam };
+        given.check()?;
         if let Some(attribute) = server_block::unknown(block) {
             return Ok(Self::Waiting(server_block::path(side, attribute)));
         }
         match unknown_aws_value(aws).filter(|_| uses_iam) {
             Some(path) => Ok(Self::Waiting(path)),
-            None => ready(side, block, aws, conninfo),
+            None => Ok(ready(side, aws, uses_iam, given.reach()?)),
         }
     }
 }
 
-fn ready(side: Side, block: &ServerBlock, aws: &Attr<AwsBlock>, conninfo: Conninfo) -> Result<Endpoint> {
-    let missing = |what: &str| {
-        Ok(Endpoint::Missing(format!(
+fn ready(side: Side, aws: &Attr<AwsBlock>, uses_iam: bool, reach: Reach) -> Endpoint {
+    match reach {
+        Reach::Missing(what) => Endpoint::Missing(format!(
             "Give the {what} in the provider's {} block, or a URL that names it in {}.",
             side.name(),
             side.variable()
-        )))
-    };
-    if conninfo.get("host").is_none() && conninfo.get("hostaddr").is_none() {
-        return missing("host");
+        )),
+        Reach::Complete(config) => {
+            let server = if uses_iam { with_tokens(*config, aws) } else { Server::new(*config) };
+            Endpoint::Ready(Box::new(Ready { server, uses_iam }))
+        }
     }
-    let Some(username) = conninfo.get("user") else { return missing("username") };
-    let Some(database) = conninfo.get("dbname") else { return missing("database") };
-    let attribute = if block.port.known().is_some() { "port" } else { "url" };
-    let (host, port) = conninfo.tcp_address().map_err(|error| wrong(side, attribute, &error))?;
-    let mut config = ServerConfig::new(host, database, username);
-    config.port = port;
-    config.password = conninfo.password();
-    let uses_iam = iam::is_asked_for(block);
-    if uses_iam {
-        config.sslmode = SslMode::Require;
-    }
-    if let Some(mode) = conninfo.get("sslmode") {
-        config.sslmode = mode.parse().map_err(|error: String| wrong(side, "sslmode", &error))?;
-    }
-    config.sslrootcert = conninfo.get("sslrootcert").map(str::to_owned);
-    config.sslcert = conninfo.get("sslcert").map(str::to_owned);
-    config.sslkey = conninfo.get("sslkey").map(Secret::new);
-    if config.sslcert.is_some() != config.sslkey.is_some() {
-        let (given, absent) = if config.sslcert.is_some() { ("sslcert", "sslkey") } else { ("sslkey", "sslcert") };
-        return Err(wrong(side, given, &format!("{given} needs {absent} beside it")));
-    }
-    if let Some(seconds) = conninfo.get("connect_timeout") {
-        let seconds = seconds.parse().map_err(|_| wrong(side, "connect_timeout", &"it is no number of seconds"))?;
-        config.connect_timeout = Duration::from_secs(seconds);
-    }
-    if let Some(most) = block.max_connections.known() {
-        config.max_connections = usize::try_from(*most).unwrap_or(1);
-    }
-    let server = if uses_iam { with_tokens(config, aws) } else { Server::new(config) };
-    Ok(Endpoint::Ready(Box::new(Ready { server, conninfo, uses_iam })))
 }
 
 fn with_tokens(config: ServerConfig, aws: &Attr<AwsBlock>) -> Server {
     let login = Login { host: config.host.clone(), port: config.port, username: config.username.clone() };
     let tokens = AuthTokens::new(aws_config(aws.known()), login);
     Server::with_passwords(config, Arc::new(IamPasswords(tokens)))
-}
-
-fn wrong(side: Side, attribute: &str, cause: &dyn std::fmt::Display) -> Error {
-    Error::new(format!("{}: {cause}", side.name())).at(&server_block::path(side, attribute))
 }
 
 /// One of the two servers, as far as its configuration is known.
@@ -158,14 +126,6 @@ impl ConfiguredServer {
     /// The name of the configured database, where it is known.
     pub fn database_name(&self) -> Option<String> {
         self.server().ok().map(|server| server.config().database.clone())
-    }
-
-    /// The connection string that reaches it, password included.
-    ///
-    /// # Errors
-    /// As [`ConfiguredServer::server`].
-    pub fn conninfo(&self) -> Result<&Conninfo> {
-        Ok(&self.ready()?.conninfo)
     }
 
     /// Whether it is reached with tokens, which nobody else can use for long.

@@ -5,6 +5,7 @@ mod context;
 mod errors;
 mod iam;
 mod server_block;
+mod server_config;
 mod side;
 
 use self::context::Endpoint;

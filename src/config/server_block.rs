@@ -55,8 +55,10 @@ pub(super) fn schema(side: Side) -> NestedBlock {
             text(
                 "url",
                 &format!(
-                    "A connection URI, such as `postgresql://user:password@host:5432/database?sslmode=require`. A part given \
-                     beside it wins. Default: the environment variable `{variable}`."
+                    "A connection URI, such as `postgresql://user:password@host:5432/database?sslmode=verify-full`, or \
+                     keyword/value text. A part given beside it wins. It takes the keywords of libpq, `channel_binding`, \
+                     `application_name`, `keepalives_idle`, `options`, `hostaddr` and `sslcrl` among them; one that would not be \
+                     heeded is an error. Default: the environment variable `{variable}`."
                 ),
             )
             .sensitive(),
@@ -69,19 +71,27 @@ pub(super) fn schema(side: Side) -> NestedBlock {
         .attribute(
             text(
                 "sslmode",
-                "Whether to encrypt, and what to verify, as in libpq. Default: `require`, and `prefer` on a loopback address.",
+                "Whether to encrypt, and what to verify, as in libpq. `require` encrypts and verifies nothing, unless \
+                 `sslrootcert` is given: then it verifies as `verify-ca` does. `verify-ca` verifies who has signed the \
+                 certificate, and `verify-full` that it is for this host, too. Default: `verify-full` for hosts of Neon and \
+                 where `sslrootcert` is `system`, `prefer` on a loopback address, else `require`.",
             )
             .one_of(SSL_MODES),
         )
         .attribute(text(
             "sslrootcert",
-            "The certificate authorities to trust: a path, or the PEM text itself. Default: the system's.",
+            "The certificate authorities to trust: a path, the PEM text itself, or `system` for the public ones that this \
+             machine trusts. These go with `verify-full` only, and are its default; `verify-ca` needs a certificate here.",
         ))
         .attribute(text("sslcert", "The client's certificate: a path, or the PEM text itself; together with `sslkey`."))
         .attribute(text("sslkey", "The key of the client's certificate: a path, or the PEM text itself.").sensitive())
         .attribute(
-            Attribute::optional("connect_timeout", Type::Number, "How long connecting may take, in seconds. Default: `10`.")
-                .between(1, 3600),
+            Attribute::optional(
+                "connect_timeout",
+                Type::Number,
+                "How long connecting may take, in seconds; `0` sets no limit. Default: `10`.",
+            )
+            .between(0, 3600),
         )
         .attribute(
             Attribute::optional(
@@ -103,22 +113,33 @@ pub(super) fn schema(side: Side) -> NestedBlock {
     NestedBlock::single(side.name(), block)
 }
 
-/// A host that logical replication cannot use is refused, with the one that it can.
-pub(super) fn check_host(side: Side, host: &str, attribute: &str) -> Result<()> {
-    let refuse = |summary: String, instead: String| {
-        Err(Error::new(summary).detail(format!("Use the direct host: {instead}")).at(&path(side, attribute)))
+/// Refuses a text that is not a host, and a host that logical replication cannot use, with the one that it can.
+pub(super) fn check_host(side: Side, block: &ServerBlock, conninfo: &Conninfo) -> Result<()> {
+    let at_host = |error: Error| match block.host {
+        Attr::Known(_) => error.at(&path(side, "host")),
+        _ => at_url(side, block, error),
+    };
+    let wrong = |cause: &dyn std::fmt::Display| at_host(Error::new(format!("{}: {cause}", side.name())));
+    let Some(host) = conninfo.host().map_err(|error| wrong(&error))? else { return Ok(()) };
+    let refuse = |what: &str, instead: String| {
+        Err(wrong(&format_args!("{host} is {what}")).detail(format!("Use the direct host: {instead}")))
     };
     if let Some(direct) = endpoint::direct_host_of_pooler(host) {
-        return refuse(
-            format!("{}: {host} is a connection pooler, through which logical replication does not work", side.name()),
-            direct,
-        );
+        return refuse("a connection pooler, through which logical replication does not work", direct);
     }
     match endpoint::aurora_writer_of_reader(host) {
-        Some(writer) if side == Side::Publisher => {
-            refuse(format!("{}: {host} is an Aurora reader endpoint, which cannot publish", side.name()), writer)
-        }
+        Some(writer) if side == Side::Publisher => refuse("an Aurora reader endpoint, which cannot publish", writer),
         _ => Ok(()),
+    }
+}
+
+/// An error of the URL, which is in the block or in the environment.
+pub(super) fn at_url(side: Side, block: &ServerBlock, error: Error) -> Error {
+    match block.url {
+        Attr::Known(_) => error.at(&path(side, "url")),
+        _ => error
+            .detail(format!("The URL is from the environment, {}.", side.variable()))
+            .at(&AttributePath::of(side.name())),
     }
 }
 
@@ -131,11 +152,11 @@ pub(super) fn path(side: Side, attribute: &str) -> AttributePath {
 pub(super) fn merged(side: Side, block: &ServerBlock, url: Option<&str>) -> Result<Conninfo> {
     let mut conninfo = match url {
         Some(url) => Conninfo::parse(url).map_err(|error| {
-            Error::new(format!("{}: {error}", side.name()))
-                .detail(
-                    "Write postgresql://user:password@host:port/database, with reserved characters percent-encoded.",
-                )
-                .at(&path(side, "url"))
+            let error = Error::new(format!("{}: {error}", side.name())).detail(
+                "Write postgresql://user:password@host:port/database, with reserved characters percent-encoded, or give the \
+                 parts in attributes of their own, which need no encoding.",
+            );
+            at_url(side, block, error)
         })?,
         None => Conninfo::new(),
     };

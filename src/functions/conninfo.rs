@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::parse_connection_uri::PARTS;
-use crate::postgres::Conninfo as Text;
+use crate::postgres::{Conninfo as Text, keywords};
 use crate::tf_provider::function::{Function, FunctionError, Parameter, Signature};
 use crate::tf_provider::schema::Type;
 use crate::tf_provider::value::Value;
@@ -26,8 +26,8 @@ impl Function for Conninfo {
                 "connection",
                 Type::Dynamic,
                 "An object with any of `host`, `port`, `database`, `username`, `password`, `sslmode`, and in `options` a \
-                 map of further libpq keywords. What is null or absent is left out. The result is sensitive where the \
-                 object is.",
+                 map of further libpq keywords. What is null or absent is left out, and a keyword that libpq does not know \
+                 is an error. The result is sensitive where the object is.",
             )],
             variadic: None,
             returns: Type::String,
@@ -48,6 +48,7 @@ fn written(connection: Value) -> Result<Text, String> {
             Some((_, keyword)) => text.set(*keyword, part(&attribute, &value)?),
             None if attribute == "options" => {
                 for (keyword, value) in entries("options", value)? {
+                    keywords::check_known(&keyword).map_err(|unknown| format!("{unknown}."))?;
                     text.set(keyword.clone(), plain(&keyword, &value)?);
                 }
             }
@@ -152,6 +153,8 @@ mod tests {
         );
         assert_eq!(refused("host=h".into()), "The connection must be an object, not a string.");
         assert_eq!(refused(object(&[("options", "x".into())])), "options must be an object, not a string.");
+        let typo = object(&[("options", object(&[("sslmod", "verify-full".into())]))]);
+        assert_eq!(refused(typo), "sslmod is not a keyword of libpq; sslmode may be meant.");
         assert_eq!(refused(object(&[("port", 0.into())])), "port must be a whole number from 1 to 65535.");
         let list = Value::List(vec!["hunter2".into()]);
         assert_eq!(refused(object(&[("host", list)])), "host must be a string, a number or a bool, not a list.");

@@ -29,7 +29,8 @@ impl Function for ParseConnectionUri {
             description: "Takes a connection URI of libpq apart, such as `postgresql://user:password@host:5432/database?sslmode=require`, \
                           or keyword/value text (`host=… port=…`). The result has `host`, `port` (5432 where none is given), \
                           `database`, `username`, `password` and `sslmode`, null where they are absent, and in `options` \
-                          every other keyword. Percent-encoding is undone. The function `conninfo` puts it together again.",
+                          every other keyword. A keyword that libpq does not know is an error. Percent-encoding is undone. The \
+                          function `conninfo` puts it together again.",
             parameters: vec![Parameter::new(
                 "uri",
                 Type::String,
@@ -111,9 +112,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_not_repeated() {
-        for uri in
-            ["postgresql://u:hunter2@h:x/d", "postgresql://u:hunter2@[::1", "hunter2", "postgresql://u:hunter2@a,b/d"]
-        {
+        for uri in [
+            "postgresql://u:hunter2@h:x/d",
+            "postgresql://u:hunter2@[::1",
+            "hunter2",
+            "postgresql://u:hunter2@a,b/d",
+            "postgresql://u:x/hunter2@h/d",
+            "postgresql://u:x?hunter2=y@h/d",
+            "postgresql://h/d?password=x&hunter2=y",
+            "postgresql://u:hunter2@h/d?sslmod=require",
+        ] {
             let error = parse(uri).unwrap_err();
             assert_eq!(error.argument, Some(0), "{uri}");
             assert!(!error.text.contains("hunter2"), "{}", error.text);

@@ -31,6 +31,12 @@ fn aurora_reader_label(host: &str) -> Option<&str> {
     first_label(rest?).0.strip_prefix("cluster-ro-")
 }
 
+/// Whether the host is one of Neon's.
+#[must_use]
+pub fn is_neon(host: &str) -> bool {
+    host.trim_end_matches('.').to_ascii_lowercase().ends_with(".neon.tech")
+}
+
 /// The region id of a Neon host, as in `aws-us-east-2` of `ep-x.us-east-2.aws.neon.tech`; nothing for any other host.
 ///
 /// Newer regions have several cells, and their hosts one more label: `ep-x.c-2.us-east-2.aws.neon.tech`.
@@ -90,6 +96,16 @@ mod tests {
         ] {
             assert_eq!(aurora_writer_of_reader(host).as_deref(), writer, "{host}");
             assert_eq!(is_aurora_reader_endpoint(host), writer.is_some(), "{host}");
+        }
+    }
+
+    #[test]
+    fn neon_is_known_by_its_domain() {
+        for host in ["ep-x.us-east-2.aws.neon.tech", "EP-X.C-2.US-EAST-2.AWS.NEON.TECH.", "ep-x.new.kind.neon.tech"] {
+            assert!(is_neon(host), "{host}");
+        }
+        for host in ["neon.tech", "ep-x.us-east-2.aws.neon.tech.example", "xneon.tech", "127.0.0.1"] {
+            assert!(!is_neon(host), "{host}");
         }
     }
 

@@ -5,6 +5,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
+
+use super::keywords;
+
 /// A text that is never shown: `Debug` prints `***`, and there is no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -27,10 +31,6 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The keywords whose values are never shown.
-const SECRET_KEYWORDS: &[&str] =
-    &["password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"];
-
 /// What a connection string says: libpq keywords with their values, empty ones left out.
 ///
 /// `Display` and `Debug` show secrets as `***`; [`Conninfo::to_secret`] writes the whole text.
@@ -39,20 +39,52 @@ pub struct Conninfo {
     parameters: BTreeMap<String, String>,
 }
 
-/// Why a text is no connection string. Never holds a value of it.
+/// Why a text is not a connection string, or which of its keywords is wrong. Never holds a value of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvalidConninfo(String);
+pub struct InvalidConninfo {
+    keyword: Option<&'static str>,
+    reason: String,
+}
+
+impl InvalidConninfo {
+    /// A keyword whose value is wrong; the reason names the keyword and holds no value.
+    pub fn of(keyword: &'static str, reason: impl Into<String>) -> Self {
+        Self { keyword: Some(keyword), reason: reason.into() }
+    }
+
+    /// The keyword whose value is wrong, where it is one.
+    pub fn keyword(&self) -> Option<&'static str> {
+        self.keyword
+    }
+}
 
 impl fmt::Display for InvalidConninfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "invalid connection string: {}", self.0)
+        match self.keyword {
+            Some(_) => f.write_str(&self.reason),
+            None => write!(f, "invalid connection string: {}", self.reason),
+        }
     }
 }
 
 impl std::error::Error for InvalidConninfo {}
 
 fn invalid<T>(reason: impl Into<String>) -> Result<T, InvalidConninfo> {
-    Err(InvalidConninfo(reason.into()))
+    Err(InvalidConninfo { keyword: None, reason: reason.into() })
+}
+
+/// A keyword as it was read, with its value.
+struct Pair {
+    keyword: String,
+    value: String,
+    /// Quotes say where the value ends.
+    is_quoted: bool,
+}
+
+impl Pair {
+    fn new(keyword: &str, value: impl Into<String>) -> Self {
+        Self { keyword: keyword.to_owned(), value: value.into(), is_quoted: false }
+    }
 }
 
 impl Conninfo {
@@ -62,16 +94,28 @@ impl Conninfo {
     }
 
     /// Reads a URI (`postgresql://…`, `postgres://…`) or keyword/value text (`host=… port=…`).
+    ///
+    /// # Errors
+    /// When it is neither, holds a keyword that no libpq from 14 to 18 knows, or when a "/", "?" or "@" of a password may
+    /// have been taken for the end of it.
     pub fn parse(text: &str) -> Result<Self, InvalidConninfo> {
-        let rest = text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://"));
-        let parameters = match rest {
-            Some(rest) => parse_uri(rest)?,
-            None => parse_keywords(text)?,
-        };
-        match parameters.values().any(|value| value.contains('\0')) {
-            true => invalid("a value holds a NUL character"),
-            false => Ok(Self { parameters }),
+        let pairs = parse_pairs(text)?;
+        check_known(&pairs)?;
+        if pairs.iter().any(|pair| pair.value.contains('\0')) {
+            return invalid("a value holds a NUL character");
         }
+        Ok(Self::of_pairs(pairs))
+    }
+
+    /// What a catalog holds, keywords of a libpq that is not known here included.
+    pub(super) fn from_catalog(text: &str) -> Option<Self> {
+        parse_pairs(text).ok().map(Self::of_pairs)
+    }
+
+    fn of_pairs(pairs: Vec<Pair>) -> Self {
+        let mut conninfo = Self::new();
+        pairs.into_iter().for_each(|pair| conninfo.set(pair.keyword, pair.value));
+        conninfo
     }
 
     /// The value of a libpq keyword, a secret one included: do not show it.
@@ -101,20 +145,35 @@ impl Conninfo {
 
     /// The one host to connect to over TCP, and its port.
     ///
-    /// Fails for the directory of a Unix socket and for lists of hosts, which this provider does not connect to.
+    /// # Errors
+    /// For the directory of a Unix socket and for lists of hosts, which this provider does not connect to, and for what
+    /// [`Conninfo::host`] refuses.
     pub fn tcp_address(&self) -> Result<(&str, u16), InvalidConninfo> {
-        let host = match self.get("host").or_else(|| self.get("hostaddr")) {
-            None => return invalid("it names no host"),
-            Some(host) if host.starts_with(['/', '@']) => {
-                return invalid("host is the directory of a Unix socket; only TCP is supported");
-            }
-            Some(host) if host.contains(',') => return invalid("host is a list; give one host"),
-            Some(host) => host,
-        };
+        let Some(host) = self.host()? else { return invalid("it names no host") };
         let port = self.get("port").unwrap_or("5432");
         match port.parse() {
             Ok(port) if port != 0 => Ok((host, port)),
-            _ => invalid("port is not a number from 1 to 65535"),
+            _ => Err(InvalidConninfo::of("port", "port is not a number from 1 to 65535")),
+        }
+    }
+
+    /// The one host to connect to over TCP, or its address where only that is given.
+    ///
+    /// # Errors
+    /// When it is not a host name or an address, but something else, such as a URL; the message does not repeat it.
+    pub fn host(&self) -> Result<Option<&str>, InvalidConninfo> {
+        let wrong = |reason: &str| Err(InvalidConninfo::of("host", reason));
+        match self.get("host").or_else(|| self.get("hostaddr")) {
+            Some(host) if host.contains("://") => wrong("host is a URL; give that as url"),
+            Some(host) if host.starts_with(['/', '@']) => {
+                wrong("host is the directory of a Unix socket; only TCP is supported")
+            }
+            Some(host) if host.contains(',') => wrong("host is a list; give one host"),
+            Some(host) if host.starts_with('[') || holds_port(host) => wrong(
+                "host holds more than a name or an address; an address stands without brackets, and a port in port",
+            ),
+            Some(host) if !host.chars().all(is_of_host) => wrong("host is not a host name or an address"),
+            host => Ok(host),
         }
     }
 
@@ -147,7 +206,7 @@ impl fmt::Display for Conninfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.print(
             |keyword, value| {
-                if SECRET_KEYWORDS.contains(&keyword) { "***".to_owned() } else { quote(value) }
+                if keywords::is_secret(keyword) { "***".to_owned() } else { quote(value) }
             },
         ))
     }
@@ -168,20 +227,46 @@ fn quote(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-fn insert(parameters: &mut BTreeMap<String, String>, keyword: &str, value: String) {
-    if value.is_empty() {
-        parameters.remove(keyword);
-    } else {
-        parameters.insert(keyword.to_owned(), value);
-    }
+fn holds_port(host: &str) -> bool {
+    host.contains(':') && !host.contains("::") && host.matches(':').count() == 1
+}
+
+/// Host names may be written in any script; what ends a part of a URL is in none.
+fn is_of_host(c: char) -> bool {
+    c.is_alphanumeric() || "-_.:%".contains(c)
 }
 
 fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
 }
 
-fn parse_keywords(text: &str) -> Result<BTreeMap<String, String>, InvalidConninfo> {
-    let mut parameters = BTreeMap::new();
+fn parse_pairs(text: &str) -> Result<Vec<Pair>, InvalidConninfo> {
+    let rest = text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://"));
+    match rest {
+        Some(rest) => parse_uri(rest),
+        // A URI of another scheme would be read as one long keyword.
+        None if text.split(['=', '\'']).next().is_some_and(|start| start.contains("://")) => {
+            invalid("a URL of a Postgres server begins with postgresql:// or postgres://")
+        }
+        None => parse_keywords(text),
+    }
+}
+
+/// Refuses a keyword that does not exist. It is not named where it may be a piece of the secret before it.
+fn check_known(pairs: &[Pair]) -> Result<(), InvalidConninfo> {
+    let Some(at) = pairs.iter().position(|pair| !keywords::exists(&pair.keyword)) else { return Ok(()) };
+    match at.checked_sub(1).map(|before| &pairs[before]) {
+        Some(before) if !before.is_quoted && keywords::is_secret(&before.keyword) => invalid(format!(
+            "what follows {} is not a keyword of libpq; a value that holds a space needs single quotes, and in a URL \"&\" is \
+             written %26",
+            before.keyword
+        )),
+        _ => invalid(keywords::unknown(&pairs[at].keyword)),
+    }
+}
+
+fn parse_keywords(text: &str) -> Result<Vec<Pair>, InvalidConninfo> {
+    let mut pairs = Vec::new();
     let mut rest = text.trim_start_matches(is_space);
     while !rest.is_empty() {
         let end = rest.find(|c: char| c == '=' || is_space(c)).unwrap_or(rest.len());
@@ -193,11 +278,12 @@ fn parse_keywords(text: &str) -> Result<BTreeMap<String, String>, InvalidConninf
         if keyword.is_empty() {
             return invalid("a keyword is missing before \"=\"");
         }
-        let (value, after) = parse_value(after.trim_start_matches(is_space))?;
-        insert(&mut parameters, keyword, value);
+        let text = after.trim_start_matches(is_space);
+        let (value, after) = parse_value(text)?;
+        pairs.push(Pair { is_quoted: text.starts_with('\''), ..Pair::new(keyword, value) });
         rest = after.trim_start_matches(is_space);
     }
-    Ok(parameters)
+    Ok(pairs)
 }
 
 /// Reads one value, in quotes or up to a space; a backslash makes the next character literal in both.
@@ -218,37 +304,43 @@ fn parse_value(text: &str) -> Result<(String, &str), InvalidConninfo> {
 }
 
 /// Reads what follows the scheme: `[user[:password]@][host[:port],…][/dbname][?keyword=value&…]`.
-fn parse_uri(text: &str) -> Result<BTreeMap<String, String>, InvalidConninfo> {
-    let mut parameters = BTreeMap::new();
+fn parse_uri(text: &str) -> Result<Vec<Pair>, InvalidConninfo> {
+    let mut pairs = Vec::new();
     let end = text.find(['/', '?']).unwrap_or(text.len());
-    // A password may hold a "/" or "?" only percent-encoded, so the authority ends at the first of them.
     let (authority, rest) = text.split_at(end);
+    // The "@" after a password that holds one of them would stand here, and its rest be taken for a database's name.
+    if rest.contains('@') {
+        return invalid(
+            "it has an \"@\" after a \"/\" or a \"?\", so that where the password ends is not clear; in the user, the password, \
+             the database and the values, write %2F for \"/\", %3F for \"?\" and %40 for \"@\"",
+        );
+    }
     let hosts = match authority.rsplit_once('@') {
         Some((user_part, hosts)) => {
             let (user, password) = user_part.split_once(':').unwrap_or((user_part, ""));
-            insert(&mut parameters, "user", decode(user)?);
-            insert(&mut parameters, "password", decode(password)?);
+            pairs.push(Pair::new("user", decode(user)?));
+            pairs.push(Pair { is_quoted: true, ..Pair::new("password", decode(password)?) });
             hosts
         }
         None => authority,
     };
-    parse_hosts(hosts, &mut parameters)?;
+    parse_hosts(hosts, &mut pairs)?;
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    insert(&mut parameters, "dbname", decode(path.strip_prefix('/').unwrap_or(path))?);
+    pairs.push(Pair::new("dbname", decode(path.strip_prefix('/').unwrap_or(path))?));
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let Some((keyword, value)) = pair.split_once('=') else {
-            return invalid("a query parameter has no \"=\"");
+            return invalid("a query parameter has no \"=\"; in a value, \"&\" is written %26");
         };
         let (keyword, value) = (decode(keyword)?, decode(value)?);
-        match (keyword.as_str(), value.as_str()) {
-            ("ssl", "true") => insert(&mut parameters, "sslmode", "require".to_owned()),
-            _ => insert(&mut parameters, &keyword, value),
-        }
+        pairs.push(match (keyword.as_str(), value.as_str()) {
+            ("ssl", "true") => Pair::new("sslmode", "require"),
+            _ => Pair::new(&keyword, value),
+        });
     }
-    Ok(parameters)
+    Ok(pairs)
 }
 
-fn parse_hosts(text: &str, parameters: &mut BTreeMap<String, String>) -> Result<(), InvalidConninfo> {
+fn parse_hosts(text: &str, pairs: &mut Vec<Pair>) -> Result<(), InvalidConninfo> {
     let (mut hosts, mut ports) = (Vec::new(), Vec::new());
     for part in text.split(',') {
         let (host, port) = match part.strip_prefix('[') {
@@ -269,33 +361,21 @@ fn parse_hosts(text: &str, parameters: &mut BTreeMap<String, String>) -> Result<
         hosts.push(decode(host)?);
         ports.push(decode(port)?);
     }
-    insert(parameters, "host", hosts.join(","));
+    pairs.push(Pair::new("host", hosts.join(",")));
     if ports.iter().any(|port| !port.is_empty()) {
-        insert(parameters, "port", ports.join(","));
+        pairs.push(Pair::new("port", ports.join(",")));
     }
     Ok(())
 }
 
-/// Undoes percent-encoding.
+/// Undoes percent-encoding, which the crate lets pass where it is broken.
 fn decode(text: &str) -> Result<String, InvalidConninfo> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digit = |byte: Option<u8>| {
-            byte.and_then(|byte| char::from(byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok())
-        };
-        match (digit(rest.next()), digit(rest.next())) {
-            (Some(high), Some(low)) => bytes.push(high * 16 + low),
-            _ => {
-                return invalid("a \"%\" is not followed by two hexadecimal digits; write \"%25\" for the sign itself");
-            }
-        }
+    let is_code = |after: &str| after.len() >= 2 && after.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    if !text.split('%').skip(1).all(is_code) {
+        return invalid("a \"%\" is not followed by two hexadecimal digits; write \"%25\" for the sign itself");
     }
-    String::from_utf8(bytes).or_else(|_| invalid("a percent-encoded part is not UTF-8"))
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(Into::into).or_else(|_| invalid("a percent-encoded part is not UTF-8"))
 }
 
 #[cfg(test)]
@@ -326,7 +406,11 @@ mod tests {
             ]],
         );
         check("=x", expect![[r#"invalid connection string: a keyword is missing before "=""#]]);
-        check("a='x", expect!["invalid connection string: a single quote is not closed"]);
+        check("user='x", expect!["invalid connection string: a single quote is not closed"]);
+        check(
+            "host=h user=u sslmod=verify-full",
+            expect!["invalid connection string: sslmod is not a keyword of libpq; sslmode may be meant"],
+        );
     }
 
     #[test]
@@ -342,7 +426,10 @@ mod tests {
         check("postgresql://u@/d?host=%2Ftmp", expect!["dbname=d host=/tmp user=u"]);
         check("postgresql://u:p:q@h", expect!["host=h password=p:q user=u"]);
         check("postgresql://h?ssl=true", expect!["host=h sslmode=require"]);
-        check("postgresql://h?x", expect![[r#"invalid connection string: a query parameter has no "=""#]]);
+        check(
+            "postgresql://h?x",
+            expect![[r#"invalid connection string: a query parameter has no "="; in a value, "&" is written %26"#]],
+        );
         check(
             "postgresql://u:50%@h",
             expect![[
@@ -355,6 +442,61 @@ mod tests {
         );
         check("postgresql://h/%ff", expect!["invalid connection string: a percent-encoded part is not UTF-8"]);
         check("postgresql://h/a%00b", expect!["invalid connection string: a value holds a NUL character"]);
+    }
+
+    #[test]
+    fn a_piece_of_a_password_comes_out_nowhere() {
+        for text in [
+            "postgresql://u:hun/ter2@h/d",
+            "postgresql://u:hun?ter2@h/d",
+            "postgresql://u:hun/ter2@h:6000/d?sslmode=require",
+            "postgresql://u:hun?ter2=x&hunter@h/d",
+            "postgresql://u:hun@h/ter2@h/d",
+            "postgresql://h/d?user=u&password=hun&ter=2",
+            "postgresql://h/d?user=u&password=hun&ter",
+            "postgres:/u:hunter@h/d?sslmode=require",
+            "jdbc:postgresql://u:hunter@h/d?sslmode=require",
+            "POSTGRESQL://u:hunter@h/d?sslmode=require",
+            "postgresql://u:hunter%@h/d",
+            "host=h password=hun ter=2",
+            "host=h password=hun ter2 port=1",
+            "host=h password=hun terHunter=2",
+        ] {
+            let Err(error) = Conninfo::parse(text) else { panic!("{text} is read") };
+            let error = error.to_string();
+            assert!(!error.contains("hun") && !error.contains("ter2") && !error.contains("Hunter"), "{text}: {error}");
+            assert!(!error.split([' ', '=', '&']).any(|word| word == "ter"), "{text}: {error}");
+            let remedies = ["%2F", "%25", "%26", "single quotes", "postgresql://"];
+            assert!(remedies.iter().any(|remedy| error.contains(remedy)), "{error}");
+        }
+        // These end where they were meant to.
+        for text in ["postgresql://u:hun@ter#2@h/d", "postgresql://u:hun:ter[2@h/d", "postgresql://me@corp:x@h/d"] {
+            let conninfo = Conninfo::parse(text).unwrap();
+            assert_eq!((conninfo.get("host"), conninfo.get("dbname")), (Some("h"), Some("d")), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_is_not_repeated() {
+        for host in ["postgresql://u:hunter2@h/d", "u:hunter2@h", "h/hunter2", "h:6000", "[::1]", "a b", "h?x"] {
+            let mut conninfo = Conninfo::new();
+            conninfo.set("host", host);
+            let error = conninfo.host().unwrap_err();
+            assert!(error.keyword() == Some("host") && !error.to_string().contains("hunter2"), "{host}: {error}");
+        }
+        for host in ["db.example", "DB_1.example", "::1", "fe80::1%eth0", "127.0.0.1", "b\u{fc}ro.example"] {
+            let mut conninfo = Conninfo::new();
+            conninfo.set("host", host);
+            assert_eq!(conninfo.host(), Ok(Some(host)));
+        }
+    }
+
+    #[test]
+    fn a_catalog_may_know_more_keywords() {
+        assert!(Conninfo::parse("host=h new_in_libpq_19=1").is_err());
+        let found = Conninfo::from_catalog("host=h new_in_libpq_19=1").unwrap();
+        assert_eq!(found.get("new_in_libpq_19"), Some("1"));
+        assert_eq!(found.to_string(), "host=h new_in_libpq_19=***");
     }
 
     #[test]
@@ -397,7 +539,7 @@ mod tests {
         assert_eq!(address("host=h"), Ok("h 5432".to_owned()));
         assert_eq!(
             address("host=/tmp"),
-            Err("invalid connection string: host is the directory of a Unix socket; only TCP is supported".to_owned())
+            Err("host is the directory of a Unix socket; only TCP is supported".to_owned())
         );
         assert!(address("host=a,b").is_err());
         assert!(address("port=1").is_err());

@@ -202,6 +202,10 @@ fn connect_remedy(error: &tokio_postgres::Error) -> Option<String> {
         None if sources(error).contains("UnknownIssuer") => {
             "The server's certificate is signed by an authority that is not known here: give its certificate as sslrootcert."
         }
+        None if sources(error).contains("did not use channel binding") => {
+            "channel_binding = require needs TLS, a server that checks passwords with scram-sha-256, and a role whose password is \
+             stored so."
+        }
         None if sources(error).contains("does not support TLS") => {
             "Set sslmode to \"disable\" if the connection may go unencrypted."
         }

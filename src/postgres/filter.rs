@@ -72,6 +72,9 @@ impl fmt::Debug for RowFilter {
 }
 
 /// Checks that parentheses close what they open and nothing more, and that no quote or comment is left open.
+///
+/// Reads the tokens that the scanner of Postgres reads with `standard_conforming_strings` on, which every session of ours
+/// has: a difference would let a text end its parentheses where this does not see it.
 fn check_enclosed(text: &str) -> Result<(), InvalidFilter> {
     if text.contains('\0') {
         return Err(InvalidFilter("it holds a NUL character"));
@@ -81,31 +84,36 @@ fn check_enclosed(text: &str) -> Result<(), InvalidFilter> {
     }
     let mut depth = 0_usize;
     let mut rest = text;
-    let mut before = ' ';
     while let Some(c) = rest.chars().next() {
         match c {
             '(' => depth += 1,
-            ')' => {
-                depth = depth.checked_sub(1).ok_or(InvalidFilter("a \")\" closes nothing"))?;
-            }
+            ')' => depth = depth.checked_sub(1).ok_or(InvalidFilter("a \")\" closes nothing"))?,
+            ';' => return Err(InvalidFilter("it holds a \";\", which no expression does outside of quotes")),
             _ => {}
         }
-        rest = skip_token(rest, before)?;
-        before = c;
+        rest = after_token(rest)?;
     }
     if depth == 0 { Ok(()) } else { Err(InvalidFilter("a \"(\" is not closed")) }
 }
 
-/// Skips one character, or the whole quoted text or comment that begins here. `before` is the character before.
-fn skip_token(text: &str, before: char) -> Result<&str, InvalidFilter> {
-    let in_word = before.is_alphanumeric() || before == '_' || before == '$' || !before.is_ascii();
+/// What follows the token that begins here. A single character stands for each operator, as it ends where a comment
+/// begins inside of it.
+///
+/// `B'…'`, `X'…'`, `N'…'`, `U&'…'` and `U&"…"` need no case of their own: they end where plain ones end.
+fn after_token(text: &str) -> Result<&str, InvalidFilter> {
     match text.as_bytes() {
-        [b'\'', ..] => skip_string(text, matches!(before, 'e' | 'E')),
+        [b'e' | b'E', b'\'', ..] => after_escape_string(&text[2..]),
+        // A doubled quote needs no care here: it reads as the end of one string and the beginning of the next.
+        [b'\'', ..] => after(&text[1..], "'").ok_or(InvalidFilter("a single quote is not closed")),
         [b'"', ..] => after(&text[1..], "\"").ok_or(InvalidFilter("a double quote is not closed")),
-        [b'-', b'-', ..] => Ok(after(text, "\n").unwrap_or("")),
-        [b'/', b'*', ..] => skip_comment(text),
-        [b'$', ..] if !in_word => skip_dollar_quoted(text),
-        _ => Ok(text.get(text.chars().next().map_or(0, char::len_utf8)..).unwrap_or("")),
+        [b'-', b'-', ..] => Ok(after_line_comment(text)),
+        [b'/', b'*', ..] => after_block_comment(&text[2..]),
+        [b'$', ..] => after_dollar(text),
+        // A "$" is a part of names, and of numbers it is not.
+        [b'0'..=b'9', ..] => Ok(text.trim_start_matches(is_tag_part)),
+        _ if text.starts_with(is_name_start) => Ok(text.trim_start_matches(|c| is_tag_part(c) || c == '$')),
+        // Only ASCII is left: all other characters are parts of names.
+        _ => Ok(&text[1..]),
     }
 }
 
@@ -113,23 +121,54 @@ fn after<'a>(text: &'a str, end: &str) -> Option<&'a str> {
     text.split_once(end).map(|(_, rest)| rest)
 }
 
-/// A doubled quote needs no care: it reads as the end of one string and the beginning of the next.
-fn skip_string(text: &str, escapes: bool) -> Result<&str, InvalidFilter> {
-    let mut chars = text[1..].chars();
+fn is_name_start(c: char) -> bool {
+    c.is_ascii_alphabetic() || c == '_' || !c.is_ascii()
+}
+
+fn is_tag_part(c: char) -> bool {
+    is_name_start(c) || c.is_ascii_digit()
+}
+
+/// A string with escapes, from behind its first quote. It goes on in the next one where only space with a line break, or
+/// line comments, stand between them.
+fn after_escape_string(text: &str) -> Result<&str, InvalidFilter> {
+    let mut chars = text.chars();
     while let Some(c) = chars.next() {
         match c {
-            '\\' if escapes => drop(chars.next()),
-            // Right after an escape string, a doubled quote goes on with escapes.
-            '\'' if escapes && chars.as_str().starts_with('\'') => drop(chars.next()),
-            '\'' => return Ok(chars.as_str()),
+            '\\' => drop(chars.next()),
+            '\'' if chars.as_str().starts_with('\'') => drop(chars.next()),
+            '\'' => match continued(chars.as_str()) {
+                Some(rest) => chars = rest.chars(),
+                None => return Ok(chars.as_str()),
+            },
             _ => {}
         }
     }
     Err(InvalidFilter("a single quote is not closed"))
 }
 
-fn skip_comment(text: &str) -> Result<&str, InvalidFilter> {
-    let mut rest = &text[2..];
+/// What follows the quote with which a string goes on, where it does.
+fn continued(text: &str) -> Option<&str> {
+    let mut rest = text;
+    let mut has_line_break = false;
+    loop {
+        let after_space = rest.trim_start_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
+        has_line_break |= rest[..rest.len() - after_space.len()].contains(['\n', '\r']);
+        if !after_space.starts_with("--") {
+            return after_space.strip_prefix('\'').filter(|_| has_line_break);
+        }
+        rest = after_line_comment(after_space);
+    }
+}
+
+/// A carriage return ends it, too.
+fn after_line_comment(text: &str) -> &str {
+    text.find(['\n', '\r']).map_or("", |end| &text[end..])
+}
+
+/// A comment from behind its `/*`; they nest.
+fn after_block_comment(text: &str) -> Result<&str, InvalidFilter> {
+    let mut rest = text;
     let mut depth = 1;
     while depth > 0 {
         let at = rest.find(['*', '/']).ok_or(InvalidFilter("a comment is not closed"))?;
@@ -150,15 +189,15 @@ fn skip_comment(text: &str) -> Result<&str, InvalidFilter> {
     Ok(rest)
 }
 
-fn skip_dollar_quoted(text: &str) -> Result<&str, InvalidFilter> {
-    let tag_end = text[1..].find(|c: char| c.is_ascii() && !c.is_ascii_alphanumeric() && c != '_');
-    match tag_end {
-        Some(end) if text[1 + end..].starts_with('$') && !text[1..].starts_with(|c: char| c.is_ascii_digit()) => {
-            let (tag, rest) = text.split_at(end + 2);
-            after(rest, tag).ok_or(InvalidFilter("a dollar quote is not closed"))
-        }
-        _ => Ok(&text[1..]),
+/// A dollar-quoted text, or the dollar alone where no tag ends with another one.
+fn after_dollar(text: &str) -> Result<&str, InvalidFilter> {
+    let after_tag = text[1..].trim_start_matches(is_tag_part);
+    let is_tag = !text[1..].starts_with(|c: char| c.is_ascii_digit()) && after_tag.starts_with('$');
+    if !is_tag {
+        return Ok(&text[1..]);
     }
+    let (tag, rest) = text.split_at(text.len() - after_tag.len() + 1);
+    after(rest, tag).ok_or(InvalidFilter("a dollar quote is not closed"))
 }
 
 #[cfg(test)]
@@ -190,6 +229,15 @@ mod tests {
             "a$1 = 1",
             "é = 'ü)'",
             "b = e'' || ')'",
+            "b = case when a > 1 then 'x' else'\\' end",
+            "b = E'it''s' -- more\n -- of it\n '\\')' or a > 1",
+            "b = E'x' '\\'",
+            "a > 1 -- (\r",
+            "b = U&'\\0061' or \"b\" = U&'!0061' uescape '!'",
+            "b = N'x' or b'1' = x'1'",
+            "a <--1) (\n 2",
+            "a > 1$$)$$",
+            "a$$ > 1 and $é$)$é$ = b",
         ];
         fine.iter().for_each(|text| check(text, "ok"));
     }
@@ -207,6 +255,20 @@ mod tests {
         check("b = $x$ $$", "not a row filter: a dollar quote is not closed");
         check(" ", "not a row filter: it is empty");
         check("a\0", "not a row filter: it holds a NUL character");
+        check("a > 1; drop table t", "not a row filter: it holds a \";\", which no expression does outside of quotes");
+    }
+
+    #[test]
+    fn what_ends_where_postgres_sees_it_end_is_refused() {
+        let closes_nothing = "not a row filter: a \")\" closes nothing";
+        let out = "), TABLE secret WHERE (b = '' -- '";
+        for word in ["else", "ése", "_e", "a$e", "\u{a0}e"] {
+            check(&format!("b = case when a > 1 then b {word}'\\' end{out}"), closes_nothing);
+        }
+        check("a > 1 -- \r), TABLE secret WHERE (a > 1", closes_nothing);
+        check("b = E'x'\n'\\'' or b = ' '), TABLE secret WHERE (a > 1", closes_nothing);
+        check("a$$ > 1), TABLE secret WHERE (a$$ > 1", closes_nothing);
+        check("a > $1$$ ( $$), TABLE secret WHERE (true", closes_nothing);
     }
 
     #[test]

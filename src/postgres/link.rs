@@ -9,6 +9,7 @@ use super::conninfo::{Conninfo, Secret};
 use super::error::Cause;
 use super::password::Passwords;
 use super::tls::{self, Certificates, SslMode};
+use super::transport::Transport;
 
 /// How to reach one server. `Debug` does not show the password.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +26,15 @@ pub struct ServerConfig {
     pub password: Option<Secret>,
     /// Whether to encrypt, and what to verify.
     pub sslmode: SslMode,
-    /// The authorities to trust: a path, PEM text, or `system`, which is also the default.
+    /// The authorities to trust: a path, PEM text, or `system`, which is also what `verify-full` trusts without.
     pub sslrootcert: Option<String>,
     /// The client's certificate, a path or PEM text; together with `sslkey`.
     pub sslcert: Option<String>,
     /// The key of the client's certificate, a path or PEM text.
     pub sslkey: Option<Secret>,
-    /// The longest time to connect, TLS and authentication included.
+    /// How connections are made and kept.
+    pub transport: Transport,
+    /// The longest time to connect, TLS and authentication included; [`Duration::MAX`] has no end.
     pub connect_timeout: Duration,
     /// The most connections to this server at a time, over all its databases; at least one is made.
     pub max_connections: usize,
@@ -56,6 +59,7 @@ impl ServerConfig {
             sslrootcert: None,
             sslcert: None,
             sslkey: None,
+            transport: Transport::default(),
             connect_timeout: Duration::from_secs(10),
             max_connections: 10,
             statement_timeout: Duration::from_secs(300),
@@ -72,9 +76,10 @@ impl ServerConfig {
         }
     }
 
-    /// The same as another server needs it to connect there: host, port, database, user, password and `sslmode`.
+    /// The same as another server needs it to connect there: host, port, database, user, password, `sslmode` and
+    /// `channel_binding`.
     ///
-    /// Paths of certificates are left out, as they mean files of this machine.
+    /// Paths of certificates and the like are left out, as they mean files, sockets and addresses of this machine.
     pub fn conninfo(&self) -> Conninfo {
         let mut conninfo = Conninfo::new();
         conninfo.set("host", &self.host);
@@ -83,6 +88,7 @@ impl ServerConfig {
         conninfo.set("user", &self.username);
         conninfo.set("password", self.password.as_ref().map_or("", Secret::expose));
         conninfo.set("sslmode", self.sslmode.as_str());
+        conninfo.set("channel_binding", self.transport.channel_binding().unwrap_or_default());
         conninfo
     }
 
@@ -115,7 +121,9 @@ impl Link {
 
     /// The TLS connector; certificates are read when it is first asked for.
     pub(super) fn tls(&self) -> Result<MakeRustlsConnect, Cause> {
-        let made = self.tls.get_or_init(|| tls::connector(self.config.sslmode, &self.config.certificates()));
+        let made = self.tls.get_or_init(|| {
+            tls::connector(self.config.sslmode, &self.config.certificates(), self.config.transport.tls())
+        });
         made.clone().map_err(Cause::Tls)
     }
 

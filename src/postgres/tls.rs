@@ -8,12 +8,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+    version,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Whether to encrypt, and what to verify.
@@ -25,7 +28,7 @@ pub enum SslMode {
     Allow,
     /// Encrypt when the server can.
     Prefer,
-    /// Always encrypt; verify the chain only when `sslrootcert` is given.
+    /// Always encrypt; verify the chain when `sslrootcert` is given, and nothing otherwise.
     Require,
     /// Always encrypt, and verify the chain.
     VerifyCa,
@@ -68,6 +71,66 @@ impl FromStr for SslMode {
     }
 }
 
+/// A version of TLS, oldest first. The first two are older than all that are spoken here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum TlsVersion {
+    V10,
+    V11,
+    V12,
+    V13,
+}
+
+/// What is asked of TLS, beside `sslmode` and certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TlsOptions {
+    /// Revocation lists: a path, or PEM text.
+    pub(super) crl: Option<String>,
+    pub(super) oldest: TlsVersion,
+    pub(super) newest: TlsVersion,
+    /// Whether the server is told by which name it is asked for.
+    pub(super) sni: bool,
+    /// Whether TLS begins without asking the server first.
+    pub(super) direct: bool,
+}
+
+impl Default for TlsOptions {
+    fn default() -> Self {
+        Self { crl: None, oldest: TlsVersion::V12, newest: TlsVersion::V13, sni: true, direct: false }
+    }
+}
+
+const VERSIONS: [(&str, TlsVersion); 4] = [
+    ("TLSv1", TlsVersion::V10),
+    ("TLSv1.1", TlsVersion::V11),
+    ("TLSv1.2", TlsVersion::V12),
+    ("TLSv1.3", TlsVersion::V13),
+];
+
+/// The version that libpq calls so.
+pub(super) fn version(name: &str) -> Result<TlsVersion, &'static str> {
+    let found = VERSIONS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    found.map(|(_, version)| *version).ok_or("is not one of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3")
+}
+
+/// Refuses certificate authorities that do not go with a mode.
+///
+/// # Errors
+/// A sentence for people, when `verify-ca` has none, since each public authority would do for any server, or when the
+/// system's are to be trusted without a look at the host name, as any server may have one of theirs.
+pub fn check_roots(mode: SslMode, root: Option<&str>) -> Result<(), &'static str> {
+    match (mode, root) {
+        (SslMode::VerifyCa, None) => {
+            Err("sslmode = \"verify-ca\" needs sslrootcert: without, any certificate of any public authority \
+             would do. Give the authority's certificate, or use \"verify-full\", which also looks at the host name")
+        }
+        (mode, Some("system")) if mode != SslMode::VerifyFull => {
+            Err("sslrootcert = \"system\" needs sslmode = \"verify-full\": \
+             public authorities give certificates to everybody, so that the host name must be looked at")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Where certificates come from. Each text is a path, or PEM itself; `root` may also be `system`.
 #[derive(Clone, Default)]
 pub(super) struct Certificates<'a> {
@@ -77,69 +140,117 @@ pub(super) struct Certificates<'a> {
 }
 
 /// Makes the connector. Fails with a sentence for people.
-pub(super) fn connector(mode: SslMode, certificates: &Certificates<'_>) -> Result<MakeRustlsConnect, String> {
+pub(super) fn connector(
+    mode: SslMode,
+    certificates: &Certificates<'_>,
+    options: &TlsOptions,
+) -> Result<MakeRustlsConnect, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let check = check_of(mode, certificates.root)?;
-    let verifier = Verifier { check, algorithms: provider.clone() };
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier));
-    let config = match (certificates.cert, certificates.key) {
+    let check = check_of(mode, certificates.root, options.crl.as_deref(), &provider)?;
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(spoken(options))
+        .map_err(|error| error.to_string())?;
+    let builder = match check {
+        Check::ChainAndName(Verified { webpki, pinned }) if pinned.is_empty() => builder.with_webpki_verifier(webpki),
+        check => {
+            let verifier = Verifier { check, algorithms: provider };
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
+    };
+    let mut config = match (certificates.cert, certificates.key) {
         (Some(cert), Some(key)) => builder
             .with_client_auth_cert(read_chain("sslcert", cert)?, read_key(key)?)
             .map_err(|error| format!("sslcert and sslkey: {error}"))?,
         (None, None) => builder.with_no_client_auth(),
         _ => return Err("sslcert and sslkey must be given together".to_owned()),
     };
+    config.enable_sni = options.sni;
+    if options.direct {
+        config.alpn_protocols = vec![b"postgresql".to_vec()];
+    }
     Ok(MakeRustlsConnect::new(config))
+}
+
+const BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
+const ONLY_12: &[&SupportedProtocolVersion] = &[&version::TLS12];
+const ONLY_13: &[&SupportedProtocolVersion] = &[&version::TLS13];
+
+fn spoken(options: &TlsOptions) -> &'static [&'static SupportedProtocolVersion] {
+    match (options.oldest, options.newest) {
+        (TlsVersion::V13, _) => ONLY_13,
+        (_, TlsVersion::V12) => ONLY_12,
+        _ => BOTH,
+    }
 }
 
 /// What is verified about the server's certificate.
 #[derive(Debug)]
 enum Check {
     Nothing,
-    Chain(Roots),
-    ChainAndName(Roots),
+    Chain(Verified),
+    ChainAndName(Verified),
 }
 
-fn check_of(mode: SslMode, root: Option<&str>) -> Result<Check, String> {
+fn check_of(
+    mode: SslMode,
+    root: Option<&str>,
+    crl: Option<&str>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Check, String> {
+    check_roots(mode, root)?;
     match mode {
-        SslMode::VerifyFull => Ok(Check::ChainAndName(Roots::read(root)?)),
-        SslMode::VerifyCa => Ok(Check::Chain(Roots::read(root)?)),
-        SslMode::Require if root.is_some() => Ok(Check::Chain(Roots::read(root)?)),
+        SslMode::VerifyFull => Ok(Check::ChainAndName(Verified::read(root, crl, provider)?)),
+        SslMode::VerifyCa => Ok(Check::Chain(Verified::read(root, crl, provider)?)),
+        SslMode::Require if root.is_some() => Ok(Check::Chain(Verified::read(root, crl, provider)?)),
         _ => Ok(Check::Nothing),
     }
 }
 
+/// What chains are verified with.
 #[derive(Debug)]
-struct Roots {
-    store: RootCertStore,
-    /// The same certificates as they came, to recognise a server that presents one of them as its own.
-    own: Vec<CertificateDer<'static>>,
+struct Verified {
+    webpki: Arc<WebPkiServerVerifier>,
+    /// The certificates of `sslrootcert`, to recognise a server that presents one of them as its own. None of the system's.
+    pinned: Vec<CertificateDer<'static>>,
 }
 
-impl Roots {
-    fn read(source: Option<&str>) -> Result<Self, String> {
-        let own = match source {
-            None | Some("system") => {
-                let found = rustls_native_certs::load_native_certs();
-                match (found.certs.is_empty(), found.errors.first()) {
-                    (false, _) => found.certs,
-                    (true, Some(error)) => {
-                        return Err(format!("the system's root certificates cannot be read: {error}"));
-                    }
-                    (true, None) => {
-                        return Err("the system has no root certificates; give sslrootcert".to_owned());
-                    }
-                }
+impl Verified {
+    fn read(source: Option<&str>, crl: Option<&str>, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
+        let (roots, pinned) = match source {
+            None | Some("system") => (system_roots()?, Vec::new()),
+            Some(source) => {
+                let roots = read_chain("sslrootcert", source)?;
+                (roots.clone(), roots)
             }
-            Some(source) => read_chain("sslrootcert", source)?,
         };
         let mut store = RootCertStore::empty();
-        let (added, _) = store.add_parsable_certificates(own.iter().cloned());
-        if added == 0 { Err("sslrootcert holds no usable certificate".to_owned()) } else { Ok(Self { store, own }) }
+        if store.add_parsable_certificates(roots).0 == 0 {
+            return Err("sslrootcert holds no usable certificate".to_owned());
+        }
+        let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone());
+        let builder = builder.with_crls(crl.map(read_crls).transpose()?.unwrap_or_default());
+        let webpki = builder.build().map_err(|error| format!("sslcrl cannot be used: {error}"))?;
+        Ok(Self { webpki, pinned })
+    }
+}
+
+fn system_roots() -> Result<Vec<CertificateDer<'static>>, String> {
+    let found = rustls_native_certs::load_native_certs();
+    let remedy = "install them (the package ca-certificates), or give sslrootcert";
+    match (found.certs.is_empty(), found.errors.first()) {
+        (false, _) => Ok(found.certs),
+        (true, Some(error)) => Err(format!("the system's root certificates cannot be read: {error}; {remedy}")),
+        (true, None) => Err(format!("the system has no root certificates; {remedy}")),
+    }
+}
+
+fn read_crls(source: &str) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    let pem = read_pem("sslcrl", source)?;
+    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&pem).collect();
+    match lists {
+        Ok(lists) if !lists.is_empty() => Ok(lists),
+        Ok(_) => Err("sslcrl holds no revocation list in PEM form".to_owned()),
+        Err(error) => Err(format!("sslcrl is not valid PEM: {error}")),
     }
 }
 
@@ -173,22 +284,51 @@ struct Verifier {
     algorithms: Arc<CryptoProvider>,
 }
 
-impl Verifier {
-    fn verify_chain(
-        &self,
-        roots: &Roots,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), rustls::Error> {
-        // Self-signed server certificates that are given as sslrootcert, too: libpq accepts them, webpki as an issuer only.
-        if roots.own.iter().any(|root| root == end_entity) {
-            return Ok(());
+impl Verified {
+    /// Verifies the chain, and the name where it is asked for. rustls looks at the name last.
+    fn verify(&self, presented: &Presented<'_>, with_name: bool) -> Result<(), rustls::Error> {
+        match presented.verified_by(&self.webpki) {
+            Err(error) if !with_name && is_about_name(&error) => Ok(()),
+            // A self-signed certificate of a server that is given as sslrootcert, too: webpki takes it for an issuer only.
+            Err(error) if is_about_chain(&error) && self.pinned.iter().any(|own| own == presented.certificate) => {
+                if with_name {
+                    presented.verify_name()
+                } else {
+                    Ok(())
+                }
+            }
+            result => result,
         }
-        let certificate = ParsedCertificate::try_from(end_entity)?;
-        let algorithms = self.algorithms.signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&certificate, &roots.store, intermediates, now, algorithms)
     }
+}
+
+/// What a server has presented, and the name that it was asked for.
+struct Presented<'a> {
+    certificate: &'a CertificateDer<'a>,
+    intermediates: &'a [CertificateDer<'a>],
+    name: &'a ServerName<'a>,
+    now: UnixTime,
+}
+
+impl Presented<'_> {
+    fn verified_by(&self, webpki: &WebPkiServerVerifier) -> Result<(), rustls::Error> {
+        webpki.verify_server_cert(self.certificate, self.intermediates, self.name, &[], self.now).map(drop)
+    }
+
+    fn verify_name(&self) -> Result<(), rustls::Error> {
+        verify_server_name(&ParsedCertificate::try_from(self.certificate)?, self.name)
+    }
+}
+
+fn is_about_name(error: &rustls::Error) -> bool {
+    use CertificateError::{NotValidForName, NotValidForNameContext};
+    matches!(error, rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }))
+}
+
+/// Whether no authority vouches for the certificate, or it is an authority's itself; not that it has expired or was revoked.
+fn is_about_chain(error: &rustls::Error) -> bool {
+    use CertificateError::{Other, UnknownIssuer};
+    matches!(error, rustls::Error::InvalidCertificate(UnknownIssuer | Other(_)))
 }
 
 impl ServerCertVerifier for Verifier {
@@ -200,13 +340,11 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        let presented = Presented { certificate: end_entity, intermediates, name: server_name, now };
         match &self.check {
             Check::Nothing => {}
-            Check::Chain(roots) => self.verify_chain(roots, end_entity, intermediates, now)?,
-            Check::ChainAndName(roots) => {
-                self.verify_chain(roots, end_entity, intermediates, now)?;
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-            }
+            Check::Chain(verified) => verified.verify(&presented, false)?,
+            Check::ChainAndName(verified) => verified.verify(&presented, true)?,
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -241,7 +379,11 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
 
     fn error(mode: SslMode, certificates: &Certificates<'_>) -> String {
-        connector(mode, certificates).err().unwrap()
+        connector(mode, certificates, &TlsOptions::default()).err().unwrap()
+    }
+
+    fn check_of(mode: SslMode, root: Option<&str>) -> Result<Check, String> {
+        super::check_of(mode, root, None, &Arc::new(aws_lc_rs::default_provider()))
     }
 
     #[test]
@@ -265,6 +407,27 @@ mod tests {
         let pem = format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
         assert!(matches!(check_of(SslMode::Require, Some(&pem)), Ok(Check::Chain(_))));
         assert!(matches!(check_of(SslMode::VerifyFull, Some(&pem)), Ok(Check::ChainAndName(_))));
+    }
+
+    #[test]
+    fn public_authorities_are_trusted_with_the_host_name_only() {
+        assert!(
+            check_of(SslMode::VerifyCa, None).unwrap_err().starts_with("sslmode = \"verify-ca\" needs sslrootcert")
+        );
+        for mode in SslMode::ALL.into_iter().filter(|mode| *mode != SslMode::VerifyFull) {
+            let refused = check_of(mode, Some("system")).unwrap_err();
+            assert!(refused.starts_with("sslrootcert = \"system\" needs sslmode = \"verify-full\""), "{refused}");
+        }
+        assert_eq!(check_roots(SslMode::VerifyFull, None), Ok(()));
+    }
+
+    #[test]
+    fn versions_of_tls_are_chosen() {
+        let spoken = |oldest, newest| spoken(&TlsOptions { oldest, newest, ..TlsOptions::default() }).len();
+        assert_eq!(spoken(TlsVersion::V10, TlsVersion::V13), 2);
+        assert_eq!(spoken(TlsVersion::V13, TlsVersion::V13), 1);
+        assert_eq!(spoken(TlsVersion::V12, TlsVersion::V12), 1);
+        assert_eq!(version("tlsv1.2"), Ok(TlsVersion::V12));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::postgres::subscription::{Subscription, reads_from, system_identifier};
-use crate::postgres::{Conninfo, Database, Server, ServerConfig, is_loopback};
+use crate::postgres::{Conninfo, Database, Server, ServerConfig, SslMode, is_loopback};
 
 /// The longest time to connect to a server that may not be reachable from here at all.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -124,6 +124,10 @@ pub fn named(connection: &Conninfo, subscriber: &Database) -> Option<Database> {
     config.password = connection.password();
     config.connect_timeout = CONNECT;
     config.sslmode = connection.get("sslmode").and_then(|mode| mode.parse().ok()).unwrap_or(config.sslmode);
+    if config.sslmode == SslMode::VerifyCa {
+        // The authority's certificate is a file of the subscriber; the public ones are trusted with the host name only.
+        config.sslmode = SslMode::VerifyFull;
+    }
     Some(Server::new(config).database(None))
 }
 

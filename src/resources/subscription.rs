@@ -4,6 +4,8 @@ mod connection;
 mod difference;
 mod lifecycle;
 mod model;
+mod protection;
+mod publisher_block;
 mod replacement;
 mod resending;
 mod sent;
@@ -17,7 +19,7 @@ use super::moved;
 use super::object_id::{self, ObjectId};
 use super::server_check::check_version;
 use crate::config::Context;
-use crate::postgres::{Database, Ident, Limits, subscription};
+use crate::postgres::{Database, Ident, Limits, ServerVersion, subscription};
 use crate::replication::{Operation, connecting};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
@@ -71,6 +73,11 @@ impl Resource for Subscription {
         object_id::plan_database(call.context(), change)?;
         let planned = change.planned().cloned().unwrap_or_default();
         connection::check_known(call.context(), &planned)?;
+        let version = version_of_subscriber(call, &planned).await;
+        protection::check_options(&planned, version)?;
+        if let Some(weaker) = connection::weaker_leg(call.context(), &planned, version) {
+            change.warn(weaker);
+        }
         if call.context().subscriber().is_waiting() {
             return match change.prior() {
                 None => connection::check_login(call.context(), change.config()),
@@ -135,6 +142,15 @@ impl Resource for Subscription {
 /// The object's database: the state's or plan's own, or the configured one.
 fn database(call: &Call<Context>, model: &Model) -> Result<Database> {
     object_id::database(call.context(), model)
+}
+
+/// The subscriber's version, where something depends on it and it can be asked while planning.
+async fn version_of_subscriber(call: &Call<Context>, planned: &Model) -> Option<ServerVersion> {
+    if !connection::needs_version(call.context(), planned) {
+        return None;
+    }
+    let database = database(call, planned).ok()?;
+    call.unless_stopped(database.version()).await.ok()
 }
 
 fn limits(call: &Call<Context>, time: Duration) -> Limits {

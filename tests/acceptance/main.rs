@@ -28,6 +28,8 @@ mod publication_readers;
 mod query;
 mod rds_life;
 mod replication;
+mod row_filters;
+mod server_logs;
 mod sessions;
 mod slot_life;
 mod stand_in;

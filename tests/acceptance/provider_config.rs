@@ -187,3 +187,128 @@ async fn functions_and_tables_of_addresses_need_no_server() {
         check(&failed.flat(), &["us-east-2", "aws-us-east-2", "on main.tf line 9"]);
     }
 }
+
+/// What a connection string asks for and the provider would not do is refused by name, before anything connects.
+#[tokio::test]
+async fn keywords_work_or_are_refused_by_name() {
+    for core in Core::installed() {
+        let mut workspace = workspace(core).await;
+        workspace.secret("hunter2-keywords");
+        let refused = [
+            ("?sslmod=verify-full", "sslmod is not a keyword of libpq; sslmode may be meant"),
+            ("?require_auth=scram-sha-256", "require_auth cannot be used here. The provider cannot choose the method."),
+            ("?sslmode=verify-ca", "sslmode = \"verify-ca\" needs sslrootcert"),
+            ("?sslmode=require&sslrootcert=system", "sslrootcert = \"system\" needs sslmode = \"verify-full\""),
+            ("?sslmode=disable&channel_binding=require", "channel_binding = require needs TLS"),
+            ("?application_name=a@b", "write %2F for \"/\", %3F for \"?\" and %40 for \"@\""),
+        ];
+        for (query, says) in refused {
+            let url = format!("    url = \"postgresql://u:hunter2-keywords@127.0.0.1:1/d{query}\"");
+            // A core shows the line of a value in the configuration, so the password is no secret in this one.
+            let text = refusal(&workspace, &publisher(&url).replace("hunter2-keywords", "x")).await;
+            check(&text, &["on provider.tf line 3", says]);
+        }
+        workspace.write("provider.tf", "");
+        for url in [
+            "postgresql://u:/hunter2-keywords@127.0.0.1:1/d",
+            "postgresql://u:?hunter2-keywords@127.0.0.1:1/d",
+            "postgresql://u:a@b/hunter2-keywords@127.0.0.1:1/d",
+            "host=127.0.0.1 user=u dbname=d password=a hunter2-keywords=b",
+            "jdbc:postgresql://u:hunter2-keywords@127.0.0.1:1/d?sslmode=require",
+        ] {
+            workspace.env("NEONREPL_PUBLISHER_URL", url);
+            let text = refusal(&workspace, "").await;
+            check(&text, &["invalid connection string", "NEONREPL_PUBLISHER_URL"]);
+        }
+        let host = "    host = \"postgresql://u:x@127.0.0.1/d\"";
+        check(&refusal(&workspace, &publisher(host)).await, &["publisher: host is a URL; give that as url"]);
+    }
+}
+
+/// `channel_binding` of a URL is heeded, and without TLS it is not to be had.
+#[tokio::test]
+async fn channel_binding_is_not_dropped() {
+    for core in Core::installed() {
+        let pair = Pair::new(Major::V18, Major::V15, "binding").await;
+        let mut workspace = workspace(core).await;
+        let url = pair.publisher.url().replace("sslmode=disable", "sslmode=prefer&channel_binding=require");
+        workspace.env("NEONREPL_PUBLISHER_URL", &url);
+        let failed = workspace.apply_error().await;
+        check(&failed.flat(), &["did not use channel binding", "channel_binding = require needs TLS"]);
+        workspace.env(
+            "NEONREPL_PUBLISHER_URL",
+            &url.replace("=require", "=prefer").replace("prefer&", "prefer&connect_timeout=0&"),
+        );
+        workspace.apply().await;
+        workspace.destroy().await;
+    }
+}
+
+const OFFLINE: &str = "name = \"shop\"\n  publications = [\"shop\"]\n  connect = false\n  enabled = false\n  create_slot = false\n  copy_data = false";
+
+/// What a subscription may be given beside its attributes: keywords of libpq, and no secret.
+#[tokio::test]
+async fn options_of_a_subscription_hold_no_secret() {
+    for core in Core::installed() {
+        let workspace = workspace(core).await;
+        for (option, says) in [
+            ("sslpassword", "sslpassword cannot be given here. Give sslkey a key that is not encrypted."),
+            (
+                "passfile",
+                "passfile cannot be given here. It is a secret, or leads to one. Give the password in password_wo",
+            ),
+            ("service", "service cannot be given here."),
+            (
+                "oauth_client_secret",
+                "oauth_client_secret cannot be given here. A subscription's worker cannot log in that way.",
+            ),
+            (
+                "sslmod",
+                "sslmod is not a keyword of libpq; sslmode may be meant. A subscription takes keywords of libpq only.",
+            ),
+            ("user", "user has an attribute of its own in this block. Use username."),
+        ] {
+            workspace.write(
+                "main.tf",
+                &format!(
+                    "resource \"neonrepl_subscription\" \"shop\" {{\n  {OFFLINE}\n  publisher {{\n    host = \"h\"\n    \
+                     options = {{ {option} = \"x\" }}\n  }}\n}}\n"
+                ),
+            );
+            let refused = workspace.expect(&["validate", "-no-color"], 1).await.flat();
+            check(&refused, &[says, "publisher.options"]);
+        }
+    }
+}
+
+/// Where the subscriber cannot verify what the provider verifies, the plan says so; where it can, it is told to.
+#[tokio::test]
+async fn a_weaker_connection_of_the_subscriber_is_said() {
+    for (core, old) in Core::installed().into_iter().flat_map(|core| [(core, true), (core, false)]) {
+        let pair = Pair::new(Major::V18, if old { Major::V15 } else { Major::V18 }, "weaker").await;
+        let mut workspace = workspace(core).await;
+        workspace.secret("hunter2-weaker");
+        let publisher = "postgresql://u:hunter2-weaker@127.0.0.1:1/d?channel_binding=require&sslmode=verify-full";
+        workspace.env("NEONREPL_PUBLISHER_URL", publisher).env("NEONREPL_SUBSCRIBER_URL", &pair.subscriber.url());
+        let body = |block: &str| format!("resource \"neonrepl_subscription\" \"shop\" {{\n  {OFFLINE}\n{block}}}\n");
+        let said = "verifies less of the publisher than the provider does";
+        workspace.write("main.tf", &body(""));
+        let planned = workspace.plan().await;
+        assert_eq!((planned.code, planned.flat().contains(said)), (Some(2), old), "{}", planned.text());
+        workspace.apply().await;
+        let sent =
+            pair.subscriber.value::<String>("SELECT subconninfo FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE datname = current_database()").await;
+        let expected = if old { "sslmode=require" } else { "sslmode=verify-full sslrootcert=system" };
+        assert!(sent.contains(expected) && sent.contains("channel_binding=require"), "{expected}");
+        assert_eq!(sent.contains("sslrootcert"), !old);
+        workspace.expect_empty_plan().await;
+        // What is asked for is not warned of.
+        workspace.write("main.tf", &body("  publisher {\n    sslmode = \"require\"\n  }\n"));
+        let meant = workspace.apply().await;
+        assert!(!meant.flat().contains(said), "{}", meant.text());
+        workspace.write("main.tf", &body("  publisher {\n    options = { require_auth = \"scram-sha-256\" }\n  }\n"));
+        let newer = workspace.plan().await;
+        assert_eq!(newer.flat().contains("require_auth needs Postgres 16 or newer on the subscriber"), old);
+        pair.subscriber.sql("ALTER SUBSCRIPTION shop SET (slot_name = NONE); DROP SUBSCRIPTION shop").await;
+    }
+}

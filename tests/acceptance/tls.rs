@@ -2,8 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use neonrepl::postgres::{Secret, Server, ServerConfig, SslMode};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use neonrepl::postgres::{Conninfo, Secret, Server, ServerConfig, SslMode, Transport};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyIdMethod, KeyPair,
+    RevokedCertParams, SerialNumber, date_time_ymd,
+};
 
 use crate::catalog::config;
 use crate::common::postgres::{self as servers, Major, Role, Settings, settings};
@@ -20,21 +23,59 @@ struct Issued {
     root: String,
     certificate: String,
     key: String,
+    /// The authority's list of revoked certificates, with none in it.
+    none_revoked: String,
+    /// The same with this one in it.
+    revoked: String,
 }
 
 fn issue(name: &str) -> Issued {
+    issue_until(name, 4000)
+}
+
+/// The same, valid until the end of a year.
+fn issue_until(name: &str, year: i32) -> Issued {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params.not_after = date_time_ymd(year, 12, 31);
+    params.serial_number = Some(SerialNumber::from(SERIAL));
     let certificate = params.signed_by(&key, &root).unwrap();
     Issued {
+        none_revoked: revoking(&root, None),
+        revoked: revoking(&root, Some(SERIAL)),
         root: pem("CERTIFICATE", root.der()),
         certificate: pem("CERTIFICATE", certificate.der()),
         key: pem("PRIVATE KEY", &key.serialize_der()),
     }
+}
+
+const SERIAL: u64 = 4711;
+
+fn revoking(issuer: &CertifiedIssuer<'_, KeyPair>, serial: Option<u64>) -> String {
+    let revoked = serial.map(|serial| RevokedCertParams {
+        serial_number: SerialNumber::from(serial),
+        revocation_time: date_time_ymd(2020, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    });
+    let list = CertificateRevocationListParams {
+        this_update: date_time_ymd(2020, 1, 1),
+        next_update: date_time_ymd(4000, 1, 1),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.into_iter().collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    pem("X509 CRL", list.signed_by(issuer).unwrap().der())
+}
+
+/// What a connection string asks for with these keywords.
+fn transport(keywords: &str) -> Transport {
+    Transport::read(&Conninfo::parse(keywords).unwrap()).unwrap()
 }
 
 /// A server whose certificate is for this name, and how to reach its database.
@@ -127,4 +168,117 @@ async fn a_client_certificate_is_presented() {
         config.sslkey = Some(Secret::new(&certificate.key));
     });
     assert_eq!(presented.await, "");
+}
+
+/// `require` succeeds only with SCRAM that is tied to the server's certificate.
+#[tokio::test]
+async fn channel_binding_is_used_or_refused() {
+    let certificate = issue("127.0.0.1");
+    let methods = "hostssl all md5 127.0.0.1/32 md5\nhostssl all clear 127.0.0.1/32 password\n\
+                   hostssl all trusted 127.0.0.1/32 trust\n";
+    let (server, config) = encrypted(&certificate, &format!("{methods}{ANY}")).await;
+    let superuser = server.open(&config.database);
+    superuser.sql("SET password_encryption = 'md5'; CREATE ROLE md5 LOGIN PASSWORD 'pw-md5-3f'").await;
+    superuser.sql("CREATE ROLE clear LOGIN PASSWORD 'pw-clear-3f'; CREATE ROLE trusted LOGIN PASSWORD 'x'").await;
+    let with = async |keywords: &str, mode: SslMode, role: Option<(&str, &str)>| {
+        connecting(&config, |config| {
+            (config.transport, config.sslmode) = (transport(keywords), mode);
+            if let Some((name, password)) = role {
+                (config.username, config.password) = (name.to_owned(), Some(Secret::new(password)));
+            }
+        })
+        .await
+    };
+    for binding in ["channel_binding=require", "channel_binding=prefer", "channel_binding=disable", ""] {
+        assert_eq!(with(binding, SslMode::Require, None).await, "", "{binding}");
+    }
+    assert_eq!(with("channel_binding=prefer", SslMode::Disable, None).await, "");
+    let unbound = [
+        (SslMode::Disable, None),
+        (SslMode::Require, Some(("md5", "pw-md5-3f"))),
+        (SslMode::Require, Some(("clear", "pw-clear-3f"))),
+        (SslMode::Require, Some(("trusted", "x"))),
+    ];
+    for (mode, role) in unbound {
+        let refused = with("channel_binding=require", mode, role).await;
+        assert!(refused.contains("did not use channel binding"), "{mode} {role:?}: {refused}");
+        assert_eq!(with("channel_binding=prefer", mode, role).await, "", "{mode} {role:?}");
+    }
+}
+
+#[tokio::test]
+async fn revoked_and_expired_certificates_are_refused() {
+    let certificate = issue("127.0.0.1");
+    let (_server, config) = encrypted(&certificate, ANY).await;
+    let with = async |mode: SslMode, list: &str| {
+        let mut keywords = Conninfo::new();
+        keywords.set("sslcrl", list);
+        connecting(&config, |config| {
+            (config.sslmode, config.sslrootcert) = (mode, Some(certificate.root.clone()));
+            config.transport = Transport::read(&keywords).unwrap();
+        })
+        .await
+    };
+    for mode in [SslMode::Require, SslMode::VerifyCa, SslMode::VerifyFull] {
+        assert_eq!(with(mode, &certificate.none_revoked).await, "");
+        let refused = with(mode, &certificate.revoked).await;
+        assert!(refused.contains("Revoked"), "{refused}");
+    }
+    let old = issue_until("127.0.0.1", 2020);
+    let (_server, config) = encrypted(&old, ANY).await;
+    for root in [&old.root, &old.certificate] {
+        let expired = connecting(&config, |config| {
+            (config.sslmode, config.sslrootcert) = (SslMode::VerifyFull, Some(root.clone()));
+        });
+        assert!(expired.await.contains("expired"));
+    }
+}
+
+#[tokio::test]
+async fn authorities_are_needed_where_the_name_is_not_looked_at() {
+    let certificate = issue("127.0.0.1");
+    let (_server, config) = encrypted(&certificate, ANY).await;
+    let without = connecting(&config, |config| config.sslmode = SslMode::VerifyCa).await;
+    assert!(without.contains("\"verify-ca\" needs sslrootcert"), "{without}");
+    for mode in [SslMode::Require, SslMode::VerifyCa] {
+        let system = connecting(&config, |config| {
+            (config.sslmode, config.sslrootcert) = (mode, Some("system".to_owned()));
+        });
+        assert!(system.await.contains("needs sslmode = \"verify-full\""));
+    }
+}
+
+/// The keywords that change how a connection is made, as the server sees them.
+#[tokio::test]
+async fn keywords_of_the_connection_have_their_effect() {
+    let certificate = issue("db.example");
+    let (server, config) = encrypted(&certificate, ANY).await;
+    let superuser = server.open(&config.database);
+    for (name, keywords, seen) in [
+        ("plain", "", "TLSv1.3"),
+        ("older", "ssl_max_protocol_version=TLSv1.2", "TLSv1.2"),
+        ("newer", "ssl_min_protocol_version=TLSv1.3", "TLSv1.3"),
+        ("direct", "sslnegotiation=direct sslsni=0 load_balance_hosts=random keepalives_idle=60", "TLSv1.3"),
+        ("writer", "target_session_attrs=read-write tcp_user_timeout=30000", "TLSv1.3"),
+    ] {
+        // The name is for the certificate, the address for the socket.
+        let mut config = config.clone();
+        (config.host, config.application_name) = ("db.example".to_owned(), format!("{name} keywords"));
+        (config.sslmode, config.sslrootcert) = (SslMode::VerifyFull, Some(certificate.root.clone()));
+        config.transport = transport(&format!("hostaddr=127.0.0.1 {keywords}"));
+        let database = Server::new(config).database(None);
+        database.version().await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let sees = format!(
+            "SELECT s.version FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) \
+             WHERE a.application_name = '{name} keywords'"
+        );
+        assert_eq!(superuser.rows(&sees).await, [seen], "{name}");
+    }
+    let with = async |keywords: &str| connecting(&config, |config| config.transport = transport(keywords)).await;
+    let reader = with("target_session_attrs=read-only").await;
+    assert!(reader.contains("database is not read only"), "{reader}");
+    // The server reads the options, and refuses what it does not know.
+    assert_eq!(with("options='-c geqo=off'").await, "");
+    let options = with("options='-c no_such_setting=1'").await;
+    assert!(options.contains("no_such_setting"), "{options}");
 }

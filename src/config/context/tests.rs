@@ -1,4 +1,5 @@
 use super::*;
+use crate::postgres::{Secret, SslMode};
 
 fn block(change: impl FnOnce(&mut ServerBlock)) -> Attr<ServerBlock> {
     let mut block = ServerBlock::default();
@@ -51,6 +52,96 @@ fn the_environment_is_enough() {
 fn tls_is_required_away_from_home() {
     let config = config(resolve(Side::Subscriber, &Attr::Null, Some("postgresql://u@db.example/shop")));
     assert_eq!(config.sslmode.as_str(), "require");
+}
+
+/// The mode and the root that follow from a URL of this host and these keywords.
+fn security(host: &str, keywords: &str) -> (SslMode, Option<String>) {
+    let config = config(resolve(Side::Publisher, &Attr::Null, Some(&format!("postgresql://u@{host}/shop?{keywords}"))));
+    (config.sslmode, config.sslrootcert)
+}
+
+#[test]
+fn what_a_host_can_prove_is_verified_by_default() {
+    let system = Some("system".to_owned());
+    let neon = "ep-x.us-east-2.aws.neon.tech";
+    assert_eq!(security(neon, ""), (SslMode::VerifyFull, system.clone()));
+    assert_eq!(security(neon, "channel_binding=require"), (SslMode::VerifyFull, system.clone()));
+    assert_eq!(security(neon, "sslmode=require"), (SslMode::Require, None));
+    assert_eq!(security(neon, "sslrootcert=/ca"), (SslMode::VerifyFull, Some("/ca".to_owned())));
+    assert_eq!(security("db.example", ""), (SslMode::Require, None));
+    assert_eq!(security("db.example", "sslrootcert=system"), (SslMode::VerifyFull, system.clone()));
+    assert_eq!(security("db.example", "sslmode=verify-full"), (SslMode::VerifyFull, system));
+    assert_eq!(security("127.0.0.1", ""), (SslMode::Prefer, None));
+    assert_eq!(security("127.0.0.1", "sslrootcert=/ca"), (SslMode::Require, Some("/ca".to_owned())));
+}
+
+#[test]
+fn authorities_and_modes_that_do_not_go_together_are_refused() {
+    let text = |change: fn(&mut ServerBlock)| message(resolve(Side::Publisher, &block(change), None));
+    // Without host, role and database: as early as it is known.
+    let no_root = text(|block| block.sslmode = "verify-ca".into());
+    assert!(
+        no_root.starts_with("publisher.sslmode: publisher: sslmode = \"verify-ca\" needs sslrootcert"),
+        "{no_root}"
+    );
+    let weak = text(|block| {
+        block.url = "postgresql://u:p@h/d?sslmode=require".into();
+        block.sslrootcert = "system".into();
+    });
+    assert!(weak.starts_with("publisher.sslrootcert: publisher: sslrootcert = \"system\" needs"), "{weak}");
+    let later = text(|block| {
+        block.sslmode = "verify-ca".into();
+        block.sslrootcert = Attr::Unknown;
+    });
+    assert_eq!(later, "waiting for publisher.sslrootcert");
+    let half = text(|block| block.sslkey = "hunter2".into());
+    assert_eq!(half.split(". ").next(), Some("publisher.sslkey: publisher: sslkey needs sslcert beside it"));
+}
+
+#[test]
+fn keywords_of_the_url_work_or_are_refused_by_name() {
+    let text = |query: &str| {
+        let url = format!("postgresql://u:hunter2@db.example/d?{query}");
+        message(resolve(Side::Publisher, &block(|block| block.url = url.as_str().into()), None))
+    };
+    for (query, says) in [
+        (
+            "sslmod=verify-full",
+            "publisher.url: publisher: invalid connection string: sslmod is not a keyword of libpq; sslmode may be meant",
+        ),
+        ("require_auth=scram-sha-256", "publisher.url: publisher: require_auth cannot be used here."),
+        ("sslmode=disable&channel_binding=require", "publisher.url: publisher: channel_binding = require needs TLS"),
+        ("service=hunter2", "publisher.url: publisher: service cannot be used here."),
+        ("connect_timeout=soon", "publisher.url: publisher: connect_timeout is not a whole number"),
+    ] {
+        let text = text(query);
+        assert!(text.starts_with(says) && !text.contains("hunter2"), "{text}");
+    }
+    let all = "channel_binding=require&application_name=me&keepalives_idle=60&gssencmode=prefer&sslcompression=0&connect_timeout=0";
+    assert_eq!(text(all), "ready");
+    let config = config(resolve(Side::Publisher, &Attr::Null, Some(&format!("postgresql://u@db.example/d?{all}"))));
+    assert_eq!((config.application_name.as_str(), config.connect_timeout), ("me", Duration::MAX));
+    assert_eq!(config.transport.channel_binding(), Some("require"));
+    assert_eq!(config.conninfo().get("channel_binding"), Some("require"));
+}
+
+#[test]
+fn a_url_in_the_environment_is_named() {
+    let text = message(resolve(Side::Publisher, &Attr::Null, Some("postgresql://u:hun/ter2@h/d")));
+    assert!(text.starts_with("publisher: publisher: invalid connection string: "), "{text}");
+    assert!(text.contains("write %2F for \"/\"") && text.contains("NEONREPL_PUBLISHER_URL"), "{text}");
+    assert!(!text.contains("hun") && !text.contains("ter2"), "{text}");
+    // One that is not known yet wins over the environment's.
+    let later = block(|block| block.url = Attr::Unknown);
+    assert_eq!(message(resolve(Side::Publisher, &later, Some("nonsense"))), "waiting for publisher.url");
+}
+
+#[test]
+fn a_url_in_the_place_of_a_host_is_not_repeated() {
+    let block = block(|block| block.host = "postgresql://u:hunter2@ep-x-pooler.us-east-2.aws.neon.tech/d".into());
+    let text = message(resolve(Side::Subscriber, &block, None));
+    assert!(text.starts_with("subscriber.host: subscriber: host is a URL"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
 }
 
 #[test]
@@ -118,11 +209,13 @@ fn a_token_goes_over_tls() {
 
 #[test]
 fn a_token_is_for_an_rds_endpoint() {
-    let text = message(resolve(Side::Publisher, &with_iam(|block| block.host = "a b".into()), None));
+    let text = |host: &str| message(resolve(Side::Publisher, &with_iam(|block| block.host = host.into()), None));
+    let refused = text("10.1");
     assert!(
-        text.starts_with("publisher.host: publisher: aws_iam_auth needs an RDS endpoint, and \"a b\" is not"),
-        "{text}"
+        refused.starts_with("publisher.host: publisher: aws_iam_auth needs an RDS endpoint, and \"10.1\" is not"),
+        "{refused}"
     );
+    assert_eq!(text("a b"), "publisher.host: publisher: host is not a host name or an address");
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Connection {
         seat: &Seat,
     ) -> Result<Self, Cause> {
         let config = &link.config;
-        let mut pg = tokio_postgres::Config::new();
+        let mut pg = config.transport.template();
         pg.host(&config.host)
             .port(config.port)
             .user(&config.username)
@@ -156,7 +156,9 @@ where
 /// made; a standby refuses to write all the same. `client_connection_check_interval` ends a statement whose client was
 /// killed; servers elsewhere than on Linux may refuse it. Time limits are kept by the client, which cancels: those of the
 /// role would hit a long initial wait, or a transaction that is held. Locks are waited for briefly, as
-/// [`LockWait::Brief`] says.
+/// [`LockWait::Brief`] says. A server writes a statement that it refuses into its log, with the password of a
+/// subscription's connection string: a superuser's session can have the statement left out there, and the reason is logged
+/// all the same.
 async fn pin_settings(client: &Client) -> Result<(ServerVersion, Backend), Cause> {
     let sql = "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, YMD', false), \
         set_config('search_path', 'pg_catalog', false), set_config('standard_conforming_strings', 'on', false), \
@@ -168,7 +170,8 @@ async fn pin_settings(client: &Client) -> Result<(ServerVersion, Backend), Cause
         CASE WHEN current_setting('server_version_num')::int >= 140000 AND version() LIKE '%linux%' \
              THEN set_config('client_connection_check_interval', '2s', false) END, \
         current_setting('server_version_num')::int AS version, pg_backend_pid() AS pid, \
-        (SELECT extract(epoch FROM backend_start)::text FROM pg_stat_get_activity(pg_backend_pid())) AS started";
+        (SELECT extract(epoch FROM backend_start)::text FROM pg_stat_get_activity(pg_backend_pid())) AS started, \
+        (SELECT set_config('log_min_error_statement', 'panic', false) FROM pg_roles WHERE rolname = current_user AND rolsuper)";
     let row = client.query_typed_one(sql, &[]).await.map_err(Cause::Connect)?;
     let num: i32 = row.try_get("version").map_err(Cause::Connect)?;
     let version = ServerVersion::from_num(u32::try_from(num).unwrap_or(0));

@@ -64,7 +64,7 @@ const CONNECTIONS_VISIBLE: usize = 14;
 
 fn read_connection(row: &Row) -> RowResult<(Ident, Option<Conninfo>)> {
     let text: Option<&str> = row.try_get(1)?;
-    Ok((Ident::from_catalog(row.try_get(0)?), text.and_then(|text| Conninfo::parse(text).ok())))
+    Ok((Ident::from_catalog(row.try_get(0)?), text.and_then(Conninfo::from_catalog)))
 }
 
 /// `pg_subscription` is shared by all databases of a cluster: only the rows of the connected one are ours.

@@ -3,52 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Model;
+use super::protection::{self, Leg};
+use super::publisher_block::Connection;
 use super::sent::{self, Connected};
 use crate::config::Context;
 use crate::postgres::subscription::Subscription;
-use crate::postgres::{Conninfo, Database, Ident, SslMode};
+use crate::postgres::{Conninfo, Database, Ident, ServerVersion, keywords};
 use crate::replication::whereabouts::{self, Clues};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
 
-crate::model! {
-    /// The `publisher` block.
-    pub(in crate::resources) struct Connection {
-        /// The host.
-        host: Attr<String>,
-        /// The port.
-        port: Attr<i64>,
-        /// The database.
-        database: Attr<String>,
-        /// The role.
-        username: Attr<String>,
-        /// Its password, in the state.
-        password: Attr<String>,
-        /// Its password, write-only.
-        password_wo: Attr<String>,
-        /// Encryption.
-        sslmode: Attr<String>,
-        /// Further keywords.
-        options: Attr<BTreeMap<String, String>>,
-    }
-}
-
-/// The connection string for the subscriber.
+/// The connection string for a subscriber of this version, or as any could take it where that is not known.
 ///
 /// # Errors
 /// When neither block names the host, or a value is not known.
-pub(super) fn conninfo(context: &Context, model: &Model) -> Result<Conninfo> {
+pub(super) fn conninfo(context: &Context, model: &Model, version: Option<ServerVersion>) -> Result<Conninfo> {
     let publisher = context.publisher().database(None);
-    let mut conninfo = match &publisher {
-        Ok(publisher) => {
-            let mut conninfo = publisher.config().conninfo();
-            conninfo.set("sslmode", travelling_mode(publisher.config().sslmode).as_str());
-            conninfo
-        }
-        Err(_) => Conninfo::new(),
-    };
-    if let Some(block) = model.publisher.optional("publisher")? {
+    let mut conninfo = publisher.as_ref().map_or_else(|_| Conninfo::new(), |publisher| publisher.config().conninfo());
+    let block = model.publisher.optional("publisher")?;
+    Leg::of(publisher.as_ref().ok().map(Database::config), block, version).write(&mut conninfo);
+    if let Some(block) = block {
         forget_password(&mut conninfo, block);
         overlay(&mut conninfo, block).map_err(|error| error.attribute("publisher"))?;
     }
@@ -60,10 +35,24 @@ pub(super) fn conninfo(context: &Context, model: &Model) -> Result<Conninfo> {
         };
         return Err(error.detail("Or give the host in the subscription's own publisher block.").attribute("publisher"));
     }
-    if conninfo.get("sslmode").is_none() {
-        conninfo.set("sslmode", SslMode::Require.as_str());
-    }
     Ok(conninfo)
+}
+
+/// Whether what is sent, or may be sent, depends on the subscriber's version.
+pub(super) fn needs_version(context: &Context, planned: &Model) -> bool {
+    let publisher = context.publisher().database(None).ok();
+    protection::needs_version(publisher.as_ref().map(Database::config), planned.publisher.known())
+}
+
+/// What the plan says of a connection that protects less than the provider's own does.
+pub(super) fn weaker_leg(context: &Context, planned: &Model, version: Option<ServerVersion>) -> Option<Error> {
+    let publisher = context.publisher().database(None).ok()?;
+    let block = match &planned.publisher {
+        Attr::Unknown => return None,
+        Attr::Null => None,
+        Attr::Known(block) => Some(block),
+    };
+    protection::weaker(publisher.config(), block, version)
 }
 
 /// Refuses a subscription that would log in with the provider's IAM token: it ends within minutes, and the subscriber
@@ -102,11 +91,11 @@ pub(super) fn check_known(context: &Context, planned: &Model) -> Result<()> {
     if is_open || context.publisher().is_waiting() {
         return Ok(());
     }
-    conninfo(context, planned).map(drop)
+    conninfo(context, planned, None).map(drop)
 }
 
 /// The options, beside the password, with which a role proves who it is.
-const PROOFS: &[&str] = &["passfile", "service", "sslcert"];
+const PROOFS: &[&str] = &["sslcert"];
 
 impl Connection {
     /// Whether it names a role of its own and how that proves who it is. What is unknown may yet do so.
@@ -121,11 +110,6 @@ impl Connection {
         let texts = [&self.host, &self.database, &self.username, &self.password, &self.sslmode];
         texts.into_iter().any(Attr::is_unknown) || self.port.is_unknown() || self.options.is_unknown()
     }
-}
-
-/// The certificates that verifying needs are files of the provider's machine, not of the subscriber.
-fn travelling_mode(mode: SslMode) -> SslMode {
-    mode.min(SslMode::Require)
 }
 
 /// The provider's password is no other role's.
@@ -160,7 +144,7 @@ impl Connection {
     /// leaves out is as libpq has it by default.
     pub(super) fn of(conninfo: &Conninfo) -> Self {
         let text = |keyword| meant(conninfo, keyword).map(str::to_owned);
-        let options = conninfo.iter().filter(|(keyword, _)| may_be_option(keyword));
+        let options = conninfo.iter().filter(|(keyword, _)| keywords::may_be_option(keyword));
         let options: BTreeMap<_, _> = options.map(|(keyword, value)| (keyword.to_owned(), value.to_owned())).collect();
         Self {
             host: text("host").into(),
@@ -199,32 +183,6 @@ pub(super) fn meant<'a>(conninfo: &'a Conninfo, keyword: &str) -> Option<&'a str
     })
 }
 
-/// The keywords that have an attribute of their own.
-pub(super) const ATTRIBUTES: &[&str] = &["host", "port", "dbname", "user", "password", "sslmode"];
-
-/// The keywords that hold a secret, lead to one, or are for Postgres itself to set.
-const UNSHOWN: &[&str] = &[
-    "sslpassword",
-    "passfile",
-    "service",
-    "servicefile",
-    "oauth_client_id",
-    "oauth_client_secret",
-    "oauth_issuer",
-    "oauth_scope",
-    "scram_client_key",
-    "scram_server_key",
-    "sslkeylogfile",
-    "client_encoding",
-    "fallback_application_name",
-    "replication",
-];
-
-/// Whether `options` may hold a keyword.
-pub(super) fn may_be_option(keyword: &str) -> bool {
-    !ATTRIBUTES.contains(&keyword) && !UNSHOWN.contains(&keyword)
-}
-
 /// The publisher of a subscription that exists, where it is known which server that is.
 pub(super) async fn publisher_of(
     call: &Call<Context>,
@@ -249,7 +207,7 @@ pub(super) async fn publisher_of(
 fn with_password(context: &Context, connection: &Conninfo, model: &Model) -> Conninfo {
     let mut connection = connection.clone();
     if connection.get("password").is_none()
-        && let Ok(wanted) = conninfo(context, model)
+        && let Ok(wanted) = conninfo(context, model, None)
         && wanted.get("user") == connection.get("user")
     {
         connection.set("password", wanted.get("password").unwrap_or_default());

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::Model;
-use super::connection::{self, ATTRIBUTES, meant};
+use super::connection::{self, meant};
+use super::publisher_block::{ATTRIBUTES, Connection};
 use super::sent::{self, Connected};
 use crate::config::Context;
-use crate::postgres::{Conninfo, SslMode};
+use crate::postgres::{Conninfo, ServerVersion, SslMode};
 use crate::tf_provider::call::Private;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::Result;
@@ -22,10 +23,10 @@ pub(super) fn differing(
     model: &Model,
     connected: &Connected,
 ) -> BTreeSet<String> {
-    let (Some(there), Ok(wanted)) = (connected.conninfo(), connection::conninfo(context, model)) else {
+    let (Some(there), Ok(wanted)) = (connected.conninfo(), connection::conninfo(context, model, None)) else {
         return BTreeSet::new();
     };
-    let given = model.publisher.known().map(connection::Connection::given).unwrap_or_default();
+    let given = model.publisher.known().map(Connection::given).unwrap_or_default();
     let is_ours = sent::sent(private).is_some();
     let sees_password = matches!(connected, Connected::Read(_)) && sees_password(private, model);
     let is_compared = |keyword: &str| match keyword {
@@ -61,11 +62,17 @@ pub(super) fn is_same(there: &Conninfo, wanted: &Conninfo) -> bool {
 ///
 /// # Errors
 /// As [`connection::conninfo`].
-pub(super) fn to_send(context: &Context, private: &Private, plan: &Model, connected: &Connected) -> Result<Conninfo> {
-    let mut wanted = connection::conninfo(context, plan)?;
+pub(super) fn to_send(
+    context: &Context,
+    private: &Private,
+    plan: &Model,
+    connected: &Connected,
+    version: Option<ServerVersion>,
+) -> Result<Conninfo> {
+    let mut wanted = connection::conninfo(context, plan, version)?;
     if let Connected::Read(there) = connected {
         let block = plan.publisher.known();
-        let given = block.map(connection::Connection::given).unwrap_or_default();
+        let given = block.map(Connection::given).unwrap_or_default();
         keep(&mut wanted, there, &given, sent::sent(private).as_ref());
     }
     Ok(wanted)
@@ -130,9 +137,9 @@ pub(super) fn block_changes(prior: &Model, plan: &Model) -> bool {
     prior.publisher != without_write_only(&plan.publisher)
 }
 
-fn without_write_only(block: &Attr<connection::Connection>) -> Attr<connection::Connection> {
+fn without_write_only(block: &Attr<Connection>) -> Attr<Connection> {
     match block {
-        Attr::Known(block) => Attr::Known(connection::Connection { password_wo: Attr::Null, ..block.clone() }),
+        Attr::Known(block) => Attr::Known(Connection { password_wo: Attr::Null, ..block.clone() }),
         other => other.clone(),
     }
 }

@@ -71,12 +71,13 @@ pub(super) async fn create(
     limits: &Limits,
 ) -> Result<Model> {
     let mut desired = to_desired(&plan)?;
+    let doing = format!("creating subscription {}", desired.name);
     connection::check_login(call.context(), &plan)?;
-    let conninfo = connection::conninfo(call.context(), &plan)?;
+    let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
+    let conninfo = connection::conninfo(call.context(), &plan, Some(version))?;
     let publisher = connection::publisher(call.context(), &conninfo, database);
     sent::remember(call.private(), &conninfo, &plan);
     desired.connection = Some(conninfo);
-    let doing = format!("creating subscription {}", desired.name);
     let how = How {
         connect: is_set(&plan.connect),
         create_slot: is_set(&plan.create_slot),
@@ -139,7 +140,9 @@ pub(super) async fn update(
     if resend_connection {
         connection::check_login(call.context(), &plan)?;
         let connected = Connected::of(current.connection.as_ref(), call.private());
-        desired.connection = Some(difference::to_send(call.context(), call.private(), &plan, &connected)?);
+        let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
+        let conninfo = difference::to_send(call.context(), call.private(), &plan, &connected, Some(version))?;
+        desired.connection = Some(conninfo);
     }
     let operation = Operation::new(doing.as_str(), limits.clone(), call);
     let before = current.clone();
@@ -182,7 +185,11 @@ pub(super) async fn update(
         slot_change.finish(way).await;
     }
     if let Some(connection) = desired.connection.as_ref().filter(|_| resend_connection) {
-        sent::remember(call.private(), &connection::conninfo(call.context(), &plan)?, &plan);
+        sent::remember(
+            call.private(),
+            &connection::conninfo(call.context(), &plan, database.version().await.ok())?,
+            &plan,
+        );
         // What only the configuration says stays as it was, so that the next plan sends the connection again.
         let (connection_version, publisher) = (prior.connection_version.clone(), prior.publisher.clone());
         saved.record(&Model { connection_version, publisher, ..to_model(database.name(), &found, &plan) });

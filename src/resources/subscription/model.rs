@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ObjectId;
-use super::connection::Connection;
+use super::protection;
+use super::publisher_block::Connection;
 use crate::config::{Context, SSL_MODES};
 use crate::postgres::subscription::{Options, Origin, SlotName, Streaming, Subscription as Desired};
 use crate::postgres::{Ident, publication};
@@ -223,40 +224,51 @@ pub(super) fn schema() -> Schema {
 fn publisher_block() -> NestedBlock {
     let text = |name: &str, description: &str| Attribute::optional(name, Type::String, description);
     let block = Block::new(
-        "How the subscriber reaches the publisher. Every part defaults to the provider's `publisher` block; a `verify-ca` or \
-         `verify-full` there becomes `require`, since the certificates are not on the subscriber. Where the provider logs in \
-         with `aws_iam_auth`, `username` and a password are needed here, and so is a password where `username` is another role than \
-         the provider's. A subscription that was imported or moved keeps its connection until this block asks for another, or \
-         `connection_version` is set. Keywords that it has and that the configuration does not speak of stay, and a plan says \
-         what is sent in place of what.",
+        "How the subscriber reaches the publisher. Every part defaults to the provider's `publisher` block. The certificates of \
+         an `sslrootcert` there are not on the subscriber, so `verify-ca` and `verify-full` become `require`, which the plan \
+         says; a `verify-full` with the system's authorities stays, with `sslrootcert = system`, where the subscriber runs \
+         Postgres 16 or newer. Where the provider logs in with `aws_iam_auth`, `username` and a password are needed here, and so \
+         is a password where `username` is another role than the provider's. A subscription that was imported or moved keeps its \
+         connection until this block asks for another, or `connection_version` is set. Keywords that it has and that the \
+         configuration does not speak of stay, and a plan says what is sent in place of what.",
     )
     .attribute(text("host", "The publisher's host, as the subscriber reaches it."))
     .attribute(Attribute::optional("port", Type::Number, "Its port.").between(1, 65535))
     .attribute(text("database", "The database on the publisher."))
     .attribute(text("username", "The role to connect as; it needs REPLICATION, or `rds_replication` on Aurora."))
-    .attribute(text("password", "Its password. It is kept in the state; prefer `password_wo`.").sensitive())
+    .attribute(
+        text(
+            "password",
+            "Its password. It is kept in the state; prefer `password_wo`.",
+        )
+        .sensitive(),
+    )
     .attribute(
         text(
             "password_wo",
             "Its password, write-only: it is in neither plan nor state. Raise `connection_version` to send another. Needs \
-             Terraform 1.11 or OpenTofu 1.11.",
+             Terraform 1.11 or OpenTofu 1.11. Postgres itself keeps it in `pg_subscription` on the subscriber. That server's log \
+             gets the statement that holds it where `log_statement` is `ddl` or `all`, and where the server refuses it, unless \
+             the provider logs in there as a superuser: give the role no more than replication needs.",
         )
         .write_only(),
     )
-    .attribute(text("sslmode", "Whether to encrypt, and what to verify, as in libpq.").one_of(SSL_MODES))
+    .attribute(
+        text(
+            "sslmode",
+            "Whether to encrypt, and what to verify, as in libpq. `require` verifies nothing. `verify-ca` and `verify-full` need \
+             `sslrootcert` in `options`: a file on the subscriber's server, or `system` (Postgres 16, with `verify-full`).",
+        )
+        .one_of(SSL_MODES),
+    )
     .attribute(
         Attribute::optional(
             "options",
             Type::map(Type::String),
-            "Further libpq keywords, such as `keepalives_idle`. An empty value takes a keyword away.",
+            "Further libpq keywords, such as `keepalives_idle`. An empty value takes a keyword away. None that holds a secret or \
+             leads to one, such as `sslpassword`, `passfile` and `service`; files are those of the subscriber's server.",
         )
-        .validator(|value| {
-            let taken = ["host", "port", "dbname", "user", "password", "sslmode"];
-            match taken.into_iter().find(|keyword| value.get(keyword).is_some()) {
-                Some(keyword) => Err(format!("{keyword} has an attribute of its own in this block. Use that.")),
-                None => Ok(()),
-            }
-        }),
+        .validator(protection::validate_options),
     );
     NestedBlock::single("publisher", block)
 }
@@ -299,6 +311,9 @@ pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {
     {
         let error = Error::new("password and password_wo exclude each other").detail("Leave one of the two out.");
         diagnostics.error(error.at(&AttributePath::of("publisher").attribute("password")));
+    }
+    if let Some(Err(error)) = config.publisher.known().map(protection::validate) {
+        diagnostics.error(error);
     }
 }
 

@@ -1,9 +1,10 @@
 //! What a plan says of a subscription's connection: what is sent in place of what, and what is left as it is.
 
-use super::connection::{self, Connection};
+use super::connection;
 use super::difference::{self, block_changes, is_sent};
 use super::ident;
 use super::model::Model;
+use super::publisher_block::Connection;
 use super::sent::Connected;
 use crate::config::Context;
 use crate::postgres::{Database, subscription};
@@ -47,7 +48,8 @@ pub(super) async fn preview(
     }
     connection::check_login(call.context(), change.config())?;
     if !is_open && !call.context().publisher().is_waiting() {
-        let new = difference::to_send(call.context(), private, &configured, &connected)?;
+        let version = call.unless_stopped(database.version()).await.ok();
+        let new = difference::to_send(call.context(), private, &configured, &connected, version)?;
         let lines = difference::lines(&connected, &new);
         if !lines.is_empty() {
             let summary = format!("planning subscription {}: it gets another connection to its publisher", found.name);

@@ -6,8 +6,8 @@
 use serde_json::{Map, Value as Json};
 
 use super::Model;
-use super::connection::{ATTRIBUTES, may_be_option};
-use crate::postgres::Conninfo;
+use super::publisher_block::ATTRIBUTES;
+use crate::postgres::{Conninfo, keywords};
 use crate::replication::whereabouts::Proof;
 use crate::tf_provider::call::Private;
 
@@ -62,7 +62,8 @@ pub(super) fn sent(private: &Private) -> Option<Conninfo> {
 
 /// Keeps what is sent now. `wanted` is what the configuration says, without what only stays as it was.
 pub(super) fn remember(private: &Private, wanted: &Conninfo, plan: &Model) {
-    let shown = |keyword: &str| keyword != "password" && ATTRIBUTES.contains(&keyword) || may_be_option(keyword);
+    let shown =
+        |keyword: &str| keyword != "password" && ATTRIBUTES.contains(&keyword) || keywords::may_be_option(keyword);
     let kept = wanted.iter().filter(|(keyword, _)| shown(keyword));
     let kept: Map<_, _> = kept.map(|(keyword, value)| (keyword.to_owned(), Json::from(value))).collect();
     private.set(SENT, Json::Object(kept));

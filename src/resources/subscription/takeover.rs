@@ -1,13 +1,14 @@
 //! A subscription that exists already comes under management: imported, listed or moved. Nothing of it changes by that, so
 //! the state begins with the connection that it has.
 
-use super::connection::{self, ATTRIBUTES, Connection, may_be_option};
+use super::connection;
 use super::difference;
 use super::model::Model;
+use super::publisher_block::{ATTRIBUTES, Connection};
 use super::sent;
 use crate::config::Context;
-use crate::postgres::Conninfo;
 use crate::postgres::subscription::Subscription;
+use crate::postgres::{Conninfo, keywords};
 use crate::replication::names;
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
@@ -26,7 +27,7 @@ pub(super) fn take_over(call: &Call<Context>, found: &Subscription, model: &mut 
         return;
     };
     let without_block = Model { publisher: Attr::Null, ..model.clone() };
-    match connection::conninfo(call.context(), &without_block) {
+    match connection::conninfo(call.context(), &without_block, None) {
         Ok(by_default) if difference::is_same(there, &by_default) => {
             sent::remember(private, &by_default, &without_block);
         }
@@ -54,7 +55,7 @@ fn fill(call: &Call<Context>, found: &Subscription, there: &Conninfo, model: &mu
 
 fn left_out(there: &Conninfo) -> impl Iterator<Item = &str> {
     let keywords = there.iter().map(|(keyword, _)| keyword);
-    keywords.filter(|keyword| !ATTRIBUTES.contains(keyword) && !may_be_option(keyword))
+    keywords.filter(|keyword| !ATTRIBUTES.contains(keyword) && !keywords::may_be_option(keyword))
 }
 
 fn unknown(found: &Subscription) -> Error {
