@@ -11,16 +11,10 @@ use super::keywords;
 use super::tls::{self, SslMode, TlsOptions, TlsVersion};
 
 /// How connections are made and kept. The default is what libpq does by default.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Transport {
     template: Box<Config>,
     tls: TlsOptions,
-}
-
-impl Default for Transport {
-    fn default() -> Self {
-        Self { template: Box::default(), tls: TlsOptions::default() }
-    }
 }
 
 /// The settings that every session of ours sets for itself, so that one in `options` would have no effect.
