@@ -161,8 +161,9 @@ pub async fn fetch<A: RdsApi>(api: &A, desired: &LogicalReplication, record: &Re
         Some(target) if !target.group.is_default() => sharing(api, &target.group.name, &cluster.identifier).await?,
         _ => Some(Vec::new()),
     };
-    let left = left_groups(api, &target_name, record).await?;
-    let outgrown = outgrown(api, desired, record, &target_name, &attached.group.family).await?;
+    // On the heap, what asks for several groups does not make every future around it large.
+    let left = Box::pin(left_groups(api, &target_name, record)).await?;
+    let outgrown = Box::pin(outgrown(api, desired, record, &target_name, &attached.group.family)).await?;
     let previous = record.previous_group.as_ref().or(target.as_ref().and_then(Group::previous_group));
     let previous = match previous.filter(|previous| !previous.starts_with("default.")) {
         Some(previous) => found(api.parameter_group(previous).await)?,
@@ -180,7 +181,7 @@ pub async fn fetch<A: RdsApi>(api: &A, desired: &LogicalReplication, record: &Re
         sharing,
         ..Current::default()
     };
-    let still_used = still_used(api, &current, record).await?;
+    let still_used = Box::pin(still_used(api, &current, record)).await?;
     Ok(Some(Current { still_used, ..current }))
 }
 

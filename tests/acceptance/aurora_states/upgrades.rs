@@ -35,11 +35,11 @@ async fn said(world: &World, desired: &LogicalReplication, record: &Record) -> V
 }
 
 async fn is_mended(world: &World, desired: &LogicalReplication, record: &mut Record, expected: &[&str], name: &str) {
-    let applied = world.apply(&With::new(desired), record).await;
+    let applied = Box::pin(world.apply(&With::new(desired), record)).await;
     let applied = applied.unwrap_or_else(|error| panic!("{name}: {error}"));
     assert_eq!(world.done(), expected, "{name}");
     assert!(applied.current.settings.is_some_and(|settings| settings.is_logical()), "{name}");
-    let again = world.apply(&With::new(desired), record).await.unwrap();
+    let again = Box::pin(world.apply(&With::new(desired), record)).await.unwrap();
     assert_eq!(again.steps, [], "{name}");
 }
 
@@ -47,10 +47,10 @@ async fn is_mended(world: &World, desired: &LogicalReplication, record: &mut Rec
 async fn every_upgrade() {
     let mut rows = Vec::new();
     let mut row = |name: &str, outcome: &str| rows.push((name.to_owned(), outcome.to_owned()));
-    own_group(&mut row).await;
+    Box::pin(own_group(&mut row)).await;
     custom_group(&mut row).await;
     named_group(&mut row).await;
-    left_behind(&mut row).await;
+    Box::pin(left_behind(&mut row)).await;
     without_an_apply(&mut row).await;
     instance(&mut row).await;
     print_table("aurora, upgrades", &rows);
@@ -65,7 +65,7 @@ async fn own_group(row: Row<'_>) {
     let says = "parameter group shop-logical-replication is of aurora-postgresql16, which cannot be changed: \
                 shop-logical-replication-17 takes its place";
     assert!(warnings.iter().any(|warning| warning.contains(says)), "{warnings:?}");
-    is_mended(&world, &desired, &mut record, &[CREATE, SET, ATTACH, REBOOT, DELETE], "own group").await;
+    Box::pin(is_mended(&world, &desired, &mut record, &[CREATE, SET, ATTACH, REBOOT, DELETE], "own group")).await;
     assert_eq!((world.attached_group("shop").as_str(), world.custom_groups()), (NEW_OWN, vec![NEW_OWN.to_owned()]));
     assert_eq!(record.previous_group.as_deref(), Some(NEW_DEFAULT));
     row("a group that was made here", "another one is made and attached, the old one deleted");
@@ -76,7 +76,7 @@ async fn own_group(row: Row<'_>) {
 
     let (world, record) = upgraded(shop(), &desired, None).await;
     let (mut imported, before) = (Record::default(), record);
-    is_mended(&world, &desired, &mut imported, &[CREATE, SET, ATTACH, REBOOT, DELETE], "imported").await;
+    Box::pin(is_mended(&world, &desired, &mut imported, &[CREATE, SET, ATTACH, REBOOT, DELETE], "imported")).await;
     assert_eq!((imported.previous_group.as_deref(), before.group.as_deref()), (Some(NEW_DEFAULT), Some(OWN)));
     row("a group that was made here, imported afterwards", "known by its tag, and deleted");
 }
@@ -84,7 +84,8 @@ async fn own_group(row: Row<'_>) {
 async fn custom_group(row: Row<'_>) {
     let desired = LogicalReplication::new("shop");
     let (world, mut record) = upgraded(on_group("theirs"), &desired, None).await;
-    is_mended(&world, &desired, &mut record, &[CREATE, SET, ATTACH, REBOOT, RESET], "custom, default now").await;
+    Box::pin(is_mended(&world, &desired, &mut record, &[CREATE, SET, ATTACH, REBOOT, RESET], "custom, default now"))
+        .await;
     assert_eq!(world.attached_group("shop"), OWN);
     assert_eq!(world.parameter("theirs", "rds.logical_replication"), None, "it gets its value back");
     world.destroy(&With::new(&desired), &record, Reboot::Never).await.unwrap();
@@ -95,7 +96,7 @@ async fn custom_group(row: Row<'_>) {
     row("a custom group, the default one now", "one of our own, the old one gets its values back");
 
     let (world, mut record) = upgraded(on_group("theirs"), &desired, Some("theirs17")).await;
-    is_mended(&world, &desired, &mut record, &[SET, REBOOT, RESET], "custom, another custom one now").await;
+    Box::pin(is_mended(&world, &desired, &mut record, &[SET, REBOOT, RESET], "custom, another custom one now")).await;
     assert_eq!(world.attached_group("shop"), "theirs17");
     world.destroy(&With::new(&desired), &record, Reboot::Never).await.unwrap();
     assert_eq!(world.attached_group("shop"), "theirs17");
@@ -103,7 +104,7 @@ async fn custom_group(row: Row<'_>) {
     row("a custom group, another custom one now", "edited in place, the old one gets its values back");
 
     let (world, mut record) = upgraded(shop(), &desired, Some("theirs17")).await;
-    is_mended(&world, &desired, &mut record, &[SET, REBOOT, DELETE], "own, a custom one now").await;
+    Box::pin(is_mended(&world, &desired, &mut record, &[SET, REBOOT, DELETE], "own, a custom one now")).await;
     world.destroy(&With::new(&desired), &record, Reboot::Never).await.unwrap();
     assert_eq!(
         (world.attached_group("shop").as_str(), world.custom_groups()),
@@ -133,7 +134,7 @@ async fn named_group(row: Row<'_>) {
     row("a group that was asked for", "refused: choose another parameter_group_name");
 
     let other = LogicalReplication { parameter_group_name: Some("mine17".to_owned()), ..mine.clone() };
-    is_mended(&world, &other, &mut record, &[CREATE, SET, ATTACH, REBOOT, DELETE], "another name").await;
+    Box::pin(is_mended(&world, &other, &mut record, &[CREATE, SET, ATTACH, REBOOT, DELETE], "another name")).await;
     assert_eq!(
         (record.previous_group.as_deref(), world.custom_groups()),
         (Some(NEW_DEFAULT), vec!["mine17".to_owned()])
@@ -165,7 +166,7 @@ async fn left_behind(row: Row<'_>) {
     let warnings = said(&world, &desired, &record).await;
     let says = "parameter group shop-logical-replication, which was made here, is also attached to shop-old1";
     assert!(warnings.iter().any(|warning| warning.contains(says)), "{warnings:?}");
-    is_mended(&world, &desired, &mut record, &[CREATE, SET, ATTACH, REBOOT], "still used").await;
+    Box::pin(is_mended(&world, &desired, &mut record, &[CREATE, SET, ATTACH, REBOOT], "still used")).await;
     row("the old group is still attached elsewhere", "it stays, and the plan says so");
     let refused = world.destroy(&With::new(&desired), &record, Reboot::Never).await;
     check_failure(
@@ -229,7 +230,7 @@ async fn instance(row: Row<'_>) {
     world.forget_calls();
     let calls =
         ["CreateDBParameterGroup", "ModifyDBParameterGroup", "ModifyDBInstance", REBOOT, "DeleteDBParameterGroup"];
-    is_mended(&world, &desired, &mut record, &calls, "instance").await;
+    Box::pin(is_mended(&world, &desired, &mut record, &calls, "instance")).await;
     assert_eq!(world.attached_group("shop"), NEW_OWN);
     world.destroy(&With::new(&desired), &record, Reboot::Never).await.unwrap();
     assert_eq!((world.attached_group("shop").as_str(), world.custom_groups()), ("default.postgres17", vec![]));
