@@ -3,6 +3,8 @@
 //! Source: "Replication Management Functions" and `pg_replication_slots` in the Postgres documentation.
 
 mod handover;
+mod made_for;
+mod standing;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -11,7 +13,6 @@ use std::sync::Arc;
 pub use usage::{Namer, Reads, Usage, named_by, usage};
 
 use tokio_postgres::Row;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
 use super::database::Database;
@@ -23,6 +24,8 @@ use super::version::{self, ServerVersion, Unsupported};
 use super::walsender;
 
 pub use handover::{advance, confirmed, copy, has_pending};
+pub use made_for::{create_for, is_made_for};
+pub use standing::{Standing, Unusable, standing};
 
 /// All logical slots of one database, by name.
 pub type Slots = BTreeMap<Ident, Slot>;
@@ -106,16 +109,25 @@ pub fn check_name(text: &str) -> std::result::Result<(), String> {
 
 /// The statement that makes a slot in the connected database.
 pub fn create(slot: &Slot, version: ServerVersion) -> std::result::Result<Statement, Unsupported> {
+    slot.check_supported(version)?;
+    // Postgres refuses it in a transaction that has written, so it stands alone.
+    Ok(Statement::alone(format!("SELECT pg_create_logical_replication_slot({})", arguments(slot))))
+}
+
+/// The same as a person runs it on a server that has what the slot asks for.
+pub fn by_hand(slot: &Slot) -> String {
+    format!("SELECT pg_create_logical_replication_slot({});", arguments(slot))
+}
+
+fn arguments(slot: &Slot) -> String {
     let mut arguments = format!("{}, {}, false", Literal(slot.name.as_str()), Literal(&slot.plugin));
     if slot.two_phase || slot.failover {
         arguments.push_str(if slot.two_phase { ", true" } else { ", false" });
     }
-    slot.check_supported(version)?;
     if slot.failover {
         arguments.push_str(", true");
     }
-    // Postgres refuses it in a transaction that has written, so it stands alone.
-    Ok(Statement::alone(format!("SELECT pg_create_logical_replication_slot({arguments})")))
+    arguments
 }
 
 /// The statement that drops a slot. Fails while the slot is active (55006), and when it is gone (42704).
@@ -155,23 +167,6 @@ pub async fn fetch(db: &Database, name: &Ident) -> Result<Option<Slot>> {
 pub async fn fetch_now(db: &Database, name: &Ident) -> Result<Option<Slot>> {
     let doing = format!("reading replication slot {name}");
     Ok(load(db, &doing, Some(name)).await?.remove(name))
-}
-
-/// Makes a slot, unless it is there already. Returns whether it was made.
-pub async fn ensure(db: &Database, doing: &str, slot: &Slot, limits: &Limits) -> Result<bool> {
-    let statement = create(slot, db.version().await?).map_err(|unsupported| db.unsupported(doing, unsupported))?;
-    if fetch_now(db, &slot.name).await?.is_some() {
-        return Ok(false);
-    }
-    match db.run_within(doing, &[statement], limits).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.is(&SqlState::DUPLICATE_OBJECT) && fetch_now(db, &slot.name).await?.is_some() => Ok(false),
-        Err(error) if error.is_lost() => match look_again(limits, || fetch_now(db, &slot.name)).await {
-            Some(Some(_)) => Ok(true),
-            _ => Err(error),
-        },
-        Err(error) => Err(error),
-    }
 }
 
 /// One slot as it is once nobody is making it any more: one whose maker is gone goes, too.

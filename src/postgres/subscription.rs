@@ -4,13 +4,17 @@
 
 mod catalog;
 mod changes;
+mod half_made;
+mod neighbours;
 mod progress;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use catalog::{apply, fetch, fetch_all, fetch_now, is_slot_taken, reading_from, sync_slots, tables};
+pub use catalog::{apply, fetch, fetch_all, fetch_now, reading_from, sync_slots, tables};
 pub use changes::{How, diff, drop_detached, drop_with_slot, rename_publications};
+pub use half_made::{Claim, HalfMade, Token, begin, finish, half_made, take_away, take_over};
+pub use neighbours::{Neighbour, neighbours, sharer};
 pub use progress::{Progress, SyncState, Verdict, Watch, progress};
 pub use worker::{Worker, reads_from, system_identifier, worker};
 

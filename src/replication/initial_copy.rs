@@ -11,9 +11,10 @@ use super::checks::{self, Obstacle};
 use super::error::{Error, Result};
 use super::names::{self, SHOWN};
 use super::operation::{Look, Operation};
+use super::slot_health::wrong_slot;
 use super::{Pair, tables};
 use crate::postgres::subscription::{self, How, Progress, Subscription, Verdict, Watch};
-use crate::postgres::{Database, Ident, QualifiedName, catalog, publication, settings};
+use crate::postgres::{Database, Ident, Outage as _, QualifiedName, catalog, publication, settings};
 
 /// After so many looks without a worker a table has failed for good, even if no query tells why: ten seconds, in which
 /// the server tries twice by default.
@@ -168,7 +169,7 @@ pub async fn wait(operation: &Operation<'_>, copy: &InitialCopy<'_>) -> Result<(
         operation.warn(made.detail("The wait for them was cut short."));
         return Ok(());
     }
-    waited
+    waited.map_err(|error| error.detail(KEPT_BY_UNTAINT))
 }
 
 /// The looks at a copy so far.
@@ -186,16 +187,34 @@ impl Looks {
     /// When it cannot come to its end.
     async fn look(&mut self, operation: &Operation<'_>, copy: &InitialCopy<'_>) -> Result<Look<()>> {
         let name = &copy.subscription.name;
-        self.progress = operation.unless_stopped(subscription::progress(copy.subscriber, name)).await?;
+        self.progress = match operation.unless_stopped(subscription::progress(copy.subscriber, name)).await {
+            Err(error) if error.is_outage() => return Err(self.begin_again("the subscriber is away", error)),
+            progress => progress?,
+        };
         self.log.show(name, &self.progress, Instant::now());
         if self.progress.left().next().is_none() {
             return Ok(Look::There(()));
         }
         let verdict = self.watch.look(&self.progress, NO_WORKER);
+        if let (Verdict::NoWorker | Verdict::Fails(_), Some(publisher)) = (&verdict, copy.publisher)
+            && let Err(outage) = settings::room(publisher).await
+            && outage.is_outage()
+        {
+            return Err(self.begin_again("the publisher is away", outage.into()));
+        }
         match judge(copy, &self.watch, &self.progress, verdict).await {
             Some(failure) => Err(failure),
             None => Ok(Look::NotYet(out_of_time(name, &self.progress))),
         }
+    }
+}
+
+impl Looks {
+    /// What was seen before an outage, and while the workers come back after it, tells nothing.
+    fn begin_again(&mut self, what: &'static str, outage: Error) -> Error {
+        tracing::info!(cause = %outage, "{what}; the wait goes on");
+        self.watch = Watch::default();
+        outage
     }
 }
 
@@ -205,19 +224,16 @@ async fn judge(copy: &InitialCopy<'_>, watch: &Watch, progress: &Progress, verdi
     match verdict {
         Verdict::GoesOn => None,
         Verdict::Disabled => Some(
-            tainted(Error::new(format!("subscription {name}: it was disabled while its tables were copied")))
+            Error::new(format!("subscription {name}: it was disabled while its tables were copied"))
                 .detail(still_waiting(progress))
                 .detail("An error does that where disable_on_error = true. Its server's log says which."),
         ),
-        Verdict::NoWorker => Some(
-            tainted(Error::new(format!("subscription {name}: its worker does not run, so no table is copied")))
-                .detail(still_waiting(progress))
-                .detail(
-                    "Either it fails at its start, as for want of a WAL sender or with a slot that something else reads from, or \
-                     the subscriber has no worker left (max_logical_replication_workers, max_worker_processes). The logs of \
-                     both servers say which.",
-                ),
-        ),
+        // One that cannot reach its publisher at the moment does not run either.
+        Verdict::NoWorker => {
+            let reason = no_worker(copy).await?;
+            let error = Error::new(format!("subscription {name}: its worker does not run, so no table is copied"));
+            Some(error.detail(still_waiting(progress)).detail(reason))
+        }
         Verdict::Fails(tables) => {
             let reasons = reasons(copy, &tables).await;
             let waited = tables.iter().map(|table| watch.idle_looks(table)).max().unwrap_or_default();
@@ -236,7 +252,7 @@ fn fails(name: &Ident, progress: &Progress, tables: &BTreeSet<QualifiedName>, re
     let error = Error::new(format!("subscription {name}: copying fails again and again{errors}: {names}"));
     let unexplained =
         reasons.is_empty().then(|| "No query tells why; the log of the subscriber's server does.".to_owned());
-    tainted(reasons.into_iter().chain(unexplained).fold(error, Error::detail))
+    reasons.into_iter().chain(unexplained).fold(error, Error::detail)
 }
 
 /// Why copying these tables fails, as far as the servers can be asked.
@@ -261,6 +277,16 @@ async fn reasons(copy: &InitialCopy<'_>, tables: &BTreeSet<QualifiedName>) -> Ve
     reasons
 }
 
+/// Why the subscription's own worker does not run, as far as the servers can be asked.
+async fn no_worker(copy: &InitialCopy<'_>) -> Option<String> {
+    if let Some(publisher) = copy.publisher
+        && let Some(wrong) = wrong_slot(publisher, copy.subscription).await
+    {
+        return Some(wrong.to_string());
+    }
+    no_room(copy).await
+}
+
 async fn no_room(copy: &InitialCopy<'_>) -> Option<String> {
     let room = settings::room(copy.publisher?).await.ok()?;
     let (setting, what) = match (room.slots <= 0, room.senders <= 0) {
@@ -275,23 +301,23 @@ async fn no_room(copy: &InitialCopy<'_>) -> Option<String> {
 }
 
 fn out_of_time(name: &Ident, progress: &Progress) -> Error {
-    let summary = format!(
-        "subscription {name}: {} of {} tables are not replicated in time",
-        progress.left().count(),
-        progress.tables.len()
-    );
-    tainted(Error::new(summary).detail(still_waiting(progress)))
+    let (left, all) = (progress.left().count(), progress.tables.len());
+    let error = Error::new(format!("subscription {name}: {left} of {all} tables are not replicated in time"));
+    let worker = if progress.worker_runs { "" } else { WITHOUT_WORKER };
+    error
+        .detail(still_waiting(progress))
+        .detail(worker)
         .detail("The subscription goes on copying. Its server's log says what hinders it.")
 }
+
+const WITHOUT_WORKER: &str = "Its worker does not run. Either it does not reach its publisher, or it fails at its start, as \
+    with a slot that something else reads from, or the subscriber has no worker left (max_logical_replication_workers, \
+    max_worker_processes). The logs of both servers say which.";
 
 fn still_waiting(progress: &Progress) -> String {
     format!("Still waiting for: {}", list(progress.left()))
 }
 
-/// What an error after creating means to a core.
-fn tainted(error: Error) -> Error {
-    error.detail(
-        "A new subscription is marked as tainted now, and the next apply makes it anew and copies every row again; \
-         `terraform untaint` or `tofu untaint` keeps it.",
-    )
-}
+/// What an error means to a core once the subscription is made.
+pub const KEPT_BY_UNTAINT: &str = "A new subscription is marked as tainted now, and the next apply makes it anew and copies \
+    every row again; `terraform untaint` or `tofu untaint` keeps it.";

@@ -1,133 +1,156 @@
-//! Creating a subscription with its slot.
+//! Making a subscription with its slot, such that nothing is left that belongs to nobody, and nothing of anybody else's is
+//! used, recorded or taken away.
+//!
+//! First comes the subscription: disabled, marked as being made, with its tables, and with the name of a slot that is not
+//! there yet. Then the slot is made on the publisher, and says what it was made for. Then the subscription is enabled, and
+//! the mark goes, in one transaction. Whatever cuts this short, the subscription says which slot would be its own, and the
+//! slot whose it is.
+//!
+//! `CREATE SUBSCRIPTION` would make the slot within its own transaction. That waits for itself for ever where publisher and
+//! subscriber are one cluster, and for another one that is made in the opposite direction. So it is left to the subscriber
+//! only where the publisher cannot be reached from here, or does not let us.
 
-use super::Pair;
-use crate::postgres::slot::{self, Slot};
-use crate::postgres::subscription::{self, How, Subscription};
-use crate::postgres::{Cause, Conninfo, Database, Error, Ident, Limits, Notice, Result, SqlState, look_again};
+mod attempt;
+mod by_subscriber;
+mod remains;
+mod room;
 
-/// Creates a subscription, as [`subscription::apply`] runs the statements of [`subscription::diff`], and leaves no slot
-/// behind where that fails.
+use self::attempt::Attempt;
+use super::error::{Error, Result};
+use super::operation::Operation;
+use crate::postgres::slot::Slot;
+use crate::postgres::subscription::{self, Claim, How, Subscription};
+use crate::postgres::{self, Database, Ident, Limits, Notice, SqlState};
+
+pub use remains::{Remains, remove};
+
+/// What is to be made, and where.
+#[derive(Clone, Copy)]
+pub struct Creation<'a> {
+    /// Where the subscription is made.
+    pub subscriber: &'a Database,
+    /// The server that the subscription is sent to, where it can be reached from here.
+    pub publisher: Option<&'a Database>,
+    /// The subscription.
+    pub desired: &'a Subscription,
+    /// What no catalog stores.
+    pub how: &'a How,
+    /// The operation.
+    pub operation: &'a Operation<'a>,
+}
+
+/// Why a subscription was not made.
+#[derive(Debug)]
+pub enum NotMade {
+    /// There is one of that name already.
+    Exists,
+    /// It failed.
+    Failed {
+        /// Why.
+        error: Box<Error>,
+        /// What this attempt has made and could not take back; nothing of anybody else's.
+        left: Option<Box<Subscription>>,
+    },
+}
+
+impl From<Error> for NotMade {
+    fn from(error: Error) -> Self {
+        Self::Failed { error: Box::new(error), left: None }
+    }
+}
+
+impl From<postgres::Error> for NotMade {
+    fn from(error: postgres::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
+/// A subscription that was made, and what the server had to say.
+pub type Made = (Vec<Notice>, Subscription);
+
+/// The slot that a subscription is made with, and where.
+type NewSlot<'a> = (&'a Database, Slot);
+
+/// Looks whether a subscription can be made, and takes away what an attempt has left at which nobody is any more.
 ///
-/// The slot is made first, over a connection to the publisher, and adopted. `CREATE SUBSCRIPTION` makes it within its own
-/// transaction, which would wait for itself for ever where publisher and subscriber are one server, and for another one
-/// that is made in the opposite direction. A publisher that cannot be reached from here, or does not let us, is left to
-/// the subscriber.
-pub async fn create(
-    subscriber: &Database,
-    publisher: Option<&Database>,
-    doing: &str,
-    desired: &Subscription,
-    how: &How,
-    limits: &Limits,
-) -> Result<(Vec<Notice>, Option<Subscription>)> {
-    let version = subscriber.version().await?;
-    let unsupported = |error| subscriber.unsupported(doing, error);
-    desired.options.check_supported(version).map_err(unsupported)?;
-    let slot = prepare_slot(subscriber, publisher, doing, desired, how, limits).await?;
-    let create_slot = how.create_slot && !slot.is_adopted;
-    let statements =
-        subscription::diff(None, Some(desired), &How { create_slot, ..how.clone() }, version).map_err(unsupported)?;
-    let error = match subscription::apply(subscriber, doing, &statements, &desired.name, limits).await {
-        Ok(done) => return Ok(done),
-        Err(error) => error,
-    };
-    match look_again(limits, || subscription::fetch_now(subscriber, &desired.name)).await {
-        Some(None) => Err(slot.undo(doing, error, limits).await),
-        Some(Some(found)) if error.is_lost() => {
-            // It was made; what else there is to do is done now.
-            let left =
-                subscription::diff(Some(&found), Some(desired), &How::default(), version).map_err(unsupported)?;
-            subscription::apply(subscriber, doing, &left, &desired.name, limits).await
-        }
-        Some(Some(_)) => Err(error),
-        None => Err(slot.note(error)),
-    }
+/// # Errors
+/// When one of the name exists, or a slot that is to be used is not there, does not fit or is somebody else's.
+pub async fn prepare(creation: Creation<'_>) -> Result<(), NotMade> {
+    creation.clear_the_way().await?;
+    if creation.how.create_slot { Ok(()) } else { creation.check_existing_slot().await }
 }
 
-/// The slot on the publisher, as far as creating a subscription has to care for it.
-#[derive(Default)]
-struct PreparedSlot<'a> {
-    /// Whether it was made already, for `CREATE SUBSCRIPTION` to adopt.
-    is_adopted: bool,
-    /// The slot to remove, and where, should the subscription not come to be.
-    ours: Option<(&'a Database, &'a Ident)>,
-}
-
-async fn prepare_slot<'a>(
-    subscriber: &Database,
-    publisher: Option<&'a Database>,
-    doing: &str,
-    desired: &'a Subscription,
-    how: &How,
-    limits: &Limits,
-) -> Result<PreparedSlot<'a>> {
-    let makes_slot = how.connect && how.create_slot;
-    let (Some(publisher), Some(slot), true) = (publisher, desired.slot_name(), makes_slot) else {
-        return Ok(PreparedSlot::default());
-    };
-    let existing = match slot::fetch_settled(publisher, doing, slot, limits).await {
-        Ok(existing) => existing,
-        Err(error) if error.is_connect() || error.code().is_some() => {
-            tracing::info!(cause = %error, "the publisher cannot be asked from here; the subscriber may reach it");
-            return Ok(PreparedSlot::default());
-        }
-        Err(error) => return Err(error),
-    };
-    let pair = Pair { publisher: publisher.clone(), subscriber: subscriber.clone() };
-    let is_one_cluster = pair.is_one_cluster().await?;
-    let taken = || {
-        let taken = format!("replication slot {slot} is another subscription's; give this one a slot_name of its own");
-        subscriber.error(doing, Cause::Unexpected(taken))
-    };
-    match existing {
-        Some(existing) if is_one_cluster => {
-            let is_taken = existing.active || subscription::is_slot_taken(subscriber, slot).await?;
-            return if is_taken { Err(taken()) } else { Ok(PreparedSlot { is_adopted: true, ours: None }) };
-        }
-        // Whose it is cannot be known from here.
-        Some(_) => return Ok(PreparedSlot::default()),
-        None if is_one_cluster || leads_to(desired.connection.as_ref(), publisher) => {}
-        None => return Ok(PreparedSlot { is_adopted: false, ours: Some((publisher, slot)) }),
-    }
-    let wanted = Slot { failover: desired.options.failover == Some(true), ..Slot::new(slot.clone()) };
-    match slot::ensure(publisher, doing, &wanted, limits).await {
-        Ok(true) => Ok(PreparedSlot { is_adopted: true, ours: Some((publisher, slot)) }),
-        // Somebody else has just made it, for a subscription of their own.
-        Ok(false) => Err(taken()),
-        // The subscriber connects as another role, which may be allowed to.
-        Err(error) if error.is(&SqlState::INSUFFICIENT_PRIVILEGE) && !is_one_cluster => {
+/// Makes a subscription.
+///
+/// # Errors
+/// When one of the name exists, its slot belongs to something else, or a server refuses a step. What was made is taken back
+/// then; where that fails as well, the error says what is left.
+pub async fn create(creation: Creation<'_>) -> Result<Made, NotMade> {
+    let makes_slot = creation.how.connect && creation.how.create_slot;
+    let Some(name) = creation.desired.slot_name().filter(|_| makes_slot) else { return creation.make(None).await };
+    let Some(slot) = creation.find_room(name).await? else { return creation.make_by_subscriber().await };
+    match creation.make(Some(slot)).await {
+        Err(NotMade::Failed { error, left: None }) if creation.may_be_left_to_subscriber(&error).await? => {
             tracing::info!(cause = %error, "the slot is left to the subscriber to make");
-            Ok(PreparedSlot { is_adopted: false, ours: Some((publisher, slot)) })
+            creation.make_by_subscriber().await
         }
-        Err(error) => Err(error),
+        made => made,
     }
 }
 
-/// Whether the subscriber is told to go where our own connection goes. Elsewhere there may be another server.
-fn leads_to(connection: Option<&Conninfo>, publisher: &Database) -> bool {
-    let address = connection.and_then(|connection| connection.tcp_address().ok());
-    address == Some((publisher.config().host.as_str(), publisher.config().port))
-}
+impl<'a> Creation<'a> {
+    fn name(&self) -> &'a Ident {
+        &self.desired.name
+    }
 
-impl PreparedSlot<'_> {
-    /// Removes a slot that nobody will read from: it would keep the publisher's WAL for ever.
-    async fn undo(&self, doing: &str, error: Error, limits: &Limits) -> Error {
-        let Some((publisher, slot)) = self.ours else { return error };
-        let removed = match look_again(limits, || slot::fetch_now(publisher, slot)).await {
-            Some(Some(found)) if !found.active => publisher.run(doing, &[slot::drop_slot(slot)]).await.is_ok(),
-            found => found.is_some(),
+    fn limits(&self) -> &Limits {
+        self.operation.limits()
+    }
+
+    /// Refuses where one of the name is there. What an attempt has left at which nobody is any more is taken away.
+    async fn clear_the_way(&self) -> Result<(), NotMade> {
+        let found = self.operation.unless_stopped(subscription::fetch_now(self.subscriber, self.name())).await;
+        let Some(found) = found.map_err(|error| error.during(self.operation.doing()))? else { return Ok(()) };
+        let half_made = subscription::half_made(self.subscriber, self.name()).await?;
+        let Some(half_made) = half_made.filter(|half_made| !half_made.enabled && !found.enabled) else {
+            return Err(NotMade::Exists);
         };
-        if removed { error } else { self.note(error) }
+        let remains =
+            Remains { subscriber: self.subscriber, publisher: self.publisher, found: &found, half_made: &half_made };
+        remove(remains, self.operation).await?;
+        Ok(())
     }
 
-    /// Says that the slot may be there.
-    fn note(&self, error: Error) -> Error {
-        match self.ours {
-            Some((_, slot)) => error.noting(format!(
-                "Replication slot {slot} may be left on the publisher and keeps its WAL there; {} removes it.",
-                slot::drop_slot(slot)
-            )),
-            None => error,
-        }
+    /// Whether the slot is to be made by the subscriber, whose role may do what ours may not.
+    async fn may_be_left_to_subscriber(&self, error: &Error) -> Result<bool> {
+        let Some(publisher) = self.publisher.filter(|publisher| is_refusal_of(error, publisher)) else {
+            return Ok(false);
+        };
+        // It would wait for itself for ever.
+        Ok(!room::are_one_cluster(publisher, self.subscriber).await?)
     }
+
+    /// Makes the subscription, and between its beginning and its end the slot, if there is one to make.
+    async fn make(&self, slot: Option<NewSlot<'_>>) -> Result<Made, NotMade> {
+        let attempt = Attempt { creation: *self, claim: Claim::begin(), slot };
+        let notices = attempt.begin().await?;
+        attempt.make_slot().await?;
+        let found = attempt.finish().await?;
+        Ok((notices, found))
+    }
+}
+
+fn is_refusal_of(error: &Error, publisher: &Database) -> bool {
+    error.is(&SqlState::INSUFFICIENT_PRIVILEGE)
+        && error.cause().is_some_and(|cause| cause.place().address == publisher.config().address())
+}
+
+/// What became of a change whose answer was lost.
+const NOT_DONE: &str = "What the server has was read again: it was not done. Apply again.";
+const NOT_KNOWN: &str = "The server did not say afterwards whether it was done. The next plan shows it.";
+
+/// Whether a statement may have been done although it ended with this error: the connection broke, or it was cancelled.
+fn is_open(error: &postgres::Error) -> bool {
+    let ended = [SqlState::QUERY_CANCELED, SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN];
+    !error.is_connect() && error.code().is_none_or(|code| ended.contains(code))
 }

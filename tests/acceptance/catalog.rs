@@ -11,7 +11,8 @@ use neonrepl::postgres::subscription::{self, How, Options, Origin, SlotName, Str
 use neonrepl::postgres::{
     Conninfo, Database, Ident, Limits, QualifiedName, Secret, ServerConfig, SqlState, SslMode, slot,
 };
-use neonrepl::replication::{self, subscribing, tables};
+use neonrepl::replication::subscribing::{self, Creation, Made, NotMade};
+use neonrepl::replication::{self, Listener, tables};
 
 use crate::common::postgres::{self as servers, Major, Role};
 use crate::common::wait::{wait_for, wait_until};
@@ -22,6 +23,37 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) struct Pair {
     pub(crate) test: servers::Database,
     pub(crate) db: Database,
+}
+
+/// Makes a subscription as an apply does.
+async fn subscribe(publisher: &Pair, subscriber: &Pair, desired: &Subscription) -> Result<Made, NotMade> {
+    let operation = replication::Operation::new("creating", limits(), &Quiet);
+    let how = How::default();
+    let creation = Creation {
+        subscriber: &subscriber.db,
+        publisher: Some(&publisher.db),
+        desired,
+        how: &how,
+        operation: &operation,
+    };
+    subscribing::create(creation).await
+}
+
+/// Hears nothing.
+struct Quiet;
+
+impl Listener for Quiet {
+    fn warn(&self, warning: replication::Error) {
+        panic!("{warning}");
+    }
+}
+
+/// The error of what was not made; nothing of it may be left.
+fn refusal(made: Result<Made, NotMade>) -> replication::Error {
+    match made.unwrap_err() {
+        NotMade::Failed { error, left: None } => *error,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// What is replicated from one to the other.
@@ -349,7 +381,8 @@ async fn an_option_for_disabled_subscriptions_is_changed_while_enabled() {
     let (source, target) = replicated(Major::V18, Major::V18).await;
     let first = Subscription::new(unique("s", &source), conninfo(&source), [ident("p")]);
     let create = How { create_slot: false, ..How::default() };
-    slot::ensure(&source.db, "making a slot", &slot::Slot::new(first.name.clone()), &limits()).await.unwrap();
+    let make = slot::create(&slot::Slot::new(first.name.clone()), source.db.version().await.unwrap()).unwrap();
+    source.db.run("making a slot", &[make]).await.unwrap();
     let found = apply(&target.db, None, &first, &create).await;
     until_ready(&target, &first.name, 1).await;
     let mut other = first.clone();
@@ -370,11 +403,7 @@ async fn one_cluster_subscribes_to_itself_over_a_slot_made_before() {
         let (source, target) = replicated(major, major).await;
         assert!(between(&source, &target).is_one_cluster().await.unwrap());
         let desired = Subscription::new(unique("s", &source), conninfo(&source), [ident("p")]);
-        let (_, found) =
-            subscribing::create(&target.db, Some(&source.db), "creating", &desired, &How::default(), &limits())
-                .await
-                .unwrap();
-        let found = found.unwrap();
+        let (_, found) = subscribe(&source, &target, &desired).await.unwrap();
         until_ready(&target, &desired.name, 1).await;
         drop_subscription(&target, &found).await;
         assert_eq!(slot::fetch_now(&source.db, &desired.name).await.unwrap(), None);
@@ -382,10 +411,8 @@ async fn one_cluster_subscribes_to_itself_over_a_slot_made_before() {
     let (source, target) = replicated(Major::V16, Major::V16).await;
     target.test.sql("DROP TABLE t").await;
     let desired = Subscription::new(unique("s", &source), conninfo(&source), [ident("p")]);
-    let error = subscribing::create(&target.db, Some(&source.db), "creating", &desired, &How::default(), &limits())
-        .await
-        .unwrap_err();
-    assert_eq!(error.code(), Some(&SqlState::UNDEFINED_TABLE), "{error}");
+    let error = refusal(subscribe(&source, &target, &desired).await);
+    assert!(error.is(&SqlState::UNDEFINED_TABLE), "{error}");
     assert_eq!(slot::fetch_now(&source.db, &desired.name).await.unwrap(), None);
     let one = pair(Major::V14, "one").await;
     let other = pair(Major::V15, "other").await;
@@ -396,22 +423,19 @@ async fn one_cluster_subscribes_to_itself_over_a_slot_made_before() {
 async fn the_slot_of_another_subscription_is_not_adopted_even_while_nobody_reads_it() {
     for major in [Major::V14, Major::V18] {
         let (source, target) = replicated(major, major).await;
-        let create = async |desired: &Subscription| {
-            let publisher = Some(&source.db);
-            subscribing::create(&target.db, publisher, "creating", desired, &How::default(), &limits()).await
-        };
         let mut first = Subscription::new(unique("s", &source), conninfo(&source), [ident("p")]);
         first.enabled = false;
-        let (_, found) = create(&first).await.unwrap();
+        let (_, found) = subscribe(&source, &target, &first).await.unwrap();
 
         let mut second = first.clone();
         second.name = unique("other", &source);
         second.slot = Some(SlotName::Named(first.name.clone()));
-        let error = create(&second).await.unwrap_err();
-        assert!(error.to_string().contains("is another subscription's"), "{error}");
+        let error = refusal(subscribe(&source, &target, &second).await);
+        let whose = format!("subscription {} of database", first.name);
+        assert!(error.to_string().contains("already exists") && error.to_string().contains(&whose), "{error}");
         assert_eq!(subscription::fetch_now(&target.db, &second.name).await.unwrap(), None);
         assert!(slot::fetch_now(&source.db, &first.name).await.unwrap().is_some());
-        drop_subscription(&target, &found.unwrap()).await;
+        drop_subscription(&target, &found).await;
     }
 }
 

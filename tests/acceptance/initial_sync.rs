@@ -1,7 +1,9 @@
 //! Waiting for the initial copy: what is in its way is told, before anything is made where both servers show it.
 
+use std::time::{Duration, Instant};
+
 use crate::common::cli::{Core, Workspace};
-use crate::common::postgres::{self as servers, Major, Role, Server, quote, settings};
+use crate::common::postgres::{self as servers, Major, Role, Server, Settings, Stop, quote, settings};
 use crate::common::wait::wait_until;
 use crate::replication::{DEADLINE, Pair};
 
@@ -223,5 +225,81 @@ async fn a_copy_that_waits_for_no_reason_but_time_goes_on() {
     for said in ["state=copying", "rows=1", "state=ready"] {
         assert!(log.iter().any(|line| line.contains(said)), "{said} is not in {log:#?}");
     }
+    workspace.destroy().await;
+}
+
+/// Two servers that nobody else uses, with a row to copy.
+async fn own_servers(from: Major, to: Major) -> (Server, Server, Pair) {
+    let publisher = Server::start(from, settings([("synchronous_commit", "on")]));
+    let subscriber = Server::start(to, settings([("synchronous_commit", "on")]));
+    let pair =
+        Pair { publisher: publisher.database("away_from").await, subscriber: subscriber.database("away_to").await };
+    let table = "CREATE TABLE orders (id int PRIMARY KEY, total numeric, region text)";
+    pair.publisher.sql(table).await;
+    pair.subscriber.sql(table).await;
+    pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
+    (publisher, subscriber, pair)
+}
+
+/// A server that goes away during the wait is waited for; nothing of it is a failure of the subscription.
+#[tokio::test]
+async fn an_outage_of_either_server_is_lived_through() {
+    for (core, from, to) in [(Core::OpenTofu, Major::V18, Major::V15), (Core::Terraform, Major::V14, Major::V17)] {
+        let (mut publisher, mut subscriber, pair) = own_servers(from, to).await;
+        let name = pair.subscriber.name.clone();
+        let mut workspace = pair.workspace(core).await;
+        workspace.env("TF_LOG_PROVIDER", "INFO");
+        workspace.write("main.tf", &config(&name, "\"orders\"", &WAITS.replace("50s", "5m")));
+        let hold = async || {
+            let lock = pair.subscriber.connect_as(&Role::superuser()).await.expect("a connection");
+            lock.batch_execute("BEGIN; LOCK TABLE orders IN SHARE ROW EXCLUSIVE MODE").await.expect("a lock");
+            lock
+        };
+        let lock = hold().await;
+        let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
+        let copying = "SELECT count(*) FROM pg_subscription_rel WHERE srsubstate = 'd'";
+        wait_until("the copy to wait", DEADLINE, async || pair.subscriber.value::<i64>(copying).await > 0).await;
+
+        publisher.stop(Stop::Immediate);
+        let away = Instant::now();
+        // Longer than a worker that does not run is given.
+        wait_until("a long outage", DEADLINE, async || away.elapsed() > Duration::from_secs(25)).await;
+        publisher.restart(Settings::new());
+        subscriber.stop(Stop::Immediate);
+        drop(lock);
+        apply.wait_for("the subscriber is away").await;
+        subscriber.restart(Settings::new());
+
+        let run = apply.wait().await;
+        assert_eq!(run.code, Some(0), "{}", run.text());
+        assert!(!workspace.state().contains("\"tainted\""), "{}", workspace.state());
+        assert_eq!(pair.subscriber.rows("SELECT total FROM orders").await, ["1"]);
+        workspace.expect_empty_plan().await;
+        workspace.destroy().await;
+    }
+}
+
+/// Whatever ends the wait says how to keep what is made already.
+#[tokio::test]
+async fn an_outage_that_outlasts_the_wait_says_how_to_keep_the_subscription() {
+    let (_publisher, mut subscriber, pair) = own_servers(Major::V17, Major::V18).await;
+    let name = pair.subscriber.name.clone();
+    let mut workspace = pair.workspace(Core::OpenTofu).await;
+    workspace.env("TF_LOG_PROVIDER", "INFO");
+    workspace.write("main.tf", &config(&name, "\"orders\"", &WAITS.replace("50s", "12s")));
+    let lock = pair.subscriber.connect_as(&Role::superuser()).await.expect("a connection");
+    lock.batch_execute("BEGIN; LOCK TABLE orders IN SHARE ROW EXCLUSIVE MODE").await.expect("a lock");
+    let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
+    let copying = "SELECT count(*) FROM pg_subscription_rel WHERE srsubstate = 'd'";
+    wait_until("the copy to wait", DEADLINE, async || pair.subscriber.value::<i64>(copying).await > 0).await;
+    subscriber.stop(Stop::Immediate);
+    let run = apply.wait().await;
+    assert_eq!(run.code, Some(1), "{}", run.text());
+    assert!(run.flat().contains("untaint` keeps it"), "{}", run.text());
+    subscriber.restart(Settings::new());
+    drop(lock);
+    workspace.expect(&["untaint", ADDRESS], 0).await;
+    pair.wait_for_rows("SELECT total FROM orders", &["1"]).await;
+    workspace.expect_empty_plan().await;
     workspace.destroy().await;
 }

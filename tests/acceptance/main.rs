@@ -11,6 +11,7 @@ mod aurora_life;
 mod aurora_states;
 mod catalog;
 mod connections;
+mod creation;
 mod functions;
 mod iam;
 mod identity;

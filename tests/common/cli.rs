@@ -362,6 +362,11 @@ impl Running<'_> {
         self.signal("KILL", false).await;
     }
 
+    /// Kills the core and its providers, as a machine that goes down does.
+    pub async fn kill_all(&self) {
+        self.signal("KILL", true).await;
+    }
+
     /// Waits for the end as `wait` does, and meanwhile hands on every line of stdout as it comes.
     pub async fn follow(mut self, mut on_line: impl FnMut(&str)) -> Run {
         let mut seen = 0;

@@ -83,6 +83,9 @@ const MAKE_SLOT: Step = Step {
 };
 const DROP_SLOT: Step = Step { on: On::Publisher, begins: "SELECT pg_drop_replication_slot", blocked_by: None };
 
+/// Takes away the note that the subscription is being made, once that is locked.
+const UNMARK: Step = Step { on: On::Subscriber, begins: "COMMENT ON SUBSCRIPTION", blocked_by: None };
+
 fn anywhere(_: Major, _: Major) -> bool {
     true
 }
@@ -255,7 +258,27 @@ const CHANGES: &[Change] = &[
         to: SUBSCRIPTION,
         before: &[],
         after: SUBSCRIBED,
-        steps: &[MAKE_SLOT, subscription("CREATE SUBSCRIPTION")],
+        steps: &[MAKE_SLOT],
+        fits: anywhere,
+    },
+    Change {
+        kind: "subscription",
+        name: "begin to create",
+        from: "",
+        to: SUBSCRIPTION,
+        before: &[],
+        after: SUBSCRIBED,
+        steps: &[subscription("CREATE SUBSCRIPTION"), commit(On::Subscriber)],
+        fits: anywhere,
+    },
+    Change {
+        kind: "subscription",
+        name: "end to create",
+        from: "",
+        to: SUBSCRIPTION,
+        before: &[],
+        after: SUBSCRIBED,
+        steps: &[subscription("ALTER SUBSCRIPTION \"shop\" ENABLE"), UNMARK],
         fits: anywhere,
     },
     Change {

@@ -206,26 +206,21 @@ async fn other_workspace(lane: &Lane, config: &str) -> Workspace {
 
 async fn two_at_once(lane: &mut Lane, config: &str, statement: &str) -> String {
     let other = other_workspace(lane, config).await;
-    let (first, second) = if config == SUBSCRIPTION { (&lane.subscriber.point, 1) } else { (&lane.publisher.point, 0) };
+    let first = if config == SUBSCRIPTION { &lane.subscriber.point } else { &lane.publisher.point };
     first.arm(statement, Moment::Before);
     lane.configure(config);
     let apply = lane.workspace.spawn(&Lane::command(config));
     first.reached().await;
-    // A subscription that stands there has its slot already: the other one is refused.
     let theirs = other.run(&Lane::command(config)).await;
-    assert_eq!(theirs.code, Some(second), "{}", theirs.text());
+    assert_eq!(theirs.code, Some(0), "{}", theirs.text());
     first.release();
     let ours = apply.wait().await;
-    assert_eq!(ours.code, Some(1 - second), "{}", ours.text());
-    let told = if second == 1 { &theirs } else { &ours };
-    says(
-        told,
-        if second == 1 { &["already exists", "create_slot = false"] } else { &["exist", "import it by the id"] },
-    );
+    assert_eq!(ours.code, Some(1), "{}", ours.text());
+    says(&ours, &["exist", "import it by the id"]);
+    assert_eq!(lane.state(), [""; 0]);
     assert_eq!(lane.objects().await, made(config));
-    let winner = if second == 1 { &lane.workspace } else { &other };
-    winner.expect_empty_plan().await;
-    winner.destroy().await;
+    other.expect_empty_plan().await;
+    other.destroy().await;
     lane.clean().await;
     "one made it, the other says that it exists".to_owned()
 }

@@ -211,15 +211,3 @@ pub async fn sync_slots(subscriber: &Database, name: &Ident) -> Result<Vec<Ident
     let read = |row: &Row| row.try_get(0).map(Ident::from_catalog);
     rows.iter().map(read).collect::<RowResult<_>>().map_err(|error| subscriber.error(&doing, Cause::Statement(error)))
 }
-
-/// Whether a subscription of the cluster reads from the slot: two on one slot would each lose what the other gets.
-///
-/// # Errors
-/// When the subscriber cannot be asked.
-pub async fn is_slot_taken(db: &Database, slot: &Ident) -> Result<bool> {
-    let doing = format!("looking for the subscription of replication slot {slot}");
-    let sql = "SELECT EXISTS (SELECT 1 FROM pg_subscription WHERE subslotname = $1)";
-    let rows = db.query(&doing, sql, &[(&slot.as_str(), Type::NAME)]).await?;
-    let taken = rows.first().map(|row| row.try_get(0)).transpose();
-    Ok(taken.map_err(|error| db.error(&doing, Cause::Statement(error)))?.unwrap_or(false))
-}

@@ -77,11 +77,11 @@ pub(super) fn enable(name: &Ident) -> Statement {
     Statement::new(format!("ALTER SUBSCRIPTION {name} ENABLE"))
 }
 
-fn set(name: &Ident, options: impl IntoIterator<Item = String>) -> Statement {
+pub(super) fn set(name: &Ident, options: impl IntoIterator<Item = String>) -> Statement {
     Statement::new(format!("ALTER SUBSCRIPTION {name} SET ({})", list(options)))
 }
 
-fn change_owner(name: &Ident, owner: &Ident) -> Statement {
+pub(super) fn change_owner(name: &Ident, owner: &Ident) -> Statement {
     Statement::new(format!("ALTER SUBSCRIPTION {name} OWNER TO {owner}"))
 }
 

@@ -161,7 +161,8 @@ impl Watch {
         let is_idle = |table: &&QualifiedName| {
             progress.tables.get(*table) == Some(&SyncState::Copying) && !progress.copying.contains(*table)
         };
-        for table in progress.left().filter(is_idle) {
+        // It starts those that copy: without it, none is to be expected.
+        for table in progress.left().filter(|_| progress.worker_runs).filter(is_idle) {
             *self.idle.entry(table.clone()).or_default() += 1;
         }
         self.idle.retain(|table, _| progress.tables.get(table) == Some(&SyncState::Copying));
@@ -221,6 +222,12 @@ mod tests {
         assert_eq!(last(&looks), fails("a"));
         let mended = [looks[0].clone(), looks[2].clone(), progress("a:f", None), progress("a:d", None)];
         assert_eq!(last(&mended), Verdict::GoesOn);
+    }
+
+    #[test]
+    fn a_table_is_not_to_blame_while_the_worker_that_starts_its_copy_is_away() {
+        let away = Progress { worker_runs: false, ..progress("a:d", Some(7)) };
+        assert_eq!(last(&vec![away; 4]), Verdict::GoesOn);
     }
 
     #[test]

@@ -7,12 +7,13 @@ use super::sent::{self, Connected};
 use super::{ObjectId, connection, difference, gone, ident};
 use crate::config::Context;
 use crate::postgres::slot;
-use crate::postgres::subscription::{self, How, Subscription};
+use crate::postgres::subscription::{self, HalfMade, How, Neighbour, Subscription};
 use crate::postgres::{Database, Ident, Limits, Notice, SqlState, look_again};
 use crate::replication::initial_copy::{self, InitialCopy};
 use crate::replication::slot_change::SlotChange;
 use crate::replication::slot_health::wrong_slot;
-use crate::replication::{Operation, Pair, connecting, joining, subscribing, tables};
+use crate::replication::subscribing::{self, Creation, NotMade, Remains};
+use crate::replication::{self, Operation, Pair, connecting, joining, tables};
 use crate::resources::lost;
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::diagnostics::{Error, Result};
@@ -84,12 +85,17 @@ pub(super) async fn create(
         copy_data: is_set(&plan.copy_data),
         ..How::default()
     };
-    let existing = call.unless_stopped(subscription::fetch_now(database, &desired.name)).await;
-    if existing.map_err(|error| error.during(&doing))?.is_some() {
-        return Err(Error::new(format!("{doing}: it exists already")).detail(ObjectId::import_hint(&plan.id)));
-    }
     let waits = is_set(&plan.wait_for_initial_sync);
     let operation = Operation::new(doing.as_str(), limits.clone(), call);
+    let creation = Creation {
+        subscriber: database,
+        publisher: publisher.as_ref(),
+        desired: &desired,
+        how: &how,
+        operation: &operation,
+    };
+    let explain = |not_made| explain(not_made, saved, database, &plan, &operation, publisher.as_ref());
+    subscribing::prepare(creation).await.map_err(explain)?;
     if let Some(publisher) = &publisher {
         let pair = Pair { publisher: publisher.clone(), subscriber: database.clone() };
         initial_copy::check(&operation, &pair, &desired, &how, waits).await?;
@@ -97,26 +103,15 @@ pub(super) async fn create(
             joining::warn_of_younger(&operation, publisher, &desired).await?;
         }
     }
-    let result = subscribing::create(database, publisher.as_ref(), &doing, &desired, &how, limits).await;
-    let (notices, found) = match result {
-        Ok(done) => done,
-        Err(error) => {
-            let found = look_again(limits, || subscription::fetch_now(database, &desired.name)).await;
-            if let Some(Some(found)) = &found {
-                saved.record(&to_model(database.name(), found, &plan));
-            }
-            return Err(explain(error, found.as_ref(), publisher.as_ref()));
-        }
-    };
-    warn(call, &doing, &notices);
-    let found = found.ok_or_else(|| gone(&doing))?;
+    let (notices, found) = subscribing::create(creation).await.map_err(explain)?;
     let model = to_model(database.name(), &found, &plan);
     saved.record(&model);
+    warn(call, &doing, &notices);
     if waits && found.enabled {
         let copy = InitialCopy { subscriber: database, publisher: publisher.as_ref(), subscription: &desired };
         initial_copy::wait(&operation, &copy).await?;
     }
-    observe(call, database, &found, &model).await
+    observe(call, database, &found, &model).await.map_err(|error| error.detail(initial_copy::KEPT_BY_UNTAINT))
 }
 
 pub(super) async fn update(
@@ -264,6 +259,18 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
     let doing = format!("dropping subscription {name}");
     let current = call.unless_stopped(subscription::fetch_now(database, &name)).await;
     let Some(current) = current.map_err(|error| error.during(&doing))? else { return Ok(()) };
+    if let Some(half_made) = half_made(database, &current).await? {
+        let publisher = connection::publisher_of(call, database, &current, prior).await;
+        let (subscriber, publisher) = (database, publisher.as_ref());
+        let remains = Remains { subscriber, publisher, found: &current, half_made: &half_made };
+        subscribing::remove(remains, &Operation::new(doing, limits.clone(), call)).await?;
+        return Ok(());
+    }
+    if let Some(slot) = current.slot_name()
+        && let Some(other) = subscription::sharer(database, slot, &name).await?
+    {
+        return drop_beside(call, database, &doing, (&name, slot), &other, limits).await;
+    }
     let error = match database.run_within(&doing, &[subscription::drop_with_slot(&current)], limits).await {
         Ok(_) => return Ok(()),
         Err(error) if error.is(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
@@ -301,6 +308,33 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
     Ok(())
 }
 
+/// What the subscription says of itself that is not made wholly. One that is has never run.
+async fn half_made(database: &Database, current: &Subscription) -> Result<Option<HalfMade>> {
+    if current.enabled {
+        return Ok(None);
+    }
+    Ok(subscription::half_made(database, &current.name).await?.filter(|half_made| !half_made.enabled))
+}
+
+/// Drops a subscription and leaves its slot to another one, which may need it.
+async fn drop_beside(
+    call: &Call<Context>,
+    database: &Database,
+    doing: &str,
+    (name, slot): (&Ident, &Ident),
+    other: &Neighbour,
+    limits: &Limits,
+) -> Result<()> {
+    database.run_within(doing, &subscription::drop_detached(name), limits).await?;
+    let left = format!("replication slot {slot} is left on the publisher, because {other} names it, too");
+    call.warn(Error::new(left).detail("Of two subscriptions on one slot each loses what the other gets.").detail(format!(
+        "If that one reads from another publisher, nothing needs the slot any more. Then run on the publisher of the one \
+         that was dropped: {}",
+        connection::drop_slot_by_hand(slot)
+    )));
+    Ok(())
+}
+
 async fn is_slot_gone(call: &Call<Context>, database: &Database, prior: &Model, current: &Subscription) -> bool {
     match (connection::publisher_of(call, database, current, prior).await, current.slot_name()) {
         (Some(publisher), Some(slot)) => matches!(slot::fetch_now(&publisher, slot).await, Ok(None)),
@@ -308,22 +342,39 @@ async fn is_slot_gone(call: &Call<Context>, database: &Database, prior: &Model, 
     }
 }
 
+/// Records what is left of a subscription that was not made, and says what to do.
+fn explain(
+    not_made: NotMade,
+    saved: &Saved<Model>,
+    database: &Database,
+    plan: &Model,
+    operation: &Operation<'_>,
+    publisher: Option<&Database>,
+) -> Error {
+    match not_made {
+        NotMade::Exists => Error::from(operation.error("it exists already")).detail(ObjectId::import_hint(&plan.id)),
+        NotMade::Failed { error, left } => {
+            if let Some(left) = left {
+                saved.record(&to_model(database.name(), &left, plan));
+            }
+            with_remedy(*error, publisher).into()
+        }
+    }
+}
+
 /// Postgres says what failed; this says what to do about it.
-fn explain<T>(error: crate::postgres::Error, found: Option<&T>, publisher: Option<&Database>) -> Error {
-    let is_connect = error.is(&SqlState::CONNECTION_FAILURE);
-    let is_slot = error.is(&SqlState::PROTOCOL_VIOLATION);
-    let shown = lost::explain(error, found);
+fn with_remedy(error: replication::Error, publisher: Option<&Database>) -> replication::Error {
     match publisher {
-        Some(publisher) if is_connect => shown.detail(format!(
+        Some(publisher) if error.is(&SqlState::CONNECTION_FAILURE) => error.detail(format!(
             "The subscriber itself connects to {}. For Aurora, its writer must be publicly accessible, and its security group \
              must let the addresses of data source neonrepl_neon_nat_addresses in.",
             publisher.config().address()
         )),
-        _ if is_slot => shown.detail(
+        _ if error.is(&SqlState::PROTOCOL_VIOLATION) => error.detail(
             "A slot of that name may belong to another subscription. Set slot_name to another name, or, if the slot is to be \
              used, create_slot = false.",
         ),
-        _ => shown,
+        _ => error,
     }
 }
 

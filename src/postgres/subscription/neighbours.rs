@@ -1,0 +1,73 @@
+//! Which subscriptions of the subscriber's cluster name a slot.
+//!
+//! Of two that read from one slot each loses what the other gets. The same name may as well be that of a slot on another
+//! publisher, and only those who may read every connection know that.
+
+use std::fmt;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use crate::postgres::database::Database;
+use crate::postgres::error::{Cause, Result};
+use crate::postgres::sql::Ident;
+
+/// Another subscription that names a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its database.
+    pub database: String,
+    /// Its name.
+    pub name: Ident,
+    /// Whether its worker has heard from its publisher, and so reads from its slot now.
+    pub streams: bool,
+}
+
+impl fmt::Display for Neighbour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "subscription {} of database {:?}", self.name, self.database)
+    }
+}
+
+/// The subscriptions that name a slot, in any database of the cluster.
+///
+/// # Errors
+/// When the subscriber cannot be asked.
+async fn naming(subscriber: &Database, slot: &Ident) -> Result<Vec<Neighbour>> {
+    let doing = format!("looking for the subscriptions that name replication slot {slot}");
+    let sql = "SELECT d.datname::text, s.subname::text, EXISTS (SELECT 1 FROM pg_stat_subscription w WHERE w.subid = s.oid \
+        AND w.relid IS NULL AND w.pid IS NOT NULL AND w.last_msg_receipt_time IS NOT NULL) \
+        FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE s.subslotname = $1 ORDER BY 1, 2";
+    let rows = subscriber.query(&doing, sql, &[(&slot.as_str(), Type::NAME)]).await?;
+    let read = |row: &Row| {
+        let (database, name, streams) = (row.try_get(0)?, Ident::from_catalog(row.try_get(1)?), row.try_get(2)?);
+        Ok(Neighbour { database, name, streams })
+    };
+    let found: std::result::Result<_, tokio_postgres::Error> = rows.iter().map(read).collect();
+    found.map_err(|error| subscriber.error(&doing, Cause::Statement(error)))
+}
+
+/// The subscriptions that name a slot, but for the one of this name in the connected database.
+///
+/// # Errors
+/// When the subscriber cannot be asked.
+pub async fn neighbours(subscriber: &Database, slot: &Ident, but: &Ident) -> Result<Vec<Neighbour>> {
+    Ok(apart(naming(subscriber, slot).await?, subscriber.name(), but).1)
+}
+
+/// Another subscription that may read from the slot of this one, if there is any. Two that read at the same time read from
+/// two slots, on two publishers.
+///
+/// # Errors
+/// When the subscriber cannot be asked.
+pub async fn sharer(subscriber: &Database, slot: &Ident, of: &Ident) -> Result<Option<Neighbour>> {
+    let (own, others) = apart(naming(subscriber, slot).await?, subscriber.name(), of);
+    let streams = own.is_some_and(|own| own.streams);
+    Ok(others.into_iter().find(|other| !(streams && other.streams)))
+}
+
+fn apart(all: Vec<Neighbour>, database: &str, name: &Ident) -> (Option<Neighbour>, Vec<Neighbour>) {
+    let is_own = |one: &Neighbour| one.database == database && one.name == *name;
+    let (mut own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_own);
+    (own.pop(), others)
+}

@@ -1,0 +1,198 @@
+//! One attempt to make a subscription: its beginning, its slot, its end, and how it is taken back.
+
+use std::time::Duration;
+
+use super::{Creation, NOT_DONE, NOT_KNOWN, NewSlot, NotMade, is_open, remains};
+use crate::postgres::slot::{self, Slot};
+use crate::postgres::subscription::{self, Claim, Subscription};
+use crate::postgres::{self, Database, Limits, Notice, SqlState, look_again};
+use crate::replication::Error;
+
+/// How long what was made is being taken back, after whatever ended the attempt.
+const TAKE_BACK: Duration = Duration::from_secs(30);
+
+/// One attempt to make a subscription.
+pub(super) struct Attempt<'a> {
+    /// What is to be made.
+    pub(super) creation: Creation<'a>,
+    /// What nobody else says of a subscription.
+    pub(super) claim: Claim,
+    /// The slot, if there is one to make.
+    pub(super) slot: Option<NewSlot<'a>>,
+}
+
+impl Attempt<'_> {
+    fn error(&self, cause: postgres::Error, outcome: &str) -> Error {
+        let is_lost = cause.is_lost();
+        let error = Error::from(cause);
+        if is_lost { error.detail(outcome) } else { error }
+    }
+
+    /// Makes the disabled, marked subscription.
+    pub(super) async fn begin(&self) -> Result<Vec<Notice>, NotMade> {
+        let Creation { subscriber, desired, how, operation, .. } = self.creation;
+        let version = subscriber.version().await?;
+        let statements = subscription::begin(desired, how, &self.claim, version)
+            .map_err(|unsupported| subscriber.unsupported(operation.doing(), unsupported))?;
+        let error = match subscriber.run_within(operation.doing(), &statements, operation.limits()).await {
+            Ok(notices) => return Ok(notices),
+            Err(error) if error.is(&SqlState::DUPLICATE_OBJECT) || error.is(&SqlState::UNIQUE_VIOLATION) => {
+                return Err(NotMade::Exists);
+            }
+            Err(error) => error,
+        };
+        if !is_open(&error) {
+            return Err(error.into());
+        }
+        match self.look_at_subscription().await {
+            Some(Some(())) if is_outage(&error) && !operation.is_stopped() => Ok(Vec::new()),
+            Some(Some(_)) => Err(self.take_back(self.error(error, NOT_DONE), Slots::Untouched).await),
+            Some(None) => Err(self.error(error, NOT_DONE).into()),
+            None => Err(self.left(self.error(error, NOT_KNOWN))),
+        }
+    }
+
+    /// Makes the slot on the publisher. One that exists is somebody else's, whoever was quicker.
+    pub(super) async fn make_slot(&self) -> Result<(), NotMade> {
+        let Some((publisher, slot)) = &self.slot else { return Ok(()) };
+        let operation = self.creation.operation;
+        let version = publisher.version().await?;
+        let statement = slot::create_for(slot, &self.claim.token, version)
+            .map_err(|unsupported| publisher.unsupported(operation.doing(), unsupported))?;
+        let made = publisher.run_within(operation.doing(), &[statement], operation.limits()).await;
+        let Err(error) = made else { return Ok(()) };
+        if error.is(&SqlState::DUPLICATE_OBJECT) {
+            let taken = self.creation.taken(publisher, &slot.name).await;
+            return Err(self.take_back(taken, Slots::Untouched).await);
+        }
+        if !is_open(&error) {
+            return Err(self.take_back(error.into(), Slots::Untouched).await);
+        }
+        if is_outage(&error) && !operation.is_stopped() && self.has_own_slot(publisher, slot).await {
+            return Ok(());
+        }
+        Err(self.take_back(self.error(error, NOT_DONE), Slots::MayBeOurs).await)
+    }
+
+    /// Lets the subscription run, and takes the mark away. After an outage it is done once more.
+    pub(super) async fn finish(&self) -> Result<Subscription, NotMade> {
+        match self.finish_once().await {
+            Err(Unfinished::NotDone(error)) if is_outage(&error) && !self.creation.operation.is_stopped() => {
+                // That waits for a server which comes back.
+                self.look_at_subscription().await;
+                match self.finish_once().await {
+                    Err(unfinished) => Err(self.give_up(unfinished).await),
+                    Ok(found) => Ok(found),
+                }
+            }
+            Err(unfinished) => Err(self.give_up(unfinished).await),
+            Ok(found) => Ok(found),
+        }
+    }
+
+    async fn finish_once(&self) -> Result<Subscription, Unfinished> {
+        let Creation { subscriber, desired, operation, .. } = self.creation;
+        let statements = subscription::finish(desired, &self.claim);
+        let done = subscriber.run_within(operation.doing(), &statements, operation.limits()).await;
+        let read = || subscription::fetch_now(subscriber, &desired.name);
+        let Err(error) = done else {
+            // It is made, whether it can be read now or not.
+            let found = look_again(operation.limits(), read).await.flatten();
+            return Ok(found.unwrap_or_else(|| desired.clone()));
+        };
+        if !is_open(&error) {
+            return Err(Unfinished::NotDone(error));
+        }
+        match self.look_at_subscription().await {
+            Some(Some(_)) => Err(Unfinished::NotDone(error)),
+            // Only its holder takes the mark away.
+            Some(None) => look_again(operation.limits(), read).await.flatten().ok_or(Unfinished::NotDone(error)),
+            None => Err(Unfinished::NotKnown(error)),
+        }
+    }
+
+    async fn give_up(&self, unfinished: Unfinished) -> NotMade {
+        match unfinished {
+            Unfinished::NotDone(error) => self.take_back(self.error(error, NOT_DONE), Slots::MayBeOurs).await,
+            Unfinished::NotKnown(error) => self.left(self.error(error, NOT_KNOWN)),
+        }
+    }
+
+    /// Whether the subscription is there and marked as this attempt's; `None` where the subscriber does not say.
+    async fn look_at_subscription(&self) -> Option<Option<()>> {
+        let Creation { subscriber, desired, .. } = self.creation;
+        let limits = Limits::within(TAKE_BACK);
+        let found = look_again(&limits, || subscription::half_made(subscriber, &desired.name)).await?;
+        Some(found.filter(|found| found.claim == self.claim).map(drop))
+    }
+
+    /// Whether the slot is there and is proven to be of this attempt.
+    async fn has_own_slot(&self, publisher: &Database, slot: &Slot) -> bool {
+        let limits = self.creation.limits();
+        remains::whose(publisher, &slot.name, &self.claim.token, limits).await == Some(remains::Whose::Own)
+    }
+
+    /// Takes back what this attempt has made: the slot, as far as that is its own, and then the subscription, which says
+    /// until the end whose the slot is.
+    async fn take_back(&self, error: Error, slots: Slots) -> NotMade {
+        let Creation { subscriber, desired, operation, .. } = self.creation;
+        let limits = Limits::within(TAKE_BACK);
+        let error = match &self.slot {
+            Some((publisher, slot)) if slots == Slots::MayBeOurs => {
+                remains::drop_own_slot(publisher, operation.doing(), &slot.name, &self.claim.token, &limits)
+                    .await
+                    .noted_in(error)
+            }
+            _ => error,
+        };
+        // A server that is restarting is waited for.
+        match self.look_at_subscription().await {
+            Some(Some(())) => {}
+            Some(None) => return error.into(),
+            None => return self.left(error),
+        }
+        let taken = subscriber
+            .run_within(operation.doing(), &subscription::take_away(&desired.name, &self.claim), &limits)
+            .await;
+        match taken {
+            Ok(_) => error.into(),
+            // It is gone, or in other hands.
+            Err(cause) if cause.is(&SqlState::UNDEFINED_OBJECT) => error.into(),
+            Err(cause) => {
+                tracing::warn!(%cause, "what was begun could not be taken back");
+                self.left(error)
+            }
+        }
+    }
+
+    /// What is to be recorded because it may be there.
+    fn left(&self, error: Error) -> NotMade {
+        let Creation { desired, .. } = self.creation;
+        let name = &desired.name;
+        let error = error.detail(format!(
+            "Subscription {name} may be left half made: it is disabled then, and says so in its comment. The next apply \
+             takes it away, or, by hand, on the subscriber: ALTER SUBSCRIPTION {name} SET (slot_name = NONE); DROP \
+             SUBSCRIPTION {name};"
+        ));
+        let left = Subscription { enabled: false, ..desired.clone() };
+        NotMade::Failed { error: Box::new(error), left: Some(Box::new(left)) }
+    }
+}
+
+/// Whether the server went away under the change.
+fn is_outage(error: &postgres::Error) -> bool {
+    error.is_lost() || error.is_transient()
+}
+
+/// Whether a slot of the name may be of this attempt. One that is not is not even looked into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slots {
+    Untouched,
+    MayBeOurs,
+}
+
+/// Why the last step is not done.
+enum Unfinished {
+    NotDone(postgres::Error),
+    NotKnown(postgres::Error),
+}

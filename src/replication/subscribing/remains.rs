@@ -1,0 +1,125 @@
+//! What an attempt to make a subscription has left, and how it is removed without touching anything of anybody else's.
+
+use crate::postgres::slot;
+use crate::postgres::subscription::{self, HalfMade, Subscription, Token};
+use crate::postgres::{Database, Ident, Limits, look_again};
+use crate::replication::{Error, Operation, Result};
+
+/// A subscription that is not made wholly.
+#[derive(Clone, Copy)]
+pub struct Remains<'a> {
+    /// Where it is.
+    pub subscriber: &'a Database,
+    /// The server that it is sent to, where it can be reached from here.
+    pub publisher: Option<&'a Database>,
+    /// The subscription.
+    pub found: &'a Subscription,
+    /// What it says of itself.
+    pub half_made: &'a HalfMade,
+}
+
+/// What became of a slot that may be an attempt's own.
+pub(super) enum SlotLeft {
+    /// It is gone, or was never there.
+    Gone,
+    /// One of the name is there that the attempt did not make.
+    Foreign,
+    /// It may be there.
+    Maybe(Ident),
+}
+
+impl SlotLeft {
+    /// Adds to an error what a person must know.
+    pub(super) fn noted_in(self, error: Error) -> Error {
+        match self {
+            Self::Gone | Self::Foreign => error,
+            Self::Maybe(slot) => error.detail(format!(
+                "Replication slot {slot} may be left on the publisher and keeps its WAL there. If nothing else uses it, run \
+                 there: {}",
+                slot::drop_slot(&slot)
+            )),
+        }
+    }
+}
+
+/// Removes a subscription that is not made wholly, and the slot that was made for it. It has never copied nor applied
+/// anything, so nothing is lost with it. A slot that is not proven to be its own stays.
+///
+/// # Errors
+/// When whoever makes it is still at it, or a server refuses.
+pub async fn remove(remains: Remains<'_>, operation: &Operation<'_>) -> Result<()> {
+    let Remains { subscriber, found, half_made, .. } = remains;
+    let name = &found.name;
+    if half_made.is_attended {
+        return Err(attended(operation, name));
+    }
+    // Whoever makes a slot may be alive, though its session on the subscriber is not.
+    if let (Some(publisher), Some(slot)) = (remains.publisher, found.slot_name()) {
+        slot::fetch_settled(publisher, operation.doing(), slot, operation.limits()).await.ok();
+    }
+    let ours = half_made.claim.taken_over();
+    let take_over = subscription::take_over(name, &half_made.claim, &ours);
+    subscriber.run_within(operation.doing(), &take_over, operation.limits()).await?;
+    if let (Some(publisher), Some(slot)) = (remains.publisher, found.slot_name()) {
+        let left = drop_own_slot(publisher, operation.doing(), slot, &ours.token, operation.limits()).await;
+        if let SlotLeft::Maybe(_) = left {
+            let what = operation.error(format!("subscription {name} was left half made, and is taken away"));
+            operation.warn(left.noted_in(what));
+        }
+    }
+    subscriber.run_within(operation.doing(), &subscription::take_away(name, &ours), operation.limits()).await?;
+    tracing::info!(subscription = name.as_str(), "what an apply had left half made was taken away");
+    Ok(())
+}
+
+fn attended(operation: &Operation<'_>, name: &Ident) -> Error {
+    operation
+        .error("another apply is making it at the moment")
+        .detail("Nothing was changed. Apply again once that has ended.")
+        .detail(format!(
+            "If no apply is running, its session is still open all the same, as behind a pooler. Then run on the subscriber: \
+             ALTER SUBSCRIPTION {name} SET (slot_name = NONE); DROP SUBSCRIPTION {name};"
+        ))
+}
+
+/// Drops a slot that was made for the subscription of this attempt, and no other.
+pub(super) async fn drop_own_slot(
+    publisher: &Database,
+    doing: &str,
+    name: &Ident,
+    token: &Token,
+    limits: &Limits,
+) -> SlotLeft {
+    match whose(publisher, name, token, limits).await {
+        Some(Whose::Nobodys) => SlotLeft::Gone,
+        Some(Whose::Foreign) => SlotLeft::Foreign,
+        Some(Whose::Own) if publisher.run_within(doing, &[slot::drop_slot(name)], limits).await.is_ok() => {
+            SlotLeft::Gone
+        }
+        Some(Whose::Own) | None => SlotLeft::Maybe(name.clone()),
+    }
+}
+
+/// Whose a slot of a name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// There is none.
+    Nobodys,
+    /// The attempt made it.
+    Own,
+    /// Something else made it.
+    Foreign,
+}
+
+/// Whose the slot of this name is; `None` where that cannot be told. One that something reads from is no half-made
+/// subscription's.
+pub(super) async fn whose(publisher: &Database, name: &Ident, token: &Token, limits: &Limits) -> Option<Whose> {
+    let Some(standing) = look_again(limits, || slot::standing(publisher, name)).await? else {
+        return Some(Whose::Nobodys);
+    };
+    if standing.unusable(publisher.name()).is_some() {
+        return Some(Whose::Foreign);
+    }
+    let is_own = look_again(limits, || slot::is_made_for(publisher, name, token)).await?;
+    Some(if is_own { Whose::Own } else { Whose::Foreign })
+}

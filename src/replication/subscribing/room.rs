@@ -1,0 +1,154 @@
+//! Whether there is room for a slot of a name, whose one is that exists, and whether it can be used.
+
+use super::{Creation, NewSlot, NotMade};
+use crate::postgres::slot::{self, Slot, Standing, Unusable};
+use crate::postgres::subscription::{Neighbour, neighbours};
+use crate::postgres::{Database, Ident};
+use crate::replication::{Error, Pair, Result, names};
+
+/// Whether two databases are in one cluster.
+pub(super) async fn are_one_cluster(publisher: &Database, subscriber: &Database) -> Result<bool> {
+    let pair = Pair { publisher: publisher.clone(), subscriber: subscriber.clone() };
+    Ok(pair.is_one_cluster().await?)
+}
+
+impl<'a> Creation<'a> {
+    /// The slot to make, where the publisher can be asked and none of the name is there; `None` where the subscriber has to
+    /// make it.
+    pub(super) async fn find_room(&self, name: &Ident) -> Result<Option<NewSlot<'a>>, NotMade> {
+        let Some(publisher) = self.publisher else { return Ok(None) };
+        let slot = Slot { failover: self.desired.options.failover == Some(true), ..Slot::new(name.clone()) };
+        match self.settled(publisher, name).await? {
+            Seen::Nothing => {}
+            Seen::Slot(_) => return Err(self.taken(publisher, name).await.into()),
+            Seen::NotAsked(cause) => {
+                tracing::info!(%cause, "the publisher cannot be asked from here; the subscriber may reach it");
+                return Ok(None);
+            }
+        }
+        let version = publisher.version().await?;
+        slot.check_supported(version)
+            .map_err(|unsupported| publisher.unsupported(self.operation.doing(), unsupported))?;
+        Ok(Some((publisher, slot)))
+    }
+
+    /// The error about a slot that has the name, with what is known of its owner.
+    pub(super) async fn taken(&self, publisher: &Database, name: &Ident) -> Error {
+        let address = publisher.config().address();
+        let standing = slot::standing(publisher, name).await.ok().flatten();
+        let neighbours = neighbours(self.subscriber, name, self.name()).await.unwrap_or_default();
+        let whose =
+            standing.as_ref().and_then(|standing| standing.unusable(publisher.name())).map(|why| why.to_string());
+        let whose = whose.unwrap_or_else(|| {
+            "nothing reads from it at the moment, but a subscription that is its owner may be paused".to_owned()
+        });
+        self.operation
+            .error(format!("replication slot {name} already exists on {address}"))
+            .detail(format!("It is not used for its name alone: {whose}.{}", also_named_by(&neighbours)))
+            .detail("If it belongs to something else, set slot_name to another name. If this subscription is to go on from it, set create_slot = false.")
+            .detail(format!(
+                "If nothing needs it any more, run in database {:?} on {address}: {}",
+                publisher.name(),
+                slot::drop_slot(name)
+            ))
+            .about("slot_name")
+    }
+
+    /// Checks the slot that exists and is to be used, before anything is made.
+    pub(super) async fn check_existing_slot(&self) -> Result<(), NotMade> {
+        let Some(name) = self.desired.slot_name().filter(|_| self.how.connect) else { return Ok(()) };
+        // In this order: a subscription that was streaming a moment ago from this slot would still read from it.
+        let neighbours = neighbours(self.subscriber, name, self.name()).await?;
+        let Some(publisher) = self.publisher else {
+            self.unchecked(name, "The publisher cannot be reached from here.");
+            return Ok(());
+        };
+        let standing = match self.settled(publisher, name).await? {
+            Seen::Slot(standing) => standing,
+            Seen::Nothing => return Err(self.no_slot(publisher, name).into()),
+            Seen::NotAsked(cause) => {
+                self.unchecked(name, &cause.to_string());
+                return Ok(());
+            }
+        };
+        if let Some(why) = standing.unusable(publisher.name()) {
+            return Err(self.unusable(name, &why, &neighbours).into());
+        }
+        match neighbours.iter().find(|neighbour| !neighbour.streams) {
+            Some(neighbour) => Err(self.shared(name, neighbour).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The slot as it is once nobody is making it any more.
+    async fn settled(&self, publisher: &Database, name: &Ident) -> Result<Seen> {
+        let standing = match slot::standing(publisher, name).await {
+            Ok(Some(standing)) if !standing.ready => {
+                slot::fetch_settled(publisher, self.operation.doing(), name, self.limits()).await?;
+                slot::standing(publisher, name).await
+            }
+            standing => standing,
+        };
+        match standing {
+            Ok(standing) => Ok(standing.map_or(Seen::Nothing, Seen::Slot)),
+            Err(error) if error.is_connect() || error.code().is_some() => Ok(Seen::NotAsked(error.into())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn unchecked(&self, name: &Ident, cause: &str) {
+        let what = format!("whether replication slot {name} is there and free was not checked");
+        self.operation.warn(self.operation.error(what).detail(cause).detail(
+            "Without its slot the subscription replicates nothing, and two that share one each lose what the other gets. \
+             Look at pg_replication_slots on the publisher.",
+        ));
+    }
+
+    fn no_slot(&self, publisher: &Database, name: &Ident) -> Error {
+        let mut wanted = Slot::new(name.clone());
+        wanted.failover = self.desired.options.failover == Some(true);
+        let (address, database) = (publisher.config().address(), publisher.name());
+        let make = slot::by_hand(&wanted);
+        self.operation
+            .error(format!("there is no replication slot {name} on {address}, and create_slot = false"))
+            .detail("Nothing was changed.")
+            .detail(format!("Set create_slot = true, or make it first, in database {database:?} on {address}: {make}"))
+            .detail("Where this configuration makes it as a neonrepl_replication_slot, refer to its name, so that it comes first.")
+            .about("slot_name")
+    }
+
+    fn unusable(&self, name: &Ident, why: &Unusable, neighbours: &[Neighbour]) -> Error {
+        self.operation
+            .error(format!("replication slot {name} cannot be used: {why}"))
+            .detail(format!("Nothing was changed.{}", also_named_by(neighbours)))
+            .detail("Set slot_name to a slot of its own, or set create_slot = true with a name that is free.")
+            .about("slot_name")
+    }
+
+    fn shared(&self, name: &Ident, neighbour: &Neighbour) -> Error {
+        self.operation
+            .error(format!("replication slot {name} is another one's: {neighbour} names it, too"))
+            .detail("Nothing was changed. Of two subscriptions on one slot each loses what the other gets.")
+            .detail(
+                "Give this one a slot_name of its own. If the other one reads from another publisher, give one of the two \
+                 slots another name.",
+            )
+            .about("slot_name")
+    }
+}
+
+/// What a look at a slot shows.
+enum Seen {
+    Nothing,
+    Slot(Standing),
+    /// The publisher cannot be asked from here, or does not let us.
+    NotAsked(Error),
+}
+
+/// A sentence of the subscriptions that name the slot, too; nothing where there is none.
+fn also_named_by(neighbours: &[Neighbour]) -> String {
+    if neighbours.is_empty() {
+        return String::new();
+    }
+    format!(" The subscriber has others that name it: {}.", names::list(neighbours.iter().map(ToString::to_string)))
+}

@@ -1,0 +1,394 @@
+//! Making a subscription with its slot: what belongs to somebody else is neither used, recorded nor taken away.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::common::cli::{Core, Run, Workspace};
+use crate::common::fault_point::{FaultPoint, Moment};
+use crate::common::postgres::{Database, Major, Role};
+use crate::common::wait::wait_until;
+use crate::replication::{DEADLINE, Pair};
+
+/// A subscription with these further arguments to a publication that is there.
+fn config(name: &str, arguments: &str) -> String {
+    format!(
+        "resource \"neonrepl_subscription\" \"shop\" {{\n  name = \"{name}\"\n  publications = [\"given\"]\n  {arguments}\n}}\n"
+    )
+}
+
+/// Two servers with a row to copy, and a workspace whose way to them can be stopped at a statement.
+struct Stage {
+    pair: Pair,
+    publisher: FaultPoint,
+    subscriber: FaultPoint,
+    workspace: Workspace,
+    name: String,
+}
+
+impl Stage {
+    async fn new(pair: Pair) -> Self {
+        pair.publisher.sql("CREATE PUBLICATION given FOR TABLE orders; INSERT INTO orders VALUES (1, 1, 'eu')").await;
+        let publisher = FaultPoint::start(pair.publisher.port);
+        let subscriber = FaultPoint::start(pair.subscriber.port);
+        let role = Role::superuser();
+        let urls = [
+            pair.publisher.url_through(&role, publisher.port()),
+            pair.subscriber.url_through(&role, subscriber.port()),
+        ];
+        let workspace = pair.workspace_with(Core::OpenTofu, &urls[0], &urls[1]).await;
+        let name = pair.subscriber.name.clone();
+        Self { pair, publisher, subscriber, workspace, name }
+    }
+
+    /// The configuration of another person's, who goes past the points at which this one is stopped.
+    async fn other(&self, arguments: &str) -> Workspace {
+        let other = self.pair.workspace(Core::Terraform).await;
+        other.write("main.tf", &config(&self.name, arguments));
+        other
+    }
+
+    async fn expect_nothing(&self) {
+        assert_eq!(subscriptions(&self.pair.subscriber).await, [""; 0]);
+        assert_eq!(self.pair.slots().await, [""; 0]);
+        assert_eq!(recorded(&self.workspace), 0);
+    }
+
+    /// The row is there once, and everything goes with a destroy.
+    async fn expect_whole_and_destroy(&self) {
+        self.pair.wait_for_rows("SELECT total FROM orders", &["1"]).await;
+        self.workspace.expect_empty_plan().await;
+        self.workspace.destroy().await;
+        self.expect_nothing().await;
+    }
+}
+
+/// Name, slot and whether it runs of each subscription of the database.
+async fn subscriptions(database: &Database) -> Vec<String> {
+    let query = "SELECT subname, subslotname, subenabled FROM pg_subscription \
+        WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1";
+    database.rows(query).await
+}
+
+/// How many objects the state holds.
+fn recorded(workspace: &Workspace) -> usize {
+    let state: Value = serde_json::from_str(&workspace.state()).unwrap_or_default();
+    state["resources"].as_array().map_or(0, Vec::len)
+}
+
+fn says(run: &Run, said: &[&str]) {
+    for words in said {
+        assert!(run.flat().contains(words), "{words:?} is not in {}", run.text());
+    }
+}
+
+/// Where a slot stands: it differs once somebody has read from it, or another one has its name.
+async fn position(database: &Database, slot: &str) -> String {
+    let query = format!(
+        "SELECT concat_ws(' ', confirmed_flush_lsn, catalog_xmin) FROM pg_replication_slots WHERE slot_name = '{slot}'"
+    );
+    database.value(&query).await
+}
+
+async fn make_slot(database: &Database, name: &str) {
+    let make = format!("SELECT slot_name::text FROM pg_create_logical_replication_slot('{name}', 'pgoutput')");
+    database.value::<String>(&make).await;
+}
+
+async fn drop_slot(database: &Database, name: &str) {
+    database.value::<String>(&format!("SELECT pg_drop_replication_slot('{name}')::text")).await;
+}
+
+const APPLY: [&str; 3] = ["apply", "-auto-approve", "-no-color"];
+
+#[tokio::test]
+async fn whoever_comes_second_keeps_nothing_of_the_first_ones() {
+    for (from, to) in [(Major::V15, Major::V18), (Major::V18, Major::V14)] {
+        let stage = Stage::new(Pair::new(from, to, "second").await).await;
+        let theirs = stage.other(&format!("slot_name = \"{}_theirs\"", stage.name)).await;
+        stage.workspace.write("main.tf", &config(&stage.name, ""));
+        stage.subscriber.arm("CREATE SUBSCRIPTION", Moment::Before);
+        let apply = stage.workspace.spawn(&APPLY);
+        stage.subscriber.reached().await;
+        theirs.apply().await;
+        stage.subscriber.release();
+        let ours = apply.wait().await;
+        assert_eq!(ours.code, Some(1), "{}", ours.text());
+        says(&ours, &["exists already", "import it by the id"]);
+        assert_eq!(recorded(&stage.workspace), 0, "{}", stage.workspace.state());
+
+        stage.pair.wait_for_rows("SELECT total FROM orders", &["1"]).await;
+        says(&stage.workspace.apply_error().await, &["exists already"]);
+        stage.workspace.destroy().await;
+        let running = format!("{0}|{0}_theirs|t", stage.name);
+        assert_eq!(subscriptions(&stage.pair.subscriber).await, [running]);
+        assert_eq!(stage.pair.slots().await, [format!("{}_theirs", stage.name)]);
+        theirs.expect_empty_plan().await;
+        theirs.destroy().await;
+        stage.expect_nothing().await;
+    }
+}
+
+#[tokio::test]
+async fn what_another_apply_is_making_is_left_to_it() {
+    let stage = Stage::new(Pair::new(Major::V16, Major::V17, "making").await).await;
+    stage.workspace.write("main.tf", &config(&stage.name, ""));
+    stage.publisher.arm("SELECT pg_create_logical_replication_slot", Moment::Before);
+    let apply = stage.workspace.spawn(&APPLY);
+    stage.publisher.reached().await;
+    let theirs = stage.other("").await;
+    says(&theirs.apply_error().await, &["another apply is making it"]);
+    assert_eq!(recorded(&theirs), 0);
+    stage.publisher.release();
+    let ours = apply.wait().await;
+    assert_eq!(ours.code, Some(0), "{}", ours.text());
+    says(&theirs.apply_error().await, &["exists already", "import it by the id"]);
+    stage.expect_whole_and_destroy().await;
+}
+
+/// On one cluster, too, a slot may be that of a subscription elsewhere which is paused.
+#[tokio::test]
+async fn a_slot_of_one_cluster_is_not_taken_for_its_name() {
+    for major in [Major::V15, Major::V18] {
+        let stage = Stage::new(Pair::on_one_server(major, "paused").await).await;
+        make_slot(&stage.pair.publisher, &stage.name).await;
+        let before = position(&stage.pair.publisher, &stage.name).await;
+        stage.workspace.write("main.tf", &config(&stage.name, ""));
+        let failed = stage.workspace.apply_error().await;
+        says(&failed, &["already exists", "may be paused", "create_slot = false", "SELECT pg_drop_replication_slot"]);
+        assert_eq!(position(&stage.pair.publisher, &stage.name).await, before);
+        assert_eq!(subscriptions(&stage.pair.subscriber).await, [""; 0]);
+        assert_eq!(recorded(&stage.workspace), 0);
+        drop_slot(&stage.pair.publisher, &stage.name).await;
+        stage.workspace.apply().await;
+        stage.expect_whole_and_destroy().await;
+    }
+}
+
+/// Whoever makes the slot: the provider, or the subscriber, which is told another address than the provider's.
+#[tokio::test]
+async fn a_slot_that_somebody_else_makes_meanwhile_stays() {
+    let elsewhere = "publisher {\n    host = \"localhost\"\n  }";
+    for (from, to) in [(Major::V16, Major::V18), (Major::V18, Major::V15)] {
+        for (arguments, at_subscriber) in [("", false), (elsewhere, true)] {
+            let stage = Stage::new(Pair::new(from, to, "meanwhile").await).await;
+            stage.workspace.write("main.tf", &config(&stage.name, arguments));
+            let (point, statement) = match at_subscriber {
+                true => (&stage.subscriber, "CREATE SUBSCRIPTION"),
+                false => (&stage.publisher, "SELECT pg_create_logical_replication_slot"),
+            };
+            point.arm(statement, Moment::Before);
+            let apply = stage.workspace.spawn(&APPLY);
+            point.reached().await;
+            make_slot(&stage.pair.publisher, &stage.name).await;
+            let before = position(&stage.pair.publisher, &stage.name).await;
+            point.release();
+            let run = apply.wait().await;
+            assert_eq!(run.code, Some(1), "{}", run.text());
+            says(&run, &["already exists"]);
+            assert_eq!(stage.pair.slots().await, [stage.name.as_str()]);
+            assert_eq!(position(&stage.pair.publisher, &stage.name).await, before);
+            assert_eq!(subscriptions(&stage.pair.subscriber).await, [""; 0]);
+            assert_eq!(recorded(&stage.workspace), 0);
+            drop_slot(&stage.pair.publisher, &stage.name).await;
+            stage.workspace.apply().await;
+            stage.expect_whole_and_destroy().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_subscriptions_do_not_get_one_slot() {
+    for (from, to) in [(Major::V15, Major::V18), (Major::V18, Major::V15)] {
+        let stage = Stage::new(Pair::new(from, to, "shared").await).await;
+        let second = Pair::new(from, to, "sharing").await;
+        let workspace =
+            second.workspace_with(Core::Terraform, &stage.pair.publisher.url(), &second.subscriber.url()).await;
+        let shares = config("another", &format!("slot_name = \"{}\"\n  create_slot = false", stage.name));
+        workspace.write("main.tf", &shares);
+        for enabled in [true, false] {
+            stage.workspace.write("main.tf", &config(&stage.name, &format!("enabled = {enabled}")));
+            stage.workspace.apply().await;
+            let active = format!("SELECT active FROM pg_replication_slots WHERE slot_name = '{}'", stage.name);
+            wait_until("the slot's reader", DEADLINE, async || {
+                stage.pair.publisher.value::<bool>(&active).await == enabled
+            })
+            .await;
+            let failed = workspace.apply_error().await;
+            let theirs = format!("subscription \"{}\" of database \"{}\"", stage.name, stage.pair.subscriber.name);
+            says(&failed, &[if enabled { "something reads from it" } else { theirs.as_str() }, "slot_name"]);
+            assert_eq!(subscriptions(&second.subscriber).await, [""; 0]);
+            assert_eq!(recorded(&workspace), 0);
+        }
+        stage.workspace.write("main.tf", &config(&stage.name, ""));
+        stage.workspace.apply().await;
+        stage.expect_whole_and_destroy().await;
+    }
+}
+
+/// A pair that is there already, made by hand.
+#[tokio::test]
+async fn a_slot_that_another_subscription_names_stays_when_one_goes() {
+    let stage = Stage::new(Pair::new(Major::V17, Major::V16, "kept").await).await;
+    let second = Pair::new(Major::V17, Major::V16, "keeping").await;
+    stage.workspace.write("main.tf", &config(&stage.name, "enabled = false"));
+    stage.workspace.apply().await;
+    let connection = stage.pair.publisher.url();
+    let by_hand = format!(
+        "CREATE SUBSCRIPTION theirs CONNECTION '{connection}' PUBLICATION given \
+         WITH (create_slot = false, enabled = false, slot_name = '{}')",
+        stage.name
+    );
+    second.subscriber.sql(&by_hand).await;
+    let destroyed = stage.workspace.destroy().await;
+    let whose = format!("subscription \"theirs\" of database \"{}\"", second.subscriber.name);
+    says(&destroyed, &["is left on the publisher", &whose]);
+    assert_eq!(subscriptions(&stage.pair.subscriber).await, [""; 0]);
+    assert_eq!(stage.pair.slots().await, [stage.name.as_str()]);
+    second.subscriber.sql("DROP SUBSCRIPTION theirs").await;
+    stage.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn a_slot_that_is_not_there_or_does_not_fit_is_refused_before_anything_is_made() {
+    for (from, to) in [(Major::V15, Major::V18), (Major::V18, Major::V15)] {
+        let stage = Stage::new(Pair::new(from, to, "fitting").await).await;
+        stage.workspace.write("main.tf", &config(&stage.name, "create_slot = false"));
+        let elsewhere = Pair::new(from, to, "fitting").await.publisher;
+        let physical = format!("SELECT slot_name::text FROM pg_create_physical_replication_slot('{}')", stage.name);
+        let other_plugin = format!(
+            "SELECT slot_name::text FROM pg_create_logical_replication_slot('{}', 'test_decoding')",
+            stage.name
+        );
+        let home = format!("it is a slot of database \"{}\"", elsewhere.name);
+
+        let make = format!("SELECT pg_create_logical_replication_slot('{}', 'pgoutput', false);", stage.name);
+        says(&stage.workspace.apply_error().await, &["there is no replication slot", &make, "Nothing was changed"]);
+        stage.expect_nothing().await;
+        for (on, sql, said) in [
+            (&stage.pair.publisher, physical.as_str(), "it is a physical slot"),
+            (&stage.pair.publisher, other_plugin.as_str(), "its plugin is \"test_decoding\""),
+            (&elsewhere, &make.replace("SELECT", "SELECT slot_name::text FROM").replace(';', ""), home.as_str()),
+        ] {
+            on.value::<String>(sql).await;
+            says(&stage.workspace.apply_error().await, &[said, "Nothing was changed"]);
+            assert_eq!(subscriptions(&stage.pair.subscriber).await, [""; 0]);
+            assert_eq!(recorded(&stage.workspace), 0);
+            drop_slot(on, &stage.name).await;
+        }
+        make_slot(&stage.pair.publisher, &stage.name).await;
+        stage.workspace.apply().await;
+        stage.expect_whole_and_destroy().await;
+    }
+}
+
+/// Where the subscriber alone reaches its publisher, nobody can look at the slot.
+#[tokio::test]
+async fn a_slot_that_cannot_be_looked_at_is_said_to_be_unchecked() {
+    let stage = Stage::new(Pair::new(Major::V16, Major::V16, "unseen").await).await;
+    let closed = FaultPoint::start(1);
+    let blind = stage.pair.publisher.url_through(&Role::superuser(), closed.port());
+    let workspace = stage.pair.workspace_with(Core::OpenTofu, &blind, &stage.pair.subscriber.url()).await;
+    make_slot(&stage.pair.publisher, &stage.name).await;
+    let arguments = format!("create_slot = false\n  publisher {{\n    port = {}\n  }}", stage.pair.publisher.port);
+    workspace.write("main.tf", &config(&stage.name, &arguments));
+    let applied = workspace.apply().await;
+    says(&applied, &["was not checked"]);
+    stage.pair.wait_for_rows("SELECT total FROM orders", &["1"]).await;
+    workspace.destroy().await;
+    stage.expect_nothing().await;
+}
+
+/// The provider dies with its core, wherever it is; what is left says itself whose it is.
+#[tokio::test]
+async fn what_a_killed_apply_has_left_the_next_one_makes_whole() {
+    for (from, to) in [(Major::V14, Major::V17), (Major::V18, Major::V15)] {
+        for (on_publisher, statement, moment) in [
+            (false, "CREATE SUBSCRIPTION", Moment::Before),
+            (true, "SELECT pg_create_logical_replication_slot", Moment::Before),
+            (true, "SELECT pg_create_logical_replication_slot", Moment::After),
+            (false, "ALTER SUBSCRIPTION", Moment::Before),
+        ] {
+            let stage = Stage::new(Pair::new(from, to, "killed").await).await;
+            stage.workspace.write("main.tf", &config(&stage.name, ""));
+            let point = if on_publisher { &stage.publisher } else { &stage.subscriber };
+            point.arm(statement, moment);
+            let apply = stage.workspace.spawn(&APPLY);
+            point.reached().await;
+            apply.kill_all().await;
+            let ended = apply.wait().await;
+            assert_eq!(ended.code, None, "{}", ended.text());
+            stage.publisher.cut();
+            stage.subscriber.cut();
+            stage.workspace.unlock();
+            assert_eq!(recorded(&stage.workspace), 0, "{}", stage.workspace.state());
+            stage.workspace.apply().await;
+            stage.expect_whole_and_destroy().await;
+        }
+    }
+}
+
+/// A slot of the name that the killed apply did not make is not its own, whatever it has left on the subscriber.
+#[tokio::test]
+async fn what_a_killed_apply_has_left_takes_no_slot_with_it() {
+    let stage = Stage::new(Pair::new(Major::V17, Major::V18, "remains").await).await;
+    stage.workspace.write("main.tf", &config(&stage.name, ""));
+    stage.publisher.arm("SELECT pg_create_logical_replication_slot", Moment::Before);
+    let apply = stage.workspace.spawn(&APPLY);
+    stage.publisher.reached().await;
+    apply.kill_all().await;
+    apply.wait().await;
+    stage.publisher.cut();
+    stage.subscriber.cut();
+    stage.workspace.unlock();
+    make_slot(&stage.pair.publisher, &stage.name).await;
+    let before = position(&stage.pair.publisher, &stage.name).await;
+    says(&stage.workspace.apply_error().await, &["already exists"]);
+    assert_eq!(position(&stage.pair.publisher, &stage.name).await, before);
+    assert_eq!(subscriptions(&stage.pair.subscriber).await, [""; 0]);
+    drop_slot(&stage.pair.publisher, &stage.name).await;
+    stage.workspace.apply().await;
+    stage.expect_whole_and_destroy().await;
+}
+
+/// A subscriber that goes away between the slot and the end leaves what the state knows, and a destroy removes both.
+#[tokio::test]
+async fn what_could_not_be_taken_back_is_recorded_and_can_be_destroyed() {
+    let stage = Stage::new(Pair::new(Major::V16, Major::V17, "left").await).await;
+    stage.workspace.write("main.tf", &config(&stage.name, "timeouts {\n    create = \"20s\"\n  }"));
+    stage.subscriber.arm("ALTER SUBSCRIPTION", Moment::Before);
+    let began = Instant::now();
+    let apply = stage.workspace.spawn(&APPLY);
+    stage.subscriber.reached().await;
+    // It hangs until its time is over; so does what would take it back.
+    let run = apply.wait().await;
+    assert_eq!(run.code, Some(1), "{}", run.text());
+    assert!(began.elapsed() < Duration::from_secs(100));
+    stage.subscriber.cut();
+    let left = subscriptions(&stage.pair.subscriber).await;
+    assert_eq!(left.len(), recorded(&stage.workspace), "{left:?} {}", run.text());
+    stage.workspace.destroy().await;
+    stage.expect_nothing().await;
+    stage.workspace.apply().await;
+    stage.expect_whole_and_destroy().await;
+}
+
+/// Disabled means: its tables are known, and nothing is copied before it is enabled.
+#[tokio::test]
+async fn one_that_is_made_disabled_copies_nothing_until_it_is_enabled() {
+    for (from, to) in [(Major::V15, Major::V18), (Major::V18, Major::V15)] {
+        let stage = Stage::new(Pair::new(from, to, "disabled").await).await;
+        stage.workspace.write("main.tf", &config(&stage.name, "enabled = false\n  two_phase = true"));
+        stage.workspace.apply().await;
+        stage.workspace.expect_empty_plan().await;
+        let tables = "SELECT srrelid::regclass::text, srsubstate FROM pg_subscription_rel";
+        assert_eq!(stage.pair.subscriber.rows(tables).await, ["orders|i"]);
+        assert_eq!(stage.pair.slots().await, [stage.name.as_str()]);
+        assert_eq!(stage.pair.subscriber.rows("SELECT * FROM orders").await, [""; 0]);
+        let comments = "SELECT description FROM pg_description WHERE classoid = 'pg_subscription'::regclass";
+        assert_eq!(stage.pair.subscriber.rows(comments).await, [""; 0]);
+        stage.workspace.write("main.tf", &config(&stage.name, "two_phase = true"));
+        stage.workspace.apply().await;
+        stage.expect_whole_and_destroy().await;
+    }
+}
