@@ -127,8 +127,20 @@ impl Link {
         made.clone().map_err(Cause::Tls)
     }
 
+    /// What the client library is told for a connection that begins now, but for encryption.
+    pub(super) async fn client_config(&self, database: &str) -> Result<tokio_postgres::Config, Cause> {
+        let config = &self.config;
+        let mut client = config.transport.template();
+        client.host(&config.host).port(config.port).user(&config.username).dbname(database);
+        client.application_name(&config.application_name);
+        if let Some(password) = self.password().await? {
+            client.password(password.expose());
+        }
+        Ok(client)
+    }
+
     /// The password of a connection that begins now.
-    pub(super) async fn password(&self) -> Result<Option<Secret>, Cause> {
+    async fn password(&self) -> Result<Option<Secret>, Cause> {
         match &self.passwords {
             Some(passwords) => passwords.current().await.map(Some).map_err(Cause::Password),
             None => Ok(self.config.password.clone()),

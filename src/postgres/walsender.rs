@@ -67,12 +67,7 @@ async fn cancel(link: &Link, client: &Client) {
 
 /// Connects within the server's `connect_timeout`, as its `sslmode` says.
 async fn connect(link: &Link, database: &str) -> std::result::Result<Client, Cause> {
-    let mut config = Config::new();
-    config.host(&link.config.host).port(link.config.port).user(&link.config.username).dbname(database);
-    config.application_name(&link.config.application_name);
-    if let Some(password) = link.password().await? {
-        config.password(password.expose());
-    }
+    let config = link.client_config(database).await?;
     let work = async {
         let mut first = None;
         for &encrypted in attempts(link.config.sslmode) {
@@ -98,9 +93,12 @@ async fn attempt(link: &Link, mut config: Config, encrypted: bool) -> std::resul
         return connected.map(|(client, connection)| driven(client, connection)).map_err(Cause::Connect);
     }
     config.ssl_mode(SslMode::Disable);
-    let address = (link.config.host.as_str(), link.config.port);
     let unreachable = |error| Cause::Unexpected(format!("error connecting to server: {error}"));
-    let stream = TcpStream::connect(address).await.map_err(unreachable)?;
+    let stream = match config.get_hostaddrs().first() {
+        Some(address) => TcpStream::connect((*address, link.config.port)).await,
+        None => TcpStream::connect((link.config.host.as_str(), link.config.port)).await,
+    };
+    let stream = stream.map_err(unreachable)?;
     let connected = config.connect_raw(Asking::new(stream), NoTls).await;
     connected.map(|(client, connection)| driven(client, connection)).map_err(Cause::Connect)
 }

@@ -1,9 +1,15 @@
 //! Making a subscription with its slot: what belongs to somebody else is neither used, recorded nor taken away.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use neonrepl::postgres::Limits;
+use neonrepl::postgres::subscription::{How, Subscription};
+use neonrepl::replication::subscribing::{self, Creation};
+use neonrepl::replication::{Listener, Operation};
 use serde_json::Value;
 
+use crate::catalog;
 use crate::common::cli::{Core, Run, Workspace};
 use crate::common::fault_point::{FaultPoint, Moment};
 use crate::common::postgres::{Database, Major, Role};
@@ -282,21 +288,31 @@ async fn a_slot_that_is_not_there_or_does_not_fit_is_refused_before_anything_is_
     }
 }
 
+/// What an operation has said.
+#[derive(Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl Listener for Heard {
+    fn warn(&self, warning: neonrepl::replication::Error) {
+        self.0.lock().unwrap().push(warning.to_string());
+    }
+}
+
 /// Where the subscriber alone reaches its publisher, nobody can look at the slot.
 #[tokio::test]
 async fn a_slot_that_cannot_be_looked_at_is_said_to_be_unchecked() {
-    let stage = Stage::new(Pair::new(Major::V16, Major::V16, "unseen").await).await;
-    let closed = FaultPoint::start(1);
-    let blind = stage.pair.publisher.url_through(&Role::superuser(), closed.port());
-    let workspace = stage.pair.workspace_with(Core::OpenTofu, &blind, &stage.pair.subscriber.url()).await;
-    make_slot(&stage.pair.publisher, &stage.name).await;
-    let arguments = format!("create_slot = false\n  publisher {{\n    port = {}\n  }}", stage.pair.publisher.port);
-    workspace.write("main.tf", &config(&stage.name, &arguments));
-    let applied = workspace.apply().await;
-    says(&applied, &["was not checked"]);
-    stage.pair.wait_for_rows("SELECT total FROM orders", &["1"]).await;
-    workspace.destroy().await;
-    stage.expect_nothing().await;
+    let pair = Pair::new(Major::V16, Major::V16, "unseen").await;
+    let subscriber = catalog::connect(&pair.subscriber, &Role::superuser());
+    let connection = catalog::config(&pair.publisher, &Role::superuser()).conninfo();
+    let desired = Subscription::new(catalog::ident("unseen"), connection, [catalog::ident("given")]);
+    let how = How { create_slot: false, ..How::default() };
+    let heard = Heard::default();
+    let operation = Operation::new("creating", Limits::within(DEADLINE), &heard);
+    let creation =
+        Creation { subscriber: &subscriber, publisher: None, desired: &desired, how: &how, operation: &operation };
+    subscribing::prepare(creation).await.unwrap();
+    let said = heard.0.lock().unwrap().join("\n");
+    assert!(said.contains("whether replication slot \"unseen\" is there and free was not checked"), "{said}");
 }
 
 /// The provider dies with its core, wherever it is; what is left says itself whose it is.

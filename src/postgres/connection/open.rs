@@ -10,7 +10,6 @@ use tokio_postgres::{AsyncMessage, Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{Backend, Canceller, Closing, Connection, Seat, Shared, lock};
-use crate::postgres::conninfo::Secret;
 use crate::postgres::error::Cause;
 use crate::postgres::link::Link;
 use crate::postgres::notice::Notice;
@@ -21,13 +20,12 @@ use crate::postgres::work::LockWait;
 impl Connection {
     /// Connects, trying plain and encrypted connections in the order that `sslmode` asks for.
     pub(in crate::postgres) async fn open(link: &Link, database: &str, seat: &Seat) -> Result<Self, Cause> {
-        let password = link.password().await?;
-        let password = password.as_ref();
+        let client = link.client_config(database).await?;
         let work = async {
             let attempts = attempts(link.config.sslmode);
             let mut first_error = None;
             for &encrypted in attempts {
-                match Self::attempt(link, database, password, encrypted, seat).await {
+                match Self::attempt(link, client.clone(), encrypted, seat).await {
                     Ok(connection) => return Ok(connection),
                     Err(Cause::Connect(error)) if attempts.len() > 1 && may_try_otherwise(&error) => {
                         first_error.get_or_insert(Cause::Connect(error));
@@ -43,27 +41,11 @@ impl Connection {
         }
     }
 
-    async fn attempt(
-        link: &Link,
-        database: &str,
-        password: Option<&Secret>,
-        encrypted: bool,
-        seat: &Seat,
-    ) -> Result<Self, Cause> {
-        let config = &link.config;
-        let mut pg = config.transport.template();
-        pg.host(&config.host)
-            .port(config.port)
-            .user(&config.username)
-            .dbname(database)
-            .application_name(&config.application_name);
-        if let Some(password) = password {
-            pg.password(password.expose());
-        }
+    async fn attempt(link: &Link, mut pg: tokio_postgres::Config, encrypted: bool, seat: &Seat) -> Result<Self, Cause> {
         if encrypted {
             let tls = link.tls()?;
             // With `prefer`, a server that declines TLS goes on with the same connection.
-            pg.ssl_mode(match config.sslmode {
+            pg.ssl_mode(match link.config.sslmode {
                 SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
                 _ => tokio_postgres::config::SslMode::Require,
             });

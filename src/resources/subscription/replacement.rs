@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use super::ident;
 use super::model::{Model, is_set};
+use super::{ObjectId, ident};
 use crate::config::Context;
 use crate::postgres::subscription::{self, Subscription};
 use crate::postgres::{Database, QualifiedName, catalog};
@@ -39,8 +39,10 @@ pub(super) async fn preview(
     }
     let copies = is_set(&planned.copy_data) && planned.enabled.known() != Some(&false);
     match call.unless_stopped(catalog::with_rows(database, &tables)).await {
-        Ok(held) if copies && !held.is_empty() => change.error(refused(&found, database, &held, &what)),
-        Ok(_) => change.warn(again(&found, copies).detail(what)),
+        Ok(held) if copies && !held.is_empty() => {
+            change.error(refused(&found, database, &held, &what).detail(ObjectId::import_hint(&planned.id)));
+        }
+        Ok(_) => change.warn(again(&found, copies).detail(what).detail(ObjectId::import_hint(&planned.id))),
         Err(_) => return call.go_on(),
     }
     Ok(())
@@ -51,16 +53,17 @@ async fn subscribed(database: &Database, found: &Subscription) -> BTreeSet<Quali
     tables.into_iter().map(|(table, _)| table).collect()
 }
 
-const KEEP: &str = "To keep the subscription instead, leave -replace out, untaint it, or import it.";
+const KEEP: &str =
+    "To keep the subscription instead, leave -replace out, or untaint it (`terraform untaint` or `tofu untaint`).";
 
 fn refused(found: &Subscription, database: &Database, held: &BTreeSet<QualifiedName>, what: &str) -> Error {
     let truncate = names::list(held.iter().map(ToString::to_string));
-    Error::new(format!("planning subscription {}: it exists, and every row would be copied again into tables that hold rows", found.name))
+    Error::new(format!("planning subscription {}: it exists already, and every row would be copied again into tables that hold rows", found.name))
         .detail(format!(
             "{what} Rows that are there already violate a primary key or another unique index, and their table is not replicated then."
         ))
         .detail(format!(
-            "To make it again, stop it and empty its tables on the subscriber, in database {:?}, then plan again: ALTER SUBSCRIPTION {} \
+            "Only where this configuration is to make it again: stop it and empty its tables on the subscriber, in database {:?}, then plan again: ALTER SUBSCRIPTION {} \
              DISABLE; TRUNCATE {truncate};",
             database.name(),
             found.name
@@ -74,7 +77,7 @@ fn refused(found: &Subscription, database: &Database, held: &BTreeSet<QualifiedN
 
 fn again(found: &Subscription, copies: bool) -> Error {
     let error = Error::new(format!(
-        "planning subscription {}: it exists, and is dropped with its slot and made again if this plan replaces it",
+        "planning subscription {}: it exists already, and is dropped with its slot and made again if this plan replaces it",
         found.name
     ));
     let error = error.detail(if copies {
