@@ -135,15 +135,17 @@ where
 /// statements, not as start-up options, because poolers and proxies refuse those.
 ///
 /// A database that is read-only by default, as a guide advises before a switch, must not keep us from undoing what we
-/// made; a standby refuses to write all the same. `client_connection_check_interval` ends a statement whose client was
-/// killed; servers elsewhere than on Linux may refuse it. Time limits are kept by the client, which cancels: those of the
-/// role would hit a long initial wait, or a transaction that is held. Locks are waited for briefly, as
-/// [`LockWait::Brief`] says. A server writes a statement that it refuses into its log, with the password of a
-/// subscription's connection string: a superuser's session can have the statement left out there, and the reason is logged
-/// all the same.
+/// made; a standby refuses to write all the same. What is reported as done has been flushed, also where the server does
+/// not wait for that by itself: a slot cannot be asked for what is not flushed yet. `client_connection_check_interval`
+/// ends a statement whose client was killed; servers elsewhere than on Linux may refuse it. Time limits are kept by the
+/// client, which cancels: those of the role would hit a long initial wait, or a transaction that is held. Locks are
+/// waited for briefly, as [`LockWait::Brief`] says. A server writes a statement that it refuses into its log, with the
+/// password of a subscription's connection string: a superuser's session can have the statement left out there, and the
+/// reason is logged all the same.
 async fn pin_settings(client: &Client) -> Result<(ServerVersion, Backend), Cause> {
     let sql = "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, YMD', false), \
         set_config('search_path', 'pg_catalog', false), set_config('standard_conforming_strings', 'on', false), \
+        CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'local', false) END, \
         set_config('default_transaction_read_only', 'off', false), \
         set_config('statement_timeout', '0', false), set_config('lock_timeout', '3s', false), \
         set_config('idle_in_transaction_session_timeout', '0', false), \
