@@ -2,6 +2,7 @@
 //! publications stand in the commands of those who read from them, or in their subscriptions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
@@ -9,7 +10,7 @@ use super::checks;
 use super::error::Result;
 use crate::postgres::publication::{self, Reader};
 use crate::postgres::subscription::{self, Subscription};
-use crate::postgres::{Database, Ident, Server};
+use crate::postgres::{self, Database, Ident, Limits, Pauses, Server, Waiter};
 
 /// Somebody who reads from a publication's server and asks for that publication.
 pub struct User {
@@ -54,6 +55,13 @@ pub(super) fn describe(users: &[User]) -> String {
     users.iter().map(User::describe).collect::<Vec<_>>().join(", ")
 }
 
+/// How long a reader is waited for that asks for others than its subscription names: a worker ends, and starts again, a
+/// moment after each change of its subscription.
+const FOLLOWS: Duration = Duration::from_secs(3);
+
+/// How often it is looked at meanwhile.
+const POLL: Pauses = Pauses::of(Duration::from_millis(250));
+
 /// Who uses a publication, as far as its server and the subscriber show it.
 ///
 /// # Errors
@@ -62,18 +70,35 @@ pub async fn users(publisher: &Database, subscriber: Option<&Server>, name: &Ide
     if publication::readers(publisher).await?.is_empty() {
         return Ok(Vec::new());
     }
+    let limits = Limits::within(FOLLOWS);
+    let mut waiter = Waiter::new(&limits, POLL);
+    loop {
+        let (users, is_behind) = look(publisher, subscriber, name).await?;
+        // One that does not follow is another one's reader, of a slot of the same name.
+        if !is_behind || waiter.after(Ok::<Option<()>, postgres::Error>(None)).await.is_err() {
+            return Ok(users);
+        }
+    }
+}
+
+/// Who uses a publication now, and whether one of those who may asks for others than its subscription names.
+async fn look(publisher: &Database, subscriber: Option<&Server>, name: &Ident) -> Result<(Vec<User>, bool)> {
+    let mut is_behind = false;
     let readers = publication::readers_now(publisher).await?;
     let mut subscriptions = subscriptions(subscriber, readers.keys().cloned().collect()).await;
     let user = |(slot, reader): (Ident, Reader)| {
         let asked_for = reader.asked_for.as_ref();
-        // One that asks for others than it names is another one's reader, of a slot of the same name.
-        let is_its = |found: &(Database, Subscription)| asked_for.is_none_or(|names| *names == found.1.publications);
-        let subscription = subscriptions.remove(&slot).filter(is_its);
         let asks = asked_for.is_some_and(|names| names.contains(name));
+        let named = subscriptions.remove(&slot);
+        let is_its = |found: &(Database, Subscription)| asked_for.is_none_or(|names| *names == found.1.publications);
+        is_behind |=
+            named.as_ref().is_some_and(|found| !is_its(found) && (asks || found.1.publications.contains(name)));
+        let subscription = named.filter(is_its);
         let names = subscription.as_ref().is_some_and(|(_, subscription)| subscription.publications.contains(name));
         (asks || names).then_some(User { slot, reader, subscription })
     };
-    Ok(readers.into_iter().filter_map(user).collect())
+    let users = readers.into_iter().filter_map(user).collect();
+    Ok((users, is_behind))
 }
 
 /// The subscriptions of the subscriber that read from these slots, in whichever of its databases. None where it is not
