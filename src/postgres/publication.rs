@@ -4,7 +4,7 @@
 
 mod catalog;
 mod changes;
-mod findings;
+mod flaws;
 mod readers;
 mod sent;
 mod succession;
@@ -18,7 +18,7 @@ pub use catalog::{
 };
 use changes::member;
 pub use changes::{diff, drop_publication};
-pub use findings::{FilterColumns, Finding, Gravity, Member, Problem, filters_to_read, findings};
+pub use flaws::{FilterColumns, Flaw, Gravity, Member, Problem, filters_to_read, flaws};
 pub use readers::{Reader, Readers, readers, readers_now, skip_missed, younger_than_slot};
 pub use sent::{Difference, Sent, SentTable, sent};
 pub use succession::{make_successor, succeed, successors};

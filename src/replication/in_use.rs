@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::catch_up::catch_up;
-use super::checks::Finding;
+use super::checks::Objection;
 use super::error::{Error, Result};
 use super::operation::{Look, Operation};
 use super::users::{User, describe, users};
@@ -67,32 +67,32 @@ pub async fn outlook(
     subscriber: Option<&Server>,
     old: Option<&Publication>,
     new: &Publication,
-) -> Result<Vec<Finding>> {
+) -> Result<Vec<Objection>> {
     let Some(old) = old else { return awaited(publisher, subscriber, &new.name).await };
     let (renames, republishes) = (old.name != new.name, old.fingerprint() != new.fingerprint());
     if !(renames || republishes) {
         return Ok(Vec::new());
     }
     let users = users(publisher, subscriber, &old.name).await?;
-    let mut findings = Vec::new();
+    let mut objections = Vec::new();
     if renames {
-        findings.extend(rename_outlook(publisher, &old.name, &new.name, &users).await?);
+        objections.extend(rename_outlook(publisher, &old.name, &new.name, &users).await?);
     }
     if republishes {
-        findings.extend(republishing::outlook(publisher, &users, old, new).await?);
-        findings.extend(
+        objections.extend(republishing::outlook(publisher, &users, old, new).await?);
+        objections.extend(
             missed::warnings(publisher, users.iter().filter_map(User::subscription), &new.target)
                 .await
                 .into_iter()
-                .map(Finding::Warning),
+                .map(Objection::Warning),
         );
     }
-    Ok(findings)
+    Ok(objections)
 }
 
 /// What it means to those who ask for a publication that is yet to be made: whatever was written while there was none is
 /// decoded with the catalog of that time.
-async fn awaited(publisher: &Database, subscriber: Option<&Server>, name: &Ident) -> Result<Vec<Finding>> {
+async fn awaited(publisher: &Database, subscriber: Option<&Server>, name: &Ident) -> Result<Vec<Objection>> {
     let readers = publication::readers(publisher).await?;
     // Where all are known, and none asks for it, there is nobody.
     let may_ask = |reader: &Reader| reader.asked_for.as_ref().is_none_or(|names| names.contains(name));
@@ -101,7 +101,7 @@ async fn awaited(publisher: &Database, subscriber: Option<&Server>, name: &Ident
     }
     let survives = publisher.version().await?.has(version::MISSING_PUBLICATIONS);
     let users = users(publisher, subscriber, name).await?;
-    Ok(users.iter().map(|user| Finding::Warning(asks_already(user, name, survives))).collect())
+    Ok(users.iter().map(|user| Objection::Warning(asks_already(user, name, survives))).collect())
 }
 
 fn asks_already(user: &User, name: &Ident, survives: bool) -> Error {
@@ -125,32 +125,32 @@ fn asks_already(user: &User, name: &Ident, survives: bool) -> Error {
 }
 
 /// What a renaming takes, or that it would stop somebody.
-async fn rename_outlook(publisher: &Database, old: &Ident, new: &Ident, users: &[User]) -> Result<Vec<Finding>> {
+async fn rename_outlook(publisher: &Database, old: &Ident, new: &Ident, users: &[User]) -> Result<Vec<Objection>> {
     let successors = publication::successors(publisher, old).await?;
     if let Some(other) = successors.iter().find(|name| *name != new) {
-        return Ok(vec![Finding::Error(half_done(old, new, other))]);
+        return Ok(vec![Objection::Refusal(half_done(old, new, other))]);
     }
     let is_begun = successors.contains(new);
-    let mut findings = Vec::new();
+    let mut objections = Vec::new();
     if !is_begun && publication::fetch(publisher, new).await?.is_some() {
         let taken = Error::new(format!("there is another publication {new} now, so {old} cannot be renamed to that"));
         let taken =
             taken.detail("Unless something else in this configuration renames or drops it first, the apply fails.");
-        findings.push(Finding::Warning(taken.about("name")));
+        objections.push(Objection::Warning(taken.about("name")));
     }
     if is_begun || !users.is_empty() {
-        findings.push(leads_over(old, new, users, is_begun));
+        objections.push(leads_over(old, new, users, is_begun));
     }
-    Ok(findings)
+    Ok(objections)
 }
 
-fn leads_over(old: &Ident, new: &Ident, users: &[User], is_begun: bool) -> Finding {
+fn leads_over(old: &Ident, new: &Ident, users: &[User], is_begun: bool) -> Objection {
     if let Err(error) = check_users(&format!("renaming publication {old} to {new}"), users) {
-        return Finding::Error(error.about("name"));
+        return Objection::Refusal(error.about("name"));
     }
     let under = if users.is_empty() { String::new() } else { format!(" under {}", describe(users)) };
     let begun = if is_begun { "That was begun and cut off before, and goes on." } else { "" };
-    Finding::Warning(
+    Objection::Warning(
         Error::new(format!("publication {old} becomes {new}{under}"))
             .detail(
                 "It is made under its new name beside the old one, the subscription is given the new name once it has applied all \

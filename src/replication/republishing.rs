@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join;
 
-use super::checks::{BothSides, Finding, Obstacle, Obstacles, described};
+use super::checks::{BothSides, Objection, Obstacle, Obstacles, described};
 use super::error::{Error, Result};
 use super::users::User;
 use super::{Pair, names};
@@ -40,21 +40,21 @@ pub(super) async fn outlook(
     users: &[User],
     old: &Publication,
     new: &Publication,
-) -> Result<Vec<Finding>> {
-    let mut findings = Vec::new();
+) -> Result<Vec<Objection>> {
+    let mut objections = Vec::new();
     if users.is_empty() {
-        return Ok(findings);
+        return Ok(objections);
     }
     let (existing, outline) =
         Box::pin(try_join(publication::fetch_all(publisher), catalog::outline(publisher))).await?;
     let change = Change { publisher, old, new, existing: &existing, outline: &outline };
     for user in users {
         let outlook = change.outlook(user).await?;
-        findings.extend(change.moved(&outlook).await?);
-        findings.extend(change.left(&outlook));
-        findings.extend(change.stopped(&outlook).await?);
+        objections.extend(change.moved(&outlook).await?);
+        objections.extend(change.left(&outlook));
+        objections.extend(change.stopped(&outlook).await?);
     }
-    Ok(findings)
+    Ok(objections)
 }
 
 impl Change<'_> {
@@ -81,7 +81,7 @@ impl Change<'_> {
     }
 
     /// Rows that would arrive under a name that the subscription has not taken up: it skips them.
-    async fn moved(&self, outlook: &Outlook<'_>) -> Result<Option<Finding>> {
+    async fn moved(&self, outlook: &Outlook<'_>) -> Result<Option<Objection>> {
         let mut moved = outlook.difference.moved.clone();
         if moved.is_empty() {
             return Ok(None);
@@ -91,7 +91,7 @@ impl Change<'_> {
             let taken_up: BTreeSet<_> = taken_up.into_iter().map(|(table, _)| table).collect();
             moved.retain(|_, (_, new)| !taken_up.contains(new));
         }
-        Ok((!moved.is_empty()).then(|| Finding::Error(self.would_move(outlook.user, &moved))))
+        Ok((!moved.is_empty()).then(|| Objection::Refusal(self.would_move(outlook.user, &moved))))
     }
 
     fn would_move(&self, user: &User, moved: &BTreeMap<QualifiedName, (QualifiedName, QualifiedName)>) -> Error {
@@ -120,7 +120,7 @@ impl Change<'_> {
     }
 
     /// Tables whose rows are not sent any more.
-    fn left(&self, outlook: &Outlook<'_>) -> Option<Finding> {
+    fn left(&self, outlook: &Outlook<'_>) -> Option<Objection> {
         let left = &outlook.difference.left;
         let names = names::list(left.iter().map(QualifiedName::to_text));
         let warning = Error::new(format!("{} gets nothing more of what is written to {names}", outlook.user.describe()))
@@ -130,11 +130,11 @@ impl Change<'_> {
                  publishes it is lost to the subscription. If nothing is to publish it, all is well.",
             )
             .about(self.option(None));
-        (!left.is_empty()).then_some(Finding::Warning(warning))
+        (!left.is_empty()).then_some(Objection::Warning(warning))
     }
 
     /// Tables that would stop the subscription, or keep from being copied.
-    async fn stopped(&self, outlook: &Outlook<'_>) -> Result<Option<Finding>> {
+    async fn stopped(&self, outlook: &Outlook<'_>) -> Result<Option<Objection>> {
         let Difference { joined, changed, moved, .. } = &outlook.difference;
         let is_moved = |table: &&QualifiedName| !moved.values().any(|(_, new)| new == *table);
         let tables: BTreeSet<_> = joined.iter().filter(is_moved).chain(changed).cloned().collect();
@@ -145,7 +145,7 @@ impl Change<'_> {
             (Some(pair), Some((_, subscription))) => obstacles(&pair, subscription, outlook, &tables).await?,
             _ => match self.clashes(outlook, &tables).await? {
                 clashes if clashes.is_empty() => {
-                    return Ok(Some(Finding::Warning(self.unchecked(outlook.user, &tables))));
+                    return Ok(Some(Objection::Warning(self.unchecked(outlook.user, &tables))));
                 }
                 clashes => clashes,
             },
@@ -174,7 +174,7 @@ impl Change<'_> {
             .about(self.option(tables.first()))
     }
 
-    fn would_stop(&self, user: &User, found: &Obstacles) -> Finding {
+    fn would_stop(&self, user: &User, found: &Obstacles) -> Objection {
         let what = if found.len() == 1 { "a table".to_owned() } else { format!("{} tables", found.len()) };
         let error = Error::new(format!("{} cannot replicate {what} that would be published", user.describe()));
         let error = described(error, found).about(self.option(found.keys().next()));
@@ -183,9 +183,9 @@ impl Change<'_> {
         if clashes || is_running {
             let why = "Nothing was changed. A subscription stops at the first row of a table that it cannot replicate, and then \
                 replicates nothing else either.";
-            Finding::Error(error.detail(why))
+            Objection::Refusal(error.detail(why))
         } else {
-            Finding::Warning(
+            Objection::Warning(
                 error.detail("It is disabled. Enabled like that, it stops at the first row of such a table."),
             )
         }

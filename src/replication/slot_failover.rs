@@ -3,7 +3,7 @@
 //! A subscription has the option too and passes it on to its slot, so that it is asked to where it is the subscriber's own:
 //! both stay the same. Any other slot is changed over a connection in replication mode, while nothing reads from it.
 
-use super::checks::Finding;
+use super::checks::Objection;
 use super::error::{Error, Result};
 use super::operation::Operation;
 use super::slot_use::{self, Subscriber, Users};
@@ -56,14 +56,14 @@ fn busy(doing: &str, users: &Users, own: Option<&Namer>) -> Error {
 ///
 /// # Errors
 /// When the publisher cannot be asked.
-pub async fn outlook(publisher: &Database, subscriber: Subscriber<'_>, name: &Ident) -> Result<Option<Finding>> {
+pub async fn outlook(publisher: &Database, subscriber: Subscriber<'_>, name: &Ident) -> Result<Option<Objection>> {
     let users = slot_use::users(publisher, subscriber, name).await?;
     Ok(match way(&users) {
         Way::Slot => None,
         Way::Busy(own) => {
-            Some(Finding::Error(busy(&format!("changing failover of replication slot {name}"), &users, own)))
+            Some(Objection::Refusal(busy(&format!("changing failover of replication slot {name}"), &users, own)))
         }
-        Way::Subscription(Namer { database, name: own, .. }) => Some(Finding::Warning(
+        Way::Subscription(Namer { database, name: own, .. }) => Some(Objection::Warning(
             Error::new(format!("subscription {own} of database {database:?} is disabled for a moment"))
                 .detail("Its failover becomes that of its slot, and it goes on from where it was.")
                 .about("failover"),

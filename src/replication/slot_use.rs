@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::checks::Finding;
+use super::checks::Objection;
 use super::error::{Error, Result};
 use super::operation::{Look, Operation};
 use crate::postgres::slot::{self, Namer, Reads, Usage};
@@ -140,7 +140,7 @@ pub fn loss(
     made_at: Option<&str>,
     forced: bool,
     option: Option<&'static str>,
-) -> Option<Finding> {
+) -> Option<Objection> {
     let usage = users.usage.as_ref()?;
     let reasons = users.reasons(made_at);
     let because = if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join(", and ")) };
@@ -151,9 +151,9 @@ pub fn loss(
     };
     if reasons.is_empty() || forced {
         let afresh = "Whoever reads from it must start afresh: a subscription with its tables emptied.";
-        return Some(Finding::Warning(said.detail(afresh)));
+        return Some(Objection::Warning(said.detail(afresh)));
     }
-    Some(Finding::Error(said.detail(
+    Some(Objection::Refusal(said.detail(
         "To lose it all the same, set force_destroy = true and apply that first; then make the subscription again, with its \
          tables emptied.",
     )))
@@ -171,12 +171,12 @@ fn instead(option: Option<&str>) -> &'static str {
 }
 
 /// What it means to those who name a slot that is not there yet.
-pub fn late(name: &Ident, users: &Users) -> Option<Finding> {
+pub fn late(name: &Ident, users: &Users) -> Option<Objection> {
     if users.has_slot() || users.namers.is_empty() {
         return None;
     }
     let said = Error::new(format!("there is no replication slot {name} yet, and {}", users.names().join(", and ")));
-    Some(Finding::Warning(
+    Some(Objection::Warning(
         said.detail(
             "Once it is made, the subscription goes on from there: what was written before does not reach it, and it says \
              nothing of that. One that has replicated before should be made again, with its tables emptied.",

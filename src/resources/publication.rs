@@ -191,7 +191,7 @@ async fn announce(
     };
     let subscriber = call.context().subscriber().server().ok();
     match in_use::outlook(publisher, subscriber, old.as_ref(), new).await {
-        Ok(findings) => report(change, findings),
+        Ok(objections) => report(change, objections),
         // A server that is not there yet is no reason to refuse a new object; what was not checked is said elsewhere.
         Err(cause) if old.is_none() => tracing::info!(%cause, "who asks for the publication is not known"),
         Err(error) => match error.cause().filter(|cause| cause.is_locked()) {

@@ -1,17 +1,17 @@
 //! What a plan asks the servers for, so that what its version lacks is refused before anything is changed.
 
 use crate::postgres::{Database, ServerVersion, Unsupported};
-use crate::replication::checks::Finding;
+use crate::replication::checks::Objection;
 use crate::tf_provider::convert::Model;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::resource::PlannedChange;
 
 /// Says in the plan what checks have found.
-pub(super) fn report<M: Model>(change: &mut PlannedChange<M>, findings: impl IntoIterator<Item = Finding>) {
-    for finding in findings {
-        match finding {
-            Finding::Error(error) => change.error(error.into()),
-            Finding::Warning(warning) => change.warn(warning.into()),
+pub(super) fn report<M: Model>(change: &mut PlannedChange<M>, objections: impl IntoIterator<Item = Objection>) {
+    for objection in objections {
+        match objection {
+            Objection::Refusal(error) => change.error(error.into()),
+            Objection::Warning(warning) => change.warn(warning.into()),
         }
     }
 }

@@ -546,7 +546,7 @@ async fn tables_without_a_replica_identity_are_found() {
         let outline = catalog::outline(&db).await.unwrap();
         let without = async |name: &str| -> BTreeSet<QualifiedName> {
             let publication = publication::fetch(&db, &ident(name)).await.unwrap().unwrap();
-            let found = publication::findings(&publication, &outline, &BTreeMap::new(), db.version().await.unwrap());
+            let found = publication::flaws(&publication, &outline, &BTreeMap::new(), db.version().await.unwrap());
             let missing = found.into_iter().filter(|finding| finding.problem == Problem::NoIdentity);
             missing.flat_map(|finding| finding.tables.into_keys()).collect()
         };

@@ -7,11 +7,11 @@ pub use obstacles::{Obstacle, Obstacles, described, login, obstacles};
 
 use super::error::Error;
 
-/// What a check has found.
+/// What a check has to say against a change.
 #[derive(Clone, Debug)]
-pub enum Finding {
+pub enum Objection {
     /// It would fail, or lose something: it is not to be done.
-    Error(Error),
+    Refusal(Error),
     /// It goes on; a person should know.
     Warning(Error),
 }

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::model::{Model, block_path};
 use crate::postgres::catalog::{self, Kind, Outline};
 use crate::postgres::publication::{
-    self, FilterColumns, Finding, Gravity, Member, Operation, Part, Problem, Publication as Desired, Refused,
+    self, FilterColumns, Flaw, Gravity, Member, Operation, Part, Problem, Publication as Desired, Refused,
 };
 use crate::postgres::{Database, Ident, QualifiedName, ServerVersion};
 use crate::replication::names;
@@ -49,8 +49,8 @@ pub(super) async fn check(
         }
         filters => filters?,
     };
-    let mut found = publication::findings(desired, &outline, &filters, version);
-    found.retain(|finding| is_new || finding.problem != Problem::WalLevel);
+    let mut found = publication::flaws(desired, &outline, &filters, version);
+    found.retain(|flaw| is_new || flaw.problem != Problem::WalLevel);
     report(change, doing, desired, &found);
     Ok(())
 }
@@ -116,15 +116,15 @@ async fn filter_columns(
 }
 
 /// One message for each problem of each attribute.
-fn report(change: &mut PlannedChange<Model>, doing: &str, desired: &Desired, found: &[Finding]) {
+fn report(change: &mut PlannedChange<Model>, doing: &str, desired: &Desired, found: &[Flaw]) {
     let Some(planned) = change.planned().cloned() else { return };
     let strict = planned.strict.known() == Some(&true);
     let mut messages: BTreeMap<(AttributePath, Problem), BTreeSet<String>> = BTreeMap::new();
-    for finding in found {
-        let names = messages.entry((path(&planned, finding), finding.problem)).or_default();
-        match &finding.member {
-            Member::Schema(schema) if finding.tables.is_empty() => drop(names.insert(schema.as_str().to_owned())),
-            _ => names.extend(finding.tables.iter().map(|(table, columns)| shown(table, columns))),
+    for flaw in found {
+        let names = messages.entry((path(&planned, flaw), flaw.problem)).or_default();
+        match &flaw.member {
+            Member::Schema(schema) if flaw.tables.is_empty() => drop(names.insert(schema.as_str().to_owned())),
+            _ => names.extend(flaw.tables.iter().map(|(table, columns)| shown(table, columns))),
         }
     }
     for ((path, problem), names) in messages {
@@ -138,16 +138,16 @@ fn report(change: &mut PlannedChange<Model>, doing: &str, desired: &Desired, fou
     }
 }
 
-/// Where in the configuration the finding comes from.
-fn path(planned: &Model, finding: &Finding) -> AttributePath {
-    let table = match &finding.member {
+/// Where in the configuration the flaw comes from.
+fn path(planned: &Model, flaw: &Flaw) -> AttributePath {
+    let table = match &flaw.member {
         Member::Table(table) => table,
         Member::Schema(_) => return AttributePath::of("schemas"),
         Member::AllTables => return AttributePath::of("all_tables"),
         Member::Whole => return AttributePath::default(),
     };
     match block_of(planned, table) {
-        Some(at) => block_path(at).attribute(attribute(finding.problem)),
+        Some(at) => block_path(at).attribute(attribute(flaw.problem)),
         None => AttributePath::of("tables"),
     }
 }

@@ -5,7 +5,7 @@ use super::{database, made_at, subscriber};
 use crate::config::Context;
 use crate::postgres::Database;
 use crate::replication::slot_use::{self, Users};
-use crate::replication::{checks::Finding, slot_failover};
+use crate::replication::{checks::Objection, slot_failover};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::Result;
@@ -19,7 +19,7 @@ pub(super) async fn outlook(
     call: &Call<Context>,
     change: &PlannedChange<Model>,
     publisher: &Database,
-) -> Result<Option<Finding>> {
+) -> Result<Option<Objection>> {
     let Some(planned) = change.planned() else { return Ok(None) };
     match change.prior() {
         None => of_new(call, publisher, planned).await,
@@ -37,7 +37,7 @@ pub(super) async fn outlook(
 }
 
 /// A new object is planned where one is replaced because of its address (`-replace`, or tainted), too.
-async fn of_new(call: &Call<Context>, publisher: &Database, planned: &Model) -> Result<Option<Finding>> {
+async fn of_new(call: &Call<Context>, publisher: &Database, planned: &Model) -> Result<Option<Objection>> {
     let Ok(name) = model::ident(planned) else { return Ok(None) };
     let users = slot_use::users(publisher, subscriber(call), &name).await?;
     let doing = format!("replication slot {name} exists already: making it again");
@@ -50,7 +50,7 @@ fn loss(
     made_at: Option<&str>,
     planned: &Model,
     attribute: Option<&'static str>,
-) -> Option<Finding> {
+) -> Option<Objection> {
     slot_use::loss(doing, users, made_at, planned.force_destroy == Attr::Known(true), attribute)
 }
 

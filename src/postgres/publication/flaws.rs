@@ -15,7 +15,7 @@ pub type FilterColumns = BTreeMap<QualifiedName, BTreeSet<Ident>>;
 
 /// One thing to say about a publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct Flaw {
     /// What it is.
     pub problem: Problem,
     /// The member of the publication that brings it.
@@ -94,7 +94,7 @@ impl Problem {
     }
 }
 
-/// The filtered tables of which [`findings`] must know the columns that the filter uses.
+/// The filtered tables of which [`flaws`] must know the columns that the filter uses.
 pub fn filters_to_read<'a>(
     publication: &'a Publication,
     outline: &'a Outline,
@@ -114,21 +114,21 @@ pub fn filters_to_read<'a>(
 /// What there is to say about a publication of these relations.
 ///
 /// Filters that `filters` does not know are passed over.
-pub fn findings(
+pub fn flaws(
     publication: &Publication,
     outline: &Outline,
     filters: &FilterColumns,
     version: ServerVersion,
-) -> Vec<Finding> {
+) -> Vec<Flaw> {
     let mut found = Vec::new();
     if outline.wal_level != "logical" {
-        found.push(Finding { problem: Problem::WalLevel, member: Member::Whole, tables: BTreeMap::new() });
+        found.push(Flaw { problem: Problem::WalLevel, member: Member::Whole, tables: BTreeMap::new() });
     }
     for (table, spec) in publication.listed() {
         found.extend(member_problem(publication, table, spec, outline).map(|problem| of_table(problem, table)));
     }
     for schema in publication.listed_schemas() {
-        found.extend(schema_problem(schema, outline).map(|problem| Finding {
+        found.extend(schema_problem(schema, outline).map(|problem| Flaw {
             problem,
             member: Member::Schema(schema.clone()),
             tables: BTreeMap::new(),
@@ -140,9 +140,9 @@ pub fn findings(
     found
 }
 
-fn of_table(problem: Problem, table: &QualifiedName) -> Finding {
+fn of_table(problem: Problem, table: &QualifiedName) -> Flaw {
     let tables = BTreeMap::from([(table.clone(), BTreeSet::new())]);
-    Finding { problem, member: Member::Table(table.clone()), tables }
+    Flaw { problem, member: Member::Table(table.clone()), tables }
 }
 
 /// What keeps a table from being listed.
@@ -177,13 +177,8 @@ fn schema_problem(schema: &Ident, outline: &Outline) -> Option<Problem> {
     }
 }
 
-/// The tables whose updates and deletes would fail, one finding for each problem of each member.
-fn broken(
-    publication: &Publication,
-    outline: &Outline,
-    filters: &FilterColumns,
-    version: ServerVersion,
-) -> Vec<Finding> {
+/// The tables whose updates and deletes would fail, one flaw for each problem of each member.
+fn broken(publication: &Publication, outline: &Outline, filters: &FilterColumns, version: ServerVersion) -> Vec<Flaw> {
     let mut found: BTreeMap<(Problem, Member), BTreeMap<QualifiedName, BTreeSet<Ident>>> = BTreeMap::new();
     for (name, member) in published(publication, outline) {
         let Some(relation) = outline.relations.get(name) else { continue };
@@ -194,7 +189,7 @@ fn broken(
             found.entry((problem, member)).or_default().insert(name.clone(), columns);
         }
     }
-    found.into_iter().map(|((problem, member), tables)| Finding { problem, member, tables }).collect()
+    found.into_iter().map(|((problem, member), tables)| Flaw { problem, member, tables }).collect()
 }
 
 /// What makes updates and deletes of one table fail, with the columns that matter.
@@ -352,23 +347,23 @@ mod tests {
         Publication::new(ident("p"), target)
     }
 
-    /// Each finding as `Problem member: tables(columns)`.
+    /// Each flaw as `Problem member: tables(columns)`.
     fn found(publication: &Publication, outline: &Outline, filters: &[(&str, &str)], major: u32) -> Vec<String> {
         let filters = filters.iter().map(|(name, columns)| (table(name), idents(columns))).collect();
-        let show = |finding: Finding| {
-            let member = match finding.member {
+        let show = |flaw: Flaw| {
+            let member = match flaw.member {
                 Member::Table(name) => name.to_text(),
                 Member::Schema(name) => format!("{}.*", name.as_str()),
                 Member::AllTables => "*".to_owned(),
                 Member::Whole => "-".to_owned(),
             };
-            let tables = finding.tables.iter().map(|(name, columns)| {
+            let tables = flaw.tables.iter().map(|(name, columns)| {
                 let columns: Vec<_> = columns.iter().map(Ident::as_str).collect();
                 format!(" {}({})", name.to_text(), columns.join(" "))
             });
-            format!("{:?} {member}:{}", finding.problem, tables.collect::<String>())
+            format!("{:?} {member}:{}", flaw.problem, tables.collect::<String>())
         };
-        findings(publication, outline, &filters, ServerVersion::major_only(major)).into_iter().map(show).collect()
+        flaws(publication, outline, &filters, ServerVersion::major_only(major)).into_iter().map(show).collect()
     }
 
     fn check(members: &[&str], expected: &[&str]) {

@@ -1,0 +1,100 @@
+//! What a look at two servers has found: one thing that a person should know, and what to do about it.
+
+use std::fmt;
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It would fail, or lose something.
+    Error,
+    /// It works, and a person should think about it first.
+    Warning,
+    /// Good to know.
+    Info,
+}
+
+impl Severity {
+    /// Its name in configurations, reports and JSON: `error`, `warning` or `info`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+        }
+    }
+}
+
+/// Where something was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// On the server that is replicated from.
+    Publisher,
+    /// On the server that is replicated to.
+    Subscriber,
+    /// Between the two: neither is wrong by itself.
+    Both,
+}
+
+impl Place {
+    /// Its name in configurations, reports and JSON: `publisher`, `subscriber` or `both`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Publisher => "publisher",
+            Self::Subscriber => "subscriber",
+            Self::Both => "both",
+        }
+    }
+}
+
+/// One thing that was found. Findings sort by severity first, then by check, place and object, so that a report has the
+/// same order every time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// Which check found it: a name in snake case that stays the same from release to release, such as `wal_level`.
+    pub check: &'static str,
+    /// Where.
+    pub place: Place,
+    /// What it is about: a table, a role, a setting. Empty where it is about the server or the pair as a whole.
+    pub object: String,
+    /// What is so, in one sentence or two.
+    pub message: String,
+    /// What to do: the exact statement, with the server to run it on, or the step. Empty where there is nothing to do.
+    pub remedy: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.severity.as_str(), self.place.as_str())?;
+        if !self.object.is_empty() {
+            write!(f, ", {}", self.object)?;
+        }
+        write!(f, ": {}", self.message)?;
+        if self.remedy.is_empty() { Ok(()) } else { write!(f, " {}", self.remedy) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(severity: Severity, check: &'static str, object: &str) -> Finding {
+        let (message, remedy) = ("It is so.".to_owned(), String::new());
+        Finding { severity, check, place: Place::Publisher, object: object.to_owned(), message, remedy }
+    }
+
+    #[test]
+    fn what_fails_comes_first() {
+        let mut found = [
+            finding(Severity::Info, "a", ""),
+            finding(Severity::Error, "b", "t"),
+            finding(Severity::Error, "a", "t"),
+            finding(Severity::Warning, "a", ""),
+        ];
+        found.sort();
+        let shown: Vec<_> = found.iter().map(|finding| (finding.severity.as_str(), finding.check)).collect();
+        assert_eq!(shown, [("error", "a"), ("error", "b"), ("warning", "a"), ("info", "a")]);
+        assert_eq!(found[0].to_string(), "error on publisher, t: It is so.");
+    }
+}

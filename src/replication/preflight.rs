@@ -1,0 +1,66 @@
+//! The look before anything moves: whether replicating a publisher's tables to a subscriber will work, what it will not
+//! bring, and how big it is.
+
+use std::collections::BTreeSet;
+
+use super::finding::{Finding, Severity};
+use crate::postgres::{Ident, QualifiedName};
+
+/// What is going to be replicated, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Question {
+    /// The publications that are going to be subscribed to; those that do not exist yet are findings.
+    pub publications: BTreeSet<Ident>,
+    /// Tables that are going to be published, beside those of the publications. With neither, every table of the
+    /// database is meant.
+    pub tables: BTreeSet<QualifiedName>,
+    /// The role on the publisher that the subscription logs in as; by default the one that asks.
+    pub subscription_role: Option<Ident>,
+    /// Whether changes are to flow back after the cutover, so that the subscriber must be able to publish.
+    pub reverse: bool,
+}
+
+/// What the look has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// All findings, in their order.
+    pub findings: Vec<Finding>,
+    /// How big it is.
+    pub size: Size,
+}
+
+/// How much there is to copy, as the publisher's catalog estimates it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Size {
+    /// How many tables with rows of their own.
+    pub tables: u64,
+    /// About how many rows they have.
+    pub rows: u64,
+    /// What they take on disk without their indexes, in bytes.
+    pub bytes: u64,
+    /// The largest of them, largest first.
+    pub largest: Vec<SizedTable>,
+}
+
+/// One of the largest tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SizedTable {
+    /// Its name.
+    pub name: QualifiedName,
+    /// About how many rows it has; none before the first ANALYZE.
+    pub rows: Option<u64>,
+    /// What it takes on disk without its indexes, in bytes.
+    pub bytes: u64,
+}
+
+impl Report {
+    /// Whether nothing of it is an error.
+    pub fn is_ok(&self) -> bool {
+        self.count(Severity::Error) == 0
+    }
+
+    /// How many findings are that grave.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+}

@@ -1,0 +1,120 @@
+//! How far replication is, and whether it is well, from the views of both servers.
+
+use std::time::SystemTime;
+
+use crate::postgres::subscription::SyncState;
+use crate::postgres::{Ident, QualifiedName};
+
+/// How one subscription is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// The subscription.
+    pub name: Ident,
+    /// Whether it is enabled.
+    pub enabled: bool,
+    /// Whether the worker that applies changes runs.
+    pub worker_running: bool,
+    /// Its tables, in the order of their names.
+    pub tables: Vec<TableStatus>,
+    /// Tables that its publications publish and that it does not have: they are not replicated.
+    pub unsubscribed_tables: Vec<QualifiedName>,
+    /// What the publisher has written and the subscriber has not confirmed as flushed, in bytes of WAL; none where the
+    /// publisher cannot be asked, or there is no slot.
+    pub lag_bytes: Option<u64>,
+    /// For how long the subscriber has been behind, in seconds; 0 where it is not.
+    pub lag_seconds: Option<f64>,
+    /// The last WAL position that the worker has received, as Postgres prints it: `0/1A2B3C`.
+    pub received_lsn: Option<String>,
+    /// The last WAL position that was reported back to the publisher.
+    pub latest_end_lsn: Option<String>,
+    /// When the worker heard from the publisher last.
+    pub last_msg_receipt_time: Option<SystemTime>,
+    /// How often applying a change has failed; none before Postgres 15.
+    pub apply_error_count: Option<u64>,
+    /// How often copying a table has failed; none before Postgres 15.
+    pub sync_error_count: Option<u64>,
+    /// Its slot on the publisher; none where there is none, or it cannot be asked for.
+    pub slot: Option<SlotStatus>,
+    /// Why it is not well, the likeliest first. Empty where it is.
+    pub causes: Vec<Cause>,
+    /// Differences between the tables of both sides that stop replication or will, one sentence each.
+    pub schema_drift: Vec<Drift>,
+}
+
+/// How one table of a subscription is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableStatus {
+    /// The table.
+    pub name: QualifiedName,
+    /// How far its copy is.
+    pub state: SyncState,
+    /// Whether a worker is copying it at the moment.
+    pub is_copying: bool,
+    /// How many rows this copy has brought so far; none where it does not run or the role may not see it.
+    pub rows_copied: Option<u64>,
+    /// About how many rows it has on the publisher; none where that is not known.
+    pub rows_estimate: Option<u64>,
+    /// How many bytes this copy has brought so far; like `rows_copied`.
+    pub bytes_copied: Option<u64>,
+    /// What it takes on the publisher's disk without indexes, in bytes; none where that is not known.
+    pub bytes: Option<u64>,
+}
+
+/// The slot of a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotStatus {
+    /// Its name.
+    pub name: Ident,
+    /// Whether something reads from it.
+    pub active: bool,
+    /// `wal_status`: `reserved`, `extended`, `unreserved` or `lost`.
+    pub wal_status: Option<String>,
+    /// The oldest WAL position that it keeps.
+    pub restart_lsn: Option<String>,
+    /// What the subscriber has confirmed as flushed.
+    pub confirmed_flush_lsn: Option<String>,
+    /// How much WAL can still be written before it may be lost, in bytes; none where there is no limit.
+    pub safe_wal_size: Option<i64>,
+}
+
+/// A likely reason why a subscription is not well.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cause {
+    /// What is wrong, in a sentence.
+    pub message: String,
+    /// What shows it: the values that were read, and where.
+    pub evidence: String,
+    /// What mends it: the exact statement with the server to run it on, or the step.
+    pub remedy: String,
+}
+
+/// A difference between a table of the publisher and the subscriber's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Drift {
+    /// The table.
+    pub table: QualifiedName,
+    /// What differs, in a sentence.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl Status {
+    /// Whether every published table is replicated and its worker runs.
+    pub fn is_ready(&self) -> bool {
+        self.worker_running
+            && self.unsubscribed_tables.is_empty()
+            && !self.tables.is_empty()
+            && self.tables_ready() == self.tables.len()
+    }
+
+    /// How many tables are ready.
+    pub fn tables_ready(&self) -> usize {
+        self.tables.iter().filter(|table| table.state == SyncState::Ready).count()
+    }
+
+    /// Whether nothing is wrong with it, as far as that can be told.
+    pub fn is_well(&self) -> bool {
+        self.causes.is_empty()
+    }
+}
