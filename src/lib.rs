@@ -7,6 +7,7 @@
 //! | [`replication`] | what needs both servers: checks, the initial copy, joining | [`postgres`] |
 //! | [`rds`] | logical replication on an Aurora cluster or a DB instance, through the RDS API | nothing |
 //! | [`neon`] | Neon's addresses and host names | nothing |
+//! | [`report`] | what both servers were found to be, as text for a person | [`replication`], [`postgres`] |
 //! | [`config`] | the provider block, and the [`Context`](config::Context) that it makes | all of the above |
 //! | [`resources`], [`data_sources`], [`ephemeral_resources`], [`list_resources`], [`actions`], [`functions`] | what a configuration is written with, a file each | all of the above |
 //! | [`provider`] | the provider: what a configuration can hold, in lists | all of it |
@@ -33,5 +34,6 @@ pub mod postgres;
 pub mod provider;
 pub mod rds;
 pub mod replication;
+pub mod report;
 pub mod resources;
 pub mod tf_provider;

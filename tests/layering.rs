@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Everything of this provider; what a module may use of it is left out below.
-const OURS: [&str; 14] = [
+const OURS: [&str; 15] = [
     "tf_provider",
     "config",
     "provider",
@@ -16,6 +16,7 @@ const OURS: [&str; 14] = [
     "actions",
     "functions",
     "cli",
+    "report",
     "replication",
     "postgres",
     "rds",
@@ -28,13 +29,14 @@ fn modules_use_only_what_is_below_them() {
         ("tf_provider", &[][..]),
         ("postgres", &[]),
         ("replication", &["postgres"]),
+        ("report", &["replication", "postgres"]),
         ("rds", &[]),
         ("neon", &[]),
         ("functions", &["tf_provider", "postgres", "neon"]),
         ("ephemeral_resources", &["tf_provider", "config", "rds"]),
         ("list_resources", &["tf_provider", "config", "postgres"]),
-        ("actions", &["tf_provider", "config", "replication", "postgres", "rds"]),
-        ("data_sources", &["tf_provider", "config", "replication", "postgres", "rds", "neon"]),
+        ("actions", &["tf_provider", "config", "report", "replication", "postgres", "rds"]),
+        ("data_sources", &["tf_provider", "config", "report", "replication", "postgres", "rds", "neon"]),
         ("resources", &["tf_provider", "config", "replication", "postgres", "rds", "neon"]),
         ("config", &["tf_provider", "replication", "postgres", "rds", "neon"]),
     ] {
