@@ -17,5 +17,5 @@ mod tables;
 pub use listing::{Listed, list};
 pub use outline::{Identity, Kind, Outline, Relation, ReplicaIdentity, outline};
 pub(super) use outline::{SYSTEM_TABLE, is_system_schema};
-pub use rows::{bytes, with_rows};
+pub use rows::{TableSize, bytes, sizes, with_rows};
 pub use tables::{Column, Rights, Table, tables};

@@ -85,6 +85,12 @@ impl Database {
         &self.inner.name
     }
 
+    /// Another database of its server, over the same connections. Does not connect.
+    #[must_use]
+    pub fn beside(&self, name: &str) -> Self {
+        if name == self.name() { self.clone() } else { Self::new(Arc::clone(&self.inner.pool), name) }
+    }
+
     /// How its server is reached.
     pub fn config(&self) -> &ServerConfig {
         self.inner.pool.config()

@@ -2,8 +2,10 @@
 //!
 //! Source: "Replication Management Functions" and `pg_replication_slots` in the Postgres documentation.
 
+mod barrier;
 mod handover;
 mod made_for;
+mod position;
 mod standing;
 mod usage;
 
@@ -23,8 +25,10 @@ use super::sql::{Ident, Literal, Statement};
 use super::version::{self, ServerVersion, Unsupported};
 use super::walsender;
 
+pub use barrier::{Barrier, barrier};
 pub use handover::{advance, confirmed, copy, has_pending};
 pub use made_for::{create_for, is_made_for};
+pub use position::{Position, positions};
 pub use standing::{Standing, Unusable, standing};
 
 /// All logical slots of one database, by name.
@@ -191,11 +195,14 @@ pub async fn fetch_settled(db: &Database, doing: &str, name: &Ident, limits: &Li
 /// Source: `pg_current_wal_insert_lsn` in the Postgres documentation; the headers are 24 bytes of a page, and 40 of a
 /// segment.
 pub async fn current_lsn(db: &Database) -> Result<String> {
-    let sql = "SELECT (lsn - CASE WHEN mod(lsn - '0/0', segment) = 40 THEN 40 WHEN mod(lsn - '0/0', page) = 24 THEN 24 ELSE 0 END)::text \
-        FROM (SELECT pg_current_wal_insert_lsn() AS lsn, current_setting('wal_block_size')::numeric AS page, \
-        (SELECT setting::numeric FROM pg_settings WHERE name = 'wal_segment_size') AS segment) w";
-    one_fact(db, "reading the WAL position", sql).await
+    one_fact(db, "reading the WAL position", &format!("SELECT w.lsn::text FROM ({WRITTEN}) w")).await
 }
+
+/// Where the server's WAL ends now, or on a standby, what it has replayed.
+const WRITTEN: &str = "SELECT lsn - CASE WHEN mod(lsn - '0/0', segment) = 40 THEN 40 WHEN mod(lsn - '0/0', page) = 24 THEN 24 ELSE 0 END AS lsn \
+    FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END AS lsn, \
+    current_setting('wal_block_size')::numeric AS page, \
+    (SELECT setting::numeric FROM pg_settings WHERE name = 'wal_segment_size') AS segment) p";
 
 /// The number that the next transaction that writes will get, as text: those that have written by now have lower ones.
 ///

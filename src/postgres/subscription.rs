@@ -2,6 +2,7 @@
 //!
 //! Source: `CREATE SUBSCRIPTION`, `ALTER SUBSCRIPTION` and the catalogs `pg_subscription*` in the Postgres documentation.
 
+mod activity;
 mod catalog;
 mod changes;
 mod half_made;
@@ -11,6 +12,7 @@ mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use activity::{Activity, ApplyWorker, TableActivity, activity};
 pub use catalog::{apply, fetch, fetch_all, fetch_now, reading_from, sync_slots, tables};
 pub use changes::{How, diff, drop_detached, drop_with_slot, rename_publications};
 pub use half_made::{Claim, HalfMade, Token, begin, finish, half_made, take_away, take_over};

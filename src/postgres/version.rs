@@ -77,6 +77,8 @@ pub const ALTER_TWO_PHASE: Feature = Feature { what: "a change of two_phase", ..
 pub const DISABLE_ON_ERROR: Feature = feature("disable_on_error", 15);
 /// The view `pg_stat_subscription_stats`, which counts errors.
 pub const SUBSCRIPTION_STATS: Feature = feature("the count of errors", 15);
+/// The view `pg_stat_subscription_stats` counts conflicts, too.
+pub const CONFLICTS: Feature = feature("the count of conflicts", 18);
 /// `CREATE SUBSCRIPTION … WITH (streaming = parallel)`.
 pub const PARALLEL_STREAMING: Feature = Feature { what: "streaming = \"parallel\"", ..feature("streaming", 16) };
 /// `binary = true` applies to the initial copy, too.

@@ -1,9 +1,17 @@
 //! How far replication is, and whether it is well, from the views of both servers.
 
+mod reading;
+mod waiting;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
+use self::reading::Reading;
+pub use self::waiting::{Until, wait_until};
+use super::error::Result;
+use super::operation::Operation;
 use crate::postgres::subscription::SyncState;
-use crate::postgres::{Ident, QualifiedName};
+use crate::postgres::{Database, Ident, QualifiedName};
 
 /// How one subscription is.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +22,9 @@ pub struct Status {
     pub enabled: bool,
     /// Whether the worker that applies changes runs.
     pub worker_running: bool,
+    /// Its publisher, as `host:port/database`; none where it is not known which server that is. Without it, nothing of
+    /// this comes from a publisher.
+    pub publisher: Option<String>,
     /// Its tables, in the order of their names.
     pub tables: Vec<TableStatus>,
     /// Tables that its publications publish and that it does not have: they are not replicated.
@@ -21,7 +32,7 @@ pub struct Status {
     /// What the publisher has written and the subscriber has not confirmed as flushed, in bytes of WAL; none where the
     /// publisher cannot be asked, or there is no slot.
     pub lag_bytes: Option<u64>,
-    /// For how long the subscriber has been behind, in seconds; 0 where it is not.
+    /// For how long the subscriber has been behind, in seconds; 0 where it is not, and none where that is not known.
     pub lag_seconds: Option<f64>,
     /// The last WAL position that the worker has received, as Postgres prints it: `0/1A2B3C`.
     pub received_lsn: Option<String>,
@@ -33,6 +44,9 @@ pub struct Status {
     pub apply_error_count: Option<u64>,
     /// How often copying a table has failed; none before Postgres 15.
     pub sync_error_count: Option<u64>,
+    /// How often rows did not fit those of the subscriber, by the kind of conflict, such as `insert_exists`; empty before
+    /// Postgres 18.
+    pub conflicts: BTreeMap<&'static str, u64>,
     /// Its slot on the publisher; none where there is none, or it cannot be asked for.
     pub slot: Option<SlotStatus>,
     /// Why it is not well, the likeliest first. Empty where it is.
@@ -80,6 +94,8 @@ pub struct SlotStatus {
 /// A likely reason why a subscription is not well.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cause {
+    /// Which one it is: a name in snake case that stays the same from release to release, such as `slot_lost`.
+    pub kind: &'static str,
     /// What is wrong, in a sentence.
     pub message: String,
     /// What shows it: the values that were read, and where.
@@ -97,6 +113,25 @@ pub struct Drift {
     pub message: String,
     /// What to do about it.
     pub remedy: String,
+}
+
+/// How the subscriptions of a database are: those of these names, or all of them, in the order of their names.
+///
+/// `publisher` is the server that the caller is configured for. What it says counts for the subscriptions that are
+/// proven to read from it (see [`whereabouts`](super::whereabouts)); of the others their own connection is followed, where it
+/// may be read. This takes some seconds where a worker does not run, because one that has just been started is not ill.
+///
+/// # Errors
+/// When the subscriber cannot be asked, one of the names is not there, or the operation is over. A publisher that cannot
+/// be asked is none.
+pub async fn statuses(
+    operation: &Operation<'_>,
+    subscriber: &Database,
+    publisher: Option<&Database>,
+    names: Option<&BTreeSet<Ident>>,
+) -> Result<Vec<Status>> {
+    let mut reading = Reading::begin(operation, subscriber, publisher, names).await?;
+    reading.look().await
 }
 
 impl Status {

@@ -255,6 +255,7 @@ mod tests {
             name: Ident::new("shop").unwrap(),
             enabled: true,
             worker_running: true,
+            publisher: None,
             tables: vec![table("orders", SyncState::Ready), table("lines", SyncState::Ready)],
             unsubscribed_tables: Vec::new(),
             lag_bytes: Some(0),
@@ -264,6 +265,7 @@ mod tests {
             last_msg_receipt_time: None,
             apply_error_count: Some(0),
             sync_error_count: Some(0),
+            conflicts: std::collections::BTreeMap::new(),
             slot: Some(SlotStatus {
                 name: Ident::new("shop").unwrap(),
                 active: true,
@@ -301,6 +303,7 @@ mod tests {
         (slot.active, slot.wal_status, slot.safe_wal_size) = (false, Some("unreserved".to_owned()), Some(-5));
         status.slot = Some(slot);
         status.causes.push(Cause {
+            kind: "cause",
             message: "The worker cannot insert into public.events: column note is missing on the subscriber."
                 .to_owned(),
             evidence: "the publisher's public.events has note text; apply_error_count grew from 3 to 7".to_owned(),

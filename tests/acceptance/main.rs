@@ -34,6 +34,7 @@ mod server_logs;
 mod sessions;
 mod slot_life;
 mod stand_in;
+mod status;
 mod subscription_connection;
 mod subscription_life;
 mod subscription_slot;

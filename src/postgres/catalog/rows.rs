@@ -1,6 +1,6 @@
 //! Whether tables hold rows, and how much room they take.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use tokio_postgres::types::Type;
@@ -52,6 +52,38 @@ pub async fn bytes(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<i6
     let rows = db.query(doing, sql, &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)]).await?;
     let found = rows.first().map(|row| row.try_get(0)).transpose();
     Ok(found.map_err(|error| db.error(doing, Cause::Statement(error)))?.unwrap_or_default())
+}
+
+/// How big a table is, partitions included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TableSize {
+    /// How many rows the server believes there are; absent before the first ANALYZE or VACUUM.
+    pub rows: Option<u64>,
+    /// What it takes on disk without its indexes, in bytes.
+    pub bytes: u64,
+}
+
+/// The sizes of those of the tables that exist.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn sizes(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<BTreeMap<QualifiedName, TableSize>> {
+    let doing = "reading the size of tables";
+    let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
+    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+    let sql = "SELECT w.s, w.t, sum(l.reltuples::float8) FILTER (WHERE l.reltuples >= 0)::bigint, \
+        coalesce(sum(pg_table_size(l.oid)), 0)::bigint FROM unnest($1::text[], $2::text[]) AS w (s, t) \
+        JOIN pg_namespace n ON n.nspname = w.s JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t \
+        JOIN pg_class l ON l.relkind <> 'p' AND l.oid IN (SELECT c.oid UNION ALL \
+            SELECT t.relid FROM pg_partition_tree(c.oid) t WHERE c.relkind = 'p') GROUP BY w.s, w.t";
+    let rows = db.query(doing, sql, &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)]).await?;
+    let read = rows.iter().map(|row| {
+        let rows = row.try_get::<_, Option<i64>>(2)?.and_then(|rows| u64::try_from(rows).ok());
+        let size = TableSize { rows, bytes: u64::try_from(row.try_get::<_, i64>(3)?).unwrap_or_default() };
+        Ok((QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?), size))
+    });
+    let sizes: std::result::Result<_, tokio_postgres::Error> = read.collect();
+    sizes.map_err(|error| db.error(doing, Cause::Statement(error)))
 }
 
 /// Whether a table holds any row.

@@ -1,0 +1,198 @@
+//! What subscriptions are doing at the moment: their workers, the copies of their tables, what has failed so far.
+//!
+//! Source: `pg_subscription_rel`, `pg_stat_subscription`, `pg_stat_subscription_stats`, `pg_stat_progress_copy` and
+//! `pg_stat_activity` in the Postgres documentation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
+
+use futures_util::future::try_join;
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::progress::{Progress, SyncState};
+use crate::postgres::database::Database;
+use crate::postgres::error::{Cause, Result};
+use crate::postgres::sql::{Ident, QualifiedName};
+use crate::postgres::version::{self, ServerVersion};
+
+type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
+
+/// What one subscription is doing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Activity {
+    /// Whether it is enabled.
+    pub enabled: bool,
+    /// The worker that applies its changes; none where none runs at the moment.
+    pub worker: Option<ApplyWorker>,
+    /// How often applying a change has failed; none before Postgres 15.
+    pub apply_errors: Option<u64>,
+    /// How often copying a table has failed; none before Postgres 15.
+    pub sync_errors: Option<u64>,
+    /// How often rows did not fit those of the subscriber, by the kind of conflict, such as `insert_exists`; empty before
+    /// Postgres 18.
+    pub conflicts: BTreeMap<&'static str, u64>,
+    /// Its tables.
+    pub tables: BTreeMap<QualifiedName, TableActivity>,
+}
+
+/// The worker that applies changes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ApplyWorker {
+    /// Its process. One that fails ends, and another is started after a while.
+    pub pid: i32,
+    /// The last position that its publisher has sent, as an LSN's text; absent until it has connected.
+    pub received: Option<String>,
+    /// The last position that was reported back.
+    pub latest_end: Option<String>,
+    /// For how long it has reported nothing newer, in seconds.
+    pub latest_end_age: Option<f64>,
+    /// When it heard from its publisher last.
+    pub last_message: Option<SystemTime>,
+    /// For how long it has run, in seconds; none where the role may not see that.
+    pub age: Option<f64>,
+}
+
+/// One table of a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableActivity {
+    /// How far its copy is.
+    pub state: SyncState,
+    /// Whether a worker of its own is at it.
+    pub is_copying: bool,
+    /// How many rows this copy has brought, where one runs and the role may see it.
+    pub rows: Option<u64>,
+    /// How many bytes this copy has brought; like `rows`.
+    pub bytes: Option<u64>,
+}
+
+impl Activity {
+    /// Whether its worker has a connection to its publisher.
+    pub fn is_connected(&self) -> bool {
+        self.worker.as_ref().is_some_and(|worker| worker.received.is_some())
+    }
+
+    /// The same as a look at its initial copy.
+    pub fn progress(&self) -> Progress {
+        let rows = |(name, table): (&QualifiedName, &TableActivity)| {
+            Some((name.clone(), i64::try_from(table.rows?).unwrap_or(i64::MAX)))
+        };
+        Progress {
+            tables: self.tables.iter().map(|(name, table)| (name.clone(), table.state)).collect(),
+            copying: self.tables.iter().filter(|(_, table)| table.is_copying).map(|(name, _)| name.clone()).collect(),
+            rows: self.tables.iter().filter_map(rows).collect(),
+            enabled: self.enabled,
+            worker_runs: self.worker.is_some(),
+            sync_errors: self.sync_errors.map(|errors| i64::try_from(errors).unwrap_or(i64::MAX)),
+        }
+    }
+}
+
+/// What these subscriptions of the database are doing, or all of them. Those that do not exist are left out.
+///
+/// # Errors
+/// When the subscriber cannot be asked.
+pub async fn activity(db: &Database, names: Option<&BTreeSet<Ident>>) -> Result<BTreeMap<Ident, Activity>> {
+    let doing = "reading what the subscriptions are doing";
+    let names: Option<Vec<&str>> = names.map(|names| names.iter().map(Ident::as_str).collect());
+    let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] = [(&names, Type::TEXT_ARRAY)];
+    let sql = workers(db.version().await?);
+    let (workers, tables) =
+        Box::pin(try_join(db.query(doing, &sql, &params), db.query(doing, TABLES, &params))).await?;
+    read(&workers, &tables).map_err(|error| db.error(doing, Cause::Statement(error)))
+}
+
+/// The kinds of conflict that Postgres 18 counts, as the columns are named behind `confl_`.
+const CONFLICTS: [&str; 7] = [
+    "insert_exists",
+    "update_origin_differs",
+    "update_exists",
+    "update_missing",
+    "delete_origin_differs",
+    "delete_missing",
+    "multiple_unique_conflicts",
+];
+
+/// One row a subscription. `pg_stat_subscription` is of the whole cluster; a subscription's id is of one database.
+fn workers(version: ServerVersion) -> String {
+    let leads = if version.has(version::PARALLEL_STREAMING) { "AND w.leader_pid IS NULL" } else { "" };
+    let (errors, stats) = match version.has(version::SUBSCRIPTION_STATS) {
+        true => {
+            ("st.apply_error_count, st.sync_error_count", "LEFT JOIN pg_stat_subscription_stats st ON st.subid = s.oid")
+        }
+        false => ("NULL::bigint, NULL::bigint", ""),
+    };
+    let conflicts = match version.has(version::CONFLICTS) {
+        true => format!("ARRAY[{}]", CONFLICTS.map(|kind| format!("st.confl_{kind}")).join(", ")),
+        false => "'{}'::bigint[]".to_owned(),
+    };
+    format!(
+        "SELECT s.subname::text, s.subenabled, w.pid, w.received_lsn::text, w.latest_end_lsn::text, \
+         extract(epoch FROM clock_timestamp() - w.latest_end_time)::float8, w.last_msg_receipt_time, \
+         extract(epoch FROM clock_timestamp() - w.backend_start)::float8, {errors}, {conflicts} \
+         FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid {stats} \
+         LEFT JOIN LATERAL (SELECT w.*, a.backend_start FROM pg_stat_subscription w \
+           LEFT JOIN pg_stat_activity a ON a.pid = w.pid \
+           WHERE w.subid = s.oid AND w.relid IS NULL AND w.pid IS NOT NULL {leads} LIMIT 1) w ON true \
+         WHERE d.datname = current_database() AND ($1 IS NULL OR s.subname = ANY ($1))"
+    )
+}
+
+/// One row a table.
+const TABLES: &str = "SELECT s.subname::text, n.nspname::text, c.relname::text, r.srsubstate, w.relid IS NOT NULL, w.rows, w.bytes \
+    FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid JOIN pg_subscription_rel r ON r.srsubid = s.oid \
+    JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+    LEFT JOIN (SELECT w.subid, w.relid, max(p.tuples_processed) AS rows, max(p.bytes_processed) AS bytes \
+      FROM pg_stat_subscription w LEFT JOIN pg_stat_progress_copy p ON p.pid = w.pid \
+      WHERE w.relid IS NOT NULL AND w.pid IS NOT NULL GROUP BY w.subid, w.relid) w ON w.subid = s.oid AND w.relid = r.srrelid \
+    WHERE d.datname = current_database() AND ($1 IS NULL OR s.subname = ANY ($1))";
+
+fn read(workers: &[Row], tables: &[Row]) -> RowResult<BTreeMap<Ident, Activity>> {
+    let mut found: BTreeMap<Ident, Activity> = workers.iter().map(read_worker).collect::<RowResult<_>>()?;
+    for row in tables {
+        let (name, table) = read_table(row)?;
+        if let Some(activity) = found.get_mut(&Ident::from_catalog(row.try_get(0)?)) {
+            activity.tables.insert(name, table);
+        }
+    }
+    Ok(found)
+}
+
+fn read_worker(row: &Row) -> RowResult<(Ident, Activity)> {
+    let pid: Option<i32> = row.try_get(2)?;
+    let worker = |pid| -> RowResult<ApplyWorker> {
+        Ok(ApplyWorker {
+            pid,
+            received: row.try_get(3)?,
+            latest_end: row.try_get(4)?,
+            latest_end_age: row.try_get(5)?,
+            last_message: row.try_get(6)?,
+            age: row.try_get(7)?,
+        })
+    };
+    let conflicts: Vec<Option<i64>> = row.try_get(10)?;
+    let conflicts = CONFLICTS.iter().zip(conflicts).filter_map(|(kind, count)| Some((*kind, to_count(count)?)));
+    let activity = Activity {
+        enabled: row.try_get(1)?,
+        worker: pid.map(worker).transpose()?,
+        apply_errors: to_count(row.try_get(8)?),
+        sync_errors: to_count(row.try_get(9)?),
+        conflicts: conflicts.collect(),
+        tables: BTreeMap::new(),
+    };
+    Ok((Ident::from_catalog(row.try_get(0)?), activity))
+}
+
+fn read_table(row: &Row) -> RowResult<(QualifiedName, TableActivity)> {
+    let table = TableActivity {
+        state: SyncState::from_catalog(row.try_get(3)?),
+        is_copying: row.try_get(4)?,
+        rows: to_count(row.try_get(5)?),
+        bytes: to_count(row.try_get(6)?),
+    };
+    Ok((QualifiedName::from_catalog(row.try_get(1)?, row.try_get(2)?), table))
+}
+
+fn to_count(count: Option<i64>) -> Option<u64> {
+    count.and_then(|count| u64::try_from(count).ok())
+}

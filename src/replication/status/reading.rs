@@ -1,0 +1,248 @@
+//! Reading how subscriptions are: what they are doing on the subscriber, and where their slots stand on the publisher.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+
+use super::{SlotStatus, Status, TableStatus};
+use crate::postgres::catalog::{self, TableSize};
+use crate::postgres::slot::{self, Position};
+use crate::postgres::subscription::{self, Activity, Subscription, TableActivity};
+use crate::postgres::{self, Database, Ident, Outage as _, QualifiedName, publication};
+use crate::replication::error::Result;
+use crate::replication::names;
+use crate::replication::operation::Operation;
+use crate::replication::whereabouts::Clues;
+
+/// The subscriptions that are looked at, each with its publisher.
+pub(super) struct Reading<'a> {
+    operation: &'a Operation<'a>,
+    subscriber: &'a Database,
+    pub(super) followed: Vec<Followed>,
+}
+
+/// A subscription with its publisher, where it is known which server that is.
+pub(super) struct Followed {
+    pub(super) subscription: Subscription,
+    pub(super) publisher: Option<Database>,
+    sizes: BTreeMap<QualifiedName, TableSize>,
+}
+
+/// What one look has shown of a subscription.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    /// What the subscriber says.
+    pub(super) activity: Activity,
+    /// What the publisher says.
+    pub(super) publisher: Heard,
+}
+
+/// What was heard from a publisher.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Heard {
+    /// It is not known which server it is.
+    #[default]
+    Nothing,
+    /// It could not be asked.
+    Failed(postgres::Error),
+    /// It has answered.
+    Facts(Box<Facts>),
+}
+
+impl Heard {
+    /// Whether the publisher is away, and may come back.
+    pub(super) fn is_outage(&self) -> bool {
+        matches!(self, Self::Failed(error) if error.is_outage())
+    }
+}
+
+/// What a publisher says.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Facts {
+    /// The slot of the subscription's slot name; none where there is none in the whole cluster.
+    pub(super) slot: Option<Position>,
+    /// What the publications publish.
+    pub(super) published: BTreeSet<QualifiedName>,
+}
+
+impl<'a> Reading<'a> {
+    /// Finds the subscriptions and their publishers.
+    ///
+    /// # Errors
+    /// When the subscriber cannot be asked, or one of the names is not there.
+    pub(super) async fn begin(
+        operation: &'a Operation<'a>,
+        subscriber: &'a Database,
+        publisher: Option<&Database>,
+        names: Option<&BTreeSet<Ident>>,
+    ) -> Result<Self> {
+        let all = operation.unless_stopped(subscription::fetch_all(subscriber)).await?;
+        if let Some(missing) = names.and_then(|names| names.iter().find(|name| !all.contains_key(*name))) {
+            return Err(no_such(operation, subscriber, missing, all.keys()));
+        }
+        let wanted = all.values().filter(|found| names.is_none_or(|names| names.contains(&found.name)));
+        let follow = join_all(wanted.map(|found| Followed::find(subscriber, publisher, found.clone())));
+        let followed = operation.unless_stopped(async { Ok::<_, postgres::Error>(follow.await) }).await?;
+        Ok(Self { operation, subscriber, followed })
+    }
+
+    /// How the subscriptions are now, without the reasons.
+    ///
+    /// # Errors
+    /// When the subscriber cannot be asked.
+    pub(super) async fn look(&mut self) -> Result<Vec<Status>> {
+        let seen = self.see().await?;
+        Ok(self.statuses(&seen))
+    }
+
+    /// The same from what was seen.
+    pub(super) fn statuses(&self, seen: &BTreeMap<Ident, Seen>) -> Vec<Status> {
+        self.followed.iter().filter_map(|one| Some(one.status(seen.get(&one.subscription.name)?))).collect()
+    }
+
+    /// Asks both sides. A subscription that has gone is left out.
+    ///
+    /// # Errors
+    /// When the subscriber cannot be asked.
+    pub(super) async fn see(&mut self) -> Result<BTreeMap<Ident, Seen>> {
+        let names = self.followed.iter().map(|one| one.subscription.name.clone()).collect();
+        let activities = subscription::activity(self.subscriber, Some(&names));
+        let mut activities = self.operation.unless_stopped(activities).await?;
+        let hear = join_all(self.followed.iter_mut().map(|one| {
+            let activity = activities.remove(&one.subscription.name);
+            async move {
+                let activity = activity?;
+                let publisher = one.hear(&activity).await;
+                Some((one.subscription.name.clone(), Seen { activity, publisher }))
+            }
+        }));
+        let seen = self.operation.unless_stopped(async { Ok::<_, postgres::Error>(hear.await) }).await?;
+        Ok(seen.into_iter().flatten().collect())
+    }
+}
+
+fn no_such<'n>(
+    operation: &Operation<'_>,
+    subscriber: &Database,
+    missing: &Ident,
+    there: impl Iterator<Item = &'n Ident>,
+) -> crate::replication::Error {
+    let (database, address) = (subscriber.name(), subscriber.config().address());
+    let error = operation.error(format!("there is no subscription {missing} in database {database:?} on {address}"));
+    let there = names::list(there.map(ToString::to_string));
+    error.detail(if there.is_empty() { "It has none.".to_owned() } else { format!("It has {there}.") })
+}
+
+impl Followed {
+    async fn find(subscriber: &Database, publisher: Option<&Database>, subscription: Subscription) -> Self {
+        let connection = subscription.connection.as_ref();
+        let database = connection.and_then(|connection| connection.get("dbname").or_else(|| connection.get("user")));
+        let configured = publisher.map(|publisher| publisher.beside(database.unwrap_or(publisher.name())));
+        let clues = Clues { subscriber, subscription: &subscription, connection, configured, proof: None };
+        let publisher = clues.find().await.map(|publisher| publisher.database);
+        Self { subscription, publisher, sizes: BTreeMap::new() }
+    }
+
+    async fn hear(&mut self, activity: &Activity) -> Heard {
+        let Some(publisher) = &self.publisher else { return Heard::Nothing };
+        let slot: BTreeSet<_> = self.subscription.slot_name().cloned().into_iter().collect();
+        let heard = async {
+            let slot = slot::positions(publisher, &slot).await?.into_values().next();
+            let published = publication::published_tables(publisher, &self.subscription.publications).await?;
+            Ok(Facts { slot, published })
+        };
+        let heard = heard.await;
+        if heard.is_ok() {
+            self.measure(activity).await;
+        }
+        heard.map_or_else(Heard::Failed, |facts| Heard::Facts(Box::new(facts)))
+    }
+
+    /// Reads the sizes of tables that are new here. They are estimates, so those that are known are not read again.
+    async fn measure(&mut self, activity: &Activity) {
+        let new = activity.tables.keys().filter(|table| !self.sizes.contains_key(*table)).cloned().collect();
+        let Some(publisher) = self.publisher.as_ref().filter(|_| !BTreeSet::is_empty(&new)) else { return };
+        match catalog::sizes(publisher, &new).await {
+            Ok(sizes) => self.sizes.extend(sizes),
+            Err(cause) => tracing::info!(%cause, "how big the tables are is not known"),
+        }
+    }
+
+    fn status(&self, seen: &Seen) -> Status {
+        let Seen { activity, publisher } = seen;
+        let facts = match publisher {
+            Heard::Facts(facts) => Some(facts.as_ref()),
+            Heard::Nothing | Heard::Failed(_) => None,
+        };
+        let slot = facts.and_then(|facts| facts.slot.as_ref());
+        let lag_bytes = slot.and_then(|slot| slot.lag);
+        let worker = activity.worker.as_ref();
+        let is_unsubscribed = |table: &&QualifiedName| !activity.tables.contains_key(*table);
+        Status {
+            name: self.subscription.name.clone(),
+            enabled: activity.enabled,
+            worker_running: worker.is_some(),
+            publisher: self.publisher.as_ref().map(|publisher| format!("{publisher:?}")),
+            tables: activity.tables.iter().map(|(name, table)| self.table(name, table)).collect(),
+            unsubscribed_tables: facts
+                .map(|facts| facts.published.iter().filter(is_unsubscribed).cloned().collect())
+                .unwrap_or_default(),
+            lag_bytes,
+            lag_seconds: lag_seconds(lag_bytes, worker.and_then(|worker| worker.latest_end_age)),
+            received_lsn: worker.and_then(|worker| worker.received.clone()),
+            latest_end_lsn: worker.and_then(|worker| worker.latest_end.clone()),
+            last_msg_receipt_time: worker.and_then(|worker| worker.last_message),
+            apply_error_count: activity.apply_errors,
+            sync_error_count: activity.sync_errors,
+            conflicts: activity.conflicts.clone(),
+            slot: slot.zip(self.subscription.slot_name()).map(|(slot, name)| slot_status(name, slot)),
+            causes: Vec::new(),
+            schema_drift: Vec::new(),
+        }
+    }
+
+    fn table(&self, name: &QualifiedName, table: &TableActivity) -> TableStatus {
+        let size = self.sizes.get(name);
+        TableStatus {
+            name: name.clone(),
+            state: table.state,
+            is_copying: table.is_copying,
+            rows_copied: table.rows,
+            rows_estimate: size.and_then(|size| size.rows),
+            bytes_copied: table.bytes,
+            bytes: size.map(|size| size.bytes),
+        }
+    }
+}
+
+/// On an idle pair nothing newer is reported, however long, so that the age alone says nothing.
+fn lag_seconds(lag_bytes: Option<u64>, age: Option<f64>) -> Option<f64> {
+    match lag_bytes? {
+        0 => Some(0.0),
+        _ => age.map(|age| age.max(0.0)),
+    }
+}
+
+fn slot_status(name: &Ident, slot: &Position) -> SlotStatus {
+    SlotStatus {
+        name: name.clone(),
+        active: slot.active,
+        wal_status: slot.wal_status.clone(),
+        restart_lsn: slot.restart_lsn.clone(),
+        confirmed_flush_lsn: slot.confirmed.clone(),
+        safe_wal_size: slot.safe_wal_size,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_behind_is_not_late() {
+        assert_eq!(lag_seconds(Some(0), Some(3600.0)), Some(0.0));
+        assert_eq!(lag_seconds(Some(8), Some(2.5)), Some(2.5));
+        assert_eq!(lag_seconds(Some(8), None), None);
+        assert_eq!(lag_seconds(None, Some(2.5)), None);
+    }
+}

@@ -1,0 +1,145 @@
+//! How far a replication is, as both servers tell.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use neonrepl::postgres::subscription::SyncState;
+use neonrepl::postgres::{Database, Limits, QualifiedName};
+use neonrepl::replication::status::{self, Status, Until};
+use neonrepl::replication::{self, Listener, Operation};
+
+use crate::catalog::{connect, ident};
+use crate::common::postgres::{Major, Role};
+use crate::common::wait::wait_for;
+use crate::replication::{DEADLINE, Pair};
+
+/// Hears nothing.
+pub(crate) struct Quiet;
+
+impl Listener for Quiet {
+    fn warn(&self, warning: replication::Error) {
+        panic!("{warning}");
+    }
+}
+
+/// What the status of a pair is asked with.
+pub(crate) struct Asked {
+    pub(crate) publisher: Database,
+    pub(crate) subscriber: Database,
+}
+
+impl Asked {
+    pub(crate) fn of(pair: &Pair) -> Self {
+        let superuser = Role::superuser();
+        Self { publisher: connect(&pair.publisher, &superuser), subscriber: connect(&pair.subscriber, &superuser) }
+    }
+
+    /// The status of the only subscription.
+    pub(crate) async fn status(&self) -> Status {
+        let operation = Operation::new("reading the status", Limits::within(DEADLINE), &Quiet);
+        let found = status::statuses(&operation, &self.subscriber, Some(&self.publisher), None).await.unwrap();
+        let [status] = found.try_into().unwrap();
+        status
+    }
+
+    /// Waits for it.
+    pub(crate) async fn wait(&self, until: Until, deadline: Duration) -> replication::Result<Vec<Status>> {
+        let operation = Operation::new("waiting", Limits::within(deadline), &Quiet);
+        let mut looks = 0;
+        let mut count = |statuses: &[Status]| looks += statuses.len();
+        let waited =
+            status::wait_until(&operation, &self.subscriber, Some(&self.publisher), None, until, &mut count).await;
+        assert!(looks > 0);
+        waited
+    }
+}
+
+/// A publication of these tables, and a subscription to it with these options.
+pub(crate) async fn subscribe(pair: &Pair, tables: &str, options: &str) {
+    pair.publisher.sql(&format!("CREATE PUBLICATION shop FOR {tables}")).await;
+    let (name, port, from) = (&pair.subscriber.name, pair.publisher.port, &pair.publisher.name);
+    let superuser = Role::superuser();
+    pair.subscriber
+        .sql(&format!(
+            "CREATE SUBSCRIPTION {name} CONNECTION 'host=127.0.0.1 port={port} dbname={from} user={} password={}' \
+             PUBLICATION shop {options}",
+            superuser.name, superuser.password
+        ))
+        .await;
+}
+
+/// Ends a subscription however it is, and its slot.
+pub(crate) async fn unsubscribe(pair: &Pair) {
+    let name = &pair.subscriber.name;
+    for step in ["DISABLE", "SET (slot_name = NONE)"] {
+        pair.subscriber.sql(&format!("ALTER SUBSCRIPTION {name} {step}")).await;
+    }
+    pair.subscriber.sql(&format!("DROP SUBSCRIPTION {name}")).await;
+    let drop = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active_pid IS NOT NULL AND database = current_database()";
+    pair.publisher.rows(drop).await;
+    let drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database() AND NOT active";
+    let left = "SELECT slot_name FROM pg_replication_slots WHERE database = current_database()";
+    wait_for("the slots to go", DEADLINE, async || {
+        let _ = pair.publisher.try_sql(drop).await;
+        pair.publisher.rows(left).await.is_empty().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn how_far_a_replication_is_comes_from_both_servers() {
+    for (from, to) in [(Major::V14, Major::V18), (Major::V18, Major::V14)] {
+        let pair = Pair::new(from, to, "status").await;
+        pair.publisher
+            .sql("INSERT INTO orders SELECT i, i, 'eu' FROM generate_series(1, 1000) i; ANALYZE orders")
+            .await;
+        subscribe(&pair, "TABLE orders, customers", "").await;
+        let asked = Asked::of(&pair);
+        let ready = wait_for("the copy", DEADLINE, async || Some(asked.status().await).filter(Status::is_ready)).await;
+        assert_eq!((ready.enabled, ready.worker_running, ready.tables_ready()), (true, true, 2));
+        assert!(ready.causes.is_empty() && ready.schema_drift.is_empty(), "{ready:?}");
+        let orders = QualifiedName::parse("orders").unwrap();
+        let table = ready.tables.iter().find(|table| table.name == orders).unwrap();
+        assert_eq!((table.state, table.rows_estimate, table.is_copying), (SyncState::Ready, Some(1000), false));
+        assert!(table.bytes.unwrap() >= 8192, "{table:?}");
+        assert!(ready.publisher.as_deref().unwrap().ends_with(&format!("/{}", pair.publisher.name)), "{ready:?}");
+        assert_eq!(ready.apply_error_count, (to > Major::V14).then_some(0));
+        let slot = ready.slot.as_ref().unwrap();
+        assert!(slot.active && slot.wal_status.as_deref() == Some("reserved"), "{slot:?}");
+
+        let idle = wait_for("no lag", DEADLINE, async || {
+            Some(asked.status().await).filter(|status| status.lag_bytes == Some(0))
+        })
+        .await;
+        assert_eq!(idle.lag_seconds, Some(0.0));
+        assert!(idle.received_lsn.is_some() && idle.last_msg_receipt_time.is_some(), "{idle:?}");
+
+        // What is published later is missing until it is taken up.
+        pair.publisher.sql("ALTER PUBLICATION shop ADD TABLE invoices").await;
+        let behind = asked.status().await;
+        assert!(!behind.is_ready() && behind.is_well(), "{behind:?}");
+        assert_eq!(behind.unsubscribed_tables, [QualifiedName::parse("invoices").unwrap()]);
+
+        pair.subscriber.sql(&format!("ALTER SUBSCRIPTION {} REFRESH PUBLICATION", pair.subscriber.name)).await;
+        let rows = "INSERT INTO orders SELECT i, i, 'us' FROM generate_series(1001, 6000) i";
+        pair.publisher.sql(rows).await;
+        let there = asked.wait(Until::CaughtUp, DEADLINE).await.unwrap();
+        assert!(there[0].is_ready(), "{there:?}");
+        assert_eq!(pair.subscriber.rows("SELECT count(*) FROM orders").await, ["6000"]);
+
+        // A subscription that reads from elsewhere learns nothing from this server.
+        let elsewhere = connect(&pair.subscriber, &Role::superuser());
+        let operation = Operation::new("reading the status", Limits::within(Duration::from_secs(30)), &Quiet);
+        let names = BTreeSet::from([ident(&pair.subscriber.name)]);
+        let found = status::statuses(&operation, &asked.subscriber, Some(&elsewhere), Some(&names)).await.unwrap();
+        assert!(found[0].publisher.as_deref().unwrap().ends_with(&pair.publisher.name), "{found:?}");
+        let names = BTreeSet::from([ident("nowhere")]);
+        let error = status::statuses(&operation, &asked.subscriber, None, Some(&names)).await.unwrap_err().to_string();
+        let there = format!("It has \"{}\".", pair.subscriber.name);
+        assert!(
+            error.contains("there is no subscription \"nowhere\" in database") && error.contains(&there),
+            "{error}"
+        );
+        unsubscribe(&pair).await;
+    }
+}
