@@ -1,6 +1,9 @@
 //! The harness itself: what the other tests trust.
 
 mod common;
+#[allow(dead_code, reason = "the bench watches with it; here it is tested")]
+#[path = "bench/usage.rs"]
+mod usage;
 
 use std::time::{Duration, Instant};
 

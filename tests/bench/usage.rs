@@ -54,15 +54,24 @@ impl Watch {
     }
 }
 
-/// The last look at each process, by its id.
+/// The last look at each process.
 #[derive(Default)]
 struct Seen {
-    processes: HashMap<String, Process>,
+    processes: HashMap<Run, Process>,
+}
+
+/// A process while it runs one program. A core that starts a provider is, for a moment, two processes of the core: what
+/// the second one took until then is no provider's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Run {
+    id: String,
+    /// When it began, in ticks since the machine did: ids are given again.
+    began: u64,
+    is_provider: bool,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Process {
-    is_provider: bool,
     ticks: u64,
     peak_kib: u64,
 }
@@ -70,36 +79,53 @@ struct Process {
 impl Seen {
     fn look(&mut self, directory: &Path) {
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if !name.starts_with(|first: char| first.is_ascii_digit()) {
+            let id = entry.file_name().to_string_lossy().into_owned();
+            if !id.starts_with(|first: char| first.is_ascii_digit()) {
                 continue;
             }
             let path = entry.path();
             let is_below = |link: &str| fs::read_link(path.join(link)).is_ok_and(|place| place.starts_with(directory));
             let is_provider = is_below("exe");
-            if is_provider || is_below("cwd") {
-                let process = self.processes.entry(name).or_default();
-                process.is_provider = is_provider;
-                process.ticks = process.ticks.max(ticks(&path).unwrap_or_default());
-                process.peak_kib = process.peak_kib.max(high_water_mark(&path).unwrap_or_default());
+            if !(is_provider || is_below("cwd")) {
+                continue;
+            }
+            let Some((began, ticks)) = times(&path) else { continue };
+            let peak_kib = high_water_mark(&path).unwrap_or_default();
+            // It may have become a provider since the first question.
+            if is_below("exe") == is_provider {
+                self.note(Run { id, began, is_provider }, Process { ticks, peak_kib });
             }
         }
     }
 
+    fn note(&mut self, run: Run, now: Process) {
+        let process = self.processes.entry(run).or_default();
+        process.ticks = process.ticks.max(now.ticks);
+        process.peak_kib = process.peak_kib.max(now.peak_kib);
+    }
+
     fn usage(&self) -> Usage {
-        let of = |is_provider: bool| self.processes.values().filter(move |process| process.is_provider == is_provider);
-        let seconds = |is_provider| of(is_provider).map(|process| process.ticks).sum::<u64>() as f64 / TICKS;
-        let peak = of(true).map(|process| process.peak_kib).max().unwrap_or_default();
+        let of = |is_provider: bool| self.processes.iter().filter(move |(run, _)| run.is_provider == is_provider);
+        let seconds =
+            |is_provider| of(is_provider).map(|(run, process)| self.own(run, *process)).sum::<u64>() as f64 / TICKS;
+        let peak = of(true).map(|(_, process)| process.peak_kib).max().unwrap_or_default();
         Usage { peak: peak as f64 / 1024.0, provider: seconds(true), core: seconds(false) }
+    }
+
+    /// The time that it took with this program: the kernel counts that of the program before it on.
+    fn own(&self, run: &Run, process: Process) -> u64 {
+        let before = Run { is_provider: false, ..run.clone() };
+        let before = self.processes.get(&before).filter(|_| run.is_provider).map_or(0, |process| process.ticks);
+        process.ticks - before.min(process.ticks)
     }
 }
 
-/// User and system time, in ticks. The name before them may hold anything but a further ")".
-fn ticks(process: &Path) -> Option<u64> {
+/// When a process began, and its user and system time, in ticks. The name before them may hold anything but a further ")".
+fn times(process: &Path) -> Option<(u64, u64)> {
     let stat = fs::read_to_string(process.join("stat")).ok()?;
-    let mut fields = stat.rsplit_once(") ")?.1.split_whitespace().skip(11);
-    let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    Some(user + system)
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split_whitespace().collect();
+    let field = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    Some((field(19)?, field(11)? + field(12)?))
 }
 
 /// The most memory that a process has held, in KiB.
@@ -107,4 +133,27 @@ fn high_water_mark(process: &Path) -> Option<u64> {
     let status = fs::read_to_string(process.join("status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_that_is_about_to_become_a_provider_is_a_core() {
+        let mut seen = Seen::default();
+        let run = |id: &str, is_provider| Run { id: id.to_owned(), began: 7, is_provider };
+        seen.note(run("1", false), Process { ticks: 900, peak_kib: 213 * 1024 });
+        seen.note(run("2", false), Process { ticks: 10, peak_kib: 213 * 1024 });
+        seen.note(run("2", true), Process { ticks: 30, peak_kib: 19 * 1024 });
+        let usage = seen.usage();
+        assert_eq!((usage.peak, usage.provider, usage.core), (19.0, 0.2, 9.1));
+    }
+
+    #[test]
+    fn this_process_has_begun_and_taken_memory() {
+        let own = Path::new("/proc/self");
+        assert!(times(own).is_some_and(|(began, _)| began > 0));
+        assert!(high_water_mark(own).is_some_and(|kib| kib > 0));
+    }
 }
