@@ -80,6 +80,18 @@ impl Database {
         Self { inner: Arc::clone(&self.inner), limits: Some(limits.clone()) }
     }
 
+    /// The same database, whose reads keep the limits of those of another one: both belong to one change, or to a plan.
+    #[must_use]
+    pub fn like(&self, other: &Self) -> Self {
+        Self { inner: Arc::clone(&self.inner), limits: other.limits.clone() }
+    }
+
+    /// The same database, whose reads give up after seconds where they meet a lock: for a look that is repeated.
+    #[must_use]
+    pub fn briefly(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), limits: None }
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.inner.name

@@ -11,7 +11,7 @@ use super::error::{Error, Result};
 use super::operation::{Look, Operation};
 use super::users::{User, describe, users};
 use super::{missed, republishing};
-use crate::postgres::publication::{self, Publication, Reader};
+use crate::postgres::publication::{self, Publication, Reader, Readers, Target};
 use crate::postgres::subscription;
 use crate::postgres::{Database, Ident, Server, SqlState, version};
 
@@ -58,7 +58,8 @@ fn used(operation: &Operation<'_>, users: &[User]) -> Error {
         )
 }
 
-/// What a change means to those who use the publication, or have asked for it before it is made.
+/// What a change means to those who use the publication, or have asked for it before it is made. Those who read are known
+/// from a moment ago, so that a plan of many publications asks for them once.
 ///
 /// # Errors
 /// When the publisher cannot be asked who does.
@@ -68,12 +69,46 @@ pub async fn outlook(
     old: Option<&Publication>,
     new: &Publication,
 ) -> Result<Vec<Objection>> {
-    let Some(old) = old else { return awaited(publisher, subscriber, &new.name).await };
+    let readers = publication::readers(publisher).await?;
+    objections(&readers, (publisher, subscriber), old, new).await
+}
+
+/// Refuses a change right before it is done for what its plan would refuse it for: a table may have gone, or a
+/// subscription come, since then.
+///
+/// # Errors
+/// When the change would stop somebody or lose rows, a person asks to stop, or the publisher cannot be asked.
+pub async fn refuse(
+    operation: &Operation<'_>,
+    publisher: &Database,
+    subscriber: Option<&Server>,
+    old: Option<&Publication>,
+    new: &Publication,
+) -> Result<()> {
+    let look = async {
+        let readers = publication::readers_now(publisher).await?;
+        objections(&readers, (publisher, subscriber), old, new).await
+    };
+    let found = operation.unless_stopped(Box::pin(look)).await?;
+    let refusal = found.into_iter().find_map(|objection| match objection {
+        Objection::Refusal(error) => Some(error),
+        Objection::Warning(_) => None,
+    });
+    refusal.map_or(Ok(()), |error| Err(error.during(operation.doing())))
+}
+
+async fn objections(
+    readers: &Readers,
+    (publisher, subscriber): (&Database, Option<&Server>),
+    old: Option<&Publication>,
+    new: &Publication,
+) -> Result<Vec<Objection>> {
+    let Some(old) = old else { return awaited(readers, publisher, subscriber, new).await };
     let (renames, republishes) = (old.name != new.name, old.fingerprint() != new.fingerprint());
     if !(renames || republishes) {
         return Ok(Vec::new());
     }
-    let users = users(publisher, subscriber, &old.name).await?;
+    let users = if readers.is_empty() { Vec::new() } else { users(publisher, subscriber, &old.name).await? };
     let mut objections = Vec::new();
     if renames {
         objections.extend(rename_outlook(publisher, &old.name, &new.name, &users).await?);
@@ -91,9 +126,14 @@ pub async fn outlook(
 }
 
 /// What it means to those who ask for a publication that is yet to be made: whatever was written while there was none is
-/// decoded with the catalog of that time.
-async fn awaited(publisher: &Database, subscriber: Option<&Server>, name: &Ident) -> Result<Vec<Objection>> {
-    let readers = publication::readers(publisher).await?;
+/// decoded with the catalog of that time, and a table that they do not have stops them.
+async fn awaited(
+    readers: &Readers,
+    publisher: &Database,
+    subscriber: Option<&Server>,
+    new: &Publication,
+) -> Result<Vec<Objection>> {
+    let name = &new.name;
     // Where all are known, and none asks for it, there is nobody.
     let may_ask = |reader: &Reader| reader.asked_for.as_ref().is_none_or(|names| names.contains(name));
     if !readers.values().any(may_ask) {
@@ -101,7 +141,10 @@ async fn awaited(publisher: &Database, subscriber: Option<&Server>, name: &Ident
     }
     let survives = publisher.version().await?.has(version::MISSING_PUBLICATIONS);
     let users = users(publisher, subscriber, name).await?;
-    Ok(users.iter().map(|user| Objection::Warning(asks_already(user, name, survives))).collect())
+    let nothing = Publication { target: Target::none(), ..new.clone() };
+    let mut objections = republishing::outlook(publisher, &users, &nothing, new).await?;
+    objections.extend(users.iter().map(|user| Objection::Warning(asks_already(user, name, survives))));
+    Ok(objections)
 }
 
 fn asks_already(user: &User, name: &Ident, survives: bool) -> Error {

@@ -67,9 +67,6 @@ const POLL: Pauses = Pauses::of(Duration::from_millis(250));
 /// # Errors
 /// When the publisher cannot be asked.
 pub async fn users(publisher: &Database, subscriber: Option<&Server>, name: &Ident) -> Result<Vec<User>> {
-    if publication::readers(publisher).await?.is_empty() {
-        return Ok(Vec::new());
-    }
     let limits = Limits::within(FOLLOWS);
     let mut waiter = Waiter::new(&limits, POLL);
     loop {
@@ -85,7 +82,7 @@ pub async fn users(publisher: &Database, subscriber: Option<&Server>, name: &Ide
 async fn look(publisher: &Database, subscriber: Option<&Server>, name: &Ident) -> Result<(Vec<User>, bool)> {
     let mut is_behind = false;
     let readers = publication::readers_now(publisher).await?;
-    let mut subscriptions = subscriptions(subscriber, readers.keys().cloned().collect()).await;
+    let mut subscriptions = subscriptions(publisher, subscriber, readers.keys().cloned().collect()).await;
     let user = |(slot, reader): (Ident, Reader)| {
         let asked_for = reader.asked_for.as_ref();
         let asks = asked_for.is_some_and(|names| names.contains(name));
@@ -104,13 +101,15 @@ async fn look(publisher: &Database, subscriber: Option<&Server>, name: &Ident) -
 /// The subscriptions of the subscriber that read from these slots, in whichever of its databases. None where it is not
 /// known or cannot be asked: their readers are strangers then.
 async fn subscriptions(
+    publisher: &Database,
     subscriber: Option<&Server>,
     slots: BTreeSet<Ident>,
 ) -> BTreeMap<Ident, (Database, Subscription)> {
-    let Some(subscriber) = subscriber else { return BTreeMap::new() };
-    let found = subscription::reading_from(&subscriber.database(None), &slots).await.unwrap_or_default();
+    let Some(subscriber) = subscriber.filter(|_| !slots.is_empty()) else { return BTreeMap::new() };
+    let found =
+        subscription::reading_from(&subscriber.database(None).like(publisher), &slots).await.unwrap_or_default();
     let reads = found.into_iter().map(async |(slot, (database, name))| {
-        let database = subscriber.database(Some(&database));
+        let database = subscriber.database(Some(&database)).like(publisher);
         let found = subscription::fetch_now(&database, &name).await.ok()??;
         Some((slot, (database, found)))
     });

@@ -94,12 +94,13 @@ impl Resource for Publication {
     }
 
     async fn create(call: &Call<Context>, plan: Model, _saved: &Saved<Model>) -> Result<Model> {
-        let database = database(call, &plan)?;
+        let database = database(call, &plan)?.within(&Limits::within(CHANGE_TIME));
         let desired = desired(&plan)?;
         let doing = format!("creating publication {}", desired.name);
         let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
         let statements = publication::diff(None, Some(&desired), version)
             .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
+        check_again(call, &database, &doing, None, &desired).await?;
         apply(call, &database, &doing, &statements, &plan, &desired).await
     }
 
@@ -119,15 +120,18 @@ impl Resource for Publication {
             );
         };
         let desired = with_known_filters(call, &database, desired(&plan)?, Some(&current)).await?;
+        check_again(call, &database, &doing, Some(&current), &desired).await?;
         if current.name != desired.name {
             let subscriber = call.context().subscriber().server().ok();
             let users = users::users(&database, subscriber, &current.name).await?;
             if in_use::is_led_over(&database, &current.name, &desired.name, &users).await? {
-                let doing = format!("renaming publication {} to {}", current.name, desired.name);
-                let operation = Operation::new(doing, limits(call), call);
+                let renaming = format!("renaming publication {} to {}", current.name, desired.name);
+                let operation = Operation::new(renaming, limits(call), call);
                 let renamed = in_use::rename(&operation, &database, subscriber, &current, &desired.name, &users);
                 current = Box::pin(renamed).await?;
                 saved.record(&to_model(database.name(), &current, &prior, &Filters::of(call.private())));
+                // It may have waited long.
+                check_again(call, &database, &doing, Some(&current), &desired).await?;
             }
         }
         let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
@@ -203,6 +207,19 @@ async fn announce(
         },
     }
     Ok(())
+}
+
+/// Refuses what the plan would refuse by now.
+async fn check_again(
+    call: &Call<Context>,
+    publisher: &Database,
+    doing: &str,
+    old: Option<&Desired>,
+    new: &Desired,
+) -> Result<()> {
+    let subscriber = call.context().subscriber().server().ok();
+    let operation = Operation::new(doing, limits(call), call);
+    Ok(in_use::refuse(&operation, publisher, subscriber, old, new).await?)
 }
 
 /// What follows from the other attributes once they are known.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::cli::{Core, Run, Workspace};
+use crate::common::fault_point::{FaultPoint, Moment};
 use crate::common::postgres::{self as servers, Database, Major, Role, quote};
 use crate::common::wait::wait_until;
 use crate::replication::{DEADLINE, Pair};
@@ -277,6 +278,50 @@ async fn what_cannot_be_replicated_does_not_join_from_14() {
 #[tokio::test]
 async fn what_cannot_be_replicated_does_not_join_from_18() {
     joining(Core::OpenTofu, Major::V18, Major::V15).await;
+}
+
+/// A table that goes between the plan and the change is no less missing than one that was never there.
+#[tokio::test]
+async fn what_goes_after_the_plan_is_seen_before_the_change() {
+    let pair = Pair::new(Major::V18, Major::V14, "meanwhile").await;
+    let name = pair.subscriber.name.clone();
+    for side in [&pair.publisher, &pair.subscriber] {
+        side.sql("CREATE TABLE later (id int PRIMARY KEY)").await;
+    }
+    let point = FaultPoint::start(pair.publisher.port);
+    let url = pair.publisher.url_through(&Role::superuser(), point.port());
+    let workspace = pair.workspace_with(Core::OpenTofu, &url, &pair.subscriber.url()).await;
+    let with = |tables: &str| format!("{}{}", publication("shop", tables), subscription(&name, &["shop"], ""));
+    workspace.write("main.tf", &with("tables = [\"orders\"]"));
+    workspace.apply().await;
+
+    workspace.write("main.tf", &with("tables = [\"orders\", \"later\"]"));
+    // The first statement of the change itself: it reads this one publication.
+    point.arm_within("WHERE o.pubname = $1", Moment::Before);
+    let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
+    point.reached().await;
+    pair.subscriber.sql("DROP TABLE later").await;
+    point.release();
+    let refused = apply.wait().await;
+    assert_eq!(refused.code, Some(1), "{}", refused.text());
+    assert_says(&refused, &["public.later: it is no table on the subscriber", "Nothing was changed."]);
+    let published = "SELECT tablename FROM pg_publication_tables WHERE pubname = 'shop'";
+    assert_eq!(pair.publisher.rows(published).await, ["orders"]);
+    pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
+    pair.wait_for_rows("SELECT region FROM orders", &["eu"]).await;
+
+    // One that is made while a subscription asks for it is a change for that subscription as well.
+    pair.publisher.sql("DROP PUBLICATION shop").await;
+    refuses(
+        &workspace,
+        &pair,
+        &with("tables = [\"orders\", \"later\"]"),
+        &["public.later: it is no table on the subscriber", &format!("subscription \"{name}\"")],
+    )
+    .await;
+    workspace.write("main.tf", &with("tables = [\"orders\"]"));
+    workspace.apply().await;
+    workspace.destroy().await;
 }
 
 /// A column list that the destination lacks a column for, and lists of two publications that differ.

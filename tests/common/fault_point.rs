@@ -18,6 +18,9 @@ use tokio::sync::watch;
 /// How long a statement may take to come, and a stopped one to be let go.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Before a text that a statement may hold anywhere, not at its beginning alone.
+const ANYWHERE: char = '\u{1}';
+
 /// When to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
@@ -96,6 +99,11 @@ impl FaultPoint {
         *self.control.lock() = Some((statement.to_owned(), moment));
     }
 
+    /// Stops the next statement that holds this text anywhere, at this moment.
+    pub fn arm_within(&self, text: &str, moment: Moment) {
+        self.arm(&format!("{ANYWHERE}{text}"), moment);
+    }
+
     /// Stops at nothing any more. What has stopped stays so.
     pub fn disarm(&self) {
         *self.control.lock() = None;
@@ -145,7 +153,11 @@ impl Control {
 
     /// The moment at which to stop at this statement; no other statement is stopped at then.
     fn take(&self, statement: &str) -> Option<Moment> {
-        self.lock().take_if(|(begin, _)| statement.trim_start().starts_with(begin.as_str())).map(|(_, moment)| moment)
+        let is_it = |text: &str| match text.strip_prefix(ANYWHERE) {
+            Some(text) => statement.contains(text),
+            None => statement.trim_start().starts_with(text),
+        };
+        self.lock().take_if(|(text, _)| is_it(text)).map(|(_, moment)| moment)
     }
 
     /// Says that a statement is at the point, and waits until it may go on. Returns where it stops next.
