@@ -8,6 +8,7 @@ mod changes;
 mod half_made;
 mod neighbours;
 mod progress;
+mod provisional;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,8 +17,9 @@ pub use activity::{Activity, ApplyWorker, TableActivity, activity};
 pub use catalog::{apply, fetch, fetch_all, fetch_now, reading_from, sync_slots, tables};
 pub use changes::{How, diff, drop_detached, drop_with_slot, rename_publications};
 pub use half_made::{Claim, HalfMade, Token, begin, finish, half_made, take_away, take_over};
-pub use neighbours::{Neighbour, neighbours, sharer};
+pub use neighbours::{Neighbour, neighbours, rivals, sharer};
 pub use progress::{Progress, SyncState, Verdict, Watch, progress};
+pub use provisional::{begin_provisional, drop_provisional, finish_provisional, provisional_name, provisionals};
 pub use worker::{Worker, reads_from, system_identifier, worker};
 
 use super::conninfo::Conninfo;

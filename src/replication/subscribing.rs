@@ -16,6 +16,7 @@ mod remains;
 mod room;
 
 use self::attempt::Attempt;
+use self::room::SlotSeen;
 use super::error::{Error, Result};
 use super::operation::Operation;
 use crate::postgres::slot::Slot;
@@ -77,7 +78,14 @@ type NewSlot<'a> = (&'a Database, Slot);
 /// When one of the name exists, or a slot that is to be used is not there, does not fit or is somebody else's.
 pub async fn prepare(creation: Creation<'_>) -> Result<(), NotMade> {
     creation.clear_the_way().await?;
-    if creation.how.create_slot { Ok(()) } else { creation.check_existing_slot().await }
+    creation.clear_provisionals().await?;
+    if creation.how.create_slot {
+        return Ok(());
+    }
+    if let SlotSeen::Unchecked(slot, cause) = creation.check_existing_slot().await? {
+        creation.unchecked(slot, &cause);
+    }
+    Ok(())
 }
 
 /// Makes a subscription.
@@ -133,8 +141,10 @@ impl<'a> Creation<'a> {
     /// Makes the subscription, and between its beginning and its end the slot, if there is one to make.
     async fn make(&self, slot: Option<NewSlot<'_>>) -> Result<Made, NotMade> {
         let attempt = Attempt { creation: *self, claim: Claim::begin(), slot };
+        let readers = if self.how.create_slot { Vec::new() } else { self.check_existing_slot().await?.readers() };
         let notices = attempt.begin().await?;
         attempt.make_slot().await?;
+        attempt.yield_slot(&readers).await?;
         let found = attempt.finish().await?;
         Ok((notices, found))
     }
@@ -148,6 +158,11 @@ fn is_refusal_of(error: &Error, publisher: &Database) -> bool {
 /// What became of a change whose answer was lost.
 const NOT_DONE: &str = "What the server has was read again: it was not done. Apply again.";
 const NOT_KNOWN: &str = "The server did not say afterwards whether it was done. The next plan shows it.";
+
+/// Whether the server went away under the change.
+fn is_outage(error: &postgres::Error) -> bool {
+    error.is_lost() || error.is_transient()
+}
 
 /// Whether a statement may have been done although it ended with this error: the connection broke, or it was cancelled.
 fn is_open(error: &postgres::Error) -> bool {

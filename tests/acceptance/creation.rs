@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use neonrepl::postgres::Limits;
-use neonrepl::postgres::subscription::{How, Subscription};
+use neonrepl::postgres::subscription::{How, SlotName, Subscription};
 use neonrepl::replication::subscribing::{self, Creation};
 use neonrepl::replication::{Listener, Operation};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::catalog;
 use crate::common::cli::{Core, Run, Workspace};
 use crate::common::fault_point::{FaultPoint, Moment};
-use crate::common::postgres::{Database, Major, Role};
+use crate::common::postgres::{self as servers, Database, Major, Role, quote};
 use crate::common::wait::wait_until;
 use crate::replication::{DEADLINE, Pair};
 
@@ -313,6 +313,136 @@ async fn a_slot_that_cannot_be_looked_at_is_said_to_be_unchecked() {
     subscribing::prepare(creation).await.unwrap();
     let said = heard.0.lock().unwrap().join("\n");
     assert!(said.contains("whether replication slot \"unseen\" is there and free was not checked"), "{said}");
+}
+
+/// Makes a subscription that is to read from a slot that is there.
+async fn read_from(publisher: &Database, subscriber: &Database, slot: &str) -> Result<(), String> {
+    let role = Role::superuser();
+    let (publisher, subscriber) = (catalog::connect(publisher, &role), catalog::connect(subscriber, &role));
+    let (connection, name) = (publisher.config().conninfo(), catalog::ident("sharing"));
+    let mut desired = Subscription::new(name, connection, [catalog::ident("given")]);
+    desired.slot = Some(SlotName::Named(catalog::ident(slot)));
+    let how = How { create_slot: false, ..How::default() };
+    let heard = Heard::default();
+    let operation = Operation::new("creating", Limits::within(DEADLINE), &heard);
+    let (publisher, subscriber) = (Some(&publisher), &subscriber);
+    let creation = Creation { subscriber, publisher, desired: &desired, how: &how, operation: &operation };
+    subscribing::prepare(creation).await.map_err(|refused| format!("{refused:?}"))?;
+    subscribing::create(creation).await.map(drop).map_err(|refused| format!("{refused:?}"))
+}
+
+/// Two applies of two databases, at the same moment: the later one steps back, and nothing is left of it.
+#[tokio::test]
+async fn of_two_at_once_one_gets_the_slot() {
+    let mut tries = 0;
+    for (from, to) in [(Major::V15, Major::V18), (Major::V18, Major::V14)] {
+        let [one, other] = [Pair::new(from, to, "race").await, Pair::new(from, to, "race").await];
+        one.publisher.sql("CREATE PUBLICATION given FOR TABLE orders").await;
+        for number in 0..20 {
+            let slot = format!("{}_{number}", one.subscriber.name);
+            make_slot(&one.publisher, &slot).await;
+            let (first, second) = tokio::join!(
+                read_from(&one.publisher, &one.subscriber, &slot),
+                read_from(&one.publisher, &other.subscriber, &slot)
+            );
+            let made = [subscriptions(&one.subscriber).await, subscriptions(&other.subscriber).await].concat();
+            assert_eq!(made, [format!("sharing|{slot}|t")], "{first:?} {second:?}");
+            let refused: Vec<_> = [&first, &second].into_iter().filter_map(|made| made.as_ref().err()).collect();
+            assert!(refused.len() == 1 && refused[0].contains("of database"), "{first:?} {second:?}");
+            let holder = if first.is_ok() { &one.subscriber } else { &other.subscriber };
+            holder.sql("DROP SUBSCRIPTION sharing").await;
+            tries += 1;
+        }
+        assert_eq!(one.slots().await, [""; 0]);
+    }
+    println!("two creates at once on one slot: {tries} tries");
+}
+
+/// Two servers where the provider's own role may not make slots, and the subscription's may: so the subscriber makes it.
+async fn left_to_the_subscriber(from: Major, to: Major) -> Stage {
+    let mut stage = Stage::new(Pair::new(from, to, "afar").await).await;
+    let server = servers::shared(from);
+    let [own, theirs] = [server.role("plain", "").await, server.role("replicator", "REPLICATION").await];
+    stage.pair.publisher.sql(&format!("GRANT SELECT ON orders TO {}, {}", quote(&own.name), quote(&theirs.name))).await;
+    let url = stage.pair.publisher.url_through(&own, stage.publisher.port());
+    stage.workspace.secret(&own.password).secret(&theirs.password);
+    stage.workspace.env("NEONREPL_PUBLISHER_URL", &url).env("TF_VAR_password", &theirs.password);
+    let login = format!("publisher {{\n    username = \"{}\"\n    password_wo = var.password\n  }}", theirs.name);
+    let variable = "variable \"password\" {\n  type = string\n  ephemeral = true\n}\n\n";
+    stage.workspace.write("main.tf", &format!("{variable}{}", config(&stage.name, &login)));
+    stage
+}
+
+const MAKES: &str = "CREATE SUBSCRIPTION \"neonrepl_making_";
+const NAMES: &str = "ALTER SUBSCRIPTION \"neonrepl_making_";
+
+/// What the subscriber makes has a name that nobody else has until its slot is there: a lost answer is no riddle.
+#[tokio::test]
+async fn what_the_subscriber_makes_says_whose_it_is() {
+    let cuts = [
+        (MAKES, Moment::Before, false),
+        (MAKES, Moment::After, true),
+        (NAMES, Moment::Before, true),
+        (NAMES, Moment::After, true),
+    ];
+    let mut tries = 0;
+    for (from, to) in [(Major::V14, Major::V18), (Major::V18, Major::V15)] {
+        for (statement, moment, is_made) in cuts {
+            let stage = left_to_the_subscriber(from, to).await;
+            stage.subscriber.arm(statement, moment);
+            let apply = stage.workspace.spawn(&APPLY);
+            stage.subscriber.reached().await;
+            stage.subscriber.cut();
+            let run = apply.wait().await;
+            assert_eq!(run.code, Some(i32::from(!is_made)), "{statement} {moment:?} {}", run.text());
+            if !is_made {
+                says(&run, &["it was not done", "may be left on the publisher"]);
+                stage.expect_nothing().await;
+                stage.workspace.apply().await;
+            }
+            stage.expect_whole_and_destroy().await;
+            tries += 1;
+        }
+        for (statement, moment) in [(MAKES, Moment::After), (NAMES, Moment::Before)] {
+            let stage = left_to_the_subscriber(from, to).await;
+            stage.subscriber.arm(statement, moment);
+            let apply = stage.workspace.spawn(&APPLY);
+            stage.subscriber.reached().await;
+            apply.kill_all().await;
+            apply.wait().await;
+            stage.subscriber.cut();
+            stage.workspace.unlock();
+            assert_eq!(recorded(&stage.workspace), 0);
+            stage.workspace.apply().await;
+            stage.expect_whole_and_destroy().await;
+            tries += 1;
+        }
+    }
+    println!("subscriptions whose slot the subscriber makes, cut short: {tries}");
+}
+
+/// Whoever takes the name while the slot is made keeps it, and ours goes with its slot.
+#[tokio::test]
+async fn a_name_that_is_taken_while_the_subscriber_makes_the_slot_is_the_others() {
+    let stage = left_to_the_subscriber(Major::V17, Major::V16).await;
+    stage.subscriber.arm(NAMES, Moment::Before);
+    let apply = stage.workspace.spawn(&APPLY);
+    stage.subscriber.reached().await;
+    let theirs = format!(
+        "CREATE SUBSCRIPTION {0} CONNECTION '{1}' PUBLICATION given WITH (slot_name = '{0}_theirs')",
+        stage.name,
+        stage.pair.publisher.url()
+    );
+    stage.pair.subscriber.sql(&theirs).await;
+    stage.subscriber.release();
+    let ours = apply.wait().await;
+    assert_eq!(ours.code, Some(1), "{}", ours.text());
+    says(&ours, &["exists already", "import it by the id"]);
+    assert_eq!(recorded(&stage.workspace), 0);
+    assert_eq!(subscriptions(&stage.pair.subscriber).await, [format!("{0}|{0}_theirs|t", stage.name)]);
+    assert_eq!(stage.pair.slots().await, [format!("{}_theirs", stage.name)]);
+    stage.pair.subscriber.sql(&format!("DROP SUBSCRIPTION {}", stage.name)).await;
+    stage.expect_nothing().await;
 }
 
 /// The provider dies with its core, wherever it is; what is left says itself whose it is.

@@ -19,6 +19,10 @@ pub struct Neighbour {
     pub database: String,
     /// Its name.
     pub name: Ident,
+    /// Its number in the catalog: one that was begun later has a higher one.
+    pub oid: u32,
+    /// Whether it is to run.
+    pub enabled: bool,
     /// Whether its worker has heard from its publisher, and so reads from its slot now.
     pub streams: bool,
 }
@@ -35,13 +39,14 @@ impl fmt::Display for Neighbour {
 /// When the subscriber cannot be asked.
 async fn naming(subscriber: &Database, slot: &Ident) -> Result<Vec<Neighbour>> {
     let doing = format!("looking for the subscriptions that name replication slot {slot}");
-    let sql = "SELECT d.datname::text, s.subname::text, EXISTS (SELECT 1 FROM pg_stat_subscription w WHERE w.subid = s.oid \
-        AND w.relid IS NULL AND w.pid IS NOT NULL AND w.last_msg_receipt_time IS NOT NULL) \
+    // A worker that is starting has times already (-infinity), and a position only once its publisher has sent one.
+    let sql = "SELECT d.datname::text, s.subname::text, s.oid, s.subenabled, EXISTS (SELECT 1 FROM pg_stat_subscription w WHERE w.subid = s.oid \
+        AND w.relid IS NULL AND w.pid IS NOT NULL AND w.received_lsn IS NOT NULL) \
         FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE s.subslotname = $1 ORDER BY 1, 2";
     let rows = subscriber.query(&doing, sql, &[(&slot.as_str(), Type::NAME)]).await?;
     let read = |row: &Row| {
-        let (database, name, streams) = (row.try_get(0)?, Ident::from_catalog(row.try_get(1)?), row.try_get(2)?);
-        Ok(Neighbour { database, name, streams })
+        let (database, name) = (row.try_get(0)?, Ident::from_catalog(row.try_get(1)?));
+        Ok(Neighbour { database, name, oid: row.try_get(2)?, enabled: row.try_get(3)?, streams: row.try_get(4)? })
     };
     let found: std::result::Result<_, tokio_postgres::Error> = rows.iter().map(read).collect();
     found.map_err(|error| subscriber.error(&doing, Cause::Statement(error)))
@@ -53,6 +58,14 @@ async fn naming(subscriber: &Database, slot: &Ident) -> Result<Vec<Neighbour>> {
 /// When the subscriber cannot be asked.
 pub async fn neighbours(subscriber: &Database, slot: &Ident, but: &Ident) -> Result<Vec<Neighbour>> {
     Ok(apart(naming(subscriber, slot).await?, subscriber.name(), but).1)
+}
+
+/// The subscription of this name in the connected database, where it names the slot, and all others that do.
+///
+/// # Errors
+/// When the subscriber cannot be asked.
+pub async fn rivals(subscriber: &Database, slot: &Ident, of: &Ident) -> Result<(Option<Neighbour>, Vec<Neighbour>)> {
+    Ok(apart(naming(subscriber, slot).await?, subscriber.name(), of))
 }
 
 /// Another subscription that may read from the slot of this one, if there is any. Two that read at the same time read from

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use super::{Creation, NOT_DONE, NOT_KNOWN, NewSlot, NotMade, is_open, remains};
+use super::{Creation, NOT_DONE, NOT_KNOWN, NewSlot, NotMade, is_open, is_outage, remains};
 use crate::postgres::slot::{self, Slot};
-use crate::postgres::subscription::{self, Claim, Subscription};
-use crate::postgres::{self, Database, Limits, Notice, SqlState, look_again};
+use crate::postgres::subscription::{self, Claim, Neighbour, Subscription};
+use crate::postgres::{self, Database, Ident, Limits, Notice, SqlState, look_again};
 use crate::replication::Error;
+use crate::replication::operation::Look;
 
 /// How long what was made is being taken back, after whatever ended the attempt.
 const TAKE_BACK: Duration = Duration::from_secs(30);
+
+/// How long another one may take to step back that was begun later on the same slot.
+const STEP_BACK: Duration = Duration::from_secs(20);
 
 /// One attempt to make a subscription.
 pub(super) struct Attempt<'a> {
@@ -72,6 +76,36 @@ impl Attempt<'_> {
             return Ok(());
         }
         Err(self.take_back(self.error(error, NOT_DONE), Slots::MayBeOurs).await)
+    }
+
+    /// Makes sure that a slot that was there before is this subscription's alone, now that everybody can see that it names
+    /// it: another one may have been begun since the slot was looked at. Of two that see each other the later one steps
+    /// back, and the earlier one waits to see it do so. `readers` read from slots of that name on other publishers.
+    pub(super) async fn yield_slot(&self, readers: &[Neighbour]) -> Result<(), NotMade> {
+        let Creation { desired, how, operation, .. } = self.creation;
+        let Some(slot) = desired.slot_name().filter(|_| how.connect && !how.create_slot) else { return Ok(()) };
+        let operation = operation.within(STEP_BACK);
+        let mut waiting = operation.waiting();
+        loop {
+            match waiting.after(self.is_alone(slot, readers).await).await {
+                Ok(None) => {}
+                Ok(Some(())) => return Ok(()),
+                Err(error) => return Err(self.take_back(error, Slots::Untouched).await),
+            }
+        }
+    }
+
+    async fn is_alone(&self, slot: &Ident, readers: &[Neighbour]) -> Result<Look<()>, Error> {
+        let Creation { subscriber, desired, .. } = self.creation;
+        let (own, others) = subscription::rivals(subscriber, slot, &desired.name).await?;
+        let is_known = |other: &Neighbour| readers.iter().any(|reader| reader.oid == other.oid);
+        let mut others = others.iter().filter(|other| !is_known(other));
+        let is_later = |other: &Neighbour| !other.enabled && own.as_ref().is_some_and(|own| own.oid < other.oid);
+        Ok(match (others.clone().find(|other| !is_later(other)), others.next()) {
+            (Some(other), _) => return Err(self.creation.shared(slot, other)),
+            (None, Some(other)) => Look::NotYet(self.creation.shared(slot, other)),
+            (None, None) => Look::There(()),
+        })
     }
 
     /// Lets the subscription run, and takes the mark away. After an outage it is done once more.
@@ -177,11 +211,6 @@ impl Attempt<'_> {
         let left = Subscription { enabled: false, ..desired.clone() };
         NotMade::Failed { error: Box::new(error), left: Some(Box::new(left)) }
     }
-}
-
-/// Whether the server went away under the change.
-fn is_outage(error: &postgres::Error) -> bool {
-    error.is_lost() || error.is_transient()
 }
 
 /// Whether a slot of the name may be of this attempt. One that is not is not even looked into.

@@ -1,66 +1,178 @@
 //! `CREATE SUBSCRIPTION` makes the slot as well: where the publisher is out of our reach.
+//!
+//! It does so under a name that nobody else has, and disabled. Then one transaction gives the subscription its own name and
+//! lets it run. So whatever cuts this short, what is there says whose it is.
 
-use super::{Creation, Made, NOT_DONE, NotMade, is_open};
-use crate::postgres::subscription::{self, How, Subscription};
-use crate::postgres::{self, Notice, SqlState, look_again};
-use crate::replication::Error;
+use std::time::Duration;
+
+use super::remains::SlotLeft;
+use super::{Creation, Made, NOT_DONE, NOT_KNOWN, NotMade, is_open, is_outage};
+use crate::postgres::subscription::{self, Subscription};
+use crate::postgres::{self, Ident, Limits, Notice, SqlState, look_again};
+use crate::replication::operation::Look;
+use crate::replication::{Error, Result};
+
+/// How long what was made is being taken back, after whatever ended the attempt.
+const TAKE_BACK: Duration = Duration::from_secs(30);
+
+/// How long an attempt may take to give its subscription the name, once that is there.
+const NAMING: Duration = Duration::from_secs(10);
+
+/// One attempt.
+struct Attempt<'a> {
+    creation: Creation<'a>,
+    /// The name that nobody else has.
+    provisional: Ident,
+}
 
 impl Creation<'_> {
-    /// Makes the subscription and lets the subscriber make the slot. Postgres takes back what it has begun where that fails.
+    /// Makes the subscription and lets the subscriber make the slot.
     pub(super) async fn make_by_subscriber(&self) -> Result<Made, NotMade> {
-        let bare = Subscription { owner: None, ..self.desired.clone() };
-        let notices = self.create_with_slot(&bare).await?;
-        let limits = self.limits();
-        // From here on it is this attempt's.
-        let read = || subscription::fetch_now(self.subscriber, self.name());
-        let found = look_again(limits, read).await.flatten().unwrap_or(bare);
-        if self.desired.owner.is_none() {
-            return Ok((notices, found));
-        }
-        let given = self.give_away(&found).await;
-        given
-            .map(|found| (notices, found))
-            .map_err(|error| NotMade::Failed { error: Box::new(error.into()), left: Some(Box::new(found)) })
+        let attempt = Attempt { creation: *self, provisional: subscription::provisional_name(self.name()) };
+        let notices = attempt.begin().await?;
+        Ok((notices, attempt.finish().await?))
     }
 
-    async fn create_with_slot(&self, bare: &Subscription) -> Result<Vec<Notice>, NotMade> {
-        let doing = self.operation.doing();
-        let version = self.subscriber.version().await?;
-        let statements = subscription::diff(None, Some(bare), self.how, version)
-            .map_err(|unsupported| self.subscriber.unsupported(doing, unsupported))?;
-        let error = match self.subscriber.run_within(doing, &statements, self.limits()).await {
-            Ok(notices) => return Ok(notices),
-            Err(error) if error.is(&SqlState::DUPLICATE_OBJECT) || error.is(&SqlState::UNIQUE_VIOLATION) => {
-                return Err(NotMade::Exists);
+    /// Takes away what attempts have left that were cut off before the subscription had its name. One that is being made
+    /// gets its name in a moment.
+    pub(super) async fn clear_provisionals(&self) -> Result<()> {
+        let operation = self.operation.within(NAMING);
+        let mut waiting = operation.waiting();
+        let left = loop {
+            let found = subscription::provisionals(self.subscriber, self.name()).await?;
+            let look = if found.is_empty() { Look::There(()) } else { Look::NotYet(self.operation.error("")) };
+            match waiting.after(Ok(look)).await {
+                Ok(Some(())) => return Ok(()),
+                Ok(None) => {}
+                Err(_) => break found,
             }
+        };
+        self.operation.go_on()?;
+        for name in left {
+            let drop = [subscription::drop_provisional(&name)];
+            match self.subscriber.run_within(self.operation.doing(), &drop, self.limits()).await {
+                Err(error) if !error.is(&SqlState::UNDEFINED_OBJECT) => {
+                    return Err(Error::from(error).detail(by_hand(&name)));
+                }
+                _ => tracing::info!(subscription = name.as_str(), "what an apply had left was taken away"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a person removes what is left.
+fn by_hand(provisional: &Ident) -> String {
+    format!(
+        "What an attempt has left: subscription {provisional}, which is disabled. The next apply takes it away with its slot, \
+         or, by hand, on the subscriber: DROP SUBSCRIPTION {provisional};"
+    )
+}
+
+impl Attempt<'_> {
+    async fn begin(&self) -> Result<Vec<Notice>, NotMade> {
+        let Creation { subscriber, desired, how, operation, .. } = self.creation;
+        let version = subscriber.version().await?;
+        let statements = subscription::begin_provisional(desired, how, &self.provisional, version)
+            .map_err(|unsupported| subscriber.unsupported(operation.doing(), unsupported))?;
+        let error = match subscriber.run_within(operation.doing(), &statements, operation.limits()).await {
+            Ok(notices) => return Ok(notices),
             Err(error) => error,
         };
         if !is_open(&error) {
-            return Err(error.into());
+            return Err(self.refused(error).await);
         }
-        let found = look_again(self.limits(), || subscription::fetch_now(self.subscriber, self.name())).await;
-        Err(self.not_known(error, matches!(found, Some(None))).into())
+        match self.is_there(&self.provisional).await {
+            Some(true) if is_outage(&error) && !operation.is_stopped() => Ok(Vec::new()),
+            Some(true) => Err(self.take_back(Error::from(error).detail(NOT_DONE)).await.into()),
+            Some(false) => Err(self.slot_may_be_left(Error::from(error).detail(NOT_DONE)).into()),
+            None => Err(self.not_known(error).into()),
+        }
     }
 
-    /// Nothing says of a subscription that is there now who has made it, so it is nobody's to drop.
-    fn not_known(&self, error: postgres::Error, is_absent: bool) -> Error {
-        if is_absent {
-            return Error::from(error).detail(NOT_DONE);
+    /// Whoever was quicker may have the name by now, or only the slot.
+    async fn refused(&self, error: postgres::Error) -> NotMade {
+        let is_taken =
+            error.is(&SqlState::PROTOCOL_VIOLATION) && self.is_there(self.creation.name()).await == Some(true);
+        if is_taken { NotMade::Exists } else { error.into() }
+    }
+
+    /// Gives the subscription its name, and lets it run. After an outage it is done once more.
+    async fn finish(&self) -> Result<Subscription, NotMade> {
+        let Creation { operation, .. } = self.creation;
+        let error = match self.finish_once().await {
+            Err(error) if is_open(&error) => error,
+            done => return self.finished(done).await,
+        };
+        match self.is_there(&self.provisional).await {
+            Some(true) if is_outage(&error) && !operation.is_stopped() => {
+                let again = self.finish_once().await;
+                self.finished(again).await
+            }
+            Some(true) => Err(self.take_back(Error::from(error).detail(NOT_DONE)).await.into()),
+            // Only this attempt takes that name away.
+            Some(false) if self.is_there(self.creation.name()).await == Some(true) => self.finished(Ok(())).await,
+            Some(false) => Err(Error::from(error).detail(NOT_DONE).into()),
+            None => Err(self.not_known(error).into()),
         }
-        Error::from(error).detail(format!(
-            "Whether subscription {} was made, and by whom, is not known. If the next plan wants to create it and that says it \
-             exists already, look whether it is this one, and import it then.",
-            self.name()
+    }
+
+    async fn finish_once(&self) -> postgres::Result<()> {
+        let Creation { subscriber, desired, operation, .. } = self.creation;
+        let statements = subscription::finish_provisional(desired, &self.provisional);
+        subscriber.run_within(operation.doing(), &statements, operation.limits()).await.map(drop)
+    }
+
+    async fn finished(&self, done: postgres::Result<()>) -> Result<Subscription, NotMade> {
+        let Creation { subscriber, desired, operation, .. } = self.creation;
+        match done {
+            // It is made, whether it can be read now or not.
+            Ok(()) => {
+                let read = || subscription::fetch_now(subscriber, &desired.name);
+                let found = look_again(operation.limits(), read).await.flatten();
+                Ok(found.unwrap_or_else(|| desired.clone()))
+            }
+            Err(error) if error.is(&SqlState::DUPLICATE_OBJECT) || error.is(&SqlState::UNIQUE_VIOLATION) => {
+                let error = self.take_back(operation.error("it exists already")).await;
+                if error.details().is_empty() { Err(NotMade::Exists) } else { Err(error.into()) }
+            }
+            Err(error) => Err(self.take_back(error.into()).await.into()),
+        }
+    }
+
+    /// Whether a subscription of the name is there; `None` where the subscriber does not say.
+    async fn is_there(&self, name: &Ident) -> Option<bool> {
+        let limits = Limits::within(TAKE_BACK);
+        let found = look_again(&limits, || subscription::fetch_now(self.creation.subscriber, name)).await?;
+        Some(found.is_some())
+    }
+
+    /// Drops the subscription and its slot. Where that fails, the error says what is left.
+    async fn take_back(&self, error: Error) -> Error {
+        let Creation { subscriber, operation, .. } = self.creation;
+        let drop = [subscription::drop_provisional(&self.provisional)];
+        match subscriber.run_within(operation.doing(), &drop, &Limits::within(TAKE_BACK)).await {
+            Err(cause) if !cause.is(&SqlState::UNDEFINED_OBJECT) => {
+                tracing::warn!(%cause, "what was begun could not be taken back");
+                error.detail(by_hand(&self.provisional))
+            }
+            _ => error,
+        }
+    }
+
+    /// Postgres takes the subscription back that it has not made wholly, and the slot only where it still can.
+    fn slot_may_be_left(&self, error: Error) -> Error {
+        match self.creation.desired.slot_name() {
+            Some(slot) => SlotLeft::Maybe(slot.clone()).noted_in(error),
+            None => error,
+        }
+    }
+
+    fn not_known(&self, error: postgres::Error) -> Error {
+        let name = self.creation.name();
+        Error::from(error).detail(NOT_KNOWN).detail(by_hand(&self.provisional)).detail(format!(
+            "If there is no subscription {}, and {name} is there, then that was made to its end, and can be imported.",
+            self.provisional
         ))
-    }
-
-    async fn give_away(&self, found: &Subscription) -> postgres::Result<Subscription> {
-        let doing = self.operation.doing();
-        let version = self.subscriber.version().await?;
-        let wanted = Subscription { owner: self.desired.owner.clone(), ..found.clone() };
-        let statements = subscription::diff(Some(found), Some(&wanted), &How::default(), version)
-            .map_err(|unsupported| self.subscriber.unsupported(doing, unsupported))?;
-        self.subscriber.run_within(doing, &statements, self.limits()).await?;
-        Ok(wanted)
     }
 }

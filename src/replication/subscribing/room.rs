@@ -55,28 +55,26 @@ impl<'a> Creation<'a> {
     }
 
     /// Checks the slot that exists and is to be used, before anything is made.
-    pub(super) async fn check_existing_slot(&self) -> Result<(), NotMade> {
-        let Some(name) = self.desired.slot_name().filter(|_| self.how.connect) else { return Ok(()) };
+    pub(super) async fn check_existing_slot(&self) -> Result<SlotSeen<'a>, NotMade> {
+        let Some(name) = self.desired.slot_name().filter(|_| self.how.connect) else {
+            return Ok(SlotSeen::Free(Vec::new()));
+        };
         // In this order: a subscription that was streaming a moment ago from this slot would still read from it.
         let neighbours = neighbours(self.subscriber, name, self.name()).await?;
         let Some(publisher) = self.publisher else {
-            self.unchecked(name, "The publisher cannot be reached from here.");
-            return Ok(());
+            return Ok(SlotSeen::Unchecked(name, "The publisher cannot be reached from here.".to_owned()));
         };
         let standing = match self.settled(publisher, name).await? {
             Seen::Slot(standing) => standing,
             Seen::Nothing => return Err(self.no_slot(publisher, name).into()),
-            Seen::NotAsked(cause) => {
-                self.unchecked(name, &cause.to_string());
-                return Ok(());
-            }
+            Seen::NotAsked(cause) => return Ok(SlotSeen::Unchecked(name, cause.to_string())),
         };
         if let Some(why) = standing.unusable(publisher.name()) {
             return Err(self.unusable(name, &why, &neighbours).into());
         }
         match neighbours.iter().find(|neighbour| !neighbour.streams) {
             Some(neighbour) => Err(self.shared(name, neighbour).into()),
-            None => Ok(()),
+            None => Ok(SlotSeen::Free(neighbours)),
         }
     }
 
@@ -96,7 +94,7 @@ impl<'a> Creation<'a> {
         }
     }
 
-    fn unchecked(&self, name: &Ident, cause: &str) {
+    pub(super) fn unchecked(&self, name: &Ident, cause: &str) {
         let what = format!("whether replication slot {name} is there and free was not checked");
         self.operation.warn(self.operation.error(what).detail(cause).detail(
             "Without its slot the subscription replicates nothing, and two that share one each lose what the other gets. \
@@ -125,7 +123,7 @@ impl<'a> Creation<'a> {
             .about("slot_name")
     }
 
-    fn shared(&self, name: &Ident, neighbour: &Neighbour) -> Error {
+    pub(super) fn shared(&self, name: &Ident, neighbour: &Neighbour) -> Error {
         self.operation
             .error(format!("replication slot {name} is another one's: {neighbour} names it, too"))
             .detail("Nothing was changed. Of two subscriptions on one slot each loses what the other gets.")
@@ -134,6 +132,24 @@ impl<'a> Creation<'a> {
                  slots another name.",
             )
             .about("slot_name")
+    }
+}
+
+/// What a look at a slot shows that exists and is to be used.
+pub(super) enum SlotSeen<'a> {
+    /// It is there, and nothing uses it; these subscriptions read from slots of that name on other publishers.
+    Free(Vec<Neighbour>),
+    /// Its server cannot be asked about this one, and why.
+    Unchecked(&'a Ident, String),
+}
+
+impl SlotSeen<'_> {
+    /// Those that read from another publisher.
+    pub(super) fn readers(self) -> Vec<Neighbour> {
+        match self {
+            Self::Free(readers) => readers,
+            Self::Unchecked(..) => Vec::new(),
+        }
     }
 }
 
