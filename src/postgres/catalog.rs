@@ -7,15 +7,31 @@
 //! Every session pins `search_path` to `pg_catalog`, which is in every path anyway. So whatever the server prints (types
 //! here) is qualified as under an empty path, and reads the same on both sides.
 //!
+//! Indexes, constraints, sequences and what else stands between a table and its rows are read in the same way, each by one
+//! query for all tables that somebody asks for.
+//!
 //! What is read waits for no lock on the tables themselves: `pg_get_expr`, which would, is not asked here.
 
+mod constraints;
+mod extensions;
+mod guards;
+mod indexes;
+mod left_behind;
 mod listing;
 mod outline;
 mod rows;
+mod sequences;
 mod tables;
+mod wanted;
 
+pub use constraints::{Constraint, Demand, constraints};
+pub use extensions::{available_extensions, extensions};
+pub use guards::{CalledFunction, Guards, called_functions, guards};
+pub use indexes::{Index, indexes};
+pub use left_behind::{LeftBehind, LeftKind, cron_jobs, left_behind};
 pub use listing::{Listed, list};
 pub use outline::{Identity, Kind, Outline, Relation, ReplicaIdentity, outline};
 pub(super) use outline::{SYSTEM_TABLE, is_system_schema};
 pub use rows::{TableSize, bytes, sizes, with_rows};
+pub use sequences::{Sequence, Tie, sequences};
 pub use tables::{Column, Rights, Table, tables};

@@ -242,6 +242,19 @@ impl Database {
         self.read(doing, Task::Read((sql, params), self.lock_wait())).await
     }
 
+    /// Reads rows, and makes a value of each.
+    pub(super) async fn query_all<T>(
+        &self,
+        doing: &str,
+        sql: &str,
+        params: &[Param<'_>],
+        read: impl Fn(&Row) -> std::result::Result<T, tokio_postgres::Error>,
+    ) -> Result<Vec<T>> {
+        let rows = self.query(doing, sql, params).await?;
+        let values: std::result::Result<Vec<T>, _> = rows.iter().map(read).collect();
+        values.map_err(|error| self.error(doing, Cause::Statement(error)))
+    }
+
     /// Runs changes and reads, in a transaction that is undone, all in one round trip.
     pub(super) async fn query_undone(&self, doing: &str, changes: &[String], sql: &str) -> Result<Vec<Row>> {
         self.read(doing, Task::TryOut(changes, (sql, &[]), self.lock_wait())).await

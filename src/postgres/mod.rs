@@ -26,6 +26,7 @@ mod password;
 mod pool;
 pub mod publication;
 mod server;
+pub mod server_facts;
 mod session;
 pub mod settings;
 pub mod slot;

@@ -14,7 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 pub use catalog::{
-    ReadFilter, apply, canonical_filter, drop, fetch, fetch_all, fetch_now, published_tables, read_filter,
+    ReadFilter, apply, canonical_filter, drop, fetch, fetch_all, fetch_now, filter_columns, published_tables,
+    read_filter,
 };
 use changes::member;
 pub use changes::{diff, drop_publication};

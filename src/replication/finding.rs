@@ -36,6 +36,16 @@ pub enum Place {
 }
 
 impl Place {
+    /// The server at the other end.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Publisher => Self::Subscriber,
+            Self::Subscriber => Self::Publisher,
+            Self::Both => Self::Both,
+        }
+    }
+
     /// Its name in configurations, reports and JSON: `publisher`, `subscriber` or `both`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -62,6 +72,31 @@ pub struct Finding {
     pub message: String,
     /// What to do: the exact statement, with the server to run it on, or the step. Empty where there is nothing to do.
     pub remedy: String,
+}
+
+impl Finding {
+    /// A finding about a server or the pair as a whole, which says nothing yet.
+    pub fn new(severity: Severity, check: &'static str, place: Place) -> Self {
+        Self { severity, check, place, object: String::new(), message: String::new(), remedy: String::new() }
+    }
+
+    /// The same about one object.
+    #[must_use]
+    pub fn about(self, object: impl Into<String>) -> Self {
+        Self { object: object.into(), ..self }
+    }
+
+    /// The same with what is so.
+    #[must_use]
+    pub fn says(self, message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..self }
+    }
+
+    /// The same with what to do.
+    #[must_use]
+    pub fn mended_by(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: remedy.into(), ..self }
+    }
 }
 
 impl fmt::Display for Finding {

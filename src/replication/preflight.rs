@@ -1,9 +1,28 @@
 //! The look before anything moves: whether replicating a publisher's tables to a subscriber will work, what it will not
 //! bring, and how big it is.
 
+//!
+//! Reading is apart from deciding: [`facts`] holds what both servers tell, and each of the other modules below decides from
+//! them, purely, what there is to say.
+
+mod activity;
+mod facts;
+mod indexes;
+mod left;
+mod publications;
+mod roles;
+mod sequences;
+mod servers;
+mod size;
+mod tables;
+mod text;
+
 use std::collections::BTreeSet;
 
+use self::facts::Facts;
+use super::error::Result;
 use super::finding::{Finding, Severity};
+use super::{Operation, Pair};
 use crate::postgres::{Ident, QualifiedName};
 
 /// What is going to be replicated, and how.
@@ -51,6 +70,37 @@ pub struct SizedTable {
     pub rows: Option<u64>,
     /// What it takes on disk without its indexes, in bytes.
     pub bytes: u64,
+}
+
+/// Looks at both servers, and says all that there is to say before anything is changed. It changes nothing itself, and takes one
+/// connection of each server.
+///
+/// What a role may not look at is a finding that says so.
+///
+/// # Errors
+/// When one of the servers cannot be asked at all, or the operation is cancelled.
+pub async fn preflight(operation: &Operation<'_>, pair: &Pair, question: &Question) -> Result<Report> {
+    let facts = Box::pin(facts::read(operation, pair, question)).await?;
+    Ok(decide(&facts))
+}
+
+/// All findings, in their order, and the size.
+fn decide(facts: &Facts) -> Report {
+    let checks = [
+        servers::find,
+        roles::find,
+        activity::find,
+        publications::find,
+        tables::find,
+        indexes::find,
+        sequences::find,
+        text::find,
+        left::find,
+    ];
+    let mut findings: Vec<_> = checks.into_iter().flat_map(|find| find(facts)).collect();
+    findings.sort();
+    findings.dedup();
+    Report { findings, size: size::size(facts) }
 }
 
 impl Report {

@@ -2,37 +2,61 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::join_all;
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
+use super::wanted::Wanted;
 use crate::postgres::database::Database;
 use crate::postgres::error::{Cause, Result};
 use crate::postgres::sql::QualifiedName;
+
+/// How many tables are asked for a row in one query.
+const BATCH: usize = 500;
 
 /// Those of the tables that hold a row, as far as the role may read them.
 ///
 /// # Errors
 /// When the server cannot be asked.
 pub async fn with_rows(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<BTreeSet<QualifiedName>> {
-    // The others hold none; asking each table would take a query each.
-    let candidates = taking_room(db, tables).await?;
-    let looks = candidates.into_iter().map(async |table| (has_rows(db, &table).await, table));
-    let looks = join_all(looks).await.into_iter();
-    Ok(looks.filter(|(has_rows, _)| matches!(has_rows, Ok(true))).map(|(_, table)| table).collect())
+    // The others hold none.
+    let candidates: Vec<_> = taking_room(db, tables).await?.into_iter().collect();
+    let mut found = BTreeSet::new();
+    for batch in candidates.chunks(BATCH) {
+        match holding_rows(db, batch).await {
+            Ok(holding) => found.extend(holding),
+            // One of them is locked, or gone: the others tell all the same.
+            Err(_) => {
+                for table in batch {
+                    found.extend(holding_rows(db, std::slice::from_ref(table)).await.unwrap_or_default());
+                }
+            }
+        }
+    }
+    Ok(found)
 }
 
-/// Those of the tables that have a file with something in it, or a partition that has.
+/// Those of the tables that have a file with something in it, or a partition that has, and that the role may read.
 async fn taking_room(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<BTreeSet<QualifiedName>> {
-    let doing = "looking for tables that are not empty";
     let sql = "SELECT w.s, w.t FROM unnest($1::text[], $2::text[]) AS w (s, t) JOIN pg_namespace n ON n.nspname = w.s \
-         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t WHERE c.relkind IN ('r', 'p') AND (pg_relation_size(c.oid) > 0 \
+         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t WHERE c.relkind IN ('r', 'p') \
+         AND has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT') AND (pg_relation_size(c.oid) > 0 \
          OR EXISTS (SELECT 1 FROM pg_partition_tree(c.oid) p WHERE pg_relation_size(p.relid) > 0))";
-    let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
-    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
-    let rows = db.query(doing, sql, &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)]).await?;
-    let read = rows.iter().map(|row| Ok(QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?)));
-    let names: std::result::Result<_, tokio_postgres::Error> = read.collect();
-    names.map_err(|error| db.error(doing, Cause::Statement(error)))
+    let doing = "looking for tables that are not empty";
+    Ok(db.query_all(doing, sql, &Wanted::of(tables).params(), read_name).await?.into_iter().collect())
+}
+
+fn read_name(row: &Row) -> std::result::Result<QualifiedName, tokio_postgres::Error> {
+    Ok(QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?))
+}
+
+/// Those of the tables that hold a row.
+async fn holding_rows(db: &Database, tables: &[QualifiedName]) -> Result<BTreeSet<QualifiedName>> {
+    let looks =
+        tables.iter().enumerate().map(|(at, table)| format!("SELECT {at} WHERE EXISTS (SELECT 1 FROM {table})"));
+    let sql = looks.collect::<Vec<_>>().join(" UNION ALL ");
+    let found = db.query_all("looking for rows in tables", &sql, &[], |row| row.try_get::<_, i32>(0)).await?;
+    let table = |at: i32| tables.get(usize::try_from(at).ok()?).cloned();
+    Ok(found.into_iter().filter_map(table).collect())
 }
 
 /// What tables take on disk in all, with their indexes, TOAST and partitions, in bytes. Those that do not exist take nothing.
@@ -63,36 +87,26 @@ pub struct TableSize {
     pub bytes: u64,
 }
 
-/// The sizes of those of the tables that exist.
+/// The sizes of those of the tables that exist. That of one which another session has locked is what the last ANALYZE or
+/// VACUUM has found, since the server would wait for the lock.
 ///
 /// # Errors
 /// When the server cannot be asked.
 pub async fn sizes(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<BTreeMap<QualifiedName, TableSize>> {
-    let doing = "reading the size of tables";
-    let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
-    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
     let sql = "SELECT w.s, w.t, sum(l.reltuples::float8) FILTER (WHERE l.reltuples >= 0)::bigint, \
-        coalesce(sum(pg_table_size(l.oid)), 0)::bigint FROM unnest($1::text[], $2::text[]) AS w (s, t) \
-        JOIN pg_namespace n ON n.nspname = w.s JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t \
-        JOIN pg_class l ON l.relkind <> 'p' AND l.oid IN (SELECT c.oid UNION ALL \
-            SELECT t.relid FROM pg_partition_tree(c.oid) t WHERE c.relkind = 'p') GROUP BY w.s, w.t";
-    let rows = db.query(doing, sql, &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)]).await?;
-    let read = rows.iter().map(|row| {
+         coalesce(sum(CASE WHEN l.oid = ANY (k.locked) THEN l.relpages * current_setting('block_size')::bigint \
+           ELSE pg_table_size(l.oid) END), 0)::bigint FROM unnest($1::text[], $2::text[]) AS w (s, t) \
+         JOIN pg_namespace n ON n.nspname = w.s JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t \
+         JOIN pg_class l ON l.relkind <> 'p' AND l.oid IN (SELECT c.oid UNION ALL \
+            SELECT t.relid FROM pg_partition_tree(c.oid) t WHERE c.relkind = 'p') \
+         CROSS JOIN (SELECT ARRAY(SELECT k.relation FROM pg_locks k WHERE k.locktype = 'relation' \
+           AND k.mode = 'AccessExclusiveLock')) AS k (locked) GROUP BY w.s, w.t";
+    let wanted = Wanted::of(tables);
+    let params = wanted.params();
+    let rows = db.query_all("reading the size of tables", sql, &params, |row| {
         let rows = row.try_get::<_, Option<i64>>(2)?.and_then(|rows| u64::try_from(rows).ok());
         let size = TableSize { rows, bytes: u64::try_from(row.try_get::<_, i64>(3)?).unwrap_or_default() };
-        Ok((QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?), size))
+        Ok((read_name(row)?, size))
     });
-    let sizes: std::result::Result<_, tokio_postgres::Error> = read.collect();
-    sizes.map_err(|error| db.error(doing, Cause::Statement(error)))
-}
-
-/// Whether a table holds any row.
-///
-/// # Errors
-/// When the server cannot be asked, or the role may not read the table.
-async fn has_rows(db: &Database, table: &QualifiedName) -> Result<bool> {
-    let doing = format!("looking for rows in table {table}");
-    let rows = db.query(&doing, &format!("SELECT EXISTS (SELECT 1 FROM {table})"), &[]).await?;
-    let found = rows.first().map(|row| row.try_get(0)).transpose();
-    Ok(found.map_err(|error| db.error(&doing, Cause::Statement(error)))?.unwrap_or(false))
+    Ok(rows.await?.into_iter().collect())
 }

@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
 use super::changes::{drop_publication, member};
-use super::{GeneratedColumns, Operation, Publication, Publications, RowFilter, TableSpec, Target};
+use super::{FilterColumns, GeneratedColumns, Operation, Publication, Publications, RowFilter, TableSpec, Target};
 use crate::postgres::database::Database;
 use crate::postgres::error::{Cause, Error, Result};
 use crate::postgres::limits::Limits;
@@ -105,6 +105,34 @@ pub async fn published_tables(db: &Database, names: &BTreeSet<Ident>) -> Result<
     let read = rows.iter().map(|row| Ok(QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?)));
     let tables: std::result::Result<_, tokio_postgres::Error> = read.collect();
     tables.map_err(|error| db.error(doing, Cause::Statement(error)))
+}
+
+/// The columns that the row filters of these publications use, by publication.
+///
+/// What a filter is stored as names its columns by their numbers, which can be read of a table that somebody has locked, too.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn filter_columns(db: &Database, names: &BTreeSet<Ident>) -> Result<BTreeMap<Ident, FilterColumns>> {
+    if !db.version().await?.has(version::ROW_FILTERS) {
+        return Ok(BTreeMap::new());
+    }
+    let names: Vec<&str> = names.iter().map(Ident::as_str).collect();
+    let sql = "SELECT p.pubname::text, n.nspname::text, c.relname::text, a.attname::text FROM pg_publication_rel r \
+         JOIN pg_publication p ON p.oid = r.prpubid JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum IN (SELECT m.numbers[1]::int2 \
+           FROM regexp_matches(r.prqual::text, ':varattno ([0-9]+) ', 'g') AS m (numbers)) WHERE p.pubname = ANY ($1)";
+    let rows = db
+        .query_all("reading the columns of row filters", sql, &[(&names, Type::TEXT_ARRAY)], |row| {
+            let table = QualifiedName::from_catalog(row.try_get(1)?, row.try_get(2)?);
+            Ok((Ident::from_catalog(row.try_get(0)?), table, Ident::from_catalog(row.try_get(3)?)))
+        })
+        .await?;
+    let mut found: BTreeMap<Ident, FilterColumns> = BTreeMap::new();
+    for (publication, table, column) in rows {
+        found.entry(publication).or_default().entry(table).or_default().insert(column);
+    }
+    Ok(found)
 }
 
 /// Runs statements that make or alter a publication, and reads it back in the same round trip.

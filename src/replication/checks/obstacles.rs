@@ -148,6 +148,7 @@ pub async fn obstacles(pair: &Pair, subscription: &Subscription, role: Option<&I
 }
 
 /// Tables as both sides have them.
+#[derive(Default)]
 pub(in crate::replication) struct BothSides {
     sources: BTreeMap<QualifiedName, Table>,
     targets: BTreeMap<QualifiedName, Table>,
@@ -155,6 +156,7 @@ pub(in crate::replication) struct BothSides {
 }
 
 /// What a subscription asks of its tables.
+#[derive(Default)]
 struct Rules {
     /// Whether the role on the publisher is known, and must be able to read them.
     reads: bool,
@@ -192,6 +194,16 @@ impl BothSides {
             becomes_owner: version.has(version::RUN_AS_OWNER) && subscription.options.run_as_owner != Some(true),
         };
         Ok(Self { sources, targets, rules })
+    }
+
+    /// The tables of the publisher.
+    pub(in crate::replication) fn sources(&self) -> &BTreeMap<QualifiedName, Table> {
+        &self.sources
+    }
+
+    /// Those of the same names on the subscriber.
+    pub(in crate::replication) fn targets(&self) -> &BTreeMap<QualifiedName, Table> {
+        &self.targets
     }
 
     /// What is in the way of those of these tables that are sent so.

@@ -1,0 +1,151 @@
+//! What goes on at the servers beside this replication, and what could not be looked at.
+
+use super::facts::{Facts, OLD_TRANSACTION, Side, Unchecked};
+use super::size::shown_bytes;
+use crate::postgres::Ident;
+use crate::postgres::server_facts::{OldTransaction, PreparedTransaction, RoleSetting, SlotInUse};
+use crate::replication::{Finding, Severity, names};
+
+pub(super) fn find(facts: &Facts) -> Vec<Finding> {
+    let publishers: &[_] =
+        if facts.question.reverse { &[&facts.publisher, &facts.subscriber] } else { &[&facts.publisher] };
+    let mut found: Vec<_> = facts.unchecked.iter().map(unchecked).collect();
+    for side in publishers {
+        found.extend(side.transactions.old.iter().map(|open| old_transaction(side, open)));
+        found.extend(side.transactions.prepared.iter().map(|prepared| prepared_transaction(side, prepared)));
+        found.extend(hidden_transactions(side));
+    }
+    for side in [&facts.publisher, &facts.subscriber] {
+        found.extend(
+            side.role_settings.iter().filter(|setting| matters(setting)).map(|setting| role_setting(side, setting)),
+        );
+    }
+    found.extend(subscriptions_into_publisher(facts));
+    found.extend(facts.publisher.slots.iter().filter(|slot| !is_own(facts, &slot.name)).map(other_slot));
+    found
+}
+
+fn unchecked(one: &Unchecked) -> Finding {
+    let says = format!("This could not be looked at: {}. {}.", one.what, one.why.trim_end_matches('.'));
+    Finding::new(Severity::Warning, "unchecked", one.place).about(&one.what).says(says)
+}
+
+fn old_transaction(side: &Side, open: &OldTransaction) -> Finding {
+    let OldTransaction { process, whose, database, seconds } = open;
+    Finding::new(Severity::Warning, "old_transactions", side.place)
+        .about(format!("process {process}"))
+        .says(format!(
+            "A transaction of {whose} in database {database:?} has been open for {seconds} seconds. Making a replication slot \
+             waits for its end, and so does every new subscription, in whatever database of the server."
+        ))
+        .mended_by(format!(
+            "End it, or on the {}: SELECT pg_terminate_backend({process});",
+            side.place.as_str()
+        ))
+}
+
+fn prepared_transaction(side: &Side, prepared: &PreparedTransaction) -> Finding {
+    let PreparedTransaction { name, database, seconds } = prepared;
+    let quoted = name.replace('\'', "''");
+    Finding::new(Severity::Warning, "prepared_transactions", side.place)
+        .about(name)
+        .says(format!(
+            "A transaction in database {database:?} was prepared {seconds} seconds ago and has not ended. Making a replication \
+             slot waits for it, and so does closing the database to writes."
+        ))
+        .mended_by(format!(
+            "On the {}, in database {database:?}: COMMIT PREPARED '{quoted}'; or ROLLBACK PREPARED '{quoted}';",
+            side.place.as_str()
+        ))
+}
+
+fn hidden_transactions(side: &Side) -> Option<Finding> {
+    let own = &side.roles.own;
+    let sees = side.roles.known.get(own).is_some_and(|role| role.is_superuser || role.reads_all_stats);
+    let old = OLD_TRANSACTION.as_secs() / 60;
+    let found = Finding::new(Severity::Info, "hidden_transactions", side.place)
+        .about(own.as_str())
+        .says(format!(
+            "Role {own} does not see since when the transactions of others are open, so whether some are older than {old} \
+             minutes, which making a slot would wait for, was not checked. {} of them have written at the moment.",
+            side.transactions.hidden
+        ))
+        .mended_by(format!("On the {}: GRANT pg_read_all_stats TO {own};", side.place.as_str()));
+    (!sees).then_some(found)
+}
+
+/// Whether a setting is not what the server does anyway.
+fn matters(setting: &RoleSetting) -> bool {
+    let usual = match setting.name.as_str() {
+        "row_security" => "on",
+        "session_replication_role" => "origin",
+        "default_transaction_read_only" => "",
+        _ => "0",
+    };
+    setting.value != usual
+}
+
+fn role_setting(side: &Side, setting: &RoleSetting) -> Finding {
+    let RoleSetting { role, name, value, in_database } = setting;
+    let means = match name.as_str() {
+        "default_transaction_read_only" => {
+            "it counts instead of the database's, so that closing the database to writes by its \
+                                            default does not hold for this role"
+        }
+        "row_security" => "reading a table with row security fails for it instead of leaving rows out",
+        "session_replication_role" => "triggers that guard tables do not fire for what it writes",
+        _ => "a subscription that logs in as it is broken off during a copy that takes longer",
+    };
+    let within = if *in_database {
+        format!(
+            " IN DATABASE {}",
+            Ident::new(&side.database).map_or_else(|_| side.database.clone(), |name| name.to_string())
+        )
+    } else {
+        String::new()
+    };
+    Finding::new(Severity::Warning, "role_settings", side.place)
+        .about(format!("{}.{name}", role.as_str()))
+        .says(format!("Role {role} has {name} = {value:?} for itself: {means}."))
+        .mended_by(format!("On the {}: ALTER ROLE {role}{within} RESET {name};", side.place.as_str()))
+}
+
+fn subscriptions_into_publisher(facts: &Facts) -> Option<Finding> {
+    let there = &facts.publisher.subscriptions;
+    if there.is_empty() {
+        return None;
+    }
+    let listed = names::list(there.keys().map(ToString::to_string));
+    let found = Finding::new(Severity::Warning, "subscriptions_into_publisher", facts.publisher.place).about(&listed).says(format!(
+        "The publisher's database is a subscriber itself: {listed}. What it receives is replicated on, and goes on arriving \
+         when its own writers are stopped."
+    ));
+    Some(found.mended_by("Stop writes at their beginning, or disable these subscriptions before the cutover."))
+}
+
+fn is_own(facts: &Facts, slot: &Ident) -> bool {
+    let own = facts.own.keys().filter_map(|name| facts.subscriber.subscriptions.get(name));
+    own.filter_map(|subscription| subscription.slot_name()).any(|name| name == slot)
+}
+
+fn other_slot(slot: &SlotInUse) -> Finding {
+    let SlotInUse { name, database, active, wal_status, held_back } = slot;
+    let (severity, reads) = if *active {
+        (Severity::Info, "something reads from it")
+    } else {
+        (Severity::Warning, "nothing reads from it")
+    };
+    let mend = if *active {
+        String::new()
+    } else {
+        format!("If nobody needs it any more, on the publisher: SELECT pg_drop_replication_slot('{}');", name.as_str())
+    };
+    Finding::new(severity, "other_slots", crate::replication::Place::Publisher)
+        .about(name.as_str())
+        .says(format!(
+            "Logical replication slot {name} of database {database:?} is {wal_status}, and {reads}. The server keeps {} of WAL \
+             for it.",
+            shown_bytes(*held_back)
+        ))
+        .mended_by(mend)
+}

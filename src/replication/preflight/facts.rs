@@ -1,0 +1,400 @@
+//! What both servers are asked for a preflight: each side through one connection, one query after the other, whatever the
+//! number of tables.
+//!
+//! What a role has no right to look at does not fail the whole: it is passed over, and said.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::try_join;
+
+use super::Question;
+use crate::postgres::catalog::{
+    self, CalledFunction, Constraint, Guards, Index, Kind, LeftBehind, Outline, Sequence, TableSize,
+};
+use crate::postgres::publication::{self, FilterColumns, Publication, Sent, Target};
+use crate::postgres::server_facts::{self, RoleSetting, Roles, ServerFacts, SlotInUse, Transactions};
+use crate::postgres::settings::{self, Room};
+use crate::postgres::subscription::{self, Subscription, Subscriptions};
+use crate::postgres::{self, Conninfo, Database, Ident, QualifiedName, ServerVersion};
+use crate::replication::checks::BothSides;
+use crate::replication::error::{Error, Result};
+use crate::replication::{Operation, Pair, Place};
+
+/// A transaction that is open for longer than this keeps others waiting.
+pub(super) const OLD_TRANSACTION: Duration = Duration::from_secs(300);
+
+/// The settings of a role that matter to replication, or to closing a database to writes.
+const ROLE_SETTINGS: [&str; 5] = [
+    "default_transaction_read_only",
+    "statement_timeout",
+    "idle_in_transaction_session_timeout",
+    "row_security",
+    "session_replication_role",
+];
+
+/// What was asked, and what both servers answered.
+pub(super) struct Facts {
+    pub question: Question,
+    pub publisher: Side,
+    pub subscriber: Side,
+    /// Whether both are databases of one cluster.
+    pub is_one_cluster: bool,
+    /// The publications that are meant and exist, and one of the tables that are yet to be published, if there are any.
+    pub publications: Vec<Publication>,
+    /// Those that do not exist.
+    pub missing: Vec<Ident>,
+    /// The tables that are yet to be published.
+    pub unpublished: BTreeSet<QualifiedName>,
+    pub filters: BTreeMap<Ident, FilterColumns>,
+    pub sent: Sent,
+    pub tables: BothSides,
+    /// The same with the roles of both servers exchanged, where changes are to flow back.
+    pub tables_back: Option<BothSides>,
+    /// Subscriptions that read from the publications already, and their tables.
+    pub own: BTreeMap<Ident, BTreeSet<QualifiedName>>,
+    /// The tables of all other subscriptions, with the subscription.
+    pub others: BTreeMap<QualifiedName, Ident>,
+    /// The tables of the subscriber that hold rows.
+    pub with_rows: BTreeSet<QualifiedName>,
+    /// How much there is in each table with rows of its own.
+    pub extents: BTreeMap<QualifiedName, TableSize>,
+    /// The same by the name under which the rows are sent.
+    pub totals: BTreeMap<QualifiedName, TableSize>,
+    pub left_behind: Vec<LeftBehind>,
+    /// The extensions that the subscriber could install, of those that it lacks.
+    pub available: BTreeMap<String, String>,
+    pub unchecked: Vec<Unchecked>,
+}
+
+/// What one of the servers answered.
+pub(super) struct Side {
+    pub place: Place,
+    /// The database that was asked.
+    pub database: String,
+    pub version: ServerVersion,
+    pub server: ServerFacts,
+    pub roles: Roles,
+    pub room: Option<Room>,
+    pub outline: Arc<Outline>,
+    pub transactions: Transactions,
+    pub role_settings: Vec<RoleSetting>,
+    pub slots: Vec<SlotInUse>,
+    pub subscriptions: Arc<Subscriptions>,
+    pub extensions: BTreeMap<String, String>,
+    pub indexes: BTreeMap<QualifiedName, Vec<Index>>,
+    pub constraints: BTreeMap<QualifiedName, Vec<Constraint>>,
+    pub sequences: BTreeMap<QualifiedName, Vec<Sequence>>,
+    pub guards: BTreeMap<QualifiedName, Guards>,
+    pub functions: BTreeMap<QualifiedName, Vec<CalledFunction>>,
+}
+
+/// Something that a server was asked for and did not tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unchecked {
+    pub place: Place,
+    /// What was being read.
+    pub what: String,
+    pub why: String,
+}
+
+impl Facts {
+    /// The tables that are not replicated yet.
+    pub(super) fn new_tables(&self) -> impl Iterator<Item = &QualifiedName> {
+        let is_joined = |table: &QualifiedName| self.own.values().any(|tables| tables.contains(table));
+        self.sent.tables.keys().filter(move |table| !is_joined(table))
+    }
+
+    /// The role that the subscription logs in as on the publisher.
+    pub(super) fn login(&self) -> &Ident {
+        self.question.subscription_role.as_ref().unwrap_or(&self.publisher.roles.own)
+    }
+}
+
+/// Asks both servers.
+///
+/// # Errors
+/// When one of them cannot be asked at all, or the operation is cancelled.
+pub(super) async fn read(operation: &Operation<'_>, pair: &Pair, question: &Question) -> Result<Facts> {
+    let mut publisher = Reader::new(operation, &pair.publisher, Place::Publisher);
+    let mut subscriber = Reader::new(operation, &pair.subscriber, Place::Subscriber);
+    let (asked, (other, there)) = Box::pin(try_join(
+        Box::pin(publisher.first_look(question)),
+        Box::pin(async { Ok((subscriber.server(None).await?, subscriber.subscribed_tables().await?)) }),
+    ))
+    .await?;
+    let Asked { side, publications, missing, unpublished, filters } = asked;
+    let sent = publication::sent(&publications, &side.outline, side.version.min(other.version));
+    let (own, others) = owned(&other.subscriptions, &there, question);
+    let mut facts = Facts {
+        question: question.clone(),
+        publisher: side,
+        subscriber: other,
+        is_one_cluster: false,
+        publications,
+        missing,
+        unpublished,
+        filters,
+        sent,
+        tables: BothSides::default(),
+        tables_back: None,
+        own,
+        others,
+        with_rows: BTreeSet::new(),
+        extents: BTreeMap::new(),
+        totals: BTreeMap::new(),
+        left_behind: Vec::new(),
+        available: BTreeMap::new(),
+        unchecked: Vec::new(),
+    };
+    facts.read_pair(operation, pair).await?;
+    facts.read_tables(&mut publisher, &mut subscriber).await?;
+    facts.unchecked.extend(publisher.unchecked.into_iter().chain(subscriber.unchecked));
+    Ok(facts)
+}
+
+impl Facts {
+    /// What is asked of both at the same time.
+    async fn read_pair(&mut self, operation: &Operation<'_>, pair: &Pair) -> Result<()> {
+        let mut both = Reader::new(operation, &pair.publisher, Place::Both);
+        self.is_one_cluster = both.may("whether both are in one cluster", pair.is_one_cluster()).await?;
+        let names: BTreeSet<_> = self.sent.tables.keys().chain(self.sent.routes.keys()).cloned().collect();
+        let planned = planned(&self.publications, &self.publisher.roles.own);
+        let login = self.login().clone();
+        let tables = Box::pin(BothSides::read(pair, &planned, Some(&login), &names));
+        self.tables = both.may("the columns of the tables", tables).await?;
+        if self.question.reverse {
+            let (back, login) = (pair.reversed(), self.subscriber.roles.own.clone());
+            let tables = Box::pin(BothSides::read(&back, &planned, Some(&login), &names));
+            self.tables_back = Some(both.may("the columns of the tables for the way back", tables).await?);
+        }
+        self.unchecked.append(&mut both.unchecked);
+        Ok(())
+    }
+
+    /// What is asked of each about its tables.
+    async fn read_tables(&mut self, publisher: &mut Reader<'_>, subscriber: &mut Reader<'_>) -> Result<()> {
+        let names: BTreeSet<_> = self.sent.tables.keys().chain(self.sent.routes.keys()).cloned().collect();
+        let partitions = self.sent.tables.keys().filter_map(|table| self.subscriber.outline.partitions.get(table));
+        let there: BTreeSet<_> = self.sent.tables.keys().chain(partitions.flatten()).cloned().collect();
+        let leaves: BTreeSet<_> = self.sent.routes.keys().cloned().collect();
+        let new: BTreeSet<_> = self.new_tables().cloned().collect();
+        let login = self.login().clone();
+        let extensions: Vec<_> = self.publisher.extensions.keys().cloned().collect();
+        let (side, other) = (&mut self.publisher, &mut self.subscriber);
+        let ((extents, left), (rows, available)) = Box::pin(try_join(
+            Box::pin(async {
+                publisher.tables(side, &names, Some(&login)).await?;
+                let extents = publisher.may("the size of the tables", catalog::sizes(publisher.db, &leaves)).await?;
+                let mut left =
+                    publisher.may("what replication does not bring", catalog::left_behind(publisher.db)).await?;
+                left.extend(publisher.may("the jobs of pg_cron", catalog::cron_jobs(publisher.db)).await?);
+                Ok::<_, Error>((extents, left))
+            }),
+            Box::pin(async {
+                subscriber.tables(other, &there, None).await?;
+                let lacking: Vec<_> = extensions.iter().map(String::as_str).collect();
+                let available = catalog::available_extensions(subscriber.db, &lacking);
+                let available = subscriber.may("which extensions there are to install", available).await?;
+                let rows = catalog::with_rows(subscriber.db, &new);
+                Ok((subscriber.may("which tables hold rows", rows).await?, available))
+            }),
+        ))
+        .await?;
+        self.totals = totals(&extents, &self.sent);
+        (self.extents, self.left_behind, self.with_rows, self.available) = (extents, left, rows, available);
+        Ok(())
+    }
+}
+
+/// How much is sent under each name.
+fn totals(extents: &BTreeMap<QualifiedName, TableSize>, sent: &Sent) -> BTreeMap<QualifiedName, TableSize> {
+    let mut totals: BTreeMap<QualifiedName, TableSize> = BTreeMap::new();
+    for (table, extent) in extents {
+        let total = totals.entry(sent.routes.get(table).unwrap_or(table).clone()).or_default();
+        total.bytes += extent.bytes;
+        total.rows = match (total.rows, extent.rows) {
+            (Some(rows), Some(more)) => Some(rows + more),
+            (rows, more) => rows.or(more),
+        };
+    }
+    totals
+}
+
+/// What a first look at the publisher shows.
+struct Asked {
+    side: Side,
+    publications: Vec<Publication>,
+    missing: Vec<Ident>,
+    unpublished: BTreeSet<QualifiedName>,
+    filters: BTreeMap<Ident, FilterColumns>,
+}
+
+/// Asks one server.
+struct Reader<'a> {
+    operation: &'a Operation<'a>,
+    db: &'a Database,
+    place: Place,
+    unchecked: Vec<Unchecked>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(operation: &'a Operation<'a>, db: &'a Database, place: Place) -> Self {
+        Self { operation, db, place, unchecked: Vec::new() }
+    }
+
+    /// What is read, or nothing where the server refuses to tell.
+    ///
+    /// # Errors
+    /// When it cannot be asked any more.
+    async fn may<T: Default>(&mut self, what: &str, read: impl Future<Output = postgres::Result<T>>) -> Result<T> {
+        match self.operation.unless_stopped(read).await {
+            Err(error) if is_refusal(&error) => {
+                let why = error.cause().map_or_else(|| error.to_string(), ToString::to_string);
+                self.unchecked.push(Unchecked { place: self.place, what: what.to_owned(), why });
+                Ok(T::default())
+            }
+            result => result,
+        }
+    }
+
+    /// What the server is, and what goes on there. `login` is a role to ask about, beside that of the connection.
+    async fn server(&mut self, login: Option<&Ident>) -> Result<Side> {
+        let (operation, db) = (self.operation, self.db);
+        let version = operation.unless_stopped(db.version()).await?;
+        let outline = operation.unless_stopped(Box::pin(catalog::outline(db))).await?;
+        let logins: Vec<_> = login.into_iter().collect();
+        let own = || Ident::new(db.config().username.clone());
+        let roles = self.may("what roles may do", async { Ok(Some(server_facts::roles(db, &logins).await?)) }).await?;
+        let roles = match roles {
+            Some(roles) => roles,
+            None => Roles { own: own().map_err(|error| operation.error(error))?, known: BTreeMap::new() },
+        };
+        Ok(Side {
+            place: self.place,
+            database: db.name().to_owned(),
+            version,
+            server: self.may("what the server is", server_facts::server_facts(db)).await?,
+            roles,
+            room: self
+                .may("how many replication slots are left", async { Ok(Some(settings::room(db).await?)) })
+                .await?,
+            outline,
+            transactions: self.may("old transactions", server_facts::transactions(db, OLD_TRANSACTION)).await?,
+            role_settings: self.may("the settings of roles", server_facts::role_settings(db, &ROLE_SETTINGS)).await?,
+            slots: self.may("the replication slots", server_facts::logical_slots(db)).await?,
+            subscriptions: self.may("the subscriptions", Box::pin(subscription::fetch_all(db))).await?,
+            extensions: self.may("the extensions", catalog::extensions(db)).await?,
+            indexes: BTreeMap::new(),
+            constraints: BTreeMap::new(),
+            sequences: BTreeMap::new(),
+            guards: BTreeMap::new(),
+            functions: BTreeMap::new(),
+        })
+    }
+
+    /// The publisher, and what is meant to be published there.
+    async fn first_look(&mut self, question: &Question) -> Result<Asked> {
+        let side = self.server(question.subscription_role.as_ref()).await?;
+        let (mut publications, mut missing) = (Vec::new(), Vec::new());
+        for name in &question.publications {
+            let found = async { Ok(Some(publication::fetch(self.db, name).await?)) };
+            match self.may(&format!("publication {name}"), found).await? {
+                Some(Some(publication)) => publications.push(publication),
+                Some(None) => missing.push(name.clone()),
+                None => {}
+            }
+        }
+        let filters = publication::filter_columns(self.db, &question.publications);
+        let filters = self.may("the columns of row filters", filters).await?;
+        let unpublished = unpublished(question, &publications, &side.outline, side.version);
+        publications.extend(to_be_made(question, &unpublished));
+        Ok(Asked { side, publications, missing, unpublished, filters })
+    }
+
+    /// The tables of every subscription.
+    async fn subscribed_tables(&mut self) -> Result<BTreeMap<Ident, BTreeSet<QualifiedName>>> {
+        let db = self.db;
+        let subscriptions = self.may("the subscriptions", Box::pin(subscription::fetch_all(db))).await?;
+        let mut found = BTreeMap::new();
+        for name in subscriptions.keys() {
+            let tables =
+                self.may(&format!("the tables of subscription {name}"), subscription::tables(db, name)).await?;
+            found.insert(name.clone(), tables.into_iter().map(|(table, _)| table).collect());
+        }
+        Ok(found)
+    }
+
+    /// What there is about these tables. `role` is asked about, by default that of the connection.
+    async fn tables(&mut self, side: &mut Side, names: &BTreeSet<QualifiedName>, role: Option<&Ident>) -> Result<()> {
+        let db = self.db;
+        side.indexes = self.may("the indexes of the tables", catalog::indexes(db, names)).await?;
+        side.constraints = self.may("the constraints of the tables", catalog::constraints(db, names)).await?;
+        side.sequences = self.may("the sequences of the tables", catalog::sequences(db, names)).await?;
+        side.guards = self.may("the row security of the tables", catalog::guards(db, names, role)).await?;
+        side.functions = self.may("the functions of the tables", catalog::called_functions(db, names)).await?;
+        Ok(())
+    }
+}
+
+/// Whether the server answers, and does not want to tell this.
+fn is_refusal(error: &Error) -> bool {
+    error.cause().is_some_and(|cause| cause.code().is_some() && !cause.is_connect() && !cause.is_transient())
+}
+
+/// The subscription that is going to be made, as far as checks of tables ask for it.
+fn planned(publications: &[Publication], name: &Ident) -> Subscription {
+    // No check looks at its name, and no text shows it.
+    let names = publications.iter().map(|publication| publication.name.clone());
+    Subscription::new(name.clone(), Conninfo::new(), names)
+}
+
+/// The tables that are meant and that none of the publications publishes.
+fn unpublished(
+    question: &Question,
+    publications: &[Publication],
+    outline: &Outline,
+    version: ServerVersion,
+) -> BTreeSet<QualifiedName> {
+    if question.publications.is_empty() && question.tables.is_empty() {
+        let is_table = |(name, relation): (&QualifiedName, &catalog::Relation)| {
+            (relation.kind == Kind::Table).then(|| name.clone())
+        };
+        return outline.relations.iter().filter_map(is_table).collect();
+    }
+    let sent = publication::sent(publications, outline, version);
+    let partitions = |table: &QualifiedName| outline.partitions.get(table).into_iter().flatten();
+    let is_sent = |table: &QualifiedName| {
+        sent.tables.contains_key(table)
+            || sent.routes.contains_key(table)
+            || partitions(table).next().is_some() && partitions(table).all(|part| sent.routes.contains_key(part))
+    };
+    question.tables.iter().filter(|table| !is_sent(table)).cloned().collect()
+}
+
+/// The publication that such tables need.
+fn to_be_made(question: &Question, unpublished: &BTreeSet<QualifiedName>) -> Option<Publication> {
+    if unpublished.is_empty() {
+        return None;
+    }
+    // One that is asked for and missing is most likely the one that they are meant for.
+    let name = question.publications.iter().next().cloned().or_else(|| Ident::new("neonrepl").ok())?;
+    Some(Publication::new(name, Target::tables(unpublished.iter().cloned())))
+}
+
+/// The tables of subscriptions that read from what is asked for, and of all others.
+fn owned(
+    subscriptions: &Subscriptions,
+    tables: &BTreeMap<Ident, BTreeSet<QualifiedName>>,
+    question: &Question,
+) -> (BTreeMap<Ident, BTreeSet<QualifiedName>>, BTreeMap<QualifiedName, Ident>) {
+    // Where no publication is named, whatever is subscribed to is taken for what is meant.
+    let is_own = |name: &Ident| {
+        let publications = subscriptions.get(name).map(|subscription| &subscription.publications);
+        question.publications.is_empty() || publications.is_some_and(|named| !named.is_disjoint(&question.publications))
+    };
+    let (own, others): (Vec<_>, Vec<_>) = tables.iter().partition(|(name, _)| is_own(name));
+    let others = others.into_iter().flat_map(|(name, tables)| tables.iter().map(|table| (table.clone(), name.clone())));
+    (own.into_iter().map(|(name, tables)| (name.clone(), tables.clone())).collect(), others.collect())
+}

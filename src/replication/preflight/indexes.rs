@@ -1,0 +1,93 @@
+//! Indexes that a copy or the changes after it need, and those that are in its way.
+
+use super::facts::{Facts, Side};
+use super::size::shown_bytes;
+use crate::postgres::QualifiedName;
+use crate::postgres::catalog::{Identity, Index};
+use crate::postgres::version::RUN_AS_OWNER;
+use crate::replication::{Finding, Place, Severity, names};
+
+/// A table of more rows than that is not to be searched from end to end for each changed row.
+const MANY_ROWS: u64 = 1_000_000;
+
+/// Copying more than that into a table with further indexes takes several times as long.
+const LARGE_COPY: u64 = 1 << 30;
+
+pub(super) fn find(facts: &Facts) -> Vec<Finding> {
+    let mut found = whole_rows(facts);
+    found.extend(secondary(facts));
+    found.extend([&facts.publisher, &facts.subscriber].into_iter().flat_map(invalid));
+    found
+}
+
+/// Tables whose rows are told apart by all of their columns: each change looks for its row with an index, or reads all of them.
+fn whole_rows(facts: &Facts) -> Vec<Finding> {
+    let is_whole = |table: &&QualifiedName| {
+        let relation = facts.publisher.outline.relations.get(*table);
+        let rows = facts.totals.get(*table).and_then(|extent| extent.rows).unwrap_or_default();
+        relation.is_some_and(|relation| relation.identity == Identity::Full) && rows > MANY_ROWS
+    };
+    // Postgres 16 and later take other indexes than the primary key, too.
+    let any_index = facts.subscriber.version.has(RUN_AS_OWNER);
+    let helps = |index: &Index| {
+        index.is_valid
+            && (index.is_primary
+                || index.is_replica_identity
+                || any_index && index.method == "btree" && !index.is_partial)
+            && index.keys.first().is_some_and(Option::is_some)
+    };
+    let lacks = |table: &&QualifiedName| !facts.subscriber.indexes.get(*table).is_some_and(|all| all.iter().any(helps));
+    let tables = facts.sent.tables.keys().filter(is_whole).filter(lacks);
+    let found = tables.filter(|table| facts.subscriber.outline.relations.contains_key(*table)).map(|table| {
+        let mend = if any_index {
+            format!("On the subscriber: CREATE INDEX ON {table} (…); on a column that tells most rows apart.")
+        } else {
+            format!("Give it a primary key on both sides, and on the publisher: ALTER TABLE {table} REPLICA IDENTITY DEFAULT;")
+        };
+        Finding::new(Severity::Warning, "replica_identity_full", Place::Subscriber)
+            .about(table.to_text())
+            .says(
+                "Its replica identity is the whole row, it has more than a million rows, and no index there helps to find one: \
+                 every UPDATE and DELETE reads the table from its beginning.",
+            )
+            .mended_by(mend)
+    });
+    found.collect()
+}
+
+fn secondary(facts: &Facts) -> Vec<Finding> {
+    let tables = facts.new_tables().filter_map(|table| {
+        let bytes = facts.totals.get(table)?.bytes;
+        let is_secondary = |index: &&Index| !index.is_of_constraint && !index.is_replica_identity;
+        let indexes: Vec<_> = facts.subscriber.indexes.get(table)?.iter().filter(is_secondary).collect();
+        (bytes > LARGE_COPY && !indexes.is_empty()).then_some((table, bytes, indexes))
+    });
+    let found = tables.map(|(table, bytes, indexes)| {
+        let listed = names::list(indexes.iter().map(|index| index.name.as_str().to_owned()));
+        let drops: Vec<_> = indexes.iter().map(|index| format!("{}.{}", table.schema, index.name)).collect();
+        Finding::new(Severity::Warning, "secondary_indexes", Place::Subscriber)
+            .about(table.to_text())
+            .says(format!(
+                "{} are to be copied into it, and it has further indexes already: {listed}. They make the copy take several times \
+                 as long as building them afterwards.",
+                shown_bytes(bytes)
+            ))
+            .mended_by(format!("On the subscriber, and make them again after the copy: DROP INDEX {};", drops.join(", ")))
+    });
+    found.collect()
+}
+
+fn invalid(side: &Side) -> Vec<Finding> {
+    let all = side.indexes.iter().flat_map(|(table, indexes)| indexes.iter().map(move |index| (table, index)));
+    let found = all.filter(|(_, index)| !index.is_valid).map(|(table, index)| {
+        let name = format!("{}.{}", table.schema, index.name);
+        Finding::new(Severity::Warning, "invalid_index", side.place)
+            .about(index.name.as_str())
+            .says(format!(
+                "This index of {} is not valid: it was not built to its end, takes time at every write, and helps no query.",
+                table.to_text()
+            ))
+            .mended_by(format!("On the {}: REINDEX INDEX CONCURRENTLY {name}; or DROP INDEX {name};", side.place.as_str()))
+    });
+    found.collect()
+}

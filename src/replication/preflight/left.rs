@@ -1,0 +1,74 @@
+//! What replication does not bring, counted, so that nobody finds out afterwards.
+
+use super::facts::Facts;
+use crate::postgres::catalog::{Kind, LeftBehind, LeftKind};
+use crate::replication::{Finding, Place, Severity, names};
+
+pub(super) fn find(facts: &Facts) -> Vec<Finding> {
+    facts.left_behind.iter().map(left).chain(tables(facts)).collect()
+}
+
+fn left(left: &LeftBehind) -> Finding {
+    let LeftBehind { kind, count, examples } = left;
+    let more = if u64::try_from(examples.len()).unwrap_or(u64::MAX) < *count { " …" } else { "" };
+    let what = match kind {
+        LeftKind::Sequences => "values of sequences are not replicated",
+        LeftKind::LargeObjects => "large objects are not replicated",
+        LeftKind::UnloggedTables => "rows of unlogged tables are not replicated",
+        LeftKind::MaterializedViews => "materialized views are neither made nor refreshed",
+        _ => "they are not made on the subscriber",
+    };
+    Finding::new(Severity::Info, "not_replicated", Place::Publisher)
+        .about(kind.as_str())
+        .says(format!("{count} {}: {what}. {}{more}", kind.as_str(), examples.join(", ")))
+        .mended_by(step(*kind))
+}
+
+/// What a person does about it.
+fn step(kind: LeftKind) -> &'static str {
+    match kind {
+        LeftKind::LargeObjects => {
+            "Move them with pg_dump --large-objects while nothing writes, or into a bytea column first."
+        }
+        LeftKind::UnloggedTables => {
+            "Copy them at the cutover, or on the publisher: ALTER TABLE … SET LOGGED; and publish them."
+        }
+        LeftKind::Sequences => "Copy their values at the cutover, once nothing writes.",
+        LeftKind::Roles => "Make them on the subscriber, with passwords of their own, and grant what they need.",
+        LeftKind::Extensions => "Make them on the subscriber: CREATE EXTENSION …;",
+        LeftKind::ForeignTables | LeftKind::ForeignServers => {
+            "Make them on the subscriber, with their user mappings, if it reaches the other server."
+        }
+        LeftKind::DatabaseSettings => "Set on the subscriber what is to count there: ALTER DATABASE … SET …;",
+        LeftKind::DefaultPrivileges => "Set on the subscriber what is to count there: ALTER DEFAULT PRIVILEGES …;",
+        LeftKind::CronJobs => "Schedule them on the subscriber at the cutover, and unschedule them on the publisher.",
+        LeftKind::EventTriggers => "Make them on the subscriber if they are still wanted; it takes a superuser.",
+        LeftKind::MaterializedViews => {
+            "Make them on the subscriber (pg_dump --schema-only), and refresh them after the cutover."
+        }
+        LeftKind::Views
+        | LeftKind::Functions
+        | LeftKind::Types
+        | LeftKind::Triggers
+        | LeftKind::Policies
+        | LeftKind::Rules => "Make them on the subscriber, for instance from pg_dump --schema-only.",
+    }
+}
+
+/// The tables of the database that are not meant.
+fn tables(facts: &Facts) -> Option<Finding> {
+    let is_left = |(name, relation): &(&_, &crate::postgres::catalog::Relation)| {
+        relation.kind == Kind::Table && !facts.sent.routes.contains_key(*name)
+    };
+    let relations = &facts.publisher.outline.relations;
+    let left: Vec<_> = relations.iter().filter(is_left).map(|(name, _)| name.to_text()).collect();
+    if left.is_empty() {
+        return None;
+    }
+    let found = Finding::new(Severity::Info, "not_published", Place::Publisher).about("tables").says(format!(
+        "{} tables of the database are not among those that are replicated: {}.",
+        left.len(),
+        names::list(left)
+    ));
+    Some(found.mended_by("Publish them too, if they are to move."))
+}

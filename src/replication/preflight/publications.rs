@@ -1,0 +1,189 @@
+//! What becomes of publishing the tables: what Postgres refuses, and what it takes and then breaks the application with.
+
+use std::collections::BTreeSet;
+
+use super::facts::{Facts, Side};
+use crate::postgres::catalog::{Identity, Index, ReplicaIdentity};
+use crate::postgres::publication::{self, FilterColumns, Flaw, Member, Problem, Publication};
+use crate::postgres::{Ident, QualifiedName};
+use crate::replication::{Finding, Place, Severity};
+
+pub(super) fn find(facts: &Facts) -> Vec<Finding> {
+    let side = &facts.publisher;
+    let none = FilterColumns::default();
+    let flaws = facts.publications.iter().flat_map(|publication| {
+        let filters = facts.filters.get(&publication.name).unwrap_or(&none);
+        let flaws = publication::flaws(publication, &side.outline, filters, side.version);
+        flaws.into_iter().flat_map(move |flaw| described(side, publication, &flaw))
+    });
+    let mut found: Vec<_> = flaws.collect();
+    found.extend(facts.missing.iter().map(|name| missing(facts, name)));
+    found.extend(backslashes(facts));
+    if facts.question.reverse {
+        found.extend(way_back(facts));
+    }
+    found
+}
+
+fn missing(facts: &Facts, name: &Ident) -> Finding {
+    let planned = !facts.unpublished.is_empty();
+    let severity = if planned { Severity::Warning } else { Severity::Error };
+    let says = format!(
+        "There is no publication {name} in database {:?}. A subscription that is made before its publication stops at the first \
+         change that is older than that.",
+        facts.publisher.database
+    );
+    let tables: Vec<_> = facts.unpublished.iter().take(20).map(ToString::to_string).collect();
+    let tables = match facts.unpublished.len().saturating_sub(tables.len()) {
+        _ if tables.is_empty() => "…".to_owned(),
+        0 => tables.join(", "),
+        _ => format!("{}, …", tables.join(", ")),
+    };
+    let mend = format!(
+        "Make it before the subscription, as a neonrepl_publication does, or on the publisher: CREATE PUBLICATION {name} FOR \
+         TABLE {tables};"
+    );
+    Finding::new(severity, "publication_missing", Place::Publisher).about(name.as_str()).says(says).mended_by(mend)
+}
+
+fn backslashes(facts: &Facts) -> Vec<Finding> {
+    let unusable = facts.question.publications.iter().filter(|name| !publication::can_be_subscribed_to(name.as_str()));
+    let found = unusable.map(|name| {
+        Finding::new(Severity::Error, "publication_name", Place::Publisher)
+            .about(name.as_str())
+            .says("The name of the publication holds a backslash: a subscription to it never replicates anything.")
+            .mended_by(format!("On the publisher: ALTER PUBLICATION {name} RENAME TO \"…\";"))
+    });
+    found.collect()
+}
+
+/// One finding for each table of a flaw, or one where it is about none.
+fn described(side: &Side, publication: &Publication, flaw: &Flaw) -> Vec<Finding> {
+    if flaw.problem == Problem::WalLevel {
+        // The server is asked for it whatever is published.
+        return Vec::new();
+    }
+    if let (Member::Schema(schema), true) = (&flaw.member, flaw.tables.is_empty()) {
+        let says = format!("Schema {schema} cannot be published: {}.", words(flaw.problem, &BTreeSet::new()));
+        return vec![of(side, flaw.problem).about(schema.as_str()).says(says)];
+    }
+    let found = flaw.tables.iter().map(|(table, columns)| {
+        of(side, flaw.problem).about(table.to_text()).says(sentence(flaw.problem, columns)).mended_by(remedy(
+            side,
+            publication,
+            flaw.problem,
+            table,
+        ))
+    });
+    found.collect()
+}
+
+fn of(side: &Side, problem: Problem) -> Finding {
+    let check = match problem {
+        Problem::NoTable => "table_missing",
+        Problem::NoSchema => "schema_missing",
+        Problem::WrongKind(_) | Problem::SystemSchema => "not_publishable",
+        Problem::NoIdentity | Problem::GeneratedIdentity | Problem::WalLevel => "replica_identity",
+        Problem::FilterOutsideIdentity | Problem::PartitionedFilter => "row_filter",
+        Problem::ColumnsWithoutIdentity | Problem::ColumnsOfFullIdentity | Problem::PartitionedColumns => "column_list",
+    };
+    Finding::new(Severity::Error, check, side.place)
+}
+
+fn sentence(problem: Problem, columns: &BTreeSet<Ident>) -> String {
+    let words = words(problem, columns);
+    match problem {
+        Problem::NoTable
+        | Problem::NoSchema
+        | Problem::WrongKind(_)
+        | Problem::SystemSchema
+        | Problem::PartitionedFilter
+        | Problem::PartitionedColumns
+        | Problem::WalLevel => format!("It cannot be published: {words}."),
+        _ => format!("UPDATE and DELETE fail on it once it is published: {words}."),
+    }
+}
+
+fn words(problem: Problem, columns: &BTreeSet<Ident>) -> String {
+    let columns = columns.iter().map(Ident::as_str).collect::<Vec<_>>().join(", ");
+    match problem {
+        Problem::NoTable => "there is no such table".to_owned(),
+        Problem::NoSchema => "there is no such schema".to_owned(),
+        Problem::WalLevel => "wal_level is not logical".to_owned(),
+        Problem::NoIdentity => "it has no replica identity, so nothing says which row they mean".to_owned(),
+        Problem::FilterOutsideIdentity => {
+            format!("the row filter uses columns outside the replica identity ({columns})")
+        }
+        Problem::ColumnsWithoutIdentity => format!("the column list lacks columns of the replica identity ({columns})"),
+        Problem::ColumnsOfFullIdentity => "no column list covers REPLICA IDENTITY FULL".to_owned(),
+        Problem::GeneratedIdentity => {
+            format!("generated columns of the replica identity are not published ({columns})")
+        }
+        Problem::WrongKind(kind) => format!("it is {kind}"),
+        Problem::SystemSchema => "it belongs to the system".to_owned(),
+        Problem::PartitionedFilter => "a row filter on a partitioned table needs publish_via_partition_root".to_owned(),
+        Problem::PartitionedColumns => {
+            "a column list on a partitioned table needs publish_via_partition_root".to_owned()
+        }
+    }
+}
+
+fn remedy(side: &Side, publication: &Publication, problem: Problem, table: &QualifiedName) -> String {
+    let (server, name) = (side.place.as_str(), &publication.name);
+    match problem {
+        Problem::NoTable | Problem::NoSchema => {
+            "Make it first, or leave it out. Names are taken literally: upper case is not folded.".to_owned()
+        }
+        Problem::NoIdentity => identity_remedy(side, table),
+        Problem::WrongKind(_) | Problem::SystemSchema => {
+            "Leave it out: Postgres publishes ordinary and partitioned tables only.".to_owned()
+        }
+        Problem::FilterOutsideIdentity | Problem::GeneratedIdentity => {
+            format!("On the {server}: ALTER TABLE {table} REPLICA IDENTITY FULL;")
+        }
+        Problem::ColumnsWithoutIdentity | Problem::ColumnsOfFullIdentity => format!(
+            "Publish the columns of its primary key too, and on the {server}: ALTER TABLE {table} REPLICA IDENTITY DEFAULT;"
+        ),
+        Problem::PartitionedFilter | Problem::PartitionedColumns => {
+            format!("On the {server}: ALTER PUBLICATION {name} SET (publish_via_partition_root = true);")
+        }
+        Problem::WalLevel => String::new(),
+    }
+}
+
+/// What gives a table a replica identity: its primary key where it has one, else an index that may be one, else the whole row.
+fn identity_remedy(side: &Side, table: &QualifiedName) -> String {
+    let has_key = side.outline.relations.get(table).is_some_and(|relation| relation.has_primary_key);
+    let indexes = side.indexes.get(table).map(Vec::as_slice).unwrap_or_default();
+    let may_identify = |index: &&Index| {
+        index.is_unique && index.is_valid && index.is_immediate && !index.is_partial && index.columns().is_some()
+    };
+    let alter = format!("On the {}: ALTER TABLE {table}", side.place.as_str());
+    match indexes.iter().filter(|index| !index.is_primary).find(may_identify) {
+        _ if has_key => format!("{alter} REPLICA IDENTITY DEFAULT;"),
+        Some(index) => format!(
+            "{alter} REPLICA IDENTITY USING INDEX {}; if its columns are NOT NULL, else {} REPLICA IDENTITY FULL;",
+            index.name,
+            format_args!("ALTER TABLE {table}")
+        ),
+        None => format!("{alter} REPLICA IDENTITY FULL; or, better, give it a primary key."),
+    }
+}
+
+/// The tables of the subscriber that changes are to flow back from.
+fn way_back(facts: &Facts) -> Vec<Finding> {
+    let side = &facts.subscriber;
+    let lacks = facts.sent.tables.keys().filter(|table| {
+        let relation = side.outline.relations.get(*table);
+        relation.is_some_and(|relation| {
+            relation.identity == Identity::Missing && relation.replica_identity != ReplicaIdentity::Full
+        }) && !side.outline.partitions.contains_key(*table)
+    });
+    let found = lacks.map(|table| {
+        Finding::new(Severity::Error, "replica_identity", Place::Subscriber)
+            .about(table.to_text())
+            .says("When changes flow back, UPDATE and DELETE fail on it: it has no replica identity there.")
+            .mended_by(identity_remedy(side, table))
+    });
+    found.collect()
+}

@@ -1,0 +1,137 @@
+//! Whether the roles may do what replication asks of them.
+
+use std::collections::BTreeMap;
+
+use super::facts::{Facts, Side};
+use crate::postgres::server_facts::Role;
+use crate::postgres::version::RUN_AS_OWNER;
+use crate::postgres::{Ident, QualifiedName};
+use crate::replication::{Finding, Place, Severity, names};
+
+pub(super) fn find(facts: &Facts) -> Vec<Finding> {
+    let mut found = login(&facts.publisher, facts.login());
+    if facts.own.is_empty() {
+        found.extend(creates_subscription(&facts.subscriber));
+    }
+    found.extend(publishes(facts));
+    if facts.question.reverse {
+        found.extend(login(&facts.subscriber, &facts.subscriber.roles.own));
+        found.extend(creates_subscription(&facts.publisher));
+    }
+    found
+}
+
+fn error(check: &'static str, side: &Side, role: &Ident) -> Finding {
+    Finding::new(Severity::Error, check, side.place).about(role.as_str())
+}
+
+/// The role that a subscription logs in as, on the server that it reads from.
+fn login(side: &Side, name: &Ident) -> Vec<Finding> {
+    let (server, place) = (side.place.as_str(), side);
+    let Some(role) = side.roles.known.get(name) else {
+        // The server did not want to tell about roles at all.
+        if side.roles.known.is_empty() {
+            return Vec::new();
+        }
+        let says = format!("There is no role {name}, and the subscription is to log in as it.");
+        let mend = format!("On the {server}: CREATE ROLE {name} LOGIN REPLICATION PASSWORD '…';");
+        return vec![error("role_missing", place, name).says(says).mended_by(mend)];
+    };
+    let replication = match side.server.setting("rds.logical_replication") {
+        Some(_) => format!("GRANT rds_replication TO {name};"),
+        None => format!("ALTER ROLE {name} REPLICATION;"),
+    };
+    let database = format!("{:?}", side.database);
+    let rights = [
+        (role.can_log_in, "role_login", "may not log in".to_owned(), format!("ALTER ROLE {name} LOGIN;")),
+        (
+            role.may_replicate(),
+            "role_replication",
+            "may not replicate, so no subscription that logs in as it can begin".to_owned(),
+            replication,
+        ),
+        (
+            role.connects,
+            "role_connect",
+            format!("may not connect to database {database}"),
+            format!("GRANT CONNECT ON DATABASE {} TO {name};", quoted(&side.database)),
+        ),
+    ];
+    let lacking = rights.into_iter().filter(|(has, ..)| !has);
+    lacking
+        .map(|(_, check, lacks, mend)| {
+            error(check, place, name)
+                .says(format!("Role {name} {lacks}."))
+                .mended_by(format!("On the {server}: {mend}"))
+        })
+        .collect()
+}
+
+fn quoted(database: &str) -> String {
+    Ident::new(database).map_or_else(|_| format!("{database:?}"), |name| name.to_string())
+}
+
+/// Whether the role of the connection may create a subscription there.
+fn creates_subscription(side: &Side) -> Vec<Finding> {
+    let (name, server) = (&side.roles.own, side.place.as_str());
+    let Some(role) = side.roles.known.get(name).filter(|role| !role.is_superuser) else { return Vec::new() };
+    let mut found = Vec::new();
+    if !role.creates_subscriptions {
+        let found_here = error("create_subscription", side, name);
+        found.push(if side.version.has(RUN_AS_OWNER) {
+            let mend = format!("On the {server}: GRANT pg_create_subscription TO {name};");
+            found_here.says(format!("Role {name} may not create subscriptions.")).mended_by(mend)
+        } else {
+            let says =
+                format!("Role {name} is not a superuser, and before Postgres 16 nobody else may create subscriptions.");
+            let mend = format!(
+                "Connect to the {server} as a superuser, as rds_superuser on RDS, or use Postgres 16 or later there."
+            );
+            found_here.says(says).mended_by(mend)
+        });
+    }
+    if !role.creates && side.version.has(RUN_AS_OWNER) {
+        found.push(lacks_create(side, name, "which creating a subscription needs"));
+    }
+    found
+}
+
+fn lacks_create(side: &Side, name: &Ident, why: &str) -> Finding {
+    let says = format!("Role {name} may not create objects in database {:?}, {why}.", side.database);
+    let mend =
+        format!("On the {}: GRANT CREATE ON DATABASE {} TO {name};", side.place.as_str(), quoted(&side.database));
+    error("create_on_database", side, name).says(says).mended_by(mend)
+}
+
+/// Whether the role of the connection may publish the tables that are yet to be published.
+fn publishes(facts: &Facts) -> Vec<Finding> {
+    let (side, name) = (&facts.publisher, &facts.publisher.roles.own);
+    let role = side.roles.known.get(name).filter(|role: &&Role| !role.is_superuser);
+    let Some(role) = role.filter(|_| !facts.unpublished.is_empty()) else { return Vec::new() };
+    let mut found = Vec::new();
+    if !role.creates && (!facts.missing.is_empty() || facts.question.publications.is_empty()) {
+        found.push(lacks_create(side, name, "which creating a publication needs"));
+    }
+    let mut owners: BTreeMap<&Ident, Vec<&QualifiedName>> = BTreeMap::new();
+    for table in &facts.unpublished {
+        let (guards, columns) = (side.guards.get(table), facts.tables.sources().get(table));
+        if let (Some(guards), Some(columns)) = (guards, columns)
+            && !guards.is_owned
+        {
+            owners.entry(&columns.owner).or_default().push(table);
+        }
+    }
+    found.extend(owners.into_iter().map(|(owner, tables)| not_owned(name, owner, &tables)));
+    found
+}
+
+fn not_owned(name: &Ident, owner: &Ident, tables: &[&QualifiedName]) -> Finding {
+    let listed = names::list(tables.iter().map(|table| table.to_text()));
+    let says = format!("Role {name} may not publish tables that role {owner} owns: {listed}.");
+    let alter =
+        tables.first().map(|table| format!(" or, for each: ALTER TABLE {table} OWNER TO {name};")).unwrap_or_default();
+    Finding::new(Severity::Error, "table_owner", Place::Publisher)
+        .about(owner.as_str())
+        .says(says)
+        .mended_by(format!("On the publisher: GRANT {owner} TO {name};{alter}"))
+}

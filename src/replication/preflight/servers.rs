@@ -1,0 +1,248 @@
+//! What the two servers are, and whether they have room for one more subscription.
+
+use super::facts::{Facts, Side};
+use super::size::shown_bytes;
+use crate::postgres::ServerVersion;
+use crate::replication::{Finding, Place, Severity};
+
+/// Aurora of this version fails to decode some changes.
+const FLAWED_AURORA: u32 = 160_001;
+
+/// The copy of a table this large may be broken off by a timeout of minutes.
+const LARGE_TABLE: u64 = 100 << 30;
+
+/// A timeout below this, in milliseconds, may break off the copy of a large table.
+const SHORT_TIMEOUT: i64 = 300_000;
+
+pub(super) fn find(facts: &Facts) -> Vec<Finding> {
+    let publisher = &facts.publisher;
+    let mut found = vec![];
+    found.extend([publisher, &facts.subscriber].into_iter().filter_map(standby));
+    found.extend(wal_level(publisher));
+    found.extend(same_place(facts));
+    found.extend(flawed_aurora(publisher));
+    found.extend(room(publisher, &facts.subscriber, &Need::of(facts)));
+    found.extend(kept_wal(facts));
+    found.extend(timeouts(facts));
+    if facts.question.reverse {
+        found.extend(wal_level(&facts.subscriber));
+        found.extend(room(&facts.subscriber, publisher, &Need::back(facts)));
+    }
+    found
+}
+
+/// A server that replays another's WAL can neither be subscribed to before Postgres 16 nor make a publication or subscription.
+fn standby(side: &Side) -> Option<Finding> {
+    let found = Finding::new(Severity::Error, "standby", side.place)
+        .says("This server is a standby or a reader: it replays another server's WAL, and nothing can be made on it.")
+        .mended_by(format!(
+            "Give the provider's {} block the host of the primary, or of Aurora's writer.",
+            side.place.as_str()
+        ));
+    side.server.in_recovery.then_some(found)
+}
+
+fn wal_level(side: &Side) -> Option<Finding> {
+    let level = side.outline.wal_level.as_str();
+    if level == "logical" {
+        return None;
+    }
+    let found = Finding::new(Severity::Error, "wal_level", side.place).about("wal_level").says(format!(
+        "wal_level is {level}, so no logical replication slot can be made: nobody can subscribe to this server."
+    ));
+    Some(found.mended_by(match side.server.setting("rds.logical_replication") {
+        Some(_) => "Set rds.logical_replication to 1 in its parameter group and reboot the writer: the resource \
+                    neonrepl_aurora_logical_replication does both, neonrepl_rds_logical_replication on an instance of RDS."
+            .to_owned(),
+        None => raised(side, "wal_level", "logical"),
+    }))
+}
+
+/// How a setting is changed that counts from the next start.
+fn raised(side: &Side, setting: &str, value: &str) -> String {
+    if side.server.setting("rds.logical_replication").is_some() {
+        return format!(
+            "Set {setting} to {value} in the parameter group of the {}, and reboot it.",
+            side.place.as_str()
+        );
+    }
+    format!(
+        "On the {}, as a superuser: ALTER SYSTEM SET {setting} = {value}; then restart the server. A managed server has it in \
+         its own settings.",
+        side.place.as_str()
+    )
+}
+
+fn same_place(facts: &Facts) -> Option<Finding> {
+    if !facts.is_one_cluster {
+        return None;
+    }
+    if facts.publisher.database == facts.subscriber.database {
+        let says = format!(
+            "Publisher and subscriber are the same database, {:?} of the same server.",
+            facts.publisher.database
+        );
+        let found =
+            Finding::new(Severity::Error, "same_database", Place::Both).about(&facts.publisher.database).says(says);
+        return Some(found.mended_by("Check the host and the database of both blocks of the provider."));
+    }
+    let says = "Publisher and subscriber are databases of one server. This provider can replicate between them; \
+                CREATE SUBSCRIPTION by hand waits for itself there.";
+    Some(Finding::new(Severity::Info, "one_server", Place::Both).says(says))
+}
+
+fn flawed_aurora(publisher: &Side) -> Option<Finding> {
+    let is_flawed = publisher.server.is_aurora && publisher.version == ServerVersion::from_num(FLAWED_AURORA);
+    let found = Finding::new(Severity::Warning, "aurora_16_1", Place::Publisher)
+        .says("Aurora PostgreSQL 16.1 is known to stop logical decoding with \"could not map filenumber\".")
+        .mended_by("Upgrade the cluster to 16.2 or later first.");
+    is_flawed.then_some(found)
+}
+
+/// What one more subscription takes.
+struct Need {
+    /// Whether it is yet to be made.
+    is_new: bool,
+    /// Whether it has tables to copy.
+    copies: bool,
+    /// How many tables it would copy at a time.
+    at_a_time: i64,
+}
+
+impl Need {
+    fn of(facts: &Facts) -> Self {
+        let at_a_time = facts.subscriber.server.number("max_sync_workers_per_subscription").unwrap_or(2);
+        let new = i64::try_from(facts.new_tables().count()).unwrap_or(i64::MAX);
+        Self { is_new: facts.own.is_empty(), copies: new > 0, at_a_time: at_a_time.min(new) }
+    }
+
+    /// What flows back copies nothing.
+    fn back(facts: &Facts) -> Self {
+        let there = facts.publisher.subscriptions.values();
+        let publications = &facts.question.publications;
+        let is_new = there.filter(|one| !one.publications.is_disjoint(publications)).next().is_none();
+        Self { is_new, copies: false, at_a_time: 0 }
+    }
+
+    fn least(&self) -> i64 {
+        i64::from(self.is_new) + i64::from(self.copies)
+    }
+
+    fn wanted(&self) -> i64 {
+        i64::from(self.is_new) + self.at_a_time
+    }
+}
+
+/// Something of which a server has a limited number.
+struct Supply<'a> {
+    side: &'a Side,
+    check: &'static str,
+    setting: &'static str,
+    /// What they are, in the plural.
+    what: &'static str,
+    free: i64,
+}
+
+/// Whether there is room for a subscription on `to` that reads from `from`.
+fn room(from: &Side, to: &Side, need: &Need) -> Vec<Finding> {
+    let mut supplies = Vec::new();
+    if let Some(room) = from.room {
+        let slots = ("replication_slots", "max_replication_slots", "replication slots", room.slots);
+        let senders = ("wal_senders", "max_wal_senders", "WAL senders", room.senders);
+        supplies.extend([slots, senders].map(|(check, setting, what, free)| Supply {
+            side: from,
+            check,
+            setting,
+            what,
+            free,
+        }));
+    }
+    supplies.extend(workers(to));
+    supplies.extend(origins(to));
+    supplies.iter().filter_map(|supply| supply.short(need)).collect()
+}
+
+fn workers(side: &Side) -> Option<Supply<'_>> {
+    let used = i64::try_from(side.server.workers).unwrap_or(i64::MAX);
+    let most = side.server.number("max_logical_replication_workers")?;
+    // One of the server's workers launches the others.
+    let processes = side.server.number("max_worker_processes")?.saturating_sub(1);
+    let (setting, most) =
+        if processes < most { ("max_worker_processes", processes) } else { ("max_logical_replication_workers", most) };
+    let (check, what) = ("replication_workers", "workers of logical replication");
+    Some(Supply { side, check, setting, what, free: most - used })
+}
+
+/// Which setting limits the origins that replicate at the same time, since Postgres 18 one of its own.
+fn origins(side: &Side) -> Option<Supply<'_>> {
+    let names = ["max_active_replication_origins", "max_replication_slots"];
+    let (setting, most) = names.into_iter().find_map(|name| Some((name, side.server.number(name)?)))?;
+    let free = most - i64::try_from(side.server.origins).unwrap_or(i64::MAX);
+    Some(Supply { side, check: "replication_origins", setting, what: "replication origins", free })
+}
+
+impl Supply<'_> {
+    fn short(&self, need: &Need) -> Option<Finding> {
+        let (least, wanted, free) = (need.least(), need.wanted(), self.free.max(0));
+        if free >= wanted.max(least) {
+            return None;
+        }
+        let (severity, means) = match (free < least, free == 0 && need.is_new) {
+            (true, true) => (Severity::Error, "no subscription can run"),
+            (true, false) => (Severity::Error, "the subscription runs, and none of its tables is ever copied"),
+            (false, _) => {
+                (Severity::Warning, "fewer tables are copied at a time, and none once others take what is left")
+            }
+        };
+        let Self { side, setting, what, .. } = self;
+        let says = format!(
+            "{free} {what} are free of {setting}, and a subscription takes {wanted} while it copies: {means}.",
+        );
+        let most = side.server.number(setting).unwrap_or_default() + wanted.max(least) - free;
+        let found = Finding::new(severity, self.check, side.place).about(*setting).says(says);
+        Some(found.mended_by(format!("{} Or drop what nobody uses.", raised(side, setting, &most.to_string()))))
+    }
+}
+
+/// A slot keeps WAL for as long as the copy takes.
+fn kept_wal(facts: &Facts) -> Option<Finding> {
+    let kept = facts.publisher.server.number("max_slot_wal_keep_size")?;
+    let kept = u64::try_from(kept).ok()?.saturating_mul(1 << 20);
+    let new = facts.new_tables().filter_map(|table| facts.totals.get(table));
+    let bytes: u64 = new.map(|extent| extent.bytes).sum();
+    if bytes == 0 || bytes < kept {
+        return None;
+    }
+    let setting = "max_slot_wal_keep_size";
+    let found = Finding::new(Severity::Warning, "slot_wal_keep_size", Place::Publisher).about(setting).says(format!(
+        "{} are to be copied, and {setting} lets a slot keep {} of WAL: if more is written meanwhile, the slot is lost, and \
+         only copying everything again helps.",
+        shown_bytes(bytes),
+        shown_bytes(kept)
+    ));
+    let reload = "On the publisher, as a superuser: ALTER SYSTEM SET max_slot_wal_keep_size = -1; SELECT pg_reload_conf(); or \
+                  what its disk has room for.";
+    Some(found.mended_by(reload))
+}
+
+fn timeouts(facts: &Facts) -> Vec<Finding> {
+    let is_large =
+        facts.new_tables().filter_map(|table| facts.totals.get(table)).any(|extent| extent.bytes > LARGE_TABLE);
+    let settings = [(&facts.publisher, "wal_sender_timeout"), (&facts.subscriber, "wal_receiver_timeout")];
+    let short = settings.into_iter().filter(|(side, name)| {
+        is_large && side.server.number(name).is_some_and(|time| time > 0 && time < SHORT_TIMEOUT)
+    });
+    let found = short.map(|(side, name)| {
+        Finding::new(Severity::Info, "replication_timeout", side.place)
+            .about(name)
+            .says(format!(
+                "{name} is below five minutes, and a table is larger than {}: a pause in its copy may break it off.",
+                shown_bytes(LARGE_TABLE)
+            ))
+            .mended_by(format!(
+                "On the {}, as a superuser: ALTER SYSTEM SET {name} = '10min'; SELECT pg_reload_conf();",
+                side.place.as_str()
+            ))
+    });
+    found.collect()
+}

@@ -1,0 +1,391 @@
+//! Whether the rows of each table arrive, and go on arriving.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::facts::{Facts, Side};
+use crate::postgres::catalog::{CalledFunction, Constraint, Demand, Identity, Index, ReplicaIdentity, Table};
+use crate::postgres::publication::{self, Operation};
+use crate::postgres::version::RUN_AS_OWNER;
+use crate::postgres::{Ident, QualifiedName};
+use crate::replication::checks::Obstacle;
+use crate::replication::{Finding, Place, Severity, names};
+
+pub(super) fn find(facts: &Facts) -> Vec<Finding> {
+    let mut found = obstacles(facts);
+    found.extend(keys(facts));
+    found.extend(rows(facts));
+    found.extend(columns(facts));
+    found.extend(row_security(facts));
+    found.extend(triggers(&facts.subscriber));
+    found.extend(functions(facts));
+    found.extend(constraints(facts));
+    found.extend(unlogged(facts));
+    if facts.question.reverse {
+        found.extend(way_back(facts));
+    }
+    found
+}
+
+fn error(check: &'static str, place: Place, table: &QualifiedName) -> Finding {
+    Finding::new(Severity::Error, check, place).about(table.to_text())
+}
+
+fn warning(check: &'static str, place: Place, table: &QualifiedName) -> Finding {
+    Finding::new(Severity::Warning, check, place).about(table.to_text())
+}
+
+fn listed<'a>(columns: impl IntoIterator<Item = &'a Ident>) -> String {
+    names::list(columns.into_iter().map(|column| column.as_str().to_owned()))
+}
+
+/// What a plan of a subscription would say, too.
+fn obstacles(facts: &Facts) -> Vec<Finding> {
+    let found = facts.tables.obstacles(&facts.sent);
+    let each = found.iter().flat_map(|(table, obstacles)| obstacles.iter().map(move |obstacle| (table, obstacle)));
+    let found = each.map(|(table, obstacle)| {
+        let (check, place) = named(obstacle);
+        error(check, place, table).says(capital(&obstacle.to_string())).mended_by(obstacle.remedy(table))
+    });
+    found.collect()
+}
+
+fn named(obstacle: &Obstacle) -> (&'static str, Place) {
+    match obstacle {
+        Obstacle::NoTable => ("table_on_subscriber", Place::Subscriber),
+        Obstacle::Clash(_) => ("column_clash", Place::Publisher),
+        Obstacle::NoColumns(_) => ("columns_missing", Place::Subscriber),
+        Obstacle::Generated(_) => ("generated_columns", Place::Subscriber),
+        Obstacle::Required(_) => ("required_columns", Place::Subscriber),
+        Obstacle::BinaryTypes(_) => ("binary_types", Place::Subscriber),
+        Obstacle::NoSelect { .. } => ("select_denied", Place::Publisher),
+        Obstacle::NoSetRole { .. } => ("set_role_denied", Place::Subscriber),
+    }
+}
+
+/// A sentence of words that begin in the middle of one.
+fn capital(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
+}
+
+/// The columns that tell rows apart.
+#[derive(Debug, PartialEq, Eq)]
+enum Key {
+    Missing,
+    Whole,
+    Columns(BTreeSet<Ident>),
+}
+
+/// By which columns the publisher says which row it means.
+fn sent_key(side: &Side, table: &QualifiedName) -> Option<Key> {
+    let relation = side.outline.relations.get(table)?;
+    Some(match (&relation.identity, relation.replica_identity) {
+        (Identity::Full, _) => Key::Whole,
+        (_, ReplicaIdentity::Nothing) => Key::Missing,
+        // Of a partitioned table the outline knows no columns.
+        (_, choice) => index_key(side, table, choice == ReplicaIdentity::Index).map_or(Key::Missing, Key::Columns),
+    })
+}
+
+/// By which columns a subscriber looks for the row that is meant: its replica identity's index, or else its primary key.
+fn applied_key(side: &Side, table: &QualifiedName) -> Option<Key> {
+    let relation = side.outline.relations.get(table)?;
+    let chosen = (relation.replica_identity == ReplicaIdentity::Index).then(|| index_key(side, table, true)).flatten();
+    Some(chosen.or_else(|| index_key(side, table, false)).map_or(Key::Missing, Key::Columns))
+}
+
+fn index_key(side: &Side, table: &QualifiedName, is_chosen: bool) -> Option<BTreeSet<Ident>> {
+    let is_it = |index: &&Index| {
+        let is_it = if is_chosen { index.is_replica_identity } else { index.is_primary };
+        is_it && index.is_valid && index.is_immediate
+    };
+    side.indexes.get(table)?.iter().find(is_it)?.columns()
+}
+
+/// The first update or delete of a table that cannot look for rows stops replication.
+fn keys(facts: &Facts) -> Vec<Finding> {
+    let version = facts.publisher.version.min(facts.subscriber.version);
+    let changing = facts.publications.iter().filter(|publication| {
+        publication.publish.contains(&Operation::Update) || publication.publish.contains(&Operation::Delete)
+    });
+    let changed = publication::sent(changing, &facts.publisher.outline, version);
+    let lacking = changed.tables.keys().filter(|table| facts.sent.tables.contains_key(*table));
+    lacking.filter_map(|table| key(facts, table)).collect()
+}
+
+fn key(facts: &Facts, table: &QualifiedName) -> Option<Finding> {
+    let (sent, applied) = (sent_key(&facts.publisher, table)?, applied_key(&facts.subscriber, table)?);
+    let found = error("destination_key", Place::Subscriber, table);
+    match (sent, applied) {
+        (Key::Columns(sent), Key::Missing) => {
+            let columns = sent.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let says = "It has neither a primary key nor a replica identity there: the first UPDATE or DELETE stops replication.";
+            Some(
+                found
+                    .says(says)
+                    .mended_by(format!("On the subscriber: ALTER TABLE {table} ADD PRIMARY KEY ({columns});")),
+            )
+        }
+        (Key::Columns(sent), Key::Columns(applied)) if !applied.is_subset(&sent) => {
+            let outside = listed(applied.difference(&sent));
+            let says = format!(
+                "Rows are looked for there by columns that the publisher does not send as their identity: {outside}. The first \
+                 UPDATE or DELETE stops replication."
+            );
+            let mend = format!(
+                "Give it the publisher's primary key there, or on the publisher: ALTER TABLE {table} REPLICA IDENTITY FULL;"
+            );
+            Some(found.says(says).mended_by(mend))
+        }
+        _ => None,
+    }
+}
+
+/// What is there before the copy is there twice after it, or stops it.
+fn rows(facts: &Facts) -> Vec<Finding> {
+    let held = facts.with_rows.iter().map(|table| {
+        let says = "It holds rows before the copy. If one of the publisher's is among them, copying it again violates a primary \
+                    key or another unique index, and the table is not replicated; without such an index rows are there twice.";
+        let mend = format!("On the subscriber: TRUNCATE {table}; or set copy_data = false where the rows are the publisher's.");
+        error("rows_on_subscriber", Place::Subscriber, table).says(says).mended_by(mend)
+    });
+    let shared =
+        facts.others.iter().filter(|(table, _)| facts.sent.tables.contains_key(*table)).map(|(table, other)| {
+            let says = format!("Subscription {other} replicates into it already, and both would write the same rows.");
+            warning("subscribed_twice", Place::Subscriber, table)
+                .says(says)
+                .mended_by("Leave it out of one of the two.")
+        });
+    held.chain(shared).collect()
+}
+
+/// Columns that hold other values there.
+fn columns(facts: &Facts) -> Vec<Finding> {
+    let pairs = facts.sent.tables.iter().filter_map(|(name, sent)| {
+        let (source, target) = (facts.tables.sources().get(name)?, facts.tables.targets().get(name)?);
+        Some((name, sent.columns(source), source, target))
+    });
+    pairs.flat_map(|(name, sent, source, target)| compared(name, &sent, source, target)).collect()
+}
+
+fn compared(name: &QualifiedName, sent: &BTreeSet<Ident>, source: &Table, target: &Table) -> Vec<Finding> {
+    let pairs = || sent.iter().filter_map(|column| Some((source.column(column)?, target.column(column)?)));
+    let retyped: Vec<_> = pairs()
+        .filter(|(from, to)| from.ty != to.ty)
+        .map(|(from, to)| format!("{} is {} and {} there", from.name.as_str(), from.ty, to.ty))
+        .collect();
+    let required: Vec<_> =
+        pairs().filter(|(from, to)| !from.is_not_null && to.is_not_null).map(|(from, _)| &from.name).collect();
+    let mut found = Vec::new();
+    if !retyped.is_empty() {
+        let says = format!(
+            "Columns have other types there: {}. Values travel as text, and one that does not fit stops replication.",
+            names::list(retyped)
+        );
+        let mend = format!("On the subscriber: ALTER TABLE {name} ALTER COLUMN … TYPE …; with the publisher's types.");
+        found.push(warning("column_types", Place::Subscriber, name).says(says).mended_by(mend));
+    }
+    if !required.is_empty() {
+        let drops =
+            required.iter().map(|column| format!("ALTER COLUMN {column} DROP NOT NULL")).collect::<Vec<_>>().join(", ");
+        let says = format!(
+            "Columns may be null on the publisher and not there: {}. The first null stops replication.",
+            listed(required.iter().copied())
+        );
+        found.push(
+            warning("not_null", Place::Subscriber, name)
+                .says(says)
+                .mended_by(format!("On the subscriber: ALTER TABLE {name} {drops};")),
+        );
+    }
+    found
+}
+
+/// Row security of the publisher hides rows from the copy without a word; that of the subscriber refuses them.
+fn row_security(facts: &Facts) -> Vec<Finding> {
+    let login = facts.login();
+    let hidden = facts.publisher.guards.iter().filter(|(_, guards)| guards.hides_rows).map(|(table, _)| {
+        let says = format!(
+            "Row security leaves rows out for role {login}: the copy lacks them, and nothing tells of it, not even an error."
+        );
+        error("row_security", Place::Publisher, table).says(says).mended_by(format!(
+            "On the publisher, as a superuser: ALTER ROLE {login} BYPASSRLS; or let the subscription log in as the table's owner."
+        ))
+    });
+    let becomes_owner = facts.subscriber.version.has(RUN_AS_OWNER);
+    let forced =
+        facts.subscriber.guards.iter().filter(move |(_, guards)| becomes_owner && guards.hides_rows_from_owner);
+    let refused = forced.map(|(table, _)| {
+        error("row_security", Place::Subscriber, table)
+            .says("Row security is forced on its owner, as whom rows are written: no row is replicated into it.")
+            .mended_by(format!("On the subscriber: ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY;"))
+    });
+    hidden.chain(refused).collect()
+}
+
+fn triggers(subscriber: &Side) -> Vec<Finding> {
+    let firing = subscriber.guards.iter().filter(|(_, guards)| !guards.replica_triggers.is_empty());
+    let found = firing.map(|(table, guards)| {
+        let alter =
+            guards.replica_triggers.iter().map(|trigger| format!("ALTER TABLE {table} ENABLE TRIGGER {trigger};"));
+        warning("replica_triggers", Place::Subscriber, table)
+            .says(format!(
+                "Triggers fire for every row that is replicated, the copy included: {}.",
+                listed(&guards.replica_triggers)
+            ))
+            .mended_by(format!("If they are not meant to, on the subscriber: {}", alter.collect::<Vec<_>>().join(" ")))
+    });
+    found.collect()
+}
+
+/// Functions that look for what they use in a path that is empty while rows are replicated. Those of tables that are not on the
+/// subscriber yet are taken from the publisher, from where they will come.
+fn functions(facts: &Facts) -> Vec<Finding> {
+    let is_there = |table: &QualifiedName| facts.subscriber.outline.relations.contains_key(table);
+    let there = facts.subscriber.functions.iter().map(|one| (Place::Subscriber, one));
+    let yet_to_come = facts.publisher.functions.iter().filter(|(table, _)| !is_there(table));
+    let mut uses: BTreeMap<(Place, &QualifiedName, &str), BTreeSet<String>> = BTreeMap::new();
+    for (place, (table, functions)) in there.chain(yet_to_come.map(|one| (Place::Publisher, one))) {
+        for CalledFunction { name, arguments, by } in functions {
+            uses.entry((place, name, arguments)).or_default().insert(format!("{by} of {}", table.to_text()));
+        }
+    }
+    let found = uses.into_iter().map(|((place, name, arguments), by)| {
+        let says = format!(
+            "It is called by {}, and has no search_path of its own. Rows are replicated with an empty one: if it names a table, a \
+             type or another function without its schema, no row of the table arrives.",
+            names::list(by)
+        );
+        let mend = format!(
+            "On the {}: ALTER FUNCTION {name}({arguments}) SET search_path = {}, pg_temp;",
+            place.as_str(),
+            name.schema
+        );
+        Finding::new(Severity::Warning, "search_path", place)
+            .about(format!("{}({arguments})", name.to_text()))
+            .says(says)
+            .mended_by(mend)
+    });
+    found.collect()
+}
+
+/// What the subscriber demands of rows and the publisher does not.
+fn constraints(facts: &Facts) -> Vec<Finding> {
+    let none = Vec::new();
+    let tables = facts.sent.tables.keys().filter_map(|table| Some((table, facts.subscriber.constraints.get(table)?)));
+    let found = tables.flat_map(|(table, there)| {
+        let here = facts.publisher.constraints.get(table).unwrap_or(&none);
+        let more: Vec<_> = there.iter().filter(|one| !here.iter().any(|other| is_alike(one, other))).collect();
+        demanded(table, &more)
+    });
+    found.collect()
+}
+
+/// Whether two constraints demand the same, as far as their names tell.
+fn is_alike(one: &Constraint, other: &Constraint) -> bool {
+    one.demand == other.demand
+        && (one.name == other.name || matches!(one.demand, Demand::PrimaryKey | Demand::ForeignKey { .. }))
+}
+
+fn demanded(table: &QualifiedName, more: &[&Constraint]) -> Vec<Finding> {
+    let which =
+        |is_it: fn(&Demand) -> bool| more.iter().filter(|one| is_it(&one.demand)).map(|one| &one.name).collect();
+    let keys: Vec<&Ident> = which(|demand| matches!(demand, Demand::ForeignKey { .. }));
+    let rest: Vec<&Ident> = which(|demand| !matches!(demand, Demand::ForeignKey { .. } | Demand::PrimaryKey));
+    let drops = |names: &[&Ident]| {
+        let drops: Vec<_> = names.iter().map(|name| format!("DROP CONSTRAINT {name}")).collect();
+        format!("On the subscriber, until the cutover: ALTER TABLE {table} {};", drops.join(", "))
+    };
+    let mut found = Vec::new();
+    if !rest.is_empty() {
+        let says = format!(
+            "It has constraints there that the publisher has not, at least not by these names: {}. The first row that does not \
+             keep them stops replication.",
+            listed(rest.iter().copied())
+        );
+        found.push(warning("more_constraints", Place::Subscriber, table).says(says).mended_by(drops(&rest)));
+    }
+    if !keys.is_empty() {
+        let says = format!(
+            "It has foreign keys there that the publisher has not: {}. They are not checked for replicated rows, and a TRUNCATE of \
+             what they refer to stops replication.",
+            listed(keys.iter().copied())
+        );
+        found.push(warning("foreign_keys", Place::Subscriber, table).says(says).mended_by(drops(&keys)));
+    }
+    found
+}
+
+fn unlogged(facts: &Facts) -> Vec<Finding> {
+    let relations = &facts.subscriber.outline.relations;
+    let is_unlogged = |table: &&QualifiedName| relations.get(*table).is_some_and(|relation| relation.is_unlogged);
+    let found = facts.sent.tables.keys().filter(is_unlogged).map(|table| {
+        warning("unlogged_on_subscriber", Place::Subscriber, table)
+            .says("It is unlogged there: a crash of the subscriber empties it, and replication goes on as if nothing was lost.")
+            .mended_by(format!("On the subscriber: ALTER TABLE {table} SET LOGGED;"))
+    });
+    found.collect()
+}
+
+/// What is in the way of changes that flow back from the subscriber.
+fn way_back(facts: &Facts) -> Vec<Finding> {
+    let Some(back) = &facts.tables_back else { return Vec::new() };
+    let there: Vec<_> = facts.publications.iter().map(|publication| publication.name.clone()).collect();
+    let target = publication::Target::tables(facts.sent.tables.keys().cloned());
+    let planned = there.first().map(|name| publication::Publication::new(name.clone(), target));
+    let version = facts.publisher.version.min(facts.subscriber.version);
+    let sent = publication::sent(planned.as_ref(), &facts.subscriber.outline, version);
+    let obstacles = back.obstacles(&sent);
+    let each = obstacles.iter().flat_map(|(table, found)| found.iter().map(move |one| (table, one)));
+    each.filter_map(|(table, obstacle)| backwards(table, obstacle)).collect()
+}
+
+/// An obstacle of the way back, where the subscriber publishes.
+fn backwards(table: &QualifiedName, obstacle: &Obstacle) -> Option<Finding> {
+    let (place, says, mend) = match obstacle {
+        Obstacle::NoColumns(columns) => (
+            Place::Publisher,
+            format!("it lacks columns of the subscriber here: {}", listed(columns)),
+            "Add them on the publisher too, or leave them out on the subscriber until there is no way back.".to_owned(),
+        ),
+        Obstacle::Generated(columns) => (
+            Place::Publisher,
+            format!("columns of the subscriber are generated here: {}", listed(columns)),
+            "Make them generated on the subscriber too.".to_owned(),
+        ),
+        Obstacle::Required(columns) => (
+            Place::Publisher,
+            format!(
+                "columns that the subscriber does not send must have a value here, and have no default: {}",
+                listed(columns)
+            ),
+            format!(
+                "On the publisher: ALTER TABLE {table} {};",
+                columns
+                    .iter()
+                    .map(|column| format!("ALTER COLUMN {column} DROP NOT NULL"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        ),
+        Obstacle::NoSelect { role } => (
+            Place::Subscriber,
+            format!("role {role} may not read it there"),
+            format!(
+                "On the subscriber: GRANT USAGE ON SCHEMA {} TO {role}; GRANT SELECT ON {table} TO {role};",
+                table.schema
+            ),
+        ),
+        Obstacle::NoSetRole { subscription, table: owner } => (
+            Place::Publisher,
+            format!("role {subscription} may not SET ROLE to its owner {owner}"),
+            format!(
+                "On the publisher: GRANT {owner} TO {subscription}; or ALTER TABLE {table} OWNER TO {subscription};"
+            ),
+        ),
+        // A table that is not on the publisher is not published at all, and its own finding.
+        Obstacle::NoTable | Obstacle::Clash(_) | Obstacle::BinaryTypes(_) => return None,
+    };
+    let says = format!("When changes flow back, no row of it arrives: {says}.");
+    Some(error("way_back", place, table).says(says).mended_by(mend))
+}
