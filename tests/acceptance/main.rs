@@ -22,6 +22,7 @@ mod listing;
 mod locks;
 mod moto;
 mod moved;
+mod preflight;
 mod provider_config;
 mod publication_checks;
 mod publication_life;

@@ -60,7 +60,6 @@ pub async fn transactions(db: &Database, old: Duration) -> Result<Transactions> 
             Ok(seconds.map(|seconds| OldTransaction { process, whose, database, seconds: count(seconds) }))
         })
         .await?;
-    let open = open;
     let sql = "SELECT gid, database::text, extract(epoch FROM now() - prepared)::bigint FROM pg_prepared_xacts ORDER BY prepared, gid";
     let prepared = db
         .query_all(doing, sql, &[], |row| {
@@ -76,7 +75,7 @@ pub async fn transactions(db: &Database, old: Duration) -> Result<Transactions> 
     Ok(Transactions {
         old: open.into_iter().flatten().filter(is_old).collect(),
         hidden: u64::try_from(hidden).unwrap_or_default(),
-        prepared: prepared,
+        prepared,
     })
 }
 

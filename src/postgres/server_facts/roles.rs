@@ -78,7 +78,6 @@ pub async fn roles(db: &Database, names: &[&Ident]) -> Result<Roles> {
             Ok((is_own, Ident::from_catalog(row.try_get(0)?), role))
         })
         .await?;
-    let rows = rows;
     let own = rows.iter().find(|(is_own, ..)| *is_own).map(|(_, name, _)| name.clone());
     let own = own.unwrap_or_else(|| Ident::from_catalog(&db.config().username));
     Ok(Roles { own, known: rows.into_iter().map(|(_, name, role)| (name, role)).collect() })

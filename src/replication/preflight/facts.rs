@@ -299,7 +299,7 @@ impl<'a> Reader<'a> {
         let side = self.server(question.subscription_role.as_ref()).await?;
         let (mut publications, mut missing) = (Vec::new(), Vec::new());
         for name in &question.publications {
-            let found = async { Ok(Some(publication::fetch(self.db, name).await?)) };
+            let found = Box::pin(async { Ok(Some(publication::fetch(self.db, name).await?)) });
             match self.may(&format!("publication {name}"), found).await? {
                 Some(Some(publication)) => publications.push(publication),
                 Some(None) => missing.push(name.clone()),

@@ -162,9 +162,8 @@ fn identity_remedy(side: &Side, table: &QualifiedName) -> String {
     match indexes.iter().filter(|index| !index.is_primary).find(may_identify) {
         _ if has_key => format!("{alter} REPLICA IDENTITY DEFAULT;"),
         Some(index) => format!(
-            "{alter} REPLICA IDENTITY USING INDEX {}; if its columns are NOT NULL, else {} REPLICA IDENTITY FULL;",
-            index.name,
-            format_args!("ALTER TABLE {table}")
+            "{alter} REPLICA IDENTITY USING INDEX {}; if its columns are NOT NULL, else ALTER TABLE {table} REPLICA IDENTITY FULL;",
+            index.name
         ),
         None => format!("{alter} REPLICA IDENTITY FULL; or, better, give it a primary key."),
     }

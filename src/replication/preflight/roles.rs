@@ -16,7 +16,9 @@ pub(super) fn find(facts: &Facts) -> Vec<Finding> {
     found.extend(publishes(facts));
     if facts.question.reverse {
         found.extend(login(&facts.subscriber, &facts.subscriber.roles.own));
-        found.extend(creates_subscription(&facts.publisher));
+        if facts.publisher.subscriptions.is_empty() {
+            found.extend(creates_subscription(&facts.publisher));
+        }
     }
     found
 }
@@ -38,12 +40,17 @@ fn login(side: &Side, name: &Ident) -> Vec<Finding> {
         return vec![error("role_missing", place, name).says(says).mended_by(mend)];
     };
     let replication = match side.server.setting("rds.logical_replication") {
-        Some(_) => format!("GRANT rds_replication TO {name};"),
-        None => format!("ALTER ROLE {name} REPLICATION;"),
+        Some(_) => format!("On the {server}: GRANT rds_replication TO {name};"),
+        None => format!("On the {server}, as a superuser: ALTER ROLE {name} REPLICATION;"),
     };
     let database = format!("{:?}", side.database);
     let rights = [
-        (role.can_log_in, "role_login", "may not log in".to_owned(), format!("ALTER ROLE {name} LOGIN;")),
+        (
+            role.can_log_in,
+            "role_login",
+            "may not log in".to_owned(),
+            format!("On the {server}: ALTER ROLE {name} LOGIN;"),
+        ),
         (
             role.may_replicate(),
             "role_replication",
@@ -54,16 +61,12 @@ fn login(side: &Side, name: &Ident) -> Vec<Finding> {
             role.connects,
             "role_connect",
             format!("may not connect to database {database}"),
-            format!("GRANT CONNECT ON DATABASE {} TO {name};", quoted(&side.database)),
+            format!("On the {server}: GRANT CONNECT ON DATABASE {} TO {name};", quoted(&side.database)),
         ),
     ];
     let lacking = rights.into_iter().filter(|(has, ..)| !has);
     lacking
-        .map(|(_, check, lacks, mend)| {
-            error(check, place, name)
-                .says(format!("Role {name} {lacks}."))
-                .mended_by(format!("On the {server}: {mend}"))
-        })
+        .map(|(_, check, lacks, mend)| error(check, place, name).says(format!("Role {name} {lacks}.")).mended_by(mend))
         .collect()
 }
 

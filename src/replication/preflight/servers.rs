@@ -118,9 +118,7 @@ impl Need {
 
     /// What flows back copies nothing.
     fn back(facts: &Facts) -> Self {
-        let there = facts.publisher.subscriptions.values();
-        let publications = &facts.question.publications;
-        let is_new = there.filter(|one| !one.publications.is_disjoint(publications)).next().is_none();
+        let is_new = facts.publisher.subscriptions.is_empty();
         Self { is_new, copies: false, at_a_time: 0 }
     }
 

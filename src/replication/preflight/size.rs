@@ -28,7 +28,7 @@ pub(super) fn shown_bytes(bytes: u64) -> String {
     let Some(unit) = (0..units.len()).rev().find(|unit| bytes >> (10 * (unit + 1)) > 0) else {
         return format!("{bytes} bytes");
     };
-    let tenths = u128::from(bytes) * 10 >> (10 * (unit + 1));
+    let tenths = (u128::from(bytes) * 10) >> (10 * (unit + 1));
     let (whole, tenth) = (tenths / 10, tenths % 10);
     let name = units.get(unit).copied().unwrap_or_default();
     if tenth == 0 { format!("{whole} {name}") } else { format!("{whole}.{tenth} {name}") }

@@ -68,6 +68,12 @@ fn capital(words: &str) -> String {
     letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }
 
+/// The statement that lets columns be null.
+fn without_not_null<'a>(table: &QualifiedName, columns: impl IntoIterator<Item = &'a Ident>) -> String {
+    let columns: Vec<_> = columns.into_iter().map(ToString::to_string).collect();
+    format!(" ALTER TABLE {table} ALTER COLUMN {} DROP NOT NULL;", columns.join(" DROP NOT NULL, ALTER COLUMN "))
+}
+
 /// The columns that tell rows apart.
 #[derive(Debug, PartialEq, Eq)]
 enum Key {
@@ -186,16 +192,13 @@ fn compared(name: &QualifiedName, sent: &BTreeSet<Ident>, source: &Table, target
         found.push(warning("column_types", Place::Subscriber, name).says(says).mended_by(mend));
     }
     if !required.is_empty() {
-        let drops =
-            required.iter().map(|column| format!("ALTER COLUMN {column} DROP NOT NULL")).collect::<Vec<_>>().join(", ");
+        let drops = without_not_null(name, required.iter().copied());
         let says = format!(
             "Columns may be null on the publisher and not there: {}. The first null stops replication.",
             listed(required.iter().copied())
         );
         found.push(
-            warning("not_null", Place::Subscriber, name)
-                .says(says)
-                .mended_by(format!("On the subscriber: ALTER TABLE {name} {drops};")),
+            warning("not_null", Place::Subscriber, name).says(says).mended_by(format!("On the subscriber:{drops}")),
         );
     }
     found
@@ -227,13 +230,13 @@ fn triggers(subscriber: &Side) -> Vec<Finding> {
     let firing = subscriber.guards.iter().filter(|(_, guards)| !guards.replica_triggers.is_empty());
     let found = firing.map(|(table, guards)| {
         let alter =
-            guards.replica_triggers.iter().map(|trigger| format!("ALTER TABLE {table} ENABLE TRIGGER {trigger};"));
+            guards.replica_triggers.iter().map(|trigger| format!(" ALTER TABLE {table} ENABLE TRIGGER {trigger};"));
         warning("replica_triggers", Place::Subscriber, table)
             .says(format!(
                 "Triggers fire for every row that is replicated, the copy included: {}.",
                 listed(&guards.replica_triggers)
             ))
-            .mended_by(format!("If they are not meant to, on the subscriber: {}", alter.collect::<Vec<_>>().join(" ")))
+            .mended_by(format!("If they are not meant to, on the subscriber:{}", alter.collect::<String>()))
     });
     found.collect()
 }
@@ -293,8 +296,9 @@ fn demanded(table: &QualifiedName, more: &[&Constraint]) -> Vec<Finding> {
     let keys: Vec<&Ident> = which(|demand| matches!(demand, Demand::ForeignKey { .. }));
     let rest: Vec<&Ident> = which(|demand| !matches!(demand, Demand::ForeignKey { .. } | Demand::PrimaryKey));
     let drops = |names: &[&Ident]| {
-        let drops: Vec<_> = names.iter().map(|name| format!("DROP CONSTRAINT {name}")).collect();
-        format!("On the subscriber, until the cutover: ALTER TABLE {table} {};", drops.join(", "))
+        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        let drops = names.join(", DROP CONSTRAINT ");
+        format!("On the subscriber, until the cutover: ALTER TABLE {table} DROP CONSTRAINT {drops};")
     };
     let mut found = Vec::new();
     if !rest.is_empty() {
@@ -359,14 +363,7 @@ fn backwards(table: &QualifiedName, obstacle: &Obstacle) -> Option<Finding> {
                 "columns that the subscriber does not send must have a value here, and have no default: {}",
                 listed(columns)
             ),
-            format!(
-                "On the publisher: ALTER TABLE {table} {};",
-                columns
-                    .iter()
-                    .map(|column| format!("ALTER COLUMN {column} DROP NOT NULL"))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            ),
+            format!("On the publisher:{}", without_not_null(table, columns)),
         ),
         Obstacle::NoSelect { role } => (
             Place::Subscriber,
