@@ -1,6 +1,7 @@
 //! The data sources, one file each.
 
 mod neon_nat_addresses;
+mod preflight;
 mod publications;
 mod subscriptions;
 mod tables;
@@ -17,6 +18,7 @@ use crate::tf_provider::schema::{Attribute, Type};
 /// All of them, in the order of the docs.
 pub const ALL: &[&dyn AnyDataSource<Context>] = &[
     &neon_nat_addresses::NeonNatAddresses,
+    &preflight::Preflight,
     &publications::Publications,
     &subscriptions::Subscriptions,
     &tables::Tables,

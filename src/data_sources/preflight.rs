@@ -1,0 +1,228 @@
+//! `neonrepl_preflight`: whether a replication would work, and what it would not bring, before anything is changed.
+
+use std::collections::BTreeSet;
+
+use super::{check_name, database};
+use crate::config::Context;
+use crate::postgres::{Ident, InvalidName, Limits, QualifiedName};
+use crate::replication::preflight::{Question, preflight};
+use crate::replication::{Finding, Operation, Pair};
+use crate::report::{self, Style};
+use crate::tf_provider::call::Call;
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::data_source::DataSource;
+use crate::tf_provider::diagnostics::{Error, Result};
+use crate::tf_provider::schema::{Attribute, Schema, Type};
+
+/// The data source.
+pub(super) struct Preflight;
+
+crate::model! {
+    /// Question and answer.
+    pub(super) struct Model {
+        /// The publications that are going to be subscribed to.
+        publications: Attr<BTreeSet<String>>,
+        /// Tables that are going to be published.
+        tables: Attr<BTreeSet<String>>,
+        /// The role that the subscription logs in as.
+        subscription_role: Attr<String>,
+        /// Whether changes are to flow back later.
+        reverse: Attr<bool>,
+        /// The database of the publisher.
+        publisher_database: Attr<String>,
+        /// The database of the subscriber.
+        database: Attr<String>,
+        /// Whether no finding is an error.
+        ok: Attr<bool>,
+        /// What was found.
+        findings: Attr<Vec<Found>>,
+        /// The same as text.
+        report: Attr<String>,
+    }
+}
+
+crate::model! {
+    /// A finding.
+    pub(super) struct Found {
+        /// How grave it is.
+        severity: Attr<String>,
+        /// Which check it is of.
+        check: Attr<String>,
+        /// Where.
+        side: Attr<String>,
+        /// What it is about.
+        object: Attr<String>,
+        /// What is so.
+        message: Attr<String>,
+        /// What to do.
+        remedy: Attr<String>,
+    }
+}
+
+impl DataSource for Preflight {
+    type Model = Model;
+    type Context = Context;
+    const TYPE_NAME: &'static str = "neonrepl_preflight";
+
+    fn schema() -> Schema {
+        let finding = Type::object([
+            ("severity", Type::String),
+            ("check", Type::String),
+            ("side", Type::String),
+            ("object", Type::String),
+            ("message", Type::String),
+            ("remedy", Type::String),
+        ]);
+        Schema::new(
+            "Looks at both servers before anything moves: whether replicating the tables would work, what is in its way, what it \
+             would not bring, and how big it is. It changes nothing, and takes one connection of each server. Tables that a \
+             subscription to these publications replicates already are not found fault with for their rows, so that it can stay \
+             in a configuration, as in a `precondition` or a `check` block.",
+        )
+        .attribute(
+            Attribute::optional(
+                "publications",
+                Type::set(Type::String),
+                "The publications that are going to be subscribed to. One that does not exist is an error, or a warning where \
+                 `tables` says what it is going to publish.",
+            )
+            .text(check_name),
+        )
+        .attribute(
+            Attribute::optional(
+                "tables",
+                Type::set(Type::String),
+                "Tables that are going to be published beside those of the publications, as the `tables` of a publication name \
+                 them: `schema.table`, or `table` in `public`. Default: none where publications are given, else every table of \
+                 the database.",
+            )
+            .text(check_table),
+        )
+        .attribute(
+            Attribute::optional(
+                "subscription_role",
+                Type::String,
+                "The role that the subscription is going to log in as on the publisher. Default: the one of the provider's \
+                 publisher block.",
+            )
+            .text(check_name),
+        )
+        .attribute(Attribute::optional(
+            "reverse",
+            Type::Bool,
+            "Whether changes are to flow back after the cutover: the subscriber is then looked at as a publisher too, and the \
+             publisher as a subscriber. Default: `false`.",
+        ))
+        .attribute(
+            Attribute::optional_computed(
+                "publisher_database",
+                Type::String,
+                "The database of the publisher. Default: the provider's.",
+            )
+            .text(check_name),
+        )
+        .attribute(
+            Attribute::optional_computed(
+                "database",
+                Type::String,
+                "The database of the subscriber. Default: the provider's.",
+            )
+            .text(check_name),
+        )
+        .attribute(Attribute::computed(
+            "ok",
+            Type::Bool,
+            "Whether no finding is an error. Warnings do not count.",
+        ))
+        .attribute(Attribute::computed(
+            "findings",
+            Type::list(finding),
+            "Everything that was found: errors first, then warnings, then what is good to know, always in the same order. `severity` \
+             is `error` (it would fail, or lose something), `warning` or `info`. `check` is the name of the check, which stays the \
+             same from release to release, such as `wal_level` or `replica_identity`. `side` is `publisher`, `subscriber` or \
+             `both`. `object` is what it is about, such as a table or a role, `message` what is so, and `remedy` what to do: the \
+             statement with the server to run it on, or the step. Empty texts have nothing to say.",
+        ))
+        .attribute(Attribute::computed(
+            "report",
+            Type::String,
+            "The findings and the size of what is to be copied, as a table for a person.",
+        ))
+    }
+
+    async fn read(call: &Call<Context>, config: Model) -> Result<Model> {
+        let pair = Pair {
+            publisher: database(call.context().publisher(), &config.publisher_database)?,
+            subscriber: database(call.context().subscriber(), &config.database)?,
+        };
+        let limits = Limits::default().cancelled_by(call.stop().clone());
+        let operation = Operation::new("looking at both servers", limits, call);
+        let report = Box::pin(preflight(&operation, &pair, &question(&config)?)).await?;
+        let found: Vec<_> = report.findings.iter().map(to_found).collect();
+        Ok(Model {
+            publisher_database: pair.publisher.name().into(),
+            database: pair.subscriber.name().into(),
+            ok: report.is_ok().into(),
+            findings: found.into(),
+            report: report::preflight(&report, &Style::plain()).into(),
+            ..config
+        })
+    }
+}
+
+fn check_table(text: &str) -> std::result::Result<(), String> {
+    QualifiedName::parse(text).map(|_| ()).map_err(|error| format!("{error}."))
+}
+
+fn question(config: &Model) -> Result<Question> {
+    let role = config.subscription_role.known().map(|name| Ident::new(name.as_str())).transpose();
+    Ok(Question {
+        publications: names("publications", &config.publications, |text| Ident::new(text))?,
+        tables: names("tables", &config.tables, QualifiedName::parse)?,
+        subscription_role: role.map_err(|error| Error::new(error.to_string()).attribute("subscription_role"))?,
+        reverse: config.reverse.known() == Some(&true),
+    })
+}
+
+fn names<T: Ord>(
+    attribute: &str,
+    texts: &Attr<BTreeSet<String>>,
+    read: impl Fn(&str) -> std::result::Result<T, InvalidName>,
+) -> Result<BTreeSet<T>> {
+    let texts = texts.known().into_iter().flatten();
+    let names: std::result::Result<_, _> = texts.map(|text| read(text)).collect();
+    names.map_err(|error| Error::new(error.to_string()).attribute(attribute))
+}
+
+fn to_found(finding: &Finding) -> Found {
+    Found {
+        severity: finding.severity.as_str().into(),
+        check: finding.check.into(),
+        side: finding.place.as_str().into(),
+        object: finding.object.as_str().into(),
+        message: finding.message.as_str().into(),
+        remedy: finding.remedy.as_str().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(names: &[&str]) -> Attr<BTreeSet<String>> {
+        names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>().into()
+    }
+
+    #[test]
+    fn what_is_asked_is_what_the_configuration_says() {
+        let config = Model { publications: set(&["Shop"]), tables: set(&["a", "\"b.c\".d"]), ..Model::default() };
+        let question = question(&config).unwrap();
+        assert_eq!(question.publications.iter().map(Ident::as_str).collect::<Vec<_>>(), ["Shop"]);
+        assert_eq!(question.tables.iter().map(QualifiedName::to_text).collect::<Vec<_>>(), ["\"b.c\".d", "public.a"]);
+        assert_eq!((question.subscription_role, question.reverse), (None, false));
+        let asked = Model { subscription_role: "replicator".into(), reverse: true.into(), ..Model::default() };
+        let question = super::question(&asked).unwrap();
+        assert_eq!((question.subscription_role, question.reverse), (Some(Ident::new("replicator").unwrap()), true));
+        assert!(super::question(&Model { tables: set(&["a.b.c"]), ..Model::default() }).is_err());
+    }
+}
