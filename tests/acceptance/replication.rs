@@ -49,7 +49,7 @@ const TABLES: &str = "
 
 /// The server of one major that is only subscribed on: a transaction of a test that is left open on a publisher keeps
 /// everybody waiting who makes a slot there, and nobody here.
-fn subscribers(major: Major) -> &'static Server {
+pub(crate) fn subscribers(major: Major) -> &'static Server {
     static SERVERS: [OnceLock<Server>; Major::ALL.len()] = [const { OnceLock::new() }; Major::ALL.len()];
     SERVERS[major as usize].get_or_init(|| Server::start(major, Settings::new()))
 }

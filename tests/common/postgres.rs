@@ -343,12 +343,14 @@ fn usual_settings(major: Major) -> Settings {
     all
 }
 
-/// Whether `postmaster.pid` is of the process last started, and says that it takes connections.
+/// Whether `postmaster.pid` is of the process last started, and says that it takes connections, if only to be read from.
 fn is_ready(directory: &Path) -> bool {
     let pid = fs::read_to_string(directory.join("pid")).unwrap_or_default();
     let status = fs::read_to_string(directory.join("data/postmaster.pid")).unwrap_or_default();
     let mut lines = status.lines();
-    !pid.is_empty() && lines.next() == Some(pid.trim()) && lines.nth(6).is_some_and(|status| status.trim() == "ready")
+    !pid.is_empty()
+        && lines.next() == Some(pid.trim())
+        && lines.nth(6).is_some_and(|status| matches!(status.trim(), "ready" | "standby"))
 }
 
 /// A port that was free a moment ago.
