@@ -33,5 +33,5 @@ pub use listing::{Listed, list};
 pub use outline::{Identity, Kind, Outline, Relation, ReplicaIdentity, outline};
 pub(super) use outline::{SYSTEM_TABLE, is_system_schema};
 pub use rows::{TableSize, bytes, sizes, with_rows};
-pub use sequences::{Sequence, Tie, sequences};
+pub use sequences::{Sequence, Tie, highest, sequences};
 pub use tables::{Column, Rights, Table, tables};

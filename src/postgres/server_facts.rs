@@ -38,12 +38,13 @@ pub struct ServerFacts {
     pub workers: u64,
     /// How many replication origins the cluster has: one for each subscription, and one for each table that is copied.
     pub origins: u64,
-    /// The settings of [`SETTINGS`] that the server has, in the unit in which it keeps them: milliseconds, megabytes.
+    /// The settings of [`SETTINGS`] that the server has, in the unit in which it keeps them, such as milliseconds or
+    /// megabytes.
     pub settings: BTreeMap<String, String>,
 }
 
 /// The settings that are read.
-const SETTINGS: [&str; 14] = [
+const SETTINGS: [&str; 12] = [
     "wal_level",
     "rds.logical_replication",
     "max_replication_slots",
@@ -55,9 +56,7 @@ const SETTINGS: [&str; 14] = [
     "max_slot_wal_keep_size",
     "wal_sender_timeout",
     "wal_receiver_timeout",
-    "default_transaction_read_only",
     "idle_replication_slot_timeout",
-    "max_prepared_transactions",
 ];
 
 impl ServerFacts {

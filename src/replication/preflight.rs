@@ -6,6 +6,8 @@
 //! them, purely, what there is to say.
 
 mod activity;
+#[cfg(test)]
+mod example;
 mod facts;
 mod indexes;
 mod left;
@@ -112,5 +114,32 @@ impl Report {
     /// How many findings are that grave.
     pub fn count(&self, severity: Severity) -> usize {
         self.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::example::{self, shown};
+    use expect_test::expect;
+
+    #[test]
+    fn a_sound_pair_has_only_its_size_to_tell() {
+        let report = super::decide(&example::facts());
+        expect![""].assert_eq(&shown(&report.findings));
+        assert!(report.is_ok());
+        assert_eq!((report.size.tables, report.size.rows, report.size.bytes), (1, 1000, 8192));
+    }
+
+    #[test]
+    fn what_was_not_looked_at_is_said() {
+        let mut facts = example::facts();
+        let (what, why) = ("the replication slots".to_owned(), "permission denied (42501)".to_owned());
+        facts.unchecked.push(super::facts::Unchecked { place: super::super::Place::Subscriber, what, why });
+        let report = super::decide(&facts);
+        expect![[r#"
+            unchecked: warning on subscriber, the replication slots: This could not be looked at: the replication slots. permission denied (42501).
+        "#]]
+        .assert_eq(&shown(&report.findings));
+        assert!(report.is_ok());
     }
 }

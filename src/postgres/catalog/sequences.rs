@@ -52,6 +52,14 @@ pub enum Tie {
 }
 
 impl Sequence {
+    /// The number that is taken next, where the role may see that and the sequence has not come to its end.
+    pub fn next(&self) -> Option<i64> {
+        match self.last {
+            Some(last) => last.checked_add(self.increment),
+            None => self.is_visible.then_some(self.start),
+        }
+    }
+
     /// How many of a hundred numbers have been taken; 0 where that is not known.
     pub fn used_percent(&self) -> u64 {
         let Some(last) = self.last else { return 0 };
@@ -90,6 +98,29 @@ pub async fn sequences(
     Ok(wanted::by_table(rows))
 }
 
+/// How many columns are asked for their highest number in one query.
+const BATCH: usize = 200;
+
+/// The highest number in each of these columns, which are of an integer type and the first of an index, so that the server needs
+/// not read the table; none where it has no rows.
+///
+/// # Errors
+/// When the server cannot be asked, or the role may not read one of the columns.
+pub async fn highest(db: &Database, columns: &[(QualifiedName, Ident)]) -> Result<Vec<Option<i64>>> {
+    let mut found = Vec::with_capacity(columns.len());
+    for batch in columns.chunks(BATCH) {
+        let parts = batch
+            .iter()
+            .enumerate()
+            .map(|(at, (table, column))| format!("SELECT {at}, max({column})::bigint FROM {table}"));
+        let sql = format!("{} ORDER BY 1", parts.collect::<Vec<_>>().join(" UNION ALL "));
+        found.extend(
+            db.query_all("reading how far sequences are", &sql, &[], |row| row.try_get::<_, Option<i64>>(1)).await?,
+        );
+    }
+    Ok(found)
+}
+
 fn read_sequence(row: &Row) -> std::result::Result<(QualifiedName, Sequence), tokio_postgres::Error> {
     let sequence = Sequence {
         name: QualifiedName::from_catalog(row.try_get(2)?, row.try_get(3)?),
@@ -116,11 +147,23 @@ fn read_sequence(row: &Row) -> std::result::Result<(QualifiedName, Sequence), to
 mod tests {
     use super::*;
 
-    fn used(increment: i64, min: i64, max: i64, last: Option<i64>) -> u64 {
+    fn sequence(increment: i64, min: i64, max: i64, last: Option<i64>) -> Sequence {
         let name = QualifiedName::parse("s").unwrap();
         let (column, ty) = (Ident::new("id").unwrap(), "bigint".to_owned());
         let (tie, start, cache, cycles, is_visible) = (Tie::Owned, min, 1, false, true);
-        Sequence { name, column, tie, ty, start, increment, min, max, cache, cycles, last, is_visible }.used_percent()
+        Sequence { name, column, tie, ty, start, increment, min, max, cache, cycles, last, is_visible }
+    }
+
+    fn used(increment: i64, min: i64, max: i64, last: Option<i64>) -> u64 {
+        sequence(increment, min, max, last).used_percent()
+    }
+
+    #[test]
+    fn the_next_number_is_the_first_where_none_was_taken() {
+        assert_eq!(sequence(10, 1, 100, Some(11)).next(), Some(21));
+        assert_eq!(sequence(1, 5, 100, None).next(), Some(5));
+        assert_eq!(sequence(1, 1, i64::MAX, Some(i64::MAX)).next(), None);
+        assert_eq!(Sequence { is_visible: false, ..sequence(1, 5, 100, None) }.next(), None);
     }
 
     #[test]

@@ -196,6 +196,15 @@ impl BothSides {
         Ok(Self { sources, targets, rules })
     }
 
+    /// Tables that nobody had to read.
+    #[cfg(test)]
+    pub(in crate::replication) fn of(
+        sources: BTreeMap<QualifiedName, Table>,
+        targets: BTreeMap<QualifiedName, Table>,
+    ) -> Self {
+        Self { sources, targets, rules: Rules { reads: true, is_binary: false, becomes_owner: true } }
+    }
+
     /// The tables of the publisher.
     pub(in crate::replication) fn sources(&self) -> &BTreeMap<QualifiedName, Table> {
         &self.sources

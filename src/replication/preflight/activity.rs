@@ -149,3 +149,68 @@ fn other_slot(slot: &SlotInUse) -> Finding {
         ))
         .mended_by(mend)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{self, ident, shown};
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn check(change: impl Fn(&mut Facts), expected: &Expect) {
+        let mut facts = example::facts();
+        change(&mut facts);
+        expected.assert_eq(&shown(&find(&facts)));
+    }
+
+    #[test]
+    fn what_goes_on_beside_is_told() {
+        let busy = |facts: &mut Facts| {
+            let (whose, database) = ("etl, nightly".to_owned(), "shop".to_owned());
+            let side = &mut facts.publisher;
+            side.transactions.old.push(OldTransaction { process: 7, whose, database: database.clone(), seconds: 3600 });
+            let prepared = PreparedTransaction { name: "it's".to_owned(), database: database.clone(), seconds: 60 };
+            side.transactions.prepared.push(prepared);
+            let slot = |name: &str, active| {
+                let wal_status = "reserved".to_owned();
+                SlotInUse { name: ident(name), database: database.clone(), active, wal_status, held_back: 3 << 30 }
+            };
+            side.slots = vec![slot("cdc", true), slot("forgotten", false)];
+            let setting = |name: &str, value: &str, in_database| {
+                let (name, value) = (name.to_owned(), value.to_owned());
+                RoleSetting { role: ident("app"), name, value, in_database }
+            };
+            side.role_settings = vec![
+                setting("default_transaction_read_only", "off", true),
+                setting("statement_timeout", "0", false),
+                setting("statement_timeout", "30s", false),
+            ];
+            // The subscriber's own transactions matter where it is to publish.
+            facts.subscriber.transactions = facts.publisher.transactions.clone();
+        };
+        check(
+            busy,
+            &expect![[r#"
+            old_transactions: warning on publisher, process 7: A transaction of etl, nightly in database "shop" has been open for 3600 seconds. Making a replication slot waits for its end, and so does every new subscription, in whatever database of the server. End it, or on the publisher: SELECT pg_terminate_backend(7);
+            prepared_transactions: warning on publisher, it's: A transaction in database "shop" was prepared 60 seconds ago and has not ended. Making a replication slot waits for it, and so does closing the database to writes. On the publisher, in database "shop": COMMIT PREPARED 'it''s'; or ROLLBACK PREPARED 'it''s';
+            role_settings: warning on publisher, app.default_transaction_read_only: Role "app" has default_transaction_read_only = "off" for itself: it counts instead of the database's, so that closing the database to writes by its default does not hold for this role. On the publisher: ALTER ROLE "app" IN DATABASE "shop" RESET default_transaction_read_only;
+            role_settings: warning on publisher, app.statement_timeout: Role "app" has statement_timeout = "30s" for itself: a subscription that logs in as it is broken off during a copy that takes longer. On the publisher: ALTER ROLE "app" RESET statement_timeout;
+            other_slots: info on publisher, cdc: Logical replication slot "cdc" of database "shop" is reserved, and something reads from it. The server keeps 3 GiB of WAL for it.
+            other_slots: warning on publisher, forgotten: Logical replication slot "forgotten" of database "shop" is reserved, and nothing reads from it. The server keeps 3 GiB of WAL for it. If nobody needs it any more, on the publisher: SELECT pg_drop_replication_slot('forgotten');
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_role_that_does_not_see_the_transactions_of_others_says_so() {
+        let blind = |facts: &mut Facts| {
+            facts.publisher.roles.known.get_mut(&ident("me")).unwrap().reads_all_stats = false;
+            facts.publisher.transactions.hidden = 2;
+        };
+        check(
+            blind,
+            &expect![[r#"
+            hidden_transactions: info on publisher, me: Role "me" does not see since when the transactions of others are open, so whether some are older than 5 minutes, which making a slot would wait for, was not checked. 2 of them have written at the moment. On the publisher: GRANT pg_read_all_stats TO "me";
+        "#]],
+        );
+    }
+}

@@ -62,6 +62,8 @@ pub(super) struct Facts {
     pub extents: BTreeMap<QualifiedName, TableSize>,
     /// The same by the name under which the rows are sent.
     pub totals: BTreeMap<QualifiedName, TableSize>,
+    /// The highest number in columns of the publisher that take theirs from a sequence.
+    pub highest: BTreeMap<(QualifiedName, Ident), i64>,
     pub left_behind: Vec<LeftBehind>,
     /// The extensions that the subscriber could install, of those that it lacks.
     pub available: BTreeMap<String, String>,
@@ -144,6 +146,7 @@ pub(super) async fn read(operation: &Operation<'_>, pair: &Pair, question: &Ques
         with_rows: BTreeSet::new(),
         extents: BTreeMap::new(),
         totals: BTreeMap::new(),
+        highest: BTreeMap::new(),
         left_behind: Vec::new(),
         available: BTreeMap::new(),
         unchecked: Vec::new(),
@@ -183,14 +186,19 @@ impl Facts {
         let login = self.login().clone();
         let extensions: Vec<_> = self.publisher.extensions.keys().cloned().collect();
         let (side, other) = (&mut self.publisher, &mut self.subscriber);
-        let ((extents, left), (rows, available)) = Box::pin(try_join(
+        let tables = &self.tables;
+        let ((extents, highest, left), (rows, available)) = Box::pin(try_join(
             Box::pin(async {
                 publisher.tables(side, &names, Some(&login)).await?;
+                let numbered = numbered(side, tables);
+                let highest = catalog::highest(publisher.db, &numbered);
+                let highest = publisher.may("how far sequences are", highest).await?;
+                let highest = numbered.into_iter().zip(highest).filter_map(|(column, most)| Some((column, most?)));
                 let extents = publisher.may("the size of the tables", catalog::sizes(publisher.db, &leaves)).await?;
                 let mut left =
                     publisher.may("what replication does not bring", catalog::left_behind(publisher.db)).await?;
                 left.extend(publisher.may("the jobs of pg_cron", catalog::cron_jobs(publisher.db)).await?);
-                Ok::<_, Error>((extents, left))
+                Ok::<_, Error>((extents, highest.collect(), left))
             }),
             Box::pin(async {
                 subscriber.tables(other, &there, None).await?;
@@ -203,9 +211,35 @@ impl Facts {
         ))
         .await?;
         self.totals = totals(&extents, &self.sent);
-        (self.extents, self.left_behind, self.with_rows, self.available) = (extents, left, rows, available);
+        (self.extents, self.highest, self.left_behind) = (extents, highest, left);
+        (self.with_rows, self.available) = (rows, available);
         Ok(())
     }
+}
+
+/// The columns that take numbers from a sequence and that can be asked for their highest one at no cost: of an integer type, the
+/// first of an index, and of a table that the role owns.
+fn numbered(side: &Side, tables: &BothSides) -> Vec<(QualifiedName, Ident)> {
+    let is_integer = |table: &QualifiedName, column: &Ident| {
+        let found = tables.sources().get(table).and_then(|table| table.column(column));
+        found.is_some_and(|column| ["smallint", "integer", "bigint"].contains(&column.ty.as_str()))
+    };
+    let is_first = |table: &QualifiedName, column: &Ident| {
+        let indexes = side.indexes.get(table).map(Vec::as_slice).unwrap_or_default();
+        let is_it = |index: &Index| {
+            index.is_valid
+                && !index.is_partial
+                && index.method == "btree"
+                && index.keys.first() == Some(&Some(column.clone()))
+        };
+        indexes.iter().any(is_it)
+    };
+    let is_owned = |table: &QualifiedName| side.guards.get(table).is_some_and(|guards| guards.is_owned);
+    let columns =
+        side.sequences.iter().filter(|(table, _)| is_owned(table)).flat_map(|(table, sequences)| {
+            sequences.iter().map(move |sequence| (table.clone(), sequence.column.clone()))
+        });
+    columns.filter(|(table, column)| is_integer(table, column) && is_first(table, column)).collect()
 }
 
 /// How much is sent under each name.

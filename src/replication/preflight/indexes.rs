@@ -91,3 +91,68 @@ fn invalid(side: &Side) -> Vec<Finding> {
     });
     found.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{self, shown, table};
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn check(change: impl Fn(&mut Facts), expected: &Expect) {
+        let mut facts = example::facts();
+        change(&mut facts);
+        expected.assert_eq(&shown(&find(&facts)));
+    }
+
+    #[test]
+    fn indexes_in_the_way_of_a_large_copy_are_named() {
+        let further = |facts: &mut Facts| {
+            let broken = Index { is_valid: false, ..example::further("by_note_2") };
+            let indexes = vec![example::key("orders_pkey"), example::further("by_note"), broken];
+            facts.subscriber.indexes.insert(table("orders"), indexes);
+        };
+        check(
+            further,
+            &expect![[r#"
+            invalid_index: warning on subscriber, by_note_2: This index of public.orders is not valid: it was not built to its end, takes time at every write, and helps no query. On the subscriber: REINDEX INDEX CONCURRENTLY "public"."by_note_2"; or DROP INDEX "public"."by_note_2";
+        "#]],
+        );
+        let large = |facts: &mut Facts| {
+            further(facts);
+            facts.totals.get_mut(&table("orders")).unwrap().bytes = 5 << 30;
+        };
+        check(
+            large,
+            &expect![[r#"
+            secondary_indexes: warning on subscriber, public.orders: 5 GiB are to be copied into it, and it has further indexes already: by_note, by_note_2. They make the copy take several times as long as building them afterwards. On the subscriber, and make them again after the copy: DROP INDEX "public"."by_note", "public"."by_note_2";
+            invalid_index: warning on subscriber, by_note_2: This index of public.orders is not valid: it was not built to its end, takes time at every write, and helps no query. On the subscriber: REINDEX INDEX CONCURRENTLY "public"."by_note_2"; or DROP INDEX "public"."by_note_2";
+        "#]],
+        );
+    }
+
+    #[test]
+    fn whole_rows_need_an_index_that_the_version_uses() {
+        let whole = |facts: &mut Facts, major: u32, index: Index| {
+            let outline = std::sync::Arc::make_mut(&mut facts.publisher.outline);
+            outline.relations.get_mut(&table("orders")).unwrap().identity = Identity::Full;
+            facts.totals.get_mut(&table("orders")).unwrap().rows = Some(2_000_000);
+            facts.subscriber.version = crate::postgres::ServerVersion::major_only(major);
+            facts.subscriber.indexes.insert(table("orders"), vec![index]);
+        };
+        check(|facts| whole(facts, 15, example::key("orders_pkey")), &expect![[r#""#]]);
+        check(|facts| whole(facts, 16, example::further("by_note")), &expect![[r#""#]]);
+        check(
+            |facts| whole(facts, 15, example::further("by_note")),
+            &expect![[r#"
+            replica_identity_full: warning on subscriber, public.orders: Its replica identity is the whole row, it has more than a million rows, and no index there helps to find one: every UPDATE and DELETE reads the table from its beginning. Give it a primary key on both sides, and on the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY DEFAULT;
+        "#]],
+        );
+        let expression = Index { keys: vec![None], ..example::further("by_lower_note") };
+        check(
+            |facts| whole(facts, 16, expression.clone()),
+            &expect![[r#"
+            replica_identity_full: warning on subscriber, public.orders: Its replica identity is the whole row, it has more than a million rows, and no index there helps to find one: every UPDATE and DELETE reads the table from its beginning. On the subscriber: CREATE INDEX ON "public"."orders" (…); on a column that tells most rows apart.
+        "#]],
+        );
+    }
+}

@@ -72,3 +72,39 @@ fn tables(facts: &Facts) -> Option<Finding> {
     ));
     Some(found.mended_by("Publish them too, if they are to move."))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{self, shown};
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn check(change: impl Fn(&mut Facts), expected: &Expect) {
+        let mut facts = example::facts();
+        change(&mut facts);
+        expected.assert_eq(&shown(&find(&facts)));
+    }
+
+    #[test]
+    fn what_stays_is_counted_by_kind() {
+        let left = |facts: &mut Facts| {
+            let views = vec!["public.a".to_owned(), "public.b".to_owned()];
+            facts.left_behind.push(LeftBehind { kind: LeftKind::Views, count: 7, examples: views });
+            let outline = std::sync::Arc::make_mut(&mut facts.publisher.outline);
+            let relation = outline.relations.values().next().unwrap().clone();
+            outline.relations.insert(example::table("invoices"), relation);
+        };
+        check(
+            left,
+            &expect![[r#"
+            not_replicated: info on publisher, views: 7 views: they are not made on the subscriber. public.a, public.b … Make them on the subscriber, for instance from pg_dump --schema-only.
+            not_published: info on publisher, tables: 1 tables of the database are not among those that are replicated: public.invoices. Publish them too, if they are to move.
+        "#]],
+        );
+    }
+
+    #[test]
+    fn every_kind_has_a_step() {
+        assert!(LeftKind::ALL.into_iter().all(|kind| step(kind).ends_with(['.', ';'])));
+    }
+}

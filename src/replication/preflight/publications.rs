@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use super::facts::{Facts, Side};
 use crate::postgres::catalog::{Identity, Index, ReplicaIdentity};
-use crate::postgres::publication::{self, FilterColumns, Flaw, Member, Problem, Publication};
+use crate::postgres::publication::{
+    self, FilterColumns, Flaw, Member, Operation, Problem, Publication, TableSpec, Target,
+};
 use crate::postgres::{Ident, QualifiedName};
-use crate::replication::{Finding, Place, Severity};
+use crate::replication::{Finding, Place, Severity, names};
 
 pub(super) fn find(facts: &Facts) -> Vec<Finding> {
     let side = &facts.publisher;
@@ -19,6 +21,8 @@ pub(super) fn find(facts: &Facts) -> Vec<Finding> {
     let mut found: Vec<_> = flaws.collect();
     found.extend(facts.missing.iter().map(|name| missing(facts, name)));
     found.extend(backslashes(facts));
+    found.extend(facts.publications.iter().filter_map(part_of_the_changes));
+    found.extend(facts.publications.iter().filter_map(part_of_the_rows));
     if facts.question.reverse {
         found.extend(way_back(facts));
     }
@@ -55,6 +59,30 @@ fn backslashes(facts: &Facts) -> Vec<Finding> {
             .mended_by(format!("On the publisher: ALTER PUBLICATION {name} RENAME TO \"…\";"))
     });
     found.collect()
+}
+
+/// Both sides come apart where some changes are not sent.
+fn part_of_the_changes(publication: &Publication) -> Option<Finding> {
+    let left: Vec<_> =
+        Operation::ALL.into_iter().filter(|one| !publication.publish.contains(one)).map(Operation::as_str).collect();
+    let found = Finding::new(Severity::Warning, "publish", Place::Publisher)
+        .about(publication.name.as_str())
+        .says(format!("It does not publish {}: the subscriber keeps rows as they were before.", left.join(", ")))
+        .mended_by(format!(
+            "On the publisher: ALTER PUBLICATION {} SET (publish = 'insert, update, delete, truncate');",
+            publication.name
+        ));
+    (!left.is_empty()).then_some(found)
+}
+
+fn part_of_the_rows(publication: &Publication) -> Option<Finding> {
+    let Target::Lists { tables, .. } = &publication.target else { return None };
+    let is_part = |spec: &TableSpec| spec.columns.is_some() || spec.filter.is_some();
+    let parts: Vec<_> = tables.iter().filter(|(_, spec)| is_part(spec)).map(|(table, _)| table.to_text()).collect();
+    let found = Finding::new(Severity::Info, "part_of_rows", Place::Publisher).about(publication.name.as_str()).says(
+        format!("Of these tables it publishes some of the rows or columns only: {}.", names::list(parts.clone())),
+    );
+    (!parts.is_empty()).then_some(found)
 }
 
 /// One finding for each table of a flaw, or one where it is about none.
@@ -185,4 +213,80 @@ fn way_back(facts: &Facts) -> Vec<Finding> {
             .mended_by(identity_remedy(side, table))
     });
     found.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{self, ident, shown, table};
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn check(change: impl Fn(&mut Facts), expected: &Expect) {
+        let mut facts = example::facts();
+        change(&mut facts);
+        expected.assert_eq(&shown(&find(&facts)));
+    }
+
+    #[test]
+    fn publications_that_are_missing_or_send_less_are_named() {
+        let missing = |facts: &mut Facts| facts.missing.push(ident("other"));
+        check(
+            missing,
+            &expect![[r#"
+            publication_missing: error on publisher, other: There is no publication "other" in database "shop". A subscription that is made before its publication stops at the first change that is older than that. Make it before the subscription, as a neonrepl_publication does, or on the publisher: CREATE PUBLICATION "other" FOR TABLE …;
+        "#]],
+        );
+        let planned = |facts: &mut Facts| {
+            missing(facts);
+            facts.unpublished.insert(table("orders"));
+        };
+        check(
+            planned,
+            &expect![[r#"
+            publication_missing: warning on publisher, other: There is no publication "other" in database "shop". A subscription that is made before its publication stops at the first change that is older than that. Make it before the subscription, as a neonrepl_publication does, or on the publisher: CREATE PUBLICATION "other" FOR TABLE "public"."orders";
+        "#]],
+        );
+        let less = |facts: &mut Facts| {
+            let spec = TableSpec { columns: Some(BTreeSet::from([ident("id")])), filter: None };
+            let tables = std::collections::BTreeMap::from([(table("orders"), spec)]);
+            facts.publications[0].target = Target::Lists { tables, schemas: BTreeSet::new() };
+            facts.publications[0].publish = BTreeSet::from([Operation::Insert]);
+        };
+        check(
+            less,
+            &expect![[r#"
+            publish: warning on publisher, shop: It does not publish update, delete, truncate: the subscriber keeps rows as they were before. On the publisher: ALTER PUBLICATION "shop" SET (publish = 'insert, update, delete, truncate');
+            part_of_rows: info on publisher, shop: Of these tables it publishes some of the rows or columns only: public.orders.
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_table_without_identity_gets_the_statement_that_suits_it() {
+        let bare = |facts: &mut Facts, has_key: bool, index: &[Index]| {
+            let outline = std::sync::Arc::make_mut(&mut facts.publisher.outline);
+            let relation = outline.relations.get_mut(&table("orders")).unwrap();
+            (relation.identity, relation.has_primary_key) = (Identity::Missing, has_key);
+            facts.publisher.indexes.insert(table("orders"), index.to_vec());
+        };
+        check(
+            |facts| bare(facts, false, &[]),
+            &expect![[r#"
+            replica_identity: error on publisher, public.orders: UPDATE and DELETE fail on it once it is published: it has no replica identity, so nothing says which row they mean. On the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY FULL; or, better, give it a primary key.
+        "#]],
+        );
+        check(
+            |facts| bare(facts, true, &[]),
+            &expect![[r#"
+            replica_identity: error on publisher, public.orders: UPDATE and DELETE fail on it once it is published: it has no replica identity, so nothing says which row they mean. On the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY DEFAULT;
+        "#]],
+        );
+        let unique = Index { is_primary: false, ..example::key("orders_id") };
+        check(
+            |facts| bare(facts, false, std::slice::from_ref(&unique)),
+            &expect![[r#"
+            replica_identity: error on publisher, public.orders: UPDATE and DELETE fail on it once it is published: it has no replica identity, so nothing says which row they mean. On the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY USING INDEX "orders_id"; if its columns are NOT NULL, else ALTER TABLE "public"."orders" REPLICA IDENTITY FULL;
+        "#]],
+        );
+    }
 }

@@ -138,3 +138,96 @@ fn not_owned(name: &Ident, owner: &Ident, tables: &[&QualifiedName]) -> Finding 
         .says(says)
         .mended_by(format!("On the publisher: GRANT {owner} TO {name};{alter}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{self, ident, shown};
+    use super::*;
+    use crate::postgres::ServerVersion;
+    use expect_test::{Expect, expect};
+
+    fn check(change: impl Fn(&mut Facts), expected: &Expect) {
+        let mut facts = example::facts();
+        change(&mut facts);
+        expected.assert_eq(&shown(&find(&facts)));
+    }
+
+    fn role(side: &mut Side) -> &mut Role {
+        side.roles.known.get_mut(&ident("me")).unwrap()
+    }
+
+    #[test]
+    fn each_missing_right_comes_with_its_statement() {
+        let lacks = |facts: &mut Facts| *role(&mut facts.publisher) = Role { creates: true, ..Role::default() };
+        check(
+            lacks,
+            &expect![[r#"
+            role_login: error on publisher, me: Role "me" may not log in. On the publisher: ALTER ROLE "me" LOGIN;
+            role_replication: error on publisher, me: Role "me" may not replicate, so no subscription that logs in as it can begin. On the publisher, as a superuser: ALTER ROLE "me" REPLICATION;
+            role_connect: error on publisher, me: Role "me" may not connect to database "shop". On the publisher: GRANT CONNECT ON DATABASE "shop" TO "me";
+        "#]],
+        );
+        check(
+            |facts| facts.question.subscription_role = Some(ident("re\"pl")),
+            &expect![[r#"
+            role_missing: error on publisher, re"pl: There is no role "re""pl", and the subscription is to log in as it. On the publisher: CREATE ROLE "re""pl" LOGIN REPLICATION PASSWORD '…';
+        "#]],
+        );
+        let rds = |facts: &mut Facts| {
+            role(&mut facts.publisher).has_replication = false;
+            facts.publisher.server.settings.insert("rds.logical_replication".to_owned(), "on".to_owned());
+        };
+        check(
+            rds,
+            &expect![[r#"
+            role_replication: error on publisher, me: Role "me" may not replicate, so no subscription that logs in as it can begin. On the publisher: GRANT rds_replication TO "me";
+        "#]],
+        );
+    }
+
+    #[test]
+    fn who_makes_a_subscription_depends_on_the_version() {
+        let lacks = |facts: &mut Facts| {
+            let role = role(&mut facts.subscriber);
+            (role.creates, role.creates_subscriptions) = (false, false);
+        };
+        check(
+            lacks,
+            &expect![[r#"
+            create_subscription: error on subscriber, me: Role "me" may not create subscriptions. On the subscriber: GRANT pg_create_subscription TO "me";
+            create_on_database: error on subscriber, me: Role "me" may not create objects in database "shop", which creating a subscription needs. On the subscriber: GRANT CREATE ON DATABASE "shop" TO "me";
+        "#]],
+        );
+        let older = |facts: &mut Facts| {
+            lacks(facts);
+            facts.subscriber.version = ServerVersion::major_only(15);
+        };
+        check(
+            older,
+            &expect![[r#"
+            create_subscription: error on subscriber, me: Role "me" is not a superuser, and before Postgres 16 nobody else may create subscriptions. Connect to the subscriber as a superuser, as rds_superuser on RDS, or use Postgres 16 or later there.
+        "#]],
+        );
+        let runs = |facts: &mut Facts| {
+            lacks(facts);
+            facts.own.insert(ident("running"), std::collections::BTreeSet::new());
+        };
+        check(runs, &expect![[""]]);
+    }
+
+    #[test]
+    fn tables_that_others_own_are_named_by_their_owner() {
+        let others = |facts: &mut Facts| {
+            facts.unpublished.insert(example::table("orders"));
+            let mut guards = facts.publisher.guards.remove(&example::table("orders")).unwrap();
+            guards.is_owned = false;
+            facts.publisher.guards.insert(example::table("orders"), guards);
+        };
+        check(
+            others,
+            &expect![[r#"
+            table_owner: error on publisher, me: Role "me" may not publish tables that role "me" owns: public.orders. On the publisher: GRANT "me" TO "me"; or, for each: ALTER TABLE "public"."orders" OWNER TO "me";
+        "#]],
+        );
+    }
+}

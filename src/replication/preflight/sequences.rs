@@ -13,6 +13,7 @@ pub(super) fn find(facts: &Facts) -> Vec<Finding> {
     for (table, sequences) in &facts.publisher.sequences {
         for sequence in sequences {
             found.extend(used_up(sequence));
+            found.extend(behind(facts, table, sequence));
             found.extend(compared(facts, table, sequence));
         }
     }
@@ -39,6 +40,17 @@ fn used_up(sequence: &Sequence) -> Option<Finding> {
     );
     let found = warning("sequence_used_up", Place::Publisher, sequence).says(says).mended_by(mend);
     (percent > NEARLY_USED_UP && !sequence.cycles).then_some(found)
+}
+
+/// A sequence that hands out a number which its column has already: inserts fail now and then, and all the more on the other side.
+fn behind(facts: &Facts, table: &QualifiedName, sequence: &Sequence) -> Option<Finding> {
+    let most = *facts.highest.get(&(table.clone(), sequence.column.clone()))?;
+    let next = sequence.next().filter(|next| sequence.increment > 0 && !sequence.cycles && *next <= most)?;
+    let column = sequence.column.as_str();
+    let says = format!("It hands out {next} next, and column {column} of {} has {most} already.", table.to_text());
+    let literal = sequence.name.to_string().replace('\'', "''");
+    let mend = format!("On the publisher: SELECT setval('{literal}', {most});");
+    Some(warning("sequence_behind", Place::Publisher, sequence).says(says).mended_by(mend))
 }
 
 /// The sequence of the same column there.
@@ -98,4 +110,74 @@ fn hidden(publisher: &Side) -> Option<Finding> {
         ))
         .mended_by(format!("On the publisher: GRANT SELECT ON SEQUENCE {} TO {own};", grants.join(", ")));
     (!hidden.is_empty()).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{self, ident, shown, table};
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn check(change: impl Fn(&mut Facts), expected: &Expect) {
+        let mut facts = example::facts();
+        change(&mut facts);
+        expected.assert_eq(&shown(&find(&facts)));
+    }
+
+    fn sequence(last: i64) -> Sequence {
+        Sequence {
+            name: table("orders_id_seq"),
+            column: ident("id"),
+            tie: crate::postgres::catalog::Tie::Owned,
+            ty: "integer".to_owned(),
+            start: 1,
+            increment: 1,
+            min: 1,
+            max: 1000,
+            cache: 1,
+            cycles: false,
+            last: Some(last),
+            is_visible: true,
+        }
+    }
+
+    #[test]
+    fn sequences_that_do_not_fit_are_named() {
+        let both = |facts: &mut Facts, here: Sequence, there: Option<Sequence>| {
+            facts.publisher.sequences.insert(table("orders"), vec![here]);
+            facts.subscriber.sequences.extend(there.map(|there| (table("orders"), vec![there])));
+        };
+        check(|facts| both(facts, sequence(500), Some(sequence(1))), &expect![[r#""#]]);
+        let narrow = || Sequence { max: 100, ..sequence(1) };
+        check(
+            |facts| both(facts, sequence(500), Some(narrow())),
+            &expect![[r#"
+            sequence_narrower: warning on subscriber, public.orders_id_seq: It has numbers from 1 to 100 there, and from 1 to 1000 on the publisher: its value may not fit at the cutover. The number that was taken last does not fit already. On the subscriber: ALTER SEQUENCE "public"."orders_id_seq" AS integer MINVALUE 1 MAXVALUE 1000;
+        "#]],
+        );
+        check(
+            |facts| both(facts, sequence(900), None),
+            &expect![[r#"
+            sequence_missing: warning on subscriber, public.orders_id_seq: Column id of public.orders takes its numbers from it, and from no sequence there: after the cutover inserts get no number. On the subscriber: CREATE SEQUENCE "public"."orders_id_seq" AS integer START 1 INCREMENT 1 MINVALUE 1 MAXVALUE 1000 OWNED BY "public"."orders"."id"; ALTER TABLE "public"."orders" ALTER COLUMN "id" SET DEFAULT nextval('"public"."orders_id_seq"');
+            sequence_used_up: warning on publisher, public.orders_id_seq: 89 % of its numbers are taken: it ends at 1000. If its column can hold more, on the publisher: ALTER SEQUENCE "public"."orders_id_seq" AS bigint NO MAXVALUE; and make the column bigint first where it is not.
+        "#]],
+        );
+        let behind = |facts: &mut Facts| {
+            both(facts, sequence(500), Some(sequence(1)));
+            facts.highest.insert((table("orders"), ident("id")), 501);
+        };
+        check(
+            behind,
+            &expect![[r#"
+            sequence_behind: warning on publisher, public.orders_id_seq: It hands out 501 next, and column id of public.orders has 501 already. On the publisher: SELECT setval('"public"."orders_id_seq"', 501);
+        "#]],
+        );
+        let hidden = || Sequence { last: None, is_visible: false, ..sequence(1) };
+        check(
+            |facts| both(facts, hidden(), Some(sequence(1))),
+            &expect![[r#"
+            hidden_sequences: info on publisher, me: Role "me" does not see the values of sequences, so how far they are was not checked, and it cannot copy them: public.orders_id_seq. On the publisher: GRANT SELECT ON SEQUENCE "public"."orders_id_seq" TO "me";
+        "#]],
+        );
+    }
 }

@@ -23,6 +23,7 @@ pub(super) fn find(facts: &Facts) -> Vec<Finding> {
     found.extend(flawed_aurora(publisher));
     found.extend(room(publisher, &facts.subscriber, &Need::of(facts)));
     found.extend(kept_wal(facts));
+    found.extend(idle_slots(publisher));
     found.extend(timeouts(facts));
     if facts.question.reverse {
         found.extend(wal_level(&facts.subscriber));
@@ -193,9 +194,7 @@ impl Supply<'_> {
             }
         };
         let Self { side, setting, what, .. } = self;
-        let says = format!(
-            "{free} {what} are free of {setting}, and a subscription takes {wanted} while it copies: {means}.",
-        );
+        let says = format!("Free {what}: {free}. A subscription takes {wanted} while it copies: {means}.");
         let most = side.server.number(setting).unwrap_or_default() + wanted.max(least) - free;
         let found = Finding::new(severity, self.check, side.place).about(*setting).says(says);
         Some(found.mended_by(format!("{} Or drop what nobody uses.", raised(side, setting, &most.to_string()))))
@@ -223,6 +222,18 @@ fn kept_wal(facts: &Facts) -> Option<Finding> {
     Some(found.mended_by(reload))
 }
 
+/// A slot that nothing reads from for that long is lost (Postgres 18).
+fn idle_slots(publisher: &Side) -> Option<Finding> {
+    let setting = "idle_replication_slot_timeout";
+    let seconds = publisher.server.number(setting).filter(|seconds| *seconds > 0)?;
+    let found = Finding::new(Severity::Warning, "idle_slots", Place::Publisher).about(setting).says(format!(
+        "A slot that nothing reads from for {seconds} seconds is lost: a subscription that is disabled, or does not reach the \
+         publisher, for longer has to copy everything again."
+    ));
+    let mend = "On the publisher, as a superuser: ALTER SYSTEM SET idle_replication_slot_timeout = 0; SELECT pg_reload_conf();";
+    Some(found.mended_by(mend))
+}
+
 fn timeouts(facts: &Facts) -> Vec<Finding> {
     let is_large =
         facts.new_tables().filter_map(|table| facts.totals.get(table)).any(|extent| extent.bytes > LARGE_TABLE);
@@ -243,4 +254,136 @@ fn timeouts(facts: &Facts) -> Vec<Finding> {
             ))
     });
     found.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{self, shown};
+    use super::*;
+    use crate::postgres::settings::Room;
+    use expect_test::{Expect, expect};
+
+    fn check(change: impl Fn(&mut Facts), expected: &Expect) {
+        let mut facts = example::facts();
+        change(&mut facts);
+        expected.assert_eq(&shown(&find(&facts)));
+    }
+
+    fn set(side: &mut Side, name: &str, value: &str) {
+        side.server.settings.insert(name.to_owned(), value.to_owned());
+    }
+
+    #[test]
+    fn what_a_server_lacks_is_named_with_how_it_gets_it() {
+        let replica = |side: &mut Side| std::sync::Arc::make_mut(&mut side.outline).wal_level = "replica".to_owned();
+        check(
+            |facts| replica(&mut facts.publisher),
+            &expect![[r#"
+            wal_level: error on publisher, wal_level: wal_level is replica, so no logical replication slot can be made: nobody can subscribe to this server. On the publisher, as a superuser: ALTER SYSTEM SET wal_level = logical; then restart the server. A managed server has it in its own settings.
+        "#]],
+        );
+        check(
+            |facts| {
+                replica(&mut facts.publisher);
+                set(&mut facts.publisher, "rds.logical_replication", "off");
+            },
+            &expect![[r#"
+                wal_level: error on publisher, wal_level: wal_level is replica, so no logical replication slot can be made: nobody can subscribe to this server. Set rds.logical_replication to 1 in its parameter group and reboot the writer: the resource neonrepl_aurora_logical_replication does both, neonrepl_rds_logical_replication on an instance of RDS.
+            "#]],
+        );
+        // The subscriber publishes only where changes flow back.
+        check(|facts| replica(&mut facts.subscriber), &expect![[""]]);
+        check(
+            |facts| {
+                replica(&mut facts.subscriber);
+                facts.question.reverse = true;
+            },
+            &expect![[r#"
+                wal_level: error on subscriber, wal_level: wal_level is replica, so no logical replication slot can be made: nobody can subscribe to this server. On the subscriber, as a superuser: ALTER SYSTEM SET wal_level = logical; then restart the server. A managed server has it in its own settings.
+            "#]],
+        );
+    }
+
+    #[test]
+    fn room_is_asked_for_as_much_as_there_is_to_do() {
+        let slots = |facts: &mut Facts, slots| facts.publisher.room = Some(Room { slots, senders: 10 });
+        check(
+            |facts| slots(facts, 0),
+            &expect![[r#"
+            replication_slots: error on publisher, max_replication_slots: Free replication slots: 0. A subscription takes 2 while it copies: no subscription can run. On the publisher, as a superuser: ALTER SYSTEM SET max_replication_slots = 12; then restart the server. A managed server has it in its own settings. Or drop what nobody uses.
+        "#]],
+        );
+        check(
+            |facts| slots(facts, 1),
+            &expect![[r#"
+            replication_slots: error on publisher, max_replication_slots: Free replication slots: 1. A subscription takes 2 while it copies: the subscription runs, and none of its tables is ever copied. On the publisher, as a superuser: ALTER SYSTEM SET max_replication_slots = 11; then restart the server. A managed server has it in its own settings. Or drop what nobody uses.
+        "#]],
+        );
+        check(|facts| slots(facts, 2), &expect![[""]]);
+        // One that runs and has copied all takes nothing more.
+        check(
+            |facts| {
+                slots(facts, 0);
+                let tables = facts.sent.tables.keys().cloned().collect();
+                facts.own.insert(example::ident("running"), tables);
+            },
+            &expect![[""]],
+        );
+        check(
+            |facts| facts.subscriber.server.workers = 4,
+            &expect![[r#"
+            replication_workers: error on subscriber, max_logical_replication_workers: Free workers of logical replication: 0. A subscription takes 2 while it copies: no subscription can run. On the subscriber, as a superuser: ALTER SYSTEM SET max_logical_replication_workers = 6; then restart the server. A managed server has it in its own settings. Or drop what nobody uses.
+        "#]],
+        );
+    }
+
+    #[test]
+    fn what_may_break_a_long_copy_is_said_before() {
+        check(
+            |facts| {
+                let size = facts.totals.get_mut(&example::table("orders")).unwrap();
+                size.bytes = 200 << 30;
+                set(&mut facts.publisher, "max_slot_wal_keep_size", "1024");
+                set(&mut facts.subscriber, "wal_receiver_timeout", "0");
+            },
+            &expect![[r#"
+                slot_wal_keep_size: warning on publisher, max_slot_wal_keep_size: 200 GiB are to be copied, and max_slot_wal_keep_size lets a slot keep 1 GiB of WAL: if more is written meanwhile, the slot is lost, and only copying everything again helps. On the publisher, as a superuser: ALTER SYSTEM SET max_slot_wal_keep_size = -1; SELECT pg_reload_conf(); or what its disk has room for.
+                replication_timeout: info on publisher, wal_sender_timeout: wal_sender_timeout is below five minutes, and a table is larger than 100 GiB: a pause in its copy may break it off. On the publisher, as a superuser: ALTER SYSTEM SET wal_sender_timeout = '10min'; SELECT pg_reload_conf();
+            "#]],
+        );
+    }
+
+    #[test]
+    fn one_server_is_told_from_one_database() {
+        check(
+            |facts| facts.is_one_cluster = true,
+            &expect![[r#"
+            same_database: error on both, shop: Publisher and subscriber are the same database, "shop" of the same server. Check the host and the database of both blocks of the provider.
+        "#]],
+        );
+        check(
+            |facts| {
+                facts.is_one_cluster = true;
+                facts.subscriber.database = "other".to_owned();
+            },
+            &expect![[r#"
+                one_server: info on both: Publisher and subscriber are databases of one server. This provider can replicate between them; CREATE SUBSCRIPTION by hand waits for itself there.
+            "#]],
+        );
+        check(
+            |facts| facts.subscriber.server.in_recovery = true,
+            &expect![[r#"
+            standby: error on subscriber: This server is a standby or a reader: it replays another server's WAL, and nothing can be made on it. Give the provider's subscriber block the host of the primary, or of Aurora's writer.
+        "#]],
+        );
+        check(
+            |facts| {
+                facts.publisher.server.is_aurora = true;
+                facts.publisher.version = ServerVersion::from_num(160_001);
+            },
+            &expect![[r#"
+                aurora_16_1: warning on publisher: Aurora PostgreSQL 16.1 is known to stop logical decoding with "could not map filenumber". Upgrade the cluster to 16.2 or later first.
+            "#]],
+        );
+    }
 }

@@ -176,19 +176,22 @@ fn columns(facts: &Facts) -> Vec<Finding> {
 
 fn compared(name: &QualifiedName, sent: &BTreeSet<Ident>, source: &Table, target: &Table) -> Vec<Finding> {
     let pairs = || sent.iter().filter_map(|column| Some((source.column(column)?, target.column(column)?)));
-    let retyped: Vec<_> = pairs()
-        .filter(|(from, to)| from.ty != to.ty)
-        .map(|(from, to)| format!("{} is {} and {} there", from.name.as_str(), from.ty, to.ty))
-        .collect();
+    let retyped: Vec<_> = pairs().filter(|(from, to)| from.ty != to.ty).collect();
     let required: Vec<_> =
         pairs().filter(|(from, to)| !from.is_not_null && to.is_not_null).map(|(from, _)| &from.name).collect();
     let mut found = Vec::new();
     if !retyped.is_empty() {
         let says = format!(
             "Columns have other types there: {}. Values travel as text, and one that does not fit stops replication.",
-            names::list(retyped)
+            names::list(retyped.iter().map(|(from, to)| format!(
+                "{} is {} and {} there",
+                from.name.as_str(),
+                from.ty,
+                to.ty
+            )))
         );
-        let mend = format!("On the subscriber: ALTER TABLE {name} ALTER COLUMN … TYPE …; with the publisher's types.");
+        let types: Vec<_> = retyped.iter().map(|(from, _)| format!("{} TYPE {}", from.name, from.ty)).collect();
+        let mend = format!("On the subscriber: ALTER TABLE {name} ALTER COLUMN {};", types.join(", ALTER COLUMN "));
         found.push(warning("column_types", Place::Subscriber, name).says(says).mended_by(mend));
     }
     if !required.is_empty() {
@@ -385,4 +388,143 @@ fn backwards(table: &QualifiedName, obstacle: &Obstacle) -> Option<Finding> {
     };
     let says = format!("When changes flow back, no row of it arrives: {says}.");
     Some(error("way_back", place, table).says(says).mended_by(mend))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{self, columns, ident, shown, table};
+    use super::*;
+    use crate::postgres::catalog::Column;
+    use crate::replication::checks::BothSides;
+    use expect_test::{Expect, expect};
+
+    fn check(change: impl Fn(&mut Facts), expected: &Expect) {
+        let mut facts = example::facts();
+        change(&mut facts);
+        expected.assert_eq(&shown(&find(&facts)));
+    }
+
+    fn target(change: impl Fn(&mut Vec<Column>)) -> BothSides {
+        let mut target = columns();
+        change(&mut target.columns);
+        BothSides::of(BTreeMap::from([(table("orders"), columns())]), BTreeMap::from([(table("orders"), target)]))
+    }
+
+    #[test]
+    fn columns_that_take_other_values_are_named() {
+        let other = |facts: &mut Facts| {
+            facts.tables = target(|columns| {
+                for column in columns {
+                    (column.ty, column.is_not_null) = ("smallint".to_owned(), true);
+                }
+            });
+        };
+        check(
+            other,
+            &expect![[r#"
+            column_types: warning on subscriber, public.orders: Columns have other types there: id is integer and smallint there, note is text and smallint there. Values travel as text, and one that does not fit stops replication. On the subscriber: ALTER TABLE "public"."orders" ALTER COLUMN "id" TYPE integer, ALTER COLUMN "note" TYPE text;
+            not_null: warning on subscriber, public.orders: Columns may be null on the publisher and not there: note. The first null stops replication. On the subscriber: ALTER TABLE "public"."orders" ALTER COLUMN "note" DROP NOT NULL;
+        "#]],
+        );
+        check(
+            |facts| facts.tables = target(|columns| drop(columns.pop())),
+            &expect![[r#"
+            columns_missing: error on subscriber, public.orders: It lacks published columns on the subscriber: note. Add the columns on the subscriber, or publish a column list without them.
+        "#]],
+        );
+    }
+
+    #[test]
+    fn rows_are_looked_for_by_what_the_publisher_sends() {
+        let keys = |facts: &mut Facts, index: Vec<Index>| drop(facts.subscriber.indexes.insert(table("orders"), index));
+        check(
+            |facts| keys(facts, vec![]),
+            &expect![[r#"
+            destination_key: error on subscriber, public.orders: It has neither a primary key nor a replica identity there: the first UPDATE or DELETE stops replication. On the subscriber: ALTER TABLE "public"."orders" ADD PRIMARY KEY ("id");
+        "#]],
+        );
+        let other = || Index { keys: vec![Some(ident("note"))], ..example::key("orders_pkey") };
+        check(
+            |facts| keys(facts, vec![other()]),
+            &expect![[r#"
+            destination_key: error on subscriber, public.orders: Rows are looked for there by columns that the publisher does not send as their identity: note. The first UPDATE or DELETE stops replication. Give it the publisher's primary key there, or on the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY FULL;
+        "#]],
+        );
+        let inserts = |facts: &mut Facts| {
+            keys(facts, vec![]);
+            facts.publications[0].publish = BTreeSet::from([Operation::Insert, Operation::Truncate]);
+        };
+        check(inserts, &expect![[""]]);
+    }
+
+    #[test]
+    fn guards_of_a_table_are_told_apart_by_side() {
+        let guarded = |facts: &mut Facts| {
+            for side in [&mut facts.publisher, &mut facts.subscriber] {
+                let guards = side.guards.get_mut(&table("orders")).unwrap();
+                (guards.hides_rows, guards.hides_rows_from_owner) = (true, true);
+                guards.replica_triggers = vec![ident("log")];
+            }
+        };
+        check(
+            guarded,
+            &expect![[r#"
+            row_security: error on publisher, public.orders: Row security leaves rows out for role "me": the copy lacks them, and nothing tells of it, not even an error. On the publisher, as a superuser: ALTER ROLE "me" BYPASSRLS; or let the subscription log in as the table's owner.
+            row_security: error on subscriber, public.orders: Row security is forced on its owner, as whom rows are written: no row is replicated into it. On the subscriber: ALTER TABLE "public"."orders" NO FORCE ROW LEVEL SECURITY;
+            replica_triggers: warning on subscriber, public.orders: Triggers fire for every row that is replicated, the copy included: log. If they are not meant to, on the subscriber: ALTER TABLE "public"."orders" ENABLE TRIGGER "log";
+        "#]],
+        );
+    }
+
+    #[test]
+    fn functions_without_a_path_are_named_with_who_calls_them() {
+        let calls = |facts: &mut Facts| {
+            let called = |by: &str| CalledFunction {
+                name: table("app.check_it"),
+                arguments: "text".to_owned(),
+                by: by.to_owned(),
+            };
+            facts.subscriber.functions.insert(table("orders"), vec![called("a check"), called("an index")]);
+            facts.publisher.functions.insert(table("orders"), vec![called("a check")]);
+        };
+        check(
+            calls,
+            &expect![[r#"
+            search_path: warning on subscriber, app.check_it(text): It is called by a check of public.orders, an index of public.orders, and has no search_path of its own. Rows are replicated with an empty one: if it names a table, a type or another function without its schema, no row of the table arrives. On the subscriber: ALTER FUNCTION "app"."check_it"(text) SET search_path = "app", pg_temp;
+        "#]],
+        );
+    }
+
+    #[test]
+    fn what_only_the_subscriber_demands_is_named() {
+        let demands = |facts: &mut Facts| {
+            let one = |name: &str, demand| Constraint { name: ident(name), demand, is_validated: true };
+            let key = Demand::ForeignKey { references: table("customers") };
+            let there = vec![one("positive", Demand::Check), one("once", Demand::Unique), one("whose", key)];
+            facts.subscriber.constraints.insert(table("orders"), there);
+            facts.publisher.constraints.insert(table("orders"), vec![one("positive", Demand::Check)]);
+        };
+        check(
+            demands,
+            &expect![[r#"
+            more_constraints: warning on subscriber, public.orders: It has constraints there that the publisher has not, at least not by these names: once. The first row that does not keep them stops replication. On the subscriber, until the cutover: ALTER TABLE "public"."orders" DROP CONSTRAINT "once";
+            foreign_keys: warning on subscriber, public.orders: It has foreign keys there that the publisher has not: whose. They are not checked for replicated rows, and a TRUNCATE of what they refer to stops replication. On the subscriber, until the cutover: ALTER TABLE "public"."orders" DROP CONSTRAINT "whose";
+        "#]],
+        );
+    }
+
+    #[test]
+    fn rows_that_are_there_count_for_new_tables_alone() {
+        let held = |facts: &mut Facts| {
+            facts.with_rows.insert(table("orders"));
+            facts.others.insert(table("orders"), ident("older"));
+        };
+        check(
+            held,
+            &expect![[r#"
+            rows_on_subscriber: error on subscriber, public.orders: It holds rows before the copy. If one of the publisher's is among them, copying it again violates a primary key or another unique index, and the table is not replicated; without such an index rows are there twice. On the subscriber: TRUNCATE "public"."orders"; or set copy_data = false where the rows are the publisher's.
+            subscribed_twice: warning on subscriber, public.orders: Subscription "older" replicates into it already, and both would write the same rows. Leave it out of one of the two.
+        "#]],
+        );
+    }
 }

@@ -67,3 +67,42 @@ fn missing(facts: &Facts, name: &str) -> Finding {
         "Its server does not offer it: find out what needs it, and what stands in for it.".to_owned()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{self, shown};
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn check(change: impl Fn(&mut Facts), expected: &Expect) {
+        let mut facts = example::facts();
+        change(&mut facts);
+        expected.assert_eq(&shown(&find(&facts)));
+    }
+
+    #[test]
+    fn what_stores_and_sorts_text_is_compared() {
+        let other = |facts: &mut Facts| {
+            let server = &mut facts.subscriber.server;
+            server.encoding = "LATIN1".to_owned();
+            server.collation = "icu en-US".to_owned();
+            let extensions = [("postgis", "3.5"), ("hstore", "1.8"), ("citext", "1.6"), ("plpgsql", "1.0")];
+            let all = extensions.map(|(name, version)| (name.to_owned(), version.to_owned()));
+            facts.publisher.extensions = all.clone().into();
+            facts.subscriber.extensions = [all[3].clone(), ("citext".to_owned(), "1.8".to_owned())].into();
+            facts.available = [all[1].clone()].into();
+        };
+        check(
+            other,
+            &expect![[r#"
+            encoding: warning on both: The publisher's database is encoded in UTF8, the subscriber's in LATIN1: text is converted, and a character that LATIN1 does not have stops replication. Make the subscriber's database with the publisher's encoding, best of all UTF8.
+            collation: warning on both: The publisher's database sorts by libc C.UTF-8 (LC_CTYPE C.UTF-8), the subscriber's by icu en-US (LC_CTYPE C.UTF-8): ORDER BY, comparisons of text, upper and lower case may come out differently there. Make the subscriber's database with the publisher's locale, or give columns a COLLATE of their own.
+            extension_version: info on both, citext: Extension citext has version 1.6 on the publisher and 1.8 on the subscriber.
+            extension_missing: warning on subscriber, hstore: The subscriber's database does not have extension hstore, which the publisher's has. If tables, functions or queries need it, on the subscriber: CREATE EXTENSION "hstore";
+            extension_missing: warning on subscriber, postgis: The subscriber's database does not have extension postgis, which the publisher's has. Its server does not offer it: find out what needs it, and what stands in for it.
+        "#]],
+        );
+        // One locale, spelled in two ways.
+        check(|facts| facts.subscriber.server.collation = "libc c.utf8".to_owned(), &expect![[r#""#]]);
+    }
+}

@@ -6,7 +6,7 @@ use neonrepl::postgres::{Limits, QualifiedName};
 use neonrepl::replication::preflight::{Question, Report, preflight};
 use neonrepl::replication::{self, Operation, Place, Severity};
 
-use crate::catalog::{connect, ident};
+use crate::catalog::{config, ident};
 use crate::common::postgres::{Database, Role, Server, quote};
 use crate::common::wait::wait_until;
 use crate::replication::{DEADLINE, Pair};
@@ -20,10 +20,13 @@ pub(super) struct Looking<'a> {
 
 impl Looking<'_> {
     pub(super) async fn report(&self, question: &Question) -> Report {
-        let pair = replication::Pair {
-            publisher: connect(self.publisher.0, self.publisher.1),
-            subscriber: connect(self.subscriber.0, self.subscriber.1),
+        // One connection of each server is enough.
+        let connect = |(database, role): (&Database, &Role)| {
+            let mut config = config(database, role);
+            config.max_connections = 1;
+            neonrepl::postgres::Server::new(config).database(None)
         };
+        let pair = replication::Pair { publisher: connect(self.publisher), subscriber: connect(self.subscriber) };
         let operation = Operation::new("looking", Limits::within(DEADLINE), &Quiet);
         preflight(&operation, &pair, question).await.unwrap()
     }
