@@ -1,9 +1,10 @@
 //! The actions, one file each.
 
+mod compare_tables;
 mod reboot_writer;
 
 use crate::config::Context;
 use crate::tf_provider::action::AnyAction;
 
 /// All of them, in the order of the docs.
-pub const ALL: &[&dyn AnyAction<Context>] = &[&reboot_writer::RebootWriter];
+pub const ALL: &[&dyn AnyAction<Context>] = &[&compare_tables::CompareTables, &reboot_writer::RebootWriter];

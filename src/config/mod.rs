@@ -4,12 +4,14 @@
 mod context;
 mod errors;
 mod iam;
+mod names;
 mod server_block;
 mod server_config;
 mod side;
 
 use self::context::Endpoint;
 pub use self::context::{ConfiguredServer, Context};
+pub(crate) use self::names::{check_name, check_table, names};
 pub(crate) use self::server_block::SSL_MODES;
 use self::server_block::ServerBlock;
 use self::side::Side;

@@ -4,11 +4,12 @@ mod neon_nat_addresses;
 mod preflight;
 mod publications;
 mod subscriptions;
+mod table_comparison;
 mod tables;
 
 use std::collections::BTreeSet;
 
-use crate::config::{ConfiguredServer, Context};
+use crate::config::{ConfiguredServer, Context, check_name};
 use crate::postgres::{Database, Ident};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::data_source::AnyDataSource;
@@ -21,6 +22,7 @@ pub const ALL: &[&dyn AnyDataSource<Context>] = &[
     &preflight::Preflight,
     &publications::Publications,
     &subscriptions::Subscriptions,
+    &table_comparison::TableComparison,
     &tables::Tables,
 ];
 
@@ -28,11 +30,6 @@ pub const ALL: &[&dyn AnyDataSource<Context>] = &[
 fn database_attribute(side: &str) -> Attribute {
     let description = format!("The database that is asked. Default: the provider's {side} database.");
     Attribute::optional_computed("database", Type::String, &description).text(check_name)
-}
-
-/// A name that Postgres can take; the message says what is wrong with another.
-fn check_name(text: &str) -> std::result::Result<(), String> {
-    Ident::new(text).map(|_| ()).map_err(|error| format!("{error}."))
 }
 
 /// That database. Does not connect.

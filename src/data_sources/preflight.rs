@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{check_name, database};
-use crate::config::Context;
-use crate::postgres::{Ident, InvalidName, Limits, QualifiedName};
+use super::database;
+use crate::config::{Context, check_name, check_table, names};
+use crate::postgres::{Ident, Limits, QualifiedName};
 use crate::replication::preflight::{Question, preflight};
 use crate::replication::{Finding, Operation, Pair};
 use crate::report::{self, Style};
@@ -170,10 +170,6 @@ impl DataSource for Preflight {
     }
 }
 
-fn check_table(text: &str) -> std::result::Result<(), String> {
-    QualifiedName::parse(text).map(|_| ()).map_err(|error| format!("{error}."))
-}
-
 fn question(config: &Model) -> Result<Question> {
     let role = config.subscription_role.known().map(|name| Ident::new(name.as_str())).transpose();
     Ok(Question {
@@ -182,16 +178,6 @@ fn question(config: &Model) -> Result<Question> {
         subscription_role: role.map_err(|error| Error::new(error.to_string()).attribute("subscription_role"))?,
         reverse: config.reverse.known() == Some(&true),
     })
-}
-
-fn names<T: Ord>(
-    attribute: &str,
-    texts: &Attr<BTreeSet<String>>,
-    read: impl Fn(&str) -> std::result::Result<T, InvalidName>,
-) -> Result<BTreeSet<T>> {
-    let texts = texts.known().into_iter().flatten();
-    let names: std::result::Result<_, _> = texts.map(|text| read(text)).collect();
-    names.map_err(|error| Error::new(error.to_string()).attribute(attribute))
 }
 
 fn to_found(finding: &Finding) -> Found {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{check_name, database, database_attribute, texts};
-use crate::config::Context;
+use super::{database, database_attribute, texts};
+use crate::config::{Context, check_name};
 use crate::postgres::catalog::{self, Listed};
 use crate::postgres::{Ident, QualifiedName};
 use crate::tf_provider::call::Call;

@@ -12,6 +12,7 @@
 //! statements: no error, log line or `Debug` holds one.
 
 pub mod catalog;
+pub mod comparison;
 mod connection;
 pub mod conninfo;
 mod database;

@@ -7,6 +7,7 @@
 
 mod catch_up;
 pub mod checks;
+pub mod comparison;
 pub mod connecting;
 mod error;
 mod finding;

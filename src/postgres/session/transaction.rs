@@ -7,7 +7,7 @@ use tokio_postgres::error::SqlState;
 
 use super::{Rows, Session};
 use crate::postgres::connection::Failure;
-use crate::postgres::error::{Cause, Result};
+use crate::postgres::error::{Cause, Error, Result};
 use crate::postgres::limits::Limits;
 use crate::postgres::notice::Notice;
 use crate::postgres::sql::Statement;
@@ -179,6 +179,11 @@ impl<'s> Transaction<'s> {
         // What is undone is nobody's business.
         self.session.take_notices();
         Ok(rows?.unwrap_or_default())
+    }
+
+    /// An error of this transaction's server.
+    pub(in crate::postgres) fn error(&self, doing: &str, cause: Cause) -> Error {
+        self.session.error(doing, cause)
     }
 
     /// Sends what is unsent, and more.

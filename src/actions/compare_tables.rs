@@ -1,0 +1,154 @@
+//! `neonrepl_compare_tables`: compares the rows of tables on both sides, and fails where they differ.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::config::{Context, check_name, check_table, names};
+use crate::postgres::{Ident, Limits, QualifiedName};
+use crate::replication::comparison::{Mode, Outcome, Question, compare};
+use crate::replication::{Operation, Pair};
+use crate::report;
+use crate::tf_provider::action::{Action, Progress};
+use crate::tf_provider::call::Call;
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
+use crate::tf_provider::schema::{Attribute, Schema, Type};
+use crate::tf_provider::timeouts::{duration_attribute, parse_duration};
+
+/// How long a comparison may take where the configuration does not say.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// How many differing rows of a table are named where the configuration does not say.
+const DEFAULT_DIFFERENCES: usize = 100;
+
+/// The action.
+pub(super) struct CompareTables;
+
+crate::model! {
+    /// What is compared.
+    pub(super) struct Model {
+        /// What these publications send.
+        publications: Attr<BTreeSet<String>>,
+        /// Only these tables.
+        tables: Attr<BTreeSet<String>>,
+        /// How closely.
+        mode: Attr<String>,
+        /// How many differing rows are named.
+        max_differences: Attr<i64>,
+        /// The database of the publisher.
+        publisher_database: Attr<String>,
+        /// The database of the subscriber.
+        database: Attr<String>,
+        /// How long it may take.
+        timeout: Attr<String>,
+    }
+}
+
+impl Action for CompareTables {
+    type Model = Model;
+    type Context = Context;
+    const TYPE_NAME: &'static str = "neonrepl_compare_tables";
+
+    fn schema() -> Schema {
+        let database = |name: &str, side: &str| {
+            let description = format!("The database of the {side}. Default: the provider's.");
+            Attribute::optional(name, Type::String, &description).text(check_name)
+        };
+        Schema::new(
+            "Compares the rows of tables on both sides, as the data source `neonrepl_table_comparison` does, when it is asked to and \
+             not at every plan. It says how each table came out, and fails where one differs or could not be compared.",
+        )
+        .attribute(
+            Attribute::optional(
+                "publications",
+                Type::set(Type::String),
+                "What these publications send is compared: their columns, of the rows that meet their filters.",
+            )
+            .text(check_name),
+        )
+        .attribute(
+            Attribute::optional(
+                "tables",
+                Type::set(Type::String),
+                "Only these tables of the publications, as `schema.table`, or `table` in `public`. Without `publications`, these \
+                 tables as a whole. One of the two is needed.",
+            )
+            .text(check_table),
+        )
+        .attribute(
+            Attribute::optional(
+                "mode",
+                Type::String,
+                "How closely: `counts` counts the rows, `checksums` also sums hashes of them, and `rows` names those that differ. \
+                 Default: `rows`.",
+            )
+            .one_of(&["counts", "checksums", "rows"]),
+        )
+        .attribute(
+            Attribute::optional(
+                "max_differences",
+                Type::Number,
+                "With `rows`: how many differing rows of a table are named at most. Default: `100`.",
+            )
+            .between(0, 10_000),
+        )
+        .attribute(database("publisher_database", "publisher"))
+        .attribute(database("database", "subscriber"))
+        .attribute(duration_attribute(
+            "timeout",
+            "How long it may take, such as `30s`, `10m` or `1h30m`. Both sides keep old row versions for so long. Default: `12h`.",
+        ))
+    }
+
+    fn validate(config: &Model, diagnostics: &mut Diagnostics) {
+        if config.publications.is_null() && config.tables.is_null() {
+            diagnostics.error(
+                Error::new("nothing is to be compared")
+                    .detail("Set publications, tables or both.")
+                    .attribute("publications"),
+            );
+        }
+    }
+
+    async fn invoke(call: &Call<Context>, config: Model, progress: &Progress) -> Result<()> {
+        let database = |name: &Attr<String>| name.known().cloned();
+        let pair = Pair {
+            publisher: call.context().publisher().database(database(&config.publisher_database).as_deref())?,
+            subscriber: call.context().subscriber().database(database(&config.database).as_deref())?,
+        };
+        let time = config.timeout.known().and_then(|text| parse_duration(text)).unwrap_or(DEFAULT_TIMEOUT);
+        let operation =
+            Operation::new("comparing tables", Limits::within(time).cancelled_by(call.stop().clone()), call);
+        let mut say = |done: crate::replication::comparison::Progress<'_>| {
+            progress.say(format!("{} of {}: {}", done.done, done.all, report::compared(done.table)));
+        };
+        let outcome = Box::pin(compare(&operation, &pair, &question(&config)?, &mut say)).await?;
+        concluded(&outcome, progress)
+    }
+}
+
+/// Says how it came out.
+fn concluded(outcome: &Outcome, progress: &Progress) -> Result<()> {
+    let verdict = report::comparison_verdict(outcome);
+    if outcome.is_equal() {
+        progress.say(verdict);
+        return Ok(());
+    }
+    let tables = outcome.tables.iter().filter(|table| !table.equal);
+    let error = tables.fold(Error::new("the tables are not equal"), |error, table| {
+        let rows = table.differences.iter().map(|row| format!("  {}", report::difference(row)));
+        let lines: Vec<_> = std::iter::once(report::compared(table)).chain(rows).collect();
+        error.detail(lines.join("\n"))
+    });
+    Err(error.detail(verdict))
+}
+
+fn question(config: &Model) -> Result<Question> {
+    let most = config.max_differences.known().and_then(|most| usize::try_from(*most).ok());
+    Ok(Question {
+        publications: names("publications", &config.publications, |text| Ident::new(text))?,
+        tables: names("tables", &config.tables, QualifiedName::parse)?,
+        mode: config.mode.known().and_then(|name| Mode::from_name(name)).unwrap_or(Mode::Rows),
+        max_differences: most.unwrap_or(DEFAULT_DIFFERENCES),
+    })
+}

@@ -1,0 +1,36 @@
+//! Names of databases, publications and tables, as blocks of a configuration have them.
+
+use std::collections::BTreeSet;
+
+use crate::postgres::{Ident, InvalidName, QualifiedName};
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::diagnostics::{Error, Result};
+
+/// A check that a text is a name which Postgres can take; the message says what is wrong with another.
+///
+/// # Errors
+/// When it is empty, too long or holds a NUL character.
+pub(crate) fn check_name(text: &str) -> std::result::Result<(), String> {
+    Ident::new(text).map(|_| ()).map_err(|error| format!("{error}."))
+}
+
+/// The same of a table's name, as `schema.table`, or `table` in `public`.
+///
+/// # Errors
+/// When it is not such a name.
+pub(crate) fn check_table(text: &str) -> std::result::Result<(), String> {
+    QualifiedName::parse(text).map(|_| ()).map_err(|error| format!("{error}."))
+}
+
+/// The names of an attribute; none where it has no value.
+///
+/// # Errors
+/// When one of them is not a name, at the attribute.
+pub(crate) fn names<T: Ord>(
+    attribute: &str,
+    texts: &Attr<BTreeSet<String>>,
+    read: impl Fn(&str) -> std::result::Result<T, InvalidName>,
+) -> Result<BTreeSet<T>> {
+    let names: std::result::Result<_, _> = texts.known().into_iter().flatten().map(|text| read(text)).collect();
+    names.map_err(|error| Error::new(error.to_string()).attribute(attribute))
+}

@@ -1,0 +1,127 @@
+//! The texts of the queries that count, hash and fetch. Pure.
+
+use super::shape::{Comparable, Form};
+use crate::postgres::sql::{Ident, list};
+
+/// In how many buckets the keys of a table are sorted: enough to keep one small, few enough to hold all in memory.
+pub(super) const BUCKETS: i64 = 4096;
+
+/// The table with its condition, as one side has it.
+fn from(table: &Comparable, is_partitioned: bool) -> String {
+    let only = if is_partitioned { "" } else { "ONLY " };
+    let filter = table.filter.as_ref().map(|filter| format!(" WHERE ({filter})")).unwrap_or_default();
+    format!("FROM {only}{}{filter}", table.name)
+}
+
+/// Locks tables in a mode. Of a partitioned table its partitions too.
+pub(super) fn lock<'a>(tables: impl Iterator<Item = &'a Comparable>, mode: &str) -> String {
+    let names = tables.map(|table| {
+        let only = if table.publisher_is_partitioned { "" } else { "ONLY " };
+        format!("{only}{}", table.name)
+    });
+    format!("LOCK TABLE {} IN {mode} MODE", list(names))
+}
+
+pub(super) fn count(table: &Comparable, is_partitioned: bool) -> String {
+    format!("SELECT count(*) {}", from(table, is_partitioned))
+}
+
+/// The number of rows, and a sum of their hashes that does not overflow.
+pub(super) fn checksum(table: &Comparable, is_partitioned: bool) -> String {
+    let hash = hash(table.columns.iter());
+    format!("SELECT count(*), coalesce(sum({hash}::numeric), 0)::text {}", from(table, is_partitioned))
+}
+
+/// The same for each bucket of keys that has rows.
+pub(super) fn buckets(table: &Comparable, is_partitioned: bool) -> String {
+    let (bucket, hash) = (bucket(table), hash(table.columns.iter()));
+    let from = from(table, is_partitioned);
+    format!("SELECT {bucket}, count(*), sum({hash}::numeric)::text {from} GROUP BY 1")
+}
+
+/// The rows of some buckets, sorted by the hash of their key and then by the key: the hash, the key, and a hash of each
+/// column.
+pub(super) fn rows(table: &Comparable, is_partitioned: bool) -> String {
+    let key: Vec<_> = keys(table).map(|(name, _)| format!("{name}::text COLLATE \"C\"")).collect();
+    let columns: Vec<_> = table.columns.iter().map(|column| hash(std::iter::once(column))).collect();
+    let filter = table.filter.as_ref().map(|filter| format!(" AND ({filter})")).unwrap_or_default();
+    let only = if is_partitioned { "" } else { "ONLY " };
+    format!(
+        "SELECT {}, ARRAY[{}]::text[] COLLATE \"C\", ARRAY[{}]::bigint[] FROM {only}{} WHERE {} = ANY ($1){filter} ORDER BY 1, 2",
+        hash(keys(table)),
+        key.join(", "),
+        columns.join(", "),
+        table.name,
+        bucket(table),
+    )
+}
+
+fn keys(table: &Comparable) -> impl Iterator<Item = &(Ident, Form)> {
+    table.key.iter().filter_map(|name| table.columns.iter().find(|(column, _)| column == name))
+}
+
+fn bucket(table: &Comparable) -> String {
+    format!("({} & {})", hash(keys(table)), BUCKETS - 1)
+}
+
+/// The hash of a row of these columns, a bigint. A row without columns has one, too.
+fn hash<'a>(columns: impl Iterator<Item = &'a (Ident, Form)>) -> String {
+    let values = columns.map(|(name, form)| match form {
+        Form::Value => name.to_string(),
+        Form::Exact => format!("{name}::text COLLATE \"C\""),
+        Form::Text => format!("{name}::text"),
+    });
+    let values = list(values);
+    if values.is_empty() { "0::bigint".to_owned() } else { format!("hash_record_extended(ROW({values}), 0)") }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::super::shape::tests::shape;
+    use super::super::{Published, comparable};
+    use super::*;
+    use crate::postgres::sql::QualifiedName;
+
+    fn table(filter: Option<&str>) -> Comparable {
+        let published = Published { columns: None, filter: filter.map(str::to_owned) };
+        let both = shape("id:int4# \"mo\"od:mood c:text#~ |id");
+        comparable(&QualifiedName::parse("s.t").unwrap(), Some(&published), Some(&both), Some(&both)).unwrap()
+    }
+
+    fn check(text: &str, expected: &Expect) {
+        expected.assert_eq(text);
+    }
+
+    #[test]
+    fn each_side_counts_its_own_rows_of_what_is_published() {
+        check(&count(&table(None), false), &expect![[r#"SELECT count(*) FROM ONLY "s"."t""#]]);
+        let filtered = count(&table(Some("(id > 1)")), true);
+        check(&filtered, &expect![[r#"SELECT count(*) FROM "s"."t" WHERE ((id > 1))"#]]);
+    }
+
+    #[test]
+    fn each_column_is_hashed_in_its_form() {
+        let expected = expect![[
+            r#"SELECT count(*), coalesce(sum(hash_record_extended(ROW("""mo""od"::text, "c"::text COLLATE "C", "id"), 0)::numeric), 0)::text FROM ONLY "s"."t""#
+        ]];
+        check(&checksum(&table(None), false), &expected);
+    }
+
+    #[test]
+    fn rows_come_in_the_same_order_from_both_sides() {
+        let expected = expect![[
+            r#"SELECT hash_record_extended(ROW("id"), 0), ARRAY["id"::text COLLATE "C"]::text[] COLLATE "C", ARRAY[hash_record_extended(ROW("""mo""od"::text), 0), hash_record_extended(ROW("c"::text COLLATE "C"), 0), hash_record_extended(ROW("id"), 0)]::bigint[] FROM ONLY "s"."t" WHERE (hash_record_extended(ROW("id"), 0) & 4095) = ANY ($1) AND (id > 1) ORDER BY 1, 2"#
+        ]];
+        check(&rows(&table(Some("id > 1")), false), &expected);
+    }
+
+    #[test]
+    fn several_tables_are_locked_at_once() {
+        let (one, mut other) = (table(None), table(None));
+        other.publisher_is_partitioned = true;
+        let text = lock([&one, &other].into_iter(), "SHARE");
+        check(&text, &expect![[r#"LOCK TABLE ONLY "s"."t", "s"."t" IN SHARE MODE"#]]);
+    }
+}

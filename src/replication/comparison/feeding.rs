@@ -1,0 +1,150 @@
+//! Which subscriptions bring the rows of the tables, and whether they have brought all that was written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::postgres::subscription::{self, Subscription, SyncState};
+use crate::postgres::{Ended, Ident, Limits, Pauses, QualifiedName, Waiter, slot};
+use crate::replication::Pair;
+use crate::replication::error::{Error, Result};
+use crate::replication::operation::Operation;
+use crate::replication::whereabouts::Clues;
+
+/// How often a slot is asked while writers wait.
+const POLL: Pauses = Pauses { first: Duration::from_millis(2), longest: Duration::from_millis(20) };
+
+/// The subscriptions to the publisher, and the tables that they bring.
+#[derive(Debug, Default)]
+pub(super) struct Feeds {
+    /// The slots that they read from, with the name of each.
+    slots: BTreeMap<Ident, Ident>,
+    /// The tables, each with what stands against an exact comparison of it.
+    tables: BTreeMap<QualifiedName, Option<String>>,
+}
+
+/// Finds the subscriptions that bring these tables from the publisher.
+///
+/// # Errors
+/// When the subscriber cannot be asked.
+pub(super) async fn feeds<'a>(
+    operation: &Operation<'_>,
+    pair: &Pair,
+    tables: impl Iterator<Item = &'a QualifiedName>,
+) -> Result<Feeds> {
+    let wanted: BTreeSet<_> = tables.collect();
+    let subscriber = pair.subscriber.within(operation.limits());
+    let mut feeds = Feeds::default();
+    let all = operation.unless_stopped(subscription::fetch_all(&subscriber)).await?;
+    for found in all.values() {
+        let tables = operation.unless_stopped(subscription::tables(&subscriber, &found.name)).await?;
+        let brought: Vec<_> = tables.into_iter().filter(|(table, _)| wanted.contains(table)).collect();
+        if brought.is_empty() {
+            continue;
+        }
+        let doubt = operation.unless_stopped(async { Ok::<_, Error>(doubt(pair, found).await) }).await?;
+        if let (None, Some(slot)) = (&doubt, found.slot_name()) {
+            feeds.slots.insert(slot.clone(), found.name.clone());
+        }
+        for (table, state) in brought {
+            let doubt = doubt.clone().or_else(|| not_ready(&found.name, state));
+            feeds.add(table, doubt);
+        }
+    }
+    Ok(feeds)
+}
+
+/// Why a subscription does not bring what is written on the publisher.
+async fn doubt(pair: &Pair, found: &Subscription) -> Option<String> {
+    let name = &found.name;
+    if !found.enabled || found.slot_name().is_none() {
+        return Some(format!("Subscription {name} is disabled."));
+    }
+    let connection = found.connection.as_ref();
+    let database = connection.and_then(|connection| connection.get("dbname").or_else(|| connection.get("user")));
+    let is_elsewhere = database.is_some_and(|database| database != pair.publisher.name());
+    let configured = (!is_elsewhere).then(|| pair.publisher.clone());
+    let clues = Clues { subscriber: &pair.subscriber, subscription: found, connection, configured, proof: None };
+    let publisher = clues.find().await.map(|publisher| publisher.database);
+    let is_ours = publisher.is_some_and(|found| {
+        found.config().address() == pair.publisher.config().address() && found.name() == pair.publisher.name()
+    });
+    (!is_ours).then(|| format!("Whether subscription {name} reads from this publisher cannot be told."))
+}
+
+fn not_ready(name: &Ident, state: SyncState) -> Option<String> {
+    (state != SyncState::Ready).then(|| format!("Subscription {name} has not copied it yet."))
+}
+
+impl Feeds {
+    /// One subscription that brings it as it should is enough.
+    fn add(&mut self, table: QualifiedName, doubt: Option<String>) {
+        let known = self.tables.entry(table).or_insert_with(|| doubt.clone());
+        *known = known.take().and(doubt);
+    }
+
+    /// Why a table cannot be compared in the same state of both sides.
+    pub(super) fn doubt(&self, table: &QualifiedName) -> Option<&str> {
+        match self.tables.get(table) {
+            Some(doubt) => doubt.as_deref(),
+            None => Some("No subscription brings its rows."),
+        }
+    }
+
+    /// Waits until what was written up to now is applied and flushed, and returns the position; or else what is late after
+    /// this time. Nothing takes longer: writers may be waiting for it.
+    ///
+    /// # Errors
+    /// When the publisher cannot be asked, or a person asks to stop.
+    pub(super) async fn drained(
+        &self,
+        operation: &Operation<'_>,
+        pair: &Pair,
+        time: Duration,
+    ) -> Result<std::result::Result<String, String>> {
+        let limits = Limits { deadline: operation.within(time).limits().deadline, ..operation.limits().clone() };
+        let publisher = pair.publisher.within(&limits);
+        let barrier = match operation.unless_stopped(slot::barrier(&publisher, &limits)).await {
+            Ok(barrier) => barrier,
+            Err(_) if limits.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                return Ok(Err("The publisher took too long to say how far it has written.".to_owned()));
+            }
+            Err(error) => return Err(error),
+        };
+        for (slot, subscription) in &self.slots {
+            let mut waiter = Waiter::new(&limits, POLL);
+            loop {
+                let look = slot::has_confirmed(&publisher, slot, &barrier.lsn).await.map_err(Error::from);
+                match waiter.after(look.map(|confirmed| (confirmed == Some(true)).then_some(()))).await {
+                    Ok(Some(())) => break,
+                    Ok(None) => {}
+                    Err(Ended::TimeOver(_)) => {
+                        return Ok(Err(format!("Subscription {subscription} took too long to catch up.")));
+                    }
+                    Err(Ended::Failed(error)) => return Err(error),
+                    Err(Ended::Stopped) => return Err(Error::cancelled()),
+                }
+            }
+        }
+        Ok(Ok(barrier.lsn))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_needs_one_subscription_that_is_well() {
+        let table = |name: &str| QualifiedName::parse(name).unwrap();
+        let mut feeds = Feeds::default();
+        feeds.add(table("a"), Some("It is disabled.".to_owned()));
+        feeds.add(table("a"), None);
+        feeds.add(table("b"), None);
+        feeds.add(table("b"), Some("It is disabled.".to_owned()));
+        feeds.add(table("c"), Some("It is disabled.".to_owned()));
+        let doubts = ["a", "b", "c", "d"].map(|name| feeds.doubt(&table(name)));
+        assert_eq!(doubts, [None, None, Some("It is disabled."), Some("No subscription brings its rows.")]);
+    }
+}

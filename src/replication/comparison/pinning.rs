@@ -1,0 +1,123 @@
+//! Bringing both sides to the same state of some tables.
+
+use std::time::Duration;
+
+use super::feeding::Feeds;
+use crate::postgres::comparison::{Comparable, Side};
+use crate::postgres::{self, Pauses, SqlState, Waiter};
+use crate::replication::Pair;
+use crate::replication::error::{Error, Result};
+use crate::replication::operation::Operation;
+
+/// How long the lock is waited for, try by try: whoever wants to write waits behind it. An autovacuum gives way only to who
+/// waits longer than `deadlock_timeout`, a second by default.
+const PATIENCE: [Duration; 3] = [Duration::from_millis(500), Duration::from_millis(500), Duration::from_millis(1500)];
+
+/// How often the lock is tried for.
+const TRIES: usize = 20;
+
+/// Between the tries.
+const PAUSES: Pauses = Pauses { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
+
+/// The longest time for the subscriber to catch up while writers go on.
+const CATCHES_UP: Duration = Duration::from_secs(60);
+
+/// The longest time for it while they wait.
+const WRITERS_WAIT: Duration = Duration::from_secs(2);
+
+/// Whether both sides are in the same state.
+pub(super) enum Pin {
+    /// They are: the publisher's WAL up to this position.
+    Exact(String),
+    /// They are not, because of this.
+    Loose(String),
+}
+
+/// Both sides of a comparison, and who brings rows from one to the other.
+pub(super) struct Pinning<'a, 's> {
+    pub(super) operation: &'a Operation<'a>,
+    pub(super) pair: &'a Pair,
+    pub(super) feeds: &'a Feeds,
+    pub(super) publisher: &'a mut Side<'s>,
+    pub(super) subscriber: &'a mut Side<'s>,
+}
+
+impl Pinning<'_, '_> {
+    /// Lets both sides keep to one state of the tables.
+    ///
+    /// # Errors
+    /// When a server cannot be asked, the time is over, or a person asks to stop.
+    pub(super) async fn pin(&mut self, tables: &[&Comparable]) -> Result<Pin> {
+        self.publisher.begin().await?;
+        self.subscriber.begin().await?;
+        let pin = match tables.iter().find_map(|table| self.feeds.doubt(&table.name)) {
+            Some(doubt) => Pin::Loose(doubt.to_owned()),
+            None => self.held(tables).await?,
+        };
+        if matches!(pin, Pin::Loose(_)) {
+            self.publisher.pin().await?;
+            self.subscriber.pin().await?;
+        }
+        Ok(pin)
+    }
+
+    async fn held(&mut self, tables: &[&Comparable]) -> Result<Pin> {
+        let mut waiter = Waiter::new(self.operation.limits(), PAUSES);
+        let mut last = String::new();
+        for patience in PATIENCE.into_iter().cycle().take(TRIES) {
+            self.operation.go_on()?;
+            if let Err(late) = self.feeds.drained(self.operation, self.pair, CATCHES_UP).await? {
+                return Ok(Pin::Loose(late));
+            }
+            match self.try_once(tables, patience).await? {
+                Try::Pinned(lsn) => return Ok(Pin::Exact(lsn)),
+                Try::Never(why) => return Ok(Pin::Loose(why)),
+                Try::Later(why) => last = why,
+            }
+            let waited = waiter.after(Ok::<Option<()>, Error>(None)).await;
+            waited.map_err(|_| self.operation.error("the time is over").detail(&last))?;
+        }
+        Ok(Pin::Loose(last))
+    }
+
+    async fn try_once(&mut self, tables: &[&Comparable], patience: Duration) -> Result<Try> {
+        let held = match self.publisher.hold(tables, patience).await {
+            Ok(held) => held,
+            Err(error) => return refused(error),
+        };
+        let drained = self.feeds.drained(self.operation, self.pair, WRITERS_WAIT).await;
+        let outcome = match drained {
+            Ok(Ok(lsn)) => {
+                self.publisher.pin().await?;
+                self.subscriber.pin().await?;
+                Ok(Try::Pinned(lsn))
+            }
+            Ok(Err(late)) => Ok(Try::Later(late)),
+            Err(error) => Err(error),
+        };
+        self.publisher.release(&held).await?;
+        outcome
+    }
+}
+
+/// What came of a try.
+enum Try {
+    Pinned(String),
+    Later(String),
+    Never(String),
+}
+
+fn refused(error: postgres::Error) -> Result<Try> {
+    if error.is_locked() {
+        return Ok(Try::Later(
+            "Others write to it all the time: the lock that keeps them off could not be had.".to_owned(),
+        ));
+    }
+    if error.is(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        return Ok(Try::Never(format!(
+            "The role on the publisher may not keep others from writing for a moment: it needs UPDATE, DELETE or TRUNCATE on the \
+             table, or MAINTAIN since Postgres 17 ({error})."
+        )));
+    }
+    Err(error.into())
+}
