@@ -13,6 +13,7 @@ use crate::rds;
 use crate::rds::auth_token::{AuthTokens, Login};
 use crate::rds::logical_replication::Patience;
 use crate::rds::wait::Polling;
+use crate::replication::Intended;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::path::AttributePath;
@@ -157,13 +158,20 @@ pub struct Context {
     aws: Attr<AwsBlock>,
     cluster_api: OnceLock<rds::RdsClusters>,
     instance_api: OnceLock<rds::RdsInstances>,
+    intended: Intended,
 }
 
 impl Context {
     pub(super) fn new(publisher: Endpoint, subscriber: Endpoint, aws: Attr<AwsBlock>) -> Self {
         let publisher = ConfiguredServer { side: Side::Publisher, endpoint: publisher };
         let subscriber = ConfiguredServer { side: Side::Subscriber, endpoint: subscriber };
-        Self { publisher, subscriber, aws, cluster_api: OnceLock::new(), instance_api: OnceLock::new() }
+        let (cluster_api, instance_api) = (OnceLock::new(), OnceLock::new());
+        Self { publisher, subscriber, aws, cluster_api, instance_api, intended: Intended::default() }
+    }
+
+    /// What the plans of this run are going to make.
+    pub fn intended(&self) -> &Intended {
+        &self.intended
     }
 
     /// The server that is replicated from.

@@ -3,6 +3,7 @@
 
 mod context;
 mod errors;
+mod given;
 mod iam;
 mod names;
 mod server_block;

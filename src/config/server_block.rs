@@ -119,7 +119,9 @@ pub(super) fn check_host(side: Side, block: &ServerBlock, conninfo: &Conninfo) -
         Attr::Known(_) => error.at(&path(side, "host")),
         _ => at_url(side, block, error),
     };
-    let wrong = |cause: &dyn std::fmt::Display| at_host(Error::new(format!("{}: {cause}", side.name())));
+    let instead = block.host.known().and_then(|host| without_port(host)).unwrap_or_default();
+    let wrong =
+        |cause: &dyn std::fmt::Display| at_host(Error::new(format!("{}: {cause}", side.name())).detail(&instead));
     let Some(host) = conninfo.host().map_err(|error| wrong(&error))? else { return Ok(()) };
     let refuse = |what: &str, instead: String| {
         Err(wrong(&format_args!("{host} is {what}")).detail(format!("Use the direct host: {instead}")))
@@ -131,6 +133,14 @@ pub(super) fn check_host(side: Side, block: &ServerBlock, conninfo: &Conninfo) -
         Some(writer) if side == Side::Publisher => refuse("an Aurora reader endpoint, which cannot publish", writer),
         _ => Ok(()),
     }
+}
+
+/// What to write in the place of a host that ends with a port.
+fn without_port(text: &str) -> Option<String> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let port = port.parse::<u16>().ok().filter(|_| text.starts_with('[') || !host.contains(':'))?;
+    Some(format!("Write host = {host:?} and port = {port}."))
 }
 
 /// An error of the URL, which is in the block or in the environment.
@@ -200,4 +210,17 @@ pub(super) fn unknown(block: &ServerBlock) -> Option<&'static str> {
         ("aws_iam_auth", block.aws_iam_auth.is_unknown()),
     ];
     attributes.into_iter().find(|(_, unknown)| *unknown).map(|(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_with_a_port_is_taken_apart() {
+        assert_eq!(without_port("db:5433").as_deref(), Some("Write host = \"db\" and port = 5433."));
+        assert_eq!(without_port("[::1]:5433").as_deref(), Some("Write host = \"::1\" and port = 5433."));
+        assert_eq!(without_port("::1"), None);
+        assert_eq!(without_port("db:main"), None);
+    }
 }

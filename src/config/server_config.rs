@@ -1,7 +1,9 @@
 //! From a server's block and its connection string to how its connections are made, and what of that is refused.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
+use super::given;
 use super::server_block::{self, ServerBlock};
 use super::side::Side;
 use crate::neon::endpoint;
@@ -71,6 +73,7 @@ impl Given<'_> {
         if let Some(name) = get("application_name").or(get("fallback_application_name")) {
             config.application_name = name.to_owned();
         }
+        config.given = Arc::new(given::names(self.side, self.block, self.conninfo));
         if let Some(most) = self.block.max_connections.known() {
             config.max_connections = usize::try_from(*most).unwrap_or(1);
         }

@@ -1,5 +1,10 @@
 //! What failed: what was being done, where, and why.
 
+mod connecting;
+mod remedies;
+
+pub use remedies::grant_of_replication;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +12,8 @@ use std::time::Duration;
 
 use tokio_postgres::error::{DbError, SqlState};
 
-use super::sql::{Ident, InvalidName};
+use super::given::Given;
+use super::sql::InvalidName;
 use super::version::{ServerVersion, Unsupported};
 
 /// The result of anything that talks to a server.
@@ -37,6 +43,8 @@ pub struct Place {
     pub database: String,
     /// The role that connects.
     pub role: String,
+    /// What a person calls the values that it is reached with.
+    pub given: Arc<Given>,
 }
 
 /// Why it failed.
@@ -124,6 +132,17 @@ impl Error {
         matches!(self.0.cause, Cause::Connect(_) | Cause::ConnectTimeout(_) | Cause::Tls(_) | Cause::Password(_))
     }
 
+    /// Whether the server has answered, and would answer the same to another try: a wrong password, a missing database or
+    /// right. Not so one that cannot be reached, is restarting, has no connection left or is kept waiting by somebody else.
+    pub fn is_answer(&self) -> bool {
+        match &self.0.cause {
+            Cause::Connect(error) => error.code().map_or_else(|| connecting::is_refused_by_settings(error), is_final),
+            Cause::Statement(error) => error.code().is_some_and(is_final),
+            Cause::Tls(_) | Cause::Unsupported(_) | Cause::TooOld(_) | Cause::Name(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether the connection broke while a statement ran, so that its outcome is not known.
     pub fn is_lost(&self) -> bool {
         let crashed = |error: &DbError| *error.code() == SqlState::CRASH_SHUTDOWN;
@@ -165,12 +184,10 @@ impl Error {
 
     fn remedy(&self) -> Option<String> {
         match &self.0.cause {
-            Cause::Connect(error) => connect_remedy(error),
-            Cause::ConnectTimeout(_) => Some(
-                "Nothing answered. Check the host and port, and whether a firewall or security group lets this machine in.".to_owned(),
-            ),
+            Cause::Connect(error) => connecting::remedy(error, &self.0.place),
+            Cause::ConnectTimeout(_) => Some(connecting::silence(&self.0.place)),
             Cause::Statement(error) => match error.as_db_error() {
-                Some(error) => statement_remedy(error, &self.0.place),
+                Some(error) => remedies::remedy(error.code(), error.message(), &self.0.place),
                 None => Some("The connection broke while the server was at it.".to_owned()),
             },
             Cause::Busy { .. } => Some(
@@ -184,193 +201,21 @@ impl Error {
     }
 }
 
-fn connect_remedy(error: &tokio_postgres::Error) -> Option<String> {
-    let text = match error.code() {
-        Some(code) if *code == SqlState::INVALID_PASSWORD => "Check username and password.",
-        Some(_) if is_refused_token(error) => {
-            "RDS did not take the IAM token. The role needs rds_iam (GRANT rds_iam TO the role), the AWS identity rds-db:connect on it, \
-             and host, port and region must be those of the instance or the cluster itself."
-        }
-        Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
-            "The server's pg_hba.conf has no entry that lets this user in from this machine this way; check sslmode, too."
-        }
-        Some(code) if *code == SqlState::INVALID_CATALOG_NAME => "Check the database's name.",
-        Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => {
-            "Lower max_connections of the provider block, or raise the server's."
-        }
-        Some(_) => return None,
-        None if sources(error).contains("UnknownIssuer") => {
-            "The server's certificate is signed by an authority that is not known here: give its certificate as sslrootcert."
-        }
-        None if sources(error).contains("did not use channel binding") => {
-            "channel_binding = require needs TLS, a server that checks passwords with scram-sha-256, and a role whose password is \
-             stored so."
-        }
-        None if sources(error).contains("does not support TLS") => {
-            "Set sslmode to \"disable\" if the connection may go unencrypted."
-        }
-        None => return None,
-    };
-    Some(text.to_owned())
-}
-
-/// RDS checks tokens with PAM.
-fn is_refused_token(error: &tokio_postgres::Error) -> bool {
-    error.as_db_error().is_some_and(|error| error.message().starts_with("PAM authentication failed"))
-}
-
-/// What usually mends an error that comes without a hint of the server's own: the SQLSTATE, a part of the message that
-/// is the same in every version, and the remedy, in which `{role}` is the role that connects and `{database}` the
-/// database. Servers with translated messages get no remedy.
-const REMEDIES: &[(SqlState, &str, &str)] = &[
-    (
-        SqlState::INSUFFICIENT_PRIVILEGE,
-        "permission denied for database",
-        "GRANT CREATE ON DATABASE {database} TO {role};",
-    ),
-    (
-        SqlState::INSUFFICIENT_PRIVILEGE,
-        "permission denied to create subscription",
-        "GRANT pg_create_subscription TO {role};",
-    ),
-    (
-        SqlState::INSUFFICIENT_PRIVILEGE,
-        "must be superuser to create subscriptions",
-        "Before Postgres 16 only a superuser may create subscriptions.",
-    ),
-    (
-        SqlState::INSUFFICIENT_PRIVILEGE,
-        "password_required=false is superuser-only",
-        "Leave password_required out, or connect as a superuser.",
-    ),
-    (
-        SqlState::INSUFFICIENT_PRIVILEGE,
-        "must be owner of table",
-        "A publication's tables must be owned by the role that makes it: ALTER TABLE … OWNER TO {role}; or connect as their owner.",
-    ),
-    (
-        SqlState::INSUFFICIENT_PRIVILEGE,
-        "must be owner of publication",
-        "ALTER PUBLICATION … OWNER TO {role}; or connect as its owner.",
-    ),
-    (
-        SqlState::INSUFFICIENT_PRIVILEGE,
-        "must be owner of subscription",
-        "ALTER SUBSCRIPTION … OWNER TO {role}; or connect as its owner.",
-    ),
-    (SqlState::INSUFFICIENT_PRIVILEGE, "must be able to SET ROLE", "GRANT that role TO {role};"),
-    (SqlState::INSUFFICIENT_PRIVILEGE, "must be member of role", "GRANT that role TO {role};"),
-    (
-        SqlState::INSUFFICIENT_PRIVILEGE,
-        "FOR ALL TABLES publication",
-        "List the tables, which needs their ownership only, or connect as a superuser.",
-    ),
-    (
-        SqlState::INSUFFICIENT_PRIVILEGE,
-        "must be superuser to add or set schemas",
-        "List the tables, which needs their ownership only, or connect as a superuser.",
-    ),
-    (
-        SqlState::INSUFFICIENT_PRIVILEGE,
-        "FOR TABLES IN SCHEMA publication",
-        "List the tables, which needs their ownership only, or connect as a superuser.",
-    ),
-    (SqlState::INSUFFICIENT_PRIVILEGE, "replication slots", REPLICATION),
-    (SqlState::CONNECTION_FAILURE, "start WAL sender", REPLICATION_OF_CONNECTION),
-    (SqlState::CONNECTION_FAILURE, "replication role to start walsender", REPLICATION_OF_CONNECTION),
-    (
-        SqlState::S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED,
-        "password is required",
-        "The owner is no superuser, so the connection needs a password: give one in the subscription's publisher block.",
-    ),
-    (
-        SqlState::S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED,
-        "does not request a password",
-        "Let the publisher ask for it (scram-sha-256 in its pg_hba.conf), or let a superuser own the subscription with \
-         password_required = false.",
-    ),
-    (
-        SqlState::PROTOCOL_VIOLATION,
-        "wal_level",
-        "The publisher must run with wal_level = logical; on Aurora that is rds.logical_replication = 1 and a reboot of the writer.",
-    ),
-    (
-        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-        "wal_level",
-        "The publisher must run with wal_level = logical; on Aurora that is rds.logical_replication = 1 and a reboot of the writer.",
-    ),
-    (
-        SqlState::PROTOCOL_VIOLATION,
-        "all replication slots are in use",
-        "Raise max_replication_slots on the publisher, or drop slots that nothing reads from.",
-    ),
-    (
-        SqlState::PROTOCOL_VIOLATION,
-        "already exists",
-        "Drop the slot on the publisher if nothing reads from it, or subscribe with create_slot = false to go on from it.",
-    ),
-    (
-        SqlState::CONNECTION_FAILURE,
-        "could not drop replication slot",
-        "DISABLE the subscription, SET (slot_name = NONE), and drop it then: that leaves the publisher alone.",
-    ),
-    (SqlState::LOCK_NOT_AVAILABLE, "", "Another session held a lock for too long; see pg_locks and pg_stat_activity."),
-    (
-        SqlState::READ_ONLY_SQL_TRANSACTION,
-        "",
-        "The server only reads, as a standby or a reader does: connect to the primary, which is the writer endpoint of an Aurora cluster.",
-    ),
-    (SqlState::QUERY_CANCELED, "", "It was cancelled on the server, by a time limit there or by somebody else."),
-];
-
-const REPLICATION: &str = "ALTER ROLE {role} REPLICATION; or, on Aurora and RDS: GRANT rds_replication TO {role};";
-
-const REPLICATION_OF_CONNECTION: &str = "On the publisher, for the role of the subscription's connection: ALTER ROLE … \
-     REPLICATION; or, on Aurora and RDS: GRANT rds_replication TO …;";
-
-fn statement_remedy(error: &DbError, place: &Place) -> Option<String> {
-    let fits = |(code, part, _): &&(SqlState, &str, &str)| error.code() == code && error.message().contains(part);
-    let (.., remedy) = REMEDIES.iter().find(fits)?;
-    let quoted = |name: &str| Ident::from_catalog(name).to_string();
-    Some(remedy.replace("{role}", &quoted(&place.role)).replace("{database}", &quoted(&place.database)))
-}
-
-/// The messages of an error and of everything below it, joined by colons.
-fn sources(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let message = source.to_string();
-        if !text.ends_with(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
-        }
-        next = source.source();
-    }
-    text
-}
-
-fn write_error(f: &mut fmt::Formatter<'_>, error: &tokio_postgres::Error) -> fmt::Result {
-    match error.as_db_error() {
-        Some(db) => write!(f, "{} ({})", db.message(), db.code().code()),
-        None => f.write_str(&sources(error)),
-    }
+/// Whether a server would say this again. What is left out passes: no resources, somebody else's lock, an operator's stop.
+fn is_final(code: &SqlState) -> bool {
+    !matches!(&code.code()[..2], "08" | "40" | "53" | "57" | "58" | "XX") && *code != SqlState::LOCK_NOT_AVAILABLE
 }
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // What is below the error says more than its own "error connecting to server".
-            Self::Connect(error) => match (error.as_db_error(), error.source()) {
-                (None, Some(source)) => write!(f, "cannot connect: {}", sources(source)),
-                _ => {
-                    f.write_str("cannot connect: ")?;
-                    write_error(f, error)
-                }
-            },
+            Self::Connect(error) => write!(f, "cannot connect: {}", connecting::described(error)),
             Self::ConnectTimeout(after) => write!(f, "cannot connect: no answer within {} s", after.as_secs_f32()),
             Self::Tls(text) | Self::Password(text) => write!(f, "cannot connect: {text}"),
-            Self::Statement(error) => write_error(f, error),
+            Self::Statement(error) => match error.as_db_error() {
+                Some(db) => write!(f, "{} ({})", db.message(), db.code().code()),
+                None => f.write_str(&connecting::sources(error)),
+            },
             Self::Timeout(after) => write!(f, "not finished within {:.1} s", after.as_secs_f32()),
             Self::Cancelled => f.write_str("cancelled"),
             Self::Busy { most, after } => {
@@ -423,7 +268,7 @@ mod tests {
 
     fn error(cause: Cause) -> Error {
         let [address, database, role] = ["db.example:5432", "shop", "me"].map(str::to_owned);
-        let place = Place { address, database, role };
+        let place = Place { address, database, role, given: Arc::default() };
         Error::new("creating publication \"orders\"", place, cause)
     }
 

@@ -7,6 +7,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::conninfo::{Conninfo, Secret};
 use super::error::Cause;
+use super::given::Given;
 use super::password::Passwords;
 use super::tls::{self, Certificates, SslMode};
 use super::transport::Transport;
@@ -42,6 +43,8 @@ pub struct ServerConfig {
     pub statement_timeout: Duration,
     /// Shown in `pg_stat_activity`.
     pub application_name: String,
+    /// What a person calls these values, for errors.
+    pub given: Arc<Given>,
 }
 
 impl ServerConfig {
@@ -64,6 +67,7 @@ impl ServerConfig {
             max_connections: 10,
             statement_timeout: Duration::from_secs(300),
             application_name: concat!("terraform-provider-neonrepl ", env!("CARGO_PKG_VERSION")).to_owned(),
+            given: Arc::default(),
         }
     }
 

@@ -45,7 +45,12 @@ mod tests {
 
     async fn asked(limits: &Limits, answers: impl Fn(u32) -> std::result::Result<u32, Cause>) -> (Option<u32>, u32) {
         let asked = AtomicU32::new(0);
-        let place = || Place { address: String::new(), database: String::new(), role: String::new() };
+        let place = || Place {
+            address: String::new(),
+            database: String::new(),
+            role: String::new(),
+            given: std::sync::Arc::default(),
+        };
         let fetch = || {
             let answer = answers(asked.fetch_add(1, Ordering::Relaxed));
             std::future::ready(answer.map_err(|cause| Error::new("reading", place(), cause)))

@@ -23,6 +23,7 @@ use self::broken::Broken;
 use self::turns::Turns;
 use super::connection::{Connection, Seat};
 use super::error::{Cause, Place};
+use super::given::Given;
 use super::limits::Limits;
 use super::link::{Link, ServerConfig};
 use super::session::Session;
@@ -43,6 +44,8 @@ pub(super) struct Pool {
     seats: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
     broken: Broken,
+    /// What a person calls the values for a database that is named beside them.
+    elsewhere: Arc<Given>,
 }
 
 /// A connection out of use.
@@ -59,7 +62,10 @@ impl Pool {
 
     pub(super) fn new(link: Link) -> Self {
         let most = link.config.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        let database = "the name of the database (attribute database)".to_owned();
+        let elsewhere = Arc::new(Given { database, ..Given::clone(&link.config.given) });
         Self {
+            elsewhere,
             link,
             turns: Turns::new(most),
             seats: Arc::new(Semaphore::new(most)),
@@ -74,8 +80,9 @@ impl Pool {
 
     /// A database as our role sees it, for messages.
     pub(super) fn place(&self, database: &str) -> Place {
-        let config = self.config();
-        Place { address: config.address(), database: database.to_owned(), role: config.username.clone() }
+        let (config, database) = (self.config(), database.to_owned());
+        let given = if config.database == database { Arc::clone(&config.given) } else { Arc::clone(&self.elsewhere) };
+        Place { address: config.address(), database, role: config.username.clone(), given }
     }
 
     /// Takes a connection to a database, waiting for its turn and connecting where none is idle.

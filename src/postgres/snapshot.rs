@@ -126,7 +126,12 @@ mod tests {
             let load = async {
                 tokio::task::yield_now().await;
                 self.loads.fetch_add(1, Ordering::Relaxed);
-                let place = Place { address: String::new(), database: String::new(), role: String::new() };
+                let place = Place {
+                    address: String::new(),
+                    database: String::new(),
+                    role: String::new(),
+                    given: Arc::default(),
+                };
                 Err(Error::new("reading", place, Cause::Cancelled))
             };
             self.snapshot.get(|| 0, load).await.unwrap_err()

@@ -9,6 +9,7 @@ mod half_made;
 mod neighbours;
 mod progress;
 mod provisional;
+mod trial;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ pub use half_made::{Claim, HalfMade, Token, begin, finish, half_made, take_away,
 pub use neighbours::{Neighbour, neighbours, rivals, sharer};
 pub use progress::{Progress, SyncState, Verdict, Watch, progress};
 pub use provisional::{begin_provisional, drop_provisional, finish_provisional, provisional_name, provisionals};
+pub use trial::{refused, refused_owner};
 pub use worker::{Worker, reads_from, system_identifier, worker};
 
 use super::conninfo::Conninfo;

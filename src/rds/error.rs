@@ -79,6 +79,12 @@ impl Error {
         self
     }
 
+    /// Whether AWS has not answered to what was asked: it was not reached, was too busy, or the time was over.
+    #[must_use]
+    pub fn is_unreached(&self) -> bool {
+        matches!(self.kind, Kind::Network | Kind::Throttled | Kind::Timeout)
+    }
+
     /// Whether the same call may succeed later without anybody's help.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
 use self::progress_log::ProgressLog;
-use super::checks::{self, Obstacle};
+use super::checks::{self, Objection, Obstacle, Obstacles};
 use super::error::{Error, Result};
 use super::names::{self, SHOWN};
 use super::operation::{Look, Operation};
@@ -50,7 +50,23 @@ pub async fn check(
         return Ok(());
     }
     check_publications(operation, &pair.publisher, desired).await?;
-    let mut found = operation.unless_stopped(async { Ok::<_, Error>(obstacles(pair, desired).await) }).await?;
+    let found = operation.unless_stopped(async { Ok::<_, Error>(obstacles(pair, desired).await) }).await?;
+    match objection(operation, found, desired, how, waits) {
+        Some(Objection::Refusal(error)) => return Err(error.detail("Nothing was changed.")),
+        Some(Objection::Warning(warning)) => operation.warn(warning),
+        None => {}
+    }
+    warn_of_rows(operation, pair, desired, how).await
+}
+
+/// What these obstacles mean to a subscription that is made so.
+pub(super) fn objection(
+    operation: &Operation<'_>,
+    mut found: Obstacles,
+    desired: &Subscription,
+    how: &How,
+    waits: bool,
+) -> Option<Objection> {
     let is_refused = |obstacle: &Obstacle| matches!(obstacle, Obstacle::NoTable | Obstacle::Clash(_));
     let refused = |obstacles: &Vec<Obstacle>| obstacles.iter().any(is_refused);
     let matters = |obstacle: &Obstacle| match obstacle {
@@ -60,14 +76,14 @@ pub async fn check(
     };
     found.values_mut().for_each(|obstacles| obstacles.retain(matters));
     found.retain(|_, obstacles| !obstacles.is_empty());
-    if !found.is_empty() {
-        let message = checks::described(operation.error(in_the_way(found.len())), &found);
-        if waits || found.values().any(refused) {
-            return Err(message.detail("Nothing was changed."));
-        }
-        operation.warn(message.detail("The subscription is created anyway and keeps retrying."));
+    if found.is_empty() {
+        return None;
     }
-    warn_of_rows(operation, pair, desired, how).await
+    let message = checks::described(operation.error(in_the_way(found.len())), &found);
+    Some(match waits || found.values().any(refused) {
+        true => Objection::Refusal(message),
+        false => Objection::Warning(message.detail("The subscription is created anyway and keeps retrying.")),
+    })
 }
 
 fn list<'a>(tables: impl IntoIterator<Item = &'a QualifiedName>) -> String {
@@ -93,15 +109,22 @@ pub async fn warn_of_rows(
         catalog::with_rows(&pair.subscriber, &new).await
     };
     let Ok(held) = operation.unless_stopped(look).await else { return operation.go_on() };
-    if !held.is_empty() {
-        let names = list(&held);
-        let warning = operation.error(format!("on the subscriber, tables hold rows before they are copied: {names}"));
-        operation.warn(warning.detail(
-            "If one of the publisher's rows is among them, copying it again violates a primary key or another unique index, and \
-             the table is not replicated. Empty such tables first, or set copy_data = false where the rows are the publisher's.",
-        ));
+    if let Some(warning) = of_rows(operation, &held) {
+        operation.warn(warning);
     }
     Ok(())
+}
+
+/// What it means that these tables hold rows before they are copied.
+pub(super) fn of_rows(operation: &Operation<'_>, held: &BTreeSet<QualifiedName>) -> Option<Error> {
+    let names = list(held);
+    let warning = operation.error(format!("on the subscriber, tables hold rows before they are copied: {names}"));
+    (!held.is_empty()).then(|| {
+        warning.detail(
+            "If one of the publisher's rows is among them, copying it again violates a primary key or another unique index, and \
+             the table is not replicated. Empty such tables first, or set copy_data = false where the rows are the publisher's.",
+        )
+    })
 }
 
 /// A subscription to a publication that is made later is stuck at the first change from before (Postgres 14 to 17).
@@ -114,13 +137,20 @@ async fn check_publications(operation: &Operation<'_>, publisher: &Database, des
     if missing.is_empty() {
         return Ok(());
     }
+    Err(self::missing(operation, publisher, &missing).detail("Nothing was changed."))
+}
+
+/// What it means that publications are not there.
+pub(super) fn missing(operation: &Operation<'_>, publisher: &Database, missing: &[&Ident]) -> Error {
     let names = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let (database, address) = (publisher.name(), publisher.config().address());
-    Err(operation
+    operation
         .error(format!("there is no publication {names} in database {database:?} on {address}"))
-        .detail("Nothing was changed. A subscription that is made before its publication stops at the first change that is older than that.")
-        .detail("Create the publication first; where this configuration does, refer to its name, so that it comes first.")
-        .about("publications"))
+        .detail("A subscription that is made before its publication stops at the first change that is older than that.")
+        .detail(
+            "Create the publication first; where this configuration does, refer to its name, so that it comes first.",
+        )
+        .about("publications")
 }
 
 fn in_the_way(tables: usize) -> String {

@@ -13,6 +13,7 @@ mod error;
 mod finding;
 pub mod in_use;
 pub mod initial_copy;
+mod intended;
 pub mod joining;
 pub mod missed;
 pub mod names;
@@ -32,5 +33,6 @@ pub mod whereabouts;
 
 pub use error::{Error, Result};
 pub use finding::{Finding, Place, Severity};
+pub use intended::Intended;
 pub use operation::{Listener, Look, Operation};
 pub use pair::Pair;

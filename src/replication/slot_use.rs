@@ -8,7 +8,7 @@ use super::checks::Objection;
 use super::error::{Error, Result};
 use super::operation::{Look, Operation};
 use crate::postgres::slot::{self, Namer, Reads, Usage};
-use crate::postgres::{self, Database, Ident, Server, ServerVersion};
+use crate::postgres::{self, Database, Ident, Server, ServerVersion, settings};
 
 /// How long a subscription that is destroyed in the same apply may take to let go.
 const LET_GO: Duration = Duration::from_secs(10);
@@ -168,6 +168,30 @@ fn instead(option: Option<&str>) -> &'static str {
         Some("name") | None => "To keep one that is in no state, import it. To keep one that is, leave it as it is.",
         Some(_) => "To keep it, leave it as it is.",
     }
+}
+
+/// What a server lacks that is to have one slot more: a logical WAL, unless something else of this run makes it so, and room.
+///
+/// # Errors
+/// When it cannot be asked.
+pub async fn room(publisher: &Database, doing: &str, will_be_logical: bool) -> Result<Vec<Objection>> {
+    let address = publisher.config().address();
+    let found = settings::fetch(publisher).await?;
+    let is_logical = found.wal_level == "logical" || will_be_logical;
+    let wal_level = (!is_logical).then(|| {
+        Error::new(format!("{doing}: wal_level of {address} is {}, not logical", found.wal_level)).detail(
+            "No slot can be made before that is logical and the server was restarted. On Aurora and RDS that is \
+             rds.logical_replication = 1 and a reboot, which neonrepl_aurora_logical_replication and \
+             neonrepl_rds_logical_replication see to. It must be so by the time this is applied.",
+        )
+    });
+    let is_full = settings::room(publisher).await?.slots <= 0;
+    let full = is_full.then(|| {
+        Error::new(format!("{doing}: {address} has no replication slot left")).detail(
+            "Raise max_replication_slots there and restart it, or drop slots that nothing reads from, before this is applied.",
+        )
+    });
+    Ok(wal_level.into_iter().chain(full).map(Objection::Warning).collect())
 }
 
 /// What it means to those who name a slot that is not there yet.

@@ -12,6 +12,7 @@
 
 mod attempt;
 mod by_subscriber;
+mod outlook;
 mod remains;
 mod room;
 
@@ -23,6 +24,7 @@ use crate::postgres::slot::Slot;
 use crate::postgres::subscription::{self, Claim, How, Subscription};
 use crate::postgres::{self, Database, Ident, Limits, Notice, SqlState};
 
+pub use outlook::{Prospect, follow_outlook, outlook, owner_outlook};
 pub use remains::{Remains, remove};
 
 /// What is to be made, and where.

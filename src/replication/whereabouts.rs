@@ -5,10 +5,11 @@
 //! slots and publications of the same names. What is asked of a server that is not proven to be the right one is no fact
 //! about the subscription: above all, a slot that is not there is not gone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::postgres::subscription::{Subscription, reads_from, system_identifier};
-use crate::postgres::{Conninfo, Database, Server, ServerConfig, SslMode, is_loopback};
+use crate::postgres::{Conninfo, Database, Given, Server, ServerConfig, SslMode, is_loopback};
 
 /// The longest time to connect to a server that may not be reachable from here at all.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -116,12 +117,18 @@ fn address_of(connection: &Conninfo) -> String {
 
 /// The server that the connection names, as it is reached from here.
 pub fn named(connection: &Conninfo, subscriber: &Database) -> Option<Database> {
+    named_as(connection, subscriber, Given::default())
+}
+
+/// The same with what a person calls the parts of the connection.
+pub fn named_as(connection: &Conninfo, subscriber: &Database, given: Given) -> Option<Database> {
     let (host, port) = connection.tcp_address().ok().filter(|(host, _)| means_the_same_here(host, subscriber))?;
     let user = connection.get("user")?;
     let mut config =
         ServerConfig::new(connection.get("hostaddr").unwrap_or(host), connection.get("dbname").unwrap_or(user), user);
     config.port = port;
     config.password = connection.password();
+    config.given = Arc::new(given);
     config.connect_timeout = CONNECT;
     config.sslmode = connection.get("sslmode").and_then(|mode| mode.parse().ok()).unwrap_or(config.sslmode);
     if config.sslmode == SslMode::VerifyCa {

@@ -3,6 +3,7 @@
 mod checks;
 mod model;
 mod read;
+mod rights;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -72,8 +73,14 @@ impl Resource for Publication {
             return Ok(());
         }
         let database = database(call, &planned)?;
-        let Ok(desired) = desired(&planned) else { return Ok(()) };
+        let Ok(desired) = desired(&planned) else {
+            if let Ok(name) = ident(&planned.name, "name") {
+                call.context().intended().publication(&database, &name, None);
+            }
+            return Ok(());
+        };
         let doing = format!("planning publication {}", desired.name);
+        call.context().intended().publication(&database, &desired.name, Some(desired.clone()));
         call.unless_stopped(Box::pin(announce(call, change, &database, &desired))).await?;
         call.unless_stopped(Box::pin(checks::check(change, &database, &doing, &desired))).await
     }
@@ -196,7 +203,8 @@ async fn announce(
     let subscriber = call.context().subscriber().server().ok();
     match in_use::outlook(publisher, subscriber, old.as_ref(), new).await {
         Ok(objections) => report(change, objections),
-        // A server that is not there yet is no reason to refuse a new object; what was not checked is said elsewhere.
+        // A server that is not there yet is no reason to refuse a new object; what it answers, and what was not checked, is
+        // said elsewhere.
         Err(cause) if old.is_none() => tracing::info!(%cause, "who asks for the publication is not known"),
         Err(error) => match error.cause().filter(|cause| cause.is_locked()) {
             Some(cause) => {

@@ -75,9 +75,16 @@ impl Resource for ReplicationSlot {
         let database = database(call, &planned)?;
         let Ok(desired) = desired(&planned) else { return Ok(()) };
         let doing = format!("planning replication slot {}", desired.name);
-        check_version(change, &database, &doing, |version| desired.check_supported(version)).await?;
+        if !check_version(change, &database, &doing, |version| desired.check_supported(version)).await? {
+            return Ok(());
+        }
         let outlook = Box::pin(outlook::outlook(call, change, &database));
         report(change, call.unless_stopped(outlook).await?);
+        if change.prior().is_none() || change.replaces() {
+            let foreseen = Box::pin(outlook::of_making(call, &database, &doing));
+            report(change, call.unless_stopped(foreseen).await?);
+            call.context().intended().slot(&database, &desired.name);
+        }
         Ok(())
     }
 

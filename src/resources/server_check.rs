@@ -1,6 +1,7 @@
-//! What a plan asks the servers for, so that what its version lacks is refused before anything is changed.
+//! What a plan asks the servers for, so that what they would refuse is refused before anything is changed.
 
-use crate::postgres::{Database, ServerVersion, Unsupported};
+use crate::postgres::{self, Database, ServerVersion, Unsupported};
+use crate::replication;
 use crate::replication::checks::Objection;
 use crate::tf_provider::convert::Model;
 use crate::tf_provider::diagnostics::{Error, Result};
@@ -16,27 +17,48 @@ pub(super) fn report<M: Model>(change: &mut PlannedChange<M>, objections: impl I
     }
 }
 
-/// Checks a plan against the server's version. A server that cannot be reached yet is no reason to refuse a new object:
-/// a warning says what was not checked.
+/// Goes on with the plan of a new object whose server cannot be reached yet, and warns of what was not checked.
+///
+/// # Errors
+/// Where the server has answered: an apply would get the same answer. And for an object that exists, whose server must be
+/// there.
+pub(super) fn go_on_without<M: Model>(
+    change: &mut PlannedChange<M>,
+    error: postgres::Error,
+    doing: &str,
+    unchecked: &str,
+) -> Result<()> {
+    let is_new = change.prior().is_none() || change.replaces();
+    if !is_new || error.is_answer() {
+        return Err(replication::Error::from(error).during(doing).into());
+    }
+    let warning = Error::new(format!("{doing}: the server could not be asked")).detail(unchecked);
+    change.warn(warning.detail(error.to_string()).detail(error.hint().unwrap_or_default()));
+    Ok(())
+}
+
+/// Checks a plan against the server's version, and whether the server lets us in. One that cannot be reached yet is no
+/// reason to refuse a new object: a warning says what was not checked. Returns whether the server was asked.
+///
+/// # Errors
+/// Where the server has answered that it does not let us in, or lacks what is asked for.
 pub(super) async fn check_version<M: Model>(
     change: &mut PlannedChange<M>,
     database: &Database,
     doing: &str,
     check: impl Fn(ServerVersion) -> Result<(), Unsupported>,
-) -> Result<()> {
-    // What the oldest server has needs no question.
-    if check(ServerVersion::OLDEST).is_ok() {
-        return Ok(());
+) -> Result<bool> {
+    // What exists was read a moment ago, and what the oldest server has needs no question.
+    if change.prior().is_some() && check(ServerVersion::OLDEST).is_ok() {
+        return Ok(true);
     }
     match database.version().await {
-        Ok(version) => Ok(check(version).map_err(|unsupported| database.unsupported(doing, unsupported))?),
-        Err(error) if change.prior().is_none() => {
-            let warning = Error::new(format!("{doing}: the server could not be asked for its version"))
-                .detail("Whether it has all that is asked for is only found out when this is applied.")
-                .detail(error.to_string());
-            change.warn(warning);
-            Ok(())
+        Ok(version) => {
+            Ok(check(version).map(|()| true).map_err(|unsupported| database.unsupported(doing, unsupported))?)
         }
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            let unchecked = "Whether it has all that is asked for is only found out when this is applied.";
+            go_on_without(change, error, doing, unchecked).map(|()| false)
+        }
     }
 }

@@ -4,6 +4,7 @@ mod connection;
 mod difference;
 mod lifecycle;
 mod model;
+mod outlook;
 mod protection;
 mod publisher_block;
 mod replacement;
@@ -17,9 +18,9 @@ use std::time::Duration;
 use self::model::{Model, schema, to_desired};
 use super::moved;
 use super::object_id::{self, ObjectId};
-use super::server_check::check_version;
+use super::server_check::{check_version, go_on_without};
 use crate::config::Context;
-use crate::postgres::{Database, Ident, Limits, ServerVersion, subscription};
+use crate::postgres::{Database, Ident, Limits, subscription};
 use crate::replication::{Operation, connecting};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
@@ -73,7 +74,8 @@ impl Resource for Subscription {
         object_id::plan_database(call.context(), change)?;
         let planned = change.planned().cloned().unwrap_or_default();
         connection::check_known(call.context(), &planned)?;
-        let version = version_of_subscriber(call, &planned).await;
+        let asked = outlook::ask(call, change, &planned).await?;
+        let version = asked.as_ref().and_then(|asked| asked.as_ref().ok().copied());
         protection::check_options(&planned, version)?;
         if let Some(weaker) = connection::weaker_leg(call.context(), &planned, version) {
             change.warn(weaker);
@@ -84,15 +86,22 @@ impl Resource for Subscription {
                 Some(_) => Ok(()),
             };
         }
+        let doing = outlook::doing(&planned);
+        if let Some(Err(error)) = asked {
+            let unchecked = "Whether the subscription can be made is only found out when this is applied.";
+            go_on_without(change, error, &doing, unchecked)?;
+            return connection::check_login(call.context(), change.config());
+        }
         let existing = self::database(call, change.prior().unwrap_or(&planned))?;
         replacement::preview(call, change, &existing).await?;
         resending::preview(call, change, &existing).await?;
         slot::preview(call, change, &existing).await?;
         let planned = change.planned().cloned().unwrap_or_default();
         let database = database(call, &planned)?;
-        let Ok(desired) = to_desired(&planned) else { return Ok(()) };
-        let doing = format!("planning subscription {}", desired.name);
-        check_version(change, &database, &doing, |version| desired.options.check_supported(version)).await
+        if let Ok(desired) = to_desired(&planned) {
+            check_version(change, &database, &doing, |version| desired.options.check_supported(version)).await?;
+        }
+        Box::pin(outlook::preview(call, change, &database)).await
     }
 
     async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {
@@ -142,15 +151,6 @@ impl Resource for Subscription {
 /// The object's database: the state's or plan's own, or the configured one.
 fn database(call: &Call<Context>, model: &Model) -> Result<Database> {
     object_id::database(call.context(), model)
-}
-
-/// The subscriber's version, where something depends on it and it can be asked while planning.
-async fn version_of_subscriber(call: &Call<Context>, planned: &Model) -> Option<ServerVersion> {
-    if !connection::needs_version(call.context(), planned) {
-        return None;
-    }
-    let database = database(call, planned).ok()?;
-    call.unless_stopped(database.version()).await.ok()
 }
 
 fn limits(call: &Call<Context>, time: Duration) -> Limits {

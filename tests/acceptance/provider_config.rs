@@ -143,9 +143,15 @@ async fn a_server_that_does_not_let_us_in_is_told_clearly() {
             format!("postgresql://{SUPERUSER}:{password}@127.0.0.1:{port}/{database}?sslmode={sslmode}")
         };
         let cases = [
-            (url("pw-wrong-8d", port, "disable"), ["password authentication failed", "Check username and password"]),
+            (url("pw-wrong-8d", port, "disable"), ["password authentication failed", "Check password and username"]),
             (url(SUPERUSER_PASSWORD, 1, "disable"), ["127.0.0.1:1", "refused"]),
-            (url(SUPERUSER_PASSWORD, port, "require"), ["does not support TLS", "Set sslmode to \"disable\""]),
+            (
+                url(SUPERUSER_PASSWORD, port, "require"),
+                [
+                    "does not support TLS",
+                    "Set sslmode in the URL of the variable NEONREPL_PUBLISHER_URL to \"disable\"",
+                ],
+            ),
         ];
         for (url, says) in cases {
             workspace.env("NEONREPL_PUBLISHER_URL", &url);

@@ -216,12 +216,27 @@ async fn a_low_wal_level_is_a_warning() {
 #[tokio::test]
 async fn a_server_that_is_not_there_yet_is_a_warning() {
     let pair = Pair::new(Major::V18, Major::V18, "later").await;
+    let absent = pair.publisher.url().replace(&format!(":{}/", pair.publisher.port), ":1/");
+    let workspace = pair.workspace_with(Core::OpenTofu, &absent, &pair.subscriber.url()).await;
+    write(&workspace, "tables = [\"orders\"]");
+    let plan = workspace.plan().await;
+    assert_eq!(plan.code, Some(2), "{}", plan.text());
+    assert_says(
+        &plan,
+        &["Warning: ", "the server could not be asked", "replica identity", "127.0.0.1:1: cannot connect"],
+    );
+}
+
+/// A server that answers would answer the same to an apply.
+#[tokio::test]
+async fn a_database_that_is_not_there_is_an_error_of_the_plan() {
+    let pair = Pair::new(Major::V18, Major::V18, "later").await;
     let missing = pair.publisher.url().replace(&pair.publisher.name, "not_made_yet");
     let workspace = pair.workspace_with(Core::OpenTofu, &missing, &pair.subscriber.url()).await;
     write(&workspace, "tables = [\"orders\"]");
     let plan = workspace.plan().await;
-    assert_eq!(plan.code, Some(2), "{}", plan.text());
-    assert_says(&plan, &["Warning: ", "could not be asked for its version and tables", "not_made_yet"]);
+    assert_eq!(plan.code, Some(1), "{}", plan.text());
+    assert_says(&plan, &["Error: ", "\"not_made_yet\" does not exist", "NEONREPL_PUBLISHER_URL", "-target"]);
 }
 
 /// Column lists and row filters that Postgres refuses, with the attribute, its line, and what it says of them.

@@ -153,11 +153,13 @@ impl Control {
 
     /// The moment at which to stop at this statement; no other statement is stopped at then.
     fn take(&self, statement: &str) -> Option<Moment> {
+        // What a plan tries out and has undone is not the real thing.
+        let is_real = !statement.contains("neonrepl_trial");
         let is_it = |text: &str| match text.strip_prefix(ANYWHERE) {
             Some(text) => statement.contains(text),
             None => statement.trim_start().starts_with(text),
         };
-        self.lock().take_if(|(text, _)| is_it(text)).map(|(_, moment)| moment)
+        self.lock().take_if(|(text, _)| is_real && is_it(text)).map(|(_, moment)| moment)
     }
 
     /// Says that a statement is at the point, and waits until it may go on. Returns where it stops next.

@@ -3,7 +3,7 @@
 mod obstacles;
 
 pub(super) use obstacles::BothSides;
-pub use obstacles::{Obstacle, Obstacles, described, login, obstacles};
+pub use obstacles::{Obstacle, Obstacles, described, login, obstacles, obstacles_of, sent};
 
 use super::error::Error;
 

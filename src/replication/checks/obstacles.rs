@@ -12,8 +12,8 @@ use std::fmt;
 
 use futures_util::future::try_join;
 
-use crate::postgres::catalog::{self, Column, Table};
-use crate::postgres::publication::{self, Sent};
+use crate::postgres::catalog::{self, Column, Outline, Table};
+use crate::postgres::publication::{self, Publications, Sent};
 use crate::postgres::subscription::Subscription;
 use crate::postgres::version;
 use crate::postgres::{Ident, QualifiedName, Result};
@@ -141,10 +141,36 @@ pub fn login(subscription: &Subscription) -> Option<Ident> {
 pub async fn obstacles(pair: &Pair, subscription: &Subscription, role: Option<&Ident>) -> Result<Obstacles> {
     let (existing, outline) =
         Box::pin(try_join(publication::fetch_all(&pair.publisher), catalog::outline(&pair.publisher))).await?;
-    let publications = subscription.publications.iter().filter_map(|name| existing.get(name));
-    let sent = publication::sent(publications, &outline, pair.older_version().await?);
+    let sent = sent(pair, subscription, &existing, &outline).await?;
+    obstacles_of(pair, subscription, role, &sent).await
+}
+
+/// The same for what is sent to it, as of publications that are yet to be made.
+///
+/// # Errors
+/// When one of the servers cannot be asked.
+pub async fn obstacles_of(
+    pair: &Pair,
+    subscription: &Subscription,
+    role: Option<&Ident>,
+    sent: &Sent,
+) -> Result<Obstacles> {
     let tables = sent.tables.keys().cloned().collect();
-    Ok(BothSides::read(pair, subscription, role, &tables).await?.obstacles(&sent))
+    Ok(BothSides::read(pair, subscription, role, &tables).await?.obstacles(sent))
+}
+
+/// What a subscription receives of these publications.
+///
+/// # Errors
+/// When one of the servers cannot be asked.
+pub async fn sent(
+    pair: &Pair,
+    subscription: &Subscription,
+    publications: &Publications,
+    outline: &Outline,
+) -> Result<Sent> {
+    let publications = subscription.publications.iter().filter_map(|name| publications.get(name));
+    Ok(publication::sent(publications, outline, pair.older_version().await?))
 }
 
 /// Tables as both sides have them.

@@ -4,6 +4,7 @@ use super::{Creation, NewSlot, NotMade};
 use crate::postgres::slot::{self, Slot, Standing, Unusable};
 use crate::postgres::subscription::{Neighbour, neighbours};
 use crate::postgres::{Database, Ident};
+use crate::replication::checks::Objection;
 use crate::replication::{Error, Pair, Result, names};
 
 /// Whether two databases are in one cluster.
@@ -54,6 +55,48 @@ impl<'a> Creation<'a> {
             .about("slot_name")
     }
 
+    /// What a plan has to say of the slot, though another resource may make one (`is_intended`) before this is applied.
+    pub(super) async fn foresee_slot(&self, is_intended: bool) -> Result<Option<Objection>> {
+        let (Some(name), Some(publisher), true) = (self.desired.slot_name(), self.publisher, self.how.connect) else {
+            return Ok(None);
+        };
+        let neighbours = neighbours(self.subscriber, name, self.name()).await?;
+        // Whether the publisher can be asked is for its own check to say.
+        let Ok(seen) = slot::standing(publisher, name).await else { return Ok(None) };
+        Ok(match (seen, self.how.create_slot) {
+            (Some(_), true) if neighbours.is_empty() => Some(Objection::Refusal(self.taken(publisher, name).await)),
+            // Of a subscription that is replaced, it may be gone by then.
+            (Some(_), true) => Some(Objection::Warning(self.taken(publisher, name).await)),
+            (None, true) => is_intended.then(|| Objection::Refusal(self.made_twice(name))),
+            (None, false) if is_intended => None,
+            (None, false) => Some(Objection::Warning(self.no_slot(publisher, name))),
+            (Some(standing), false) => self.foresee_use(name, publisher, &standing, &neighbours),
+        })
+    }
+
+    fn foresee_use(
+        &self,
+        name: &Ident,
+        publisher: &Database,
+        standing: &Standing,
+        neighbours: &[Neighbour],
+    ) -> Option<Objection> {
+        match (standing.unusable(publisher.name()), neighbours.iter().find(|neighbour| !neighbour.streams)) {
+            // Its reader may have let go by then.
+            (Some(why @ Unusable::InUse(_)), _) => Some(Objection::Warning(self.unusable(name, &why, neighbours))),
+            (Some(why), _) => Some(Objection::Refusal(self.unusable(name, &why, neighbours))),
+            (None, Some(neighbour)) => Some(Objection::Warning(self.shared(name, neighbour))),
+            (None, None) => None,
+        }
+    }
+
+    fn made_twice(&self, name: &Ident) -> Error {
+        self.operation
+            .error(format!("replication slot {name} is made by another resource of this configuration"))
+            .detail("Set create_slot = false, so that the subscription uses it, or give the subscription another slot_name.")
+            .about("create_slot")
+    }
+
     /// Checks the slot that exists and is to be used, before anything is made.
     pub(super) async fn check_existing_slot(&self) -> Result<SlotSeen<'a>, NotMade> {
         let Some(name) = self.desired.slot_name().filter(|_| self.how.connect) else {
@@ -66,7 +109,7 @@ impl<'a> Creation<'a> {
         };
         let standing = match self.settled(publisher, name).await? {
             Seen::Slot(standing) => standing,
-            Seen::Nothing => return Err(self.no_slot(publisher, name).into()),
+            Seen::Nothing => return Err(self.no_slot(publisher, name).detail("Nothing was changed.").into()),
             Seen::NotAsked(cause) => return Ok(SlotSeen::Unchecked(name, cause.to_string())),
         };
         if let Some(why) = standing.unusable(publisher.name()) {
@@ -109,7 +152,6 @@ impl<'a> Creation<'a> {
         let make = slot::by_hand(&wanted);
         self.operation
             .error(format!("there is no replication slot {name} on {address}, and create_slot = false"))
-            .detail("Nothing was changed.")
             .detail(format!("Set create_slot = true, or make it first, in database {database:?} on {address}: {make}"))
             .detail("Where this configuration makes it as a neonrepl_replication_slot, refer to its name, so that it comes first.")
             .about("slot_name")

@@ -8,6 +8,7 @@ use super::model::{self, Attributes, Model, on_destroy, to_desired, to_state};
 use super::{Product, shown};
 use crate::config::Context;
 use crate::postgres::settings;
+use crate::rds;
 use crate::rds::logical_replication::{
     self as flow, Current, LogicalReplication, OnDestroy, Operation, Phase, Probe, ProbeError, Record, ServerIdentity,
     ServerSettings, Step, StepEvent,
@@ -99,18 +100,55 @@ pub(super) async fn delete<P: Product>(call: &Call<Context>, prior: Model<P>) ->
     destroyed.map(drop).map_err(shown::<P>)
 }
 
-/// The cluster as it is, with what the writer says where it can be asked; `None` when there is none.
-pub(super) async fn look<P: Product>(call: &Call<Context>, desired: &LogicalReplication) -> Result<Option<Current>> {
+/// What is there.
+pub(super) struct Seen {
+    pub(super) current: Current,
+    /// Why the server could not be asked over SQL, where it was to be.
+    pub(super) unasked: Option<ProbeError>,
+}
+
+/// Why nothing was seen.
+pub(super) struct Unseen {
+    pub(super) error: Error,
+    /// Whether AWS was not reached, or has not answered to the question.
+    pub(super) is_unreached: bool,
+}
+
+impl From<Error> for Unseen {
+    fn from(error: Error) -> Self {
+        Self { error, is_unreached: false }
+    }
+}
+
+/// What is there, with what the server says where it can be asked; `None` when there is nothing.
+pub(super) async fn look_closely<P: Product>(
+    call: &Call<Context>,
+    desired: &LogicalReplication,
+) -> Result<Option<Seen>, Unseen> {
     let record = record(call.private());
     let fetched = Box::pin(flow::fetch(P::api(call.context())?, desired, &record)).await;
-    let Some(mut current) = fetched.map_err(shown::<P>)? else { return Ok(None) };
-    if desired.verify
-        && let Some(probe) = probe(call.context())
-        && let Err(error) = flow::ask(&probe, &mut current, &record).await
-    {
-        call.warn(Error::new("the writer could not be asked whether its WAL is logical").detail(error.message));
+    let unseen = |error: rds::Error| Unseen { is_unreached: error.is_unreached(), error: shown::<P>(error) };
+    let Some(mut current) = fetched.map_err(unseen)? else { return Ok(None) };
+    let unasked = match probe(call.context()).filter(|_| desired.verify) {
+        Some(probe) => flow::ask(&probe, &mut current, &record).await.err(),
+        None => None,
+    };
+    Ok(Some(Seen { current, unasked }))
+}
+
+/// The same with a warning where the server could not be asked.
+pub(super) async fn look<P: Product>(call: &Call<Context>, desired: &LogicalReplication) -> Result<Option<Current>> {
+    let Some(seen) = look_closely::<P>(call, desired).await.map_err(|unseen| unseen.error)? else { return Ok(None) };
+    if let Some(error) = seen.unasked {
+        call.warn(unasked::<P>(&error));
     }
-    Ok(Some(current))
+    Ok(Some(seen.current))
+}
+
+/// What it means that the server could not be asked.
+pub(super) fn unasked<P: Product>(error: &ProbeError) -> Error {
+    let server = P::WORDS.server;
+    Error::new(format!("the {server} could not be asked whether its WAL is logical")).detail(&error.message)
 }
 
 async fn bring_about<P: Product>(
@@ -179,7 +217,10 @@ fn probe(context: &Context) -> Option<impl Probe + use<>> {
                         own_address: found.own_address,
                     },
                 }),
-                Err(error) => Err(ProbeError { is_transient: error.is_transient(), message: error.to_string() }),
+                Err(error) => {
+                    let hint = error.hint().map(|hint| format!(". {hint}")).unwrap_or_default();
+                    Err(ProbeError { is_transient: error.is_transient(), message: format!("{error}{hint}") })
+                }
             }
         }
     })

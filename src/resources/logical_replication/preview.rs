@@ -2,11 +2,11 @@
 
 use serde_json::Value as Json;
 
-use super::lifecycle::{MEND, look, record, unproven};
+use super::lifecycle::{self, MEND, Seen, Unseen, look, look_closely, record, unproven};
 use super::model::{Model, on_destroy, planned_outcome, to_desired};
 use super::{Product, shown};
 use crate::config::Context;
-use crate::rds::logical_replication::{self as flow, Answerer, Current, LogicalReplication, Step};
+use crate::rds::logical_replication::{self as flow, Answerer, Current, LogicalReplication, Reboot, Step};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
@@ -31,9 +31,18 @@ async fn preview_apply<P: Product>(call: &Call<Context>, change: &mut PlannedCha
     let asked = change.config().attributes.parameter_group_name.clone();
     let desired = change.planned().map(|planned| to_desired(&planned.attributes, &asked, P::IDENTIFIER));
     let Some(Ok(desired)) = desired else { return Ok(()) };
-    match look::<P>(call, &desired).await {
-        Ok(Some(mut current)) => {
+    if desired.reboot != Reboot::Never {
+        call.context().intended().logical_wal();
+    }
+    match look_closely::<P>(call, &desired).await {
+        Ok(Some(Seen { mut current, unasked })) => {
             current.blue_green = Box::pin(flow::blue_green(P::api(call.context())?, &current.cluster)).await;
+            match unasked {
+                // After a reboot it would answer the same, and be unproven then.
+                Some(error) if !error.is_transient => change.error(lifecycle::unasked::<P>(&error).attribute("verify")),
+                Some(error) => change.warn(lifecycle::unasked::<P>(&error)),
+                None => {}
+            }
             plan_steps(call, change, &current, &desired)
         }
         Ok(None) if change.prior().is_none() => {
@@ -41,13 +50,13 @@ async fn preview_apply<P: Product>(call: &Call<Context>, change: &mut PlannedCha
             Ok(())
         }
         Ok(None) => Err(missing::<P>(&desired.cluster)),
-        Err(error) if change.prior().is_none() => {
+        Err(Unseen { error, is_unreached: true }) if change.prior().is_none() => {
             let (deployment, name) = (P::DEPLOYMENT, &desired.cluster);
             let summary = format!("the {deployment} {name:?} could not be read, so the steps are not known yet");
             change.warn(Error::new(summary).detail(error.to_string()));
             Ok(())
         }
-        Err(error) => Err(error),
+        Err(Unseen { error, .. }) => Err(error),
     }
 }
 

@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 
 use super::model::{Model, block_path};
+use super::rights::{self, Said};
 use crate::postgres::catalog::{self, Kind, Outline};
 use crate::postgres::publication::{
     self, FilterColumns, Flaw, Gravity, Member, Operation, Part, Problem, Publication as Desired, Refused,
 };
 use crate::postgres::{Database, Ident, QualifiedName, ServerVersion};
 use crate::replication::names;
+use crate::resources::server_check::go_on_without;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::path::AttributePath;
 use crate::tf_provider::resource::PlannedChange;
@@ -27,17 +29,11 @@ pub(super) async fn check(
     let is_new = change.prior().is_none() || change.replaces();
     let (version, outline) = match ask(database).await {
         Ok(answer) => answer,
-        Err(error) if is_new => {
-            let warning = Error::new(format!("{doing}: the server could not be asked for its version and tables"))
-                .detail(
-                    "Whether it has all that is asked for, and whether each table has the replica identity that updates \
-                     and deletes need, was not checked.",
-                )
-                .detail(error.to_string());
-            change.warn(warning);
-            return Ok(());
+        Err(error) => {
+            let unchecked = "Whether it has all that is asked for, and whether each table has the replica identity that updates \
+                             and deletes need, was not checked.";
+            return go_on_without(change, error, doing, unchecked);
         }
-        Err(error) => return Err(error.into()),
     };
     desired.check_supported(version).map_err(|unsupported| database.unsupported(doing, unsupported))?;
     let filters = match ask_of_members(change, database, doing, desired, &outline).await {
@@ -49,9 +45,27 @@ pub(super) async fn check(
         }
         filters => filters?,
     };
+    check_rights(change, database, doing, desired).await?;
     let mut found = publication::flaws(desired, &outline, &filters, version);
     found.retain(|flaw| is_new || flaw.problem != Problem::WalLevel);
     report(change, doing, desired, &found);
+    Ok(())
+}
+
+/// Says which rights are missing.
+async fn check_rights(
+    change: &mut PlannedChange<Model>,
+    database: &Database,
+    doing: &str,
+    desired: &Desired,
+) -> Result<()> {
+    let old = change.prior().filter(|_| !change.replaces()).and_then(|prior| super::desired(prior).ok());
+    for said in rights::missing(database, doing, old.as_ref(), desired).await? {
+        match said {
+            Said::Refused(error) => change.error(error),
+            Said::Warned(warning) => change.warn(warning),
+        }
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use super::model::{self, Model};
 use super::{database, made_at, subscriber};
 use crate::config::Context;
 use crate::postgres::Database;
+use crate::postgres::slot;
 use crate::replication::slot_use::{self, Users};
 use crate::replication::{checks::Objection, slot_failover};
 use crate::tf_provider::call::Call;
@@ -42,6 +43,18 @@ async fn of_new(call: &Call<Context>, publisher: &Database, planned: &Model) -> 
     let users = slot_use::users(publisher, subscriber(call), &name).await?;
     let doing = format!("replication slot {name} exists already: making it again");
     Ok(loss(&doing, &users, None, planned, Some("name")).or_else(|| slot_use::late(&name, &users)))
+}
+
+/// What its server would answer to the making of the slot.
+///
+/// # Errors
+/// When it cannot be asked.
+pub(super) async fn of_making(call: &Call<Context>, publisher: &Database, doing: &str) -> Result<Vec<Objection>> {
+    let forbidden = slot::forbidden(publisher, doing).await?;
+    let mut objections: Vec<_> = forbidden.map(|error| Objection::Refusal(error.into())).into_iter().collect();
+    let is_logical = call.context().intended().makes_wal_logical();
+    objections.extend(slot_use::room(publisher, doing, is_logical).await?);
+    Ok(objections)
 }
 
 fn loss(

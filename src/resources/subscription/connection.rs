@@ -8,7 +8,7 @@ use super::publisher_block::Connection;
 use super::sent::{self, Connected};
 use crate::config::Context;
 use crate::postgres::subscription::Subscription;
-use crate::postgres::{Conninfo, Database, Ident, ServerVersion, keywords};
+use crate::postgres::{Conninfo, Database, Given, Ident, ServerVersion, keywords};
 use crate::replication::whereabouts::{self, Clues};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
@@ -221,6 +221,25 @@ pub(super) fn publisher(context: &Context, conninfo: &Conninfo, subscriber: &Dat
     let configured = context.publisher().database(conninfo.get("dbname")).ok();
     let configured = configured.filter(|configured| whereabouts::leads_to(conninfo, configured, subscriber));
     configured.or_else(|| whereabouts::named(conninfo, subscriber))
+}
+
+/// The publisher as the subscription logs in there, where that can be tried from here.
+pub(super) fn login(context: &Context, model: &Model, conninfo: &Conninfo, subscriber: &Database) -> Option<Database> {
+    let provider = context.publisher().database(None).ok();
+    let ours = model.publisher.known().map(Connection::given).unwrap_or_default();
+    let given = Given::named(|keyword| match (ours.contains(keyword), &provider) {
+        (false, Some(provider)) => provider.config().given.of(keyword).to_owned(),
+        _ => format!("{} of the resource's publisher block", attribute_of(keyword)),
+    });
+    whereabouts::named_as(conninfo, subscriber, given)
+}
+
+fn attribute_of(keyword: &str) -> &str {
+    match keyword {
+        "dbname" => "database",
+        "user" => "username",
+        keyword => keyword,
+    }
 }
 
 /// The statement that removes a slot by hand.

@@ -1,0 +1,115 @@
+//! What the plans of one run are going to make, and no server has yet: whatever refers to it is planned after it, and is not
+//! to be told that it is missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::postgres::publication::{Publication, Publications};
+use crate::postgres::{Database, Ident};
+
+/// What is going to be made by the end of an apply, as far as it was planned so far.
+#[derive(Debug, Default)]
+pub struct Intended(Mutex<Objects>);
+
+#[derive(Debug, Default)]
+struct Objects {
+    /// What each publication is going to be; none where that is not known yet.
+    publications: BTreeMap<(Place, Ident), Option<Publication>>,
+    slots: BTreeSet<(String, Ident)>,
+    logical: bool,
+}
+
+/// A database: the address of its server, and its name.
+type Place = (String, String);
+
+fn place(database: &Database) -> Place {
+    (database.config().address(), database.name().to_owned())
+}
+
+impl Intended {
+    /// Notes a publication that a plan makes or changes; `None` where it is not known yet what it will be.
+    pub fn publication(&self, database: &Database, name: &Ident, publication: Option<Publication>) {
+        self.lock().publications.insert((place(database), name.clone()), publication);
+    }
+
+    /// Notes a replication slot that a plan makes. Its name is unique on the whole server.
+    pub fn slot(&self, database: &Database, name: &Ident) {
+        self.lock().slots.insert((database.config().address(), name.clone()));
+    }
+
+    /// Notes that a plan makes the publisher's WAL logical.
+    pub fn logical_wal(&self) {
+        self.lock().logical = true;
+    }
+
+    /// Whether a plan makes this slot.
+    pub fn has_slot(&self, database: &Database, name: &Ident) -> bool {
+        self.lock().slots.contains(&(database.config().address(), name.clone()))
+    }
+
+    /// Whether a plan makes the publisher's WAL logical.
+    pub fn makes_wal_logical(&self) -> bool {
+        self.lock().logical
+    }
+
+    /// The publications as they are going to be, and the names of those of which that is not known yet.
+    pub fn over(&self, database: &Database, existing: &Publications) -> (Publications, BTreeSet<Ident>) {
+        let (mut all, mut open) = (existing.clone(), BTreeSet::new());
+        let here = place(database);
+        for ((at, name), publication) in &self.lock().publications {
+            match publication {
+                _ if *at != here => {}
+                Some(publication) => drop(all.insert(name.clone(), publication.clone())),
+                None => {
+                    all.remove(name);
+                    open.insert(name.clone());
+                }
+            }
+        }
+        (all, open)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Objects> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::publication::{GeneratedColumns, Operation, Target};
+    use crate::postgres::{Server, ServerConfig};
+
+    fn ident(name: &str) -> Ident {
+        Ident::new(name).unwrap()
+    }
+
+    fn publication(name: &str, via_partition_root: bool) -> Publication {
+        Publication {
+            name: ident(name),
+            owner: None,
+            target: Target::none(),
+            publish: BTreeSet::from([Operation::Insert]),
+            via_partition_root,
+            generated_columns: GeneratedColumns::default(),
+        }
+    }
+
+    #[test]
+    fn what_is_planned_counts_as_there() {
+        let server = Server::new(ServerConfig::new("h", "shop", "u"));
+        let (shop, mall) = (server.database(None), server.database(Some("mall")));
+        let existing = Publications::from([(ident("old"), publication("old", false))]);
+        let intended = Intended::default();
+        intended.publication(&shop, &ident("old"), Some(publication("old", true)));
+        intended.publication(&shop, &ident("open"), None);
+        intended.publication(&mall, &ident("elsewhere"), Some(publication("elsewhere", false)));
+        let (all, open) = intended.over(&shop, &existing);
+        assert_eq!(all, Publications::from([(ident("old"), publication("old", true))]));
+        assert_eq!(open, BTreeSet::from([ident("open")]));
+
+        intended.slot(&mall, &ident("s"));
+        assert!(intended.has_slot(&shop, &ident("s")), "a slot is of the whole server");
+        assert!(!intended.has_slot(&shop, &ident("t")) && !intended.makes_wal_logical());
+    }
+}
