@@ -22,6 +22,7 @@ mod outline;
 mod rows;
 mod sequences;
 mod tables;
+mod types;
 mod wanted;
 
 pub use constraints::{Constraint, Demand, constraints};
@@ -35,3 +36,4 @@ pub(super) use outline::{SYSTEM_TABLE, is_system_schema};
 pub use rows::{TableSize, bytes, sizes, with_rows};
 pub use sequences::{Sequence, Tie, highest, sequences};
 pub use tables::{Column, Rights, Table, tables};
+pub use types::{Labels, add_label, labels};

@@ -1,6 +1,7 @@
 //! The look before anything moves, held against what really happens: what it calls an error is tried and fails, and what it
 //! calls sound is replicated.
 
+mod everything;
 mod looking;
 mod servers;
 mod tables;

@@ -126,7 +126,7 @@ impl LeftKind {
             Self::DatabaseSettings => "SELECT c.text FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) AS c (text) \
                 WHERE s.setrole = 0 AND s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())".to_owned(),
             Self::DefaultPrivileges => "SELECT concat_ws(' in ', pg_get_userbyid(d.defaclrole), n.nspname) FROM pg_default_acl d \
-                LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace WHERE d.defaclrole >= 16384".to_owned(),
+                LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace WHERE d.oid >= 16384".to_owned(),
             Self::CronJobs => "SELECT jobname::text FROM cron.job WHERE database = current_database()".to_owned(),
         }
     }

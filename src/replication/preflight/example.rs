@@ -90,6 +90,7 @@ fn side(place: Place) -> Side {
         sequences: BTreeMap::new(),
         guards: BTreeMap::from([(table("orders"), guards)]),
         functions: BTreeMap::new(),
+        labels: BTreeMap::new(),
     }
 }
 

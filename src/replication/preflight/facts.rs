@@ -11,7 +11,7 @@ use futures_util::future::try_join;
 
 use super::Question;
 use crate::postgres::catalog::{
-    self, CalledFunction, Constraint, Guards, Index, Kind, LeftBehind, Outline, Sequence, TableSize,
+    self, CalledFunction, Constraint, Guards, Index, Kind, Labels, LeftBehind, Outline, Sequence, TableSize,
 };
 use crate::postgres::publication::{self, FilterColumns, Publication, Sent, Target};
 use crate::postgres::server_facts::{self, RoleSetting, Roles, ServerFacts, SlotInUse, Transactions};
@@ -90,6 +90,8 @@ pub(super) struct Side {
     pub sequences: BTreeMap<QualifiedName, Vec<Sequence>>,
     pub guards: BTreeMap<QualifiedName, Guards>,
     pub functions: BTreeMap<QualifiedName, Vec<CalledFunction>>,
+    /// The labels of the enums that columns of the tables have.
+    pub labels: Labels,
 }
 
 /// Something that a server was asked for and did not tell.
@@ -325,6 +327,7 @@ impl<'a> Reader<'a> {
             sequences: BTreeMap::new(),
             guards: BTreeMap::new(),
             functions: BTreeMap::new(),
+            labels: Labels::new(),
         })
     }
 
@@ -368,6 +371,7 @@ impl<'a> Reader<'a> {
         side.sequences = self.may("the sequences of the tables", catalog::sequences(db, names)).await?;
         side.guards = self.may("the row security of the tables", catalog::guards(db, names, role)).await?;
         side.functions = self.may("the functions of the tables", catalog::called_functions(db, names)).await?;
+        side.labels = self.may("the labels of enums", catalog::labels(db, names)).await?;
         Ok(())
     }
 }

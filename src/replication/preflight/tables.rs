@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::{Facts, Side};
-use crate::postgres::catalog::{CalledFunction, Constraint, Demand, Identity, Index, ReplicaIdentity, Table};
+use crate::postgres::catalog::{self, CalledFunction, Constraint, Demand, Identity, Index, ReplicaIdentity, Table};
 use crate::postgres::publication::{self, Operation};
 use crate::postgres::version::RUN_AS_OWNER;
 use crate::postgres::{Ident, QualifiedName};
@@ -15,6 +15,7 @@ pub(super) fn find(facts: &Facts) -> Vec<Finding> {
     found.extend(keys(facts));
     found.extend(rows(facts));
     found.extend(columns(facts));
+    found.extend(labels(facts));
     found.extend(row_security(facts));
     found.extend(triggers(&facts.subscriber));
     found.extend(functions(facts));
@@ -205,6 +206,28 @@ fn compared(name: &QualifiedName, sent: &BTreeSet<Ident>, source: &Table, target
         );
     }
     found
+}
+
+/// Enums that lack labels there; a type that is not there under its name is another one, and said to be so.
+fn labels(facts: &Facts) -> Vec<Finding> {
+    let enums =
+        facts.publisher.labels.iter().filter_map(|(ty, here)| Some((ty, here, facts.subscriber.labels.get(ty)?)));
+    let lacking = enums.filter_map(|(ty, here, there)| {
+        let missing: Vec<_> = here.iter().filter(|label| !there.contains(label)).collect();
+        (!missing.is_empty()).then_some((ty, missing))
+    });
+    let found = lacking.map(|(ty, missing)| {
+        let says = format!(
+            "This enum lacks labels there: {}. The first row that has one of them stops replication.",
+            names::list(missing.iter().map(|label| (*label).clone()))
+        );
+        let adds: String = missing.iter().map(|label| format!(" {}", catalog::add_label(ty, label))).collect();
+        Finding::new(Severity::Error, "enum_labels", Place::Subscriber)
+            .about(ty)
+            .says(says)
+            .mended_by(format!("On the subscriber:{adds}"))
+    });
+    found.collect()
 }
 
 /// Row security of the publisher hides rows from the copy without a word; that of the subscriber refuses them.
@@ -430,6 +453,24 @@ mod tests {
             |facts| facts.tables = target(|columns| drop(columns.pop())),
             &expect![[r#"
             columns_missing: error on subscriber, public.orders: It lacks published columns on the subscriber: note. Add the columns on the subscriber, or publish a column list without them.
+        "#]],
+        );
+    }
+
+    #[test]
+    fn labels_that_are_missing_are_added() {
+        let labels = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            BTreeMap::from([("public.mood".to_owned(), names)])
+        };
+        let lacks = |facts: &mut Facts| {
+            facts.publisher.labels = labels(&["sad", "it's", "glad"]);
+            facts.subscriber.labels = labels(&["sad", "other"]);
+        };
+        check(
+            lacks,
+            &expect![[r#"
+            enum_labels: error on subscriber, public.mood: This enum lacks labels there: it's, glad. The first row that has one of them stops replication. On the subscriber: ALTER TYPE public.mood ADD VALUE 'it''s'; ALTER TYPE public.mood ADD VALUE 'glad';
         "#]],
         );
     }

@@ -255,6 +255,27 @@ async fn what_stops_later(held: &mut Held, pair: &Pair, looking: &Looking<'_>, m
     unsubscribe(&pair.subscriber).await;
 }
 
+/// A row with a label that the enum lacks there.
+async fn what_no_enum_takes(held: &mut Held, pair: &Pair, looking: &Looking<'_>, major: Major) {
+    pair.publisher
+        .sql(
+            "CREATE TYPE mood AS ENUM ('sad', 'pf_angry'); CREATE TABLE moods (id int PRIMARY KEY, mood mood); \
+             CREATE PUBLICATION moods FOR TABLE moods; INSERT INTO moods VALUES (1, 'sad')",
+        )
+        .await;
+    pair.subscriber.sql("CREATE TYPE mood AS ENUM ('sad'); CREATE TABLE moods (id int PRIMARY KEY, mood mood)").await;
+    held.called(&looking.report(&publications(&["moods"])).await, "enum_labels", SUB, "public.mood");
+    let superuser = Role::superuser();
+    subscribe(pair, looking, &superuser, &format!("{}_moods", pair.subscriber.name), "moods").await;
+    pair.wait_for_rows("SELECT mood FROM moods", &["sad"]).await;
+    pair.publisher.sql("UPDATE moods SET mood = 'pf_angry'").await;
+    logged(subscribers(major), "invalid input value for enum public.mood: \"pf_angry\"").await;
+    // What the remedy says mends it.
+    pair.subscriber.sql("ALTER TYPE public.mood ADD VALUE 'pf_angry'").await;
+    pair.wait_for_rows("SELECT mood FROM moods", &["pf_angry"]).await;
+    unsubscribe(&pair.subscriber).await;
+}
+
 /// Rows that the owner of a table may not write, or the owner of a subscription not in its name (Postgres 16).
 async fn what_roles_may_not_write(held: &mut Held, pair: &Pair, looking: &Looking<'_>, major: Major) {
     let (owner, other) = (
@@ -323,6 +344,7 @@ async fn errors_are_real(major: Major) {
     what_a_maker_lacks(&mut held, &pair, major).await;
     what_never_arrives(&mut held, &pair, &looking, major).await;
     what_stops_later(&mut held, &pair, &looking, major).await;
+    what_no_enum_takes(&mut held, &pair, &looking, major).await;
     if major > Major::V15 {
         what_roles_may_not_write(&mut held, &pair, &looking, major).await;
     }
