@@ -10,6 +10,7 @@
 //! | [`report`] | what both servers were found to be, as text for a person | [`replication`], [`postgres`] |
 //! | [`config`] | the provider block, and the [`Context`](config::Context) that it makes | all of the above |
 //! | [`resources`], [`data_sources`], [`ephemeral_resources`], [`list_resources`], [`actions`], [`functions`] | what a configuration is written with, a file each | all of the above |
+//! | [`cli`] | the commands of the binary, for a person at a terminal and for pipelines | [`config`], [`report`], [`replication`], [`postgres`], [`tf_provider`] |
 //! | [`provider`] | the provider: what a configuration can hold, in lists | all of it |
 //!
 //! What always holds:
@@ -24,6 +25,7 @@
 //! `docs/architecture.md` is the long form; `tests/layering.rs` holds the arrows.
 
 pub mod actions;
+pub mod cli;
 pub mod config;
 pub mod data_sources;
 pub mod ephemeral_resources;

@@ -38,6 +38,7 @@ fn modules_use_only_what_is_below_them() {
         ("actions", &["tf_provider", "config", "report", "replication", "postgres", "rds"]),
         ("data_sources", &["tf_provider", "config", "report", "replication", "postgres", "rds", "neon"]),
         ("resources", &["tf_provider", "config", "replication", "postgres", "rds", "neon"]),
+        ("cli", &["tf_provider", "config", "report", "replication", "postgres"]),
         ("config", &["tf_provider", "replication", "postgres", "rds", "neon"]),
     ] {
         let forbidden = OURS.iter().filter(|other| **other != module && !uses.contains(other));

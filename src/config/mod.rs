@@ -9,13 +9,15 @@ mod names;
 mod server_block;
 mod server_config;
 mod side;
+mod url;
 
 use self::context::Endpoint;
 pub use self::context::{ConfiguredServer, Context};
 pub(crate) use self::names::{check_name, check_table, names};
 pub(crate) use self::server_block::SSL_MODES;
 use self::server_block::ServerBlock;
-use self::side::Side;
+pub use self::side::Side;
+pub use self::url::server;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Diagnostics, Result};
 use crate::tf_provider::schema::{Attribute, Block, NestedBlock, Schema, Type};

@@ -2,7 +2,7 @@
 
 /// Which of the two servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub enum Side {
     /// The server that is replicated from.
     Publisher,
     /// The server that is replicated to.
@@ -11,7 +11,7 @@ pub(super) enum Side {
 
 impl Side {
     /// The name of its block.
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Publisher => "publisher",
             Self::Subscriber => "subscriber",
@@ -19,7 +19,7 @@ impl Side {
     }
 
     /// The variable of the environment that may hold its URL.
-    pub(super) fn variable(self) -> &'static str {
+    pub fn variable(self) -> &'static str {
         match self {
             Self::Publisher => "NEONREPL_PUBLISHER_URL",
             Self::Subscriber => "NEONREPL_SUBSCRIBER_URL",

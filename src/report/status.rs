@@ -6,7 +6,7 @@ use super::style::{Mood, Style};
 use super::units::{bytes, count, counted, percent, seconds};
 use crate::postgres::QualifiedName;
 use crate::postgres::subscription::SyncState;
-use crate::replication::status::{SlotStatus, Status, TableStatus};
+use crate::replication::status::{Cause, SlotStatus, Status, TableStatus};
 
 /// How many tables that are not ready are listed.
 const LISTED: usize = 40;
@@ -16,7 +16,6 @@ const STATES: &[(&str, Mood)] = &[
     ("copying", Mood::Busy),
     ("copied", Mood::Busy),
     ("caught up", Mood::Busy),
-    ("stuck", Mood::Bad),
     ("ready", Mood::Good),
 ];
 /// The colours of what is said below the tables.
@@ -57,7 +56,12 @@ fn judged(statuses: &[Status]) -> (Mood, String) {
 }
 
 fn first_cause(status: &Status) -> String {
-    status.causes.first().map(|cause| cause.message.replace('\n', " ")).unwrap_or_default()
+    status.causes.first().map(reading_of).unwrap_or_default()
+}
+
+/// A cause in one line.
+pub(super) fn reading_of(cause: &Cause) -> String {
+    cause.message.replace('\n', " ")
 }
 
 /// How far behind the one is that is furthest behind, where any can tell.
@@ -231,92 +235,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::postgres::Ident;
-    use crate::replication::status::{Cause, Drift};
-
-    fn name(text: &str) -> QualifiedName {
-        QualifiedName::parse(text).unwrap()
-    }
-
-    fn table(text: &str, state: SyncState) -> TableStatus {
-        TableStatus {
-            name: name(text),
-            state,
-            is_copying: false,
-            rows_copied: None,
-            rows_estimate: None,
-            bytes_copied: None,
-            bytes: None,
-        }
-    }
-
-    fn well() -> Status {
-        Status {
-            name: Ident::new("shop").unwrap(),
-            enabled: true,
-            worker_running: true,
-            publisher: None,
-            tables: vec![table("orders", SyncState::Ready), table("lines", SyncState::Ready)],
-            unsubscribed_tables: Vec::new(),
-            lag_bytes: Some(0),
-            lag_seconds: Some(0.0),
-            received_lsn: None,
-            latest_end_lsn: None,
-            last_msg_receipt_time: None,
-            apply_error_count: Some(0),
-            sync_error_count: Some(0),
-            conflicts: std::collections::BTreeMap::new(),
-            slot: Some(SlotStatus {
-                name: Ident::new("shop").unwrap(),
-                active: true,
-                wal_status: Some("reserved".to_owned()),
-                restart_lsn: None,
-                confirmed_flush_lsn: None,
-                safe_wal_size: None,
-            }),
-            causes: Vec::new(),
-            schema_drift: Vec::new(),
-        }
-    }
-
-    fn copying() -> Status {
-        let mut status = well();
-        status.tables.push(TableStatus {
-            is_copying: true,
-            rows_copied: Some(1_200_000),
-            rows_estimate: Some(2_000_000),
-            bytes_copied: Some(325_058_560),
-            bytes: Some(536_870_912),
-            ..table("events", SyncState::Copying)
-        });
-        let waits =
-            TableStatus { rows_estimate: Some(12), bytes: Some(8_192), ..table("notes", SyncState::Initializing) };
-        status.tables.push(waits);
-        (status.lag_bytes, status.lag_seconds) = (Some(1_258_291), Some(3.2));
-        status
-    }
-
-    fn ill() -> Status {
-        let mut status = copying();
-        (status.worker_running, status.sync_error_count) = (false, Some(7));
-        let mut slot = status.slot.clone().unwrap();
-        (slot.active, slot.wal_status, slot.safe_wal_size) = (false, Some("unreserved".to_owned()), Some(-5));
-        status.slot = Some(slot);
-        status.causes.push(Cause {
-            kind: "cause",
-            message: "The worker cannot insert into public.events: column note is missing on the subscriber."
-                .to_owned(),
-            evidence: "the publisher's public.events has note text; apply_error_count grew from 3 to 7".to_owned(),
-            remedy: "On the subscriber: ALTER TABLE public.events ADD COLUMN note text;".to_owned(),
-        });
-        status.schema_drift.push(Drift {
-            table: name("events"),
-            message: "column note is missing on the subscriber".to_owned(),
-            remedy: String::new(),
-        });
-        status.unsubscribed_tables.push(name("new_one"));
-        status
-    }
+    use crate::report::samples::{busy, ill, named, table, well};
 
     fn check(all: &[Status], width: u16, expected: &Expect) {
         let text = statuses(all, &Style { width, is_coloured: false });
@@ -329,7 +248,7 @@ mod tests {
     #[test]
     fn one_that_is_well() {
         check(
-            &[well()],
+            &[well("shop")],
             80,
             &expect![[r#"
             Subscription "shop": running, caught up
@@ -344,7 +263,7 @@ mod tests {
     #[test]
     fn one_that_copies() {
         check(
-            &[copying()],
+            &[busy("shop")],
             80,
             &expect![[r#"
             Subscription "shop": running, 1.2 MiB, 3 s behind
@@ -363,7 +282,7 @@ mod tests {
     #[test]
     fn one_that_is_stuck_says_why() {
         check(
-            &[ill()],
+            &[ill("shop")],
             80,
             &expect![[r#"
             Subscription "shop": its worker does not run, 1.2 MiB, 3 s behind
@@ -393,13 +312,13 @@ mod tests {
 
     #[test]
     fn several_are_summed_up() {
-        let other = Status { name: Ident::new("Other").unwrap(), ..ill() };
+        let other = Status { name: named("Other"), ..ill("shop") };
         let verdicts = [
             status_verdict(&[]),
-            status_verdict(&[well(), copying()]),
-            status_verdict(&[well(), ill()]),
-            status_verdict(&[ill(), other]),
-            status_verdict(&[Status { lag_bytes: None, ..well() }]),
+            status_verdict(&[well("shop"), busy("shop")]),
+            status_verdict(&[well("shop"), ill("shop")]),
+            status_verdict(&[ill("shop"), other]),
+            status_verdict(&[Status { lag_bytes: None, ..well("shop") }]),
         ];
         expect![[r#"
             There is no subscription.
@@ -412,7 +331,7 @@ mod tests {
     #[test]
     fn ten_thousand_tables_do_not_fill_the_screen() {
         let tables = (0..10_000).map(|at| table(&format!("t{at:05}"), SyncState::Initializing)).collect();
-        let text = statuses(&[Status { tables, ..well() }], &Style::plain());
+        let text = statuses(&[Status { tables, ..well("shop") }], &Style::plain());
         assert_eq!(text.lines().count(), LISTED + 8, "{text}");
         assert!(text.contains("… and 9,960 more that are not ready.\n  0 of 10,000 tables are ready."), "{text}");
     }

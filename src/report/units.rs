@@ -21,6 +21,23 @@ pub fn counted(number: usize, what: &str) -> String {
     format!("{} {what}{plural}", count(number as u64))
 }
 
+/// A count in little room: `9,999`, `61 k`, `1.2 M`.
+pub fn short(number: u64) -> String {
+    let of = |unit: u64, name: &str| {
+        let tenths = number / (unit / 10);
+        match tenths {
+            100.. => format!("{} {name}", tenths / 10),
+            _ => format!("{}.{} {name}", tenths / 10, tenths % 10),
+        }
+    };
+    match number {
+        0..10_000 => count(number),
+        10_000..1_000_000 => of(1_000, "k"),
+        1_000_000..1_000_000_000 => of(1_000_000, "M"),
+        _ => of(1_000_000_000, "G"),
+    }
+}
+
 /// A size in the largest unit that leaves a number above one, in steps of 1,024: `312 bytes`, `1.5 GiB`.
 pub fn bytes(number: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -54,6 +71,11 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
+/// A time that is still to come: as [`duration`], in whole seconds, of which the last has begun.
+pub fn remaining(time: Duration) -> String {
+    duration(Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0)))
+}
+
 /// A time that is given in seconds, as servers do. What is negative or no number is none.
 pub fn seconds(number: f64) -> String {
     match Duration::try_from_secs_f64(number) {
@@ -80,6 +102,8 @@ mod tests {
     fn thousands_have_commas() {
         let shown = [0, 999, 1_000, 12_345, 2_000_000].map(count);
         assert_eq!(shown, ["0", "999", "1,000", "12,345", "2,000,000"]);
+        let shown = [0, 9_999, 61_499, 999_999, 1_250_000, 42_000_000, 3_000_000_000].map(short);
+        assert_eq!(shown, ["0", "9,999", "61 k", "999 k", "1.2 M", "42 M", "3.0 G"]);
         assert_eq!([0, 1, 1_000].map(|number| counted(number, "table")), ["0 tables", "1 table", "1,000 tables"]);
     }
 
@@ -95,6 +119,7 @@ mod tests {
     fn times_have_two_units() {
         let shown = [850, 42_000, 185_000, 7_800_000, 273_600_000].map(|ms| duration(Duration::from_millis(ms)));
         assert_eq!(shown, ["850 ms", "42 s", "3 min 05 s", "2 h 10 min", "3 d 4 h"]);
+        assert_eq!([1, 1_000, 1_001].map(|ms| remaining(Duration::from_millis(ms))), ["1 s", "1 s", "2 s"]);
         assert_eq!([-1.0, 0.0, f64::NAN, 0.25, 3.7].map(seconds), ["0 s", "0 s", "0 s", "250 ms", "3 s"]);
     }
 

@@ -79,6 +79,11 @@ impl Error {
         &self.summary
     }
 
+    /// What else it says; may be empty.
+    pub fn details(&self) -> &str {
+        &self.detail
+    }
+
     fn into_diagnostic(self, severity: Severity) -> Diagnostic {
         Diagnostic { severity, summary: self.summary, detail: self.detail, path: self.path }
     }

@@ -83,6 +83,9 @@ async fn without_the_cookie_it_explains_itself() {
     let (status, stderr) = process.exit().await;
     assert_eq!(status.code(), Some(1));
     assert!(stderr.starts_with("This binary is a plugin."), "{stderr}");
+    for command in ["preflight", "status", "watch"] {
+        assert!(stderr.contains(&format!("terraform-provider-neonrepl {command} ")), "no {command} in {stderr}");
+    }
     assert_eq!(process.rest_of_stdout().await, "");
 }
 
@@ -90,8 +93,8 @@ async fn without_the_cookie_it_explains_itself() {
 async fn unknown_arguments_are_explained_too() {
     let mut process = Launch::by_hand(&["serve"]).start();
     let (status, stderr) = process.exit().await;
-    assert_eq!(status.code(), Some(1));
-    assert!(stderr.starts_with("This binary is a plugin."), "{stderr}");
+    assert_eq!(status.code(), Some(2));
+    assert!(stderr.starts_with("error: unrecognized subcommand 'serve'") && stderr.contains("--help"), "{stderr}");
 }
 
 #[tokio::test]

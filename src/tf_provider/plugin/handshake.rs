@@ -65,7 +65,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCookie => f.write_str(
-                "This binary is a plugin. It is not meant to be run by hand.\n\
+                "This binary is a plugin.\n\
                  Terraform and OpenTofu start it when a configuration uses the provider.",
             ),
             Self::Variable { name, cause } => {

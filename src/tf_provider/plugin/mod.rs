@@ -53,6 +53,8 @@ pub struct Plugin {
     pub version: &'static str,
     /// The provider's source address without the registry's host: `namespace/type`.
     pub address: &'static str,
+    /// What a person who starts it by hand can do with it; may be empty.
+    pub by_hand: &'static str,
 }
 
 impl Plugin {
@@ -88,6 +90,9 @@ pub fn main(plugin: &Plugin, routes: impl FnOnce(Lifecycle) -> Routes) -> ExitCo
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error.to_string());
+            if error.downcast_ref() == Some(&handshake::Error::NoCookie) && !plugin.by_hand.is_empty() {
+                complain(plugin.by_hand);
+            }
             ExitCode::FAILURE
         }
     }
@@ -238,7 +243,8 @@ mod tests {
 
     use super::*;
 
-    const PLUGIN: Plugin = Plugin { name: "terraform-provider-two-words", version: "1.2.3", address: "acme/two-words" };
+    const PLUGIN: Plugin =
+        Plugin { name: "terraform-provider-two-words", version: "1.2.3", address: "acme/two-words", by_hand: "" };
 
     async fn run_and_end(routes: impl FnOnce(Lifecycle) -> Routes) -> Result<(), Failure> {
         let listener = Listener::bind(&Transport::Tcp(0..=0)).await?;

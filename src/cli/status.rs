@@ -1,0 +1,48 @@
+//! `status`: how far replication is, and whether it is well.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::arguments::Status as Asked;
+use super::screen::Screen;
+use super::servers::Environment;
+use super::{Failure, Heard, Outcome, json};
+use crate::postgres::{Ident, Limits};
+use crate::replication::Operation;
+use crate::replication::status::{self, Status};
+use crate::report;
+
+/// How long the answer may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Asks once.
+pub(super) async fn run(
+    asked: &Asked,
+    environment: &Environment<'_>,
+    screen: &mut Screen<'_>,
+) -> Result<Outcome, Failure> {
+    let publisher = asked.servers.known_publisher(environment)?;
+    let subscriber = asked.servers.subscriber(environment)?;
+    let heard = Heard::default();
+    let operation = Operation::new("reading the status", Limits::within(PATIENCE), &heard);
+    let names = names(&asked.subscriptions);
+    let found = Box::pin(status::statuses(&operation, &subscriber, publisher.as_ref(), names.as_ref())).await;
+    heard.tell(screen);
+    let found = found?;
+    if asked.json {
+        screen.print(&json::statuses(&found));
+    } else {
+        screen.print(&report::statuses(&found, &screen.style));
+    }
+    Ok(outcome(&found))
+}
+
+/// The subscriptions that were named; none means all.
+pub(super) fn names(named: &[Ident]) -> Option<BTreeSet<Ident>> {
+    (!named.is_empty()).then(|| named.iter().cloned().collect())
+}
+
+/// Well is what has a subscription, and nothing wrong with any.
+pub(super) fn outcome(statuses: &[Status]) -> Outcome {
+    Outcome::of(!statuses.is_empty() && statuses.iter().all(Status::is_well))
+}

@@ -1,0 +1,138 @@
+//! `watch`: how replication gets on, while it does.
+
+mod view;
+
+use std::collections::BTreeSet;
+
+use futures_util::future::{BoxFuture, FutureExt as _, pending};
+use tokio::time::{Instant, sleep_until};
+
+use self::view::View;
+use super::arguments::{Until, Watch as Asked};
+use super::screen::Screen;
+use super::servers::Environment;
+use super::status::{names, outcome};
+use super::{Failure, Heard, Outcome};
+use crate::postgres::{Database, Ident, Limits, Outage as _};
+use crate::replication::status::{self, Status};
+use crate::replication::{Error, Operation};
+
+/// What is watched.
+struct Watched {
+    publisher: Option<Database>,
+    subscriber: Database,
+    names: Option<BTreeSet<Ident>>,
+}
+
+/// How a watch has ended.
+enum Ended {
+    /// What was waited for is there.
+    Reached(Vec<Status>),
+    /// The wait for it has failed.
+    Failed(Error),
+    /// A person has ended it.
+    Interrupted,
+}
+
+/// Shows each look until what was asked for is there, or a person ends it.
+pub(super) async fn run(
+    asked: &Asked,
+    environment: &Environment<'_>,
+    screen: &mut Screen<'_>,
+) -> Result<Outcome, Failure> {
+    let watched = Watched {
+        publisher: asked.servers.known_publisher(environment)?,
+        subscriber: asked.servers.subscriber(environment)?,
+        names: names(&asked.subscriptions),
+    };
+    let heard = Heard::default();
+    let deadline = asked.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let limits = Limits { deadline, ..Limits::default() };
+    let operation = Operation::new("watching", limits, &heard);
+    let mut view = View::new(asked.json);
+    // Told at once when it cannot be asked at all, or there is nothing of that name.
+    let mut last = Box::pin(watched.look(&operation)).await?;
+    view.show(&last, screen);
+    let ended = tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => Ended::Interrupted,
+        ended = watched.wait(&operation, asked.until) => ended,
+        failed = looks(asked, &watched, &operation, &mut last, &mut view, screen) => Ended::Failed(failed),
+    };
+    view.tell(&heard, screen);
+    end(asked, ended, last, deadline, &mut view, screen)
+}
+
+/// Looks again and again. Servers that are away are waited for.
+///
+/// Returns why it cannot go on.
+async fn looks(
+    asked: &Asked,
+    watched: &Watched,
+    operation: &Operation<'_>,
+    last: &mut Vec<Status>,
+    view: &mut View,
+    screen: &mut Screen<'_>,
+) -> Error {
+    let mut began = Instant::now();
+    loop {
+        sleep_until(began + asked.interval).await;
+        began = Instant::now();
+        match Box::pin(watched.look(operation)).await {
+            Ok(found) => {
+                view.show(&found, screen);
+                *last = found;
+            }
+            Err(error) if error.is_outage() => view.away(&error, screen),
+            Err(error) => return error,
+        }
+    }
+}
+
+fn end(
+    asked: &Asked,
+    ended: Ended,
+    last: Vec<Status>,
+    deadline: Option<Instant>,
+    view: &mut View,
+    screen: &mut Screen<'_>,
+) -> Result<Outcome, Failure> {
+    match ended {
+        Ended::Reached(found) => {
+            view.last(&found, screen);
+            Ok(Outcome::Well)
+        }
+        Ended::Failed(error) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+            view.last(&last, screen);
+            screen.complain(&error);
+            Ok(Outcome::Wrong)
+        }
+        Ended::Failed(error) => Err(error.into()),
+        Ended::Interrupted => {
+            view.last(&last, screen);
+            Ok(if asked.until.is_some() { Outcome::Interrupted } else { outcome(&last) })
+        }
+    }
+}
+
+impl Watched {
+    async fn look(&self, operation: &Operation<'_>) -> Result<Vec<Status>, Error> {
+        status::statuses(operation, &self.subscriber, self.publisher.as_ref(), self.names.as_ref()).await
+    }
+
+    /// Resolves once what is waited for is there; never where nothing is.
+    fn wait<'a>(&'a self, operation: &'a Operation<'a>, until: Option<Until>) -> BoxFuture<'a, Ended> {
+        let until = match until {
+            None => return pending().boxed(),
+            Some(Until::Ready) => status::Until::Ready,
+            Some(Until::CaughtUp) => status::Until::CaughtUp,
+        };
+        async move {
+            let (publisher, names) = (self.publisher.as_ref(), self.names.as_ref());
+            let waited =
+                status::wait_until(operation, &self.subscriber, publisher, names, until, &mut |_: &[Status]| {}).await;
+            waited.map_or_else(Ended::Failed, Ended::Reached)
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,85 @@
+//! A server from its URL alone, for whoever has no provider block.
+
+use super::server_block::{self, ServerBlock};
+use super::server_config::{Given, Reach};
+use super::side::Side;
+use crate::postgres::Server;
+use crate::postgres::conninfo::Conninfo;
+use crate::tf_provider::diagnostics::{Error, Result};
+
+/// The server that a URL leads to, with the defaults and the refusals of the provider block. Does not connect.
+///
+/// `giver` names what the URL is from, an option or a variable of the environment: an error begins with it. None holds
+/// a password.
+///
+/// # Errors
+/// When it is not a connection string, lacks a host, user or database, or says something that would not be heeded; and
+/// for a pooler or, on the publisher's side, a reader.
+pub fn server(side: Side, url: &str, giver: &str) -> Result<Server> {
+    let conninfo = Conninfo::parse(url).map_err(|error| {
+        Error::new(format!("{giver}: {error}"))
+            .detail("Write postgresql://user:password@host:port/database, with reserved characters percent-encoded.")
+    })?;
+    // With a URL in the block, no error says that it is from the environment: the giver does.
+    let block = ServerBlock { url: url.into(), ..ServerBlock::default() };
+    match reach(side, &block, &conninfo).map_err(|error| at_giver(side, giver, &error))? {
+        Reach::Missing(what) => Err(Error::new(format!("{giver}: the URL has no {what}"))
+            .detail("Write postgresql://user:password@host:port/database.")),
+        Reach::Complete(config) => Ok(Server::new(*config)),
+    }
+}
+
+fn reach(side: Side, block: &ServerBlock, conninfo: &Conninfo) -> Result<Reach> {
+    server_block::check_host(side, block, conninfo)?;
+    let given = Given { side, block, conninfo, uses_iam: false };
+    given.check()?;
+    given.reach()
+}
+
+/// The error with the giver's name where it has the block's.
+fn at_giver(side: Side, giver: &str, error: &Error) -> Error {
+    let block = format!("{}: ", side.name());
+    let cause = error.summary().strip_prefix(&block).unwrap_or(error.summary());
+    Error::new(format!("{giver}: {cause}")).detail(error.details())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::SslMode;
+
+    fn refused(side: Side, url: &str) -> String {
+        server(side, url, "--url").err().unwrap().to_string()
+    }
+
+    #[test]
+    fn a_url_has_the_defaults_of_the_block() {
+        let neon = server(Side::Subscriber, "postgresql://u:p@ep-cool-1.us-east-2.aws.neon.tech/d", "--url").unwrap();
+        assert_eq!(neon.config().sslmode, SslMode::VerifyFull);
+        assert_eq!(neon.config().port, 5432);
+        let local = server(Side::Publisher, "host=127.0.0.1 user=u dbname=d port=6000", "--url").unwrap();
+        assert_eq!((local.config().sslmode, local.config().port), (SslMode::Prefer, 6000));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_of_the_giver_without_the_password() {
+        let neon = "postgresql://u:hidden-pw@ep-cool-1-pooler.us-east-2.aws.neon.tech/d";
+        let reader = "postgresql://u:hidden-pw@shop.cluster-ro-abc.us-east-2.rds.amazonaws.com/d";
+        let cases = [
+            refused(Side::Subscriber, neon),
+            refused(Side::Publisher, reader),
+            refused(Side::Publisher, "mysql://u:hidden-pw@h/d"),
+            refused(Side::Publisher, "postgresql://u:hidden-pw@h:port/d"),
+            refused(Side::Publisher, "postgresql://u:hidden-pw@h"),
+            refused(Side::Publisher, "postgresql://u:hidden-pw@h/d?sslmode=sometimes"),
+            refused(Side::Publisher, ""),
+        ];
+        for error in &cases {
+            assert!(error.starts_with("--url: ") && !error.contains("hidden-pw"), "{error}");
+            assert!(!error.contains("block") && !error.contains("attribute"), "{error}");
+        }
+        assert!(cases[0].contains("Use the direct host: ep-cool-1.us-east-2.aws.neon.tech"), "{}", cases[0]);
+        assert!(cases[4].contains("the URL has no database"), "{}", cases[4]);
+        assert!(cases[6].contains("the URL has no host"), "{}", cases[6]);
+    }
+}
