@@ -43,6 +43,7 @@ pub(super) fn facts() -> Facts {
         publications,
         missing: Vec::new(),
         unpublished: BTreeSet::new(),
+        lacks: Vec::new(),
         filters: BTreeMap::new(),
         sent,
         tables: BothSides::of(tables.clone(), tables),

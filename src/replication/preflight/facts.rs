@@ -13,7 +13,7 @@ use super::Question;
 use crate::postgres::catalog::{
     self, CalledFunction, Constraint, Guards, Index, Kind, Labels, LeftBehind, Outline, Sequence, TableSize,
 };
-use crate::postgres::publication::{self, FilterColumns, Publication, Sent, Target};
+use crate::postgres::publication::{self, FilterColumns, Lack, Publication, Sent, Target};
 use crate::postgres::server_facts::{self, RoleSetting, Roles, ServerFacts, SlotInUse, Transactions};
 use crate::postgres::settings::{self, Room};
 use crate::postgres::subscription::{self, Subscription, Subscriptions};
@@ -47,6 +47,8 @@ pub(super) struct Facts {
     pub missing: Vec<Ident>,
     /// The tables that are yet to be published.
     pub unpublished: BTreeSet<QualifiedName>,
+    /// What the role of the connection lacks to publish those.
+    pub lacks: Vec<Lack>,
     pub filters: BTreeMap<Ident, FilterColumns>,
     pub sent: Sent,
     pub tables: BothSides,
@@ -128,7 +130,7 @@ pub(super) async fn read(operation: &Operation<'_>, pair: &Pair, question: &Ques
         Box::pin(async { Ok((subscriber.server(None).await?, subscriber.subscribed_tables().await?)) }),
     ))
     .await?;
-    let Asked { side, publications, missing, unpublished, filters } = asked;
+    let Asked { side, publications, missing, unpublished, lacks, filters } = asked;
     let sent = publication::sent(&publications, &side.outline, side.version.min(other.version));
     let (own, others) = owned(&other.subscriptions, &there, question);
     let mut facts = Facts {
@@ -139,6 +141,7 @@ pub(super) async fn read(operation: &Operation<'_>, pair: &Pair, question: &Ques
         publications,
         missing,
         unpublished,
+        lacks,
         filters,
         sent,
         tables: BothSides::default(),
@@ -264,6 +267,7 @@ struct Asked {
     publications: Vec<Publication>,
     missing: Vec<Ident>,
     unpublished: BTreeSet<QualifiedName>,
+    lacks: Vec<Lack>,
     filters: BTreeMap<Ident, FilterColumns>,
 }
 
@@ -346,8 +350,17 @@ impl<'a> Reader<'a> {
         let filters = publication::filter_columns(self.db, &question.publications);
         let filters = self.may("the columns of row filters", filters).await?;
         let unpublished = unpublished(question, &publications, &side.outline, side.version);
-        publications.extend(to_be_made(question, &unpublished));
-        Ok(Asked { side, publications, missing, unpublished, filters })
+        let planned = to_be_made(question, &unpublished);
+        let lacks = match &planned {
+            Some(planned) => {
+                let old = publications.iter().find(|old| old.name == planned.name);
+                let lacks = Box::pin(publication::lacks(self.db, old, planned));
+                self.may("the rights to publish tables", lacks).await?
+            }
+            None => Vec::new(),
+        };
+        publications.extend(planned);
+        Ok(Asked { side, publications, missing, unpublished, lacks, filters })
     }
 
     /// The tables of every subscription.

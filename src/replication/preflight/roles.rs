@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::facts::{Facts, Side};
-use crate::postgres::server_facts::Role;
+use crate::postgres::publication::Lack;
 use crate::postgres::version::RUN_AS_OWNER;
 use crate::postgres::{Ident, QualifiedName};
 use crate::replication::{Finding, Place, Severity, names};
@@ -109,23 +109,27 @@ fn lacks_create(side: &Side, name: &Ident, why: &str) -> Finding {
 /// Whether the role of the connection may publish the tables that are yet to be published.
 fn publishes(facts: &Facts) -> Vec<Finding> {
     let (side, name) = (&facts.publisher, &facts.publisher.roles.own);
-    let role = side.roles.known.get(name).filter(|role: &&Role| !role.is_superuser);
-    let Some(role) = role.filter(|_| !facts.unpublished.is_empty()) else { return Vec::new() };
-    let mut found = Vec::new();
-    if !role.creates && (!facts.missing.is_empty() || facts.question.publications.is_empty()) {
-        found.push(lacks_create(side, name, "which creating a publication needs"));
-    }
-    let mut owners: BTreeMap<&Ident, Vec<&QualifiedName>> = BTreeMap::new();
-    for table in &facts.unpublished {
-        let (guards, columns) = (side.guards.get(table), facts.tables.sources().get(table));
-        if let (Some(guards), Some(columns)) = (guards, columns)
-            && !guards.is_owned
-        {
-            owners.entry(&columns.owner).or_default().push(table);
+    facts.lacks.iter().flat_map(|lack| lacks(side, name, lack)).collect()
+}
+
+fn lacks(side: &Side, name: &Ident, lack: &Lack) -> Vec<Finding> {
+    match lack {
+        Lack::Create => vec![lacks_create(side, name, "which creating a publication needs")],
+        Lack::Publication(owner) => {
+            let says = format!("Role {name} may not add tables to a publication that role {owner} owns.");
+            let mend = format!("On the publisher: GRANT {owner} TO {name};");
+            vec![error("publication_owner", side, owner).says(says).mended_by(mend)]
         }
+        Lack::Tables(tables) => {
+            let mut owners: BTreeMap<&Ident, Vec<&QualifiedName>> = BTreeMap::new();
+            for (table, owner) in tables {
+                owners.entry(owner).or_default().push(table);
+            }
+            owners.into_iter().map(|(owner, tables)| not_owned(name, owner, &tables)).collect()
+        }
+        // A standby has a finding of its own, and neither all tables nor another owner are asked for.
+        Lack::ReadOnly | Lack::Superuser(_) | Lack::NoOwner(_) | Lack::SetOwner(_) => Vec::new(),
     }
-    found.extend(owners.into_iter().map(|(owner, tables)| not_owned(name, owner, &tables)));
-    found
 }
 
 fn not_owned(name: &Ident, owner: &Ident, tables: &[&QualifiedName]) -> Finding {
@@ -144,6 +148,7 @@ mod tests {
     use super::super::example::{self, ident, shown};
     use super::*;
     use crate::postgres::ServerVersion;
+    use crate::postgres::server_facts::Role;
     use expect_test::{Expect, expect};
 
     fn check(change: impl Fn(&mut Facts), expected: &Expect) {
@@ -218,16 +223,18 @@ mod tests {
     #[test]
     fn tables_that_others_own_are_named_by_their_owner() {
         let others = |facts: &mut Facts| {
-            facts.unpublished.insert(example::table("orders"));
-            let mut guards = facts.publisher.guards.remove(&example::table("orders")).unwrap();
-            guards.is_owned = false;
-            facts.publisher.guards.insert(example::table("orders"), guards);
+            let tables = [("orders", "app"), ("users", "app"), ("log", "audit")];
+            let tables = tables.map(|(table, owner)| (example::table(table), ident(owner)));
+            facts.lacks = vec![Lack::Create, Lack::Tables(tables.into()), Lack::Publication(ident("app"))];
         };
         check(
             others,
             &expect![[r#"
-            table_owner: error on publisher, me: Role "me" may not publish tables that role "me" owns: public.orders. On the publisher: GRANT "me" TO "me"; or, for each: ALTER TABLE "public"."orders" OWNER TO "me";
-        "#]],
+                create_on_database: error on publisher, me: Role "me" may not create objects in database "shop", which creating a publication needs. On the publisher: GRANT CREATE ON DATABASE "shop" TO "me";
+                table_owner: error on publisher, app: Role "me" may not publish tables that role "app" owns: public.orders, public.users. On the publisher: GRANT "app" TO "me"; or, for each: ALTER TABLE "public"."orders" OWNER TO "me";
+                table_owner: error on publisher, audit: Role "me" may not publish tables that role "audit" owns: public.log. On the publisher: GRANT "audit" TO "me"; or, for each: ALTER TABLE "public"."log" OWNER TO "me";
+                publication_owner: error on publisher, app: Role "me" may not add tables to a publication that role "app" owns. On the publisher: GRANT "app" TO "me";
+            "#]],
         );
     }
 }

@@ -151,3 +151,22 @@ async fn many_tables_take_no_more_queries() {
     assert!(counts.iter().all(|(publisher, subscriber, _)| *publisher < 40 && *subscriber < 40), "{counts:?}");
     assert_eq!(counts.iter().map(|(.., tables)| *tables).collect::<Vec<_>>(), [1, 403]);
 }
+
+/// A table that somebody has locked keeps nothing else from being told, and is said not to have been looked at.
+#[tokio::test]
+async fn a_locked_table_does_not_hide_the_rest() {
+    let pair = Pair::new(Major::V18, Major::V18, "preflight_locked").await;
+    let superuser = Role::superuser();
+    let looking = Looking { publisher: (&pair.publisher, &superuser), subscriber: (&pair.subscriber, &superuser) };
+    pair.subscriber.sql("DROP TABLE customers").await;
+    let holder = pair.subscriber.connect_as(&superuser).await.unwrap();
+    holder.batch_execute("BEGIN; LOCK TABLE orders").await.unwrap();
+    let report = looking.report(&super::looking::tables(&["orders", "customers"])).await;
+    let found: Vec<_> = report.findings.iter().map(|finding| (finding.check, finding.object.as_str())).collect();
+    assert!(found.contains(&("table_on_subscriber", "public.customers")), "{}", shown(&report));
+    assert!(found.contains(&("unchecked", "which tables hold rows")), "{}", shown(&report));
+    assert_eq!(report.size.tables, 2);
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    let free = looking.report(&super::looking::tables(&["orders"])).await;
+    assert!(free.findings.iter().all(|finding| finding.check != "unchecked"), "{}", shown(&free));
+}
