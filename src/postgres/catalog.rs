@@ -24,6 +24,7 @@ mod sequences;
 mod tables;
 mod types;
 mod wanted;
+mod writes;
 
 pub use constraints::{Constraint, Demand, constraints};
 pub use extensions::{available_extensions, extensions};
@@ -37,3 +38,4 @@ pub use rows::{TableSize, bytes, sizes, with_rows};
 pub use sequences::{Sequence, Tie, highest, sequences};
 pub use tables::{Column, Rights, Table, tables};
 pub use types::{Labels, add_label, labels};
+pub use writes::lacking_writes;

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::database::Database;
 use super::error::{Cause, Result};
+use super::sql::Ident;
 
 /// The settings of a publisher that decide whether it can be replicated from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +94,72 @@ pub async fn room(db: &Database) -> Result<Room> {
     let row = rows.first().ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))?;
     let read = || Ok(Room { slots: row.try_get(0)?, senders: row.try_get(1)? });
     read().map_err(|error| db.error(doing, Cause::Statement(error)))
+}
+
+/// How many processes for replication a subscriber has left, and whether it starts any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerRoom {
+    /// Of `max_logical_replication_workers`.
+    pub workers: i64,
+    /// Of `max_worker_processes`, which all background workers share.
+    pub processes: i64,
+    /// Whether it is a standby, on which no subscription runs.
+    pub is_standby: bool,
+}
+
+/// Asks the subscriber for its room.
+///
+/// # Errors
+/// When it cannot be asked.
+pub async fn worker_room(db: &Database) -> Result<WorkerRoom> {
+    let sql = "SELECT current_setting('max_logical_replication_workers')::bigint \
+        - (SELECT count(*) FROM pg_stat_subscription WHERE pid IS NOT NULL), \
+        current_setting('max_worker_processes')::bigint - (SELECT count(*) FROM pg_stat_activity WHERE backend_type NOT IN \
+          ('client backend', 'autovacuum launcher', 'autovacuum worker', 'background writer', 'checkpointer', 'walwriter', \
+           'walsender', 'walreceiver', 'archiver', 'startup', 'logger', 'slotsync worker', 'walsummarizer', 'io worker', \
+           'standalone backend')), pg_is_in_recovery()";
+    let read = |row: &tokio_postgres::Row| {
+        Ok(WorkerRoom { workers: row.try_get(0)?, processes: row.try_get(1)?, is_standby: row.try_get(2)? })
+    };
+    let doing = "reading how many workers are left";
+    let room = db.query_all(doing, sql, &[], read).await?;
+    room.into_iter().next().ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))
+}
+
+/// What a role may do that a subscription logs in as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a right of its own")]
+pub struct Login {
+    /// Whether it may log in at all.
+    pub can_login: bool,
+    /// Whether it may start a WAL sender: `REPLICATION`, or `rds_replication` on RDS.
+    pub replicates: bool,
+    /// Whether it may connect to the database.
+    pub connects: bool,
+    /// Whether the server is RDS, where `rds_replication` is granted in the place of an attribute.
+    pub is_rds: bool,
+}
+
+/// Asks the publisher about a role; none where it has none of that name.
+///
+/// # Errors
+/// When it cannot be asked.
+pub async fn login(db: &Database, role: &Ident) -> Result<Option<Login>> {
+    let sql = "SELECT r.rolcanlogin, r.rolsuper OR r.rolreplication OR coalesce(pg_has_role(r.oid, (SELECT g.oid FROM pg_roles g \
+        WHERE g.rolname = 'rds_replication'), 'USAGE'), false), has_database_privilege(r.oid, current_database(), 'CONNECT'), \
+        EXISTS (SELECT 1 FROM pg_roles g WHERE g.rolname = 'rds_replication') FROM pg_roles r WHERE r.rolname = $1";
+    let read = |row: &tokio_postgres::Row| {
+        Ok(Login {
+            can_login: row.try_get(0)?,
+            replicates: row.try_get(1)?,
+            connects: row.try_get(2)?,
+            is_rds: row.try_get(3)?,
+        })
+    };
+    let params: [(&(dyn tokio_postgres::types::ToSql + Sync), tokio_postgres::types::Type); 1] =
+        [(&role.as_str(), tokio_postgres::types::Type::NAME)];
+    let found = db.query_all("reading what a role may do", sql, &params, read).await?;
+    Ok(found.into_iter().next())
 }
 
 /// The moment at which the postmaster started, to the microsecond, as text.

@@ -5,6 +5,7 @@
 mod barrier;
 mod handover;
 mod made_for;
+mod pending;
 mod permission;
 mod position;
 mod standing;
@@ -29,6 +30,7 @@ use super::walsender;
 pub use barrier::{Barrier, barrier};
 pub use handover::{advance, confirmed, copy, has_pending};
 pub use made_for::{create_for, is_made_for};
+pub use pending::{Pending, pending};
 pub use permission::forbidden;
 pub use position::{Position, positions};
 pub use standing::{Standing, Unusable, standing};

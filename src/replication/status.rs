@@ -1,12 +1,20 @@
 //! How far replication is, and whether it is well, from the views of both servers.
 
+mod causes;
+mod comparing;
+mod evidence;
 mod reading;
+mod trouble;
+mod types;
 mod waiting;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::SystemTime;
 
 use self::reading::Reading;
+pub use self::trouble::{Known, Trouble, reasons, warning};
 pub use self::waiting::{Until, wait_until};
 use super::error::Result;
 use super::operation::Operation;
@@ -131,13 +139,22 @@ pub async fn statuses(
     names: Option<&BTreeSet<Ident>>,
 ) -> Result<Vec<Status>> {
     let mut reading = Reading::begin(operation, subscriber, publisher, names).await?;
-    reading.look().await
+    let (seen, health) = reading.watch().await?;
+    let mut statuses = reading.statuses(&seen);
+    reading.explain(&seen, health, &mut statuses).await?;
+    Ok(statuses)
+}
+
+/// One of each cause, as they read for a subscription `shop` with a table `orders`: what the guide is made of.
+pub fn examples() -> Vec<Cause> {
+    causes::examples()
 }
 
 impl Status {
     /// Whether every published table is replicated and its worker runs.
     pub fn is_ready(&self) -> bool {
-        self.worker_running
+        self.enabled
+            && self.worker_running
             && self.unsubscribed_tables.is_empty()
             && !self.tables.is_empty()
             && self.tables_ready() == self.tables.len()
@@ -151,5 +168,12 @@ impl Status {
     /// Whether nothing is wrong with it, as far as that can be told.
     pub fn is_well(&self) -> bool {
         self.causes.is_empty()
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [&self.message, &self.evidence, &self.remedy].map(String::as_str);
+        f.write_str(&parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" "))
     }
 }

@@ -10,6 +10,7 @@ mod aurora_guide;
 mod aurora_life;
 mod aurora_states;
 mod catalog;
+mod causes;
 mod cli;
 mod comparison;
 mod connections;

@@ -72,6 +72,17 @@ impl Pair {
         pair
     }
 
+    /// Databases of their own on these servers, with the same empty tables.
+    pub(crate) async fn on(publisher: &Server, subscriber: &Server, prefix: &str) -> Self {
+        let pair = Self {
+            publisher: publisher.database(&format!("{prefix}_from")).await,
+            subscriber: subscriber.database(&format!("{prefix}_to")).await,
+        };
+        pair.publisher.sql(TABLES).await;
+        pair.subscriber.sql(TABLES).await;
+        pair
+    }
+
     /// Databases of their own on two servers that replicate from each other.
     pub(crate) async fn crossing(prefix: &str) -> Self {
         let pair = Self {

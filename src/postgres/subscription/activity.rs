@@ -58,8 +58,8 @@ pub struct ApplyWorker {
 pub struct TableActivity {
     /// How far its copy is.
     pub state: SyncState,
-    /// Whether a worker of its own is at it.
-    pub is_copying: bool,
+    /// The process of the worker of its own that is at it, if one is. One that fails ends, and another is started.
+    pub copier: Option<i32>,
     /// How many rows this copy has brought, where one runs and the role may see it.
     pub rows: Option<u64>,
     /// How many bytes this copy has brought; like `rows`.
@@ -79,7 +79,12 @@ impl Activity {
         };
         Progress {
             tables: self.tables.iter().map(|(name, table)| (name.clone(), table.state)).collect(),
-            copying: self.tables.iter().filter(|(_, table)| table.is_copying).map(|(name, _)| name.clone()).collect(),
+            copying: self
+                .tables
+                .iter()
+                .filter(|(_, table)| table.copier.is_some())
+                .map(|(name, _)| name.clone())
+                .collect(),
             rows: self.tables.iter().filter_map(rows).collect(),
             enabled: self.enabled,
             worker_runs: self.worker.is_some(),
@@ -139,10 +144,10 @@ fn workers(version: ServerVersion) -> String {
 }
 
 /// One row a table.
-const TABLES: &str = "SELECT s.subname::text, n.nspname::text, c.relname::text, r.srsubstate, w.relid IS NOT NULL, w.rows, w.bytes \
+const TABLES: &str = "SELECT s.subname::text, n.nspname::text, c.relname::text, r.srsubstate, w.pid, w.rows, w.bytes \
     FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid JOIN pg_subscription_rel r ON r.srsubid = s.oid \
     JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-    LEFT JOIN (SELECT w.subid, w.relid, max(p.tuples_processed) AS rows, max(p.bytes_processed) AS bytes \
+    LEFT JOIN (SELECT w.subid, w.relid, max(w.pid) AS pid, max(p.tuples_processed) AS rows, max(p.bytes_processed) AS bytes \
       FROM pg_stat_subscription w LEFT JOIN pg_stat_progress_copy p ON p.pid = w.pid \
       WHERE w.relid IS NOT NULL AND w.pid IS NOT NULL GROUP BY w.subid, w.relid) w ON w.subid = s.oid AND w.relid = r.srrelid \
     WHERE d.datname = current_database() AND ($1 IS NULL OR s.subname = ANY ($1))";
@@ -186,7 +191,7 @@ fn read_worker(row: &Row) -> RowResult<(Ident, Activity)> {
 fn read_table(row: &Row) -> RowResult<(QualifiedName, TableActivity)> {
     let table = TableActivity {
         state: SyncState::from_catalog(row.try_get(3)?),
-        is_copying: row.try_get(4)?,
+        copier: row.try_get(4)?,
         rows: to_count(row.try_get(5)?),
         bytes: to_count(row.try_get(6)?),
     };

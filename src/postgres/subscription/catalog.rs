@@ -25,6 +25,11 @@ pub async fn fetch_all(db: &Database) -> Result<Arc<Subscriptions>> {
     db.snapshot::<Subscriptions>().get(|| db.changes(), load(db, "reading the subscriptions", None)).await
 }
 
+/// Every subscription of the database as it is now, by a query of its own.
+pub async fn fetch_all_now(db: &Database) -> Result<Subscriptions> {
+    load(db, "reading the subscriptions", None).await
+}
+
 /// One subscription, from the same snapshot.
 pub async fn fetch(db: &Database, name: &Ident) -> Result<Option<Subscription>> {
     Ok(fetch_all(db).await?.get(name).cloned())

@@ -32,6 +32,17 @@ pub enum SyncState {
 }
 
 impl SyncState {
+    /// Its name in configurations and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Initializing => "initializing",
+            Self::Copying => "copying",
+            Self::Copied => "copied",
+            Self::Synchronized => "synchronized",
+            Self::Ready => "ready",
+        }
+    }
+
     pub(super) fn from_catalog(state: i8) -> Self {
         match u8::try_from(state).unwrap_or_default() {
             b'i' => Self::Initializing,

@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
-use super::{SlotStatus, Status, TableStatus};
+use super::watching::{Health, Watching};
+use super::{Cause, Drift, SlotStatus, Status, TableStatus, causes, evidence};
 use crate::postgres::catalog::{self, TableSize};
 use crate::postgres::slot::{self, Position};
 use crate::postgres::subscription::{self, Activity, Subscription, TableActivity};
 use crate::postgres::{self, Database, Ident, Outage as _, QualifiedName, publication};
 use crate::replication::error::Result;
 use crate::replication::names;
-use crate::replication::operation::Operation;
+use crate::replication::operation::{Look, Operation};
 use crate::replication::whereabouts::Clues;
 
 /// The subscriptions that are looked at, each with its publisher.
@@ -66,6 +68,11 @@ pub(super) struct Facts {
 }
 
 impl<'a> Reading<'a> {
+    /// One subscription, whose publisher is known or not.
+    pub(super) fn of(operation: &'a Operation<'a>, subscriber: &'a Database, followed: Followed) -> Self {
+        Self { operation, subscriber, followed: vec![followed] }
+    }
+
     /// Finds the subscriptions and their publishers.
     ///
     /// # Errors
@@ -76,7 +83,7 @@ impl<'a> Reading<'a> {
         publisher: Option<&Database>,
         names: Option<&BTreeSet<Ident>>,
     ) -> Result<Self> {
-        let all = operation.unless_stopped(subscription::fetch_all(subscriber)).await?;
+        let all = operation.unless_stopped(subscription::fetch_all_now(subscriber)).await?;
         if let Some(missing) = names.and_then(|names| names.iter().find(|name| !all.contains_key(*name))) {
             return Err(no_such(operation, subscriber, missing, all.keys()));
         }
@@ -86,13 +93,65 @@ impl<'a> Reading<'a> {
         Ok(Self { operation, subscriber, followed })
     }
 
-    /// How the subscriptions are now, without the reasons.
+    /// Looks until it is known whether each subscription is well.
     ///
     /// # Errors
-    /// When the subscriber cannot be asked.
-    pub(super) async fn look(&mut self) -> Result<Vec<Status>> {
-        let seen = self.see().await?;
-        Ok(self.statuses(&seen))
+    /// When the subscriber cannot be asked, or the operation is over before that.
+    pub(super) async fn watch(&mut self) -> Result<(BTreeMap<Ident, Seen>, BTreeMap<Ident, Health>)> {
+        let operation = self.operation;
+        let mut waiting = operation.waiting();
+        let mut watches = Watches::default();
+        loop {
+            let seen = self.see().await?;
+            let health = watches.look(&seen);
+            let look = match health.len() == seen.len() {
+                true => Look::There((seen, health)),
+                false => Look::NotYet(operation.error("whether the subscriptions are well is not known in time")),
+            };
+            if let Some(told) = waiting.after(Ok(look)).await? {
+                return Ok(told);
+            }
+        }
+    }
+
+    /// Adds to the statuses why the subscriptions are not well, and what differs between their tables.
+    ///
+    /// # Errors
+    /// When the operation is over.
+    pub(super) async fn explain(
+        &self,
+        seen: &BTreeMap<Ident, Seen>,
+        mut health: BTreeMap<Ident, Health>,
+        statuses: &mut [Status],
+    ) -> Result<()> {
+        let work = self.followed.iter().filter_map(|one| {
+            let name = &one.subscription.name;
+            Some(one.explain(self.subscriber, seen.get(name)?, health.remove(name)?))
+        });
+        let told = self.operation.unless_stopped(async { Ok::<_, postgres::Error>(join_all(work).await) }).await?;
+        for (status, (causes, drift)) in statuses.iter_mut().zip(told) {
+            (status.causes, status.schema_drift) = (causes, drift);
+        }
+        Ok(())
+    }
+
+    /// Why one of them is not well.
+    ///
+    /// # Errors
+    /// Never; it is one to be awaited as others are.
+    pub(super) async fn causes(
+        &self,
+        name: &Ident,
+        seen: &BTreeMap<Ident, Seen>,
+        health: Health,
+    ) -> postgres::Result<Vec<Cause>> {
+        let followed = self.followed.iter().find(|one| one.subscription.name == *name);
+        let Some((followed, seen)) = followed.zip(seen.get(name)) else { return Ok(Vec::new()) };
+        if health.is_well() {
+            let evidence = Box::pin(evidence::gather(followed, self.subscriber, seen, health, BTreeMap::new())).await;
+            return Ok(causes::causes(&evidence));
+        }
+        Ok(followed.explain(self.subscriber, seen, health).await.0)
     }
 
     /// The same from what was seen.
@@ -133,13 +192,51 @@ fn no_such<'n>(
     error.detail(if there.is_empty() { "It has none.".to_owned() } else { format!("It has {there}.") })
 }
 
+/// The looks at all of them so far.
+#[derive(Default)]
+pub(super) struct Watches(BTreeMap<Ident, Watching>);
+
+impl Watches {
+    /// Adds a look, and returns what is known by now.
+    pub(super) fn look(&mut self, seen: &BTreeMap<Ident, Seen>) -> BTreeMap<Ident, Health> {
+        let now = Instant::now();
+        let away = seen.values().filter(|seen| seen.activity.enabled && !seen.activity.is_connected()).count();
+        let told = seen.iter().filter_map(|(name, seen)| {
+            let watching = self.0.entry(name.clone()).or_insert_with(|| Watching::new(now, away));
+            Some((name.clone(), watching.look(&seen.activity, now)?))
+        });
+        told.collect()
+    }
+
+    /// Begins again with one subscription: what was seen of it counts no more.
+    pub(super) fn forget(&mut self, name: &Ident) {
+        self.0.remove(name);
+    }
+}
+
 impl Followed {
+    /// Why it is not well, and what differs between its tables.
+    async fn explain(&self, subscriber: &Database, seen: &Seen, health: Health) -> (Vec<Cause>, Vec<Drift>) {
+        let flaws = match &seen.publisher {
+            Heard::Facts(_) => Box::pin(evidence::flaws(self, subscriber)).await,
+            Heard::Nothing | Heard::Failed(_) => BTreeMap::new(),
+        };
+        let drift = flaws.iter().flat_map(|(table, flaws)| flaws.iter().filter_map(|flaw| flaw.drift(table))).collect();
+        let evidence = Box::pin(evidence::gather(self, subscriber, seen, health, flaws)).await;
+        (causes::causes(&evidence), drift)
+    }
+
     async fn find(subscriber: &Database, publisher: Option<&Database>, subscription: Subscription) -> Self {
         let connection = subscription.connection.as_ref();
         let database = connection.and_then(|connection| connection.get("dbname").or_else(|| connection.get("user")));
         let configured = publisher.map(|publisher| publisher.beside(database.unwrap_or(publisher.name())));
         let clues = Clues { subscriber, subscription: &subscription, connection, configured, proof: None };
         let publisher = clues.find().await.map(|publisher| publisher.database);
+        Self::new(subscription, publisher)
+    }
+
+    /// With what its caller knows.
+    pub(super) fn new(subscription: Subscription, publisher: Option<Database>) -> Self {
         Self { subscription, publisher, sizes: BTreeMap::new() }
     }
 
@@ -206,7 +303,7 @@ impl Followed {
         TableStatus {
             name: name.clone(),
             state: table.state,
-            is_copying: table.is_copying,
+            is_copying: table.copier.is_some(),
             rows_copied: table.rows,
             rows_estimate: size.and_then(|size| size.rows),
             bytes_copied: table.bytes,

@@ -1,9 +1,13 @@
 //! Waiting until subscriptions are ready, or have caught up with what was written before.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use super::Status;
-use super::reading::{Heard, Reading};
+use tokio::time::Instant;
+
+use super::reading::{Heard, Reading, Seen, Watches};
+use super::watching::Worker;
+use super::{Cause, Status};
 use crate::postgres::{Database, Ident, slot};
 use crate::replication::error::{Error, Result};
 use crate::replication::operation::{Look, Operation};
@@ -29,6 +33,13 @@ impl Until {
         }
     }
 
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::CaughtUp => "to catch up",
+        }
+    }
+
     /// The choice of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|choice| choice.as_str() == name)
@@ -42,7 +53,7 @@ impl Until {
 /// slot has confirmed that it was flushed. A lag of nothing would say less: it knows only of what was sent.
 ///
 /// # Errors
-/// When the subscriber refuses to be asked, one of the names is not there, the time is over, or a person asks to stop.
+/// When a subscription cannot get there, as with a lost slot or an error that stops it again and again, with the causes; when the subscriber refuses to be asked, one of the names is not there, the time is over, or a person asks to stop.
 pub async fn wait_until(
     operation: &Operation<'_>,
     subscriber: &Database,
@@ -58,7 +69,7 @@ pub async fn wait_until(
             break reading;
         }
     };
-    let mut wait = Wait { operation, until, barriers: BTreeMap::new() };
+    let mut wait = Wait::new(operation, until);
     let mut waiting = operation.waiting();
     loop {
         let look = wait.look(&mut reading, on_progress).await;
@@ -68,36 +79,135 @@ pub async fn wait_until(
     }
 }
 
+/// How often one must be found ill, one after the other: what has only just begun may be mended by then.
+const STRIKES: u32 = 2;
+
+/// How long published tables may be missing from a subscription that is ready otherwise: whoever has published them may be
+/// about to refresh it.
+const REFRESHES: Duration = Duration::from_secs(10);
+
 /// What a wait has found out so far.
 struct Wait<'a> {
     operation: &'a Operation<'a>,
     until: Until,
     /// Where each publisher had written to when the wait began.
     barriers: BTreeMap<String, String>,
+    watches: Watches,
+    strikes: BTreeMap<Ident, u32>,
+    /// Since when a subscription lacks published tables only.
+    lacking: BTreeMap<Ident, Instant>,
+    /// What was wrong at the last look that could tell.
+    wrong: BTreeMap<Ident, Vec<Cause>>,
 }
 
-impl Wait<'_> {
+impl<'a> Wait<'a> {
+    fn new(operation: &'a Operation<'a>, until: Until) -> Self {
+        Self {
+            operation,
+            until,
+            barriers: BTreeMap::new(),
+            watches: Watches::default(),
+            strikes: BTreeMap::new(),
+            lacking: BTreeMap::new(),
+            wrong: BTreeMap::new(),
+        }
+    }
+
     async fn look(
         &mut self,
         reading: &mut Reading<'_>,
         on_progress: &mut (dyn FnMut(&[Status]) + Send),
     ) -> Result<Look<Vec<Status>>> {
-        let seen = reading.see().await?;
-        let statuses = reading.statuses(&seen);
+        let seen = match reading.see().await {
+            Err(error) => {
+                // What was seen before an outage, and while the workers come back after it, tells nothing.
+                self.begin_again();
+                return Err(error);
+            }
+            seen => seen?,
+        };
+        let mut statuses = reading.statuses(&seen);
+        for status in &mut statuses {
+            status.causes = self.wrong.get(&status.name).cloned().unwrap_or_default();
+        }
         on_progress(&statuses);
         if let Some(Heard::Failed(outage)) = seen.values().map(|seen| &seen.publisher).find(|heard| heard.is_outage()) {
+            self.begin_again();
             return Err(outage.clone().into());
         }
         let behind = match self.until {
             Until::Ready => BTreeSet::new(),
             Until::CaughtUp => self.behind(reading).await?,
         };
-        let late = statuses.iter().filter(|status| !status.is_ready() || behind.contains(&status.name));
-        let late: Vec<_> = late.map(|status| missing(status, behind.contains(&status.name))).collect();
-        if late.is_empty() {
+        let is_late = |status: &&Status| !status.is_ready() || behind.contains(&status.name);
+        if !statuses.iter().any(|status| is_late(&status)) {
             return Ok(Look::There(statuses));
         }
-        Ok(Look::NotYet(late.into_iter().fold(self.operation.error(self.out_of_time()), Error::detail)))
+        self.judge(reading, &seen, &statuses).await?;
+        let mut late = self.operation.error(self.out_of_time());
+        for status in statuses.iter().filter(is_late) {
+            late = late.detail(missing(status, behind.contains(&status.name)));
+            late = self.wrong.get(&status.name).into_iter().flatten().fold(late, told);
+        }
+        Ok(Look::NotYet(late))
+    }
+
+    fn begin_again(&mut self) {
+        self.watches = Watches::default();
+        self.strikes.clear();
+    }
+
+    /// Fails where a subscription cannot get there.
+    async fn judge(&mut self, reading: &Reading<'_>, seen: &BTreeMap<Ident, Seen>, statuses: &[Status]) -> Result<()> {
+        for (name, health) in self.watches.look(seen) {
+            self.watches.forget(&name);
+            let (is_well, is_disabled) = (health.is_well(), health.worker == Worker::Disabled);
+            let causes = self.operation.unless_stopped(reading.causes(&name, seen, health)).await?;
+            let is_lasting = causes.iter().any(|cause| LASTING.contains(&cause.kind));
+            let heals = causes.iter().all(|cause| HEALING.contains(&cause.kind));
+            let strikes = self.strikes.entry(name.clone()).or_default();
+            *strikes = if is_well || heals { 0 } else { *strikes + 1 };
+            if is_disabled || is_lasting || *strikes >= STRIKES {
+                return Err(self.in_vain(&name, is_disabled, &causes));
+            }
+            self.wrong.insert(name, causes);
+        }
+        self.refuse_lacking(statuses)
+    }
+
+    fn in_vain(&self, name: &Ident, is_disabled: bool, causes: &[Cause]) -> Error {
+        let what = match (is_disabled, causes.first()) {
+            (true, _) => "it is disabled".to_owned(),
+            (false, Some(cause)) => cause.message.trim_end_matches('.').to_owned(),
+            (false, None) => "it is not well".to_owned(),
+        };
+        let error = self.operation.error(format!("subscription {name} does not get {}: {what}", self.until.in_words()));
+        let error = causes.iter().fold(error, told);
+        if !is_disabled {
+            return error;
+        }
+        error.detail(format!("On the subscriber, as the owner of the subscription: ALTER SUBSCRIPTION {name} ENABLE;"))
+    }
+
+    /// Tables that were published later join with a refresh only.
+    fn refuse_lacking(&mut self, statuses: &[Status]) -> Result<()> {
+        for status in statuses {
+            let lacks = status.worker_running && status.tables_ready() == status.tables.len() && !status.is_ready();
+            if !lacks {
+                self.lacking.remove(&status.name);
+                continue;
+            }
+            let since = *self.lacking.entry(status.name.clone()).or_insert_with(Instant::now);
+            if since.elapsed() >= REFRESHES {
+                let name = &status.name;
+                let error =
+                    self.operation.error(format!("subscription {name} does not have every table that is published"));
+                return Err(error.detail(missing(status, false)).detail(format!(
+                    "On the subscriber, as the owner of the subscription: ALTER SUBSCRIPTION {name} REFRESH PUBLICATION;"
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn out_of_time(&self) -> &'static str {
@@ -150,6 +260,18 @@ const UNKNOWN_PUBLISHER: &str = "Whether it has caught up is asked of its slot t
 
 const UNMARKED: &str =
     "The wait goes on without one. On a server where nobody writes it may take a quarter of a minute longer.";
+
+/// Causes that only a person can do something about, however long one waits.
+const LASTING: [&str; 3] = ["slot_lost", "slot_missing", "disabled_by_error"];
+
+/// Causes that may go away by themselves.
+const HEALING: [&str; 6] =
+    ["publisher_unreachable", "worker_away", "worker_fails", "conflicts", "no_free_worker", "no_free_process"];
+
+/// Adds a cause to an error.
+fn told(error: Error, cause: &Cause) -> Error {
+    error.detail(cause.to_string())
+}
 
 /// What a subscription is still waited for.
 fn missing(status: &Status, is_behind: bool) -> String {

@@ -1,0 +1,105 @@
+//! What a slot has to send next: which tables, and what was done to them. It is looked at and left as it is.
+//!
+//! Source: `pg_logical_slot_peek_binary_changes` and "Logical Replication Message Formats" in the Postgres documentation.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio_postgres::types::Type;
+
+use crate::postgres::database::Database;
+use crate::postgres::error::{Cause, Result};
+use crate::postgres::publication::Operation;
+use crate::postgres::sql::{Ident, QualifiedName};
+
+/// After so many changes no further transaction is looked at.
+const CHANGES: i32 = 2000;
+
+/// The tables of the transactions that a slot has to send next, and what was done to each.
+pub type Pending = BTreeMap<QualifiedName, BTreeSet<Operation>>;
+
+/// Looks at what the slot has to send to a subscription to these publications, as far as it is the next. The server alone
+/// reads the rows: what comes back names tables.
+///
+/// # Errors
+/// When something reads from the slot (55006), the publications or the WAL are gone, or the role may not read from slots: the
+/// error is what a subscription would be told, too.
+pub async fn pending(db: &Database, slot: &Ident, publications: &BTreeSet<Ident>) -> Result<Pending> {
+    let doing = format!("looking at what replication slot {slot} has to send");
+    let names = publications.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let rows = db
+        .query(&doing, PEEK, &[(&slot.as_str(), Type::NAME), (&CHANGES, Type::INT4), (&names.as_str(), Type::TEXT)])
+        .await?;
+    let read = rows.iter().map(|row| row.try_get(0));
+    let messages: std::result::Result<Vec<Vec<u8>>, _> = read.collect();
+    let messages = messages.map_err(|error| db.error(&doing, Cause::Statement(error)))?;
+    Ok(tables(&messages))
+}
+
+/// Of a change only what it is and the number of its table; of a truncation all numbers; tables as they are.
+const PEEK: &str = "SELECT DISTINCT CASE WHEN get_byte(data, 0) IN (73, 85, 68) THEN substring(data FROM 1 FOR 5) ELSE data END \
+    FROM pg_logical_slot_peek_binary_changes($1, NULL, $2, 'proto_version', '1', 'publication_names', $3) \
+    WHERE get_byte(data, 0) IN (73, 85, 68, 84, 82)";
+
+/// Joins changes with the names of their tables. What cannot be read is passed over.
+fn tables(messages: &[Vec<u8>]) -> Pending {
+    let names: BTreeMap<u32, QualifiedName> = messages.iter().filter_map(|message| relation(message)).collect();
+    let mut found = Pending::new();
+    for (number, operation) in messages.iter().flat_map(|message| changes(message)) {
+        if let Some(name) = names.get(&number) {
+            found.entry(name.clone()).or_default().insert(operation);
+        }
+    }
+    found
+}
+
+/// The number and the name of a table, from the message that introduces it. The system's own schema is sent as nothing.
+fn relation(message: &[u8]) -> Option<(u32, QualifiedName)> {
+    let (b'R', rest) = message.split_first()? else { return None };
+    let (number, rest) = rest.split_first_chunk::<4>()?;
+    let mut texts = rest.split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text));
+    let (schema, name) = (texts.next()?, texts.next()?);
+    let schema = if schema.is_empty() { "pg_catalog" } else { &schema };
+    Some((u32::from_be_bytes(*number), QualifiedName::from_catalog(schema, &name)))
+}
+
+/// The numbers of the tables that a message changes.
+fn changes(message: &[u8]) -> Vec<(u32, Operation)> {
+    let Some((kind, rest)) = message.split_first() else { return Vec::new() };
+    let (operation, numbers) = match kind {
+        b'I' => (Operation::Insert, rest.get(..4)),
+        b'U' => (Operation::Update, rest.get(..4)),
+        b'D' => (Operation::Delete, rest.get(..4)),
+        b'T' => (Operation::Truncate, rest.get(5..)),
+        _ => return Vec::new(),
+    };
+    let numbers = numbers.unwrap_or_default().chunks_exact(4);
+    let number = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_be_bytes);
+    numbers.map(|bytes| (number(bytes), operation)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_joined_with_their_tables() {
+        let messages = [
+            b"R\0\0\0\x07public\0orders\0d\0\0".to_vec(),
+            b"R\0\0\0\x08\0odd\0d\0\0".to_vec(),
+            b"I\0\0\0\x07".to_vec(),
+            b"U\0\0\0\x07".to_vec(),
+            b"T\0\0\0\x02\0\0\0\0\x07\0\0\0\x08".to_vec(),
+            b"D\0\0\0\x09".to_vec(),
+            b"I\0".to_vec(),
+            Vec::new(),
+        ];
+        let shown: Vec<_> = tables(&messages)
+            .into_iter()
+            .map(|(table, operations)| {
+                let operations: Vec<_> = operations.into_iter().map(Operation::as_str).collect();
+                format!("{}: {}", table.to_text(), operations.join(" "))
+            })
+            .collect();
+        assert_eq!(shown, ["pg_catalog.odd: truncate", "public.orders: insert update truncate"]);
+    }
+}

@@ -1,0 +1,179 @@
+//! Reading what may be the reason why a subscription is not well: a handful of queries, for those that need it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::future::OptionFuture;
+
+use super::causes::{Evidence, Flaw, Names, Refusal, Shortage};
+use super::comparing::{self, Flaws};
+use super::reading::{Followed, Heard, Seen};
+use super::watching::{Health, Worker};
+use crate::postgres::subscription::{Activity, SyncState};
+use crate::postgres::{
+    self, Database, Ident, Limits, QualifiedName, SqlState, catalog, publication, settings, slot, version,
+};
+use crate::replication::whereabouts;
+use crate::replication::{Pair, checks};
+
+/// The longest time to look at what a slot has to send: a transaction may be large.
+const PEEK: Duration = Duration::from_secs(5);
+
+/// How often a slot is tried that the worker reads from at the moment.
+const TRIES: u32 = 10;
+
+/// Between two of them.
+const PAUSE: Duration = Duration::from_millis(150);
+
+/// The differences between the tables of both sides; none where the publisher is not known, or one of them cannot be asked.
+pub(super) async fn flaws(followed: &Followed, subscriber: &Database) -> Flaws {
+    let Some(publisher) = followed.publisher.clone() else { return Flaws::new() };
+    let pair = Pair { publisher, subscriber: subscriber.clone() };
+    comparing::compare(&pair, &followed.subscription).await.unwrap_or_else(|cause| {
+        tracing::info!(%cause, "the tables of both sides could not be compared");
+        Flaws::new()
+    })
+}
+
+/// All that can be known of a subscription of this health.
+pub(super) async fn gather(
+    followed: &Followed,
+    subscriber: &Database,
+    seen: &Seen,
+    health: Health,
+    flaws: Flaws,
+) -> Evidence {
+    let Followed { subscription, publisher, .. } = followed;
+    let publisher = publisher.as_ref().filter(|_| matches!(seen.publisher, Heard::Facts(_)));
+    let mut evidence = Evidence {
+        names: names(followed),
+        slot: subscription.slot_name().cloned(),
+        position: match &seen.publisher {
+            Heard::Facts(facts) => Some(facts.slot.clone()),
+            Heard::Nothing | Heard::Failed(_) => None,
+        },
+        is_connected: seen.activity.is_connected(),
+        missing_publications: Vec::new(),
+        skips_publications: false,
+        refusal: None,
+        login: None,
+        shortages: Vec::new(),
+        is_standby: false,
+        disabling_errors: disabling_errors(followed, &seen.activity),
+        flaws,
+        pending: None,
+        health,
+    };
+    if let Some(publisher) = publisher {
+        Box::pin(ask_publisher(&mut evidence, followed, publisher)).await;
+    }
+    if !evidence.health.is_well() || evidence.disabling_errors.is_some() {
+        Box::pin(look_closer(&mut evidence, followed, (publisher, subscriber), seen)).await;
+    }
+    evidence
+}
+
+fn names(followed: &Followed) -> Names {
+    let subscription = followed.subscription.name.clone();
+    let connection = followed.subscription.connection.as_ref();
+    let named = connection.and_then(|connection| connection.get("dbname").or_else(|| connection.get("user")));
+    let database = followed.publisher.as_ref().map(Database::name).or(named);
+    let database = database.and_then(|name| Ident::new(name).ok()).unwrap_or_else(|| subscription.clone());
+    Names { subscription, publisher: followed.publisher.as_ref().map(|publisher| format!("{publisher:?}")), database }
+}
+
+/// How many errors an error that disables has counted; none where nothing says that one did.
+fn disabling_errors(followed: &Followed, activity: &Activity) -> Option<u64> {
+    let errors = activity.apply_errors.unwrap_or_default() + activity.sync_errors.unwrap_or_default();
+    let disables = followed.subscription.options.disable_on_error == Some(true);
+    (!activity.enabled && disables && errors > 0).then_some(errors)
+}
+
+/// What concerns every subscription, well or not.
+async fn ask_publisher(evidence: &mut Evidence, followed: &Followed, publisher: &Database) {
+    if let (Ok(existing), Ok(version)) = (publication::fetch_all(publisher).await, publisher.version().await) {
+        let publications = followed.subscription.publications.iter();
+        evidence.missing_publications = publications.filter(|name| !existing.contains_key(*name)).cloned().collect();
+        evidence.skips_publications = version.has(version::MISSING_PUBLICATIONS);
+    }
+}
+
+/// What concerns one that is not well.
+async fn look_closer(
+    evidence: &mut Evidence,
+    followed: &Followed,
+    (publisher, subscriber): (Option<&Database>, &Database),
+    seen: &Seen,
+) {
+    if let Ok(room) = settings::worker_room(subscriber).await {
+        evidence.is_standby = room.is_standby;
+        evidence.shortages.extend((room.workers <= 0).then_some(Shortage::Workers));
+        evidence.shortages.extend((room.processes <= 0).then_some(Shortage::Processes));
+    }
+    if let Some(Ok(room)) = OptionFuture::from(publisher.map(settings::room)).await {
+        evidence.shortages.extend((room.slots <= 0).then_some(Shortage::Slots));
+        evidence.shortages.extend((room.senders <= 0).then_some(Shortage::Senders));
+    }
+    if !matches!(evidence.health.worker, Worker::Steady | Worker::Disabled) {
+        evidence.refusal = refusal(followed, subscriber, seen).await;
+        evidence.login = login(followed, publisher).await;
+    }
+    if evidence.health.worker != Worker::Steady
+        && let (Some(publisher), Some(slot)) = (publisher, &evidence.slot)
+    {
+        evidence.pending = pending(publisher, slot, &followed.subscription.publications).await;
+    }
+    hold_rows(evidence, subscriber, &seen.activity).await;
+}
+
+/// What the publisher says to the subscription's own connection. That it cannot be reached from here says something where
+/// the worker does not reach it either.
+async fn refusal(followed: &Followed, subscriber: &Database, seen: &Seen) -> Option<Refusal> {
+    if let Heard::Failed(error) = &seen.publisher {
+        return Refusal::of(error);
+    }
+    let publisher = whereabouts::named(followed.subscription.connection.as_ref()?, subscriber)?;
+    let error = publisher.version().await.err().filter(postgres::Error::is_connect)?;
+    Refusal::of(&error)
+}
+
+async fn login(followed: &Followed, publisher: Option<&Database>) -> Option<(Ident, Option<settings::Login>)> {
+    let role = checks::login(&followed.subscription)?;
+    let login = settings::login(publisher?, &role).await.ok()?;
+    Some((role, login))
+}
+
+/// What the slot has to send next. The worker that fails reads from it now and then.
+async fn pending(publisher: &Database, slot: &Ident, publications: &BTreeSet<Ident>) -> Option<slot::Pending> {
+    let publisher = publisher.within(&Limits::within(PEEK));
+    for _ in 0..TRIES {
+        match slot::pending(&publisher, slot, publications).await {
+            Ok(pending) => return Some(pending),
+            Err(error) if error.is(&SqlState::OBJECT_IN_USE) => tokio::time::sleep(PAUSE).await,
+            Err(cause) => {
+                tracing::info!(%cause, "what the slot has to send could not be looked at");
+                return None;
+            }
+        }
+    }
+    None
+}
+
+/// Adds tables that held rows before their copy.
+async fn hold_rows(evidence: &mut Evidence, subscriber: &Database, activity: &Activity) {
+    let is_left = |state| matches!(state, SyncState::Initializing | SyncState::Copying);
+    let begun: BTreeSet<QualifiedName> = match evidence.disabling_errors {
+        Some(_) => {
+            activity.tables.iter().filter(|(_, table)| is_left(table.state)).map(|(name, _)| name.clone()).collect()
+        }
+        None => evidence.health.failing.clone(),
+    };
+    if begun.is_empty() {
+        return;
+    }
+    let held = catalog::with_rows(subscriber, &begun).await.unwrap_or_default();
+    let flaws: &mut BTreeMap<_, Vec<Flaw>> = &mut evidence.flaws;
+    for table in held {
+        flaws.entry(table).or_default().push(Flaw::HeldRows);
+    }
+}

@@ -1,0 +1,128 @@
+//! The same words for one subscription whose publisher the caller knows: for its plan, and for errors of what waits for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Cause;
+use super::reading::{Followed, Heard, Reading};
+use super::watching::{Health, Worker};
+use crate::postgres::subscription::{self, Activity, Subscription, SyncState};
+use crate::postgres::{Database, QualifiedName, publication};
+use crate::replication::error::{Error, Result};
+use crate::replication::operation::Operation;
+
+/// A subscription as its caller knows it.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// Where it is.
+    pub subscriber: &'a Database,
+    /// Its publisher, where it is known which server that is.
+    pub publisher: Option<&'a Database>,
+    /// It, with its connection as far as that is known, and a password where there is one.
+    pub subscription: &'a Subscription,
+}
+
+/// What a caller has found wrong with a subscription.
+#[derive(Debug, Clone)]
+pub enum Trouble {
+    /// Copying these tables fails.
+    Copies(BTreeSet<QualifiedName>),
+    /// Its worker does not run, or gets no connection.
+    Worker,
+    /// It is disabled.
+    Disabled,
+}
+
+/// Why a caller has found trouble; empty where nothing tells. Guesses are left out.
+///
+/// # Errors
+/// When the subscriber cannot be asked, or the operation is over.
+pub async fn reasons(operation: &Operation<'_>, known: Known<'_>, trouble: &Trouble) -> Result<Vec<Cause>> {
+    let health = match trouble {
+        Trouble::Copies(tables) => Health { failing: tables.clone(), copy_failed: Some(true), ..Health::default() },
+        Trouble::Worker => Health { worker: Worker::Away, ..Health::default() },
+        Trouble::Disabled => Health { worker: Worker::Disabled, ..Health::default() },
+    };
+    let mut reading = Reading::of(operation, known.subscriber, followed(known));
+    let seen = Box::pin(reading.see()).await?;
+    let causes = operation.unless_stopped(reading.causes(&known.subscription.name, &seen, health)).await?;
+    Ok(causes.into_iter().filter(|cause| !GUESSES.contains(&cause.kind)).collect())
+}
+
+/// Causes that are told where nothing else is found.
+const GUESSES: [&str; 4] = ["worker_away", "worker_fails", "copy_fails", "duplicate_key"];
+
+fn followed(known: Known<'_>) -> Followed {
+    Followed::new(known.subscription.clone(), known.publisher.cloned())
+}
+
+/// A warning of a subscription that is not well, or was disabled by an error; none where it is well. One that looks well at
+/// once is not looked at twice.
+///
+/// # Errors
+/// When the subscriber cannot be asked, or the operation is over.
+pub async fn warning(operation: &Operation<'_>, known: Known<'_>) -> Result<Option<Error>> {
+    let Known { subscriber, subscription, .. } = known;
+    let names = BTreeSet::from([subscription.name.clone()]);
+    let mut found = operation.unless_stopped(subscription::activity(subscriber, Some(&names))).await?;
+    let Some(activity) = found.remove(&subscription.name) else { return Ok(None) };
+    if !activity.enabled && subscription.options.disable_on_error != Some(true) {
+        return Ok(None);
+    }
+    if looks_well(&activity) && !lacks_publications(operation, known).await {
+        return Ok(None);
+    }
+    let mut reading = Reading::of(operation, subscriber, followed(known));
+    let (seen, mut health) = Box::pin(reading.watch_or_know()).await?;
+    let Some(health) = health.remove(&subscription.name) else { return Ok(None) };
+    let stops_all = !matches!(health.worker, Worker::Steady);
+    let causes = operation.unless_stopped(reading.causes(&subscription.name, &seen, health)).await?;
+    Ok(causes.first().map(|first| {
+        let name = &subscription.name;
+        let what = first.message.trim_end_matches('.');
+        let summary = match stops_all {
+            true => format!("subscription {name} replicates nothing: {what}"),
+            false => format!("subscription {name} does not replicate everything: {what}"),
+        };
+        causes.iter().fold(Error::new(summary), |error, cause| error.detail(cause.to_string()))
+    }))
+}
+
+/// Whether nothing suggests a closer look: errors that were counted once may be over.
+fn looks_well(activity: &Activity) -> bool {
+    let counted = |errors: Option<u64>| errors.unwrap_or_default() > 0;
+    let is_idle = activity.tables.values().any(|table| table.state == SyncState::Copying && table.copier.is_none());
+    activity.is_connected() && !counted(activity.apply_errors) && !counted(activity.sync_errors) && !is_idle
+}
+
+/// Whether a publication is missing: Postgres 18 goes on without it, and loses rows.
+async fn lacks_publications(operation: &Operation<'_>, known: Known<'_>) -> bool {
+    let Some(publisher) = known.publisher else { return false };
+    let existing = operation.unless_stopped(publication::fetch_all(publisher)).await;
+    existing.is_ok_and(|existing| known.subscription.publications.iter().any(|name| !existing.contains_key(name)))
+}
+
+impl Reading<'_> {
+    /// Looks until it is known whether they are well, or at once where a slot is gone.
+    ///
+    /// # Errors
+    /// As [`Reading::watch`].
+    async fn watch_or_know(
+        &mut self,
+    ) -> Result<(BTreeMap<crate::postgres::Ident, super::reading::Seen>, BTreeMap<crate::postgres::Ident, Health>)>
+    {
+        let seen = self.see().await?;
+        let is_gone = seen.values().all(|seen| match &seen.publisher {
+            Heard::Facts(facts) => {
+                !seen.activity.is_connected()
+                    && facts.slot.as_ref().is_none_or(crate::postgres::slot::Position::is_lost)
+            }
+            Heard::Nothing | Heard::Failed(_) => false,
+        });
+        if is_gone {
+            let away = Health { worker: Worker::Away, ..Health::default() };
+            let health = seen.keys().map(|name| (name.clone(), away.clone())).collect();
+            return Ok((seen, health));
+        }
+        self.watch().await
+    }
+}
