@@ -78,6 +78,37 @@ fn rewrite(pages: &BTreeMap<String, String>) {
     }
 }
 
+/// The page that is made of the causes' own texts.
+const CAUSES: &str = "docs/guides/when-something-is-stuck.md";
+
+const CAUSES_INTRODUCTION: &str = "\
+# When something is stuck
+
+A subscription that cannot go on keeps trying, and the error stands in the log of the subscriber's server alone. Data source
+[neonrepl_replication_status](../data-sources/replication_status.md), `terraform-provider-neonrepl status` and the plans of
+`neonrepl_subscription` compare both servers instead, and name the likely causes, the likeliest first, each with its
+evidence and the statement that mends it. This page has all of them, as they read for subscription `shop` and its table
+`orders`. The headings are the `kind` of each cause.
+
+A worker goes on by itself within seconds once the cause is gone. Nothing is lost meanwhile: the replication slot keeps what
+was written, and takes room on the publisher for it.
+";
+
+#[test]
+fn the_guide_of_causes_is_made_of_their_own_texts() {
+    let causes = neonrepl::replication::status::examples();
+    let kinds: BTreeSet<_> = causes.iter().map(|cause| cause.kind).collect();
+    assert!(kinds.len() == causes.len() && kinds.len() > 40, "{kinds:?}");
+    let page = causes.iter().fold(CAUSES_INTRODUCTION.to_owned(), |page, cause| {
+        format!("{page}\n## `{}`\n\n**{}** {}\n\n{}\n", cause.kind, cause.message, cause.evidence, cause.remedy)
+    });
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(checkout().join(CAUSES), &page).expect("writing a page");
+    }
+    let committed = fs::read_to_string(checkout().join(CAUSES)).unwrap_or_default();
+    assert!(committed == page, "{CAUSES} is not what the causes say. Run `make generate`.");
+}
+
 #[test]
 fn every_block_has_its_examples() {
     let mut wanted = vec!["provider/provider.tf".to_owned()];

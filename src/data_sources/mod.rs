@@ -3,6 +3,7 @@
 mod neon_nat_addresses;
 mod preflight;
 mod publications;
+mod replication_status;
 mod subscriptions;
 mod table_comparison;
 mod tables;
@@ -21,6 +22,7 @@ pub const ALL: &[&dyn AnyDataSource<Context>] = &[
     &neon_nat_addresses::NeonNatAddresses,
     &preflight::Preflight,
     &publications::Publications,
+    &replication_status::ReplicationStatus,
     &subscriptions::Subscriptions,
     &table_comparison::TableComparison,
     &tables::Tables,

@@ -8,7 +8,10 @@ use neonrepl::postgres::{Database, Limits, QualifiedName};
 use neonrepl::replication::status::{self, Status, Until};
 use neonrepl::replication::{self, Listener, Operation};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::catalog::{connect, ident};
+use crate::common::cli::Core;
 use crate::common::postgres::{Major, Role};
 use crate::common::wait::wait_for;
 use crate::replication::{DEADLINE, Pair};
@@ -140,6 +143,75 @@ async fn how_far_a_replication_is_comes_from_both_servers() {
             error.contains("there is no subscription \"nowhere\" in database") && error.contains(&there),
             "{error}"
         );
+        unsubscribe(&pair).await;
+    }
+}
+
+const CONFIG: &str = "
+data \"neonrepl_replication_status\" \"now\" {}
+data \"neonrepl_replication_status\" \"waited\" {
+  wait_until = \"caught_up\"
+  timeout    = \"50s\"
+}
+output \"report\" {
+  value = data.neonrepl_replication_status.now.report
+}
+";
+
+#[tokio::test]
+async fn the_data_source_tells_waits_and_can_be_stopped() {
+    for (core, from, to) in [(Core::Terraform, Major::V14, Major::V18), (Core::OpenTofu, Major::V18, Major::V14)] {
+        let pair = Pair::new(from, to, "told").await;
+        let workspace = pair.workspace(core).await;
+        pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
+        subscribe(&pair, "TABLE orders, customers", "").await;
+        workspace.write("main.tf", CONFIG);
+        workspace.apply().await;
+        let told = workspace.attributes("data.neonrepl_replication_status.waited").await;
+        assert_eq!((&told["ready"], &told["ok"]), (&true.into(), &true.into()), "{told}");
+        let one = &told["subscriptions"][0];
+        assert_eq!((&one["name"], &one["tables_ready"]), (&pair.subscriber.name.as_str().into(), &2.into()), "{one}");
+        assert_eq!((&one["lag_bytes"], &one["slot"]["active"]), (&0.into(), &true.into()), "{one}");
+        assert_eq!(one["tables"][1]["state"], "ready", "{one}");
+
+        // What keeps it from going on is told, and ends the wait for it.
+        pair.publisher.sql("ALTER TABLE orders ADD note text; INSERT INTO orders VALUES (2, 1, 'eu', 'n')").await;
+        let failed = workspace.apply_error().await;
+        assert!(failed.flat().contains("Table public.orders lacks column note on the subscriber"), "{}", failed.text());
+        assert!(failed.flat().contains("ADD COLUMN \"note\" text"), "{}", failed.text());
+        workspace.write("main.tf", "data \"neonrepl_replication_status\" \"now\" {}\n");
+        workspace.apply().await;
+        let told = workspace.attributes("data.neonrepl_replication_status.now").await;
+        let one = &told["subscriptions"][0];
+        assert_eq!((&told["ok"], &one["causes"][0]["kind"]), (&false.into(), &"missing_column".into()), "{told}");
+        assert_eq!(one["schema_drift"][0]["table"], "public.orders", "{one}");
+        pair.subscriber.sql("ALTER TABLE orders ADD note text").await;
+        workspace.write("main.tf", CONFIG);
+        workspace.apply().await;
+        assert_eq!(pair.subscriber.rows("SELECT note FROM orders ORDER BY id").await, ["", "n"]);
+
+        // A reader that cannot get on by itself: nothing is wrong, it just waits.
+        pair.subscriber.sql("BEGIN; LOCK TABLE orders").await;
+        pair.publisher.sql("INSERT INTO orders VALUES (3)").await;
+        workspace.write("main.tf", &CONFIG.replace("50s", "2s"));
+        let late = workspace.apply_error().await;
+        assert!(late.flat().contains("has not confirmed what was written before"), "{}", late.text());
+        let stop = CancellationToken::new();
+        let limits = Limits::within(DEADLINE).cancelled_by(stop.clone());
+        let operation = Operation::new("waiting", limits, &Quiet);
+        let asked = Asked::of(&pair);
+        let mut stops = |_: &[Status]| stop.cancel();
+        let waited = status::wait_until(
+            &operation,
+            &asked.subscriber,
+            Some(&asked.publisher),
+            None,
+            Until::CaughtUp,
+            &mut stops,
+        );
+        let stopped = Box::pin(waited).await.unwrap_err().to_string();
+        assert_eq!(stopped, "the operation was cancelled");
+        pair.subscriber.sql("ROLLBACK").await;
         unsubscribe(&pair).await;
     }
 }

@@ -1,0 +1,37 @@
+resource "neonrepl_subscription" "shop" {
+  name         = "shop"
+  publications = ["shop"]
+}
+
+# How far it is now, and what is wrong with it if something is.
+data "neonrepl_replication_status" "shop" {
+  subscription = neonrepl_subscription.shop.name
+}
+
+output "replication" {
+  value = data.neonrepl_replication_status.shop.report
+}
+
+# Waits until all that was written before is on the subscriber; what depends on it comes after that.
+data "neonrepl_replication_status" "caught_up" {
+  subscription = neonrepl_subscription.shop.name
+  wait_until   = "caught_up"
+  timeout      = "10m"
+
+  lifecycle {
+    postcondition {
+      condition     = length(flatten(self.subscriptions[*].schema_drift)) == 0
+      error_message = "The tables of both sides differ: ${self.report}"
+    }
+  }
+}
+
+# A look after every plan and apply that warns, and stops nothing.
+check "replication" {
+  data "neonrepl_replication_status" "all" {}
+
+  assert {
+    condition     = data.neonrepl_replication_status.all.ok
+    error_message = data.neonrepl_replication_status.all.report
+  }
+}

@@ -1,0 +1,410 @@
+//! `neonrepl_replication_status`: how far subscriptions are, and why one is not well.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{check_name, database};
+use crate::config::Context;
+use crate::postgres::{Ident, Limits, QualifiedName};
+use crate::replication::Operation;
+use crate::replication::status::{self, Cause, Drift, SlotStatus, Status, TableStatus, Until};
+use crate::report::{self, Style};
+use crate::tf_provider::call::Call;
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::data_source::DataSource;
+use crate::tf_provider::diagnostics::{Error, Result};
+use crate::tf_provider::number::Number;
+use crate::tf_provider::rfc3339;
+use crate::tf_provider::schema::{Attribute, Schema, Type};
+use crate::tf_provider::timeouts::{duration_attribute, parse_duration};
+
+/// How long a wait may take where the configuration says nothing.
+const TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// How long a look without a wait may take.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// The data source.
+pub(super) struct ReplicationStatus;
+
+crate::model! {
+    /// Question and answer.
+    pub(super) struct Model {
+        /// The one subscription that is asked about.
+        subscription: Attr<String>,
+        /// The database of the subscriber.
+        database: Attr<String>,
+        /// What is waited for.
+        wait_until: Attr<String>,
+        /// How long.
+        timeout: Attr<String>,
+        /// Whether all of them are ready.
+        ready: Attr<bool>,
+        /// Whether nothing is wrong with any of them.
+        ok: Attr<bool>,
+        /// How they are.
+        subscriptions: Attr<Vec<Found>>,
+        /// The same as text.
+        report: Attr<String>,
+    }
+}
+
+crate::model! {
+    /// How one subscription is.
+    pub(super) struct Found {
+        /// Its name.
+        name: Attr<String>,
+        /// Whether it is enabled.
+        enabled: Attr<bool>,
+        /// Whether it is ready.
+        ready: Attr<bool>,
+        /// Whether its worker runs.
+        worker_running: Attr<bool>,
+        /// Its publisher.
+        publisher: Attr<String>,
+        /// Its tables.
+        tables: Attr<Vec<Table>>,
+        /// How many of them are ready.
+        tables_ready: Attr<i64>,
+        /// How many they are.
+        tables_total: Attr<i64>,
+        /// Published tables that it does not have.
+        unsubscribed_tables: Attr<BTreeSet<String>>,
+        /// How far it is behind.
+        lag_bytes: Attr<i64>,
+        /// For how long.
+        lag_seconds: Attr<Number>,
+        /// What its worker has received.
+        received_lsn: Attr<String>,
+        /// What was reported back.
+        latest_end_lsn: Attr<String>,
+        /// When the worker heard from the publisher last.
+        last_msg_receipt_time: Attr<String>,
+        /// Failures of applying.
+        apply_error_count: Attr<i64>,
+        /// Failures of copying.
+        sync_error_count: Attr<i64>,
+        /// Conflicts by kind.
+        conflicts: Attr<BTreeMap<String, i64>>,
+        /// Its slot.
+        slot: Attr<Slot>,
+        /// Why it is not well.
+        causes: Attr<Vec<Reason>>,
+        /// What differs between its tables.
+        schema_drift: Attr<Vec<Difference>>,
+    }
+}
+
+crate::model! {
+    /// A table.
+    pub(super) struct Table {
+        /// Its name.
+        name: Attr<String>,
+        /// How far it is.
+        state: Attr<String>,
+        /// Rows copied so far.
+        rows_copied: Attr<i64>,
+        /// Rows on the publisher.
+        rows_estimate: Attr<i64>,
+        /// Bytes copied so far.
+        bytes_copied: Attr<i64>,
+        /// Bytes on the publisher.
+        bytes: Attr<i64>,
+    }
+}
+
+crate::model! {
+    /// The slot.
+    pub(super) struct Slot {
+        /// Its name.
+        name: Attr<String>,
+        /// Whether something reads from it.
+        active: Attr<bool>,
+        /// Whether its WAL is there.
+        wal_status: Attr<String>,
+        /// What it keeps.
+        restart_lsn: Attr<String>,
+        /// What was confirmed.
+        confirmed_flush_lsn: Attr<String>,
+        /// How much can still be written.
+        safe_wal_size: Attr<i64>,
+    }
+}
+
+crate::model! {
+    /// A cause.
+    pub(super) struct Reason {
+        /// Which one.
+        kind: Attr<String>,
+        /// What is wrong.
+        message: Attr<String>,
+        /// What shows it.
+        evidence: Attr<String>,
+        /// What mends it.
+        remedy: Attr<String>,
+    }
+}
+
+crate::model! {
+    /// A difference.
+    pub(super) struct Difference {
+        /// The table.
+        table: Attr<String>,
+        /// What differs.
+        message: Attr<String>,
+        /// What to do.
+        remedy: Attr<String>,
+    }
+}
+
+impl DataSource for ReplicationStatus {
+    type Model = Model;
+    type Context = Context;
+    const TYPE_NAME: &'static str = "neonrepl_replication_status";
+
+    fn schema() -> Schema {
+        Schema::new(
+            "How far subscriptions are and whether they are well, from the views of both servers: tables, lag, slot, the likely \
+             cause where something is stuck with the statement that mends it, and what differs between the tables of both sides. \
+             It can wait until everything is ready or has caught up. It only reads; waiting for `caught_up` writes one small \
+             message into the publisher's WAL, which no subscriber is sent.",
+        )
+        .attribute(
+            Attribute::optional("subscription", Type::String, "The subscription. Default: all of the database.")
+                .text(check_name),
+        )
+        .attribute(
+            Attribute::optional_computed(
+                "database",
+                Type::String,
+                "The database of the subscriber. Default: the provider's.",
+            )
+            .text(check_name),
+        )
+        .attribute(
+            Attribute::optional(
+                "wait_until",
+                Type::String,
+                "What is waited for while the data source is read. `ready`: every table is copied and replicated, a worker runs, \
+                 and nothing that is published is missing. `caught_up`: that, and all that was written on the publisher before is \
+                 applied and flushed on the subscriber. The wait lives through servers that restart, and fails at once with the \
+                 causes where it cannot succeed. Default: no wait.",
+            )
+            .one_of(&["ready", "caught_up"]),
+        )
+        .attribute(duration_attribute(
+            "timeout",
+            "How long the wait may take, such as `10m` or `2h`. Only together with `wait_until`. Default: `30m`.",
+        ))
+        .attribute(Attribute::computed(
+            "ready",
+            Type::Bool,
+            "Whether there are subscriptions and every one is ready, as `wait_until` has it.",
+        ))
+        .attribute(Attribute::computed(
+            "ok",
+            Type::Bool,
+            "Whether none of the subscriptions has `causes`. One that is still copying, is behind, or was disabled on purpose is \
+             well.",
+        ))
+        .attribute(Attribute::computed("subscriptions", Type::list(subscription_type()), DESCRIPTION))
+        .attribute(Attribute::computed(
+            "report",
+            Type::String,
+            "The same as a table to read, for an output or an `error_message`.",
+        ))
+    }
+
+    async fn read(call: &Call<Context>, config: Model) -> Result<Model> {
+        let subscriber = database(call.context().subscriber(), &config.database)?;
+        // Without a publisher the views of the subscriber are left, and servers that the subscriptions themselves name.
+        let publisher = call.context().publisher().database(None).ok();
+        let name = config.subscription.known().map(|name| Ident::new(name.as_str())).transpose();
+        let name = name.map_err(|error| Error::new(error.to_string()).attribute("subscription"))?;
+        let names = name.map(|name| BTreeSet::from([name]));
+        let until = config.wait_until.known().and_then(|until| Until::from_name(until));
+        let timeout = config.timeout.known().and_then(|text| parse_duration(text)).unwrap_or(TIMEOUT);
+        let limits = |time| Limits::within(time).cancelled_by(call.stop().clone());
+        let (publisher, names) = (publisher.as_ref(), names.as_ref());
+        let found = match until {
+            Some(until) => {
+                let operation = Operation::new(waiting_for(until), limits(timeout), call);
+                let mut heard = progress;
+                let wait = status::wait_until(&operation, &subscriber, publisher, names, until, &mut heard);
+                let waited = Box::pin(wait).await;
+                // What a wait saw is the state of copies; now everything is compared once more.
+                waited.map_err(|error| Error::from(error).attribute("wait_until"))?;
+                look(call, &subscriber, publisher, names).await?
+            }
+            None => look(call, &subscriber, publisher, names).await?,
+        };
+        Ok(Model {
+            database: subscriber.name().into(),
+            ready: (!found.is_empty() && found.iter().all(Status::is_ready)).into(),
+            ok: found.iter().all(Status::is_well).into(),
+            subscriptions: found.iter().map(to_found).collect::<Vec<_>>().into(),
+            report: report::statuses(&found, &Style::plain()).into(),
+            ..config
+        })
+    }
+}
+
+async fn look(
+    call: &Call<Context>,
+    subscriber: &crate::postgres::Database,
+    publisher: Option<&crate::postgres::Database>,
+    names: Option<&BTreeSet<Ident>>,
+) -> Result<Vec<Status>> {
+    let limits = Limits::within(LOOK).cancelled_by(call.stop().clone());
+    let operation = Operation::new("reading how far replication is", limits, call);
+    Ok(Box::pin(status::statuses(&operation, subscriber, publisher, names)).await?)
+}
+
+fn waiting_for(until: Until) -> &'static str {
+    match until {
+        Until::Ready => "waiting until the subscriptions are ready",
+        Until::CaughtUp => "waiting until the subscriptions have caught up",
+    }
+}
+
+/// What the log shows of a wait.
+fn progress(statuses: &[Status]) {
+    for status in statuses {
+        let (subscription, ready, tables) = (status.name.as_str(), status.tables_ready(), status.tables.len());
+        tracing::debug!(subscription, ready, tables, lag_bytes = status.lag_bytes, "waiting for replication");
+    }
+}
+
+const DESCRIPTION: &str = "The subscriptions in the order of their names. `ready` is what `wait_until` waits for. `worker_running` says \
+    whether the worker that applies changes runs. `publisher` is the server that it is proven to read from, as \
+    `host:port/database`; where that cannot be told it is null, and so is all that only a publisher knows. `tables` has a `state` \
+    for each (`initializing`, `copying`, `copied`, `synchronized` or `ready`), the `rows_copied` and `bytes_copied` of a copy that \
+    runs, and `rows_estimate` and `bytes` of the publisher's table, as its catalog has them. `unsubscribed_tables` are published \
+    and missing: a refresh adds them. `lag_bytes` is what was written on the publisher and is not confirmed as flushed, and \
+    `lag_seconds` for how long, 0 where nothing is. `apply_error_count` and `sync_error_count` need Postgres 15, and `conflicts` \
+    (a map by kind) Postgres 18. `slot` has `wal_status`, `restart_lsn`, `confirmed_flush_lsn` and `safe_wal_size`, the bytes that can \
+    still be written before its WAL may be lost. `causes` say why it is not well, the likeliest first: `kind` (a name that stays \
+    the same), `message`, `evidence`, and as `remedy` the statement with the server and the role to run it as. `schema_drift` has \
+    differences between the tables of both sides that stop replication, or will.";
+
+fn subscription_type() -> Type {
+    let table = Type::object([
+        ("name", Type::String),
+        ("state", Type::String),
+        ("rows_copied", Type::Number),
+        ("rows_estimate", Type::Number),
+        ("bytes_copied", Type::Number),
+        ("bytes", Type::Number),
+    ]);
+    let slot = Type::object([
+        ("name", Type::String),
+        ("active", Type::Bool),
+        ("wal_status", Type::String),
+        ("restart_lsn", Type::String),
+        ("confirmed_flush_lsn", Type::String),
+        ("safe_wal_size", Type::Number),
+    ]);
+    let cause = Type::object([
+        ("kind", Type::String),
+        ("message", Type::String),
+        ("evidence", Type::String),
+        ("remedy", Type::String),
+    ]);
+    let drift = Type::object([("table", Type::String), ("message", Type::String), ("remedy", Type::String)]);
+    Type::object([
+        ("name", Type::String),
+        ("enabled", Type::Bool),
+        ("ready", Type::Bool),
+        ("worker_running", Type::Bool),
+        ("publisher", Type::String),
+        ("tables", Type::list(table)),
+        ("tables_ready", Type::Number),
+        ("tables_total", Type::Number),
+        ("unsubscribed_tables", Type::set(Type::String)),
+        ("lag_bytes", Type::Number),
+        ("lag_seconds", Type::Number),
+        ("received_lsn", Type::String),
+        ("latest_end_lsn", Type::String),
+        ("last_msg_receipt_time", Type::String),
+        ("apply_error_count", Type::Number),
+        ("sync_error_count", Type::Number),
+        ("conflicts", Type::map(Type::Number)),
+        ("slot", slot),
+        ("causes", Type::list(cause)),
+        ("schema_drift", Type::list(drift)),
+    ])
+}
+
+fn to_found(status: &Status) -> Found {
+    let conflicts: BTreeMap<_, _> =
+        status.conflicts.iter().map(|(kind, count)| ((*kind).to_owned(), number(*count))).collect();
+    let unsubscribed: BTreeSet<_> = status.unsubscribed_tables.iter().map(QualifiedName::to_text).collect();
+    Found {
+        name: status.name.as_str().into(),
+        enabled: status.enabled.into(),
+        ready: status.is_ready().into(),
+        worker_running: status.worker_running.into(),
+        publisher: status.publisher.clone().into(),
+        tables: status.tables.iter().map(to_table).collect::<Vec<_>>().into(),
+        tables_ready: number(status.tables_ready() as u64).into(),
+        tables_total: number(status.tables.len() as u64).into(),
+        unsubscribed_tables: unsubscribed.into(),
+        lag_bytes: status.lag_bytes.map(number).into(),
+        lag_seconds: status
+            .lag_seconds
+            .and_then(|seconds| Number::from_f64((seconds * 1000.0).round() / 1000.0))
+            .into(),
+        received_lsn: status.received_lsn.clone().into(),
+        latest_end_lsn: status.latest_end_lsn.clone().into(),
+        last_msg_receipt_time: status.last_msg_receipt_time.map(rfc3339::utc).into(),
+        apply_error_count: status.apply_error_count.map(number).into(),
+        sync_error_count: status.sync_error_count.map(number).into(),
+        conflicts: conflicts.into(),
+        slot: status.slot.as_ref().map(to_slot).into(),
+        causes: status.causes.iter().map(to_reason).collect::<Vec<_>>().into(),
+        schema_drift: status.schema_drift.iter().map(to_difference).collect::<Vec<_>>().into(),
+    }
+}
+
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn to_table(table: &TableStatus) -> Table {
+    Table {
+        name: table.name.to_text().into(),
+        state: table.state.as_str().into(),
+        rows_copied: table.rows_copied.map(number).into(),
+        rows_estimate: table.rows_estimate.map(number).into(),
+        bytes_copied: table.bytes_copied.map(number).into(),
+        bytes: table.bytes.map(number).into(),
+    }
+}
+
+fn to_slot(slot: &SlotStatus) -> Slot {
+    Slot {
+        name: slot.name.as_str().into(),
+        active: slot.active.into(),
+        wal_status: slot.wal_status.clone().into(),
+        restart_lsn: slot.restart_lsn.clone().into(),
+        confirmed_flush_lsn: slot.confirmed_flush_lsn.clone().into(),
+        safe_wal_size: slot.safe_wal_size.into(),
+    }
+}
+
+fn to_reason(cause: &Cause) -> Reason {
+    Reason {
+        kind: cause.kind.into(),
+        message: cause.message.as_str().into(),
+        evidence: cause.evidence.as_str().into(),
+        remedy: cause.remedy.as_str().into(),
+    }
+}
+
+fn to_difference(drift: &Drift) -> Difference {
+    Difference {
+        table: drift.table.to_text().into(),
+        message: drift.message.as_str().into(),
+        remedy: drift.remedy.as_str().into(),
+    }
+}
