@@ -4,18 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::error::{Error, Result};
-use super::operation::Operation;
+use super::error::Result;
+use super::operation::{Look, Operation};
+use super::status::{self, Known, Trouble};
 use super::whereabouts;
-use crate::postgres::subscription::{SlotName, Subscription, worker};
-use crate::postgres::{Conninfo, Database, Ident, SqlState};
-
-/// How often it is looked at.
-const POLL: Duration = Duration::from_millis(250);
-
-/// How long a worker may be away before a plan says so: one that has failed is started again after five seconds
-/// (`wal_retrieve_retry_interval`).
-const AWAY: Duration = Duration::from_secs(6);
+use crate::postgres::subscription::{SlotName, Subscription, Worker, worker};
+use crate::postgres::{Conninfo, Database, Ident};
 
 /// How long a new connection may take until it is given up: the time of some tries.
 const TRIES: Duration = Duration::from_secs(15);
@@ -23,26 +17,6 @@ const TRIES: Duration = Duration::from_secs(15);
 /// A worker that is still the same after this time has taken notice of its new connection, and found that it does not
 /// differ: it looks about every second.
 const NOTICES: Duration = Duration::from_secs(3);
-
-/// What to say of an enabled subscription whose worker is not connected.
-pub async fn is_away(operation: &Operation<'_>, database: &Database, found: &Subscription) -> Option<Error> {
-    if !found.enabled || found.slot_name().is_none() || connects(operation, database, &found.name, None, AWAY).await {
-        return None;
-    }
-    let error = Error::new(format!(
-        "subscription {}: its worker is not connected to its publisher, so nothing is replicated",
-        found.name
-    ));
-    let error = match &found.connection {
-        Some(connection) => explain(error, database, connection).await,
-        None => error,
-    };
-    Some(error.detail(
-        "A password or an address that has changed does that, a slot that something else reads from, and an error while a change \
-         is applied; the log of the subscriber's server says which. A change of connection_version sends the configured \
-         connection again, password included.",
-    ))
-}
 
 /// The process of the worker, before it is given another connection.
 pub async fn process(database: &Database, name: &Ident) -> Option<i32> {
@@ -66,11 +40,15 @@ pub async fn check(
         return Ok(());
     }
     let error = operation.error(format!("its connection was sent, but its worker does not connect with it: {sent}"));
-    let error = explain(error, database, sent).await;
+    // It goes where the new connection says, whichever server it has read from before.
+    let publisher = whereabouts::named(sent, database);
+    let subscription = Subscription { connection: Some(sent.clone()), ..found.clone() };
+    let known = Known { subscriber: database, publisher: publisher.as_ref(), subscription: &subscription };
+    let reasons = status::reasons(operation, known, &Trouble::Worker).await.unwrap_or_default();
+    let error = reasons.iter().fold(error, |error, reason| error.detail(reason.to_string()));
     Err(error.detail(
-        "The subscription is kept, and tries again and again; nothing is replicated until it connects. The log of the \
-         subscriber's server says what is wrong. Correct the publisher block or the password, and apply again: the connection \
-         is sent again.",
+        "The subscription is kept, and tries again and again; nothing is replicated until it connects. Correct the publisher \
+         block or the password, and apply again: the connection is sent again.",
     ))
 }
 
@@ -83,29 +61,22 @@ async fn connects(
     patience: Duration,
 ) -> bool {
     let begun = Instant::now();
+    let operation = operation.within(patience);
+    let mut waiting = operation.waiting();
+    let mut is_missing = false;
     loop {
-        match operation.unless_stopped(worker(database, name)).await {
-            Ok(Some(worker)) if worker.is_connected() && (old != Some(worker.pid) || begun.elapsed() >= NOTICES) => {
-                return true;
-            }
-            Ok(_) if begun.elapsed() < patience => tokio::time::sleep(POLL).await,
-            looked => return looked.is_err(),
+        let look = operation.unless_stopped(worker(database, name)).await;
+        let is_there =
+            |worker: &Worker| worker.is_connected() && (old != Some(worker.pid) || begun.elapsed() >= NOTICES);
+        let look = look.map(|worker| match worker.filter(is_there) {
+            Some(_) => Look::There(()),
+            None => Look::NotYet(operation.error("its worker is not connected")),
+        });
+        is_missing = look.as_ref().map_or(is_missing, |look| matches!(look, Look::NotYet(_)));
+        match waiting.after(look).await {
+            Ok(Some(())) => return true,
+            Ok(None) => {}
+            Err(_) => return !is_missing || operation.is_stopped(),
         }
     }
-}
-
-/// Adds what the publisher says to the connection, where it can be tried from here.
-async fn explain(error: Error, database: &Database, connection: &Conninfo) -> Error {
-    let Some(publisher) = whereabouts::named(connection, database) else { return error };
-    match publisher.version().await {
-        Err(cause) if is_refused(&cause) => error.detail(format!("Tried from here: {cause}")),
-        _ => error,
-    }
-}
-
-/// Whether the server has answered that this login is not right. That it cannot be reached from here says nothing.
-fn is_refused(cause: &crate::postgres::Error) -> bool {
-    [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION, SqlState::INVALID_CATALOG_NAME]
-        .iter()
-        .any(|code| cause.is(code))
 }

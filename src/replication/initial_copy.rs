@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use self::progress_log::ProgressLog;
 use super::checks::{self, Objection, Obstacle, Obstacles};
 use super::error::{Error, Result};
-use super::names::{self, SHOWN};
+use super::names;
 use super::operation::{Look, Operation};
-use super::slot_health::wrong_slot;
+use super::status::{self, Known, Trouble};
 use super::{Pair, tables};
 use crate::postgres::subscription::{self, How, Progress, Subscription, Verdict, Watch};
 use crate::postgres::{Database, Ident, Outage as _, QualifiedName, catalog, publication, settings};
@@ -168,12 +168,6 @@ pub struct InitialCopy<'a> {
     pub subscription: &'a Subscription,
 }
 
-impl InitialCopy<'_> {
-    fn pair(&self) -> Option<Pair> {
-        Some(Pair { publisher: self.publisher?.clone(), subscriber: self.subscriber.clone() })
-    }
-}
-
 /// Waits until every table is replicated, and shows the progress in the log. Fails as soon as a table cannot be.
 ///
 /// A person who asks to stop is no error: the subscription is there, and goes on copying.
@@ -232,7 +226,7 @@ impl Looks {
         {
             return Err(self.begin_again("the publisher is away", outage.into()));
         }
-        match judge(copy, &self.watch, &self.progress, verdict).await {
+        match judge(operation, copy, (&self.watch, &self.progress), verdict).await {
             Some(failure) => Err(failure),
             None => Ok(Look::NotYet(out_of_time(name, &self.progress))),
         }
@@ -249,23 +243,33 @@ impl Looks {
 }
 
 /// Makes an error of what the looks tell, with the reason as far as it can be told.
-async fn judge(copy: &InitialCopy<'_>, watch: &Watch, progress: &Progress, verdict: Verdict) -> Option<Error> {
+async fn judge(
+    operation: &Operation<'_>,
+    copy: &InitialCopy<'_>,
+    (watch, progress): (&Watch, &Progress),
+    verdict: Verdict,
+) -> Option<Error> {
     let name = &copy.subscription.name;
     match verdict {
         Verdict::GoesOn => None,
-        Verdict::Disabled => Some(
-            Error::new(format!("subscription {name}: it was disabled while its tables were copied"))
-                .detail(still_waiting(progress))
-                .detail("An error does that where disable_on_error = true. Its server's log says which."),
-        ),
+        Verdict::Disabled => {
+            let error = Error::new(format!("subscription {name}: it was disabled while its tables were copied"));
+            let reasons = reasons(operation, copy, &Trouble::Disabled).await;
+            let unexplained = reasons.is_empty().then_some(
+                "An error does that where disable_on_error = true, and so may a person. Its server's log says which error.",
+            );
+            let error = error.detail(still_waiting(progress)).detail(unexplained.unwrap_or_default());
+            Some(reasons.iter().fold(error, Error::detail))
+        }
         // One that cannot reach its publisher at the moment does not run either.
         Verdict::NoWorker => {
-            let reason = no_worker(copy).await?;
+            let reasons = reasons(operation, copy, &Trouble::Worker).await;
             let error = Error::new(format!("subscription {name}: its worker does not run, so no table is copied"));
-            Some(error.detail(still_waiting(progress)).detail(reason))
+            let error = error.detail(still_waiting(progress));
+            (!reasons.is_empty()).then(|| reasons.iter().fold(error, Error::detail))
         }
         Verdict::Fails(tables) => {
-            let reasons = reasons(copy, &tables).await;
+            let reasons = reasons(operation, copy, &Trouble::Copies(tables.clone())).await;
             let waited = tables.iter().map(|table| watch.idle_looks(table)).max().unwrap_or_default();
             if reasons.is_empty() && waited < UNEXPLAINED {
                 return None;
@@ -285,49 +289,16 @@ fn fails(name: &Ident, progress: &Progress, tables: &BTreeSet<QualifiedName>, re
     reasons.into_iter().chain(unexplained).fold(error, Error::detail)
 }
 
-/// Why copying these tables fails, as far as the servers can be asked.
-async fn reasons(copy: &InitialCopy<'_>, tables: &BTreeSet<QualifiedName>) -> Vec<String> {
-    let mut reasons = Vec::new();
-    let found = match copy.pair() {
-        Some(pair) => obstacles(&pair, copy.subscription).await,
-        None => BTreeMap::new(),
-    };
-    for (table, obstacles) in found.iter().filter(|(table, _)| tables.contains(*table)) {
-        let name = table.to_text();
-        reasons.extend(obstacles.iter().map(|obstacle| format!("{name}: {obstacle}. {}", obstacle.remedy(table))));
-    }
-    for table in catalog::with_rows(copy.subscriber, tables).await.unwrap_or_default().iter().take(SHOWN) {
-        reasons.push(format!(
-            "{}: it held rows before on the subscriber, and one that is copied again violates its primary key or another unique \
-             index. Empty it (TRUNCATE {table}), or subscribe with copy_data = false if they are the publisher's rows.",
-            table.to_text()
-        ));
-    }
-    reasons.extend(no_room(copy).await);
-    reasons
-}
-
-/// Why the subscription's own worker does not run, as far as the servers can be asked.
-async fn no_worker(copy: &InitialCopy<'_>) -> Option<String> {
-    if let Some(publisher) = copy.publisher
-        && let Some(wrong) = wrong_slot(publisher, copy.subscription).await
-    {
-        return Some(wrong.to_string());
-    }
-    no_room(copy).await
-}
-
-async fn no_room(copy: &InitialCopy<'_>) -> Option<String> {
-    let room = settings::room(copy.publisher?).await.ok()?;
-    let (setting, what) = match (room.slots <= 0, room.senders <= 0) {
-        (true, _) => ("max_replication_slots", "replication slot"),
-        (_, true) => ("max_wal_senders", "WAL sender"),
-        _ => return None,
-    };
-    Some(format!(
-        "The publisher has no {what} left, and the copy of each table needs one: raise {setting} there, or drop slots that \
-         nothing reads from."
-    ))
+/// Why that is so, as far as the servers can be asked. A publisher that cannot be reached may come back.
+async fn reasons(operation: &Operation<'_>, copy: &InitialCopy<'_>, trouble: &Trouble) -> Vec<String> {
+    let InitialCopy { subscriber, publisher, subscription } = *copy;
+    let found = status::reasons(operation, Known { subscriber, publisher, subscription }, trouble).await;
+    let found = found.unwrap_or_else(|cause| {
+        tracing::info!(%cause, "why the copy does not get on could not be asked");
+        Vec::new()
+    });
+    let lasts = |cause: &&status::Cause| cause.kind != "publisher_unreachable";
+    found.iter().filter(lasts).map(ToString::to_string).collect()
 }
 
 fn out_of_time(name: &Ident, progress: &Progress) -> Error {

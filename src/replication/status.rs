@@ -3,6 +3,7 @@
 mod causes;
 mod comparing;
 mod evidence;
+mod explaining;
 mod reading;
 mod trouble;
 mod types;

@@ -21,7 +21,6 @@ use super::object_id::{self, ObjectId};
 use super::server_check::{check_version, go_on_without};
 use crate::config::Context;
 use crate::postgres::{Database, Ident, Limits, subscription};
-use crate::replication::{Operation, connecting};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
@@ -109,12 +108,8 @@ impl Resource for Subscription {
         let Some(found) = subscription::fetch(&database, &ident(&state.name)?).await? else { return Ok(None) };
         let mut state = state;
         takeover::take_over(call, &found, &mut state);
-        let model = lifecycle::observe(call, &database, &found, &state).await?;
-        let doing = format!("reading subscription {}", found.name);
-        let operation = Operation::new(doing, Limits::default().cancelled_by(call.stop().clone()), call);
-        if let Some(away) = connecting::is_away(&operation, &database, &found).await {
-            call.warn(away.into());
-        }
+        let (model, publisher) = lifecycle::look_at(call, &database, &found, &state).await?;
+        lifecycle::warn_of_trouble(call, (publisher.as_ref(), &database), &found, &model).await?;
         Ok(Some(model))
     }
 

@@ -264,7 +264,7 @@ async fn a_password_that_is_wrong_is_told() {
             &pair.publisher.url_as(&Role { password: rotated.to_owned(), ..owners.publisher.clone() }),
         );
         let plan = unchanged(&workspace).await;
-        says(&plan, &["its worker is not connected", "connection_version"]);
+        says(&plan, &["replicates nothing", "is not connected to its publisher", "connection_version"]);
 
         workspace.env("TF_VAR_password", "pw-wrong-7Lm0");
         workspace.write("main.tf", &subscription(2));

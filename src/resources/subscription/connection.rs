@@ -190,8 +190,7 @@ pub(super) async fn publisher_of(
     found: &Subscription,
     model: &Model,
 ) -> Option<Database> {
-    let connected = Connected::of(found.connection.as_ref(), call.private());
-    let connection = connected.conninfo().map(|connection| with_password(call.context(), connection, model));
+    let connection = known(call, found, model);
     let database = connection.as_ref().and_then(|connection| meant(connection, "dbname"));
     let configured = call.context().publisher().database(database).ok();
     let proof = sent::proof(call.private());
@@ -201,6 +200,12 @@ pub(super) async fn publisher_of(
         sent::remember_proof(call.private(), proof);
     }
     Some(publisher.database)
+}
+
+/// The connection of a subscription that exists, as far as it is known; with a password where there is one.
+pub(super) fn known(call: &Call<Context>, found: &Subscription, model: &Model) -> Option<Conninfo> {
+    let connected = Connected::of(found.connection.as_ref(), call.private());
+    connected.conninfo().map(|connection| with_password(call.context(), connection, model))
 }
 
 /// A connection whose password only the configuration has.

@@ -12,30 +12,60 @@ use crate::postgres::{Database, Ident, Limits, Notice, SqlState, look_again};
 use crate::replication::initial_copy::{self, InitialCopy};
 use crate::replication::slot_change::SlotChange;
 use crate::replication::slot_health::wrong_slot;
+use crate::replication::status::{self, Known};
 use crate::replication::subscribing::{self, Creation, NotMade, Remains};
 use crate::replication::{self, Operation, Pair, connecting, joining, tables};
 use crate::resources::lost;
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::diagnostics::{Error, Result};
 
-/// The state of a subscription that was found, with what only both servers together tell.
+/// The state of a subscription that was found, with what only both servers together tell, and a warning of a slot that is gone.
 pub(super) async fn observe(
     call: &Call<Context>,
     database: &Database,
     found: &Subscription,
     before: &Model,
 ) -> Result<Model> {
-    let mut model = to_model(database.name(), found, before);
-    let publisher = connection::publisher_of(call, database, found, &model).await;
+    let (model, publisher) = look_at(call, database, found, before).await?;
     if let Some(publisher) = &publisher
         && let Some(wrong) = wrong_slot(publisher, found).await
     {
         call.warn(wrong.into());
     }
-    model.unsubscribed_tables = unsubscribed(call, (publisher, database), found, before).await?.into();
+    Ok(model)
+}
+
+/// The state of a subscription that was found, and its publisher where that is known.
+pub(super) async fn look_at(
+    call: &Call<Context>,
+    database: &Database,
+    found: &Subscription,
+    before: &Model,
+) -> Result<(Model, Option<Database>)> {
+    let mut model = to_model(database.name(), found, before);
+    let publisher = connection::publisher_of(call, database, found, &model).await;
+    model.unsubscribed_tables = unsubscribed(call, (publisher.clone(), database), found, before).await?.into();
     let connected = Connected::of(found.connection.as_ref(), call.private());
     model.connection_differs = difference::differing(call.context(), call.private(), &model, &connected).into();
-    Ok(model)
+    Ok((model, publisher))
+}
+
+/// Warns of a subscription that is not well, with the causes.
+pub(super) async fn warn_of_trouble(
+    call: &Call<Context>,
+    (publisher, database): (Option<&Database>, &Database),
+    found: &Subscription,
+    model: &Model,
+) -> Result<()> {
+    let doing = format!("reading subscription {}", found.name);
+    let operation = Operation::new(doing, Limits::default().cancelled_by(call.stop().clone()), call);
+    let connection = connection::known(call, found, model);
+    let subscription = Subscription { connection, ..found.clone() };
+    let known = Known { subscriber: database, publisher, subscription: &subscription };
+    if let Some(warning) = Box::pin(status::warning(&operation, known)).await? {
+        call.warn(warning.into());
+    }
+    Ok(())
 }
 
 /// Tables that a refresh would add; none where the publisher cannot be asked, which is not the subscription's fault.
