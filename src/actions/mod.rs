@@ -2,9 +2,11 @@
 
 mod compare_tables;
 mod reboot_writer;
+mod wait_for_sync;
 
 use crate::config::Context;
 use crate::tf_provider::action::AnyAction;
 
 /// All of them, in the order of the docs.
-pub const ALL: &[&dyn AnyAction<Context>] = &[&compare_tables::CompareTables, &reboot_writer::RebootWriter];
+pub const ALL: &[&dyn AnyAction<Context>] =
+    &[&compare_tables::CompareTables, &reboot_writer::RebootWriter, &wait_for_sync::WaitForSync];

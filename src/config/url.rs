@@ -1,10 +1,12 @@
 //! A server from its URL alone, for whoever has no provider block.
 
+use std::sync::Arc;
+
 use super::server_block::{self, ServerBlock};
 use super::server_config::{Given, Reach};
 use super::side::Side;
-use crate::postgres::Server;
 use crate::postgres::conninfo::Conninfo;
+use crate::postgres::{self, Server};
 use crate::tf_provider::diagnostics::{Error, Result};
 
 /// The server that a URL leads to, with the defaults and the refusals of the provider block. Does not connect.
@@ -25,7 +27,10 @@ pub fn server(side: Side, url: &str, giver: &str) -> Result<Server> {
     match reach(side, &block, &conninfo).map_err(|error| at_giver(side, giver, &error))? {
         Reach::Missing(what) => Err(Error::new(format!("{giver}: the URL has no {what}"))
             .detail("Write postgresql://user:password@host:port/database.")),
-        Reach::Complete(config) => Ok(Server::new(*config)),
+        Reach::Complete(mut config) => {
+            config.given = Arc::new(postgres::Given::named(|keyword| named(keyword, giver)));
+            Ok(Server::new(*config))
+        }
     }
 }
 
@@ -34,6 +39,16 @@ fn reach(side: Side, block: &ServerBlock, conninfo: &Conninfo) -> Result<Reach> 
     let given = Given { side, block, conninfo, uses_iam: false };
     given.check()?;
     given.reach()
+}
+
+/// What a person calls a value of the URL.
+fn named(keyword: &str, giver: &str) -> String {
+    let name = match keyword {
+        "dbname" => "database",
+        "user" => "username",
+        keyword => keyword,
+    };
+    format!("{name} in the URL of {giver}")
 }
 
 /// The error with the giver's name where it has the block's.
@@ -57,6 +72,7 @@ mod tests {
         let neon = server(Side::Subscriber, "postgresql://u:p@ep-cool-1.us-east-2.aws.neon.tech/d", "--url").unwrap();
         assert_eq!(neon.config().sslmode, SslMode::VerifyFull);
         assert_eq!(neon.config().port, 5432);
+        assert_eq!(neon.config().given.database, "database in the URL of --url");
         let local = server(Side::Publisher, "host=127.0.0.1 user=u dbname=d port=6000", "--url").unwrap();
         assert_eq!((local.config().sslmode, local.config().port), (SslMode::Prefer, 6000));
     }

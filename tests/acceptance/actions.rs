@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::common::aurora::{Call, ClusterConfig, NoServers, REGION, StandIn, StandInConfig};
 use crate::common::cli::{Core, Run, Workspace};
+use crate::common::postgres::Major;
+use crate::replication::Pair;
 
 const AWS_SECRET: &str = "sk-actions-8Hn2xW";
 const INVOKE: [&str; 4] = ["apply", "-auto-approve", "-no-color", "-invoke=action.neonrepl_reboot_writer.shop"];
@@ -139,4 +141,33 @@ async fn an_interrupted_action_ends_at_once() {
     assert_eq!(run.code, Some(1), "{}", run.text());
     assert_says(&run, &["waiting for DB instance \"shop-1\" to come back: cancelled", "goes on in AWS"]);
     assert_eq!(rebooted(&aws), ["shop-1"]);
+}
+
+#[tokio::test]
+async fn a_wait_for_rows_shows_how_they_get_on() {
+    if !Core::installed().contains(&Core::Terraform) {
+        return;
+    }
+    let pair = Pair::new(Major::V16, Major::V18, "action_wait").await;
+    let name = crate::cli::subscribe(&pair).await;
+    let workspace = pair.workspace(Core::Terraform).await;
+    let wait =
+        |config: &str| format!("action \"neonrepl_wait_for_sync\" \"all\" {{\n  config {{\n    {config}\n  }}\n}}\n");
+    let invoke = ["apply", "-auto-approve", "-no-color", "-invoke=action.neonrepl_wait_for_sync.all"];
+    workspace.write("action.tf", &wait("timeout = \"1m\""));
+    let run = workspace.expect(&invoke, 0).await;
+    let progress = format!("subscription \"{name}\": ");
+    assert_says(&run, &[progress.as_str(), "Well: 3 of 3 tables ready, caught up.", "1 invoked"]);
+
+    workspace.write("action.tf", &wait("subscription = \"nobody\""));
+    assert_says(&workspace.expect(&invoke, 1).await, &["there is no subscription \"nobody\""]);
+    workspace.write("action.tf", &wait("until = \"done\""));
+    assert_says(&workspace.expect(&["validate", "-no-color"], 1).await, &["done", "caught_up"]);
+
+    // What never gets ready ends with the time.
+    pair.publisher.sql("CREATE TABLE late (id int PRIMARY KEY)").await;
+    workspace.write("action.tf", &wait("until = \"ready\"\n    timeout = \"2s\""));
+    let late = workspace.expect(&invoke, 1).await;
+    assert_says(&late, &["not everything is ready in time", "public.late"]);
+    crate::cli::unsubscribe(&pair, &name).await;
 }

@@ -99,7 +99,7 @@ impl Cli {
 }
 
 /// Has the pair replicate all of its tables.
-async fn subscribe(pair: &Pair) -> String {
+pub(crate) async fn subscribe(pair: &Pair) -> String {
     let name = pair.subscriber.name.clone();
     pair.publisher.sql(&format!("CREATE PUBLICATION {name} FOR ALL TABLES")).await;
     let (port, database, role) = (pair.publisher.port, &pair.publisher.name, Role::superuser());
@@ -114,7 +114,7 @@ async fn subscribe(pair: &Pair) -> String {
 }
 
 /// Ends it, so that no slot is left.
-async fn unsubscribe(pair: &Pair, name: &str) {
+pub(crate) async fn unsubscribe(pair: &Pair, name: &str) {
     pair.subscriber.sql(&format!("DROP SUBSCRIPTION {name}")).await;
 }
 
@@ -239,6 +239,7 @@ async fn what_cannot_be_asked_is_said_without_a_password() {
             let cli = environment.iter().fold(cli.clone(), |cli, (name, value)| cli.env(name, value));
             let told = cli.expect(&[&[command], *arguments].concat(), 2).await;
             assert!(told.errors.contains(expected) && told.out.is_empty(), "{command} {arguments:?}: {told:#?}");
+            assert!(!told.errors.contains("block"), "there is no provider block: {told:#?}");
             count += 1;
         }
     }
