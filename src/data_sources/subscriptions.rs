@@ -1,11 +1,12 @@
 //! `neonrepl_subscriptions`: the subscriptions of a database of the subscriber.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{database, database_attribute, texts};
 use crate::config::Context;
-use crate::postgres::Ident;
+use crate::postgres::conninfo_parts::{self, Parts};
 use crate::postgres::subscription::{self, Origin, Streaming, Subscription};
+use crate::postgres::{Conninfo, Ident};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::data_source::DataSource;
@@ -26,7 +27,25 @@ crate::model! {
 }
 
 crate::model! {
-    /// A subscription. How it connects is left out: that may hold a password.
+    /// How a subscription connects, but for its password.
+    pub(super) struct Publisher {
+        /// The host.
+        host: Attr<String>,
+        /// The port.
+        port: Attr<i64>,
+        /// The database.
+        database: Attr<String>,
+        /// The role.
+        username: Attr<String>,
+        /// Encryption.
+        sslmode: Attr<String>,
+        /// Further keywords.
+        options: Attr<BTreeMap<String, String>>,
+    }
+}
+
+crate::model! {
+    /// A subscription.
     pub(super) struct Found {
         /// Its name.
         name: Attr<String>,
@@ -56,6 +75,8 @@ crate::model! {
         origin: Attr<String>,
         /// Whether the slot is copied to standbys.
         failover: Attr<bool>,
+        /// How it connects; null where the provider's publisher block says the same.
+        publisher: Attr<Publisher>,
     }
 }
 
@@ -65,6 +86,14 @@ impl DataSource for Subscriptions {
     const TYPE_NAME: &'static str = "neonrepl_subscriptions";
 
     fn schema() -> Schema {
+        let publisher = Type::object([
+            ("host", Type::String),
+            ("port", Type::Number),
+            ("database", Type::String),
+            ("username", Type::String),
+            ("sslmode", Type::String),
+            ("options", Type::map(Type::String)),
+        ]);
         let subscription = Type::object([
             ("name", Type::String),
             ("owner", Type::String),
@@ -80,29 +109,51 @@ impl DataSource for Subscriptions {
             ("run_as_owner", Type::Bool),
             ("origin", Type::String),
             ("failover", Type::Bool),
+            ("publisher", publisher),
         ]);
         Schema::new(
-            "The subscriptions of a database of the subscriber: what could be imported as `neonrepl_subscription`. How they \
-             connect is left out, so that no password reaches the state.",
+            "The subscriptions of a database of the subscriber: what could be imported as `neonrepl_subscription`. No password \
+             of theirs reaches the state.",
         )
         .attribute(database_attribute("subscriber"))
         .attribute(Attribute::computed(
             "subscriptions",
             Type::list(subscription),
             "The subscriptions in the order of their names, with the attributes of `neonrepl_subscription`. `slot_name` is \
-             null for one without a slot, and so is every option that the server's version lacks.",
+             null for one without a slot, and so is every option that the server's version lacks. `publisher` says how it connects, \
+             as the block of that name does, without the password; it is null where the provider's `publisher` block says \
+             the same, and where the provider's role may not read it.",
         ))
     }
 
     async fn read(call: &Call<Context>, config: Model) -> Result<Model> {
         let database = database(call.context().subscriber(), &config.database)?;
         let found = call.unless_stopped(Box::pin(subscription::fetch_all(&database))).await?;
-        let subscriptions: Vec<_> = found.values().map(to_found).collect();
+        let publisher = call.context().publisher().database(None).ok();
+        let by_default = publisher.map(|publisher| publisher.config().conninfo_without_files());
+        let subscriptions: Vec<_> = found.values().map(|one| to_found(one, by_default.as_ref())).collect();
         Ok(Model { database: database.name().into(), subscriptions: subscriptions.into() })
     }
 }
 
-fn to_found(subscription: &Subscription) -> Found {
+/// How it connects, where that is not what a resource without a `publisher` block would be sent.
+fn publisher(there: Option<&Conninfo>, by_default: Option<&Conninfo>) -> Attr<Publisher> {
+    let is_default =
+        |there: &&Conninfo| by_default.is_some_and(|other| conninfo_parts::differing(there, other).is_empty());
+    let Some(there) = there.filter(|there| !is_default(there)) else { return Attr::Null };
+    let Parts { host, port, database, username, sslmode, options } = Parts::of(there);
+    let publisher = Publisher {
+        host: host.into(),
+        port: port.map(i64::from).into(),
+        database: database.into(),
+        username: username.into(),
+        sslmode: sslmode.into(),
+        options: Some(options).filter(|options| !options.is_empty()).into(),
+    };
+    publisher.into()
+}
+
+fn to_found(subscription: &Subscription, by_default: Option<&Conninfo>) -> Found {
     let text = |text: Option<&str>| Attr::from(text.map(str::to_owned));
     let options = &subscription.options;
     Found {
@@ -120,6 +171,7 @@ fn to_found(subscription: &Subscription) -> Found {
         run_as_owner: options.run_as_owner.into(),
         origin: text(options.origin.map(Origin::as_str)),
         failover: options.failover.into(),
+        publisher: publisher(subscription.connection.as_ref(), by_default),
     }
 }
 
@@ -135,11 +187,13 @@ mod tests {
         let name = |text: &str| Ident::new(text).unwrap();
         let mut subscription = Subscription::new(name("s"), connection, [name("p")]);
         subscription.slot = Some(SlotName::None);
-        let found = to_found(&subscription);
+        let found = to_found(&subscription, None);
         assert!(found.slot_name.is_null() && found.origin.is_null() && found.failover.is_null());
         subscription.slot = Some(SlotName::Named(name("t")));
         subscription.options.origin = Some(Origin::None);
-        let found = to_found(&subscription);
+        let found = to_found(&subscription, None);
         assert_eq!((found.slot_name, found.origin), ("t".into(), "none".into()));
+        assert_eq!(found.publisher.known().map(|publisher| publisher.host.clone()), Some("h".into()));
+        assert!(to_found(&subscription, subscription.connection.as_ref()).publisher.is_null());
     }
 }

@@ -96,6 +96,14 @@ impl ServerConfig {
         conninfo
     }
 
+    /// The same as a subscriber is told it where nobody says more: the certificates that verifying needs are files of this
+    /// machine.
+    pub fn conninfo_without_files(&self) -> Conninfo {
+        let mut conninfo = self.conninfo();
+        conninfo.set("sslmode", self.sslmode.min(SslMode::Require).as_str());
+        conninfo
+    }
+
     pub(super) fn certificates(&self) -> Certificates<'_> {
         Certificates {
             root: self.sslrootcert.as_deref(),

@@ -15,6 +15,7 @@ pub mod catalog;
 pub mod comparison;
 mod connection;
 pub mod conninfo;
+pub mod conninfo_parts;
 mod database;
 mod error;
 mod filter;

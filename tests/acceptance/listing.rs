@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::common::cli::{Core, Workspace};
-use crate::common::postgres::{Major, SUPERUSER_PASSWORD};
+use crate::common::postgres::{self as servers, Major, SUPERUSER_PASSWORD};
 use crate::replication::{Pair, on_every_pair};
 
 /// The value of an output.
@@ -144,7 +144,8 @@ fn check_subscriptions(found: &Value, major: Major) {
     assert_eq!([&two["enabled"], &two["two_phase"], &two["owner"]], [&json!(false), &json!(false), &json!("postgres")]);
     let origin = if major >= Major::V16 { json!("any") } else { Value::Null };
     assert_eq!(two["origin"], origin);
-    assert!(!found.to_string().contains("conninfo") && two.get("publisher").is_none(), "{two}");
+    // Both connect as the provider's own block says.
+    assert!(!found.to_string().contains("conninfo") && two["publisher"].is_null(), "{two}");
 }
 
 /// The part of the data source's example that takes everything over.
@@ -178,6 +179,48 @@ async fn everything_that_is_listed_can_be_imported_as_it_is() {
             pair.subscriber.sql(&format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE)")).await;
             pair.subscriber.sql(&format!("DROP SUBSCRIPTION {name}")).await;
         }
+    }
+}
+
+/// The same of subscriptions: with the role and the keywords that each of them has, and without its password.
+#[tokio::test]
+async fn every_subscription_that_is_listed_can_be_imported_as_it_is() {
+    for (core, (from, to)) in Core::installed().into_iter().zip([(Major::V15, Major::V18), (Major::V18, Major::V14)]) {
+        let pair = Pair::new(from, to, "taken").await;
+        let role = servers::shared(from).role("taken", "REPLICATION").await;
+        let (host, port, database) = ("127.0.0.1", pair.publisher.port, &pair.publisher.name);
+        let own = format!("host={host} port={port} dbname={database} user={}", role.name);
+        let own = format!("{own} password={} keepalives_idle=77 application_name=app sslmode=disable", role.password);
+        pair.publisher.sql("CREATE PUBLICATION shop FOR TABLE orders").await;
+        let name = &pair.subscriber.name;
+        for (suffix, connection) in [("default", &pair.publisher.url()), ("own", &own)] {
+            let create = format!("CREATE SUBSCRIPTION {name}_{suffix} CONNECTION '{connection}' PUBLICATION shop");
+            pair.subscriber.sql(&create).await;
+        }
+        let detached = "connect = false, slot_name = NONE";
+        let create =
+            format!("CREATE SUBSCRIPTION {name}_detached CONNECTION '{own}' PUBLICATION shop WITH ({detached})");
+        pair.subscriber.sql(&create).await;
+        let connections = "SELECT subname, subconninfo FROM pg_subscription ORDER BY 1";
+        let before = pair.subscriber.rows(connections).await;
+
+        let mut workspace = pair.workspace(core).await;
+        workspace.secret(&role.password);
+        let example = include_str!("../../examples/data-sources/neonrepl_subscriptions/data-source.tf");
+        let config = example.replace("\"warehouse\"\n}", &format!("\"{name}\"\n}}"));
+        workspace.write("main.tf", &config);
+        let plan = workspace.plan().await;
+        assert!(plan.text().contains("Plan: 3 to import, 0 to add, 0 to change, 0 to destroy."), "{}", plan.text());
+        workspace.apply().await;
+        workspace.expect_empty_plan().await;
+        assert_eq!(pair.subscriber.rows(connections).await, before);
+        let address = format!("neonrepl_subscription.all[\"{name}_own\"]");
+        let publisher = workspace.attributes(&address).await["publisher"].take();
+        assert_eq!([&publisher["username"], &publisher["port"]], [&json!(role.name), &json!(port)]);
+        let options = json!({ "application_name": "app", "keepalives_idle": "77" });
+        assert_eq!(publisher["options"], options);
+        workspace.destroy().await;
+        assert_eq!(pair.slots().await, [""; 0]);
     }
 }
 

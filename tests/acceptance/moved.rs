@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::common::cli::{Core, Workspace};
-use crate::common::postgres::{Database, Major, SUPERUSER_PASSWORD};
+use crate::common::postgres::{self as servers, Database, Major, SUPERUSER_PASSWORD};
 use crate::replication::Pair;
 
 /// A resource as that provider leaves it in a state.
@@ -112,6 +112,60 @@ async fn objects_of_another_provider_are_taken_over_as_they_are() {
         workspace.expect_empty_plan().await;
         workspace.destroy().await;
         assert_eq!(oids(&pair).await.concat(), [""; 0]);
+    }
+}
+
+/// A subscription that connects as another role than the provider does: neither its role nor its keywords are replaced.
+#[tokio::test]
+async fn a_subscription_keeps_its_role_when_it_is_taken_over() {
+    for (core, (from, to)) in Core::installed().into_iter().zip([(Major::V15, Major::V18), (Major::V18, Major::V16)]) {
+        let pair = Pair::new(from, to, "moved_role").await;
+        let name = &pair.subscriber.name;
+        let role = servers::shared(from).role("mover", "REPLICATION").await;
+        let (port, database) = (pair.publisher.port, &pair.publisher.name);
+        let connection = format!(
+            "host=127.0.0.1 port={port} dbname={database} user={} password={} sslmode=disable keepalives_idle=77",
+            role.name, role.password
+        );
+        pair.publisher.sql("CREATE PUBLICATION shop FOR TABLE orders").await;
+        let create = format!("CREATE SUBSCRIPTION {name} CONNECTION '{connection}' PUBLICATION shop");
+        pair.subscriber.sql(&create).await;
+        let kept = format!("SELECT oid, subconninfo FROM pg_subscription WHERE subname = '{name}'");
+        let before = pair.subscriber.rows(&kept).await;
+
+        let mut workspace = workspace(core, &pair).await;
+        workspace.secret(&role.password);
+        let state_of = json!({
+            "conninfo": "host=replaced", "publications": ["shop"], "create_slot": true, "slot_name": name, "enabled": true,
+        });
+        workspace.write("terraform.tfstate", &state(&[resource(core, "subscription", name, name, state_of)]));
+        let config = |block: &str| {
+            format!(
+                "moved {{\n  from = postgresql_subscription.shop\n  to   = neonrepl_subscription.shop\n}}\n\n\
+                 resource \"neonrepl_subscription\" \"shop\" {{\n  name         = \"{name}\"\n  publications = [\"shop\"]\n{block}}}\n"
+            )
+        };
+        workspace.write("main.tf", &config(""));
+        workspace.init().await;
+        // A configuration that says nothing of it gives up the block, in sight, and sends nothing.
+        let without = workspace.plan().await;
+        assert_eq!(without.code, Some(2), "{}", without.text());
+        assert!(without.flat().contains(&format!("username = \"{}\" -> null", role.name)), "{}", without.text());
+        assert!(!without.flat().contains("becomes"), "{}", without.text());
+
+        let block = format!(
+            "  publisher {{\n    host     = \"127.0.0.1\"\n    port     = {port}\n    database = \"{database}\"\n    username = \"{}\"\n    \
+             sslmode  = \"disable\"\n    options  = {{ keepalives_idle = \"77\" }}\n  }}\n",
+            role.name
+        );
+        workspace.write("main.tf", &config(&block));
+        let plan = workspace.run(&["plan", "-no-color"]).await;
+        assert!(plan.text().contains("Plan: 0 to add, 0 to change, 0 to destroy."), "{}", plan.text());
+        workspace.apply().await;
+        workspace.expect_empty_plan().await;
+        assert_eq!(pair.subscriber.rows(&kept).await, before);
+        pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
+        workspace.destroy().await;
     }
 }
 

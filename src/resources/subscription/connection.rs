@@ -7,8 +7,9 @@ use super::protection::{self, Leg};
 use super::publisher_block::Connection;
 use super::sent::{self, Connected};
 use crate::config::Context;
+use crate::postgres::conninfo_parts::{Parts, meant};
 use crate::postgres::subscription::Subscription;
-use crate::postgres::{Conninfo, Database, Given, Ident, ServerVersion, keywords};
+use crate::postgres::{Conninfo, Database, Given, Ident, ServerVersion};
 use crate::replication::whereabouts::{self, Clues};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
@@ -143,15 +144,13 @@ impl Connection {
     /// The block that says what a connection string says, but for the password and what must not be shown. What it
     /// leaves out is as libpq has it by default.
     pub(super) fn of(conninfo: &Conninfo) -> Self {
-        let text = |keyword| meant(conninfo, keyword).map(str::to_owned);
-        let options = conninfo.iter().filter(|(keyword, _)| keywords::may_be_option(keyword));
-        let options: BTreeMap<_, _> = options.map(|(keyword, value)| (keyword.to_owned(), value.to_owned())).collect();
+        let Parts { host, port, database, username, sslmode, options } = Parts::of(conninfo);
         Self {
-            host: text("host").into(),
-            port: text("port").and_then(|port| port.parse().ok()).into(),
-            database: text("dbname").into(),
-            username: text("user").into(),
-            sslmode: text("sslmode").into(),
+            host: host.into(),
+            port: port.map(i64::from).into(),
+            database: database.into(),
+            username: username.into(),
+            sslmode: sslmode.into(),
             options: Some(options).filter(|options| !options.is_empty()).into(),
             ..Self::default()
         }
@@ -172,17 +171,6 @@ impl Connection {
     }
 }
 
-/// The value of a keyword, or what libpq takes where there is none.
-pub(super) fn meant<'a>(conninfo: &'a Conninfo, keyword: &str) -> Option<&'a str> {
-    conninfo.get(keyword).or_else(|| match keyword {
-        "port" => Some("5432"),
-        "sslmode" => Some("prefer"),
-        "host" => conninfo.get("hostaddr"),
-        "dbname" => conninfo.get("user"),
-        _ => None,
-    })
-}
-
 /// The publisher of a subscription that exists, where it is known which server that is.
 pub(super) async fn publisher_of(
     call: &Call<Context>,
@@ -199,7 +187,7 @@ pub(super) async fn publisher_of(
     if let Some(proof) = &publisher.proof {
         sent::remember_proof(call.private(), proof);
     }
-    Some(publisher.database)
+    Some(publisher.database.like(subscriber))
 }
 
 /// The connection of a subscription that exists, as far as it is known; with a password where there is one.
@@ -225,7 +213,7 @@ fn with_password(context: &Context, connection: &Conninfo, model: &Model) -> Con
 pub(super) fn publisher(context: &Context, conninfo: &Conninfo, subscriber: &Database) -> Option<Database> {
     let configured = context.publisher().database(conninfo.get("dbname")).ok();
     let configured = configured.filter(|configured| whereabouts::leads_to(conninfo, configured, subscriber));
-    configured.or_else(|| whereabouts::named(conninfo, subscriber))
+    configured.or_else(|| whereabouts::named(conninfo, subscriber)).map(|publisher| publisher.like(subscriber))
 }
 
 /// The publisher as the subscription logs in there, where that can be tried from here.

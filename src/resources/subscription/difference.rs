@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::Model;
-use super::connection::{self, meant};
-use super::publisher_block::{ATTRIBUTES, Connection};
+use super::connection;
+use super::publisher_block::Connection;
 use super::sent::{self, Connected};
 use crate::config::Context;
+use crate::postgres::conninfo_parts::{self, meant};
 use crate::postgres::{Conninfo, ServerVersion, SslMode};
 use crate::tf_provider::call::Private;
 use crate::tf_provider::convert::Attr;
@@ -33,7 +34,7 @@ pub(super) fn differing(
         "password" if !sees_password || wanted.get("password").is_none() => false,
         keyword => given.contains(keyword) || is_ours && COMPARED.contains(&keyword),
     };
-    changed(there, &wanted).into_iter().filter(|keyword| is_compared(keyword)).collect()
+    conninfo_parts::differing(there, &wanted).into_iter().filter(|keyword| is_compared(keyword)).collect()
 }
 
 /// Whether the password that is wanted is in the provider's configuration or in the state. A write-only one is in
@@ -46,15 +47,9 @@ fn sees_password(private: &Private, model: &Model) -> bool {
         || !another_role && !sent::was_write_only(private)
 }
 
-/// The keywords that mean something else in the one and in the other.
-fn changed(there: &Conninfo, wanted: &Conninfo) -> BTreeSet<String> {
-    let keywords = ATTRIBUTES.iter().copied().chain(there.iter().chain(wanted.iter()).map(|(keyword, _)| keyword));
-    keywords.filter(|keyword| meant(there, keyword) != meant(wanted, keyword)).map(str::to_owned).collect()
-}
-
 /// Whether both say the same, password included.
 pub(super) fn is_same(there: &Conninfo, wanted: &Conninfo) -> bool {
-    changed(there, wanted).is_empty()
+    conninfo_parts::differing(there, wanted).is_empty()
 }
 
 /// The connection to send to a subscription that has one: as the configuration says, with the keywords that were there and
@@ -112,7 +107,7 @@ pub(super) fn lines(connected: &Connected, new: &Conninfo) -> Vec<String> {
         "password" => Some("password: another one is sent.".to_owned()),
         keyword => Some(format!("{keyword}: {} becomes {}.", shown(there, keyword), shown(new, keyword))),
     };
-    changed(there, new).into_iter().filter_map(line).collect()
+    conninfo_parts::differing(there, new).into_iter().filter_map(line).collect()
 }
 
 /// The value of a keyword, unless it is a secret.

@@ -4,9 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::tf_provider::convert::Attr;
 
-/// The keywords of libpq that have an attribute of their own.
-pub(super) const ATTRIBUTES: &[&str] = &["host", "port", "dbname", "user", "password", "sslmode"];
-
 crate::model! {
     /// The `publisher` block.
     pub(in crate::resources) struct Connection {

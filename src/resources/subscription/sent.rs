@@ -6,7 +6,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::Model;
-use super::publisher_block::ATTRIBUTES;
+use crate::postgres::conninfo_parts::ATTRIBUTES;
 use crate::postgres::{Conninfo, keywords};
 use crate::replication::whereabouts::Proof;
 use crate::tf_provider::call::Private;

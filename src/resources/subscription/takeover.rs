@@ -4,9 +4,10 @@
 use super::connection;
 use super::difference;
 use super::model::Model;
-use super::publisher_block::{ATTRIBUTES, Connection};
+use super::publisher_block::Connection;
 use super::sent;
 use crate::config::Context;
+use crate::postgres::conninfo_parts::ATTRIBUTES;
 use crate::postgres::subscription::Subscription;
 use crate::postgres::{Conninfo, keywords};
 use crate::replication::names;
