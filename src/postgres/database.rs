@@ -74,7 +74,7 @@ impl Database {
     }
 
     /// The same database, whose reads keep these limits, and wait for locks as long as those allow: for what belongs to a
-    /// change. Plans do without.
+    /// change. Plans do without. Once the limits are passed it is as any other.
     #[must_use]
     pub fn within(&self, limits: &Limits) -> Self {
         Self { inner: Arc::clone(&self.inner), limits: Some(limits.clone()) }
@@ -290,11 +290,16 @@ impl Database {
     }
 
     fn read_limits(&self) -> Limits {
-        self.limits.as_ref().map_or_else(|| Limits::within(READ_TIME), |limits| limits.or_within(READ_TIME))
+        self.open_limits().map_or_else(|| Limits::within(READ_TIME), |limits| limits.or_within(READ_TIME))
     }
 
     fn lock_wait(&self) -> LockWait {
-        if self.limits.is_some() { LockWait::Patient } else { LockWait::Brief }
+        if self.open_limits().is_some() { LockWait::Patient } else { LockWait::Brief }
+    }
+
+    /// What a caller asks for its reads, while there is time: whoever takes back what was cut short still has to look.
+    fn open_limits(&self) -> Option<&Limits> {
+        self.limits.as_ref().filter(|limits| limits.passed().is_none())
     }
 
     /// How its server is reached, for connections that are none of the pool's.

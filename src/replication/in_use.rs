@@ -90,11 +90,7 @@ pub async fn refuse(
         objections(&readers, (publisher, subscriber), old, new).await
     };
     let found = operation.unless_stopped(Box::pin(look)).await?;
-    let refusal = found.into_iter().find_map(|objection| match objection {
-        Objection::Refusal(error) => Some(error),
-        Objection::Warning(_) => None,
-    });
-    refusal.map_or(Ok(()), |error| Err(error.during(operation.doing())))
+    Objection::refuse(found, operation.doing())
 }
 
 async fn objections(

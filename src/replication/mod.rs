@@ -21,6 +21,7 @@ mod operation;
 mod pair;
 pub mod preflight;
 mod republishing;
+pub mod routes;
 pub mod slot_change;
 pub mod slot_failover;
 pub mod slot_health;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use futures_util::future::try_join;
 
-use super::Pair;
+use super::error::Error;
+use super::{Pair, names};
 use crate::postgres::subscription::{self, Subscription};
 use crate::postgres::{QualifiedName, Result, publication};
 
@@ -27,12 +28,43 @@ pub async fn missed(pair: &Pair, subscription: &Subscription) -> Result<BTreeSet
     Ok(subscribed.difference(&published).cloned().collect())
 }
 
+/// Both: what a refresh would add, and what is missed.
+///
+/// # Errors
+/// When one of the servers cannot be asked.
+pub async fn compared(
+    pair: &Pair,
+    subscription: &Subscription,
+) -> Result<(BTreeSet<QualifiedName>, BTreeSet<QualifiedName>)> {
+    let (published, subscribed) = on_both_sides(pair, subscription).await?;
+    let beyond = |one: &BTreeSet<_>, other: &BTreeSet<_>| one.difference(other).cloned().collect();
+    Ok((beyond(&published, &subscribed), beyond(&subscribed, &published)))
+}
+
+/// What it means that a subscription has tables that are missed.
+pub fn left_behind(subscription: &Subscription, missed: &BTreeSet<QualifiedName>) -> Error {
+    let tables = names::list(missed.iter().map(QualifiedName::to_text));
+    Error::new(format!("subscription {} gets nothing more under the name of {tables}", subscription.name))
+        .detail(
+            "None of its publications publishes that by this name any more. Either it was taken out of them, or detached from a \
+             table whose partitions they publish: then what is written to it does not arrive. Or it was attached to a table \
+             that they publish under its own name: then its rows arrive as those of that table, and the subscriber needs a \
+             partition for them.",
+        )
+        .detail(
+            "If it is published again, it goes on from then, without what was written in between, unless the subscription has \
+             forgotten it: change refresh_triggers for that, and empty the table before it comes back.",
+        )
+        .about("publications")
+}
+
 /// The tables that the publications publish, and those that the subscription has.
 async fn on_both_sides(
     pair: &Pair,
     subscription: &Subscription,
 ) -> Result<(BTreeSet<QualifiedName>, BTreeSet<QualifiedName>)> {
-    let published = publication::published_tables(&pair.publisher, &subscription.publications);
+    let version = pair.older_version().await?;
+    let published = publication::published_tables(&pair.publisher, &subscription.publications, version);
     let (published, subscribed) =
         try_join(published, subscription::tables(&pair.subscriber, &subscription.name)).await?;
     Ok((published, subscribed.into_iter().map(|(table, _)| table).collect()))

@@ -9,6 +9,7 @@ mod protection;
 mod publisher_block;
 mod replacement;
 mod resending;
+mod routes;
 mod sent;
 mod slot;
 mod takeover;
@@ -95,6 +96,7 @@ impl Resource for Subscription {
         replacement::preview(call, change, &existing).await?;
         resending::preview(call, change, &existing).await?;
         slot::preview(call, change, &existing).await?;
+        routes::preview(call, change, &existing).await?;
         let planned = change.planned().cloned().unwrap_or_default();
         let database = database(call, &planned)?;
         if let Ok(desired) = to_desired(&planned) {
@@ -115,20 +117,24 @@ impl Resource for Subscription {
 
     async fn create(call: &Call<Context>, plan: Model, saved: &Saved<Model>) -> Result<Model> {
         let time = timeout(&plan.timeouts, |timeouts| &timeouts.create, CREATE_TIME);
-        let database = database(call, &plan)?;
-        lifecycle::create(call, &database, plan, saved, &limits(call, time)).await
+        let limits = limits(call, time);
+        // What is read for a change waits for locks as the change itself does.
+        let database = database(call, &plan)?.within(&limits);
+        lifecycle::create(call, &database, plan, saved, &limits).await
     }
 
     async fn update(call: &Call<Context>, prior: Model, plan: Model, saved: &Saved<Model>) -> Result<Model> {
         let time = timeout(&plan.timeouts, |timeouts| &timeouts.update, UPDATE_TIME);
-        let database = database(call, &prior)?;
-        lifecycle::update(call, &database, &prior, plan, saved, &limits(call, time)).await
+        let limits = limits(call, time);
+        let database = database(call, &prior)?.within(&limits);
+        lifecycle::update(call, &database, &prior, plan, saved, &limits).await
     }
 
     async fn delete(call: &Call<Context>, prior: Model, _saved: &Saved<Model>) -> Result<()> {
         let time = timeout(&prior.timeouts, |timeouts| &timeouts.delete, DELETE_TIME);
-        let database = database(call, &prior)?;
-        lifecycle::delete(call, &database, &prior, &limits(call, time)).await
+        let limits = limits(call, time);
+        let database = database(call, &prior)?.within(&limits);
+        lifecycle::delete(call, &database, &prior, &limits).await
     }
 
     async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {

@@ -169,3 +169,33 @@ async fn a_subscription_keeps_its_state_while_a_published_table_is_locked() {
     workspace.expect_empty_plan().await;
     workspace.destroy().await;
 }
+
+/// What an apply checks of a locked table it checks once the lock is gone, where a plan goes on without.
+#[tokio::test]
+async fn an_apply_waits_for_what_it_has_to_check() {
+    let pair = replication::Pair::new(Major::V18, Major::V16, "checks").await;
+    let name = pair.subscriber.name.clone();
+    pair.publisher.sql("CREATE PUBLICATION shop FOR TABLE orders WHERE (id > 0)").await;
+    pair.subscriber.sql("ALTER TABLE orders DROP COLUMN region").await;
+    let workspace = pair.workspace(Core::OpenTofu).await;
+    workspace.write(
+        "main.tf",
+        &format!(
+            "resource \"neonrepl_subscription\" \"shop\" {{\n  name = \"{name}\"\n  publications = [\"shop\"]\n  \
+             wait_for_initial_sync = true\n}}\n"
+        ),
+    );
+    let (held, _) = lock(&pair.publisher, "orders").await;
+    let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
+    // Longer than a plan waits.
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' \
+        AND application_name LIKE 'terraform-provider-neonrepl%' AND now() - query_start > interval '5 seconds'";
+    wait_until("the apply to wait for the lock", DEADLINE, async || pair.publisher.value::<i64>(waits).await > 0).await;
+    held.batch_execute("ROLLBACK").await.unwrap();
+    let refused = apply.wait().await;
+    assert_eq!(refused.code, Some(1), "{}", refused.text());
+    says(&refused, &["public.orders: it lacks published columns on the subscriber: region", "Nothing was changed."]);
+    let made = "SELECT subname FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    assert_eq!(pair.subscriber.rows(made).await, [""; 0]);
+    assert_eq!(pair.slots().await, [""; 0]);
+}

@@ -43,5 +43,6 @@ mod stand_in;
 mod status;
 mod subscription_connection;
 mod subscription_life;
+mod subscription_routes;
 mod subscription_slot;
 mod tls;

@@ -11,13 +11,14 @@ use crate::common::wait::wait_until;
 use crate::replication::{DEADLINE, Pair};
 
 /// Writes a row after the other, the statement with `$` replaced by its number.
-struct Writes {
+pub(crate) struct Writes {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Writes {
-    async fn begin(publisher: &Database, statement: &'static str) -> Self {
+    pub(crate) async fn begin(publisher: &Database, statement: &str) -> Self {
+        let statement = statement.to_owned();
         let stop = Arc::new(AtomicBool::new(false));
         let client = publisher.connect_as(&Role::superuser()).await.expect("a connection");
         let flag = Arc::clone(&stop);
@@ -32,7 +33,7 @@ impl Writes {
         Self { stop, task }
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.store(true, Ordering::SeqCst);
         self.task.await.expect("the writer");
     }
@@ -57,7 +58,7 @@ fn subscription(name: &str, labels: &[&str], arguments: &str) -> String {
 }
 
 #[track_caller]
-fn assert_says(run: &Run, says: &[&str]) {
+pub(crate) fn assert_says(run: &Run, says: &[&str]) {
     for said in says {
         assert!(run.flat().contains(said), "{said} is not in {}", run.text());
     }
@@ -78,18 +79,18 @@ async fn refuses(workspace: &Workspace, pair: &Pair, config: &str, says: &[&str]
 }
 
 /// Both sides have the same rows of a table.
-async fn nothing_is_lost(pair: &Pair, table: &str) {
+pub(crate) async fn nothing_is_lost(pair: &Pair, table: &str) {
     let count = format!("SELECT count(*) FROM {table}");
     let rows: i64 = pair.publisher.value(&count).await;
     wait_until("every row to arrive", DEADLINE, async || pair.subscriber.value::<i64>(&count).await == rows).await;
 }
 
-const TREE: &str = "
+pub(crate) const TREE: &str = "
     CREATE TABLE parted (id int, region text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
     CREATE TABLE parted_eu PARTITION OF parted FOR VALUES IN ('eu');
     CREATE TABLE parted_us PARTITION OF parted FOR VALUES IN ('us');";
 
-const WRITE_PARTED: &str = "INSERT INTO parted VALUES ($, (ARRAY['eu', 'us'])[1 + $ % 2])";
+pub(crate) const WRITE_PARTED: &str = "INSERT INTO parted VALUES ($, (ARRAY['eu', 'us'])[1 + $ % 2])";
 
 /// From partitions to their root, or back: refused, and done without losing a row by a second publication.
 async fn partitions(core: Core, from: Major, to: Major, is_rooted: bool) {

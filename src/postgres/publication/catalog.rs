@@ -91,16 +91,28 @@ async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Public
     read_rows(&rows).map_err(|error| db.error(doing, Cause::Statement(error)))
 }
 
-/// The tables that publications publish in the end: partitions, schemas and `FOR ALL TABLES` expanded.
+/// The tables that a subscription to these publications takes up: partitions, schemas and `FOR ALL TABLES` expanded. Where
+/// both servers are of 16 or later (`version` is the older one's), a partition is left out whose root one of them sends.
 ///
-/// Publications that do not exist contribute nothing. Source: the view `pg_publication_tables`.
+/// Publications that do not exist contribute nothing. Source: the view `pg_publication_tables`, and the function
+/// `pg_get_publication_tables`, with which a subscription asks since 16.
 ///
 /// # Errors
 /// When the server cannot be asked.
-pub async fn published_tables(db: &Database, names: &BTreeSet<Ident>) -> Result<BTreeSet<QualifiedName>> {
+pub async fn published_tables(
+    db: &Database,
+    names: &BTreeSet<Ident>,
+    version: ServerVersion,
+) -> Result<BTreeSet<QualifiedName>> {
     let doing = "reading the published tables";
     let names: Vec<&str> = names.iter().map(Ident::as_str).collect();
-    let sql = "SELECT DISTINCT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = ANY ($1)";
+    let sql = if version.has(version::ROOTS_ALONE) {
+        "SELECT DISTINCT n.nspname::text, c.relname::text FROM pg_get_publication_tables(VARIADIC \
+         (SELECT array_agg(p.pubname::text) FROM pg_publication p WHERE p.pubname = ANY ($1))) g \
+         JOIN pg_class c ON c.oid = g.relid JOIN pg_namespace n ON n.oid = c.relnamespace"
+    } else {
+        "SELECT DISTINCT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = ANY ($1)"
+    };
     let rows = db.query(doing, sql, &[(&names, Type::TEXT_ARRAY)]).await?;
     let read = rows.iter().map(|row| Ok(QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?)));
     let tables: std::result::Result<_, tokio_postgres::Error> = read.collect();

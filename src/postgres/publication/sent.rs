@@ -97,6 +97,16 @@ impl Sent {
         }
     }
 
+    /// The tables that a subscription without any of them would copy twice, each with the ancestor whose rows include
+    /// its own (before Postgres 16).
+    pub fn twice(&self, outline: &Outline) -> BTreeMap<QualifiedName, QualifiedName> {
+        let includes = |name: &QualifiedName| {
+            let ancestors = &outline.relations.get(name)?.ancestors;
+            ancestors.iter().find(|ancestor| self.tables.contains_key(*ancestor)).cloned()
+        };
+        self.tables.keys().filter_map(|name| Some((name.clone(), includes(name)?))).collect()
+    }
+
     /// Drops partitions of which an ancestor is sent too.
     fn drop_partitions(&mut self, outline: &Outline) {
         let names: BTreeSet<_> = self.tables.keys().cloned().collect();

@@ -247,12 +247,12 @@ fn change_publications(current: &Subscription, desired: &Subscription, how: &How
     let dropped: Vec<_> = current.publications.difference(&desired.publications).collect();
     let (verb, publications) = match (added.is_empty(), dropped.is_empty()) {
         (false, true) => ("ADD", list(added)),
-        (true, false) => ("DROP", list(dropped)),
+        // DROP copies what remains and is taken up only now, as partitions whose root goes, and cannot be told otherwise.
+        (true, false) if how.copy_data || !can_refresh => ("DROP", list(dropped)),
         _ => ("SET", list(&desired.publications)),
     };
     let with = match (can_refresh, verb, copy_data) {
         (false, ..) => " WITH (refresh = false)",
-        // What is dropped is not copied.
         (true, "ADD" | "SET", "copy_data = false") => " WITH (copy_data = false)",
         _ => "",
     };
@@ -485,6 +485,12 @@ mod tests {
             publications("p"),
             &How::default(),
             expect![[r#"Alone: ALTER SUBSCRIPTION "s" DROP PUBLICATION "q""#]],
+        );
+        check_alter(
+            publications("p q"),
+            publications("p"),
+            &How { copy_data: false, ..How::default() },
+            expect![[r#"Alone: ALTER SUBSCRIPTION "s" SET PUBLICATION "p" WITH (copy_data = false)"#]],
         );
         check_alter(
             publications("p"),

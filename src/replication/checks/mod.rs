@@ -15,3 +15,26 @@ pub enum Objection {
     /// It goes on; a person should know.
     Warning(Error),
 }
+
+impl Objection {
+    /// Says what was being done: put in front of the line.
+    #[must_use]
+    pub fn during(self, doing: &str) -> Self {
+        match self {
+            Self::Refusal(error) => Self::Refusal(error.during(doing)),
+            Self::Warning(warning) => Self::Warning(warning.during(doing)),
+        }
+    }
+
+    /// The first refusal, as an error of what was being done; none where nothing is refused.
+    ///
+    /// # Errors
+    /// That one.
+    pub fn refuse(found: Vec<Self>, doing: &str) -> super::error::Result<()> {
+        let refusal = found.into_iter().find_map(|objection| match objection {
+            Self::Refusal(error) => Some(error),
+            Self::Warning(_) => None,
+        });
+        refusal.map_or(Ok(()), |error| Err(error.during(doing)))
+    }
+}

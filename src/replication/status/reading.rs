@@ -127,11 +127,12 @@ impl<'a> Reading<'a> {
         let names = self.followed.iter().map(|one| one.subscription.name.clone()).collect();
         let activities = subscription::activity(self.subscriber, Some(&names));
         let mut activities = self.operation.unless_stopped(activities).await?;
+        let subscriber = self.subscriber;
         let hear = join_all(self.followed.iter_mut().map(|one| {
             let activity = activities.remove(&one.subscription.name);
             async move {
                 let activity = activity?;
-                let publisher = one.hear(&activity).await;
+                let publisher = one.hear(subscriber, &activity).await;
                 Some((one.subscription.name.clone(), Seen { activity, publisher }))
             }
         }));
@@ -189,12 +190,13 @@ impl Followed {
         Self { subscription, publisher, sizes: BTreeMap::new() }
     }
 
-    async fn hear(&mut self, activity: &Activity) -> Heard {
+    async fn hear(&mut self, subscriber: &Database, activity: &Activity) -> Heard {
         let Some(publisher) = &self.publisher else { return Heard::Nothing };
         let slot: BTreeSet<_> = self.subscription.slot_name().cloned().into_iter().collect();
         let heard = async {
             let slot = slot::positions(publisher, &slot).await?.into_values().next();
-            let published = publication::published_tables(publisher, &self.subscription.publications).await?;
+            let version = publisher.version().await?.min(subscriber.version().await?);
+            let published = publication::published_tables(publisher, &self.subscription.publications, version).await?;
             Ok(Facts { slot, published })
         };
         let heard = heard.await;

@@ -125,7 +125,8 @@ pub(super) fn schema() -> Schema {
             Type::Bool,
             "Whether changes of partitions are published as changes of the partitioned table. Not changed while a subscription \
              reads the partitions, which would lose rows: the plan then says how to go over to a second publication. \
-             Default: `false`.",
+             With `true`, a table that is attached to the tree later brings along rows that are never copied, and one that is detached \
+             is not published any more: subscribers get what is written while it is a partition. Default: `false`.",
         )
         .default(false),
     )

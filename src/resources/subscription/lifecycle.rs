@@ -10,6 +10,7 @@ use crate::postgres::slot;
 use crate::postgres::subscription::{self, HalfMade, How, Neighbour, Subscription};
 use crate::postgres::{Database, Ident, Limits, Notice, SqlState, look_again};
 use crate::replication::initial_copy::{self, InitialCopy};
+use crate::replication::routes::TakingUp;
 use crate::replication::slot_change::SlotChange;
 use crate::replication::slot_health::wrong_slot;
 use crate::replication::status::{self, Known};
@@ -76,8 +77,13 @@ async fn unsubscribed(
     before: &Model,
 ) -> Result<BTreeSet<String>> {
     let Some(publisher) = publisher.filter(|_| found.enabled) else { return Ok(BTreeSet::new()) };
-    match tables::unsubscribed(&Pair { publisher, subscriber: database.clone() }, found).await {
-        Ok(tables) => Ok(tables.iter().map(crate::postgres::QualifiedName::to_text).collect()),
+    match tables::compared(&Pair { publisher, subscriber: database.clone() }, found).await {
+        Ok((new, missed)) => {
+            if !missed.is_empty() {
+                call.warn(tables::left_behind(found, &missed).into());
+            }
+            Ok(new.iter().map(crate::postgres::QualifiedName::to_text).collect())
+        }
         Err(error) if error.is_locked() => {
             let what =
                 format!("reading subscription {}: another session has locked a table of the publisher", found.name);
@@ -129,6 +135,10 @@ pub(super) async fn create(
     if let Some(publisher) = &publisher {
         let pair = Pair { publisher: publisher.clone(), subscriber: database.clone() };
         initial_copy::check(&operation, &pair, &desired, &how, waits).await?;
+        if how.connect {
+            let (current, desired, copies) = (None, &desired, how.copy_data);
+            TakingUp { pair: &pair, current, desired, copies }.refuse(&operation).await?;
+        }
         if how.connect && !how.create_slot {
             joining::warn_of_younger(&operation, publisher, &desired).await?;
         }
@@ -138,8 +148,7 @@ pub(super) async fn create(
     saved.record(&model);
     warn(call, &doing, &notices);
     if waits && found.enabled {
-        let copy = InitialCopy { subscriber: database, publisher: publisher.as_ref(), subscription: &desired };
-        initial_copy::wait(&operation, &copy).await?;
+        wait_for_copy(&operation, database, publisher.as_ref(), &desired).await?;
     }
     observe(call, database, &found, &model).await.map_err(|error| error.detail(initial_copy::KEPT_BY_UNTAINT))
 }
@@ -171,6 +180,13 @@ pub(super) async fn update(
     }
     let operation = Operation::new(doing.as_str(), limits.clone(), call);
     let before = current.clone();
+    let follows =
+        plan.unsubscribed_tables.is_unknown() && desired.enabled || before.publications != desired.publications;
+    let pair = publisher.clone().map(|publisher| Pair { publisher, subscriber: database.clone() });
+    if follows && let Some(pair) = &pair {
+        let (current, desired, copies) = (Some(&before), &desired, is_set(&plan.copy_data));
+        TakingUp { pair, current, desired, copies }.refuse(&operation).await?;
+    }
     let servers = (publisher.as_ref(), database);
     let slot_change = SlotChange::of(&operation, servers, &before, &desired, is_set(&plan.create_slot));
     let way = match &slot_change {
@@ -183,7 +199,6 @@ pub(super) async fn update(
         resend_connection,
         ..How::default()
     };
-    let follows = how.refresh || current.publications != desired.publications;
     let joins = !desired.publications.is_subset(&current.publications);
     let change = Change { call, database, prior, doing: &doing, saved, limits };
     if joins && !current.enabled && desired.enabled {
@@ -198,11 +213,10 @@ pub(super) async fn update(
         None if joins && current.slot_name().is_some() => joining::warn_of_unknown(&operation)?,
         _ => {}
     }
-    if follows && let Some(publisher) = publisher.clone() {
+    if follows && let Some(pair) = &pair {
         let (enabled, publications) = (desired.enabled, desired.publications.clone());
         let asked = Subscription { enabled, publications, ..current.clone() };
-        let pair = Pair { publisher, subscriber: database.clone() };
-        initial_copy::warn_of_rows(&operation, &pair, &asked, &how).await?;
+        initial_copy::warn_of_rows(&operation, pair, &asked, &how).await?;
     }
     let old_worker = connecting::process(database, &current.name).await;
     let found = change.run(&current, &desired, &how).await?;
@@ -223,10 +237,21 @@ pub(super) async fn update(
     if is_set(&plan.wait_for_initial_sync) && found.enabled && follows {
         saved.record(&to_model(database.name(), &found, &plan));
         let publisher = connection::publisher_of(call, database, &found, &plan).await;
-        let copy = InitialCopy { subscriber: database, publisher: publisher.as_ref(), subscription: &found };
-        initial_copy::wait(&operation, &copy).await?;
+        wait_for_copy(&operation, database, publisher.as_ref(), &found).await?;
     }
     observe(call, database, &found, &plan).await
+}
+
+/// Waits for the copy. Each look is short, as another one follows.
+async fn wait_for_copy(
+    operation: &Operation<'_>,
+    subscriber: &Database,
+    publisher: Option<&Database>,
+    subscription: &Subscription,
+) -> Result<()> {
+    let (subscriber, publisher) = (subscriber.briefly(), publisher.map(Database::briefly));
+    let copy = InitialCopy { subscriber: &subscriber, publisher: publisher.as_ref(), subscription };
+    Ok(initial_copy::wait(operation, &copy).await?)
 }
 
 /// What every part of one update shares.

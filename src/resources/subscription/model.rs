@@ -203,7 +203,9 @@ pub(super) fn schema() -> Schema {
         Attribute::computed(
             "unsubscribed_tables",
             strings(),
-            "Tables that are published but not subscribed yet. The next plan refreshes the subscription when there are any.",
+            "Tables that are published but not subscribed yet, as partitions that were attached to a published table. The next plan \
+             refreshes the subscription when there are any: with `copy_data`, all their rows are copied then; without, what was written \
+             to them until then never arrives.",
         )
         .stable(),
     )
