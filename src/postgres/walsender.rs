@@ -12,11 +12,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
-use tokio_postgres::{Client, Config, Connection, NoTls};
+use tokio_postgres::{Client, Config, Connection};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::connection::{attempts, may_try_otherwise};
@@ -38,12 +37,12 @@ const CANCEL_GRACE: Duration = Duration::from_secs(5);
 pub(super) async fn run(db: &Database, doing: &str, command: &str, limits: &Limits) -> Result<()> {
     let limits = limits.or_within(db.config().statement_timeout);
     let work = async {
-        let client = connect(db.link(), db.name()).await?;
+        let (client, encrypted) = connect(db.link(), db.name()).await?;
         tracing::debug!(server = db.config().address(), database = db.name(), command, "running");
         tokio::select! {
             result = client.batch_execute(command) => result.map_err(Cause::Statement),
             cause = limits.reached() => {
-                cancel(db.link(), &client).await;
+                cancel(db.link(), &client, encrypted).await;
                 Err(cause)
             }
         }
@@ -52,12 +51,12 @@ pub(super) async fn run(db: &Database, doing: &str, command: &str, limits: &Limi
 }
 
 /// A command that waits for somebody else does not notice that its client has gone.
-async fn cancel(link: &Link, client: &Client) {
+async fn cancel(link: &Link, client: &Client, encrypted: bool) {
     let token = client.cancel_token();
     let request = async {
         match link.tls() {
-            Ok(tls) if link.config.sslmode != super::SslMode::Disable => token.cancel_query(tls).await,
-            _ => token.cancel_query(NoTls).await,
+            Ok(tls) if encrypted => token.cancel_query(tls).await,
+            _ => token.cancel_query(Plain { asks: false }).await,
         }
     };
     if !matches!(timeout(CANCEL_GRACE, request).await, Ok(Ok(()))) {
@@ -65,8 +64,8 @@ async fn cancel(link: &Link, client: &Client) {
     }
 }
 
-/// Connects within the server's `connect_timeout`, as its `sslmode` says.
-async fn connect(link: &Link, database: &str) -> std::result::Result<Client, Cause> {
+/// Connects within the server's `connect_timeout`, as its `sslmode` says. Returns whether it is encrypted, too.
+async fn connect(link: &Link, database: &str) -> std::result::Result<(Client, bool), Cause> {
     let config = link.client_config(database).await?;
     let work = async {
         let mut first = None;
@@ -75,7 +74,10 @@ async fn connect(link: &Link, database: &str) -> std::result::Result<Client, Cau
                 Err(Cause::Connect(error)) if may_try_otherwise(&error) => {
                     first.get_or_insert(Cause::Connect(error));
                 }
-                result => return result.map_err(|cause| first.unwrap_or(cause)),
+                result => {
+                    let client = result.map_err(|cause| first.unwrap_or(cause))?;
+                    return Ok((client, encrypted));
+                }
             }
         }
         Err(first.unwrap_or_else(|| Cause::Unexpected("no way to connect was tried".to_owned())))
@@ -92,14 +94,9 @@ async fn attempt(link: &Link, mut config: Config, encrypted: bool) -> std::resul
         let connected = config.connect(Replicating(link.tls()?)).await;
         return connected.map(|(client, connection)| driven(client, connection)).map_err(Cause::Connect);
     }
-    config.ssl_mode(SslMode::Disable);
-    let unreachable = |error| Cause::Unexpected(format!("error connecting to server: {error}"));
-    let stream = match config.get_hostaddrs().first() {
-        Some(address) => TcpStream::connect((*address, link.config.port)).await,
-        None => TcpStream::connect((link.config.host.as_str(), link.config.port)).await,
-    };
-    let stream = stream.map_err(unreachable)?;
-    let connected = config.connect_raw(Asking::new(stream), NoTls).await;
+    // The library hands the stream over as it would be encrypted: at once, as no server is asked whether it can.
+    config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+    let connected = config.connect(Plain { asks: true }).await;
     connected.map(|(client, connection)| driven(client, connection)).map_err(Cause::Connect)
 }
 
@@ -134,11 +131,38 @@ where
     }
 }
 
+/// Stands where a TLS connector does, and leaves the stream as it is: so that the library opens it with all that a
+/// connection string says of sockets. `asks` is for replication mode.
+#[derive(Clone, Copy)]
+struct Plain {
+    asks: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for Plain {
+    type Stream = Asking<S>;
+    type TlsConnect = Self;
+    type Error = io::Error;
+
+    fn make_tls_connect(&mut self, _domain: &str) -> io::Result<Self> {
+        Ok(*self)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Plain {
+    type Stream = Asking<S>;
+    type Error = io::Error;
+    type Future = std::future::Ready<io::Result<Asking<S>>>;
+
+    fn connect(self, stream: S) -> Self::Future {
+        std::future::ready(Ok(Asking { is_asked: !self.asks, ..Asking::new(stream, |_| ChannelBinding::none()) }))
+    }
+}
+
 impl<S, T> TlsConnect<S> for Replicating<T>
 where
     T: TlsConnect<S>,
     T::Future: Send + 'static,
-    T::Stream: Unpin,
+    T::Stream: TlsStream + Unpin,
 {
     type Stream = Asking<T::Stream>;
     type Error = T::Error;
@@ -146,21 +170,23 @@ where
 
     fn connect(self, stream: S) -> Self::Future {
         let connecting = self.0.connect(stream);
-        Box::pin(async move { connecting.await.map(Asking::new) })
+        Box::pin(async move { connecting.await.map(|stream| Asking::new(stream, TlsStream::channel_binding)) })
     }
 }
 
 /// A stream that adds [`MODE`] to the first message that goes out on it.
 struct Asking<S> {
     inner: S,
+    /// How the stream binds the authentication to itself.
+    binding: fn(&S) -> ChannelBinding,
     is_asked: bool,
     /// What of the first message is still to be sent.
     left: Vec<u8>,
 }
 
 impl<S: AsyncWrite + Unpin> Asking<S> {
-    fn new(inner: S) -> Self {
-        Self { inner, is_asked: false, left: Vec::new() }
+    fn new(inner: S, binding: fn(&S) -> ChannelBinding) -> Self {
+        Self { inner, binding, is_asked: false, left: Vec::new() }
     }
 
     /// Sends what is left of the first message.
@@ -213,9 +239,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Asking<S> {
     }
 }
 
-impl<S: TlsStream + Unpin> TlsStream for Asking<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Asking<S> {
     fn channel_binding(&self) -> ChannelBinding {
-        self.inner.channel_binding()
+        (self.binding)(&self.inner)
     }
 }
 
@@ -232,6 +258,47 @@ mod tests {
         assert_eq!(with_mode(&message(b"user\0u\0\0")).unwrap(), message(b"user\0u\0replication\0database\0\0"));
         for wrong in [&b""[..], b"abc", &message(b"user\0u\0\0")[..9]] {
             assert!(with_mode(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    /// The timer of the connection to this port of 127.0.0.1, as the kernel shows it: `02` is that of keepalives.
+    fn timer(port: u16) -> Option<String> {
+        let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
+        let to = format!("0100007F:{port:04X}");
+        let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        rows.find(|row| row.get(2) == Some(&to.as_str())).and_then(|row| Some(row.get(5)?.get(..2)?.to_owned()))
+    }
+
+    #[tokio::test]
+    async fn a_plain_connection_asks_for_the_mode_and_heeds_what_is_said_of_sockets() {
+        use crate::postgres::{Conninfo, ServerConfig, Transport};
+        use tokio::io::AsyncReadExt;
+
+        for (keepalives, expected) in [("keepalives_idle=77", "02"), ("keepalives=0", "00")] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let mut config = ServerConfig::new("127.0.0.1", "shop", "postgres");
+            config.port = port;
+            config.sslmode = crate::postgres::SslMode::Disable;
+            config.transport = Transport::read(&Conninfo::parse(keepalives).unwrap()).unwrap();
+            let link = Link::new(config, None);
+            let attempt = async { connect(&link, "shop").await.map(drop) };
+            let serve = async {
+                let (mut server, _) = listener.accept().await.unwrap();
+                let length = server.read_u32().await.unwrap();
+                let mut message = vec![0; length as usize - 4];
+                server.read_exact(&mut message).await.unwrap();
+                let is_asked = message.windows(MODE.len()).any(|part| part == MODE);
+                assert!(is_asked && message.starts_with(&[0, 3, 0, 0]), "{message:?}");
+                // What was sent has to be acknowledged first.
+                while timer(port).as_deref() != Some(expected) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::select! {
+                ended = attempt => panic!("{ended:?}"),
+                served = timeout(Duration::from_secs(10), serve) => served.expect(keepalives),
+            }
         }
     }
 }
