@@ -26,6 +26,9 @@ pub struct Settings {
     pub own_address: Option<SocketAddr>,
 }
 
+/// The moment at which the postmaster started, as it is read.
+const STARTED_AT: &str = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint";
+
 /// Asks the server.
 pub async fn fetch(db: &Database) -> Result<Settings> {
     let settings = fetch_common(db).await?;
@@ -34,9 +37,8 @@ pub async fn fetch(db: &Database) -> Result<Settings> {
     }
     // A function that does not exist cannot stand in a statement, so this is a second one: of the same server?
     let doing = "asking the server which instance of Aurora it is";
-    let sql = "SELECT pg_catalog.aurora_db_instance_identifier()::text, \
-               (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint";
-    let rows = db.query(doing, sql, &[]).await?;
+    let sql = format!("SELECT pg_catalog.aurora_db_instance_identifier()::text, {STARTED_AT}");
+    let rows = db.query(doing, &sql, &[]).await?;
     let row = rows.first().ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))?;
     let read = || Ok((row.try_get(0)?, row.try_get::<_, i64>(1)?));
     let (aurora_instance, started_at) = read().map_err(|error| db.error(doing, Cause::Statement(error)))?;
@@ -49,12 +51,13 @@ pub async fn fetch(db: &Database) -> Result<Settings> {
 /// All but the name of the instance: there it has an empty one, where the server has one to tell.
 async fn fetch_common(db: &Database) -> Result<Settings> {
     let doing = "reading the server's settings";
-    let sql = "SELECT current_setting('wal_level'), current_setting('rds.logical_replication', true), \
-               ARRAY(SELECT slot_name::text FROM pg_replication_slots WHERE slot_type = 'logical' ORDER BY 1), \
-               (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint, \
-               CASE WHEN to_regprocedure('pg_catalog.aurora_db_instance_identifier()') IS NOT NULL THEN '' END, \
-               host(inet_server_addr()), inet_server_port()";
-    let rows = db.query(doing, sql, &[]).await?;
+    let sql = format!(
+        "SELECT current_setting('wal_level'), current_setting('rds.logical_replication', true), \
+         ARRAY(SELECT slot_name::text FROM pg_replication_slots WHERE slot_type = 'logical' ORDER BY 1), {STARTED_AT}, \
+         CASE WHEN to_regprocedure('pg_catalog.aurora_db_instance_identifier()') IS NOT NULL THEN '' END, \
+         host(inet_server_addr()), inet_server_port()"
+    );
+    let rows = db.query(doing, &sql, &[]).await?;
     let row = rows.first().ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))?;
     let read = || {
         let (host, port): (Option<String>, Option<i32>) = (row.try_get(5)?, row.try_get(6)?);
@@ -162,12 +165,14 @@ pub async fn login(db: &Database, role: &Ident) -> Result<Option<Login>> {
     Ok(found.into_iter().next())
 }
 
-/// The moment at which the postmaster started, to the microsecond, as text.
+/// The moment at which the postmaster started, in microseconds since 1970, which every role may read, and which no clone
+/// or standby shares.
 ///
 /// # Errors
 /// When the server cannot be asked.
-pub async fn postmaster_start(db: &Database) -> Result<Option<String>> {
+pub async fn started_at(db: &Database) -> Result<i64> {
     let doing = "telling one cluster from another";
-    let rows = db.query(doing, "SELECT pg_postmaster_start_time()::text", &[]).await?;
-    rows.first().map(|row| row.try_get(0)).transpose().map_err(|error| db.error(doing, Cause::Statement(error)))
+    let rows = db.query(doing, &format!("SELECT {STARTED_AT}"), &[]).await?;
+    let row = rows.first().ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))?;
+    row.try_get(0).map_err(|error| db.error(doing, Cause::Statement(error)))
 }

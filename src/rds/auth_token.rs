@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use aws_config::SdkConfig;
 use aws_sdk_rds::auth_token::{AuthTokenGenerator, Config};
 use aws_sdk_rds::config::Region;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
@@ -97,7 +98,7 @@ impl AuthTokens {
         let config = Config::builder()
             .hostname(authority(host))
             .port(u64::from(*port))
-            .username(percent_encoded(username))
+            .username(utf8_percent_encode(username, RESERVED).to_string())
             .region(sdk.region().cloned().unwrap_or_else(|| Region::from_static("")))
             .expires_in(LIFETIME.as_secs())
             .build()
@@ -162,14 +163,8 @@ fn authority(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_ascii_lowercase() }
 }
 
-/// A role's name may hold what means something else in a URL.
-fn percent_encoded(text: &str) -> String {
-    let encode = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
-        other => format!("%{other:02X}"),
-    };
-    text.bytes().map(encode).collect()
-}
+/// All that stands for itself nowhere in a URL, as AWS signs it.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 #[cfg(test)]
 mod tests {

@@ -37,7 +37,7 @@ impl Pair {
     /// When one of them cannot be asked.
     pub async fn is_one_cluster(&self) -> Result<bool> {
         let (one, other) =
-            try_join(settings::postmaster_start(&self.publisher), settings::postmaster_start(&self.subscriber)).await?;
+            try_join(settings::started_at(&self.publisher), settings::started_at(&self.subscriber)).await?;
         Ok(one == other)
     }
 }

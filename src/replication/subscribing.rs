@@ -18,6 +18,7 @@ mod room;
 
 use self::attempt::Attempt;
 use self::room::SlotSeen;
+use super::Pair;
 use super::error::{Error, Result};
 use super::operation::Operation;
 use crate::postgres::slot::Slot;
@@ -137,7 +138,8 @@ impl<'a> Creation<'a> {
             return Ok(false);
         };
         // It would wait for itself for ever.
-        Ok(!room::are_one_cluster(publisher, self.subscriber).await?)
+        let pair = Pair { publisher: publisher.clone(), subscriber: self.subscriber.clone() };
+        Ok(!pair.is_one_cluster().await?)
     }
 
     /// Makes the subscription, and between its beginning and its end the slot, if there is one to make.

@@ -1,6 +1,10 @@
 //! An object of a database, for each resource that is one: what names it in an import, in `id` and in its identity, and
 //! which database that is.
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
 use crate::config::{ConfiguredServer, Context};
 use crate::postgres::{Database, Ident};
 use crate::tf_provider::convert::{Attr, FromValue, Model, ToValue};
@@ -240,17 +244,11 @@ fn parse(text: &str) -> Result<(Option<String>, String)> {
     }
 }
 
+/// The crate leaves what is not an escape as it is; here that is a mistake.
 fn decode(part: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    let mut rest = part;
-    while let Some((before, after)) = rest.split_once('%') {
-        bytes.extend(before.bytes());
-        let digits = after.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = &after[2..];
-    }
-    bytes.extend(rest.bytes());
-    String::from_utf8(bytes).ok()
+    let is_escape = |after: &str| after.get(..2).is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    let is_well_formed = part.split('%').skip(1).all(is_escape);
+    is_well_formed.then(|| percent_decode_str(part).decode_utf8().ok()).flatten().map(Cow::into_owned)
 }
 
 /// Prints what [`parse`] reads.

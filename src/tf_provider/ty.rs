@@ -1,6 +1,7 @@
 //! Terraform's type system, and the JSON in which the protocol carries it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde_json::{Value as Json, json};
 
@@ -25,6 +26,29 @@ pub enum Type {
     Object(BTreeMap<String, Type>, BTreeSet<String>),
     /// `tuple([…])`
     Tuple(Vec<Type>),
+}
+
+/// As a type constraint is written in a configuration: `set(string)`.
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool => f.write_str("bool"),
+            Self::Number => f.write_str("number"),
+            Self::String => f.write_str("string"),
+            Self::Dynamic => f.write_str("any"),
+            Self::List(of) => write!(f, "list({of})"),
+            Self::Set(of) => write!(f, "set({of})"),
+            Self::Map(of) => write!(f, "map({of})"),
+            Self::Tuple(of) => {
+                let of: Vec<_> = of.iter().map(ToString::to_string).collect();
+                write!(f, "tuple([{}])", of.join(", "))
+            }
+            Self::Object(of, _) => {
+                let of: Vec<_> = of.iter().map(|(name, ty)| format!("{name} = {ty}")).collect();
+                write!(f, "object({{ {} }})", of.join(", "))
+            }
+        }
+    }
 }
 
 impl Type {

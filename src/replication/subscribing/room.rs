@@ -5,13 +5,7 @@ use crate::postgres::slot::{self, Slot, Standing, Unusable};
 use crate::postgres::subscription::{Neighbour, neighbours};
 use crate::postgres::{Database, Ident};
 use crate::replication::checks::Objection;
-use crate::replication::{Error, Pair, Result, names};
-
-/// Whether two databases are in one cluster.
-pub(super) async fn are_one_cluster(publisher: &Database, subscriber: &Database) -> Result<bool> {
-    let pair = Pair { publisher: publisher.clone(), subscriber: subscriber.clone() };
-    Ok(pair.is_one_cluster().await?)
-}
+use crate::replication::{Error, Result, names};
 
 impl<'a> Creation<'a> {
     /// The slot to make, where the publisher can be asked and none of the name is there; `None` where the subscriber has to
