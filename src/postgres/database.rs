@@ -294,7 +294,12 @@ impl Database {
     }
 
     fn lock_wait(&self) -> LockWait {
-        if self.open_limits().is_some() { LockWait::Patient } else { LockWait::Brief }
+        if self.is_patient() { LockWait::Patient } else { LockWait::Brief }
+    }
+
+    /// Whether its reads wait for locks as long as their limits allow.
+    pub(super) fn is_patient(&self) -> bool {
+        self.open_limits().is_some()
     }
 
     /// What a caller asks for its reads, while there is time: whoever takes back what was cut short still has to look.

@@ -49,7 +49,13 @@ pub async fn fetch(db: &Database, name: &Ident) -> Result<Option<Publication>> {
 }
 
 async fn readable(db: &Database) -> Result<Arc<Readable>> {
-    db.snapshot::<Readable>().get(|| db.changes(), load_readable(db)).await
+    let found = db.snapshot::<Readable>().get(|| db.changes(), load_readable(db)).await?;
+    if found.locked.is_none() || !db.is_patient() {
+        return Ok(found);
+    }
+    // What a plan has passed over a moment ago, a change waits for.
+    let publications = load(db, "reading the publications", None).await?;
+    Ok(Arc::new(Readable { publications: Arc::new(publications), locked: None }))
 }
 
 /// Reads all of them, and where that meets a lock, those that it does not concern.
