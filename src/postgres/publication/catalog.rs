@@ -54,7 +54,7 @@ async fn readable(db: &Database) -> Result<Arc<Readable>> {
         return Ok(found);
     }
     // What a plan has passed over a moment ago, a change waits for.
-    let publications = load(db, "reading the publications", None).await?;
+    let publications = Box::pin(load(db, "reading the publications", None)).await?;
     Ok(Arc::new(Readable { publications: Arc::new(publications), locked: None }))
 }
 

@@ -156,7 +156,7 @@ pub(super) async fn read(operation: &Operation<'_>, pair: &Pair, question: &Ques
         available: BTreeMap::new(),
         unchecked: Vec::new(),
     };
-    facts.read_pair(operation, pair).await?;
+    Box::pin(facts.read_pair(operation, pair)).await?;
     facts.read_tables(&mut publisher, &mut subscriber).await?;
     facts.unchecked.extend(publisher.unchecked.into_iter().chain(subscriber.unchecked));
     Ok(facts)
