@@ -201,7 +201,8 @@ async fn every_subscription_that_is_listed_can_be_imported_as_it_is() {
         let create =
             format!("CREATE SUBSCRIPTION {name}_detached CONNECTION '{own}' PUBLICATION shop WITH ({detached})");
         pair.subscriber.sql(&create).await;
-        let connections = "SELECT subname, subconninfo FROM pg_subscription ORDER BY 1";
+        let connections = "SELECT subname, subconninfo FROM pg_subscription \
+            WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1";
         let before = pair.subscriber.rows(connections).await;
 
         let mut workspace = pair.workspace(core).await;
