@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::postgres::conninfo::Secret;
 use crate::postgres::{Ident, QualifiedName};
+use crate::replication::comparison;
 use crate::tf_provider::timeouts::parse_duration;
 
 /// The name of the binary, however it was started.
@@ -19,7 +20,7 @@ const AFTER: &str = "Exit status: 0 if all is well (warnings included), 1 if som
 
 /// The commands, for whoever starts the binary without one.
 #[cfg(test)]
-pub(super) const NAMES: [&str; 3] = ["preflight", "status", "watch"];
+pub(super) const NAMES: [&str; 4] = ["preflight", "status", "watch", "compare"];
 
 /// Looks at a logical replication from one Postgres to another: before it begins, and while it runs. Changes nothing.
 ///
@@ -43,6 +44,9 @@ pub(super) enum Command {
     /// Shows the copy of each table and the lag as they change, until Ctrl-C or what --until says
     #[command(after_help = AFTER)]
     Watch(Watch),
+    /// Says whether tables hold the same rows on both sides, and which rows differ, while applications go on writing
+    #[command(after_help = AFTER)]
+    Compare(Compare),
 }
 
 /// `preflight`
@@ -102,6 +106,52 @@ pub(super) struct Watch {
     /// Print a line of JSON for each look, with the names that data neonrepl_replication_status has
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// `compare`
+#[derive(Args)]
+pub(super) struct Compare {
+    #[command(flatten)]
+    pub(super) servers: Servers,
+    /// What this publication sends is compared; may be given several times
+    #[arg(long = "publication", value_name = "NAME", value_parser = ident, required_unless_present = "tables")]
+    pub(super) publications: Vec<Ident>,
+    /// Only this table of the publications, or without --publication this table as a whole; may be given several times
+    #[arg(long = "table", value_name = "NAME", value_parser = table)]
+    pub(super) tables: Vec<QualifiedName>,
+    /// How closely
+    #[arg(long, value_name = "MODE", default_value = "counts")]
+    pub(super) mode: Mode,
+    /// With --mode rows: how many differing rows of a table are named at most
+    #[arg(long, value_name = "NUMBER", default_value = "100")]
+    pub(super) max_differences: usize,
+    /// How long it may take, such as 30m or 12h; both sides keep old row versions for so long
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "12h")]
+    pub(super) timeout: Duration,
+    /// Print JSON, with the names that data neonrepl_table_comparison has
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// How closely tables are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Mode {
+    /// How many rows they have
+    Counts,
+    /// A sum of the hashes of their rows, too
+    Checksums,
+    /// Where the sums differ: which rows, by their keys, and in which columns
+    Rows,
+}
+
+impl From<Mode> for comparison::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Counts => Self::Counts,
+            Mode::Checksums => Self::Checksums,
+            Mode::Rows => Self::Rows,
+        }
+    }
 }
 
 /// What ends a watch.

@@ -5,10 +5,12 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::postgres::QualifiedName;
+use crate::postgres::{Ident, QualifiedName};
+use crate::replication::comparison;
 use crate::replication::preflight::{self, SizedTable};
 use crate::replication::status::{self, TableStatus};
 use crate::replication::{self, Severity};
+use crate::report;
 use crate::tf_provider::rfc3339;
 
 #[derive(Serialize)]
@@ -75,6 +77,33 @@ struct Status<'a> {
 }
 
 #[derive(Serialize)]
+struct Comparison<'a> {
+    equal: bool,
+    exact: bool,
+    position: Option<&'a str>,
+    tables: Vec<Compared<'a>>,
+}
+
+#[derive(Serialize)]
+struct Compared<'a> {
+    name: String,
+    publisher_rows: Option<u64>,
+    subscriber_rows: Option<u64>,
+    equal: bool,
+    exact: bool,
+    note: &'a str,
+    differences: Vec<Difference<'a>>,
+    further_differences: u64,
+}
+
+#[derive(Serialize)]
+struct Difference<'a> {
+    key: String,
+    kind: &'static str,
+    columns: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
 struct Table {
     name: String,
     state: String,
@@ -130,6 +159,13 @@ pub(super) fn statuses_at(time: SystemTime, statuses: &[status::Status]) -> Stri
     serde_json::to_string(&found).unwrap_or_default() + "\n"
 }
 
+/// A comparison of tables.
+pub(super) fn comparison(outcome: &comparison::Outcome) -> String {
+    let tables = outcome.tables.iter().map(Compared::of).collect();
+    let (equal, exact, position) = (outcome.is_equal(), outcome.is_exact(), outcome.position.as_deref());
+    pretty(&Comparison { equal, exact, position, tables })
+}
+
 fn pretty(answer: &impl Serialize) -> String {
     // Texts, numbers and lists have a JSON in any case.
     serde_json::to_string_pretty(answer).unwrap_or_default() + "\n"
@@ -145,6 +181,28 @@ impl<'a> Finding<'a> {
             message: &finding.message,
             remedy: &finding.remedy,
         }
+    }
+}
+
+impl<'a> Compared<'a> {
+    fn of(table: &'a comparison::Compared) -> Self {
+        Self {
+            name: table.name.to_text(),
+            publisher_rows: table.publisher_rows,
+            subscriber_rows: table.subscriber_rows,
+            equal: table.equal,
+            exact: table.exact,
+            note: &table.note,
+            differences: table.differences.iter().map(Difference::of).collect(),
+            further_differences: table.further_differences,
+        }
+    }
+}
+
+impl<'a> Difference<'a> {
+    fn of(row: &'a comparison::Difference) -> Self {
+        let columns = row.columns.iter().map(Ident::as_str).collect();
+        Self { key: report::key(row), kind: row.kind.as_str(), columns }
     }
 }
 

@@ -4,6 +4,7 @@
 //! and tells by its exit status how it went: see [`Outcome`].
 
 mod arguments;
+mod compare;
 mod json;
 mod preflight;
 mod screen;
@@ -65,6 +66,7 @@ pub const USAGE: &str = "\nBy hand it looks at a replication, and changes nothin
     terraform-provider-neonrepl preflight   whether replicating will work, and what stands in its way\n  \
     terraform-provider-neonrepl status      how far it is, whether it is well, and if not, why\n  \
     terraform-provider-neonrepl watch       the same live, with a bar for each table that is being copied\n  \
+    terraform-provider-neonrepl compare     whether tables hold the same rows, and which differ\n  \
     terraform-provider-neonrepl help        more about them";
 
 /// Runs the command that the process was started with.
@@ -93,6 +95,7 @@ async fn run(arguments: &[OsString], environment: &Environment<'_>, screen: &mut
         Command::Preflight(asked) => Box::pin(preflight::run(asked, environment, screen)).await,
         Command::Status(asked) => Box::pin(status::run(asked, environment, screen)).await,
         Command::Watch(asked) => Box::pin(watch::run(asked, environment, screen)).await,
+        Command::Compare(asked) => Box::pin(compare::run(asked, environment, screen)).await,
     };
     outcome.unwrap_or_else(|failure| {
         screen.complain(&failure.0);
@@ -182,13 +185,14 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_not_asked() {
-        let wrong: [&[&str]; 6] = [
+        let wrong: [&[&str]; 7] = [
             &["stattus"],
             &["status", "--jsn"],
             &["watch", "--until", "never"],
             &["watch", "--timeout", "1m"],
             &["watch", "--interval", "soon"],
             &["preflight", "--publication", ""],
+            &["compare"],
         ];
         for arguments in wrong {
             let (outcome, out, errors) = told(arguments);

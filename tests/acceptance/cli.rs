@@ -297,3 +297,29 @@ async fn a_terminal_is_drawn_on_with_colours_that_can_be_refused() {
     }
     unsubscribe(&pair, &name).await;
 }
+
+#[tokio::test]
+async fn compare_says_which_rows_differ() {
+    let pair = Pair::new(Major::V18, Major::V14, "cli_compare").await;
+    let cli = Cli::of(&pair);
+    pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu'), (2, 2, 'eu')").await;
+    let name = subscribe(&pair).await;
+    wait_for_ready(&pair.subscriber).await;
+    let publication = ["--publication", &name];
+    let equal = cli.expect(&[&["compare"][..], &publication].concat(), 0).await;
+    assert!(equal.out.ends_with("Equal: 3 tables.\n") && equal.errors.is_empty(), "{equal:#?}");
+    pair.subscriber.sql("UPDATE orders SET region = 'us' WHERE id = 2").await;
+    cli.expect(&["compare", "--table", "orders"], 0).await;
+    let rows = ["compare", "--table", "orders", "--mode", "rows"];
+    let differs = cli.expect(&rows, 1).await;
+    assert!(differs.out.contains("changed: id=2 in region"), "{differs:#?}");
+    let answer = json(&cli.expect(&[&rows[..], &["--json"]].concat(), 1).await.out);
+    assert_eq!(answer["tables"][0]["differences"][0]["key"], "id=2");
+    assert_named_as(&type_of("neonrepl_table_comparison"), &answer, "comparison");
+    let unknown = cli.expect(&["compare", "--publication", "nobody"], 2).await;
+    assert!(unknown.errors.contains("there is no publication \"nobody\""), "{unknown:#?}");
+    let away =
+        Cli::of(&pair).env("NEONREPL_SUBSCRIBER_URL", "postgresql://u:hidden-pw@127.0.0.1:1/d").hiding("hidden-pw");
+    away.expect(&rows, 2).await;
+    unsubscribe(&pair, &name).await;
+}
