@@ -52,7 +52,7 @@ impl RdsApi for RdsClusters {
             .db_cluster_identifier(identifier)
             .send()
             .await
-            .map_err(|error| failure(&doing, error))?;
+            .map_err(|error| self.failure(&doing, error))?;
         let found = answer.db_clusters.unwrap_or_default().into_iter().next();
         found.map(Cluster::from).ok_or_else(|| nothing_came(&doing, "cluster"))
     }
@@ -63,7 +63,7 @@ impl RdsApi for RdsClusters {
         let mut instances = Vec::new();
         while let Some(instance) = pages.next().await {
             let instance = instance
-                .map_err(|error| failure(&format!("listing the instances of DB cluster \"{cluster}\""), error))?;
+                .map_err(|error| self.failure(&format!("listing the instances of DB cluster \"{cluster}\""), error))?;
             instances.push(Instance::from(instance));
         }
         Ok(instances)
@@ -78,7 +78,7 @@ impl RdsApi for RdsClusters {
             .db_instance_identifier(identifier)
             .send()
             .await
-            .map_err(|error| failure(&doing, error))?;
+            .map_err(|error| self.failure(&doing, error))?;
         let found = answer.db_instances.unwrap_or_default().into_iter().next();
         found.map(Instance::from).ok_or_else(|| nothing_came(&doing, "instance"))
     }
@@ -89,7 +89,7 @@ impl RdsApi for RdsClusters {
         let mut clusters = Vec::new();
         while let Some(cluster) = pages.next().await {
             let cluster = Cluster::from(cluster.map_err(|error| {
-                failure(&format!("listing the DB clusters with cluster parameter group \"{group}\""), error)
+                self.failure(&format!("listing the DB clusters with cluster parameter group \"{group}\""), error)
             })?);
             if cluster.parameter_group == group {
                 clusters.push(cluster.identifier);
@@ -111,7 +111,7 @@ impl RdsApi for RdsClusters {
             .db_cluster_parameter_group_name(name)
             .send()
             .await
-            .map_err(|error| failure(&doing, error))?;
+            .map_err(|error| self.failure(&doing, error))?;
         let found = answer.db_cluster_parameter_groups.unwrap_or_default().into_iter().next();
         found.map(ParameterGroup::from).ok_or_else(|| nothing_came(&doing, "parameter group"))
     }
@@ -137,7 +137,7 @@ impl RdsApi for RdsClusters {
         let mut parameters = Vec::new();
         while let Some(parameter) = pages.next().await {
             let parameter =
-                parameter.map_err(|error| failure(&format!("reading the parameters of \"{group}\""), error))?;
+                parameter.map_err(|error| self.failure(&format!("reading the parameters of \"{group}\""), error))?;
             parameters.extend(parameter_from(parameter));
         }
         Ok(parameters)
@@ -152,7 +152,7 @@ impl RdsApi for RdsClusters {
             .set_parameters(Some(settings.iter().map(sdk_parameter).collect()))
             .send()
             .await;
-        sent.map(drop).map_err(|error| failure(&format!("setting {} in \"{group}\"", names(settings)), error))
+        sent.map(drop).map_err(|error| self.failure(&format!("setting {} in \"{group}\"", names(settings)), error))
     }
 
     async fn reset_parameters(&self, group: &str, settings: &[ParameterSetting]) -> Result<()> {
@@ -165,13 +165,13 @@ impl RdsApi for RdsClusters {
             .set_parameters(Some(settings.iter().map(sdk_parameter).collect()))
             .send()
             .await;
-        sent.map(drop).map_err(|error| failure(&format!("resetting {} in \"{group}\"", names(settings)), error))
+        sent.map(drop).map_err(|error| self.failure(&format!("resetting {} in \"{group}\"", names(settings)), error))
     }
 
     async fn delete_parameter_group(&self, name: &str) -> Result<()> {
         let sent =
             self.client().await?.delete_db_cluster_parameter_group().db_cluster_parameter_group_name(name).send().await;
-        sent.map(drop).map_err(|error| failure(&format!("deleting cluster parameter group \"{name}\""), error))
+        sent.map(drop).map_err(|error| self.failure(&format!("deleting cluster parameter group \"{name}\""), error))
     }
 
     async fn attach_parameter_group(&self, cluster: &str, group: &str) -> Result<()> {
@@ -185,13 +185,13 @@ impl RdsApi for RdsClusters {
             .send()
             .await;
         sent.map(drop).map_err(|error| {
-            failure(&format!("attaching cluster parameter group \"{group}\" to DB cluster \"{cluster}\""), error)
+            self.failure(&format!("attaching cluster parameter group \"{group}\" to DB cluster \"{cluster}\""), error)
         })
     }
 
     async fn reboot_instance(&self, identifier: &str) -> Result<()> {
         let sent = self.client().await?.reboot_db_instance().db_instance_identifier(identifier).send().await;
-        sent.map(drop).map_err(|error| failure(&format!("rebooting DB instance \"{identifier}\""), error))
+        sent.map(drop).map_err(|error| self.failure(&format!("rebooting DB instance \"{identifier}\""), error))
     }
 
     async fn tags(&self, arn: &str) -> Result<BTreeMap<String, String>> {
@@ -202,7 +202,7 @@ impl RdsApi for RdsClusters {
             .resource_name(arn)
             .send()
             .await
-            .map_err(|error| failure(&format!("reading the tags of {arn}"), error))?;
+            .map_err(|error| self.failure(&format!("reading the tags of {arn}"), error))?;
         let tags = answer.tag_list.unwrap_or_default().into_iter();
         Ok(tags.filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default()))).collect())
     }
@@ -210,7 +210,7 @@ impl RdsApi for RdsClusters {
     async fn add_tags(&self, arn: &str, tags: &BTreeMap<String, String>) -> Result<()> {
         let sent =
             self.client().await?.add_tags_to_resource().resource_name(arn).set_tags(Some(sdk_tags(tags))).send().await;
-        sent.map(drop).map_err(|error| failure(&format!("tagging {arn}"), error))
+        sent.map(drop).map_err(|error| self.failure(&format!("tagging {arn}"), error))
     }
 
     async fn remove_tags(&self, arn: &str, keys: &[String]) -> Result<()> {
@@ -222,7 +222,7 @@ impl RdsApi for RdsClusters {
             .set_tag_keys(Some(keys.to_vec()))
             .send()
             .await;
-        sent.map(drop).map_err(|error| failure(&format!("removing tags from {arn}"), error))
+        sent.map(drop).map_err(|error| self.failure(&format!("removing tags from {arn}"), error))
     }
 }
 
@@ -242,7 +242,7 @@ impl RdsClusters {
             .set_tags(Some(sdk_tags(&group.tags)))
             .send()
             .await;
-        sent.map(|answer| answer.db_cluster_parameter_group).map_err(|error| failure(doing, error))
+        sent.map(|answer| answer.db_cluster_parameter_group).map_err(|error| self.failure(doing, error))
     }
 
     async fn copy_group(
@@ -261,7 +261,7 @@ impl RdsClusters {
             .set_tags(Some(sdk_tags(&group.tags)))
             .send()
             .await;
-        sent.map(|answer| answer.db_cluster_parameter_group).map_err(|error| failure(doing, error))
+        sent.map(|answer| answer.db_cluster_parameter_group).map_err(|error| self.failure(doing, error))
     }
 }
 
@@ -279,11 +279,44 @@ where
         (SdkError::ConstructionFailure(_), None) => Kind::Denied,
         _ => Kind::Network,
     };
-    let mut failure = Error::new(kind, doing, message.unwrap_or_else(|| causes(&error)));
+    let message = message.unwrap_or_else(|| causes(&error));
+    if code.is_none()
+        && let Some(why) = without_credentials(&message)
+    {
+        return Error::new(Kind::Denied, doing, why);
+    }
+    let mut failure = Error::new(kind, doing, message);
     failure.hint = advice(kind, code.as_deref().unwrap_or_default()).map(Box::from);
     failure.code = code;
     failure.request_id = request_id;
     failure
+}
+
+/// Why a call could not be signed, if that is what failed: the SDK tells of it as of a call that did not get through.
+fn without_credentials(causes: &str) -> Option<String> {
+    let is_about_them =
+        ["credential", "loading identity", "identity resolver"].iter().any(|part| causes.contains(part));
+    let undefined = causes.find("profile `").zip(causes.find("` was not defined"));
+    let undefined = undefined.and_then(|(at, end)| causes.get(at..end + "` was not defined".len()));
+    is_about_them.then(|| match undefined {
+        Some(undefined) => format!("no AWS credentials were found: {undefined}"),
+        None => "no AWS credentials were found".to_owned(),
+    })
+}
+
+impl RdsClusters {
+    /// What the SDK reports, as one of ours; and where credentials were looked for, if there were none.
+    pub(super) fn failure<E>(&self, doing: &str, error: SdkError<E>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let failure = failure(doing, error);
+        if failure.kind == Kind::Denied && failure.code.is_none() {
+            failure.hint(self.config.remedy())
+        } else {
+            failure
+        }
+    }
 }
 
 /// The chain of causes, without the SDK's debug dump that [`DisplayErrorContext`] appends.
@@ -306,6 +339,20 @@ pub(super) fn names(settings: &[ParameterSetting]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn missing_credentials_are_no_fault_of_the_network() {
+        let found = "dispatch failure: other: the credential provider was not enabled: no credentials found in chain";
+        assert_eq!(without_credentials(found).as_deref(), Some("no AWS credentials were found"));
+        let profile = "dispatch failure: other: could not load credentials: profile `nowhere` was not defined: x";
+        assert_eq!(
+            without_credentials(profile).as_deref(),
+            Some("no AWS credentials were found: profile `nowhere` was not defined")
+        );
+        assert_eq!(without_credentials("dispatch failure: io error: client error (Connect)"), None);
+        let named = AwsConfig { profile: Some("nowhere".to_owned()), ..AwsConfig::default() };
+        assert!(named.remedy().contains("profile \"nowhere\""), "{}", named.remedy());
+    }
 
     #[tokio::test]
     async fn an_unreachable_endpoint_is_a_network_error() {

@@ -79,6 +79,26 @@ impl AwsConfig {
         Ok(self.assume_role(config).await)
     }
 
+    /// Where credentials are looked for, and so what to look at where none were found.
+    pub(super) fn remedy(&self) -> String {
+        let by_environment = || std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty());
+        match (&self.profile, &self.assume_role_arn, by_environment()) {
+            (Some(profile), ..) => format!(
+                "Check profile {profile:?} of the aws block: the shared configuration files (~/.aws/config and ~/.aws/credentials) \
+                 must have it, with credentials or a way to get them; for single sign-on, run aws sso login --profile {profile} \
+                 again"
+            ),
+            (None, Some(arn), _) => format!("Check the credentials that role {arn} (assume_role_arn) is assumed with"),
+            (None, None, Some(profile)) => format!(
+                "Check profile {profile:?}, which the variable AWS_PROFILE names: the shared configuration files must have it, with \
+                 credentials or a way to get them"
+            ),
+            (None, None, None) => "Give the aws block a profile or keys, set AWS_PROFILE, or AWS_ACCESS_KEY_ID and \
+                 AWS_SECRET_ACCESS_KEY, or run where a role provides them"
+                .to_owned(),
+        }
+    }
+
     fn keys(&self) -> Result<Option<Credentials>> {
         match (&self.access_key, &self.secret_key) {
             (Some(id), Some(secret)) => {

@@ -8,7 +8,7 @@ use aws_sdk_rds::types;
 use super::api::{
     BlueGreen, Cluster, Deployment, Instance, NewParameterGroup, Parameter, ParameterGroup, ParameterSetting, RdsApi,
 };
-use super::client::{failure, names, nothing_came};
+use super::client::{names, nothing_came};
 use super::conversion::{parameter_from, sdk_parameter, sdk_tags};
 use super::{AwsConfig, RdsClusters, Result};
 
@@ -27,7 +27,7 @@ impl RdsInstances {
         let doing = format!("reading DB instance \"{identifier}\"");
         let client = self.0.client().await?;
         let answer = client.describe_db_instances().db_instance_identifier(identifier).send().await;
-        let answer = answer.map_err(|error| failure(&doing, error))?;
+        let answer = answer.map_err(|error| self.0.failure(&doing, error))?;
         let found = answer.db_instances.unwrap_or_default().into_iter().next();
         found.ok_or_else(|| nothing_came(&doing, "instance"))
     }
@@ -36,7 +36,7 @@ impl RdsInstances {
         let call = self.0.client().await?.create_db_parameter_group().db_parameter_group_name(&group.name);
         let call = call.db_parameter_group_family(&group.family).description(&group.description);
         let sent = call.set_tags(Some(sdk_tags(&group.tags))).send().await;
-        sent.map(|answer| answer.db_parameter_group).map_err(|error| failure(doing, error))
+        sent.map(|answer| answer.db_parameter_group).map_err(|error| self.0.failure(doing, error))
     }
 
     async fn copy(
@@ -49,7 +49,7 @@ impl RdsInstances {
         let call = call.target_db_parameter_group_identifier(&group.name);
         let call = call.target_db_parameter_group_description(&group.description);
         let sent = call.set_tags(Some(sdk_tags(&group.tags))).send().await;
-        sent.map(|answer| answer.db_parameter_group).map_err(|error| failure(doing, error))
+        sent.map(|answer| answer.db_parameter_group).map_err(|error| self.0.failure(doing, error))
     }
 }
 
@@ -77,7 +77,7 @@ impl RdsApi for RdsInstances {
         let mut pages = call.into_paginator().items().send();
         let mut instances = Vec::new();
         while let Some(instance) = pages.next().await {
-            let instance = Cluster::from(instance.map_err(|error| failure(&doing, error))?);
+            let instance = Cluster::from(instance.map_err(|error| self.0.failure(&doing, error))?);
             if instance.parameter_group == group {
                 instances.push(instance.identifier);
             }
@@ -92,7 +92,7 @@ impl RdsApi for RdsInstances {
     async fn parameter_group(&self, name: &str) -> Result<ParameterGroup> {
         let doing = format!("reading parameter group \"{name}\"");
         let sent = self.0.client().await?.describe_db_parameter_groups().db_parameter_group_name(name).send().await;
-        let answer = sent.map_err(|error| failure(&doing, error))?;
+        let answer = sent.map_err(|error| self.0.failure(&doing, error))?;
         let found = answer.db_parameter_groups.unwrap_or_default().into_iter().next();
         found.map(ParameterGroup::from).ok_or_else(|| nothing_came(&doing, "parameter group"))
     }
@@ -112,7 +112,7 @@ impl RdsApi for RdsInstances {
         let mut parameters = Vec::new();
         while let Some(parameter) = pages.next().await {
             let doing = || format!("reading the parameters of \"{group}\"");
-            parameters.extend(parameter_from(parameter.map_err(|error| failure(&doing(), error))?));
+            parameters.extend(parameter_from(parameter.map_err(|error| self.0.failure(&doing(), error))?));
         }
         Ok(parameters)
     }
@@ -120,26 +120,26 @@ impl RdsApi for RdsInstances {
     async fn modify_parameters(&self, group: &str, settings: &[ParameterSetting]) -> Result<()> {
         let call = self.0.client().await?.modify_db_parameter_group().db_parameter_group_name(group);
         let sent = call.set_parameters(Some(settings.iter().map(sdk_parameter).collect())).send().await;
-        sent.map(drop).map_err(|error| failure(&format!("setting {} in \"{group}\"", names(settings)), error))
+        sent.map(drop).map_err(|error| self.0.failure(&format!("setting {} in \"{group}\"", names(settings)), error))
     }
 
     async fn reset_parameters(&self, group: &str, settings: &[ParameterSetting]) -> Result<()> {
         let call = self.0.client().await?.reset_db_parameter_group().db_parameter_group_name(group);
         let call = call.reset_all_parameters(false);
         let sent = call.set_parameters(Some(settings.iter().map(sdk_parameter).collect())).send().await;
-        sent.map(drop).map_err(|error| failure(&format!("resetting {} in \"{group}\"", names(settings)), error))
+        sent.map(drop).map_err(|error| self.0.failure(&format!("resetting {} in \"{group}\"", names(settings)), error))
     }
 
     async fn delete_parameter_group(&self, name: &str) -> Result<()> {
         let sent = self.0.client().await?.delete_db_parameter_group().db_parameter_group_name(name).send().await;
-        sent.map(drop).map_err(|error| failure(&format!("deleting parameter group \"{name}\""), error))
+        sent.map(drop).map_err(|error| self.0.failure(&format!("deleting parameter group \"{name}\""), error))
     }
 
     async fn attach_parameter_group(&self, instance: &str, group: &str) -> Result<()> {
         let doing = format!("attaching parameter group \"{group}\" to DB instance \"{instance}\"");
         let call = self.0.client().await?.modify_db_instance().db_instance_identifier(instance);
         let sent = call.db_parameter_group_name(group).apply_immediately(true).send().await;
-        sent.map(drop).map_err(|error| failure(&doing, error))
+        sent.map(drop).map_err(|error| self.0.failure(&doing, error))
     }
 
     async fn reboot_instance(&self, identifier: &str) -> Result<()> {

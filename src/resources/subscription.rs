@@ -7,6 +7,7 @@ mod model;
 mod outlook;
 mod protection;
 mod publisher_block;
+mod reasons;
 mod replacement;
 mod resending;
 mod routes;

@@ -98,3 +98,108 @@ async fn a_connection_that_fails_leads_to_its_attribute() {
     }
     println!("{} ways in which a connection fails, each led out of", CONNECTIONS.len());
 }
+
+fn subscription(arguments: &str) -> String {
+    format!(
+        "resource \"neonrepl_subscription\" \"shop\" {{\n  name = \"shop\"\n  publications = [\"given\"]\n  {arguments}\n}}\n"
+    )
+}
+
+fn cluster(aws: &str) -> String {
+    format!(
+        "provider \"neonrepl\" {{\n  aws {{\n    region = \"us-east-2\"\n    endpoint_url = \"http://127.0.0.1:1\"\n    {aws}\n  }}\n}}\n\
+         resource \"neonrepl_aurora_logical_replication\" \"shop\" {{\n  cluster_identifier = \"shop\"\n  verify = false\n}}\n"
+    )
+}
+
+/// A configuration, a variable of the environment, and what is said.
+type Case<'a> = (&'a str, String, Option<(&'a str, &'a str)>, &'a [&'a str]);
+
+/// What is wrong in a configuration or in the environment is said before anything is asked for.
+#[tokio::test]
+async fn a_configuration_that_cannot_work_leads_to_what_works() {
+    let filtered =
+        "resource \"neonrepl_publication\" \"shop\" {\n  name = \"shop\"\n  tables = [\"orders WHERE (id > 1)\"]\n}\n";
+    let url = ("NEONREPL_PUBLISHER_URL", "mysql://u:hunter2-env@127.0.0.1/d");
+    let cases: [Case<'_>; 6] = [
+        ("a filter in tables", filtered.to_owned(), None, &["block of its own: table { }", "on main.tf line 3"]),
+        (
+            "no slot",
+            subscription("slot_name = \"none\""),
+            None,
+            &["takes it for NONE, no slot at all", "on main.tf line 4"],
+        ),
+        (
+            "a slot that cannot be",
+            subscription("slot_name = \"Shop\""),
+            None,
+            &["is not a valid slot name", "on main.tf line 4"],
+        ),
+        (
+            "a variable of another scheme",
+            PUBLICATION.to_owned(),
+            Some(url),
+            &["begins with postgresql:// or postgres://", "The URL is from the environment, NEONREPL_PUBLISHER_URL."],
+        ),
+        (
+            "no credentials",
+            cluster(""),
+            None,
+            &["Error: reading DB cluster", "no AWS credentials were found", "AWS_ACCESS_KEY_ID"],
+        ),
+        (
+            "an unknown profile",
+            cluster("profile = \"nowhere\""),
+            None,
+            &["no AWS credentials were found", "Check profile \"nowhere\" of the aws block"],
+        ),
+    ];
+    for core in Core::installed() {
+        let mut workspace = Workspace::new(core);
+        workspace.secret("hunter2-env").env("AWS_EC2_METADATA_DISABLED", "true");
+        workspace.init().await;
+        for (title, config, variable, says) in &cases {
+            let (name, value) = variable.unwrap_or(("NEONREPL_PUBLISHER_URL", ""));
+            workspace.env(name, value);
+            workspace.write("main.tf", config);
+            let run = workspace.plan().await;
+            assert_eq!(run.code, Some(1), "{title}: {}", run.text());
+            check(title, &run, says);
+        }
+    }
+    println!("{} configurations that cannot work, each led out of", cases.len());
+}
+
+/// The subscriber connects by itself: what it was given is said, not where the provider goes.
+#[tokio::test]
+async fn the_address_that_the_subscriber_was_given_is_named() {
+    for (from, to) in [(Major::V14, Major::V18), (Major::V18, Major::V14)] {
+        let pair = Pair::new(from, to, "given").await;
+        pair.publisher.sql("CREATE PUBLICATION given FOR TABLE orders").await;
+        let workspace = pair.workspace(Core::OpenTofu).await;
+        workspace.write("main.tf", &subscription("publisher {\n    host = \"127.0.0.1\"\n    port = 1\n  }"));
+        let run = workspace.apply_error().await;
+        check(
+            "an address of its own",
+            &run,
+            &["connects to 127.0.0.1:1, the address that it was given", "neonrepl_neon_nat_addresses"],
+        );
+        assert_eq!(pair.slots().await, [""; 0]);
+    }
+}
+
+/// Why the name is refused: the server takes it for no slot, however it is written.
+#[tokio::test]
+async fn a_slot_named_none_is_no_slot() {
+    for major in [Major::V14, Major::V18] {
+        let pair = Pair::new(major, major, "none").await;
+        let name = &pair.subscriber.name;
+        let make = format!(
+            "CREATE SUBSCRIPTION \"{name}\" CONNECTION 'host=127.0.0.1' PUBLICATION p WITH (connect = false, slot_name = 'none')"
+        );
+        pair.subscriber.sql(&make).await;
+        let slot = format!("SELECT subslotname IS NULL FROM pg_subscription WHERE subname = '{name}'");
+        assert!(pair.subscriber.value::<bool>(&slot).await);
+        pair.subscriber.sql(&format!("DROP SUBSCRIPTION \"{name}\"")).await;
+    }
+}

@@ -362,3 +362,58 @@ async fn what_this_configuration_makes_is_not_missed() {
         workspace.destroy().await;
     }
 }
+
+/// What changes without a value of the configuration to show why is said in words, and what a change would meet, too.
+#[tokio::test]
+async fn a_change_says_why_and_what_it_would_meet() {
+    let pair = Pair::new(Major::V18, Major::V16, "reasons").await;
+    pair.publisher.sql("CREATE PUBLICATION given FOR TABLE orders").await;
+    let workspace = pair.workspace(Core::Terraform).await;
+    let config = |arguments: &str| subscription(arguments).replace("{name}", &pair.subscriber.name);
+    workspace.write("main.tf", &config("  wait_for_initial_sync = true"));
+    workspace.apply().await;
+    let mut count = 0;
+    let more = config("").replace("[\"given\"]", "[\"given\", \"more\"]");
+    for (title, config, code, says) in [
+        (
+            "triggers",
+            config("  refresh_triggers = { a = 1 }"),
+            2,
+            &["looks for new tables, because refresh_triggers changes"][..],
+        ),
+        (
+            "a version",
+            config("  connection_version = 2"),
+            2,
+            &["is sent again, password included, because connection_version changes"],
+        ),
+        ("publications", more, 2, &["because its publications change", "there is no publication \"more\" in database"]),
+        (
+            "no owner",
+            config("  owner = \"nobody there\""),
+            2,
+            &["role \"nobody there\" does not exist", "Make the role on"],
+        ),
+    ] {
+        workspace.write("main.tf", &config);
+        check(title, &workspace.plan().await, code, says);
+        count += 1;
+    }
+    pair.publisher.sql("ALTER PUBLICATION given ADD TABLE customers").await;
+    workspace.write("main.tf", &config("  wait_for_initial_sync = true"));
+    let plan = workspace.plan().await;
+    check(
+        "a new table",
+        &plan,
+        2,
+        &["subscribes to tables that are published and that it does not have yet: public.customers"],
+    );
+    workspace.apply().await;
+    workspace.expect_empty_plan().await;
+    pair.publisher.sql("INSERT INTO orders VALUES (1)").await;
+    pair.wait_for_rows("SELECT id FROM orders", &["1"]).await;
+    let replaced = workspace.run(&["plan", "-no-color", "-replace=neonrepl_subscription.shop"]).await;
+    check("replaced", &replaced, 1, &["every row would be copied again", "Tables: 2, with about"]);
+    workspace.destroy().await;
+    println!("{} plans that say why something changes", count + 2);
+}

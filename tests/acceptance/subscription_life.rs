@@ -469,7 +469,7 @@ async fn a_slot_that_is_there_is_not_taken_from_its_owner() {
 async fn a_wrong_configuration_is_refused_at_its_attribute() {
     let cases = [
         ("name = \"a\"\npublications = []", 8, "It is empty"),
-        ("name = \"a\"\npublications = [\"p\"]\nslot_name = \"A\"", 9, "is no slot name"),
+        ("name = \"a\"\npublications = [\"p\"]\nslot_name = \"A\"", 9, "is not a valid slot name"),
         ("name = \"A\"\npublications = [\"p\"]", 6, "the slot needs a name of its own"),
         ("name = \"a\"\npublications = [\"p\"]\nstreaming = \"maybe\"", 9, "\"parallel\""),
         (

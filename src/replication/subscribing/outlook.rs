@@ -119,8 +119,15 @@ impl Prospect<'_> {
         let Creation { subscriber, desired, operation, .. } = self.creation;
         let Ok(existing) = publication::fetch_all(publisher).await else { return Vec::new() };
         let (publications, open) = self.intended.over(publisher, &existing);
-        let mut objections: Vec<_> =
-            missing(operation, publisher, desired, (&publications, &open)).into_iter().collect();
+        let mut objections: Vec<_> = missing(
+            operation,
+            publisher,
+            desired,
+            (&publications, &open),
+            "Apply fails unless something else has made it by then.",
+        )
+        .into_iter()
+        .collect();
         let pair = Pair { publisher: publisher.clone(), subscriber: subscriber.clone() };
         match self.in_the_way(&pair, &publications).await {
             Ok(found) => objections.extend(found),
@@ -162,8 +169,15 @@ pub async fn follow_outlook(
 ) -> Result<Vec<Objection>> {
     let Ok(existing) = publication::fetch_all(&pair.publisher).await else { return Ok(Vec::new()) };
     let (publications, open) = intended.over(&pair.publisher, &existing);
-    let mut objections: Vec<_> =
-        missing(operation, &pair.publisher, asked, (&publications, &open)).into_iter().collect();
+    let mut objections: Vec<_> = missing(
+        operation,
+        &pair.publisher,
+        asked,
+        (&publications, &open),
+        "It must be there by the time this is applied.",
+    )
+    .into_iter()
+    .collect();
     if !asked.enabled {
         return Ok(objections);
     }
@@ -187,11 +201,12 @@ fn missing(
     publisher: &Database,
     desired: &Subscription,
     (publications, open): (&Publications, &BTreeSet<Ident>),
+    by_then: &str,
 ) -> Option<Objection> {
     let is_missing = |name: &&Ident| !publications.contains_key(*name) && !open.contains(*name);
     let missing: Vec<_> = desired.publications.iter().filter(is_missing).collect();
     let warning = (!missing.is_empty()).then(|| initial_copy::missing(operation, publisher, &missing));
-    warning.map(|warning| Objection::Warning(warning.detail("Apply fails unless something else has made it by then.")))
+    warning.map(|warning| Objection::Warning(warning.detail(by_then)))
 }
 
 /// What tables must be that another resource, or somebody, may still make.

@@ -204,6 +204,13 @@ pub(super) fn schema() -> Schema {
 }
 
 fn check_table(text: &str) -> std::result::Result<(), String> {
+    // Only in quotes may it be a part of a name.
+    if !text.contains('"') && text.to_ascii_lowercase().contains(" where ") {
+        return Err(format!(
+            "{text:?} is more than a table. A row filter or a column list goes into a block of its own: table {{ }}, with name, where \
+             and columns in it, each on its line."
+        ));
+    }
     let remedy = "Write \"schema.table\", or \"table\" for one of schema public.";
     QualifiedName::parse(text).map(|_| ()).map_err(|error| format!("{error}. {remedy}"))
 }

@@ -8,7 +8,7 @@ use super::{ObjectId, connection, difference, gone, ident};
 use crate::config::Context;
 use crate::postgres::slot;
 use crate::postgres::subscription::{self, HalfMade, How, Neighbour, Subscription};
-use crate::postgres::{Database, Ident, Limits, Notice, SqlState, look_again};
+use crate::postgres::{Conninfo, Database, Ident, Limits, Notice, SqlState, grant_of_replication, look_again};
 use crate::replication::initial_copy::{self, InitialCopy};
 use crate::replication::routes::TakingUp;
 use crate::replication::slot_change::SlotChange;
@@ -130,7 +130,7 @@ pub(super) async fn create(
         how: &how,
         operation: &operation,
     };
-    let explain = |not_made| explain(not_made, saved, database, &plan, &operation, publisher.as_ref());
+    let explain = |not_made| explain(not_made, saved, database, &plan, &operation, desired.connection.as_ref());
     subscribing::prepare(creation).await.map_err(explain)?;
     if let Some(publisher) = &publisher {
         let pair = Pair { publisher: publisher.clone(), subscriber: database.clone() };
@@ -404,7 +404,7 @@ fn explain(
     database: &Database,
     plan: &Model,
     operation: &Operation<'_>,
-    publisher: Option<&Database>,
+    connection: Option<&Conninfo>,
 ) -> Error {
     match not_made {
         NotMade::Exists => Error::from(operation.error("it exists already")).detail(ObjectId::import_hint(&plan.id)),
@@ -412,25 +412,35 @@ fn explain(
             if let Some(left) = left {
                 saved.record(&to_model(database.name(), &left, plan));
             }
-            with_remedy(*error, publisher).into()
+            with_remedy(*error, connection).into()
         }
     }
 }
 
 /// Postgres says what failed; this says what to do about it.
-fn with_remedy(error: replication::Error, publisher: Option<&Database>) -> replication::Error {
-    match publisher {
-        Some(publisher) if error.is(&SqlState::CONNECTION_FAILURE) => error.detail(format!(
-            "The subscriber itself connects to {}. For Aurora, its writer must be publicly accessible, and its security group \
-             must let the addresses of data source neonrepl_neon_nat_addresses in.",
-            publisher.config().address()
-        )),
+fn with_remedy(error: replication::Error, connection: Option<&Conninfo>) -> replication::Error {
+    match connection {
+        Some(connection) if error.is(&SqlState::CONNECTION_FAILURE) => unreached(error, connection),
         _ if error.is(&SqlState::PROTOCOL_VIOLATION) => error.detail(
             "A slot of that name may belong to another subscription. Set slot_name to another name, or, if the slot is to be \
              used, create_slot = false.",
         ),
         _ => error,
     }
+}
+
+/// The subscriber could not connect, or was not let in, with the connection that it was given.
+fn unreached(error: replication::Error, connection: &Conninfo) -> replication::Error {
+    let address = connection.tcp_address().map(|(host, port)| format!("{host}:{port}"));
+    let address = address.unwrap_or_else(|_| connection.to_string());
+    let replicates = error.to_string().contains("REPLICATION");
+    let role = connection.get("user").and_then(|user| Ident::new(user).ok()).filter(|_| replicates);
+    let grant = role.map(|role| grant_of_replication(&role, &address)).unwrap_or_default();
+    error.detail(grant).detail(format!(
+        "The subscriber itself connects to {address}, the address that it was given, from its own network. For Aurora, its writer \
+         must be publicly accessible, and its security group must let the addresses of data source neonrepl_neon_nat_addresses \
+         in. The publisher block of the subscription gives it another address."
+    ))
 }
 
 fn warn(call: &Call<Context>, doing: &str, notices: &[Notice]) {

@@ -290,10 +290,13 @@ fn check_slot_name(text: &str) -> std::result::Result<(), String> {
     let is_valid = !text.is_empty()
         && text.len() <= 63
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if text == "none" {
+        return Err("\"none\" is not a valid slot name here: Postgres takes it for NONE, no slot at all, quoted or not. Choose another name.".to_owned());
+    }
     if is_valid {
         return Ok(());
     }
-    Err(format!("{text:?} is no slot name: 1 to 63 lower-case letters, digits and underscores are."))
+    Err(format!("{text:?} is not a valid slot name: that has 1 to 63 lower-case letters, digits and underscores."))
 }
 
 pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::connection;
 use super::model::{Model, is_set, to_desired};
 use super::publisher_block::Connection;
-use super::{database, ident};
+use super::{database, ident, reasons};
 use crate::config::Context;
 use crate::postgres::subscription::{self, How, Subscription};
 use crate::postgres::{self, Conninfo, Database, Limits, ServerVersion, SqlState};
@@ -199,6 +199,9 @@ async fn of_change(
     subscriber: &Database,
     (prior, planned): (&Model, &Model),
 ) -> Result<()> {
+    for reason in [reasons::of_refresh(prior, planned), reasons::of_sending(prior, planned)].into_iter().flatten() {
+        change.warn(Error::new(format!("{}: {reason}", doing(planned))));
+    }
     let Ok(desired) = to_desired(planned) else { return Ok(()) };
     let name = ident(&prior.name)?;
     let Some(current) = call.unless_stopped(subscription::fetch(subscriber, &name)).await? else { return Ok(()) };

@@ -32,7 +32,9 @@ pub(super) async fn preview(
     let Ok(Some(found)) = call.unless_stopped(subscription::fetch(database, &name)).await else { return call.go_on() };
     let tables = subscribed(database, &found).await;
     let Ok(bytes) = call.unless_stopped(catalog::bytes(database, &tables)).await else { return call.go_on() };
-    let what = format!("Tables: {}, with {} on the subscriber.", tables.len(), size(bytes));
+    let Ok(sizes) = call.unless_stopped(catalog::sizes(database, &tables)).await else { return call.go_on() };
+    let rows: u64 = sizes.values().filter_map(|size| size.rows).sum();
+    let what = format!("Tables: {}, with about {rows} rows and {} on the subscriber.", tables.len(), size(bytes));
     if change.prior().is_some() {
         change.warn(elsewhere(&found, &planned).detail(what));
         return Ok(());
