@@ -11,6 +11,7 @@ mod example;
 mod facts;
 mod indexes;
 mod left;
+mod meant;
 mod publications;
 mod roles;
 mod sequences;

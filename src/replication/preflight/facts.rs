@@ -10,14 +10,15 @@ use std::time::Duration;
 use futures_util::future::try_join;
 
 use super::Question;
+use super::meant::{owned, planned, to_be_made, totals, unpublished};
 use crate::postgres::catalog::{
-    self, CalledFunction, Constraint, Guards, Index, Kind, Labels, LeftBehind, Outline, Sequence, TableSize,
+    self, CalledFunction, Constraint, Guards, Index, Labels, LeftBehind, Outline, Sequence, TableSize,
 };
-use crate::postgres::publication::{self, FilterColumns, Lack, Publication, Sent, Target};
+use crate::postgres::publication::{self, FilterColumns, Lack, Publication, Sent};
 use crate::postgres::server_facts::{self, RoleSetting, Roles, ServerFacts, SlotInUse, Transactions};
 use crate::postgres::settings::{self, Room};
-use crate::postgres::subscription::{self, Subscription, Subscriptions};
-use crate::postgres::{self, Conninfo, Database, Ident, QualifiedName, ServerVersion};
+use crate::postgres::subscription::{self, Subscriptions};
+use crate::postgres::{self, Database, Ident, QualifiedName, ServerVersion};
 use crate::replication::checks::BothSides;
 use crate::replication::error::{Error, Result};
 use crate::replication::{Operation, Pair, Place};
@@ -247,20 +248,6 @@ fn numbered(side: &Side, tables: &BothSides) -> Vec<(QualifiedName, Ident)> {
     columns.filter(|(table, column)| is_integer(table, column) && is_first(table, column)).collect()
 }
 
-/// How much is sent under each name.
-fn totals(extents: &BTreeMap<QualifiedName, TableSize>, sent: &Sent) -> BTreeMap<QualifiedName, TableSize> {
-    let mut totals: BTreeMap<QualifiedName, TableSize> = BTreeMap::new();
-    for (table, extent) in extents {
-        let total = totals.entry(sent.routes.get(table).unwrap_or(table).clone()).or_default();
-        total.bytes += extent.bytes;
-        total.rows = match (total.rows, extent.rows) {
-            (Some(rows), Some(more)) => Some(rows + more),
-            (rows, more) => rows.or(more),
-        };
-    }
-    totals
-}
-
 /// What a first look at the publisher shows.
 struct Asked {
     side: Side,
@@ -392,60 +379,4 @@ impl<'a> Reader<'a> {
 /// Whether the server answers, and does not want to tell this.
 fn is_refusal(error: &Error) -> bool {
     error.cause().is_some_and(|cause| cause.code().is_some() && !cause.is_connect() && !cause.is_transient())
-}
-
-/// The subscription that is going to be made, as far as checks of tables ask for it.
-fn planned(publications: &[Publication], name: &Ident) -> Subscription {
-    // No check looks at its name, and no text shows it.
-    let names = publications.iter().map(|publication| publication.name.clone());
-    Subscription::new(name.clone(), Conninfo::new(), names)
-}
-
-/// The tables that are meant and that none of the publications publishes.
-fn unpublished(
-    question: &Question,
-    publications: &[Publication],
-    outline: &Outline,
-    version: ServerVersion,
-) -> BTreeSet<QualifiedName> {
-    if question.publications.is_empty() && question.tables.is_empty() {
-        let is_table = |(name, relation): (&QualifiedName, &catalog::Relation)| {
-            (relation.kind == Kind::Table).then(|| name.clone())
-        };
-        return outline.relations.iter().filter_map(is_table).collect();
-    }
-    let sent = publication::sent(publications, outline, version);
-    let partitions = |table: &QualifiedName| outline.partitions.get(table).into_iter().flatten();
-    let is_sent = |table: &QualifiedName| {
-        sent.tables.contains_key(table)
-            || sent.routes.contains_key(table)
-            || partitions(table).next().is_some() && partitions(table).all(|part| sent.routes.contains_key(part))
-    };
-    question.tables.iter().filter(|table| !is_sent(table)).cloned().collect()
-}
-
-/// The publication that such tables need.
-fn to_be_made(question: &Question, unpublished: &BTreeSet<QualifiedName>) -> Option<Publication> {
-    if unpublished.is_empty() {
-        return None;
-    }
-    // One that is asked for and missing is most likely the one that they are meant for.
-    let name = question.publications.iter().next().cloned().or_else(|| Ident::new("neonrepl").ok())?;
-    Some(Publication::new(name, Target::tables(unpublished.iter().cloned())))
-}
-
-/// The tables of subscriptions that read from what is asked for, and of all others.
-fn owned(
-    subscriptions: &Subscriptions,
-    tables: &BTreeMap<Ident, BTreeSet<QualifiedName>>,
-    question: &Question,
-) -> (BTreeMap<Ident, BTreeSet<QualifiedName>>, BTreeMap<QualifiedName, Ident>) {
-    // Where no publication is named, whatever is subscribed to is taken for what is meant.
-    let is_own = |name: &Ident| {
-        let publications = subscriptions.get(name).map(|subscription| &subscription.publications);
-        question.publications.is_empty() || publications.is_some_and(|named| !named.is_disjoint(&question.publications))
-    };
-    let (own, others): (Vec<_>, Vec<_>) = tables.iter().partition(|(name, _)| is_own(name));
-    let others = others.into_iter().flat_map(|(name, tables)| tables.iter().map(|table| (table.clone(), name.clone())));
-    (own.into_iter().map(|(name, tables)| (name.clone(), tables.clone())).collect(), others.collect())
 }
