@@ -93,24 +93,31 @@ impl<'a> Reading<'a> {
         Ok(Self { operation, subscriber, followed })
     }
 
-    /// Looks until it is known whether each subscription is well.
+    /// Looks until it is known whether each subscription is well, or the time is over: what is not known to be ill by then
+    /// counts as well.
     ///
     /// # Errors
-    /// When the subscriber cannot be asked, or the operation is over before that.
+    /// When the subscriber cannot be asked, or a person asks to stop.
     pub(super) async fn watch(&mut self) -> Result<(BTreeMap<Ident, Seen>, BTreeMap<Ident, Health>)> {
         let operation = self.operation;
         let mut waiting = operation.waiting();
         let mut watches = Watches::default();
         loop {
             let seen = self.see().await?;
-            let health = watches.look(&seen);
+            let mut health = watches.look(&seen);
             let look = match health.len() == seen.len() {
-                true => Look::There((seen, health)),
+                true => Look::There(()),
                 false => Look::NotYet(operation.error("whether the subscriptions are well is not known in time")),
             };
-            if let Some(told) = waiting.after(Ok(look)).await? {
-                return Ok(told);
+            match waiting.after(Ok(look)).await {
+                Ok(None) => continue,
+                Err(error) if operation.is_stopped() => return Err(error),
+                Ok(Some(())) | Err(_) => {}
             }
+            for name in seen.keys() {
+                health.entry(name.clone()).or_default();
+            }
+            return Ok((seen, health));
         }
     }
 
