@@ -106,8 +106,7 @@ struct Difference<'a> {
 #[derive(Serialize)]
 struct Table {
     name: String,
-    state: String,
-    copying: bool,
+    state: &'static str,
     rows_copied: Option<u64>,
     rows_estimate: Option<u64>,
     bytes_copied: Option<u64>,
@@ -243,8 +242,7 @@ impl Table {
     fn of(table: &TableStatus) -> Self {
         Self {
             name: table.name.to_text(),
-            state: table.state.to_string(),
-            copying: table.is_copying,
+            state: table.state.as_str(),
             rows_copied: table.rows_copied,
             rows_estimate: table.rows_estimate,
             bytes_copied: table.bytes_copied,

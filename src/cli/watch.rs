@@ -102,7 +102,10 @@ fn end(
             view.last(&found, screen);
             Ok(Outcome::Well)
         }
-        Ended::Failed(error) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+        // What no server has refused is an answer: the time is over, or what was waited for cannot come.
+        Ended::Failed(error)
+            if error.cause().is_none() || deadline.is_some_and(|deadline| Instant::now() >= deadline) =>
+        {
             view.last(&last, screen);
             screen.complain(&error);
             Ok(Outcome::Wrong)
