@@ -273,7 +273,13 @@ async fn a_refusal_says_what_where_and_why() {
             "creating publication \"p\" in database \"{name}\" on 127.0.0.1:{port}: permission denied for database {name} (42501)"
         )
     );
-    assert_eq!(error.hint().unwrap(), format!("GRANT CREATE ON DATABASE \"{name}\" TO \"{}\";", role.name));
+    assert_eq!(
+        error.hint().unwrap(),
+        format!(
+            "On 127.0.0.1:{port}, as the owner of the database or a superuser: GRANT CREATE ON DATABASE \"{name}\" TO \"{}\";",
+            role.name
+        )
+    );
 }
 
 /// A publisher with one published table, and a subscriber on another server with the same table.

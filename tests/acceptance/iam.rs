@@ -92,7 +92,7 @@ async fn a_token_that_is_not_taken_says_what_rds_looks_at() {
     let workspace = rds.workspace(Core::OpenTofu, "another secret key", "").await;
     let failed = workspace.apply_error().await.flat();
     assert!(failed.contains("PAM authentication failed for user \"app\" (28000)"), "{failed}");
-    assert!(failed.contains("GRANT rds_iam TO the role"), "{failed}");
+    assert!(failed.contains("GRANT rds_iam TO \"app\";"), "{failed}");
     assert!(rds.front.taken().is_empty());
 }
 
