@@ -2,11 +2,16 @@
 
 mod compare_tables;
 mod reboot_writer;
+mod refresh_publication;
 mod wait_for_sync;
 
 use crate::config::Context;
 use crate::tf_provider::action::AnyAction;
 
 /// All of them, in the order of the docs.
-pub const ALL: &[&dyn AnyAction<Context>] =
-    &[&compare_tables::CompareTables, &reboot_writer::RebootWriter, &wait_for_sync::WaitForSync];
+pub const ALL: &[&dyn AnyAction<Context>] = &[
+    &compare_tables::CompareTables,
+    &reboot_writer::RebootWriter,
+    &refresh_publication::RefreshPublication,
+    &wait_for_sync::WaitForSync,
+];

@@ -99,7 +99,7 @@ fn names(config: &Model) -> Result<Option<BTreeSet<Ident>>> {
 }
 
 /// Says how subscriptions get on when that changes, and otherwise now and then.
-struct Reporter {
+pub(super) struct Reporter {
     progress: Progress,
     began: Instant,
     pace: Pace,
@@ -107,11 +107,11 @@ struct Reporter {
 }
 
 impl Reporter {
-    fn new(progress: Progress) -> Self {
+    pub(super) fn new(progress: Progress) -> Self {
         Self { progress, began: Instant::now(), pace: Pace::default(), lines: BTreeMap::new() }
     }
 
-    fn tell(&mut self, statuses: &[Status]) {
+    pub(super) fn tell(&mut self, statuses: &[Status]) {
         let at = self.began.elapsed();
         self.pace.note(at, statuses);
         for status in statuses {

@@ -20,6 +20,7 @@ pub mod names;
 mod operation;
 mod pair;
 pub mod preflight;
+pub mod refreshing;
 mod republishing;
 pub mod routes;
 pub mod slot_change;

@@ -93,6 +93,20 @@ impl Clues<'_> {
     }
 }
 
+/// The publisher of a subscription, where it is known which server that is: the configured one, in the database that the
+/// subscription names, or the one that its connection leads to from here.
+pub async fn publisher_of(
+    subscriber: &Database,
+    configured: Option<&Database>,
+    subscription: &Subscription,
+) -> Option<Database> {
+    let connection = subscription.connection.as_ref();
+    let database = connection.and_then(|connection| connection.get("dbname").or_else(|| connection.get("user")));
+    let configured = configured.map(|publisher| publisher.beside(database.unwrap_or(publisher.name())));
+    let clues = Clues { subscriber, subscription, connection, configured, proof: None };
+    clues.find().await.map(|publisher| publisher.database)
+}
+
 /// Whether a connection string of a subscription names the server that this database is on. A loopback address is the
 /// subscriber's own machine, which is this one only where the subscriber is reached by such an address, too.
 pub fn leads_to(connection: &Conninfo, publisher: &Database, subscriber: &Database) -> bool {

@@ -172,3 +172,46 @@ async fn a_wait_for_rows_shows_how_they_get_on() {
     assert_says(&late, &expected);
     crate::cli::unsubscribe(&pair, &name).await;
 }
+
+#[tokio::test]
+async fn a_person_has_a_subscription_take_up_new_tables() {
+    if !Core::installed().contains(&Core::Terraform) {
+        return;
+    }
+    let pair = Pair::new(Major::V18, Major::V15, "action_refresh").await;
+    let name = crate::cli::subscribe(&pair).await;
+    let workspace = pair.workspace(Core::Terraform).await;
+    let refresh = |subscription: &str| {
+        workspace.write(
+            "action.tf",
+            &format!(
+                "action \"neonrepl_refresh_publication\" \"it\" {{\n  config {{\n    subscription = \"{subscription}\"\n    timeout = \
+                 \"1m\"\n  }}\n}}\n"
+            ),
+        );
+    };
+    let invoke = ["apply", "-auto-approve", "-no-color", "-invoke=action.neonrepl_refresh_publication.it"];
+    refresh(&name);
+    assert_says(&workspace.expect(&invoke, 0).await, &["has all tables that are published"]);
+
+    let late = "CREATE TABLE late (id int PRIMARY KEY, note text)";
+    pair.publisher.sql(&format!("{late}; INSERT INTO late VALUES (1, 'n')")).await;
+    let missing = workspace.expect(&invoke, 1).await;
+    assert_says(&missing, &["a table cannot be copied", "public.late", "Nothing was changed."]);
+    let tables = "SELECT count(*) FROM pg_subscription_rel";
+    assert_eq!(pair.subscriber.value::<i64>(tables).await, 3);
+
+    pair.subscriber.sql(late).await;
+    let taken = workspace.expect(&invoke, 0).await;
+    assert_says(&taken, &["takes up public.late", "Well: 4 of 4 tables ready", "1 invoked"]);
+    assert_eq!(pair.subscriber.rows("SELECT note FROM late").await, ["n"]);
+    pair.publisher.sql("DROP TABLE late").await;
+    assert_says(&workspace.expect(&invoke, 0).await, &["forgets public.late"]);
+
+    refresh("nobody");
+    assert_says(&workspace.expect(&invoke, 1).await, &["there is no subscription \"nobody\""]);
+    refresh(&name);
+    pair.subscriber.sql(&format!("ALTER SUBSCRIPTION {name} DISABLE")).await;
+    assert_says(&workspace.expect(&invoke, 1).await, &["it is disabled", "ENABLE"]);
+    crate::cli::unsubscribe(&pair, &name).await;
+}

@@ -10,7 +10,7 @@ use crate::postgres::{Ended, Ident, Limits, Pauses, QualifiedName, Waiter, slot}
 use crate::replication::Pair;
 use crate::replication::error::{Error, Result};
 use crate::replication::operation::Operation;
-use crate::replication::whereabouts::Clues;
+use crate::replication::whereabouts;
 
 /// How often a slot is asked while writers wait.
 const POLL: Pauses = Pauses { first: Duration::from_millis(2), longest: Duration::from_millis(20) };
@@ -61,12 +61,7 @@ async fn doubt(pair: &Pair, found: &Subscription) -> Option<String> {
     if !found.enabled || found.slot_name().is_none() {
         return Some(format!("Subscription {name} is disabled."));
     }
-    let connection = found.connection.as_ref();
-    let database = connection.and_then(|connection| connection.get("dbname").or_else(|| connection.get("user")));
-    let is_elsewhere = database.is_some_and(|database| database != pair.publisher.name());
-    let configured = (!is_elsewhere).then(|| pair.publisher.clone());
-    let clues = Clues { subscriber: &pair.subscriber, subscription: found, connection, configured, proof: None };
-    let publisher = clues.find().await.map(|publisher| publisher.database);
+    let publisher = whereabouts::publisher_of(&pair.subscriber, Some(&pair.publisher), found).await;
     let is_ours = publisher.is_some_and(|found| {
         found.config().address() == pair.publisher.config().address() && found.name() == pair.publisher.name()
     });

@@ -14,7 +14,7 @@ use crate::postgres::{self, Database, Ident, Outage as _, QualifiedName, publica
 use crate::replication::error::Result;
 use crate::replication::names;
 use crate::replication::operation::{Look, Operation};
-use crate::replication::whereabouts::Clues;
+use crate::replication::whereabouts;
 
 /// The subscriptions that are looked at, each with its publisher.
 pub(super) struct Reading<'a> {
@@ -184,11 +184,7 @@ impl Watches {
 
 impl Followed {
     async fn find(subscriber: &Database, publisher: Option<&Database>, subscription: Subscription) -> Self {
-        let connection = subscription.connection.as_ref();
-        let database = connection.and_then(|connection| connection.get("dbname").or_else(|| connection.get("user")));
-        let configured = publisher.map(|publisher| publisher.beside(database.unwrap_or(publisher.name())));
-        let clues = Clues { subscriber, subscription: &subscription, connection, configured, proof: None };
-        let publisher = clues.find().await.map(|publisher| publisher.database);
+        let publisher = whereabouts::publisher_of(subscriber, publisher, &subscription).await;
         Self::new(subscription, publisher)
     }
 
