@@ -95,7 +95,9 @@ pub async fn server_facts(db: &Database) -> Result<ServerFacts> {
     let facts =
         facts.into_iter().next().ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))?;
     let names = SETTINGS.to_vec();
-    let sql = "SELECT name, setting FROM pg_settings WHERE name = ANY ($1) AND setting IS NOT NULL";
+    // The view leaves out what no library has defined.
+    let sql = "SELECT name, setting FROM pg_settings WHERE name = ANY ($1) AND setting IS NOT NULL \
+        UNION SELECT 'rds.logical_replication', s FROM current_setting('rds.logical_replication', true) s WHERE s IS NOT NULL";
     let settings =
         db.query_all(doing, sql, &[(&names, Type::TEXT_ARRAY)], |row| Ok((row.try_get(0)?, row.try_get(1)?))).await?;
     Ok(ServerFacts { settings: settings.into_iter().collect(), ..facts })

@@ -73,7 +73,12 @@ pub(super) fn told(message: &str, remedy: &str) -> String {
 
 fn size(size: &Size, style: &Style) -> Vec<String> {
     let tables = counted(usize::try_from(size.tables).unwrap_or(usize::MAX), "table");
-    let whole = format!("To copy: {tables}, about {} rows, {} without indexes.", count(size.rows), bytes(size.bytes));
+    // Tables that were never analyzed have no estimate.
+    let rows = match (size.rows, size.bytes) {
+        (0, 1..) => "an unknown number of rows".to_owned(),
+        (rows, _) => format!("about {} rows", count(rows)),
+    };
+    let whole = format!("To copy: {tables}, {rows}, {} without indexes.", bytes(size.bytes));
     let mut lines = wrapped(style, 0, &whole);
     if size.largest.len() > 1 {
         let mut grid = Grid::new(style, &[]);

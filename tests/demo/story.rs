@@ -4,17 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::process::Command;
+
 use super::Failure;
 use super::common::aurora::Call;
 use super::common::cli::Run;
 use super::common::postgres::Role;
+use super::common::tools;
 use super::common::wait::wait_until;
 use super::screen::{note, say, step, table};
 use super::stage::{CLUSTER, Stage, WRITER};
 
 /// How long the apply may take.
 const APPLY_DEADLINE: Duration = Duration::from_secs(300);
-/// The guide's table and rows.
+/// The guide's table, and the publication of it.
+const TABLE: &str = "playing_with_neon";
+/// The table and its rows.
 const CREATE_TABLE: &str =
     "CREATE TABLE IF NOT EXISTS playing_with_neon(id SERIAL PRIMARY KEY, name TEXT NOT NULL, value REAL)";
 const INSERT_TEN: &str = "INSERT INTO playing_with_neon(name, value) \
@@ -34,12 +39,20 @@ pub(super) async fn replicate(stage: &Stage) -> Result<(), Failure> {
     fill(stage).await;
     let before = show_settings(stage, "Ask the writer: it cannot replicate").await;
     expect(before.starts_with("replica|off|"), "the writer is logical already")?;
+    step("Look before anything moves: what stands in the way, what will not come along, and how big it is");
+    let blocked = look(stage, &["preflight", "--table", TABLE]).await;
+    expect(blocked == Some(1), "the preflight finds nothing in the way")?;
     plan(stage).await?;
     apply(stage).await?;
     let after = show_settings(stage, "Ask the writer again: it was restarted, and is logical now").await;
     expect(after.starts_with("logical|on|"), "the writer is not logical")?;
     expect(before.rsplit('|').next() != after.rsplit('|').next(), "the writer was not restarted")?;
+    step("Watch until all that was written has arrived");
+    expect(look(stage, &["watch", "--until", "caught-up"]).await == Some(0), "it does not catch up")?;
     follow_rows(stage).await?;
+    step("Compare the rows of both sides, in the same state of the table");
+    let equal = look(stage, &["compare", "--publication", TABLE, "--mode", "rows"]).await;
+    expect(equal == Some(0), "the rows differ")?;
     show_statistics(stage).await?;
     plan_again(stage).await
 }
@@ -51,6 +64,17 @@ async fn fill(stage: &Stage) {
     let owner = stage.destination.connect_as(&stage.owner).await.expect("connecting as the owner");
     owner.batch_execute(CREATE_TABLE).await.expect("making the table");
     show_counts(stage).await;
+}
+
+/// Runs a command of the provider's own binary, shows what it says, and returns its exit status.
+async fn look(stage: &Stage, arguments: &[&str]) -> Option<i32> {
+    say(&format!("$ terraform-provider-neonrepl {}", arguments.join(" ")));
+    let mut command = Command::new(tools::provider());
+    command.args(arguments).env("NEONREPL_PUBLISHER_URL", stage.source.url());
+    command.env("NEONREPL_SUBSCRIBER_URL", stage.destination.url_as(&stage.owner));
+    let output = command.output().await.expect("running the provider's binary");
+    [output.stdout, output.stderr].iter().for_each(|text| String::from_utf8_lossy(text).lines().for_each(say));
+    output.status.code()
 }
 
 async fn show_counts(stage: &Stage) -> (i64, i64) {
