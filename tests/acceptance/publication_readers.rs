@@ -358,8 +358,9 @@ async fn column_lists(core: Core, from: Major, to: Major) {
     let made = format!("{}{}{reads}", listed("\"total\""), second("tables = [\"orders\"]"));
     workspace.write("main.tf", &made);
     let refused = workspace.apply_error().await;
-    assert_says(&refused, &[clash[0], "Nothing was changed."]);
+    assert_says(&refused, &[clash[0], "planning subscription"]);
     assert_eq!(pair.slots().await, [""; 0]);
+    assert_eq!(pair.publisher.rows("SELECT pubname FROM pg_publication").await, [""; 0]);
     workspace.destroy().await;
 }
 
