@@ -157,7 +157,8 @@ async fn force_destroy_copying(lane: &mut Lane) -> String {
 
 async fn wrong_connection(lane: &mut Lane, part: &str, said: &str) -> String {
     let wrong = with(&format!("publisher {{\n    {part}\n  }}"));
-    lane.refuse(&wrong, &["creating subscription \"shop\"", said]).await;
+    // The plan logs in as the subscription will.
+    lane.refuse(&wrong, &["planning subscription \"shop\"", said]).await;
     make_and_clean(lane).await;
     "refused; nothing is left".to_owned()
 }
@@ -185,7 +186,8 @@ async fn no_replication(lane: &mut Lane) -> String {
     let role = lane.publisher.server.role("plain", "").await;
     let connection = format!("username = {:?}\n    password = {:?}", role.name, role.password);
     let wrong = with(&format!("publisher {{\n    {connection}\n  }}"));
-    lane.refuse(&wrong, &["creating subscription \"shop\"", "to start", "ALTER ROLE … REPLICATION"]).await;
+    let remedy = format!("ALTER ROLE \"{}\" REPLICATION;", role.name);
+    lane.refuse(&wrong, &["planning subscription \"shop\"", "to start", &remedy]).await;
     make_and_clean(lane).await;
     "refused; nothing is left".to_owned()
 }
