@@ -510,7 +510,7 @@ async fn what_is_well_is_never_called_ill() {
             is_well("right after creation, and while it copies", &asked).await;
             looks += 1;
         }
-        asked.wait(Until::CaughtUp, DEADLINE).await.unwrap();
+        asked.wait(Until::CaughtUp, 3 * DEADLINE).await.unwrap();
         is_well("idle", &asked).await;
         let load = async {
             for round in 0..40 {

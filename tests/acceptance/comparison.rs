@@ -106,7 +106,7 @@ impl Compare {
     }
 
     async fn ask_for(&self, publications: &[&str], mode: Mode, tables: &[&str]) -> replication::Result<Outcome> {
-        let operation = Operation::new("comparing tables", Limits::within(DEADLINE), &Quiet);
+        let operation = Operation::new("comparing tables", Limits::within(5 * DEADLINE), &Quiet);
         let pair = replication::Pair { publisher: self.publisher.clone(), subscriber: self.subscriber.clone() };
         let tables = tables.iter().map(|name| QualifiedName::parse(name).unwrap()).collect();
         let publications = publications.iter().map(|name| ident(name)).collect();
@@ -187,7 +187,7 @@ async fn write(database: servers::Database, at: u64, stop: Arc<AtomicBool>, writ
         database
             .sql(&format!(
                 "BEGIN; INSERT INTO orders VALUES ({id}, 1, 'us'); UPDATE orders SET total = total + 1 WHERE id = {}; \
-                 INSERT INTO customers VALUES ({id}, 'n'); DELETE FROM orders WHERE id = {}; COMMIT",
+                 INSERT INTO customers VALUES ({id}, 'n'); DELETE FROM orders WHERE id = {}; COMMIT; SELECT pg_sleep(0.01)",
                 round % 20_000 + 1,
                 100_000 * (at + 1) + round / 2
             ))
