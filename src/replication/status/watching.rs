@@ -149,8 +149,8 @@ impl Watching {
             return Some(Worker::Fails);
         }
         let comes_and_goes = errors > 0 || self.pids.len() >= 2;
-        // One that is there at last may yet stay.
-        let is_told = self.is_over(now) && (self.connected.is_none() || comes_and_goes);
+        // One that is there at last may yet stay: that is known in a moment.
+        let is_told = self.is_over(now) && self.connected.is_none();
         is_told.then_some(if comes_and_goes { Worker::Fails } else { Worker::Away })
     }
 
@@ -286,6 +286,14 @@ mod tests {
         let back = || activity("8+", Some(1), "");
         let looks = [activity("7+", Some(0), ""), away(), away(), away(), away(), back(), back(), back()];
         assert_eq!(worker(looks), Some((7, Worker::Steady)));
+    }
+
+    #[test]
+    fn a_worker_that_has_just_come_is_given_a_moment() {
+        let first = [activity("6", None, "")].into_iter().chain((0..5).map(|_| activity("", None, "")));
+        let then = |stays: bool| (0..4).map(move |at| activity(if stays || at < 2 { "7+" } else { "" }, None, ""));
+        assert_eq!(worker(first.clone().chain(then(true))), Some((8, Worker::Steady)));
+        assert_eq!(worker(first.chain(then(false))), Some((8, Worker::Fails)));
     }
 
     #[test]
