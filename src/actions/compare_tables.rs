@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::{Context, check_name, check_table, names};
 use crate::postgres::{Ident, Limits, QualifiedName};
-use crate::replication::comparison::{Mode, Outcome, Question, compare};
+use crate::replication::comparison::{DIFFERENCES, Mode, Outcome, Question, compare};
 use crate::replication::{Operation, Pair};
 use crate::report;
 use crate::tf_provider::action::{Action, Progress};
@@ -17,9 +17,6 @@ use crate::tf_provider::timeouts::{duration_attribute, parse_duration};
 
 /// How long a comparison may take where the configuration does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
-
-/// How many differing rows of a table are named where the configuration does not say.
-const DEFAULT_DIFFERENCES: usize = 100;
 
 /// The action.
 pub(super) struct CompareTables;
@@ -149,6 +146,6 @@ fn question(config: &Model) -> Result<Question> {
         publications: names("publications", &config.publications, |text| Ident::new(text))?,
         tables: names("tables", &config.tables, QualifiedName::parse)?,
         mode: config.mode.known().and_then(|name| Mode::from_name(name)).unwrap_or(Mode::Rows),
-        max_differences: most.unwrap_or(DEFAULT_DIFFERENCES),
+        max_differences: most.unwrap_or(DIFFERENCES),
     })
 }

@@ -123,7 +123,7 @@ pub(super) struct Compare {
     #[arg(long, value_name = "MODE", default_value = "counts")]
     pub(super) mode: Mode,
     /// With --mode rows: how many differing rows of a table are named at most
-    #[arg(long, value_name = "NUMBER", default_value = "100")]
+    #[arg(long, value_name = "NUMBER", default_value_t = comparison::DIFFERENCES)]
     pub(super) max_differences: usize,
     /// How long it may take, such as 30m or 12h; both sides keep old row versions for so long
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "12h")]

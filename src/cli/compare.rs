@@ -5,18 +5,17 @@ use super::screen::Screen;
 use super::servers::Environment;
 use super::{Failure, Heard, Outcome, json};
 use crate::postgres::Limits;
+use crate::replication::Operation;
 use crate::replication::comparison::{Question, compare};
-use crate::replication::{Operation, Pair};
 use crate::report;
 
-/// Compares, and tells of each table as it is done.
+/// Compares once.
 pub(super) async fn run(
     asked: &Asked,
     environment: &Environment<'_>,
     screen: &mut Screen<'_>,
 ) -> Result<Outcome, Failure> {
-    let pair =
-        Pair { publisher: asked.servers.publisher(environment)?, subscriber: asked.servers.subscriber(environment)? };
+    let pair = asked.servers.pair(environment)?;
     let question = Question {
         publications: asked.publications.iter().cloned().collect(),
         tables: asked.tables.iter().cloned().collect(),

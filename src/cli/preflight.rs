@@ -7,8 +7,8 @@ use super::screen::Screen;
 use super::servers::Environment;
 use super::{Failure, Heard, Outcome, json};
 use crate::postgres::Limits;
+use crate::replication::Operation;
 use crate::replication::preflight::{self, Question};
-use crate::replication::{Operation, Pair};
 use crate::report;
 
 /// How long the answer may take.
@@ -20,8 +20,7 @@ pub(super) async fn run(
     environment: &Environment<'_>,
     screen: &mut Screen<'_>,
 ) -> Result<Outcome, Failure> {
-    let pair =
-        Pair { publisher: asked.servers.publisher(environment)?, subscriber: asked.servers.subscriber(environment)? };
+    let pair = asked.servers.pair(environment)?;
     let question = Question {
         publications: asked.publications.iter().cloned().collect(),
         tables: asked.tables.iter().cloned().collect(),

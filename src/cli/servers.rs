@@ -4,12 +4,21 @@ use super::arguments::Servers;
 use crate::config::{self, Side};
 use crate::postgres::conninfo::Secret;
 use crate::postgres::{Database, Ident};
+use crate::replication::Pair;
 use crate::tf_provider::diagnostics::{Error, Result};
 
 /// The variables of the environment.
 pub(super) type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 impl Servers {
+    /// Both databases.
+    ///
+    /// # Errors
+    /// When there is no URL for one of them, or one that cannot be used.
+    pub(super) fn pair(&self, environment: &Environment<'_>) -> Result<Pair> {
+        Ok(Pair { publisher: self.publisher(environment)?, subscriber: self.subscriber(environment)? })
+    }
+
     /// The database that is replicated from.
     ///
     /// # Errors

@@ -12,10 +12,11 @@ use std::collections::BTreeSet;
 
 use crate::config::{ConfiguredServer, Context, check_name};
 use crate::postgres::{Database, Ident};
+use crate::replication::Pair;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::data_source::AnyDataSource;
 use crate::tf_provider::diagnostics::Result;
-use crate::tf_provider::schema::{Attribute, Type};
+use crate::tf_provider::schema::{Attribute, Schema, Type};
 
 /// All of them, in the order of the docs.
 pub const ALL: &[&dyn AnyDataSource<Context>] = &[
@@ -32,6 +33,23 @@ pub const ALL: &[&dyn AnyDataSource<Context>] = &[
 fn database_attribute(side: &str) -> Attribute {
     let description = format!("The database that is asked. Default: the provider's {side} database.");
     Attribute::optional_computed("database", Type::String, &description).text(check_name)
+}
+
+/// Adds the attributes that name a database of each side, as the data sources about both have them.
+fn with_databases(schema: Schema) -> Schema {
+    let database = |name: &str, side: &str| {
+        let description = format!("The database of the {side}. Default: the provider's.");
+        Attribute::optional_computed(name, Type::String, &description).text(check_name)
+    };
+    schema.attribute(database("publisher_database", "publisher")).attribute(database("database", "subscriber"))
+}
+
+/// The databases that those attributes name. Does not connect.
+fn pair(context: &Context, publisher: &Attr<String>, subscriber: &Attr<String>) -> Result<Pair> {
+    Ok(Pair {
+        publisher: database(context.publisher(), publisher)?,
+        subscriber: database(context.subscriber(), subscriber)?,
+    })
 }
 
 /// That database. Does not connect.

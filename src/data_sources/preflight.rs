@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::database;
+use super::{pair, with_databases};
 use crate::config::{Context, check_name, check_table, names};
 use crate::postgres::{Ident, Limits, QualifiedName};
 use crate::replication::preflight::{Question, preflight};
-use crate::replication::{Finding, Operation, Pair};
+use crate::replication::{Finding, Operation};
 use crate::report::{self, Style};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
@@ -73,7 +73,7 @@ impl DataSource for Preflight {
             ("message", Type::String),
             ("remedy", Type::String),
         ]);
-        Schema::new(
+        let asked = Schema::new(
             "Looks at both servers before anything moves: whether replicating the tables would work, what is in its way, what it \
              would not bring, and how big it is. It changes nothing, and takes one connection of each server. Tables that a \
              subscription to these publications replicates already are not found fault with for their rows, so that it can stay \
@@ -112,23 +112,8 @@ impl DataSource for Preflight {
             Type::Bool,
             "Whether changes are to flow back after the cutover: the subscriber is then looked at as a publisher too, and the \
              publisher as a subscriber. Default: `false`.",
-        ))
-        .attribute(
-            Attribute::optional_computed(
-                "publisher_database",
-                Type::String,
-                "The database of the publisher. Default: the provider's.",
-            )
-            .text(check_name),
-        )
-        .attribute(
-            Attribute::optional_computed(
-                "database",
-                Type::String,
-                "The database of the subscriber. Default: the provider's.",
-            )
-            .text(check_name),
-        )
+        ));
+        with_databases(asked)
         .attribute(Attribute::computed(
             "ok",
             Type::Bool,
@@ -151,10 +136,7 @@ impl DataSource for Preflight {
     }
 
     async fn read(call: &Call<Context>, config: Model) -> Result<Model> {
-        let pair = Pair {
-            publisher: database(call.context().publisher(), &config.publisher_database)?,
-            subscriber: database(call.context().subscriber(), &config.database)?,
-        };
+        let pair = pair(call.context(), &config.publisher_database, &config.database)?;
         let limits = Limits::default().cancelled_by(call.stop().clone());
         let operation = Operation::new("looking at both servers", limits, call);
         let report = Box::pin(preflight(&operation, &pair, &question(&config)?)).await?;

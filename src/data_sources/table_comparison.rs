@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::database;
+use super::{pair, with_databases};
 use crate::config::{Context, check_name, check_table, names};
 use crate::postgres::{Ident, Limits, QualifiedName};
-use crate::replication::comparison::{Compared, Difference, Mode, Question, compare};
-use crate::replication::{Operation, Pair};
+use crate::replication::Operation;
+use crate::replication::comparison::{Compared, DIFFERENCES, Difference, Mode, Question, compare};
 use crate::report;
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
@@ -18,9 +18,6 @@ use crate::tf_provider::timeouts::{duration_attribute, parse_duration};
 
 /// How long a comparison may take where the configuration does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
-
-/// How many differing rows of a table are named where the configuration does not say.
-const DEFAULT_DIFFERENCES: usize = 100;
 
 /// The data source.
 pub(super) struct TableComparison;
@@ -104,7 +101,7 @@ impl DataSource for TableComparison {
             ("differences", Type::list(row)),
             ("further_differences", Type::Number),
         ]);
-        Schema::new(
+        let asked = Schema::new(
             "Compares the rows of tables on both sides, while applications go on writing. For some milliseconds it keeps writers \
              from a table, until the subscriber has applied what was written before; then both sides keep to that state and \
              count at leisure. So there are no false differences. The lock needs `UPDATE`, `DELETE` or `TRUNCATE` on the table \
@@ -144,23 +141,8 @@ impl DataSource for TableComparison {
                 "With `rows`: how many differing rows of a table are named at most. Their keys are in the state then. Default: `100`.",
             )
             .between(0, 10_000),
-        )
-        .attribute(
-            Attribute::optional_computed(
-                "publisher_database",
-                Type::String,
-                "The database of the publisher. Default: the provider's.",
-            )
-            .text(check_name),
-        )
-        .attribute(
-            Attribute::optional_computed(
-                "database",
-                Type::String,
-                "The database of the subscriber. Default: the provider's.",
-            )
-            .text(check_name),
-        )
+        );
+        with_databases(asked)
         .attribute(duration_attribute(
             "timeout",
             "How long it may take, such as `30s`, `10m` or `1h30m`. Both sides keep old row versions for so long. Default: `1h`.",
@@ -202,10 +184,7 @@ impl DataSource for TableComparison {
     }
 
     async fn read(call: &Call<Context>, config: Model) -> Result<Model> {
-        let pair = Pair {
-            publisher: database(call.context().publisher(), &config.publisher_database)?,
-            subscriber: database(call.context().subscriber(), &config.database)?,
-        };
+        let pair = pair(call.context(), &config.publisher_database, &config.database)?;
         let time = config.timeout.known().and_then(|text| parse_duration(text)).unwrap_or(DEFAULT_TIMEOUT);
         let limits = Limits::within(time).cancelled_by(call.stop().clone());
         let operation = Operation::new("comparing tables", limits, call);
@@ -236,7 +215,7 @@ fn question(config: &Model) -> Result<Question> {
         publications: names("publications", &config.publications, |text| Ident::new(text))?,
         tables: names("tables_only", &config.tables_only, QualifiedName::parse)?,
         mode,
-        max_differences: most.unwrap_or(DEFAULT_DIFFERENCES),
+        max_differences: most.unwrap_or(DIFFERENCES),
     })
 }
 

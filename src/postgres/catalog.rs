@@ -36,6 +36,6 @@ pub use outline::{Identity, Kind, Outline, Relation, ReplicaIdentity, outline};
 pub(super) use outline::{SYSTEM_TABLE, is_system_schema};
 pub use rows::{TableSize, bytes, sizes, with_rows};
 pub use sequences::{Sequence, Tie, highest, sequences};
-pub use tables::{Column, Rights, Table, tables};
+pub use tables::{Column, Equality, Rights, Table, tables};
 pub use types::{Labels, add_label, labels};
 pub use writes::lacking_writes;

@@ -7,11 +7,11 @@
 //! Source: "Record and Composite Functions", `LOCK`, `SAVEPOINT`, the view `pg_publication_tables` and "System Catalogs" in the
 //! Postgres documentation; which hash functions depend on the server: `hashenum` hashes an oid.
 
+mod comparable;
 mod published;
-mod shape;
 mod side;
 mod text;
 
+pub use comparable::{Comparable, Incomparable, comparable};
 pub use published::{Published, published};
-pub use shape::{Comparable, Incomparable, Shape, comparable, shapes};
 pub use side::{Entry, Side, entry};

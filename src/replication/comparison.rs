@@ -12,13 +12,14 @@ mod running;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::try_join;
+use futures_util::future::{try_join, try_join3};
 
-use super::Pair;
 use super::error::{Error, Result};
 use super::operation::Operation;
-use crate::postgres::comparison::{self, Comparable, Incomparable, Published, Shape};
-use crate::postgres::{Ident, QualifiedName};
+use super::{Pair, absent};
+use crate::postgres::catalog::{self, Index, Table, TableSize};
+use crate::postgres::comparison::{self, Comparable, Incomparable, Published};
+use crate::postgres::{Ident, QualifiedName, publication};
 
 /// How closely tables are compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +51,9 @@ impl Mode {
         Self::ALL.into_iter().find(|choice| choice.as_str() == name)
     }
 }
+
+/// How many differing rows of a table are named where nobody says.
+pub const DIFFERENCES: usize = 100;
 
 /// What is to be compared.
 #[derive(Debug, Clone, Default)]
@@ -193,62 +197,77 @@ pub async fn compare(
 /// The tables of a comparison.
 struct Tables {
     comparable: Vec<Comparable>,
+    /// What they take on the publisher's disk.
+    sizes: BTreeMap<QualifiedName, TableSize>,
     /// Those that cannot be compared, with the reason.
     others: Vec<Compared>,
 }
 
+/// What both servers have of them.
+struct Sources {
+    published: BTreeMap<QualifiedName, Published>,
+    publisher: BTreeMap<QualifiedName, Table>,
+    indexes: BTreeMap<QualifiedName, Vec<Index>>,
+    subscriber: BTreeMap<QualifiedName, Table>,
+}
+
 impl Tables {
     async fn read(operation: &Operation<'_>, pair: &Pair, question: &Question) -> Result<Self> {
+        let limits = operation.limits();
+        let pair = Pair { publisher: pair.publisher.within(limits), subscriber: pair.subscriber.within(limits) };
         let published = match question.publications.is_empty() {
             true => BTreeMap::new(),
-            false => Self::published(operation, pair, question).await?,
+            false => published(operation, &pair, question).await?,
         };
         let names = match (question.tables.is_empty(), published.is_empty()) {
             (false, _) => question.tables.clone(),
             (true, _) => published.keys().cloned().collect(),
         };
-        let (publisher, subscriber) =
-            (pair.publisher.within(operation.limits()), pair.subscriber.within(operation.limits()));
-        let both = try_join(comparison::shapes(&publisher, &names), comparison::shapes(&subscriber, &names));
-        let (publisher, subscriber) = operation.unless_stopped(both).await?;
-        Ok(Self::sorted(&names, &published, &publisher, &subscriber))
+        let there = try_join3(
+            catalog::tables(&pair.publisher, &names, None),
+            catalog::indexes(&pair.publisher, &names),
+            catalog::sizes(&pair.publisher, &names),
+        );
+        let both = Box::pin(try_join(there, catalog::tables(&pair.subscriber, &names, None)));
+        let ((publisher, indexes, sizes), subscriber) = operation.unless_stopped(both).await?;
+        Ok(Self::sorted(&names, &Sources { published, publisher, indexes, subscriber }, sizes))
     }
 
-    /// What the publications send of the tables that are asked for.
-    async fn published(
-        operation: &Operation<'_>,
-        pair: &Pair,
-        question: &Question,
-    ) -> Result<BTreeMap<QualifiedName, Published>> {
-        let publisher = pair.publisher.within(operation.limits());
-        let existing = operation.unless_stopped(crate::postgres::publication::fetch_all(&publisher)).await?;
-        if let Some(missing) = question.publications.iter().find(|name| !existing.contains_key(*name)) {
-            let (database, address) = (publisher.name(), publisher.config().address());
-            let error = format!("there is no publication {missing} in database {database:?} on {address}");
-            return Err(operation.error(error).about("publications"));
-        }
-        let published = comparison::published(&publisher, &question.publications);
-        let published = operation.unless_stopped(published).await?;
-        match question.tables.iter().find(|table| !published.contains_key(*table)) {
-            Some(other) => Err(not_published(operation, other)),
-            None => Ok(published),
-        }
-    }
-
-    fn sorted(
-        names: &BTreeSet<QualifiedName>,
-        published: &BTreeMap<QualifiedName, Published>,
-        publisher: &BTreeMap<QualifiedName, Shape>,
-        subscriber: &BTreeMap<QualifiedName, Shape>,
-    ) -> Self {
-        let mut sorted = Self { comparable: Vec::new(), others: Vec::new() };
+    fn sorted(names: &BTreeSet<QualifiedName>, sources: &Sources, sizes: BTreeMap<QualifiedName, TableSize>) -> Self {
+        let mut sorted = Self { comparable: Vec::new(), sizes, others: Vec::new() };
         for name in names {
-            match comparison::comparable(name, published.get(name), publisher.get(name), subscriber.get(name)) {
+            let indexes = sources.indexes.get(name).map(Vec::as_slice).unwrap_or_default();
+            let (publisher, subscriber) = (sources.publisher.get(name), sources.subscriber.get(name));
+            match comparison::comparable(name, sources.published.get(name), (publisher, indexes), subscriber) {
                 Ok(table) => sorted.comparable.push(table),
                 Err(why) => sorted.others.push(Compared::of(name).noting(reason(&why))),
             }
         }
         sorted
+    }
+}
+
+/// What a subscription to the publications is sent, of the tables that are asked for.
+async fn published(
+    operation: &Operation<'_>,
+    pair: &Pair,
+    question: &Question,
+) -> Result<BTreeMap<QualifiedName, Published>> {
+    let (publisher, names) = (&pair.publisher, &question.publications);
+    let existing = operation.unless_stopped(publication::fetch_all(publisher)).await?;
+    let missing: Vec<_> = names.iter().filter(|name| !existing.contains_key(*name)).collect();
+    if !missing.is_empty() {
+        return Err(absent::publications(operation, publisher, &missing));
+    }
+    // A tree that is sent in both ways arrives in one.
+    let version = operation.unless_stopped(pair.older_version()).await?;
+    let arriving = publication::published_tables(publisher, names, version);
+    let both = Box::pin(try_join(comparison::published(publisher, names), arriving));
+    let (mut published, arriving) = operation.unless_stopped(both).await?;
+    published.retain(|table, _| arriving.contains(table));
+    match question.tables.iter().find(|table| !published.contains_key(*table)) {
+        Some(other) => Err(not_published(operation, other)),
+        None => Ok(published),
     }
 }
 

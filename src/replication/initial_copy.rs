@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
 use self::progress_log::ProgressLog;
+use super::absent;
 use super::checks::{self, Objection, Obstacle, Obstacles};
 use super::error::{Error, Result};
 use super::names;
@@ -86,10 +87,6 @@ pub(super) fn objection(
     })
 }
 
-fn list<'a>(tables: impl IntoIterator<Item = &'a QualifiedName>) -> String {
-    names::list(tables.into_iter().map(QualifiedName::to_text))
-}
-
 /// Warns of tables that are to be subscribed and hold rows before the copy. Those may be others than the publisher's, and
 /// then all is well.
 ///
@@ -117,7 +114,7 @@ pub async fn warn_of_rows(
 
 /// What it means that these tables hold rows before they are copied.
 pub(super) fn of_rows(operation: &Operation<'_>, held: &BTreeSet<QualifiedName>) -> Option<Error> {
-    let names = list(held);
+    let names = names::tables(held);
     let warning = operation.error(format!("on the subscriber, tables hold rows before they are copied: {names}"));
     (!held.is_empty()).then(|| {
         warning.detail(
@@ -142,15 +139,11 @@ async fn check_publications(operation: &Operation<'_>, publisher: &Database, des
 
 /// What it means that publications are not there.
 pub(super) fn missing(operation: &Operation<'_>, publisher: &Database, missing: &[&Ident]) -> Error {
-    let names = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let (database, address) = (publisher.name(), publisher.config().address());
-    operation
-        .error(format!("there is no publication {names} in database {database:?} on {address}"))
+    absent::publications(operation, publisher, missing)
         .detail("A subscription that is made before its publication stops at the first change that is older than that.")
         .detail(
             "Create the publication first; where this configuration does, refer to its name, so that it comes first.",
         )
-        .about("publications")
 }
 
 fn in_the_way(tables: usize) -> String {
@@ -280,7 +273,7 @@ async fn judge(
 }
 
 fn fails(name: &Ident, progress: &Progress, tables: &BTreeSet<QualifiedName>, reasons: Vec<String>) -> Error {
-    let names = list(tables);
+    let names = names::tables(tables);
     let errors = progress.sync_errors.filter(|errors| *errors > 0);
     let errors = errors.map(|errors| format!(" ({errors} so far)")).unwrap_or_default();
     let error = Error::new(format!("subscription {name}: copying fails again and again{errors}: {names}"));
@@ -316,7 +309,7 @@ const WITHOUT_WORKER: &str = "Its worker does not run. Either it does not reach 
     max_worker_processes). The logs of both servers say which.";
 
 fn still_waiting(progress: &Progress) -> String {
-    format!("Still waiting for: {}", list(progress.left()))
+    format!("Still waiting for: {}", names::tables(progress.left()))
 }
 
 /// What an error means to a core once the subscription is made.

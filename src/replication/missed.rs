@@ -45,7 +45,7 @@ fn publishes(target: &Target, table: &QualifiedName) -> bool {
 }
 
 fn warning(subscription: &Subscription, tables: &BTreeSet<QualifiedName>) -> Error {
-    let names = names::list(tables.iter().map(QualifiedName::to_text));
+    let names = names::tables(tables);
     Error::new(format!("subscription {} misses what was written to {names} meanwhile", subscription.name))
         .detail(
             "It never forgot these tables while they were not published. Published again, they go on from now, and what was \

@@ -5,6 +5,7 @@
 //! [`Operation`] carries the limits and hears the warnings, so that a plan, an apply and a command at a terminal ask the
 //! same functions. Nothing here knows of Terraform.
 
+mod absent;
 mod catch_up;
 pub mod checks;
 pub mod comparison;
@@ -30,6 +31,7 @@ pub mod slot_use;
 pub mod status;
 pub mod subscribing;
 pub mod tables;
+pub mod units;
 pub mod users;
 pub mod whereabouts;
 

@@ -1,5 +1,7 @@
 //! Lists of names in messages.
 
+use crate::postgres::QualifiedName;
+
 /// How many names, or lines about them, one message shows.
 pub const SHOWN: usize = 10;
 
@@ -11,6 +13,11 @@ pub fn list(names: impl IntoIterator<Item = String>) -> String {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
+}
+
+/// The same of tables.
+pub fn tables<'a>(tables: impl IntoIterator<Item = &'a QualifiedName>) -> String {
+    list(tables.into_iter().map(QualifiedName::to_text))
 }
 
 #[cfg(test)]

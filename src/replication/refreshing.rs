@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::checks::{self, Objection};
-use super::error::{Error, Result};
+use super::error::Result;
 use super::operation::Operation;
 use super::routes::TakingUp;
-use super::{Pair, initial_copy, tables, whereabouts};
+use super::{Pair, absent, initial_copy, tables, whereabouts};
 use crate::postgres::subscription::{self, How, Subscription};
 use crate::postgres::{Database, Ident, QualifiedName};
 
@@ -34,7 +34,7 @@ pub async fn refresh(
 ) -> Result<Refreshed> {
     let subscriber = subscriber.within(operation.limits());
     let found = operation.unless_stopped(subscription::fetch_now(&subscriber, name)).await?;
-    let found = found.ok_or_else(|| no_such(operation, &subscriber, name))?;
+    let found = found.ok_or_else(|| absent::subscription(operation, &subscriber, name))?;
     if !found.enabled {
         return Err(operation.error("it is disabled").detail(DISABLED));
     }
@@ -65,13 +65,6 @@ async fn check_new(operation: &Operation<'_>, pair: &Pair, found: &Subscription,
 
 const DISABLED: &str = "Postgres looks for tables of enabled subscriptions only. On the subscriber, as its owner: ALTER \
     SUBSCRIPTION … ENABLE; or set enabled = true where it is in a configuration.";
-
-fn no_such(operation: &Operation<'_>, subscriber: &Database, name: &Ident) -> Error {
-    let (database, address) = (subscriber.name(), subscriber.config().address());
-    operation
-        .error(format!("there is no subscription {name} in database {database:?} on {address}"))
-        .about("subscription")
-}
 
 async fn run(operation: &Operation<'_>, subscriber: &Database, found: &Subscription, how: &How) -> Result<()> {
     let version = operation.unless_stopped(subscriber.version()).await?;

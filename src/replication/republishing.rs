@@ -95,8 +95,8 @@ impl Change<'_> {
     }
 
     fn would_move(&self, user: &User, moved: &BTreeMap<QualifiedName, (QualifiedName, QualifiedName)>) -> Error {
-        let list = |tables: BTreeSet<&QualifiedName>| names::list(tables.into_iter().map(QualifiedName::to_text));
-        let (rows, new) = (list(moved.keys().collect()), list(moved.values().map(|(_, new)| new).collect()));
+        let (rows, new) =
+            (names::tables(moved.keys()), names::tables(moved.values().map(|(_, new)| new).collect::<BTreeSet<_>>()));
         let is_option = self.old.via_partition_root != self.new.via_partition_root;
         let option = if is_option { "publish_via_partition_root" } else { self.option(moved.keys().next()) };
         Error::new(format!("rows of {rows} would arrive as those of {new}, and {} would lose them", user.describe()))
@@ -122,7 +122,7 @@ impl Change<'_> {
     /// Tables whose rows are not sent any more.
     fn left(&self, outlook: &Outlook<'_>) -> Option<Objection> {
         let left = &outlook.difference.left;
-        let names = names::list(left.iter().map(QualifiedName::to_text));
+        let names = names::tables(left);
         let warning = Error::new(format!("{} gets nothing more of what is written to {names}", outlook.user.describe()))
             .detail(
                 "If another one of its publications is to publish that from now on, it has to do so before this one stops: set \
@@ -165,7 +165,7 @@ impl Change<'_> {
 
     /// What is said of a reader that cannot be asked what it has.
     fn unchecked(&self, user: &User, tables: &BTreeSet<QualifiedName>) -> Error {
-        let names = names::list(tables.iter().map(QualifiedName::to_text));
+        let names = names::tables(tables);
         Error::new(format!("whether {} can replicate {names} was not checked", user.describe()))
             .detail(
                 "It is no subscription of the provider's subscriber, or that cannot be asked now. A subscription stops at the first \

@@ -112,8 +112,8 @@ impl TakingUp<'_> {
         if seen.twice.is_empty() || !self.copies {
             return None;
         }
-        let parts = list(seen.twice.keys());
-        let roots = list(seen.twice.values().collect::<BTreeSet<_>>());
+        let parts = names::tables(seen.twice.keys());
+        let roots = names::tables(seen.twice.values().collect::<BTreeSet<_>>());
         let error = Error::new(format!("rows of {parts} would be copied twice: as its own, and as those of {roots}"));
         Some(
             error
@@ -155,7 +155,7 @@ impl TakingUp<'_> {
         let is_moved = |table: &&QualifiedName| seen.moves.values().any(|(_, to)| to == *table);
         let new = seen.after.tables.keys().filter(|table| !seen.taken_up.contains(*table) && !is_moved(table));
         let filled = catalog::with_rows(&self.pair.publisher, &new.cloned().collect()).await?;
-        let what = format!("rows that are in {} now are not copied, because copy_data = false", list(&filled));
+        let what = format!("rows that are in {} now are not copied, because copy_data = false", names::tables(&filled));
         let warning = Error::new(what).detail(
             "The subscription has not taken these tables up yet: what was written to them since they are published was skipped, \
              and only what is written from now on arrives. If the subscriber has the rows already, all is well. Otherwise set \
@@ -188,13 +188,10 @@ fn moves(after: &Sent, taken_up: &BTreeSet<QualifiedName>, outlines: [&Outline; 
     moved.collect()
 }
 
-fn list<'a>(tables: impl IntoIterator<Item = &'a QualifiedName>) -> String {
-    names::list(tables.into_iter().map(QualifiedName::to_text))
-}
-
 fn summary(moves: &Moves, is_so: bool) -> String {
-    let (rows, to) = (list(moves.keys()), list(moves.values().map(|(_, to)| to).collect::<BTreeSet<_>>()));
-    let from = list(moves.values().map(|(from, _)| from).collect::<BTreeSet<_>>());
+    let (rows, to) =
+        (names::tables(moves.keys()), names::tables(moves.values().map(|(_, to)| to).collect::<BTreeSet<_>>()));
+    let from = names::tables(moves.values().map(|(from, _)| from).collect::<BTreeSet<_>>());
     let when = if is_so { "arrive by now" } else { "would arrive" };
     format!("rows of {rows} {when} as those of {to}, where the subscription has taken up {from}")
 }
@@ -209,7 +206,7 @@ fn again(filled: &BTreeSet<QualifiedName>) -> String {
     format!(
         "Nothing was changed. On the subscriber {} holds rows, and copy_data = true copies every row once more: that never ends \
          where a key forbids it, and puts them there twice where none does.",
-        list(filled)
+        names::tables(filled)
     )
 }
 
@@ -229,8 +226,8 @@ fn elsewhere(new: &BTreeSet<QualifiedName>, kept: &BTreeSet<QualifiedName>) -> S
         "Nothing was changed. On the subscriber the rows that have arrived are in {}, and none is in {}: with copy_data = false they \
          would stay where they are, and what changes in them later would be lost. Set copy_data = true, so that all of them are \
          copied.",
-        list(kept),
-        list(new)
+        names::tables(kept),
+        names::tables(new)
     )
 }
 

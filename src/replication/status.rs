@@ -6,7 +6,6 @@ mod evidence;
 mod explaining;
 mod reading;
 mod trouble;
-mod types;
 mod waiting;
 mod watching;
 

@@ -43,7 +43,7 @@ pub async fn compared(
 
 /// What it means that a subscription has tables that are missed.
 pub fn left_behind(subscription: &Subscription, missed: &BTreeSet<QualifiedName>) -> Error {
-    let tables = names::list(missed.iter().map(QualifiedName::to_text));
+    let tables = names::tables(missed);
     Error::new(format!("subscription {} gets nothing more under the name of {tables}", subscription.name))
         .detail(
             "None of its publications publishes that by this name any more. Either it was taken out of them, or detached from a \

@@ -12,8 +12,8 @@ mod preflight;
 mod samples;
 mod status;
 mod style;
-pub mod units;
 
+pub use crate::replication::units;
 pub use comparison::{compared, comparison, comparison_verdict, difference, key};
 pub use live::{Lines, frame, line};
 pub use pace::{Pace, Speed};

@@ -9,7 +9,7 @@ use neonrepl::replication::comparison::{self, Compared, Mode, Outcome, Question}
 use neonrepl::replication::{self, Operation};
 use neonrepl::report;
 
-use crate::catalog::{connect, ident};
+use crate::catalog::{config, connect, ident};
 use crate::common::cli::Core;
 use crate::common::postgres::{self as servers, Major, Role, quote};
 use crate::common::wait::wait_until;
@@ -321,6 +321,28 @@ async fn only_what_is_published_is_compared() {
     }
 }
 
+/// From Postgres 16 on, a tree that one publication sends as its root and another one in parts arrives as the root.
+#[tokio::test]
+async fn a_tree_that_is_sent_in_two_ways_is_compared_as_it_arrives() {
+    let pair = Pair::new(Major::V16, Major::V17, "two_ways").await;
+    pair.publisher
+        .sql("CREATE TABLE tree (id int PRIMARY KEY, v text) PARTITION BY RANGE (id); CREATE TABLE leaf PARTITION OF tree DEFAULT; \
+              INSERT INTO tree VALUES (1, 'a'); CREATE PUBLICATION parts FOR TABLE leaf")
+        .await;
+    pair.subscriber.sql("CREATE TABLE tree (id int PRIMARY KEY, v text)").await;
+    subscribe(&pair, "TABLE tree WITH (publish_via_partition_root)", "").await;
+    let name = &pair.subscriber.name;
+    pair.subscriber.sql(&format!("ALTER SUBSCRIPTION {name} ADD PUBLICATION parts")).await;
+    caught_up(&pair, &["tree"]).await;
+    let compare = Compare::of(&pair);
+    let outcome = compare.ask_for(&["shop", "parts"], Mode::Rows, &[]).await.unwrap();
+    assert!(outcome.is_equal() && outcome.is_exact() && outcome.tables.len() == 1, "{outcome:#?}");
+    pair.subscriber.sql("UPDATE tree SET v = 'b'").await;
+    let found = compare.ask_for(&["shop", "parts"], Mode::Rows, &[]).await.unwrap();
+    assert_eq!(differences(&found.tables[0]), ["changed: id=1 in v".to_owned()].into());
+    unsubscribe(&pair).await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_compared_exactly_says_why() {
     for (from, to) in [(Major::V14, Major::V18), (Major::V18, Major::V14)] {
@@ -339,6 +361,12 @@ async fn what_cannot_be_compared_exactly_says_why() {
         check(&reads, "orders", true, "may not keep others from writing").await;
         check(&reads, "customers", false, "permission denied for table customers").await;
         check(&reads, "invoices", false, "row-level security").await;
+
+        // Writers would wait for a session that nobody is left to open.
+        let mut few = config(&pair.publisher, &Role::superuser());
+        few.max_connections = 2;
+        let few = Compare { publisher: neonrepl::postgres::Server::new(few).database(None), ..Compare::of(&pair) };
+        check(&few, "orders", true, "max_connections of the publisher is 2").await;
 
         let compare = Compare::of(&pair);
         let all = compare.ask_for(&[], Mode::Counts, &["orders", "public.nowhere"]).await.unwrap();

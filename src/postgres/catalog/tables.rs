@@ -17,6 +17,8 @@ type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
 pub struct Table {
     /// Whether rows can be replicated into it: a table of whatever persistence, partitioned or not.
     pub takes_rows: bool,
+    /// Whether its rows are in its partitions.
+    pub is_partitioned: bool,
     /// The role that owns it.
     pub owner: Ident,
     /// Its columns, in its own order.
@@ -40,6 +42,19 @@ pub struct Column {
     pub is_generated: bool,
     /// Whether it is generated and stored, so that it can be published (Postgres 18).
     pub is_stored: bool,
+    /// What tells whether two servers have the same value in it.
+    pub equality: Equality,
+}
+
+/// What tells whether two servers have the same value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Equality {
+    /// The value: every server hashes it to the same number.
+    Value,
+    /// Each letter of its text: the collation takes texts for equal that differ.
+    Letters,
+    /// Its text: the type has no hash, or one that depends on the server, as that of an enum, which is of an oid.
+    Text,
 }
 
 /// What a role may do with a table.
@@ -84,14 +99,19 @@ pub async fn tables(
     tables.map_err(|error| db.error(doing, Cause::Statement(error)))
 }
 
+/// Types that every server of every version hashes to the same number, also in arrays.
+const HASHED_ALIKE: &str = "'bool', 'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'text', 'varchar', 'bpchar', 'name', \
+    'char', 'bytea', 'uuid', 'date', 'time', 'timetz', 'timestamp', 'timestamptz', 'interval', 'inet', 'cidr', 'macaddr', \
+    'macaddr8', 'jsonb'";
+
 /// One row for each table, with the names, types and marks of its columns side by side: `n` must have a value, `d` has one
-/// by itself, `s` and `v` are generated, `r` may be read. A role that the server does not know has no oid, and questions
-/// about its rights no answer.
+/// by itself, `s` and `v` are generated, `r` may be read, `h` is hashed alike everywhere, `l` has a lax collation. A role
+/// that the server does not know has no oid, and questions about its rights no answer.
 fn query(version: ServerVersion) -> String {
     let becomes = if version.has(version::RUN_AS_OWNER) { "SET" } else { "MEMBER" };
     format!(
         "SELECT w.s, w.t, c.relkind IN ('r', 'p'), pg_get_userbyid(c.relowner)::text, \
-         o.name::text, coalesce(pg_has_role(r.oid, c.relowner, '{becomes}'), true), k.names, k.types, k.marks \
+         o.name::text, coalesce(pg_has_role(r.oid, c.relowner, '{becomes}'), true), k.names, k.types, k.marks, c.relkind = 'p' \
          FROM (SELECT coalesce($3::name, current_user) AS name) o LEFT JOIN pg_roles r ON r.rolname = o.name \
          CROSS JOIN unnest($1::text[], $2::text[]) AS w (s, t) JOIN pg_namespace n ON n.nspname = w.s \
          JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t AND c.relkind IN ('r', 'p', 'v', 'm', 'f') \
@@ -100,8 +120,15 @@ fn query(version: ServerVersion) -> String {
            coalesce(array_agg(concat(CASE WHEN a.attnotnull THEN 'n' END, \
              CASE WHEN a.atthasdef AND a.attgenerated = '' OR a.attidentity <> '' THEN 'd' END, a.attgenerated, \
              CASE WHEN coalesce(has_schema_privilege(r.oid, n.oid, 'USAGE') \
-               AND has_column_privilege(r.oid, c.oid, a.attnum, 'SELECT'), true) THEN 'r' END) ORDER BY a.attnum), '{{}}') AS marks \
-           FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) k"
+               AND has_column_privilege(r.oid, c.oid, a.attnum, 'SELECT'), true) THEN 'r' END, \
+             CASE WHEN v.typnamespace = 'pg_catalog'::regnamespace AND v.typname IN ({HASHED_ALIKE}) \
+               AND b.oid IN (v.oid, v.typarray) THEN 'h' END, \
+             CASE WHEN NOT coalesce(l.collisdeterministic, true) THEN 'l' END) ORDER BY a.attnum), '{{}}') AS marks \
+           FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid \
+           JOIN pg_type b ON b.oid = CASE WHEN y.typtype = 'd' THEN y.typbasetype ELSE y.oid END \
+           JOIN pg_type v ON v.oid = CASE WHEN b.typcategory = 'A' AND b.typelem <> 0 THEN b.typelem ELSE b.oid END \
+           LEFT JOIN pg_collation l ON l.oid = a.attcollation \
+           WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) k"
     )
 }
 
@@ -113,7 +140,8 @@ fn read_table(row: &Row) -> RowResult<(QualifiedName, Table)> {
     let columns = names.iter().zip(&marks).zip(types).map(|((name, marks), ty)| column(name, ty, marks)).collect();
     let rights = Rights { role: Ident::from_catalog(row.try_get(4)?), reads, becomes_owner: row.try_get(5)? };
     let takes_rows = row.try_get(2)?;
-    let table = Table { takes_rows, owner: Ident::from_catalog(row.try_get(3)?), columns, rights };
+    let (owner, is_partitioned) = (Ident::from_catalog(row.try_get(3)?), row.try_get(9)?);
+    let table = Table { takes_rows, is_partitioned, owner, columns, rights };
     Ok((QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?), table))
 }
 
@@ -125,5 +153,10 @@ fn column(name: &str, ty: String, marks: &str) -> Column {
         has_default: marks.contains('d'),
         is_generated: marks.contains(['s', 'v']),
         is_stored: marks.contains('s'),
+        equality: match (marks.contains('l'), marks.contains('h')) {
+            (true, _) => Equality::Letters,
+            (false, true) => Equality::Value,
+            (false, false) => Equality::Text,
+        },
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::shape::Comparable;
+use super::comparable::Comparable;
 use super::text;
 use crate::postgres::error::{Cause, Result};
 use crate::postgres::limits::Limits;

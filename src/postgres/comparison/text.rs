@@ -1,24 +1,27 @@
 //! The texts of the queries that count, hash and fetch. Pure.
 
-use super::shape::{Comparable, Form};
+use super::comparable::Comparable;
+use crate::postgres::catalog::Equality;
 use crate::postgres::sql::{Ident, list};
 
 /// In how many buckets the keys of a table are sorted: enough to keep one small, few enough to hold all in memory.
 pub(super) const BUCKETS: i64 = 4096;
 
-/// The table with its condition, as one side has it.
-fn from(table: &Comparable, is_partitioned: bool) -> String {
+/// The table itself: of a partitioned one all partitions, of others no table that inherits from it.
+fn itself(table: &Comparable, is_partitioned: bool) -> String {
     let only = if is_partitioned { "" } else { "ONLY " };
-    let filter = table.filter.as_ref().map(|filter| format!(" WHERE ({filter})")).unwrap_or_default();
-    format!("FROM {only}{}{filter}", table.name)
+    format!("{only}{}", table.name)
+}
+
+/// The rows that are compared of it, as one side has it.
+fn from(table: &Comparable, is_partitioned: bool) -> String {
+    let filter = table.filter.as_ref().map_or("true", String::as_str);
+    format!("FROM {} WHERE ({filter})", itself(table, is_partitioned))
 }
 
 /// Locks tables in a mode. Of a partitioned table its partitions too.
 pub(super) fn lock<'a>(tables: impl Iterator<Item = &'a Comparable>, mode: &str) -> String {
-    let names = tables.map(|table| {
-        let only = if table.publisher_is_partitioned { "" } else { "ONLY " };
-        format!("{only}{}", table.name)
-    });
+    let names = tables.map(|table| itself(table, table.publisher_is_partitioned));
     format!("LOCK TABLE {} IN {mode} MODE", list(names))
 }
 
@@ -44,20 +47,16 @@ pub(super) fn buckets(table: &Comparable, is_partitioned: bool) -> String {
 pub(super) fn rows(table: &Comparable, is_partitioned: bool) -> String {
     let key: Vec<_> = keys(table).map(|(name, _)| format!("{name}::text COLLATE \"C\"")).collect();
     let columns: Vec<_> = table.columns.iter().map(|column| hash(std::iter::once(column))).collect();
-    let filter = table.filter.as_ref().map(|filter| format!(" AND ({filter})")).unwrap_or_default();
-    let only = if is_partitioned { "" } else { "ONLY " };
+    let (hash, from, bucket) = (hash(keys(table)), from(table, is_partitioned), bucket(table));
     format!(
-        "SELECT {}, ARRAY[{}]::text[] COLLATE \"C\", ARRAY[{}]::bigint[] FROM {only}{} WHERE {} = ANY ($1){filter} ORDER BY 1, 2",
-        hash(keys(table)),
+        "SELECT {hash}, ARRAY[{}]::text[] COLLATE \"C\", ARRAY[{}]::bigint[] {from} AND {bucket} = ANY ($1) ORDER BY 1, 2",
         key.join(", "),
         columns.join(", "),
-        table.name,
-        bucket(table),
     )
 }
 
-fn keys(table: &Comparable) -> impl Iterator<Item = &(Ident, Form)> {
-    table.key.iter().filter_map(|name| table.columns.iter().find(|(column, _)| column == name))
+fn keys(table: &Comparable) -> impl Iterator<Item = (&Ident, &Equality)> {
+    table.key.iter().filter_map(|name| table.columns.get_key_value(name))
 }
 
 fn bucket(table: &Comparable) -> String {
@@ -65,11 +64,11 @@ fn bucket(table: &Comparable) -> String {
 }
 
 /// The hash of a row of these columns, a bigint. A row without columns has one, too.
-fn hash<'a>(columns: impl Iterator<Item = &'a (Ident, Form)>) -> String {
-    let values = columns.map(|(name, form)| match form {
-        Form::Value => name.to_string(),
-        Form::Exact => format!("{name}::text COLLATE \"C\""),
-        Form::Text => format!("{name}::text"),
+fn hash<'a>(columns: impl Iterator<Item = (&'a Ident, &'a Equality)>) -> String {
+    let values = columns.map(|(name, equality)| match equality {
+        Equality::Value => name.to_string(),
+        Equality::Letters => format!("{name}::text COLLATE \"C\""),
+        Equality::Text => format!("{name}::text"),
     });
     let values = list(values);
     if values.is_empty() { "0::bigint".to_owned() } else { format!("hash_record_extended(ROW({values}), 0)") }
@@ -79,15 +78,16 @@ fn hash<'a>(columns: impl Iterator<Item = &'a (Ident, Form)>) -> String {
 mod tests {
     use expect_test::{Expect, expect};
 
-    use super::super::shape::tests::shape;
+    use super::super::comparable::tests::{primary, table as columns};
     use super::super::{Published, comparable};
     use super::*;
     use crate::postgres::sql::QualifiedName;
 
     fn table(filter: Option<&str>) -> Comparable {
         let published = Published { columns: None, filter: filter.map(str::to_owned) };
-        let both = shape("id:int4# \"mo\"od:mood c:text#~ |id");
-        comparable(&QualifiedName::parse("s.t").unwrap(), Some(&published), Some(&both), Some(&both)).unwrap()
+        let both = columns("id:integer# \"mo\"od:mood c:text#~");
+        let publisher = (Some(&both), &*primary("id"));
+        comparable(&QualifiedName::parse("s.t").unwrap(), Some(&published), publisher, Some(&both)).unwrap()
     }
 
     fn check(text: &str, expected: &Expect) {
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn each_side_counts_its_own_rows_of_what_is_published() {
-        check(&count(&table(None), false), &expect![[r#"SELECT count(*) FROM ONLY "s"."t""#]]);
+        check(&count(&table(None), false), &expect![[r#"SELECT count(*) FROM ONLY "s"."t" WHERE (true)"#]]);
         let filtered = count(&table(Some("(id > 1)")), true);
         check(&filtered, &expect![[r#"SELECT count(*) FROM "s"."t" WHERE ((id > 1))"#]]);
     }
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn each_column_is_hashed_in_its_form() {
         let expected = expect![[
-            r#"SELECT count(*), coalesce(sum(hash_record_extended(ROW("""mo""od"::text, "c"::text COLLATE "C", "id"), 0)::numeric), 0)::text FROM ONLY "s"."t""#
+            r#"SELECT count(*), coalesce(sum(hash_record_extended(ROW("""mo""od"::text, "c"::text COLLATE "C", "id"), 0)::numeric), 0)::text FROM ONLY "s"."t" WHERE (true)"#
         ]];
         check(&checksum(&table(None), false), &expected);
     }
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn rows_come_in_the_same_order_from_both_sides() {
         let expected = expect![[
-            r#"SELECT hash_record_extended(ROW("id"), 0), ARRAY["id"::text COLLATE "C"]::text[] COLLATE "C", ARRAY[hash_record_extended(ROW("""mo""od"::text), 0), hash_record_extended(ROW("c"::text COLLATE "C"), 0), hash_record_extended(ROW("id"), 0)]::bigint[] FROM ONLY "s"."t" WHERE (hash_record_extended(ROW("id"), 0) & 4095) = ANY ($1) AND (id > 1) ORDER BY 1, 2"#
+            r#"SELECT hash_record_extended(ROW("id"), 0), ARRAY["id"::text COLLATE "C"]::text[] COLLATE "C", ARRAY[hash_record_extended(ROW("""mo""od"::text), 0), hash_record_extended(ROW("c"::text COLLATE "C"), 0), hash_record_extended(ROW("id"), 0)]::bigint[] FROM ONLY "s"."t" WHERE (id > 1) AND (hash_record_extended(ROW("id"), 0) & 4095) = ANY ($1) ORDER BY 1, 2"#
         ]];
         check(&rows(&table(Some("id > 1")), false), &expected);
     }

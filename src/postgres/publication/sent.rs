@@ -304,11 +304,12 @@ mod tests {
             has_default: false,
             is_generated,
             is_stored,
+            equality: crate::postgres::catalog::Equality::Value,
         };
         let rights =
             crate::postgres::catalog::Rights { role: ident("me"), reads: BTreeSet::new(), becomes_owner: true };
         let columns = vec![column("a", false, false), column("b", false, false), column("sum", true, true)];
-        let plain = Table { takes_rows: true, owner: ident("me"), columns, rights };
+        let plain = Table { takes_rows: true, is_partitioned: false, owner: ident("me"), columns, rights };
         let part = |columns: Option<&str>, generated| Part {
             columns: columns.map(|names| names.split_whitespace().map(ident).collect()),
             generated,

@@ -1,6 +1,7 @@
 //! What can be known beforehand, each check once: plans, and errors that explain what went wrong, ask here.
 
 mod obstacles;
+pub(super) mod values;
 
 pub(super) use obstacles::BothSides;
 pub use obstacles::{Obstacle, Obstacles, described, login, obstacles, obstacles_of, sent};

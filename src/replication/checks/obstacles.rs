@@ -294,7 +294,7 @@ fn compare_columns(source: &Source<'_>, target: &Table, rules: &Rules) -> impl I
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::catalog::Rights;
+    use crate::postgres::catalog::{Equality, Rights};
 
     fn ident(text: &str) -> Ident {
         Ident::new(text).unwrap()
@@ -311,12 +311,13 @@ mod tests {
                 has_default: false,
                 is_generated: ty.ends_with('='),
                 is_stored: ty.ends_with('='),
+                equality: Equality::Value,
             }
         });
         let columns: Vec<_> = columns.collect();
         let reads = columns.iter().map(|column| column.name.clone()).collect();
         let rights = Rights { role: ident("me"), reads, becomes_owner: true };
-        Table { takes_rows: true, owner: ident("table owner"), columns, rights }
+        Table { takes_rows: true, is_partitioned: false, owner: ident("table owner"), columns, rights }
     }
 
     fn check(source: &Table, target: Option<&Table>, is_binary: bool, expected: &[&str]) {

@@ -16,6 +16,12 @@ const PATIENCE: [Duration; 3] = [Duration::from_millis(500), Duration::from_mill
 /// How often the lock is tried for.
 const TRIES: usize = 20;
 
+/// How often writers are kept waiting for a subscriber that then takes too long.
+const LATE_TRIES: usize = 4;
+
+/// What it takes at least beside the session that holds the lock: one connection for reads, one for the marker.
+const CONNECTIONS: usize = 3;
+
 /// Between the tries.
 const PAUSES: Pauses = Pauses { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
 
@@ -50,8 +56,8 @@ impl Pinning<'_, '_> {
     pub(super) async fn pin(&mut self, tables: &[&Comparable]) -> Result<Pin> {
         self.publisher.begin().await?;
         self.subscriber.begin().await?;
-        let pin = match tables.iter().find_map(|table| self.feeds.doubt(&table.name)) {
-            Some(doubt) => Pin::Loose(doubt.to_owned()),
+        let pin = match self.doubt(tables) {
+            Some(doubt) => Pin::Loose(doubt),
             None => self.held(tables).await?,
         };
         if matches!(pin, Pin::Loose(_)) {
@@ -61,18 +67,30 @@ impl Pinning<'_, '_> {
         Ok(pin)
     }
 
+    /// What stands against it from the start.
+    fn doubt(&self, tables: &[&Comparable]) -> Option<String> {
+        let most = self.pair.publisher.config().max_connections;
+        if most < CONNECTIONS {
+            // Nobody would be left to ask how far the subscriber is, while writers wait.
+            return Some(format!("max_connections of the publisher is {most}, and it takes {CONNECTIONS}."));
+        }
+        tables.iter().find_map(|table| self.feeds.doubt(&table.name)).map(str::to_owned)
+    }
+
     async fn held(&mut self, tables: &[&Comparable]) -> Result<Pin> {
         let mut waiter = Waiter::new(self.operation.limits(), PAUSES);
-        let mut last = String::new();
+        let (mut last, mut late) = (String::new(), 0);
         for patience in PATIENCE.into_iter().cycle().take(TRIES) {
             self.operation.go_on()?;
-            if let Err(late) = self.feeds.drained(self.operation, self.pair, CATCHES_UP).await? {
-                return Ok(Pin::Loose(late));
+            if let Err(why) = self.feeds.drained(self.operation, self.pair, CATCHES_UP).await? {
+                return Ok(Pin::Loose(why));
             }
             match self.try_once(tables, patience).await? {
                 Try::Pinned(lsn) => return Ok(Pin::Exact(lsn)),
                 Try::Never(why) => return Ok(Pin::Loose(why)),
-                Try::Later(why) => last = why,
+                Try::Locked(why) => last = why,
+                Try::Late(why) if late + 1 >= LATE_TRIES => return Ok(Pin::Loose(why)),
+                Try::Late(why) => (last, late) = (why, late + 1),
             }
             let waited = waiter.after(Ok::<Option<()>, Error>(None)).await;
             waited.map_err(|_| self.operation.error("the time is over").detail(&last))?;
@@ -92,7 +110,7 @@ impl Pinning<'_, '_> {
                 self.subscriber.pin().await?;
                 Ok(Try::Pinned(lsn))
             }
-            Ok(Err(late)) => Ok(Try::Later(late)),
+            Ok(Err(why)) => Ok(Try::Late(why)),
             Err(error) => Err(error),
         };
         self.publisher.release(&held).await?;
@@ -102,14 +120,19 @@ impl Pinning<'_, '_> {
 
 /// What came of a try.
 enum Try {
+    /// Both sides keep to the state at this position.
     Pinned(String),
-    Later(String),
+    /// Others write: the lock could not be had.
+    Locked(String),
+    /// It was had, and the subscriber took too long.
+    Late(String),
+    /// It is not allowed.
     Never(String),
 }
 
 fn refused(error: postgres::Error) -> Result<Try> {
     if error.is_locked() {
-        return Ok(Try::Later(
+        return Ok(Try::Locked(
             "Others write to it all the time: the lock that keeps them off could not be had.".to_owned(),
         ));
     }

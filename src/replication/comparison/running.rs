@@ -1,13 +1,16 @@
 //! The course of a comparison: tables in groups, each in one state of both sides.
 
+use std::collections::BTreeMap;
+
 use futures_util::future::{join, try_join};
 
 use super::feeding::Feeds;
 use super::merging::{Differences, Next, next};
 use super::pinning::{Pin, Pinning};
 use super::{Compared, Kind, Mode, OnProgress, Outcome, Progress, Question, Tables};
+use crate::postgres::catalog::TableSize;
 use crate::postgres::comparison::{Comparable, Entry, Side, entry};
-use crate::postgres::{self, Outage as _, Rows};
+use crate::postgres::{self, Outage as _, QualifiedName, Rows};
 use crate::replication::Pair;
 use crate::replication::error::{Error, Result};
 use crate::replication::operation::Operation;
@@ -36,7 +39,7 @@ impl Run<'_> {
         for (at, table) in outcome.tables.iter().enumerate() {
             on_progress(Progress { table, done: at + 1, all });
         }
-        for group in self.groups(&tables.comparable) {
+        for group in self.groups(&tables.comparable, &tables.sizes) {
             for (compared, position) in self.group(&group).await? {
                 outcome.position = position.or(outcome.position);
                 on_progress(Progress { table: &compared, done: outcome.tables.len() + 1, all });
@@ -48,12 +51,17 @@ impl Run<'_> {
     }
 
     /// Neighbours that are small, and can be compared exactly, come together.
-    fn groups<'t>(&self, tables: &'t [Comparable]) -> Vec<Vec<&'t Comparable>> {
+    fn groups<'t>(
+        &self,
+        tables: &'t [Comparable],
+        sizes: &BTreeMap<QualifiedName, TableSize>,
+    ) -> Vec<Vec<&'t Comparable>> {
         let mut groups: Vec<Vec<&Comparable>> = Vec::new();
         let mut bytes = 0;
         for table in tables {
             let is_alone = |table: &Comparable| self.feeds.doubt(&table.name).is_some();
-            bytes += table.bytes;
+            let size = sizes.get(&table.name).map(|size| size.bytes).unwrap_or_default();
+            bytes += size;
             let fits = |group: &Vec<&Comparable>| {
                 group.len() < TOGETHER
                     && bytes <= TOGETHER_BYTES
@@ -63,7 +71,7 @@ impl Run<'_> {
             match groups.last_mut().filter(|group| fits(group)) {
                 Some(group) => group.push(table),
                 None => {
-                    bytes = table.bytes;
+                    bytes = size;
                     groups.push(vec![table]);
                 }
             }

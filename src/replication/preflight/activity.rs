@@ -1,10 +1,9 @@
 //! What goes on at the servers beside this replication, and what could not be looked at.
 
 use super::facts::{Facts, OLD_TRANSACTION, Side, Unchecked};
-use super::size::shown_bytes;
 use crate::postgres::Ident;
 use crate::postgres::server_facts::{OldTransaction, PreparedTransaction, RoleSetting, SlotInUse};
-use crate::replication::{Finding, Severity, names};
+use crate::replication::{Finding, Severity, names, units};
 
 pub(super) fn find(facts: &Facts) -> Vec<Finding> {
     let publishers: &[_] =
@@ -145,7 +144,7 @@ fn other_slot(slot: &SlotInUse) -> Finding {
         .says(format!(
             "Logical replication slot {name} of database {database:?} is {wal_status}, and {reads}. The server keeps {} of WAL \
              for it.",
-            shown_bytes(*held_back)
+            units::bytes(*held_back)
         ))
         .mended_by(mend)
 }
@@ -190,13 +189,13 @@ mod tests {
         check(
             busy,
             &expect![[r#"
-            old_transactions: warning on publisher, process 7: A transaction of etl, nightly in database "shop" has been open for 3600 seconds. Making a replication slot waits for its end, and so does every new subscription, in whatever database of the server. End it, or on the publisher: SELECT pg_terminate_backend(7);
-            prepared_transactions: warning on publisher, it's: A transaction in database "shop" was prepared 60 seconds ago and has not ended. Making a replication slot waits for it, and so does closing the database to writes. On the publisher, in database "shop": COMMIT PREPARED 'it''s'; or ROLLBACK PREPARED 'it''s';
-            role_settings: warning on publisher, app.default_transaction_read_only: Role "app" has default_transaction_read_only = "off" for itself: it counts instead of the database's, so that closing the database to writes by its default does not hold for this role. On the publisher: ALTER ROLE "app" IN DATABASE "shop" RESET default_transaction_read_only;
-            role_settings: warning on publisher, app.statement_timeout: Role "app" has statement_timeout = "30s" for itself: a subscription that logs in as it is broken off during a copy that takes longer. On the publisher: ALTER ROLE "app" RESET statement_timeout;
-            other_slots: info on publisher, cdc: Logical replication slot "cdc" of database "shop" is reserved, and something reads from it. The server keeps 3 GiB of WAL for it.
-            other_slots: warning on publisher, forgotten: Logical replication slot "forgotten" of database "shop" is reserved, and nothing reads from it. The server keeps 3 GiB of WAL for it. If nobody needs it any more, on the publisher: SELECT pg_drop_replication_slot('forgotten');
-        "#]],
+                old_transactions: warning on publisher, process 7: A transaction of etl, nightly in database "shop" has been open for 3600 seconds. Making a replication slot waits for its end, and so does every new subscription, in whatever database of the server. End it, or on the publisher: SELECT pg_terminate_backend(7);
+                prepared_transactions: warning on publisher, it's: A transaction in database "shop" was prepared 60 seconds ago and has not ended. Making a replication slot waits for it, and so does closing the database to writes. On the publisher, in database "shop": COMMIT PREPARED 'it''s'; or ROLLBACK PREPARED 'it''s';
+                role_settings: warning on publisher, app.default_transaction_read_only: Role "app" has default_transaction_read_only = "off" for itself: it counts instead of the database's, so that closing the database to writes by its default does not hold for this role. On the publisher: ALTER ROLE "app" IN DATABASE "shop" RESET default_transaction_read_only;
+                role_settings: warning on publisher, app.statement_timeout: Role "app" has statement_timeout = "30s" for itself: a subscription that logs in as it is broken off during a copy that takes longer. On the publisher: ALTER ROLE "app" RESET statement_timeout;
+                other_slots: info on publisher, cdc: Logical replication slot "cdc" of database "shop" is reserved, and something reads from it. The server keeps 3.0 GiB of WAL for it.
+                other_slots: warning on publisher, forgotten: Logical replication slot "forgotten" of database "shop" is reserved, and nothing reads from it. The server keeps 3.0 GiB of WAL for it. If nobody needs it any more, on the publisher: SELECT pg_drop_replication_slot('forgotten');
+            "#]],
         );
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::facts::{Facts, Side};
 use super::{Finding, Question};
 use crate::postgres::catalog::{
-    Column, Guards, Identity, Index, Kind, Outline, Relation, ReplicaIdentity, Rights, Table, TableSize,
+    Column, Equality, Guards, Identity, Index, Kind, Outline, Relation, ReplicaIdentity, Rights, Table, TableSize,
 };
 use crate::postgres::publication::{self, Publication, Target};
 use crate::postgres::server_facts::{Role, Roles, ServerFacts, Transactions};
@@ -157,11 +157,13 @@ pub(super) fn columns() -> Table {
         has_default: false,
         is_generated: false,
         is_stored: false,
+        equality: Equality::Value,
     };
     let columns = vec![column("id", "integer", true), column("note", "text", false)];
     let reads = columns.iter().map(|column| column.name.clone()).collect();
     Table {
         takes_rows: true,
+        is_partitioned: false,
         owner: ident("me"),
         columns,
         rights: Rights { role: ident("me"), reads, becomes_owner: true },

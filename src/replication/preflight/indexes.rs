@@ -1,11 +1,10 @@
 //! Indexes that a copy or the changes after it need, and those that are in its way.
 
 use super::facts::{Facts, Side};
-use super::size::shown_bytes;
 use crate::postgres::QualifiedName;
 use crate::postgres::catalog::{Identity, Index};
 use crate::postgres::version::RUN_AS_OWNER;
-use crate::replication::{Finding, Place, Severity, names};
+use crate::replication::{Finding, Place, Severity, names, units};
 
 /// A table of more rows than that is not to be searched from end to end for each changed row.
 const MANY_ROWS: u64 = 1_000_000;
@@ -70,7 +69,7 @@ fn secondary(facts: &Facts) -> Vec<Finding> {
             .says(format!(
                 "{} are to be copied into it, and it has further indexes already: {listed}. They make the copy take several times \
                  as long as building them afterwards.",
-                shown_bytes(bytes)
+                units::bytes(bytes)
             ))
             .mended_by(format!("On the subscriber, and make them again after the copy: DROP INDEX {};", drops.join(", ")))
     });
@@ -124,9 +123,9 @@ mod tests {
         check(
             large,
             &expect![[r#"
-            secondary_indexes: warning on subscriber, public.orders: 5 GiB are to be copied into it, and it has further indexes already: by_note, by_note_2. They make the copy take several times as long as building them afterwards. On the subscriber, and make them again after the copy: DROP INDEX "public"."by_note", "public"."by_note_2";
-            invalid_index: warning on subscriber, by_note_2: This index of public.orders is not valid: it was not built to its end, takes time at every write, and helps no query. On the subscriber: REINDEX INDEX CONCURRENTLY "public"."by_note_2"; or DROP INDEX "public"."by_note_2";
-        "#]],
+                secondary_indexes: warning on subscriber, public.orders: 5.0 GiB are to be copied into it, and it has further indexes already: by_note, by_note_2. They make the copy take several times as long as building them afterwards. On the subscriber, and make them again after the copy: DROP INDEX "public"."by_note", "public"."by_note_2";
+                invalid_index: warning on subscriber, by_note_2: This index of public.orders is not valid: it was not built to its end, takes time at every write, and helps no query. On the subscriber: REINDEX INDEX CONCURRENTLY "public"."by_note_2"; or DROP INDEX "public"."by_note_2";
+            "#]],
         );
     }
 

@@ -1,9 +1,8 @@
 //! What the two servers are, and whether they have room for one more subscription.
 
 use super::facts::{Facts, Side};
-use super::size::shown_bytes;
 use crate::postgres::ServerVersion;
-use crate::replication::{Finding, Place, Severity};
+use crate::replication::{Finding, Place, Severity, units};
 
 /// Aurora of this version fails to decode some changes.
 const FLAWED_AURORA: u32 = 160_001;
@@ -214,8 +213,8 @@ fn kept_wal(facts: &Facts) -> Option<Finding> {
     let found = Finding::new(Severity::Warning, "slot_wal_keep_size", Place::Publisher).about(setting).says(format!(
         "{} are to be copied, and {setting} lets a slot keep {} of WAL: if more is written meanwhile, the slot is lost, and \
          only copying everything again helps.",
-        shown_bytes(bytes),
-        shown_bytes(kept)
+        units::bytes(bytes),
+        units::bytes(kept)
     ));
     let reload = "On the publisher, as a superuser: ALTER SYSTEM SET max_slot_wal_keep_size = -1; SELECT pg_reload_conf(); or \
                   what its disk has room for.";
@@ -246,7 +245,7 @@ fn timeouts(facts: &Facts) -> Vec<Finding> {
             .about(name)
             .says(format!(
                 "{name} is below five minutes, and a table is larger than {}: a pause in its copy may break it off.",
-                shown_bytes(LARGE_TABLE)
+                units::bytes(LARGE_TABLE)
             ))
             .mended_by(format!(
                 "On the {}, as a superuser: ALTER SYSTEM SET {name} = '10min'; SELECT pg_reload_conf();",
@@ -347,7 +346,7 @@ mod tests {
                 set(&mut facts.subscriber, "wal_receiver_timeout", "0");
             },
             &expect![[r#"
-                slot_wal_keep_size: warning on publisher, max_slot_wal_keep_size: 200 GiB are to be copied, and max_slot_wal_keep_size lets a slot keep 1 GiB of WAL: if more is written meanwhile, the slot is lost, and only copying everything again helps. On the publisher, as a superuser: ALTER SYSTEM SET max_slot_wal_keep_size = -1; SELECT pg_reload_conf(); or what its disk has room for.
+                slot_wal_keep_size: warning on publisher, max_slot_wal_keep_size: 200 GiB are to be copied, and max_slot_wal_keep_size lets a slot keep 1.0 GiB of WAL: if more is written meanwhile, the slot is lost, and only copying everything again helps. On the publisher, as a superuser: ALTER SYSTEM SET max_slot_wal_keep_size = -1; SELECT pg_reload_conf(); or what its disk has room for.
                 replication_timeout: info on publisher, wal_sender_timeout: wal_sender_timeout is below five minutes, and a table is larger than 100 GiB: a pause in its copy may break it off. On the publisher, as a superuser: ALTER SYSTEM SET wal_sender_timeout = '10min'; SELECT pg_reload_conf();
             "#]],
         );

@@ -21,26 +21,3 @@ pub(super) fn size(facts: &Facts) -> Size {
         largest: tables.iter().take(LARGEST).cloned().collect(),
     }
 }
-
-/// A number of bytes as people read it: `1.5 GiB`.
-pub(super) fn shown_bytes(bytes: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    let Some(unit) = (0..units.len()).rev().find(|unit| bytes >> (10 * (unit + 1)) > 0) else {
-        return format!("{bytes} bytes");
-    };
-    let tenths = (u128::from(bytes) * 10) >> (10 * (unit + 1));
-    let (whole, tenth) = (tenths / 10, tenths % 10);
-    let name = units.get(unit).copied().unwrap_or_default();
-    if tenth == 0 { format!("{whole} {name}") } else { format!("{whole}.{tenth} {name}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_are_shown_in_the_largest_unit_that_they_fill() {
-        let shown = [0, 1023, 1024, 1536, 100 << 30, u64::MAX].map(shown_bytes);
-        assert_eq!(shown, ["0 bytes", "1023 bytes", "1 KiB", "1.5 KiB", "100 GiB", "16383.9 PiB"]);
-    }
-}

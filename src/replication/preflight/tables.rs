@@ -7,7 +7,7 @@ use crate::postgres::catalog::{self, CalledFunction, Constraint, Demand, Identit
 use crate::postgres::publication::{self, Operation};
 use crate::postgres::version::RUN_AS_OWNER;
 use crate::postgres::{Ident, QualifiedName};
-use crate::replication::checks::Obstacle;
+use crate::replication::checks::{Obstacle, values};
 use crate::replication::{Finding, Place, Severity, names};
 
 pub(super) fn find(facts: &Facts) -> Vec<Finding> {
@@ -177,7 +177,7 @@ fn columns(facts: &Facts) -> Vec<Finding> {
 
 fn compared(name: &QualifiedName, sent: &BTreeSet<Ident>, source: &Table, target: &Table) -> Vec<Finding> {
     let pairs = || sent.iter().filter_map(|column| Some((source.column(column)?, target.column(column)?)));
-    let retyped: Vec<_> = pairs().filter(|(from, to)| from.ty != to.ty).collect();
+    let retyped: Vec<_> = pairs().filter(|(from, to)| !values::takes_all(&from.ty, &to.ty)).collect();
     let required: Vec<_> =
         pairs().filter(|(from, to)| !from.is_not_null && to.is_not_null).map(|(from, _)| &from.name).collect();
     let mut found = Vec::new();
@@ -210,16 +210,12 @@ fn compared(name: &QualifiedName, sent: &BTreeSet<Ident>, source: &Table, target
 
 /// Enums that lack labels there; a type that is not there under its name is another one, and said to be so.
 fn labels(facts: &Facts) -> Vec<Finding> {
-    let enums =
-        facts.publisher.labels.iter().filter_map(|(ty, here)| Some((ty, here, facts.subscriber.labels.get(ty)?)));
-    let lacking = enums.filter_map(|(ty, here, there)| {
-        let missing: Vec<_> = here.iter().filter(|label| !there.contains(label)).collect();
-        (!missing.is_empty()).then_some((ty, missing))
-    });
-    let found = lacking.map(|(ty, missing)| {
+    let (here, there) = (&facts.publisher.labels, &facts.subscriber.labels);
+    let lacking = here.keys().map(|ty| (ty, values::missing_labels(ty, ty, here, there)));
+    let found = lacking.filter(|(_, missing)| !missing.is_empty()).map(|(ty, missing)| {
         let says = format!(
             "This enum lacks labels there: {}. The first row that has one of them stops replication.",
-            names::list(missing.iter().map(|label| (*label).clone()))
+            names::list(missing.iter().cloned())
         );
         let adds: String = missing.iter().map(|label| format!(" {}", catalog::add_label(ty, label))).collect();
         Finding::new(Severity::Error, "enum_labels", Place::Subscriber)
@@ -449,6 +445,11 @@ mod tests {
             not_null: warning on subscriber, public.orders: Columns may be null on the publisher and not there: note. The first null stops replication. On the subscriber: ALTER TABLE "public"."orders" ALTER COLUMN "note" DROP NOT NULL;
         "#]],
         );
+        // What takes every value is no other one.
+        let wider = |facts: &mut Facts| {
+            facts.tables = target(|columns| columns.iter_mut().for_each(|column| column.ty = "text".to_owned()));
+        };
+        check(wider, &expect![""]);
         check(
             |facts| facts.tables = target(|columns| drop(columns.pop())),
             &expect![[r#"

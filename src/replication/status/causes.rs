@@ -202,7 +202,7 @@ impl Evidence {
             }
         };
         if let Some(pending) = self.pending.as_ref().filter(|pending| !pending.is_empty()) {
-            let tables = crate::replication::names::list(pending.keys().map(QualifiedName::to_text));
+            let tables = crate::replication::names::tables(pending.keys());
             evidence.push_str(&format!(" The changes that the slot has to send next are of {tables}."));
         }
         server::duplicate_key(&self.names, evidence)

@@ -6,7 +6,6 @@ use futures_util::future::try_join;
 use futures_util::try_join;
 
 use super::causes::Flaw;
-use super::types;
 use crate::postgres::catalog::{
     self, CalledFunction, Constraint, Demand, Guards, Identity, Index, Labels, Outline, Table,
 };
@@ -14,7 +13,7 @@ use crate::postgres::publication::{self, Operation, Sent};
 use crate::postgres::subscription::Subscription;
 use crate::postgres::{Database, Ident, QualifiedName, Result, version};
 use crate::replication::Pair;
-use crate::replication::checks::{self, BothSides, Obstacle, Obstacles};
+use crate::replication::checks::{self, BothSides, Obstacle, Obstacles, values};
 
 /// What is wrong with the tables, by table; those with nothing are left out.
 pub(super) type Flaws = BTreeMap<QualifiedName, Vec<Flaw>>;
@@ -186,11 +185,11 @@ impl Read {
         let both = both.filter_map(|column| Some((column, target.column(&column.name)?)));
         let mut found = Vec::new();
         for (there, here) in both.filter(|(_, here)| !here.is_generated) {
-            let labels = types::missing_labels(&there.ty, &here.ty, &self.labels.0, &self.labels.1);
+            let labels = values::missing_labels(&there.ty, &here.ty, &self.labels.0, &self.labels.1);
             if !labels.is_empty() {
                 let ty = here.ty.trim_end_matches("[]").to_owned();
                 found.push(Flaw::MissingLabels { ty, labels });
-            } else if !types::takes_all(&there.ty, &here.ty) {
+            } else if !values::takes_all(&there.ty, &here.ty) {
                 let (publisher, subscriber) = (there.ty.clone(), here.ty.clone());
                 found.push(Flaw::Narrower { column: here.name.clone(), publisher, subscriber });
             }

@@ -12,9 +12,9 @@ use crate::postgres::slot::{self, Position};
 use crate::postgres::subscription::{self, Activity, Subscription, TableActivity};
 use crate::postgres::{self, Database, Ident, Outage as _, QualifiedName, publication};
 use crate::replication::error::Result;
-use crate::replication::names;
 use crate::replication::operation::{Look, Operation};
 use crate::replication::whereabouts;
+use crate::replication::{absent, names};
 
 /// The subscriptions that are looked at, each with its publisher.
 pub(super) struct Reading<'a> {
@@ -154,8 +154,7 @@ fn no_such<'n>(
     missing: &Ident,
     there: impl Iterator<Item = &'n Ident>,
 ) -> crate::replication::Error {
-    let (database, address) = (subscriber.name(), subscriber.config().address());
-    let error = operation.error(format!("there is no subscription {missing} in database {database:?} on {address}"));
+    let error = absent::subscription(operation, subscriber, missing);
     let there = names::list(there.map(ToString::to_string));
     error.detail(if there.is_empty() { "It has none.".to_owned() } else { format!("It has {there}.") })
 }

@@ -1,10 +1,8 @@
 //! What stops a whole subscription: its connection, its slot, its publications, and what servers have run out of. In words.
 
-use std::collections::BTreeSet;
-
 use crate::postgres::settings::Login;
 use crate::postgres::slot::{Home, Position};
-use crate::postgres::{self, Ident, QualifiedName, SqlState};
+use crate::postgres::{self, Ident, SqlState};
 use crate::replication::names;
 use crate::replication::status::Cause;
 use crate::replication::status::watching::Health;
@@ -376,10 +374,9 @@ pub(super) fn conflicts(kinds: &str) -> Cause {
 
 /// Copies fail, or do not begin, and nothing was found.
 pub(super) fn unexplained_copy(servers: &Names, health: &Health) -> Cause {
-    let list = |tables: &BTreeSet<QualifiedName>| names::list(tables.iter().map(QualifiedName::to_text));
     let message = match health.failing.is_empty() {
-        false => format!("Copying fails again and again: {}.", list(&health.failing)),
-        true => format!("No copy begins: {}.", list(&health.stalled)),
+        false => format!("Copying fails again and again: {}.", names::tables(&health.failing)),
+        true => format!("No copy begins: {}.", names::tables(&health.stalled)),
     };
     let Cause { evidence, remedy, .. } = unexplained(servers, false);
     cause("copy_fails", message, evidence, remedy)

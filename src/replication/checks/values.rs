@@ -6,7 +6,7 @@ use crate::postgres::catalog::Labels;
 
 /// Whether a column of the second type takes every value of the first, as text. Types are named as `format_type` prints them;
 /// what is not known to fit does not.
-pub(super) fn takes_all(sent: &str, taken: &str) -> bool {
+pub(in crate::replication) fn takes_all(sent: &str, taken: &str) -> bool {
     if sent == taken {
         return true;
     }
@@ -36,7 +36,7 @@ pub(super) fn takes_all(sent: &str, taken: &str) -> bool {
 }
 
 /// The labels that the second enum lacks of those of the first, where the types are one enum on both sides.
-pub(super) fn missing_labels(sent: &str, taken: &str, there: &Labels, here: &Labels) -> Vec<String> {
+pub(in crate::replication) fn missing_labels(sent: &str, taken: &str, there: &Labels, here: &Labels) -> Vec<String> {
     let labels = |ty: &str, labels: &Labels| labels.get(ty.trim_end_matches("[]")).cloned();
     let (Some(sent), Some(taken)) = (labels(sent, there), labels(taken, here)) else { return Vec::new() };
     sent.into_iter().filter(|label| !taken.contains(label)).collect()

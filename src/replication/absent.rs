@@ -1,0 +1,20 @@
+//! What to say of an object that is not there.
+
+use super::error::Error;
+use super::operation::Operation;
+use crate::postgres::{Database, Ident};
+
+/// That publications are not there.
+pub(super) fn publications(operation: &Operation<'_>, publisher: &Database, names: &[&Ident]) -> Error {
+    let names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    operation.error(format!("there is no publication {names} in {}", place(publisher))).about("publications")
+}
+
+/// That a subscription is not there.
+pub(super) fn subscription(operation: &Operation<'_>, subscriber: &Database, name: &Ident) -> Error {
+    operation.error(format!("there is no subscription {name} in {}", place(subscriber))).about("subscription")
+}
+
+fn place(database: &Database) -> String {
+    format!("database {:?} on {}", database.name(), database.config().address())
+}
