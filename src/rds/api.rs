@@ -42,6 +42,33 @@ impl Deployment {
         }
     }
 
+    /// What has the parameters, in a sentence that has named it already.
+    #[must_use]
+    pub fn whole(self) -> &'static str {
+        match self {
+            Self::AuroraCluster => "cluster",
+            Self::RdsInstance => "instance",
+        }
+    }
+
+    /// What takes the writes, is rebooted and asked, in such a sentence.
+    #[must_use]
+    pub fn server(self) -> &'static str {
+        match self {
+            Self::AuroraCluster => "writer",
+            Self::RdsInstance => "instance",
+        }
+    }
+
+    /// What AWS calls the kind of its parameters.
+    #[must_use]
+    pub fn parameter(self) -> &'static str {
+        match self {
+            Self::AuroraCluster => "cluster parameter",
+            Self::RdsInstance => "parameter",
+        }
+    }
+
     /// The tag by which a parameter group is known to have been made here: its value is the identifier of what it was
     /// made for.
     #[must_use]

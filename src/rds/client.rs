@@ -285,11 +285,28 @@ where
     {
         return Error::new(Kind::Denied, doing, why);
     }
+    let message = if kind == Kind::Network { unreached(&message) } else { message };
     let mut failure = Error::new(kind, doing, message);
     failure.hint = advice(kind, code.as_deref().unwrap_or_default()).map(Box::from);
     failure.code = code;
     failure.request_id = request_id;
     failure
+}
+
+/// What kept a call from AWS, out of the chain of causes: its last links name it, the first ones the SDK's layers.
+fn unreached(causes: &str) -> String {
+    const LAYERS: [&str; 7] = [
+        "dispatch failure",
+        "io error",
+        "timeout",
+        "other",
+        "client error (Connect)",
+        "error trying to connect",
+        "tcp connect error",
+    ];
+    let named = causes.split(": ").filter(|link| !LAYERS.contains(link));
+    let named = named.map(|link| link.split(" (os error").next().unwrap_or(link)).collect::<Vec<_>>().join(": ");
+    format!("AWS was not reached: {}", named.replace("Connection", "connection"))
 }
 
 /// Why a call could not be signed, if that is what failed: the SDK tells of it as of a call that did not get through.
@@ -367,7 +384,8 @@ mod tests {
         let error = rds.cluster("shop").await.unwrap_err();
         assert_eq!(error.kind, Kind::Network, "{error}");
         let text = error.to_string();
-        assert!(text.starts_with("reading DB cluster \"shop\": dispatch failure"), "{text}");
+        let expected = "reading DB cluster \"shop\": AWS was not reached: connection refused. Check the network";
+        assert!(text.starts_with(expected), "{text}");
         assert!(!text.contains("very-secret") && !text.contains('{'), "{text}");
     }
 }

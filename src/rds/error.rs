@@ -162,7 +162,7 @@ pub(super) fn advice(kind: Kind, code: &str) -> Option<&'static str> {
         "DBParameterGroupQuotaExceeded" => {
             "Delete groups that nothing uses, have the quota raised, or set parameter_group_name to a group that exists"
         }
-        "KMSKeyNotAccessibleFault" => "Give RDS access to the cluster's KMS key again, then apply again",
+        "KMSKeyNotAccessibleFault" => "Give RDS access to the KMS key again, then apply again",
         "StorageQuotaExceeded" => "Have the storage quota raised, then apply again",
         _ => match kind {
             Kind::Denied => "Check the credentials of the aws block",

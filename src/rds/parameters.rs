@@ -10,7 +10,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::api::{ApplyMethod, ApplyType, PARAMETERS_PER_CALL, Parameter, ParameterSetting, Source};
+use super::api::{ApplyMethod, ApplyType, Deployment, PARAMETERS_PER_CALL, Parameter, ParameterSetting, Source};
 use super::{Error, Kind};
 use value::{is_allowed, spelled};
 
@@ -114,13 +114,19 @@ pub fn portions(settings: &[ParameterSetting]) -> Vec<&[ParameterSetting]> {
 /// Every desired parameter that the family does not know, that cannot be modified, or whose value is not allowed. Each
 /// error names its parameter.
 #[must_use]
-pub fn refusals(current: &Parameters, family: &str, desired: &BTreeMap<String, String>) -> Vec<Error> {
-    desired.iter().filter_map(|(name, value)| refusal(current.get(name), family, name, value)).collect()
+pub fn refusals(
+    deployment: Deployment,
+    current: &Parameters,
+    family: &str,
+    desired: &BTreeMap<String, String>,
+) -> Vec<Error> {
+    let unknown = || format!("the family {family} has no {} of that name", deployment.parameter());
+    desired.iter().filter_map(|(name, value)| refusal(current.get(name), unknown, name, value)).collect()
 }
 
-fn refusal(parameter: Option<&Parameter>, family: &str, name: &str, value: &str) -> Option<Error> {
+fn refusal(parameter: Option<&Parameter>, unknown: impl Fn() -> String, name: &str, value: &str) -> Option<Error> {
     let what = match parameter {
-        None => format!("the family {family} has no cluster parameter of that name"),
+        None => unknown(),
         Some(parameter) if !parameter.is_modifiable => "it cannot be modified".to_owned(),
         Some(parameter) if !is_allowed(parameter, value) => format!(
             "\"{value}\" is not among the allowed values {}",
@@ -216,7 +222,9 @@ mod tests {
     }
 
     fn complaint(name: &str, value: &str) -> Option<String> {
-        refusals(&group(), "aurora-postgresql16", &desired(&[(name, value)])).pop().map(|error| error.to_string())
+        refusals(Deployment::AuroraCluster, &group(), "aurora-postgresql16", &desired(&[(name, value)]))
+            .pop()
+            .map(|error| error.to_string())
     }
 
     #[test]
@@ -257,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_problem_carries_its_parameter() {
-        let found = refusals(&group(), "f", &desired(&[("no.such", "1")]));
+        let found = refusals(Deployment::RdsInstance, &group(), "f", &desired(&[("no.such", "1")]));
         assert_eq!(found[0].parameter.as_deref(), Some("no.such"));
     }
 

@@ -116,7 +116,10 @@ impl Waiter {
             let state = match answer.and_then(&mut judge) {
                 Ok(Seen::Done(value)) => return Ok(value),
                 Ok(Seen::NotYet(state)) => state,
-                Err(error) if is_passing(&error) => error.to_string(),
+                Err(error) if is_passing(&error) => {
+                    tell_of_throttling(&error);
+                    error.to_string()
+                }
                 Err(error) => return Err(error),
             };
             tracing::debug!(doing, state, "waiting");
@@ -139,7 +142,10 @@ impl Waiter {
             self.check_cancelled(doing)?;
             match call().await {
                 Err(error) if error.is_retryable() => {
-                    tracing::debug!(doing, %error, "refused for now");
+                    tell_of_throttling(&error);
+                    if let Some(Report(report)) = &self.report {
+                        report(&error.to_string());
+                    }
                     if self.pause(doing, "", pause).await.is_err_and(|stop| stop.kind == Kind::Timeout) {
                         return Err(error.hint("It stayed so until the timeout"));
                     }
@@ -161,6 +167,14 @@ impl Waiter {
             () = self.cancelled.cancelled() => Err(Error::new(Kind::Cancelled, doing, format!("cancelled: {state}"))),
             () = tokio::time::sleep_until(until) => Ok(()),
         }
+    }
+}
+
+/// A person who wonders why nothing goes on finds the reason in the log, at the level that is shown first.
+fn tell_of_throttling(error: &Error) {
+    match error.kind {
+        Kind::Throttled => tracing::warn!(%error, "AWS throttles these calls: the same one is tried again"),
+        _ => tracing::debug!(%error, "refused for now"),
     }
 }
 
@@ -273,7 +287,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_busy_object_is_tried_again() {
         let calls = Cell::new(0);
+        let (reports, seen) = std::sync::mpsc::channel();
         let done = waiter(60)
+            .reporting(move |text| reports.send(text.to_owned()).unwrap_or_default())
             .retry("rebooting", || async {
                 calls.set(calls.get() + 1);
                 if calls.get() < 3 { Err(busy()) } else { Ok(()) }
@@ -281,6 +297,7 @@ mod tests {
             .await;
         assert!(done.is_ok());
         assert_eq!(calls.get(), 3);
+        assert_eq!(seen.try_iter().collect::<Vec<_>>(), ["a: busy"; 2], "whoever waits is told why");
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use super::current::{Current, fetch, found};
 use super::identity::answerer;
 use super::steps::steps;
 use super::{Answerer, LogicalReplication, Operation, Probe, ProbeError, Record, ServerSettings, Step, remedy};
-use crate::rds::api::{Cluster, Instance, NewParameterGroup, RdsApi};
+use crate::rds::api::{Cluster, Deployment, Instance, NewParameterGroup, RdsApi};
 use crate::rds::parameters::{self, ParameterChange, Previous};
 use crate::rds::wait::Seen;
 use crate::rds::{Error, Kind, Result};
@@ -205,10 +205,13 @@ impl<A: RdsApi> Operation<'_, A> {
             Ok((_, who @ Answerer::Reader(_), cluster)) => Ok(Seen::NotYet(objecting(&who, &cluster))),
             Ok(answered) => Ok(Seen::Done(answered)),
             Err(error) if error.is_transient => Ok(Seen::NotYet(error.message)),
-            Err(error) => Err(unreachable(error, doing)),
+            Err(error) => Err(unreachable(error, doing, self.api.deployment())),
         });
         asked.await.map_err(|error| match error.kind {
-            Kind::Timeout => error.hint("Let this machine reach the writer, or set verify = false"),
+            Kind::Timeout => {
+                let server = self.api.deployment().server();
+                error.hint(format!("Let this machine reach the {server}, or set verify = false"))
+            }
             _ => error,
         })
     }
@@ -344,8 +347,8 @@ fn is_group_missing(error: &Error) -> bool {
     error.code.as_deref().is_some_and(|code| codes.contains(&code))
 }
 
-pub(super) fn unreachable(error: ProbeError, doing: &str) -> Error {
-    Error::new(Kind::Unverified, doing, format!("the writer cannot be asked: {}", error.message))
+pub(super) fn unreachable(error: ProbeError, doing: &str, deployment: Deployment) -> Error {
+    Error::new(Kind::Unverified, doing, format!("the {} cannot be asked: {}", deployment.server(), error.message))
         .hint("Mend the provider's publisher connection, or set verify = false")
 }
 

@@ -26,6 +26,7 @@ pub fn refusals(current: &Current, desired: &LogicalReplication, record: &Record
     }
     let mut refusals: Vec<Error> = group_refusal(current, desired, record).map(refuse).into_iter().collect();
     refusals.extend(parameters::refusals(
+        current.cluster.deployment,
         &current.attached.parameters,
         current.family(),
         &desired.desired_parameters(),

@@ -32,7 +32,7 @@ pub use apply::{Applied, OnStep, Phase, StepEvent, apply};
 pub use checks::refusals;
 pub use current::{Current, Group, ask, blue_green, fetch};
 pub use identity::{Answerer, ServerIdentity, remedy};
-pub use outlook::{OnDestroy, Outlook, destroy_outlook, outlook, warnings};
+pub use outlook::{OnDestroy, Outlook, When, destroy_outlook, outlook, warnings};
 pub use reboot::reboot_writer;
 pub use record::Record;
 pub use step::Step;

@@ -37,7 +37,7 @@ pub fn outlook(
 ) -> Outlook {
     let cluster = &current.cluster.identifier;
     let mut notes = status_note(current);
-    notes.extend(warnings(current, desired, steps));
+    notes.extend(warnings(current, desired, steps, When::Before));
     let mut sections = vec![section("The steps:", numbered(steps))];
     sections.extend((!notes.is_empty()).then(|| section("Mind that", bullets(&notes))));
     sections.push(section("A destroy then:", undone(current, desired, record, steps, on_destroy)));
@@ -78,13 +78,32 @@ pub fn destroy_outlook(current: &Current, record: &Record, on_destroy: OnDestroy
     Some(Outlook { summary, detail: sections.join("\n") })
 }
 
-/// What the user should know, before the steps are taken and after.
+/// Whether the steps are still to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// They are planned.
+    Before,
+    /// They were taken.
+    After,
+}
+
+impl When {
+    /// The one text or the other.
+    fn say(self, before: &'static str, after: &'static str) -> &'static str {
+        match self {
+            Self::Before => before,
+            Self::After => after,
+        }
+    }
+}
+
+/// What the user should know of the steps and of what they leave.
 #[must_use]
-pub fn warnings(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> Vec<String> {
+pub fn warnings(current: &Current, desired: &LogicalReplication, steps: &[Step], when: When) -> Vec<String> {
     let mut warnings = Vec::new();
     let edits = |step: &Step| matches!(step, Step::SetParameters { group, .. } if *group == current.target_name);
     if steps.iter().any(edits) {
-        warnings.extend(sharing(current));
+        warnings.extend(sharing(current, when));
     }
     let writer = current.instances.iter().find(|instance| Some(instance.identifier.as_str()) == current.writer());
     if let Some(writer) = writer.filter(|writer| !writer.publicly_accessible) {
@@ -92,12 +111,12 @@ pub fn warnings(current: &Current, desired: &LogicalReplication, steps: &[Step])
         warnings.push(format!("the instance {name} is not publicly accessible: Neon cannot reach it from outside"));
     }
     warnings.extend(unproven(current, desired, steps));
-    warnings.extend(outgrown(current));
+    warnings.extend(outgrown(current, when));
     warnings.extend(still_used(current));
     warnings.extend(blue_green(current));
-    warnings.extend(waiting_readers(current, desired, steps));
-    warnings.extend(waiting_writer(current, desired, steps));
-    warnings.extend(standby(current, steps));
+    warnings.extend(waiting_readers(current, desired, steps, when));
+    warnings.extend(waiting_writer(current, desired, steps, when));
+    warnings.extend(standby(current, steps).filter(|_| when == When::Before));
     warnings
 }
 
@@ -112,13 +131,14 @@ fn unproven(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> 
 }
 
 /// What an upgrade to another major version has left behind.
-fn outgrown(current: &Current) -> impl Iterator<Item = String> {
+fn outgrown(current: &Current, when: When) -> impl Iterator<Item = String> {
+    let takes = when.say("takes", "has taken");
     let (cluster, family, target) = (&current.cluster.identifier, current.family(), &current.target_name);
     current.outgrown.iter().map(move |outgrown| {
         let ParameterGroup { name, family: before, .. } = &outgrown.group;
         format!(
             "{cluster} was upgraded to the family {family}, and parameter group {name} is of {before}, which cannot be \
-             changed: {target} takes its place"
+             changed: {target} {takes} its place"
         )
     })
 }
@@ -151,40 +171,44 @@ fn blue_green(current: &Current) -> Option<String> {
 }
 
 /// Who else has the group that is edited.
-fn sharing(current: &Current) -> Option<String> {
+fn sharing(current: &Current, when: When) -> Option<String> {
     let group = &current.target_name;
     match current.sharing.as_deref() {
         Some([]) => None,
         Some(others) => {
             let others = others.join(", ");
-            Some(format!("parameter group {group} is also attached to {others}: its parameters change there too"))
+            let change = when.say("change", "have changed");
+            Some(format!("parameter group {group} is also attached to {others}: its parameters {change} there too"))
         }
         None => Some(format!(
-            "whether parameter group {group} is attached elsewhere, where its parameters would change too, is not known: \
-             AWS does not allow these credentials to list what has it"
+            "whether parameter group {group} is attached elsewhere, where its parameters {} too, is not known: AWS does not \
+             allow these credentials to list what has it",
+            when.say("would change", "have changed")
         )),
     }
 }
 
 /// Readers that come back with their old settings, or are not rebooted at all.
-fn waiting_readers(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> Option<String> {
+fn waiting_readers(current: &Current, desired: &LogicalReplication, steps: &[Step], when: When) -> Option<String> {
     let readers: Vec<&str> = current.cluster.readers().map(|reader| reader.instance.as_str()).collect();
     let is_writer_alone = |step: &Step| matches!(step, Step::RebootWriter { along, .. } if along.is_empty());
     let stays = desired.reboot == Reboot::Writer && !readers.is_empty() && steps.iter().any(is_writer_alone);
     stays.then(|| {
         format!(
-            "the readers {} are not rebooted and stay pending-reboot: after a failover to one, logical replication stops \
-             until it is rebooted. reboot = \"all\" reboots them as well",
-            readers.join(", ")
+            "the readers {} {} not rebooted and stay pending-reboot: after a failover to one, logical replication stops until \
+             it is rebooted. reboot = \"all\" reboots them as well",
+            readers.join(", "),
+            when.say("are", "were")
         )
     })
 }
 
-fn waiting_writer(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> Option<String> {
+fn waiting_writer(current: &Current, desired: &LogicalReplication, steps: &[Step], when: When) -> Option<String> {
     let needs_one = current.is_reboot_pending() || steps.iter().any(is_static_change);
     let writer = current.writer().filter(|_| desired.reboot == Reboot::Never && needs_one)?;
     Some(format!(
-        "the instance {writer} is not rebooted (reboot = \"never\"): until somebody reboots it, it is not logical"
+        "the instance {writer} {} not rebooted (reboot = \"never\"): until somebody reboots it, it is not logical",
+        when.say("is", "was")
     ))
 }
 
@@ -406,9 +430,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_done_is_not_announced() {
+        let mut current = current(&Fake::new(1).with_group("theirs")).await;
+        current.sharing = Some(vec!["other".to_owned()]);
+        current.cluster.is_multi_az = true;
+        let said = |reboot, when| {
+            let desired = LogicalReplication { reboot, ..shop() };
+            let steps = steps(&current, &desired, &Record::default()).unwrap();
+            warnings(&current, &desired, &steps, when).join("\n")
+        };
+        let (before, after) = (said(Reboot::Writer, When::Before), said(Reboot::Writer, When::After));
+        for (ahead, done) in
+            [("its parameters change", "its parameters have changed"), ("are not rebooted", "were not rebooted")]
+        {
+            assert!(before.contains(ahead) && after.contains(done), "{before}\n{after}");
+        }
+        assert!(before.contains("Multi-AZ") && !after.contains("Multi-AZ"), "{before}\n{after}");
+        assert!(said(Reboot::Never, When::After).contains("shop-1 was not rebooted"));
+    }
+
+    #[tokio::test]
     async fn nothing_to_do_is_nothing_to_warn_of() {
         let current = current(&Fake::new(1).with_group("theirs")).await;
-        assert_eq!(warnings(&current, &shop(), &[]), [""; 0]);
+        assert_eq!(warnings(&current, &shop(), &[], When::Before), [""; 0]);
     }
 
     #[tokio::test]

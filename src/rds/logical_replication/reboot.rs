@@ -1,5 +1,7 @@
 //! Rebooting instances, and being sure that they are back with their new settings.
 
+use std::fmt::Write as _;
+
 use tokio::time::Instant;
 
 use super::apply::{objecting, patiently, stranger, unreachable};
@@ -187,15 +189,16 @@ impl<A: RdsApi> Operation<'_, A> {
         if settings.is_logical() || !may_reboot {
             return Ok(());
         }
-        tracing::warn!(cluster, %settings, "not logical yet, rebooting the writer once more");
+        tracing::warn!(cluster, %settings, "not logical yet, rebooting it once more");
         let writer = self.reboot_writer(cluster, None).await?;
         settings = self.logical_settings(&doing, cluster, &record).await?;
         if settings.is_logical() {
             return Ok(());
         }
         let what = format!("after a further reboot of \"{writer}\", {settings}");
+        let server = self.api.deployment().server();
         Err(Error::new(Kind::Unverified, doing, what).hint(format!(
-            "Check that the provider's publisher is this writer's endpoint, and {PARAMETER} in its parameter group"
+            "Check that the provider's publisher is this {server}'s endpoint, and {PARAMETER} in its parameter group"
         )))
     }
 
@@ -221,7 +224,7 @@ impl<A: RdsApi> Operation<'_, A> {
                     }
                 }
                 Err(error) if error.is_transient => Ok(Seen::NotYet(error.message)),
-                Err(error) => Err(unreachable(error, doing)),
+                Err(error) => Err(unreachable(error, doing, self.api.deployment())),
             })
             .await
     }
@@ -231,7 +234,8 @@ impl<A: RdsApi> Operation<'_, A> {
 fn unproven(who: &Answerer, cluster: &Cluster, doing: &str) -> Error {
     let mut what = objecting(who, cluster);
     if *who == Answerer::Unknown {
-        what.push_str(": the server there was not restarted when the writer was");
+        let server = cluster.deployment.server();
+        write!(what, ": the server there was not restarted when the {server} was").unwrap_or_default();
     }
     Error::new(Kind::Unverified, doing, what).hint(format!("{}, or set verify = false", remedy(cluster)))
 }

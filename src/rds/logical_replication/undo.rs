@@ -110,8 +110,10 @@ fn refuse_slots(current: &Current) -> Result<()> {
     if slots.is_empty() {
         return Ok(());
     }
-    Err(refused(&current.cluster, format!("logical replication slots exist: {}", slots.join(", ")))
-        .hint("Drop the subscriptions that use them, or set skip_destroy = true to leave the cluster as it is"))
+    let whole = current.cluster.deployment.whole();
+    Err(refused(&current.cluster, format!("logical replication slots exist: {}", slots.join(", "))).hint(format!(
+        "Drop the subscriptions that use them, or set skip_destroy = true to leave the {whole} as it is"
+    )))
 }
 
 fn refuse_sharing(current: &Current, record: &Record, group: &str) -> Result<()> {
@@ -139,9 +141,10 @@ fn endangers_slots(current: &Current, steps: &[Step]) -> bool {
 /// Slots that were looked for on another server may all the same be on this one.
 fn refuse_unproven(current: &Current, steps: &[Step]) -> Result<()> {
     let Some(objection) = current.objection().filter(|_| endangers_slots(current, steps)) else { return Ok(()) };
+    let server = current.cluster.deployment.server();
     let what = format!(
         "its logical replication slots could not be looked for: the provider's publisher connection {objection}. With one, \
-         the writer would not start again"
+         the {server} would not start again"
     );
     let leave = "or set skip_destroy = true to leave the parameters as they are";
     Err(refused(&current.cluster, what).hint(format!("{}, {leave}", remedy(&current.cluster))))
@@ -152,19 +155,25 @@ fn refuse_blind(current: &Current, steps: &[Step]) -> Result<()> {
     if current.answerer.is_some() || !endangers_slots(current, steps) {
         return Ok(());
     }
-    Err(refused(&current.cluster, "without a connection nobody can tell whether logical replication slots exist".to_owned())
-        .hint(
-            "With one, the writer would not start again. Configure the provider's publisher, or set skip_destroy = true. With \
-             verify = false and reboot_on_destroy = false, nobody looks for them",
-        ))
+    Err(blind(
+        &current.cluster,
+        "skip_destroy = true. With verify = false and reboot_on_destroy = false, nobody looks for them",
+    ))
 }
 
 fn refuse_blind_reboot(current: &Current, steps: &[Step]) -> Result<()> {
     if current.settings.is_some() || !steps.iter().any(|step| step.reboots().is_some()) {
         return Ok(());
     }
-    Err(refused(&current.cluster, "without a connection nobody can tell whether logical replication slots exist".to_owned())
-        .hint("With one, the writer would not start again. Configure the provider's publisher, or set reboot_on_destroy = false"))
+    Err(blind(&current.cluster, "reboot_on_destroy = false"))
+}
+
+/// Nobody can look for slots. `otherwise` is what to set in place of a connection.
+fn blind(cluster: &Cluster, otherwise: &str) -> Error {
+    let server = cluster.deployment.server();
+    refused(cluster, "without a connection nobody can tell whether logical replication slots exist".to_owned()).hint(
+        format!("With one, the {server} would not start again. Configure the provider's publisher, or set {otherwise}"),
+    )
 }
 
 /// Gives the cluster back as it was, as far as `record` knows. A cluster that is gone takes nothing but its group's
@@ -263,7 +272,9 @@ impl<A: RdsApi> Operation<'_, A> {
             Ok((settings, who, _)) => Ok(Seen::Done((settings, who))),
             Err(error) if error.is_transient && !briefly.is_over() => Ok(Seen::NotYet(error.message)),
             Err(error) => {
-                Err(unreachable(error, &doing).hint("Let this machine reach the writer, or set skip_destroy = true"))
+                let deployment = self.api.deployment();
+                let reach = format!("Let this machine reach the {}, or set skip_destroy = true", deployment.server());
+                Err(unreachable(error, &doing, deployment).hint(reach))
             }
         });
         asked.await.map(Some)
@@ -300,6 +311,7 @@ fn obsolete(record: &Record) -> impl Iterator<Item = Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rds::api::Deployment;
     use crate::rds::logical_replication::apply;
     use crate::rds::logical_replication::fake::{DEFAULT, Fake, OWN};
 
@@ -316,6 +328,36 @@ mod tests {
 
     async fn undo(fake: &Fake, record: &Record, reboot: Reboot) -> Result<Vec<Step>> {
         destroy(&fake.operation(Some(fake), 60), &shop(), record, reboot, &mut |_| {}).await
+    }
+
+    #[test]
+    fn an_instance_by_itself_is_called_one() {
+        let instance = |answerer, settings| Current {
+            cluster: Cluster {
+                deployment: Deployment::RdsInstance,
+                identifier: "shop".to_owned(),
+                parameter_group: "own".to_owned(),
+                ..Cluster::default()
+            },
+            answerer,
+            settings,
+            ..Current::default()
+        };
+        let slots = ServerSettings { logical_slots: vec!["neon".to_owned()], ..ServerSettings::default() };
+        let (with_slots, blind) = (instance(Some(Answerer::Writer), Some(slots)), instance(None, None));
+        let stranger = instance(Some(Answerer::Stranger("leads elsewhere".to_owned())), None);
+        let (cluster, otherwise) = ("shop".to_owned(), Vec::new());
+        let steps = [Step::RebootWriter { instance: cluster.clone(), cluster, along: otherwise, since: None }];
+        for refused in [
+            refuse_slots(&with_slots),
+            refuse_unproven(&stranger, &steps),
+            refuse_blind(&blind, &steps),
+            refuse_blind_reboot(&blind, &steps),
+        ] {
+            let text = refused.unwrap_err().to_string();
+            assert!(text.contains("DB instance \"shop\"") && !text.contains("cluster"), "{text}");
+            assert!(!text.contains("writer"), "{text}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

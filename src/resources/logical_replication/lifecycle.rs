@@ -173,7 +173,7 @@ async fn bring_about<P: Product>(
     let applied = applied.map_err(shown::<P>)?;
     call.private().set(RECORD, Json::String(applied.record.to_json()));
     call.private().remove(MEND);
-    for warning in flow::warnings(&applied.current, &desired, &applied.steps) {
+    for warning in flow::warnings(&applied.current, &desired, &applied.steps, flow::When::After) {
         call.warn(Error::new(warning));
     }
     Ok(Model::from(to_state(plan, &applied.current, &applied.record)))

@@ -98,7 +98,7 @@ fn plan_steps<P: Product>(
         change.warn(Error::new(outlook.summary).detail(outlook.detail));
         return Ok(());
     }
-    for warning in flow::warnings(current, desired, &steps) {
+    for warning in flow::warnings(current, desired, &steps, flow::When::Before) {
         change.warn(Error::new(warning));
     }
     Ok(())

@@ -20,7 +20,7 @@ use futures_util::stream::{self, StreamExt};
 use neonrepl::rds::api::RdsApi;
 use neonrepl::rds::logical_replication::{
     Applied, LogicalReplication, Operation, Patience, Probe, ProbeError, Reboot, Record, ServerIdentity,
-    ServerSettings, Step, StepEvent, apply, blue_green, destroy, fetch, steps, warnings,
+    ServerSettings, Step, StepEvent, When, apply, blue_green, destroy, fetch, steps, warnings,
 };
 use neonrepl::rds::wait::{Polling, Waiter};
 use neonrepl::rds::{AwsConfig, Error, RdsClusters, RdsInstances};
@@ -419,7 +419,7 @@ async fn said<A: RdsApi>(api: &A, desired: &LogicalReplication) -> Vec<String> {
     let mut current = fetch(api, desired, &Record::default()).await.unwrap().unwrap();
     current.blue_green = blue_green(api, &current.cluster).await;
     let steps = steps(&current, desired, &Record::default()).unwrap();
-    warnings(&current, desired, &steps)
+    warnings(&current, desired, &steps, When::Before)
 }
 
 #[track_caller]

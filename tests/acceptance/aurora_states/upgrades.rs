@@ -1,6 +1,6 @@
 //! The cluster was upgraded to another major version: its parameter group is of a family that it cannot have any more.
 
-use neonrepl::rds::logical_replication::{LogicalReplication, Reboot, Record, fetch, steps, warnings};
+use neonrepl::rds::logical_replication::{LogicalReplication, Reboot, Record, When, fetch, steps, warnings};
 
 use super::{
     ATTACH, COPY, CREATE, Case, DELETE, Expected, OWN, REBOOT, RESET, SET, With, World, check_failure, on_group,
@@ -31,7 +31,7 @@ async fn said(world: &World, desired: &LogicalReplication, record: &Record) -> V
     let api = world.api();
     let current = fetch(&api, desired, record).await.unwrap().unwrap();
     let steps = steps(&current, desired, record).unwrap();
-    warnings(&current, desired, &steps)
+    warnings(&current, desired, &steps, When::Before)
 }
 
 async fn is_mended(world: &World, desired: &LogicalReplication, record: &mut Record, expected: &[&str], name: &str) {
