@@ -21,7 +21,7 @@ pub use catalog::{
 use changes::member;
 pub use changes::{diff, drop_publication};
 pub use flaws::{FilterColumns, Flaw, Gravity, Member, Problem, filters_to_read, flaws};
-pub use readers::{Reader, Readers, readers, readers_now, skip_missed, younger_than_slot};
+pub use readers::{Reader, Readers, readers, readers_now, skip_missed, unless_read, younger_than_slot};
 pub use rights::{Lack, lacks, owned_by};
 pub use sent::{Difference, Sent, SentTable, sent};
 pub use succession::{make_successor, succeed, successors};

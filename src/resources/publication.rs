@@ -16,7 +16,7 @@ use super::object_id::{self, ObjectId};
 use super::server_check::report;
 use crate::config::Context;
 use crate::postgres::publication::{self, Publication as Desired, RowFilter, Target};
-use crate::postgres::{self, Database, Ident, Limits, Notice, QualifiedName, SqlState, look_again};
+use crate::postgres::{self, Database, Ident, Limits, Notice, QualifiedName, SqlState, Statement, look_again};
 use crate::replication::{Operation, in_use, users};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
@@ -107,8 +107,7 @@ impl Resource for Publication {
         let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
         let statements = publication::diff(None, Some(&desired), version)
             .map_err(|unsupported| database.unsupported(&doing, unsupported))?;
-        check_again(call, &database, &doing, None, &desired).await?;
-        apply(call, &database, &doing, &statements, &plan, &desired).await
+        make(call, &database, &doing, statements, &plan, &desired).await
     }
 
     async fn update(call: &Call<Context>, prior: Model, plan: Model, saved: &Saved<Model>) -> Result<Model> {
@@ -360,21 +359,54 @@ async fn with_known_filters(
     Ok(desired)
 }
 
+/// Makes a new one. Where nobody was seen to read from the database, the server itself makes sure of that in the same round
+/// trip; otherwise, those who read are looked at first.
+async fn make(
+    call: &Call<Context>,
+    database: &Database,
+    doing: &str,
+    mut statements: Vec<Statement>,
+    plan: &Model,
+    desired: &Desired,
+) -> Result<Model> {
+    if call.unless_stopped(publication::readers(database)).await.map_err(|error| error.during(doing))?.is_empty() {
+        statements.insert(0, publication::unless_read());
+        let made = publication::apply(database, doing, &statements, &desired.name, &limits(call)).await;
+        if !made.as_ref().is_err_and(|error| error.is(&SqlState::DIVISION_BY_ZERO)) {
+            return finish(call, database, doing, made, plan, desired).await;
+        }
+        statements.remove(0);
+    }
+    check_again(call, database, doing, None, desired).await?;
+    apply(call, database, doing, &statements, plan, desired).await
+}
+
 /// Runs the statements, and returns what the server then has.
 async fn apply(
     call: &Call<Context>,
     database: &Database,
     doing: &str,
-    statements: &[crate::postgres::Statement],
+    statements: &[Statement],
     plan: &Model,
     desired: &Desired,
 ) -> Result<Model> {
-    let limits = limits(call);
-    let result = publication::apply(database, doing, statements, &desired.name, &limits).await;
+    let result = publication::apply(database, doing, statements, &desired.name, &limits(call)).await;
+    finish(call, database, doing, result, plan, desired).await
+}
+
+/// What the server has after statements were sent, whatever came of them.
+async fn finish(
+    call: &Call<Context>,
+    database: &Database,
+    doing: &str,
+    result: postgres::Result<(Vec<Notice>, Option<Desired>)>,
+    plan: &Model,
+    desired: &Desired,
+) -> Result<Model> {
     let (notices, found) = match result {
         Ok(done) => done,
         Err(error) if error.is_lost() => {
-            (Vec::new(), Some(after_loss(call, database, error, plan, desired, &limits).await?))
+            (Vec::new(), Some(after_loss(call, database, error, plan, desired, &limits(call)).await?))
         }
         Err(error) => {
             let exists = error.is(&SqlState::DUPLICATE_OBJECT);

@@ -325,6 +325,34 @@ async fn what_goes_after_the_plan_is_seen_before_the_change() {
     workspace.destroy().await;
 }
 
+/// Nobody read from the database when a publication was about to be made; then a subscription comes that asks for it.
+#[tokio::test]
+async fn who_comes_right_before_a_publication_is_made_is_seen() {
+    let pair = Pair::new(Major::V14, Major::V18, "comes").await;
+    pair.publisher.sql("CREATE TABLE later (id int PRIMARY KEY)").await;
+    let point = FaultPoint::start(pair.publisher.port);
+    let url = pair.publisher.url_through(&Role::superuser(), point.port());
+    let workspace = pair.workspace_with(Core::OpenTofu, &url, &pair.subscriber.url()).await;
+    workspace.write("main.tf", &publication("shop", "tables = [\"later\"]"));
+    point.arm("SELECT 1 / (count(*)", Moment::Before);
+    let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
+    point.reached().await;
+    let (name, port, from, role) =
+        (&pair.subscriber.name, pair.publisher.port, &pair.publisher.name, Role::superuser());
+    let to = format!("host=127.0.0.1 port={port} dbname={from} user={} password={}", role.name, role.password);
+    let with = "PUBLICATION shop WITH (copy_data = false)";
+    pair.subscriber.sql(&format!("CREATE SUBSCRIPTION {name} CONNECTION '{to}' {with}")).await;
+    point.release();
+    let refused = apply.wait().await;
+    assert_eq!(refused.code, Some(1), "{}", refused.text());
+    assert_says(&refused, &["public.later", "on the subscriber", "Nothing was changed."]);
+    assert_eq!(pair.publisher.rows("SELECT pubname FROM pg_publication").await, [""; 0]);
+    pair.subscriber.sql("CREATE TABLE later (id int PRIMARY KEY)").await;
+    workspace.apply().await;
+    pair.subscriber.sql(&format!("DROP SUBSCRIPTION {name}")).await;
+    workspace.destroy().await;
+}
+
 /// A column list that the destination lacks a column for, and lists of two publications that differ.
 async fn column_lists(core: Core, from: Major, to: Major) {
     let pair = Pair::new(from, to, "lists").await;

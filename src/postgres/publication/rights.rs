@@ -2,9 +2,9 @@
 //!
 //! Source: `CREATE PUBLICATION` and `ALTER PUBLICATION` in the Postgres documentation; the access privilege inquiry functions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tokio_postgres::types::Type;
+use tokio_postgres::Row;
 
 use super::{Publication, Target};
 use crate::postgres::database::Database;
@@ -33,47 +33,54 @@ pub enum Lack {
 
 /// What the connected role lacks to turn `old` into `new`. Tables that are not there are passed over.
 ///
+/// Most objects of a plan lack nothing: their rights are of a snapshot that is at most two seconds old. What is said to be
+/// lacking was asked for at once, because something else in the same apply may just have given it.
+///
 /// # Errors
 /// When the server cannot be asked.
 pub async fn lacks(db: &Database, old: Option<&Publication>, new: &Publication) -> Result<Vec<Lack>> {
-    let doing = format!("asking for the rights that publication {} needs", new.name);
-    let known: BTreeSet<_> = old.into_iter().flat_map(Publication::listed).map(|(table, _)| table).collect();
-    let tables: Vec<_> = new.listed().map(|(table, _)| table).filter(|table| !known.contains(table)).collect();
-    let schemas: Vec<_> = tables.iter().map(|table| table.schema.as_str()).collect();
-    let names: Vec<_> = tables.iter().map(|table| table.name.as_str()).collect();
+    let known = db.snapshot::<Rights>().get(|| 0, load(db)).await?;
+    if known.lacks(old, new).is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(load(db).await?.lacks(old, new))
+}
+
+async fn load(db: &Database) -> Result<Rights> {
+    let doing = "asking for the rights that publications need";
     let becomes = if db.version().await?.has(version::RUN_AS_OWNER) { "SET" } else { "MEMBER" };
-    let owner = new.owner.as_ref().map(Ident::as_str);
     let sql = format!(
         "SELECT pg_is_in_recovery(), r.rolsuper, has_database_privilege(current_database(), 'CREATE'), \
-         o.oid IS NOT NULL, coalesce(pg_has_role(o.oid, '{becomes}'), false), \
-         (SELECT pg_get_userbyid(p.pubowner)::text FROM pg_publication p WHERE p.pubname = $4 AND NOT pg_has_role(p.pubowner, 'USAGE')), \
-         ARRAY(SELECT w.s FROM {FOREIGN}), ARRAY(SELECT w.t FROM {FOREIGN}), \
-         ARRAY(SELECT pg_get_userbyid(c.relowner)::text FROM {FOREIGN}) \
-         FROM pg_roles r LEFT JOIN pg_roles o ON o.rolname = $3 WHERE r.rolname = current_user"
+         ARRAY(SELECT o.rolname::text FROM pg_roles o ORDER BY o.oid), \
+         ARRAY(SELECT pg_has_role(o.oid, '{becomes}') FROM pg_roles o ORDER BY o.oid), \
+         ARRAY(SELECT p.pubname::text FROM {PUBLICATIONS}), ARRAY(SELECT pg_get_userbyid(p.pubowner)::text FROM {PUBLICATIONS}), \
+         ARRAY(SELECT n.nspname::text FROM {TABLES}), ARRAY(SELECT c.relname::text FROM {TABLES}), \
+         ARRAY(SELECT pg_get_userbyid(c.relowner)::text FROM {TABLES}) \
+         FROM pg_roles r WHERE r.rolname = current_user"
     );
-    let name = old.map_or(&new.name, |old| &old.name).as_str();
-    let params: &[crate::postgres::work::Param<'_>] =
-        &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY), (&owner, Type::TEXT), (&name, Type::TEXT)];
-    let rows = db.query(&doing, &sql, params).await?;
-    let Some(row) = rows.first() else { return Ok(Vec::new()) };
-    let read = || {
-        let (schemas, names, owners): (Vec<&str>, Vec<&str>, Vec<&str>) =
-            (row.try_get(6)?, row.try_get(7)?, row.try_get(8)?);
-        let tables = schemas.iter().zip(&names).zip(&owners);
+    let rows = db.query(doing, &sql, &[]).await?;
+    let read = |row: &Row| {
+        let names = |at: usize| -> std::result::Result<Vec<&str>, tokio_postgres::Error> { row.try_get(at) };
+        let (roles, becomes): (_, Vec<bool>) = (names(3)?, row.try_get(4)?);
+        let tables = names(7)?.into_iter().zip(names(8)?);
         Ok(Rights {
             reads_only: row.try_get(0)?,
             is_super: row.try_get(1)?,
             creates: row.try_get(2)?,
-            has_owner: row.try_get(3)?,
-            sets_owner: row.try_get(4)?,
-            owned_by: row.try_get::<_, Option<&str>>(5)?.map(Ident::from_catalog),
-            foreign: tables
-                .map(|((schema, name), owner)| (QualifiedName::from_catalog(schema, name), Ident::from_catalog(owner)))
+            roles: roles.into_iter().map(Ident::from_catalog).zip(becomes).collect(),
+            publications: idents(names(5)?).zip(idents(names(6)?)).collect(),
+            tables: tables
+                .map(|(schema, name)| QualifiedName::from_catalog(schema, name))
+                .zip(idents(names(9)?))
                 .collect(),
         })
     };
-    let rights = read().map_err(|error| db.error(&doing, Cause::Statement(error)))?;
-    Ok(rights.lacks(old, new))
+    let rights: std::result::Result<Option<_>, tokio_postgres::Error> = rows.first().map(read).transpose();
+    Ok(rights.map_err(|error| db.error(doing, Cause::Statement(error)))?.unwrap_or_default())
+}
+
+fn idents<'a>(names: Vec<&'a str>) -> impl Iterator<Item = Ident> + use<'a> {
+    names.into_iter().map(Ident::from_catalog)
 }
 
 /// The statement, for people, that gives a table to a role; its name is quoted already.
@@ -81,41 +88,53 @@ pub fn owned_by(table: &QualifiedName, role: &str) -> String {
     format!("ALTER TABLE {table} OWNER TO {role};")
 }
 
-/// The tables that the role does not own.
-const FOREIGN: &str = "unnest($1::text[], $2::text[]) AS w (s, t) JOIN pg_namespace n ON n.nspname = w.s JOIN pg_class c \
-     ON c.relnamespace = n.oid AND c.relname = w.t WHERE c.relkind IN ('r', 'p') AND NOT pg_has_role(c.relowner, 'USAGE') ORDER BY 1, c.oid";
+/// The publications that the role may not change.
+const PUBLICATIONS: &str = "pg_publication p WHERE NOT pg_has_role(p.pubowner, 'USAGE') ORDER BY p.oid";
 
-/// What a role has.
+/// The tables that the role does not own.
+const TABLES: &str = "pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') \
+     AND c.relpersistence <> 't' AND n.nspname <> 'pg_catalog' AND NOT pg_has_role(c.relowner, 'USAGE') ORDER BY c.oid";
+
+/// What a role may do in a database.
 #[derive(Debug, Clone, Default)]
 struct Rights {
     reads_only: bool,
     is_super: bool,
     creates: bool,
-    has_owner: bool,
-    sets_owner: bool,
-    owned_by: Option<Ident>,
-    foreign: BTreeSet<(QualifiedName, Ident)>,
+    /// All roles of the server: whether it may make each an owner.
+    roles: BTreeMap<Ident, bool>,
+    /// What belongs to others, and to whom.
+    publications: BTreeMap<Ident, Ident>,
+    tables: BTreeMap<QualifiedName, Ident>,
 }
 
 impl Rights {
-    fn lacks(self, old: Option<&Publication>, new: &Publication) -> Vec<Lack> {
+    fn lacks(&self, old: Option<&Publication>, new: &Publication) -> Vec<Lack> {
         if self.reads_only {
             return vec![Lack::ReadOnly];
         }
-        let owner = new.owner.clone().filter(|owner| old.and_then(|old| old.owner.as_ref()) != Some(owner));
         let mut found = Vec::new();
         match old {
             None => found.extend((!self.creates).then_some(Lack::Create)),
-            Some(_) => found.extend(self.owned_by.map(Lack::Publication)),
+            Some(old) => found.extend(self.publications.get(&old.name).cloned().map(Lack::Publication)),
         }
         found.extend(needs_superuser(old, new).filter(|_| !self.is_super).map(Lack::Superuser));
-        found.extend((!self.foreign.is_empty()).then_some(Lack::Tables(self.foreign)));
-        found.extend(owner.and_then(|owner| match (self.has_owner, self.sets_owner) {
-            (false, _) => Some(Lack::NoOwner(owner)),
-            (true, false) => Some(Lack::SetOwner(owner)),
-            (true, true) => None,
+        let foreign = self.foreign(old, new);
+        found.extend((!foreign.is_empty()).then_some(Lack::Tables(foreign)));
+        let owner = new.owner.as_ref().filter(|owner| old.and_then(|old| old.owner.as_ref()) != Some(owner));
+        found.extend(owner.and_then(|owner| match self.roles.get(owner) {
+            None => Some(Lack::NoOwner(owner.clone())),
+            Some(false) => Some(Lack::SetOwner(owner.clone())),
+            Some(true) => None,
         }));
         found
+    }
+
+    /// The tables that join and belong to others.
+    fn foreign(&self, old: Option<&Publication>, new: &Publication) -> BTreeSet<(QualifiedName, Ident)> {
+        let known: BTreeSet<_> = old.into_iter().flat_map(Publication::listed).map(|(table, _)| table).collect();
+        let joining = new.listed().map(|(table, _)| table).filter(|table| !known.contains(table));
+        joining.filter_map(|table| Some((table.clone(), self.tables.get(table)?.clone()))).collect()
     }
 }
 
@@ -156,13 +175,16 @@ mod tests {
             nothing.clone().lacks(None, &new),
             [Lack::Create, Lack::Superuser("all_tables"), Lack::NoOwner(app.clone())]
         );
-        let owned = Rights { owned_by: Some(app.clone()), has_owner: true, ..nothing.clone() };
+        let roles = BTreeMap::from([(app.clone(), false)]);
+        let owned =
+            Rights { publications: [(new.name.clone(), app.clone())].into(), roles: roles.clone(), ..nothing.clone() };
         assert_eq!(owned.lacks(Some(&new), &new), [Lack::Publication(app.clone())]);
         let standby = Rights { reads_only: true, ..nothing.clone() };
         assert_eq!(standby.lacks(None, &new), [Lack::ReadOnly]);
         let lists = publication(Target::tables([QualifiedName::parse("t").unwrap()]));
-        let foreign = BTreeSet::from([(QualifiedName::parse("t").unwrap(), app.clone())]);
-        let rights = Rights { creates: true, has_owner: true, foreign: foreign.clone(), ..nothing };
+        let table = QualifiedName::parse("t").unwrap();
+        let rights = Rights { creates: true, roles, tables: [(table.clone(), app.clone())].into(), ..nothing };
+        let foreign = BTreeSet::from([(table, app.clone())]);
         assert_eq!(rights.lacks(None, &lists), [Lack::Tables(foreign), Lack::SetOwner(app)]);
     }
 }
