@@ -1,6 +1,7 @@
 //! What `terraform query` can list, one file each.
 
 mod publication;
+mod replica_identity;
 mod replication_slot;
 mod subscription;
 
@@ -14,8 +15,12 @@ use crate::tf_provider::schema::{Attribute, Schema, Type};
 use crate::tf_provider::value::Value;
 
 /// All of them, in the order of the docs.
-pub const ALL: &[&dyn AnyListResource<Context>] =
-    &[&publication::Publications, &replication_slot::ReplicationSlots, &subscription::Subscriptions];
+pub const ALL: &[&dyn AnyListResource<Context>] = &[
+    &publication::Publications,
+    &replica_identity::ReplicaIdentities,
+    &replication_slot::ReplicationSlots,
+    &subscription::Subscriptions,
+];
 
 crate::model! {
     /// The `config` block of a list of what a database has.
@@ -39,7 +44,12 @@ fn database(server: &ConfiguredServer, config: &Model) -> Result<Database> {
 
 /// What is imported as `database/name`.
 fn listed(database: &Database, name: &Ident) -> Listed {
-    let identity = [("database", database.name()), ("name", name.as_str())];
+    named(database, name.as_str())
+}
+
+/// The same of what is not named by one identifier alone.
+fn named(database: &Database, name: &str) -> Listed {
+    let identity = [("database", database.name()), ("name", name)];
     let identity = identity.map(|(part, text)| (part.to_owned(), Value::from(text)));
-    Listed { display_name: name.as_str().to_owned(), id: ImportId::Identity(Value::Map(identity.into())) }
+    Listed { display_name: name.to_owned(), id: ImportId::Identity(Value::Map(identity.into())) }
 }

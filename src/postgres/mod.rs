@@ -29,6 +29,7 @@ mod notice;
 mod password;
 mod pool;
 pub mod publication;
+pub mod replica_identity;
 mod server;
 pub mod server_facts;
 mod session;

@@ -2,10 +2,11 @@
 //! to be told that it is missing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::postgres::catalog::{Outline, Relation};
 use crate::postgres::publication::{Publication, Publications};
-use crate::postgres::{Database, Ident};
+use crate::postgres::{Database, Ident, QualifiedName};
 
 /// What is going to be made by the end of an apply, as far as it was planned so far.
 #[derive(Debug, Default)]
@@ -16,6 +17,8 @@ struct Objects {
     /// What each publication is going to be; none where that is not known yet.
     publications: BTreeMap<(Place, Ident), Option<Publication>>,
     slots: BTreeSet<(String, Ident)>,
+    /// Tables as they are going to be.
+    relations: BTreeMap<(Place, QualifiedName), Relation>,
     logical: bool,
 }
 
@@ -35,6 +38,11 @@ impl Intended {
     /// Notes a replication slot that a plan makes. Its name is unique on the whole server.
     pub fn slot(&self, database: &Database, name: &Ident) {
         self.lock().slots.insert((database.config().address(), name.clone()));
+    }
+
+    /// Notes a table whose replica identity a plan changes, as it is going to be.
+    pub fn relation(&self, database: &Database, table: &QualifiedName, relation: Relation) {
+        self.lock().relations.insert((place(database), table.clone()), relation);
     }
 
     /// Notes that a plan makes the publisher's WAL logical.
@@ -69,6 +77,21 @@ impl Intended {
         (all, open)
     }
 
+    /// The tables as they are going to be. One that is not there stays away.
+    pub fn over_tables(&self, database: &Database, existing: Arc<Outline>) -> Arc<Outline> {
+        let here = place(database);
+        let planned = self.lock();
+        let changed =
+            planned.relations.iter().filter(|((at, name), _)| *at == here && existing.relations.contains_key(name));
+        let changed: Vec<_> = changed.map(|((_, name), relation)| (name.clone(), relation.clone())).collect();
+        if changed.is_empty() {
+            return existing;
+        }
+        let mut all = Arc::unwrap_or_clone(existing);
+        all.relations.extend(changed);
+        Arc::new(all)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Objects> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,6 +100,7 @@ impl Intended {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::postgres::catalog::{Identity, Kind, ReplicaIdentity};
     use crate::postgres::publication::{GeneratedColumns, Operation, Target};
     use crate::postgres::{Server, ServerConfig};
 
@@ -93,6 +117,31 @@ mod tests {
             via_partition_root,
             generated_columns: GeneratedColumns::default(),
         }
+    }
+
+    #[test]
+    fn a_table_counts_as_planned_where_it_is_there() {
+        let server = Server::new(ServerConfig::new("h", "shop", "u"));
+        let (shop, mall) = (server.database(None), server.database(Some("mall")));
+        let relation = |identity| Relation {
+            kind: Kind::Table,
+            is_unlogged: false,
+            replica_identity: ReplicaIdentity::Default,
+            has_primary_key: false,
+            identity,
+            stored_generated: BTreeSet::new(),
+            virtual_generated: BTreeSet::new(),
+            ancestors: Vec::new(),
+        };
+        let table = |name: &str| QualifiedName::parse(name).unwrap();
+        let relations = BTreeMap::from([(table("there"), relation(Identity::Missing))]);
+        let existing = Arc::new(Outline { relations, ..Outline::default() });
+        let intended = Intended::default();
+        intended.relation(&shop, &table("there"), relation(Identity::Full));
+        intended.relation(&shop, &table("gone"), relation(Identity::Full));
+        let over = intended.over_tables(&shop, Arc::clone(&existing));
+        assert_eq!(over.relations, BTreeMap::from([(table("there"), relation(Identity::Full))]));
+        assert_eq!(intended.over_tables(&mall, Arc::clone(&existing)), existing);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod moved;
 mod object_id;
 mod publication;
 mod rds_logical_replication;
+mod replica_identity;
 mod replication_slot;
 mod server_check;
 mod subscription;
@@ -19,6 +20,7 @@ pub const ALL: &[&dyn AnyResource<Context>] = &[
     aurora_logical_replication::AURORA_LOGICAL_REPLICATION,
     &publication::Publication,
     rds_logical_replication::RDS_LOGICAL_REPLICATION,
+    &replica_identity::ReplicaIdentity,
     &replication_slot::ReplicationSlot,
     &subscription::Subscription,
 ];

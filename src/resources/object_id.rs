@@ -287,6 +287,7 @@ mod tests {
         for (kind, text) in [
             ("publication", include_str!("../../examples/resources/neonrepl_publication/import.sh")),
             ("subscription", include_str!("../../examples/resources/neonrepl_subscription/import.sh")),
+            ("replica_identity", include_str!("../../examples/resources/neonrepl_replica_identity/import.sh")),
             ("replication_slot", include_str!("../../examples/resources/neonrepl_replication_slot/import.sh")),
         ] {
             let commands = text.lines().filter(|line| line.starts_with("terraform import"));

@@ -82,7 +82,8 @@ impl Resource for Publication {
         let doing = format!("planning publication {}", desired.name);
         call.context().intended().publication(&database, &desired.name, Some(desired.clone()));
         call.unless_stopped(Box::pin(announce(call, change, &database, &desired))).await?;
-        call.unless_stopped(Box::pin(checks::check(change, &database, &doing, &desired))).await
+        let check = checks::check(change, &database, &doing, &desired, call.context().intended());
+        call.unless_stopped(Box::pin(check)).await
     }
 
     async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {

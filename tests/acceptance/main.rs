@@ -34,6 +34,7 @@ mod publication_life;
 mod publication_readers;
 mod query;
 mod rds_life;
+mod replica_identity;
 mod replication;
 mod row_filters;
 mod server_logs;

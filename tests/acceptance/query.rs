@@ -10,6 +10,11 @@ list "neonrepl_publication" "all" {
   include_resource = true
 }
 
+list "neonrepl_replica_identity" "all" {
+  provider         = neonrepl
+  include_resource = true
+}
+
 list "neonrepl_subscription" "all" {
   provider         = neonrepl
   include_resource = true
@@ -39,7 +44,8 @@ async fn stocked(prefix: &str) -> Option<(Pair, Workspace)> {
             "CREATE PUBLICATION plain FOR TABLE orders, customers; \
              CREATE PUBLICATION \"Picky 1\" FOR TABLE invoices (id, total) WHERE (total > 10), customers \
                WITH (publish = 'insert, delete'); \
-             CREATE PUBLICATION everything FOR ALL TABLES WITH (publish_via_partition_root)",
+             CREATE PUBLICATION everything FOR ALL TABLES WITH (publish_via_partition_root); \
+             ALTER TABLE orders REPLICA IDENTITY FULL",
         )
         .await;
     let slot = format!("SELECT slot_name::text FROM pg_create_logical_replication_slot('{name}_lone', 'pgoutput')");
@@ -108,13 +114,13 @@ async fn what_is_listed_is_imported_as_it_is() {
     pair.publisher.value::<String>(&make).await;
     let run = workspace.expect(&["query", "-no-color", "-generate-config-out=generated.tf"], 0).await;
     let (slot, lone) = (name.clone(), format!("{name}_lone"));
-    for listed in ["Picky 1", "everything", "plain", &slot, &lone] {
+    for listed in ["Picky 1", "everything", "plain", "public.orders", &slot, &lone] {
         assert!(run.stdout.lines().any(|line| line.contains(listed)), "no {listed} in:\n{}", run.text());
     }
     assert!(!run.stdout.contains(&temporary), "a slot that ends with its session is none to manage");
     pair.publisher.rows(&format!("SELECT pg_drop_replication_slot('{temporary}')")).await;
     let plan = workspace.expect(&["plan", "-no-color"], 0).await;
-    assert!(plan.text().contains("Plan: 6 to import, 0 to add, 0 to change, 0 to destroy."), "{}", plan.text());
+    assert!(plan.text().contains("Plan: 7 to import, 0 to add, 0 to change, 0 to destroy."), "{}", plan.text());
     workspace.apply().await;
     workspace.expect_empty_plan().await;
     workspace.destroy().await;

@@ -70,7 +70,7 @@ pub enum Identity {
 
 impl Outline {
     /// Adds a relation, as a partition of its ancestors too.
-    pub(in crate::postgres) fn insert(&mut self, name: QualifiedName, relation: Relation) {
+    pub fn insert(&mut self, name: QualifiedName, relation: Relation) {
         if relation.kind == Kind::Table {
             for ancestor in &relation.ancestors {
                 self.partitions.entry(ancestor.clone()).or_default().push(name.clone());
@@ -84,7 +84,7 @@ impl Outline {
 pub(in crate::postgres) const SYSTEM_TABLE: Kind = Kind::Other("a system table");
 
 /// Whether a schema is the server's own.
-pub(in crate::postgres) fn is_system_schema(schema: &Ident) -> bool {
+pub fn is_system_schema(schema: &Ident) -> bool {
     let name = schema.as_str();
     name == "pg_catalog" || name == "pg_toast" || name.starts_with("pg_temp_") || name.starts_with("pg_toast_temp_")
 }
@@ -113,7 +113,7 @@ impl ReplicaIdentity {
         }
     }
 
-    fn from_catalog(code: &str) -> Self {
+    pub(in crate::postgres) fn from_catalog(code: &str) -> Self {
         match code {
             "i" => Self::Index,
             "f" => Self::Full,

@@ -179,6 +179,9 @@ fn remedy(side: &Side, publication: &Publication, problem: Problem, table: &Qual
     }
 }
 
+/// What makes the same choice in a configuration.
+const MANAGED: &str = " A neonrepl_replica_identity does the same.";
+
 /// What gives a table a replica identity: its primary key where it has one, else an index that may be one, else the whole row.
 fn identity_remedy(side: &Side, table: &QualifiedName) -> String {
     let has_key = side.outline.relations.get(table).is_some_and(|relation| relation.has_primary_key);
@@ -188,12 +191,12 @@ fn identity_remedy(side: &Side, table: &QualifiedName) -> String {
     };
     let alter = format!("On the {}: ALTER TABLE {table}", side.place.as_str());
     match indexes.iter().filter(|index| !index.is_primary).find(may_identify) {
-        _ if has_key => format!("{alter} REPLICA IDENTITY DEFAULT;"),
+        _ if has_key => format!("{alter} REPLICA IDENTITY DEFAULT;{MANAGED}"),
         Some(index) => format!(
-            "{alter} REPLICA IDENTITY USING INDEX {}; if its columns are NOT NULL, else ALTER TABLE {table} REPLICA IDENTITY FULL;",
+            "{alter} REPLICA IDENTITY USING INDEX {}; if its columns are NOT NULL, else ALTER TABLE {table} REPLICA IDENTITY FULL;{MANAGED}",
             index.name
         ),
-        None => format!("{alter} REPLICA IDENTITY FULL; or, better, give it a primary key."),
+        None => format!("{alter} REPLICA IDENTITY FULL;{MANAGED} Or, better, give it a primary key."),
     }
 }
 
@@ -272,21 +275,21 @@ mod tests {
         check(
             |facts| bare(facts, false, &[]),
             &expect![[r#"
-            replica_identity: error on publisher, public.orders: UPDATE and DELETE fail on it once it is published: it has no replica identity, so nothing says which row they mean. On the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY FULL; or, better, give it a primary key.
-        "#]],
+                replica_identity: error on publisher, public.orders: UPDATE and DELETE fail on it once it is published: it has no replica identity, so nothing says which row they mean. On the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY FULL; A neonrepl_replica_identity does the same. Or, better, give it a primary key.
+            "#]],
         );
         check(
             |facts| bare(facts, true, &[]),
             &expect![[r#"
-            replica_identity: error on publisher, public.orders: UPDATE and DELETE fail on it once it is published: it has no replica identity, so nothing says which row they mean. On the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY DEFAULT;
-        "#]],
+                replica_identity: error on publisher, public.orders: UPDATE and DELETE fail on it once it is published: it has no replica identity, so nothing says which row they mean. On the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY DEFAULT; A neonrepl_replica_identity does the same.
+            "#]],
         );
         let unique = Index { is_primary: false, ..example::key("orders_id") };
         check(
             |facts| bare(facts, false, std::slice::from_ref(&unique)),
             &expect![[r#"
-            replica_identity: error on publisher, public.orders: UPDATE and DELETE fail on it once it is published: it has no replica identity, so nothing says which row they mean. On the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY USING INDEX "orders_id"; if its columns are NOT NULL, else ALTER TABLE "public"."orders" REPLICA IDENTITY FULL;
-        "#]],
+                replica_identity: error on publisher, public.orders: UPDATE and DELETE fail on it once it is published: it has no replica identity, so nothing says which row they mean. On the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY USING INDEX "orders_id"; if its columns are NOT NULL, else ALTER TABLE "public"."orders" REPLICA IDENTITY FULL; A neonrepl_replica_identity does the same.
+            "#]],
         );
     }
 }

@@ -12,7 +12,7 @@ use crate::postgres::publication::{
     self, FilterColumns, Flaw, Gravity, Member, Operation, Part, Problem, Publication as Desired, Refused,
 };
 use crate::postgres::{Database, Ident, QualifiedName, ServerVersion};
-use crate::replication::names;
+use crate::replication::{Intended, names};
 use crate::resources::server_check::go_on_without;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::path::AttributePath;
@@ -25,6 +25,7 @@ pub(super) async fn check(
     database: &Database,
     doing: &str,
     desired: &Desired,
+    intended: &Intended,
 ) -> Result<()> {
     let is_new = change.prior().is_none() || change.replaces();
     let (version, outline) = match ask(database).await {
@@ -35,6 +36,7 @@ pub(super) async fn check(
             return go_on_without(change, error, doing, unchecked);
         }
     };
+    let outline = intended.over_tables(database, outline);
     desired.check_supported(version).map_err(|unsupported| database.unsupported(doing, unsupported))?;
     let filters = match ask_of_members(change, database, doing, desired, &outline).await {
         Err(error) if error.is_locked() => {
@@ -236,12 +238,13 @@ fn remedy(problem: Problem) -> &'static str {
              has been restarted."
         }
         Problem::NoIdentity => {
-            "Postgres makes the publication, and refuses these statements from then on. Give each table a primary key, \
-             REPLICA IDENTITY USING INDEX or REPLICA IDENTITY FULL, or publish = [\"insert\", \"truncate\"] only."
+            "Postgres makes the publication, and refuses these statements from then on. Give each table a primary key, or a \
+             neonrepl_replica_identity whose table this resource refers to (by hand: ALTER TABLE … REPLICA IDENTITY FULL; or USING \
+             INDEX), or publish = [\"insert\", \"truncate\"] only."
         }
         Problem::FilterOutsideIdentity => {
             "Postgres makes the publication, and refuses these statements from then on. Use columns of the replica \
-             identity alone, set REPLICA IDENTITY FULL, or publish = [\"insert\", \"truncate\"] only."
+             identity alone, set REPLICA IDENTITY FULL as a neonrepl_replica_identity does, or publish = [\"insert\", \"truncate\"] only."
         }
         Problem::ColumnsWithoutIdentity => {
             "Postgres makes the publication, and refuses these statements from then on. Add the missing columns, or \
@@ -249,7 +252,8 @@ fn remedy(problem: Problem) -> &'static str {
         }
         Problem::ColumnsOfFullIdentity => {
             "Postgres makes the publication, and refuses these statements from then on. Leave columns out, give the \
-             table a primary key and REPLICA IDENTITY DEFAULT, or publish = [\"insert\", \"truncate\"] only."
+             table a primary key and REPLICA IDENTITY DEFAULT, as a neonrepl_replica_identity does, or publish = [\"insert\", \
+             \"truncate\"] only."
         }
         Problem::GeneratedIdentity => {
             "Since Postgres 18 the server makes the publication, and refuses these statements from then on. Set \

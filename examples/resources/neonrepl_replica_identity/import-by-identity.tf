@@ -1,0 +1,7 @@
+import {
+  to = neonrepl_replica_identity.events
+  identity = {
+    database = "shop"
+    name     = "public.events"
+  }
+}

@@ -1,0 +1,4 @@
+import {
+  to = neonrepl_replica_identity.events
+  id = "shop/public.events"
+}

@@ -1,0 +1,21 @@
+# A table without a primary key: every column tells its rows apart.
+resource "neonrepl_replica_identity" "events" {
+  table    = "public.events"
+  identity = "full"
+}
+
+# By the columns of a unique index, which must be NOT NULL.
+resource "neonrepl_replica_identity" "visits" {
+  table    = "public.visits"
+  identity = "index"
+  index    = "visits_token_key"
+}
+
+# It refers to them, so that the tables are not published before.
+resource "neonrepl_publication" "shop" {
+  name = "shop"
+  tables = [
+    neonrepl_replica_identity.events.table,
+    neonrepl_replica_identity.visits.table,
+  ]
+}
