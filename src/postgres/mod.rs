@@ -17,6 +17,7 @@ mod connection;
 pub mod conninfo;
 pub mod conninfo_parts;
 mod database;
+pub mod definition;
 mod error;
 mod filter;
 mod given;

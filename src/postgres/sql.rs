@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// The longest name that Postgres stores whole, in bytes (`NAMEDATALEN - 1`).
 const LONGEST_NAME: usize = 63;
 
@@ -156,6 +158,33 @@ impl fmt::Display for QualifiedName {
 impl fmt::Debug for QualifiedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// As a catalog prints it: whatever is read here was printed by one.
+impl<'de> Deserialize<'de> for Ident {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(Self)
+    }
+}
+
+impl Serialize for Ident {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(to)
+    }
+}
+
+/// A list of the schema and the name.
+impl Serialize for QualifiedName {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        (&self.schema, &self.name).serialize(to)
+    }
+}
+
+/// The same list.
+impl<'de> Deserialize<'de> for QualifiedName {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        <(Ident, Ident)>::deserialize(from).map(|(schema, name)| Self { schema, name })
     }
 }
 

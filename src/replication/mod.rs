@@ -10,6 +10,7 @@ mod catch_up;
 pub mod checks;
 pub mod comparison;
 pub mod connecting;
+pub mod destination;
 mod error;
 mod finding;
 pub mod in_use;

@@ -1,6 +1,7 @@
 //! The managed resources, one file each.
 
 mod aurora_logical_replication;
+mod destination_schema;
 mod logical_replication;
 mod lost;
 mod moved;
@@ -18,6 +19,7 @@ use crate::tf_provider::resource::AnyResource;
 /// All of them, in the order of the docs.
 pub const ALL: &[&dyn AnyResource<Context>] = &[
     aurora_logical_replication::AURORA_LOGICAL_REPLICATION,
+    &destination_schema::DestinationSchema,
     &publication::Publication,
     rds_logical_replication::RDS_LOGICAL_REPLICATION,
     &replica_identity::ReplicaIdentity,

@@ -15,6 +15,7 @@ mod cli;
 mod comparison;
 mod connections;
 mod creation;
+mod destination;
 mod errors;
 mod functions;
 mod iam;

@@ -134,6 +134,8 @@ where
 /// Sets what the catalog's texts depend on and what we need of a session, and asks for the version. One round trip; as
 /// statements, not as start-up options, because poolers and proxies refuse those.
 ///
+/// Whatever is printed is the same on every server for that. What is asked for is done too soon for compiling it to pay.
+///
 /// A database that is read-only by default, as a guide advises before a switch, must not keep us from undoing what we
 /// made; a standby refuses to write all the same. What is reported as done has been flushed, also where the server does
 /// not wait for that by itself: a slot cannot be asked for what is not flushed yet. `client_connection_check_interval`
@@ -145,6 +147,9 @@ where
 async fn pin_settings(client: &Client) -> Result<(ServerVersion, Backend), Cause> {
     let sql = "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, YMD', false), \
         set_config('search_path', 'pg_catalog', false), set_config('standard_conforming_strings', 'on', false), \
+        set_config('IntervalStyle', 'postgres', false), set_config('extra_float_digits', '1', false), \
+        set_config('bytea_output', 'hex', false), set_config('quote_all_identifiers', 'off', false), \
+        set_config('jit', 'off', false), \
         CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'local', false) END, \
         set_config('default_transaction_read_only', 'off', false), \
         set_config('statement_timeout', '0', false), set_config('lock_timeout', '3s', false), \

@@ -1,0 +1,4 @@
+import {
+  to = neonrepl_destination_schema.shop
+  id = "neondb/shop"
+}

@@ -1,0 +1,21 @@
+resource "neonrepl_publication" "shop" {
+  name   = "shop"
+  tables = ["users", "orders"]
+}
+
+# The same tables on the subscriber, before the subscription copies their rows.
+resource "neonrepl_destination_schema" "shop" {
+  publications = [neonrepl_publication.shop.name]
+}
+
+resource "neonrepl_subscription" "shop" {
+  name             = "shop"
+  publications     = [neonrepl_publication.shop.name]
+  refresh_triggers = { shop = neonrepl_publication.shop.fingerprint }
+  depends_on       = [neonrepl_destination_schema.shop]
+}
+
+# What is made once the rows are there: indexes, foreign keys and extended statistics.
+output "statements_for_later" {
+  value = neonrepl_destination_schema.shop.later[*].statement
+}

@@ -1,0 +1,35 @@
+//! How the tables of a database are defined, with everything that they need: as values, as the statements that make them,
+//! and as the differences between two of them.
+//!
+//! [`read`] follows the catalog's own dependencies from the tables that are asked for, in one query whatever their number.
+//! [`steps`] puts what makes them in order, [`differences`] compares two definitions by what each part is called and how
+//! the server prints it, never by oids or the numbers of columns. What comes with an extension is no part of a definition:
+//! the extension is named instead.
+//!
+//! Source: the system catalogs, `pg_depend` and "System Catalog Information Functions" in the Postgres documentation.
+
+mod difference;
+mod facets;
+mod fingerprint;
+mod fitting;
+mod making;
+mod mending;
+mod model;
+mod needs;
+mod object;
+mod ordering;
+mod query;
+mod reading;
+mod steps;
+mod table;
+
+pub use difference::{Difference, differences};
+pub use fingerprint::fingerprint;
+pub use fitting::{Fitted, Left, Refusal, fit};
+pub use model::{
+    Collation, Column, Constraint, ConstraintKind, Definition, Extension, Function, Index, Other, Sequence, Statistics,
+    Table, Type, TypeKind,
+};
+pub use object::{Object, drops, settings};
+pub use reading::{Wanted, missing_of, read, read_in};
+pub use steps::{Circle, Group, Step, steps};

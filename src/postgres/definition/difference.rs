@@ -1,0 +1,174 @@
+//! What is not the same in two definitions.
+
+use std::collections::BTreeSet;
+
+use super::facets::{self, Facets, Part, SHORT};
+use super::mending::{Remedy, remedy};
+use super::model::Definition;
+use super::object::Object;
+use crate::postgres::sql::Statement;
+
+/// Something that one side has otherwise than the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The object.
+    pub object: Object,
+    /// What of it, such as `type of column total`.
+    pub attribute: String,
+    /// What the publisher has; empty where it has none.
+    pub publisher: String,
+    /// What the subscriber has; empty where it has none.
+    pub subscriber: String,
+    /// How the subscriber becomes as the publisher.
+    pub(super) remedy: Remedy,
+}
+
+impl Difference {
+    /// The statements that mend it without harm to rows and to a replication that runs; none where a person must decide.
+    pub fn mend(&self) -> Option<Vec<Statement>> {
+        match &self.remedy {
+            Remedy::Additive(statements) => Some(statements.iter().map(Statement::new).collect()),
+            _ => None,
+        }
+    }
+
+    /// Whether mending it only works after everything else is there.
+    pub fn is_mended_last(&self) -> bool {
+        self.attribute == "replica identity" || self.attribute == "owner"
+    }
+
+    /// Whether mending it must be committed before anything uses it: new labels of an enum.
+    pub fn is_mended_first(&self) -> bool {
+        self.attribute == "labels"
+    }
+
+    /// What to do about it, for a person.
+    pub fn remedy(&self) -> String {
+        self.remedy.to_string()
+    }
+}
+
+/// The differences between what both have. What one side lacks altogether is none of them, but for a unique index that only
+/// the subscriber has: rows that the publisher takes would stop there.
+pub fn differences(publisher: &Definition, subscriber: &Definition) -> Vec<Difference> {
+    let there = facets::all(subscriber);
+    let mut found = Vec::new();
+    for (object, wanted) in facets::all(publisher) {
+        if let Some(has) = there.get(&object) {
+            let between = Between { publisher, subscriber, object: &object };
+            found.extend(between.compare(&wanted, has));
+        }
+    }
+    found.extend(unique_indexes(publisher, subscriber));
+    // A parent is changed before its partitions, which change with it.
+    found.sort_by_key(|difference| depth(publisher, &difference.object));
+    found
+}
+
+fn depth(definition: &Definition, object: &Object) -> usize {
+    if let Object::Table(name) = object { definition.depth(name) } else { 0 }
+}
+
+/// Two definitions that both have this object.
+struct Between<'a> {
+    publisher: &'a Definition,
+    subscriber: &'a Definition,
+    object: &'a Object,
+}
+
+impl Between<'_> {
+    fn compare(&self, wanted: &Facets, has: &Facets) -> Vec<Difference> {
+        let parts: BTreeSet<&Part> = wanted.keys().chain(has.keys()).map(|(part, _)| part).collect();
+        parts.into_iter().flat_map(|part| self.compare_part(part, wanted, has)).collect()
+    }
+
+    fn compare_part(&self, part: &Part, wanted: &Facets, has: &Facets) -> Vec<Difference> {
+        let short = |facets: &Facets| facets.get(&(part.clone(), SHORT)).cloned();
+        if *part != Part::Whole && short(wanted).is_some() != short(has).is_some() {
+            let (publisher, subscriber) = (short(wanted).unwrap_or_default(), short(has).unwrap_or_default());
+            return vec![self.difference(part, SHORT, publisher, subscriber)];
+        }
+        let of_part = |facets: &Facets| -> Vec<&'static str> {
+            facets.keys().filter(|(of, _)| of == part).map(|(_, attribute)| *attribute).collect()
+        };
+        let attributes: BTreeSet<_> = of_part(wanted).into_iter().chain(of_part(has)).collect();
+        let value = |facets: &Facets, attribute| facets.get(&(part.clone(), attribute)).cloned().unwrap_or_default();
+        let values =
+            attributes.into_iter().map(|attribute| (attribute, value(wanted, attribute), value(has, attribute)));
+        let differing = values.filter(|(attribute, one, other)| !self.is_same(attribute, one, other));
+        differing.map(|(attribute, one, other)| self.difference(part, attribute, one, other)).collect()
+    }
+
+    fn is_same(&self, attribute: &str, one: &str, other: &str) -> bool {
+        let majors = (self.publisher.version.major(), self.subscriber.version.major());
+        let older = majors.0.min(majors.1);
+        match attribute {
+            _ if one == other => true,
+            // Before Postgres 18 NOT NULL has no name, and is all or nothing.
+            "name of not null" | "not null is not inherited" | "not null is not valid" => older < 18,
+            "name" | "type" | "comment" | "labels" | "not null" => false,
+            _ => majors.0 != majors.1 && squashed(one) == squashed(other),
+        }
+    }
+
+    fn difference(&self, part: &Part, attribute: &'static str, publisher: String, subscriber: String) -> Difference {
+        let remedy = remedy(self.publisher, self.subscriber, self.object, part, attribute);
+        Difference { object: self.object.clone(), attribute: title(part, attribute), publisher, subscriber, remedy }
+    }
+}
+
+/// The attribute with its part, in words.
+fn title(part: &Part, attribute: &str) -> String {
+    match (part, attribute) {
+        (Part::Whole, attribute) => attribute.to_owned(),
+        (Part::Column(name), SHORT) => format!("column {}", name.as_str()),
+        (Part::Column(name), attribute) => format!("{attribute} of column {}", name.as_str()),
+        (Part::Constraint(name), SHORT) => format!("constraint {}", name.as_str()),
+        (Part::Constraint(name), attribute) => format!("{attribute} of constraint {}", name.as_str()),
+    }
+}
+
+/// An expression without what versions print differently: space and parentheses outside of quotes.
+fn squashed(text: &str) -> String {
+    let mut quote = None;
+    let is_kept = |c: &char| {
+        match quote {
+            Some(open) if open == *c => quote = None,
+            None if matches!(c, '\'' | '"') => quote = Some(*c),
+            _ => {}
+        }
+        quote.is_some() || !(c.is_whitespace() || matches!(c, '(' | ')'))
+    };
+    text.chars().filter(is_kept).collect()
+}
+
+/// The unique indexes that only the subscriber has.
+fn unique_indexes(publisher: &Definition, subscriber: &Definition) -> Vec<Difference> {
+    let stray = subscriber.indexes.iter().filter(|(name, index)| {
+        index.is_unique
+            && !index.is_clone
+            && publisher.tables.contains_key(&index.table)
+            && !publisher.indexes.contains_key(*name)
+    });
+    stray
+        .map(|(name, index)| Difference {
+            object: Object::Index(name.clone()),
+            attribute: "definition".to_owned(),
+            publisher: String::new(),
+            subscriber: index.definition.clone(),
+            remedy: Remedy::person(vec![format!("DROP INDEX {name}")], "rows that the publisher takes may stop at it"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_may_print_parentheses_and_space_otherwise() {
+        assert_eq!(squashed("((a + b) > 0)"), squashed("(a+b > 0)"));
+        assert_ne!(squashed("(a = ' (x) ')"), squashed("(a = '(x)')"));
+        assert_ne!(squashed("\"A b\""), squashed("\"Ab\""));
+    }
+}

@@ -1,0 +1,127 @@
+//! What a definition consists of, by name.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::postgres::sql::{Ident, QualifiedName, Statement};
+
+/// A part of a definition that a statement of its own makes. The order is that in which parts are made where none needs
+/// another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Object {
+    /// A schema.
+    Schema(Ident),
+    /// A collation.
+    Collation(QualifiedName),
+    /// An enum, a domain, a composite or a range type.
+    Type(QualifiedName),
+    /// A constraint of a domain.
+    DomainConstraint(QualifiedName, Ident),
+    /// A function, by its signature as the server prints it.
+    Function(String),
+    /// A sequence that is not an identity column's.
+    Sequence(QualifiedName),
+    /// A table with its columns.
+    Table(QualifiedName),
+    /// That a table is a partition.
+    Attachment(QualifiedName),
+    /// The default of a column.
+    Default(QualifiedName, Ident),
+    /// A constraint of a table.
+    Constraint(QualifiedName, Ident),
+    /// That a column owns a sequence.
+    Owner(QualifiedName),
+    /// An index that no constraint has made.
+    Index(QualifiedName),
+    /// What identifies an old row of a table.
+    ReplicaIdentity(QualifiedName),
+    /// The index by which a table is clustered.
+    Cluster(QualifiedName),
+    /// Extended statistics.
+    Statistics(QualifiedName),
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Schema(name) => write!(f, "schema {}", name.as_str()),
+            Self::Collation(name) => write!(f, "collation {}", name.to_text()),
+            Self::Type(name) => write!(f, "type {}", name.to_text()),
+            Self::DomainConstraint(domain, name) => {
+                write!(f, "constraint {} of domain {}", name.as_str(), domain.to_text())
+            }
+            Self::Function(signature) => write!(f, "function {signature}"),
+            Self::Sequence(name) => write!(f, "sequence {}", name.to_text()),
+            Self::Table(name) => write!(f, "table {}", name.to_text()),
+            Self::Attachment(name) => write!(f, "partition {}", name.to_text()),
+            Self::Default(table, column) => write!(f, "default of {}.{}", table.to_text(), column.as_str()),
+            Self::Constraint(table, name) => write!(f, "constraint {} of table {}", name.as_str(), table.to_text()),
+            Self::Owner(name) => write!(f, "owner of sequence {}", name.to_text()),
+            Self::Index(name) => write!(f, "index {}", name.to_text()),
+            Self::ReplicaIdentity(name) => write!(f, "replica identity of table {}", name.to_text()),
+            Self::Cluster(name) => write!(f, "clustering of table {}", name.to_text()),
+            Self::Statistics(name) => write!(f, "statistics {}", name.to_text()),
+        }
+    }
+}
+
+/// The statements that drop objects, those that were made last first. Parts go with their whole, and nothing goes that
+/// somebody else depends on.
+pub fn drops(made: &[Object]) -> Vec<Statement> {
+    made.iter().rev().filter_map(Object::drop_statement).map(Statement::new).collect()
+}
+
+/// What holds in the transaction that makes a definition. The body of a function may name what is made after it.
+pub fn settings() -> Vec<Statement> {
+    let set = "SELECT set_config('check_function_bodies', 'off', true), set_config('default_tablespace', '', true), \
+        set_config('default_table_access_method', 'heap', true)";
+    vec![Statement::new(set)]
+}
+
+impl Object {
+    /// Whether tables are made after it.
+    pub fn comes_before_tables(&self) -> bool {
+        let comes_after =
+            matches!(self, Self::Table(_) | Self::Attachment(_) | Self::Default(..) | Self::Constraint(..));
+        !comes_after
+            && !matches!(self, Self::Owner(_) | Self::Index(_) | Self::ReplicaIdentity(_))
+            && !matches!(self, Self::Cluster(_) | Self::Statistics(_))
+    }
+
+    fn drop_statement(&self) -> Option<String> {
+        match self {
+            Self::Schema(name) => Some(format!("DROP SCHEMA IF EXISTS {name}")),
+            Self::Collation(name) => Some(format!("DROP COLLATION IF EXISTS {name}")),
+            Self::Type(name) => Some(format!("DROP TYPE IF EXISTS {name}")),
+            Self::Function(signature) => Some(format!("DROP FUNCTION IF EXISTS {signature}")),
+            Self::Sequence(name) => Some(format!("DROP SEQUENCE IF EXISTS {name}")),
+            Self::Table(name) => Some(format!("DROP TABLE IF EXISTS {name}")),
+            // Else a default or a constraint would keep the function that it calls, and the function a table.
+            Self::Default(table, column) => {
+                Some(format!("ALTER TABLE IF EXISTS {table} ALTER COLUMN {column} DROP DEFAULT"))
+            }
+            Self::Constraint(table, name) => {
+                Some(format!("ALTER TABLE IF EXISTS {table} DROP CONSTRAINT IF EXISTS {name}"))
+            }
+            Self::DomainConstraint(domain, name) => {
+                Some(format!("ALTER DOMAIN {domain} DROP CONSTRAINT IF EXISTS {name}"))
+            }
+            _ => None,
+        }
+    }
+
+    /// What exists or does not, of which this is a part: a table, with its defaults and constraints, for instance.
+    pub fn whole(&self) -> Self {
+        match self {
+            Self::DomainConstraint(name, _) => Self::Type(name.clone()),
+            Self::Attachment(name)
+            | Self::Default(name, _)
+            | Self::Constraint(name, _)
+            | Self::ReplicaIdentity(name)
+            | Self::Cluster(name) => Self::Table(name.clone()),
+            Self::Owner(name) => Self::Sequence(name.clone()),
+            other => other.clone(),
+        }
+    }
+}

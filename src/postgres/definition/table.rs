@@ -1,0 +1,157 @@
+//! The statements that make a table.
+
+use std::collections::BTreeSet;
+
+use super::making::{collate, comment};
+use super::model::{Column, Constraint, ConstraintKind, Definition, Sequence, Table};
+use crate::postgres::sql::{Ident, Literal, QualifiedName, list};
+
+/// The statements that make a table with its columns: what else it has comes with statements of its own.
+pub(super) fn statements(definition: &Definition, name: &QualifiedName, table: &Table) -> Vec<String> {
+    let is_heir = inherits_in_order(definition, table);
+    let declared = table.columns.iter().filter(|column| !is_heir || column.is_local).map(Column::declaration);
+    let declared = declared.chain(own_not_nulls(table).filter(|_| is_heir));
+    let unlogged = if table.is_unlogged { "UNLOGGED " } else { "" };
+    let inherits = if is_heir { format!(" INHERITS ({})", list(&table.parents)) } else { String::new() };
+    let key = table.partition_key.as_ref().map(|key| format!(" PARTITION BY {key}")).unwrap_or_default();
+    let method = table.access_method.as_ref().map(|method| format!(" USING \"{method}\"")).unwrap_or_default();
+    let create =
+        format!("CREATE {unlogged}TABLE {name} ({}){inherits}{key}{method}{}", list(declared), with(&table.options));
+    let of_type = table.of_type.as_ref().map(|ty| format!("ALTER TABLE {name} OF {ty}"));
+    let left = table.columns.iter().filter(|column| is_heir && !column.is_local && column.is_not_null);
+    let left = left.filter(|column| column.not_null.is_none() && !inherits_not_null(definition, table, &column.name));
+    let not_null = left.map(|column| format!("ALTER TABLE ONLY {name} ALTER COLUMN {} SET NOT NULL", column.name));
+    let settings = table.columns.iter().flat_map(|column| column.settings(name));
+    let comments = comment(&format!("TABLE {name}"), table.comment.as_ref());
+    let of_columns = table
+        .columns
+        .iter()
+        .filter_map(|column| comment(&format!("COLUMN {name}.{}", column.name), column.comment.as_ref()));
+    [create].into_iter().chain(of_type).chain(not_null).chain(settings).chain(comments).chain(of_columns).collect()
+}
+
+/// NOT NULL that a table declares of columns which a parent brings (Postgres 18).
+fn own_not_nulls(table: &Table) -> impl Iterator<Item = String> {
+    let columns = table.columns.iter().filter(|column| !column.is_local);
+    let own = columns.filter_map(|column| Some((column, column.not_null.as_ref()?)));
+    own.filter(|(_, of)| of.is_local && of.is_valid)
+        .map(|(column, of)| format!("CONSTRAINT {} NOT NULL {}", of.name, column.name))
+}
+
+/// Storage parameters, behind a space.
+fn with(options: &BTreeSet<String>) -> String {
+    if options.is_empty() { String::new() } else { format!(" WITH ({})", assignments(options)) }
+}
+
+/// Options as a statement sets them.
+pub(super) fn assignments(options: &BTreeSet<String>) -> String {
+    list(options.iter().map(|option| match option.split_once('=') {
+        Some((name, value)) => format!("{name} = {}", Literal(value)),
+        None => option.clone(),
+    }))
+}
+
+/// Whether the table comes out right when it is made as a child of its parents: they bring their columns first. Else it is
+/// made by itself and becomes their child then.
+pub(super) fn inherits_in_order(definition: &Definition, table: &Table) -> bool {
+    if table.parents.is_empty() || table.is_partition() {
+        return false;
+    }
+    let parents = table.parents.iter().filter_map(|parent| definition.tables.get(parent));
+    let mut expected: Vec<&Ident> = Vec::new();
+    for column in parents.flat_map(|parent| &parent.columns).chain(&table.columns) {
+        if !expected.contains(&&column.name) {
+            expected.push(&column.name);
+        }
+    }
+    expected.into_iter().eq(table.columns.iter().map(|column| &column.name))
+}
+
+/// Whether a parent has the column without nulls.
+fn inherits_not_null(definition: &Definition, table: &Table, name: &Ident) -> bool {
+    let parents = table.parents.iter().filter_map(|parent| definition.tables.get(parent));
+    parents.filter_map(|parent| parent.column(name)).any(|column| column.is_not_null)
+}
+
+impl Column {
+    /// How the declaration of a table names it, without its default.
+    pub(super) fn declaration(&self) -> String {
+        let generated = self.generation().map(|text| format!(" {text}")).unwrap_or_default();
+        let not_null = self.not_null_declaration().map(|text| format!(" {text}")).unwrap_or_default();
+        format!("{} {}{}{generated}{not_null}", self.name, self.ty, collate(self.collation.as_ref()))
+    }
+
+    /// From what it is generated, or how its identity is.
+    pub(super) fn generation(&self) -> Option<String> {
+        match (&self.generated, &self.expression, &self.identity, &self.sequence) {
+            (Some(kind), Some(expression), _, _) => {
+                let kept = if kind == "v" { "VIRTUAL" } else { "STORED" };
+                Some(format!("GENERATED ALWAYS AS ({expression}) {kept}"))
+            }
+            (_, _, Some(kind), Some(sequence)) => Some(identity(kind, sequence)),
+            _ => None,
+        }
+    }
+
+    /// That it takes no nulls, where it is so. What only new rows keep to is added afterwards.
+    fn not_null_declaration(&self) -> Option<String> {
+        match &self.not_null {
+            Some(constraint) if !constraint.is_valid => None,
+            Some(constraint) => {
+                let inherited = if constraint.is_not_inherited { " NO INHERIT" } else { "" };
+                Some(format!("CONSTRAINT {} NOT NULL{inherited}", constraint.name))
+            }
+            None => self.is_not_null.then(|| "NOT NULL".to_owned()),
+        }
+    }
+
+    /// The statements that set what its declaration does not.
+    fn settings(&self, table: &QualifiedName) -> Vec<String> {
+        let alter = |what: String| format!("ALTER TABLE ONLY {table} ALTER COLUMN {} {what}", self.name);
+        let late = self.not_null.as_ref().filter(|constraint| !constraint.is_valid);
+        let late =
+            late.map(|of| format!("ALTER TABLE {table} ADD CONSTRAINT {} NOT NULL {} NOT VALID", of.name, self.name));
+        let storage = self.storage.as_deref().map(|storage| alter(format!("SET STORAGE {}", storage_name(storage))));
+        let compression = self.compression.as_deref();
+        let compression = compression.map(|method| alter(format!("SET COMPRESSION {}", compression_name(method))));
+        let statistics = self.statistics.map(|target| alter(format!("SET STATISTICS {target}")));
+        let options = self.options.as_ref().map(|options| alter(format!("SET ({})", assignments(options))));
+        [late, storage, compression, statistics, options].into_iter().flatten().collect()
+    }
+}
+
+/// How an identity column is declared.
+fn identity(kind: &str, sequence: &Sequence) -> String {
+    let when = if kind == "a" { "ALWAYS" } else { "BY DEFAULT" };
+    format!("GENERATED {when} AS IDENTITY (SEQUENCE NAME {} {})", sequence.name, sequence.options())
+}
+
+/// The word for a way of storing.
+pub(super) fn storage_name(letter: &str) -> &str {
+    match letter {
+        "p" => "PLAIN",
+        "e" => "EXTERNAL",
+        "m" => "MAIN",
+        _ => "EXTENDED",
+    }
+}
+
+/// The word for a way of compressing.
+pub(super) fn compression_name(letter: &str) -> &str {
+    match letter {
+        "p" => "pglz",
+        _ => "lz4",
+    }
+}
+
+impl Constraint {
+    /// The statements that add it to its table.
+    pub(super) fn statements(&self, table: &QualifiedName) -> Vec<String> {
+        let add = format!("ALTER TABLE {table} ADD CONSTRAINT {} {}", self.name, self.definition);
+        let options = self.index_options.as_ref().filter(|_| self.kind != ConstraintKind::ForeignKey);
+        let options =
+            options.map(|options| format!("ALTER INDEX {}.{} SET ({})", table.schema, self.name, assignments(options)));
+        let comment = comment(&format!("CONSTRAINT {} ON {table}", self.name), self.comment.as_ref());
+        [add].into_iter().chain(options).chain(comment).collect()
+    }
+}

@@ -1,0 +1,137 @@
+//! Making what a plan says, in one transaction, and proving it.
+
+use super::{Look, Plan, Wish, words};
+use crate::postgres::definition::{self, Difference, Object, Step, Wanted};
+use crate::postgres::{Begin, Database, Limits, Statement, Transaction, look_again};
+use crate::replication::error::{Error, Result};
+use crate::replication::{Operation, Pair};
+
+/// How many statements are sent at once.
+const BATCH: usize = 400;
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// What was made.
+    pub made: Vec<Object>,
+    /// What both sides show afterwards.
+    pub look: Look,
+}
+
+/// Makes what the look says is missing, and changes what may be changed. It is all done, or nothing of it; new labels of
+/// enums, which nothing may use in the transaction that adds them, are there before.
+///
+/// # Errors
+/// What stands in the way, all of it, before anything is changed. Else the statement that failed, or what is not the same
+/// afterwards: everything is undone then.
+pub async fn make(operation: &Operation<'_>, pair: &Pair, look: Look, wish: &Wish) -> Result<Outcome> {
+    if let Some(error) = words::refusal(operation, &look.plan) {
+        return Err(error);
+    }
+    if look.plan.is_done() {
+        return Ok(Outcome { made: Vec::new(), look });
+    }
+    let db = &pair.subscriber;
+    let labels: Vec<Statement> = mends(look.plan.changed.iter().filter(|one| one.is_mended_first()));
+    if !labels.is_empty() {
+        db.run_within(operation.doing(), &labels, operation.limits()).await?;
+    }
+    match Box::pin(transact(operation, db, &look, wish)).await {
+        Ok(after) => Ok(Outcome { made: made(look.plan), look: after }),
+        Err(error) if error.cause().is_some_and(crate::postgres::Error::is_lost) => {
+            after_loss(operation, db, look, wish, error).await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What a plan makes, in order, as far as it is dropped by itself one day.
+fn made(plan: Plan) -> Vec<Object> {
+    plan.made.into_iter().filter(|step| step.is_dropped).map(|step| step.object).collect()
+}
+
+/// The connection broke, maybe under the COMMIT: what is there tells whether it was done.
+async fn after_loss(
+    operation: &Operation<'_>,
+    db: &Database,
+    look: Look,
+    wish: &Wish,
+    error: Error,
+) -> Result<Outcome> {
+    let like = Wanted::like(&look.sides.publisher);
+    let found = look_again(operation.limits(), || definition::read(db, &like)).await;
+    let Some(subscriber) = found else {
+        return Err(error.detail("The server did not say afterwards whether it was done. The next plan shows it."));
+    };
+    let after = look.with_subscriber(subscriber, wish);
+    if after.plan.is_done() {
+        return Ok(Outcome { made: made(look.plan), look: after });
+    }
+    Err(error.detail("What the server has was read again: it was not done. Apply again."))
+}
+
+async fn transact(operation: &Operation<'_>, db: &Database, look: &Look, wish: &Wish) -> Result<Look> {
+    let (doing, limits) = (operation.doing(), operation.limits());
+    let mut session = db.session(doing, limits).await?;
+    let version = session.version();
+    let mut transaction = session.transaction(&Begin::default());
+    transaction.run(doing, &definition::settings(), limits).await?;
+    for batch in batches(&look.plan) {
+        run(&mut transaction, doing, &batch, limits).await?;
+    }
+    let like = Wanted::like(&look.sides.publisher);
+    let subscriber = definition::read_in(&mut transaction, version, &like, limits).await?;
+    let after = look.with_subscriber(subscriber, wish);
+    if let Some(error) = words::unproven(operation, &look.plan, &after.plan) {
+        transaction.roll_back(doing, limits).await?;
+        return Err(error);
+    }
+    operation.go_on()?;
+    transaction.commit(doing, limits).await?;
+    Ok(after)
+}
+
+/// Statements that belong to one object.
+type Piece = (String, Vec<Statement>);
+
+/// All that is to be done, in pieces that are sent together: what tables need, then what tables that are there become, then
+/// new tables, which may be partitions of those.
+fn batches(plan: &Plan) -> Vec<Vec<Piece>> {
+    let made = |step: &Step| (format!("making {}", step.object), step.statements.clone());
+    let changed = |one: &Difference| (format!("changing {}", one.object), one.mend().unwrap_or_default());
+    let tables = plan.made.iter().position(|step| !step.object.comes_before_tables()).unwrap_or(plan.made.len());
+    let (first, then) = plan.made.split_at(tables);
+    let (last, between): (Vec<_>, Vec<_>) =
+        plan.changed.iter().filter(|one| !one.is_mended_first()).partition(|one| one.is_mended_last());
+    let pieces = first.iter().map(made).chain(between.into_iter().map(changed));
+    let pieces = pieces.chain(then.iter().map(made)).chain(last.into_iter().map(changed));
+    let pieces: Vec<_> = pieces.filter(|(_, statements)| !statements.is_empty()).collect();
+    pieces.chunks(BATCH).map(<[Piece]>::to_vec).collect()
+}
+
+fn mends<'a>(differences: impl Iterator<Item = &'a Difference>) -> Vec<Statement> {
+    differences.flat_map(|one| one.mend().unwrap_or_default()).collect()
+}
+
+/// Sends all pieces at once. Where one fails, they are run one by one, to say which.
+async fn run(transaction: &mut Transaction<'_>, doing: &str, pieces: &[Piece], limits: &Limits) -> Result<()> {
+    let savepoint = transaction.savepoint();
+    let all: Vec<Statement> = pieces.iter().flat_map(|(_, statements)| statements.clone()).collect();
+    let Err(error) = transaction.run(doing, &all, limits).await else { return Ok(()) };
+    if error.code().is_none() || error.is_lost() || pieces.len() == 1 {
+        let named = pieces.first().filter(|_| pieces.len() == 1).map(|(what, _)| what.as_str());
+        return Err(named.map_or_else(|| Error::from(error.clone()), |what| said_of(what, &error)));
+    }
+    transaction.roll_back_to(&savepoint);
+    for (what, statements) in pieces {
+        if let Err(error) = transaction.run(doing, statements, limits).await {
+            return Err(said_of(what, &error));
+        }
+    }
+    Ok(())
+}
+
+/// The server's error, and which object it is about.
+fn said_of(what: &str, error: &crate::postgres::Error) -> Error {
+    Error::from(error.clone()).detail(format!("It came up while {what}. Nothing was changed."))
+}

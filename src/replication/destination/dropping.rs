@@ -1,0 +1,44 @@
+//! Taking back what was made, where it holds nothing.
+
+use std::collections::BTreeSet;
+
+use crate::postgres::catalog;
+use crate::postgres::definition::{self, Object};
+use crate::postgres::{Database, QualifiedName};
+use crate::replication::error::Error;
+use crate::replication::error::Result;
+use crate::replication::{Operation, names};
+
+/// What became of what was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Drop {
+    /// It is gone.
+    Done,
+    /// It stays, since these tables hold rows.
+    Kept(BTreeSet<QualifiedName>),
+}
+
+/// Drops what was made, unless one of its tables holds rows. What others use stays too, and everything with it: nothing is
+/// dropped with what depends on it.
+///
+/// # Errors
+/// When the server refuses it, as where something else uses it by now.
+pub async fn drop_made(operation: &Operation<'_>, db: &Database, made: &[Object]) -> Result<Drop> {
+    let tables: BTreeSet<_> = made
+        .iter()
+        .filter_map(|object| if let Object::Table(name) = object { Some(name.clone()) } else { None })
+        .collect();
+    let held = catalog::with_rows(&db.within(operation.limits()), &tables).await?;
+    if !held.is_empty() {
+        return Ok(Drop::Kept(held));
+    }
+    let statements = definition::drops(made);
+    let dropped = db.run_within(operation.doing(), &statements, operation.limits()).await;
+    dropped.map_err(|error| {
+        Error::from(error).detail(format!(
+            "Nothing was dropped: {} and what was made for them are still there.",
+            names::tables(&tables)
+        ))
+    })?;
+    Ok(Drop::Done)
+}

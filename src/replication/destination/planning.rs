@@ -1,0 +1,288 @@
+//! What has to be made, changed and left, from both sides' definitions. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{When, Wish};
+use crate::postgres::definition::{
+    self, ConstraintKind, Definition, Difference, Fitted, Group, Left, Object, Other, Refusal, Step,
+};
+use crate::postgres::{Ident, QualifiedName};
+
+/// What the subscriber is to become, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// What is made, in order.
+    pub made: Vec<Step>,
+    /// What is left for later, in order.
+    pub later: Vec<Step>,
+    /// What is there and is changed, since that only adds.
+    pub changed: Vec<Difference>,
+    /// What is there otherwise and stays so.
+    pub differences: Vec<Difference>,
+    /// What is not copied.
+    pub not_copied: Vec<Left>,
+    /// What stands in the way.
+    pub refused: Vec<Refusal>,
+}
+
+/// One difference between both sides, for whoever shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unlike {
+    /// The object.
+    pub object: String,
+    /// What of it.
+    pub attribute: String,
+    /// What the publisher has.
+    pub publisher: String,
+    /// What the subscriber has.
+    pub subscriber: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// Both sides as they were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sides {
+    pub publisher: Definition,
+    pub subscriber: Definition,
+    /// What the publisher's tables need, the catalogs do not tell how to make, and the subscriber lacks.
+    pub missing: Vec<Other>,
+    /// Of tables with a column list, the columns that are sent.
+    pub lists: BTreeMap<QualifiedName, BTreeSet<Ident>>,
+}
+
+impl Plan {
+    /// What follows from both sides.
+    pub(super) fn of(sides: &Sides, wish: &Wish) -> Self {
+        let Fitted { definition, left, refused } = definition::fit(&sides.publisher, sides.subscriber.version);
+        let mut plan = Self { not_copied: left, refused, ..Self::default() };
+        let mut wanted = definition;
+        plan.relax(&mut wanted, &sides.lists);
+        plan.refuse_missing(&wanted, sides);
+        plan.leave_keys(&mut wanted);
+        if !wish.makes_functions {
+            plan.leave_functions(&mut wanted, &sides.subscriber);
+        }
+        plan.take_steps(&wanted, &sides.subscriber, wish);
+        let found = definition::differences(&wanted, &sides.subscriber);
+        let (changed, differences) = found.into_iter().partition(|one| wish.follows && one.mend().is_some());
+        plan.not_copied.sort();
+        Self { changed, differences, ..plan }
+    }
+
+    /// Whether nothing is left to do.
+    pub fn is_done(&self) -> bool {
+        self.made.is_empty() && self.changed.is_empty()
+    }
+
+    /// All that is not as on the publisher, what is missing included.
+    pub fn unlike(&self) -> Vec<Unlike> {
+        let missing = self.made.iter().filter(|step| step.object.whole() == step.object).map(|step| Unlike {
+            object: step.object.to_string(),
+            attribute: String::new(),
+            publisher: "is there".to_owned(),
+            subscriber: "is missing".to_owned(),
+            remedy: "apply, which makes it".to_owned(),
+        });
+        let other = self.changed.iter().chain(&self.differences).map(|one| Unlike {
+            object: one.object.to_string(),
+            attribute: one.attribute.clone(),
+            publisher: one.publisher.clone(),
+            subscriber: one.subscriber.clone(),
+            remedy: one.remedy(),
+        });
+        missing.chain(other).collect()
+    }
+
+    fn leave(&mut self, object: impl ToString, reason: impl Into<String>) {
+        self.not_copied.push(Left { object: object.to_string(), reason: reason.into() });
+    }
+
+    fn refuse(&mut self, object: impl ToString, reason: impl Into<String>, remedy: impl Into<String>) {
+        self.refused.push(Refusal { object: object.to_string(), reason: reason.into(), remedy: remedy.into() });
+    }
+
+    /// Lets columns take nulls that no publication sends: rows would stop there.
+    fn relax(&mut self, wanted: &mut Definition, lists: &BTreeMap<QualifiedName, BTreeSet<Ident>>) {
+        let governed: Vec<_> =
+            wanted.tables.keys().filter_map(|table| Some((table.clone(), list_of(wanted, table, lists)?))).collect();
+        for (name, sent) in governed {
+            let Some(table) = wanted.tables.get_mut(&name) else { continue };
+            for column in table.columns.iter_mut().filter(|column| !sent.contains(&column.name)) {
+                let fills = column.expression.is_some() || column.identity.is_some();
+                if column.is_not_null && !fills {
+                    (column.is_not_null, column.not_null) = (false, None);
+                    let object = format!("NOT NULL of column {} of table {}", column.name.as_str(), name.to_text());
+                    self.leave(object, "no publication sends the column, so that rows would stop at it");
+                }
+            }
+        }
+    }
+
+    fn refuse_missing(&mut self, wanted: &Definition, sides: &Sides) {
+        for (name, extension) in wanted.extensions.iter().filter(|(_, extension)| extension.is_needed) {
+            let create = format!(
+                "On the subscriber: CREATE EXTENSION {name} WITH SCHEMA {}; (the publisher has version {}).",
+                extension.schema, extension.version
+            );
+            match sides.subscriber.extensions.get(name) {
+                None => self.refuse(
+                    format!("extension {}", name.as_str()),
+                    "the tables need it, and the subscriber's database does not have it",
+                    create,
+                ),
+                Some(there) if there.schema != extension.schema => {
+                    let reason = format!(
+                        "it is in schema {} of the publisher and in {} of the subscriber, so that its objects have other names",
+                        extension.schema, there.schema
+                    );
+                    self.refuse(
+                        format!("extension {}", name.as_str()),
+                        reason,
+                        format!("On the subscriber: ALTER EXTENSION {name} SET SCHEMA {};", extension.schema),
+                    );
+                }
+                Some(_) => {}
+            }
+        }
+        for other in &sides.missing {
+            self.refuse(
+                &other.description,
+                "the tables need it, and the catalogs do not tell how to make it",
+                "Make it on the subscriber by hand, under the same name, or leave the table out.",
+            );
+        }
+        let named: Vec<_> = wanted
+            .named_collations()
+            .into_iter()
+            .filter(|name| !wanted.collations.contains_key(*name) && !sides.subscriber.collations.contains_key(*name))
+            .collect();
+        for name in named {
+            self.refuse(format!("collation {}", name.to_text()), "the subscriber does not have it", "Change the collation of the columns on the publisher, or make the tables on the subscriber by hand with another one.");
+        }
+    }
+
+    /// Leaves out foreign keys to tables that are not meant.
+    fn leave_keys(&mut self, wanted: &mut Definition) {
+        let tables: BTreeSet<_> = wanted.tables.keys().cloned().collect();
+        for (name, table) in &mut wanted.tables {
+            table.constraints.retain(|constraint, of| {
+                let Some(references) = of.references.as_ref().filter(|table| !tables.contains(*table)) else {
+                    return true;
+                };
+                let reason = format!("it refers to {}, which is not among the tables", references.to_text());
+                self.leave(Object::Constraint(name.clone(), constraint.clone()), reason);
+                false
+            });
+        }
+    }
+
+    /// Leaves out what calls functions that the subscriber does not have.
+    fn leave_functions(&mut self, wanted: &mut Definition, subscriber: &Definition) {
+        let missing: Vec<_> = wanted
+            .functions
+            .keys()
+            .filter(|signature| !subscriber.functions.contains_key(*signature))
+            .cloned()
+            .collect();
+        for signature in missing {
+            wanted.functions.remove(&signature);
+            let function = Object::Function(signature);
+            let users: Vec<_> = wanted
+                .needs
+                .iter()
+                .filter(|(_, needs)| needs.contains(&function))
+                .map(|(user, _)| user.clone())
+                .collect();
+            let reason = format!("it calls {function}, which the subscriber does not have, and functions are not made");
+            for user in users {
+                if remove(wanted, &user) {
+                    self.leave(user, reason.as_str());
+                } else if wanted.has(&user) && !matches!(user, Object::Function(_)) {
+                    self.refuse(
+                        user,
+                        reason.as_str(),
+                        "Set functions to \"needed\", or make the function on the subscriber by hand.",
+                    );
+                }
+            }
+        }
+    }
+
+    /// Shares out the steps among now, later and never.
+    fn take_steps(&mut self, wanted: &Definition, subscriber: &Definition, wish: &Wish) {
+        let steps = match definition::steps(wanted, |step| is_missing(subscriber, step)) {
+            Ok(steps) => steps,
+            Err(circle) => {
+                self.refuse(
+                    circle.to_string(),
+                    "none of them can be made first",
+                    "Make one of them on the subscriber by hand.",
+                );
+                return;
+            }
+        };
+        let mut late = BTreeSet::new();
+        for step in steps {
+            let waits = step.needs.iter().any(|need| late.contains(need));
+            match when(step.group, wish) {
+                When::Never => {}
+                When::WithTables if !waits => self.made.push(step),
+                _ => {
+                    late.insert(step.object.clone());
+                    self.later.push(step);
+                }
+            }
+        }
+    }
+}
+
+fn when(group: Group, wish: &Wish) -> When {
+    match group {
+        Group::Tables => When::WithTables,
+        Group::Index | Group::Statistics => wish.indexes,
+        Group::ForeignKey => wish.foreign_keys,
+    }
+}
+
+/// The columns that are sent of a table, or of the partitioned table that it is a partition of.
+fn list_of(
+    definition: &Definition,
+    table: &QualifiedName,
+    lists: &BTreeMap<QualifiedName, BTreeSet<Ident>>,
+) -> Option<BTreeSet<Ident>> {
+    if let Some(list) = lists.get(table) {
+        return Some(list.clone());
+    }
+    let found = definition.tables.get(table).filter(|table| table.is_partition())?;
+    list_of(definition, found.parents.first()?, lists)
+}
+
+/// Whether the subscriber lacks what a step makes. What is part of something that is there is compared instead; foreign keys
+/// come later, though, and are missing one by one.
+fn is_missing(subscriber: &Definition, step: &Step) -> bool {
+    match &step.object {
+        Object::Constraint(table, name) if step.group == Group::ForeignKey => {
+            let there = subscriber.tables.get(table).and_then(|table| table.constraints.get(name));
+            there.is_none_or(|there| there.kind != ConstraintKind::ForeignKey)
+        }
+        object => !subscriber.has(object),
+    }
+}
+
+/// Takes an object out that rows do without.
+fn remove(wanted: &mut Definition, object: &Object) -> bool {
+    match object {
+        Object::Default(table, name) => {
+            let table = wanted.tables.get_mut(table);
+            let column = table.and_then(|table| table.columns.iter_mut().find(|column| column.name == *name));
+            column.is_some_and(|column| column.expression.take().is_some())
+        }
+        Object::Constraint(table, name) => {
+            wanted.tables.get_mut(table).is_some_and(|table| table.constraints.remove(name).is_some())
+        }
+        Object::Index(name) => wanted.indexes.remove(name).is_some(),
+        Object::Statistics(name) => wanted.statistics.remove(name).is_some(),
+        _ => false,
+    }
+}

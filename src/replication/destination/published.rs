@@ -1,0 +1,79 @@
+//! Which tables are meant.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::try_join;
+
+use super::Wish;
+use crate::postgres::catalog::outline;
+use crate::postgres::publication::{self, Publication, Publications, Target};
+use crate::postgres::{Ident, QualifiedName};
+use crate::replication::error::{Error, Result};
+use crate::replication::{Intended, Pair, names};
+
+/// The tables that are meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Published {
+    /// By name.
+    pub tables: BTreeSet<QualifiedName>,
+    /// Of tables with a column list in every publication, the columns that are sent.
+    pub lists: BTreeMap<QualifiedName, BTreeSet<Ident>>,
+}
+
+/// The tables that the publications publish, as they are going to be, and those that are named. None while it is not known
+/// what one of the publications is going to be.
+///
+/// # Errors
+/// When a publication or a table does not exist, or the publisher cannot be asked.
+pub async fn published(pair: &Pair, wish: &Wish, intended: Option<&Intended>) -> Result<Option<Published>> {
+    let db = &pair.publisher;
+    let (existing, outline) = Box::pin(try_join(publication::fetch_all(db), outline(db))).await?;
+    let (all, open) = match intended {
+        Some(intended) => intended.over(db, &existing),
+        None => ((*existing).clone(), BTreeSet::new()),
+    };
+    if !wish.publications.is_disjoint(&open) {
+        return Ok(None);
+    }
+    let publications = of(wish, &all)?;
+    let sent = publication::sent(publications.iter().copied(), &outline, pair.older_version().await?);
+    let absent: BTreeSet<_> =
+        wish.tables.iter().filter(|table| !outline.relations.contains_key(*table)).cloned().collect();
+    if !absent.is_empty() {
+        let what = format!("the publisher's database {:?} has no {}", db.name(), names::tables(&absent));
+        return Err(Error::new(what).about("tables"));
+    }
+    let lists = lists(&publications, sent.tables.keys());
+    Ok(Some(Published { tables: sent.tables.into_keys().chain(wish.tables.iter().cloned()).collect(), lists }))
+}
+
+/// The publications that are wished for.
+fn of<'a>(wish: &Wish, all: &'a Publications) -> Result<Vec<&'a Publication>> {
+    let missing: Vec<_> = wish.publications.iter().filter(|name| !all.contains_key(*name)).collect();
+    if let Some(name) = missing.first() {
+        let what = format!("publication {name} does not exist");
+        return Err(Error::new(what).detail("Create it first, or leave it out.").about("publications"));
+    }
+    Ok(wish.publications.iter().filter_map(|name| all.get(name)).collect())
+}
+
+/// The columns of tables of which no publication sends all.
+fn lists<'a>(
+    publications: &[&Publication],
+    tables: impl Iterator<Item = &'a QualifiedName>,
+) -> BTreeMap<QualifiedName, BTreeSet<Ident>> {
+    let list = |publication: &&Publication, table: &QualifiedName| match &publication.target {
+        Target::AllTables => Some(None),
+        Target::Lists { tables, schemas } => match tables.get(table) {
+            Some(spec) => Some(spec.columns.clone()),
+            None => schemas.contains(&table.schema).then_some(None),
+        },
+    };
+    let sent = tables.filter_map(|table| {
+        let lists: Vec<_> = publications.iter().filter_map(|publication| list(publication, table)).collect();
+        let lists: Option<Vec<BTreeSet<Ident>>> = lists.into_iter().collect();
+        let columns: BTreeSet<_> = lists?.into_iter().flatten().collect();
+        (!columns.is_empty()).then(|| (table.clone(), columns))
+    });
+    sent.collect()
+}

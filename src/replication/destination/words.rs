@@ -1,0 +1,137 @@
+//! What a plan says to a person.
+
+use super::Plan;
+use crate::postgres::definition::{Difference, Object, Step};
+use crate::replication::Operation;
+use crate::replication::error::Error;
+
+/// How many lines a list has at most.
+const LINES: usize = 40;
+
+/// What stands in the way, all of it: what cannot be copied, and what is there and is not as it should be. A table that is
+/// there must be as it should before rows come.
+pub(super) fn refusal(operation: &Operation<'_>, plan: &Plan) -> Option<Error> {
+    if plan.refused.is_empty() {
+        return None;
+    }
+    Some(refused(operation.doing(), plan))
+}
+
+impl Plan {
+    /// That something cannot be copied, if so.
+    pub fn refusal(&self, doing: &str) -> Option<Error> {
+        (!self.refused.is_empty()).then(|| refused(doing, self))
+    }
+
+    /// That what is there is not as it should be, if so.
+    pub fn objection(&self, doing: &str) -> Option<Error> {
+        let lines: Vec<_> = self.differences.iter().map(line).collect();
+        if lines.is_empty() {
+            return None;
+        }
+        let count = counted(lines.len(), "difference");
+        let what = format!("{doing}: what the subscriber has is not as on the publisher: {count}");
+        Some(Error::new(what).detail(listed("Not the same:", lines)).detail(
+            "What is there is never replaced. Change it as the lines say, drop it where it is empty and not used, or leave it \
+             out.",
+        ))
+    }
+
+    /// That both sides are not the same, for one who does not want them to be made so.
+    pub fn drift(&self, doing: &str) -> Option<Error> {
+        let unlike = self.unlike();
+        if unlike.is_empty() {
+            return None;
+        }
+        let lines = unlike.iter().map(|one| format!("{} {}: {}", one.object, one.attribute, one.remedy)).collect();
+        let what = format!("{doing}: the subscriber is not as the publisher: {}", counted(unlike.len(), "difference"));
+        Some(Error::new(what).detail(listed("Not the same:", lines)))
+    }
+
+    /// What apply will do, for a plan.
+    pub fn announcement(&self, doing: &str) -> Option<Error> {
+        if self.is_done() {
+            return None;
+        }
+        let tables = self.made.iter().filter(|step| matches!(step.object, Object::Table(_))).count();
+        let mut what = Vec::new();
+        if !self.made.is_empty() {
+            what.push(format!(
+                "makes {} on the subscriber",
+                if tables > 0 { counted(tables, "table") } else { counted(self.made.len(), "object") }
+            ));
+        }
+        if !self.changed.is_empty() {
+            what.push(format!("changes what is there: {}", counted(self.changed.len(), "difference")));
+        }
+        let made =
+            self.made.iter().filter(|step| step.object.whole() == step.object).map(|step| step.object.to_string());
+        let warning = Error::new(format!("{doing} {}", what.join(", and ")))
+            .detail(listed("Made, all in one transaction:", made.collect()))
+            .detail(listed("Changed in place:", self.changed.iter().map(line).collect()));
+        Some(warning.detail(self.left_for_later()).detail(self.what_is_not_copied()))
+    }
+
+    fn left_for_later(&self) -> String {
+        let lines = self.later.iter().flat_map(statements).collect();
+        listed("Left for later, once the rows are there (the attribute later has all of them):", lines)
+    }
+
+    fn what_is_not_copied(&self) -> String {
+        listed("Not copied:", self.not_copied.iter().map(|left| format!("{}: {}", left.object, left.reason)).collect())
+    }
+}
+
+fn statements(step: &Step) -> Vec<String> {
+    step.statements.iter().map(|statement| format!("{statement};")).collect()
+}
+
+fn refused(doing: &str, plan: &Plan) -> Error {
+    let lines = plan.refused.iter().map(|one| format!("{}: {}. {}", one.object, one.reason, one.remedy));
+    let count = counted(plan.refused.len(), "object");
+    Error::new(format!("{doing}: {count} cannot be copied to the subscriber"))
+        .detail(listed("Cannot be copied:", lines.collect()))
+        .detail("Nothing was changed.")
+}
+
+/// What is not the same although the statements ran.
+pub(super) fn unproven(operation: &Operation<'_>, before: &Plan, after: &Plan) -> Option<Error> {
+    let made = |one: &&Difference| before.made.iter().any(|step| step.object == one.object);
+    let unlike = after.differences.iter().chain(&after.changed).filter(made).map(line);
+    let unlike = unlike.chain(after.made.iter().map(|step| format!("{}: it is missing", step.object)));
+    let lines: Vec<_> = unlike.collect();
+    if lines.is_empty() {
+        return None;
+    }
+    Some(
+        operation
+            .error("the subscriber is not as the publisher afterwards, so everything was undone")
+            .detail(listed("Not the same:", lines))
+            .detail(
+                "Make these tables on the subscriber by hand, and apply again: what is there and equal is left alone.",
+            ),
+    )
+}
+
+fn line(one: &Difference) -> String {
+    let text = |text: &str| if text.is_empty() { "nothing".to_owned() } else { text.to_owned() };
+    let (publisher, subscriber) = (text(&one.publisher), text(&one.subscriber));
+    let remedy = one.remedy();
+    let remedy = if remedy.is_empty() { remedy } else { format!("; {remedy}") };
+    format!("{}: {}: {publisher} on the publisher, {subscriber} on the subscriber{remedy}", one.object, one.attribute)
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("one {what}") } else { format!("{count} {what}s") }
+}
+
+/// A title and a line for each; nothing where there is none.
+fn listed(title: &str, lines: Vec<String>) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let more = lines.len().saturating_sub(LINES);
+    let shown = lines.into_iter().take(LINES).map(|line| format!("\n- {line}")).collect::<String>();
+    let more = if more > 0 { format!("\n- and {more} more") } else { String::new() };
+    format!("{title}{shown}{more}")
+}

@@ -1,0 +1,302 @@
+//! `neonrepl_destination_schema`: the tables of the subscriber, as they are on the publisher.
+
+mod model;
+
+use std::time::Duration;
+
+use self::model::{Model, name, named, schema, to_model, wish};
+use super::object_id;
+use crate::config::Context;
+use crate::postgres::Limits;
+use crate::postgres::definition::Object;
+use crate::replication::destination::{self, Drop, Look, Outcome, Wish};
+use crate::replication::{self, Operation, Pair, names};
+use crate::tf_provider::call::{Call, Saved};
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
+use crate::tf_provider::resource::{ImportId, PlannedChange, Resource};
+use crate::tf_provider::schema::{IdentitySchema, Schema};
+use crate::tf_provider::timeouts::timeout;
+use crate::tf_provider::value::Value;
+
+/// How long operations may take where the configuration does not say.
+const CREATE_TIME: Duration = Duration::from_secs(20 * 60);
+const UPDATE_TIME: Duration = Duration::from_secs(20 * 60);
+const DELETE_TIME: Duration = Duration::from_secs(5 * 60);
+
+/// The key in the private state for what was made here.
+const MADE: &str = "made";
+
+/// What is known after apply only, where something is changed.
+const FOUND: [&str; 3] = ["differences", "not_copied", "later"];
+
+/// The resource.
+pub(super) struct DestinationSchema;
+
+impl Resource for DestinationSchema {
+    type Model = Model;
+    type Context = Context;
+    const TYPE_NAME: &'static str = "neonrepl_destination_schema";
+
+    fn schema() -> Schema {
+        schema()
+    }
+
+    fn identity() -> Option<IdentitySchema> {
+        Some(object_id::identity_schema("The publications and tables that it is of, as the attribute `name` has them."))
+    }
+
+    fn identify(context: Option<&Context>, state: &Model, stored: &Value) -> Value {
+        object_id::identify(context, state, stored)
+    }
+
+    fn upgrade_identity(context: Option<&Context>, version: u64, identity: Value) -> Result<Value> {
+        object_id::upgrade_identity::<Model>(context, version, identity)
+    }
+
+    fn validate(config: &Model, diagnostics: &mut Diagnostics) {
+        model::validate(config, diagnostics);
+    }
+
+    fn plan(change: &mut PlannedChange<Model>) -> Result<()> {
+        let Some(planned) = change.planned() else { return Ok(()) };
+        let name = name(planned);
+        change.set("name", name)?;
+        object_id::plan_id(change)
+    }
+
+    async fn preview(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
+        if change.planned().is_none() {
+            return Ok(());
+        }
+        object_id::plan_database(call.context(), change)?;
+        plan_publisher_database(call, change)?;
+        let planned = change.planned().cloned().unwrap_or_default();
+        let (Ok(wish), false) = (wish(&planned), is_waiting(call)) else { return Ok(()) };
+        let doing = format!("planning the tables of database {:?}", pair(call, &planned)?.subscriber.name());
+        let looked = Box::pin(foresee(call, &planned, &wish));
+        let look = match call.unless_stopped(async { Ok::<_, Error>(looked.await) }).await? {
+            Ok(Some(look)) => look,
+            Ok(None) => return Ok(()),
+            Err(error) => return go_on_without(change, error, &doing),
+        };
+        plan_what_is_done(change, &look, &wish, &doing)
+    }
+
+    async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {
+        let state = with_names(call, state)?;
+        let (pair, wish) = (pair(call, &state)?, wish(&state)?);
+        let look = match Box::pin(look(&pair, &wish)).await {
+            Ok(look) => look,
+            Err(error) if state.fingerprint.known().is_some() => {
+                let what =
+                    format!("reading the tables of database {:?}: they could not be compared", pair.subscriber.name());
+                call.warn(Error::new(what).detail(error.to_string()).detail("The state keeps what it was."));
+                return Ok(Some(state));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if look.there.is_empty() && !look.tables.is_empty() {
+            return Ok(None);
+        }
+        let model = to_model(&look, &state);
+        // One that was only just imported is what is there.
+        let fingerprint = state.fingerprint.into_known().unwrap_or(look.fingerprint);
+        Ok(Some(Model { fingerprint: fingerprint.into(), ..model }))
+    }
+
+    async fn create(call: &Call<Context>, plan: Model, saved: &Saved<Model>) -> Result<Model> {
+        let time = timeout(&plan.timeouts, |timeouts| &timeouts.create, CREATE_TIME);
+        Box::pin(apply(call, plan, time, true, saved)).await
+    }
+
+    async fn update(call: &Call<Context>, prior: Model, plan: Model, saved: &Saved<Model>) -> Result<Model> {
+        let time = timeout(&plan.timeouts, |timeouts| &timeouts.update, UPDATE_TIME);
+        let _ = prior;
+        Box::pin(apply(call, plan, time, false, saved)).await
+    }
+
+    async fn delete(call: &Call<Context>, prior: Model, _saved: &Saved<Model>) -> Result<()> {
+        let made = made_here(call);
+        if prior.drop_on_destroy.known() != Some(&true) || made.is_empty() {
+            return Ok(());
+        }
+        let time = timeout(&prior.timeouts, |timeouts| &timeouts.delete, DELETE_TIME);
+        let database = call.context().subscriber().database(prior.database.known().map(String::as_str))?;
+        let limits = Limits::within(time).cancelled_by(call.stop().clone());
+        let operation = Operation::new(format!("dropping the tables of database {:?}", database.name()), limits, call);
+        if let Drop::Kept(held) = Box::pin(destination::drop_made(&operation, &database, &made)).await? {
+            let what = format!("{}: they stay", operation.doing());
+            let why = format!("These hold rows: {}. Drop them by hand, if they are not needed.", names::tables(&held));
+            call.warn(Error::new(what).detail(why).attribute("drop_on_destroy"));
+        }
+        Ok(())
+    }
+
+    async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {
+        object_id::imported(call.context(), id)
+    }
+}
+
+/// Whether a value of a server's configuration is not known yet.
+fn is_waiting(call: &Call<Context>) -> bool {
+    call.context().publisher().is_waiting() || call.context().subscriber().is_waiting()
+}
+
+/// Both databases. Does not connect.
+fn pair(call: &Call<Context>, model: &Model) -> Result<Pair> {
+    let publisher = model.publisher_database.known().map(String::as_str);
+    Ok(Pair {
+        publisher: call.context().publisher().database(publisher)?,
+        subscriber: call.context().subscriber().database(model.database.known().map(String::as_str))?,
+    })
+}
+
+fn plan_publisher_database(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
+    let is_open = change.planned().is_some_and(|planned| planned.publisher_database.is_unknown());
+    match call.context().publisher().database_name().filter(|_| is_open) {
+        Some(database) => change.set("publisher_database", database),
+        None => Ok(()),
+    }
+}
+
+/// The state with what its name says, after an import.
+fn with_names(call: &Call<Context>, state: Model) -> Result<Model> {
+    if !(state.publications.is_null() && state.tables.is_null()) {
+        return Ok(state);
+    }
+    let (publications, tables) = named(state.name.required("name")?);
+    let set = |names: std::collections::BTreeSet<String>| {
+        let names: std::collections::BTreeSet<_> = names.into_iter().filter(|name| !name.is_empty()).collect();
+        if names.is_empty() { Attr::Null } else { Attr::Known(names) }
+    };
+    let publisher_database = call.context().publisher().database_name().into();
+    Ok(Model { publications: set(publications), tables: set(tables), publisher_database, ..state })
+}
+
+/// Looks at both sides as they are.
+async fn look(pair: &Pair, wish: &Wish) -> replication::Result<Look> {
+    // Without plans that are still to come, what the publications publish is known.
+    let published = destination::published(pair, wish, None).await?.unwrap_or_default();
+    destination::look(pair, &published, wish).await
+}
+
+/// Looks at both sides as they are going to be. None while that is not known.
+async fn foresee(call: &Call<Context>, planned: &Model, wish: &Wish) -> Result<Option<Look>, replication::Error> {
+    let Ok(pair) = pair(call, planned) else { return Ok(None) };
+    match destination::published(&pair, wish, Some(call.context().intended())).await? {
+        Some(published) => destination::look(&pair, &published, wish).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Goes on with the plan of a new object whose servers cannot be reached yet.
+fn go_on_without(change: &mut PlannedChange<Model>, error: replication::Error, doing: &str) -> Result<()> {
+    let is_new = change.prior().is_none() || change.replaces();
+    match error.cause() {
+        Some(cause) if is_new && !cause.is_answer() => {
+            let warning = Error::new(format!("{doing}: the server could not be asked"));
+            let warning =
+                warning.detail("What is made, and whether it can be, is only found out when this is applied.");
+            change.warn(warning.detail(cause.to_string()).detail(cause.hint().unwrap_or_default()));
+            Ok(())
+        }
+        _ => Err(error.during(doing).into()),
+    }
+}
+
+/// Plans what follows from both sides.
+fn plan_what_is_done(change: &mut PlannedChange<Model>, look: &Look, wish: &Wish, doing: &str) -> Result<()> {
+    let plan = &look.plan;
+    let is_new = change.prior().is_none() || change.replaces();
+    let is_configured = change.changes();
+    if !is_new && !wish.follows && !is_configured {
+        if let Some(warning) = plan.drift(doing) {
+            change.warn(warning.into());
+        }
+        return Ok(());
+    }
+    if let Some(error) = plan.refusal(doing) {
+        change.error(error.into());
+    }
+    match plan.objection(doing) {
+        Some(error) if is_new => change.error(error.into()),
+        Some(warning) => change.warn(warning.into()),
+        None => {}
+    }
+    let is_due = !plan.is_done() || is_known_otherwise(change.prior(), look);
+    if let Some(warning) = plan.announcement("apply") {
+        change.warn(warning.into());
+    }
+    if is_new || is_configured || is_due {
+        change.set("fingerprint", look.fingerprint.clone())?;
+        FOUND.iter().try_for_each(|name| change.set_unknown(name))?;
+    }
+    Ok(())
+}
+
+/// Whether the publisher has changed since the last apply.
+fn is_known_otherwise(prior: Option<&Model>, look: &Look) -> bool {
+    prior.is_some_and(|prior| prior.fingerprint.known() != Some(&look.fingerprint))
+}
+
+async fn apply(call: &Call<Context>, plan: Model, time: Duration, is_new: bool, saved: &Saved<Model>) -> Result<Model> {
+    let (pair, wish) = (pair(call, &plan)?, wish(&plan)?);
+    let limits = Limits::within(time).cancelled_by(call.stop().clone());
+    let pair = Pair { publisher: pair.publisher.within(&limits), subscriber: pair.subscriber.within(&limits) };
+    let doing = format!("making the tables of database {:?}", pair.subscriber.name());
+    let operation = Operation::new(doing.as_str(), limits, call);
+    let look = Box::pin(operation.unless_stopped(look(&pair, &wish))).await.map_err(|error| error.during(&doing))?;
+    check_unchanged(&doing, &plan, &look)?;
+    if let Some(error) = look.plan.objection(&doing).filter(|_| is_new) {
+        return Err(error.into());
+    }
+    let Outcome { made, look } = Box::pin(destination::make(&operation, &pair, look, &wish)).await?;
+    remember(call, made);
+    let model = Model {
+        id: plan.id.clone(),
+        publisher_database: pair.publisher.name().into(),
+        database: pair.subscriber.name().into(),
+        fingerprint: look.fingerprint.as_str().into(),
+        ..to_model(&look, &plan)
+    };
+    let model = with_id(model);
+    saved.record(&model);
+    Ok(model)
+}
+
+/// Refuses to make what nobody has seen in a plan.
+fn check_unchanged(doing: &str, plan: &Model, look: &Look) -> Result<()> {
+    match plan.fingerprint.known() {
+        Some(planned) if *planned != look.fingerprint => {
+            Err(Error::new(format!("{doing}: the publisher's tables have been changed since the plan"))
+                .detail("Nothing was changed. Plan again."))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The `id` where it was not known in the plan.
+fn with_id(model: Model) -> Model {
+    match (model.database.known(), model.name.known()) {
+        (Some(database), Some(name)) => {
+            let id = object_id::ObjectId::new(database, name).to_string();
+            Model { id: id.into(), ..model }
+        }
+        _ => model,
+    }
+}
+
+/// What was made here, in order.
+fn made_here(call: &Call<Context>) -> Vec<Object> {
+    call.private().get(MADE).and_then(|made| serde_json::from_value(made).ok()).unwrap_or_default()
+}
+
+/// Keeps what was made, to take it back one day.
+fn remember(call: &Call<Context>, made: Vec<Object>) {
+    let mut all = made_here(call);
+    all.extend(made);
+    if let Ok(all) = serde_json::to_value(all) {
+        call.private().set(MADE, all);
+    }
+}
