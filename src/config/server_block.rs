@@ -81,7 +81,9 @@ pub(super) fn schema(side: Side) -> NestedBlock {
         .attribute(text(
             "sslrootcert",
             "The certificate authorities to trust: a path, the PEM text itself, or `system` for the public ones that this \
-             machine trusts. These go with `verify-full` only, and are its default; `verify-ca` needs a certificate here.",
+             machine trusts. These go with `verify-full` only, and are its default; `verify-ca` needs a certificate here. \
+             Where the environment variables `SSL_CERT_FILE` (a file with certificates) or `SSL_CERT_DIR` (directories with \
+             files named by OpenSSL's hashes) are set, `system` means those in place of the machine's.",
         ))
         .attribute(text("sslcert", "The client's certificate: a path, or the PEM text itself; together with `sslkey`."))
         .attribute(text("sslkey", "The key of the client's certificate: a path, or the PEM text itself.").sensitive())

@@ -234,9 +234,11 @@ impl Verified {
     }
 }
 
+/// Those of the files that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, where one of them is set.
 fn system_roots() -> Result<Vec<CertificateDer<'static>>, String> {
     let found = rustls_native_certs::load_native_certs();
-    let remedy = "install them (the package ca-certificates), or give sslrootcert";
+    let remedy = "install them (the package ca-certificates), correct SSL_CERT_FILE and SSL_CERT_DIR where they are set, or give \
+                  sslrootcert";
     match (found.certs.is_empty(), found.errors.first()) {
         (false, _) => Ok(found.certs),
         (true, Some(error)) => Err(format!("the system's root certificates cannot be read: {error}; {remedy}")),

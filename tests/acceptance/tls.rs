@@ -9,7 +9,8 @@ use rcgen::{
 };
 
 use crate::catalog::config;
-use crate::common::postgres::{self as servers, Major, Role, Settings, settings};
+use crate::common::cli::{Core, Workspace};
+use crate::common::postgres::{self as servers, Major, Role, SUPERUSER, SUPERUSER_PASSWORD, Settings, settings};
 
 fn pem(kind: &str, der: &[u8]) -> String {
     let lines = STANDARD.encode(der).into_bytes();
@@ -30,17 +31,18 @@ struct Issued {
 }
 
 fn issue(name: &str) -> Issued {
-    issue_until(name, 4000)
+    issue_until(&[name], 4000)
 }
 
-/// The same, valid until the end of a year.
-fn issue_until(name: &str, year: i32) -> Issued {
+/// The same for several names, valid until the end of a year.
+fn issue_until(names: &[&str], year: i32) -> Issued {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, format!("authority for {}", names[0]));
     let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, names[0]);
     params.not_after = date_time_ymd(year, 12, 31);
     params.serial_number = Some(SerialNumber::from(SERIAL));
     let certificate = params.signed_by(&key, &root).unwrap();
@@ -224,7 +226,7 @@ async fn revoked_and_expired_certificates_are_refused() {
         let refused = with(mode, &certificate.revoked).await;
         assert!(refused.contains("Revoked"), "{refused}");
     }
-    let old = issue_until("127.0.0.1", 2020);
+    let old = issue_until(&["127.0.0.1"], 2020);
     let (_server, config) = encrypted(&old, ANY).await;
     for root in [&old.root, &old.certificate] {
         let expired = connecting(&config, |config| {
@@ -246,6 +248,90 @@ async fn authorities_are_needed_where_the_name_is_not_looked_at() {
         });
         assert!(system.await.contains("needs sslmode = \"verify-full\""));
     }
+}
+
+/// A host of Neon's.
+const NEON: &str = "ep-cool-darkness-123456.eu-central-1.aws.neon.tech";
+
+/// Reads from both servers.
+const LOOKS: &str = "data \"neonrepl_publications\" \"there\" {}\n\ndata \"neonrepl_subscriptions\" \"here\" {}\n";
+
+/// The authorities of the system are those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, where these are set.
+#[tokio::test]
+async fn authorities_of_the_system_verify_both_servers() {
+    let certificate = issue_until(&["127.0.0.1", NEON], 4000);
+    let (server, config) = encrypted(&certificate, ANY).await;
+    let databases = [&config.database, &server.database("tls").await.name];
+    let block = |side: &str, database: &str, lines: &str| {
+        format!(
+            "  {side} {{\n    host = \"127.0.0.1\"\n    port = {}\n    database = {database:?}\n    username = \"{SUPERUSER}\"\n    \
+             password = var.password\n    {lines}\n  }}\n",
+            server.port()
+        )
+    };
+    let blocks = |lines: &str| {
+        format!("{}{}", block("publisher", databases[0], lines), block("subscriber", databases[1], lines))
+    };
+    let url = |database: &str| {
+        format!("postgresql://{SUPERUSER}:{SUPERUSER_PASSWORD}@{NEON}:{}/{database}?hostaddr=127.0.0.1", server.port())
+    };
+    let (unknown, same_name) = (issue(NEON), issue("127.0.0.1"));
+    let right = ("right", Some(&certificate));
+    let mut tries = 0;
+    for (core, lines) in [
+        (Core::Terraform, Some("sslmode = \"verify-full\"\n    sslrootcert = \"system\"")),
+        (Core::OpenTofu, Some("sslrootcert = \"system\"")),
+        // Verifies both by itself.
+        (Core::OpenTofu, None),
+    ] {
+        let mut workspace = Workspace::new(core);
+        workspace.secret(SUPERUSER_PASSWORD).env("TF_VAR_password", SUPERUSER_PASSWORD);
+        let provider = lines.map(|lines| {
+            format!(
+                "variable \"password\" {{\n  sensitive = true\n}}\n\nprovider \"neonrepl\" {{\n{}}}\n",
+                blocks(lines)
+            )
+        });
+        workspace.write("main.tf", &format!("{}\n{LOOKS}", provider.unwrap_or_default()));
+        if lines.is_none() {
+            let [publisher, subscriber] = databases.map(|database| url(database));
+            workspace.env("NEONREPL_PUBLISHER_URL", &publisher).env("NEONREPL_SUBSCRIBER_URL", &subscriber);
+        }
+        workspace.init().await;
+        for (variable, (file, issued), said) in [
+            ("SSL_CERT_FILE", right, None),
+            ("SSL_CERT_DIR", right, None),
+            ("SSL_CERT_FILE", ("unknown", Some(&unknown)), Some("UnknownIssuer")),
+            ("SSL_CERT_DIR", ("unknown", Some(&unknown)), Some("UnknownIssuer")),
+            ("SSL_CERT_FILE", ("same-name", Some(&same_name)), Some("BadSignature")),
+            ("SSL_CERT_FILE", ("none", None), Some("correct SSL_CERT_FILE")),
+        ] {
+            // In a directory, a file has the hash of its certificate for a name.
+            let file = format!("{variable}-{file}/0a1b2c3d.0");
+            if let Some(issued) = issued {
+                workspace.write(&file, &issued.root);
+            }
+            let path = workspace.path().join(&file);
+            let (set, unset) = match variable {
+                "SSL_CERT_FILE" => (path.clone(), "SSL_CERT_DIR"),
+                _ => (path.parent().unwrap().to_owned(), "SSL_CERT_FILE"),
+            };
+            workspace.env(variable, &set.display().to_string()).unset(unset);
+            let plan = workspace.plan().await;
+            let Some(said) = said else {
+                assert_eq!(plan.code, Some(0), "{variable} {lines:?} {}", plan.text());
+                tries += 1;
+                continue;
+            };
+            assert_eq!(plan.code, Some(1), "{variable} {lines:?} {}", plan.text());
+            assert!(plan.flat().contains(said), "{said}: {}", plan.text());
+            for side in ["publisher", "subscriber"].iter().filter(|_| issued.is_some()) {
+                assert!(plan.flat().contains(&format!("{side}.sslrootcert")), "{side}: {}", plan.text());
+            }
+            tries += 1;
+        }
+    }
+    println!("both servers verified with the system's authorities: {tries} tries");
 }
 
 /// The keywords that change how a connection is made, as the server sees them.

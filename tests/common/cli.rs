@@ -157,6 +157,12 @@ impl Workspace {
         self
     }
 
+    /// Takes a variable away again.
+    pub fn unset(&mut self, name: &str) -> &mut Self {
+        self.environment.remove(name);
+        self
+    }
+
     /// From now on no output and no state file may hold this text, nor its percent-encoded form.
     pub fn secret(&mut self, text: &str) -> &mut Self {
         self.secrets.extend([text.to_owned(), encode(text)]);

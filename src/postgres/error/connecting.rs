@@ -72,6 +72,7 @@ enum Why {
     NoTls,
     UnknownIssuer,
     OtherName,
+    BadCertificate,
     NoChannelBinding,
 }
 
@@ -80,8 +81,10 @@ impl Why {
         let text = sources(error);
         let says = |part: &str| text.contains(part);
         match () {
-            () if says("UnknownIssuer") => Some(Self::UnknownIssuer),
+            // Of an authority that has the name of another one, the signature alone is wrong.
+            () if says("UnknownIssuer") || says("BadSignature") => Some(Self::UnknownIssuer),
             () if says("NotValidForName") || says("not valid for name") => Some(Self::OtherName),
+            () if says("invalid peer certificate") => Some(Self::BadCertificate),
             () if says("did not use channel binding") => Some(Self::NoChannelBinding),
             () if says("does not support TLS") => Some(Self::NoTls),
             () if says("password missing") => Some(Self::NoPassword),
@@ -105,8 +108,8 @@ impl Why {
 
 /// Whether it is a setting of ours that the server, or its certificate, does not go together with.
 pub(super) fn is_refused_by_settings(error: &tokio_postgres::Error) -> bool {
-    use Why::{NoChannelBinding, NoPassword, NoTls, OtherName, UnknownIssuer};
-    let of_settings = [NoPassword, NoTls, UnknownIssuer, OtherName, NoChannelBinding];
+    use Why::{BadCertificate, NoChannelBinding, NoPassword, NoTls, OtherName, UnknownIssuer};
+    let of_settings = [NoPassword, NoTls, UnknownIssuer, OtherName, BadCertificate, NoChannelBinding];
     Why::of(error).is_some_and(|why| of_settings.contains(&why))
 }
 
@@ -161,6 +164,11 @@ fn of_missing_answer(why: Why, place: &Place) -> String {
         Why::OtherName => format!(
             "The server's certificate is for another name. Check {host}; where that is right, {sslmode} = \"verify-ca\" does not \
              look at the name."
+        ),
+        Why::BadCertificate => format!(
+            "The server presents a certificate that is not valid (any more). Renew it there. With {sslmode} = \"require\" and \
+             without {}, nothing of it is verified.",
+            given.sslrootcert
         ),
         Why::NoChannelBinding => {
             "channel_binding = require needs TLS, a server that checks passwords with scram-sha-256, and a role whose password \
@@ -261,6 +269,9 @@ mod tests {
             assert!(remedy.contains("publisher.host"), "{why:?}: {remedy}");
         }
         assert_eq!(of_missing_answer(Why::NoPassword, &place()), "Set publisher.password.");
+        for why in [Why::UnknownIssuer, Why::BadCertificate] {
+            assert!(of_missing_answer(why, &place()).contains("publisher.sslrootcert"), "{why:?}");
+        }
     }
 
     #[test]

@@ -275,6 +275,9 @@ mod tests {
         ] {
             assert_eq!(asked(with_address(address), 1, &Record::default()).await, expected, "{address}");
         }
+        // Every server says that of itself, wherever the endpoint leads.
+        let loopback = [IpAddr::from([127, 0, 0, 1])];
+        assert!(!is_at(&with_address("127.0.0.1:5432"), &[], &loopback, 5432));
         let rebooting = Record { start_before_reboot: Some(7), ..Record::default() };
         let proven = Record { proven_start: Some(7), ..Record::default() };
         for (record, started_at, expected) in [
