@@ -63,7 +63,8 @@ pub(super) async fn run(
     end(asked, ended, last, deadline, &mut view, screen)
 }
 
-/// Looks again and again. Servers that are away are waited for.
+/// Shows a look after each interval. Nothing is waited for here, so that this is no wait with an end of its own: what else
+/// ends the watch ends it.
 ///
 /// Returns why it cannot go on.
 async fn looks(

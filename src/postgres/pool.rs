@@ -12,11 +12,11 @@ mod broken;
 mod lease;
 mod turns;
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
 use self::broken::Broken;
@@ -27,13 +27,17 @@ use super::given::Given;
 use super::limits::Limits;
 use super::link::{Link, ServerConfig};
 use super::session::Session;
+use super::wait::{Ended, Outage, Pauses, Waiter};
 
 pub(super) use lease::Lease;
 pub(super) use turns::Purpose;
 
-/// How long a server is asked again that has no connection left, and how often: one that we have only just closed counts
-/// for a moment longer.
-const FULL: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(50));
+/// How long a server is asked again that has no connection left: one that we have only just closed counts for a moment
+/// longer.
+const FULL: Duration = Duration::from_secs(2);
+
+/// How often it is asked meanwhile.
+const FULL_POLL: Pauses = Pauses::of(Duration::from_millis(50));
 
 /// The connections to one server.
 pub(super) struct Pool {
@@ -109,18 +113,28 @@ impl Pool {
     /// Opens a connection. Only for who has a turn: then no more than are allowed are in use, and one that is not gives
     /// up its seat.
     async fn open(&self, database: &str) -> Result<Arc<Connection>, Cause> {
-        let began = Instant::now();
+        let limits = Limits::within(FULL);
+        let mut waiter = Waiter::new(&limits, FULL_POLL);
         loop {
-            let seat = self.seat().await?;
-            // Connecting is large and rare: on the heap it does not make every future around it large.
-            match Box::pin(Connection::open(&self.link, database, &seat)).await {
-                Err(cause) if is_full(&cause) && began.elapsed() < FULL.0 => {
-                    drop(self.take_oldest());
-                    tokio::time::sleep(FULL.1).await;
-                }
-                opened => return opened.map(Arc::new),
+            let opened = self.try_open(database).await.map(Some).map_err(Unopened);
+            match waiter.after(opened).await {
+                Ok(Some(connection)) => return Ok(connection),
+                Ok(None) => {}
+                Err(Ended::Failed(Unopened(cause)) | Ended::TimeOver(Some(Unopened(cause)))) => return Err(cause),
+                Err(Ended::TimeOver(None) | Ended::Stopped) => return Err(Cause::Cancelled),
             }
         }
+    }
+
+    /// Opens a connection. Where the server has none left, the one that has been out of use for longest is closed.
+    async fn try_open(&self, database: &str) -> Result<Arc<Connection>, Cause> {
+        let seat = self.seat().await?;
+        // Connecting is large and rare: on the heap it does not make every future around it large.
+        let opened = Box::pin(Connection::open(&self.link, database, &seat)).await;
+        if opened.as_ref().is_err_and(is_full) {
+            drop(self.take_oldest());
+        }
+        opened.map(Arc::new)
     }
 
     /// A free seat, or else that of the connection that has been out of use for longest.
@@ -154,6 +168,22 @@ impl Pool {
 
     fn lock_idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a connection could not be opened.
+struct Unopened(Cause);
+
+/// That the server is full is over in a moment, as a rule; whatever else is wrong stays.
+impl Outage for Unopened {
+    fn is_outage(&self) -> bool {
+        is_full(&self.0)
+    }
+}
+
+impl fmt::Display for Unopened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

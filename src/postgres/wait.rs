@@ -53,7 +53,8 @@ pub enum Ended<E> {
 /// Waits between looks: `loop { if let Some(answer) = waiter.after(look().await).await? { … } }`.
 ///
 /// An outage counts as no answer yet, and so is lived through until the deadline. The first look comes before any limit
-/// is asked, so that what is already so is known.
+/// is asked, so that what is already so is known. No look begins at the deadline: it would have no time for its answer, and
+/// say that instead of what is missing.
 #[derive(Debug)]
 pub struct Waiter<'a> {
     limits: &'a Limits,
@@ -84,14 +85,16 @@ impl<'a> Waiter<'a> {
             Ok(answer) => return Ok(answer),
             Err(error) => return Err(Ended::Failed(error)),
         };
-        if self.limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(Ended::TimeOver(outage));
-        }
-        let pause = self.pause;
-        self.pause = self.pauses.after(pause);
+        let next = Instant::now() + self.pause;
+        self.pause = self.pauses.after(self.pause);
+        let last = self.limits.deadline.filter(|deadline| *deadline <= next);
         tokio::select! {
-            () = tokio::time::sleep(pause) => Ok(None),
+            biased;
             () = self.limits.cancel.cancelled() => Err(Ended::Stopped),
+            () = tokio::time::sleep_until(last.unwrap_or(next)) => match last {
+                Some(_) => Err(Ended::TimeOver(outage)),
+                None => Ok(None),
+            },
         }
     }
 }
@@ -160,5 +163,13 @@ mod tests {
     async fn the_time_being_over_tells_of_no_outage_that_is_over() {
         let (ended, _) = ask(&Limits::within(SECOND), |_| Ok(None)).await;
         assert!(matches!(ended, Err(Ended::TimeOver(None))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_look_begins_when_there_is_no_time_for_its_answer() {
+        let limits = Limits::within(SECOND * 3);
+        let (ended, asked) =
+            ask(&limits, |_| if limits.passed().is_some() { Err(Trouble::Refused) } else { Ok(None) }).await;
+        assert!(matches!(ended, Err(Ended::TimeOver(None))) && asked == 3, "{ended:?} {asked}");
     }
 }

@@ -2,16 +2,11 @@
 //! rows in between, without an error. So that is refused where it can be seen.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::checks::Objection;
 use super::error::{Error, Result};
-use super::operation::{Look, Operation};
 use crate::postgres::slot::{self, Namer, Reads, Usage};
 use crate::postgres::{self, Database, Ident, Server, ServerVersion, settings};
-
-/// How long a subscription that is destroyed in the same apply may take to let go.
-const LET_GO: Duration = Duration::from_secs(10);
 
 /// The server whose subscriptions may name a slot.
 #[derive(Clone, Copy)]
@@ -80,7 +75,7 @@ impl Users {
     }
 
     /// Each subscription that names the slot, with what is not known of it; and that the subscriber could not be asked.
-    fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         let namers = self.namers.iter().map(|(namer, reads)| describe(namer, *reads));
         let unasked = self.unasked.iter().map(|cause| {
             format!("the provider's subscriber cannot be asked whether one of its subscriptions names it: {cause}")
@@ -206,44 +201,6 @@ pub fn late(name: &Ident, users: &Users) -> Option<Objection> {
              nothing of that. One that has replicated before should be made again, with its tables emptied.",
         )
         .about("name"),
-    ))
-}
-
-/// Fails while a subscription names the slot. One that is destroyed in the same apply is waited for.
-///
-/// # Errors
-/// When one still does, nobody can be asked whether one does, or a person asks to stop.
-pub async fn refuse_to_drop(
-    operation: &Operation<'_>,
-    publisher: &Database,
-    subscriber: Subscriber<'_>,
-    name: &Ident,
-) -> Result<()> {
-    let operation = operation.within(LET_GO);
-    let mut waiting = operation.waiting();
-    while waiting.after(has_let_go(&operation, publisher, subscriber, name).await).await?.is_none() {}
-    Ok(())
-}
-
-async fn has_let_go(
-    operation: &Operation<'_>,
-    publisher: &Database,
-    subscriber: Subscriber<'_>,
-    name: &Ident,
-) -> Result<Look<()>> {
-    let users = operation.unless_stopped(users(publisher, subscriber, name)).await?;
-    let names = users.names();
-    if !users.has_slot() || names.is_empty() {
-        return Ok(Look::There(()));
-    }
-    Ok(Look::NotYet(
-        operation
-            .error(names.join(", and "))
-            .detail("Nothing was changed. Without its slot a subscription stops, and its position is lost for good.")
-            .detail(
-                "Destroy the subscription first, or give it another slot. With force_destroy = true, applied first, the slot \
-                 is dropped all the same, once nothing reads from it.",
-            ),
     ))
 }
 

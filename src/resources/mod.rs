@@ -3,7 +3,6 @@
 mod aurora_logical_replication;
 mod destination_schema;
 mod logical_replication;
-mod lost;
 mod moved;
 mod object_id;
 mod publication;

@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use self::model::{Model, Table, desired, ident, schema};
 use self::read::{Filters, to_model};
-use super::lost;
 use super::moved;
 use super::object_id::{self, ObjectId};
 use super::server_check::report;
 use crate::config::Context;
 use crate::postgres::publication::{self, Publication as Desired, RowFilter, Target};
 use crate::postgres::{self, Database, Ident, Limits, Notice, QualifiedName, SqlState, Statement, look_again};
-use crate::replication::{Operation, in_use, users};
+use crate::replication::{Operation, in_use, lost, users};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
@@ -182,7 +181,7 @@ async fn drop_one(call: &Call<Context>, database: &Database, name: &Ident, is_fo
         Ok(_) => Ok(()),
         Err(error) if error.is_lost() => {
             let found = look_again(&limits, || publication::fetch_now(database, name)).await;
-            if matches!(found, Some(None)) { Ok(()) } else { Err(lost::explain(error, found.as_ref())) }
+            if matches!(found, Some(None)) { Ok(()) } else { Err(lost::explain(error, found.as_ref()).into()) }
         }
         Err(error) => Err(error.into()),
     }
@@ -433,13 +432,13 @@ async fn after_loss(
     limits: &Limits,
 ) -> Result<Desired> {
     let found = look_again(limits, || publication::fetch_now(database, &desired.name)).await;
-    let Some(Some(there)) = found else { return Err(lost::explain(error, found.as_ref())) };
+    let Some(Some(there)) = found else { return Err(lost::explain(error, found.as_ref()).into()) };
     let desired = with_known_filters(call, database, desired.clone(), Some(&there)).await?;
     let is_done = publication::diff(Some(&there), Some(&desired), database.version().await?);
     if is_done.is_ok_and(|left| left.is_empty()) {
         return Ok(there);
     }
-    Err(lost::explain(error, Some(&there)).detail(ObjectId::import_hint(&plan.id)))
+    Err(lost::explain(error, Some(&there)).detail(ObjectId::import_hint(&plan.id)).into())
 }
 
 fn warn(call: &Call<Context>, doing: &str, notices: &[Notice]) {

@@ -5,18 +5,15 @@ mod outlook;
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use self::model::{Model, desired, schema, to_model};
-use super::lost;
 use super::moved;
 use super::object_id::{self, ObjectId};
 use super::server_check::{check_version, report};
 use crate::config::Context;
 use crate::postgres::slot::{self, Home, Slot};
 use crate::postgres::{self, Database, Ident, Limits, SqlState, look_again};
-use crate::replication::slot_use::{self, Subscriber};
-use crate::replication::{Operation, slot_failover};
+use crate::replication::slot_use::Subscriber;
+use crate::replication::{Operation, lost, slot_failover, slot_removal};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::resource::{ImportId, MoveSource, PlannedChange, Resource};
@@ -31,9 +28,6 @@ const DELETE_TIME: Duration = Duration::from_secs(5 * 60);
 
 /// The key in the private state for where the slot began: beyond it, somebody has read.
 const MADE_AT: &str = "made_at";
-
-/// How often a slot that is read from is looked at.
-const ACTIVE_POLL: Duration = Duration::from_millis(250);
 
 /// The resource.
 pub(super) struct ReplicationSlot;
@@ -150,13 +144,12 @@ impl Resource for ReplicationSlot {
     async fn delete(call: &Call<Context>, prior: Model, _saved: &Saved<Model>) -> Result<()> {
         let time = timeout(&prior.timeouts, |timeouts| &timeouts.delete, DELETE_TIME);
         let database = database(call, &prior)?;
-        let (name, limits) = (model::ident(&prior)?, limits(call, time));
+        let name = model::ident(&prior)?;
+        let operation = Operation::new(format!("dropping replication slot {name}"), limits(call, time), call);
         if prior.force_destroy.known() != Some(&true) {
-            let doing = format!("dropping replication slot {name}");
-            let operation = Operation::new(doing, limits.clone(), call);
-            Box::pin(slot_use::refuse_to_drop(&operation, &database, subscriber(call), &name)).await?;
+            Box::pin(slot_removal::refuse_to_drop(&operation, &database, subscriber(call), &name)).await?;
         }
-        drop_when_idle(call, &database, &name, &limits).await
+        Ok(slot_removal::drop_when_idle(&operation, &database, &name).await?)
     }
 
     async fn import(call: &Call<Context>, id: ImportId) -> Result<Model> {
@@ -240,7 +233,7 @@ async fn after_failure(
         // It was not there before.
         let found = look_again(limits, || slot::fetch_now(database, name)).await;
         let explained = lost::explain(error, found.as_ref());
-        return found.flatten().ok_or(explained);
+        return found.flatten().ok_or_else(|| explained.into());
     }
     if error.is(&SqlState::DUPLICATE_OBJECT)
         && let Ok(Some(home)) = slot::home(database, name).await
@@ -248,51 +241,4 @@ async fn after_failure(
         return Err(exists(database, error.doing(), &home, plan));
     }
     Err(error.into())
-}
-
-/// Drops a slot, as soon as nothing reads from it.
-async fn drop_when_idle(call: &Call<Context>, database: &Database, name: &Ident, limits: &Limits) -> Result<()> {
-    let doing = format!("dropping replication slot {name}");
-    let mut is_told = false;
-    loop {
-        // A slot of that name in another database is not this one.
-        let found = call.unless_stopped(slot::fetch_now(database, name)).await;
-        if found.map_err(|error| error.during(&doing))?.is_none() {
-            return Ok(());
-        }
-        let error = match database.run_within(&doing, &[slot::drop_slot(name)], limits).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.is(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
-            Err(error) if error.is_lost() => {
-                let found = look_again(limits, || slot::fetch_now(database, name)).await;
-                return if matches!(found, Some(None)) { Ok(()) } else { Err(lost::explain(error, found.as_ref())) };
-            }
-            Err(error) => error,
-        };
-        if !error.is(&SqlState::OBJECT_IN_USE) {
-            return Err(error.into());
-        }
-        if !is_told {
-            tracing::info!(slot = name.as_str(), cause = %error, "waiting until nothing reads from the slot");
-            is_told = true;
-        }
-        if limits.deadline.is_some_and(|deadline| Instant::now() + ACTIVE_POLL >= deadline) {
-            return Err(still_active(database, name, error).await);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(ACTIVE_POLL) => {}
-            () = call.stop().cancelled() => call.go_on()?,
-        }
-    }
-}
-
-/// The server's error, with who it is that reads and what to do.
-async fn still_active(database: &Database, name: &Ident, error: postgres::Error) -> Error {
-    let reader = slot::reader(database, name).await.ok().flatten();
-    let reader =
-        reader.map(|reader| format!("Its reader calls itself {reader:?}, as a subscription of that name does."));
-    Error::from(error)
-        .detail("It was still read from when the time of timeouts.delete was over.")
-        .detail(reader.unwrap_or_default())
-        .detail("Disable or drop the subscription that reads from it, or end its reader, and destroy it again.")
 }

@@ -1,16 +1,18 @@
 //! What broken connections have left running in the server.
 
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::postgres::connection::{Backend, Connection};
 use crate::postgres::limits::Limits;
+use crate::postgres::wait::{Ended, Outage, Pauses, Waiter};
 
 /// How long the server may take to end sessions whose connection broke.
 const END_GRACE: Duration = Duration::from_secs(5);
 
-/// The first and the longest pause between two looks at whether one has ended.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+/// Between two looks at whether one has ended.
+const PAUSES: Pauses = Pauses { first: Duration::from_millis(5), longest: Duration::from_millis(200) };
 
 /// Processes of the server that may go on though nobody waits for them any more.
 #[derive(Default)]
@@ -32,16 +34,18 @@ impl Broken {
         if left.is_empty() {
             return;
         }
+        let grace = Limits::within(END_GRACE);
         let ended = tokio::select! {
-            ended = tokio::time::timeout(END_GRACE, end_all(connection, &left)) => ended,
+            ended = end_all(connection, &left, &grace) => ended,
+            // The connection does not answer at all.
+            _ = grace.reached() => Err(Ended::TimeOver(None)),
             _ = limits.reached() => return,
         };
         match ended {
-            Ok(Ok(())) => {}
+            Ok(()) => {}
             // Another connection is to do it.
-            Ok(Err(error)) if error.as_db_error().is_none() => return,
-            Ok(Err(error)) => tracing::debug!(%error, "a broken session could not be ended"),
-            Err(_) => tracing::debug!("a broken session did not end in time"),
+            Err(Ended::Failed(Unended(error))) if error.as_db_error().is_none() => return,
+            Err(ended) => tracing::debug!(?ended, "broken sessions could not be ended"),
         }
         self.lock().retain(|backend| !left.contains(backend));
     }
@@ -51,13 +55,32 @@ impl Broken {
     }
 }
 
-async fn end_all(connection: &Connection, left: &[Backend]) -> Result<(), tokio_postgres::Error> {
-    let mut pause = PAUSES.0;
+/// Why the server could not be told to end a session.
+#[derive(Debug)]
+struct Unended(tokio_postgres::Error);
+
+/// The connection that tells it does not come back.
+impl Outage for Unended {
+    fn is_outage(&self) -> bool {
+        false
+    }
+}
+
+impl fmt::Display for Unended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+async fn end_all(connection: &Connection, left: &[Backend], limits: &Limits) -> Result<(), Ended<Unended>> {
+    let mut waiter = Waiter::new(limits, PAUSES);
     for backend in left {
-        while connection.end_other(backend).await? {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
-        }
+        while waiter.after(end_one(connection, backend).await).await?.is_none() {}
     }
     Ok(())
+}
+
+async fn end_one(connection: &Connection, backend: &Backend) -> Result<Option<()>, Unended> {
+    let is_there = connection.end_other(backend).await.map_err(Unended)?;
+    Ok((!is_there).then_some(()))
 }

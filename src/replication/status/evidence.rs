@@ -11,7 +11,8 @@ use super::reading::{Followed, Heard, Seen};
 use super::watching::{Health, Worker};
 use crate::postgres::subscription::{Activity, SyncState};
 use crate::postgres::{
-    self, Database, Ident, Limits, QualifiedName, SqlState, catalog, publication, settings, slot, version,
+    self, Database, Ident, Limits, Pauses, QualifiedName, SqlState, Waiter, catalog, publication, settings, slot,
+    version,
 };
 use crate::replication::whereabouts;
 use crate::replication::{Pair, checks};
@@ -19,11 +20,11 @@ use crate::replication::{Pair, checks};
 /// The longest time to look at what a slot has to send: a transaction may be large.
 const PEEK: Duration = Duration::from_secs(5);
 
-/// How often a slot is tried that the worker reads from at the moment.
-const TRIES: u32 = 10;
+/// How long a slot is tried that the worker reads from at the moment.
+const BUSY: Duration = Duration::from_millis(1500);
 
-/// Between two of them.
-const PAUSE: Duration = Duration::from_millis(150);
+/// How often it is tried meanwhile.
+const POLL: Pauses = Pauses::of(Duration::from_millis(150));
 
 /// The differences between the tables of both sides; none where the publisher is not known, or one of them cannot be asked.
 pub(super) async fn flaws(followed: &Followed, subscriber: &Database) -> Flaws {
@@ -146,17 +147,22 @@ async fn login(followed: &Followed, publisher: Option<&Database>) -> Option<(Ide
 /// What the slot has to send next. The worker that fails reads from it now and then.
 async fn pending(publisher: &Database, slot: &Ident, publications: &BTreeSet<Ident>) -> Option<slot::Pending> {
     let publisher = publisher.within(&Limits::within(PEEK));
-    for _ in 0..TRIES {
-        match slot::pending(&publisher, slot, publications).await {
-            Ok(pending) => return Some(pending),
-            Err(error) if error.is(&SqlState::OBJECT_IN_USE) => tokio::time::sleep(PAUSE).await,
-            Err(cause) => {
-                tracing::info!(%cause, "what the slot has to send could not be looked at");
+    let limits = Limits::within(BUSY);
+    let mut waiter = Waiter::new(&limits, POLL);
+    loop {
+        let look = match slot::pending(&publisher, slot, publications).await {
+            Err(error) if error.is(&SqlState::OBJECT_IN_USE) => Ok(None),
+            pending => pending.map(Some),
+        };
+        match waiter.after(look).await {
+            Ok(None) => {}
+            Ok(pending) => return pending,
+            Err(ended) => {
+                tracing::info!(?ended, "what the slot has to send could not be looked at");
                 return None;
             }
         }
     }
-    None
 }
 
 /// Adds tables that held rows before their copy.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Creation, NOT_DONE, NOT_KNOWN, NewSlot, NotMade, is_open, is_outage, remains};
+use super::{Creation, NewSlot, NotMade, is_open, is_outage, remains};
 use crate::postgres::slot::{self, Slot};
 use crate::postgres::subscription::{self, Claim, Neighbour, Subscription};
 use crate::postgres::{self, Database, Ident, Limits, Notice, SqlState, look_again};
 use crate::replication::Error;
+use crate::replication::lost::{NOT_DONE, NOT_KNOWN, with_outcome};
 use crate::replication::operation::Look;
 
 /// How long what was made is being taken back, after whatever ended the attempt.
@@ -26,12 +27,6 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    fn error(&self, cause: postgres::Error, outcome: &str) -> Error {
-        let is_lost = cause.is_lost();
-        let error = Error::from(cause);
-        if is_lost { error.detail(outcome) } else { error }
-    }
-
     /// Makes the disabled, marked subscription.
     pub(super) async fn begin(&self) -> Result<Vec<Notice>, NotMade> {
         let Creation { subscriber, desired, how, operation, .. } = self.creation;
@@ -50,9 +45,9 @@ impl Attempt<'_> {
         }
         match self.look_at_subscription().await {
             Some(Some(())) if is_outage(&error) && !operation.is_stopped() => Ok(Vec::new()),
-            Some(Some(_)) => Err(self.take_back(self.error(error, NOT_DONE), Slots::Untouched).await),
-            Some(None) => Err(self.error(error, NOT_DONE).into()),
-            None => Err(self.left(self.error(error, NOT_KNOWN))),
+            Some(Some(_)) => Err(self.take_back(with_outcome(error, NOT_DONE), Slots::Untouched).await),
+            Some(None) => Err(with_outcome(error, NOT_DONE).into()),
+            None => Err(self.left(with_outcome(error, NOT_KNOWN))),
         }
     }
 
@@ -75,7 +70,7 @@ impl Attempt<'_> {
         if is_outage(&error) && !operation.is_stopped() && self.has_own_slot(publisher, slot).await {
             return Ok(());
         }
-        Err(self.take_back(self.error(error, NOT_DONE), Slots::MayBeOurs).await)
+        Err(self.take_back(with_outcome(error, NOT_DONE), Slots::MayBeOurs).await)
     }
 
     /// Makes sure that a slot that was there before is this subscription's alone, now that everybody can see that it names
@@ -147,8 +142,8 @@ impl Attempt<'_> {
 
     async fn give_up(&self, unfinished: Unfinished) -> NotMade {
         match unfinished {
-            Unfinished::NotDone(error) => self.take_back(self.error(error, NOT_DONE), Slots::MayBeOurs).await,
-            Unfinished::NotKnown(error) => self.left(self.error(error, NOT_KNOWN)),
+            Unfinished::NotDone(error) => self.take_back(with_outcome(error, NOT_DONE), Slots::MayBeOurs).await,
+            Unfinished::NotKnown(error) => self.left(with_outcome(error, NOT_KNOWN)),
         }
     }
 

@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use super::remains::SlotLeft;
-use super::{Creation, Made, NOT_DONE, NOT_KNOWN, NotMade, is_open, is_outage};
+use super::{Creation, Made, NotMade, is_open, is_outage};
 use crate::postgres::subscription::{self, Subscription};
 use crate::postgres::{self, Ident, Limits, Notice, SqlState, look_again};
+use crate::replication::lost::{NOT_DONE, NOT_KNOWN};
 use crate::replication::operation::Look;
 use crate::replication::{Error, Result};
 
