@@ -102,7 +102,8 @@ impl Pool {
         };
         let (connection, fresh) = match self.take_idle(database) {
             Some(connection) => (connection, false),
-            None => (limits.keep(self.open(database)).await?, true),
+            // Rare, and large: on the heap it does not make every future around it large.
+            None => (Box::pin(limits.keep(self.open(database))).await?, true),
         };
         let session = Session::new(connection, self.place(database));
         let lease = Lease::new(session, Arc::clone(self), Arc::clone(database), fresh, turn);
@@ -129,7 +130,6 @@ impl Pool {
     /// Opens a connection. Where the server has none left, the one that has been out of use for longest is closed.
     async fn try_open(&self, database: &str) -> Result<Arc<Connection>, Cause> {
         let seat = self.seat().await?;
-        // Connecting is large and rare: on the heap it does not make every future around it large.
         let opened = Box::pin(Connection::open(&self.link, database, &seat)).await;
         if opened.as_ref().is_err_and(is_full) {
             drop(self.take_oldest());

@@ -99,6 +99,11 @@ impl Session {
         Transaction::new(self, how)
     }
 
+    /// Goes on with the transaction that is open.
+    pub(super) fn resume(&mut self) -> Transaction<'_> {
+        Transaction::resumed(self)
+    }
+
     /// Does work that is sent in one round trip.
     pub(super) async fn perform(
         &mut self,

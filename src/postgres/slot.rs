@@ -9,6 +9,7 @@ mod pending;
 mod permission;
 mod position;
 mod standing;
+mod taking;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub use pending::{Pending, pending};
 pub use permission::forbidden;
 pub use position::{Position, positions};
 pub use standing::{Standing, Unusable, standing};
+pub use taking::Taking;
 
 /// All logical slots of one database, by name.
 pub type Slots = BTreeMap<Ident, Slot>;

@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 
 use super::error::{Error, Result};
 use super::operation::{Look, Operation};
-use crate::postgres::slot::{self, Slot};
+use super::slot_taking::{self, SlotTaking};
+use crate::postgres::slot::{self, Slot, Standing};
 use crate::postgres::subscription::{self, SlotName, Subscription};
 use crate::postgres::{Database, Ident};
 
@@ -94,11 +95,7 @@ impl<'a> SlotChange<'a> {
     }
 
     async fn check_new(&self, new: &Slot) -> Result<()> {
-        let names = BTreeSet::from([self.new.clone()]);
-        let others = subscription::reading_from(self.subscriber, &names).await?;
-        let own = (self.subscriber.name().to_owned(), self.current.name.clone());
-        let is_taken = others.get(self.new).is_some_and(|other| *other != own);
-        let wrong = if new.active || is_taken {
+        let wrong = if new.active || self.is_named_by_another().await? {
             "is another subscription's"
         } else if new.plugin != "pgoutput" {
             "has another plugin than pgoutput"
@@ -108,6 +105,13 @@ impl<'a> SlotChange<'a> {
             return Ok(());
         };
         Err(self.refused(&format!("replication slot {} {wrong}", self.new)))
+    }
+
+    async fn is_named_by_another(&self) -> Result<bool> {
+        let names = BTreeSet::from([self.new.clone()]);
+        let others = subscription::reading_from(self.subscriber, &names).await?;
+        let own = (self.subscriber.name().to_owned(), self.current.name.clone());
+        Ok(others.get(self.new).is_some_and(|other| *other != own))
     }
 
     fn check_copy(&self, old: &Slot) -> Result<()> {
@@ -166,7 +170,7 @@ impl<'a> SlotChange<'a> {
         }
     }
 
-    /// Brings the new slot to where the old one stands, so that the subscription can change over.
+    /// Waits until the subscription can change over.
     ///
     /// # Errors
     /// As [`SlotChange::decide`], and when the subscription does not get to where the new slot stands in time.
@@ -175,19 +179,63 @@ impl<'a> SlotChange<'a> {
         if way == Way::Awaited {
             return Err(self.missing());
         }
-        let (Some(publisher), Some(old)) = (self.publisher, self.old()) else { return Ok(way) };
-        let bring = match way {
-            Way::Copy => slot::copy(old, self.new),
-            Way::Meet => {
-                self.check_copied().await?;
-                self.reach(publisher, old).await?;
-                let place = slot::confirmed(publisher, old).await?.ok_or_else(|| self.gone())?;
-                slot::advance(self.new, &place)
-            }
-            Way::Over | Way::Attach | Way::Awaited => return Ok(way),
-        };
-        publisher.run_within(self.operation.doing(), &[bring], self.operation.limits()).await?;
+        if let (Way::Meet, Some(publisher), Some(old)) = (&way, self.publisher, self.old()) {
+            self.check_copied().await?;
+            self.reach(publisher, old).await?;
+        }
         Ok(way)
+    }
+
+    /// Changes over: brings the new slot to where the old one stands, and makes the `change` that gives it to the
+    /// subscription. Nobody else can take the slot until the subscription reads from it.
+    ///
+    /// # Errors
+    /// What the change fails with, or that somebody else has taken the slot; nothing was changed then.
+    pub async fn change_over<E: From<Error>>(
+        &self,
+        way: &Way,
+        change: impl Future<Output = Result<Subscription, E>>,
+    ) -> Result<Subscription, E> {
+        let taking = match self.publisher {
+            Some(publisher) => Some(self.take(publisher, way).await?),
+            None => None,
+        };
+        let changed = change.await;
+        if let Some(taking) = taking {
+            let runs = changed.as_ref().ok().filter(|found| found.enabled);
+            taking.end(runs.map(|found| &found.name)).await;
+        }
+        changed
+    }
+
+    /// Takes the new slot, and brings it to where the old one stands.
+    async fn take(&self, publisher: &Database, way: &Way) -> Result<SlotTaking<'a>> {
+        let place = match (way, self.old()) {
+            (Way::Meet, Some(old)) => Some(slot::confirmed(publisher, old).await?.ok_or_else(|| self.gone())?),
+            _ => None,
+        };
+        let mut taking = slot_taking::take(self.operation, publisher, self.new).await?;
+        self.check_still_free(publisher, way, taking.standing().await?).await?;
+        match (way, self.old(), place) {
+            (Way::Copy, Some(old), _) => taking.run(slot::copy(old, self.new)).await?,
+            (Way::Meet, _, Some(place)) => taking.run(slot::advance(self.new, &place)).await?,
+            _ => {}
+        }
+        Ok(taking)
+    }
+
+    async fn check_still_free(&self, publisher: &Database, way: &Way, found: Option<Standing>) -> Result<()> {
+        let wrong = match (way, found) {
+            (Way::Copy, None) => return Ok(()),
+            (Way::Copy, Some(_)) => "was made by something else a moment ago".to_owned(),
+            (_, None) => return Err(self.gone()),
+            (_, Some(found)) => match found.unusable(publisher.name()) {
+                Some(why) => format!("cannot be used: {why}"),
+                None if self.is_named_by_another().await? => "is another subscription's".to_owned(),
+                None => return Ok(()),
+            },
+        };
+        Err(self.refused(&format!("replication slot {} {wrong}", self.new)))
     }
 
     /// A change that is older than the copy of its table would be applied again by a slot that is older.

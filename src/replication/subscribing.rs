@@ -22,7 +22,7 @@ use super::Pair;
 use super::error::{Error, Result};
 use super::operation::Operation;
 use crate::postgres::slot::Slot;
-use crate::postgres::subscription::{self, Claim, How, Subscription};
+use crate::postgres::subscription::{self, Claim, How, Neighbour, Subscription};
 use crate::postgres::{self, Database, Ident, Limits, Notice, SqlState};
 
 pub use outlook::{Prospect, follow_outlook, outlook, owner_outlook};
@@ -144,11 +144,23 @@ impl<'a> Creation<'a> {
 
     /// Makes the subscription, and between its beginning and its end the slot, if there is one to make.
     async fn make(&self, slot: Option<NewSlot<'_>>) -> Result<Made, NotMade> {
+        if self.how.create_slot {
+            return self.attempt(slot, &[]).await;
+        }
+        let (readers, taking) = self.take_existing_slot().await?;
+        let made = self.attempt(slot, &readers).await;
+        if let Some(taking) = taking {
+            let runs = made.as_ref().ok().filter(|(_, found)| found.enabled);
+            taking.end(runs.map(|(_, found)| &found.name)).await;
+        }
+        made
+    }
+
+    async fn attempt(&self, slot: Option<NewSlot<'_>>, readers: &[Neighbour]) -> Result<Made, NotMade> {
         let attempt = Attempt { creation: *self, claim: Claim::begin(), slot };
-        let readers = if self.how.create_slot { Vec::new() } else { self.check_existing_slot().await?.readers() };
         let notices = attempt.begin().await?;
         attempt.make_slot().await?;
-        attempt.yield_slot(&readers).await?;
+        attempt.yield_slot(readers).await?;
         let found = attempt.finish().await?;
         Ok((notices, found))
     }
@@ -158,10 +170,6 @@ fn is_refusal_of(error: &Error, publisher: &Database) -> bool {
     error.is(&SqlState::INSUFFICIENT_PRIVILEGE)
         && error.cause().is_some_and(|cause| cause.place().address == publisher.config().address())
 }
-
-/// What became of a change whose answer was lost.
-const NOT_DONE: &str = "What the server has was read again: it was not done. Apply again.";
-const NOT_KNOWN: &str = "The server did not say afterwards whether it was done. The next plan shows it.";
 
 /// Whether the server went away under the change.
 fn is_outage(error: &postgres::Error) -> bool {

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use self::model::{Model, choice, schema, table, to_model};
-use super::lost;
 use super::object_id::{self, ObjectId};
 use crate::config::Context;
 use crate::postgres::replica_identity::{self, Choice, Tree};
 use crate::postgres::{self, Database, Limits, QualifiedName, look_again};
+use crate::replication::lost;
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
@@ -171,7 +171,7 @@ async fn make(
         Err(error) if error.is_lost() => {
             let done = look_again(limits, || is_made(database, wanted)).await;
             let undone = done.filter(|done| !done);
-            if done == Some(true) { Ok(()) } else { Err(lost::explain(error, undone.as_ref())) }
+            if done == Some(true) { Ok(()) } else { Err(lost::explain(error, undone.as_ref()).into()) }
         }
         Err(error) if error.is_locked() => Err(Error::from(error).detail(
             "Nothing was changed. It was tried for a second at a time until the time of timeouts was over: end or wait for what \

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use neonrepl::postgres::Limits;
+use neonrepl::postgres::slot::Taking;
 use neonrepl::postgres::subscription::{How, SlotName, Subscription};
 use neonrepl::replication::subscribing::{self, Creation};
 use neonrepl::replication::{Listener, Operation};
@@ -290,7 +291,7 @@ async fn a_slot_that_is_not_there_or_does_not_fit_is_refused_before_anything_is_
 
 /// What an operation has said.
 #[derive(Default)]
-struct Heard(Mutex<Vec<String>>);
+pub(crate) struct Heard(Mutex<Vec<String>>);
 
 impl Listener for Heard {
     fn warn(&self, warning: neonrepl::replication::Error) {
@@ -317,6 +318,10 @@ async fn a_slot_that_cannot_be_looked_at_is_said_to_be_unchecked() {
 
 /// Makes a subscription that is to read from a slot that is there.
 async fn read_from(publisher: &Database, subscriber: &Database, slot: &str) -> Result<(), String> {
+    read_within(DEADLINE, publisher, subscriber, slot).await
+}
+
+async fn read_within(time: Duration, publisher: &Database, subscriber: &Database, slot: &str) -> Result<(), String> {
     let role = Role::superuser();
     let (publisher, subscriber) = (catalog::connect(publisher, &role), catalog::connect(subscriber, &role));
     let (connection, name) = (publisher.config().conninfo(), catalog::ident("sharing"));
@@ -324,7 +329,7 @@ async fn read_from(publisher: &Database, subscriber: &Database, slot: &str) -> R
     desired.slot = Some(SlotName::Named(catalog::ident(slot)));
     let how = How { create_slot: false, ..How::default() };
     let heard = Heard::default();
-    let operation = Operation::new("creating", Limits::within(DEADLINE), &heard);
+    let operation = Operation::new("creating", Limits::within(time), &heard);
     let (publisher, subscriber) = (Some(&publisher), &subscriber);
     let creation = Creation { subscriber, publisher, desired: &desired, how: &how, operation: &operation };
     subscribing::prepare(creation).await.map_err(|refused| format!("{refused:?}"))?;
@@ -356,6 +361,65 @@ async fn of_two_at_once_one_gets_the_slot() {
         assert_eq!(one.slots().await, [""; 0]);
     }
     println!("two creates at once on one slot: {tries} tries");
+}
+
+/// Two subscriptions of two clusters, which cannot see each other: who comes first is seen by its worker on the publisher.
+#[tokio::test]
+async fn of_two_clusters_one_gets_the_slot() {
+    let mut tries = 0;
+    for (from, to, beside) in [(Major::V14, Major::V18, Major::V16), (Major::V18, Major::V15, Major::V17)] {
+        let [one, other] = [Pair::new(from, to, "apart").await, Pair::new(from, beside, "apart").await];
+        one.publisher.sql("CREATE PUBLICATION given FOR TABLE orders").await;
+        for number in 0..15 {
+            let slot = format!("{}_{number}", one.subscriber.name);
+            make_slot(&one.publisher, &slot).await;
+            let (first, second) = tokio::join!(
+                read_from(&one.publisher, &one.subscriber, &slot),
+                read_from(&one.publisher, &other.subscriber, &slot)
+            );
+            let made = [subscriptions(&one.subscriber).await, subscriptions(&other.subscriber).await].concat();
+            assert_eq!(made, [format!("sharing|{slot}|t")], "{first:?} {second:?}");
+            let refused: Vec<_> = [&first, &second].into_iter().filter_map(|made| made.as_ref().err()).collect();
+            let said = "something reads from it that calls itself \\\"sharing\\\"";
+            assert!(refused.len() == 1 && refused[0].contains(said), "{first:?} {second:?}");
+            let holder = if first.is_ok() { &one.subscriber } else { &other.subscriber };
+            holder.sql("DROP SUBSCRIPTION sharing").await;
+            tries += 1;
+        }
+        assert_eq!(one.slots().await, [""; 0]);
+    }
+    println!("two creates at once on one slot, on two clusters: {tries} tries");
+}
+
+/// Who holds a slot's lock for ever keeps others from taking it; an apply says so, and makes nothing.
+#[tokio::test]
+async fn a_slot_that_another_apply_takes_is_waited_for() {
+    let pair = Pair::new(Major::V16, Major::V17, "taken").await;
+    pair.publisher.sql("CREATE PUBLICATION given FOR TABLE orders").await;
+    let (slot, role) = (pair.subscriber.name.clone(), Role::superuser());
+    make_slot(&pair.publisher, &slot).await;
+    let publisher = catalog::connect(&pair.publisher, &role);
+    let limits = Limits::within(DEADLINE);
+    let name = catalog::ident(&slot);
+    let taking = Taking::begin(&publisher, &name, &limits).await.unwrap().expect("the right to take the slot");
+    assert!(Taking::begin(&publisher, &name, &limits).await.unwrap().is_none());
+    let other = catalog::ident("another");
+    Taking::begin(&publisher, &other, &limits)
+        .await
+        .unwrap()
+        .expect("the right to another one")
+        .end(&limits)
+        .await
+        .unwrap();
+    let refused = read_within(Duration::from_secs(2), &pair.publisher, &pair.subscriber, &slot).await.unwrap_err();
+    assert!(refused.contains("another apply takes replication slot"), "{refused}");
+    assert_eq!(subscriptions(&pair.subscriber).await, [""; 0]);
+    // Its session ends, and the lock with it.
+    drop(taking);
+    read_from(&pair.publisher, &pair.subscriber, &slot).await.unwrap();
+    assert_eq!(subscriptions(&pair.subscriber).await, [format!("sharing|{slot}|t")]);
+    pair.subscriber.sql("DROP SUBSCRIPTION sharing").await;
+    assert_eq!(pair.slots().await, [""; 0]);
 }
 
 /// Two servers where the provider's own role may not make slots, and the subscription's may: so the subscriber makes it.

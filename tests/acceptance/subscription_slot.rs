@@ -1,8 +1,15 @@
 //! Another slot for a subscription that exists, and a subscription that is made a second time.
 
+use neonrepl::postgres::Limits;
+use neonrepl::postgres::subscription::{self, How, SlotName, Subscription};
+use neonrepl::replication::slot_change::SlotChange;
+use neonrepl::replication::{Error, Operation};
+
+use crate::catalog;
 use crate::common::cli::{Core, Run};
 use crate::common::postgres::{Database, Major, Role};
 use crate::common::wait::wait_until;
+use crate::creation::Heard;
 use crate::replication::{DEADLINE, Pair};
 
 const ADDRESS: &str = "neonrepl_subscription.shop";
@@ -166,6 +173,74 @@ async fn a_slot_gets_another_name() {
         workspace.write("main.tf", &config(&name, "  wait_for_initial_sync = true\n"));
         workspace.destroy().await;
     }
+}
+
+/// Gives a subscription another slot, as an update does.
+async fn change_over(pair: &Pair, publisher: &Database, name: &str, slot: &str) -> Result<(), String> {
+    let role = Role::superuser();
+    let (publisher, subscriber) = (catalog::connect(publisher, &role), catalog::connect(&pair.subscriber, &role));
+    let current = subscription::fetch_now(&subscriber, &catalog::ident(name)).await.unwrap().unwrap();
+    let desired = Subscription { slot: Some(SlotName::Named(catalog::ident(slot))), ..current.clone() };
+    let limits = Limits::within(DEADLINE);
+    let heard = Heard::default();
+    let operation = Operation::new("changing", limits.clone(), &heard);
+    let servers = (Some(&publisher), &subscriber);
+    let change = SlotChange::of(&operation, servers, &current, &desired, false).unwrap();
+    let way = change.prepare().await.map_err(|refused| refused.to_string())?;
+    let alter = async {
+        let version = subscriber.version().await?;
+        let statements = subscription::diff(Some(&current), Some(&desired), &How::default(), version).unwrap();
+        let (_, found) = subscription::apply(&subscriber, "changing", &statements, &desired.name, &limits).await?;
+        Ok::<_, Error>(found.unwrap())
+    };
+    change.change_over(&way, alter).await.map_err(|refused| refused.to_string())?;
+    change.finish(&way).await;
+    Ok(())
+}
+
+/// Two subscriptions, of one cluster and of two, that change over to one slot in the same moment.
+#[tokio::test]
+async fn of_two_that_change_over_to_one_slot_one_does() {
+    let mut tries = 0;
+    for (from, to, beside) in [(Major::V15, Major::V18, Major::V16), (Major::V18, Major::V14, Major::V14)] {
+        let [one, other] = [Pair::new(from, to, "over").await, Pair::new(from, beside, "over").await];
+        publish(&one).await;
+        let connection = one.publisher.url();
+        let [first, second] = [&one, &other].map(|pair| pair.subscriber.name.clone());
+        for number in 0..8 {
+            let new = format!("{first}_{number}");
+            make_slot(&one.publisher, &new).await;
+            for pair in [&one, &other] {
+                let name = &pair.subscriber.name;
+                let make = format!(
+                    "CREATE SUBSCRIPTION {name} CONNECTION '{connection}' PUBLICATION shop WITH (copy_data = false)"
+                );
+                pair.subscriber.sql(&make).await;
+            }
+            one.publisher.sql(&format!("INSERT INTO orders VALUES ({number}, 1, 'eu')")).await;
+            for name in [&first, &second] {
+                let reads = format!("SELECT active FROM pg_replication_slots WHERE slot_name = '{name}'");
+                wait_until("both to read", DEADLINE, async || one.publisher.rows(&reads).await == ["t"]).await;
+            }
+            let (a, b) = tokio::join!(
+                change_over(&one, &one.publisher, &first, &new),
+                change_over(&other, &one.publisher, &second, &new)
+            );
+            let slots = [slot_of(&one).await, slot_of(&other).await];
+            assert!(a.is_ok() != b.is_ok(), "{slots:?} {a:?} {b:?}");
+            let refused = a.as_ref().err().or(b.as_ref().err()).unwrap();
+            assert!(refused.contains("Nothing was changed"), "{refused}");
+            assert_eq!(slots.iter().filter(|slot| **slot == new).count(), 1, "{slots:?} {a:?} {b:?}");
+            for pair in [&one, &other] {
+                pair.subscriber.sql(&format!("DROP SUBSCRIPTION {}", pair.subscriber.name)).await;
+            }
+            let left = if a.is_ok() { &first } else { &second };
+            drop_slot(&one, left).await;
+            assert_eq!(one.slots().await, [""; 0]);
+            tries += 1;
+        }
+    }
+    println!("two changes over to one slot at once: {tries} tries");
 }
 
 #[tokio::test]

@@ -31,9 +31,12 @@ impl Broken {
     pub(super) async fn end(&self, connection: &Connection, limits: &Limits) {
         let _one = self.ending.lock().await;
         let left = self.lock().clone();
-        if left.is_empty() {
-            return;
+        if !left.is_empty() {
+            Box::pin(self.end_left(left, connection, limits)).await;
         }
+    }
+
+    async fn end_left(&self, left: Vec<Backend>, connection: &Connection, limits: &Limits) {
         let grace = Limits::within(END_GRACE);
         let ended = tokio::select! {
             ended = end_all(connection, &left, &grace) => ended,

@@ -81,7 +81,7 @@ impl Lease {
         self.session.retire();
         self.give_back();
         self.session.connection().cut();
-        let connection = limits.keep(self.pool.open(&self.database)).await?;
+        let connection = Box::pin(limits.keep(self.pool.open(&self.database))).await?;
         self.session = Session::new(connection, self.pool.place(&self.database));
         self.fresh = true;
         self.pool.broken.end(self.session.connection(), limits).await;

@@ -68,6 +68,11 @@ impl<'s> Transaction<'s> {
         Self { session, unsent: how.statements(), savepoints: 0 }
     }
 
+    /// The one that is open on the session.
+    pub(super) fn resumed(session: &'s mut Session) -> Self {
+        Self { session, unsent: Vec::new(), savepoints: 0 }
+    }
+
     /// Runs statements in order, all in one round trip. One that fails spoils the transaction, until it goes back to a
     /// savepoint. Returns the server's notices.
     ///

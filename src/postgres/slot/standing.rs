@@ -80,20 +80,23 @@ impl fmt::Display for Unusable {
     }
 }
 
+/// Asks for the slot of a name.
+pub(super) const STANDING: &str = "SELECT s.database::text, s.plugin::text, s.temporary, s.active, s.slot_type = 'physical' \
+    OR s.confirmed_flush_lsn IS NOT NULL OR s.wal_status = 'lost', coalesce(s.wal_status = 'lost', false), \
+    nullif(a.application_name, '') \
+    FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid WHERE s.slot_name = $1";
+
 /// The slot of this name in the cluster, whatever its kind and database.
 ///
 /// # Errors
 /// When the server cannot be asked.
 pub async fn standing(db: &Database, name: &Ident) -> Result<Option<Standing>> {
     let doing = format!("looking for replication slot {name}");
-    let sql = "SELECT s.database::text, s.plugin::text, s.temporary, s.active, s.slot_type = 'physical' OR s.confirmed_flush_lsn \
-        IS NOT NULL OR s.wal_status = 'lost', coalesce(s.wal_status = 'lost', false), nullif(a.application_name, '') \
-        FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid WHERE s.slot_name = $1";
-    let rows = db.query(&doing, sql, &[(&name.as_str(), Type::NAME)]).await?;
+    let rows = db.query(&doing, STANDING, &[(&name.as_str(), Type::NAME)]).await?;
     rows.first().map(read).transpose().map_err(|error| db.error(&doing, Cause::Statement(error)))
 }
 
-fn read(row: &Row) -> std::result::Result<Standing, tokio_postgres::Error> {
+pub(super) fn read(row: &Row) -> std::result::Result<Standing, tokio_postgres::Error> {
     Ok(Standing {
         home: row.try_get::<_, Option<String>>(0)?.map_or(Home::Cluster, Home::Database),
         plugin: row.try_get(1)?,

@@ -5,6 +5,7 @@ use crate::postgres::slot::{self, Slot, Standing, Unusable};
 use crate::postgres::subscription::{Neighbour, neighbours};
 use crate::postgres::{Database, Ident};
 use crate::replication::checks::Objection;
+use crate::replication::slot_taking::{self, SlotTaking};
 use crate::replication::{Error, Result, names};
 
 impl<'a> Creation<'a> {
@@ -102,16 +103,43 @@ impl<'a> Creation<'a> {
             return Ok(SlotSeen::Unchecked(name, "The publisher cannot be reached from here.".to_owned()));
         };
         let standing = match self.settled(publisher, name).await? {
-            Seen::Slot(standing) => standing,
-            Seen::Nothing => return Err(self.no_slot(publisher, name).detail("Nothing was changed.").into()),
+            Seen::Slot(standing) => Some(standing),
+            Seen::Nothing => None,
             Seen::NotAsked(cause) => return Ok(SlotSeen::Unchecked(name, cause.to_string())),
         };
+        self.check_free(name, publisher, standing, &neighbours)?;
+        Ok(SlotSeen::Free(neighbours))
+    }
+
+    /// Checks the slot that exists and is to be used, and again once nobody else can take it. Returns those that read from
+    /// slots of that name on other publishers, and the right to the slot where its server can be asked.
+    pub(super) async fn take_existing_slot(&self) -> Result<(Vec<Neighbour>, Option<SlotTaking<'a>>), NotMade> {
+        let SlotSeen::Free(readers) = self.check_existing_slot().await? else { return Ok((Vec::new(), None)) };
+        let (Some(name), Some(publisher), true) = (self.desired.slot_name(), self.publisher, self.how.connect) else {
+            return Ok((readers, None));
+        };
+        let mut taking = slot_taking::take(self.operation, publisher, name).await?;
+        let neighbours = neighbours(self.subscriber, name, self.name()).await?;
+        self.check_free(name, publisher, taking.standing().await?, &neighbours)?;
+        Ok((neighbours, Some(taking)))
+    }
+
+    fn check_free(
+        &self,
+        name: &Ident,
+        publisher: &Database,
+        standing: Option<Standing>,
+        neighbours: &[Neighbour],
+    ) -> Result<()> {
+        let Some(standing) = standing else {
+            return Err(self.no_slot(publisher, name).detail("Nothing was changed."));
+        };
         if let Some(why) = standing.unusable(publisher.name()) {
-            return Err(self.unusable(name, &why, &neighbours).into());
+            return Err(self.unusable(name, &why, neighbours));
         }
         match neighbours.iter().find(|neighbour| !neighbour.streams) {
-            Some(neighbour) => Err(self.shared(name, neighbour).into()),
-            None => Ok(SlotSeen::Free(neighbours)),
+            Some(neighbour) => Err(self.shared(name, neighbour)),
+            None => Ok(()),
         }
     }
 
@@ -177,16 +205,6 @@ pub(super) enum SlotSeen<'a> {
     Free(Vec<Neighbour>),
     /// Its server cannot be asked about this one, and why.
     Unchecked(&'a Ident, String),
-}
-
-impl SlotSeen<'_> {
-    /// Those that read from another publisher.
-    pub(super) fn readers(self) -> Vec<Neighbour> {
-        match self {
-            Self::Free(readers) => readers,
-            Self::Unchecked(..) => Vec::new(),
-        }
-    }
 }
 
 /// What a look at a slot shows.

@@ -11,12 +11,11 @@ use crate::postgres::subscription::{self, HalfMade, How, Neighbour, Subscription
 use crate::postgres::{Conninfo, Database, Ident, Limits, Notice, SqlState, grant_of_replication, look_again};
 use crate::replication::initial_copy::{self, InitialCopy};
 use crate::replication::routes::TakingUp;
-use crate::replication::slot_change::SlotChange;
+use crate::replication::slot_change::{SlotChange, Way};
 use crate::replication::slot_health::wrong_slot;
 use crate::replication::status::{self, Known};
 use crate::replication::subscribing::{self, Creation, NotMade, Remains};
-use crate::replication::{self, Operation, Pair, connecting, joining, tables};
-use crate::resources::lost;
+use crate::replication::{self, Operation, Pair, connecting, joining, lost, tables};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::diagnostics::{Error, Result};
 
@@ -201,10 +200,12 @@ pub(super) async fn update(
     };
     let joins = !desired.publications.is_subset(&current.publications);
     let change = Change { call, database, prior, doing: &doing, saved, limits };
+    let mut slot = slot_change.as_ref().zip(way.as_ref());
     if joins && !current.enabled && desired.enabled {
         // It has to apply what is older than the publication first, and disabled it applies nothing.
         let first = Subscription { publications: current.publications.clone(), ..desired.clone() };
-        current = change.run(&current, &first, &How { refresh: false, ..how.clone() }).await?;
+        let without_refresh = How { refresh: false, ..how.clone() };
+        current = change.run_over(slot.take(), &current, &first, &without_refresh).await?;
         saved.record(&to_model(database.name(), &current, prior));
         how.resend_connection = false;
     }
@@ -219,7 +220,7 @@ pub(super) async fn update(
         initial_copy::warn_of_rows(&operation, pair, &asked, &how).await?;
     }
     let old_worker = connecting::process(database, &current.name).await;
-    let found = change.run(&current, &desired, &how).await?;
+    let found = change.run_over(slot, &current, &desired, &how).await?;
     if let (Some(slot_change), Some(way)) = (&slot_change, &way) {
         slot_change.finish(way).await;
     }
@@ -265,6 +266,21 @@ struct Change<'a> {
 }
 
 impl Change<'_> {
+    /// Does what [`Change::run`] does, alone with the slot that the subscription changes over to, if it does.
+    async fn run_over(
+        &self,
+        slot: Option<(&SlotChange<'_>, &Way)>,
+        current: &Subscription,
+        desired: &Subscription,
+        how: &How,
+    ) -> Result<Subscription> {
+        let change = self.run(current, desired, how);
+        match slot {
+            Some((slot_change, way)) => Box::pin(slot_change.change_over(way, change)).await,
+            None => change.await,
+        }
+    }
+
     /// Turns `current` into `desired`, and returns what the server then has.
     ///
     /// # Errors
@@ -293,7 +309,7 @@ impl Change<'_> {
         };
         match found {
             Some(Some(found)) if error.is_lost() && left(&found).is_ok_and(|left| left.is_empty()) => Ok(found),
-            found => Err(lost::explain(error, found.as_ref())),
+            found => Err(lost::explain(error, found.as_ref()).into()),
         }
     }
 }
@@ -331,7 +347,7 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
         Err(error) if error.is(&SqlState::UNDEFINED_OBJECT) => return Ok(()),
         Err(error) if error.is_lost() => {
             let found = look_again(limits, || subscription::fetch_now(database, &name)).await;
-            return if matches!(found, Some(None)) { Ok(()) } else { Err(lost::explain(error, found.as_ref())) };
+            return if matches!(found, Some(None)) { Ok(()) } else { Err(lost::explain(error, found.as_ref()).into()) };
         }
         Err(error) => error,
     };

@@ -129,7 +129,8 @@ pub(super) fn schema() -> Schema {
     .attribute(flag("copy_data", "Whether the rows that tables hold already are copied when they become subscribed.", true))
     .attribute(flag(
         "create_slot",
-        "Whether creating makes the replication slot on the publisher. Without, one named `slot_name` must exist.",
+        "Whether creating makes the replication slot on the publisher. Without, one named `slot_name` must exist, and nothing may \
+         use it. A disabled subscription on another server that has the slot cannot be seen: give each subscription a slot of its own.",
         true,
     ))
     .attribute(flag(

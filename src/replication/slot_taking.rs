@@ -1,0 +1,116 @@
+//! One subscription at a time takes a slot that exists.
+//!
+//! Two subscriptions on one slot each lose what the other gets. Those of one subscriber see each other in its catalog,
+//! those of two do not: there the publisher has to tell. It shows the reader of a slot, and nothing before that has
+//! connected. So whoever takes a slot does so alone, from the look at it until its own subscription reads from it; who
+//! comes next sees the reader. One that stays disabled reads from nothing, and so leaves no trace for another subscriber.
+
+use std::time::Duration;
+
+use super::error::{Error, Result};
+use super::operation::{Look, Operation};
+use crate::postgres::slot::{Standing, Taking};
+use crate::postgres::{Database, Ident, Limits, Statement};
+
+/// How long another one may take.
+const TURN: Duration = Duration::from_secs(60);
+
+/// How long a subscription may take until it reads from its slot.
+const CONNECTS: Duration = Duration::from_secs(15);
+
+/// How long giving it back may take.
+const END: Duration = Duration::from_secs(5);
+
+/// The right to take one slot.
+pub(super) struct SlotTaking<'a> {
+    operation: &'a Operation<'a>,
+    taking: Taking,
+    slot: Ident,
+}
+
+/// Waits for the right to take a slot.
+///
+/// # Errors
+/// When another one takes it all the time, the publisher cannot be asked, or a person asks to stop.
+pub(super) async fn take<'a>(
+    operation: &'a Operation<'a>,
+    publisher: &Database,
+    slot: &Ident,
+) -> Result<SlotTaking<'a>> {
+    let patient = operation.within(TURN);
+    let mut waiting = patient.waiting();
+    loop {
+        let begun = patient.unless_stopped(Taking::begin(publisher, slot, patient.limits())).await;
+        let look = begun.map(|begun| begun.map_or_else(|| Look::NotYet(others_turn(operation, slot)), Look::There));
+        if let Some(taking) = waiting.after(look).await? {
+            return Ok(SlotTaking { operation, taking, slot: slot.clone() });
+        }
+    }
+}
+
+fn others_turn(operation: &Operation<'_>, slot: &Ident) -> Error {
+    operation
+        .error(format!("another apply takes replication slot {slot} at the moment"))
+        .detail("Nothing was changed. Of two subscriptions on one slot each loses what the other gets.")
+        .detail("Give this one a slot_name of its own, or apply again once the other apply has ended.")
+        .about("slot_name")
+}
+
+impl SlotTaking<'_> {
+    /// The slot as it stands now.
+    ///
+    /// # Errors
+    /// When the publisher cannot be asked.
+    pub(super) async fn standing(&mut self) -> Result<Option<Standing>> {
+        self.operation.unless_stopped(self.taking.standing(self.operation.limits())).await
+    }
+
+    /// Runs what makes the slot, or moves it.
+    ///
+    /// # Errors
+    /// When the publisher refuses it.
+    pub(super) async fn run(&mut self, statement: Statement) -> Result<()> {
+        Ok(self.taking.run(self.operation.doing(), statement, self.operation.limits()).await?)
+    }
+
+    /// Gives the right back. Where a subscription runs that took the slot, that is once it reads from it.
+    ///
+    /// That it does not do so yet is a warning: it is there, and tries again and again.
+    pub(super) async fn end(mut self, runs: Option<&Ident>) {
+        if let Some(subscription) = runs {
+            self.wait_until_read(subscription).await;
+        }
+        if let Err(cause) = self.taking.end(&Limits::within(END)).await {
+            tracing::debug!(%cause, "the right to take a slot went with its session");
+        }
+    }
+
+    async fn wait_until_read(&mut self, subscription: &Ident) {
+        let patient = self.operation.within(CONNECTS);
+        let mut waiting = patient.waiting();
+        // Once the publisher cannot be asked, the right is lost.
+        while let Ok(look) = self.is_read(subscription).await {
+            match waiting.after(Ok(look)).await {
+                Ok(Some(())) => break,
+                Ok(None) => {}
+                Err(_) if self.operation.is_stopped() => break,
+                Err(error) => {
+                    self.operation.warn(error);
+                    break;
+                }
+            }
+        }
+    }
+
+    async fn is_read(&mut self, subscription: &Ident) -> Result<Look<()>> {
+        if self.standing().await?.is_some_and(|standing| standing.active) {
+            return Ok(Look::There(()));
+        }
+        let slot = &self.slot;
+        let what = format!("subscription {subscription} does not read from replication slot {slot} yet");
+        Ok(Look::NotYet(self.operation.error(what).detail(
+            "Until it does, the publisher does not show that the slot is its own: a subscription on another server that is \
+             given the same slot_name would not see it, and each would lose what the other gets.",
+        )))
+    }
+}
