@@ -215,7 +215,9 @@ fn is_wider(new: &str, old: &str) -> bool {
         ("numeric", "numeric") if more.is_empty() => !less.is_empty(),
         // As many digits after the point, and at least as many before it.
         ("numeric", "numeric") => match (more.as_slice(), less.as_slice()) {
-            ([more, scale], [less, old_scale]) => scale >= old_scale && more - scale >= less - old_scale,
+            ([more, scale], [less, old_scale]) => {
+                (more, scale) != (less, old_scale) && scale >= old_scale && more - scale >= less - old_scale
+            }
             _ => false,
         },
         _ => false,
