@@ -83,6 +83,8 @@ pub struct Room {
     pub slots: i64,
     /// Of `max_wal_senders`.
     pub senders: i64,
+    /// Whether it is a standby.
+    pub is_standby: bool,
 }
 
 /// Asks the publisher for its room.
@@ -92,10 +94,10 @@ pub struct Room {
 pub async fn room(db: &Database) -> Result<Room> {
     let doing = "reading how many replication slots are left";
     let sql = "SELECT current_setting('max_replication_slots')::bigint - (SELECT count(*) FROM pg_replication_slots), \
-               current_setting('max_wal_senders')::bigint - (SELECT count(*) FROM pg_stat_replication)";
+               current_setting('max_wal_senders')::bigint - (SELECT count(*) FROM pg_stat_replication), pg_is_in_recovery()";
     let rows = db.query(doing, sql, &[]).await?;
     let row = rows.first().ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))?;
-    let read = || Ok(Room { slots: row.try_get(0)?, senders: row.try_get(1)? });
+    let read = || Ok(Room { slots: row.try_get(0)?, senders: row.try_get(1)?, is_standby: row.try_get(2)? });
     read().map_err(|error| db.error(doing, Cause::Statement(error)))
 }
 

@@ -94,6 +94,8 @@ pub const ORIGIN: Feature = feature("origin", 16);
 /// `CREATE SUBSCRIPTION … WITH (failover)`, and slots with the flag.
 pub const FAILOVER: Feature = feature("failover", 17);
 
+/// A standby decodes, and has logical slots of its own.
+pub const STANDBY_SLOTS: Feature = Feature { what: "a logical slot on a standby", ..feature("name", 16) };
 /// A publisher goes on without a publication that is missing, where it ended the reader before.
 pub const MISSING_PUBLICATIONS: Feature = feature("publications", 18);
 

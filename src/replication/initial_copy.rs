@@ -50,7 +50,7 @@ pub async fn check(
     if !how.connect {
         return Ok(());
     }
-    check_publications(operation, &pair.publisher, desired).await?;
+    refuse_missing(operation, &pair.publisher, &desired.publications).await?;
     let found = operation.unless_stopped(async { Ok::<_, Error>(obstacles(pair, desired).await) }).await?;
     match objection(operation, found, desired, how, waits) {
         Some(Objection::Refusal(error)) => return Err(error.detail("Nothing was changed.")),
@@ -125,12 +125,15 @@ pub(super) fn of_rows(operation: &Operation<'_>, held: &BTreeSet<QualifiedName>)
 }
 
 /// A subscription to a publication that is made later is stuck at the first change from before (Postgres 14 to 17).
-async fn check_publications(operation: &Operation<'_>, publisher: &Database, desired: &Subscription) -> Result<()> {
+///
+/// # Errors
+/// When one of them is not there, or a person asks to stop. A publisher that cannot be asked is none: it is the subscriber
+/// that has to reach it.
+pub async fn refuse_missing(operation: &Operation<'_>, publisher: &Database, names: &BTreeSet<Ident>) -> Result<()> {
     let Ok(existing) = operation.unless_stopped(publication::fetch_all(publisher)).await else {
-        // It is the subscriber that has to reach it.
         return operation.go_on();
     };
-    let missing: Vec<_> = desired.publications.iter().filter(|name| !existing.contains_key(name)).collect();
+    let missing: Vec<_> = names.iter().filter(|name| !existing.contains_key(name)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -140,7 +143,7 @@ async fn check_publications(operation: &Operation<'_>, publisher: &Database, des
 /// What it means that publications are not there.
 pub(super) fn missing(operation: &Operation<'_>, publisher: &Database, missing: &[&Ident]) -> Error {
     absent::publications(operation, publisher, missing)
-        .detail("A subscription that is made before its publication stops at the first change that is older than that.")
+        .detail("A subscription to a publication that is made later stops at the first change that is older than that.")
         .detail(
             "Create the publication first; where this configuration does, refer to its name, so that it comes first.",
         )

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use super::checks::Objection;
 use super::error::{Error, Result};
+use super::units;
 use crate::postgres::slot::{self, Namer, Reads, Usage};
-use crate::postgres::{self, Database, Ident, Server, ServerVersion, settings};
+use crate::postgres::{self, Database, Ident, Server, ServerVersion, settings, version};
 
 /// The server whose subscriptions may name a slot.
 #[derive(Clone, Copy)]
@@ -120,8 +121,9 @@ fn describe(namer: &Namer, reads: Reads) -> String {
 fn lost(usage: &Usage) -> String {
     match usage.held_back {
         Some(bytes) => format!(
-            "A new slot begins at the present. The {bytes} bytes of WAL from the old one's restart_lsn until now are lost to \
-             its reader, and whatever is written until the new one is there."
+            "A new slot begins at the present. The {} of WAL from the old one's restart_lsn until now are lost to its reader, \
+             and whatever is written until the new one is there.",
+            units::bytes(bytes)
         ),
         None => "The old one has lost its WAL already; a new one begins at the present.".to_owned(),
     }
@@ -165,7 +167,8 @@ fn instead(option: Option<&str>) -> &'static str {
     }
 }
 
-/// What a server lacks that is to have one slot more: a logical WAL, unless something else of this run makes it so, and room.
+/// What a server lacks that is to have one slot more: that it decodes at all, a logical WAL, unless something else of this run
+/// makes it so, and room.
 ///
 /// # Errors
 /// When it cannot be asked.
@@ -180,8 +183,14 @@ pub async fn room(publisher: &Database, doing: &str, will_be_logical: bool) -> R
              neonrepl_rds_logical_replication see to. It must be so by the time this is applied.",
         )
     });
-    let is_full = settings::room(publisher).await?.slots <= 0;
-    let full = is_full.then(|| {
+    let room = settings::room(publisher).await?;
+    if room.is_standby && !publisher.version().await?.has(version::STANDBY_SLOTS) {
+        let standby = Error::new(format!("{doing}: {address} only reads, as a standby or a reader does"));
+        return Ok(vec![Objection::Refusal(standby.detail(
+            "Before Postgres 16 it has no logical slots. Connect to the primary, which is the writer endpoint of an Aurora cluster.",
+        ))]);
+    }
+    let full = (room.slots <= 0).then(|| {
         Error::new(format!("{doing}: {address} has no replication slot left")).detail(
             "Raise max_replication_slots there and restart it, or drop slots that nothing reads from, before this is applied.",
         )

@@ -2,7 +2,7 @@
 //! the same apply may still bring is a warning, and what it brings is not spoken of.
 
 use crate::common::cli::{Core, Run, Workspace};
-use crate::common::postgres::{self as servers, Major, Role, SUPERUSER_PASSWORD, quote};
+use crate::common::postgres::{self as servers, Major, Role, SUPERUSER_PASSWORD, Server, Stop, quote, settings};
 use crate::replication::Pair;
 
 /// What a plan shows: its exit code (0 nothing to do, 1 refused, 2 changes) and its words.
@@ -399,6 +399,19 @@ async fn a_change_says_why_and_what_it_would_meet() {
         check(title, &workspace.plan().await, code, says);
         count += 1;
     }
+    // What nothing has made by then is refused before anything is changed.
+    for enabled in ["", "  enabled = false"] {
+        workspace.write("main.tf", &config(enabled).replace("[\"given\"]", "[\"given\", \"more\"]"));
+        let refused = workspace.apply_error().await;
+        check(
+            "a publication that nothing made",
+            &refused,
+            1,
+            &["there is no publication \"more\"", "Nothing was changed."],
+        );
+        let has = pair.subscriber.rows("SELECT subenabled::text || subpublications::text FROM pg_subscription").await;
+        assert_eq!(has, ["true{given}"]);
+    }
     pair.publisher.sql("ALTER PUBLICATION given ADD TABLE customers").await;
     workspace.write("main.tf", &config("  wait_for_initial_sync = true"));
     let plan = workspace.plan().await;
@@ -416,4 +429,42 @@ async fn a_change_says_why_and_what_it_would_meet() {
     check("replaced", &replaced, 1, &["every row would be copied again", "Tables: 2, with about"]);
     workspace.destroy().await;
     println!("{} plans that say why something changes", count + 2);
+}
+
+/// A server that waits for another's WAL from now on.
+fn make_standby(server: &mut Server) {
+    server.stop(Stop::Fast);
+    server.write("standby.signal", "");
+    server.restart(settings([("hot_standby", "on")]));
+}
+
+/// On a standby nothing can be made. What is there is read as ever.
+#[tokio::test]
+async fn a_standby_is_refused_while_planning() {
+    let (mut publisher, mut subscriber) =
+        (Server::start(Major::V14, settings([])), Server::start(Major::V18, settings([])));
+    let pair = Pair::on(&publisher, &subscriber, "standby").await;
+    pair.publisher.sql("CREATE PUBLICATION given FOR TABLE orders").await;
+    let workspace = pair.workspace(Core::OpenTofu).await;
+    let made = "resource \"neonrepl_publication\" \"there\" {\n  name = \"there\"\n  tables = [\"orders\"]\n}\n";
+    workspace.write("main.tf", made);
+    workspace.apply().await;
+    make_standby(&mut publisher);
+    workspace.expect_empty_plan().await;
+    let new = [
+        "resource \"neonrepl_publication\" \"new\" {\n  name = \"new\"\n  tables = [\"orders\"]\n}\n",
+        "resource \"neonrepl_replication_slot\" \"new\" {\n  name = \"new\"\n}\n",
+    ];
+    let changed = made.replace("[\"orders\"]", "[\"orders\", \"customers\"]");
+    for config in new.map(|new| format!("{made}{new}")).into_iter().chain([changed]) {
+        workspace.write("main.tf", &config);
+        let port = pair.publisher.port;
+        let says = [&format!("127.0.0.1:{port} only reads, as a standby or a reader does"), "onnect to the primary"];
+        check("a standby publishes", &workspace.plan().await, 1, &says);
+    }
+    make_standby(&mut subscriber);
+    workspace.write("main.tf", &format!("{made}{}", subscription("").replace("{name}", &pair.subscriber.name)));
+    let port = pair.subscriber.port;
+    let says = [&format!("127.0.0.1:{port}"), "only reads, as a standby"];
+    check("a standby subscribes", &workspace.plan().await, 1, &says);
 }

@@ -194,7 +194,12 @@ async fn what_is_missing_is_a_warning_even_if_strict() {
     let plan = workspace.plan().await;
     assert_eq!(plan.code, Some(2), "{}", plan.text());
     assert_says(&plan, &["Warning: ", "there is no table public.later yet", "there is no schema soon yet"]);
-    pair.publisher.sql("CREATE TABLE later (id int PRIMARY KEY); CREATE SCHEMA soon").await;
+    let at = format!("in database {:?} on 127.0.0.1:{} first", pair.publisher.name, pair.publisher.port);
+    for (kind, made) in [("schema", "CREATE SCHEMA soon"), ("table", "CREATE TABLE later (id int PRIMARY KEY)")] {
+        let failed = workspace.apply_error().await;
+        assert_says(&failed, &[&format!("Make the {kind} {at}"), "upper case in a name is not folded"]);
+        pair.publisher.sql(made).await;
+    }
     let applied = workspace.apply().await;
     assert!(!applied.text().contains("Warning"), "{}", applied.text());
 }

@@ -92,7 +92,7 @@ async fn options_make_a_new_one(workspace: &Workspace, database: &Database, name
     workspace.write("main.tf", &config(&format!("name = \"{name}\"\ntwo_phase = true")));
     let plan = workspace.plan().await.flat();
     let says = format!("replacing replication slot \"{name}\" loses its position");
-    assert!(plan.contains(&says) && plan.contains("bytes of WAL from the old one's restart_lsn until now"), "{plan}");
+    assert!(plan.contains(&says) && plan.contains(" of WAL from the old one's restart_lsn until now"), "{plan}");
     assert_eq!(actions(workspace).await, json!(["delete", "create"]));
     workspace.apply().await;
     assert_eq!(slots(database).await, [format!("{name} pgoutput two_phase")]);
@@ -212,7 +212,7 @@ async fn named(core: Core, major: Major, other: Major) {
     let whose = format!("subscription \"reader\" of database \"{}\" on the subscriber names it", pair.subscriber.name);
     let replaced = format!("replacing replication slot \"{name}\" loses its position");
     let again = format!("replication slot \"{name}\" exists already: making it again loses its position");
-    let lost = "bytes of WAL from the old one's restart_lsn until now are lost";
+    let lost = " of WAL from the old one's restart_lsn until now are lost";
     let replace = format!("-replace={ADDRESS}");
     for enabled in [true, false] {
         if !enabled {

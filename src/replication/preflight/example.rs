@@ -79,7 +79,7 @@ fn side(place: Place) -> Side {
         version: ServerVersion::major_only(18),
         server: server(),
         roles: Roles { own: own.clone(), known: BTreeMap::from([(own, role)]) },
-        room: Some(Room { slots: 10, senders: 10 }),
+        room: Some(Room { slots: 10, senders: 10, is_standby: false }),
         outline: Arc::new(outline()),
         transactions: Transactions::default(),
         role_settings: Vec::new(),

@@ -305,7 +305,8 @@ mod tests {
 
     #[test]
     fn room_is_asked_for_as_much_as_there_is_to_do() {
-        let slots = |facts: &mut Facts, slots| facts.publisher.room = Some(Room { slots, senders: 10 });
+        let slots =
+            |facts: &mut Facts, slots| facts.publisher.room = Some(Room { slots, senders: 10, is_standby: false });
         check(
             |facts| slots(facts, 0),
             &expect![[r#"

@@ -199,6 +199,10 @@ pub(super) async fn update(
         ..How::default()
     };
     let joins = !desired.publications.is_subset(&current.publications);
+    if let Some(publisher) = publisher.as_ref().filter(|_| joins) {
+        let joining = desired.publications.difference(&current.publications).cloned().collect();
+        initial_copy::refuse_missing(&operation, publisher, &joining).await?;
+    }
     let change = Change { call, database, prior, doing: &doing, saved, limits };
     let mut slot = slot_change.as_ref().zip(way.as_ref());
     if joins && !current.enabled && desired.enabled {

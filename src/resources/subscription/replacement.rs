@@ -9,7 +9,7 @@ use super::{ObjectId, ident};
 use crate::config::Context;
 use crate::postgres::subscription::{self, Subscription};
 use crate::postgres::{Database, QualifiedName, catalog};
-use crate::replication::names;
+use crate::replication::{names, units};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::resource::PlannedChange;
@@ -34,7 +34,12 @@ pub(super) async fn preview(
     let Ok(bytes) = call.unless_stopped(catalog::bytes(database, &tables)).await else { return call.go_on() };
     let Ok(sizes) = call.unless_stopped(catalog::sizes(database, &tables)).await else { return call.go_on() };
     let rows: u64 = sizes.values().filter_map(|size| size.rows).sum();
-    let what = format!("Tables: {}, with about {rows} rows and {} on the subscriber.", tables.len(), size(bytes));
+    let what = format!(
+        "Tables: {}, with about {} and {} on the subscriber.",
+        tables.len(),
+        units::counted(usize::try_from(rows).unwrap_or(usize::MAX), "row"),
+        units::bytes(u64::try_from(bytes).unwrap_or_default())
+    );
     if change.prior().is_some() {
         change.warn(elsewhere(&found, &planned).detail(what));
         return Ok(());
@@ -94,24 +99,4 @@ fn elsewhere(found: &Subscription, planned: &Model) -> Error {
     let database = planned.database.known().map_or_else(String::new, |name| format!(" {name:?}"));
     Error::new(format!("planning subscription {}: it is dropped with its slot, and made again in another database", found.name))
         .detail(format!("Every row is copied into database{database}. The tables of the database that it leaves keep their rows, and get no changes any more."))
-}
-
-/// A number of bytes as people read it.
-fn size(bytes: i64) -> String {
-    const UNITS: &[(&str, i64)] = &[("TB", 1 << 40), ("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10)];
-    match UNITS.iter().find(|(_, unit)| bytes >= *unit) {
-        Some((name, unit)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
-        None => format!("{bytes} bytes"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_short() {
-        let sizes = [0, 1023, 8192, 1_572_864, 5 << 40].map(size);
-        assert_eq!(sizes, ["0 bytes", "1023 bytes", "8.0 kB", "1.5 MB", "5.0 TB"]);
-    }
 }
