@@ -59,6 +59,8 @@ closure (classid, objid) AS (SELECT classid, objid FROM seed UNION SELECT e.clas
   UNION ALL SELECT 'pg_class'::regclass::oid, d.objid FROM pg_depend d JOIN pg_sequence s ON s.seqrelid = d.objid \
     WHERE x.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = x.objid \
     AND d.refobjsubid > 0 AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') \
+  UNION ALL SELECT 'pg_class'::regclass::oid, t.typrelid FROM pg_type t \
+    WHERE x.classid = 'pg_type'::regclass AND t.oid = x.objid AND t.typtype = 'c' \
   UNION ALL SELECT 'pg_statistic_ext'::regclass::oid, s.oid FROM pg_statistic_ext s \
     WHERE x.classid = 'pg_class'::regclass AND s.stxrelid = x.objid) e (classid, objid) WHERE e.objid >= 16384), \
 member (classid, objid, extension) AS (SELECT c.classid, c.objid, d.refobjid FROM closure c \
