@@ -218,7 +218,7 @@ fn check_users(doing: &str, users: &[User]) -> Result<()> {
     let Some(user) = stays else { return Ok(()) };
     let why = match user.subscription() {
         Some(_) => "It is disabled, and cannot apply what is older. Enable it first.",
-        None => "It is no subscription of the provider's subscriber, so that it cannot be given the new name.",
+        None => "It is not a subscription of the provider's subscriber, so that it cannot be given the new name.",
     };
     Err(Error::new(format!("{doing}: {} would stop at the next change", user.describe())).detail(why).detail(
         "Or make a second publication of the new name, subscribe to both, then to the new one alone, and drop the old one.",

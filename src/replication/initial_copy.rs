@@ -316,5 +316,5 @@ fn still_waiting(progress: &Progress) -> String {
 }
 
 /// What an error means to a core once the subscription is made.
-pub const KEPT_BY_UNTAINT: &str = "A new subscription is marked as tainted now, and the next apply makes it anew and copies \
+pub const KEPT_BY_UNTAINT: &str = "A new subscription is marked as tainted now, and the next apply makes it again and copies \
     every row again; `terraform untaint` or `tofu untaint` keeps it.";

@@ -73,7 +73,7 @@ pub async fn warn_of_younger(operation: &Operation<'_>, publisher: &Database, de
     if !younger.is_empty() {
         let what = format!("replication slot {slot} may be older than publication {}", listed(&younger));
         operation.warn(operation.error(what).detail(WHAT_HAPPENS).detail(
-            "If tables were written to in between, make the slot anew. Where this configuration makes both, let the slot come \
+            "If tables were written to in between, make the slot again. Where this configuration makes both, let the slot come \
              after the publication (depends_on).",
         ));
     }

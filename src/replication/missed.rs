@@ -1,7 +1,7 @@
 //! Tables that come back to a subscription which has missed some of their changes.
 //!
 //! A subscription goes on with a table that was out of its publication for a while, and never gets what was written
-//! meanwhile: only a table that it has forgotten (`REFRESH PUBLICATION`) is copied anew.
+//! meanwhile: only a table that it has forgotten (`REFRESH PUBLICATION`) is copied again.
 
 use std::collections::BTreeSet;
 
@@ -53,7 +53,7 @@ fn warning(subscription: &Subscription, tables: &BTreeSet<QualifiedName>) -> Err
         )
         .detail(
             "To have all of it, take them out of the publication here, and apply with the subscription's refresh_triggers changed, \
-             so that it forgets them; empty them on the subscriber; then put them back: their rows are copied anew.",
+             so that it forgets them; empty them on the subscriber; then put them back: their rows are copied again.",
         )
         .about("tables")
 }

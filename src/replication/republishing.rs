@@ -168,7 +168,7 @@ impl Change<'_> {
         let names = names::tables(tables);
         Error::new(format!("whether {} can replicate {names} was not checked", user.describe()))
             .detail(
-                "It is no subscription of the provider's subscriber, or that cannot be asked now. A subscription stops at the first \
+                "It is not a subscription of the provider's subscriber, or that cannot be asked now. A subscription stops at the first \
                  row of a table that it does not have, or that lacks a column there: make sure of that before this is applied.",
             )
             .about(self.option(tables.first()))

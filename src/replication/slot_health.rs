@@ -19,7 +19,7 @@ pub async fn wrong_slot(publisher: &Database, found: &Subscription) -> Option<Er
         Some(_) => return None,
     };
     Some(Error::new(format!("subscription {} replicates nothing: {wrong}", found.name)).detail(
-        "What was written since is lost to it, so it must be made anew: empty its tables on the subscriber, since every row \
+        "What was written since is lost to it, so it must be made again: empty its tables on the subscriber, since every row \
          is copied again, and apply with -replace and its address.",
     ))
 }

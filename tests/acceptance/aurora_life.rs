@@ -182,7 +182,7 @@ async fn a_default_group_is_replaced_and_comes_back(core: Core) {
             "4. wait until shop is available",
             "5. reboot the writer instance shop-1",
             "6. verify that the server runs with wal_level = logical",
-            "Mind that - the readers shop-2 are not rebooted and stay pending-reboot",
+            "Note that - the readers shop-2 are not rebooted and stay pending-reboot",
             "A destroy then: 1. attach parameter group default.aurora-postgresql16 to shop",
             "3. delete parameter group shop-logical-replication",
             "Plan: 1 to add, 0 to change, 0 to destroy.",

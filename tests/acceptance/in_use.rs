@@ -88,7 +88,7 @@ async fn life(core: Core, from: Major, to: Major) {
     let writes = Writes::begin(&pair.publisher).await;
     writes.go_on().await;
 
-    // To all tables and back: Postgres can only drop it and make it anew.
+    // To all tables and back: Postgres can only drop it and make it again.
     workspace.write("main.tf", &config(&name, "name = \"shop\"\n  all_tables = true", arguments));
     workspace.apply().await;
     writes.go_on().await;

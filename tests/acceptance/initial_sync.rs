@@ -45,7 +45,7 @@ async fn what_both_servers_show_is_refused_before_anything_is_made() {
         let workspace = pair.workspace(core).await;
 
         workspace.write("main.tf", &config(&name, "\"orders\", \"only_here\"", ""));
-        fails(&workspace, &["a table cannot be copied", "public.only_here: it is no table on the subscriber"]).await;
+        fails(&workspace, &["a table cannot be copied", "public.only_here: it is not a table on the subscriber"]).await;
         nothing_was_made(&pair).await;
 
         workspace.write("main.tf", &config(&name, "\"orders\", \"customers\", \"invoices\"", WAITS));

@@ -182,7 +182,7 @@ const WARNED: &[Refused] = &[
         after: &["S:ALTER TABLE elsewhere RENAME TO orders"],
         arguments: "",
         says: &[
-            "public.orders: it is no table on the subscriber",
+            "public.orders: it is not a table on the subscriber",
             "by the time this is applied, which fails otherwise",
         ],
     },

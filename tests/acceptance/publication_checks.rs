@@ -33,28 +33,28 @@ struct Breaking {
 const BREAKING: [Breaking; 7] = [
     Breaking {
         body: "tables = [\"orders\", \"bare\", \"parted\"]",
-        says: "UPDATE and DELETE would fail on the publisher, for want of a replica identity: loose.part, public.bare",
+        says: "UPDATE and DELETE would fail on the publisher, because these tables have no replica identity: loose.part, public.bare",
         line: 3,
         fails: "DELETE FROM bare",
         code: "55000",
     },
     Breaking {
         body: "tables = [\"parted\"]\npublish = [\"insert\", \"update\"]",
-        says: "UPDATE would fail on the publisher, for want of a replica identity: loose.part",
+        says: "UPDATE would fail on the publisher, because these tables have no replica identity: loose.part",
         line: 3,
         fails: "UPDATE parted SET id = 1",
         code: "55000",
     },
     Breaking {
         body: "schemas = [\"billing\"]",
-        says: "for want of a replica identity: billing.drafts",
+        says: "because these tables have no replica identity: billing.drafts",
         line: 3,
         fails: "UPDATE billing.drafts SET id = 1",
         code: "55000",
     },
     Breaking {
         body: "all_tables = true",
-        says: "for want of a replica identity: billing.drafts, loose.part, public.bare",
+        says: "because these tables have no replica identity: billing.drafts, loose.part, public.bare",
         line: 3,
         fails: "UPDATE bare SET id = 1",
         code: "55000",

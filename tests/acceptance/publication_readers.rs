@@ -237,11 +237,11 @@ async fn joining(core: Core, from: Major, to: Major) {
 
     let tables = "tables = [\"orders\", \"later\"]";
     let subscriber = format!("subscription \"{name}\"");
-    refuses(&workspace, &pair, &with(tables), &["public.later: it is no table on the subscriber", &subscriber]).await;
-    refuses(&workspace, &pair, &with("all_tables = true"), &["billing.drafts: it is no table on the subscriber"]).await;
+    refuses(&workspace, &pair, &with(tables), &["public.later: it is not a table on the subscriber", &subscriber]).await;
+    refuses(&workspace, &pair, &with("all_tables = true"), &["billing.drafts: it is not a table on the subscriber"]).await;
     if from >= Major::V15 {
         let schemas = "tables = [\"orders\"]\n  schemas = [\"billing\"]";
-        let says = ["billing.drafts: it is no table on the subscriber", "on main.tf line"];
+        let says = ["billing.drafts: it is not a table on the subscriber", "on main.tf line"];
         refuses(&workspace, &pair, &with(schemas), &says).await;
     }
     pair.subscriber.sql("CREATE TABLE later (id int PRIMARY KEY)").await;
@@ -305,7 +305,7 @@ async fn what_goes_after_the_plan_is_seen_before_the_change() {
     point.release();
     let refused = apply.wait().await;
     assert_eq!(refused.code, Some(1), "{}", refused.text());
-    assert_says(&refused, &["public.later: it is no table on the subscriber", "Nothing was changed."]);
+    assert_says(&refused, &["public.later: it is not a table on the subscriber", "Nothing was changed."]);
     let published = "SELECT tablename FROM pg_publication_tables WHERE pubname = 'shop'";
     assert_eq!(pair.publisher.rows(published).await, ["orders"]);
     pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
@@ -317,7 +317,7 @@ async fn what_goes_after_the_plan_is_seen_before_the_change() {
         &workspace,
         &pair,
         &with("tables = [\"orders\", \"later\"]"),
-        &["public.later: it is no table on the subscriber", &format!("subscription \"{name}\"")],
+        &["public.later: it is not a table on the subscriber", &format!("subscription \"{name}\"")],
     )
     .await;
     workspace.write("main.tf", &with("tables = [\"orders\"]"));

@@ -16,7 +16,7 @@ fn model() -> Option<Value> {
     Some(serde_json::from_str(&text).expect("the model"))
 }
 
-/// `UPDATE_GOLDEN=1` cuts them down anew.
+/// `UPDATE_GOLDEN=1` cuts them down again.
 #[test]
 fn the_shapes_are_those_of_the_model() {
     let Some(model) = model() else {

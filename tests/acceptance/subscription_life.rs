@@ -555,7 +555,7 @@ async fn a_publication_joins_once_what_is_older_has_been_applied() {
 
         let lock = pair.subscriber.connect_as(&Role::superuser()).await.expect("a connection");
         lock.batch_execute("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
-        // The worker looks for changes of its subscription between transactions: the second would be decoded anew.
+        // The worker looks for changes of its subscription between transactions: the second would be decoded again.
         for order in 1..=2 {
             pair.publisher.sql(&format!("INSERT INTO orders VALUES ({order}, 1, 'eu')")).await;
         }

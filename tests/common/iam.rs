@@ -1,6 +1,6 @@
 //! What RDS has before Postgres: it asks for TLS and for a password, and takes an IAM token for one.
 //!
-//! The token's signature is computed anew from the secret key, by AWS's description of it ("Signature Version 4 for API
+//! The token's signature is computed once more from the secret key, by AWS's description of it ("Signature Version 4 for API
 //! requests" in the IAM user guide, with the signature in the query) and not by AWS's own code.
 
 use std::collections::BTreeMap;

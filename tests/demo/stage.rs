@@ -34,7 +34,7 @@ pub(super) struct Stage {
     pub source: Database,
     /// The database on Neon.
     pub destination: Database,
-    /// The role on Neon that owns it. As on Neon, it is no superuser.
+    /// The role on Neon that owns it. As on Neon, it is not a superuser.
     pub owner: Role,
     neon: Server,
 }

@@ -121,7 +121,7 @@ async fn renamed_database(lane: &mut Lane) -> String {
     lane.clean().await;
     lane.publisher.database.sql(&format!("DROP DATABASE {renamed} WITH (FORCE)")).await;
     lane.empty_tables().await;
-    "the slot went with it; named anew, the next apply goes on".to_owned()
+    "the slot went with it; named again, the next apply goes on".to_owned()
 }
 
 async fn dropped_database(lane: &mut Lane) -> String {

@@ -194,7 +194,7 @@ async fn no_replication(lane: &mut Lane) -> String {
 
 async fn missing_table(lane: &mut Lane) -> String {
     lane.subscriber.database.sql("ALTER TABLE orders RENAME TO elsewhere").await;
-    lane.refuse(SUBSCRIPTION, &["public.orders: it is no table on the subscriber"]).await;
+    lane.refuse(SUBSCRIPTION, &["public.orders: it is not a table on the subscriber"]).await;
     lane.expect_nothing().await;
     lane.subscriber.database.sql("ALTER TABLE elsewhere RENAME TO orders").await;
     make_and_clean(lane).await;
@@ -218,7 +218,7 @@ async fn missing_table_at_refresh(lane: &mut Lane) -> String {
 
 async fn view(lane: &mut Lane) -> String {
     lane.subscriber.database.sql("ALTER TABLE orders RENAME TO elsewhere; CREATE VIEW orders AS SELECT 1 AS id").await;
-    lane.refuse(SUBSCRIPTION, &["public.orders: it is no table on the subscriber"]).await;
+    lane.refuse(SUBSCRIPTION, &["public.orders: it is not a table on the subscriber"]).await;
     lane.expect_nothing().await;
     lane.subscriber.database.sql("DROP VIEW orders; ALTER TABLE elsewhere RENAME TO orders").await;
     make_and_clean(lane).await;

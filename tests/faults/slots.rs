@@ -18,7 +18,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(kind, "destroy", "afterwards", "its slot is gone", gone_and_destroyed),
         case!(kind, "plan", "afterwards", "its slot is lost", lost),
         case!(kind, "add a publication", "afterwards", "its slot is lost", lost_and_joined),
-        case!(kind, "make it anew", "afterwards", "its slot is lost", lost_and_replaced),
+        case!(kind, "make it again", "afterwards", "its slot is lost", lost_and_replaced),
         case!("replication slot", "plan", "afterwards", "it is lost", lost_slot),
         case!("replication slot", "create", "before", "it is in the making", in_the_making),
         case!("replication slot", "make a new one", "before", "a subscription reads from it", replaced_under_a_reader),
@@ -90,7 +90,7 @@ async fn gone(lane: &mut Lane) -> String {
     lane.workspace.expect(&["apply", "-auto-approve", "-no-color", "-replace=neonrepl_subscription.shop"], 0).await;
     assert_eq!(lane.objects().await, ["slot shop", "subscription shop given binary of postgres"]);
     lane.clean().await;
-    "plan and apply say so; -replace makes it anew".to_owned()
+    "plan and apply say so; -replace makes it again".to_owned()
 }
 
 async fn gone_and_joined(lane: &mut Lane) -> String {
@@ -165,7 +165,7 @@ async fn lost_and_replaced(lane: &mut Lane) -> String {
     let plan = lane.workspace.plan().await;
     assert!(plan.code == Some(0) && !plan.flat().contains("replicates nothing"), "{}", plan.text());
     lane.clean().await;
-    "made anew, with another slot".to_owned()
+    "made again, with another slot".to_owned()
 }
 
 async fn lost_slot(lane: &mut Lane) -> String {
@@ -175,7 +175,7 @@ async fn lost_slot(lane: &mut Lane) -> String {
     lane.workspace.expect(&["apply", "-auto-approve", "-no-color", "-replace=neonrepl_replication_slot.shop"], 0).await;
     assert_eq!(lane.objects().await, ["slot shop"]);
     lane.clean().await;
-    "the plan says so; -replace makes it anew".to_owned()
+    "the plan says so; -replace makes it again".to_owned()
 }
 
 /// Its maker goes away, and so does the slot: it is not one to import.

@@ -21,7 +21,7 @@ pub(in crate::postgres) struct Lease {
     session: Session,
     pool: Arc<Pool>,
     database: Arc<str>,
-    /// Opened for this lease, so that a failure on it is no sign of an old connection.
+    /// Opened for this lease, so that a failure on it does not mean that the connection is old.
     fresh: bool,
     _turn: Turn,
 }

@@ -171,7 +171,7 @@ pub struct ProbeError {
 
 /// Asks the writer over SQL. Any function that returns a future of settings is one.
 pub trait Probe: Send + Sync {
-    /// One round of questions, over a connection that is made anew where the old one has died.
+    /// One round of questions, over a connection that is opened again where the old one has died.
     fn settings(&self) -> BoxFuture<'_, Result<ServerSettings, ProbeError>>;
 
     /// The addresses of a host, as a connection would look them up; none where it is not known.

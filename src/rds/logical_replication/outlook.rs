@@ -39,7 +39,7 @@ pub fn outlook(
     let mut notes = status_note(current);
     notes.extend(warnings(current, desired, steps, When::Before));
     let mut sections = vec![section("The steps:", numbered(steps))];
-    sections.extend((!notes.is_empty()).then(|| section("Mind that", bullets(&notes))));
+    sections.extend((!notes.is_empty()).then(|| section("Note that", bullets(&notes))));
     sections.push(section("A destroy then:", undone(current, desired, record, steps, on_destroy)));
     Outlook {
         summary: format!("applying changes the {} {cluster}: {}", current.cluster.deployment, reboots(steps)),
@@ -367,7 +367,7 @@ mod tests {
                   4. wait until shop is available
                   5. reboot the writer instance shop-1
                   6. verify that the server runs with wal_level = logical
-                Mind that
+                Note that
                   - the readers shop-2 are not rebooted and stay pending-reboot: after a failover to one, logical replication stops until it is rebooted. reboot = "all" reboots them as well
                 A destroy then:
                   1. attach parameter group default.aurora-postgresql16 to shop in place of shop-logical-replication
@@ -397,7 +397,7 @@ mod tests {
                   2. wait until shop is available
                   3. reboot the writer instance shop-1, which restarts shop-2 as well
                   4. verify that the server runs with wal_level = logical
-                Mind that
+                Note that
                   - shop is upgrading now: nothing begins before it is available
                   - parameter group theirs is also attached to other: its parameters change there too
                   - the instance shop-1 is not publicly accessible: Neon cannot reach it from outside
@@ -418,7 +418,7 @@ mod tests {
                 The steps:
                   1. in parameter group theirs, set rds.logical_replication: 0 -> 1
                   2. wait until shop is available
-                Mind that
+                Note that
                   - shop is upgrading now: nothing begins before it is available
                   - parameter group theirs is also attached to other: its parameters change there too
                   - the instance shop-1 is not publicly accessible: Neon cannot reach it from outside

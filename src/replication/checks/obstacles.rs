@@ -82,7 +82,7 @@ impl Obstacle {
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoTable => f.write_str("it is no table on the subscriber"),
+            Self::NoTable => f.write_str("it is not a table on the subscriber"),
             Self::Clash(publications) => {
                 write!(
                     f,
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn columns_are_compared() {
-        check(&table("id:integer"), None, false, &["it is no table on the subscriber"]);
+        check(&table("id:integer"), None, false, &["it is not a table on the subscriber"]);
         let mended = [
             "it lacks published columns on the subscriber: b",
             "published columns are generated on the subscriber: c",

@@ -227,7 +227,7 @@ fn probe(context: &Context) -> Option<impl Probe + use<>> {
 }
 
 /// A core that was asked to stop runs nothing that depends on this, so an unfinished object is no false promise: the next
-/// plan sees what is left of it. Failing would have the core mark it as tainted, to be undone and begun anew.
+/// plan sees what is left of it. Failing would have the core mark it as tainted, to be undone and begun again.
 fn go_on_later(stopped: &Error) -> Error {
     Error::new("the operation was cancelled before logical replication was enabled")
         .detail(format!("{stopped}. What was done so far is in the state: the next apply goes on from there."))
@@ -235,7 +235,7 @@ fn go_on_later(stopped: &Error) -> Error {
 
 fn go_on_untainted() -> Error {
     Error::new("what was done so far is in the state").detail(
-        "A create that fails leaves the resource tainted: the next apply would take everything back and begin anew. \
+        "A create that fails leaves the resource tainted: the next apply would take everything back and begin again. \
          To go on from here instead, run \"terraform untaint\" or \"tofu untaint\" with its address first.",
     )
 }

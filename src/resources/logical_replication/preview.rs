@@ -14,7 +14,7 @@ use crate::tf_provider::resource::PlannedChange;
 
 /// See [`Resource::preview`](crate::tf_provider::resource::Resource::preview).
 pub(super) async fn preview<P: Product>(call: &Call<Context>, change: &mut PlannedChange<Model<P>>) -> Result<()> {
-    // What is to be made anew is asked for a second time, as a new object.
+    // What is to be made again is asked for a second time, as a new object.
     if call.context().is_aws_waiting() || change.replaces() {
         return Ok(());
     }

@@ -202,7 +202,7 @@ fn summary(problem: Problem, names: &BTreeSet<String>, desired: &Desired) -> Str
         Problem::NoTable => format!("there is no table {names} yet"),
         Problem::NoSchema => format!("there is no schema {names} yet"),
         Problem::WalLevel => "wal_level of the server is not logical yet".to_owned(),
-        Problem::NoIdentity => format!("{fail}, for want of a replica identity: {names}"),
+        Problem::NoIdentity => format!("{fail}, because these tables have no replica identity: {names}"),
         Problem::FilterOutsideIdentity => {
             format!("{fail}, because the row filter uses columns outside the replica identity: {names}")
         }

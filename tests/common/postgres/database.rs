@@ -158,7 +158,7 @@ impl Database {
             .collect()
     }
 
-    /// The test's own connection, made anew when the server has been started again since.
+    /// The test's own connection, made again when the server has been started again since.
     async fn client(&self) -> MappedMutexGuard<'_, Client> {
         let mut client = self.client.lock().await;
         let start = self.starts.load(Ordering::Relaxed);
