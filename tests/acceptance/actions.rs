@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use crate::common::aurora::{Call, ClusterConfig, NoServers, REGION, StandIn, StandInConfig};
-use crate::common::cli::{Core, Run, Workspace};
+use crate::common::aurora::{Call, ClusterConfig, NoServers, StandIn, StandInConfig};
+use crate::common::cli::{Core, Workspace, says};
 use crate::common::postgres::Major;
 use crate::replication::Pair;
 
-const AWS_SECRET: &str = "sk-actions-8Hn2xW";
 const INVOKE: [&str; 4] = ["apply", "-auto-approve", "-no-color", "-invoke=action.neonrepl_reboot_writer.shop"];
 
 /// A cluster with a reader, and a workspace with the action; `None` where there is no Terraform.
@@ -18,17 +17,8 @@ async fn shop(delays: impl FnOnce(&mut StandInConfig)) -> Option<(StandIn, Works
     let mut config = StandInConfig::new(NoServers, vec![ClusterConfig::new("shop", "16.4").readers(1)]);
     delays(&mut config);
     let aws = StandIn::start(config).await;
-    let mut workspace = Workspace::new(Core::Terraform);
-    workspace
-        .secret(AWS_SECRET)
-        .env("NEONREPL_AWS_POLL_INTERVAL", "50ms")
-        .env("AWS_ACCESS_KEY_ID", "AKIATEST")
-        .env("AWS_SECRET_ACCESS_KEY", AWS_SECRET);
-    let provider = format!(
-        "provider \"neonrepl\" {{\n  aws {{\n    region = \"{REGION}\"\n    endpoint_url = \"{}\"\n  }}\n}}\n",
-        aws.endpoint_url
-    );
-    workspace.write("provider.tf", &provider);
+    let mut workspace = Workspace::with_stand_in(Core::Terraform, &aws);
+    workspace.env("NEONREPL_AWS_POLL_INTERVAL", "50ms");
     workspace.write("action.tf", &action("cluster_identifier = \"shop\""));
     workspace.init().await;
     Some((aws, workspace))
@@ -44,20 +34,12 @@ fn rebooted(aws: &StandIn) -> Vec<String> {
     reboots.filter_map(|call: Call| call.parameters.get("DBInstanceIdentifier").cloned()).collect()
 }
 
-#[track_caller]
-fn assert_says(run: &Run, sentences: &[&str]) {
-    let text = run.flat();
-    for sentence in sentences {
-        assert!(text.contains(sentence), "no {sentence:?} in:\n{text}");
-    }
-}
-
 #[tokio::test]
 async fn a_person_has_the_writer_rebooted() {
     let Some((aws, workspace)) = shop(|_| {}).await else { return };
     let run = workspace.expect(&INVOKE, 0).await;
     assert_eq!(rebooted(&aws), ["shop-1"]);
-    assert_says(
+    says(
         &run,
         &[
             "Warning: the action reboots shop-1, the writer of the Aurora cluster shop",
@@ -90,9 +72,9 @@ async fn a_change_has_the_writer_rebooted() {
     assert_eq!(rebooted(&aws), [""; 0], "only an update is waited for");
     workspace.write("main.tf", &settings("two"));
     let plan = workspace.plan().await;
-    assert_says(&plan, &["the action reboots shop-1", "1 to invoke"]);
+    says(&plan, &["the action reboots shop-1", "1 to invoke"]);
     let run = workspace.apply().await;
-    assert_says(&run, &["DB instance \"shop-1\" is back"]);
+    says(&run, &["DB instance \"shop-1\" is back"]);
     assert_eq!(rebooted(&aws), ["shop-1"]);
 }
 
@@ -100,10 +82,7 @@ async fn a_change_has_the_writer_rebooted() {
 async fn a_reboot_that_cannot_be_says_why() {
     let Some((aws, workspace)) = shop(|_| {}).await else { return };
     workspace.write("action.tf", &action("cluster_identifier = \"shop\"\n    timeout = \"soon\""));
-    assert_says(
-        &workspace.expect(&["validate", "-no-color"], 1).await,
-        &["\"soon\" is no duration", "on action.tf line 4"],
-    );
+    says(&workspace.expect(&["validate", "-no-color"], 1).await, &["\"soon\" is no duration", "on action.tf line 4"]);
     workspace.write("action.tf", &action("cluster_identifier = \"shop\""));
     aws.fail_next(
         "RebootDBInstance",
@@ -112,20 +91,14 @@ async fn a_reboot_that_cannot_be_says_why() {
         "User: eve is not authorized to perform: rds:RebootDBInstance",
     );
     let denied = workspace.expect(&INVOKE, 1).await;
-    assert_says(
-        &denied,
-        &["rebooting DB instance \"shop-1\": User: eve is not authorized", "(AccessDenied", "IAM policy"],
-    );
+    says(&denied, &["rebooting DB instance \"shop-1\": User: eve is not authorized", "(AccessDenied", "IAM policy"]);
     aws.set_cluster_status("shop", "modifying");
     workspace.write("action.tf", &action("cluster_identifier = \"shop\"\n    timeout = \"5s\""));
     let late = workspace.expect(&INVOKE, 1).await;
-    assert_says(&late, &["waiting for DB cluster \"shop\": timed out: it is modifying", "Give a longer timeout"]);
+    says(&late, &["waiting for DB cluster \"shop\": timed out: it is modifying", "Give a longer timeout"]);
     workspace.write("action.tf", &action("cluster_identifier = \"shpo\""));
     let missing = workspace.expect(&INVOKE, 1).await;
-    assert_says(
-        &missing,
-        &["there is no Aurora cluster \"shpo\" to reboot the writer of yet", "DBClusterNotFoundFault"],
-    );
+    says(&missing, &["there is no Aurora cluster \"shpo\" to reboot the writer of yet", "DBClusterNotFoundFault"]);
     assert_eq!(rebooted(&aws).len(), 1);
 }
 
@@ -139,7 +112,7 @@ async fn an_interrupted_action_ends_at_once() {
     running.interrupt().await;
     let run = running.wait().await;
     assert_eq!(run.code, Some(1), "{}", run.text());
-    assert_says(&run, &["waiting for DB instance \"shop-1\" to come back: cancelled", "goes on in AWS"]);
+    says(&run, &["waiting for DB instance \"shop-1\" to come back: cancelled", "goes on in AWS"]);
     assert_eq!(rebooted(&aws), ["shop-1"]);
 }
 
@@ -157,19 +130,19 @@ async fn a_wait_for_rows_shows_how_they_get_on() {
     workspace.write("action.tf", &wait("timeout = \"1m\""));
     let run = workspace.expect(&invoke, 0).await;
     let progress = format!("subscription \"{name}\": ");
-    assert_says(&run, &[progress.as_str(), "Well: 3 of 3 tables ready, caught up.", "1 invoked"]);
+    says(&run, &[progress.as_str(), "Well: 3 of 3 tables ready, caught up.", "1 invoked"]);
 
     workspace.write("action.tf", &wait("subscription = \"nobody\""));
-    assert_says(&workspace.expect(&invoke, 1).await, &["there is no subscription \"nobody\""]);
+    says(&workspace.expect(&invoke, 1).await, &["there is no subscription \"nobody\""]);
     workspace.write("action.tf", &wait("until = \"done\""));
-    assert_says(&workspace.expect(&["validate", "-no-color"], 1).await, &["done", "caught_up"]);
+    says(&workspace.expect(&["validate", "-no-color"], 1).await, &["done", "caught_up"]);
 
     // What never gets ready ends before the time is over, with what mends it.
     pair.publisher.sql("CREATE TABLE late (id int PRIMARY KEY)").await;
     workspace.write("action.tf", &wait("until = \"ready\"\n    timeout = \"1m\""));
     let late = workspace.expect(&invoke, 1).await;
     let expected = ["does not have every table that is published", "public.late", "REFRESH PUBLICATION"];
-    assert_says(&late, &expected);
+    says(&late, &expected);
     crate::cli::unsubscribe(&pair, &name).await;
 }
 
@@ -192,26 +165,26 @@ async fn a_person_has_a_subscription_take_up_new_tables() {
     };
     let invoke = ["apply", "-auto-approve", "-no-color", "-invoke=action.neonrepl_refresh_publication.it"];
     refresh(&name);
-    assert_says(&workspace.expect(&invoke, 0).await, &["has all tables that are published"]);
+    says(&workspace.expect(&invoke, 0).await, &["has all tables that are published"]);
 
     let late = "CREATE TABLE late (id int PRIMARY KEY, note text)";
     pair.publisher.sql(&format!("{late}; INSERT INTO late VALUES (1, 'n')")).await;
     let missing = workspace.expect(&invoke, 1).await;
-    assert_says(&missing, &["a table cannot be copied", "public.late", "Nothing was changed."]);
+    says(&missing, &["a table cannot be copied", "public.late", "Nothing was changed."]);
     let tables = "SELECT count(*) FROM pg_subscription_rel";
     assert_eq!(pair.subscriber.value::<i64>(tables).await, 3);
 
     pair.subscriber.sql(late).await;
     let taken = workspace.expect(&invoke, 0).await;
-    assert_says(&taken, &["takes up public.late", "Well: 4 of 4 tables ready", "1 invoked"]);
+    says(&taken, &["takes up public.late", "Well: 4 of 4 tables ready", "1 invoked"]);
     assert_eq!(pair.subscriber.rows("SELECT note FROM late").await, ["n"]);
     pair.publisher.sql("DROP TABLE late").await;
-    assert_says(&workspace.expect(&invoke, 0).await, &["forgets public.late"]);
+    says(&workspace.expect(&invoke, 0).await, &["forgets public.late"]);
 
     refresh("nobody");
-    assert_says(&workspace.expect(&invoke, 1).await, &["there is no subscription \"nobody\""]);
+    says(&workspace.expect(&invoke, 1).await, &["there is no subscription \"nobody\""]);
     refresh(&name);
     pair.subscriber.sql(&format!("ALTER SUBSCRIPTION {name} DISABLE")).await;
-    assert_says(&workspace.expect(&invoke, 1).await, &["it is disabled", "ENABLE"]);
+    says(&workspace.expect(&invoke, 1).await, &["it is disabled", "ENABLE"]);
     crate::cli::unsubscribe(&pair, &name).await;
 }

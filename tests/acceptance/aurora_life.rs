@@ -17,7 +17,6 @@ use crate::common::wait::wait_until;
 const ADDRESS: &str = "neonrepl_aurora_logical_replication.source";
 const DEFAULT: &str = "default.aurora-postgresql16";
 const OWN: &str = "shop-logical-replication";
-const AWS_SECRET: &str = "sk-acceptance-3Rj8vQ";
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Makes a test of each of these asynchronous functions with each core.
@@ -80,19 +79,8 @@ impl Shop {
     async fn of(core: Core, config: StandInConfig) -> Self {
         let aws = StandIn::start(config).await;
         let writer = aws.database("shop-1", SUPERUSER);
-        let mut workspace = Workspace::new(core);
-        workspace
-            .secret(SUPERUSER_PASSWORD)
-            .secret(AWS_SECRET)
-            .env("NEONREPL_PUBLISHER_URL", &writer.url())
-            .env("NEONREPL_AWS_POLL_INTERVAL", "100ms")
-            .env("AWS_ACCESS_KEY_ID", "AKIATEST")
-            .env("AWS_SECRET_ACCESS_KEY", AWS_SECRET);
-        let provider = format!(
-            "provider \"neonrepl\" {{\n  aws {{\n    region = \"{REGION}\"\n    endpoint_url = \"{}\"\n  }}\n}}\n",
-            aws.endpoint_url
-        );
-        workspace.write("provider.tf", &provider);
+        let mut workspace = Workspace::with_stand_in(core, &aws);
+        workspace.secret(SUPERUSER_PASSWORD).env("NEONREPL_PUBLISHER_URL", &writer.url());
         workspace.init().await;
         Self { aws, writer, workspace }
     }
@@ -161,7 +149,7 @@ fn on_custom_group() -> ClusterConfig {
 }
 
 #[track_caller]
-fn assert_says(text: &str, sentences: &[&str]) {
+pub(crate) fn assert_says(text: &str, sentences: &[&str]) {
     for sentence in sentences {
         assert!(text.contains(sentence), "no {sentence:?} in:\n{text}");
     }

@@ -11,7 +11,7 @@ use neonrepl::replication::{Listener, Operation};
 use serde_json::Value;
 
 use crate::catalog;
-use crate::common::cli::{Core, Run, Workspace};
+use crate::common::cli::{Core, Workspace, says};
 use crate::common::fault_point::{FaultPoint, Moment};
 use crate::common::postgres::{self as servers, Database, Major, Role, quote};
 use crate::common::wait::wait_until;
@@ -55,6 +55,16 @@ impl Stage {
         other
     }
 
+    /// A slot of the name stands as before, and nothing was made beside it; without it, everything is made.
+    async fn expect_slot_left_to_its_owner(&self, before: &str) {
+        assert_eq!(position(&self.pair.publisher, &self.name).await, before);
+        assert_eq!(subscriptions(&self.pair.subscriber).await, [""; 0]);
+        assert_eq!(recorded(&self.workspace), 0);
+        drop_slot(&self.pair.publisher, &self.name).await;
+        self.workspace.apply().await;
+        self.expect_whole_and_destroy().await;
+    }
+
     async fn expect_nothing(&self) {
         assert_eq!(subscriptions(&self.pair.subscriber).await, [""; 0]);
         assert_eq!(self.pair.slots().await, [""; 0]);
@@ -81,12 +91,6 @@ async fn subscriptions(database: &Database) -> Vec<String> {
 fn recorded(workspace: &Workspace) -> usize {
     let state: Value = serde_json::from_str(&workspace.state()).unwrap_or_default();
     state["resources"].as_array().map_or(0, Vec::len)
-}
-
-fn says(run: &Run, said: &[&str]) {
-    for words in said {
-        assert!(run.flat().contains(words), "{words:?} is not in {}", run.text());
-    }
 }
 
 /// Where a slot stands: it differs once somebody has read from it, or another one has its name.
@@ -163,12 +167,7 @@ async fn a_slot_of_one_cluster_is_not_taken_for_its_name() {
         stage.workspace.write("main.tf", &config(&stage.name, ""));
         let failed = stage.workspace.apply_error().await;
         says(&failed, &["already exists", "may be paused", "create_slot = false", "SELECT pg_drop_replication_slot"]);
-        assert_eq!(position(&stage.pair.publisher, &stage.name).await, before);
-        assert_eq!(subscriptions(&stage.pair.subscriber).await, [""; 0]);
-        assert_eq!(recorded(&stage.workspace), 0);
-        drop_slot(&stage.pair.publisher, &stage.name).await;
-        stage.workspace.apply().await;
-        stage.expect_whole_and_destroy().await;
+        stage.expect_slot_left_to_its_owner(&before).await;
     }
 }
 
@@ -194,12 +193,7 @@ async fn a_slot_that_somebody_else_makes_meanwhile_stays() {
             assert_eq!(run.code, Some(1), "{}", run.text());
             says(&run, &["already exists"]);
             assert_eq!(stage.pair.slots().await, [stage.name.as_str()]);
-            assert_eq!(position(&stage.pair.publisher, &stage.name).await, before);
-            assert_eq!(subscriptions(&stage.pair.subscriber).await, [""; 0]);
-            assert_eq!(recorded(&stage.workspace), 0);
-            drop_slot(&stage.pair.publisher, &stage.name).await;
-            stage.workspace.apply().await;
-            stage.expect_whole_and_destroy().await;
+            stage.expect_slot_left_to_its_owner(&before).await;
         }
     }
 }

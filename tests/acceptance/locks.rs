@@ -6,7 +6,7 @@ use neonrepl::postgres::publication;
 use tokio_postgres::Client;
 
 use crate::catalog::{Pair, ident, pair};
-use crate::common::cli::{Core, Run, Workspace};
+use crate::common::cli::{Core, Run, Workspace, says};
 use crate::common::postgres::{Database, Major, Role};
 use crate::common::wait::wait_until;
 use crate::replication;
@@ -58,12 +58,6 @@ async fn quick_plan(workspace: &Workspace, code: i32) -> Run {
     let run = workspace.expect(&["plan", "-no-color", "-detailed-exitcode"], code).await;
     assert!(began.elapsed() < PLAN, "{:?}: {}", began.elapsed(), run.text());
     run
-}
-
-fn says(run: &Run, texts: &[&str]) {
-    for text in texts {
-        assert!(run.flat().contains(text), "{text:?} is not in:\n{}", run.text());
-    }
 }
 
 #[tokio::test]

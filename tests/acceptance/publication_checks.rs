@@ -1,7 +1,7 @@
 //! What a plan of `neonrepl_publication` says of tables that Postgres refuses, or takes and then breaks the
 //! application with.
 
-use crate::common::cli::{Core, Run, Workspace};
+use crate::common::cli::{Core, Workspace, says};
 use crate::common::postgres::{Database, Major, Server, settings};
 use crate::replication::Pair;
 
@@ -95,26 +95,19 @@ fn write(workspace: &Workspace, body: &str) {
         .write("main.tf", &format!("resource \"neonrepl_publication\" \"shop\" {{\nname = \"shop\"\n{body}\n}}\n"));
 }
 
-#[track_caller]
-fn assert_says(run: &Run, says: &[&str]) {
-    for said in says {
-        assert!(run.flat().contains(said), "{said} is not in {}", run.text());
-    }
-}
-
 /// The plan warns, the application breaks as it said, and `strict` refuses.
 async fn breaks(workspace: &Workspace, database: &Database, case: &Breaking) {
     let line = format!("on main.tf line {}", case.line);
     write(workspace, case.body);
     let applied = workspace.apply().await;
-    assert_says(&applied, &["Warning: ", case.says, &line]);
+    says(&applied, &["Warning: ", case.says, &line]);
     let error = database.try_sql(case.fails).await.expect_err(case.fails);
     assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some(case.code), "{}", case.fails);
 
     write(workspace, &format!("{}\nstrict = true", case.body));
     let refused = workspace.plan().await;
     assert_eq!(refused.code, Some(1), "{}", refused.text());
-    assert_says(&refused, &["Error: ", case.says, &line]);
+    says(&refused, &["Error: ", case.says, &line]);
 }
 
 async fn breaking(core: Core, major: Major) {
@@ -176,11 +169,11 @@ async fn what_postgres_refuses_is_refused_while_planning() {
         let pair = Pair::new(major, major, "refused").await;
         pair.publisher.sql(TABLES).await;
         let workspace = pair.workspace(core).await;
-        for (body, says, line) in cases {
+        for (body, words, line) in cases {
             write(&workspace, body);
             let plan = workspace.plan().await;
             assert_eq!(plan.code, Some(1), "{}", plan.text());
-            assert_says(&plan, &["Error: ", says, &format!("on main.tf line {line}")]);
+            says(&plan, &["Error: ", words, &format!("on main.tf line {line}")]);
         }
     }
 }
@@ -193,11 +186,11 @@ async fn what_is_missing_is_a_warning_even_if_strict() {
     write(&workspace, "tables = [\"orders\", \"later\"]\nschemas = [\"soon\"]\nstrict = true");
     let plan = workspace.plan().await;
     assert_eq!(plan.code, Some(2), "{}", plan.text());
-    assert_says(&plan, &["Warning: ", "there is no table public.later yet", "there is no schema soon yet"]);
+    says(&plan, &["Warning: ", "there is no table public.later yet", "there is no schema soon yet"]);
     let at = format!("in database {:?} on 127.0.0.1:{} first", pair.publisher.name, pair.publisher.port);
     for (kind, made) in [("schema", "CREATE SCHEMA soon"), ("table", "CREATE TABLE later (id int PRIMARY KEY)")] {
         let failed = workspace.apply_error().await;
-        assert_says(&failed, &[&format!("Make the {kind} {at}"), "upper case in a name is not folded"]);
+        says(&failed, &[&format!("Make the {kind} {at}"), "upper case in a name is not folded"]);
         pair.publisher.sql(made).await;
     }
     let applied = workspace.apply().await;
@@ -215,7 +208,7 @@ async fn a_low_wal_level_is_a_warning() {
     write(&workspace, "tables = [\"orders\"]");
     let plan = workspace.plan().await;
     assert_eq!(plan.code, Some(2), "{}", plan.text());
-    assert_says(&plan, &["Warning: ", "wal_level of the server is not logical yet"]);
+    says(&plan, &["Warning: ", "wal_level of the server is not logical yet"]);
 }
 
 #[tokio::test]
@@ -226,10 +219,7 @@ async fn a_server_that_is_not_there_yet_is_a_warning() {
     write(&workspace, "tables = [\"orders\"]");
     let plan = workspace.plan().await;
     assert_eq!(plan.code, Some(2), "{}", plan.text());
-    assert_says(
-        &plan,
-        &["Warning: ", "the server could not be asked", "replica identity", "127.0.0.1:1: cannot connect"],
-    );
+    says(&plan, &["Warning: ", "the server could not be asked", "replica identity", "127.0.0.1:1: cannot connect"]);
 }
 
 /// A server that answers would answer the same to an apply.
@@ -241,7 +231,7 @@ async fn a_database_that_is_not_there_is_an_error_of_the_plan() {
     write(&workspace, "tables = [\"orders\"]");
     let plan = workspace.plan().await;
     assert_eq!(plan.code, Some(1), "{}", plan.text());
-    assert_says(&plan, &["Error: ", "\"not_made_yet\" does not exist", "NEONREPL_PUBLISHER_URL", "-target"]);
+    says(&plan, &["Error: ", "\"not_made_yet\" does not exist", "NEONREPL_PUBLISHER_URL", "-target"]);
 }
 
 /// Column lists and row filters that Postgres refuses, with the attribute, its line, and what it says of them.

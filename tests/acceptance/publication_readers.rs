@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::common::cli::{Core, Run, Workspace};
+use crate::common::cli::{Core, Workspace, says};
 use crate::common::fault_point::{FaultPoint, Moment};
 use crate::common::postgres::{self as servers, Database, Major, Role, quote};
 use crate::common::wait::wait_until;
@@ -57,24 +57,17 @@ fn subscription(name: &str, labels: &[&str], arguments: &str) -> String {
     )
 }
 
-#[track_caller]
-pub(crate) fn assert_says(run: &Run, says: &[&str]) {
-    for said in says {
-        assert!(run.flat().contains(said), "{said} is not in {}", run.text());
-    }
-}
-
 /// The plan is refused with these words, and the publisher has what it had.
-async fn refuses(workspace: &Workspace, pair: &Pair, config: &str, says: &[&str]) {
+async fn refuses(workspace: &Workspace, pair: &Pair, config: &str, words: &[&str]) {
     let published = "SELECT p.pubname, p.pubviaroot, p.puballtables, r.prrelid::regclass, to_jsonb(r) ->> 'prattrs' \
         FROM pg_publication p LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid ORDER BY 1, 4";
     let before = pair.publisher.rows(published).await;
     workspace.write("main.tf", config);
     let plan = workspace.plan().await;
     assert_eq!(plan.code, Some(1), "{}", plan.text());
-    assert_says(&plan, says);
+    says(&plan, words);
     let refused = workspace.apply_error().await;
-    assert_says(&refused, says);
+    says(&refused, words);
     assert_eq!(pair.publisher.rows(published).await, before);
 }
 
@@ -111,9 +104,9 @@ async fn partitions(core: Core, from: Major, to: Major, is_rooted: bool) {
         false => ("would arrive as those of public.parted", "on main.tf line 4"),
         true => ("would arrive as those of public.parted_eu", "on main.tf line 4"),
     };
-    let says = [lacks, &format!("subscription \"{name}\""), "Make a second publication", "copy_data = false", line];
+    let words = [lacks, &format!("subscription \"{name}\""), "Make a second publication", "copy_data = false", line];
     for arguments in ["", "enabled = false"] {
-        refuses(&workspace, &pair, &format!("{turned}{}", subscription(&name, &["shop"], arguments)), &says).await;
+        refuses(&workspace, &pair, &format!("{turned}{}", subscription(&name, &["shop"], arguments)), &words).await;
     }
 
     let writes = Writes::begin(&pair.publisher, WRITE_PARTED).await;
@@ -172,9 +165,9 @@ async fn no_other_change_turns_partitions_into_their_root_either() {
     workspace.apply().await;
 
     let joined = publication("shop", &format!("tables = [\"parted_eu\", \"parted\"]\n  {rooted}"));
-    let says = ["rows of public.parted_eu would arrive as those of public.parted", "Make a second publication"];
-    refuses(&workspace, &pair, &format!("{joined}{}{reads}", second("\"orders\"")), &says).await;
-    refuses(&workspace, &pair, &format!("{leaves}{}{reads}", second("\"orders\", \"parted\"")), &says).await;
+    let words = ["rows of public.parted_eu would arrive as those of public.parted", "Make a second publication"];
+    refuses(&workspace, &pair, &format!("{joined}{}{reads}", second("\"orders\"")), &words).await;
+    refuses(&workspace, &pair, &format!("{leaves}{}{reads}", second("\"orders\", \"parted\"")), &words).await;
     // Tables without partitions do not care.
     let plain = publication("second", "tables = [\"orders\"]\n  publish_via_partition_root = false");
     workspace.write("main.tf", &format!("{leaves}{plain}{reads}"));
@@ -212,7 +205,7 @@ async fn strangers_are_told_of_too() {
     workspace.write("main.tf", &body("\"orders\", \"parted\", \"customers\"", false));
     let plan = workspace.plan().await;
     assert_eq!(plan.code, Some(2), "{}", plan.text());
-    assert_says(&plan, &[&format!("whether {stranger} can replicate public.customers was not checked")]);
+    says(&plan, &[&format!("whether {stranger} can replicate public.customers was not checked")]);
     elsewhere.sql(&format!("DROP SUBSCRIPTION {name}")).await;
     workspace.destroy().await;
 }
@@ -237,20 +230,22 @@ async fn joining(core: Core, from: Major, to: Major) {
 
     let tables = "tables = [\"orders\", \"later\"]";
     let subscriber = format!("subscription \"{name}\"");
-    refuses(&workspace, &pair, &with(tables), &["public.later: it is not a table on the subscriber", &subscriber]).await;
-    refuses(&workspace, &pair, &with("all_tables = true"), &["billing.drafts: it is not a table on the subscriber"]).await;
+    refuses(&workspace, &pair, &with(tables), &["public.later: it is not a table on the subscriber", &subscriber])
+        .await;
+    refuses(&workspace, &pair, &with("all_tables = true"), &["billing.drafts: it is not a table on the subscriber"])
+        .await;
     if from >= Major::V15 {
         let schemas = "tables = [\"orders\"]\n  schemas = [\"billing\"]";
-        let says = ["billing.drafts: it is not a table on the subscriber", "on main.tf line"];
-        refuses(&workspace, &pair, &with(schemas), &says).await;
+        let words = ["billing.drafts: it is not a table on the subscriber", "on main.tf line"];
+        refuses(&workspace, &pair, &with(schemas), &words).await;
     }
     pair.subscriber.sql("CREATE TABLE later (id int PRIMARY KEY)").await;
     let lacks = "public.later: it lacks published columns on the subscriber: note";
     refuses(&workspace, &pair, &with(tables), &[lacks]).await;
     pair.subscriber.sql("ALTER TABLE later ADD note text").await;
     let grant = format!("GRANT SELECT ON \"public\".\"later\" TO {}", quote(&role.name));
-    let says = [format!("public.later: role {} may not read it", quote(&role.name)), grant.clone()];
-    refuses(&workspace, &pair, &with(tables), &[&says[0], &says[1]]).await;
+    let words = [format!("public.later: role {} may not read it", quote(&role.name)), grant.clone()];
+    refuses(&workspace, &pair, &with(tables), &[&words[0], &words[1]]).await;
     pair.publisher.sql(&grant).await;
     pair.subscriber.sql("ALTER TABLE later ADD must int NOT NULL").await;
     let requires = "columns of the subscriber that are not published must have a value, and have no default: must";
@@ -305,7 +300,7 @@ async fn what_goes_after_the_plan_is_seen_before_the_change() {
     point.release();
     let refused = apply.wait().await;
     assert_eq!(refused.code, Some(1), "{}", refused.text());
-    assert_says(&refused, &["public.later: it is not a table on the subscriber", "Nothing was changed."]);
+    says(&refused, &["public.later: it is not a table on the subscriber", "Nothing was changed."]);
     let published = "SELECT tablename FROM pg_publication_tables WHERE pubname = 'shop'";
     assert_eq!(pair.publisher.rows(published).await, ["orders"]);
     pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
@@ -345,7 +340,7 @@ async fn who_comes_right_before_a_publication_is_made_is_seen() {
     point.release();
     let refused = apply.wait().await;
     assert_eq!(refused.code, Some(1), "{}", refused.text());
-    assert_says(&refused, &["public.later", "on the subscriber", "Nothing was changed."]);
+    says(&refused, &["public.later", "on the subscriber", "Nothing was changed."]);
     assert_eq!(pair.publisher.rows("SELECT pubname FROM pg_publication").await, [""; 0]);
     pair.subscriber.sql("CREATE TABLE later (id int PRIMARY KEY)").await;
     workspace.apply().await;
@@ -368,8 +363,8 @@ async fn column_lists(core: Core, from: Major, to: Major) {
     pair.subscriber.sql("ALTER TABLE orders DROP COLUMN region").await;
     workspace.apply().await;
 
-    let says = ["public.orders: it lacks published columns on the subscriber: region"];
-    refuses(&workspace, &pair, &format!("{}{customers}{reads}", listed("\"total\", \"region\"")), &says).await;
+    let words = ["public.orders: it lacks published columns on the subscriber: region"];
+    refuses(&workspace, &pair, &format!("{}{customers}{reads}", listed("\"total\", \"region\"")), &words).await;
     let clash = ["publications \"second\", \"shop\" send different columns of it", &format!("subscription \"{name}\"")];
     let orders = second("tables = [\"customers\", \"orders\"]");
     refuses(&workspace, &pair, &format!("{}{orders}{reads}", listed("\"total\"")), &clash).await;
@@ -386,7 +381,7 @@ async fn column_lists(core: Core, from: Major, to: Major) {
     let made = format!("{}{}{reads}", listed("\"total\""), second("tables = [\"orders\"]"));
     workspace.write("main.tf", &made);
     let refused = workspace.apply_error().await;
-    assert_says(&refused, &[clash[0], "planning subscription"]);
+    says(&refused, &[clash[0], "planning subscription"]);
     assert_eq!(pair.slots().await, [""; 0]);
     assert_eq!(pair.publisher.rows("SELECT pubname FROM pg_publication").await, [""; 0]);
     workspace.destroy().await;
@@ -419,7 +414,7 @@ async fn moving(core: Core, from: Major, to: Major) {
     let plan = workspace.plan().await;
     assert_eq!(plan.code, Some(2), "{}", plan.text());
     let gets_no_more = format!("subscription \"{name}\" gets nothing more of what is written to public.orders");
-    assert_says(&plan, &[&gets_no_more, "depends_on", "on main.tf line 3"]);
+    says(&plan, &[&gets_no_more, "depends_on", "on main.tf line 3"]);
 
     let writes = Writes::begin(&pair.publisher, "INSERT INTO orders VALUES ($, 1, 'eu')").await;
     let ordered = format!("{alone}\n  depends_on = [neonrepl_publication.second]");
@@ -443,7 +438,7 @@ async fn a_table_that_moves_between_publications_is_said_from_18() {
 
 /// Somebody dropped a publication that is read: made again, it is said what that does to the subscription, and what the
 /// plan says to do starts it again.
-async fn made_again(core: Core, from: Major, to: Major, says: &str) {
+async fn made_again(core: Core, from: Major, to: Major, words: &str) {
     let pair = Pair::new(from, to, "again").await;
     let name = pair.subscriber.name.clone();
     let workspace = pair.workspace(core).await;
@@ -460,7 +455,7 @@ async fn made_again(core: Core, from: Major, to: Major, says: &str) {
         format!("ALTER SUBSCRIPTION \"{name}\" ENABLE;"),
     ];
     let asks = format!("subscription \"{name}\" asks for publication \"shop\" already");
-    assert_says(&plan, &[&asks, says, &steps[0], &steps[1], &steps[2], "on main.tf line 2"]);
+    says(&plan, &[&asks, words, &steps[0], &steps[1], &steps[2], "on main.tf line 2"]);
     workspace.apply().await;
 
     pair.subscriber.sql(&steps[0]).await;
@@ -505,21 +500,21 @@ async fn renaming(core: Core, from: Major, to: Major) {
     workspace.write("main.tf", &config("mall"));
     let plan = workspace.plan().await;
     assert_eq!(plan.code, Some(2), "{}", plan.text());
-    assert_says(&plan, &["there is another publication \"mall\" now", "on main.tf line 2"]);
+    says(&plan, &["there is another publication \"mall\" now", "on main.tf line 2"]);
     let taken = workspace.apply_error().await;
-    assert_says(&taken, &["there is another publication of that name", "on main.tf line 2"]);
+    says(&taken, &["there is another publication of that name", "on main.tf line 2"]);
     pair.publisher.sql("DROP PUBLICATION mall").await;
 
     pair.publisher.sql(KEEP).await;
     let cut = workspace.apply_error().await;
-    assert_says(&cut, &["kept"]);
+    says(&cut, &["kept"]);
     let names = "SELECT pubname FROM pg_publication ORDER BY 1";
     assert_eq!(pair.publisher.rows(names).await, ["mall", "shop"]);
     refuses(&workspace, &pair, &config("third"), &["was cut off", "name = \"mall\"", "DROP PUBLICATION \"mall\";"])
         .await;
     workspace.write("main.tf", &config("mall"));
     let plan = workspace.plan().await;
-    assert_says(&plan, &["publication \"shop\" becomes \"mall\"", "goes on"]);
+    says(&plan, &["publication \"shop\" becomes \"mall\"", "goes on"]);
     pair.publisher.sql("DROP EVENT TRIGGER keep").await;
     workspace.apply().await;
     assert_eq!(pair.publisher.rows(names).await, ["mall"]);

@@ -3,7 +3,8 @@
 
 use serde_json::json;
 
-use crate::common::aurora::{ClusterConfig, PostgresServers, REGION, StandIn, StandInConfig};
+use crate::aurora_life::assert_says;
+use crate::common::aurora::{ClusterConfig, PostgresServers, StandIn, StandInConfig};
 use crate::common::cli::{Core, Workspace};
 use crate::common::postgres::{Database, Major, Role, SUPERUSER, SUPERUSER_PASSWORD};
 use crate::common::relay::Relay;
@@ -11,7 +12,6 @@ use crate::common::relay::Relay;
 const ADDRESS: &str = "neonrepl_rds_logical_replication.source";
 const DEFAULT: &str = "default.postgres16";
 const OWN: &str = "shop-logical-replication";
-const AWS_SECRET: &str = "sk-acceptance-7Yp2mN";
 
 #[tokio::test]
 async fn terraform() {
@@ -50,19 +50,8 @@ impl Shop {
         let instance = ClusterConfig { is_multi_az: true, ..ClusterConfig::instance("shop", "16.4") };
         let aws = StandIn::start(StandInConfig::new(PostgresServers(Major::V16), vec![instance])).await;
         let server = aws.database("shop", SUPERUSER);
-        let mut workspace = Workspace::new(core);
-        workspace
-            .secret(SUPERUSER_PASSWORD)
-            .secret(AWS_SECRET)
-            .env("NEONREPL_PUBLISHER_URL", &server.url())
-            .env("NEONREPL_AWS_POLL_INTERVAL", "100ms")
-            .env("AWS_ACCESS_KEY_ID", "AKIATEST")
-            .env("AWS_SECRET_ACCESS_KEY", AWS_SECRET);
-        let provider = format!(
-            "provider \"neonrepl\" {{\n  aws {{\n    region = \"{REGION}\"\n    endpoint_url = \"{}\"\n  }}\n}}\n",
-            aws.endpoint_url
-        );
-        workspace.write("provider.tf", &provider);
+        let mut workspace = Workspace::with_stand_in(core, &aws);
+        workspace.secret(SUPERUSER_PASSWORD).env("NEONREPL_PUBLISHER_URL", &server.url());
         workspace.init().await;
         Self { aws, server, workspace }
     }
@@ -88,13 +77,6 @@ impl Shop {
     async fn wal(&self) -> String {
         let sql = "SELECT current_setting('wal_level'), current_setting('rds.logical_replication')";
         self.server.rows(sql).await.concat()
-    }
-}
-
-#[track_caller]
-fn assert_says(text: &str, sentences: &[&str]) {
-    for sentence in sentences {
-        assert!(text.contains(sentence), "no {sentence:?} in:\n{text}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::common::cli::{Core, Workspace};
+use crate::common::cli::{Core, Workspace, says};
 use crate::common::postgres::{Database, Major};
 use crate::common::wait::wait_until;
 use crate::replication::{DEADLINE, Pair, on_every_pair};
@@ -158,12 +158,6 @@ async fn detach(pair: &Pair) {
     pair.subscriber.sql("ALTER SUBSCRIPTION reader DISABLE; ALTER SUBSCRIPTION reader SET (slot_name = NONE)").await;
 }
 
-fn check_says(run: &crate::common::cli::Run, parts: &[&str]) {
-    for part in parts {
-        assert!(run.flat().contains(part), "{part} is not in {}", run.text());
-    }
-}
-
 const DESTROY: [&str; 3] = ["destroy", "-auto-approve", "-no-color"];
 
 /// A slot that a subscription reads from stays until it does not.
@@ -176,14 +170,14 @@ async fn in_use(core: Core, major: Major, other: Major) {
     workspace.apply().await;
     let whose = format!("subscription \"reader\" of database \"{}\" on the subscriber names it", pair.subscriber.name);
     let failed = workspace.expect(&DESTROY, 1).await;
-    check_says(&failed, &[&whose, "Nothing was changed", "Destroy the subscription first", "force_destroy = true"]);
+    says(&failed, &[&whose, "Nothing was changed", "Destroy the subscription first", "force_destroy = true"]);
     assert_eq!(slots(&pair.publisher).await.len(), 1);
 
     // By force it is dropped, but no reader is ended.
     workspace.write("main.tf", &slot("2s", true));
     workspace.apply().await;
     let failed = workspace.expect(&DESTROY, 1).await;
-    check_says(&failed, &["is active for PID", "(55006)", "Its reader calls itself \"reader\"", "timeouts.delete"]);
+    says(&failed, &["is active for PID", "(55006)", "Its reader calls itself \"reader\"", "timeouts.delete"]);
     assert_eq!(slots(&pair.publisher).await.len(), 1);
 
     for forced in [false, true] {
@@ -228,11 +222,11 @@ async fn named(core: Core, major: Major, other: Major) {
         ] {
             workspace.write("main.tf", &config(&body));
             let refused = workspace.expect(&["plan", "-no-color"], 1).await;
-            check_says(&refused, &[&replaced, &whose, lost, "set force_destroy = true and apply that first"]);
+            says(&refused, &[&replaced, &whose, lost, "set force_destroy = true and apply that first"]);
         }
         workspace.write("main.tf", &config(&format!("name = \"{name}\"")));
         let refused = workspace.expect(&["apply", "-auto-approve", "-no-color", &replace], 1).await;
-        check_says(&refused, &[&again, &whose, lost]);
+        says(&refused, &[&again, &whose, lost]);
     }
     pair.subscriber.sql("ALTER SUBSCRIPTION reader ENABLE").await;
     pair.wait_for_rows("SELECT id FROM orders ORDER BY id", &["1", "2"]).await;
@@ -245,7 +239,7 @@ async fn named(core: Core, major: Major, other: Major) {
     workspace.write("main.tf", &config(&format!("{forced}\ntwo_phase = true")));
     let plan = workspace.plan().await;
     assert_eq!(plan.code, Some(2), "{}", plan.text());
-    check_says(&plan, &[&replaced, &whose, lost]);
+    says(&plan, &[&replaced, &whose, lost]);
     workspace.apply().await;
     assert_eq!(slots(&pair.publisher).await, [format!("{name} pgoutput two_phase")]);
     detach(&pair).await;
@@ -278,7 +272,7 @@ async fn a_slot_that_was_read_is_not_replaced() {
         assert_eq!(actions(&workspace).await, json!(["delete", "create"]), "nobody has read from it");
         consume(&pair.publisher, &name).await;
         let refused = workspace.expect(&["plan", "-no-color"], 1).await;
-        check_says(&refused, &["loses its position: it has been read from, and its reader may come back"]);
+        says(&refused, &["loses its position: it has been read from, and its reader may come back"]);
         workspace.write("main.tf", &config(&format!("name = \"{name}\"")));
         workspace.destroy().await;
         assert_eq!(slots(&pair.publisher).await, [""; 0]);
@@ -297,9 +291,9 @@ async fn a_subscriber_that_does_not_answer_is_not_taken_for_none() {
         let mute = pair.subscriber.url().replace(&format!(":{}/", pair.subscriber.port), ":1/");
         workspace.env("NEONREPL_SUBSCRIBER_URL", &mute);
         let unknown = "the provider's subscriber cannot be asked whether one of its subscriptions names it";
-        check_says(&workspace.expect(&DESTROY, 1).await, &[unknown, "Nothing was changed"]);
+        says(&workspace.expect(&DESTROY, 1).await, &[unknown, "Nothing was changed"]);
         workspace.write("main.tf", &config(&format!("name = \"{name}\"\ntwo_phase = true")));
-        check_says(&workspace.expect(&["plan", "-no-color"], 1).await, &[unknown]);
+        says(&workspace.expect(&["plan", "-no-color"], 1).await, &[unknown]);
         workspace.write("main.tf", &config(&format!("name = \"{name}\"\nforce_destroy = true")));
         workspace.apply().await;
         workspace.destroy().await;
@@ -318,7 +312,7 @@ async fn a_slot_that_comes_too_late_is_said() {
         let plan = workspace.plan().await;
         assert_eq!(plan.code, Some(2), "{}", plan.text());
         let yet = format!("there is no replication slot \"{name}\" yet, and subscription \"reader\"");
-        check_says(&plan, &[&yet, "what was written before does not reach it"]);
+        says(&plan, &[&yet, "what was written before does not reach it"]);
         detach(&pair).await;
         pair.subscriber.sql("DROP SUBSCRIPTION reader").await;
         workspace.destroy().await;
@@ -370,7 +364,7 @@ async fn failover_changes_under_a_subscription() {
         assert_eq!(failovers().await, (false, false));
         workspace.write("main.tf", &config(&format!("name = \"{name}\"\nfailover = true")));
         let plan = workspace.plan().await;
-        check_says(&plan, &["subscription \"reader\"", "is disabled for a moment", "1 to change"]);
+        says(&plan, &["subscription \"reader\"", "is disabled for a moment", "1 to change"]);
         pair.publisher.sql("INSERT INTO orders VALUES (1)").await;
         workspace.apply().await;
         assert_eq!(failovers().await, (true, true));
@@ -390,10 +384,7 @@ async fn failover_waits_for_an_older_subscriber() {
         let (pair, workspace, name) = subscribed(core, Major::V18, Major::V16, "slot_older").await;
         workspace.write("main.tf", &config(&format!("name = \"{name}\"\nfailover = true")));
         let refused = workspace.expect(&["plan", "-no-color"], 1).await;
-        check_says(
-            &refused,
-            &["it is read from by what calls itself \"reader\"", "ALTER SUBSCRIPTION \"reader\" DISABLE"],
-        );
+        says(&refused, &["it is read from by what calls itself \"reader\"", "ALTER SUBSCRIPTION \"reader\" DISABLE"]);
         pair.subscriber.sql("ALTER SUBSCRIPTION reader DISABLE").await;
         wait_for_activity(&pair.publisher, &name, false).await;
         pair.publisher.sql("INSERT INTO orders VALUES (1)").await;

@@ -2,33 +2,15 @@
 
 use std::time::Duration;
 
-use crate::common::cli::{Core, Run, Workspace};
+use crate::common::cli::{Core, Run, Workspace, does_not_say, says};
 use crate::common::postgres::{self as servers, Database, Major, Role, Server, Settings, Stop, quote};
 use crate::common::relay::Relay;
 use crate::common::wait::wait_until;
 use crate::replication::{DEADLINE, Pair};
+use crate::subscription_slot::config;
 
 const ADDRESS: &str = "neonrepl_subscription.shop";
 const PASSWORD: &str = "variable \"password\" {\n  type      = string\n  ephemeral = true\n}\n\n";
-
-/// A subscription to the publication `shop`, with these further arguments.
-fn config(name: &str, arguments: &str) -> String {
-    format!(
-        "resource \"neonrepl_subscription\" \"shop\" {{\n  name         = \"{name}\"\n  publications = [\"shop\"]\n{arguments}}}\n"
-    )
-}
-
-fn says(run: &Run, texts: &[&str]) {
-    for text in texts {
-        assert!(run.flat().contains(text), "{text} is not in {}", run.text());
-    }
-}
-
-fn does_not_say(run: &Run, texts: &[&str]) {
-    for text in texts {
-        assert!(!run.flat().contains(text), "{text} is in {}", run.text());
-    }
-}
 
 /// An empty plan, whatever it warns of.
 async fn unchanged(workspace: &Workspace) -> Run {

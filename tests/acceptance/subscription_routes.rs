@@ -1,8 +1,8 @@
 //! A subscription whose publications send the rows of a tree under other names than before, or under two.
 
-use crate::common::cli::{Core, Run, Workspace};
+use crate::common::cli::{Core, Run, Workspace, says};
 use crate::common::postgres::Major;
-use crate::publication_readers::{TREE, WRITE_PARTED, Writes, assert_says, nothing_is_lost};
+use crate::publication_readers::{TREE, WRITE_PARTED, Writes, nothing_is_lost};
 use crate::replication::Pair;
 
 /// The same names without a tree.
@@ -47,20 +47,20 @@ async fn read_by(pair: &Pair) -> Vec<String> {
 }
 
 /// The plan is refused with these words, the apply too, and the subscription reads what it read.
-async fn refuses(workspace: &Workspace, pair: &Pair, says: &[&str]) {
+async fn refuses(workspace: &Workspace, pair: &Pair, words: &[&str]) {
     let before = read_by(pair).await;
     let plan = workspace.plan().await;
     assert_eq!(plan.code, Some(1), "{}", plan.text());
-    assert_says(&plan, says);
-    assert_says(&plan, &["Nothing was changed."]);
-    assert_says(&workspace.apply_error().await, says);
+    says(&plan, words);
+    says(&plan, &["Nothing was changed."]);
+    says(&workspace.apply_error().await, words);
     assert_eq!(read_by(pair).await, before);
 }
 
-async fn plans(workspace: &Workspace, code: i32, says: &[&str]) -> Run {
+async fn plans(workspace: &Workspace, code: i32, words: &[&str]) -> Run {
     let plan = workspace.plan().await;
     assert_eq!(plan.code, Some(code), "{}", plan.text());
-    assert_says(&plan, says);
+    says(&plan, words);
     plan
 }
 

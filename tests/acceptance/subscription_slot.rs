@@ -6,7 +6,7 @@ use neonrepl::replication::slot_change::SlotChange;
 use neonrepl::replication::{Error, Operation};
 
 use crate::catalog;
-use crate::common::cli::{Core, Run};
+use crate::common::cli::{Core, says};
 use crate::common::postgres::{Database, Major, Role};
 use crate::common::wait::wait_until;
 use crate::creation::Heard;
@@ -14,16 +14,11 @@ use crate::replication::{DEADLINE, Pair};
 
 const ADDRESS: &str = "neonrepl_subscription.shop";
 
-fn config(name: &str, arguments: &str) -> String {
+/// A subscription to the publication `shop`, with these further arguments.
+pub(crate) fn config(name: &str, arguments: &str) -> String {
     format!(
         "resource \"neonrepl_subscription\" \"shop\" {{\n  name         = \"{name}\"\n  publications = [\"shop\"]\n{arguments}}}\n"
     )
-}
-
-fn says(run: &Run, texts: &[&str]) {
-    for text in texts {
-        assert!(run.flat().contains(text), "{text} is not in {}", run.text());
-    }
 }
 
 async fn publish(pair: &Pair) {

@@ -13,12 +13,16 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
+use super::aurora::{REGION, StandIn};
 use super::postgres::encode;
 use super::tools;
 use super::wait::wait_until;
 
 /// How long one command of a core may take, unless told otherwise.
 const DEADLINE: Duration = Duration::from_secs(300);
+
+/// What AWS would know the provider by.
+const AWS_SECRET: &str = "sk-stand-in-3Rj8vQ";
 
 /// A program that runs providers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +100,24 @@ impl Run {
     }
 }
 
+/// What a run prints must hold all of these texts, however its lines are broken.
+#[track_caller]
+pub fn says(run: &Run, texts: &[&str]) {
+    let printed = run.flat();
+    for text in texts {
+        assert!(printed.contains(text), "{text:?} is not in:\n{}", run.text());
+    }
+}
+
+/// What a run prints must hold none of these texts.
+#[track_caller]
+pub fn does_not_say(run: &Run, texts: &[&str]) {
+    let printed = run.flat();
+    for text in texts {
+        assert!(!printed.contains(text), "{text:?} is in:\n{}", run.text());
+    }
+}
+
 impl Workspace {
     /// An empty workspace that requires the provider.
     pub fn new(core: Core) -> Self {
@@ -114,6 +136,22 @@ impl Workspace {
         let cli = format!("provider_installation {{\n  filesystem_mirror {{\n    path = {mirror:?}\n  }}\n}}\n");
         fs::write(workspace.directory.path().join("cli.tfrc"), cli).expect("writing the CLI configuration");
         workspace.write("versions.tf", VERSIONS);
+        workspace
+    }
+
+    /// One whose provider is configured for a stand-in of AWS, and asks it often.
+    pub fn with_stand_in(core: Core, aws: &StandIn) -> Self {
+        let mut workspace = Self::new(core);
+        workspace
+            .secret(AWS_SECRET)
+            .env("NEONREPL_AWS_POLL_INTERVAL", "100ms")
+            .env("AWS_ACCESS_KEY_ID", "AKIATEST")
+            .env("AWS_SECRET_ACCESS_KEY", AWS_SECRET);
+        let provider = format!(
+            "provider \"neonrepl\" {{\n  aws {{\n    region = \"{REGION}\"\n    endpoint_url = \"{}\"\n  }}\n}}\n",
+            aws.endpoint_url
+        );
+        workspace.write("provider.tf", &provider);
         workspace
     }
 

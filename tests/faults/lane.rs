@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::common::cli::{Core, Run, Workspace};
+use crate::common::cli::{Core, Run, Workspace, says};
 use crate::common::fault_point::FaultPoint;
 use crate::common::postgres::{Database, Major, Role, SUPERUSER_PASSWORD, Server, Settings, settings};
 use crate::common::wait::{wait_for, wait_until};
@@ -222,14 +222,6 @@ impl Lane {
         wait_until("the slots to go", DEADLINE, async || self.publisher.database.value::<i64>(slots).await == 0).await;
         assert_eq!(self.objects().await, [""; 0]);
         assert_eq!(self.state(), [""; 0]);
-    }
-}
-
-/// The output must hold all of these words.
-pub(crate) fn says(run: &Run, said: &[&str]) {
-    let all = run.flat();
-    for words in said {
-        assert!(all.contains(words), "{words:?} is not in {}", run.text());
     }
 }
 

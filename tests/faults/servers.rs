@@ -1,8 +1,9 @@
 //! What is wrong with the servers: away, not set up, or without what a subscription needs.
 
+use crate::common::cli::says;
 use crate::common::postgres::{Major, Role, Settings, Stop, settings};
 use crate::common::wait::wait_until;
-use crate::lane::{DEADLINE, Lane, says};
+use crate::lane::{DEADLINE, Lane};
 use crate::matrix::SUBSCRIPTION;
 use crate::{Case, case};
 

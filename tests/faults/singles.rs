@@ -1,10 +1,10 @@
 //! What a person, another person, or a lock does to an apply.
 
-use crate::common::cli::{Core, Workspace};
+use crate::common::cli::{Core, Workspace, says};
 use crate::common::fault_point::Moment;
 use crate::common::postgres::{Role, SUPERUSER_PASSWORD};
 use crate::common::wait::wait_until;
-use crate::lane::{DEADLINE, Lane, says};
+use crate::lane::{DEADLINE, Lane};
 use crate::matrix::{PUBLICATION, SLOT, SUBSCRIPTION};
 use crate::{Case, case};
 

@@ -142,15 +142,10 @@ fn is_group_name(name: &str) -> bool {
 mod tests {
     use super::super::steps::steps;
     use super::*;
-    use crate::rds::logical_replication::fake::{Fake, OWN, group};
-    use crate::rds::logical_replication::fetch;
+    use crate::rds::logical_replication::fake::{Fake, OWN, current, group};
 
     fn shop() -> LogicalReplication {
         LogicalReplication::new("shop")
-    }
-
-    async fn current(fake: &Fake, desired: &LogicalReplication) -> Current {
-        fetch(fake, desired, &Record::default()).await.unwrap().unwrap()
     }
 
     fn refused(current: &Current, desired: &LogicalReplication, expected: &str) {

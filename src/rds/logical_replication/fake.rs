@@ -7,7 +7,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Group, Operation, PARAMETER, Patience, Probe, ProbeError, ServerIdentity, ServerSettings};
+use super::{
+    Current, Group, LogicalReplication, Operation, PARAMETER, Patience, Probe, ProbeError, Record, ServerIdentity,
+    ServerSettings, fetch,
+};
 use crate::rds::api::{
     ApplyMethod, ApplyType, BlueGreen, Cluster, Instance, Member, NewParameterGroup, PARAMETERS_PER_CALL, Parameter,
     ParameterGroup, ParameterSetting, RdsApi, Source,
@@ -204,6 +207,11 @@ impl Probe for Fake {
 
 fn member(name: &str, is_writer: bool) -> Member {
     Member { instance: name.to_owned(), is_writer, parameter_group_status: "in-sync".to_owned() }
+}
+
+/// What the cluster is, as far as one sees that has no record of it.
+pub(super) async fn current(fake: &Fake, desired: &LogicalReplication) -> Current {
+    fetch(fake, desired, &Record::default()).await.unwrap().unwrap()
 }
 
 pub(super) fn group(name: &str) -> Group {

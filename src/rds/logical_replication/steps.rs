@@ -167,16 +167,11 @@ mod tests {
     use super::super::PARAMETER;
     use super::*;
     use crate::rds::api::Source;
-    use crate::rds::logical_replication::fake::Fake;
-    use crate::rds::logical_replication::fetch;
+    use crate::rds::logical_replication::fake::{Fake, current};
     use crate::rds::parameters::Previous;
 
     fn shop() -> LogicalReplication {
         LogicalReplication::new("shop")
-    }
-
-    async fn current(fake: &Fake, desired: &LogicalReplication) -> Current {
-        fetch(fake, desired, &Record::default()).await.unwrap().unwrap()
     }
 
     fn check(current: &Current, desired: &LogicalReplication, record: &Record, expected: &[&str]) {
