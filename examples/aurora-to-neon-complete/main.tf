@@ -1,9 +1,5 @@
 # The whole way with the providers of AWS and Neon beside this one. The cluster, its tables and the role that
-# Neon connects as are there already. The tables must be on Neon before the subscription is, so apply in two parts:
-#
-#   terraform apply -target=neon_project.shop
-#   pg_dump --schema-only --no-owner --no-privileges "$AURORA_URL" | psql "$NEON_URL"
-#   terraform apply
+# Neon connects as are there already.
 
 provider "aws" {
   region = var.aws_region
@@ -77,7 +73,12 @@ resource "neonrepl_publication" "shop" {
   depends_on = [neonrepl_aurora_logical_replication.shop]
 }
 
-# Steps 4 and 5: to a database that has the tables.
+# Step 4: the tables, as they are on Aurora.
+resource "neonrepl_destination_schema" "shop" {
+  publications = [neonrepl_publication.shop.name]
+}
+
+# Step 5: their rows, and every change.
 resource "neonrepl_subscription" "shop" {
   name         = "shop"
   publications = [neonrepl_publication.shop.name]
@@ -98,5 +99,8 @@ resource "neonrepl_subscription" "shop" {
     create = "6h"
   }
 
-  depends_on = [aws_vpc_security_group_ingress_rule.neon]
+  depends_on = [
+    aws_vpc_security_group_ingress_rule.neon,
+    neonrepl_destination_schema.shop,
+  ]
 }

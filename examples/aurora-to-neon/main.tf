@@ -42,6 +42,11 @@ resource "neonrepl_publication" "playing_with_neon" {
   depends_on = [neonrepl_aurora_logical_replication.source]
 }
 
+# The table on Neon, as it is on Aurora.
+resource "neonrepl_destination_schema" "playing_with_neon" {
+  publications = [neonrepl_publication.playing_with_neon.name]
+}
+
 # Copies the rows that are there, then follows every change. Apply ends when the copy is complete.
 resource "neonrepl_subscription" "playing_with_neon" {
   name                  = "playing_with_neon"
@@ -52,4 +57,6 @@ resource "neonrepl_subscription" "playing_with_neon" {
   refresh_triggers = {
     playing_with_neon = neonrepl_publication.playing_with_neon.fingerprint
   }
+
+  depends_on = [neonrepl_destination_schema.playing_with_neon]
 }

@@ -20,6 +20,7 @@ mod object;
 mod ordering;
 mod query;
 mod reading;
+mod renaming;
 mod steps;
 mod table;
 
@@ -32,4 +33,5 @@ pub use model::{
 };
 pub use object::{Object, drops, settings};
 pub use reading::{Wanted, missing_of, read, read_in};
+pub use renaming::{Known, Renaming, known, renamed, renamings};
 pub use steps::{Circle, Group, Step, steps};

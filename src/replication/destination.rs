@@ -13,6 +13,7 @@ mod words;
 
 use std::collections::BTreeSet;
 
+use crate::postgres::definition::Known;
 use crate::postgres::{Ident, QualifiedName};
 
 pub use doing::{Outcome, make};
@@ -36,6 +37,8 @@ pub struct Wish {
     pub makes_functions: bool,
     /// Whether what is there is changed where that only adds.
     pub follows: bool,
+    /// The names that columns of the publisher had when both sides were last the same, as far as that is known.
+    pub known: Known,
 }
 
 /// When something is made.

@@ -8,7 +8,7 @@ use self::model::{Model, name, named, schema, to_model, wish};
 use super::object_id;
 use crate::config::Context;
 use crate::postgres::Limits;
-use crate::postgres::definition::Object;
+use crate::postgres::definition::{Known, Object};
 use crate::replication::destination::{self, Drop, Look, Outcome, Wish};
 use crate::replication::{self, Operation, Pair, names};
 use crate::tf_provider::call::{Call, Saved};
@@ -26,6 +26,9 @@ const DELETE_TIME: Duration = Duration::from_secs(5 * 60);
 
 /// The key in the private state for what was made here.
 const MADE: &str = "made";
+
+/// The key for the names of the publisher's columns, by their numbers.
+const COLUMNS: &str = "columns";
 
 /// What is known after apply only, where something is changed.
 const FOUND: [&str; 3] = ["differences", "not_copied", "later"];
@@ -72,7 +75,7 @@ impl Resource for DestinationSchema {
         object_id::plan_database(call.context(), change)?;
         plan_publisher_database(call, change)?;
         let planned = change.planned().cloned().unwrap_or_default();
-        let (Ok(wish), false) = (wish(&planned), is_waiting(call)) else { return Ok(()) };
+        let (Ok(wish), false) = (wish(&planned, known(call)), is_waiting(call)) else { return Ok(()) };
         let doing = format!("planning the tables of database {:?}", pair(call, &planned)?.subscriber.name());
         let looked = Box::pin(foresee(call, &planned, &wish));
         let look = match call.unless_stopped(async { Ok::<_, Error>(looked.await) }).await? {
@@ -85,7 +88,7 @@ impl Resource for DestinationSchema {
 
     async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {
         let state = with_names(call, state)?;
-        let (pair, wish) = (pair(call, &state)?, wish(&state)?);
+        let (pair, wish) = (pair(call, &state)?, wish(&state, known(call))?);
         let look = match Box::pin(look(&pair, &wish)).await {
             Ok(look) => look,
             Err(error) if state.fingerprint.known().is_some() => {
@@ -98,6 +101,9 @@ impl Resource for DestinationSchema {
         };
         if look.there.is_empty() && !look.tables.is_empty() {
             return Ok(None);
+        }
+        if call.private().get(COLUMNS).is_none() && look.plan.unlike().is_empty() {
+            know(call, &look);
         }
         let model = to_model(&look, &state);
         // One that was only just imported is what is there.
@@ -241,7 +247,7 @@ fn is_known_otherwise(prior: Option<&Model>, look: &Look) -> bool {
 }
 
 async fn apply(call: &Call<Context>, plan: Model, time: Duration, is_new: bool, saved: &Saved<Model>) -> Result<Model> {
-    let (pair, wish) = (pair(call, &plan)?, wish(&plan)?);
+    let (pair, wish) = (pair(call, &plan)?, wish(&plan, known(call))?);
     let limits = Limits::within(time).cancelled_by(call.stop().clone());
     let pair = Pair { publisher: pair.publisher.within(&limits), subscriber: pair.subscriber.within(&limits) };
     let doing = format!("making the tables of database {:?}", pair.subscriber.name());
@@ -253,6 +259,7 @@ async fn apply(call: &Call<Context>, plan: Model, time: Duration, is_new: bool, 
     }
     let Outcome { made, look } = Box::pin(destination::make(&operation, &pair, look, &wish)).await?;
     remember(call, made);
+    know(call, &look);
     let model = Model {
         id: plan.id.clone(),
         publisher_database: pair.publisher.name().into(),
@@ -284,6 +291,18 @@ fn with_id(model: Model) -> Model {
             Model { id: id.into(), ..model }
         }
         _ => model,
+    }
+}
+
+/// The names that columns of the publisher had.
+fn known(call: &Call<Context>) -> Known {
+    call.private().get(COLUMNS).and_then(|known| serde_json::from_value(known).ok()).unwrap_or_default()
+}
+
+/// Keeps the names of the publisher's columns.
+fn know(call: &Call<Context>, look: &Look) {
+    if let Ok(known) = serde_json::to_value(look.known()) {
+        call.private().set(COLUMNS, known);
     }
 }
 

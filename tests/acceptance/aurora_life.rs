@@ -777,7 +777,6 @@ async fn the_guide_from_end_to_end(core: Core) {
     let table = "CREATE TABLE playing_with_neon (id serial PRIMARY KEY, name text NOT NULL, value real)";
     let insert = "INSERT INTO playing_with_neon (name, value) SELECT left(md5(i::text), 10), random() FROM generate_series(1, 10) s(i)";
     source.sql(&format!("{table}; {insert}")).await;
-    destination.sql(table).await;
     copy_example(&shop.workspace);
     let variables = json!({
         "cluster_identifier": "shop",

@@ -1,7 +1,7 @@
 //! The tables of the subscriber, made as the publisher's are: every kind of object between versions, what is refused, and
 //! `neonrepl_destination_schema` through real cores.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use neonrepl::postgres::{Limits, QualifiedName};
@@ -69,6 +69,7 @@ fn everything(tables: BTreeSet<QualifiedName>) -> Wish {
         foreign_keys: When::WithTables,
         makes_functions: true,
         follows: true,
+        known: BTreeMap::new(),
     }
 }
 
@@ -238,6 +239,21 @@ async fn follow(workspace: &Workspace, sides: &Sides) {
     wait_for_count(sides, "app.orders").await;
     let rows = "SELECT name, mood, age FROM app.users ORDER BY id DESC LIMIT 2";
     assert_eq!(sides.subscriber.rows(rows).await, ["|odd|8", "100|glad|7"]);
+    workspace.expect_empty_plan().await;
+
+    // A new name is a new name, and no empty column; rows that are there keep what they hold.
+    sides
+        .publisher
+        .sql("ALTER TABLE app.users RENAME age TO \"Years\"; INSERT INTO app.users (name, \"Years\") VALUES ('r', 9)")
+        .await;
+    let plan = workspace.plan().await.flat();
+    assert!(plan.contains("table app.users: column age becomes Years"), "{plan}");
+    workspace.apply().await;
+    wait_for_count(sides, "app.users").await;
+    assert_eq!(
+        sides.subscriber.rows("SELECT name, \"Years\" FROM app.users ORDER BY id DESC LIMIT 3").await,
+        ["r|9", "|8", "100|7"]
+    );
     workspace.expect_empty_plan().await;
 }
 

@@ -127,7 +127,7 @@ fn of_column(publisher: &Definition, subscriber: &Definition, place: &Place<'_>,
         return Remedy::person(vec![drop], "once the publisher has dropped it and all rows from before have arrived");
     };
     let Some((_, there)) = place.of(subscriber) else {
-        return missing_column(subscriber, place, table, column);
+        return missing_column(place, table, column, subscriber);
     };
     let default = match column.default() {
         Some(default) => format!("SET DEFAULT {default}"),
@@ -175,10 +175,16 @@ fn rename_not_null(place: &Place<'_>, column: &Column, there: &Column) -> Remedy
 }
 
 /// A column that the subscriber lacks. One that takes no nulls has no value for rows that are there, unless it has a default.
-fn missing_column(subscriber: &Definition, place: &Place<'_>, table: &Table, column: &Column) -> Remedy {
+fn missing_column(place: &Place<'_>, table: &Table, column: &Column, subscriber: &Definition) -> Remedy {
     let mut parents = table.parents.iter().filter_map(|parent| subscriber.tables.get(parent));
     if !column.is_local && parents.any(|parent| parent.column(&column.name).is_none()) {
         return Remedy::Additive(Vec::new());
+    }
+    if let Some(old) = subscriber.tables.get(place.table).and_then(|there| renamed_from(table, there, column)) {
+        let rename = format!("ALTER TABLE {} RENAME COLUMN {} TO {}", place.table, old.name, place.column);
+        let when = "if that is the column's old name; if it is another one that the publisher has dropped, drop it here too, and \
+            apply again";
+        return Remedy::person(vec![rename], when);
     }
     let fills = column.expression.is_some() || column.identity.is_some();
     let new = Column { is_not_null: column.is_not_null && fills, ..column.clone() };
@@ -187,6 +193,12 @@ fn missing_column(subscriber: &Definition, place: &Place<'_>, table: &Table, col
     let add = format!("ALTER TABLE {} ADD COLUMN {}{default}", place.table, new.declaration());
     let comment = comment(&format!("COLUMN {}.{}", place.table, place.column), column.comment.as_ref());
     Remedy::Additive([add].into_iter().chain(comment).collect())
+}
+
+/// A column of the same type that the publisher does not have: it may be the one, under its old name. A new column in its
+/// place would be empty in every row that is there.
+fn renamed_from<'a>(table: &Table, there: &'a Table, column: &Column) -> Option<&'a Column> {
+    there.columns.iter().find(|old| table.column(&old.name).is_none() && old.ty == column.ty)
 }
 
 fn options(place: &Place<'_>, column: &Column, there: &Column) -> Vec<String> {

@@ -103,7 +103,11 @@ fn batches(plan: &Plan) -> Vec<Vec<Piece>> {
     let (first, then) = plan.made.split_at(tables);
     let (last, between): (Vec<_>, Vec<_>) =
         plan.changed.iter().filter(|one| !one.is_mended_first()).partition(|one| one.is_mended_last());
-    let pieces = first.iter().map(made).chain(between.into_iter().map(changed));
+    let renamed = plan.renamed.iter().map(|one| {
+        let statements = one.statement().into_iter().collect();
+        (format!("renaming a column of {}", one.object()), statements)
+    });
+    let pieces = renamed.chain(first.iter().map(made)).chain(between.into_iter().map(changed));
     let pieces = pieces.chain(then.iter().map(made)).chain(last.into_iter().map(changed));
     let pieces: Vec<_> = pieces.filter(|(_, statements)| !statements.is_empty()).collect();
     pieces.chunks(BATCH).map(<[Piece]>::to_vec).collect()

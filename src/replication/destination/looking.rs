@@ -7,7 +7,7 @@ use futures_util::future::try_join;
 use super::planning::Sides;
 use super::{Plan, Published, Wish};
 use crate::postgres::QualifiedName;
-use crate::postgres::definition::{self, Definition, Wanted};
+use crate::postgres::definition::{self, Definition, Known, Wanted};
 use crate::replication::Pair;
 use crate::replication::error::Result;
 
@@ -27,6 +27,11 @@ pub struct Look {
 }
 
 impl Look {
+    /// What is to be kept to know the columns again.
+    pub fn known(&self) -> Known {
+        definition::known(&self.sides.publisher)
+    }
+
     pub(super) fn of(sides: Sides, wish: &Wish) -> Self {
         let names = |definition: &Definition| definition.tables.keys().cloned().collect();
         Self {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{When, Wish};
 use crate::postgres::definition::{
-    self, ConstraintKind, Definition, Difference, Fitted, Group, Left, Object, Other, Refusal, Step,
+    self, ConstraintKind, Definition, Difference, Fitted, Group, Left, Object, Other, Refusal, Renaming, Step,
 };
 use crate::postgres::{Ident, QualifiedName};
 
@@ -15,6 +15,8 @@ pub struct Plan {
     pub made: Vec<Step>,
     /// What is left for later, in order.
     pub later: Vec<Step>,
+    /// The columns that get the names which they have on the publisher.
+    pub renamed: Vec<Renaming>,
     /// What is there and is changed, since that only adds.
     pub changed: Vec<Difference>,
     /// What is there otherwise and stays so.
@@ -64,7 +66,11 @@ impl Plan {
             plan.leave_functions(&mut wanted, &sides.subscriber);
         }
         plan.take_steps(&wanted, &sides.subscriber, wish);
-        let found = definition::differences(&wanted, &sides.subscriber);
+        if wish.follows {
+            plan.renamed = definition::renamings(&wanted, &sides.subscriber, &wish.known);
+        }
+        let renamed = definition::renamed(sides.subscriber.clone(), &plan.renamed);
+        let found = definition::differences(&wanted, &renamed);
         let (changed, differences) = found.into_iter().partition(|one| wish.follows && one.mend().is_some());
         plan.not_copied.sort();
         Self { changed, differences, ..plan }
@@ -72,7 +78,7 @@ impl Plan {
 
     /// Whether nothing is left to do.
     pub fn is_done(&self) -> bool {
-        self.made.is_empty() && self.changed.is_empty()
+        self.made.is_empty() && self.changed.is_empty() && self.renamed.is_empty()
     }
 
     /// All that is not as on the publisher, what is missing included.
@@ -91,7 +97,14 @@ impl Plan {
             subscriber: one.subscriber.clone(),
             remedy: one.remedy(),
         });
-        missing.chain(other).collect()
+        let renamed = self.renamed.iter().map(|renaming| Unlike {
+            object: renaming.object().to_string(),
+            attribute: "name of a column".to_owned(),
+            publisher: renaming.to.as_str().to_owned(),
+            subscriber: renaming.from.as_str().to_owned(),
+            remedy: "apply, which renames it".to_owned(),
+        });
+        missing.chain(renamed).chain(other).collect()
     }
 
     fn leave(&mut self, object: impl ToString, reason: impl Into<String>) {

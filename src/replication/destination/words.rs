@@ -61,14 +61,20 @@ impl Plan {
                 if tables > 0 { counted(tables, "table") } else { counted(self.made.len(), "object") }
             ));
         }
-        if !self.changed.is_empty() {
-            what.push(format!("changes what is there: {}", counted(self.changed.len(), "difference")));
+        let changes = self.changed.len() + self.renamed.len();
+        if changes > 0 {
+            what.push(format!("changes what is there: {}", counted(changes, "difference")));
         }
+        let renamed = self
+            .renamed
+            .iter()
+            .map(|one| format!("{}: column {} becomes {}", one.object(), one.from.as_str(), one.to.as_str()));
+        let changed = renamed.chain(self.changed.iter().map(line)).collect();
         let made =
             self.made.iter().filter(|step| step.object.whole() == step.object).map(|step| step.object.to_string());
         let warning = Error::new(format!("{doing} {}", what.join(", and ")))
             .detail(listed("Made, all in one transaction:", made.collect()))
-            .detail(listed("Changed in place:", self.changed.iter().map(line).collect()));
+            .detail(listed("Changed in place:", changed));
         Some(warning.detail(self.left_for_later()).detail(self.what_is_not_copied()))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::config::{Context, check_name, check_table, names};
-use crate::postgres::definition::{Left, Step};
+use crate::postgres::definition::{Known, Left, Step};
 use crate::postgres::{Ident, QualifiedName};
 use crate::replication::destination::{Look, Unlike, When, Wish};
 use crate::resources::object_id::in_database;
@@ -97,7 +97,7 @@ pub(super) fn schema() -> Schema {
          made. It needs neither pg_dump nor psql.\n\n\
          What is there is compared and never replaced. If it is the same it is left alone; if it is not, the plan is an error \
          that lists every difference. With `changes = \"follow\"` a difference that only adds, such as a new table or column, a \
-         new label of an enum, a wider type or a NOT NULL that was dropped, is planned as a change of the subscriber: a \
+         new label of an enum, a wider type, a NOT NULL that was dropped or a new name of a column, is planned as a change of the subscriber: a \
          migration that ran on the publisher first, and has stopped the replication, is healed by one apply.\n\n\
          Extensions are never made silently, and what cannot be made from the catalogs (functions in C, types of one's own in \
          C, foreign tables) is named, all of it at once, before anything is made. Triggers, rules, policies, views, owners and \
@@ -239,7 +239,7 @@ pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {
 }
 
 /// What the subscriber is to have.
-pub(super) fn wish(model: &Model) -> Result<Wish> {
+pub(super) fn wish(model: &Model, known: Known) -> Result<Wish> {
     let when = |name: &str, attribute: &Attr<String>| match attribute.optional(name)? {
         Some(text) => When::from_name(text).ok_or_else(|| Error::new(format!("{text:?} is unknown")).attribute(name)),
         None => Ok(When::Later),
@@ -253,6 +253,7 @@ pub(super) fn wish(model: &Model) -> Result<Wish> {
         foreign_keys: when("foreign_keys", &model.foreign_keys)?,
         makes_functions: model.functions.known().is_none_or(|functions| functions != "never"),
         follows: model.changes.known().is_none_or(|changes| changes != "report"),
+        known,
     })
 }
 
