@@ -97,8 +97,8 @@ fn replace(text: &mut String, from: &Ident, to: &Ident) {
     let mut rest = text.as_str();
     while let Some(at) = rest.find(&old) {
         let (before, after) = (&rest[..at], &rest[at + old.len()..]);
-        let is_whole = !before.ends_with(is_word) && !after.starts_with(is_word);
         found.push_str(before);
+        let is_whole = !found.ends_with(is_word) && !after.starts_with(is_word);
         found.push_str(if is_whole { &new } else { &old });
         rest = after;
     }
