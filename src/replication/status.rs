@@ -4,6 +4,7 @@ mod causes;
 mod comparing;
 mod evidence;
 mod explaining;
+mod judging;
 mod reading;
 mod trouble;
 mod waiting;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::SystemTime;
 
+use self::judging::{Judged, Judging};
 use self::reading::Reading;
 pub use self::trouble::{Known, Trouble, reasons, warning};
 pub use self::waiting::{Until, wait_until};
@@ -127,7 +129,8 @@ pub struct Drift {
 ///
 /// `publisher` is the server that the caller is configured for. What it says counts for the subscriptions that are
 /// proven to read from it (see [`whereabouts`](super::whereabouts)); of the others their own connection is followed, where it
-/// may be read. This takes some seconds where a worker does not run, because one that has just been started is not ill.
+/// may be read. This takes some seconds where a worker does not run, because one that has just been started is not ill, and up to
+/// half a minute where no reason is found why it does not.
 ///
 /// # Errors
 /// When the subscriber cannot be asked, one of the names is not there, or the operation is over. A publisher that cannot
@@ -139,9 +142,13 @@ pub async fn statuses(
     names: Option<&BTreeSet<Ident>>,
 ) -> Result<Vec<Status>> {
     let mut reading = Reading::begin(operation, subscriber, publisher, names).await?;
-    let (seen, health) = reading.watch().await?;
+    let Judged { seen, judgements } = Judging::default().until_told(&mut reading).await?;
     let mut statuses = reading.statuses(&seen);
-    reading.explain(&seen, health, &mut statuses).await?;
+    for status in &mut statuses {
+        if let Some(judgement) = judgements.get(&status.name) {
+            (status.causes, status.schema_drift) = (judgement.causes.clone(), judgement.drift.clone());
+        }
+    }
     Ok(statuses)
 }
 

@@ -4,7 +4,7 @@
 //! `pg_stat_activity` in the Postgres documentation.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::try_join;
 use tokio_postgres::Row;
@@ -32,6 +32,8 @@ pub struct Activity {
     /// How often rows did not fit those of the subscriber, by the kind of conflict, such as `insert_exists`; empty before
     /// Postgres 18.
     pub conflicts: BTreeMap<&'static str, u64>,
+    /// After how long the server starts a worker again that has failed (`wal_retrieve_retry_interval`).
+    pub retries_after: Duration,
     /// Its tables.
     pub tables: BTreeMap<QualifiedName, TableActivity>,
 }
@@ -134,7 +136,8 @@ fn workers(version: ServerVersion) -> String {
     format!(
         "SELECT s.subname::text, s.subenabled, w.pid, w.received_lsn::text, w.latest_end_lsn::text, \
          extract(epoch FROM clock_timestamp() - w.latest_end_time)::float8, w.last_msg_receipt_time, \
-         extract(epoch FROM clock_timestamp() - w.backend_start)::float8, {errors}, {conflicts} \
+         extract(epoch FROM clock_timestamp() - w.backend_start)::float8, {errors}, {conflicts}, \
+         (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_retrieve_retry_interval') \
          FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid {stats} \
          LEFT JOIN LATERAL (SELECT w.*, a.backend_start FROM pg_stat_subscription w \
            LEFT JOIN pg_stat_activity a ON a.pid = w.pid \
@@ -183,6 +186,7 @@ fn read_worker(row: &Row) -> RowResult<(Ident, Activity)> {
         apply_errors: to_count(row.try_get(8)?),
         sync_errors: to_count(row.try_get(9)?),
         conflicts: conflicts.collect(),
+        retries_after: Duration::from_millis(to_count(row.try_get(11)?).unwrap_or_default()),
         tables: BTreeMap::new(),
     };
     Ok((Ident::from_catalog(row.try_get(0)?), activity))

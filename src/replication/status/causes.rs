@@ -52,8 +52,17 @@ pub(super) struct Evidence {
     pub(super) pending: Option<Pending>,
 }
 
-/// The likely causes, the likeliest first. None where the subscription is well, or was disabled on purpose.
-pub(super) fn causes(evidence: &Evidence) -> Vec<Cause> {
+/// The likely causes, the likeliest first, and whether one of them is more than a guess. None where the subscription is well,
+/// or was disabled on purpose.
+pub(super) fn told(evidence: &Evidence) -> (Vec<Cause>, bool) {
+    let found = weighed(evidence);
+    let has_reason = found.iter().any(|(weight, _)| *weight < Weight::Possible);
+    let mut told = BTreeSet::new();
+    let causes = found.into_iter().map(|(_, cause)| cause);
+    (causes.filter(|cause| told.insert(cause.message.clone())).take(TOLD).collect(), has_reason)
+}
+
+fn weighed(evidence: &Evidence) -> Vec<(Weight, Cause)> {
     let mut found: Vec<(Weight, Cause)> =
         evidence.lasting().into_iter().map(|cause| (Weight::Certain, cause)).collect();
     if let Some(errors) = evidence.disabling_errors {
@@ -69,9 +78,7 @@ pub(super) fn causes(evidence: &Evidence) -> Vec<Cause> {
     } else if !evidence.health.conflicts.is_empty() {
         found.push((Weight::Possible, server::conflicts(&listed(&evidence.health.conflicts))));
     }
-    let mut told = BTreeSet::new();
-    let causes = found.into_iter().map(|(_, cause)| cause);
-    causes.filter(|cause| told.insert(cause.message.clone())).take(TOLD).collect()
+    found
 }
 
 /// One of each cause, for the guide.
@@ -309,7 +316,7 @@ mod tests {
     }
 
     fn check(evidence: &Evidence, expected: &[&str]) {
-        let kinds: Vec<_> = causes(evidence).into_iter().map(|cause| cause.kind).collect();
+        let kinds: Vec<_> = told(evidence).0.into_iter().map(|cause| cause.kind).collect();
         assert_eq!(kinds, expected);
     }
 

@@ -9,7 +9,7 @@ use super::causes::{Evidence, Flaw, Names, Refusal, Shortage};
 use super::comparing::{self, Flaws};
 use super::reading::{Followed, Heard, Seen};
 use super::watching::{Health, Worker};
-use crate::postgres::subscription::{Activity, SyncState};
+use crate::postgres::subscription::{self, Activity, SyncState};
 use crate::postgres::{
     self, Database, Ident, Limits, Pauses, QualifiedName, SqlState, Waiter, catalog, publication, settings, slot,
     version,
@@ -178,8 +178,17 @@ async fn hold_rows(evidence: &mut Evidence, subscriber: &Database, activity: &Ac
         return;
     }
     let held = catalog::with_rows(subscriber, &begun).await.unwrap_or_default();
+    if held.is_empty() {
+        return;
+    }
+    // A copy that has ended since has brought them.
+    let name = &evidence.names.subscription;
+    let found = subscription::activity(subscriber, Some(&BTreeSet::from([name.clone()]))).await.unwrap_or_default();
+    let is_left_now = |table: &QualifiedName| {
+        found.get(name).and_then(|activity| activity.tables.get(table)).is_some_and(|table| is_left(table.state))
+    };
     let flaws: &mut BTreeMap<_, Vec<Flaw>> = &mut evidence.flaws;
-    for table in held {
+    for table in held.into_iter().filter(is_left_now) {
         flaws.entry(table).or_default().push(Flaw::HeldRows);
     }
 }

@@ -3,16 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
-use tokio::time::Instant;
-
-use super::watching::{Health, Watching};
 use super::{SlotStatus, Status, TableStatus};
 use crate::postgres::catalog::{self, TableSize};
 use crate::postgres::slot::{self, Position};
 use crate::postgres::subscription::{self, Activity, Subscription, TableActivity};
 use crate::postgres::{self, Database, Ident, Outage as _, QualifiedName, publication};
 use crate::replication::error::Result;
-use crate::replication::operation::{Look, Operation};
+use crate::replication::operation::Operation;
 use crate::replication::whereabouts;
 use crate::replication::{absent, names};
 
@@ -21,6 +18,8 @@ pub(super) struct Reading<'a> {
     pub(super) operation: &'a Operation<'a>,
     pub(super) subscriber: &'a Database,
     pub(super) followed: Vec<Followed>,
+    /// Whether tables of subscriptions that are well are compared too: they may differ in what has not mattered yet.
+    pub(super) compares_all: bool,
 }
 
 /// A subscription with its publisher, where it is known which server that is.
@@ -70,7 +69,7 @@ pub(super) struct Facts {
 impl<'a> Reading<'a> {
     /// One subscription, whose publisher is known or not.
     pub(super) fn of(operation: &'a Operation<'a>, subscriber: &'a Database, followed: Followed) -> Self {
-        Self { operation, subscriber, followed: vec![followed] }
+        Self { operation, subscriber, followed: vec![followed], compares_all: false }
     }
 
     /// Finds the subscriptions and their publishers.
@@ -90,35 +89,7 @@ impl<'a> Reading<'a> {
         let wanted = all.values().filter(|found| names.is_none_or(|names| names.contains(&found.name)));
         let follow = join_all(wanted.map(|found| Followed::find(subscriber, publisher, found.clone())));
         let followed = operation.unless_stopped(async { Ok::<_, postgres::Error>(follow.await) }).await?;
-        Ok(Self { operation, subscriber, followed })
-    }
-
-    /// Looks until it is known whether each subscription is well, or the time is over: what is not known to be ill by then
-    /// counts as well.
-    ///
-    /// # Errors
-    /// When the subscriber cannot be asked, or a person asks to stop.
-    pub(super) async fn watch(&mut self) -> Result<(BTreeMap<Ident, Seen>, BTreeMap<Ident, Health>)> {
-        let operation = self.operation;
-        let mut waiting = operation.waiting();
-        let mut watches = Watches::default();
-        loop {
-            let seen = self.see().await?;
-            let mut health = watches.look(&seen);
-            let look = match health.len() == seen.len() {
-                true => Look::There(()),
-                false => Look::NotYet(operation.error("whether the subscriptions are well is not known in time")),
-            };
-            match waiting.after(Ok(look)).await {
-                Ok(None) => continue,
-                Err(error) if operation.is_stopped() => return Err(error),
-                Ok(Some(())) | Err(_) => {}
-            }
-            for name in seen.keys() {
-                health.entry(name.clone()).or_default();
-            }
-            return Ok((seen, health));
-        }
+        Ok(Self { operation, subscriber, followed, compares_all: true })
     }
 
     /// The same from what was seen.
@@ -157,28 +128,6 @@ fn no_such<'n>(
     let error = absent::subscription(operation, subscriber, missing);
     let there = names::list(there.map(ToString::to_string));
     error.detail(if there.is_empty() { "It has none.".to_owned() } else { format!("It has {there}.") })
-}
-
-/// The looks at all of them so far.
-#[derive(Default)]
-pub(super) struct Watches(BTreeMap<Ident, Watching>);
-
-impl Watches {
-    /// Adds a look, and returns what is known by now.
-    pub(super) fn look(&mut self, seen: &BTreeMap<Ident, Seen>) -> BTreeMap<Ident, Health> {
-        let now = Instant::now();
-        let away = seen.values().filter(|seen| seen.activity.enabled && !seen.activity.is_connected()).count();
-        let told = seen.iter().filter_map(|(name, seen)| {
-            let watching = self.0.entry(name.clone()).or_insert_with(|| Watching::new(now, away));
-            Some((name.clone(), watching.look(&seen.activity, now)?))
-        });
-        told.collect()
-    }
-
-    /// Begins again with one subscription: what was seen of it counts no more.
-    pub(super) fn forget(&mut self, name: &Ident) {
-        self.0.remove(name);
-    }
 }
 
 impl Followed {

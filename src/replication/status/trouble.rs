@@ -1,12 +1,14 @@
 //! The same words for one subscription whose publisher the caller knows: for its plan, and for errors of what waits for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::Cause;
-use super::reading::{Followed, Heard, Reading};
-use super::watching::{Health, Worker};
+use super::judging::{Judgement, Judging};
+use super::reading::{Followed, Heard, Reading, Seen};
+use super::watching::{Health, Opinion, Worker};
+use crate::postgres::slot::Position;
 use crate::postgres::subscription::{self, Activity, Subscription, SyncState};
-use crate::postgres::{Database, QualifiedName, publication};
+use crate::postgres::{Database, Ident, QualifiedName, publication};
 use crate::replication::error::{Error, Result};
 use crate::replication::operation::Operation;
 
@@ -44,7 +46,11 @@ pub async fn reasons(operation: &Operation<'_>, known: Known<'_>, trouble: &Trou
     };
     let mut reading = Reading::of(operation, known.subscriber, followed(known));
     let seen = Box::pin(reading.see()).await?;
-    let causes = operation.unless_stopped(reading.causes(&known.subscription.name, &seen, health)).await?;
+    let opinion = Opinion { health, is_sure: true };
+    let name = &known.subscription.name;
+    let Some(seen) = seen.get(name) else { return Ok(Vec::new()) };
+    let judgement = Box::pin(explained(&reading, name, seen, opinion)).await?;
+    let causes = judgement.map(|judgement| judgement.causes).unwrap_or_default();
     Ok(causes.into_iter().filter(|cause| !GUESSES.contains(&cause.kind)).collect())
 }
 
@@ -72,10 +78,9 @@ pub async fn warning(operation: &Operation<'_>, known: Known<'_>) -> Result<Opti
         return Ok(None);
     }
     let mut reading = Reading::of(operation, subscriber, followed(known));
-    let (seen, mut health) = Box::pin(reading.watch_or_know()).await?;
-    let Some(health) = health.remove(&subscription.name) else { return Ok(None) };
-    let stops_all = !matches!(health.worker, Worker::Steady);
-    let causes = operation.unless_stopped(reading.causes(&subscription.name, &seen, health)).await?;
+    let Some(judgement) = Box::pin(judgement(&mut reading, &subscription.name)).await? else { return Ok(None) };
+    let stops_all = !matches!(judgement.health().worker, Worker::Steady);
+    let causes = judgement.causes;
     Ok(causes.first().map(|first| {
         let name = &subscription.name;
         let what = first.message.trim_end_matches('.');
@@ -101,28 +106,27 @@ async fn lacks_publications(operation: &Operation<'_>, known: Known<'_>) -> bool
     existing.is_ok_and(|existing| known.subscription.publications.iter().any(|name| !existing.contains_key(name)))
 }
 
-impl Reading<'_> {
-    /// Looks until it is known whether they are well, or at once where a slot is gone.
-    ///
-    /// # Errors
-    /// As [`Reading::watch`].
-    async fn watch_or_know(
-        &mut self,
-    ) -> Result<(BTreeMap<crate::postgres::Ident, super::reading::Seen>, BTreeMap<crate::postgres::Ident, Health>)>
-    {
-        let seen = self.see().await?;
-        let is_gone = seen.values().all(|seen| match &seen.publisher {
-            Heard::Facts(facts) => {
-                !seen.activity.is_connected()
-                    && facts.slot.as_ref().is_none_or(crate::postgres::slot::Position::is_lost)
-            }
-            Heard::Nothing | Heard::Failed(_) => false,
-        });
-        if is_gone {
-            let away = Health { worker: Worker::Away, ..Health::default() };
-            let health = seen.keys().map(|name| (name.clone(), away.clone())).collect();
-            return Ok((seen, health));
-        }
-        self.watch().await
+/// Looks until it is known whether it is well, or at once where its slot is gone.
+async fn judgement(reading: &mut Reading<'_>, name: &Ident) -> Result<Option<Judgement>> {
+    let seen = reading.see().await?;
+    let is_gone = |seen: &Seen| match &seen.publisher {
+        Heard::Facts(facts) => !seen.activity.is_connected() && facts.slot.as_ref().is_none_or(Position::is_lost),
+        Heard::Nothing | Heard::Failed(_) => false,
+    };
+    if let Some(seen) = seen.get(name).filter(|seen| is_gone(seen)) {
+        let health = Health { worker: Worker::Away, ..Health::default() };
+        return explained(reading, name, seen, Opinion { health, is_sure: true }).await;
     }
+    let mut judged = Judging::default().until_told(reading).await?;
+    Ok(judged.judgements.remove(name))
+}
+
+async fn explained(
+    reading: &Reading<'_>,
+    name: &Ident,
+    seen: &Seen,
+    opinion: Opinion,
+) -> Result<Option<Judgement>> {
+    let Some(explained) = reading.explain(name, seen, opinion) else { return Ok(None) };
+    reading.operation.unless_stopped(async { Ok::<_, Error>(Some(explained.await)) }).await
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::reading::{Heard, Reading, Seen, Watches};
+use super::judging::Judging;
+use super::reading::{Heard, Reading, Seen};
 use super::watching::Worker;
 use super::{Cause, Status};
 use crate::postgres::{Database, Ident, slot};
@@ -66,7 +67,7 @@ pub async fn wait_until(
     let mut reading = loop {
         let begun = Reading::begin(operation, subscriber, publisher, names).await;
         if let Some(reading) = waiting.after(begun.map(Look::There)).await? {
-            break reading;
+            break Reading { compares_all: false, ..reading };
         }
     };
     let mut wait = Wait::new(operation, until);
@@ -92,7 +93,7 @@ struct Wait<'a> {
     until: Until,
     /// Where each publisher had written to when the wait began.
     barriers: BTreeMap<String, String>,
-    watches: Watches,
+    judging: Judging,
     strikes: BTreeMap<Ident, u32>,
     /// Since when a subscription lacks published tables only.
     lacking: BTreeMap<Ident, Instant>,
@@ -106,7 +107,7 @@ impl<'a> Wait<'a> {
             operation,
             until,
             barriers: BTreeMap::new(),
-            watches: Watches::default(),
+            judging: Judging::default(),
             strikes: BTreeMap::new(),
             lacking: BTreeMap::new(),
             wrong: BTreeMap::new(),
@@ -153,16 +154,18 @@ impl<'a> Wait<'a> {
     }
 
     fn begin_again(&mut self) {
-        self.watches = Watches::default();
+        self.judging = Judging::default();
         self.strikes.clear();
     }
 
     /// Fails where a subscription cannot get there.
     async fn judge(&mut self, reading: &Reading<'_>, seen: &BTreeMap<Ident, Seen>, statuses: &[Status]) -> Result<()> {
-        for (name, health) in self.watches.look(seen) {
-            self.watches.forget(&name);
-            let (is_well, is_disabled) = (health.is_well(), health.worker == Worker::Disabled);
-            let causes = self.operation.unless_stopped(reading.causes(&name, seen, health)).await?;
+        for name in Box::pin(self.judging.look(reading, seen)).await? {
+            let Some(judgement) = self.judging.judgement(&name).cloned() else { continue };
+            self.judging.forget(&name);
+            let (is_well, is_disabled) =
+                (judgement.health().is_well(), judgement.health().worker == Worker::Disabled);
+            let causes = judgement.causes;
             let is_lasting = causes.iter().any(|cause| LASTING.contains(&cause.kind));
             let heals = causes.iter().all(|cause| HEALING.contains(&cause.kind));
             let strikes = self.strikes.entry(name.clone()).or_default();

@@ -2,7 +2,10 @@
 //!
 //! One look cannot tell: a worker that fails is started again every few seconds and is there for a moment, and one that
 //! follows a change of its subscription, or comes back after a restart, is away for a moment. What is well is seen within two
-//! seconds, or at once where a worker has run for long; what is ill within seven, or earlier where errors are counted.
+//! seconds, or at once where a worker has run for long. What does not show within some seconds that it is well is suspected:
+//! whoever finds the reason need not wait any longer. Without a reason it is ill only after as long as the slowest of healthy
+//! servers may take. Servers start again what has failed after `wal_retrieve_retry_interval`, so that the times follow from it;
+//! and a machine on which each look takes long also takes long to start a worker, so that looks are counted beside the time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,9 +21,34 @@ const STEADY: Duration = Duration::from_millis(1500);
 /// A worker that is older when it is first seen is well.
 const GROWN_UP: f64 = 10.0;
 
-/// How long a worker, or a copy, may be away: one that has failed is started again after five seconds by default
-/// (`wal_retrieve_retry_interval`).
-const PATIENCE: Duration = Duration::from_secs(7);
+/// How many errors, or how many workers one after the other, make one suspected; one more of each proves it.
+const STRIKES: u64 = 2;
+
+/// How long a worker, or a copy, may be away.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// How often the server may have started it again meanwhile.
+    tries: u32,
+    /// What a start may take beside.
+    start: Duration,
+    /// And so many looks, however short the time that they have taken.
+    looks: u32,
+}
+
+/// Until it is suspected.
+const SUSPICION: Patience = Patience { tries: 1, start: Duration::from_secs(2), looks: 7 };
+
+/// Until nobody doubts it any more.
+const CERTAINTY: Patience = Patience { tries: 4, start: Duration::from_secs(10), looks: 60 };
+
+/// What the looks have told about one subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Opinion {
+    pub(super) health: Health,
+    /// Whether it needs no further proof. One that is well never does; one that is only suspected of being ill is ill where
+    /// a reason is found.
+    pub(super) is_sure: bool,
+}
 
 /// What the looks tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,75 +90,122 @@ impl Health {
 /// The looks at one subscription so far.
 #[derive(Debug)]
 pub(super) struct Watching {
-    began: Instant,
-    patience: Duration,
+    began: Moment,
+    /// The last look.
+    now: Moment,
+    /// How many subscriptions were away when it began.
+    away: u32,
+    /// Whether its publisher answered at the last look, or need not.
+    is_heard: bool,
     first: Option<Activity>,
     pids: BTreeSet<i32>,
-    connected: Option<(i32, Instant)>,
+    connected: Option<(i32, Moment)>,
     copies: BTreeMap<QualifiedName, Copy>,
+    /// When the last table was copied to its end.
+    copied: Option<Moment>,
+}
+
+/// When something was seen.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    at: Instant,
+    /// The number of the look.
+    look: u32,
 }
 
 /// The looks at the copy of one table.
 #[derive(Debug, Default)]
 struct Copy {
+    is_left: bool,
     pids: BTreeSet<i32>,
-    current: Option<(i32, Instant)>,
+    current: Option<(i32, Moment)>,
 }
 
 impl Watching {
     /// None yet. Servers before Postgres 16 start one worker after the other, so that those of many subscriptions that are
     /// away may take longer to come.
     pub(super) fn new(now: Instant, away: usize) -> Self {
-        let patience = PATIENCE * u32::try_from(away.clamp(1, 4)).unwrap_or(1);
-        Self { began: now, patience, first: None, pids: BTreeSet::new(), connected: None, copies: BTreeMap::new() }
+        let began = Moment { at: now, look: 0 };
+        Self {
+            began,
+            now: began,
+            away: u32::try_from(away.clamp(1, 4)).unwrap_or(1),
+            is_heard: true,
+            first: None,
+            pids: BTreeSet::new(),
+            connected: None,
+            copies: BTreeMap::new(),
+            copied: None,
+        }
     }
 
-    /// Adds a look. None while it is too early to tell.
-    pub(super) fn look(&mut self, activity: &Activity, now: Instant) -> Option<Health> {
+    /// Adds a look, and whether the publisher answered as well. None while it is too early to tell.
+    ///
+    /// What was seen while the publisher was away tells nothing once it is there again.
+    pub(super) fn look(&mut self, activity: &Activity, is_heard: bool, now: Instant) -> Option<Opinion> {
+        if is_heard && !self.is_heard {
+            *self = Self { away: self.away, ..Self::new(now, 1) };
+        }
+        self.is_heard = is_heard;
+        let look = if self.first.is_some() { self.now.look + 1 } else { 0 };
+        self.now = Moment { at: now, look };
         self.first.get_or_insert_with(|| activity.clone());
         if !activity.enabled {
-            return Some(Health { worker: Worker::Disabled, ..Health::default() });
+            return Some(Opinion { health: Health { worker: Worker::Disabled, ..Health::default() }, is_sure: true });
         }
-        self.follow_worker(activity, now);
-        self.follow_copies(activity, now);
-        let worker = self.worker(activity, now)?;
+        self.follow_worker(activity);
+        self.follow_copies(activity);
+        let worker = self.worker(activity)?;
         let (failing, stalled) = match worker {
-            Worker::Steady => self.copies(activity, now)?,
+            Worker::Steady => self.copies(activity)?,
             _ => (self.failed_copies(activity), BTreeSet::new()),
         };
-        Some(Health {
+        let health = Health {
             worker,
             failing,
             stalled,
-            apply_failed: self.grown(activity.apply_errors, |first| first.apply_errors).map(|errors| errors > 0),
-            copy_failed: self.grown(activity.sync_errors, |first| first.sync_errors).map(|errors| errors > 0),
+            apply_failed: self.apply_errors(activity).map(|errors| errors > 0),
+            copy_failed: self.copy_errors(activity).map(|errors| errors > 0),
             conflicts: self.conflicts(activity),
-        })
+        };
+        let is_sure = health.is_well() || self.is_proven(activity, &health);
+        Some(Opinion { health, is_sure })
     }
 
-    fn follow_worker(&mut self, activity: &Activity, now: Instant) {
+    fn follow_worker(&mut self, activity: &Activity) {
         let worker = activity.worker.as_ref();
         self.pids.extend(worker.map(|worker| worker.pid));
         let connected = worker.filter(|_| activity.is_connected());
         self.connected = connected.map(|worker| match self.connected {
             Some((pid, since)) if pid == worker.pid => (pid, since),
-            _ => (worker.pid, now),
+            _ => (worker.pid, self.now),
         });
     }
 
-    fn follow_copies(&mut self, activity: &Activity, now: Instant) {
+    fn follow_copies(&mut self, activity: &Activity) {
         for (name, table) in &activity.tables {
             let copy = self.copies.entry(name.clone()).or_default();
+            if copy.is_left && !is_left(table.state) {
+                self.copied = Some(self.now);
+            }
+            copy.is_left = is_left(table.state);
             copy.pids.extend(table.copier);
             copy.current = table.copier.map(|pid| match copy.current {
                 Some((current, since)) if current == pid => (pid, since),
-                _ => (pid, now),
+                _ => (pid, self.now),
             });
         }
     }
 
-    fn is_over(&self, now: Instant) -> bool {
-        now.duration_since(self.began) >= self.patience
+    /// Whether something has been away for too long since then.
+    fn is_over(&self, since: Moment, patience: Patience) -> bool {
+        let retries = self.first.as_ref().map(|first| first.retries_after).unwrap_or_default();
+        let time = (retries * patience.tries + patience.start) * self.away;
+        self.since(since) >= time && self.now.look - since.look >= patience.looks
+    }
+
+    fn since(&self, then: Moment) -> Duration {
+        self.now.at.duration_since(then.at)
     }
 
     /// How much a counter has grown since the first look.
@@ -138,69 +213,86 @@ impl Watching {
         Some(now?.saturating_sub(then(self.first.as_ref()?)?))
     }
 
-    fn worker(&self, activity: &Activity, now: Instant) -> Option<Worker> {
+    /// How often applying has failed meanwhile, where that is counted.
+    fn apply_errors(&self, activity: &Activity) -> Option<u64> {
+        self.grown(activity.apply_errors, |first| first.apply_errors)
+    }
+
+    /// How often copying has failed meanwhile, where that is counted.
+    fn copy_errors(&self, activity: &Activity) -> Option<u64> {
+        self.grown(activity.sync_errors, |first| first.sync_errors)
+    }
+
+    fn worker(&self, activity: &Activity) -> Option<Worker> {
         let age = activity.worker.as_ref().and_then(|worker| worker.age);
         let is_old = activity.is_connected() && age.is_some_and(|age| age >= GROWN_UP);
-        if is_old || self.connected.is_some_and(|(_, since)| now.duration_since(since) >= STEADY) {
+        if is_old || self.connected.is_some_and(|(_, since)| self.since(since) >= STEADY) {
             return Some(Worker::Steady);
         }
-        let errors = self.grown(activity.apply_errors, |first| first.apply_errors).unwrap_or_default();
-        if errors >= 2 || self.pids.len() >= 3 {
+        let errors = self.apply_errors(activity).unwrap_or_default();
+        if errors >= STRIKES || count(&self.pids) > STRIKES {
             return Some(Worker::Fails);
         }
         let comes_and_goes = errors > 0 || self.pids.len() >= 2;
         // One that is there at last may yet stay: that is known in a moment.
-        let is_told = self.is_over(now) && self.connected.is_none();
+        let is_told = self.is_over(self.began, SUSPICION) && self.connected.is_none();
         is_told.then_some(if comes_and_goes { Worker::Fails } else { Worker::Away })
     }
 
     /// The tables whose copies fail, and those that wait for one to begin.
-    fn copies(&self, activity: &Activity, now: Instant) -> Option<(BTreeSet<QualifiedName>, BTreeSet<QualifiedName>)> {
+    fn copies(&self, activity: &Activity) -> Option<(BTreeSet<QualifiedName>, BTreeSet<QualifiedName>)> {
         let left = || activity.tables.iter().filter(|(_, table)| is_left(table.state));
         let failing: BTreeSet<_> = self.failed_copies(activity);
         if left().next().is_none() || !failing.is_empty() {
             return Some((failing, BTreeSet::new()));
         }
-        let goes_on = |name: &QualifiedName| {
-            let current = self.copies.get(name).and_then(|copy| copy.current);
-            current.is_some_and(|(_, since)| now.duration_since(since) >= STEADY)
-        };
+        let is_over = self.is_over(self.copies_begin(), SUSPICION);
         let is_idle = |name: &QualifiedName| self.copies.get(name).is_none_or(|copy| copy.current.is_none());
-        if left().any(|(name, _)| goes_on(name)) {
+        if left().any(|(name, _)| self.goes_on(name)) || self.ends_tables() {
             // A table whose turn has not come has not failed.
             let begun_and_idle = left().any(|(name, table)| table.state == SyncState::Copying && is_idle(name));
-            return (!begun_and_idle || self.is_over(now)).then(Default::default);
+            return (!begun_and_idle || is_over).then(Default::default);
         }
-        let was_touched = |name: &QualifiedName| self.copies.get(name).is_some_and(|copy| !copy.pids.is_empty());
-        if !self.is_over(now) || left().any(|(name, _)| !is_idle(name)) {
+        if !is_over || left().any(|(name, _)| !is_idle(name)) {
             return None;
         }
-        let (begun, waiting): (BTreeSet<_>, BTreeSet<_>) = left()
-            .map(|(name, table)| (name.clone(), table.state == SyncState::Copying || was_touched(name)))
-            .fold((BTreeSet::new(), BTreeSet::new()), |(mut begun, mut waiting), (name, is_begun)| {
-                if is_begun {
-                    begun.insert(name)
-                } else {
-                    waiting.insert(name)
-                };
-                (begun, waiting)
-            });
-        Some(if begun.is_empty() { (begun, waiting) } else { (begun, BTreeSet::new()) })
+        let was_touched = |name: &QualifiedName| self.copies.get(name).is_some_and(|copy| !copy.pids.is_empty());
+        let has_begun = |name: &QualifiedName, state| state == SyncState::Copying || was_touched(name);
+        let (begun, waiting): (Vec<_>, Vec<_>) = left().partition(|(name, table)| has_begun(name, table.state));
+        let names = |tables: Vec<(&QualifiedName, _)>| tables.into_iter().map(|(name, _)| name.clone()).collect();
+        Some(if begun.is_empty() { (BTreeSet::new(), names(waiting)) } else { (names(begun), BTreeSet::new()) })
+    }
+
+    /// Since when a copy is due: the worker starts them, and each has its turn when another has ended.
+    fn copies_begin(&self) -> Moment {
+        let due = [self.connected.map(|(_, since)| since), self.copied];
+        due.into_iter().flatten().chain([self.began]).max_by_key(|moment| moment.look).unwrap_or(self.began)
+    }
+
+    /// Whether the copy of a table has gone on for a while.
+    fn goes_on(&self, name: &QualifiedName) -> bool {
+        let current = self.copies.get(name).and_then(|copy| copy.current);
+        current.is_some_and(|(_, since)| self.since(since) >= STEADY)
+    }
+
+    /// Whether one copy after the other comes to its end: small tables are done before the next look.
+    fn ends_tables(&self) -> bool {
+        self.since(self.began) >= STEADY && self.copied.is_some_and(|copied| !self.is_over(copied, SUSPICION))
     }
 
     /// Tables whose copy ended and was begun again, or that have none while failures are counted.
     fn failed_copies(&self, activity: &Activity) -> BTreeSet<QualifiedName> {
-        let errors = self.grown(activity.sync_errors, |first| first.sync_errors);
+        let errors = self.copy_errors(activity);
         let has_failed = |name: &QualifiedName| {
             let Some(copy) = self.copies.get(name) else { return false };
             match errors {
-                Some(errors) => errors >= 2 && (copy.current.is_none() || copy.pids.len() >= 2),
-                None => copy.pids.len() >= 3,
+                Some(errors) => errors >= STRIKES && (copy.current.is_none() || copy.pids.len() >= 2),
+                None => count(&copy.pids) > STRIKES,
             }
         };
         let left = activity.tables.iter().filter(|(_, table)| is_left(table.state));
         let copying = |table: SyncState| table == SyncState::Copying;
-        let failed: Vec<_> = left.filter(|(name, _)| has_failed(name)).collect();
+        let failed: Vec<_> = left.filter(|(name, _)| has_failed(name) && !self.goes_on(name)).collect();
         // One that has begun has failed rather than one that waits for its turn.
         let any_begun = failed.iter().any(|(_, table)| copying(table.state));
         failed
@@ -210,12 +302,37 @@ impl Watching {
             .collect()
     }
 
+    /// Whether one that looks ill has failed so often, or has been away for so long, that no slow machine explains it.
+    fn is_proven(&self, activity: &Activity, health: &Health) -> bool {
+        match health.worker {
+            Worker::Steady => self.copies_fail_for_sure(activity, health),
+            _ => {
+                let errors = self.apply_errors(activity).unwrap_or_default();
+                errors > STRIKES || count(&self.pids) > STRIKES + 1 || self.is_over(self.began, CERTAINTY)
+            }
+        }
+    }
+
+    /// A publisher that starts again fails each copy that goes on, once: so errors are counted for each.
+    fn copies_fail_for_sure(&self, activity: &Activity, health: &Health) -> bool {
+        let begun = activity.tables.values().filter(|table| table.state == SyncState::Copying).count();
+        let errors = self.copy_errors(activity).unwrap_or_default();
+        let tries = |name: &QualifiedName| self.copies.get(name).map_or(0, |copy| count(&copy.pids));
+        errors > STRIKES * u64::try_from(begun.max(1)).unwrap_or(u64::MAX)
+            || health.failing.iter().any(|name| tries(name) > STRIKES + 1)
+            || self.is_over(self.copies_begin(), CERTAINTY)
+    }
+
     fn conflicts(&self, activity: &Activity) -> BTreeSet<&'static str> {
         let before =
             |kind| self.first.as_ref().and_then(|first| first.conflicts.get(kind)).copied().unwrap_or_default();
         let grown = activity.conflicts.iter().filter(|(kind, count)| **count > before(*kind));
         grown.map(|(kind, _)| *kind).collect()
     }
+}
+
+fn count(pids: &BTreeSet<i32>) -> u64 {
+    u64::try_from(pids.len()).unwrap_or(u64::MAX)
 }
 
 /// Whether a table has rows yet to be copied.
@@ -248,27 +365,43 @@ mod tests {
             worker,
             apply_errors: errors,
             sync_errors: errors,
+            retries_after: Duration::from_secs(5),
             tables: tables.split_whitespace().map(table).collect(),
             ..Activity::default()
         }
     }
 
-    /// What looks a second apart tell, and after how many of them.
-    fn told(looks: impl IntoIterator<Item = Activity>) -> (usize, Option<Health>) {
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// What looks tell that are so far apart, each with when it came.
+    fn opinions(apart: Duration, looks: impl IntoIterator<Item = Activity>) -> Vec<(usize, Opinion)> {
         let began = Instant::now();
         let mut watching = Watching::new(began, 1);
-        for (at, look) in looks.into_iter().enumerate() {
-            let now = began + Duration::from_secs(u64::try_from(at).unwrap());
-            if let Some(health) = watching.look(&look, now) {
-                return (at, Some(health));
-            }
+        let looks = looks.into_iter().enumerate();
+        let told = looks.filter_map(|(at, look)| {
+            let now = began + apart * u32::try_from(at).unwrap();
+            Some((at, watching.look(&look, true, now)?))
+        });
+        told.collect()
+    }
+
+    /// The first thing that looks a second apart tell, and after how many of them.
+    fn told(looks: impl IntoIterator<Item = Activity>) -> (usize, Option<Health>) {
+        match opinions(SECOND, looks).into_iter().next() {
+            Some((at, opinion)) => (at, Some(opinion.health)),
+            None => (usize::MAX, None),
         }
-        (usize::MAX, None)
     }
 
     fn worker(looks: impl IntoIterator<Item = Activity>) -> Option<(usize, Worker)> {
         let (at, health) = told(looks);
         health.map(|health| (at, health.worker))
+    }
+
+    /// After how many looks, so far apart, it is sure that all is well, or that it is not.
+    fn sure(apart: Duration, looks: impl IntoIterator<Item = Activity>) -> Option<(usize, bool)> {
+        let sure = opinions(apart, looks).into_iter().find(|(_, opinion)| opinion.is_sure);
+        sure.map(|(at, opinion)| (at, opinion.health.is_well()))
     }
 
     #[test]
@@ -353,6 +486,72 @@ mod tests {
         let health = health.unwrap();
         assert_eq!((at, health.stalled.len(), health.failing.len()), (7, 2, 0));
         assert!(!health.is_well());
+    }
+
+    #[test]
+    fn a_slow_machine_is_not_taken_for_a_fault() {
+        // Each question takes three seconds, and a worker is there for long before it is connected.
+        let away = |count| (0..count).map(|_| activity("", Some(1), ""));
+        let stays = || (0..3).map(|_| activity("9+", Some(1), ""));
+        let unconnected = (0..8).map(|_| activity("9", Some(1), ""));
+        assert_eq!(sure(3 * SECOND, away(10).chain(stays())), Some((11, true)));
+        assert_eq!(sure(SECOND, away(6).chain(unconnected.clone()).chain(stays())), Some((16, true)));
+        // An attempt fails because the slot is still held, and the next one comes five seconds later.
+        let fails_once = away(2).chain([activity("8+", Some(1), "")]).chain(away(5)).chain(unconnected).chain(stays());
+        assert_eq!(sure(SECOND, fails_once), Some((18, true)));
+        // The worker comes late, so its first copy does too.
+        let copies = |tables: &'static str| (0..6).map(move |_| activity("9+", None, tables));
+        let late = (0..6).map(|_| activity("", None, "a:d b:i")).chain(copies("a:d b:i")).chain(copies("a:d:4 b:i"));
+        assert!(opinions(SECOND, late).iter().all(|(_, opinion)| opinion.health.is_well()));
+    }
+
+    #[test]
+    fn what_does_not_come_for_long_is_ill_without_a_reason() {
+        let away = || (0..400).map(|_| activity("", Some(0), ""));
+        assert_eq!(sure(SECOND / 4, away()), Some((120, false)));
+        assert_eq!(sure(3 * SECOND, away()), Some((60, false)));
+        let patient = away().map(|look| Activity { retries_after: 60 * SECOND, ..look });
+        assert_eq!(sure(SECOND, patient), Some((250, false)));
+        let stalled = (0..400).map(|_| activity("7+", Some(0), "a:i b:i"));
+        assert_eq!(sure(SECOND / 4, stalled), Some((120, false)));
+        let failing = (0..40).map(|at| activity("", Some(at / 5), ""));
+        assert_eq!(sure(SECOND, failing), Some((15, false)));
+        let copies = (0..40).map(|at| activity("7+", Some(at / 5), "a:d b:i"));
+        assert_eq!(sure(SECOND, copies), Some((15, false)));
+    }
+
+    #[test]
+    fn a_publisher_that_starts_again_fails_each_copy_once() {
+        let copying = |errors, pids: &str| activity("7+", Some(errors), pids);
+        let looks = (0..3).map(|_| copying(0, "a:d:1 b:d:2")).chain((0..5).map(|_| copying(2, "a:d b:d")));
+        let looks = looks.chain((0..3).map(|_| copying(2, "a:d:3 b:d:4")));
+        let young = looks.skip(2);
+        assert_eq!(sure(SECOND, young), Some((8, true)));
+    }
+
+    #[test]
+    fn small_tables_that_are_copied_one_after_the_other_are_well() {
+        let left = |at: usize| (at..40).map(|name| format!("t{name}:i ")).collect::<String>();
+        let looks = (0..30).map(|at| {
+            let mut look = activity("7+", Some(0), &left(at));
+            for name in 0..at {
+                let table = TableActivity { state: SyncState::Ready, copier: None, rows: None, bytes: None };
+                look.tables.insert(QualifiedName::parse(&format!("t{name}")).unwrap(), table);
+            }
+            look
+        });
+        let told = opinions(SECOND, looks);
+        assert!(told[0].0 <= 3 && told.iter().all(|(_, opinion)| opinion.health.is_well()), "{told:?}");
+    }
+
+    #[test]
+    fn what_was_seen_while_the_publisher_was_away_does_not_count() {
+        let began = Instant::now();
+        let mut watching = Watching::new(began, 1);
+        let mut look = |at: u32, is_heard| watching.look(&activity("", Some(0), ""), is_heard, began + SECOND * at);
+        assert!((0..30).filter_map(|at| look(at, false)).all(|opinion| opinion.health.worker == Worker::Away));
+        assert!((30..37).all(|at| look(at, true).is_none()));
+        assert!(look(37, true).is_some_and(|opinion| !opinion.is_sure));
     }
 
     #[test]
