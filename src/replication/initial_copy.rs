@@ -13,7 +13,7 @@ use super::error::{Error, Result};
 use super::names;
 use super::operation::{Look, Operation};
 use super::status::{self, Known, Trouble};
-use super::{Pair, tables};
+use super::{Pair, tables, units};
 use crate::postgres::subscription::{self, How, Progress, Subscription, Verdict, Watch};
 use crate::postgres::{Database, Ident, Outage as _, QualifiedName, catalog, publication, settings};
 
@@ -185,7 +185,8 @@ pub async fn wait(operation: &Operation<'_>, copy: &InitialCopy<'_>) -> Result<(
     if waited.is_err() && operation.is_stopped() {
         // An error would taint it: the next apply would drop it, and copy rows again that are there already.
         let (left, all) = (progress.left().count(), progress.tables.len());
-        let made = Error::new(format!("subscription {name} is made, and goes on copying {left} of {all} tables"));
+        let all = units::counted(all, "table");
+        let made = Error::new(format!("subscription {name} is made, and goes on copying {left} of {all}"));
         operation.warn(made.detail("The wait for them was cut short."));
         return Ok(());
     }
@@ -299,7 +300,9 @@ async fn reasons(operation: &Operation<'_>, copy: &InitialCopy<'_>, trouble: &Tr
 
 fn out_of_time(name: &Ident, progress: &Progress) -> Error {
     let (left, all) = (progress.left().count(), progress.tables.len());
-    let error = Error::new(format!("subscription {name}: {left} of {all} tables are not replicated in time"));
+    let are = if all == 1 { "is" } else { "are" };
+    let all = units::counted(all, "table");
+    let error = Error::new(format!("subscription {name}: {left} of {all} {are} not replicated in time"));
     let worker = if progress.worker_runs { "" } else { WITHOUT_WORKER };
     error
         .detail(still_waiting(progress))

@@ -140,6 +140,7 @@ fn tables(status: &Status, style: &Style) -> Vec<String> {
     }
     lines.push(match (status.tables.len(), status.tables_ready()) {
         (0, _) => "  It has no tables.".to_owned(),
+        (1, 1) => "  Its table is ready.".to_owned(),
         (all, ready) if all == ready => format!("  All of its {} ready.", are(all)),
         (all, ready) => format!("  {} of {} ready.", count(ready as u64), are(all)),
     });

@@ -1,10 +1,12 @@
 //! The look before anything moves, held against what really happens: what it calls an error is tried and fails, and what it
 //! calls sound is replicated.
 
+mod backwards;
 mod everything;
 mod looking;
 mod servers;
 mod tables;
+mod warnings;
 
 use neonrepl::replication::preflight::Question;
 

@@ -427,7 +427,7 @@ async fn an_interrupted_wait_for_the_copy_keeps_the_subscription() {
         apply.interrupt().await;
         let run = apply.wait().await;
         assert_eq!(run.code, Some(1), "{}", run.text());
-        assert!(run.flat().contains("goes on copying 1 of 1 tables"), "{}", run.text());
+        assert!(run.flat().contains("goes on copying 1 of 1 table"), "{}", run.text());
         assert!(!workspace.state().contains("tainted"), "{}", workspace.state());
         lock.batch_execute("COMMIT").await.expect("the end of the lock");
         workspace.expect_empty_plan().await;

@@ -1,5 +1,7 @@
 //! What goes on at the servers beside this replication, and what could not be looked at.
 
+use std::time::Duration;
+
 use super::facts::{Facts, OLD_TRANSACTION, Side, Unchecked};
 use crate::postgres::Ident;
 use crate::postgres::server_facts::{OldTransaction, PreparedTransaction, RoleSetting, SlotInUse};
@@ -34,8 +36,9 @@ fn old_transaction(side: &Side, open: &OldTransaction) -> Finding {
     Finding::new(Severity::Warning, "old_transactions", side.place)
         .about(format!("process {process}"))
         .says(format!(
-            "A transaction of {whose} in database {database:?} has been open for {seconds} seconds. Making a replication slot \
-             waits for its end, and so does every new subscription, in whatever database of the server."
+            "A transaction of {whose} in database {database:?} has been open for {}. Making a replication slot waits for its \
+             end, and so does every new subscription, in whatever database of the server.",
+            units::duration(Duration::from_secs(*seconds))
         ))
         .mended_by(format!(
             "End it, or on the {}: SELECT pg_terminate_backend({process});",
@@ -49,8 +52,9 @@ fn prepared_transaction(side: &Side, prepared: &PreparedTransaction) -> Finding 
     Finding::new(Severity::Warning, "prepared_transactions", side.place)
         .about(name)
         .says(format!(
-            "A transaction in database {database:?} was prepared {seconds} seconds ago and has not ended. Making a replication \
-             slot waits for it, and so does closing the database to writes."
+            "A transaction in database {database:?} was prepared {} ago and has not ended. Making a replication slot waits for it, \
+             and so does closing the database to writes.",
+            units::duration(Duration::from_secs(*seconds))
         ))
         .mended_by(format!(
             "On the {}, in database {database:?}: COMMIT PREPARED '{quoted}'; or ROLLBACK PREPARED '{quoted}';",
@@ -66,8 +70,9 @@ fn hidden_transactions(side: &Side) -> Option<Finding> {
         .about(own.as_str())
         .says(format!(
             "Role {own} does not see since when the transactions of others are open, so whether some are older than {old} \
-             minutes, which making a slot would wait for, was not checked. {} of them have written at the moment.",
-            side.transactions.hidden
+             minutes, which making a slot would wait for, was not checked. At the moment {} of them {} written and not ended.",
+            side.transactions.hidden,
+            if side.transactions.hidden == 1 { "has" } else { "have" }
         ))
         .mended_by(format!("On the {}: GRANT pg_read_all_stats TO {own};", side.place.as_str()));
     (!sees).then_some(found)
@@ -189,8 +194,8 @@ mod tests {
         check(
             busy,
             &expect![[r#"
-                old_transactions: warning on publisher, process 7: A transaction of etl, nightly in database "shop" has been open for 3600 seconds. Making a replication slot waits for its end, and so does every new subscription, in whatever database of the server. End it, or on the publisher: SELECT pg_terminate_backend(7);
-                prepared_transactions: warning on publisher, it's: A transaction in database "shop" was prepared 60 seconds ago and has not ended. Making a replication slot waits for it, and so does closing the database to writes. On the publisher, in database "shop": COMMIT PREPARED 'it''s'; or ROLLBACK PREPARED 'it''s';
+                old_transactions: warning on publisher, process 7: A transaction of etl, nightly in database "shop" has been open for 1 h 00 min. Making a replication slot waits for its end, and so does every new subscription, in whatever database of the server. End it, or on the publisher: SELECT pg_terminate_backend(7);
+                prepared_transactions: warning on publisher, it's: A transaction in database "shop" was prepared 1 min 00 s ago and has not ended. Making a replication slot waits for it, and so does closing the database to writes. On the publisher, in database "shop": COMMIT PREPARED 'it''s'; or ROLLBACK PREPARED 'it''s';
                 role_settings: warning on publisher, app.default_transaction_read_only: Role "app" has default_transaction_read_only = "off" for itself: it counts instead of the database's, so that closing the database to writes by its default does not hold for this role. On the publisher: ALTER ROLE "app" IN DATABASE "shop" RESET default_transaction_read_only;
                 role_settings: warning on publisher, app.statement_timeout: Role "app" has statement_timeout = "30s" for itself: a subscription that logs in as it is broken off during a copy that takes longer. On the publisher: ALTER ROLE "app" RESET statement_timeout;
                 other_slots: info on publisher, cdc: Logical replication slot "cdc" of database "shop" is reserved, and something reads from it. The server keeps 3.0 GiB of WAL for it.
@@ -208,8 +213,8 @@ mod tests {
         check(
             blind,
             &expect![[r#"
-            hidden_transactions: info on publisher, me: Role "me" does not see since when the transactions of others are open, so whether some are older than 5 minutes, which making a slot would wait for, was not checked. 2 of them have written at the moment. On the publisher: GRANT pg_read_all_stats TO "me";
-        "#]],
+                hidden_transactions: info on publisher, me: Role "me" does not see since when the transactions of others are open, so whether some are older than 5 minutes, which making a slot would wait for, was not checked. At the moment 2 of them have written and not ended. On the publisher: GRANT pg_read_all_stats TO "me";
+            "#]],
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use super::facts::Facts;
 use crate::postgres::catalog::{Kind, LeftBehind, LeftKind};
-use crate::replication::{Finding, Place, Severity, names};
+use crate::replication::{Finding, Place, Severity, names, units};
 
 pub(super) fn find(facts: &Facts) -> Vec<Finding> {
     facts.left_behind.iter().map(left).chain(tables(facts)).collect()
@@ -11,17 +11,44 @@ pub(super) fn find(facts: &Facts) -> Vec<Finding> {
 fn left(left: &LeftBehind) -> Finding {
     let LeftBehind { kind, count, examples } = left;
     let more = if u64::try_from(examples.len()).unwrap_or(u64::MAX) < *count { " …" } else { "" };
+    let is_one = *count == 1;
     let what = match kind {
         LeftKind::Sequences => "values of sequences are not replicated",
         LeftKind::LargeObjects => "large objects are not replicated",
         LeftKind::UnloggedTables => "rows of unlogged tables are not replicated",
         LeftKind::MaterializedViews => "materialized views are neither made nor refreshed",
+        _ if is_one => "it is not made on the subscriber",
         _ => "they are not made on the subscriber",
     };
+    let counted = if is_one { one(*kind) } else { kind.as_str() };
     Finding::new(Severity::Info, "not_replicated", Place::Publisher)
         .about(kind.as_str())
-        .says(format!("{count} {}: {what}. {}{more}", kind.as_str(), examples.join(", ")))
+        .says(format!("{} {counted}: {what}. {}{more}", units::count(*count), examples.join(", ")))
         .mended_by(step(*kind))
+}
+
+/// One of them, in words.
+fn one(kind: LeftKind) -> &'static str {
+    match kind {
+        LeftKind::LargeObjects => "large object",
+        LeftKind::UnloggedTables => "unlogged table",
+        LeftKind::ForeignTables => "foreign table",
+        LeftKind::Views => "view",
+        LeftKind::MaterializedViews => "materialized view",
+        LeftKind::Functions => "function or procedure",
+        LeftKind::Types => "type or domain",
+        LeftKind::Triggers => "trigger",
+        LeftKind::EventTriggers => "event trigger",
+        LeftKind::Policies => "row security policy",
+        LeftKind::Rules => "rule",
+        LeftKind::Sequences => "sequence",
+        LeftKind::Roles => "role",
+        LeftKind::Extensions => "extension",
+        LeftKind::ForeignServers => "foreign server",
+        LeftKind::DatabaseSettings => "setting of the database",
+        LeftKind::DefaultPrivileges => "rule of default privileges",
+        LeftKind::CronJobs => "job of pg_cron",
+    }
 }
 
 /// What a person does about it.
@@ -65,12 +92,16 @@ fn tables(facts: &Facts) -> Option<Finding> {
     if left.is_empty() {
         return None;
     }
+    let (are, mend) = match left.len() {
+        1 => ("is", "Publish it too, if it is to move."),
+        _ => ("are", "Publish them too, if they are to move."),
+    };
     let found = Finding::new(Severity::Info, "not_published", Place::Publisher).about("tables").says(format!(
-        "{} tables of the database are not among those that are replicated: {}.",
-        left.len(),
+        "{} of the database {are} not among those that are replicated: {}.",
+        units::counted(left.len(), "table"),
         names::list(left)
     ));
-    Some(found.mended_by("Publish them too, if they are to move."))
+    Some(found.mended_by(mend))
 }
 
 #[cfg(test)]
@@ -97,9 +128,9 @@ mod tests {
         check(
             left,
             &expect![[r#"
-            not_replicated: info on publisher, views: 7 views: they are not made on the subscriber. public.a, public.b … Make them on the subscriber, for instance from pg_dump --schema-only.
-            not_published: info on publisher, tables: 1 tables of the database are not among those that are replicated: public.invoices. Publish them too, if they are to move.
-        "#]],
+                not_replicated: info on publisher, views: 7 views: they are not made on the subscriber. public.a, public.b … Make them on the subscriber, for instance from pg_dump --schema-only.
+                not_published: info on publisher, tables: 1 table of the database is not among those that are replicated: public.invoices. Publish it too, if it is to move.
+            "#]],
         );
     }
 

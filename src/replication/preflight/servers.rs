@@ -1,5 +1,7 @@
 //! What the two servers are, and whether they have room for one more subscription.
 
+use std::time::Duration;
+
 use super::facts::{Facts, Side};
 use crate::postgres::ServerVersion;
 use crate::replication::{Finding, Place, Severity, units};
@@ -226,8 +228,9 @@ fn idle_slots(publisher: &Side) -> Option<Finding> {
     let setting = "idle_replication_slot_timeout";
     let seconds = publisher.server.number(setting).filter(|seconds| *seconds > 0)?;
     let found = Finding::new(Severity::Warning, "idle_slots", Place::Publisher).about(setting).says(format!(
-        "A slot that nothing reads from for {seconds} seconds is lost: a subscription that is disabled, or does not reach the \
-         publisher, for longer has to copy everything again."
+        "A slot that nothing reads from for {} is lost: a subscription that is disabled, or does not reach the publisher, for \
+         longer has to copy everything again.",
+        units::duration(Duration::from_secs(seconds.unsigned_abs()))
     ));
     let mend = "On the publisher, as a superuser: ALTER SYSTEM SET idle_replication_slot_timeout = 0; SELECT pg_reload_conf();";
     Some(found.mended_by(mend))

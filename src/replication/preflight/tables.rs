@@ -183,9 +183,9 @@ fn compared(name: &QualifiedName, sent: &BTreeSet<Ident>, source: &Table, target
     let mut found = Vec::new();
     if !retyped.is_empty() {
         let says = format!(
-            "Columns have other types there: {}. Values travel as text, and one that does not fit stops replication.",
+            "Columns have other types on the subscriber: {}. Values travel as text, and one that does not fit stops replication.",
             names::list(retyped.iter().map(|(from, to)| format!(
-                "{} is {} and {} there",
+                "{} is {} on the publisher and {} there",
                 from.name.as_str(),
                 from.ty,
                 to.ty
@@ -198,7 +198,7 @@ fn compared(name: &QualifiedName, sent: &BTreeSet<Ident>, source: &Table, target
     if !required.is_empty() {
         let drops = without_not_null(name, required.iter().copied());
         let says = format!(
-            "Columns may be null on the publisher and not there: {}. The first null stops replication.",
+            "Columns may be null on the publisher, and not on the subscriber: {}. The first null stops replication.",
             listed(required.iter().copied())
         );
         found.push(
@@ -214,7 +214,7 @@ fn labels(facts: &Facts) -> Vec<Finding> {
     let lacking = here.keys().map(|ty| (ty, values::missing_labels(ty, ty, here, there)));
     let found = lacking.filter(|(_, missing)| !missing.is_empty()).map(|(ty, missing)| {
         let says = format!(
-            "This enum lacks labels there: {}. The first row that has one of them stops replication.",
+            "This enum lacks labels on the subscriber: {}. The first row that has one of them stops replication.",
             names::list(missing.iter().cloned())
         );
         let adds: String = missing.iter().map(|label| format!(" {}", catalog::add_label(ty, label))).collect();
@@ -325,15 +325,15 @@ fn demanded(table: &QualifiedName, more: &[&Constraint]) -> Vec<Finding> {
     let mut found = Vec::new();
     if !rest.is_empty() {
         let says = format!(
-            "It has constraints there that the publisher has not, at least not by these names: {}. The first row that does not \
-             keep them stops replication.",
+            "It has constraints on the subscriber that it does not have on the publisher, at least not by these names: {}. The first \
+             row that does not keep them stops replication.",
             listed(rest.iter().copied())
         );
         found.push(warning("more_constraints", Place::Subscriber, table).says(says).mended_by(drops(&rest)));
     }
     if !keys.is_empty() {
         let says = format!(
-            "It has foreign keys there that the publisher has not: {}. They are not checked for replicated rows, and a TRUNCATE of \
+            "It has foreign keys on the subscriber that it does not have on the publisher: {}. They are not checked for replicated rows, and a TRUNCATE of \
              what they refer to stops replication.",
             listed(keys.iter().copied())
         );
@@ -387,14 +387,6 @@ fn backwards(table: &QualifiedName, obstacle: &Obstacle) -> Option<Finding> {
             ),
             format!("On the publisher:{}", without_not_null(table, columns)),
         ),
-        Obstacle::NoSelect { role } => (
-            Place::Subscriber,
-            format!("role {role} may not read it there"),
-            format!(
-                "On the subscriber: GRANT USAGE ON SCHEMA {} TO {role}; GRANT SELECT ON {table} TO {role};",
-                table.schema
-            ),
-        ),
         Obstacle::NoSetRole { subscription, table: owner } => (
             Place::Publisher,
             format!("role {subscription} may not SET ROLE to its owner {owner}"),
@@ -402,8 +394,9 @@ fn backwards(table: &QualifiedName, obstacle: &Obstacle) -> Option<Finding> {
                 "On the publisher: GRANT {owner} TO {subscription}; or ALTER TABLE {table} OWNER TO {subscription};"
             ),
         ),
-        // A table that is not on the publisher is not published at all, and its own finding.
-        Obstacle::NoTable | Obstacle::Clash(_) | Obstacle::BinaryTypes(_) => return None,
+        // A table that is not on the publisher is not published at all, and its own finding. What flows back is not copied,
+        // and changes are sent whatever the role may read.
+        Obstacle::NoTable | Obstacle::Clash(_) | Obstacle::BinaryTypes(_) | Obstacle::NoSelect { .. } => return None,
     };
     let says = format!("When changes flow back, no row of it arrives: {says}.");
     Some(error("way_back", place, table).says(says).mended_by(mend))
@@ -441,9 +434,9 @@ mod tests {
         check(
             other,
             &expect![[r#"
-            column_types: warning on subscriber, public.orders: Columns have other types there: id is integer and smallint there, note is text and smallint there. Values travel as text, and one that does not fit stops replication. On the subscriber: ALTER TABLE "public"."orders" ALTER COLUMN "id" TYPE integer, ALTER COLUMN "note" TYPE text;
-            not_null: warning on subscriber, public.orders: Columns may be null on the publisher and not there: note. The first null stops replication. On the subscriber: ALTER TABLE "public"."orders" ALTER COLUMN "note" DROP NOT NULL;
-        "#]],
+                column_types: warning on subscriber, public.orders: Columns have other types on the subscriber: id is integer on the publisher and smallint there, note is text on the publisher and smallint there. Values travel as text, and one that does not fit stops replication. On the subscriber: ALTER TABLE "public"."orders" ALTER COLUMN "id" TYPE integer, ALTER COLUMN "note" TYPE text;
+                not_null: warning on subscriber, public.orders: Columns may be null on the publisher, and not on the subscriber: note. The first null stops replication. On the subscriber: ALTER TABLE "public"."orders" ALTER COLUMN "note" DROP NOT NULL;
+            "#]],
         );
         // What takes every value is no other one.
         let wider = |facts: &mut Facts| {
@@ -471,8 +464,8 @@ mod tests {
         check(
             lacks,
             &expect![[r#"
-            enum_labels: error on subscriber, public.mood: This enum lacks labels there: it's, glad. The first row that has one of them stops replication. On the subscriber: ALTER TYPE public.mood ADD VALUE 'it''s'; ALTER TYPE public.mood ADD VALUE 'glad';
-        "#]],
+                enum_labels: error on subscriber, public.mood: This enum lacks labels on the subscriber: it's, glad. The first row that has one of them stops replication. On the subscriber: ALTER TYPE public.mood ADD VALUE 'it''s'; ALTER TYPE public.mood ADD VALUE 'glad';
+            "#]],
         );
     }
 
@@ -549,9 +542,9 @@ mod tests {
         check(
             demands,
             &expect![[r#"
-            more_constraints: warning on subscriber, public.orders: It has constraints there that the publisher has not, at least not by these names: once. The first row that does not keep them stops replication. On the subscriber, until the cutover: ALTER TABLE "public"."orders" DROP CONSTRAINT "once";
-            foreign_keys: warning on subscriber, public.orders: It has foreign keys there that the publisher has not: whose. They are not checked for replicated rows, and a TRUNCATE of what they refer to stops replication. On the subscriber, until the cutover: ALTER TABLE "public"."orders" DROP CONSTRAINT "whose";
-        "#]],
+                more_constraints: warning on subscriber, public.orders: It has constraints on the subscriber that it does not have on the publisher, at least not by these names: once. The first row that does not keep them stops replication. On the subscriber, until the cutover: ALTER TABLE "public"."orders" DROP CONSTRAINT "once";
+                foreign_keys: warning on subscriber, public.orders: It has foreign keys on the subscriber that it does not have on the publisher: whose. They are not checked for replicated rows, and a TRUNCATE of what they refer to stops replication. On the subscriber, until the cutover: ALTER TABLE "public"."orders" DROP CONSTRAINT "whose";
+            "#]],
         );
     }
 

@@ -86,6 +86,55 @@ async fn what_no_subscription_is_made_of(held: &mut Held, pair: &Pair, looking: 
     refused(&pair.subscriber, &superuser, &create, "relation \"public.onlyhere\" does not exist").await;
 }
 
+/// A publication whose name no subscription can ask for.
+async fn what_no_name_reaches(held: &mut Held, pair: &Pair, looking: &Looking<'_>, major: Major) {
+    pair.publisher
+        .sql("CREATE TABLE slashed (id int PRIMARY KEY); INSERT INTO slashed VALUES (1); CREATE PUBLICATION \"back\\slash\" FOR TABLE slashed")
+        .await;
+    pair.subscriber.sql("CREATE TABLE slashed (id int PRIMARY KEY)").await;
+    held.called(&looking.report(&publications(&["back\\slash"])).await, "publication_name", PUB, "back\\slash");
+    let name = format!("{}_slash", pair.subscriber.name);
+    subscribe(pair, looking, &Role::superuser(), &name, "back\\slash").await;
+    let server = subscribers(major);
+    logged(server, "could not start WAL streaming: ERROR:  syntax error").await;
+    unsubscribe(&pair.subscriber).await;
+}
+
+/// A publication of somebody else, and generated columns that tell rows apart (Postgres 18).
+async fn what_is_not_ones_own(held: &mut Held, pair: &Pair, major: Major) {
+    let maker = servers::shared(major).role("preflight_adder", "").await;
+    let (source, role) = (&pair.publisher, quote(&maker.name));
+    source
+        .sql(&format!(
+            "CREATE PUBLICATION theirs_alone FOR TABLE orders; CREATE TABLE mine (id int PRIMARY KEY); ALTER TABLE mine OWNER TO {role}"
+        ))
+        .await;
+    pair.subscriber.sql("CREATE TABLE mine (id int PRIMARY KEY)").await;
+    let superuser = Role::superuser();
+    let looking = Looking { publisher: (source, &maker), subscriber: (&pair.subscriber, &superuser) };
+    let question = Question { publications: publications(&["theirs_alone"]).publications, ..tables(&["mine"]) };
+    held.called(&looking.report(&question).await, "publication_owner", PUB, "postgres");
+    let add = "ALTER PUBLICATION theirs_alone ADD TABLE mine";
+    refused(source, &maker, add, "must be owner of publication theirs_alone").await;
+}
+
+async fn what_generated_columns_break(held: &mut Held, pair: &Pair, looking: &Looking<'_>) {
+    let (source, superuser) = (&pair.publisher, Role::superuser());
+    source
+        .sql(
+            "CREATE TABLE reckoned (id int, twice int GENERATED ALWAYS AS (id * 2) STORED NOT NULL); INSERT INTO reckoned VALUES (1); \
+             CREATE UNIQUE INDEX reckoned_twice ON reckoned (twice); ALTER TABLE reckoned REPLICA IDENTITY USING INDEX reckoned_twice; \
+             CREATE PUBLICATION reckoned FOR TABLE reckoned",
+        )
+        .await;
+    pair.subscriber.sql("CREATE TABLE reckoned (id int PRIMARY KEY)").await;
+    let report = looking.report(&publications(&["reckoned"])).await;
+    held.called(&report, "replica_identity", PUB, "reckoned");
+    assert!(super::looking::shown(&report).contains("generated columns of the replica identity"), "{report:?}");
+    refused(source, &superuser, "UPDATE reckoned SET id = 2", "cannot update table \"reckoned\"").await;
+    source.sql("DROP PUBLICATION reckoned").await;
+}
+
 /// What the role that the subscription logs in as may not do.
 async fn what_a_login_lacks(held: &mut Held, pair: &Pair, looking: &Looking<'_>, major: Major) {
     let (source, superuser) = (&pair.publisher, Role::superuser());
@@ -342,6 +391,11 @@ async fn errors_are_real(major: Major) {
     what_no_subscription_is_made_of(&mut held, &pair, &looking).await;
     what_a_login_lacks(&mut held, &pair, &looking, major).await;
     what_a_maker_lacks(&mut held, &pair, major).await;
+    what_is_not_ones_own(&mut held, &pair, major).await;
+    what_no_name_reaches(&mut held, &pair, &looking, major).await;
+    if major > Major::V17 {
+        what_generated_columns_break(&mut held, &pair, &looking).await;
+    }
     what_never_arrives(&mut held, &pair, &looking, major).await;
     what_stops_later(&mut held, &pair, &looking, major).await;
     what_no_enum_takes(&mut held, &pair, &looking, major).await;
