@@ -26,7 +26,7 @@ mod types;
 mod wanted;
 mod writes;
 
-pub use constraints::{Constraint, Demand, constraints};
+pub use constraints::{Constraint, Demand, Reference, constraints, references};
 pub use extensions::{available_extensions, extensions};
 pub use guards::{CalledFunction, Guards, called_functions, guards};
 pub use indexes::{Index, indexes};

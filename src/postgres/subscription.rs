@@ -3,6 +3,7 @@
 //! Source: `CREATE SUBSCRIPTION`, `ALTER SUBSCRIPTION` and the catalogs `pg_subscription*` in the Postgres documentation.
 
 mod activity;
+mod blocked;
 mod catalog;
 mod changes;
 mod half_made;
@@ -15,6 +16,7 @@ mod worker;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use activity::{Activity, ApplyWorker, TableActivity, activity};
+pub use blocked::{Blocked, blocked};
 pub use catalog::{apply, fetch, fetch_all, fetch_all_now, fetch_now, reading_from, sync_slots, tables};
 pub use changes::{How, diff, drop_detached, drop_with_slot, rename_publications};
 pub use half_made::{Claim, HalfMade, Token, begin, finish, half_made, take_away, take_over};

@@ -14,6 +14,7 @@ use super::Cause;
 use super::watching::{Health, Worker};
 use crate::postgres::settings::Login;
 use crate::postgres::slot::{Pending, Position};
+use crate::postgres::subscription::Blocked;
 use crate::postgres::{Ident, QualifiedName};
 
 /// How many causes are told.
@@ -50,6 +51,8 @@ pub(super) struct Evidence {
     pub(super) flaws: BTreeMap<QualifiedName, Vec<Flaw>>,
     /// What its slot has to send next; none where that could not be looked at.
     pub(super) pending: Option<Pending>,
+    /// Its workers that wait for locks for long.
+    pub(super) blocked: Vec<Blocked>,
 }
 
 /// The likely causes, the likeliest first, and whether one of them is more than a guess. None where the subscription is well,
@@ -65,6 +68,7 @@ pub(super) fn told(evidence: &Evidence) -> (Vec<Cause>, bool) {
 fn weighed(evidence: &Evidence) -> Vec<(Weight, Cause)> {
     let mut found: Vec<(Weight, Cause)> =
         evidence.lasting().into_iter().map(|cause| (Weight::Certain, cause)).collect();
+    found.extend(evidence.blocked.iter().map(|blocked| (Weight::Certain, server::blocked(blocked))));
     if let Some(errors) = evidence.disabling_errors {
         found.extend(evidence.of_changes());
         found.extend(evidence.of_copies(None));
@@ -299,6 +303,7 @@ mod tests {
             disabling_errors: None,
             flaws: BTreeMap::new(),
             pending: None,
+            blocked: Vec::new(),
         }
     }
 
@@ -327,6 +332,37 @@ mod tests {
         check(&Evidence { flaws: flaws(&[("orders", narrower)]), shortages: vec![Shortage::Slots], ..well() }, &[]);
         let disabled = Health { worker: Worker::Disabled, ..Health::default() };
         check(&Evidence { health: disabled, is_connected: false, ..well() }, &[]);
+    }
+
+    #[test]
+    fn a_lock_that_is_waited_for_is_told_of_a_worker_that_runs() {
+        let blocked = Blocked {
+            relation: Some(table("orders")),
+            waits: std::time::Duration::from_secs(12),
+            blocker: Some(4711),
+            whose: "app, psql".to_owned(),
+            state: Some("idle in transaction".to_owned()),
+            transaction: Some(std::time::Duration::from_secs(300)),
+            query: Some(std::time::Duration::from_secs(65)),
+        };
+        let (causes, has_reason) = told(&Evidence { blocked: vec![blocked.clone()], ..well() });
+        assert!(has_reason);
+        let expected = "Another session of the subscriber keeps the subscription from writing: its worker waits for a lock on \
+            public.orders. It has waited for 12 s. Process 4711 (app, psql) is in the way: it is idle in transaction, its transaction \
+            is open for 5 min 00 s, and its last statement began 1 min 05 s ago. Let that session end its transaction. Or on the subscriber, as \
+            its role or a member of pg_signal_backend: SELECT pg_terminate_backend(4711);";
+        assert_eq!(causes.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+        let prepared = Blocked {
+            relation: None,
+            blocker: None,
+            whose: String::new(),
+            state: None,
+            transaction: None,
+            query: None,
+            ..blocked
+        };
+        let (causes, _) = told(&Evidence { blocked: vec![prepared], ..well() });
+        assert!(causes[0].remedy.contains("ROLLBACK PREPARED"), "{causes:?}");
     }
 
     #[test]
@@ -381,7 +417,7 @@ mod tests {
         evidence.health.conflicts = BTreeSet::from(["insert_exists"]);
         let by = table("lines");
         let constraint = ident("lines_fkey");
-        evidence.flaws = flaws(&[("orders", Flaw::Referenced { by, constraint })]);
+        evidence.flaws = flaws(&[("orders", Flaw::Referenced { by, constraint, is_extra: true })]);
         check(&evidence, &["duplicate_key", "referenced_table"]);
         evidence.flaws = flaws(&[("orders", Flaw::ExtraUnique { index: ident("once"), columns: "a".to_owned() })]);
         check(&evidence, &["extra_unique", "duplicate_key"]);

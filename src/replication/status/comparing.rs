@@ -7,7 +7,7 @@ use futures_util::try_join;
 
 use super::causes::Flaw;
 use crate::postgres::catalog::{
-    self, CalledFunction, Constraint, Demand, Guards, Identity, Index, Labels, Outline, Table,
+    self, CalledFunction, Constraint, Demand, Guards, Identity, Index, Labels, Outline, Reference, Table,
 };
 use crate::postgres::publication::{self, Operation, Sent};
 use crate::postgres::subscription::Subscription;
@@ -27,6 +27,8 @@ struct Read {
     labels: (Labels, Labels),
     indexes: (Indexes, Indexes),
     constraints: (Constraints, Constraints),
+    /// The foreign keys of other tables that lead to them.
+    references: (References, References),
     guards: BTreeMap<QualifiedName, Guards>,
     functions: BTreeMap<QualifiedName, Vec<CalledFunction>>,
     lacking: BTreeMap<QualifiedName, Vec<String>>,
@@ -38,6 +40,7 @@ struct Read {
 
 type Indexes = BTreeMap<QualifiedName, Vec<Index>>;
 type Constraints = BTreeMap<QualifiedName, Vec<Constraint>>;
+type References = BTreeMap<QualifiedName, Vec<Reference>>;
 
 /// Compares the tables that a subscription is sent.
 ///
@@ -63,7 +66,12 @@ async fn read(pair: &Pair, subscription: &Subscription) -> Result<Read> {
     let role = checks::login(subscription);
     let both = Box::pin(BothSides::read(pair, subscription, role.as_ref(), &tables)).await?;
     let on_both = async |db: &Database| {
-        try_join!(catalog::labels(db, &tables), catalog::indexes(db, &tables), catalog::constraints(db, &tables))
+        try_join!(
+            catalog::labels(db, &tables),
+            catalog::indexes(db, &tables),
+            catalog::constraints(db, &tables),
+            catalog::references(db, &tables)
+        )
     };
     let (there, here) = Box::pin(try_join(on_both(publisher), on_both(subscriber))).await?;
     let lacking = async {
@@ -83,7 +91,8 @@ async fn read(pair: &Pair, subscription: &Subscription) -> Result<Read> {
     let changes_rows = publications.iter().any(|publication| {
         [Operation::Update, Operation::Delete].iter().any(|operation| publication.publish.contains(operation))
     });
-    let (labels, indexes, constraints) = ((there.0, here.0), (there.1, here.1), (there.2, here.2));
+    let (labels, indexes) = ((there.0, here.0), (there.1, here.1));
+    let (constraints, references) = ((there.2, here.2), (there.3, here.3));
     Ok(Read {
         obstacles: both.obstacles(&sent),
         both,
@@ -92,6 +101,7 @@ async fn read(pair: &Pair, subscription: &Subscription) -> Result<Read> {
         labels,
         indexes,
         constraints,
+        references,
         guards,
         functions,
         lacking,
@@ -249,15 +259,20 @@ impl Read {
         let checks = of(&self.constraints.1, name).into_iter();
         let checks = checks.filter(|check| check.demand == Demand::Check && !is_there(check));
         let checks = checks.map(|check| Flaw::ExtraCheck(check.name));
-        let references = self.constraints.1.iter().filter(|(by, _)| *by != name).flat_map(|(by, keys)| {
-            let leads_here =
-                |key: &&Constraint| matches!(&key.demand, Demand::ForeignKey { references } if references == name);
-            let is_there =
-                |key: &&Constraint| of(&self.constraints.0, by).iter().any(|other| other.demand == key.demand);
-            let keys = keys.iter().filter(leads_here).filter(move |key| !is_there(key));
-            keys.map(|key| Flaw::Referenced { by: by.clone(), constraint: key.name.clone() }).collect::<Vec<_>>()
-        });
-        checks.chain(references).collect()
+        checks.chain(self.of_references(name)).collect()
+    }
+
+    /// Foreign keys in the way of a TRUNCATE. Where the table that has one is replicated too, and has it on the publisher, both
+    /// are truncated together; one that is not replicated is not.
+    fn of_references(&self, name: &QualifiedName) -> Vec<Flaw> {
+        let of = |references: &References| references.get(name).cloned().unwrap_or_default();
+        let there = of(&self.references.0);
+        let is_there = |found: &Reference| there.iter().any(|other| other.by == found.by);
+        let is_truncated_too = |found: &Reference| is_there(found) && self.sent.tables.contains_key(&found.by);
+        let found = of(&self.references.1).into_iter().filter(|found| !is_truncated_too(found));
+        found
+            .map(|found| Flaw::Referenced { is_extra: !is_there(&found), by: found.by, constraint: found.name })
+            .collect()
     }
 
     fn of_guards(&self, name: &QualifiedName) -> Vec<Flaw> {

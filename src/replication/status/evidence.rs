@@ -9,7 +9,7 @@ use super::causes::{Evidence, Flaw, Names, Refusal, Shortage};
 use super::comparing::{self, Flaws};
 use super::reading::{Followed, Heard, Seen};
 use super::watching::{Health, Worker};
-use crate::postgres::subscription::{self, Activity, SyncState};
+use crate::postgres::subscription::{self, Activity, Blocked, SyncState};
 use crate::postgres::{
     self, Database, Ident, Limits, Pauses, QualifiedName, SqlState, Waiter, catalog, publication, settings, slot,
     version,
@@ -25,6 +25,9 @@ const BUSY: Duration = Duration::from_millis(1500);
 
 /// How often it is tried meanwhile.
 const POLL: Pauses = Pauses::of(Duration::from_millis(150));
+
+/// A worker that has waited for a lock for so long is held up by somebody.
+pub(super) const LOCKED: Duration = Duration::from_secs(5);
 
 /// The differences between the tables of both sides; none where the publisher is not known, or one of them cannot be asked.
 pub(super) async fn flaws(followed: &Followed, subscriber: &Database) -> Flaws {
@@ -63,6 +66,7 @@ pub(super) async fn gather(
         disabling_errors: disabling_errors(followed, &seen.activity),
         flaws,
         pending: None,
+        blocked: blocked(followed, subscriber, &seen.activity).await,
         health,
     };
     if let Some(publisher) = publisher {
@@ -72,6 +76,18 @@ pub(super) async fn gather(
         Box::pin(look_closer(&mut evidence, followed, (publisher, subscriber), seen)).await;
     }
     evidence
+}
+
+/// What its workers wait for on the subscriber. One that is disabled has none.
+async fn blocked(followed: &Followed, subscriber: &Database, activity: &Activity) -> Vec<Blocked> {
+    if !activity.enabled {
+        return Vec::new();
+    }
+    let name = &followed.subscription.name;
+    subscription::blocked(subscriber, name, LOCKED).await.unwrap_or_else(|cause| {
+        tracing::info!(%cause, "whether its workers wait for locks could not be asked");
+        Vec::new()
+    })
 }
 
 fn names(followed: &Followed) -> Names {

@@ -1,11 +1,14 @@
 //! What stops a whole subscription: its connection, its slot, its publications, and what servers have run out of. In words.
 
+use std::time::Duration;
+
 use crate::postgres::settings::Login;
 use crate::postgres::slot::{Home, Position};
-use crate::postgres::{self, Ident, SqlState};
-use crate::replication::names;
+use crate::postgres::subscription::Blocked;
+use crate::postgres::{self, Ident, QualifiedName, SqlState};
 use crate::replication::status::Cause;
 use crate::replication::status::watching::Health;
+use crate::replication::{names, units};
 
 /// Where the two sides are, and how they are called in texts.
 #[derive(Debug, Clone)]
@@ -312,7 +315,10 @@ pub(super) fn disabled_by_error(names: &Names, errors: u64) -> Cause {
     cause(
         "disabled_by_error",
         "An error has disabled the subscription.".to_owned(),
-        format!("disable_on_error is true, and {errors} errors were counted."),
+        format!(
+            "disable_on_error is true, and {} counted.",
+            if errors == 1 { "an error was".to_owned() } else { format!("{} errors were", units::count(errors)) }
+        ),
         format!(
             "Mend what stopped it; then on the subscriber, as the owner of the subscription: ALTER SUBSCRIPTION {subscription} ENABLE; The \
              log of the subscriber's server has the error."
@@ -333,6 +339,45 @@ pub(super) fn duplicate_key(names: &Names, evidence: String) -> Cause {
              {subscription} SKIP (lsn = '…'); with the position of the log skips the whole transaction."
         ),
     )
+}
+
+/// Another session holds a lock that a worker waits for.
+pub(super) fn blocked(blocked: &Blocked) -> Cause {
+    let lock =
+        blocked.relation.as_ref().map_or_else(|| "a lock".to_owned(), |table| format!("a lock on {}", table.to_text()));
+    let message =
+        format!("Another session of the subscriber keeps the subscription from writing: its worker waits for {lock}.");
+    let waits = format!("It has waited for {}.", units::duration(blocked.waits));
+    let Some(process) = blocked.blocker else {
+        let remedy = "On the subscriber, SELECT gid, database FROM pg_prepared_xacts; lists it. In its database, as its owner: COMMIT \
+                      PREPARED '…'; or ROLLBACK PREPARED '…';";
+        return cause("blocked", message, format!("{waits} A prepared transaction is in the way."), remedy);
+    };
+    let whose = if blocked.whose.is_empty() { String::new() } else { format!(" ({})", blocked.whose) };
+    let state = blocked.state.as_ref().map(|state| format!("it is {state}"));
+    let open = blocked.transaction.map(|age| format!("its transaction is open for {}", units::duration(age)));
+    let query = blocked.query.map(|age| format!("its last statement began {} ago", units::duration(age)));
+    let known = [state, open, query].into_iter().flatten().collect::<Vec<_>>();
+    let known = if known.is_empty() { String::new() } else { format!(": {}", and(&known)) };
+    cause(
+        "blocked",
+        message,
+        format!("{waits} Process {process}{whose} is in the way{known}."),
+        format!(
+            "Let that session end its transaction. Or on the subscriber, as its role or a member of pg_signal_backend: SELECT \
+             pg_terminate_backend({process});"
+        ),
+    )
+}
+
+/// Parts of a sentence, the last one behind an `and`.
+fn and(parts: &[String]) -> String {
+    match parts {
+        [] => String::new(),
+        [only] => only.clone(),
+        [one, other] => format!("{one} and {other}"),
+        [before @ .., last] => format!("{}, and {last}", before.join(", ")),
+    }
 }
 
 /// Nothing was found.
@@ -436,6 +481,15 @@ pub(super) fn examples() -> Vec<Cause> {
             disabled_by_error(&names, 1),
             duplicate_key(&names, "Conflicts were counted meanwhile: insert_exists.".to_owned()),
             conflicts("update_missing"),
+            blocked(&Blocked {
+                relation: QualifiedName::parse("public.orders").ok(),
+                waits: Duration::from_secs(95),
+                blocker: Some(4711),
+                whose: "reports, psql".to_owned(),
+                state: Some("idle in transaction".to_owned()),
+                transaction: Some(Duration::from_secs(110)),
+                query: Some(Duration::from_secs(100)),
+            }),
             standby(),
             unexplained(&unknown, true),
             unexplained(&names, false),

@@ -105,12 +105,14 @@ pub(in crate::replication::status) enum Flaw {
         /// What calls it.
         by: String,
     },
-    /// A foreign key is on the subscriber alone, so that truncating is refused there.
+    /// A foreign key of a table that is not truncated together with it, so that truncating is refused on the subscriber.
     Referenced {
         /// The table that has it.
         by: QualifiedName,
         /// Its name.
         constraint: Ident,
+        /// Whether it is on the subscriber alone.
+        is_extra: bool,
     },
 }
 
@@ -192,6 +194,7 @@ impl Flaw {
                 | Self::Clash(_)
                 | Self::Function { .. }
                 | Self::Trigger(_)
+                | Self::Referenced { is_extra: false, .. }
         );
         let Cause { message, remedy, .. } = self.cause(table);
         is_drift.then(|| Drift { table: table.clone(), message, remedy })
@@ -388,10 +391,21 @@ impl Flaw {
                     function.schema
                 ),
             ),
-            Self::Referenced { by, constraint } => (
+            Self::Referenced { by, constraint, is_extra } => (
                 "referenced_table",
                 format!("Table {name} cannot be truncated on the subscriber: a foreign key of {} leads to it.", by.to_text()),
-                format!("Foreign key {} is on the subscriber alone. TRUNCATE is replicated.", constraint.as_str()),
+                format!(
+                    "{} TRUNCATE is replicated, and is refused there as long as the key exists.",
+                    match is_extra {
+                        true => format!("Foreign key {} is on the subscriber alone.", constraint.as_str()),
+                        false => format!(
+                            "{}, which has foreign key {}, is not replicated by this subscription, so it is not truncated together with \
+                             it.",
+                            by.to_text(),
+                            constraint.as_str()
+                        ),
+                    }
+                ),
                 format!(
                     "On the subscriber, as the owner of the table: ALTER TABLE {by} DROP CONSTRAINT {constraint}; and add it again after \
                      the cutover."
@@ -441,6 +455,7 @@ impl Flaw {
                 Self::Referenced {
                     by: QualifiedName::parse("public.lines").ok()?,
                     constraint: name("lines_order_fkey")?,
+                    is_extra: true,
                 },
             ])
         };
