@@ -9,9 +9,24 @@ use tokio_util::task::TaskTracker;
 /// What the service and the process share.
 #[derive(Clone, Debug, Default)]
 pub struct Lifecycle {
-    stop: Arc<Mutex<CancellationToken>>,
+    stop: Arc<Mutex<Stop>>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
+}
+
+/// Who is to stop.
+#[derive(Debug)]
+struct Stop {
+    all: CancellationToken,
+    /// What only reads: cancelled with all else, or before it.
+    readers: CancellationToken,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        let all = CancellationToken::new();
+        Self { readers: all.child_token(), all }
+    }
 }
 
 impl Lifecycle {
@@ -19,7 +34,13 @@ impl Lifecycle {
     ///
     /// Work in flight then ends at its next safe point. Take it when the work starts and keep it.
     pub fn stop_token(&self) -> CancellationToken {
-        self.stop.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.stop.lock().unwrap_or_else(PoisonError::into_inner).all.clone()
+    }
+
+    /// The same for work that changes nothing. Ctrl-C in the terminal of the core ends it as well: while an apply still
+    /// plans, cores tell nobody to stop, and wait for as long as a data source does.
+    pub fn reading_stop_token(&self) -> CancellationToken {
+        self.stop.lock().unwrap_or_else(PoisonError::into_inner).readers.clone()
     }
 
     /// Spawns work that outlives its caller: a dropped connection does not end it, and the process waits for it a while.
@@ -44,7 +65,7 @@ impl Lifecycle {
 
     /// Forgets that a run was interrupted, where one process serves several runs.
     pub(super) fn renew(&self) {
-        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = CancellationToken::new();
+        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = Stop::default();
     }
 
     /// Waits until nothing spawned is left.
@@ -63,6 +84,17 @@ mod tests {
         let lifecycle = Lifecycle::default();
         lifecycle.stop_token().cancel();
         assert!(lifecycle.clone().stop_token().is_cancelled());
+    }
+
+    #[test]
+    fn who_only_reads_stops_earlier_or_with_the_others() {
+        let lifecycle = Lifecycle::default();
+        lifecycle.reading_stop_token().cancel();
+        assert!(!lifecycle.stop_token().is_cancelled() && lifecycle.reading_stop_token().is_cancelled());
+        lifecycle.renew();
+        assert!(!lifecycle.reading_stop_token().is_cancelled());
+        lifecycle.stop_token().cancel();
+        assert!(lifecycle.reading_stop_token().is_cancelled());
     }
 
     #[test]

@@ -157,7 +157,7 @@ async fn serve_parent(settings: Settings, routes: impl FnOnce(Lifecycle) -> Rout
         tokio::select! {
             () = lifecycle.shutdown_token().cancelled_owned() => GRACE_WITH_PARENT,
             () = open.abandoned() => GRACE_ALONE,
-            () = signals.ended(OnInterrupt::GoOn) => GRACE_ALONE,
+            () = signals.ended(OnInterrupt::GoOn(lifecycle.reading_stop_token())) => GRACE_ALONE,
         }
     };
     run(listener, acceptor, &open, &lifecycle, routes, end).await

@@ -2,13 +2,21 @@
 
 use std::io;
 
+use tokio_util::sync::CancellationToken;
+
 /// What an interrupt means.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum OnInterrupt {
-    /// Nothing: Ctrl-C reaches every process of the terminal, and the parent tells its plugins what to do about it.
-    GoOn,
+    /// Nothing but the end of what only reads: Ctrl-C reaches every process of the terminal, and the parent tells its plugins
+    /// what to do about it.
+    GoOn(CancellationToken),
     /// The user who started this process by hand ends it.
     End,
+}
+
+fn go_on(readers: &CancellationToken) {
+    tracing::info!("interrupted; what only reads ends, and all else goes on until the parent says to stop");
+    readers.cancel();
 }
 
 /// The signals that a plugin hears.
@@ -43,9 +51,9 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.hang_up.recv() => return,
-                _ = self.interrupt.recv() => match on_interrupt {
+                _ = self.interrupt.recv() => match &on_interrupt {
                     OnInterrupt::End => return,
-                    OnInterrupt::GoOn => tracing::info!("interrupted; going on until the parent says to stop"),
+                    OnInterrupt::GoOn(readers) => go_on(readers),
                 },
             }
         }
@@ -68,11 +76,9 @@ impl Signals {
             if tokio::signal::ctrl_c().await.is_err() {
                 return std::future::pending().await;
             }
-            match on_interrupt {
+            match &on_interrupt {
                 OnInterrupt::End => return,
-                OnInterrupt::GoOn => {
-                    tracing::info!("interrupted; going on until the parent says to stop");
-                }
+                OnInterrupt::GoOn(readers) => go_on(readers),
             }
         }
     }

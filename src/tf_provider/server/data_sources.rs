@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{Inner, known, wire};
-use crate::tf_provider::call::Private;
 use crate::tf_provider::data_source::AnyDataSource;
 use crate::tf_provider::diagnostics::{Diagnostics, Result};
 use crate::tf_provider::proto::tfplugin5 as pb;
@@ -23,7 +22,7 @@ pub(super) async fn read<P: Provider>(
 ) -> Result<pb::read_data_source::Response, Diagnostics> {
     let entry = inner.registry().data_source(&request.type_name)?;
     let config = wire::decode(&entry.ty, request.config.as_ref())?;
-    let call = inner.call(Private::default())?;
+    let call = inner.reading_call()?;
     let read = call.unless_stopped(entry.verbs.read(call.clone(), config));
     let state = read.await.and_then(known).map_err(|error| call.failed(error))?;
     Ok(pb::read_data_source::Response {

@@ -73,6 +73,12 @@ impl<P: Provider> Inner<P> {
         Ok(Call::new(context, self.lifecycle.stop_token(), private))
     }
 
+    /// The same for what only reads.
+    fn reading_call(&self) -> Result<Call<P::Context>> {
+        let context = self.context().ok_or_else(|| Error::new("the provider is not configured"))?;
+        Ok(Call::new(context, self.lifecycle.reading_stop_token(), Private::default()))
+    }
+
     /// Runs work to its end, whoever still waits for it.
     async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
         joined(self.lifecycle.spawn(work)).await
