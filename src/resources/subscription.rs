@@ -112,7 +112,7 @@ impl Resource for Subscription {
         let mut state = state;
         takeover::take_over(call, &found, &mut state);
         let (model, publisher) = lifecycle::look_at(call, &database, &found, &state).await?;
-        lifecycle::warn_of_trouble(call, (publisher.as_ref(), &database), &found, &model).await?;
+        lifecycle::warn_of_trouble(call, (publisher.as_ref(), &database), &found, &model, false).await?;
         Ok(Some(model))
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Cause;
+use super::evidence::LOCKED;
 use super::judging::{Judgement, Judging};
 use super::reading::{Followed, Heard, Reading, Seen};
 use super::watching::{Health, Opinion, Worker};
@@ -62,11 +63,11 @@ fn followed(known: Known<'_>) -> Followed {
 }
 
 /// A warning of a subscription that is not well, or was disabled by an error; none where it is well. One that looks well at
-/// once is not looked at twice.
+/// once is not looked at twice, unless it was `changed`: then its worker has only just begun again.
 ///
 /// # Errors
 /// When the subscriber cannot be asked, or the operation is over.
-pub async fn warning(operation: &Operation<'_>, known: Known<'_>) -> Result<Option<Error>> {
+pub async fn warning(operation: &Operation<'_>, known: Known<'_>, changed: bool) -> Result<Option<Error>> {
     let Known { subscriber, subscription, .. } = known;
     let names = BTreeSet::from([subscription.name.clone()]);
     let mut found = operation.unless_stopped(subscription::activity(subscriber, Some(&names))).await?;
@@ -74,7 +75,11 @@ pub async fn warning(operation: &Operation<'_>, known: Known<'_>) -> Result<Opti
     if !activity.enabled && subscription.options.disable_on_error != Some(true) {
         return Ok(None);
     }
-    if looks_well(&activity) && !lacks_publications(operation, known).await {
+    if !changed
+        && looks_well(&activity)
+        && !lacks_publications(operation, known).await
+        && !is_blocked(operation, known).await
+    {
         return Ok(None);
     }
     let mut reading = Reading::of(operation, subscriber, followed(known));
@@ -106,6 +111,12 @@ async fn lacks_publications(operation: &Operation<'_>, known: Known<'_>) -> bool
     existing.is_ok_and(|existing| known.subscription.publications.iter().any(|name| !existing.contains_key(name)))
 }
 
+/// Whether it waits for a lock, although its worker runs.
+async fn is_blocked(operation: &Operation<'_>, known: Known<'_>) -> bool {
+    let blocked = subscription::blocked(known.subscriber, &known.subscription.name, LOCKED);
+    operation.unless_stopped(blocked).await.is_ok_and(|blocked| !blocked.is_empty())
+}
+
 /// Looks until it is known whether it is well, or at once where its slot is gone.
 async fn judgement(reading: &mut Reading<'_>, name: &Ident) -> Result<Option<Judgement>> {
     let seen = reading.see().await?;
@@ -121,12 +132,7 @@ async fn judgement(reading: &mut Reading<'_>, name: &Ident) -> Result<Option<Jud
     Ok(judged.judgements.remove(name))
 }
 
-async fn explained(
-    reading: &Reading<'_>,
-    name: &Ident,
-    seen: &Seen,
-    opinion: Opinion,
-) -> Result<Option<Judgement>> {
+async fn explained(reading: &Reading<'_>, name: &Ident, seen: &Seen, opinion: Opinion) -> Result<Option<Judgement>> {
     let Some(explained) = reading.explain(name, seen, opinion) else { return Ok(None) };
     reading.operation.unless_stopped(async { Ok::<_, Error>(Some(explained.await)) }).await
 }

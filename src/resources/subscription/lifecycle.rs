@@ -1,6 +1,7 @@
 //! What creating, changing and dropping a subscription take, on both servers.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::model::{Model, is_set, to_desired, to_model};
 use super::sent::{self, Connected};
@@ -50,22 +51,50 @@ pub(super) async fn look_at(
     Ok((model, publisher))
 }
 
-/// Warns of a subscription that is not well, with the causes.
+/// How long it may take to find out whether a subscription is well; what is not known to be ill by then counts as well.
+const JUDGING: Duration = Duration::from_secs(90);
+
+/// Warns of a subscription that is not well, with the causes; `changed` says that it was changed just now. Returns whether there was something to warn of.
 pub(super) async fn warn_of_trouble(
     call: &Call<Context>,
     (publisher, database): (Option<&Database>, &Database),
     found: &Subscription,
     model: &Model,
-) -> Result<()> {
+    changed: bool,
+) -> Result<bool> {
     let doing = format!("reading subscription {}", found.name);
-    let operation = Operation::new(doing, Limits::default().cancelled_by(call.stop().clone()), call);
+    let operation = Operation::new(doing, Limits::within(JUDGING).cancelled_by(call.stop().clone()), call);
     let connection = connection::known(call, found, model);
     let subscription = Subscription { connection, ..found.clone() };
     let known = Known { subscriber: database, publisher, subscription: &subscription };
-    if let Some(warning) = Box::pin(status::warning(&operation, known)).await? {
-        call.warn(warning.into());
+    let warning = Box::pin(status::warning(&operation, known, changed)).await?;
+    let is_ill = warning.is_some();
+    warning.into_iter().for_each(|warning| call.warn(warning.into()));
+    Ok(is_ill)
+}
+
+/// The state of a subscription after a change of it, and a warning where it does not run, with the causes. What was changed
+/// is a success all the same.
+async fn observe_changed(
+    call: &Call<Context>,
+    database: &Database,
+    found: &Subscription,
+    plan: &Model,
+    saved: &Saved<Model>,
+) -> Result<Model> {
+    let (model, publisher) = look_at(call, database, found, plan).await?;
+    saved.record(&model);
+    let told = Box::pin(warn_of_trouble(call, (publisher.as_ref(), database), found, &model, true)).await;
+    let is_told = told.unwrap_or_else(|cause| {
+        tracing::info!(%cause, "whether the subscription is well after its change is not known");
+        false
+    });
+    if let Some(publisher) = publisher.as_ref().filter(|_| !is_told)
+        && let Some(wrong) = wrong_slot(publisher, found).await
+    {
+        call.warn(wrong.into());
     }
-    Ok(())
+    Ok(model)
 }
 
 /// Tables that a refresh would add; none where the publisher cannot be asked, which is not the subscription's fault.
@@ -244,7 +273,7 @@ pub(super) async fn update(
         let publisher = connection::publisher_of(call, database, &found, &plan).await;
         wait_for_copy(&operation, database, publisher.as_ref(), &found).await?;
     }
-    observe(call, database, &found, &plan).await
+    Box::pin(observe_changed(call, database, &found, &plan, saved)).await
 }
 
 /// Waits for the copy. Each look is short, as another one follows.
