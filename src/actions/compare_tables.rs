@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::{Context, check_name, check_table, names};
 use crate::postgres::{Ident, Limits, QualifiedName};
-use crate::replication::comparison::{DIFFERENCES, Mode, Outcome, Question, compare};
+use crate::replication::comparison::{DIFFERENCES, Mode, Outcome, Question, Step, compare};
 use crate::replication::{Operation, Pair};
 use crate::report;
 use crate::tf_provider::action::{Action, Progress};
@@ -117,7 +117,9 @@ impl Action for CompareTables {
         let operation =
             Operation::new("comparing tables", Limits::within(time).cancelled_by(call.stop().clone()), call);
         let mut say = |done: crate::replication::comparison::Progress<'_>| {
-            progress.say(format!("{} of {}: {}", done.done, done.all, report::compared(done.table)));
+            if let Step::Ended(table) = done.step {
+                progress.say(format!("{} of {}: {}", done.done, done.all, report::compared(table)));
+            }
         };
         let outcome = Box::pin(compare(&operation, &pair, &question(&config)?, &mut say)).await?;
         concluded(&outcome, progress)

@@ -1,19 +1,27 @@
 //! `compare`: whether tables hold the same rows on both sides.
 
+mod showing;
+
+use std::sync::Mutex;
+
+use tokio_util::sync::CancellationToken;
+
+use self::showing::Showing;
 use super::arguments::Compare as Asked;
 use super::screen::Screen;
 use super::servers::Environment;
 use super::{Failure, Heard, Outcome, json};
 use crate::postgres::Limits;
 use crate::replication::Operation;
-use crate::replication::comparison::{Question, compare};
+use crate::replication::comparison::{Progress, Question, compare};
 use crate::report;
 
-/// Compares once.
+/// Compares once, and shows on the standard error how far it is.
 pub(super) async fn run(
     asked: &Asked,
     environment: &Environment<'_>,
     screen: &mut Screen<'_>,
+    stop: &CancellationToken,
 ) -> Result<Outcome, Failure> {
     let pair = asked.servers.pair(environment)?;
     let question = Question {
@@ -23,8 +31,15 @@ pub(super) async fn run(
         max_differences: asked.max_differences,
     };
     let heard = Heard::default();
-    let operation = Operation::new("comparing tables", Limits::within(asked.timeout), &heard);
-    let compared = Box::pin(compare(&operation, &pair, &question, &mut |_| {})).await;
+    let limits = Limits::within(asked.timeout).cancelled_by(stop.clone());
+    let operation = Operation::new("comparing tables", limits, &heard);
+    let showing = Mutex::new(Showing::new(asked.json));
+    let mut on_progress = |progress: Progress<'_>| showing::lock(&showing).note(progress);
+    let compared = tokio::select! {
+        compared = Box::pin(compare(&operation, &pair, &question, &mut on_progress)) => compared,
+        never = showing::show(&showing, screen) => match never {},
+    };
+    showing::lock(&showing).erase(screen);
     heard.tell(screen);
     let compared = compared?;
     if asked.json {

@@ -15,8 +15,10 @@ mod watch;
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
+use tokio_util::sync::CancellationToken;
 
 use self::arguments::{Arguments, Command};
 use self::screen::Screen;
@@ -73,11 +75,12 @@ pub const USAGE: &str = "\nBy hand it looks at a replication, and changes nothin
 pub fn main() -> ExitCode {
     log::install();
     let (style, is_live) = screen::style_of_stdout(|name| std::env::var_os(name));
+    let errors_width = screen::width_of_stderr(|name| std::env::var_os(name));
     let (mut out, mut errors) = (io::stdout(), io::stderr());
-    let mut screen = Screen { out: &mut out, errors: &mut errors, style, is_live };
+    let mut screen = Screen { out: &mut out, errors: &mut errors, style, is_live, errors_width };
     let arguments: Vec<_> = std::env::args_os().collect();
     let outcome = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(run(&arguments, &|name| std::env::var(name).ok(), &mut screen)),
+        Ok(runtime) => runtime.block_on(until_interrupted(&arguments, &mut screen)),
         Err(error) => {
             screen.complain(&error);
             Outcome::NotAsked
@@ -86,18 +89,49 @@ pub fn main() -> ExitCode {
     ExitCode::from(outcome.status())
 }
 
-async fn run(arguments: &[OsString], environment: &Environment<'_>, screen: &mut Screen<'_>) -> Outcome {
+/// How long what was asked of servers may take to end after Ctrl-C.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Runs a command. Ctrl-C asks it to end, and to have the servers end what they do for it; a second one does not wait.
+async fn until_interrupted(arguments: &[OsString], screen: &mut Screen<'_>) -> Outcome {
+    let stop = CancellationToken::new();
+    let interrupted = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            // Without a handler the system ends the process.
+            std::future::pending::<()>().await;
+        }
+        stop.cancel();
+        let _ = tokio::time::timeout(GRACE, tokio::signal::ctrl_c()).await;
+    };
+    let environment = |name: &str| std::env::var(name).ok();
+    tokio::select! {
+        // Before anything is asked, Ctrl-C is heard.
+        biased;
+        () = interrupted => Outcome::Interrupted,
+        outcome = run(arguments, &environment, screen, &stop) => outcome,
+    }
+}
+
+async fn run(
+    arguments: &[OsString],
+    environment: &Environment<'_>,
+    screen: &mut Screen<'_>,
+    stop: &CancellationToken,
+) -> Outcome {
     let command = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments.command,
         Err(error) => return not_a_command(&error, arguments, screen),
     };
     let outcome = match &command {
-        Command::Preflight(asked) => Box::pin(preflight::run(asked, environment, screen)).await,
-        Command::Status(asked) => Box::pin(status::run(asked, environment, screen)).await,
-        Command::Watch(asked) => Box::pin(watch::run(asked, environment, screen)).await,
-        Command::Compare(asked) => Box::pin(compare::run(asked, environment, screen)).await,
+        Command::Preflight(asked) => Box::pin(preflight::run(asked, environment, screen, stop)).await,
+        Command::Status(asked) => Box::pin(status::run(asked, environment, screen, stop)).await,
+        Command::Watch(asked) => Box::pin(watch::run(asked, environment, screen, stop)).await,
+        Command::Compare(asked) => Box::pin(compare::run(asked, environment, screen, stop)).await,
     };
     outcome.unwrap_or_else(|failure| {
+        if stop.is_cancelled() {
+            return Outcome::Interrupted;
+        }
         screen.complain(&failure.0);
         Outcome::NotAsked
     })
@@ -160,10 +194,11 @@ mod tests {
     /// Runs a command without any server: outcome, answer, errors.
     fn told(arguments: &[&str]) -> (Outcome, String, String) {
         let (mut out, mut errors) = (Vec::new(), Vec::new());
-        let mut screen = Screen { out: &mut out, errors: &mut errors, style: Style::plain(), is_live: false };
+        let mut screen =
+            Screen { out: &mut out, errors: &mut errors, style: Style::plain(), is_live: false, errors_width: None };
         let arguments: Vec<_> = ["neonrepl"].iter().chain(arguments).map(OsString::from).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let outcome = runtime.block_on(run(&arguments, &|_| None, &mut screen));
+        let outcome = runtime.block_on(run(&arguments, &|_| None, &mut screen, &CancellationToken::new()));
         (outcome, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap())
     }
 

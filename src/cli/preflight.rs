@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::arguments::Preflight as Asked;
 use super::screen::Screen;
 use super::servers::Environment;
@@ -19,6 +21,7 @@ pub(super) async fn run(
     asked: &Asked,
     environment: &Environment<'_>,
     screen: &mut Screen<'_>,
+    stop: &CancellationToken,
 ) -> Result<Outcome, Failure> {
     let pair = asked.servers.pair(environment)?;
     let question = Question {
@@ -28,7 +31,8 @@ pub(super) async fn run(
         reverse: asked.reverse,
     };
     let heard = Heard::default();
-    let operation = Operation::new("looking before anything moves", Limits::within(PATIENCE), &heard);
+    let limits = Limits::within(PATIENCE).cancelled_by(stop.clone());
+    let operation = Operation::new("looking before anything moves", limits, &heard);
     let found = Box::pin(preflight::preflight(&operation, &pair, &question)).await;
     heard.tell(screen);
     let found = found?;

@@ -18,12 +18,19 @@ pub(super) struct Screen<'a> {
     pub(super) style: Style,
     /// Whether the answer goes to a terminal, which can show it live.
     pub(super) is_live: bool,
+    /// How wide the terminal is that shows the errors; none where there is none that could show something live.
+    pub(super) errors_width: Option<u16>,
 }
 
 impl Screen<'_> {
     /// Prints a text of the answer as it is.
     pub(super) fn print(&mut self, text: &str) {
         let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+    }
+
+    /// Prints beside the answer, as it is.
+    pub(super) fn note(&mut self, text: &str) {
+        let _ = self.errors.write_all(text.as_bytes()).and_then(|()| self.errors.flush());
     }
 
     /// Prints what went wrong.
@@ -48,6 +55,14 @@ pub(super) fn style_of_stdout(environment: impl Fn(&str) -> Option<OsString>) ->
     let width = size().filter(|_| is_terminal).map(|(_, columns)| columns);
     let is_dumb = environment("TERM").is_some_and(|term| term == "dumb");
     (style(is_terminal && !is_dumb, width, environment("NO_COLOR")), is_terminal && !is_dumb)
+}
+
+/// How wide the terminal of the standard error is, where it is one that can draw over a line.
+pub(super) fn width_of_stderr(environment: impl Fn(&str) -> Option<OsString>) -> Option<u16> {
+    let is_dumb = environment("TERM").is_some_and(|term| term == "dumb");
+    let is_live = io::stderr().is_terminal() && !is_dumb;
+    let size = console::Term::stderr().size_checked().filter(|(_, columns)| *columns > 0);
+    is_live.then(|| size.map_or(WIDTH_ELSEWHERE, |(_, columns)| columns))
 }
 
 /// How many rows and columns the terminal of the standard output has, where it is one and says so.

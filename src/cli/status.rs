@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::arguments::Status as Asked;
 use super::screen::Screen;
 use super::servers::Environment;
@@ -20,11 +22,13 @@ pub(super) async fn run(
     asked: &Asked,
     environment: &Environment<'_>,
     screen: &mut Screen<'_>,
+    stop: &CancellationToken,
 ) -> Result<Outcome, Failure> {
     let publisher = asked.servers.known_publisher(environment)?;
     let subscriber = asked.servers.subscriber(environment)?;
     let heard = Heard::default();
-    let operation = Operation::new("reading the status", Limits::within(PATIENCE), &heard);
+    let limits = Limits::within(PATIENCE).cancelled_by(stop.clone());
+    let operation = Operation::new("reading the status", limits, &heard);
     let names = names(&asked.subscriptions);
     let found = Box::pin(status::statuses(&operation, &subscriber, publisher.as_ref(), names.as_ref())).await;
     heard.tell(screen);

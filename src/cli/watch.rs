@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::{BoxFuture, FutureExt as _, pending};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use self::view::View;
 use super::arguments::{Until, Watch as Asked};
@@ -14,7 +15,7 @@ use super::servers::Environment;
 use super::status::{names, outcome};
 use super::{Failure, Heard, Outcome};
 use crate::postgres::{Database, Ident, Limits, Outage as _};
-use crate::replication::status::{self, Status};
+use crate::replication::status::{self, Status, Watcher};
 use crate::replication::{Error, Operation};
 
 /// What is watched.
@@ -39,6 +40,7 @@ pub(super) async fn run(
     asked: &Asked,
     environment: &Environment<'_>,
     screen: &mut Screen<'_>,
+    stop: &CancellationToken,
 ) -> Result<Outcome, Failure> {
     let watched = Watched {
         publisher: asked.servers.known_publisher(environment)?,
@@ -47,45 +49,59 @@ pub(super) async fn run(
     };
     let heard = Heard::default();
     let deadline = asked.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let limits = Limits { deadline, ..Limits::default() };
+    let limits = Limits { deadline, ..Limits::default() }.cancelled_by(stop.clone());
     let operation = Operation::new("watching", limits, &heard);
     let mut view = View::new(asked.json);
-    // Told at once when it cannot be asked at all, or there is nothing of that name.
-    let mut last = Box::pin(watched.look(&operation)).await?;
+    let mut watcher = Watcher::default();
+    // Told at once when it cannot be asked at all, or there is nothing of that name. Whoever watches sees at once how far it
+    // is, and a moment later whether it is well; a line that is kept has both.
+    let mut last = match screen.is_live && !asked.json {
+        true => Box::pin(watched.look(&operation, &mut watcher)).await?,
+        false => Box::pin(watched.judge(&operation, &mut watcher)).await?,
+    };
     view.show(&last, screen);
+    let looking = Looking { asked, watched: &watched, operation: &operation };
     let ended = tokio::select! {
         biased;
-        _ = tokio::signal::ctrl_c() => Ended::Interrupted,
+        () = stop.cancelled() => Ended::Interrupted,
         ended = watched.wait(&operation, asked.until) => ended,
-        failed = looks(asked, &watched, &operation, &mut last, &mut view, screen) => Ended::Failed(failed),
+        failed = looking.on(&mut watcher, &mut last, &mut view, screen) => Ended::Failed(failed),
     };
     view.tell(&heard, screen);
     end(asked, ended, last, deadline, &mut view, screen)
 }
 
-/// Shows a look after each interval. Nothing is waited for here, so that this is no wait with an end of its own: what else
-/// ends the watch ends it.
-///
-/// Returns why it cannot go on.
-async fn looks(
-    asked: &Asked,
-    watched: &Watched,
-    operation: &Operation<'_>,
-    last: &mut Vec<Status>,
-    view: &mut View,
-    screen: &mut Screen<'_>,
-) -> Error {
-    let mut began = Instant::now();
-    loop {
-        sleep_until(began + asked.interval).await;
-        began = Instant::now();
-        match Box::pin(watched.look(operation)).await {
-            Ok(found) => {
-                view.show(&found, screen);
-                *last = found;
+/// What is looked at again and again.
+struct Looking<'a> {
+    asked: &'a Asked,
+    watched: &'a Watched,
+    operation: &'a Operation<'a>,
+}
+
+impl Looking<'_> {
+    /// Shows a look after each interval. Nothing is waited for here, so that this is no wait with an end of its own: what else
+    /// ends the watch ends it. Servers that are away are told of.
+    ///
+    /// Returns why it cannot go on.
+    async fn on(
+        &self,
+        watcher: &mut Watcher,
+        last: &mut Vec<Status>,
+        view: &mut View,
+        screen: &mut Screen<'_>,
+    ) -> Error {
+        let mut began = Instant::now();
+        loop {
+            sleep_until(began + self.asked.interval).await;
+            began = Instant::now();
+            match Box::pin(self.watched.look(self.operation, watcher)).await {
+                Ok(found) => {
+                    view.show(&found, screen);
+                    *last = found;
+                }
+                Err(error) if error.is_outage() => view.away(&error, screen),
+                Err(error) => return error,
             }
-            Err(error) if error.is_outage() => view.away(&error, screen),
-            Err(error) => return error,
         }
     }
 }
@@ -120,8 +136,14 @@ fn end(
 }
 
 impl Watched {
-    async fn look(&self, operation: &Operation<'_>) -> Result<Vec<Status>, Error> {
-        status::statuses(operation, &self.subscriber, self.publisher.as_ref(), self.names.as_ref()).await
+    /// One look, with what is known by now of whether they are well.
+    async fn look(&self, operation: &Operation<'_>, watcher: &mut Watcher) -> Result<Vec<Status>, Error> {
+        watcher.look(operation, &self.subscriber, self.publisher.as_ref(), self.names.as_ref()).await
+    }
+
+    /// As many looks as it takes to know whether they are well.
+    async fn judge(&self, operation: &Operation<'_>, watcher: &mut Watcher) -> Result<Vec<Status>, Error> {
+        watcher.judge(operation, &self.subscriber, self.publisher.as_ref(), self.names.as_ref()).await
     }
 
     /// Resolves once what is waited for is there; never where nothing is.

@@ -7,7 +7,7 @@ use super::{pair, with_databases};
 use crate::config::{Context, check_name, check_table, names};
 use crate::postgres::{Ident, Limits, QualifiedName};
 use crate::replication::Operation;
-use crate::replication::comparison::{Compared, DIFFERENCES, Difference, Mode, Question, compare};
+use crate::replication::comparison::{Compared, DIFFERENCES, Difference, Mode, Question, Step, compare};
 use crate::report;
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
@@ -190,7 +190,11 @@ impl DataSource for TableComparison {
         let operation = Operation::new("comparing tables", limits, call);
         let question = question(&config)?;
         let outcome = Box::pin(compare(&operation, &pair, &question, &mut |progress| {
-            tracing::info!(done = progress.done, all = progress.all, "{}", report::compared(progress.table));
+            let told = match progress.step {
+                Step::Begins(first, tables) => report::comparing(first, tables),
+                Step::Ended(table) => report::compared(table),
+            };
+            tracing::info!(done = progress.done, all = progress.all, "{told}");
         }))
         .await?;
         let tables: Vec<_> = outcome.tables.iter().map(to_found).collect();

@@ -164,14 +164,23 @@ impl Compared {
 }
 
 /// How far a comparison is.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Progress<'a> {
-    /// The table that was compared last.
-    pub table: &'a Compared,
+    /// What is going on.
+    pub step: Step<'a>,
     /// How many are compared.
     pub done: usize,
     /// How many there are.
     pub all: usize,
+}
+
+/// What goes on in a comparison.
+#[derive(Debug, Clone, Copy)]
+pub enum Step<'a> {
+    /// So many tables are compared from now on, of which this is the first.
+    Begins(&'a QualifiedName, usize),
+    /// This table was compared.
+    Ended(&'a Compared),
 }
 
 /// Who hears how far a comparison is.

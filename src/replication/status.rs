@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::SystemTime;
 
-use self::judging::{Judged, Judging};
+use self::judging::{Judged, Judgement, Judging};
 use self::reading::Reading;
 pub use self::trouble::{Known, Trouble, reasons, warning};
 pub use self::waiting::{Until, wait_until};
@@ -143,13 +143,81 @@ pub async fn statuses(
 ) -> Result<Vec<Status>> {
     let mut reading = Reading::begin(operation, subscriber, publisher, names).await?;
     let Judged { seen, judgements } = Judging::default().until_told(&mut reading).await?;
-    let mut statuses = reading.statuses(&seen);
+    Ok(judged(reading.statuses(&seen), &judgements))
+}
+
+/// Statuses with what is known of why they are not well.
+fn judged(mut statuses: Vec<Status>, judgements: &BTreeMap<Ident, Judgement>) -> Vec<Status> {
     for status in &mut statuses {
         if let Some(judgement) = judgements.get(&status.name) {
             (status.causes, status.schema_drift) = (judgement.causes.clone(), judgement.drift.clone());
         }
     }
-    Ok(statuses)
+    statuses
+}
+
+/// Subscriptions that are looked at again and again, for whoever watches them. Each look is quick; whether they are well
+/// follows from several.
+#[derive(Default)]
+pub struct Watcher {
+    judging: Judging,
+    told: BTreeMap<Ident, Judgement>,
+}
+
+impl Watcher {
+    /// Looks once. Why a subscription is not well is what was found out last; nothing before it is known.
+    ///
+    /// # Errors
+    /// As [`statuses`].
+    pub async fn look(
+        &mut self,
+        operation: &Operation<'_>,
+        subscriber: &Database,
+        publisher: Option<&Database>,
+        names: Option<&BTreeSet<Ident>>,
+    ) -> Result<Vec<Status>> {
+        let looked = Box::pin(self.look_again(operation, subscriber, publisher, names)).await;
+        if looked.is_err() {
+            // What was seen before an outage tells nothing.
+            self.judging = Judging::default();
+        }
+        looked
+    }
+
+    async fn look_again(
+        &mut self,
+        operation: &Operation<'_>,
+        subscriber: &Database,
+        publisher: Option<&Database>,
+        names: Option<&BTreeSet<Ident>>,
+    ) -> Result<Vec<Status>> {
+        let mut reading = Reading::begin(operation, subscriber, publisher, names).await?;
+        let seen = reading.see().await?;
+        for name in self.judging.look(&reading, &seen).await? {
+            let judgement = self.judging.judgement(&name).cloned();
+            self.judging.forget(&name);
+            self.told.extend(judgement.map(|judgement| (name, judgement)));
+        }
+        self.told.retain(|name, _| seen.contains_key(name));
+        Ok(judged(reading.statuses(&seen), &self.told))
+    }
+
+    /// Looks until it is known whether each is well, as [`statuses`] does.
+    ///
+    /// # Errors
+    /// As [`statuses`].
+    pub async fn judge(
+        &mut self,
+        operation: &Operation<'_>,
+        subscriber: &Database,
+        publisher: Option<&Database>,
+        names: Option<&BTreeSet<Ident>>,
+    ) -> Result<Vec<Status>> {
+        let mut reading = Reading::begin(operation, subscriber, publisher, names).await?;
+        let Judged { seen, judgements } = Judging::default().until_told(&mut reading).await?;
+        self.told = judgements;
+        Ok(judged(reading.statuses(&seen), &self.told))
+    }
 }
 
 /// One of each cause, as they read for a subscription `shop` with a table `orders`: what the guide is made of.

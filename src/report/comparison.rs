@@ -3,7 +3,7 @@
 use super::grid::{Grid, wrapped};
 use super::style::{Mood, Style};
 use super::units::{count, counted};
-use crate::postgres::Ident;
+use crate::postgres::{Ident, QualifiedName};
 use crate::replication::comparison::{Compared, Difference, Kind, Outcome};
 
 /// The colours of what a table is.
@@ -27,6 +27,14 @@ pub fn comparison(outcome: &Outcome, style: &Style) -> String {
     };
     lines.push(style.paint(mood, &comparison_verdict(outcome)));
     lines.join("\n") + "\n"
+}
+
+/// What is being compared: one table, or some small ones of which this is the first.
+pub fn comparing(first: &QualifiedName, tables: usize) -> String {
+    match tables {
+        0 | 1 => format!("comparing {}", first.to_text()),
+        _ => format!("comparing {} and {} together", first.to_text(), counted(tables - 1, "other table")),
+    }
 }
 
 /// Whether all are equal, in one line.

@@ -14,7 +14,7 @@ mod status;
 mod style;
 
 pub use crate::replication::units;
-pub use comparison::{compared, comparison, comparison_verdict, difference, key};
+pub use comparison::{compared, comparing, comparison, comparison_verdict, difference, key};
 pub use live::{Lines, frame, line};
 pub use pace::{Pace, Speed};
 pub use preflight::{preflight, preflight_verdict};

@@ -16,15 +16,15 @@ use crate::replication::{DEADLINE, Pair};
 
 /// What a command has said, and its exit status.
 #[derive(Debug)]
-struct Told {
-    status: i32,
-    out: String,
-    errors: String,
+pub(crate) struct Told {
+    pub(crate) status: i32,
+    pub(crate) out: String,
+    pub(crate) errors: String,
 }
 
 /// How the binary is started: nothing of the test's own environment is passed on.
 #[derive(Clone)]
-struct Cli {
+pub(crate) struct Cli {
     environment: Vec<(String, String)>,
     secrets: Vec<String>,
 }
@@ -34,13 +34,13 @@ impl Cli {
         Self { environment: Vec::new(), secrets: Vec::new() }.hiding(SUPERUSER_PASSWORD)
     }
 
-    fn of(pair: &Pair) -> Self {
+    pub(crate) fn of(pair: &Pair) -> Self {
         Self::new()
             .env("NEONREPL_PUBLISHER_URL", &pair.publisher.url())
             .env("NEONREPL_SUBSCRIBER_URL", &pair.subscriber.url())
     }
 
-    fn env(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.retain(|(other, _)| other != name);
         self.environment.push((name.to_owned(), value.to_owned()));
         self
@@ -52,25 +52,40 @@ impl Cli {
         self
     }
 
-    fn command(&self, program: PathBuf, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, program: PathBuf, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command
     }
 
-    async fn run(&self, arguments: &[&str]) -> Told {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Told {
         self.told(self.command(tools::provider(), arguments)).await
     }
 
     /// The same in a terminal.
-    async fn run_in_terminal(&self, arguments: &[&str]) -> Told {
+    pub(crate) async fn run_in_terminal(&self, arguments: &[&str]) -> Told {
+        let spawn = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+        self.in_terminal(spawn, arguments).await
+    }
+
+    /// The same, with Ctrl-C once this is shown.
+    pub(crate) async fn interrupt_in_terminal(&self, arguments: &[&str], sign: &str) -> Told {
+        let spawn = format!(
+            "import os, pty, sys\nshown, asked = b'', False\ndef read(fd):\n    global shown, asked\n    data = os.read(fd, 1024)\n    \
+             shown += data\n    if not asked and {sign:?}.encode() in shown:\n        asked = True\n        os.write(fd, b'\\x03')\n    \
+             return data\nsys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:], read)))"
+        );
+        self.in_terminal(&spawn, arguments).await
+    }
+
+    /// Runs it in a terminal that a script in Python makes.
+    async fn in_terminal(&self, spawn: &str, arguments: &[&str]) -> Told {
         let python =
             ["/usr/bin/python3", "/usr/local/bin/python3"].map(PathBuf::from).into_iter().find(|path| path.exists());
         let python = python.unwrap_or_else(|| "python3".into());
         let binary = tools::provider();
         let binary = binary.to_str().expect("a path");
-        let spawn = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
         let mut command = self.command(python, &[&["-c", spawn, binary], arguments].concat());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TERM", "xterm");
         self.told(command).await

@@ -7,7 +7,7 @@ use futures_util::future::{join, try_join};
 use super::feeding::Feeds;
 use super::merging::{Differences, Next, next};
 use super::pinning::{Pin, Pinning};
-use super::{Compared, Kind, Mode, OnProgress, Outcome, Progress, Question, Tables};
+use super::{Compared, Kind, Mode, OnProgress, Outcome, Progress, Question, Step, Tables};
 use crate::postgres::catalog::TableSize;
 use crate::postgres::comparison::{Comparable, Entry, Side, entry};
 use crate::postgres::{self, Outage as _, QualifiedName, Rows};
@@ -37,12 +37,15 @@ impl Run<'_> {
         let all = tables.comparable.len() + tables.others.len();
         let mut outcome = Outcome { tables: tables.others, position: None };
         for (at, table) in outcome.tables.iter().enumerate() {
-            on_progress(Progress { table, done: at + 1, all });
+            on_progress(Progress { step: Step::Ended(table), done: at + 1, all });
         }
         for group in self.groups(&tables.comparable, &tables.sizes) {
+            if let Some(first) = group.first() {
+                on_progress(Progress { step: Step::Begins(&first.name, group.len()), done: outcome.tables.len(), all });
+            }
             for (compared, position) in self.group(&group).await? {
                 outcome.position = position.or(outcome.position);
-                on_progress(Progress { table: &compared, done: outcome.tables.len() + 1, all });
+                on_progress(Progress { step: Step::Ended(&compared), done: outcome.tables.len() + 1, all });
                 outcome.tables.push(compared);
             }
         }
