@@ -34,7 +34,7 @@ struct Breakage {
 
 const WELL: Breakage = Breakage { name: "", first: "", since: 14, options: "", before: ("", ""), then: ("", "") };
 
-const ROW: &str = "INSERT INTO orders VALUES (100, 1, 'eu')";
+pub(crate) const ROW: &str = "INSERT INTO orders VALUES (100, 1, 'eu')";
 
 const FUNCTIONS_AND_ROW: &str = "INSERT INTO orders VALUES (100, 1, 'eu'); CREATE FUNCTION helper(text) RETURNS boolean LANGUAGE sql \
     AS 'SELECT true'; CREATE FUNCTION is_known(text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN helper($1); END'; \
@@ -224,6 +224,25 @@ const BREAKAGES: &[Breakage] = &[
         ..WELL
     },
     Breakage {
+        name: "a table that is not replicated keeps from truncating",
+        first: "referenced_table",
+        then: (
+            "CREATE TABLE lines (id int PRIMARY KEY, bought int REFERENCES orders)",
+            "INSERT INTO orders VALUES (100, 1, 'eu'); TRUNCATE orders",
+        ),
+        ..WELL
+    },
+    Breakage {
+        name: "a table that is truncated too and not replicated",
+        first: "referenced_table",
+        before: (
+            "CREATE TABLE lines (id int PRIMARY KEY, bought int REFERENCES orders)",
+            "CREATE TABLE lines (id int PRIMARY KEY, bought int REFERENCES orders)",
+        ),
+        then: ("", "INSERT INTO orders VALUES (100, 1, 'eu'); TRUNCATE orders CASCADE"),
+        ..WELL
+    },
+    Breakage {
         name: "the publication is dropped",
         first: "publication_missing",
         then: ("", "DROP PUBLICATION shop; INSERT INTO orders VALUES (100, 1, 'eu')"),
@@ -333,14 +352,14 @@ impl Breakage {
 }
 
 /// What the status said.
-struct Outcome {
+pub(crate) struct Outcome {
     name: String,
     is_right: bool,
     said: String,
 }
 
 impl Outcome {
-    async fn of(name: &str, major: Major, first: &str, asked: &Asked) -> Self {
+    pub(crate) async fn of(name: &str, major: Major, first: &str, asked: &Asked) -> Self {
         let ill =
             wait_for(name, DEADLINE, async || Some(asked.status().await).filter(|status| !status.is_well())).await;
         let kinds: Vec<_> = ill.causes.iter().map(|cause| cause.kind).collect();
@@ -356,7 +375,7 @@ impl Outcome {
 }
 
 /// Prints how many were right. Nine of ten must be.
-fn tell(outcomes: &[Outcome]) {
+pub(crate) fn tell(outcomes: &[Outcome]) {
     let right = outcomes.iter().filter(|outcome| outcome.is_right).count();
     for outcome in outcomes {
         eprintln!("{} {}", if outcome.is_right { "right" } else { "WRONG" }, outcome.said);
@@ -544,7 +563,23 @@ async fn what_is_well_is_never_called_ill() {
         is_well("just after the publisher was restarted", &asked).await;
         subscriber.restart(settings([]));
         is_well("just after the subscriber was restarted", &asked).await;
-        looks += 6;
+        asked.wait(Until::CaughtUp, 3 * DEADLINE).await.unwrap();
+        for side in [&pair.publisher, &pair.subscriber] {
+            let tables = (0..60).map(|at| format!("CREATE TABLE small{at} (id int PRIMARY KEY)"));
+            side.sql(&tables.collect::<Vec<_>>().join("; ")).await;
+        }
+        let names: Vec<_> = (0..60).map(|at| format!("small{at}")).collect();
+        pair.publisher.sql(&format!("ALTER PUBLICATION shop ADD TABLE {}", names.join(", "))).await;
+        pair.subscriber.sql(&format!("ALTER SUBSCRIPTION {name} REFRESH PUBLICATION")).await;
+        for _ in 0..3 {
+            is_well("while many small tables are copied", &asked).await;
+        }
+        asked.wait(Until::Ready, 3 * DEADLINE).await.unwrap();
+        subscriber.restart(settings([("wal_retrieve_retry_interval", "15s")]));
+        is_well("where a worker is started again late", &asked).await;
+        publisher.restart(settings([]));
+        is_well("while a worker waits for long to be started again", &asked).await;
+        looks += 11;
         eprintln!("{}: {looks} looks at what is well", major.number());
         unsubscribe(&pair).await;
     }

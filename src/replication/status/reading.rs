@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::join_all;
 use super::{SlotStatus, Status, TableStatus};
 use crate::postgres::catalog::{self, TableSize};
 use crate::postgres::slot::{self, Position};
@@ -12,6 +11,7 @@ use crate::replication::error::Result;
 use crate::replication::operation::Operation;
 use crate::replication::whereabouts;
 use crate::replication::{absent, names};
+use futures_util::future::join_all;
 
 /// The subscriptions that are looked at, each with its publisher.
 pub(super) struct Reading<'a> {

@@ -163,8 +163,7 @@ impl<'a> Wait<'a> {
         for name in Box::pin(self.judging.look(reading, seen)).await? {
             let Some(judgement) = self.judging.judgement(&name).cloned() else { continue };
             self.judging.forget(&name);
-            let (is_well, is_disabled) =
-                (judgement.health().is_well(), judgement.health().worker == Worker::Disabled);
+            let (is_well, is_disabled) = (judgement.health().is_well(), judgement.health().worker == Worker::Disabled);
             let causes = judgement.causes;
             let is_lasting = causes.iter().any(|cause| LASTING.contains(&cause.kind));
             let heals = causes.iter().all(|cause| HEALING.contains(&cause.kind));
@@ -268,8 +267,15 @@ const UNMARKED: &str =
 const LASTING: [&str; 3] = ["slot_lost", "slot_missing", "disabled_by_error"];
 
 /// Causes that may go away by themselves.
-const HEALING: [&str; 6] =
-    ["publisher_unreachable", "worker_away", "worker_fails", "conflicts", "no_free_worker", "no_free_process"];
+const HEALING: [&str; 7] = [
+    "blocked",
+    "publisher_unreachable",
+    "worker_away",
+    "worker_fails",
+    "conflicts",
+    "no_free_worker",
+    "no_free_process",
+];
 
 /// Adds a cause to an error.
 fn told(error: Error, cause: &Cause) -> Error {
@@ -288,14 +294,16 @@ fn missing(status: &Status, is_behind: bool) -> String {
     if all == 0 {
         parts.push("it has no tables".to_owned());
     } else if ready < all {
-        parts.push(format!("{ready} of {all} tables are ready"));
+        let are = if all == 1 { "is" } else { "are" };
+        parts.push(format!("{ready} of {} {are} ready", crate::replication::units::counted(all, "table")));
     }
     if !status.unsubscribed_tables.is_empty() {
         let tables = status.unsubscribed_tables.iter().map(crate::postgres::QualifiedName::to_text);
         parts.push(format!("it does not have published tables: {}", crate::replication::names::list(tables)));
     }
     if is_behind {
-        let lag = status.lag_bytes.map(|bytes| format!(" ({bytes} bytes)")).unwrap_or_default();
+        let lag =
+            status.lag_bytes.map(|bytes| format!(" ({})", crate::replication::units::bytes(bytes))).unwrap_or_default();
         parts.push(format!("it has not confirmed what was written before{lag}"));
     }
     format!("Subscription {}: {}.", status.name, parts.join(", "))

@@ -18,6 +18,9 @@ use crate::postgres::subscription::{Activity, SyncState};
 /// A worker that has been connected for so long is well, and so is a copy that goes on for so long.
 const STEADY: Duration = Duration::from_millis(1500);
 
+/// But not before so many further looks: on a slow machine one that is about to fail takes longer, too.
+const STEADY_LOOKS: u32 = 2;
+
 /// A worker that is older when it is first seen is well.
 const GROWN_UP: f64 = 10.0;
 
@@ -226,7 +229,7 @@ impl Watching {
     fn worker(&self, activity: &Activity) -> Option<Worker> {
         let age = activity.worker.as_ref().and_then(|worker| worker.age);
         let is_old = activity.is_connected() && age.is_some_and(|age| age >= GROWN_UP);
-        if is_old || self.connected.is_some_and(|(_, since)| self.since(since) >= STEADY) {
+        if is_old || self.connected.is_some_and(|(_, since)| self.is_steady(since)) {
             return Some(Worker::Steady);
         }
         let errors = self.apply_errors(activity).unwrap_or_default();
@@ -272,7 +275,11 @@ impl Watching {
     /// Whether the copy of a table has gone on for a while.
     fn goes_on(&self, name: &QualifiedName) -> bool {
         let current = self.copies.get(name).and_then(|copy| copy.current);
-        current.is_some_and(|(_, since)| self.since(since) >= STEADY)
+        current.is_some_and(|(_, since)| self.is_steady(since))
+    }
+
+    fn is_steady(&self, since: Moment) -> bool {
+        self.since(since) >= STEADY && self.now.look - since.look >= STEADY_LOOKS
     }
 
     /// Whether one copy after the other comes to its end: small tables are done before the next look.
