@@ -501,7 +501,7 @@ mod tests {
         let away = |count| (0..count).map(|_| activity("", Some(1), ""));
         let stays = || (0..3).map(|_| activity("9+", Some(1), ""));
         let unconnected = (0..8).map(|_| activity("9", Some(1), ""));
-        assert_eq!(sure(3 * SECOND, away(10).chain(stays())), Some((11, true)));
+        assert_eq!(sure(3 * SECOND, away(10).chain(stays())), Some((12, true)));
         assert_eq!(sure(SECOND, away(6).chain(unconnected.clone()).chain(stays())), Some((16, true)));
         // An attempt fails because the slot is still held, and the next one comes five seconds later.
         let fails_once = away(2).chain([activity("8+", Some(1), "")]).chain(away(5)).chain(unconnected).chain(stays());
