@@ -49,14 +49,18 @@ impl Type {
             }
             TypeKind::Range(range) => (range.statement(name), "TYPE"),
         };
-        [create].into_iter().chain(comment(&format!("{kind} {name}"), self.comment.as_ref())).collect()
+        let fields = if let TypeKind::Composite(fields) = &self.kind { fields.as_slice() } else { &[] };
+        let of_fields =
+            fields.iter().filter_map(|field| comment(&format!("COLUMN {name}.{}", field.name), field.comment.as_ref()));
+        [create].into_iter().chain(comment(&format!("{kind} {name}"), self.comment.as_ref())).chain(of_fields).collect()
     }
 }
 
 impl Domain {
     fn statement(&self, name: &QualifiedName) -> String {
         let default = self.default.as_ref().map(|default| format!(" DEFAULT {default}")).unwrap_or_default();
-        let not_null = if self.is_not_null { " NOT NULL" } else { "" };
+        let name_of = self.name_of_not_null.as_ref().map(|name| format!(" CONSTRAINT {name}")).unwrap_or_default();
+        let not_null = if self.is_not_null { format!("{name_of} NOT NULL") } else { String::new() };
         format!("CREATE DOMAIN {name} AS {}{}{default}{not_null}", self.base, collate(self.collation.as_ref()))
     }
 }

@@ -102,6 +102,8 @@ pub struct Domain {
     pub collation: Option<QualifiedName>,
     /// Whether it takes no nulls.
     pub is_not_null: bool,
+    /// The name of the constraint that takes none (Postgres 18).
+    pub name_of_not_null: Option<Ident>,
     /// Its default.
     pub default: Option<String>,
     /// Its constraints, by name.
@@ -128,6 +130,8 @@ pub struct Field {
     pub ty: String,
     /// Its collation, where it is not its type's.
     pub collation: Option<QualifiedName>,
+    /// Its comment.
+    pub comment: Option<String>,
 }
 
 /// A range type.

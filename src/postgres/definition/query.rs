@@ -90,10 +90,12 @@ const TYPES: &str = "SELECT jsonb_build_array(n.nspname, t.typname) AS name, t.t
   (SELECT jsonb_build_array(cn.nspname, c.collname) FROM pg_collation c JOIN pg_namespace cn ON cn.oid = c.collnamespace \
     WHERE c.oid = CASE t.typtype WHEN 'd' THEN t.typcollation WHEN 'r' THEN r.rngcollation END \
     AND c.oid <> (SELECT b.typcollation FROM pg_type b WHERE b.oid = coalesce(r.rngsubtype, t.typbasetype))) AS collation, \
-  t.typnotnull AS is_not_null, CASE WHEN t.typtype = 'd' THEN pg_get_expr(t.typdefaultbin, 0) END AS default, \
+  t.typnotnull AS is_not_null, \
+  (SELECT k.conname FROM pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'n') AS name_of_not_null, CASE WHEN t.typtype = 'd' THEN pg_get_expr(t.typdefaultbin, 0) END AS default, \
   (SELECT jsonb_agg(jsonb_build_object('name', k.conname, 'definition', pg_get_constraintdef(k.oid), \
     'comment', obj_description(k.oid, 'pg_constraint'))) FROM pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c') AS constraints, \
-  (SELECT jsonb_agg(jsonb_build_object('name', a.attname, 'ty', format_type(a.atttypid, a.atttypmod), 'collation', \
+  (SELECT jsonb_agg(jsonb_build_object('name', a.attname, 'ty', format_type(a.atttypid, a.atttypmod), \
+    'comment', col_description(a.attrelid, a.attnum), 'collation', \
     (SELECT jsonb_build_array(cn.nspname, c.collname) FROM pg_collation c JOIN pg_namespace cn ON cn.oid = c.collnamespace \
       WHERE c.oid = a.attcollation AND c.oid <> at.typcollation)) ORDER BY a.attnum) \
     FROM pg_attribute a JOIN pg_type at ON at.oid = a.atttypid \

@@ -9,7 +9,8 @@ use crate::postgres::sql::{Ident, Literal, QualifiedName, list};
 /// The statements that make a table with its columns: what else it has comes with statements of its own.
 pub(super) fn statements(definition: &Definition, name: &QualifiedName, table: &Table) -> Vec<String> {
     let is_heir = inherits_in_order(definition, table);
-    let declared = table.columns.iter().filter(|column| !is_heir || column.is_local).map(Column::declaration);
+    let declared =
+        table.columns.iter().filter(|column| !is_heir || column.is_local).map(|column| column.declared(is_heir));
     let declared = declared.chain(own_not_nulls(table).filter(|_| is_heir));
     let unlogged = if table.is_unlogged { "UNLOGGED " } else { "" };
     let inherits = if is_heir { format!(" INHERITS ({})", list(&table.parents)) } else { String::new() };
@@ -74,6 +75,16 @@ fn inherits_not_null(definition: &Definition, table: &Table, name: &Ident) -> bo
 }
 
 impl Column {
+    /// The same as [`Column::declaration`], without the NOT NULL that a parent brings to an heir (Postgres 18).
+    fn declared(&self, is_heir: bool) -> String {
+        match &self.not_null {
+            Some(constraint) if is_heir && !constraint.is_local => {
+                Self { not_null: None, is_not_null: false, ..self.clone() }.declaration()
+            }
+            _ => self.declaration(),
+        }
+    }
+
     /// How the declaration of a table names it, without its default.
     pub(super) fn declaration(&self) -> String {
         let generated = self.generation().map(|text| format!(" {text}")).unwrap_or_default();
