@@ -1,0 +1,27 @@
+//! Schemas made by chance, and of the shape of real applications, copied and compared by other code than the provider's.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+#[path = "../protocol/session.rs"]
+#[allow(dead_code, reason = "it is shared with the tests of the protocol")]
+mod session;
+#[path = "../protocol/wire.rs"]
+#[allow(dead_code, reason = "it is shared with the tests of the protocol")]
+mod wire;
+
+mod chance;
+mod copied;
+mod damage;
+mod functions;
+mod indexes;
+mod kinds;
+mod maker;
+mod names;
+mod printed;
+mod provider;
+mod random;
+mod rows;
+mod tables;
+mod trees;
