@@ -107,7 +107,7 @@ impl<'a> Creation<'a> {
             Seen::Nothing => None,
             Seen::NotAsked(cause) => return Ok(SlotSeen::Unchecked(name, cause.to_string())),
         };
-        self.check_free(name, publisher, standing, &neighbours)?;
+        self.check_free(name, publisher, standing, &neighbours).await?;
         Ok(SlotSeen::Free(neighbours))
     }
 
@@ -120,24 +120,26 @@ impl<'a> Creation<'a> {
         };
         let mut taking = slot_taking::take(self.operation, publisher, name).await?;
         let neighbours = neighbours(self.subscriber, name, self.name()).await?;
-        self.check_free(name, publisher, taking.standing().await?, &neighbours)?;
+        self.check_free(name, publisher, taking.standing().await?, &neighbours).await?;
         Ok((neighbours, Some(taking)))
     }
 
-    fn check_free(
+    async fn check_free(
         &self,
         name: &Ident,
         publisher: &Database,
         standing: Option<Standing>,
-        neighbours: &[Neighbour],
+        seen: &[Neighbour],
     ) -> Result<()> {
         let Some(standing) = standing else {
             return Err(self.no_slot(publisher, name).detail("Nothing was changed."));
         };
         if let Some(why) = standing.unusable(publisher.name()) {
-            return Err(self.unusable(name, &why, neighbours));
+            // Who has taken it only a moment ago was not seen before.
+            let now = neighbours(self.subscriber, name, self.name()).await?;
+            return Err(self.unusable(name, &why, &now));
         }
-        match neighbours.iter().find(|neighbour| !neighbour.streams) {
+        match seen.iter().find(|neighbour| !neighbour.streams) {
             Some(neighbour) => Err(self.shared(name, neighbour)),
             None => Ok(()),
         }
