@@ -120,7 +120,7 @@ fn refused() -> Vec<Case> {
             REBOOT,
             400,
             "KMSKeyNotAccessibleFault",
-            &["KMSKeyNotAccessibleFault", "Give RDS access to the cluster's KMS key"],
+            &["KMSKeyNotAccessibleFault", "Give RDS access to the KMS key"],
         ),
     ];
     reads.into_iter().chain(writes).chain(others).collect()
@@ -134,7 +134,7 @@ fn expire(world: &World, event: &StepEvent<'_>, is_it: fn(&Step) -> bool) {
 
 fn access() -> Vec<Case> {
     const RENEW: &[&str] = &["ExpiredToken", "renew them and apply again"];
-    const UNREACHED: &[&str] = &["dispatch failure", "Check the network"];
+    const UNREACHED: &[&str] = &["AWS was not reached", "Check the network"];
     let at_first = |code: &'static str, texts| {
         Case::on(code, move |world| world.fail_always("*", 403, code, "no"), Expected::Refused(texts))
     };

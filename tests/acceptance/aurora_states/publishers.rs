@@ -262,7 +262,7 @@ async fn instances(row: Row<'_>) {
     for (leads, says) in [
         (Leads::Stranger, "leads to DB instance other-1, and not to the DB instance shop"),
         (Leads::OtherEndpoint, "leads to other.abc.us-east-2.rds.amazonaws.com, and not to the DB instance shop"),
-        (Leads::Elsewhere, "was not restarted when the writer was"),
+        (Leads::Elsewhere, "was not restarted when the instance was"),
     ] {
         let world = World::new(vec![ClusterConfig::instance("shop", "16.4")], short()).await;
         let (connection, mut record) = (Connection { world: &world, leads }, Record::default());
