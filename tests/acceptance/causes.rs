@@ -332,7 +332,7 @@ impl Breakage {
         subscribe(&pair, "TABLE orders, customers", self.options).await;
         let asked = Asked::of(&pair);
         if self.then != WELL.then {
-            asked.wait(Until::Ready, DEADLINE).await.unwrap();
+            asked.wait(Until::Ready, 3 * DEADLINE).await.unwrap();
             pair.subscriber.sql(&Self::fill(self.then.0, &pair)).await;
             for statement in self.then.1.split("; ") {
                 pair.publisher.sql(statement).await;
@@ -361,7 +361,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     pub(crate) async fn of(name: &str, major: Major, first: &str, asked: &Asked) -> Self {
         let ill =
-            wait_for(name, DEADLINE, async || Some(asked.status().await).filter(|status| !status.is_well())).await;
+            wait_for(name, 3 * DEADLINE, async || Some(asked.status().await).filter(|status| !status.is_well())).await;
         let kinds: Vec<_> = ill.causes.iter().map(|cause| cause.kind).collect();
         let said = format!("{}: {name}: {first} expected, told {kinds:?}", major.number());
         for cause in &ill.causes {
@@ -420,7 +420,7 @@ async fn rights_that_are_missing_are_named_first() {
         subscribe_as(&pair, &reader, "").await;
         outcomes.push(Outcome::of("no SELECT", major, "no_select", &Asked::of(&pair)).await);
         pair.publisher.sql(&format!("GRANT SELECT ON orders TO {}", quote(&reader.name))).await;
-        Asked::of(&pair).wait(Until::Ready, DEADLINE).await.unwrap();
+        Asked::of(&pair).wait(Until::Ready, 3 * DEADLINE).await.unwrap();
 
         pair.publisher.sql(&format!("ALTER ROLE {} NOREPLICATION", quote(&reader.name))).await;
         turn_off(&pair).await;
@@ -462,7 +462,7 @@ async fn who_writes(major: Major) -> Vec<Outcome> {
         pair.subscriber.sql(&format!("GRANT CREATE ON DATABASE {database} TO {}", quote(&owner.name))).await;
         subscribe(&pair, "TABLE orders", "").await;
         let asked = Asked::of(&pair);
-        asked.wait(Until::Ready, DEADLINE).await.unwrap();
+        asked.wait(Until::Ready, 3 * DEADLINE).await.unwrap();
         let sub = &pair.subscriber.name;
         let rest = rest.replace("$sub", sub).replace("$role", &quote(&owner.name));
         // A worker goes on as the old owner for a moment.
@@ -480,7 +480,7 @@ async fn who_writes(major: Major) -> Vec<Outcome> {
 async fn who_reads_the_slot(major: Major) -> Vec<Outcome> {
     let (first, mut second) = (Pair::new(major, major, "reads").await, Pair::new(major, major, "waits").await);
     subscribe(&first, "TABLE orders", "").await;
-    Asked::of(&first).wait(Until::Ready, DEADLINE).await.unwrap();
+    Asked::of(&first).wait(Until::Ready, 3 * DEADLINE).await.unwrap();
     second.publisher = crate::common::postgres::shared(major).open(&first.publisher.name);
     let (name, slot, from) = (&second.subscriber.name, &first.subscriber.name, &first.publisher.name);
     let port = first.publisher.port;
@@ -609,7 +609,7 @@ async fn what_has_run_out_is_named_first() {
 
         pair.publisher.sql("DROP PUBLICATION shop").await;
         subscribe(&pair, "TABLE orders", "WITH (copy_data = false)").await;
-        asked.wait(Until::Ready, DEADLINE).await.unwrap();
+        asked.wait(Until::Ready, 3 * DEADLINE).await.unwrap();
         subscriber.restart(settings([("max_logical_replication_workers", "0")]));
         outcomes.push(Outcome::of("no worker", major, "no_free_worker", &asked).await);
 
@@ -639,7 +639,7 @@ async fn a_wait_that_cannot_succeed_ends_with_the_cause() {
             assert!(error.contains(said), "{error}");
         }
         pair.subscriber.sql("TRUNCATE orders").await;
-        asked.wait(Until::CaughtUp, DEADLINE).await.unwrap();
+        asked.wait(Until::CaughtUp, 3 * DEADLINE).await.unwrap();
         pair.subscriber.sql(&format!("ALTER SUBSCRIPTION {} DISABLE", pair.subscriber.name)).await;
         let error = asked.wait(Until::Ready, Duration::from_secs(300)).await.unwrap_err().to_string();
         assert!(error.contains("is disabled") && error.contains("ENABLE"), "{error}");

@@ -126,7 +126,7 @@ async fn how_far_a_replication_is_comes_from_both_servers() {
         pair.subscriber.sql(&format!("ALTER SUBSCRIPTION {} REFRESH PUBLICATION", pair.subscriber.name)).await;
         let rows = "INSERT INTO orders SELECT i, i, 'us' FROM generate_series(1001, 6000) i";
         pair.publisher.sql(rows).await;
-        let there = asked.wait(Until::CaughtUp, DEADLINE).await.unwrap();
+        let there = asked.wait(Until::CaughtUp, 3 * DEADLINE).await.unwrap();
         assert!(there[0].is_ready(), "{there:?}");
         assert_eq!(pair.subscriber.rows("SELECT count(*) FROM orders").await, ["6000"]);
 

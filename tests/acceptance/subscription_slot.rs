@@ -254,7 +254,7 @@ async fn a_replacement_is_told_with_what_it_costs() {
         let told = [
             "every row would be copied again",
             "Tables: 1, with ",
-            "kB on the subscriber",
+            "KiB on the subscriber",
             &empty,
             "copy_data = false",
         ];

@@ -16,7 +16,7 @@ async fn another_session(major: Major) -> Outcome {
     let pair = Pair::new(major, major, "blocked").await;
     subscribe(&pair, "TABLE orders", "").await;
     let asked = Asked::of(&pair);
-    asked.wait(Until::Ready, DEADLINE).await.unwrap();
+    asked.wait(Until::Ready, 3 * DEADLINE).await.unwrap();
     let holder = pair.subscriber.connect_as(&Role::superuser()).await.unwrap();
     holder.batch_execute("SET application_name = 'nightly report'; BEGIN; LOCK TABLE orders").await.unwrap();
     pair.publisher.sql(ROW).await;
@@ -34,7 +34,7 @@ async fn another_session(major: Major) -> Outcome {
     }
     // What the remedy says mends it.
     pair.subscriber.rows(&format!("SELECT pg_terminate_backend({pid})")).await;
-    asked.wait(Until::CaughtUp, DEADLINE).await.unwrap();
+    asked.wait(Until::CaughtUp, 3 * DEADLINE).await.unwrap();
     assert!(asked.status().await.is_well());
     unsubscribe(&pair).await;
     outcome
@@ -68,7 +68,7 @@ async fn no_right_to_connect(major: Major) -> Outcome {
     pair.publisher.sql(&format!("GRANT SELECT ON orders TO {}", quote(&reader.name))).await;
     subscribe(&pair, "TABLE orders", "").await;
     let asked = Asked::of(&pair);
-    asked.wait(Until::Ready, DEADLINE).await.unwrap();
+    asked.wait(Until::Ready, 3 * DEADLINE).await.unwrap();
     let (name, port, from) = (&pair.subscriber.name, pair.publisher.port, &pair.publisher.name);
     pair.publisher.sql(&format!("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", quote(from))).await;
     pair.subscriber
@@ -88,7 +88,7 @@ async fn rows_that_are_missing() -> Outcome {
     subscribe(&pair, "TABLE orders", "").await;
     let asked = Asked::of(&pair);
     pair.publisher.sql(ROW).await;
-    asked.wait(Until::CaughtUp, DEADLINE).await.unwrap();
+    asked.wait(Until::CaughtUp, 3 * DEADLINE).await.unwrap();
     pair.subscriber.sql("DELETE FROM orders").await;
     let name = &pair.subscriber.name;
     // Conflicts are told of while they are counted, and one that has only just begun is watched for longer.
@@ -181,7 +181,7 @@ async fn an_update_warns(core: Core, from: Major, to: Major) {
     pair.subscriber.sql("TRUNCATE orders").await;
     pair.wait_for_rows("SELECT id FROM orders", &["100"]).await;
     let asked = Asked::of(&pair);
-    asked.wait(Until::CaughtUp, DEADLINE).await.unwrap();
+    asked.wait(Until::CaughtUp, 3 * DEADLINE).await.unwrap();
 
     let well = apply_late("  streaming = \"on\"\n", "", "").await;
     assert!(!well.text().contains("Warning"), "{}", well.text());

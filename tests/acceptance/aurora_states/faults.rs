@@ -116,12 +116,7 @@ fn refused() -> Vec<Case> {
             &["attaching cluster parameter group", "InvalidParameterCombination"],
         ),
         once(ATTACH, 400, "StorageQuotaExceeded", &["StorageQuotaExceeded", "Have the storage quota raised"]),
-        once(
-            REBOOT,
-            400,
-            "KMSKeyNotAccessibleFault",
-            &["KMSKeyNotAccessibleFault", "Give RDS access to the KMS key"],
-        ),
+        once(REBOOT, 400, "KMSKeyNotAccessibleFault", &["KMSKeyNotAccessibleFault", "Give RDS access to the KMS key"]),
     ];
     reads.into_iter().chain(writes).chain(others).collect()
 }
