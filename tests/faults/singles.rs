@@ -96,7 +96,7 @@ async fn interrupt_copy(lane: &mut Lane) -> String {
     wait_until("the copy to wait", DEADLINE, async || lane.subscriber.database.value::<i64>(copying).await > 0).await;
     apply.interrupt().await;
     let run = apply.wait().await;
-    says(&run, &["goes on copying 1 of 1 tables"]);
+    says(&run, &["goes on copying 1 of 1 table"]);
     assert_eq!(lane.state(), ["subscription shop given of postgres"]);
     assert!(!lane.workspace.state().contains("tainted"));
     drop(held);
