@@ -444,6 +444,27 @@ async fn turn_off(pair: &Pair) {
     wait_for("the worker to end", DEADLINE, async || pair.publisher.rows(active).await.is_empty().then_some(())).await;
 }
 
+/// Enables a subscription until its worker runs as this role. The launcher starts the workers that a list names one after the
+/// other, so that on a busy server it may start one for the owner that the list still names.
+async fn turn_on_as(pair: &Pair, owner: &Role) {
+    let enable = format!("ALTER SUBSCRIPTION {} ENABLE", pair.subscriber.name);
+    let runs_as = "SELECT usename::text FROM pg_stat_activity \
+        WHERE datname = current_database() AND backend_type = 'logical replication apply worker' AND usename IS NOT NULL";
+    wait_for("a worker of the owner", 3 * DEADLINE, async || {
+        pair.subscriber.sql(&enable).await;
+        let roles = wait_for("a worker", 3 * DEADLINE, async || {
+            Some(pair.subscriber.rows(runs_as).await).filter(|roles| !roles.is_empty())
+        })
+        .await;
+        let is_owner = roles == [owner.name.as_str()];
+        if !is_owner {
+            turn_off(pair).await;
+        }
+        is_owner.then_some(())
+    })
+    .await;
+}
+
 /// Roles of the subscriber's, from Postgres 16 on.
 async fn who_writes(major: Major) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
@@ -465,10 +486,9 @@ async fn who_writes(major: Major) -> Vec<Outcome> {
         asked.wait(Until::Ready, 3 * DEADLINE).await.unwrap();
         let sub = &pair.subscriber.name;
         let rest = rest.replace("$sub", sub).replace("$role", &quote(&owner.name));
-        // A worker goes on as the old owner for a moment.
         turn_off(&pair).await;
         pair.subscriber.sql(&format!("ALTER SUBSCRIPTION {sub} OWNER TO {}; {rest}", quote(&owner.name))).await;
-        pair.subscriber.sql(&format!("ALTER SUBSCRIPTION {sub} ENABLE")).await;
+        turn_on_as(&pair, &owner).await;
         pair.publisher.sql(ROW).await;
         outcomes.push(Outcome::of(name, major, first, &asked).await);
         unsubscribe(&pair).await;
