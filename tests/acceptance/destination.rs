@@ -1,6 +1,8 @@
 //! The tables of the subscriber, made as the publisher's are: every kind of object between versions, what is refused, and
 //! `neonrepl_destination_schema` through real cores.
 
+mod refusals;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -51,6 +53,10 @@ impl Sides {
 
     async fn make(&self, wish: &Wish) -> replication::Result<Outcome> {
         let look = self.look(wish).await?;
+        self.make_of(look, wish).await
+    }
+
+    async fn make_of(&self, look: destination::Look, wish: &Wish) -> replication::Result<Outcome> {
         let operation = Operation::new("making tables", Limits::within(Duration::from_secs(60)), &Quiet);
         destination::make(&operation, &self.pair, look, wish).await
     }
@@ -74,7 +80,7 @@ fn everything(tables: BTreeSet<QualifiedName>) -> Wish {
 }
 
 /// What a database says of itself, by queries that have nothing in common with the provider's.
-const SAID: [&str; 8] = [
+const SAID: [&str; 9] = [
     "SELECT table_schema, table_name, column_name, ordinal_position, data_type, udt_schema, udt_name, \
      character_maximum_length, numeric_precision, is_nullable, column_default, is_identity, identity_start, \
      identity_increment, is_generated, generation_expression, collation_name, domain_name FROM information_schema.columns \
@@ -95,6 +101,7 @@ const SAID: [&str; 8] = [
      FROM pg_type t LEFT JOIN pg_range ON rngtypid = t.oid WHERE t.oid >= 16384 ORDER BY t.oid::regtype::text COLLATE \"C\"",
     "SELECT schemaname, sequencename, data_type, start_value, min_value, max_value, increment_by, cycle, cache_size, \
      pg_get_serial_sequence('app.users', 'id') FROM pg_sequences ORDER BY 1, 2",
+    "SELECT nspname, obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname !~ '^pg_' ORDER BY 1",
     "SELECT stxnamespace::regnamespace, stxname, pg_get_statisticsobjdef(oid) FROM pg_statistic_ext ORDER BY 1, 2",
 ];
 

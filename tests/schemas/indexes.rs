@@ -59,7 +59,10 @@ impl Maker {
                 self.run(format!("ALTER TABLE {name} REPLICA IDENTITY FULL"));
                 table.is_full = true;
             }
-            (1, _) => self.run(format!("ALTER TABLE {name} REPLICA IDENTITY NOTHING")),
+            (1, _) => {
+                self.run(format!("ALTER TABLE {name} REPLICA IDENTITY NOTHING"));
+                table.is_mute = true;
+            }
             (2, Some(column)) if table.is_plain => {
                 let index = self.names.next(&mut self.chance, "ri");
                 self.run(format!("CREATE UNIQUE INDEX {index} ON {name} ({})", column.name));

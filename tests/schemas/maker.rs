@@ -81,6 +81,7 @@ impl Maker {
         for _ in 0..self.chance.between(1, 3) {
             let schema = self.names.next(&mut self.chance, "s");
             self.run(format!("CREATE SCHEMA {schema}"));
+            self.comment("SCHEMA", &schema);
             self.schemas.push(schema);
         }
         for _ in 0..self.chance.between(2, 7) {

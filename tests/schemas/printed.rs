@@ -28,10 +28,7 @@ fn alone(catalog: &str, oid: &str) -> String {
 fn queries(both: (Major, Major), own: Major, later: Later) -> Vec<(&'static str, String)> {
     let oldest = both.0.min(both.1);
     let mut all = vec![
-        (
-            "schema",
-            format!("SELECT n.nspname, obj_description(n.oid, 'pg_namespace') FROM pg_namespace n WHERE {OURS}"),
-        ),
+        ("schema", schemas()),
         ("column", columns()),
         ("attribute", attributes()),
         ("relation", relations()),
@@ -49,6 +46,10 @@ fn queries(both: (Major, Major), own: Major, later: Later) -> Vec<(&'static str,
     ];
     all.push(("extension", "SELECT extname FROM pg_extension".to_owned()));
     all
+}
+
+fn schemas() -> String {
+    format!("SELECT n.nspname, obj_description(n.oid, 'pg_namespace') FROM pg_namespace n WHERE {OURS}")
 }
 
 fn columns() -> String {
@@ -228,7 +229,9 @@ pub(crate) async fn differences(
     let both = (publisher.1, subscriber.1);
     let first = lines(publisher.0, both, publisher.1, later).await;
     let second = lines(subscriber.0, both, subscriber.1, later).await;
-    let is_needed = |line: &&String| !line.contains("unneeded");
+    // A schema of which nothing is published is not needed.
+    let empty = empty_schemas(publisher.0).await;
+    let is_needed = |line: &&String| !line.contains("unneeded") && !empty.contains(*line);
     let missing = first.iter().filter(is_needed).filter(|line| !second.contains(*line)).map(|line| format!("- {line}"));
     let more = second
         .iter()
@@ -237,6 +240,19 @@ pub(crate) async fn differences(
     let mut all: Vec<_> = missing.chain(more).collect();
     all.sort_by(|one, other| one[2..].cmp(&other[2..]));
     all
+}
+
+/// The lines of schemas that hold nothing but what is unneeded.
+async fn empty_schemas(database: &Database) -> BTreeSet<String> {
+    let query = format!(
+        "SELECT concat('schema ', row_to_json(q)) FROM ({}) q WHERE q.nspname <> 'public' AND NOT EXISTS (SELECT 1 FROM ( \
+           SELECT relnamespace, relname FROM pg_class UNION ALL SELECT pronamespace, proname FROM pg_proc \
+           UNION ALL SELECT typnamespace, typname FROM pg_type WHERE typcategory <> 'A' AND typrelid = 0 \
+           UNION ALL SELECT collnamespace, collname FROM pg_collation) o (schema, name) \
+           WHERE o.schema = quote_ident(q.nspname)::regnamespace AND o.name !~ '^unneeded')",
+        schemas()
+    );
+    database.rows(&query).await.into_iter().collect()
 }
 
 /// How the rows of all tables differ, by table.

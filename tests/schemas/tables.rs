@@ -29,6 +29,8 @@ pub(crate) struct Table {
     pub(crate) is_partitioned: bool,
     /// Whether its rows are told apart by all of their columns.
     pub(crate) is_full: bool,
+    /// Whether the publisher says nothing of old rows.
+    pub(crate) is_mute: bool,
     /// Whether its key may be referred to by another table.
     pub(crate) is_referable: bool,
 }
@@ -60,6 +62,7 @@ impl Maker {
             is_plain: true,
             is_partitioned: false,
             is_full: false,
+            is_mute: false,
             is_referable: !key.is_empty(),
         };
         self.generated(&mut table, &mut listed);

@@ -36,6 +36,7 @@ impl Maker {
             is_plain: false,
             is_partitioned: true,
             is_full: true,
+            is_mute: false,
             is_referable: false,
         };
         // Some of it is there before the partitions, and given to them; some comes later, and reaches them all the same.
@@ -173,6 +174,7 @@ impl Maker {
             is_plain: false,
             is_partitioned: false,
             is_full: false,
+            is_mute: false,
             is_referable: false,
         };
         let child = self.qualified("child");
@@ -233,6 +235,7 @@ impl Maker {
             is_plain: false,
             is_partitioned: false,
             is_full: false,
+            is_mute: false,
             is_referable: true,
         });
     }
@@ -259,6 +262,7 @@ impl Maker {
             is_plain: false,
             is_partitioned: false,
             is_full: false,
+            is_mute: false,
             is_referable: false,
         };
         let tables = [table(parent, true), table(child, false)];

@@ -114,8 +114,12 @@ impl Fitting {
             let name = option.trim_start_matches("toast.").split('=').next().unwrap_or_default();
             !lacked.contains_key(name)
         });
+        let is_partition = table.is_partition();
         for column in &mut table.columns {
             self.column(object, column);
+            if is_partition && !self.lacks(17) {
+                self.partition_identity(object, column);
+            }
         }
         let constraints = std::mem::take(&mut table.constraints);
         table.constraints =
@@ -135,6 +139,15 @@ impl Fitting {
             column.is_not_null = false;
             let reason = self.needs("NOT NULL that rows from before need not keep", 18);
             self.leave(format!("NOT NULL of {name}"), reason);
+        }
+    }
+
+    /// Since Postgres 17 a partition has its identity from its parent, and a table that has its own cannot become one.
+    fn partition_identity(&mut self, table: &Object, column: &mut Column) {
+        if column.sequence.take().is_some() {
+            column.identity = None;
+            let name = format!("identity of column {} of {table}", column.name.as_str());
+            self.leave(name, "a partition has no identity of its own since Postgres 17".to_owned());
         }
     }
 

@@ -13,8 +13,8 @@ use crate::postgres::version::ServerVersion;
 pub struct Definition {
     /// The server's version.
     pub version: ServerVersion,
-    /// The schemas that the database has.
-    pub schemas: BTreeSet<Ident>,
+    /// The schemas that the database has, with their comments.
+    pub schemas: BTreeMap<Ident, Option<String>>,
     /// The extensions that the database has.
     pub extensions: BTreeMap<Ident, Extension>,
     /// Collations.
@@ -404,7 +404,7 @@ impl Definition {
     /// Whether it has this.
     pub fn has(&self, object: &Object) -> bool {
         match object.whole() {
-            Object::Schema(name) => self.schemas.contains(&name),
+            Object::Schema(name) => self.schemas.contains_key(&name),
             Object::Collation(name) => self.collations.contains_key(&name),
             Object::Type(name) => self.types.contains_key(&name),
             Object::Function(signature) => self.functions.contains_key(&signature),

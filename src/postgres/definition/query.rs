@@ -71,8 +71,7 @@ own (classid, objid) AS MATERIALIZED (SELECT c.classid, c.objid FROM closure c \
 relation AS MATERIALIZED (SELECT c.oid, c.relname, c.relkind, n.nspname, jsonb_build_array(n.nspname, c.relname) AS name \
   FROM own o JOIN pg_class c ON c.oid = o.objid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE o.classid = 'pg_class'::regclass)";
 
-const SCHEMAS: &str =
-    "SELECT n.nspname AS name FROM pg_namespace n WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
+const SCHEMAS: &str = "SELECT n.nspname AS name, obj_description(n.oid, 'pg_namespace') AS comment FROM pg_namespace n WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
 
 const EXTENSIONS: &str = "SELECT e.extname AS name, e.extversion AS version, n.nspname AS schema, \
   EXISTS (SELECT 1 FROM member m WHERE m.extension = e.oid) AS is_needed \

@@ -195,6 +195,7 @@ impl<T: DeserializeOwned> Read<T> {
 #[derive(Deserialize)]
 struct SchemaRow {
     name: Ident,
+    comment: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -289,7 +290,7 @@ fn assemble(rows: &[Row], version: ServerVersion) -> std::result::Result<Definit
     let mut places = Places::default();
     let definition = Definition {
         version,
-        schemas: parts.plain::<SchemaRow>("schema")?.into_iter().map(|row| row.name).collect(),
+        schemas: parts.plain::<SchemaRow>("schema")?.into_iter().map(|row| (row.name, row.comment)).collect(),
         extensions: named(parts.plain("extension")?, |one: &Extension| one.name.clone()),
         collations: read_collations(&mut parts, &mut places)?,
         types: read_types(&mut parts, &mut places)?,

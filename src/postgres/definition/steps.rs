@@ -157,13 +157,11 @@ impl Plan<'_> {
 
     fn schemas_and_types(&mut self) {
         let definition = self.definition;
-        for schema in &definition.schemas {
-            self.add(
-                Object::Schema(schema.clone()),
-                Group::Tables,
-                vec![format!("CREATE SCHEMA {schema}")],
-                Vec::new(),
-            );
+        for (schema, text) in &definition.schemas {
+            let create = format!("CREATE SCHEMA {schema}");
+            let comment = comment(&format!("SCHEMA {schema}"), text.as_ref());
+            let statements = [create].into_iter().chain(comment).collect();
+            self.add(Object::Schema(schema.clone()), Group::Tables, statements, Vec::new());
         }
         for (name, collation) in &definition.collations {
             self.add(Object::Collation(name.clone()), Group::Tables, collation.statements(), Vec::new());
@@ -210,7 +208,9 @@ impl Plan<'_> {
             if is_heir { parents.clone() } else { Vec::new() },
         );
         if !is_heir && !table.parents.is_empty() {
-            let needs = parents.into_iter().chain([Object::Table(name.clone())]).collect();
+            // A partition takes up an identity from a parent that has it, and gives it to no partition that it has already.
+            let above = table.parents.iter().cloned().map(Object::Attachment);
+            let needs = parents.into_iter().chain(above).chain([Object::Table(name.clone())]).collect();
             self.add(Object::Attachment(name.clone()), Group::Tables, attachment(name, table), needs);
         }
         for column in &table.columns {
@@ -220,7 +220,8 @@ impl Plan<'_> {
             self.add(object, Group::Tables, vec![set], vec![Object::Table(name.clone())]);
         }
         // What comes from a parent's default is not this table's.
-        for column in table.columns.iter().filter(|column| is_heir && !column.is_local && column.expression.is_none()) {
+        let bare = table.columns.iter().filter(|column| column.expression.is_none() && column.generation().is_none());
+        for column in bare.filter(|column| is_heir && !column.is_local) {
             let drop = format!("ALTER TABLE ONLY {name} ALTER COLUMN {} DROP DEFAULT", column.name);
             let object = Object::Default(name.clone(), column.name.clone());
             self.add(object, Group::Tables, vec![drop], vec![Object::Table(name.clone())]);

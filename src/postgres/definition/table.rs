@@ -22,13 +22,16 @@ pub(super) fn statements(definition: &Definition, name: &QualifiedName, table: &
     let left = table.columns.iter().filter(|column| is_heir && !column.is_local && column.is_not_null);
     let left = left.filter(|column| column.not_null.is_none() && !inherits_not_null(definition, table, &column.name));
     let not_null = left.map(|column| format!("ALTER TABLE ONLY {name} ALTER COLUMN {} SET NOT NULL", column.name));
+    let counted = table.columns.iter().filter(|column| is_heir && !column.is_local);
+    let counted = counted.flat_map(|column| column.added_identity(name));
     let settings = table.columns.iter().flat_map(|column| column.settings(name));
     let comments = comment(&format!("TABLE {name}"), table.comment.as_ref());
     let of_columns = table
         .columns
         .iter()
         .filter_map(|column| comment(&format!("COLUMN {name}.{}", column.name), column.comment.as_ref()));
-    [create].into_iter().chain(of_type).chain(not_null).chain(settings).chain(comments).chain(of_columns).collect()
+    let made = [create].into_iter().chain(of_type).chain(not_null).chain(counted);
+    made.chain(settings).chain(comments).chain(of_columns).collect()
 }
 
 /// NOT NULL that a table declares of columns which a parent brings (Postgres 18).
@@ -102,6 +105,13 @@ impl Column {
             (_, _, Some(kind), Some(sequence)) => Some(identity(kind, sequence)),
             _ => None,
         }
+    }
+
+    /// The statements that make it an identity where a parent has brought the column, maybe with a default.
+    fn added_identity(&self, table: &QualifiedName) -> Vec<String> {
+        let Some(identity) = self.generation().filter(|_| self.generated.is_none()) else { return Vec::new() };
+        let alter = format!("ALTER TABLE ONLY {table} ALTER COLUMN {}", self.name);
+        vec![format!("{alter} DROP DEFAULT"), format!("{alter} ADD {identity}")]
     }
 
     /// That it takes no nulls, where it is so. What only new rows keep to is added afterwards.

@@ -147,7 +147,8 @@ impl Plan {
                 Some(there) if there.schema != extension.schema => {
                     let reason = format!(
                         "it is in schema {} of the publisher and in {} of the subscriber, so that its objects have other names",
-                        extension.schema, there.schema
+                        extension.schema.as_str(),
+                        there.schema.as_str()
                     );
                     self.refuse(
                         format!("extension {}", name.as_str()),
@@ -158,13 +159,7 @@ impl Plan {
                 Some(_) => {}
             }
         }
-        for other in &sides.missing {
-            self.refuse(
-                &other.description,
-                "the tables need it, and the catalogs do not tell how to make it",
-                "Make it on the subscriber by hand, under the same name, or leave the table out.",
-            );
-        }
+        self.refuse_others(&sides.missing);
         let named: Vec<_> = wanted
             .named_collations()
             .into_iter()
@@ -172,6 +167,29 @@ impl Plan {
             .collect();
         for name in named {
             self.refuse(format!("collation {}", name.to_text()), "the subscriber does not have it", "Change the collation of the columns on the publisher, or make the tables on the subscriber by hand with another one.");
+        }
+    }
+
+    /// What the catalogs do not tell how to make. Who makes a foreign table makes its server too.
+    fn refuse_others(&mut self, missing: &[Other]) {
+        let is_foreign = |other: &Other| other.kind == "foreign table";
+        let has_foreign = missing.iter().any(is_foreign);
+        let goes_with =
+            |other: &&Other| has_foreign && matches!(other.kind.as_str(), "server" | "foreign-data wrapper");
+        for other in missing.iter().filter(|other| !goes_with(other)) {
+            let (reason, remedy) = if is_foreign(other) {
+                (
+                    "its rows are on another server, and no publication has changes of them",
+                    "Make a foreign table of that name on the subscriber by hand, detach it on the publisher, or leave the table \
+                     out.",
+                )
+            } else {
+                (
+                    "the tables need it, and the catalogs do not tell how to make it",
+                    "Make it on the subscriber by hand, under the same name, or leave the table out.",
+                )
+            };
+            self.refuse(&other.description, reason, remedy);
         }
     }
 
