@@ -173,7 +173,7 @@ impl Waiter {
 /// A person who wonders why nothing goes on finds the reason in the log, at the level that is shown first.
 fn tell_of_throttling(error: &Error) {
     match error.kind {
-        Kind::Throttled => tracing::warn!(%error, "AWS throttles these calls: the same one is tried again"),
+        Kind::Throttled => tracing::warn!(%error, "AWS is too busy for this call: the same one is tried again"),
         _ => tracing::debug!(%error, "refused for now"),
     }
 }
