@@ -330,6 +330,21 @@ async fn read_within(time: Duration, publisher: &Database, subscriber: &Database
     subscribing::create(creation).await.map(drop).map_err(|refused| format!("{refused:?}"))
 }
 
+/// Two applies at the same moment, on one slot of the first pair's publisher. The one that comes later is refused in these
+/// words, and the other's subscription is removed again.
+async fn one_gets_it([one, other]: [&Pair; 2], slot: &str, said: &str) {
+    let (first, second) = tokio::join!(
+        read_from(&one.publisher, &one.subscriber, slot),
+        read_from(&one.publisher, &other.subscriber, slot)
+    );
+    let made = [subscriptions(&one.subscriber).await, subscriptions(&other.subscriber).await].concat();
+    assert_eq!(made, [format!("sharing|{slot}|t")], "{first:?} {second:?}");
+    let refused: Vec<_> = [&first, &second].into_iter().filter_map(|made| made.as_ref().err()).collect();
+    assert!(refused.len() == 1 && refused[0].contains(said), "{first:?} {second:?}");
+    let holder = if first.is_ok() { &one.subscriber } else { &other.subscriber };
+    holder.sql("DROP SUBSCRIPTION sharing").await;
+}
+
 /// Two applies of two databases, at the same moment: the later one steps back, and nothing is left of it.
 #[tokio::test]
 async fn of_two_at_once_one_gets_the_slot() {
@@ -340,16 +355,7 @@ async fn of_two_at_once_one_gets_the_slot() {
         for number in 0..20 {
             let slot = format!("{}_{number}", one.subscriber.name);
             make_slot(&one.publisher, &slot).await;
-            let (first, second) = tokio::join!(
-                read_from(&one.publisher, &one.subscriber, &slot),
-                read_from(&one.publisher, &other.subscriber, &slot)
-            );
-            let made = [subscriptions(&one.subscriber).await, subscriptions(&other.subscriber).await].concat();
-            assert_eq!(made, [format!("sharing|{slot}|t")], "{first:?} {second:?}");
-            let refused: Vec<_> = [&first, &second].into_iter().filter_map(|made| made.as_ref().err()).collect();
-            assert!(refused.len() == 1 && refused[0].contains("of database"), "{first:?} {second:?}");
-            let holder = if first.is_ok() { &one.subscriber } else { &other.subscriber };
-            holder.sql("DROP SUBSCRIPTION sharing").await;
+            one_gets_it([&one, &other], &slot, "of database").await;
             tries += 1;
         }
         assert_eq!(one.slots().await, [""; 0]);
@@ -367,17 +373,7 @@ async fn of_two_clusters_one_gets_the_slot() {
         for number in 0..15 {
             let slot = format!("{}_{number}", one.subscriber.name);
             make_slot(&one.publisher, &slot).await;
-            let (first, second) = tokio::join!(
-                read_from(&one.publisher, &one.subscriber, &slot),
-                read_from(&one.publisher, &other.subscriber, &slot)
-            );
-            let made = [subscriptions(&one.subscriber).await, subscriptions(&other.subscriber).await].concat();
-            assert_eq!(made, [format!("sharing|{slot}|t")], "{first:?} {second:?}");
-            let refused: Vec<_> = [&first, &second].into_iter().filter_map(|made| made.as_ref().err()).collect();
-            let said = "something reads from it that calls itself \\\"sharing\\\"";
-            assert!(refused.len() == 1 && refused[0].contains(said), "{first:?} {second:?}");
-            let holder = if first.is_ok() { &one.subscriber } else { &other.subscriber };
-            holder.sql("DROP SUBSCRIPTION sharing").await;
+            one_gets_it([&one, &other], &slot, "something reads from it that calls itself \\\"sharing\\\"").await;
             tries += 1;
         }
         assert_eq!(one.slots().await, [""; 0]);
