@@ -7,7 +7,7 @@ use crate::postgres::{Database, Ident, Limits};
 use crate::replication::Operation;
 use crate::replication::names;
 use crate::replication::refreshing::{Refreshed, refresh};
-use crate::replication::status::{Until, wait_until};
+use crate::replication::status::{Question, Until, wait_until};
 use crate::report;
 use crate::tf_provider::action::{Action, Progress};
 use crate::tf_provider::call::Call;
@@ -121,7 +121,8 @@ async fn wait(
     let mut reporter = Reporter::new(progress.clone());
     let names = [name.clone()].into();
     let mut tell = |statuses: &[_]| reporter.tell(statuses);
-    let waited = wait_until(operation, subscriber, publisher, Some(&names), Until::Ready, &mut tell);
+    let question = Question { subscriber, publisher, names: Some(&names) };
+    let waited = wait_until(operation, &question, Until::Ready, &mut tell);
     progress.say(report::status_verdict(&Box::pin(waited).await?));
     Ok(())
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::config::{Context, check_name};
 use crate::postgres::{Ident, Limits};
 use crate::replication::Operation;
-use crate::replication::status::{Status, Until, wait_until};
+use crate::replication::status::{Question, Status, Until, wait_until};
 use crate::report::{self, Lines, Pace};
 use crate::tf_provider::action::{Action, Progress};
 use crate::tf_provider::call::Call;
@@ -85,7 +85,9 @@ impl Action for WaitForSync {
         let operation = Operation::new("waiting for subscriptions", limits, call);
         let mut reporter = Reporter::new(progress.clone());
         let mut tell = |statuses: &[Status]| reporter.tell(statuses);
-        let waited = wait_until(&operation, &subscriber, publisher.as_ref(), names.as_ref(), until, &mut tell);
+        let (publisher, names) = (publisher.as_ref(), names.as_ref());
+        let question = Question { subscriber: &subscriber, publisher, names };
+        let waited = wait_until(&operation, &question, until, &mut tell);
         let there = Box::pin(waited).await.map_err(Error::from)?;
         progress.say(report::status_verdict(&there));
         Ok(())

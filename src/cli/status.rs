@@ -11,7 +11,7 @@ use super::servers::Environment;
 use super::{Failure, Heard, Outcome, json};
 use crate::postgres::{Ident, Limits};
 use crate::replication::Operation;
-use crate::replication::status::{self, Status};
+use crate::replication::status::{self, Question, Status};
 use crate::report;
 
 /// How long the answer may take.
@@ -30,7 +30,9 @@ pub(super) async fn run(
     let limits = Limits::within(PATIENCE).cancelled_by(stop.clone());
     let operation = Operation::new("reading the status", limits, &heard);
     let names = names(&asked.subscriptions);
-    let found = Box::pin(status::statuses(&operation, &subscriber, publisher.as_ref(), names.as_ref())).await;
+    let (publisher, names) = (publisher.as_ref(), names.as_ref());
+    let question = Question { subscriber: &subscriber, publisher, names };
+    let found = Box::pin(status::statuses(&operation, &question)).await;
     heard.tell(screen);
     let found = found?;
     if asked.json {

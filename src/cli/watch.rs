@@ -15,7 +15,7 @@ use super::servers::Environment;
 use super::status::{names, outcome};
 use super::{Failure, Heard, Outcome};
 use crate::postgres::{Database, Ident, Limits, Outage as _};
-use crate::replication::status::{self, Status, Watcher};
+use crate::replication::status::{self, Question, Status, Watcher};
 use crate::replication::{Error, Operation};
 
 /// What is watched.
@@ -56,8 +56,8 @@ pub(super) async fn run(
     // Told at once when it cannot be asked at all, or there is nothing of that name. Whoever watches sees at once how far it
     // is, and a moment later whether it is well; a line that is kept has both.
     let mut last = match screen.is_live && !asked.json {
-        true => Box::pin(watched.look(&operation, &mut watcher)).await?,
-        false => Box::pin(watched.judge(&operation, &mut watcher)).await?,
+        true => Box::pin(watcher.look(&operation, &watched.question())).await?,
+        false => Box::pin(watcher.judge(&operation, &watched.question())).await?,
     };
     view.show(&last, screen);
     let looking = Looking { asked, watched: &watched, operation: &operation };
@@ -94,7 +94,7 @@ impl Looking<'_> {
         loop {
             sleep_until(began + self.asked.interval).await;
             began = Instant::now();
-            match Box::pin(self.watched.look(self.operation, watcher)).await {
+            match Box::pin(watcher.look(self.operation, &self.watched.question())).await {
                 Ok(found) => {
                     view.show(&found, screen);
                     *last = found;
@@ -136,14 +136,9 @@ fn end(
 }
 
 impl Watched {
-    /// One look, with what is known by now of whether they are well.
-    async fn look(&self, operation: &Operation<'_>, watcher: &mut Watcher) -> Result<Vec<Status>, Error> {
-        watcher.look(operation, &self.subscriber, self.publisher.as_ref(), self.names.as_ref()).await
-    }
-
-    /// As many looks as it takes to know whether they are well.
-    async fn judge(&self, operation: &Operation<'_>, watcher: &mut Watcher) -> Result<Vec<Status>, Error> {
-        watcher.judge(operation, &self.subscriber, self.publisher.as_ref(), self.names.as_ref()).await
+    fn question(&self) -> Question<'_> {
+        let (publisher, names) = (self.publisher.as_ref(), self.names.as_ref());
+        Question { subscriber: &self.subscriber, publisher, names }
     }
 
     /// Resolves once what is waited for is there; never where nothing is.
@@ -154,9 +149,7 @@ impl Watched {
             Some(Until::CaughtUp) => status::Until::CaughtUp,
         };
         async move {
-            let (publisher, names) = (self.publisher.as_ref(), self.names.as_ref());
-            let waited =
-                status::wait_until(operation, &self.subscriber, publisher, names, until, &mut |_: &[Status]| {}).await;
+            let waited = status::wait_until(operation, &self.question(), until, &mut |_: &[Status]| {}).await;
             waited.map_or_else(Ended::Failed, Ended::Reached)
         }
         .boxed()

@@ -7,7 +7,7 @@ use super::{check_name, database};
 use crate::config::Context;
 use crate::postgres::{Ident, Limits, QualifiedName};
 use crate::replication::Operation;
-use crate::replication::status::{self, Cause, Drift, SlotStatus, Status, TableStatus, Until};
+use crate::replication::status::{self, Cause, Drift, Question, SlotStatus, Status, TableStatus, Until};
 use crate::report::{self, Style};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
@@ -225,19 +225,16 @@ impl DataSource for ReplicationStatus {
         let until = config.wait_until.known().and_then(|until| Until::from_name(until));
         let timeout = config.timeout.known().and_then(|text| parse_duration(text)).unwrap_or(TIMEOUT);
         let limits = |time| Limits::within(time).cancelled_by(call.stop().clone());
-        let (publisher, names) = (publisher.as_ref(), names.as_ref());
-        let found = match until {
-            Some(until) => {
-                let operation = Operation::new(waiting_for(until), limits(timeout), call);
-                let mut heard = progress;
-                let wait = status::wait_until(&operation, &subscriber, publisher, names, until, &mut heard);
-                let waited = Box::pin(wait).await;
-                // What a wait saw is the state of copies; now everything is compared once more.
-                waited.map_err(|error| Error::from(error).attribute("wait_until"))?;
-                look(call, &subscriber, publisher, names).await?
-            }
-            None => look(call, &subscriber, publisher, names).await?,
-        };
+        let question = Question { subscriber: &subscriber, publisher: publisher.as_ref(), names: names.as_ref() };
+        if let Some(until) = until {
+            let waiting = Operation::new(waiting_for(until), limits(timeout), call);
+            let mut heard = progress;
+            let waited = Box::pin(status::wait_until(&waiting, &question, until, &mut heard)).await;
+            waited.map_err(|error| Error::from(error).attribute("wait_until"))?;
+        }
+        // What a wait saw is the state of copies; now everything is compared once more.
+        let looking = Operation::new("reading how far replication is", limits(LOOK), call);
+        let found = Box::pin(status::statuses(&looking, &question)).await?;
         Ok(Model {
             database: subscriber.name().into(),
             ready: (!found.is_empty() && found.iter().all(Status::is_ready)).into(),
@@ -247,17 +244,6 @@ impl DataSource for ReplicationStatus {
             ..config
         })
     }
-}
-
-async fn look(
-    call: &Call<Context>,
-    subscriber: &crate::postgres::Database,
-    publisher: Option<&crate::postgres::Database>,
-    names: Option<&BTreeSet<Ident>>,
-) -> Result<Vec<Status>> {
-    let limits = Limits::within(LOOK).cancelled_by(call.stop().clone());
-    let operation = Operation::new("reading how far replication is", limits, call);
-    Ok(Box::pin(status::statuses(&operation, subscriber, publisher, names)).await?)
 }
 
 fn waiting_for(until: Until) -> &'static str {

@@ -125,25 +125,28 @@ pub struct Drift {
     pub remedy: String,
 }
 
-/// How the subscriptions of a database are: those of these names, or all of them, in the order of their names.
+/// Whose subscriptions are asked about.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// The database of the subscriptions.
+    pub subscriber: &'a Database,
+    /// The server that the caller is configured for. What it says counts for the subscriptions that are proven to read from
+    /// it (see [`whereabouts`](super::whereabouts)); of the others their own connection is followed, where it may be read.
+    pub publisher: Option<&'a Database>,
+    /// Their names; none means all.
+    pub names: Option<&'a BTreeSet<Ident>>,
+}
+
+/// How the subscriptions of a database are, in the order of their names.
 ///
-/// `publisher` is the server that the caller is configured for. What it says counts for the subscriptions that are
-/// proven to read from it (see [`whereabouts`](super::whereabouts)); of the others their own connection is followed, where it
-/// may be read. This takes some seconds where a worker does not run, because one that has just been started is not ill, and up to
+/// This takes some seconds where a worker does not run, because one that has just been started is not ill, and up to
 /// half a minute where no reason is found why it does not.
 ///
 /// # Errors
 /// When the subscriber cannot be asked, one of the names is not there, or the operation is over. A publisher that cannot
 /// be asked is none.
-pub async fn statuses(
-    operation: &Operation<'_>,
-    subscriber: &Database,
-    publisher: Option<&Database>,
-    names: Option<&BTreeSet<Ident>>,
-) -> Result<Vec<Status>> {
-    let mut reading = Reading::begin(operation, subscriber, publisher, names).await?;
-    let Judged { seen, judgements } = Judging::default().until_told(&mut reading).await?;
-    Ok(judged(reading.statuses(&seen), &judgements))
+pub async fn statuses(operation: &Operation<'_>, question: &Question<'_>) -> Result<Vec<Status>> {
+    Watcher::default().judge(operation, question).await
 }
 
 /// Statuses with what is known of why they are not well.
@@ -169,14 +172,8 @@ impl Watcher {
     ///
     /// # Errors
     /// As [`statuses`].
-    pub async fn look(
-        &mut self,
-        operation: &Operation<'_>,
-        subscriber: &Database,
-        publisher: Option<&Database>,
-        names: Option<&BTreeSet<Ident>>,
-    ) -> Result<Vec<Status>> {
-        let looked = Box::pin(self.look_again(operation, subscriber, publisher, names)).await;
+    pub async fn look(&mut self, operation: &Operation<'_>, question: &Question<'_>) -> Result<Vec<Status>> {
+        let looked = Box::pin(self.look_again(operation, question)).await;
         if looked.is_err() {
             // What was seen before an outage tells nothing.
             self.judging = Judging::default();
@@ -184,14 +181,8 @@ impl Watcher {
         looked
     }
 
-    async fn look_again(
-        &mut self,
-        operation: &Operation<'_>,
-        subscriber: &Database,
-        publisher: Option<&Database>,
-        names: Option<&BTreeSet<Ident>>,
-    ) -> Result<Vec<Status>> {
-        let mut reading = Reading::begin(operation, subscriber, publisher, names).await?;
+    async fn look_again(&mut self, operation: &Operation<'_>, question: &Question<'_>) -> Result<Vec<Status>> {
+        let mut reading = Reading::begin(operation, question).await?;
         let seen = reading.see().await?;
         for name in self.judging.look(&reading, &seen).await? {
             let judgement = self.judging.judgement(&name).cloned();
@@ -206,14 +197,8 @@ impl Watcher {
     ///
     /// # Errors
     /// As [`statuses`].
-    pub async fn judge(
-        &mut self,
-        operation: &Operation<'_>,
-        subscriber: &Database,
-        publisher: Option<&Database>,
-        names: Option<&BTreeSet<Ident>>,
-    ) -> Result<Vec<Status>> {
-        let mut reading = Reading::begin(operation, subscriber, publisher, names).await?;
+    pub async fn judge(&mut self, operation: &Operation<'_>, question: &Question<'_>) -> Result<Vec<Status>> {
+        let mut reading = Reading::begin(operation, question).await?;
         let Judged { seen, judgements } = Judging::default().until_told(&mut reading).await?;
         self.told = judgements;
         Ok(judged(reading.statuses(&seen), &self.told))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use neonrepl::postgres::subscription::SyncState;
 use neonrepl::postgres::{Database, Limits, QualifiedName};
-use neonrepl::replication::status::{self, Status, Until};
+use neonrepl::replication::status::{self, Question, Status, Until};
 use neonrepl::replication::{self, Listener, Operation};
 
 use tokio_util::sync::CancellationToken;
@@ -40,9 +40,13 @@ impl Asked {
     /// The status of the only subscription.
     pub(crate) async fn status(&self) -> Status {
         let operation = Operation::new("reading the status", Limits::within(DEADLINE), &Quiet);
-        let found = status::statuses(&operation, &self.subscriber, Some(&self.publisher), None).await.unwrap();
+        let found = status::statuses(&operation, &self.question()).await.unwrap();
         let [status] = found.try_into().unwrap();
         status
+    }
+
+    fn question(&self) -> Question<'_> {
+        Question { subscriber: &self.subscriber, publisher: Some(&self.publisher), names: None }
     }
 
     /// Waits for it.
@@ -50,8 +54,7 @@ impl Asked {
         let operation = Operation::new("waiting", Limits::within(deadline), &Quiet);
         let mut looks = 0;
         let mut count = |statuses: &[Status]| looks += statuses.len();
-        let waited =
-            status::wait_until(&operation, &self.subscriber, Some(&self.publisher), None, until, &mut count).await;
+        let waited = status::wait_until(&operation, &self.question(), until, &mut count).await;
         assert!(looks > 0);
         waited
     }
@@ -134,10 +137,12 @@ async fn how_far_a_replication_is_comes_from_both_servers() {
         let elsewhere = connect(&pair.subscriber, &Role::superuser());
         let operation = Operation::new("reading the status", Limits::within(Duration::from_secs(30)), &Quiet);
         let names = BTreeSet::from([ident(&pair.subscriber.name)]);
-        let found = status::statuses(&operation, &asked.subscriber, Some(&elsewhere), Some(&names)).await.unwrap();
+        let question = Question { publisher: Some(&elsewhere), names: Some(&names), ..asked.question() };
+        let found = status::statuses(&operation, &question).await.unwrap();
         assert!(found[0].publisher.as_deref().unwrap().ends_with(&pair.publisher.name), "{found:?}");
         let names = BTreeSet::from([ident("nowhere")]);
-        let error = status::statuses(&operation, &asked.subscriber, None, Some(&names)).await.unwrap_err().to_string();
+        let question = Question { publisher: None, names: Some(&names), ..question };
+        let error = status::statuses(&operation, &question).await.unwrap_err().to_string();
         let there = format!("It has \"{}\".", pair.subscriber.name);
         assert!(
             error.contains("there is no subscription \"nowhere\" in database") && error.contains(&there),
@@ -201,14 +206,8 @@ async fn the_data_source_tells_waits_and_can_be_stopped() {
         let operation = Operation::new("waiting", limits, &Quiet);
         let asked = Asked::of(&pair);
         let mut stops = |_: &[Status]| stop.cancel();
-        let waited = status::wait_until(
-            &operation,
-            &asked.subscriber,
-            Some(&asked.publisher),
-            None,
-            Until::CaughtUp,
-            &mut stops,
-        );
+        let question = asked.question();
+        let waited = status::wait_until(&operation, &question, Until::CaughtUp, &mut stops);
         let stopped = Box::pin(waited).await.unwrap_err().to_string();
         assert_eq!(stopped, "the operation was cancelled");
         pair.subscriber.sql("ROLLBACK").await;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{SlotStatus, Status, TableStatus};
+use super::{Question, SlotStatus, Status, TableStatus};
 use crate::postgres::catalog::{self, TableSize};
 use crate::postgres::slot::{self, Position};
 use crate::postgres::subscription::{self, Activity, Subscription, TableActivity};
@@ -76,12 +76,8 @@ impl<'a> Reading<'a> {
     ///
     /// # Errors
     /// When the subscriber cannot be asked, or one of the names is not there.
-    pub(super) async fn begin(
-        operation: &'a Operation<'a>,
-        subscriber: &'a Database,
-        publisher: Option<&Database>,
-        names: Option<&BTreeSet<Ident>>,
-    ) -> Result<Self> {
+    pub(super) async fn begin(operation: &'a Operation<'a>, question: &Question<'a>) -> Result<Self> {
+        let Question { subscriber, publisher, names } = *question;
         let all = operation.unless_stopped(subscription::fetch_all_now(subscriber)).await?;
         if let Some(missing) = names.and_then(|names| names.iter().find(|name| !all.contains_key(*name))) {
             return Err(no_such(operation, subscriber, missing, all.keys()));

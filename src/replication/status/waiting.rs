@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::judging::Judging;
 use super::reading::{Heard, Reading, Seen};
 use super::watching::Worker;
-use super::{Cause, Status};
+use super::{Cause, Question, Status};
 use crate::postgres::{Database, Ident, slot};
 use crate::replication::error::{Error, Result};
 use crate::replication::operation::{Look, Operation};
@@ -57,15 +57,13 @@ impl Until {
 /// When a subscription cannot get there, as with a lost slot or an error that stops it again and again, with the causes; when the subscriber refuses to be asked, one of the names is not there, the time is over, or a person asks to stop.
 pub async fn wait_until(
     operation: &Operation<'_>,
-    subscriber: &Database,
-    publisher: Option<&Database>,
-    names: Option<&BTreeSet<Ident>>,
+    question: &Question<'_>,
     until: Until,
     on_progress: &mut (dyn FnMut(&[Status]) + Send),
 ) -> Result<Vec<Status>> {
     let mut waiting = operation.waiting();
     let mut reading = loop {
-        let begun = Reading::begin(operation, subscriber, publisher, names).await;
+        let begun = Reading::begin(operation, question).await;
         if let Some(reading) = waiting.after(begun.map(Look::There)).await? {
             break Reading { compares_all: false, ..reading };
         }
