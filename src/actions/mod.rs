@@ -1,6 +1,7 @@
 //! The actions, one file each.
 
 mod compare_tables;
+mod copy_sequences;
 mod reboot_writer;
 mod refresh_publication;
 mod wait_for_sync;
@@ -11,6 +12,7 @@ use crate::tf_provider::action::AnyAction;
 /// All of them, in the order of the docs.
 pub const ALL: &[&dyn AnyAction<Context>] = &[
     &compare_tables::CompareTables,
+    &copy_sequences::CopySequences,
     &reboot_writer::RebootWriter,
     &refresh_publication::RefreshPublication,
     &wait_for_sync::WaitForSync,

@@ -31,6 +31,7 @@ mod password;
 mod pool;
 pub mod publication;
 pub mod replica_identity;
+pub mod sequence;
 mod server;
 pub mod server_facts;
 mod session;

@@ -26,6 +26,7 @@ pub mod preflight;
 pub mod refreshing;
 mod republishing;
 pub mod routes;
+pub mod sequences;
 pub mod slot_change;
 pub mod slot_failover;
 pub mod slot_health;

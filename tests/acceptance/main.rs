@@ -39,6 +39,7 @@ mod rds_life;
 mod replica_identity;
 mod replication;
 mod row_filters;
+mod sequences;
 mod server_logs;
 mod sessions;
 mod slot_life;
