@@ -10,7 +10,7 @@ use super::checks::Objection;
 use super::error::{Error, Result};
 use super::operation::{Look, Operation};
 use super::users::{User, describe, users};
-use super::{missed, republishing};
+use super::{Intended, missed, republishing};
 use crate::postgres::publication::{self, Publication, Reader, Readers, Target};
 use crate::postgres::subscription;
 use crate::postgres::{Database, Ident, Server, SqlState, version};
@@ -58,8 +58,8 @@ fn used(operation: &Operation<'_>, users: &[User]) -> Error {
         )
 }
 
-/// What a change means to those who use the publication, or have asked for it before it is made. Those who read are known
-/// from a moment ago, so that a plan of many publications asks for them once.
+/// What a change means to those who use the publication, or have asked for it before it is made, with what else is intended
+/// done. Those who read are known from a moment ago, so that a plan of many publications asks for them once.
 ///
 /// # Errors
 /// When the publisher cannot be asked who does.
@@ -68,9 +68,10 @@ pub async fn outlook(
     subscriber: Option<&Server>,
     old: Option<&Publication>,
     new: &Publication,
+    intended: &Intended,
 ) -> Result<Vec<Objection>> {
     let readers = publication::readers(publisher).await?;
-    objections(&readers, (publisher, subscriber), old, new).await
+    objections(&readers, (publisher, subscriber), old, new, Some(intended)).await
 }
 
 /// Refuses a change right before it is done for what its plan would refuse it for: a table may have gone, or a
@@ -87,7 +88,7 @@ pub async fn refuse(
 ) -> Result<()> {
     let look = async {
         let readers = publication::readers_now(publisher).await?;
-        objections(&readers, (publisher, subscriber), old, new).await
+        objections(&readers, (publisher, subscriber), old, new, None).await
     };
     let found = operation.unless_stopped(Box::pin(look)).await?;
     Objection::refuse(found, operation.doing())
@@ -98,8 +99,9 @@ async fn objections(
     (publisher, subscriber): (&Database, Option<&Server>),
     old: Option<&Publication>,
     new: &Publication,
+    intended: Option<&Intended>,
 ) -> Result<Vec<Objection>> {
-    let Some(old) = old else { return awaited(readers, publisher, subscriber, new).await };
+    let Some(old) = old else { return awaited(readers, (publisher, subscriber), new, intended).await };
     let (renames, republishes) = (old.name != new.name, old.fingerprint() != new.fingerprint());
     if !(renames || republishes) {
         return Ok(Vec::new());
@@ -110,7 +112,7 @@ async fn objections(
         objections.extend(rename_outlook(publisher, &old.name, &new.name, &users).await?);
     }
     if republishes {
-        objections.extend(republishing::outlook(publisher, &users, old, new).await?);
+        objections.extend(republishing::outlook(publisher, &users, old, new, intended).await?);
         objections.extend(
             missed::warnings(publisher, users.iter().filter_map(User::subscription), &new.target)
                 .await
@@ -125,9 +127,9 @@ async fn objections(
 /// decoded with the catalog of that time, and a table that they do not have stops them.
 async fn awaited(
     readers: &Readers,
-    publisher: &Database,
-    subscriber: Option<&Server>,
+    (publisher, subscriber): (&Database, Option<&Server>),
     new: &Publication,
+    intended: Option<&Intended>,
 ) -> Result<Vec<Objection>> {
     let name = &new.name;
     // Where all are known, and none asks for it, there is nobody.
@@ -138,7 +140,7 @@ async fn awaited(
     let survives = publisher.version().await?.has(version::MISSING_PUBLICATIONS);
     let users = users(publisher, subscriber, name).await?;
     let nothing = Publication { target: Target::none(), ..new.clone() };
-    let mut objections = republishing::outlook(publisher, &users, &nothing, new).await?;
+    let mut objections = republishing::outlook(publisher, &users, &nothing, new, intended).await?;
     objections.extend(users.iter().map(|user| Objection::Warning(asks_already(user, name, survives))));
     Ok(objections)
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::checks::{Obstacle, Obstacles};
 use crate::postgres::catalog::{Outline, Relation};
 use crate::postgres::publication::{Publication, Publications};
 use crate::postgres::{Database, Ident, QualifiedName};
@@ -19,6 +20,8 @@ struct Objects {
     slots: BTreeSet<(String, Ident)>,
     /// Tables as they are going to be.
     relations: BTreeMap<(Place, QualifiedName), Relation>,
+    /// Tables of a subscriber that are going to be as the publisher's.
+    copies: BTreeSet<(Place, QualifiedName)>,
     logical: bool,
 }
 
@@ -43,6 +46,12 @@ impl Intended {
     /// Notes a table whose replica identity a plan changes, as it is going to be.
     pub fn relation(&self, database: &Database, table: &QualifiedName, relation: Relation) {
         self.lock().relations.insert((place(database), table.clone()), relation);
+    }
+
+    /// Notes tables of a subscriber that a plan makes as the publisher has them, or that are so already.
+    pub fn copies(&self, subscriber: &Database, tables: impl IntoIterator<Item = QualifiedName>) {
+        let here = place(subscriber);
+        self.lock().copies.extend(tables.into_iter().map(|table| (here.clone(), table)));
     }
 
     /// Notes that a plan makes the publisher's WAL logical.
@@ -90,6 +99,22 @@ impl Intended {
         let mut all = Arc::unwrap_or_clone(existing);
         all.relations.extend(changed);
         Arc::new(all)
+    }
+
+    /// The obstacles that are left once the tables of the subscriber are what plans make of them.
+    #[must_use]
+    pub fn left_of(&self, subscriber: &Database, mut found: Obstacles) -> Obstacles {
+        let here = place(subscriber);
+        let planned = self.lock();
+        let is_mended =
+            |of: &Obstacle| matches!(of, Obstacle::NoTable | Obstacle::NoColumns(_) | Obstacle::BinaryTypes(_));
+        for (table, obstacles) in &mut found {
+            if planned.copies.contains(&(here.clone(), table.clone())) {
+                obstacles.retain(|obstacle| !is_mended(obstacle));
+            }
+        }
+        found.retain(|_, obstacles| !obstacles.is_empty());
+        found
     }
 
     fn lock(&self) -> MutexGuard<'_, Objects> {
@@ -142,6 +167,27 @@ mod tests {
         let over = intended.over_tables(&shop, Arc::clone(&existing));
         assert_eq!(over.relations, BTreeMap::from([(table("there"), relation(Identity::Full))]));
         assert_eq!(intended.over_tables(&mall, Arc::clone(&existing)), existing);
+    }
+
+    #[test]
+    fn a_table_that_a_plan_makes_is_in_nobodys_way() {
+        let server = Server::new(ServerConfig::new("h", "shop", "u"));
+        let (shop, mall) = (server.database(None), server.database(Some("mall")));
+        let table = |name: &str| QualifiedName::parse(name).unwrap();
+        let found = BTreeMap::from([
+            (table("made"), vec![Obstacle::NoTable]),
+            (table("other"), vec![Obstacle::NoTable]),
+            (table("unread"), vec![Obstacle::NoTable, Obstacle::NoSelect { role: ident("r") }]),
+        ]);
+        let intended = Intended::default();
+        intended.copies(&shop, [table("made"), table("unread")]);
+        let left = intended.left_of(&shop, found.clone());
+        let expected = BTreeMap::from([
+            (table("other"), vec![Obstacle::NoTable]),
+            (table("unread"), vec![Obstacle::NoSelect { role: ident("r") }]),
+        ]);
+        assert_eq!(left, expected);
+        assert_eq!(intended.left_of(&mall, found.clone()), found);
     }
 
     #[test]

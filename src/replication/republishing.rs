@@ -8,7 +8,7 @@ use futures_util::future::try_join;
 use super::checks::{BothSides, Objection, Obstacle, Obstacles, described};
 use super::error::{Error, Result};
 use super::users::User;
-use super::{Pair, names};
+use super::{Intended, Pair, names};
 use crate::postgres::catalog::{self, Outline};
 use crate::postgres::publication::{self, Difference, Publication, Publications, Sent, Target};
 use crate::postgres::subscription::{self, Subscription};
@@ -21,6 +21,7 @@ struct Change<'a> {
     new: &'a Publication,
     existing: &'a Publications,
     outline: &'a Outline,
+    intended: Option<&'a Intended>,
 }
 
 /// What becomes different for one who reads it.
@@ -31,7 +32,7 @@ struct Outlook<'a> {
     user: &'a User,
 }
 
-/// What it means to those who read publication `old` that it becomes `new`.
+/// What it means to those who read publication `old` that it becomes `new`, once what else is intended is done.
 ///
 /// # Errors
 /// When the publisher cannot be asked.
@@ -40,6 +41,7 @@ pub(super) async fn outlook(
     users: &[User],
     old: &Publication,
     new: &Publication,
+    intended: Option<&Intended>,
 ) -> Result<Vec<Objection>> {
     let mut objections = Vec::new();
     if users.is_empty() {
@@ -47,7 +49,7 @@ pub(super) async fn outlook(
     }
     let (existing, outline) =
         Box::pin(try_join(publication::fetch_all(publisher), catalog::outline(publisher))).await?;
-    let change = Change { publisher, old, new, existing: &existing, outline: &outline };
+    let change = Change { publisher, old, new, existing: &existing, outline: &outline, intended };
     for user in users {
         let outlook = change.outlook(user).await?;
         objections.extend(change.moved(&outlook).await?);
@@ -142,7 +144,13 @@ impl Change<'_> {
             return Ok(None);
         }
         let found = match (self.pair(outlook.user), outlook.user.subscription()) {
-            (Some(pair), Some((_, subscription))) => obstacles(&pair, subscription, outlook, &tables).await?,
+            (Some(pair), Some((_, subscription))) => {
+                let found = obstacles(&pair, subscription, outlook, &tables).await?;
+                match self.intended {
+                    Some(intended) => intended.left_of(&pair.subscriber, found),
+                    None => found,
+                }
+            }
             _ => match self.clashes(outlook, &tables).await? {
                 clashes if clashes.is_empty() => {
                     return Ok(Some(Objection::Warning(self.unchecked(outlook.user, &tables))));

@@ -70,6 +70,9 @@ impl Resource for DestinationSchema {
 
     async fn preview(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
         if change.planned().is_none() {
+            if let Some(warning) = change.prior().and_then(|prior| nothing_to_drop(call, prior)) {
+                change.warn(warning);
+            }
             return Ok(());
         }
         object_id::plan_database(call.context(), change)?;
@@ -83,6 +86,9 @@ impl Resource for DestinationSchema {
             Ok(None) => return Ok(()),
             Err(error) => return go_on_without(change, error, &doing),
         };
+        if is_made(change, &wish) {
+            call.context().intended().copies(&pair(call, &planned)?.subscriber, look.settled());
+        }
         plan_what_is_done(change, &look, &wish, &doing)
     }
 
@@ -123,6 +129,9 @@ impl Resource for DestinationSchema {
     }
 
     async fn delete(call: &Call<Context>, prior: Model, _saved: &Saved<Model>) -> Result<()> {
+        if let Some(warning) = nothing_to_drop(call, &prior) {
+            call.warn(warning);
+        }
         let made = made_here(call);
         if prior.drop_on_destroy.known() != Some(&true) || made.is_empty() {
             return Ok(());
@@ -211,12 +220,17 @@ fn go_on_without(change: &mut PlannedChange<Model>, error: replication::Error, d
     }
 }
 
+/// Whether an apply makes the subscriber as the publisher: with `report` alone, it does so where the configuration is new.
+fn is_made(change: &PlannedChange<Model>, wish: &Wish) -> bool {
+    change.prior().is_none() || change.replaces() || wish.follows || change.changes()
+}
+
 /// Plans what follows from both sides.
 fn plan_what_is_done(change: &mut PlannedChange<Model>, look: &Look, wish: &Wish, doing: &str) -> Result<()> {
     let plan = &look.plan;
     let is_new = change.prior().is_none() || change.replaces();
     let is_configured = change.changes();
-    if !is_new && !wish.follows && !is_configured {
+    if !is_made(change, wish) {
         if let Some(warning) = plan.drift(doing) {
             change.warn(warning.into());
         }
@@ -309,6 +323,18 @@ fn know(call: &Call<Context>, look: &Look) {
 /// What was made here, in order.
 fn made_here(call: &Call<Context>) -> Vec<Object> {
     call.private().get(MADE).and_then(|made| serde_json::from_value(made).ok()).unwrap_or_default()
+}
+
+/// What to say where tables are to be dropped and none is known to be made here.
+fn nothing_to_drop(call: &Call<Context>, prior: &Model) -> Option<Error> {
+    let is_asked = prior.drop_on_destroy.known() == Some(&true);
+    (is_asked && made_here(call).is_empty()).then(|| {
+        let why = "It drops what it has made itself. After an import that is not known, and what was there before it was created is \
+            not its own: the tables stay. Drop them by hand, if they are not needed.";
+        let database = prior.database.known().cloned().unwrap_or_default();
+        let what = format!("dropping the tables of database {database:?}: this resource knows of none that it has made");
+        Error::new(what).detail(why).attribute("drop_on_destroy")
+    })
 }
 
 /// Keeps what was made, to take it back one day.

@@ -200,7 +200,7 @@ async fn announce(
         None => None,
     };
     let subscriber = call.context().subscriber().server().ok();
-    match in_use::outlook(publisher, subscriber, old.as_ref(), new).await {
+    match in_use::outlook(publisher, subscriber, old.as_ref(), new, call.context().intended()).await {
         Ok(objections) => report(change, objections),
         // A server that is not there yet is no reason to refuse a new object; what it answers, and what was not checked, is
         // said elsewhere.

@@ -1,6 +1,7 @@
 //! The tables of the subscriber, made as the publisher's are: every kind of object between versions, what is refused, and
 //! `neonrepl_destination_schema` through real cores.
 
+mod joining;
 mod refusals;
 
 use std::collections::{BTreeMap, BTreeSet};

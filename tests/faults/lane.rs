@@ -18,6 +18,12 @@ const TABLES: &str = "
     CREATE TABLE orders (id int PRIMARY KEY, total numeric, region text);
     CREATE TABLE customers (id int PRIMARY KEY, name text);";
 
+/// What the publisher has alone, to be made on the subscriber.
+const MALL: &str = "
+    CREATE SCHEMA mall;
+    CREATE TYPE mall.mood AS ENUM ('sad', 'glad');
+    CREATE TABLE mall.goods (id int PRIMARY KEY, mood mall.mood DEFAULT 'glad');";
+
 /// A role that things can be given to, on both sides.
 const ROLE: &str = "CREATE ROLE keeper SUPERUSER";
 
@@ -97,6 +103,16 @@ const PUBLICATIONS: &str = "SELECT concat_ws(' ', 'publication', p.pubname, CASE
      WHERE r.prpubid = p.oid), CASE WHEN NOT p.pubdelete THEN 'without delete' END, 'of ' || pg_get_userbyid(p.pubowner)) \
     FROM pg_publication p WHERE p.pubname NOT LIKE 'given%' ORDER BY 1";
 
+/// Which tables of the publisher have another replica identity than they begin with.
+const IDENTITIES: &str = "SELECT concat('replica identity ', relname, ' ', relreplident) FROM pg_class \
+    WHERE relname IN ('orders', 'customers') AND relreplident <> 'd' ORDER BY 1";
+
+/// What the subscriber has of the schema that only the publisher begins with, all in one line.
+const MADE: &str = "SELECT concat('made ', string_agg(o.name, ',' ORDER BY o.name)) FROM ( \
+    SELECT c.relname::text, relnamespace FROM pg_class c WHERE relkind = 'r' UNION ALL SELECT typname, typnamespace FROM pg_type WHERE typtype = 'e' \
+    UNION ALL SELECT nspname, oid FROM pg_namespace) o (name, schema) JOIN pg_namespace n ON n.oid = o.schema AND n.nspname = 'mall' \
+    HAVING count(*) > 0";
+
 const SLOTS: &str = "SELECT concat_ws(' ', 'slot', slot_name, nullif(plugin, 'pgoutput'), \
     CASE WHEN to_jsonb(s) ->> 'failover' = 'true' THEN 'failover' END) \
     FROM pg_replication_slots s WHERE slot_name !~ '^pg_[0-9]+_sync_' ORDER BY 1";
@@ -110,6 +126,7 @@ const SUBSCRIPTIONS: &str = "SELECT concat_ws(' ', 'subscription', subname, CASE
 impl Lane {
     pub(crate) async fn new(publisher: Major, subscriber: Major) -> Self {
         let (publisher, subscriber) = (Side::start(publisher).await, Side::start(subscriber).await);
+        publisher.database.sql(MALL).await;
         publisher.database.sql("CREATE PUBLICATION given FOR TABLE orders; CREATE PUBLICATION given_too").await;
         let mut workspace = Workspace::new(Core::OpenTofu);
         workspace.secret(SUPERUSER_PASSWORD);
@@ -132,7 +149,9 @@ impl Lane {
     pub(crate) async fn objects(&self) -> Vec<String> {
         let mut objects = self.publisher.database.rows(PUBLICATIONS).await;
         objects.extend(self.publisher.database.rows(SLOTS).await);
+        objects.extend(self.publisher.database.rows(IDENTITIES).await);
         objects.extend(self.subscriber.database.rows(SUBSCRIPTIONS).await);
+        objects.extend(self.subscriber.database.rows(MADE).await);
         objects
     }
 
@@ -214,6 +233,12 @@ impl Lane {
         self.expect_nothing().await;
     }
 
+    /// What was made by an apply whose state is lost is nobody's to take back.
+    pub(crate) async fn take_back_what_was_made(&self) {
+        self.subscriber.database.sql("DROP SCHEMA IF EXISTS mall CASCADE").await;
+        self.publisher.database.sql("ALTER TABLE orders REPLICA IDENTITY DEFAULT").await;
+    }
+
     /// Nothing may be there, neither on the servers nor in the state.
     pub(crate) async fn expect_nothing(&self) {
         self.wait_for_quiet().await;
@@ -256,6 +281,11 @@ fn describe(kind: &str, attributes: &Value) -> Option<String> {
             when(is("failover"), "failover"),
             owner,
         ],
+        "neonrepl_replica_identity" => {
+            let table = text("table").replace("public.", "");
+            vec!["replica identity".to_owned(), table, text("identity").chars().take(1).collect()]
+        }
+        "neonrepl_destination_schema" => vec!["made goods,mall,mood".to_owned()],
         "neonrepl_replication_slot" => vec![
             "slot".to_owned(),
             text("name"),

@@ -72,6 +72,11 @@ const fn subscription(begins: &'static str) -> Step {
     Step { on: On::Subscriber, begins, blocked_by: Some(Blocker::Lock("pg_subscription")) }
 }
 
+/// A statement that makes or drops a part of the destination's schema.
+const fn made(begins: &'static str, catalog: &'static str) -> Step {
+    Step { on: On::Subscriber, begins, blocked_by: Some(Blocker::Lock(catalog)) }
+}
+
 const fn commit(on: On) -> Step {
     Step { on, begins: "COMMIT", blocked_by: None }
 }
@@ -117,6 +122,17 @@ resource "neonrepl_subscription" "shop" {
   publications = [neonrepl_publication.shop.name]
 }
 "#;
+
+const IDENTITY: &str =
+    "resource \"neonrepl_replica_identity\" \"shop\" {\n  table = \"orders\"\n  identity = \"full\"\n}\n";
+
+const DESTINATION: &str = r#"resource "neonrepl_destination_schema" "shop" {
+  tables          = ["mall.goods"]
+  drop_on_destroy = true
+}
+"#;
+
+const MADE: &[&str] = &["made goods,mall,mood"];
 
 const SHOP: &[&str] = &["publication shop orders of postgres"];
 const SUBSCRIBED: &[&str] = &["slot shop", "subscription shop given of postgres"];
@@ -371,6 +387,44 @@ const CHANGES: &[Change] = &[
         steps: &[subscription("DROP SUBSCRIPTION")],
         fits: anywhere,
     },
+    Change {
+        kind: "replica identity",
+        name: "create",
+        from: "",
+        to: IDENTITY,
+        before: &[],
+        after: &["replica identity orders f"],
+        steps: &[
+            Step { on: On::Publisher, begins: "ALTER TABLE \"public\".\"orders\" REPLICA IDENTITY", blocked_by: None },
+            commit(On::Publisher),
+        ],
+        fits: anywhere,
+    },
+    Change {
+        kind: "destination schema",
+        name: "create",
+        from: "",
+        to: DESTINATION,
+        before: &[],
+        after: MADE,
+        steps: &[
+            made("CREATE SCHEMA", "pg_namespace"),
+            made("CREATE TYPE", "pg_enum"),
+            made("CREATE TABLE", "pg_attribute"),
+            commit(On::Subscriber),
+        ],
+        fits: anywhere,
+    },
+    Change {
+        kind: "destination schema",
+        name: "destroy",
+        from: DESTINATION,
+        to: "",
+        before: MADE,
+        after: &[],
+        steps: &[made("DROP TABLE", "pg_class"), commit(On::Subscriber)],
+        fits: anywhere,
+    },
 ];
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -538,5 +592,10 @@ async fn finish_after_core(lane: &Lane, change: &Change, now: &[String]) -> Stri
 async fn end(lane: &Lane, change: &Change) {
     lane.wait_for_quiet().await;
     assert_eq!(lane.objects().await, change.after);
-    if change.to.is_empty() { lane.expect_nothing().await } else { lane.clean().await }
+    if change.to.is_empty() {
+        return lane.expect_nothing().await;
+    }
+    lane.apply("").await;
+    lane.take_back_what_was_made().await;
+    lane.expect_nothing().await;
 }

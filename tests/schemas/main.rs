@@ -11,6 +11,7 @@ mod session;
 #[allow(dead_code, reason = "it is shared with the tests of the protocol")]
 mod wire;
 
+mod applications;
 mod chance;
 mod copied;
 mod damage;

@@ -41,8 +41,23 @@ pub async fn make(operation: &Operation<'_>, pair: &Pair, look: Look, wish: &Wis
         Err(error) if error.cause().is_some_and(crate::postgres::Error::is_lost) => {
             after_loss(operation, db, look, wish, error).await
         }
-        Err(error) => Err(error),
+        Err(error) => {
+            let ran: Vec<_> = labels.iter().map(|statement| format!("{statement};")).collect();
+            Err(error.detail(what_stays(&ran)))
+        }
     }
+}
+
+/// What a transaction that was undone leaves: what was committed before it.
+fn what_stays(labels: &[String]) -> String {
+    if labels.is_empty() {
+        return "Nothing was changed.".to_owned();
+    }
+    format!(
+        "Everything was undone but what had to be there before, since nothing may use a new label in the transaction that adds \
+         it: {} It stays, and the next apply goes on from there.",
+        labels.join(" ")
+    )
 }
 
 /// What a plan makes, in order, as far as it is dropped by itself one day.
@@ -137,5 +152,18 @@ async fn run(transaction: &mut Transaction<'_>, doing: &str, pieces: &[Piece], l
 
 /// The server's error, and which object it is about.
 fn said_of(what: &str, error: &crate::postgres::Error) -> Error {
-    Error::from(error.clone()).detail(format!("It came up while {what}. Nothing was changed."))
+    Error::from(error.clone()).detail(format!("It came up while {what}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_are_there_before_are_named() {
+        assert_eq!(what_stays(&[]), "Nothing was changed.");
+        let labels = ["ALTER TYPE m ADD VALUE 'a';", "ALTER TYPE m ADD VALUE 'b';"].map(str::to_owned);
+        let said = what_stays(&labels);
+        assert!(said.contains("it: ALTER TYPE m ADD VALUE 'a'; ALTER TYPE m ADD VALUE 'b'; It stays"), "{said}");
+    }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::postgres::catalog;
-use crate::postgres::definition::{self, Object};
-use crate::postgres::{Database, QualifiedName};
+use crate::postgres::definition::{self, Object, Wanted};
+use crate::postgres::{Database, QualifiedName, look_again};
 use crate::replication::error::Error;
 use crate::replication::error::Result;
 use crate::replication::{Operation, names};
@@ -33,12 +33,20 @@ pub async fn drop_made(operation: &Operation<'_>, db: &Database, made: &[Object]
         return Ok(Drop::Kept(held));
     }
     let statements = definition::drops(made);
-    let dropped = db.run_within(operation.doing(), &statements, operation.limits()).await;
-    dropped.map_err(|error| {
-        Error::from(error).detail(format!(
-            "Nothing was dropped: {} and what was made for them are still there.",
-            names::tables(&tables)
-        ))
-    })?;
-    Ok(Drop::Done)
+    let Err(error) = db.run_within(operation.doing(), &statements, operation.limits()).await else {
+        return Ok(Drop::Done);
+    };
+    let is_lost = error.is_lost();
+    let error = Error::from(error);
+    let still = format!("Nothing was dropped: {} and what was made for them are still there.", names::tables(&tables));
+    if !is_lost {
+        return Err(error.detail(still));
+    }
+    // All of it was done, or nothing: the connection broke, maybe under the COMMIT.
+    let wanted = Wanted::tables(tables);
+    match look_again(operation.limits(), || definition::read(db, &wanted)).await {
+        Some(found) if found.tables.is_empty() => Ok(Drop::Done),
+        Some(_) => Err(error.detail(still)),
+        None => Err(error.detail("The server did not say afterwards whether it was done. The next plan shows it.")),
+    }
 }

@@ -7,7 +7,7 @@ use futures_util::future::try_join;
 use super::planning::Sides;
 use super::{Plan, Published, Wish};
 use crate::postgres::QualifiedName;
-use crate::postgres::definition::{self, Definition, Known, Wanted};
+use crate::postgres::definition::{self, Definition, Known, Object, Wanted};
 use crate::replication::Pair;
 use crate::replication::error::Result;
 
@@ -30,6 +30,15 @@ impl Look {
     /// What is to be kept to know the columns again.
     pub fn known(&self) -> Known {
         definition::known(&self.sides.publisher)
+    }
+
+    /// The tables that are as the publisher's once the plan is done.
+    pub fn settled(&self) -> BTreeSet<QualifiedName> {
+        if !self.plan.refused.is_empty() {
+            return BTreeSet::new();
+        }
+        let other: BTreeSet<_> = self.plan.differences.iter().map(|one| one.object.whole()).collect();
+        self.tables.iter().filter(|table| !other.contains(&Object::Table((*table).clone()))).cloned().collect()
     }
 
     pub(super) fn of(sides: Sides, wish: &Wish) -> Self {

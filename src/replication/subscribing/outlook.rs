@@ -141,6 +141,7 @@ impl Prospect<'_> {
         let outline = catalog::outline(&pair.publisher).await?;
         let sent = checks::sent(pair, desired, publications, &outline).await?;
         let found = checks::obstacles_of(pair, desired, checks::login(desired).as_ref(), &sent).await?;
+        let found = self.intended.left_of(&pair.subscriber, found);
         let (absent, other) = apart(found);
         let mut objections: Vec<_> =
             initial_copy::objection(operation, other, desired, how, self.waits).into_iter().collect();
@@ -187,6 +188,7 @@ pub async fn follow_outlook(
     let mut sent = checks::sent(pair, asked, &publications, &outline).await?;
     sent.tables.retain(|table, _| !subscribed.contains(table));
     let found = checks::obstacles_of(pair, asked, checks::login(asked).as_ref(), &sent).await?;
+    let found = intended.left_of(&pair.subscriber, found);
     let found = initial_copy::objection(operation, found, asked, how, false);
     objections.extend(found.map(|objection| match objection {
         Objection::Refusal(error) => Objection::Warning(error.detail(BY_THEN)),

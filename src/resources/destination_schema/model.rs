@@ -101,7 +101,12 @@ pub(super) fn schema() -> Schema {
          migration that ran on the publisher first, and has stopped the replication, is healed by one apply.\n\n\
          Extensions are never made silently, and what cannot be made from the catalogs (functions in C, types of one's own in \
          C, foreign tables) is named, all of it at once, before anything is made. Triggers, rules, policies, views, owners and \
-         privileges are not copied: they are for those who write, and are made when they move.",
+         privileges are not copied: they are for those who write, and are made when they move. The guide *What is copied of a schema* \
+         lists all of it.\n\n\
+         Tables that join a publication later are best made before they are published: name them in `tables` here, and let the \
+         publication take them from it (`tables = neonrepl_destination_schema.shop.tables`). Then one apply makes a new table, \
+         publishes it and has the subscription copy it, in that order, while rows are written. With `publications` the order is the \
+         other one: until the same apply has made the table, the subscription may stop at a row of it, and goes on by itself then.",
     );
     let schema = with_places(schema);
     let choice = |name: &str, choices: &[&'static str], default: &str, description: &str| {
@@ -145,7 +150,8 @@ pub(super) fn schema() -> Schema {
                 "drop_on_destroy",
                 Type::Bool,
                 "Whether destroy drops what this resource has made, where none of its tables holds a row. Otherwise the tables stay. \
-                 What was there before stays in any case. Default: `false`.",
+                 What was there before stays in any case; after an import nothing is known to be made here, so that a destroy drops \
+                 nothing and warns of it. Default: `false`.",
             )
             .default(false),
         )
