@@ -220,7 +220,7 @@ async fn tried(servers: &Servers, route: (Major, Major), seed: u64) -> Result<us
 /// SEED is the first seed, COUNT how many there are: `make soak` has thousands.
 #[tokio::test]
 async fn what_chance_makes_is_copied_and_replicated() {
-    let (first, count) = (number("SEED", 1), number("COUNT", 15));
+    let (first, count) = (number("SEED", 1), number("COUNT", 10));
     let servers = Servers::start(ROUTES.into_iter());
     let (next, written) = (Cell::new(first), Cell::new(0));
     let failures = std::cell::RefCell::new(Vec::new());
