@@ -1,5 +1,6 @@
 //! The actions, one file each.
 
+mod build_indexes;
 mod compare_tables;
 mod copy_sequences;
 mod reboot_writer;
@@ -11,6 +12,7 @@ use crate::tf_provider::action::AnyAction;
 
 /// All of them, in the order of the docs.
 pub const ALL: &[&dyn AnyAction<Context>] = &[
+    &build_indexes::BuildIndexes,
     &compare_tables::CompareTables,
     &copy_sequences::CopySequences,
     &reboot_writer::RebootWriter,

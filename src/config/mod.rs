@@ -1,6 +1,7 @@
 //! The provider's configuration block, and what is made of it: two servers and access to AWS, none of them connected
 //! yet.
 
+pub(crate) mod building;
 mod context;
 mod errors;
 mod given;

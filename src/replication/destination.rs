@@ -4,6 +4,7 @@
 //! Deciding is pure: [`Plan::of`] takes both sides' definitions. [`make`] runs what it says in one transaction, reads the
 //! subscriber again in it, and undoes everything unless both are the same then.
 
+pub mod building;
 mod doing;
 mod dropping;
 mod looking;

@@ -17,6 +17,9 @@ pub struct Error {
     cause: Option<postgres::Error>,
 }
 
+/// What is said once a person has asked to stop.
+const CANCELLED: &str = "the operation was cancelled";
+
 impl Error {
     /// An error with its one line.
     pub fn new(summary: impl Into<String>) -> Self {
@@ -24,7 +27,12 @@ impl Error {
     }
 
     pub(super) fn cancelled() -> Self {
-        Self::new("the operation was cancelled")
+        Self::new(CANCELLED)
+    }
+
+    /// Whether a person has asked to stop.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.summary == CANCELLED || self.cause.as_ref().is_some_and(|cause| matches!(cause.cause(), Cause::Cancelled))
     }
 
     /// Says more: cause, remedy. An empty text says nothing.

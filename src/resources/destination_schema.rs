@@ -4,7 +4,8 @@ mod model;
 
 use std::time::Duration;
 
-use self::model::{Model, name, named, schema, to_model, wish};
+use self::model::{Model, schema, to_model, wish};
+use super::destination_tables::{self, go_on_without, is_waiting, pair, plan_publisher_database, with_id, with_names};
 use super::object_id;
 use crate::config::Context;
 use crate::postgres::Limits;
@@ -12,7 +13,6 @@ use crate::postgres::definition::{Known, Object};
 use crate::replication::destination::{self, Drop, Look, Outcome, Wish};
 use crate::replication::{self, Operation, Pair, names};
 use crate::tf_provider::call::{Call, Saved};
-use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
 use crate::tf_provider::resource::{ImportId, PlannedChange, Resource};
 use crate::tf_provider::schema::{IdentitySchema, Schema};
@@ -58,14 +58,11 @@ impl Resource for DestinationSchema {
     }
 
     fn validate(config: &Model, diagnostics: &mut Diagnostics) {
-        model::validate(config, diagnostics);
+        destination_tables::validate(config, diagnostics);
     }
 
     fn plan(change: &mut PlannedChange<Model>) -> Result<()> {
-        let Some(planned) = change.planned() else { return Ok(()) };
-        let name = name(planned);
-        change.set("name", name)?;
-        object_id::plan_id(change)
+        destination_tables::plan_name(change)
     }
 
     async fn preview(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
@@ -153,70 +150,19 @@ impl Resource for DestinationSchema {
     }
 }
 
-/// Whether a value of a server's configuration is not known yet.
-fn is_waiting(call: &Call<Context>) -> bool {
-    call.context().publisher().is_waiting() || call.context().subscriber().is_waiting()
-}
-
-/// Both databases. Does not connect.
-fn pair(call: &Call<Context>, model: &Model) -> Result<Pair> {
-    let publisher = model.publisher_database.known().map(String::as_str);
-    Ok(Pair {
-        publisher: call.context().publisher().database(publisher)?,
-        subscriber: call.context().subscriber().database(model.database.known().map(String::as_str))?,
-    })
-}
-
-fn plan_publisher_database(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
-    let is_open = change.planned().is_some_and(|planned| planned.publisher_database.is_unknown());
-    match call.context().publisher().database_name().filter(|_| is_open) {
-        Some(database) => change.set("publisher_database", database),
-        None => Ok(()),
-    }
-}
-
-/// The state with what its name says, after an import.
-fn with_names(call: &Call<Context>, state: Model) -> Result<Model> {
-    if !(state.publications.is_null() && state.tables.is_null()) {
-        return Ok(state);
-    }
-    let (publications, tables) = named(state.name.required("name")?);
-    let set = |names: std::collections::BTreeSet<String>| {
-        let names: std::collections::BTreeSet<_> = names.into_iter().filter(|name| !name.is_empty()).collect();
-        if names.is_empty() { Attr::Null } else { Attr::Known(names) }
-    };
-    let publisher_database = call.context().publisher().database_name().into();
-    Ok(Model { publications: set(publications), tables: set(tables), publisher_database, ..state })
-}
-
 /// Looks at both sides as they are.
 async fn look(pair: &Pair, wish: &Wish) -> replication::Result<Look> {
     // Without plans that are still to come, what the publications publish is known.
-    let published = destination::published(pair, wish, None).await?.unwrap_or_default();
+    let published = destination::published(pair, (&wish.publications, &wish.tables), None).await?.unwrap_or_default();
     destination::look(pair, &published, wish).await
 }
 
 /// Looks at both sides as they are going to be. None while that is not known.
 async fn foresee(call: &Call<Context>, planned: &Model, wish: &Wish) -> Result<Option<Look>, replication::Error> {
     let Ok(pair) = pair(call, planned) else { return Ok(None) };
-    match destination::published(&pair, wish, Some(call.context().intended())).await? {
+    match destination::published(&pair, (&wish.publications, &wish.tables), Some(call.context().intended())).await? {
         Some(published) => destination::look(&pair, &published, wish).await.map(Some),
         None => Ok(None),
-    }
-}
-
-/// Goes on with the plan of a new object whose servers cannot be reached yet.
-fn go_on_without(change: &mut PlannedChange<Model>, error: replication::Error, doing: &str) -> Result<()> {
-    let is_new = change.prior().is_none() || change.replaces();
-    match error.cause() {
-        Some(cause) if is_new && !cause.is_answer() => {
-            let warning = Error::new(format!("{doing}: the server could not be asked"));
-            let warning =
-                warning.detail("What is made, and whether it can be, is only found out when this is applied.");
-            change.warn(warning.detail(cause.to_string()).detail(cause.hint().unwrap_or_default()));
-            Ok(())
-        }
-        _ => Err(error.during(doing).into()),
     }
 }
 
@@ -294,17 +240,6 @@ fn check_unchanged(doing: &str, plan: &Model, look: &Look) -> Result<()> {
                 .detail("Nothing was changed. Plan again."))
         }
         _ => Ok(()),
-    }
-}
-
-/// The `id` where it was not known in the plan.
-fn with_id(model: Model) -> Model {
-    match (model.database.known(), model.name.known()) {
-        (Some(database), Some(name)) => {
-            let id = object_id::ObjectId::new(database, name).to_string();
-            Model { id: id.into(), ..model }
-        }
-        _ => model,
     }
 }
 

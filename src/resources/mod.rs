@@ -1,7 +1,9 @@
 //! The managed resources, one file each.
 
 mod aurora_logical_replication;
+mod destination_indexes;
 mod destination_schema;
+mod destination_tables;
 mod logical_replication;
 mod moved;
 mod object_id;
@@ -18,6 +20,7 @@ use crate::tf_provider::resource::AnyResource;
 /// All of them, in the order of the docs.
 pub const ALL: &[&dyn AnyResource<Context>] = &[
     aurora_logical_replication::AURORA_LOGICAL_REPLICATION,
+    &destination_indexes::DestinationIndexes,
     &destination_schema::DestinationSchema,
     &publication::Publication,
     rds_logical_replication::RDS_LOGICAL_REPLICATION,

@@ -16,6 +16,7 @@ mod comparison;
 mod connections;
 mod creation;
 mod destination;
+mod destination_indexes;
 mod errors;
 mod functions;
 mod iam;

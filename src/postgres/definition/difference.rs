@@ -100,14 +100,13 @@ impl Between<'_> {
     }
 
     fn is_same(&self, attribute: &str, one: &str, other: &str) -> bool {
-        let majors = (self.publisher.version.major(), self.subscriber.version.major());
-        let older = majors.0.min(majors.1);
+        let older = self.publisher.version.major().min(self.subscriber.version.major());
         match attribute {
             _ if one == other => true,
             // Before Postgres 18 NOT NULL has no name, and is all or nothing.
             "name of not null" | "not null is not inherited" | "not null is not valid" => older < 18,
             "name" | "type" | "comment" | "labels" | "not null" => false,
-            _ => majors.0 != majors.1 && squashed(one) == squashed(other),
+            _ => is_alike(self.publisher, self.subscriber, one, other),
         }
     }
 
@@ -126,6 +125,12 @@ fn title(part: &Part, attribute: &str) -> String {
         (Part::Constraint(name), SHORT) => format!("constraint {}", name.as_str()),
         (Part::Constraint(name), attribute) => format!("{attribute} of constraint {}", name.as_str()),
     }
+}
+
+/// Whether two servers mean the same by what they print: versions print parentheses otherwise.
+pub(super) fn is_alike(publisher: &Definition, subscriber: &Definition, one: &str, other: &str) -> bool {
+    let is_one_version = publisher.version.major() == subscriber.version.major();
+    one == other || !is_one_version && squashed(one) == squashed(other)
 }
 
 /// An expression without what versions print differently: space and parentheses outside of quotes.

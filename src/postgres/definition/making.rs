@@ -116,12 +116,16 @@ impl Sequence {
 impl Index {
     /// The statements that make it.
     pub(super) fn statements(&self) -> Vec<String> {
+        [self.definition.clone()].into_iter().chain(self.finishing(&self.name)).collect()
+    }
+
+    /// The statements that set what the one that makes it does not, for an index of that name.
+    pub(super) fn finishing(&self, name: &QualifiedName) -> Vec<String> {
         let target = |(number, target): (&String, &i32)| {
-            format!("ALTER INDEX {} ALTER COLUMN {number} SET STATISTICS {target}", self.name)
+            format!("ALTER INDEX {name} ALTER COLUMN {number} SET STATISTICS {target}")
         };
         let targets = self.statistics.iter().flatten().map(target);
-        let comment = comment(&format!("INDEX {}", self.name), self.comment.as_ref());
-        [self.definition.clone()].into_iter().chain(targets).chain(comment).collect()
+        targets.chain(comment(&format!("INDEX {name}"), self.comment.as_ref())).collect()
     }
 }
 

@@ -339,6 +339,8 @@ pub struct Index {
     pub table: QualifiedName,
     /// The statement that makes it, partitions included.
     pub definition: String,
+    /// What follows the table in that statement: method, keys, condition and the rest.
+    pub tail: String,
     /// Whether no two rows may be the same to it.
     pub is_unique: bool,
     /// Whether two nulls are the same to it (Postgres 15).
@@ -349,6 +351,8 @@ pub struct Index {
     pub is_replica_identity: bool,
     /// Whether a partition has it from its parent.
     pub is_clone: bool,
+    /// The index of the partitioned table that it is a part of.
+    pub parent: Option<QualifiedName>,
     /// Statistics targets of its expressions, by their number.
     pub statistics: Option<BTreeMap<String, i32>>,
     /// Its comment.

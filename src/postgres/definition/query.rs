@@ -175,14 +175,17 @@ const CONSTRAINTS: &str = "SELECT r.oid::int8 AS relation, o.oid::int8 AS oid, o
   AND NOT (o.contype = 'f' AND o.conparentid <> 0)";
 
 const INDEXES: &str = "SELECT jsonb_build_array(tn.nspname, i.relname) AS name, r.name AS table, i.oid::int8 AS oid, \
-  CASE WHEN i.relkind = 'I' THEN concat(h.head, substr(pg_get_indexdef(i.oid), length(h.head) + length('ONLY ') + 1)) \
-    ELSE pg_get_indexdef(i.oid) END AS definition, \
+  CASE WHEN i.relkind = 'I' THEN concat(h.head, substr(d.text, length(h.head) + length('ONLY ') + 1)) ELSE d.text END AS definition, \
+  substr(d.text, length(h.head) + CASE WHEN i.relkind = 'I' THEN length('ONLY ') ELSE 0 END \
+    + length(concat(quote_ident(r.nspname), '.', quote_ident(r.relname), ' ')) + 1) AS tail, \
   x.indisunique AS is_unique, coalesce((to_jsonb(x) ->> 'indnullsnotdistinct')::bool, false) AS nulls_are_equal, x.indisvalid AS is_valid, \
   x.indisreplident AS is_replica_identity, i.relispartition AS is_clone, \
+  (SELECT jsonb_build_array(bn.nspname, b.relname) FROM pg_inherits h JOIN pg_class b ON b.oid = h.inhparent \
+    JOIN pg_namespace bn ON bn.oid = b.relnamespace WHERE h.inhrelid = i.oid) AS parent, \
   (SELECT jsonb_object_agg(a.attnum, a.attstattarget) FROM pg_attribute a WHERE a.attrelid = i.oid AND a.attstattarget >= 0) AS statistics, \
   obj_description(i.oid, 'pg_class') AS comment FROM relation r JOIN pg_index x ON x.indrelid = r.oid JOIN pg_class i ON i.oid = x.indexrelid \
   JOIN pg_namespace tn ON tn.oid = i.relnamespace CROSS JOIN LATERAL (SELECT concat('CREATE ', CASE WHEN x.indisunique THEN 'UNIQUE ' END, \
-    'INDEX ', quote_ident(i.relname), ' ON ')) h (head) \
+    'INDEX ', quote_ident(i.relname), ' ON ')) h (head) CROSS JOIN LATERAL (SELECT pg_get_indexdef(i.oid)) d (text) \
   WHERE r.relkind IN ('r', 'p') AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = i.oid AND k.contype IN ('p', 'u', 'x'))";
 
 const STATISTICS: &str = "SELECT jsonb_build_array(n.nspname, s.stxname) AS name, r.name AS table, s.oid::int8 AS oid, \

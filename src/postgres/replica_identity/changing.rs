@@ -1,23 +1,13 @@
 //! Making the choice: with short waits for the tables' locks, so that nobody queues behind us for long.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-use tokio_postgres::types::Type;
 
 use super::{Choice, statement};
 use crate::postgres::database::Database;
-use crate::postgres::error::{Cause, Error, Result};
+use crate::postgres::error::Result;
 use crate::postgres::limits::Limits;
-use crate::postgres::sql::{QualifiedName, Statement};
-use crate::postgres::wait::{Ended, Pauses, Waiter};
-
-/// Between two attempts. An attempt makes every other session wait that wants one of the tables, so it is short, and the
-/// others get their turn in between.
-const PAUSES: Pauses = Pauses { first: Duration::from_millis(500), longest: Duration::from_secs(5) };
-
-/// How long one attempt waits for all its locks.
-const ATTEMPT: &str = "SET LOCAL lock_timeout = '1s'";
+use crate::postgres::short_turns::in_short_turns;
+use crate::postgres::sql::QualifiedName;
 
 /// Makes these choices, all or none.
 ///
@@ -33,46 +23,5 @@ pub async fn change(
     limits: &Limits,
 ) -> Result<()> {
     let changes: Vec<_> = choices.iter().filter_map(|(table, choice)| statement(table, choice)).collect();
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let statements: Vec<_> = std::iter::once(Statement::new(ATTEMPT)).chain(changes).collect();
-    let limits = limits.or_within(db.config().statement_timeout);
-    let mut waiter = Waiter::new(&limits, PAUSES);
-    let mut last = None;
-    loop {
-        let locked = match db.run_within(doing, &statements, &limits).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.is_locked() => error,
-            // The time was over in the middle of an attempt, or between two.
-            Err(error) if matches!(error.cause(), Cause::Timeout(_)) => {
-                return Err(named(db, last.unwrap_or(error), choices).await);
-            }
-            Err(error) => return Err(error),
-        };
-        match waiter.after(Ok::<Option<()>, Error>(None)).await {
-            Ok(_) => tracing::info!(cause = %locked, "waiting for a lock, and letting others go first"),
-            Err(Ended::TimeOver(_) | Ended::Stopped) => return Err(named(db, locked, choices).await),
-            Err(Ended::Failed(error)) => return Err(error),
-        }
-        last = Some(locked);
-    }
-}
-
-/// The error with who holds locks on the tables, as far as the server says.
-async fn named(db: &Database, locked: Error, choices: &BTreeMap<QualifiedName, Choice>) -> Error {
-    let sql = "SELECT concat(n.nspname, '.', c.relname, ' by process ', l.pid, ' (' || nullif(concat_ws(', ', \
-           nullif(a.application_name, ''), a.usename), '') || ')', ', for ' || extract(epoch FROM now() - a.xact_start)::bigint || ' s') \
-         FROM unnest($1::text[], $2::text[]) AS w (s, t) JOIN pg_namespace n ON n.nspname = w.s \
-         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t \
-         JOIN pg_locks l ON l.locktype = 'relation' AND l.relation = c.oid AND l.granted AND l.pid <> pg_backend_pid() \
-         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-         LEFT JOIN pg_stat_activity a ON a.pid = l.pid ORDER BY a.xact_start, 1 LIMIT 5";
-    let schemas: Vec<&str> = choices.keys().map(|table| table.schema.as_str()).collect();
-    let names: Vec<&str> = choices.keys().map(|table| table.name.as_str()).collect();
-    let params = [(&schemas as _, Type::TEXT_ARRAY), (&names as _, Type::TEXT_ARRAY)];
-    let doing = "looking for who holds a lock";
-    let holders = db.briefly().query_all(doing, sql, &params, |row| row.try_get::<_, String>(0)).await;
-    let holders = holders.unwrap_or_default();
-    if holders.is_empty() { locked } else { locked.noting(format!("Locked now: {}.", holders.join("; "))) }
+    in_short_turns(db, doing, &changes, &choices.keys().cloned().collect(), limits).await
 }

@@ -63,11 +63,16 @@ impl Look {
 /// # Errors
 /// When one of the servers cannot be asked.
 pub async fn look(pair: &Pair, published: &Published, wish: &Wish) -> Result<Look> {
+    Ok(Look::of(sides(pair, published, false).await?, wish))
+}
+
+/// Reads both sides; the subscriber's with the partitions that only it has, where they count.
+pub(super) async fn sides(pair: &Pair, published: &Published, with_partitions: bool) -> Result<Sides> {
     let wanted = Wanted::tables(published.tables.iter().cloned());
     let publisher = Box::pin(definition::read(&pair.publisher, &wanted)).await?;
-    let like = Wanted::like(&publisher);
+    let like = Wanted { with_partitions, ..Wanted::like(&publisher) };
     let read = Box::pin(definition::read(&pair.subscriber, &like));
     let missing = Box::pin(definition::missing_of(&pair.subscriber, &publisher.others));
     let (subscriber, missing) = try_join(read, missing).await?;
-    Ok(Look::of(Sides { publisher, subscriber, missing, lists: published.lists.clone() }, wish))
+    Ok(Sides { publisher, subscriber, missing, lists: published.lists.clone() })
 }

@@ -76,6 +76,18 @@ impl Plan {
         Self { changed, differences, ..plan }
     }
 
+    /// What the subscriber should have that rows do without, and what of it is left out.
+    pub(super) fn late(sides: &Sides) -> (Definition, Vec<Left>) {
+        let Fitted { definition, left, .. } = definition::fit(&sides.publisher, sides.subscriber.version);
+        let is_late = |left: &Left| left.object.starts_with("index ");
+        let mut plan = Self { not_copied: left.into_iter().filter(is_late).collect(), ..Self::default() };
+        let mut wanted = definition;
+        plan.leave_keys(&mut wanted);
+        plan.leave_functions(&mut wanted, &sides.subscriber);
+        plan.not_copied.sort();
+        (wanted, plan.not_copied)
+    }
+
     /// Whether nothing is left to do.
     pub fn is_done(&self) -> bool {
         self.made.is_empty() && self.changed.is_empty() && self.renamed.is_empty()

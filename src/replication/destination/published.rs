@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join;
 
-use super::Wish;
 use crate::postgres::catalog::outline;
 use crate::postgres::publication::{self, Publication, Publications, Target};
 use crate::postgres::{Ident, QualifiedName};
@@ -25,36 +24,39 @@ pub struct Published {
 ///
 /// # Errors
 /// When a publication or a table does not exist, or the publisher cannot be asked.
-pub async fn published(pair: &Pair, wish: &Wish, intended: Option<&Intended>) -> Result<Option<Published>> {
+pub async fn published(
+    pair: &Pair,
+    (publications, tables): (&BTreeSet<Ident>, &BTreeSet<QualifiedName>),
+    intended: Option<&Intended>,
+) -> Result<Option<Published>> {
     let db = &pair.publisher;
     let (existing, outline) = Box::pin(try_join(publication::fetch_all(db), outline(db))).await?;
     let (all, open) = match intended {
         Some(intended) => intended.over(db, &existing),
         None => ((*existing).clone(), BTreeSet::new()),
     };
-    if !wish.publications.is_disjoint(&open) {
+    if !publications.is_disjoint(&open) {
         return Ok(None);
     }
-    let publications = of(wish, &all)?;
+    let publications = of(publications, &all)?;
     let sent = publication::sent(publications.iter().copied(), &outline, pair.older_version().await?);
-    let absent: BTreeSet<_> =
-        wish.tables.iter().filter(|table| !outline.relations.contains_key(*table)).cloned().collect();
+    let absent: BTreeSet<_> = tables.iter().filter(|table| !outline.relations.contains_key(*table)).cloned().collect();
     if !absent.is_empty() {
         let what = format!("the publisher's database {:?} has no {}", db.name(), names::tables(&absent));
         return Err(Error::new(what).about("tables"));
     }
     let lists = lists(&publications, sent.tables.keys());
-    Ok(Some(Published { tables: sent.tables.into_keys().chain(wish.tables.iter().cloned()).collect(), lists }))
+    Ok(Some(Published { tables: sent.tables.into_keys().chain(tables.iter().cloned()).collect(), lists }))
 }
 
 /// The publications that are wished for.
-fn of<'a>(wish: &Wish, all: &'a Publications) -> Result<Vec<&'a Publication>> {
-    let missing: Vec<_> = wish.publications.iter().filter(|name| !all.contains_key(*name)).collect();
+fn of<'a>(wished: &BTreeSet<Ident>, all: &'a Publications) -> Result<Vec<&'a Publication>> {
+    let missing: Vec<_> = wished.iter().filter(|name| !all.contains_key(*name)).collect();
     if let Some(name) = missing.first() {
         let what = format!("publication {name} does not exist");
         return Err(Error::new(what).detail("Create it first, or leave it out.").about("publications"));
     }
-    Ok(wish.publications.iter().filter_map(|name| all.get(name)).collect())
+    Ok(wished.iter().filter_map(|name| all.get(name)).collect())
 }
 
 /// The columns of tables of which no publication sends all.

@@ -128,12 +128,12 @@ fn line(one: &Difference) -> String {
     format!("{}: {}: {publisher} on the publisher, {subscriber} on the subscriber{remedy}", one.object, one.attribute)
 }
 
-fn counted(count: usize, what: &str) -> String {
+pub(super) fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("one {what}") } else { format!("{count} {what}s") }
 }
 
 /// A title and a line for each; nothing where there is none.
-fn listed(title: &str, lines: Vec<String>) -> String {
+pub(super) fn listed(title: &str, lines: Vec<String>) -> String {
     if lines.is_empty() {
         return String::new();
     }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::{Context, check_name, check_table, names};
+use crate::config::{Context, names};
 use crate::postgres::definition::{Known, Left, Step};
 use crate::postgres::{Ident, QualifiedName};
 use crate::replication::destination::{Look, Unlike, When, Wish};
+use crate::resources::destination_tables::{name, of_tables, with_places};
 use crate::resources::object_id::in_database;
 use crate::tf_provider::convert::Attr;
-use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
+use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::schema::{Attribute, Schema, Type};
 use crate::tf_provider::timeouts::{Timeouts, timeouts_block};
 
@@ -87,6 +88,7 @@ crate::model! {
 }
 
 in_database!(Model, Context::subscriber);
+of_tables!(Model);
 
 pub(super) fn schema() -> Schema {
     let schema = Schema::new(
@@ -108,7 +110,7 @@ pub(super) fn schema() -> Schema {
          publishes it and has the subscription copy it, in that order, while rows are written. With `publications` the order is the \
          other one: until the same apply has made the table, the subscription may stop at a row of it, and goes on by itself then.",
     );
-    let schema = with_places(schema);
+    let schema = with_places(schema, "whose tables are made", "what was made stays");
     let choice = |name: &str, choices: &[&'static str], default: &str, description: &str| {
         Attribute::optional(name, Type::String, description).default(default).one_of(choices)
     };
@@ -192,58 +194,6 @@ fn texts<const N: usize>(names: [&str; N]) -> Type {
     Type::list(Type::object(names.map(|name| (name, Type::String))))
 }
 
-fn with_places(schema: Schema) -> Schema {
-    let names = Type::set(Type::String);
-    schema
-        .attribute(
-            Attribute::optional(
-                "publications",
-                names.clone(),
-                "The publications whose tables are made, with partitions. At least one of `publications` and `tables` is needed.",
-            )
-            .text(check_name),
-        )
-        .attribute(
-            Attribute::optional(
-                "tables",
-                names,
-                "Further tables, as the `tables` of a publication name them: `schema.table`, or `table` in `public`.",
-            )
-            .text(check_table),
-        )
-        .attribute(
-            Attribute::optional_computed(
-                "publisher_database",
-                Type::String,
-                "The database of the publisher. Default: the provider's. A change makes a new object: what was made stays.",
-            )
-            .text(check_name)
-            .replaces(),
-        )
-        .attribute(
-            Attribute::optional_computed(
-                "database",
-                Type::String,
-                "The database of the subscriber. Default: the provider's. A change makes a new object: what was made stays.",
-            )
-            .text(check_name)
-            .replaces(),
-        )
-}
-
-/// At least one table is meant.
-pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {
-    let is_empty = |names: &Attr<BTreeSet<String>>| match names {
-        Attr::Null => true,
-        Attr::Unknown => false,
-        Attr::Known(names) => names.is_empty(),
-    };
-    if is_empty(&config.publications) && is_empty(&config.tables) {
-        let error = Error::new("neither publications nor tables are given");
-        diagnostics.error(error.detail("Name at least one publication, or one table.").attribute("publications"));
-    }
-}
-
 /// What the subscriber is to have.
 pub(super) fn wish(model: &Model, known: Known) -> Result<Wish> {
     let when = |name: &str, attribute: &Attr<String>| match attribute.optional(name)? {
@@ -263,33 +213,11 @@ pub(super) fn wish(model: &Model, known: Known) -> Result<Wish> {
     })
 }
 
-/// The name of what these publications and tables are.
-pub(super) fn name(model: &Model) -> Attr<String> {
-    if model.publications.is_unknown() || model.tables.is_unknown() {
-        return Attr::Unknown;
-    }
-    let publications = names("publications", &model.publications, |text| Ident::new(text));
-    let tables = names("tables", &model.tables, QualifiedName::parse);
-    let (Ok(publications), Ok(tables)) = (publications, tables) else { return Attr::Unknown };
-    let encode = |text: &str| text.replace('%', "%25").replace(',', "%2C");
-    let publications = publications.iter().map(|name| encode(name.as_str()).replace(':', "%3A"));
-    let tables = tables.iter().map(|table| format!("table:{}", encode(&table.to_text())));
-    publications.chain(tables).collect::<Vec<_>>().join(",").into()
-}
-
-/// The publications and tables of a name.
-pub(super) fn named(name: &str) -> (BTreeSet<String>, BTreeSet<String>) {
-    let decode = |text: &str| text.replace("%3A", ":").replace("%2C", ",").replace("%25", "%");
-    let (tables, publications): (Vec<_>, Vec<_>) = name.split(',').partition(|part| part.starts_with("table:"));
-    let tables = tables.into_iter().map(|part| decode(part.trim_start_matches("table:")));
-    (publications.into_iter().map(decode).collect(), tables.collect())
-}
-
 /// The state of what was found, with the configuration of before.
 pub(super) fn to_model(look: &Look, before: &Model) -> Model {
     let or = |attribute: &Attr<String>, default: &str| attribute.known().map_or(default, String::as_str).into();
     Model {
-        name: name(before),
+        name: name(&before.publications, &before.tables),
         indexes: or(&before.indexes, "later"),
         foreign_keys: or(&before.foreign_keys, "later"),
         functions: or(&before.functions, "needed"),
@@ -327,27 +255,4 @@ fn laters(step: &Step) -> Vec<Later> {
         statement: format!("{statement};").into(),
     };
     step.statements.iter().map(later).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_goes_round_whatever_is_in_it() {
-        let set = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<BTreeSet<_>>();
-        for (publications, tables) in [
-            (set(&["shop"]), set(&[])),
-            (set(&["a,b", "c%2C", "table:x"]), set(&["public.t", "s.\"a,b.c\""])),
-            (set(&[]), set(&["public.a:b"])),
-        ] {
-            let model =
-                Model { publications: publications.clone().into(), tables: tables.clone().into(), ..Model::default() };
-            let name = name(&model).into_known().unwrap();
-            let (found, of) = named(&name);
-            let found: BTreeSet<_> = found.into_iter().filter(|name| !name.is_empty()).collect();
-            assert_eq!((found, of), (publications, tables), "{name}");
-        }
-        assert!(name(&Model { publications: Attr::Unknown, ..Model::default() }).is_unknown());
-    }
 }

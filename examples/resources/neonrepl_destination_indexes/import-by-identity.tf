@@ -1,0 +1,7 @@
+import {
+  to = neonrepl_destination_indexes.shop
+  identity = {
+    database = "neondb"
+    name     = "shop"
+  }
+}

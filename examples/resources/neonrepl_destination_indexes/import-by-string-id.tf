@@ -1,0 +1,4 @@
+import {
+  to = neonrepl_destination_indexes.shop
+  id = "neondb/shop"
+}

@@ -1,0 +1,160 @@
+//! `neonrepl_build_indexes`: makes indexes, foreign keys and extended statistics of the subscriber's tables, and shows how
+//! it gets on.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::wait_for_sync::Reporter;
+use crate::config::building;
+use crate::config::{Context, check_name, check_table, names};
+use crate::postgres::{Ident, Limits, QualifiedName};
+use crate::replication::destination::building::{Analyze, Event, Seen, build, look, wait_for_copies};
+use crate::replication::destination::published;
+use crate::replication::{Operation, Pair, units};
+use crate::tf_provider::action::{Action, Progress};
+use crate::tf_provider::call::Call;
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
+use crate::tf_provider::schema::{Attribute, Schema, Type};
+use crate::tf_provider::timeouts::{duration_attribute, parse_duration};
+
+/// How long it may take where the configuration does not say.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// The action.
+pub(super) struct BuildIndexes;
+
+crate::model! {
+    /// What is built.
+    pub(super) struct Model {
+        /// The publications whose tables are meant.
+        publications: Attr<BTreeSet<String>>,
+        /// Further tables.
+        tables: Attr<BTreeSet<String>>,
+        /// The database of the publisher.
+        publisher_database: Attr<String>,
+        /// The database of the subscriber.
+        database: Attr<String>,
+        /// The subscriptions whose copy is waited for.
+        subscriptions: Attr<BTreeSet<String>>,
+        /// How many are built at a time.
+        parallel: Attr<i64>,
+        /// The memory of the sessions that build.
+        maintenance_work_mem: Attr<String>,
+        /// Whether the tables are analyzed.
+        analyze: Attr<bool>,
+        /// How long it may take.
+        timeout: Attr<String>,
+    }
+}
+
+impl Action for BuildIndexes {
+    type Model = Model;
+    type Context = Context;
+    const TYPE_NAME: &'static str = "neonrepl_build_indexes";
+
+    fn schema() -> Schema {
+        let database = |name: &str, side: &str| {
+            let description = format!("The database of the {side}. Default: the provider's.");
+            Attribute::optional(name, Type::String, &description).text(check_name)
+        };
+        let schema = Schema::new(
+            "Makes the indexes, foreign keys and extended statistics that the subscriber lacks, as the resource \
+             `neonrepl_destination_indexes` does, when it is asked to and without a place in the state. It prints how far each \
+             index is, and fails where something could not be made, after everything else was.",
+        )
+        .attribute(
+            Attribute::optional(
+                "publications",
+                Type::set(Type::String),
+                "The publications whose tables are meant, with partitions. At least one of `publications` and `tables` is needed.",
+            )
+            .text(check_name),
+        )
+        .attribute(
+            Attribute::optional(
+                "tables",
+                Type::set(Type::String),
+                "Further tables, as `schema.table`, or `table` in `public`.",
+            )
+            .text(check_table),
+        )
+        .attribute(database("publisher_database", "publisher"))
+        .attribute(database("database", "subscriber"));
+        building::with_choices(schema).attribute(duration_attribute(
+            "timeout",
+            "How long it may take, such as `30m`, `2h` or `1h30m`. Default: `12h`.",
+        ))
+    }
+
+    fn validate(config: &Model, diagnostics: &mut Diagnostics) {
+        if config.publications.is_null() && config.tables.is_null() {
+            diagnostics.error(
+                Error::new("neither publications nor tables are given")
+                    .detail("Name at least one publication, or one table.")
+                    .attribute("publications"),
+            );
+        }
+    }
+
+    async fn invoke(call: &Call<Context>, config: Model, progress: &Progress) -> Result<()> {
+        let time = config.timeout.known().and_then(|text| parse_duration(text)).unwrap_or(DEFAULT_TIMEOUT);
+        let limits = Limits::within(time).cancelled_by(call.stop().clone());
+        let pair = pair(call, &config, &limits)?;
+        let doing = format!("building the indexes of database {:?}", pair.subscriber.name());
+        let operation = Operation::new(doing.as_str(), limits, call);
+        let reporter = Mutex::new(Reporter::new(progress.clone()));
+        let tell = |event: &Event<'_>| tell(progress, &reporter, event);
+        let subscriptions = names("subscriptions", &config.subscriptions, |text| Ident::new(text))?;
+        let copied = wait_for_copies(&operation, &pair, &subscriptions, &tell);
+        Box::pin(copied).await.map_err(|error| error.during(&doing))?;
+        let publications = names("publications", &config.publications, |text| Ident::new(text))?;
+        let tables = names("tables", &config.tables, QualifiedName::parse)?;
+        let looked = Box::pin(async {
+            // Without plans that are still to come, what the publications publish is known.
+            let published = published(&pair, (&publications, &tables), None).await?.unwrap_or_default();
+            look(&pair, &published, Seen::Now).await
+        });
+        let found = operation.unless_stopped(looked).await.map_err(|error| error.during(&doing))?;
+        if let Some(warning) = found.objection(&doing) {
+            call.warn(warning.into());
+        }
+        let analyzes = if config.analyze.known() == Some(&false) { Analyze::None } else { Analyze::All };
+        let most = pair.subscriber.config().max_connections;
+        let how = building::how(&config.parallel, &config.maintenance_work_mem, most, analyzes);
+        let is_done = found.is_done();
+        let built = Box::pin(build(&operation, &pair, &found, &how, &tell)).await?;
+        progress.say(if is_done {
+            "Nothing was missing.".to_owned()
+        } else {
+            format!("All is built, in {}.", units::duration(built.took))
+        });
+        Ok(())
+    }
+}
+
+/// Both databases.
+fn pair(call: &Call<Context>, config: &Model, limits: &Limits) -> Result<Pair> {
+    let name = |name: &Attr<String>| name.known().cloned();
+    let publisher = call.context().publisher().database(name(&config.publisher_database).as_deref())?;
+    let subscriber = call.context().subscriber().database(name(&config.database).as_deref())?;
+    Ok(Pair { publisher: publisher.within(limits), subscriber: subscriber.within(limits) })
+}
+
+/// Says how it gets on.
+fn tell(progress: &Progress, reporter: &Mutex<Reporter>, event: &Event<'_>) {
+    match event {
+        // A lock is poisoned when its holder panicked, and then nobody listens any more.
+        Event::Copying(statuses) => {
+            if let Ok(mut reporter) = reporter.lock() {
+                reporter.tell(statuses);
+            }
+        }
+        event => {
+            if let Some(line) = event.line() {
+                progress.say(line);
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Building indexes, and whatever else reads whole tables to make what a definition has: in sessions with memory of their
+//! own, how far they are, what an earlier attempt has left, and who may.
+//!
+//! Source: "Building Indexes Concurrently" and "CREATE INDEX Progress Reporting" in the Postgres documentation.
+
+mod violations;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::database::Database;
+use super::error::Result;
+use super::limits::Limits;
+use super::session::Task;
+use super::sql::{Ident, Literal, QualifiedName, Statement};
+
+pub use violations::{Violations, duplicates, orphans};
+
+type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
+
+/// Runs statements one after the other, each by itself, in a session that may use so much memory for it
+/// (`maintenance_work_mem`, such as `1GB`; the server's own where there is none).
+///
+/// # Errors
+/// When the server refuses one of them, or a limit is reached; what ran before stays.
+pub async fn run(
+    db: &Database,
+    doing: &str,
+    statements: &[Statement],
+    memory: Option<&str>,
+    limits: &Limits,
+) -> Result<()> {
+    let mut session = db.session(doing, limits).await?;
+    if let Some(memory) = memory {
+        let set = Statement::new(format!("SET maintenance_work_mem = {}", Literal(memory)));
+        let set = session.perform(Task::Change(&[set], None), limits).await;
+        // What is set stays set, so nobody else gets the connection.
+        session.retire();
+        set.map_err(|failure| db.error(doing, failure.cause))?;
+    }
+    for statement in statements {
+        let ran = session.perform(Task::Change(std::slice::from_ref(statement), None), limits).await;
+        ran.map_err(|failure| db.error(doing, failure.cause))?;
+    }
+    Ok(())
+}
+
+/// The statement that reads what a table holds, for plans of queries.
+pub fn analyze(table: &QualifiedName) -> Statement {
+    Statement::new(format!("ANALYZE {table}"))
+}
+
+/// An index that a session builds at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Building {
+    /// The index, once it has a name in the catalog.
+    pub index: Option<QualifiedName>,
+    /// Its table.
+    pub table: QualifiedName,
+    /// What the server does, in its own words: `building index: scanning table`.
+    pub phase: String,
+    /// How much of this phase is done; in what, depends on the phase.
+    pub done: u64,
+    /// How much of it there is; 0 where that is not known.
+    pub all: u64,
+}
+
+/// The indexes that sessions build at the moment, as far as the role may see them.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn building(db: &Database) -> Result<Vec<Building>> {
+    let sql = "SELECT xn.nspname::text, x.relname::text, n.nspname::text, c.relname::text, p.phase, \
+         CASE WHEN p.phase LIKE 'waiting%' THEN p.lockers_done WHEN p.blocks_total > 0 THEN p.blocks_done ELSE p.tuples_done END, \
+         CASE WHEN p.phase LIKE 'waiting%' THEN p.lockers_total WHEN p.blocks_total > 0 THEN p.blocks_total ELSE p.tuples_total END \
+         FROM pg_stat_progress_create_index p JOIN pg_class c ON c.oid = p.relid JOIN pg_namespace n ON n.oid = c.relnamespace \
+         LEFT JOIN pg_class x ON x.oid = p.index_relid LEFT JOIN pg_namespace xn ON xn.oid = x.relnamespace \
+         WHERE p.datname = current_database()";
+    db.query_all("reading how far indexes are", sql, &[], read_building).await
+}
+
+fn read_building(row: &Row) -> RowResult<Building> {
+    let number = |at: usize| row.try_get(at).map(|number: Option<i64>| number.and_then(|n| u64::try_from(n).ok()));
+    let index = match (row.try_get(0)?, row.try_get(1)?) {
+        (Some(schema), Some(name)) => Some(QualifiedName::from_catalog(schema, name)),
+        _ => None,
+    };
+    Ok(Building {
+        index,
+        table: QualifiedName::from_catalog(row.try_get(2)?, row.try_get(3)?),
+        phase: row.try_get::<_, Option<String>>(4)?.unwrap_or_default(),
+        done: number(5)?.unwrap_or_default(),
+        all: number(6)?.unwrap_or_default(),
+    })
+}
+
+/// An index as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether queries may use it.
+    pub is_valid: bool,
+    /// The process that builds it at the moment, as that of an apply that was killed may. Of other roles' it is only known
+    /// that they build something on its table.
+    pub builder: Option<i32>,
+}
+
+/// How an index stands; none where there is none.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn standing(db: &Database, index: &QualifiedName) -> Result<Option<Standing>> {
+    let sql = "SELECT x.indisvalid, (SELECT min(p.pid) FROM pg_stat_progress_create_index p WHERE p.datname = current_database() \
+           AND (p.index_relid = x.indexrelid OR p.relid IS NULL AND EXISTS (SELECT 1 FROM pg_locks l \
+             WHERE l.pid = p.pid AND l.locktype = 'relation' AND l.relation = x.indrelid AND l.granted))) \
+         FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid JOIN pg_index x ON x.indexrelid = c.oid \
+         WHERE n.nspname = $1 AND c.relname = $2";
+    let params = [(&index.schema.as_str() as _, Type::TEXT), (&index.name.as_str() as _, Type::TEXT)];
+    let read = |row: &Row| Ok(Standing { is_valid: row.try_get(0)?, builder: row.try_get(1)? });
+    let doing = format!("reading how index {} stands", index.to_text());
+    Ok(db.query_all(&doing, sql, &params, read).await?.pop())
+}
+
+/// What the role of the connection may do to make what belongs to a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rights {
+    /// The role.
+    pub role: Ident,
+    /// The role that owns the table.
+    pub owner: Ident,
+    /// Whether it may act as the owner.
+    pub owns: bool,
+    /// Whether it may make something in the table's schema.
+    pub creates: bool,
+    /// Whether a foreign key of its may refer to the table.
+    pub refers: bool,
+}
+
+/// What the role of the connection may do with those of the tables that exist.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn rights(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<BTreeMap<QualifiedName, Rights>> {
+    let sql = "SELECT w.s, w.t, current_user::text, pg_get_userbyid(c.relowner)::text, pg_has_role(c.relowner, 'USAGE'), \
+         has_schema_privilege(n.oid, 'CREATE'), has_any_column_privilege(c.oid, 'REFERENCES') \
+         FROM unnest($1::text[], $2::text[]) AS w (s, t) JOIN pg_namespace n ON n.nspname = w.s \
+         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t AND c.relkind IN ('r', 'p')";
+    let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
+    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+    let params = [(&schemas as _, Type::TEXT_ARRAY), (&names as _, Type::TEXT_ARRAY)];
+    let read = |row: &Row| {
+        let (role, owner) = (Ident::from_catalog(row.try_get(2)?), Ident::from_catalog(row.try_get(3)?));
+        let rights = Rights { role, owner, owns: row.try_get(4)?, creates: row.try_get(5)?, refers: row.try_get(6)? };
+        Ok((QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?), rights))
+    };
+    Ok(db.query_all("reading who may build indexes", sql, &params, read).await?.into_iter().collect())
+}

@@ -1,0 +1,75 @@
+//! Changes of tables that end at once where their locks are free, and that nobody is to queue behind for long.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio_postgres::types::Type;
+
+use super::database::Database;
+use super::error::{Cause, Error, Result};
+use super::limits::Limits;
+use super::sql::{QualifiedName, Statement};
+use super::wait::{Ended, Pauses, Waiter};
+
+/// Between two attempts. An attempt makes every other session wait that wants one of the tables, so it is short, and the
+/// others get their turn in between.
+const PAUSES: Pauses = Pauses { first: Duration::from_millis(500), longest: Duration::from_secs(5) };
+
+/// How long one attempt waits for all its locks.
+const ATTEMPT: &str = "SET LOCAL lock_timeout = '1s'";
+
+/// Runs statements in one transaction that lock these tables. A lock that another session holds is tried for again and again,
+/// a second each time, until the limits are reached.
+///
+/// # Errors
+/// When the server refuses it, or the locks are not given in time: then with who holds them.
+pub async fn in_short_turns(
+    db: &Database,
+    doing: &str,
+    statements: &[Statement],
+    tables: &BTreeSet<QualifiedName>,
+    limits: &Limits,
+) -> Result<()> {
+    if statements.is_empty() {
+        return Ok(());
+    }
+    let statements: Vec<_> = std::iter::once(Statement::new(ATTEMPT)).chain(statements.iter().cloned()).collect();
+    let limits = limits.or_within(db.config().statement_timeout);
+    let mut waiter = Waiter::new(&limits, PAUSES);
+    let mut last = None;
+    loop {
+        let locked = match db.run_within(doing, &statements, &limits).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_locked() => error,
+            // The time was over in the middle of an attempt, or between two.
+            Err(error) if matches!(error.cause(), Cause::Timeout(_)) => {
+                return Err(named(db, last.unwrap_or(error), tables).await);
+            }
+            Err(error) => return Err(error),
+        };
+        match waiter.after(Ok::<Option<()>, Error>(None)).await {
+            Ok(_) => tracing::info!(cause = %locked, "waiting for a lock, and letting others go first"),
+            Err(Ended::TimeOver(_) | Ended::Stopped) => return Err(named(db, locked, tables).await),
+            Err(Ended::Failed(error)) => return Err(error),
+        }
+        last = Some(locked);
+    }
+}
+
+/// The error with who holds locks on the tables, as far as the server says.
+async fn named(db: &Database, locked: Error, tables: &BTreeSet<QualifiedName>) -> Error {
+    let sql = "SELECT concat(n.nspname, '.', c.relname, ' by process ', l.pid, ' (' || nullif(concat_ws(', ', \
+           nullif(a.application_name, ''), a.usename), '') || ')', ', for ' || extract(epoch FROM now() - a.xact_start)::bigint || ' s') \
+         FROM unnest($1::text[], $2::text[]) AS w (s, t) JOIN pg_namespace n ON n.nspname = w.s \
+         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t \
+         JOIN pg_locks l ON l.locktype = 'relation' AND l.relation = c.oid AND l.granted AND l.pid <> pg_backend_pid() \
+         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+         LEFT JOIN pg_stat_activity a ON a.pid = l.pid ORDER BY a.xact_start, 1 LIMIT 5";
+    let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
+    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+    let params = [(&schemas as _, Type::TEXT_ARRAY), (&names as _, Type::TEXT_ARRAY)];
+    let doing = "looking for who holds a lock";
+    let holders = db.briefly().query_all(doing, sql, &params, |row| row.try_get::<_, String>(0)).await;
+    let holders = holders.unwrap_or_default();
+    if holders.is_empty() { locked } else { locked.noting(format!("Locked now: {}.", holders.join("; "))) }
+}

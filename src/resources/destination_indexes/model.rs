@@ -1,0 +1,121 @@
+//! The configuration, plan and state of the resource.
+
+use std::collections::BTreeSet;
+
+use super::Wished;
+use crate::config::{Context, building, names};
+use crate::postgres::{Ident, QualifiedName};
+use crate::replication::destination::building::There;
+use crate::resources::destination_tables::{name, of_tables, with_places};
+use crate::resources::object_id::in_database;
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::diagnostics::Result;
+use crate::tf_provider::schema::{Attribute, Schema, Type};
+use crate::tf_provider::timeouts::{Timeouts, timeouts_block};
+
+crate::model! {
+    /// The indexes of a subscriber's tables.
+    pub(in crate::resources) struct Model {
+        /// `database/name`.
+        id: Attr<String>,
+        /// What it is of: its publications and tables.
+        name: Attr<String>,
+        /// The publications whose tables are meant.
+        publications: Attr<BTreeSet<String>>,
+        /// Further tables.
+        tables: Attr<BTreeSet<String>>,
+        /// The database of the publisher.
+        publisher_database: Attr<String>,
+        /// The database of the subscriber.
+        database: Attr<String>,
+        /// The subscriptions whose copy is waited for.
+        subscriptions: Attr<BTreeSet<String>>,
+        /// How many are built at a time.
+        parallel: Attr<i64>,
+        /// The memory of the sessions that build.
+        maintenance_work_mem: Attr<String>,
+        /// Whether the tables are analyzed.
+        analyze: Attr<bool>,
+        /// The indexes that are there.
+        indexes: Attr<Vec<String>>,
+        /// The foreign keys that are there.
+        foreign_keys: Attr<Vec<String>>,
+        /// The extended statistics that are there.
+        statistics: Attr<Vec<String>>,
+        /// How long the last apply has built.
+        seconds: Attr<i64>,
+        /// How long operations may take.
+        timeouts: Attr<Timeouts>,
+    }
+}
+
+in_database!(Model, Context::subscriber);
+of_tables!(Model);
+
+pub(super) fn schema() -> Schema {
+    let schema = Schema::new(
+        "The indexes, foreign keys and extended statistics of the subscriber's tables, made as they are on the publisher once the \
+         rows are there. A copy into tables without them is several times as fast; `neonrepl_destination_schema` leaves them for \
+         later by default.\n\n\
+         Indexes are built `CONCURRENTLY`, those of the largest tables first and several at a time, so that neither the replication \
+         nor an application waits for them. The index of a partitioned table is built on each partition in that way, and put \
+         together then. Foreign keys are added `NOT VALID` and validated afterwards; what locks a table for a moment is tried for a \
+         second at a time, so that nobody queues behind it. At the end the tables are analyzed.\n\n\
+         What is there already is left alone. An index that an earlier attempt has left invalid is built again, after a server that \
+         still builds it has been waited for. Where one thing cannot be made, everything else is made, and the error names the \
+         keys that stand in the way: duplicates of a unique index, or rows that refer to nothing. When an apply is stopped or \
+         killed, the next one goes on with what is missing.\n\n\
+         The role must be able to act as the owner of the tables and to make something in their schemas; no superuser is needed. \
+         Destroying it keeps everything.",
+    );
+    let computed = |name: &str, ty: Type, description: &str| Attribute::computed(name, ty, description);
+    let texts = || Type::list(Type::String);
+    building::with_choices(with_places(schema, "whose tables are meant", "what was made stays"))
+        .attribute(computed("id", Type::String, "`database/name`, by which it is imported."))
+        .attribute(computed(
+            "name",
+            Type::String,
+            "The publications and tables that it is of, as the `name` of a `neonrepl_destination_schema`.",
+        ))
+        .attribute(computed(
+            "indexes",
+            texts(),
+            "The indexes that the subscriber has, as `schema.index`: all of the publisher's on these tables that no constraint has \
+             made. One that goes missing is built again by the next apply.",
+        ))
+        .attribute(computed(
+            "foreign_keys",
+            texts(),
+            "The foreign keys between these tables that the subscriber has, validated, as `schema.table.key`.",
+        ))
+        .attribute(computed("statistics", texts(), "The extended statistics that the subscriber has, as `schema.statistics`."))
+        .attribute(computed("seconds", Type::Number, "How long the last apply that changed something has built, in seconds."))
+        .block(timeouts_block("12h", "12h", "5m"))
+}
+
+/// The publications and tables.
+pub(super) fn wished(model: &Model) -> Result<Wished> {
+    model.publications.optional("publications")?;
+    model.tables.optional("tables")?;
+    Ok((
+        names("publications", &model.publications, |text| Ident::new(text))?,
+        names("tables", &model.tables, QualifiedName::parse)?,
+    ))
+}
+
+/// The subscriptions whose copy is waited for.
+pub(super) fn subscriptions(model: &Model) -> Result<BTreeSet<Ident>> {
+    names("subscriptions", &model.subscriptions, |text| Ident::new(text))
+}
+
+/// The state of what is there, with the configuration of before.
+pub(super) fn to_model(there: &There, before: &Model) -> Model {
+    Model {
+        name: name(&before.publications, &before.tables),
+        indexes: there.indexes.clone().into(),
+        foreign_keys: there.foreign_keys.clone().into(),
+        statistics: there.statistics.clone().into(),
+        seconds: before.seconds.known().copied().unwrap_or_default().into(),
+        ..before.clone()
+    }
+}
