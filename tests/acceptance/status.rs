@@ -176,7 +176,9 @@ async fn the_data_source_tells_waits_and_can_be_stopped() {
         assert_eq!((&told["ready"], &told["ok"]), (&true.into(), &true.into()), "{told}");
         let one = &told["subscriptions"][0];
         assert_eq!((&one["name"], &one["tables_ready"]), (&pair.subscriber.name.as_str().into(), &2.into()), "{one}");
-        assert_eq!((&one["lag_bytes"], &one["slot"]["active"]), (&0.into(), &true.into()), "{one}");
+        // Others write to the same server, and what it has not sent to anybody yet counts as well.
+        let is_close = one["lag_bytes"].as_u64().is_some_and(|lag| lag < 1 << 20);
+        assert!(is_close && one["slot"]["active"] == true, "{one}");
         assert_eq!(one["tables"][1]["state"], "ready", "{one}");
 
         // What keeps it from going on is told, and ends the wait for it.
