@@ -15,24 +15,22 @@ pub struct Error {
     details: Vec<String>,
     option: Option<&'static str>,
     cause: Option<postgres::Error>,
+    is_cancelled: bool,
 }
-
-/// What is said once a person has asked to stop.
-const CANCELLED: &str = "the operation was cancelled";
 
 impl Error {
     /// An error with its one line.
     pub fn new(summary: impl Into<String>) -> Self {
-        Self { summary: summary.into(), details: Vec::new(), option: None, cause: None }
+        Self { summary: summary.into(), details: Vec::new(), option: None, cause: None, is_cancelled: false }
     }
 
     pub(super) fn cancelled() -> Self {
-        Self::new(CANCELLED)
+        Self { is_cancelled: true, ..Self::new("the operation was cancelled") }
     }
 
     /// Whether a person has asked to stop.
     pub(super) fn is_cancelled(&self) -> bool {
-        self.summary == CANCELLED || self.cause.as_ref().is_some_and(|cause| matches!(cause.cause(), Cause::Cancelled))
+        self.is_cancelled
     }
 
     /// Says more: cause, remedy. An empty text says nothing.
@@ -94,7 +92,8 @@ impl From<postgres::Error> for Error {
         };
         let said = Self { option, ..Self::new(lines.join(" ")) };
         let said = said.detail(error.detail().unwrap_or_default()).detail(error.hint().unwrap_or_default());
-        Self { cause: Some(error), ..said }
+        let is_cancelled = matches!(error.cause(), Cause::Cancelled);
+        Self { cause: Some(error), is_cancelled, ..said }
     }
 }
 
@@ -124,5 +123,11 @@ mod tests {
         assert_eq!(error.to_string(), "joining: there is no table t\n\nMake it.");
         assert_eq!(error.option(), Some("publications"));
         assert!(error.cause().is_none());
+    }
+
+    #[test]
+    fn a_person_who_asked_to_stop_is_known_whatever_is_said_around_it() {
+        assert!(Error::cancelled().during("joining").detail("Go on.").is_cancelled());
+        assert!(!Error::new("the operation was cancelled").is_cancelled());
     }
 }
