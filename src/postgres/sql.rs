@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest name that Postgres stores whole, in bytes (`NAMEDATALEN - 1`).
-const LONGEST_NAME: usize = 63;
+pub(super) const LONGEST_NAME: usize = 63;
 
 /// A name of one database object, exactly as the catalog holds it.
 ///

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::common::cli::{Core, Workspace};
 use crate::common::postgres::Major::{V14, V16, V18};
-use crate::common::postgres::{self as servers, Database, Major, SUPERUSER_PASSWORD};
+use crate::common::postgres::{self as servers, Database, Major, Role, SUPERUSER_PASSWORD};
 use crate::common::wait::wait_until;
 use crate::replication::{DEADLINE, subscribers};
 
@@ -184,6 +184,7 @@ async fn violations_are_findings_with_their_keys() {
         .await;
         // An index of an earlier attempt, one that a person has made otherwise, and rows of somebody else's.
         subscriber.sql("CREATE INDEX orders_2b_own ON app.orders_2b (note)").await;
+        subscriber.sql("CREATE STATISTICS app.users_stats ON id, name FROM app.users").await;
         subscriber.sql("CREATE INDEX users_name_email_idx ON app.users (name DESC) INCLUDE (email)").await;
         subscriber
             .sql("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'app.users_name_email_idx'::regclass")
@@ -197,13 +198,14 @@ async fn violations_are_findings_with_their_keys() {
             "Keys of rows that refer to nothing: (77777,x).",
             "SELECT lower(email), count(*) FROM \"app\".\"users\" WHERE",
             "index app.orders_2b_own is another one on the subscriber",
+            "statistics app.users_stats is another one on the subscriber",
             "Everything else was made",
         ] {
             assert!(failed.flat().contains(text), "{text} is not in {}", failed.text());
         }
         let invalid = "SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid";
         assert_eq!(subscriber.rows(invalid).await, [""; 0], "an index that could not be built is dropped again");
-        subscriber.sql("DELETE FROM app.users WHERE id > 9000; DELETE FROM app.lines WHERE id > 9000; DROP INDEX app.orders_2b_own").await;
+        subscriber.sql("DELETE FROM app.users WHERE id > 9000; DELETE FROM app.lines WHERE id > 9000; DROP INDEX app.orders_2b_own; DROP STATISTICS app.users_stats").await;
         workspace.apply().await;
         assert_eq!(said(subscriber).await, said(publisher).await);
         workspace.expect_empty_plan().await;
@@ -240,7 +242,9 @@ async fn what_the_role_may_not_do_is_an_error_of_the_plan() {
     let plan = workspace.plan().await;
     assert_eq!(plan.code, Some(1), "{}", plan.text());
     for text in [
-        format!("app.users belongs to postgres. As that role or a superuser: GRANT \"postgres\" TO \"{role}\";"),
+        format!(
+            "app.users belongs to postgres. As a superuser: ALTER TABLE \"app\".\"users\" OWNER TO \"{role}\"; or GRANT \"postgres\" TO \"{role}\";"
+        ),
         format!("GRANT CREATE ON SCHEMA \"app\" TO \"{role}\";"),
     ] {
         assert!(plan.flat().contains(&text), "{text} is not in {}", plan.text());
@@ -256,6 +260,55 @@ async fn what_the_role_may_not_do_is_an_error_of_the_plan() {
     only("  maintenance_work_mem = \"lots\"");
     let plan = workspace.plan().await;
     assert!(plan.flat().contains("\"lots\" is not an amount of memory"), "{}", plan.text());
+}
+
+/// The server goes on with an index whose apply was killed, and the next apply waits for it; one that a person has stopped is
+/// built again.
+#[tokio::test]
+async fn what_a_killed_or_stopped_apply_has_left_is_finished_by_the_next() {
+    for (core, major) in [(Core::OpenTofu, V14), (Core::Terraform, V18)] {
+        let mut shop = Shop::new(core, major, major, SHOP).await;
+        shop.workspace.env("TF_LOG_PROVIDER", "INFO");
+        let Shop { publisher, subscriber, workspace, .. } = &shop;
+        subscriber.sql(TABLES).await;
+        workspace.write(
+            "main.tf",
+            "resource \"neonrepl_destination_indexes\" \"shop\" {\n  tables = [\"app.users\", \"app.lines\"]\n}\n",
+        );
+        let begin = async || {
+            let holder = subscriber.connect_as(&Role::superuser()).await.expect("a connection");
+            holder.batch_execute("BEGIN; LOCK TABLE app.users IN ROW EXCLUSIVE MODE").await.expect("a lock");
+            let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
+            let waiting = "SELECT count(*) FROM pg_stat_progress_create_index WHERE datname = current_database() AND phase LIKE 'waiting%'";
+            wait_until("a build that waits", DEADLINE, async || subscriber.value::<i64>(waiting).await > 0).await;
+            (holder, apply)
+        };
+        let (holder, apply) = begin().await;
+        apply.kill_all().await;
+        apply.wait().await;
+        workspace.unlock();
+        let next = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
+        next.wait_for("is being built already, by process").await;
+        drop(holder);
+        let run = next.wait().await;
+        assert_eq!(run.code, Some(0), "{}", run.text());
+        let users = "SELECT indexrelid::regclass, pg_get_indexdef(indexrelid), indisvalid FROM pg_index \
+            WHERE indrelid = 'app.users'::regclass ORDER BY indexrelid::regclass::text";
+        assert_eq!(subscriber.rows(users).await, publisher.rows(users).await);
+
+        subscriber.sql("DROP INDEX app.users_email").await;
+        let (holder, apply) = begin().await;
+        apply.interrupt().await;
+        let stopped = apply.wait().await;
+        assert_eq!(stopped.code, Some(1), "{}", stopped.text());
+        for text in ["Left unfinished, and built again by the next apply:", "index app.users_email"] {
+            assert!(stopped.flat().contains(text), "{text} is not in {}", stopped.text());
+        }
+        drop(holder);
+        workspace.apply().await;
+        assert_eq!(subscriber.rows(users).await, publisher.rows(users).await);
+        workspace.expect_empty_plan().await;
+    }
 }
 
 /// The action makes what is missing, and prints what it does.

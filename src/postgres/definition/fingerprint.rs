@@ -20,6 +20,11 @@ pub fn fingerprint(definition: &Definition) -> String {
     for (table, constraint) in foreign.filter(|(_, one)| one.references.is_some() && !one.is_clone) {
         let _ = writeln!(text, "{table} {} {}", constraint.name, constraint.definition);
     }
+    digest(&text)
+}
+
+/// The SHA-256 of a text, as 64 hexadecimal digits.
+pub(super) fn digest(text: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");

@@ -12,12 +12,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::difference::is_alike;
+use super::fingerprint::digest;
 use super::model::{Constraint, ConstraintKind, Definition, Index};
 use super::object::Object;
-use crate::postgres::sql::{Ident, QualifiedName, Statement};
-
-/// The longest name that Postgres stores whole, in bytes.
-const LONGEST_NAME: usize = 63;
+use crate::postgres::sql::{Ident, LONGEST_NAME, QualifiedName, Statement};
 
 /// What is made once the rows are there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -205,6 +203,7 @@ impl<'a> Plan<'a> {
                     key.name
                 );
                 self.late.otherwise.push(what);
+                return;
             }
             Some(has) if has.is_valid || !is_checked(key) => {}
             Some(_) => steps.push(validate(table, &key.name)),
@@ -263,10 +262,18 @@ impl<'a> Plan<'a> {
     fn statistics(&mut self) {
         for (name, statistics) in &self.wanted.statistics {
             let object = Object::Statistics(name.clone());
-            if self.there.statistics.contains_key(name) {
-                self.late.there.insert(object);
-            } else if self.there.tables.contains_key(&statistics.table) {
-                self.late.statistics.push(turn(object, [&statistics.table], statistics.statements()));
+            match self.there.statistics.get(name) {
+                Some(has) if is_alike(self.wanted, self.there, &statistics.definition, &has.definition) => {
+                    self.late.there.insert(object);
+                }
+                Some(has) => self.late.otherwise.push(format!(
+                    "{object} is another one on the subscriber: {}. There: DROP STATISTICS {name}; and apply again",
+                    has.definition
+                )),
+                None if self.there.tables.contains_key(&statistics.table) => {
+                    self.late.statistics.push(turn(object, [&statistics.table], statistics.statements()));
+                }
+                None => {}
             }
         }
     }
@@ -411,7 +418,7 @@ fn derived(part: &QualifiedName, index: &QualifiedName) -> QualifiedName {
     let text = format!("{}_{}", part.name.as_str(), index.name.as_str());
     let name = if text.len() > LONGEST_NAME {
         // What both names have in common is at the front, as a rule.
-        let tail = format!("_{:08x}", short_hash(&text));
+        let tail = format!("_{}", &digest(&text)[..8]);
         let mut end = LONGEST_NAME - tail.len();
         while !text.is_char_boundary(end) {
             end -= 1;
@@ -421,9 +428,4 @@ fn derived(part: &QualifiedName, index: &QualifiedName) -> QualifiedName {
         text
     };
     QualifiedName { schema: part.schema.clone(), name: Ident::from_catalog(&name) }
-}
-
-/// A short number of a text that is the same in every release (FNV-1a).
-fn short_hash(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

@@ -104,8 +104,10 @@ pub(super) fn forbidden(doing: &str, look: &Look) -> Option<Error> {
         let Rights { role, owner, .. } = rights;
         let name = table.to_text();
         if !rights.owns {
-            let line =
-                format!("{name} belongs to {}. As that role or a superuser: GRANT {owner} TO {role};", owner.as_str());
+            let line = format!(
+                "{name} belongs to {}. As a superuser: ALTER TABLE {table} OWNER TO {role}; or GRANT {owner} TO {role};",
+                owner.as_str()
+            );
             lines.insert(line, ());
         }
         if !rights.creates {
