@@ -6,12 +6,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::wait_for_sync::Reporter;
+use super::with_databases;
 use crate::config::building;
-use crate::config::{Context, check_name, check_table, names};
+use crate::config::{Context, are_empty, check_name, check_table, names};
 use crate::postgres::{Ident, Limits, QualifiedName};
 use crate::replication::destination::building::{Analyze, Event, Seen, build, look, wait_for_copies};
 use crate::replication::destination::published;
-use crate::replication::{Operation, Pair, units};
+use crate::replication::{Operation, units};
 use crate::tf_provider::action::{Action, Progress};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
@@ -55,10 +56,6 @@ impl Action for BuildIndexes {
     const TYPE_NAME: &'static str = "neonrepl_build_indexes";
 
     fn schema() -> Schema {
-        let database = |name: &str, side: &str| {
-            let description = format!("The database of the {side}. Default: the provider's.");
-            Attribute::optional(name, Type::String, &description).text(check_name)
-        };
         let schema = Schema::new(
             "Makes the indexes, foreign keys and extended statistics that the subscriber lacks, as the resource \
              `neonrepl_destination_indexes` does, when it is asked to and without a place in the state. It prints how far each \
@@ -80,16 +77,15 @@ impl Action for BuildIndexes {
             )
             .text(check_table),
         )
-        .attribute(database("publisher_database", "publisher"))
-        .attribute(database("database", "subscriber"));
-        building::with_choices(schema).attribute(duration_attribute(
+;
+        building::with_choices(with_databases(schema)).attribute(duration_attribute(
             "timeout",
             "How long it may take, such as `30m`, `2h` or `1h30m`. Default: `12h`.",
         ))
     }
 
     fn validate(config: &Model, diagnostics: &mut Diagnostics) {
-        if config.publications.is_null() && config.tables.is_null() {
+        if are_empty(&[&config.publications, &config.tables]) {
             diagnostics.error(
                 Error::new("neither publications nor tables are given")
                     .detail("Name at least one publication, or one table.")
@@ -101,7 +97,7 @@ impl Action for BuildIndexes {
     async fn invoke(call: &Call<Context>, config: Model, progress: &Progress) -> Result<()> {
         let time = config.timeout.known().and_then(|text| parse_duration(text)).unwrap_or(DEFAULT_TIMEOUT);
         let limits = Limits::within(time).cancelled_by(call.stop().clone());
-        let pair = pair(call, &config, &limits)?;
+        let pair = call.context().pair(&config.publisher_database, &config.database)?.within(&limits);
         let doing = format!("building the indexes of database {:?}", pair.subscriber.name());
         let operation = Operation::new(doing.as_str(), limits, call);
         let reporter = Mutex::new(Reporter::new(progress.clone()));
@@ -132,14 +128,6 @@ impl Action for BuildIndexes {
         });
         Ok(())
     }
-}
-
-/// Both databases.
-fn pair(call: &Call<Context>, config: &Model, limits: &Limits) -> Result<Pair> {
-    let name = |name: &Attr<String>| name.known().cloned();
-    let publisher = call.context().publisher().database(name(&config.publisher_database).as_deref())?;
-    let subscriber = call.context().subscriber().database(name(&config.database).as_deref())?;
-    Ok(Pair { publisher: publisher.within(limits), subscriber: subscriber.within(limits) })
 }
 
 /// Says how it gets on.

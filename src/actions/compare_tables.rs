@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::config::{Context, check_name, check_table, names};
+use super::with_databases;
+use crate::config::{Context, are_empty, check_name, check_table, names};
 use crate::postgres::{Ident, Limits, QualifiedName};
+use crate::replication::Operation;
 use crate::replication::comparison::{DIFFERENCES, Mode, Outcome, Question, Step, compare};
-use crate::replication::{Operation, Pair};
 use crate::report;
 use crate::tf_provider::action::{Action, Progress};
 use crate::tf_provider::call::Call;
@@ -47,11 +48,7 @@ impl Action for CompareTables {
     const TYPE_NAME: &'static str = "neonrepl_compare_tables";
 
     fn schema() -> Schema {
-        let database = |name: &str, side: &str| {
-            let description = format!("The database of the {side}. Default: the provider's.");
-            Attribute::optional(name, Type::String, &description).text(check_name)
-        };
-        Schema::new(
+        let schema = Schema::new(
             "Compares the rows of tables on both sides, as the data source `neonrepl_table_comparison` does, when it is asked to and \
              not at every plan. It says how each table came out, and fails where one differs or could not be compared.",
         )
@@ -89,16 +86,15 @@ impl Action for CompareTables {
             )
             .between(0, 10_000),
         )
-        .attribute(database("publisher_database", "publisher"))
-        .attribute(database("database", "subscriber"))
-        .attribute(duration_attribute(
+;
+        with_databases(schema).attribute(duration_attribute(
             "timeout",
             "How long it may take, such as `30s`, `10m` or `1h30m`. Both sides keep old row versions for so long. Default: `12h`.",
         ))
     }
 
     fn validate(config: &Model, diagnostics: &mut Diagnostics) {
-        if config.publications.is_null() && config.tables.is_null() {
+        if are_empty(&[&config.publications, &config.tables]) {
             diagnostics.error(
                 Error::new("nothing is to be compared")
                     .detail("Set publications, tables or both.")
@@ -108,11 +104,7 @@ impl Action for CompareTables {
     }
 
     async fn invoke(call: &Call<Context>, config: Model, progress: &Progress) -> Result<()> {
-        let database = |name: &Attr<String>| name.known().cloned();
-        let pair = Pair {
-            publisher: call.context().publisher().database(database(&config.publisher_database).as_deref())?,
-            subscriber: call.context().subscriber().database(database(&config.database).as_deref())?,
-        };
+        let pair = call.context().pair(&config.publisher_database, &config.database)?;
         let time = config.timeout.known().and_then(|text| parse_duration(text)).unwrap_or(DEFAULT_TIMEOUT);
         let operation =
             Operation::new("comparing tables", Limits::within(time).cancelled_by(call.stop().clone()), call);

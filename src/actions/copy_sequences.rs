@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::config::{Context, check_name, check_table, names};
+use super::with_databases;
+use crate::config::{Context, are_empty, check_name, check_table, names};
 use crate::postgres::sequence::Position;
 use crate::postgres::{Ident, Limits, QualifiedName};
 use crate::replication::sequences::{Copied, Question, Sides, copy, prepare};
-use crate::replication::{Operation, Place};
+use crate::replication::{Operation, Pair, Place, units};
 use crate::tf_provider::action::{Action, Progress};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
@@ -47,12 +48,8 @@ impl Action for CopySequences {
     const TYPE_NAME: &'static str = "neonrepl_copy_sequences";
 
     fn schema() -> Schema {
-        let database = |name: &str, side: &str| {
-            let description = format!("The database of the {side}. Default: the provider's.");
-            Attribute::optional(name, Type::String, &description).text(check_name)
-        };
         let names = |name: &str, description: &str| Attribute::optional(name, Type::set(Type::String), description);
-        Schema::new(
+        let schema = Schema::new(
             "Has the subscriber's sequences go on where the publisher's are. No subscription carries how far a sequence is, so without \
              this the first inserts after a cutover get numbers that are in use. Sequences are raised, and never lowered: run it as often as \
              you like, and once more after the last write to the publisher. Where columns of both sides take numbers from sequences of \
@@ -87,16 +84,15 @@ impl Action for CopySequences {
             )
             .between(0, i64::from(u32::MAX)),
         )
-        .attribute(database("publisher_database", "publisher"))
-        .attribute(database("database", "subscriber"))
-        .attribute(duration_attribute(
+;
+        with_databases(schema).attribute(duration_attribute(
             "timeout",
             "How long it may take, such as `30s`, `10m` or `1h30m`. Default: `5m`.",
         ))
     }
 
     fn validate(config: &Model, diagnostics: &mut Diagnostics) {
-        if config.publications.is_null() && config.tables.is_null() && config.sequences.is_null() {
+        if are_empty(&[&config.publications, &config.tables, &config.sequences]) {
             diagnostics.error(
                 Error::new("nothing is to be copied")
                     .detail("Set publications, tables or sequences, or several of them.")
@@ -106,12 +102,8 @@ impl Action for CopySequences {
     }
 
     async fn invoke(call: &Call<Context>, config: Model, progress: &Progress) -> Result<()> {
-        let database = |name: &Attr<String>| name.known().cloned();
-        let sides = Sides {
-            from: call.context().publisher().database(database(&config.publisher_database).as_deref())?,
-            to: call.context().subscriber().database(database(&config.database).as_deref())?,
-            place: Place::Publisher,
-        };
+        let Pair { publisher, subscriber } = call.context().pair(&config.publisher_database, &config.database)?;
+        let sides = Sides { from: publisher, to: subscriber, place: Place::Publisher };
         let time = config.timeout.known().and_then(|text| parse_duration(text)).unwrap_or(DEFAULT_TIMEOUT);
         let operation =
             Operation::new("copying sequences", Limits::within(time).cancelled_by(call.stop().clone()), call);
@@ -132,9 +124,8 @@ fn concluded(copied: &[Copied], progress: &Progress) {
         progress.say(raised(one));
     }
     let (all, raised) = (copied.len(), copied.iter().filter(|one| one.is_raised).count());
-    let sequences = if all == 1 { "sequence" } else { "sequences" };
     let others = if raised == all { "" } else { " The others were as far already." };
-    progress.say(format!("{raised} of {all} {sequences} raised.{others}"));
+    progress.say(format!("{raised} of {} raised.{others}", units::counted(all, "sequence")));
 }
 
 /// What a sequence that was raised goes on with.

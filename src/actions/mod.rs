@@ -7,8 +7,9 @@ mod reboot_writer;
 mod refresh_publication;
 mod wait_for_sync;
 
-use crate::config::Context;
+use crate::config::{Context, check_name};
 use crate::tf_provider::action::AnyAction;
+use crate::tf_provider::schema::{Attribute, Schema, Type};
 
 /// All of them, in the order of the docs.
 pub const ALL: &[&dyn AnyAction<Context>] = &[
@@ -19,3 +20,12 @@ pub const ALL: &[&dyn AnyAction<Context>] = &[
     &refresh_publication::RefreshPublication,
     &wait_for_sync::WaitForSync,
 ];
+
+/// Adds the attributes that name a database of each side, as the actions about both have them.
+fn with_databases(schema: Schema) -> Schema {
+    let database = |name: &str, side: &str| {
+        let description = format!("The database of the {side}. Default: the provider's.");
+        Attribute::optional(name, Type::String, &description).text(check_name)
+    };
+    schema.attribute(database("publisher_database", "publisher")).attribute(database("database", "subscriber"))
+}

@@ -13,7 +13,7 @@ use crate::rds;
 use crate::rds::auth_token::{AuthTokens, Login};
 use crate::rds::logical_replication::Patience;
 use crate::rds::wait::Polling;
-use crate::replication::Intended;
+use crate::replication::{Intended, Pair};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::path::AttributePath;
@@ -182,6 +182,17 @@ impl Context {
     /// The server that is replicated to.
     pub fn subscriber(&self) -> &ConfiguredServer {
         &self.subscriber
+    }
+
+    /// The databases of these names on both sides; the configured ones where there is none. Does not connect.
+    ///
+    /// # Errors
+    /// When a side is not configured, or its values are not known yet.
+    pub(crate) fn pair(&self, publisher: &Attr<String>, subscriber: &Attr<String>) -> Result<Pair> {
+        Ok(Pair {
+            publisher: self.publisher.database(publisher.known().map(String::as_str))?,
+            subscriber: self.subscriber.database(subscriber.known().map(String::as_str))?,
+        })
     }
 
     /// Whether a value of the `aws` block is not known before apply.

@@ -14,7 +14,7 @@ mod url;
 
 use self::context::Endpoint;
 pub use self::context::{ConfiguredServer, Context};
-pub(crate) use self::names::{check_name, check_table, names};
+pub(crate) use self::names::{are_empty, check_name, check_table, names};
 pub(crate) use self::server_block::SSL_MODES;
 use self::server_block::ServerBlock;
 pub use self::side::Side;

@@ -22,6 +22,15 @@ pub(crate) fn check_table(text: &str) -> std::result::Result<(), String> {
     QualifiedName::parse(text).map(|_| ()).map_err(|error| format!("{error}."))
 }
 
+/// Whether none of these attributes names anything. One whose value is not known yet may.
+pub(crate) fn are_empty(attributes: &[&Attr<BTreeSet<String>>]) -> bool {
+    attributes.iter().all(|names| match names {
+        Attr::Null => true,
+        Attr::Unknown => false,
+        Attr::Known(names) => names.is_empty(),
+    })
+}
+
 /// The names of an attribute; none where it has no value.
 ///
 /// # Errors
@@ -33,4 +42,17 @@ pub(crate) fn names<T: Ord>(
 ) -> Result<BTreeSet<T>> {
     let names: std::result::Result<_, _> = texts.known().into_iter().flatten().map(|text| read(text)).collect();
     names.map_err(|error| Error::new(error.to_string()).attribute(attribute))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_without_names_names_nothing() {
+        let set = |names: &[&str]| Attr::Known(names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>());
+        assert!(are_empty(&[&Attr::Null, &set(&[])]));
+        assert!(!are_empty(&[&set(&[]), &set(&["shop"])]));
+        assert!(!are_empty(&[&Attr::Null, &Attr::Unknown]));
+    }
 }

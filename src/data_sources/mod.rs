@@ -12,7 +12,6 @@ use std::collections::BTreeSet;
 
 use crate::config::{ConfiguredServer, Context, check_name};
 use crate::postgres::{Database, Ident};
-use crate::replication::Pair;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::data_source::AnyDataSource;
 use crate::tf_provider::diagnostics::Result;
@@ -42,14 +41,6 @@ fn with_databases(schema: Schema) -> Schema {
         Attribute::optional_computed(name, Type::String, &description).text(check_name)
     };
     schema.attribute(database("publisher_database", "publisher")).attribute(database("database", "subscriber"))
-}
-
-/// The databases that those attributes name. Does not connect.
-fn pair(context: &Context, publisher: &Attr<String>, subscriber: &Attr<String>) -> Result<Pair> {
-    Ok(Pair {
-        publisher: database(context.publisher(), publisher)?,
-        subscriber: database(context.subscriber(), subscriber)?,
-    })
 }
 
 /// That database. Does not connect.

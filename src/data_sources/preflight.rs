@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{pair, with_databases};
+use super::with_databases;
 use crate::config::{Context, check_name, check_table, names};
 use crate::postgres::{Ident, Limits, QualifiedName};
 use crate::replication::preflight::{Question, preflight};
@@ -136,7 +136,7 @@ impl DataSource for Preflight {
     }
 
     async fn read(call: &Call<Context>, config: Model) -> Result<Model> {
-        let pair = pair(call.context(), &config.publisher_database, &config.database)?;
+        let pair = call.context().pair(&config.publisher_database, &config.database)?;
         let limits = Limits::default().cancelled_by(call.stop().clone());
         let operation = Operation::new("looking at both servers", limits, call);
         let report = Box::pin(preflight(&operation, &pair, &question(&config)?)).await?;

@@ -228,7 +228,7 @@ impl DataSource for ReplicationStatus {
         let question = Question { subscriber: &subscriber, publisher: publisher.as_ref(), names: names.as_ref() };
         if let Some(until) = until {
             let waiting = Operation::new(waiting_for(until), limits(timeout), call);
-            let mut heard = progress;
+            let mut heard = status::log;
             let waited = Box::pin(status::wait_until(&waiting, &question, until, &mut heard)).await;
             waited.map_err(|error| Error::from(error).attribute("wait_until"))?;
         }
@@ -250,14 +250,6 @@ fn waiting_for(until: Until) -> &'static str {
     match until {
         Until::Ready => "waiting until the subscriptions are ready",
         Until::CaughtUp => "waiting until the subscriptions have caught up",
-    }
-}
-
-/// What the log shows of a wait.
-fn progress(statuses: &[Status]) {
-    for status in statuses {
-        let (subscription, ready, tables) = (status.name.as_str(), status.tables_ready(), status.tables.len());
-        tracing::debug!(subscription, ready, tables, lag_bytes = status.lag_bytes, "waiting for replication");
     }
 }
 

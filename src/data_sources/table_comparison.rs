@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{pair, with_databases};
-use crate::config::{Context, check_name, check_table, names};
+use super::with_databases;
+use crate::config::{Context, are_empty, check_name, check_table, names};
 use crate::postgres::{Ident, Limits, QualifiedName};
 use crate::replication::Operation;
 use crate::replication::comparison::{Compared, DIFFERENCES, Difference, Mode, Question, Step, compare};
@@ -174,7 +174,7 @@ impl DataSource for TableComparison {
     }
 
     fn validate(config: &Model, diagnostics: &mut Diagnostics) {
-        if config.publications.is_null() && config.tables_only.is_null() {
+        if are_empty(&[&config.publications, &config.tables_only]) {
             diagnostics.error(
                 Error::new("nothing is to be compared")
                     .detail("Set publications, tables_only or both.")
@@ -184,7 +184,7 @@ impl DataSource for TableComparison {
     }
 
     async fn read(call: &Call<Context>, config: Model) -> Result<Model> {
-        let pair = pair(call.context(), &config.publisher_database, &config.database)?;
+        let pair = call.context().pair(&config.publisher_database, &config.database)?;
         let time = config.timeout.known().and_then(|text| parse_duration(text)).unwrap_or(DEFAULT_TIMEOUT);
         let limits = Limits::within(time).cancelled_by(call.stop().clone());
         let operation = Operation::new("comparing tables", limits, call);

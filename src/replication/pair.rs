@@ -2,7 +2,7 @@
 
 use futures_util::future::try_join;
 
-use crate::postgres::{Database, Result, ServerVersion, settings};
+use crate::postgres::{Database, Limits, Result, ServerVersion, settings};
 
 /// The database that is replicated from, and the one that is replicated to.
 #[derive(Clone, Debug)]
@@ -18,6 +18,12 @@ impl Pair {
     #[must_use]
     pub fn reversed(&self) -> Self {
         Self { publisher: self.subscriber.clone(), subscriber: self.publisher.clone() }
+    }
+
+    /// The same two, within these limits.
+    #[must_use]
+    pub fn within(&self, limits: &Limits) -> Self {
+        Self { publisher: self.publisher.within(limits), subscriber: self.subscriber.within(limits) }
     }
 
     /// The older of both servers' versions, which decides what they can do together.

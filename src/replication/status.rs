@@ -205,6 +205,14 @@ impl Watcher {
     }
 }
 
+/// Shows in the log how far they are.
+pub fn log(statuses: &[Status]) {
+    for status in statuses {
+        let (subscription, ready, tables) = (status.name.as_str(), status.tables_ready(), status.tables.len());
+        tracing::debug!(subscription, ready, tables, lag_bytes = status.lag_bytes, "waiting for replication");
+    }
+}
+
 /// One of each cause, as they read for a subscription `shop` with a table `orders`: what the guide is made of.
 pub fn examples() -> Vec<Cause> {
     causes::examples()

@@ -15,7 +15,7 @@ use crate::config::{Context, building};
 use crate::postgres::{Ident, Limits, QualifiedName};
 use crate::replication::destination::building::{Analyze, Event, Look, Seen, build, look as look_at, wait_for_copies};
 use crate::replication::destination::published;
-use crate::replication::status::Status;
+use crate::replication::status;
 use crate::replication::{self, Operation, Pair};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
@@ -181,7 +181,7 @@ async fn apply(
 ) -> Result<Model> {
     let (pair, wished) = (pair(call, &plan)?, wished(&plan)?);
     let limits = Limits::within(time).cancelled_by(call.stop().clone());
-    let pair = Pair { publisher: pair.publisher.within(&limits), subscriber: pair.subscriber.within(&limits) };
+    let pair = pair.within(&limits);
     let doing = format!("building the indexes of database {:?}", pair.subscriber.name());
     let operation = Operation::new(doing.as_str(), limits, call);
     let plan = with_id(Model {
@@ -225,22 +225,11 @@ async fn apply(
 /// Shows in the log how it gets on.
 fn log(event: &Event<'_>) {
     match event {
-        Event::Copying(statuses) => statuses.iter().for_each(log_status),
+        Event::Copying(statuses) => status::log(statuses),
         event => {
             if let Some(line) = event.line() {
                 tracing::info!("{line}");
             }
         }
     }
-}
-
-fn log_status(status: &Status) {
-    let ready =
-        status.tables.iter().filter(|table| table.state == crate::postgres::subscription::SyncState::Ready).count();
-    tracing::debug!(
-        subscription = status.name.as_str(),
-        ready,
-        tables = status.tables.len(),
-        "waiting for the initial copy"
-    );
 }

@@ -209,7 +209,7 @@ fn is_known_otherwise(prior: Option<&Model>, look: &Look) -> bool {
 async fn apply(call: &Call<Context>, plan: Model, time: Duration, is_new: bool, saved: &Saved<Model>) -> Result<Model> {
     let (pair, wish) = (pair(call, &plan)?, wish(&plan, known(call))?);
     let limits = Limits::within(time).cancelled_by(call.stop().clone());
-    let pair = Pair { publisher: pair.publisher.within(&limits), subscriber: pair.subscriber.within(&limits) };
+    let pair = pair.within(&limits);
     let doing = format!("making the tables of database {:?}", pair.subscriber.name());
     let operation = Operation::new(doing.as_str(), limits, call);
     let look = Box::pin(operation.unless_stopped(look(&pair, &wish))).await.map_err(|error| error.during(&doing))?;

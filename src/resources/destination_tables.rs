@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::object_id::{self, InDatabase};
-use crate::config::{Context, check_name, check_table, names};
+use crate::config::{Context, are_empty, check_name, check_table, names};
 use crate::postgres::{Ident, QualifiedName};
 use crate::replication::{self, Pair};
 use crate::tf_provider::call::Call;
@@ -112,12 +112,7 @@ pub(super) fn with_places(schema: Schema, what: &str, stays: &str) -> Schema {
 
 /// At least one table is meant.
 pub(super) fn validate<M: OfTables>(config: &M, diagnostics: &mut Diagnostics) {
-    let is_empty = |names: &Attr<BTreeSet<String>>| match names {
-        Attr::Null => true,
-        Attr::Unknown => false,
-        Attr::Known(names) => names.is_empty(),
-    };
-    if is_empty(config.publications()) && is_empty(config.tables()) {
+    if are_empty(&[config.publications(), config.tables()]) {
         let error = Error::new("neither publications nor tables are given");
         diagnostics.error(error.detail("Name at least one publication, or one table.").attribute("publications"));
     }
@@ -190,11 +185,7 @@ pub(super) fn is_waiting(call: &Call<Context>) -> bool {
 
 /// Both databases. Does not connect.
 pub(super) fn pair<M: OfTables>(call: &Call<Context>, model: &M) -> Result<Pair> {
-    let publisher = model.publisher_database().known().map(String::as_str);
-    Ok(Pair {
-        publisher: call.context().publisher().database(publisher)?,
-        subscriber: call.context().subscriber().database(model.database().known().map(String::as_str))?,
-    })
+    call.context().pair(model.publisher_database(), model.database())
 }
 
 /// Plans the configured database of the publisher where none is given.
