@@ -6,8 +6,8 @@
 //!   beside as many `terraform_data`, which cost the core the same and the provider nothing;
 //! - the same statements alone, over as many connections as the provider uses by default;
 //! - the same publications by cyrilgdn/postgresql with OpenTofu, where `BENCH_PEER` names its binary;
-//! - one publication of `BENCH_TABLES` tables (default 1000) with OpenTofu, beside both. The cores' own time for a set
-//!   grows with its square, so that ten thousand take them minutes.
+//! - one publication of `BENCH_TABLES` tables (default 1000) with OpenTofu, beside both; the core starts a plugin there too.
+//!   The cores' own time for a set grows with its square, so that ten thousand take them minutes.
 //!
 //! The lives are measured without a network, and with a relay that adds 20 ms to each round trip. At the end stands what
 //! is promised of the largest count with OpenTofu, and whether it was kept.
