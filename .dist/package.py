@@ -2,9 +2,12 @@
 """Packs the release binary.
 
     python3 .dist/package.py install   into ~/.terraform.d/plugins, for terraform and tofu
-    python3 .dist/package.py dist      into target/dist: zip, checksums and manifest for the registries
+    python3 .dist/package.py zip       into target/dist: the package of one platform
+    python3 .dist/package.py sums      beside the packages of all platforms: the manifest of the registries, and checksums
+    python3 .dist/package.py notes     prints what the changelog says of this version
 
-A release adds the zips of the other platforms, and signs the checksums:
+TARGET is the platform that was built for, as Rust names it; default: this one. OUT is another place than target/dist,
+and BINARY another than where cargo puts it. A release signs the checksums:
     gpg --detach-sign terraform-provider-neonrepl_VERSION_SHA256SUMS
 """
 
@@ -20,19 +23,28 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or CHECKOUT / "target")
+BUILT = Path(os.environ.get("CARGO_TARGET_DIR") or CHECKOUT / "target")
+OUT = Path(os.environ.get("OUT") or BUILT / "dist")
+TARGET = os.environ.get("TARGET", "")
 NAME = "terraform-provider-neonrepl"
 VERSION = re.search(r'^version = "(.+)"$', (CHECKOUT / "Cargo.toml").read_text(), re.M).group(1)
-EXTENSION = ".exe" if os.name == "nt" else ""
-BINARY = TARGET / "release" / (NAME + EXTENSION)
-# The name that terraform and tofu look for inside a package.
-PACKED = f"{NAME}_v{VERSION}{EXTENSION}"
+
+# How the registries name what Rust and Python call otherwise.
+MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def system():
-    """This platform as the registries name it: linux_amd64."""
-    machine = platform.machine().lower()
-    return f"{platform.system().lower()}_{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(machine, machine) }"
+    """The platform as the registries name it, such as linux_amd64."""
+    # x86_64-unknown-linux-gnu, aarch64-apple-darwin, x86_64-pc-windows-msvc
+    machine, _, kernel = TARGET.split("-")[:3] if TARGET else (platform.machine(), "", platform.system())
+    machine = machine.lower()
+    return f"{kernel.lower()}_{MACHINES.get(machine, machine)}"
+
+
+EXTENSION = ".exe" if system().startswith("windows") else ""
+BINARY = Path(os.environ.get("BINARY") or BUILT / TARGET / "release" / (NAME + EXTENSION))
+# The name that terraform and tofu look for inside a package.
+PACKED = f"{NAME}_v{VERSION}{EXTENSION}"
 
 
 def install():
@@ -47,22 +59,36 @@ def install():
         print(directory / PACKED)
 
 
-def dist():
-    out = TARGET / "dist"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    package = out / f"{NAME}_{VERSION}_{system()}.zip"
+def pack():
+    OUT.mkdir(parents=True, exist_ok=True)
+    package = OUT / f"{NAME}_{VERSION}_{system()}.zip"
     with zipfile.ZipFile(package, "w", zipfile.ZIP_DEFLATED) as archive:
         add(archive, PACKED, BINARY, 0o755)
         for name in ("LICENSE", "README.md", "CHANGELOG.md"):
-            if (CHECKOUT / name).exists():
-                add(archive, name, CHECKOUT / name, 0o644)
-    manifest = out / f"{NAME}_{VERSION}_manifest.json"
+            add(archive, name, CHECKOUT / name, 0o644)
+    print(package)
+
+
+def sums():
+    packages = sorted(OUT.glob(f"{NAME}_{VERSION}_*.zip"))
+    if not packages:
+        sys.exit(f"{OUT} holds no package of {VERSION}: run `make dist`")
+    manifest = OUT / f"{NAME}_{VERSION}_manifest.json"
     shutil.copy(HERE / "terraform-registry-manifest.json", manifest)
-    sums = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in (manifest, package)]
-    (out / f"{NAME}_{VERSION}_SHA256SUMS").write_text("".join(sums))
-    for file in sorted(out.iterdir()):
-        print(file)
+    extra = OUT.glob(f"{NAME}_{VERSION}_*.json")
+    files = sorted({manifest, *packages, *extra})
+    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
+    checksums = OUT / f"{NAME}_{VERSION}_SHA256SUMS"
+    checksums.write_text("".join(lines))
+    print(manifest, checksums, sep="\n")
+
+
+def notes():
+    changelog = (CHECKOUT / "CHANGELOG.md").read_text()
+    found = re.search(rf"^## {re.escape(VERSION)}\b.*?$(.*?)(?=^## |\Z)", changelog, re.M | re.S)
+    if not found:
+        sys.exit(f"CHANGELOG.md has no part for {VERSION}")
+    print(found.group(1).strip())
 
 
 def add(archive, name, file, mode):
@@ -75,9 +101,9 @@ def add(archive, name, file, mode):
 
 
 if __name__ == "__main__":
-    commands = {"install": install, "dist": dist}
+    commands = {"install": install, "zip": pack, "sums": sums, "notes": notes}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
-    if not BINARY.exists():
+    if sys.argv[1] in ("install", "zip") and not BINARY.exists():
         sys.exit(f"{BINARY} is not there: run `make build`")
     commands[sys.argv[1]]()

@@ -10,6 +10,7 @@ use neonrepl::tf_provider::server;
 const PLUGIN: Plugin = Plugin {
     name: "terraform-provider-neonrepl",
     version: env!("CARGO_PKG_VERSION"),
+    commit: option_env!("NEONREPL_COMMIT"),
     address: "neonrepl/neonrepl",
     by_hand: cli::USAGE,
 };

@@ -82,6 +82,13 @@ fn rewrite(pages: &BTreeMap<String, String>) {
 const CAUSES: &str = "docs/guides/when-something-is-stuck.md";
 
 const CAUSES_INTRODUCTION: &str = "\
+---
+page_title: \"When something is stuck\"
+subcategory: \"\"
+description: |-
+  Each likely cause of a replication that does not go on, how it shows, and the statement that mends it.
+---
+
 # When something is stuck
 
 A subscription that cannot go on keeps trying, and the error stands in the log of the subscriber's server alone. Data source

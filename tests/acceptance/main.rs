@@ -5,6 +5,7 @@
 mod common;
 
 mod actions;
+mod alone;
 mod aurora;
 mod aurora_guide;
 mod aurora_life;
@@ -29,6 +30,7 @@ mod listing;
 mod locks;
 mod moto;
 mod moved;
+mod package;
 mod plans;
 mod preflight;
 mod provider_config;

@@ -46,6 +46,16 @@ pub fn go_provider() -> Option<PathBuf> {
     Some(root().join("bin/go-provider")).filter(|installed| installed.exists())
 }
 
+/// A program that checks docs or workflows; absent where there is no Go to build it with, but never in CI.
+///
+/// # Panics
+/// Where `CI` is set and it is not installed.
+pub fn checker(name: &str) -> Option<PathBuf> {
+    let installed = Some(root().join("bin").join(name)).filter(|installed| installed.exists());
+    assert!(installed.is_some() || env::var_os("CI").is_none(), "{name} is not installed: it is built with Go");
+    installed
+}
+
 /// The built provider: what `NEONREPL_BINARY` names, or cargo's release build.
 ///
 /// # Panics

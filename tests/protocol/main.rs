@@ -11,4 +11,5 @@ mod in_flight;
 mod process;
 mod rpcs;
 mod session;
+mod states;
 mod wire;

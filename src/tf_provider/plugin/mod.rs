@@ -51,6 +51,8 @@ pub struct Plugin {
     pub name: &'static str,
     /// The release, without a `v`.
     pub version: &'static str,
+    /// The commit that it was built from, where that is known.
+    pub commit: Option<&'static str>,
     /// The provider's source address without the registry's host: `namespace/type`.
     pub address: &'static str,
     /// What a person who starts it by hand can do with it; may be empty.
@@ -64,6 +66,12 @@ impl Plugin {
         format!("{}_{suffix}", kind.to_uppercase().replace('-', "_"))
     }
 
+    /// What it is, as a line for a person.
+    fn release(&self) -> String {
+        let commit = self.commit.map(|commit| format!(", commit {commit}")).unwrap_or_default();
+        format!("{} {} (protocol {}{commit})\n", self.name, self.version, handshake::PROTOCOL)
+    }
+
     /// Whether to use TCP: where there are no unix sockets, and where the environment asks for it.
     fn wants_tcp(&self) -> bool {
         let variable = self.variable("PLUGIN_TRANSPORT");
@@ -74,7 +82,7 @@ impl Plugin {
 /// Runs the process from its arguments and environment to its end. `routes` makes the services to offer beside the
 /// plugin's own; it is called once the parent knows where to connect.
 ///
-/// `-version` prints name and release, `-debug` serves until interrupted and prints how to attach Terraform or OpenTofu.
+/// `-version` prints name, release, protocol and commit, `-debug` serves until interrupted and prints how to attach Terraform or OpenTofu.
 /// Started in any other way than by one of those two, the process says so and fails.
 pub fn main(plugin: &Plugin, routes: impl FnOnce(Lifecycle) -> Routes) -> ExitCode {
     let arguments: Vec<_> = env::args_os().skip(1).collect();
@@ -83,7 +91,7 @@ pub fn main(plugin: &Plugin, routes: impl FnOnce(Lifecycle) -> Routes) -> ExitCo
     let outcome = match arguments[..] {
         [] => negotiate(plugin).and_then(|mode| serve(plugin, mode, routes)),
         ["-debug" | "--debug"] => serve(plugin, Mode::Debug, routes),
-        ["-version" | "--version"] => print(&format!("{} {}\n", plugin.name, plugin.version)),
+        ["-version" | "--version"] => print(&plugin.release()),
         _ => Err(handshake::Error::NoCookie.into()),
     };
     match outcome {
@@ -243,8 +251,13 @@ mod tests {
 
     use super::*;
 
-    const PLUGIN: Plugin =
-        Plugin { name: "terraform-provider-two-words", version: "1.2.3", address: "acme/two-words", by_hand: "" };
+    const PLUGIN: Plugin = Plugin {
+        name: "terraform-provider-two-words",
+        version: "1.2.3",
+        commit: None,
+        address: "acme/two-words",
+        by_hand: "",
+    };
 
     async fn run_and_end(routes: impl FnOnce(Lifecycle) -> Routes) -> Result<(), Failure> {
         let listener = Listener::bind(&Transport::Tcp(0..=0)).await?;

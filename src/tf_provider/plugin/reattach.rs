@@ -38,7 +38,13 @@ mod tests {
 
     #[test]
     fn both_programs_find_their_address() {
-        let plugin = Plugin { name: "terraform-provider-spike", version: "0.1.0", address: "acme/spike", by_hand: "" };
+        let plugin = Plugin {
+            name: "terraform-provider-spike",
+            version: "0.1.0",
+            commit: None,
+            address: "acme/spike",
+            by_hand: "",
+        };
         let endpoint = Endpoint { network: "unix", address: "/tmp/s".to_owned() };
         let process = json!({
             "Protocol": "grpc", "ProtocolVersion": 5, "Pid": 7, "Test": true,

@@ -1,0 +1,74 @@
+//! The release binary where there is nothing else: no C library, no shell, no configuration of the machine's.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::common::postgres::{self, Database, Major};
+use crate::common::tools;
+use crate::replication::DEADLINE;
+
+/// The program header that names the loader of dynamic dependencies, `PT_INTERP` in the ELF specification.
+const INTERPRETER: u32 = 3;
+
+/// Whether the program asks for a loader. 64-bit ELF: headers begin at `e_phoff`, and there are `e_phnum` of them.
+fn has_interpreter(binary: &[u8]) -> bool {
+    let number = |at: usize, length: usize| {
+        binary[at..at + length].iter().rev().fold(0_usize, |sum, byte| (sum << 8) | usize::from(*byte))
+    };
+    let (first, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+    (0..count).any(|header| number(first + header * size, 4) == INTERPRETER as usize)
+}
+
+/// Makes a directory tree that holds the binary, and the two files of a machine's in which names are looked up.
+fn tree(root: &Path, binary: &[u8], hosts: &str, services: &str) {
+    fs::create_dir(root.join("etc")).expect("a directory");
+    fs::write(root.join("etc/hosts"), hosts).expect("a file");
+    fs::write(root.join("etc/nsswitch.conf"), services).expect("a file");
+    fs::write(root.join("provider"), binary).expect("the binary");
+    fs::set_permissions(root.join("provider"), fs::Permissions::from_mode(0o755)).expect("permissions");
+}
+
+/// Runs the binary with nothing but the tree, and returns the exit status and what it said.
+async fn run(root: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    let command: &[&str] = if is_root { &["chroot"] } else { &["unshare", "--map-root-user", "chroot"] };
+    let mut process = Command::new(command[0]);
+    process.args(&command[1..]).arg(root).arg("/provider").args(arguments).env_clear();
+    process.env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(DEADLINE, process.output()).await.expect("a command that ends").expect("running chroot");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).expect("text"))
+}
+
+fn url_of(database: &Database, host: &str) -> String {
+    database.url().replacen("127.0.0.1", host, 1)
+}
+
+#[tokio::test]
+async fn the_binary_needs_nothing_of_the_machine() {
+    let binary = fs::read(tools::provider()).expect("the provider");
+    if has_interpreter(&binary) && std::env::var_os("CI").is_none() {
+        println!("left out: this is no build of `make build`");
+        return;
+    }
+    assert!(!has_interpreter(&binary), "the binary asks for a loader: `make build` makes one that does not");
+    let root = tempfile::tempdir().expect("a directory");
+    // A service that is left out here and asked all the same: what the machine prefers must not matter.
+    tree(root.path(), &binary, "127.0.0.1 source.example\n", "hosts: dns\npasswd: sss\n");
+    let (status, said) = run(root.path(), &["-version"]).await;
+    assert!(status == Some(0) && said.starts_with("terraform-provider-neonrepl "), "{said}");
+    let database = postgres::shared(Major::V17).database("alone").await;
+    for (host, expected) in
+        [("source.example", "There is no subscription."), ("nowhere.example", "no address is known for this host name")]
+    {
+        let url = url_of(&database, host);
+        let arguments = ["status", "--publisher-url", &url, "--subscriber-url", &url];
+        let (status, said) = run(root.path(), &arguments).await;
+        assert!(said.contains(expected), "{host}: {status:?} {said}");
+    }
+}
