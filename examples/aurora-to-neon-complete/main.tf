@@ -104,3 +104,11 @@ resource "neonrepl_subscription" "shop" {
     neonrepl_destination_schema.shop,
   ]
 }
+
+# Step 6: indexes and foreign keys, once the rows are there.
+resource "neonrepl_destination_indexes" "shop" {
+  publications         = [neonrepl_publication.shop.name]
+  subscriptions        = [neonrepl_subscription.shop.name]
+  parallel             = 4
+  maintenance_work_mem = "1GB"
+}

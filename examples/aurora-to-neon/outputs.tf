@@ -27,3 +27,8 @@ output "unsubscribed_tables" {
   description = "Tables that are published but not subscribed yet: none, when all is well."
   value       = neonrepl_subscription.playing_with_neon.unsubscribed_tables
 }
+
+output "indexes" {
+  description = "The indexes that were made once the rows were there."
+  value       = neonrepl_destination_indexes.playing_with_neon.indexes
+}

@@ -47,7 +47,7 @@ variable "subscriber_port" {
 }
 
 variable "subscriber_database" {
-  description = "The database that the rows are copied to; the tables must be there."
+  description = "The database that the rows are copied to. The tables are made in it."
   type        = string
   default     = "neondb"
 }

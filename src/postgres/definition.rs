@@ -19,9 +19,12 @@ mod model;
 mod needs;
 mod object;
 mod ordering;
+mod promoting;
 mod query;
 mod reading;
 mod renaming;
+#[cfg(test)]
+mod samples;
 mod steps;
 mod table;
 
@@ -34,6 +37,6 @@ pub use model::{
     Table, Type, TypeKind,
 };
 pub use object::{Object, drops, settings};
-pub use reading::{Wanted, missing_of, read, read_in};
-pub use renaming::{Known, Renaming, known, renamed, renamings};
+pub use reading::{Wanted, missing_of, read, read_in, read_shared};
+pub use renaming::{Known, Renaming, Renamings, known, renamed, renamings};
 pub use steps::{Circle, Group, Step, steps};

@@ -11,6 +11,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::database::Database;
+use super::definition::Object;
 use super::error::Result;
 use super::limits::Limits;
 use super::session::Task;
@@ -96,6 +97,46 @@ fn read_building(row: &Row) -> RowResult<Building> {
     })
 }
 
+/// Which of these indexes and statistics cannot have their names, since something else in the database has them: each with what
+/// that is. An index of the same table is not something else.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn taken(db: &Database, names: &BTreeMap<Object, QualifiedName>) -> Result<BTreeMap<Object, String>> {
+    let sql = "SELECT w.at, concat_ws(' ', i.type, i.identity) \
+         FROM unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bool[]) AS w (at, s, n, ts, tn, is_index) \
+         JOIN pg_namespace n ON n.nspname = w.s CROSS JOIN LATERAL ( \
+           SELECT 'pg_class'::regclass, c.oid FROM pg_class c WHERE w.is_index AND c.relnamespace = n.oid AND c.relname = w.n \
+             AND NOT EXISTS (SELECT 1 FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid JOIN pg_namespace tn ON tn.oid = t.relnamespace \
+               WHERE x.indexrelid = c.oid AND tn.nspname = w.ts AND t.relname = w.tn) \
+           UNION ALL SELECT 'pg_statistic_ext'::regclass, s.oid FROM pg_statistic_ext s \
+             WHERE NOT w.is_index AND s.stxnamespace = n.oid AND s.stxname = w.n) o (class, oid) \
+         CROSS JOIN LATERAL pg_identify_object(o.class, o.oid, 0) i";
+    let own = |object: &'_ Object| match object {
+        Object::Index(name) | Object::Statistics(name) => Some(name.clone()),
+        _ => None,
+    };
+    let all: Vec<_> = names.iter().filter_map(|(object, table)| Some((object, own(object)?, table))).collect();
+    let places: Vec<i64> = (0..).take(all.len()).collect();
+    let schemas: Vec<&str> = all.iter().map(|(_, name, _)| name.schema.as_str()).collect();
+    let own: Vec<&str> = all.iter().map(|(_, name, _)| name.name.as_str()).collect();
+    let table_schemas: Vec<&str> = all.iter().map(|(.., table)| table.schema.as_str()).collect();
+    let tables: Vec<&str> = all.iter().map(|(.., table)| table.name.as_str()).collect();
+    let are_indexes: Vec<bool> = all.iter().map(|(object, ..)| matches!(object, Object::Index(_))).collect();
+    let params = [
+        (&places as _, Type::INT8_ARRAY),
+        (&schemas as _, Type::TEXT_ARRAY),
+        (&own as _, Type::TEXT_ARRAY),
+        (&table_schemas as _, Type::TEXT_ARRAY),
+        (&tables as _, Type::TEXT_ARRAY),
+        (&are_indexes as _, Type::BOOL_ARRAY),
+    ];
+    let read = |row: &Row| Ok((row.try_get::<_, i64>(0)?, row.try_get::<_, String>(1)?));
+    let found = db.query_all("looking for names that are taken", sql, &params, read).await?;
+    let object = |at: i64| usize::try_from(at).ok().and_then(|at| all.get(at)).map(|(object, ..)| (*object).clone());
+    Ok(found.into_iter().filter_map(|(at, what)| Some((object(at)?, what))).collect())
+}
+
 /// An index as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
@@ -106,17 +147,24 @@ pub struct Standing {
     pub builder: Option<i32>,
 }
 
-/// How an index stands; none where there is none.
+/// How an index of this table stands, of any table where none is given; none where there is none of that name.
 ///
 /// # Errors
 /// When the server cannot be asked.
-pub async fn standing(db: &Database, index: &QualifiedName) -> Result<Option<Standing>> {
+pub async fn standing(db: &Database, table: Option<&QualifiedName>, index: &QualifiedName) -> Result<Option<Standing>> {
     let sql = "SELECT x.indisvalid, (SELECT min(p.pid) FROM pg_stat_progress_create_index p WHERE p.datname = current_database() \
            AND (p.index_relid = x.indexrelid OR p.relid IS NULL AND EXISTS (SELECT 1 FROM pg_locks l \
              WHERE l.pid = p.pid AND l.locktype = 'relation' AND l.relation = x.indrelid AND l.granted))) \
          FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid JOIN pg_index x ON x.indexrelid = c.oid \
-         WHERE n.nspname = $1 AND c.relname = $2";
-    let params = [(&index.schema.as_str() as _, Type::TEXT), (&index.name.as_str() as _, Type::TEXT)];
+         JOIN pg_class t ON t.oid = x.indrelid JOIN pg_namespace tn ON tn.oid = t.relnamespace \
+         WHERE n.nspname = $1 AND c.relname = $2 AND coalesce(tn.nspname = $3 AND t.relname = $4, true)";
+    let (schema, name) = (table.map(|table| table.schema.as_str()), table.map(|table| table.name.as_str()));
+    let params = [
+        (&index.schema.as_str() as _, Type::TEXT),
+        (&index.name.as_str() as _, Type::TEXT),
+        (&schema as _, Type::TEXT),
+        (&name as _, Type::TEXT),
+    ];
     let read = |row: &Row| Ok(Standing { is_valid: row.try_get(0)?, builder: row.try_get(1)? });
     let doing = format!("reading how index {} stands", index.to_text());
     Ok(db.query_all(&doing, sql, &params, read).await?.pop())

@@ -38,7 +38,7 @@ pub struct Wish {
     pub makes_functions: bool,
     /// Whether what is there is changed where that only adds.
     pub follows: bool,
-    /// The names that columns of the publisher had when both sides were last the same, as far as that is known.
+    /// Which columns of the subscriber are which of the publisher's, as far as that is known.
     pub known: Known,
 }
 

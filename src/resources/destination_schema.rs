@@ -27,7 +27,7 @@ const DELETE_TIME: Duration = Duration::from_secs(5 * 60);
 /// The key in the private state for what was made here.
 const MADE: &str = "made";
 
-/// The key for the names of the publisher's columns, by their numbers.
+/// The key for which columns of the subscriber are which of the publisher's.
 const COLUMNS: &str = "columns";
 
 /// What is known after apply only, where something is changed.
@@ -243,14 +243,14 @@ fn check_unchanged(doing: &str, plan: &Model, look: &Look) -> Result<()> {
     }
 }
 
-/// The names that columns of the publisher had.
+/// Which columns are known to be which.
 fn known(call: &Call<Context>) -> Known {
     call.private().get(COLUMNS).and_then(|known| serde_json::from_value(known).ok()).unwrap_or_default()
 }
 
-/// Keeps the names of the publisher's columns.
+/// Keeps which columns are which.
 fn know(call: &Call<Context>, look: &Look) {
-    if let Ok(known) = serde_json::to_value(look.known()) {
+    if let Ok(known) = serde_json::to_value(look.known(&known(call))) {
         call.private().set(COLUMNS, known);
     }
 }

@@ -776,7 +776,8 @@ async fn the_guide_from_end_to_end(core: Core) {
     let destination = neon.database("neondb").await;
     let table = "CREATE TABLE playing_with_neon (id serial PRIMARY KEY, name text NOT NULL, value real)";
     let insert = "INSERT INTO playing_with_neon (name, value) SELECT left(md5(i::text), 10), random() FROM generate_series(1, 10) s(i)";
-    source.sql(&format!("{table}; {insert}")).await;
+    let index = "CREATE INDEX playing_with_neon_name ON playing_with_neon (name)";
+    source.sql(&format!("{table}; {index}; {insert}")).await;
     copy_example(&shop.workspace);
     let variables = json!({
         "cluster_identifier": "shop",
@@ -798,6 +799,8 @@ async fn the_guide_from_end_to_end(core: Core) {
     workspace.apply().await;
     let count = "SELECT count(*) FROM playing_with_neon";
     assert_eq!(destination.value::<i64>(count).await, 10, "the apply waits for the copy");
+    let indexes = "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'playing_with_neon'::regclass AND indisvalid ORDER BY 1";
+    assert_eq!(destination.rows(indexes).await, source.rows(indexes).await, "indexes come once the rows are there");
     source.sql(insert).await;
     wait_until("the new rows", DEADLINE, async || destination.value::<i64>(count).await == 20).await;
     workspace.expect_empty_plan().await;

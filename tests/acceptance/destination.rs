@@ -1,6 +1,7 @@
 //! The tables of the subscriber, made as the publisher's are: every kind of object between versions, what is refused, and
 //! `neonrepl_destination_schema` through real cores.
 
+mod following;
 mod joining;
 mod refusals;
 
@@ -36,9 +37,19 @@ impl Sides {
         let publisher = servers::shared(from).database("destination_from").await;
         let subscriber = subscribers(to).database("destination_to").await;
         publisher.sql(schema).await;
+        Self::of(publisher, subscriber)
+    }
+
+    fn of(publisher: Database, subscriber: Database) -> Self {
         let me = Role::superuser();
         let pair = replication::Pair { publisher: connect(&publisher, &me), subscriber: connect(&subscriber, &me) };
         Self { publisher, subscriber, pair }
+    }
+
+    /// The same as another process of the provider sees it.
+    fn again(&self) -> Self {
+        let same = |side: &Database| Database::at(side.port, &side.name);
+        Self::of(same(&self.publisher), same(&self.subscriber))
     }
 
     /// Every table of the publisher.

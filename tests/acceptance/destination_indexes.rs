@@ -262,7 +262,7 @@ async fn what_the_role_may_not_do_is_an_error_of_the_plan() {
     assert!(plan.flat().contains("\"lots\" is not an amount of memory"), "{}", plan.text());
 }
 
-/// The server goes on with an index whose apply was killed, and the next apply waits for it; one that a person has stopped is
+/// An index that somebody builds already is waited for. What an apply leaves that was killed, or that a person has stopped, is
 /// built again.
 #[tokio::test]
 async fn what_a_killed_or_stopped_apply_has_left_is_finished_by_the_next() {
@@ -275,23 +275,43 @@ async fn what_a_killed_or_stopped_apply_has_left_is_finished_by_the_next() {
             "main.tf",
             "resource \"neonrepl_destination_indexes\" \"shop\" {\n  tables = [\"app.users\", \"app.lines\"]\n}\n",
         );
-        let begin = async || {
+        let hold = async || {
             let holder = subscriber.connect_as(&Role::superuser()).await.expect("a connection");
             holder.batch_execute("BEGIN; LOCK TABLE app.users IN ROW EXCLUSIVE MODE").await.expect("a lock");
-            let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
+            holder
+        };
+        let a_build_waits = async || {
             let waiting = "SELECT count(*) FROM pg_stat_progress_create_index WHERE datname = current_database() AND phase LIKE 'waiting%'";
             wait_until("a build that waits", DEADLINE, async || subscriber.value::<i64>(waiting).await > 0).await;
+        };
+        let begin = async || {
+            let holder = hold().await;
+            let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
+            a_build_waits().await;
             (holder, apply)
         };
+        let holder = hold().await;
+        let other = subscriber.connect_as(&Role::superuser()).await.expect("a connection");
+        let building = other
+            .batch_execute("CREATE UNIQUE INDEX CONCURRENTLY users_email ON app.users (lower(email)) WHERE NOT gone");
+        let applying = async {
+            a_build_waits().await;
+            let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
+            apply.wait_for("is being built already, by process").await;
+            drop(holder);
+            apply.wait().await
+        };
+        let (built, run) = tokio::join!(building, applying);
+        built.expect("an index that somebody else builds");
+        assert_eq!(run.code, Some(0), "{}", run.text());
+
+        subscriber.sql("DROP INDEX app.users_email").await;
         let (holder, apply) = begin().await;
         apply.kill_all().await;
         apply.wait().await;
         workspace.unlock();
-        let next = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
-        next.wait_for("is being built already, by process").await;
         drop(holder);
-        let run = next.wait().await;
-        assert_eq!(run.code, Some(0), "{}", run.text());
+        workspace.apply().await;
         let users = "SELECT indexrelid::regclass, pg_get_indexdef(indexrelid), indisvalid FROM pg_index \
             WHERE indrelid = 'app.users'::regclass ORDER BY indexrelid::regclass::text";
         assert_eq!(subscriber.rows(users).await, publisher.rows(users).await);

@@ -7,19 +7,28 @@
 //! - the same statements alone, over as many connections as the provider uses by default;
 //! - the same publications by cyrilgdn/postgresql with OpenTofu, where `BENCH_PEER` names its binary;
 //! - one publication of `BENCH_TABLES` tables (default 1000) with OpenTofu, beside both; the core starts a plugin there too.
-//!   The cores' own time for a set grows with its square, so that ten thousand take them minutes.
+//!   The cores' own time for a set grows with its square, so that ten thousand take them minutes;
+//! - a destination schema of a thousand tables with three thousand indexes with OpenTofu, beside `psql` with the same
+//!   statements, and beside `pg_dump` where the machine has one of a version that the tests start;
+//! - the initial copy of `BENCH_ROWS` rows (default 1500000; 0 leaves it out) with six secondary indexes in place, beside the
+//!   same with the indexes made afterwards, once each.
+//!
+//! `BENCH_PARTS` names the parts to run, such as `destination,indexes`: handshake, lives, large, destination, indexes.
 //!
 //! The lives are measured without a network, and with a relay that adds 20 ms to each round trip. At the end stands what
 //! is promised of the largest count with OpenTofu, and whether it was kept.
 
 #![allow(clippy::print_stdout)] // printing is what it is for
 
+mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod contenders;
 mod cycle;
+mod destination;
 mod goals;
 mod handshake;
+mod indexes;
 mod large;
 mod statements;
 mod usage;
@@ -38,10 +47,32 @@ const ROUND_TRIPS: [Duration; 2] = [Duration::ZERO, Duration::from_millis(20)];
 #[tokio::main]
 async fn main() {
     let repeats = numbers("BENCH_REPEATS", "3")[0];
+    let mut goals = Goals::default();
+    let parts = env::var("BENCH_PARTS").unwrap_or_default();
+    let is_run = |part: &str| parts.is_empty() || parts.split(',').any(|one| one == part);
+    if is_run("handshake") {
+        handshake::report(&mut goals);
+    }
+    if is_run("lives") {
+        lives(repeats, &mut goals).await;
+    }
+    if is_run("large") {
+        large(repeats, &mut goals).await;
+    }
+    if is_run("destination") {
+        destination::compare(Core::OpenTofu, repeats, &mut goals).await;
+    }
+    let rows = numbers("BENCH_ROWS", "1500000")[0];
+    if is_run("indexes") && rows > 0 {
+        indexes::compare(Core::OpenTofu, rows, &mut goals).await;
+    }
+    goals.print();
+}
+
+/// Publications from plan to destroy, near and far.
+async fn lives(repeats: usize, goals: &mut Goals) {
     let counts = numbers("BENCH_COUNTS", "200,1000");
     let largest = counts.iter().copied().max().unwrap_or_default();
-    let mut goals = Goals::default();
-    handshake::report(&mut goals);
     println!("\nSeconds, medians of {repeats}; in brackets the ratio to terraform_data on the same core.");
     println!("CPU is the processor time of the provider in percent of the core's, step by step.\n");
     println!("| count | round trip | what | plan | apply | plan again | destroy | CPU | peak memory |");
@@ -56,6 +87,10 @@ async fn main() {
             goals.of_distance(&format!("{count}, 20 ms"), &near.ours, &far.ours);
         }
     }
+}
+
+/// One publication of many tables.
+async fn large(repeats: usize, goals: &mut Goals) {
     println!("\n| count | step | statements alone | terraform_data | publication |\n|---|---|---|---|---|");
     for tables in numbers("BENCH_TABLES", "1000") {
         // A publication locks each of its tables while it is made.
@@ -63,9 +98,8 @@ async fn main() {
         let server = Server::start(Major::V18, Settings::from([("max_locks_per_transaction".to_owned(), locks)]));
         let database = server.database("bench").await;
         statements::create_tables(&database, tables + 1).await;
-        large::compare(Core::OpenTofu, &database, tables, repeats, &mut goals).await;
+        large::compare(Core::OpenTofu, &database, tables, repeats, goals).await;
     }
-    goals.print();
 }
 
 /// What was measured of one number of publications at one distance.

@@ -22,9 +22,13 @@ const TABLE: &str = "playing_with_neon";
 /// The table and its rows.
 const CREATE_TABLE: &str =
     "CREATE TABLE IF NOT EXISTS playing_with_neon(id SERIAL PRIMARY KEY, name TEXT NOT NULL, value REAL)";
+const CREATE_INDEX: &str = "CREATE INDEX IF NOT EXISTS playing_with_neon_name ON playing_with_neon (name)";
 const INSERT_TEN: &str = "INSERT INTO playing_with_neon(name, value) \
     SELECT LEFT(md5(i::TEXT), 10), random() FROM generate_series(1, 10) s(i)";
 const COUNT: &str = "SELECT count(*) FROM playing_with_neon";
+/// The indexes of the table that may be used, as the server prints them.
+const INDEXES: &str = "SELECT pg_get_indexdef(indexrelid) FROM pg_index \
+    WHERE indrelid = to_regclass('playing_with_neon') AND indisvalid ORDER BY 1";
 const SETTINGS: &str =
     "SELECT current_setting('wal_level'), current_setting('rds.logical_replication'), pg_postmaster_start_time()";
 const STATISTICS: &str = "SELECT subname, pid, received_lsn, latest_end_lsn, last_msg_receipt_time \
@@ -50,6 +54,7 @@ pub(super) async fn replicate(stage: &Stage) -> Result<(), Failure> {
     step("Watch until all that was written has arrived");
     expect(look(stage, &["watch", "--until", "caught-up"]).await == Some(0), "it does not catch up")?;
     follow_rows(stage).await?;
+    show_indexes(stage).await?;
     step("Compare the rows of both sides, in the same state of the table");
     let equal = look(stage, &["compare", "--publication", TABLE, "--mode", "rows"]).await;
     expect(equal == Some(0), "the rows differ")?;
@@ -59,8 +64,8 @@ pub(super) async fn replicate(stage: &Stage) -> Result<(), Failure> {
 
 /// The source with its rows. The destination has no table yet.
 async fn fill(stage: &Stage) {
-    step("Fill the guide's table, playing_with_neon, on Aurora; Neon has none yet");
-    stage.source.sql(&format!("{CREATE_TABLE}; {INSERT_TEN}")).await;
+    step("Fill the guide's table, playing_with_neon, on Aurora, with an index; Neon has none of it yet");
+    stage.source.sql(&format!("{CREATE_TABLE}; {CREATE_INDEX}; {INSERT_TEN}")).await;
     say(&format!("Rows: {} on Aurora.", stage.source.value::<i64>(COUNT).await));
 }
 
@@ -150,6 +155,14 @@ async fn follow_rows(stage: &Stage) -> Result<(), Failure> {
     say(&format!("They arrived within {} ms.", inserted.elapsed().as_millis()));
     let counts = show_counts(stage).await;
     expect(counts == (20, 20), "the counts differ")
+}
+
+/// The index was made once the rows were there.
+async fn show_indexes(stage: &Stage) -> Result<(), Failure> {
+    step("Ask Neon for the table's indexes: they were made once the rows were there");
+    let indexes = stage.destination.rows(INDEXES).await;
+    indexes.iter().for_each(|index| say(index));
+    expect(indexes == stage.source.rows(INDEXES).await, "the indexes are not those of Aurora")
 }
 
 async fn show_statistics(stage: &Stage) -> Result<(), Failure> {

@@ -22,7 +22,10 @@ const TABLES: &str = "
 const MALL: &str = "
     CREATE SCHEMA mall;
     CREATE TYPE mall.mood AS ENUM ('sad', 'glad');
-    CREATE TABLE mall.goods (id int PRIMARY KEY, mood mall.mood DEFAULT 'glad');";
+    CREATE TABLE mall.goods (id int PRIMARY KEY, mood mall.mood DEFAULT 'glad');
+    CREATE INDEX goods_mood ON mall.goods (mood);
+    CREATE STATISTICS mall.goods_stats ON id, mood FROM mall.goods;
+    CREATE TABLE mall.lines (id int PRIMARY KEY, good int CONSTRAINT lines_good REFERENCES mall.goods);";
 
 /// A role that things can be given to, on both sides.
 const ROLE: &str = "CREATE ROLE keeper SUPERUSER";
@@ -113,6 +116,13 @@ const MADE: &str = "SELECT concat('made ', string_agg(o.name, ',' ORDER BY o.nam
     UNION ALL SELECT nspname, oid FROM pg_namespace) o (name, schema) JOIN pg_namespace n ON n.oid = o.schema AND n.nspname = 'mall' \
     HAVING count(*) > 0";
 
+/// What the subscriber has of it that is made once the rows are there, as far as it may be used.
+const LATE: &str = "SELECT concat('late ', string_agg(o.name, ',' ORDER BY o.name)) FROM ( \
+    SELECT c.relname::text FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid AND c.relnamespace = to_regnamespace('mall') \
+      WHERE x.indisvalid AND NOT x.indisprimary \
+    UNION ALL SELECT conname FROM pg_constraint WHERE contype = 'f' AND convalidated AND connamespace = to_regnamespace('mall') \
+    UNION ALL SELECT stxname FROM pg_statistic_ext WHERE stxnamespace = to_regnamespace('mall')) o (name) HAVING count(*) > 0";
+
 const SLOTS: &str = "SELECT concat_ws(' ', 'slot', slot_name, nullif(plugin, 'pgoutput'), \
     CASE WHEN to_jsonb(s) ->> 'failover' = 'true' THEN 'failover' END) \
     FROM pg_replication_slots s WHERE slot_name !~ '^pg_[0-9]+_sync_' ORDER BY 1";
@@ -152,6 +162,7 @@ impl Lane {
         objects.extend(self.publisher.database.rows(IDENTITIES).await);
         objects.extend(self.subscriber.database.rows(SUBSCRIPTIONS).await);
         objects.extend(self.subscriber.database.rows(MADE).await);
+        objects.extend(self.subscriber.database.rows(LATE).await);
         objects
     }
 
@@ -284,6 +295,9 @@ fn describe(kind: &str, attributes: &Value) -> Option<String> {
         "neonrepl_replica_identity" => {
             let table = text("table").replace("public.", "");
             vec!["replica identity".to_owned(), table, text("identity").chars().take(1).collect()]
+        }
+        "neonrepl_destination_schema" if list("tables").contains("lines") => {
+            vec!["made goods,lines,mall,mood".to_owned()]
         }
         "neonrepl_destination_schema" => vec!["made goods,mall,mood".to_owned()],
         "neonrepl_replication_slot" => vec![

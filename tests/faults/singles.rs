@@ -5,12 +5,20 @@ use crate::common::fault_point::Moment;
 use crate::common::postgres::{Role, SUPERUSER_PASSWORD};
 use crate::common::wait::wait_until;
 use crate::lane::{DEADLINE, Lane};
-use crate::matrix::{PUBLICATION, SLOT, SUBSCRIPTION};
+use crate::matrix::{BOTH_INDEXED, BOTH_TABLES, DESTINATION, INDEXED, PUBLICATION, SLOT, SUBSCRIPTION};
 use crate::{Case, case};
 
 pub(crate) fn cases() -> Vec<Case> {
     let subscription = "subscription";
+    let (schema, indexes) = ("destination schema", "destination indexes");
     vec![
+        case!(schema, "create", "each kind of statement", "refused by the server", refused_tables),
+        case!(indexes, "create", "each kind of statement", "refused by the server", refused_indexes),
+        case!(schema, "follow", "new label: before ALTER TYPE", "connection cut", label, "ALTER TYPE", Moment::Before),
+        case!(schema, "follow", "new label: before COMMIT", "connection cut", label, "COMMIT", Moment::Before),
+        case!(schema, "follow", "new label: after COMMIT", "connection cut", label, "COMMIT", Moment::After),
+        case!(indexes, "build again", "DROP INDEX: before it", "connection cut", left_over, Moment::Before),
+        case!(indexes, "build again", "DROP INDEX: after it", "connection cut", left_over, Moment::After),
         case!("publication", "create", "waits for a lock on the table", "Ctrl-C", interrupt, PUBLICATION, LOCK),
         case!("replication slot", "create", "waits for a transaction", "Ctrl-C", interrupt, SLOT, OLD),
         case!(subscription, "create", "waits for a transaction", "Ctrl-C", interrupt, SUBSCRIPTION, OLD),
@@ -68,6 +76,102 @@ async fn blocked(lane: &Lane, blocker: &str) -> tokio_postgres::Client {
 
 fn statement(config: &str) -> &'static str {
     if config == PUBLICATION { "CREATE PUBLICATION" } else { "SELECT pg_create_logical_replication_slot" }
+}
+
+/// The commands that a server refuses one after the other, by a trigger on them.
+async fn refusing(lane: &Lane, command: &str) {
+    let text = format!(
+        "CREATE OR REPLACE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'not today'; END$$; \
+         CREATE EVENT TRIGGER refuse ON ddl_command_start WHEN TAG IN ('{command}') EXECUTE FUNCTION refuse()"
+    );
+    lane.subscriber.database.sql(&text).await;
+}
+
+async fn refused_tables(lane: &mut Lane) -> String {
+    let commands = ["CREATE SCHEMA", "CREATE TYPE", "CREATE TABLE"];
+    for command in commands {
+        refusing(lane, command).await;
+        lane.refuse(BOTH_TABLES, &["not today", "Nothing was changed."]).await;
+        lane.expect_nothing().await;
+        lane.subscriber.database.sql("DROP EVENT TRIGGER refuse").await;
+    }
+    lane.apply(BOTH_TABLES).await;
+    lane.clean().await;
+    format!("{} commands; nothing is left each time; the next apply made it", commands.len())
+}
+
+/// What one command cannot make keeps nothing else from being made, and the next apply makes it.
+async fn refused_indexes(lane: &mut Lane) -> String {
+    lane.apply(BOTH_TABLES).await;
+    let commands = [
+        ("CREATE INDEX", "late goods_stats,lines_good"),
+        ("ALTER TABLE", "late goods_mood,goods_stats"),
+        ("CREATE STATISTICS", "late goods_mood,lines_good"),
+    ];
+    for (command, left) in commands {
+        lane.subscriber
+            .database
+            .sql(
+                "DROP INDEX IF EXISTS mall.goods_mood; DROP STATISTICS IF EXISTS mall.goods_stats; \
+                ALTER TABLE mall.lines DROP CONSTRAINT IF EXISTS lines_good",
+            )
+            .await;
+        refusing(lane, command).await;
+        let said = ["not today", "could not be made", "Everything else was made"];
+        lane.refuse(INDEXED, &said).await;
+        assert_eq!(lane.objects().await, [BOTH_INDEXED[0], left], "{command}");
+        lane.subscriber.database.sql("DROP EVENT TRIGGER refuse").await;
+        lane.apply(INDEXED).await;
+        assert_eq!(lane.objects().await, BOTH_INDEXED);
+    }
+    lane.clean().await;
+    format!("{} commands; the rest is made each time, and by the next apply all", commands.len())
+}
+
+/// New labels are committed before the rest: where the connection breaks meanwhile, it is known what came of it.
+async fn label(lane: &mut Lane, statement: &str, moment: Moment) -> String {
+    lane.apply(DESTINATION).await;
+    let labels = "SELECT count(*) FROM pg_enum WHERE enumtypid = 'mall.mood'::regtype";
+    let before: i64 = lane.publisher.database.value(labels).await;
+    let change =
+        format!("ALTER TYPE mall.mood ADD VALUE 'odd {before}'; ALTER TABLE mall.goods ADD COLUMN note mall.mood");
+    lane.publisher.database.sql(&change).await;
+    lane.subscriber.point.arm(statement, moment);
+    lane.configure(DESTINATION);
+    let apply = lane.workspace.spawn(&Lane::command(DESTINATION));
+    lane.subscriber.point.reached().await;
+    lane.subscriber.point.cut();
+    let run = apply.wait().await;
+    let is_done = moment == Moment::After;
+    assert_eq!(run.code, Some(i32::from(!is_done)), "{}", run.text());
+    if !is_done {
+        says(&run, &["What the server has was read again: it was not done. Apply again."]);
+        lane.apply(DESTINATION).await;
+    }
+    assert_eq!(lane.subscriber.database.value::<i64>(labels).await, before + 1);
+    lane.workspace.expect_empty_plan().await;
+    lane.clean().await;
+    lane.publisher.database.sql("ALTER TABLE mall.goods DROP COLUMN note").await;
+    if is_done { "the apply noticed, and is done" } else { "the next apply did what was left" }.to_owned()
+}
+
+/// An index that an earlier attempt has left is dropped and built again, wherever that is cut off.
+async fn left_over(lane: &mut Lane, moment: Moment) -> String {
+    lane.apply(INDEXED).await;
+    let broken = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'mall.goods_mood'::regclass";
+    lane.subscriber.database.sql(broken).await;
+    lane.subscriber.point.arm("DROP INDEX CONCURRENTLY", moment);
+    lane.configure(INDEXED);
+    let apply = lane.workspace.spawn(&Lane::command(INDEXED));
+    lane.subscriber.point.reached().await;
+    lane.subscriber.point.cut();
+    let run = apply.wait().await;
+    assert_eq!(run.code, Some(1), "{}", run.text());
+    lane.wait_for_quiet().await;
+    lane.apply(INDEXED).await;
+    assert_eq!(lane.objects().await, BOTH_INDEXED);
+    lane.clean().await;
+    "the next apply did what was left".to_owned()
 }
 
 async fn interrupt(lane: &mut Lane, config: &str, blocker: &str) -> String {

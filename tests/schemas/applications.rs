@@ -13,8 +13,10 @@ struct Application {
     route: (Major, Major),
     statements: Vec<String>,
     publication: &'static str,
-    /// Rows that are there before the copy, and rows that are written afterwards; none where no row is replicated.
-    writes: Option<(String, Vec<String>)>,
+    /// Rows that are there before the copy.
+    rows: String,
+    /// What is written afterwards.
+    writes: Vec<String>,
     later: Later,
 }
 
@@ -64,7 +66,8 @@ fn shop() -> Application {
         route: (Major::V14, Major::V18),
         statements,
         publication: "CREATE PUBLICATION proof FOR ALL TABLES",
-        writes: Some((rows.join("; "), later)),
+        rows: rows.join("; "),
+        writes: later,
         later: Later::default(),
     }
 }
@@ -94,18 +97,16 @@ fn event_log() -> Application {
         route: (Major::V18, Major::V16),
         statements,
         publication: "CREATE PUBLICATION proof FOR TABLE log.events WITH (publish_via_partition_root = true)",
-        writes: Some((
-            rows.to_owned(),
-            vec![
-                "UPDATE log.events SET at = at + 100 WHERE id < 20".to_owned(),
-                "DELETE FROM log.events WHERE id > 290".to_owned(),
-            ],
-        )),
+        rows: rows.to_owned(),
+        writes: vec![
+            "UPDATE log.events SET at = at + 100 WHERE id < 20".to_owned(),
+            "DELETE FROM log.events WHERE id > 290".to_owned(),
+        ],
         later: Later { indexes: false, foreign_keys: true },
     }
 }
 
-/// Two hundred schemas that are alike. Their rows are not copied: that is the same as with fewer.
+/// Two hundred schemas that are alike, with rows in the tables of each, and writes to every twentieth.
 fn tenants() -> Application {
     let of_one = |tenant: usize| {
         let schema = format!("\"tenant-{tenant:03}\"");
@@ -118,12 +119,28 @@ fn tenants() -> Application {
              ALTER TABLE {schema}.visits REPLICA IDENTITY FULL"
         )
     };
+    let rows = |tenant: usize| {
+        let schema = format!("\"tenant-{tenant:03}\"");
+        format!(
+            "INSERT INTO {schema}.users (email, role) VALUES ('owner@{tenant}', 'owner'), ('guest@{tenant}', DEFAULT); \
+             INSERT INTO {schema}.items (owner, price) SELECT n % 2 + 1, {tenant} + n FROM generate_series(1, 3) n; \
+             INSERT INTO {schema}.visits VALUES ('2025-01-01', 1), (now(), 2)"
+        )
+    };
+    let write = |tenant: usize| {
+        let schema = format!("\"tenant-{tenant:03}\"");
+        format!(
+            "INSERT INTO {schema}.users (email) VALUES ('late@{tenant}'); UPDATE {schema}.users SET role = 'owner' WHERE id = 2; \
+             UPDATE {schema}.visits SET item = 3 WHERE item = 1; DELETE FROM {schema}.items WHERE id = 2"
+        )
+    };
     Application {
         name: "200 tenants with a schema each",
         route: (Major::V18, Major::V18),
         statements: (0..200).map(of_one).collect(),
         publication: "CREATE PUBLICATION proof FOR ALL TABLES",
-        writes: None,
+        rows: (0..200).map(rows).collect::<Vec<_>>().join("; "),
+        writes: (0..200).step_by(20).map(write).collect(),
         later: Later { indexes: true, foreign_keys: true },
     }
 }
@@ -138,15 +155,11 @@ async fn copied(servers: &Servers, application: &Application) -> Result<(), Stri
     let provider = Provider::start(&publisher, &subscriber).await;
     let copy =
         Copy { publisher: &publisher, subscriber: &subscriber, route: application.route, later: application.later };
-    if let Some((rows, _)) = &application.writes {
-        publisher.sql(rows).await;
-    }
+    publisher.sql(&application.rows).await;
     let began = Instant::now();
     let took = copy.make(&provider).await?;
-    if let Some((_, writes)) = &application.writes {
-        let taken = copy.replicate(&provider, writes).await?;
-        assert_eq!(taken, writes.len(), "{}: every write is taken", application.name);
-    }
+    let taken = copy.replicate(&provider, &application.writes).await?;
+    assert_eq!(taken, application.writes.len(), "{}: every write is taken", application.name);
     eprintln!(
         "schemas: {} from {:?} to {:?}: made in {took:.1?}, all in {:.1?}",
         application.name,

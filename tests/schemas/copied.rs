@@ -16,7 +16,7 @@ use crate::random::{number, run};
 use crate::wire::set;
 
 /// How long rows may take.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 /// How many schemas are made at a time.
 const LANES: usize = 3;
@@ -43,7 +43,7 @@ impl Servers {
             majors.sort();
             majors.dedup();
             // Foreign keys of hundreds of partitions take many locks.
-            let room = || settings([("max_locks_per_transaction", "512")]);
+            let room = || settings([("max_locks_per_transaction", "512"), ("max_sync_workers_per_subscription", "4")]);
             majors.into_iter().map(|major| Server::start(major, room())).collect()
         };
         Self {

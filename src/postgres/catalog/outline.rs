@@ -142,7 +142,7 @@ const QUERY: &str = "SELECT current_setting('wal_level'), n.nspname, c.relname, 
      LEFT JOIN LATERAL (SELECT array_agg(a.attname::text) AS names, \
        array_agg(a.attname::text) FILTER (WHERE a.attgenerated = 's') AS stored, \
        array_agg(a.attname::text) FILTER (WHERE a.attgenerated = 'v') AS virtual FROM pg_attribute a \
-       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind = 'r' \
+       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') \
        AND (c.relreplident = 'f' OR a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]))) k ON true \
      LEFT JOIN LATERAL (SELECT array_agg(pn.nspname::text ORDER BY a.place) AS schemas, \
        array_agg(p.relname::text ORDER BY a.place) AS names \

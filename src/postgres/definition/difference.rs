@@ -6,6 +6,8 @@ use super::facets::{self, Facets, Part, SHORT};
 use super::mending::{Remedy, remedy};
 use super::model::Definition;
 use super::object::Object;
+use super::promoting::promoted;
+use super::renaming::Renaming;
 use crate::postgres::sql::Statement;
 
 /// Something that one side has otherwise than the other.
@@ -49,8 +51,9 @@ impl Difference {
 }
 
 /// The differences between what both have. What one side lacks altogether is none of them, but for a unique index that only
-/// the subscriber has: rows that the publisher takes would stop there.
-pub fn differences(publisher: &Definition, subscriber: &Definition) -> Vec<Difference> {
+/// the subscriber has: rows that the publisher takes would stop there. Columns whose names are mixed up are a difference
+/// each, as what their names say is not what they are.
+pub fn differences(publisher: &Definition, subscriber: &Definition, mixed: &[Renaming]) -> Vec<Difference> {
     let there = facets::all(subscriber);
     let mut found = Vec::new();
     for (object, wanted) in facets::all(publisher) {
@@ -60,6 +63,11 @@ pub fn differences(publisher: &Definition, subscriber: &Definition) -> Vec<Diffe
         }
     }
     found.extend(unique_indexes(publisher, subscriber));
+    let is_of_mixed = |difference: &Difference| {
+        mixed.iter().any(|one| difference.object == one.object() && one.is_of(&difference.attribute))
+    };
+    found.retain(|difference| !is_of_mixed(difference));
+    found.extend(mixed.iter().map(mixed_up));
     // A parent is changed before its partitions, which change with it.
     found.sort_by_key(|difference| depth(publisher, &difference.object));
     found
@@ -147,10 +155,29 @@ fn squashed(text: &str) -> String {
     text.chars().filter(is_kept).collect()
 }
 
+/// A column that cannot have its name, since another column of the subscriber's has it.
+fn mixed_up(renaming: &Renaming) -> Difference {
+    let Renaming { from, to, .. } = renaming;
+    Difference {
+        object: renaming.object(),
+        attribute: format!("name of column {}", from.as_str()),
+        publisher: to.as_str().to_owned(),
+        subscriber: from.as_str().to_owned(),
+        remedy: Remedy::person(
+            Vec::new(),
+            "the publisher has given this name to another column, and the subscriber has a column of that name already, in which \
+             values arrive since then that belong here: rename both on the subscriber, or drop the one that is gone, and mend the \
+             rows from since then by the publisher's, which a comparison names",
+        ),
+    }
+}
+
 /// The unique indexes that only the subscriber has.
 fn unique_indexes(publisher: &Definition, subscriber: &Definition) -> Vec<Difference> {
+    let promoted = promoted(publisher, subscriber);
     let stray = subscriber.indexes.iter().filter(|(name, index)| {
         index.is_unique
+            && !promoted.contains(name)
             && !index.is_clone
             && publisher.tables.contains_key(&index.table)
             && !publisher.indexes.contains_key(*name)

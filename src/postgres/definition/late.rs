@@ -9,13 +9,15 @@
 //! The subscriber's own partitions count, whatever partitions the publisher has: an index of a partition that only the
 //! subscriber has gets a name that follows from both names, so that another attempt finds it again.
 
+mod indexes;
+mod keys;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::difference::is_alike;
-use super::fingerprint::digest;
-use super::model::{Constraint, ConstraintKind, Definition, Index};
+use super::model::{ConstraintKind, Definition};
 use super::object::Object;
-use crate::postgres::sql::{Ident, LONGEST_NAME, QualifiedName, Statement};
+use crate::postgres::sql::{Ident, QualifiedName, Statement};
 
 /// What is made once the rows are there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +32,35 @@ pub struct Late {
     pub there: BTreeSet<Object>,
     /// What is there under the same name and is something else, with what to do, a sentence each.
     pub otherwise: Vec<String>,
+}
+
+impl Late {
+    /// What is to be made under a name that nothing has which was read, each with its table.
+    pub fn new_names(&self) -> BTreeMap<Object, QualifiedName> {
+        let indexes = self.indexes.iter().flat_map(|index| &index.names);
+        let indexes = indexes.map(|(name, table)| (Object::Index(name.clone()), table.clone()));
+        let statistics =
+            self.statistics.iter().filter_map(|turn| Some((turn.object.clone(), turn.tables.first()?.clone())));
+        indexes.chain(statistics).collect()
+    }
+
+    /// Leaves out what cannot have its name, since something else has it: these, each with what that is.
+    pub fn without(mut self, taken: &BTreeMap<Object, String>) -> Self {
+        let mut told = Vec::new();
+        let mut keeps = |names: Vec<Object>| {
+            let found = names.into_iter().find_map(|object| Some((taken.get(&object)?, object)));
+            let found = found.map(|(other, object)| {
+                format!("{object} cannot be made: {other} on the subscriber has that name. Rename that there, and apply again")
+            });
+            let is_free = found.is_none();
+            told.extend(found);
+            is_free
+        };
+        self.indexes.retain(|index| keeps(index.names.keys().cloned().map(Object::Index).collect()));
+        self.statistics.retain(|turn| keeps(vec![turn.object.clone()]));
+        self.otherwise.extend(told);
+        self
+    }
 }
 
 /// A statement that ends at once where it gets its lock, which it should not wait for long: others queue behind it.
@@ -50,6 +81,8 @@ pub struct LateIndex {
     pub name: QualifiedName,
     /// Its table.
     pub table: QualifiedName,
+    /// The names that it and those of partitions get that nothing has which was read, each with its table.
+    pub names: BTreeMap<QualifiedName, QualifiedName>,
     /// What is built: itself, or one for each partition.
     pub builds: Vec<IndexBuild>,
     /// What is done afterwards, in order.
@@ -149,116 +182,6 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Whether it comes with the index of a partitioned table that is asked for too.
-    fn is_part(&self, index: &Index) -> bool {
-        let parent = index.parent.as_ref().and_then(|parent| self.wanted.indexes.get(parent));
-        parent.is_some_and(|parent| self.there.tables.contains_key(&parent.table))
-    }
-
-    fn index(&mut self, name: &QualifiedName, index: &Index) {
-        let mut family = Family { plan: self, root: name, index, builds: Vec::new(), turns: Vec::new() };
-        let conflict = family.node(name, &index.table, None).err();
-        let Family { builds, mut turns, .. } = family;
-        if let Some(conflict) = conflict {
-            self.late.otherwise.push(conflict);
-            return;
-        }
-        let finishing = self.finishing(name, index, !(builds.is_empty() && turns.is_empty()));
-        if !finishing.is_empty() {
-            turns.push(turn(Object::Index(name.clone()), [&index.table], finishing));
-        }
-        if builds.is_empty() && turns.is_empty() {
-            self.late.there.insert(Object::Index(name.clone()));
-        } else {
-            self.late.indexes.push(LateIndex { name: name.clone(), table: index.table.clone(), builds, turns });
-        }
-    }
-
-    /// What an index has beside what its statement says: all of it where it is made, else what is missing.
-    fn finishing(&self, name: &QualifiedName, index: &Index, is_new: bool) -> Vec<String> {
-        let has = self.there.indexes.get(name).filter(|_| !is_new);
-        let lacks = has.is_none_or(|has| index.statistics.is_some() && has.statistics.is_none());
-        let finishing = if lacks { index.finishing(name) } else { Vec::new() };
-        let clusters = |definition: &Definition| {
-            definition.tables.get(&index.table).and_then(|table| table.clustered_by.as_ref()) == Some(&name.name)
-        };
-        let cluster = (clusters(self.wanted) && !clusters(self.there))
-            .then(|| format!("ALTER TABLE {} CLUSTER ON {}", index.table, name.name));
-        finishing.into_iter().chain(cluster).collect()
-    }
-
-    fn key(&mut self, table: &QualifiedName, key: &Constraint) {
-        let Some(references) = &key.references else { return };
-        let object = Object::Constraint(table.clone(), key.name.clone());
-        let mut steps = Vec::new();
-        match self.key_there(table, &key.name) {
-            Some(other) if other.kind != ConstraintKind::ForeignKey => {
-                let what = format!("{object} is not a foreign key on the subscriber: rename it there");
-                self.late.otherwise.push(what);
-                return;
-            }
-            Some(has) if !is_alike(self.wanted, self.there, bare(&key.definition), bare(&has.definition)) => {
-                let what = format!(
-                    "{object} is another one on the subscriber. There: ALTER TABLE {table} DROP CONSTRAINT {}; and apply again",
-                    key.name
-                );
-                self.late.otherwise.push(what);
-                return;
-            }
-            Some(has) if has.is_valid || !is_checked(key) => {}
-            Some(_) => steps.push(validate(table, &key.name)),
-            None => self.add(table, key, references, &mut steps),
-        }
-        if steps.is_empty() {
-            self.late.there.insert(object);
-            return;
-        }
-        let (name, counts_on) = (key.name.clone(), key.counts_on.clone());
-        self.late.keys.push(LateKey { table: table.clone(), name, references: references.clone(), counts_on, steps });
-    }
-
-    fn key_there(&self, table: &QualifiedName, name: &Ident) -> Option<&'a Constraint> {
-        self.there.tables.get(table).and_then(|table| table.constraints.get(name))
-    }
-
-    /// Adds a key that is not there: to the partitions first, where there are some. A partitioned table takes up what they
-    /// have, and reads no row then; before Postgres 18 it would have no other way.
-    fn add(&self, table: &QualifiedName, key: &Constraint, references: &QualifiedName, steps: &mut Vec<KeyStep>) {
-        let is_partitioned = self.there.tables.get(table).is_some_and(|table| table.partition_key.is_some());
-        for leaf in if is_partitioned { self.leaves(table) } else { vec![table] } {
-            match self.key_there(leaf, &key.name) {
-                Some(has) if has.is_valid || !is_checked(key) => {}
-                Some(_) => steps.push(validate(leaf, &key.name)),
-                None => {
-                    steps.push(KeyStep::Add(self.added(leaf, key, references, !is_partitioned)));
-                    steps.extend(is_checked(key).then(|| validate(leaf, &key.name)));
-                }
-            }
-        }
-        if is_partitioned {
-            let Turn { object, tables, .. } = self.added(table, key, references, true);
-            let statements = key.statements(table).into_iter().map(Statement::new).collect();
-            steps.push(KeyStep::Add(Turn { object, tables, statements }));
-        }
-    }
-
-    fn added(&self, table: &QualifiedName, key: &Constraint, references: &QualifiedName, is_whole: bool) -> Turn {
-        let late = if is_checked(key) { " NOT VALID" } else { "" };
-        let comment = key.comment.clone().filter(|_| is_whole);
-        let key = Constraint { definition: format!("{}{late}", key.definition), comment, ..key.clone() };
-        turn(Object::Constraint(table.clone(), key.name.clone()), [table, references], key.statements(table))
-    }
-
-    /// The partitions that have rows of their own.
-    fn leaves(&self, table: &QualifiedName) -> Vec<&'a QualifiedName> {
-        let parts = parts(self.there, table);
-        let below = |part: &'a QualifiedName| {
-            let is_leaf = self.there.tables.get(part).is_some_and(|table| table.partition_key.is_none());
-            if is_leaf { vec![part] } else { self.leaves(part) }
-        };
-        parts.into_iter().flat_map(below).collect()
-    }
-
     fn statistics(&mut self) {
         for (name, statistics) in &self.wanted.statistics {
             let object = Object::Statistics(name.clone());
@@ -279,113 +202,6 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// An index with those of the partitions below its table.
-struct Family<'p, 'a> {
-    plan: &'p Plan<'a>,
-    root: &'p QualifiedName,
-    index: &'p Index,
-    builds: Vec<IndexBuild>,
-    turns: Vec<Turn>,
-}
-
-impl Family<'_, '_> {
-    /// What makes the index of that name on that table a part of the other one, where there is one.
-    fn node(
-        &mut self,
-        name: &QualifiedName,
-        table: &QualifiedName,
-        parent: Option<&QualifiedName>,
-    ) -> Result<(), String> {
-        let there = self.plan.there;
-        let has = there.indexes.get(name);
-        self.check(name, table, has)?;
-        let is_partitioned = there.tables.get(table).is_some_and(|table| table.partition_key.is_some());
-        let is_attached = has.is_some_and(|has| has.parent.is_some());
-        if is_partitioned {
-            if has.is_none_or(|has| !has.is_valid) {
-                self.partitioned(name, table, has.is_some())?;
-            }
-        } else if has.is_none_or(|has| !has.is_valid) {
-            self.builds.push(IndexBuild {
-                name: name.clone(),
-                table: table.clone(),
-                is_unique: self.index.is_unique,
-                is_left_over: has.is_some(),
-                is_attached,
-                create: Statement::alone(self.create("CONCURRENTLY ", name, "", table)),
-            });
-        }
-        if let Some(parent) = parent.filter(|_| !is_attached) {
-            let attach = format!("ALTER INDEX {parent} ATTACH PARTITION {name}");
-            self.turns.push(turn(Object::Index(name.clone()), [table], vec![attach]));
-        }
-        Ok(())
-    }
-
-    /// Those of the partitions, between the making of the index itself and its becoming valid with the last of them.
-    fn partitioned(&mut self, name: &QualifiedName, table: &QualifiedName, is_there: bool) -> Result<(), String> {
-        if !is_there {
-            let create = self.create("", name, "ONLY ", table);
-            self.turns.push(turn(Object::Index(name.clone()), [table], vec![create]));
-        }
-        for part in parts(self.plan.there, table) {
-            let attached = self
-                .plan
-                .there
-                .indexes
-                .iter()
-                .find(|(_, index)| index.table == *part && index.parent.as_ref() == Some(name));
-            let of_part = attached.map_or_else(|| self.name_on(part), |(name, _)| name.clone());
-            self.node(&of_part, part, Some(name))?;
-        }
-        Ok(())
-    }
-
-    fn create(&self, how: &str, name: &QualifiedName, only: &str, table: &QualifiedName) -> String {
-        let unique = if self.index.is_unique { "UNIQUE " } else { "" };
-        format!("CREATE {unique}INDEX {how}{} ON {only}{table} {}", name.name, self.index.tail)
-    }
-
-    /// The publisher's name for the index of a partition, or one that follows from both names.
-    fn name_on(&self, part: &QualifiedName) -> QualifiedName {
-        let same = self
-            .plan
-            .wanted
-            .indexes
-            .iter()
-            .find(|(name, index)| index.table == *part && index.is_clone && self.plan.root_of(name) == self.root);
-        same.map_or_else(|| derived(part, self.root), |(name, _)| name.clone())
-    }
-
-    /// A name that something else has cannot be this index's.
-    fn check(&self, name: &QualifiedName, table: &QualifiedName, has: Option<&Index>) -> Result<(), String> {
-        let Some(has) = has else { return Ok(()) };
-        let (wanted, there) = (self.plan.wanted, self.plan.there);
-        let is_same = has.table == *table
-            && has.is_unique == self.index.is_unique
-            && is_alike(wanted, there, &self.index.tail, &has.tail);
-        if is_same || has.is_clone {
-            return Ok(());
-        }
-        let (index, there) = (Object::Index(name.clone()), &has.definition);
-        Err(format!(
-            "{index} is another one on the subscriber: {there}. If nothing needs that, there: DROP INDEX CONCURRENTLY {name}; \
-             and apply again"
-        ))
-    }
-}
-
-impl Plan<'_> {
-    /// The index of which this is a part, at the top.
-    fn root_of<'n>(&'n self, name: &'n QualifiedName) -> &'n QualifiedName {
-        let mut root = name;
-        while let Some(parent) = self.wanted.indexes.get(root).and_then(|index| index.parent.as_ref()) {
-            root = parent;
-        }
-        root
-    }
-}
-
 /// The partitions of a table, by name.
 fn parts<'a>(definition: &'a Definition, table: &QualifiedName) -> Vec<&'a QualifiedName> {
     let tables = definition.tables.iter();
@@ -398,34 +214,211 @@ fn turn<'t>(object: Object, tables: impl IntoIterator<Item = &'t QualifiedName>,
     Turn { object, tables: tables.into_keys().collect(), statements }
 }
 
-fn validate(table: &QualifiedName, name: &Ident) -> KeyStep {
-    let validate = format!("ALTER TABLE {table} VALIDATE CONSTRAINT {name}");
-    KeyStep::Validate(table.clone(), Statement::new(validate))
-}
+#[cfg(test)]
+mod tests {
+    use super::super::model::Definition;
+    use super::super::samples::{database, name};
+    use super::*;
 
-/// Whether all rows are to keep a foreign key. One that the publisher has not validated, or does not enforce, stays so.
-fn is_checked(key: &Constraint) -> bool {
-    key.is_valid && key.is_enforced
-}
+    /// A line for each statement, and for what is said.
+    fn told(late: &Late) -> Vec<String> {
+        let turns = |turns: &[Turn]| -> Vec<String> {
+            turns.iter().flat_map(|turn| &turn.statements).map(ToString::to_string).collect()
+        };
+        let builds = |index: &LateIndex| -> Vec<String> {
+            index.builds.iter().flat_map(IndexBuild::statements).map(|statement| statement.to_string()).collect()
+        };
+        let indexes = late.indexes.iter().flat_map(|index| [builds(index), turns(&index.turns)].concat());
+        let keys = late.keys.iter().flat_map(|key| &key.steps).flat_map(|step| match step {
+            KeyStep::Add(turn) => turns(std::slice::from_ref(turn)),
+            KeyStep::Validate(_, statement) => vec![statement.to_string()],
+        });
+        let there = late.there.iter().map(|object| format!("there: {object}"));
+        let otherwise = late.otherwise.iter().map(|line| format!("otherwise: {line}"));
+        let text = indexes.chain(keys).chain(turns(&late.statistics)).chain(there).chain(otherwise);
+        text.map(|line| line.replace("\"public\".", "").replace('"', "")).collect()
+    }
 
-/// A foreign key without the mark of one that is not validated.
-fn bare(definition: &str) -> &str {
-    definition.strip_suffix(" NOT VALID").unwrap_or(definition)
-}
+    fn planned(wanted: &Definition, there: &Definition) -> Vec<String> {
+        told(&late(wanted, there))
+    }
 
-/// A name for the index of a partition that follows from the partition's and the index's.
-fn derived(part: &QualifiedName, index: &QualifiedName) -> QualifiedName {
-    let text = format!("{}_{}", part.name.as_str(), index.name.as_str());
-    let name = if text.len() > LONGEST_NAME {
-        // What both names have in common is at the front, as a rule.
-        let tail = format!("_{}", &digest(&text)[..8]);
-        let mut end = LONGEST_NAME - tail.len();
-        while !text.is_char_boundary(end) {
-            end -= 1;
+    fn users() -> Definition {
+        database(18).table("users", "id email").table("orders", "id user_id")
+    }
+
+    #[test]
+    fn an_index_is_made_built_again_or_left_alone() {
+        let wanted = users().index("users", "users_email", "UNIQUE USING btree (email)");
+        let create = "CREATE UNIQUE INDEX CONCURRENTLY users_email ON users USING btree (email)";
+        assert_eq!(planned(&wanted, &users()), [create]);
+        assert_eq!(planned(&wanted, &wanted), ["there: index public.users_email"]);
+        let broken = wanted.clone().with_index("users_email", |index| index.is_valid = false);
+        assert_eq!(planned(&wanted, &broken), ["DROP INDEX CONCURRENTLY IF EXISTS users_email", create]);
+        assert_eq!(planned(&broken, &users()), [""; 0], "what is broken on the publisher is not made");
+        assert_eq!(planned(&wanted, &database(18)), [""; 0], "a table that is not there gets nothing");
+        let commented = wanted.clone().with_index("users_email", |index| {
+            index.comment = Some("theirs".to_owned());
+            index.statistics = Some([("1".to_owned(), 500)].into());
+        });
+        let finishing =
+            ["ALTER INDEX users_email ALTER COLUMN 1 SET STATISTICS 500", "COMMENT ON INDEX users_email IS 'theirs'"];
+        assert_eq!(planned(&commented, &users()), [create, finishing[0], finishing[1]]);
+        assert_eq!(planned(&commented, &wanted), finishing);
+    }
+
+    #[test]
+    fn a_table_is_clustered_by_an_index_that_is_made_later() {
+        let mut wanted = users().index("users", "users_email", "USING btree (email)");
+        wanted.tables.get_mut(&name("users")).unwrap().clustered_by = Some(Ident::new("users_email").unwrap());
+        let cluster = "ALTER TABLE users CLUSTER ON users_email";
+        let create = "CREATE INDEX CONCURRENTLY users_email ON users USING btree (email)";
+        assert_eq!(planned(&wanted, &users()), [create, cluster]);
+        let there = users().index("users", "users_email", "USING btree (email)");
+        assert_eq!(planned(&wanted, &there), [cluster]);
+        assert_eq!(planned(&wanted, &wanted), ["there: index public.users_email"]);
+    }
+
+    #[test]
+    fn what_has_the_name_and_is_another_is_left_alone() {
+        let wanted = users().index("users", "users_email", "USING btree (email)");
+        for (there, said) in [
+            (users().index("users", "users_email", "USING btree (id)"), "is another one on the subscriber"),
+            (users().index("users", "users_email", "UNIQUE USING btree (email)"), "is another one on the subscriber"),
+            (users().index("orders", "users_email", "USING btree (email)"), "is another one on the subscriber"),
+            (
+                users().constraint("users", "users_email", "UNIQUE (email)"),
+                "belongs to a constraint on the subscriber, UNIQUE (email), and to none on the publisher. If nothing needs that \
+                 constraint, there: ALTER TABLE users DROP CONSTRAINT users_email; and apply again",
+            ),
+        ] {
+            let told = planned(&wanted, &there);
+            assert!(told.len() == 1 && told[0].starts_with("otherwise: ") && told[0].contains(said), "{told:?}");
         }
-        format!("{}{tail}", &text[..end])
-    } else {
-        text
-    };
-    QualifiedName { schema: part.schema.clone(), name: Ident::from_catalog(&name) }
+        // A check has a name of its own among constraints, and an index has none there.
+        let check = users().constraint("users", "users_email", "CHECK (email > 0)");
+        assert_eq!(planned(&wanted, &check).len(), 1);
+        assert!(planned(&wanted, &check)[0].starts_with("CREATE INDEX"));
+    }
+
+    #[test]
+    fn a_name_that_something_else_has_is_said_and_the_rest_is_made() {
+        let wanted = users()
+            .index("users", "users_email", "USING btree (email)")
+            .index("orders", "orders_user", "USING btree (user_id)")
+            .statistics("users", "users_stats", "CREATE STATISTICS users_stats ON id, email FROM users");
+        let planned = late(&wanted, &users());
+        let names: Vec<_> =
+            planned.new_names().into_iter().map(|(name, table)| format!("{name} of {}", table.to_text())).collect();
+        let expected = [
+            "index public.orders_user of public.orders",
+            "index public.users_email of public.users",
+            "statistics public.users_stats of public.users",
+        ];
+        assert_eq!(names, expected);
+        let taken = [
+            (Object::Index(name("users_email")), "view public.users_email".to_owned()),
+            (Object::Statistics(name("users_stats")), "statistics object public.users_stats".to_owned()),
+        ];
+        let told = told(&planned.without(&taken.into()));
+        assert_eq!(
+            told,
+            [
+                "CREATE INDEX CONCURRENTLY orders_user ON orders USING btree (user_id)",
+                "otherwise: index public.users_email cannot be made: view public.users_email on the subscriber has that name. \
+                 Rename that there, and apply again",
+                "otherwise: statistics public.users_stats cannot be made: statistics object public.users_stats on the subscriber \
+                 has that name. Rename that there, and apply again",
+            ]
+        );
+    }
+
+    #[test]
+    fn partitions_get_theirs_first_and_each_is_taken_in() {
+        let tree = || {
+            database(18)
+                .partitioned("log", "id day")
+                .partition("log_1", "log", "id day")
+                .partition("log_2", "log", "id day")
+        };
+        let wanted = tree()
+            .index("log", "log_day", "USING btree (day)")
+            .index("log_1", "log_1_day_idx", "USING btree (day)")
+            .with_index("log_1_day_idx", |index| (index.is_clone, index.parent) = (true, Some(name("log_day"))));
+        let create = "CREATE INDEX log_day ON ONLY log USING btree (day)";
+        let (first, second) = (
+            "CREATE INDEX CONCURRENTLY log_1_day_idx ON log_1 USING btree (day)",
+            "CREATE INDEX CONCURRENTLY log_2_log_day ON log_2 USING btree (day)",
+        );
+        let attach =
+            ["log_1_day_idx", "log_2_log_day"].map(|part| format!("ALTER INDEX log_day ATTACH PARTITION {part}"));
+        assert_eq!(planned(&wanted, &tree()), [first, second, create, &attach[0], &attach[1]]);
+        // An attempt that was cut off goes on where it was.
+        let begun = tree()
+            .index("log", "log_day", "USING btree (day)")
+            .with_index("log_day", |index| index.is_valid = false)
+            .index("log_1", "log_1_day_idx", "USING btree (day)")
+            .with_index("log_1_day_idx", |index| (index.is_clone, index.parent) = (true, Some(name("log_day"))))
+            .index("log_2", "log_2_log_day", "USING btree (day)")
+            .with_index("log_2_log_day", |index| index.is_valid = false);
+        let dropped = "DROP INDEX CONCURRENTLY IF EXISTS log_2_log_day";
+        assert_eq!(planned(&wanted, &begun), [dropped, second, &attach[1]]);
+        // A part that is taken in already can only be built again in its place.
+        let broken = begun.with_index("log_1_day_idx", |index| index.is_valid = false);
+        assert_eq!(planned(&wanted, &broken)[0], "REINDEX INDEX CONCURRENTLY log_1_day_idx");
+    }
+
+    #[test]
+    fn a_foreign_key_is_added_and_then_validated() {
+        let key = |text| users().constraint("orders", "orders_user", text);
+        let wanted = key("FOREIGN KEY (user_id) REFERENCES users(id)");
+        let add = "ALTER TABLE orders ADD CONSTRAINT orders_user FOREIGN KEY (user_id) REFERENCES users(id) NOT VALID";
+        let validate = "ALTER TABLE orders VALIDATE CONSTRAINT orders_user";
+        let there = "there: constraint orders_user of table public.orders";
+        let open = key("FOREIGN KEY (user_id) REFERENCES users(id) NOT VALID");
+        assert_eq!(planned(&wanted, &users()), [add, validate]);
+        assert_eq!(planned(&wanted, &open), [validate]);
+        assert_eq!(planned(&wanted, &wanted), [there]);
+        assert_eq!(planned(&open, &users()), [add], "one that is not validated stays so");
+        assert_eq!(planned(&open, &open), [there]);
+        for (other, said) in [
+            ("FOREIGN KEY (id) REFERENCES users(id)", "is another one on the subscriber"),
+            ("CHECK (user_id > 0)", "is not a foreign key on the subscriber"),
+        ] {
+            let told = planned(&wanted, &key(other));
+            assert!(told.len() == 1 && told[0].contains(said), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_key_of_a_partitioned_table_begins_with_its_partitions() {
+        let tree = || {
+            database(18)
+                .table("users", "id")
+                .partitioned("log", "id user_id")
+                .partition("log_1", "log", "id user_id")
+                .partition("log_2", "log", "id user_id")
+        };
+        let text = "FOREIGN KEY (user_id) REFERENCES users(id)";
+        let wanted = tree().constraint("log", "log_user", text);
+        let add = |table: &str, late: &str| format!("ALTER TABLE {table} ADD CONSTRAINT log_user {text}{late}");
+        let validate = |table: &str| format!("ALTER TABLE {table} VALIDATE CONSTRAINT log_user");
+        let (late_1, late_2) = (add("log_1", " NOT VALID"), add("log_2", " NOT VALID"));
+        let all = [late_1, validate("log_1"), late_2.clone(), validate("log_2"), add("log", "")];
+        assert_eq!(planned(&wanted, &tree()), all);
+        let begun = tree().constraint("log_1", "log_user", text);
+        assert_eq!(planned(&wanted, &begun), [late_2, validate("log_2"), add("log", "")]);
+    }
+
+    #[test]
+    fn statistics_are_made_where_their_table_is() {
+        let of = |columns: &str| {
+            let create = format!("CREATE STATISTICS users_stats ON {columns} FROM users");
+            users().statistics("users", "users_stats", &create)
+        };
+        assert_eq!(planned(&of("id, email"), &users()), ["CREATE STATISTICS users_stats ON id, email FROM users"]);
+        assert_eq!(planned(&of("id, email"), &of("id, email")), ["there: statistics public.users_stats"]);
+        assert!(planned(&of("id, email"), &of("email, id"))[0].contains("is another one on the subscriber"));
+        assert_eq!(planned(&of("id, email"), &database(18)), [""; 0]);
+    }
 }

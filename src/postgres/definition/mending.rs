@@ -9,6 +9,7 @@ use super::facets::{Part, SHORT};
 use super::making::{collate, comment};
 use super::model::{Column, ConstraintKind, Definition, Sequence, Table, Type, TypeKind};
 use super::object::Object;
+use super::promoting::{holder, index_for};
 use super::table::{assignments, compression_name, storage_name};
 use crate::postgres::sql::{Ident, Literal, QualifiedName};
 
@@ -63,7 +64,9 @@ pub(super) fn remedy(
         (Object::Table(name), Part::Column(column)) => {
             of_column(publisher, subscriber, &Place { table: name, column }, attribute)
         }
-        (Object::Table(name), Part::Constraint(constraint)) => of_constraint(publisher, name, constraint, attribute),
+        (Object::Table(name), Part::Constraint(constraint)) => {
+            of_constraint(publisher, subscriber, name, constraint, attribute)
+        }
         (Object::Table(name), Part::Whole) => of_table(publisher, name, attribute),
         (Object::Type(name), part) => of_type(publisher, subscriber, name, part, attribute),
         (Object::Sequence(name), _) => of_sequence(publisher, name, attribute),
@@ -178,7 +181,9 @@ fn rename_not_null(place: &Place<'_>, column: &Column, there: &Column) -> Remedy
 fn missing_column(place: &Place<'_>, table: &Table, column: &Column, subscriber: &Definition) -> Remedy {
     let mut parents = table.parents.iter().filter_map(|parent| subscriber.tables.get(parent));
     if !column.is_local && parents.any(|parent| parent.column(&column.name).is_none()) {
-        return Remedy::Additive(Vec::new());
+        // The parent brings the column, and what else is set is each table's own.
+        let own = Column { not_null: None, ..column.clone() };
+        return Remedy::Additive(own.settings(place.table));
     }
     if let Some(old) = subscriber.tables.get(place.table).and_then(|there| renamed_from(table, there, column)) {
         let rename = format!("ALTER TABLE {} RENAME COLUMN {} TO {}", place.table, old.name, place.column);
@@ -192,7 +197,7 @@ fn missing_column(place: &Place<'_>, table: &Table, column: &Column, subscriber:
     let default = new.default().map(|default| format!(" DEFAULT {default}")).unwrap_or_default();
     let add = format!("ALTER TABLE {} ADD COLUMN {}{default}", place.table, new.declaration());
     let comment = comment(&format!("COLUMN {}.{}", place.table, place.column), column.comment.as_ref());
-    Remedy::Additive([add].into_iter().chain(comment).collect())
+    Remedy::Additive([add].into_iter().chain(new.settings(place.table)).chain(comment).collect())
 }
 
 /// A column of the same type that the publisher does not have: it may be the one, under its old name. A new column in its
@@ -244,7 +249,13 @@ fn with_modifiers(ty: &str) -> (&str, Vec<i64>) {
     }
 }
 
-fn of_constraint(publisher: &Definition, table: &QualifiedName, name: &Ident, attribute: &str) -> Remedy {
+fn of_constraint(
+    publisher: &Definition,
+    subscriber: &Definition,
+    table: &QualifiedName,
+    name: &Ident,
+    attribute: &str,
+) -> Remedy {
     let drop = format!("ALTER TABLE {table} DROP CONSTRAINT {name}");
     let Some(constraint) = publisher.tables.get(table).and_then(|table| table.constraints.get(name)) else {
         return Remedy::person(vec![drop], "rows that the publisher takes may stop at it");
@@ -252,14 +263,21 @@ fn of_constraint(publisher: &Definition, table: &QualifiedName, name: &Ident, at
     if attribute == "comment" {
         return Remedy::one(remark(&format!("CONSTRAINT {name} ON {table}"), constraint.comment.as_ref()));
     }
+    let is_missing =
+        attribute == SHORT && !subscriber.tables.get(table).is_some_and(|there| there.constraints.contains_key(name));
+    if let Some(index) = index_for(publisher, subscriber, table, constraint).filter(|_| is_missing) {
+        return Remedy::Additive(constraint.statements_with(table, index));
+    }
     let add = constraint.statements(table);
     let when = match constraint.kind {
         ConstraintKind::Check => "once the rows there keep it, and rows from before have arrived",
         _ => "once the rows there keep it; the table is locked while its index is built",
     };
-    let is_missing = attribute == SHORT;
-    let statements = if is_missing { add } else { [drop].into_iter().chain(add).collect() };
-    Remedy::person(statements, when)
+    let first = match holder(subscriber, table, name).filter(|_| is_missing && constraint.kind.has_index()) {
+        Some((index, _)) => Some(format!("DROP INDEX {index}")),
+        None => (!is_missing).then_some(drop),
+    };
+    Remedy::person(first.into_iter().chain(add).collect(), when)
 }
 
 fn of_table(publisher: &Definition, name: &QualifiedName, attribute: &str) -> Remedy {

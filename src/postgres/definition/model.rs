@@ -329,6 +329,13 @@ pub enum ConstraintKind {
     ForeignKey,
 }
 
+impl ConstraintKind {
+    /// Whether an index of its name comes with it.
+    pub fn has_index(self) -> bool {
+        matches!(self, Self::PrimaryKey | Self::Unique | Self::Exclusion)
+    }
+}
+
 /// An index that no constraint has made.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a property of its own")]

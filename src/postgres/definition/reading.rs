@@ -81,6 +81,23 @@ pub async fn read(db: &Database, wanted: &Wanted) -> Result<Definition> {
     assemble(&rows, version).map_err(|cause| db.error(DOING, cause))
 }
 
+/// A definition that was read, and what of.
+struct Shared {
+    wanted: Wanted,
+    definition: Definition,
+}
+
+/// The same, of a server that this process does not change, as it was at most two seconds ago: whoever plans a table reads it once
+/// more when it is made.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_shared(db: &Database, wanted: &Wanted) -> Result<Definition> {
+    let load = async { read(db, wanted).await.map(|definition| Shared { wanted: wanted.clone(), definition }) };
+    let shared = db.snapshot::<Shared>().get(|| db.changes(), load).await?;
+    if shared.wanted == *wanted { Ok(shared.definition.clone()) } else { read(db, wanted).await }
+}
+
 /// The same in a transaction, which sees what it has made.
 ///
 /// # Errors

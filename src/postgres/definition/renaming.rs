@@ -1,16 +1,28 @@
 //! Columns that have another name on the publisher by now.
 //!
 //! A new name looks like a column that is gone and another one that is new, and rows that are there would lose what they
-//! hold. What tells it is the number that the catalog keeps for a column: it stays.
+//! hold. What tells it are the numbers that both catalogs keep for a column, which stay: those of columns that had one name
+//! once are kept as pairs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
 
 use super::model::{Definition, Table};
 use super::object::Object;
 use crate::postgres::sql::{Ident, QualifiedName, Statement};
 
-/// The names of columns by their numbers, by the number of their table, as a publisher had them.
-pub type Known = BTreeMap<i64, BTreeMap<i16, Ident>>;
+/// Which column of the subscriber's is which of the publisher's, by the number of the publisher's table.
+pub type Known = BTreeMap<i64, Pairs>;
+
+/// The columns of one table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pairs {
+    /// The number of the subscriber's table.
+    there: i64,
+    /// The numbers of the subscriber's columns, by those of the publisher's.
+    columns: BTreeMap<i16, i16>,
+}
 
 /// A column that gets another name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +37,25 @@ pub struct Renaming {
     is_inherited: bool,
 }
 
+/// The columns that have other names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Renamings {
+    /// Those that get them, in an order in which each name is free.
+    pub due: Vec<Renaming>,
+    /// Those that cannot have them before a person has seen to it: the subscriber has other columns of these names, so that rows
+    /// have gone on to arrive, with values in the wrong columns.
+    pub mixed: Vec<Renaming>,
+}
+
 impl Renaming {
     /// The table.
     pub fn object(&self) -> Object {
         Object::Table(self.table.clone())
+    }
+
+    /// Whether a difference is about the column under its old name.
+    pub(super) fn is_of(&self, attribute: &str) -> bool {
+        attribute == format!("column {}", self.from.as_str())
     }
 
     /// The statement, unless that of a parent does it.
@@ -38,29 +65,54 @@ impl Renaming {
     }
 }
 
-/// What is to be kept to know a column again.
-pub fn known(publisher: &Definition) -> Known {
-    let columns = |table: &Table| table.columns.iter().map(|column| (column.number, column.name.clone())).collect();
-    publisher.tables.values().map(|table| (table.oid, columns(table))).collect()
+/// What is to be kept to know a column again: what was known, as far as it still exists, and columns that have one name.
+pub fn known(publisher: &Definition, subscriber: &Definition, before: &Known) -> Known {
+    let both = publisher.tables.iter().filter_map(|(name, table)| Some((table, subscriber.tables.get(name)?)));
+    both.map(|(table, there)| (table.oid, pairs(table, there, before.get(&table.oid)))).collect()
 }
 
-/// The columns that were known by another name, which the subscriber still has.
-pub fn renamings(publisher: &Definition, subscriber: &Definition, known: &Known) -> Vec<Renaming> {
+fn pairs(table: &Table, there: &Table, before: Option<&Pairs>) -> Pairs {
+    let before = before.filter(|pairs| pairs.there == there.oid);
+    let exists = |table: &Table, number: i16| table.columns.iter().any(|column| column.number == number);
+    let kept = before.into_iter().flat_map(|pairs| pairs.columns.iter().map(|(one, other)| (*one, *other)));
+    let mut columns: BTreeMap<i16, i16> =
+        kept.filter(|(one, other)| exists(table, *one) && exists(there, *other)).collect();
+    let taken: BTreeSet<i16> = columns.values().copied().collect();
+    for column in &table.columns {
+        if let Some(other) = there.column(&column.name).filter(|other| !taken.contains(&other.number)) {
+            columns.entry(column.number).or_insert(other.number);
+        }
+    }
+    Pairs { there: there.oid, columns }
+}
+
+/// The columns that are known by another name.
+pub fn renamings(publisher: &Definition, subscriber: &Definition, known: &Known) -> Renamings {
     let both = publisher.tables.iter().filter_map(|(name, table)| Some((name, table, subscriber.tables.get(name)?)));
-    both.flat_map(|(name, table, there)| {
-        let before = known.get(&table.oid);
-        table.columns.iter().filter_map(move |column| {
-            let from = before?.get(&column.number)?;
-            let is_gone = table.column(from).is_none() && there.column(&column.name).is_none();
-            (is_gone && there.column(from).is_some()).then(|| Renaming {
-                table: name.clone(),
-                from: from.clone(),
-                to: column.name.clone(),
-                is_inherited: column.is_inherited,
-            })
-        })
-    })
-    .collect()
+    let mut all = Renamings::default();
+    for (name, table, there) in both {
+        let Some(pairs) = known.get(&table.oid).filter(|pairs| pairs.there == there.oid) else { continue };
+        let found = table.columns.iter().filter_map(|column| {
+            let number = pairs.columns.get(&column.number)?;
+            let old = there.columns.iter().find(|old| old.number == *number)?;
+            let (table, from, to) = (name.clone(), old.name.clone(), column.name.clone());
+            (from != to).then_some(Renaming { table, from, to, is_inherited: column.is_inherited })
+        });
+        let (due, mixed) = shared(there, found.collect());
+        all.due.extend(due);
+        all.mixed.extend(mixed);
+    }
+    all
+}
+
+/// Shares out the columns of a table: a name can be had if nothing has it, or if what has it gets another one that can be had.
+fn shared(there: &Table, mut open: Vec<Renaming>) -> (Vec<Renaming>, Vec<Renaming>) {
+    let mut due: Vec<Renaming> = Vec::new();
+    loop {
+        let is_free = |one: &Renaming| there.column(&one.to).is_none() || due.iter().any(|other| other.from == one.to);
+        let Some(at) = open.iter().position(is_free) else { return (due, open) };
+        due.push(open.remove(at));
+    }
 }
 
 /// What the subscriber has once they are renamed.
@@ -119,6 +171,7 @@ fn printed(name: &Ident) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples::database;
     use super::*;
 
     #[test]
@@ -131,5 +184,74 @@ mod tests {
         assert_eq!(replaced("CHECK ((a > 0) AND (aa > a))", "a", "b"), "CHECK ((b > 0) AND (aa > b))");
         assert_eq!(replaced("CHECK (a <> 'a'::text)", "a", "B c"), "CHECK (\"B c\" <> 'a'::text)");
         assert_eq!(replaced("(\"A\")", "A", "a"), "(a)");
+    }
+
+    fn of_names(columns: &str) -> Definition {
+        database(18).table("t", columns)
+    }
+
+    /// What is due and what is mixed up, once the columns that had these names have those on the publisher and these others on the
+    /// subscriber.
+    fn found(before: &str, publisher: &str, subscriber: &str) -> (String, String) {
+        let known = known(&of_names(before), &of_names(before), &Known::new());
+        let Renamings { due, mixed } = renamings(&of_names(publisher), &of_names(subscriber), &known);
+        let text = |all: &[Renaming]| {
+            let lines = all.iter().map(|one| format!("{}>{}", one.from.as_str(), one.to.as_str()));
+            lines.collect::<Vec<_>>().join(" ")
+        };
+        (text(&due), text(&mixed))
+    }
+
+    #[test]
+    fn a_column_is_known_by_its_number_whatever_names_others_get() {
+        for (before, publisher, subscriber, due, mixed) in [
+            ("a b", "a b", "a b", "", ""),
+            ("a b", "c b", "a b", "a>c", ""),
+            // By hand, on both sides.
+            ("a b", "c b", "c b", "", ""),
+            // One takes the name that another gives up.
+            ("a b", "b c", "a b", "b>c a>b", ""),
+            ("a b c", "b c d", "a b c", "c>d b>c a>b", ""),
+            // Two exchange theirs: rows have gone on to arrive in the wrong ones.
+            ("a b", "b a", "a b", "", "a>b b>a"),
+            ("a b", "b a", "b a", "", ""),
+            ("a b c", "b a d", "a b c", "c>d", "a>b b>a"),
+        ] {
+            assert_eq!(
+                found(before, publisher, subscriber),
+                (due.to_owned(), mixed.to_owned()),
+                "{before} {publisher}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_column_that_is_gone_is_not_free_while_the_subscriber_has_it() {
+        let mut publisher = of_names("a b");
+        let known = known(&publisher, &publisher, &Known::new());
+        let subscriber = publisher.clone();
+        let table = publisher.tables.values_mut().next().unwrap();
+        table.columns.remove(0);
+        table.columns[0].name = Ident::new("a").unwrap();
+        let Renamings { due, mixed } = renamings(&publisher, &subscriber, &known);
+        assert_eq!((due.len(), mixed.len()), (0, 1));
+        // It stays known until a person has dropped the old one.
+        let known = super::known(&publisher, &subscriber, &known);
+        let mut mended = subscriber.clone();
+        mended.tables.values_mut().next().unwrap().columns.remove(0);
+        let Renamings { due, mixed } = renamings(&publisher, &mended, &known);
+        assert_eq!((due.len(), mixed.len()), (1, 0));
+        // A table that was made again has other columns.
+        mended.tables.values_mut().next().unwrap().oid = 7;
+        assert_eq!(renamings(&publisher, &mended, &known), Renamings::default());
+    }
+
+    #[test]
+    fn what_is_known_goes_through_the_state() {
+        let definition = of_names("a b");
+        let known = known(&definition, &definition, &Known::new());
+        let json = serde_json::to_value(&known).unwrap();
+        assert_eq!(json, serde_json::json!({"100": {"there": 100, "columns": {"1": 1, "2": 2}}}));
+        assert_eq!(serde_json::from_value::<Known>(json).unwrap(), known);
     }
 }

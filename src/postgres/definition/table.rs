@@ -127,7 +127,7 @@ impl Column {
     }
 
     /// The statements that set what its declaration does not.
-    fn settings(&self, table: &QualifiedName) -> Vec<String> {
+    pub(super) fn settings(&self, table: &QualifiedName) -> Vec<String> {
         let alter = |what: String| format!("ALTER TABLE ONLY {table} ALTER COLUMN {} {what}", self.name);
         let late = self.not_null.as_ref().filter(|constraint| !constraint.is_valid);
         let late =
@@ -168,7 +168,18 @@ pub(super) fn compression_name(letter: &str) -> &str {
 impl Constraint {
     /// The statements that add it to its table.
     pub(super) fn statements(&self, table: &QualifiedName) -> Vec<String> {
-        let add = format!("ALTER TABLE {table} ADD CONSTRAINT {} {}", self.name, self.definition);
+        self.added_as(table, &self.definition)
+    }
+
+    /// The statements that make it of an index which the table has.
+    pub(super) fn statements_with(&self, table: &QualifiedName, index: &Ident) -> Vec<String> {
+        let kind = if self.kind == ConstraintKind::PrimaryKey { "PRIMARY KEY" } else { "UNIQUE" };
+        let deferrable = self.definition.find(" DEFERRABLE").map_or("", |at| &self.definition[at..]);
+        self.added_as(table, &format!("{kind} USING INDEX {index}{deferrable}"))
+    }
+
+    fn added_as(&self, table: &QualifiedName, definition: &str) -> Vec<String> {
+        let add = format!("ALTER TABLE {table} ADD CONSTRAINT {} {definition}", self.name);
         let options = self.index_options.as_ref().filter(|_| self.kind != ConstraintKind::ForeignKey);
         let options =
             options.map(|options| format!("ALTER INDEX {}.{} SET ({})", table.schema, self.name, assignments(options)));

@@ -48,6 +48,12 @@ pub enum Problem {
     WalLevel,
     /// Tables without a replica identity.
     NoIdentity,
+    /// Partitioned tables without a replica identity, under whose name the rows of partitions are sent that have one: the
+    /// publisher takes what subscribers cannot find.
+    RootWithoutIdentity,
+    /// Partitions whose replica identity lacks columns of that of the partitioned table under whose name they are sent: subscribers
+    /// do not find the rows, and say nothing.
+    LessThanRoot,
     /// A row filter on other columns than those of the replica identity.
     FilterOutsideIdentity,
     /// A column list without all columns of the replica identity.
@@ -83,6 +89,8 @@ impl Problem {
         match self {
             Self::NoTable | Self::NoSchema | Self::WalLevel => Gravity::Passing,
             Self::NoIdentity
+            | Self::RootWithoutIdentity
+            | Self::LessThanRoot
             | Self::FilterOutsideIdentity
             | Self::ColumnsWithoutIdentity
             | Self::ColumnsOfFullIdentity
@@ -184,9 +192,15 @@ fn broken(publication: &Publication, outline: &Outline, filters: &FilterColumns,
         let Some(relation) = outline.relations.get(name) else { continue };
         let (governing, spec) = publication.governing(name, relation);
         let used = filters.get(governing);
+        let member_for = |is_listed: bool| if is_listed { Member::Table(governing.clone()) } else { member.clone() };
         for (problem, columns) in identity_problems(relation, spec, used, publication.generated_columns, version) {
-            let member = if spec.is_some() { Member::Table(governing.clone()) } else { member.clone() };
+            let member = member_for(spec.is_some());
             found.entry((problem, member)).or_default().insert(name.clone(), columns);
+        }
+        let root = outline.relations.get(governing).filter(|_| governing != name);
+        if let Some((problem, columns)) = root.and_then(|root| root_problem(relation, root)) {
+            let about = if problem == Problem::RootWithoutIdentity { governing } else { name };
+            found.entry((problem, member_for(spec.is_some()))).or_default().insert(about.clone(), columns);
         }
     }
     found.into_iter().map(|((problem, member), tables)| Flaw { problem, member, tables }).collect()
@@ -222,6 +236,21 @@ fn identity_problems(
         found.push((Problem::GeneratedIdentity, unpublished));
     }
     found
+}
+
+/// What keeps subscribers from finding the rows of a partition that is sent under the name of another table: they look for them by
+/// the identity of that one, and get the values of the partition's.
+fn root_problem(partition: &Relation, root: &Relation) -> Option<(Problem, BTreeSet<Ident>)> {
+    match (&partition.identity, &root.identity) {
+        (Identity::Missing, _) => None,
+        (_, Identity::Missing) => Some((Problem::RootWithoutIdentity, BTreeSet::new())),
+        (Identity::Full, _) => None,
+        (Identity::Columns(_), Identity::Full) => Some((Problem::LessThanRoot, BTreeSet::new())),
+        (Identity::Columns(own), Identity::Columns(roots)) => {
+            let lacking = roots - own;
+            (!lacking.is_empty()).then_some((Problem::LessThanRoot, lacking))
+        }
+    }
 }
 
 /// The tables with rows of their own that are published, each with the member that does it.
@@ -429,6 +458,33 @@ mod tests {
         assert_eq!(found(&publication, &relations, &[], 18), [""; 0]);
         relations.relations.get_mut(&table("full")).unwrap().virtual_generated = idents("never");
         assert_eq!(found(&publication, &relations, &[], 18), ["GeneratedIdentity public.full: public.full(never)"]);
+    }
+
+    #[test]
+    fn what_is_sent_under_another_name_is_found_by_that_ones_identity() {
+        for (root, partition, expected) in [
+            ("none", "id", "RootWithoutIdentity public.root: public.root()"),
+            ("none", "full", "RootWithoutIdentity public.root: public.root()"),
+            ("none", "none", "NoIdentity public.root: public.leaf()"),
+            ("id", "none", "NoIdentity public.root: public.leaf()"),
+            ("id", "id", ""),
+            ("id", "id v", ""),
+            ("id", "full", ""),
+            ("full", "full", ""),
+            ("full", "id", "LessThanRoot public.root: public.leaf()"),
+            ("id v", "id u", "LessThanRoot public.root: public.leaf(v)"),
+        ] {
+            let mut outline = relations();
+            outline.insert(table("root"), relation(Kind::Partitioned, root, &[]));
+            outline.insert(table("leaf"), relation(Kind::Table, partition, &["root"]));
+            let mut publication = publication(&["root"]);
+            publication.via_partition_root = true;
+            let expected: Vec<_> = [expected].into_iter().filter(|line| !line.is_empty()).collect();
+            assert_eq!(found(&publication, &outline, &[], 18), expected, "{root} {partition}");
+            publication.via_partition_root = false;
+            let own: Vec<_> = expected.into_iter().filter(|line| line.starts_with("NoIdentity")).collect();
+            assert_eq!(found(&publication, &outline, &[], 18), own, "{root} {partition}, by itself");
+        }
     }
 
     #[test]

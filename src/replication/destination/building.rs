@@ -133,6 +133,8 @@ pub async fn look(pair: &Pair, published: &Published, when: Seen) -> Result<Look
         Seen::Now => definition::late(&wanted, &sides.subscriber),
         Seen::Planned => definition::late(&wanted, &definition::with_tables_of(&sides.subscriber, &wanted)),
     };
+    let taken = Box::pin(indexing::taken(&pair.subscriber, &late.new_names())).await?;
+    let late = late.without(&taken);
     let names: BTreeSet<_> = sides.subscriber.tables.keys().cloned().collect();
     let sizes = async { catalog::sizes(&pair.subscriber, &names).await };
     let rights = async { indexing::rights(&pair.subscriber, &names).await };

@@ -7,7 +7,7 @@ use crate::replication::error::{Error, Result};
 use crate::replication::{Operation, Pair};
 
 /// How many statements are sent at once.
-const BATCH: usize = 400;
+const BATCH: usize = 2000;
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +33,7 @@ pub async fn make(operation: &Operation<'_>, pair: &Pair, look: Look, wish: &Wis
     }
     let db = &pair.subscriber;
     let labels: Vec<Statement> = mends(look.plan.changed.iter().filter(|one| one.is_mended_first()));
-    if !labels.is_empty() {
-        db.run_within(operation.doing(), &labels, operation.limits()).await?;
-    }
+    Box::pin(add_labels(operation, db, &look, wish, &labels)).await?;
     match Box::pin(transact(operation, db, &look, wish)).await {
         Ok(after) => Ok(Outcome { made: made(look.plan), look: after }),
         Err(error) if error.cause().is_some_and(crate::postgres::Error::is_lost) => {
@@ -46,6 +44,43 @@ pub async fn make(operation: &Operation<'_>, pair: &Pair, look: Look, wish: &Wis
             Err(error.detail(what_stays(&ran)))
         }
     }
+}
+
+/// Adds the labels, all or none. Where the connection breaks, what is there tells whether it was done.
+async fn add_labels(
+    operation: &Operation<'_>,
+    db: &Database,
+    look: &Look,
+    wish: &Wish,
+    labels: &[Statement],
+) -> Result<()> {
+    if labels.is_empty() {
+        return Ok(());
+    }
+    let Err(error) = db.run_within(operation.doing(), labels, operation.limits()).await else { return Ok(()) };
+    let is_lost = error.is_lost();
+    let error = Error::from(error);
+    if !is_lost {
+        return Err(error.detail(what_stays(&[])));
+    }
+    let Some(after) = read_again(operation, db, look, wish).await else {
+        return Err(error.detail(NOT_SAID));
+    };
+    if after.plan.changed.iter().any(Difference::is_mended_first) {
+        return Err(error.detail(NOT_DONE));
+    }
+    tracing::info!(cause = %error, "the connection broke, and the labels are there");
+    Ok(())
+}
+
+const NOT_SAID: &str = "The server did not say afterwards whether it was done. The next plan shows it.";
+const NOT_DONE: &str = "What the server has was read again: it was not done. Apply again.";
+
+/// What both sides show after a connection broke. None where the server does not say.
+async fn read_again(operation: &Operation<'_>, db: &Database, look: &Look, wish: &Wish) -> Option<Look> {
+    let like = Wanted::like(&look.sides.publisher);
+    let subscriber = look_again(operation.limits(), || definition::read(db, &like)).await?;
+    Some(look.with_subscriber(subscriber, wish))
 }
 
 /// What a transaction that was undone leaves: what was committed before it.
@@ -73,16 +108,13 @@ async fn after_loss(
     wish: &Wish,
     error: Error,
 ) -> Result<Outcome> {
-    let like = Wanted::like(&look.sides.publisher);
-    let found = look_again(operation.limits(), || definition::read(db, &like)).await;
-    let Some(subscriber) = found else {
-        return Err(error.detail("The server did not say afterwards whether it was done. The next plan shows it."));
+    let Some(after) = read_again(operation, db, &look, wish).await else {
+        return Err(error.detail(NOT_SAID));
     };
-    let after = look.with_subscriber(subscriber, wish);
     if after.plan.is_done() {
         return Ok(Outcome { made: made(look.plan), look: after });
     }
-    Err(error.detail("What the server has was read again: it was not done. Apply again."))
+    Err(error.detail(NOT_DONE))
 }
 
 async fn transact(operation: &Operation<'_>, db: &Database, look: &Look, wish: &Wish) -> Result<Look> {

@@ -27,9 +27,9 @@ pub struct Look {
 }
 
 impl Look {
-    /// What is to be kept to know the columns again.
-    pub fn known(&self) -> Known {
-        definition::known(&self.sides.publisher)
+    /// What is to be kept to know the columns again, with what was known before.
+    pub fn known(&self, before: &Known) -> Known {
+        definition::known(&self.sides.publisher, &self.sides.subscriber, before)
     }
 
     /// The tables that are as the publisher's once the plan is done.
@@ -69,7 +69,7 @@ pub async fn look(pair: &Pair, published: &Published, wish: &Wish) -> Result<Loo
 /// Reads both sides; the subscriber's with the partitions that only it has, where they count.
 pub(super) async fn sides(pair: &Pair, published: &Published, with_partitions: bool) -> Result<Sides> {
     let wanted = Wanted::tables(published.tables.iter().cloned());
-    let publisher = Box::pin(definition::read(&pair.publisher, &wanted)).await?;
+    let publisher = Box::pin(definition::read_shared(&pair.publisher, &wanted)).await?;
     let like = Wanted { with_partitions, ..Wanted::like(&publisher) };
     let read = Box::pin(definition::read(&pair.subscriber, &like));
     let missing = Box::pin(definition::missing_of(&pair.subscriber, &publisher.others));

@@ -111,7 +111,11 @@ fn of(side: &Side, problem: Problem) -> Finding {
         Problem::NoTable => "table_missing",
         Problem::NoSchema => "schema_missing",
         Problem::WrongKind(_) | Problem::SystemSchema => "not_publishable",
-        Problem::NoIdentity | Problem::GeneratedIdentity | Problem::WalLevel => "replica_identity",
+        Problem::NoIdentity
+        | Problem::RootWithoutIdentity
+        | Problem::LessThanRoot
+        | Problem::GeneratedIdentity
+        | Problem::WalLevel => "replica_identity",
         Problem::FilterOutsideIdentity | Problem::PartitionedFilter => "row_filter",
         Problem::ColumnsWithoutIdentity | Problem::ColumnsOfFullIdentity | Problem::PartitionedColumns => "column_list",
     };
@@ -128,6 +132,10 @@ fn sentence(problem: Problem, columns: &BTreeSet<Ident>) -> String {
         | Problem::PartitionedFilter
         | Problem::PartitionedColumns
         | Problem::WalLevel => format!("It cannot be published: {words}."),
+        Problem::RootWithoutIdentity => format!("UPDATE and DELETE of its partitions stop the replication: {words}."),
+        Problem::LessThanRoot => {
+            format!("UPDATE and DELETE of it get lost on the subscriber, without an error: {words}.")
+        }
         _ => format!("UPDATE and DELETE fail on it once it is published: {words}."),
     }
 }
@@ -139,6 +147,17 @@ fn words(problem: Problem, columns: &BTreeSet<Ident>) -> String {
         Problem::NoSchema => "there is no such schema".to_owned(),
         Problem::WalLevel => "wal_level is not logical".to_owned(),
         Problem::NoIdentity => "it has no replica identity, so nothing says which row they mean".to_owned(),
+        Problem::RootWithoutIdentity => {
+            "their rows are sent under its name, and it has no replica identity, so nothing says which row they mean"
+                .to_owned()
+        }
+        Problem::LessThanRoot if columns.is_empty() => {
+            "it is sent under the name of a partitioned table that is identified by the whole row, and it is not"
+                .to_owned()
+        }
+        Problem::LessThanRoot => format!(
+            "it is sent under the name of a partitioned table whose replica identity has columns that its own lacks ({columns})"
+        ),
         Problem::FilterOutsideIdentity => {
             format!("the row filter uses columns outside the replica identity ({columns})")
         }
@@ -163,6 +182,8 @@ fn remedy(side: &Side, publication: &Publication, problem: Problem, table: &Qual
             "Make it first, or leave it out. Names are taken literally: upper case is not folded.".to_owned()
         }
         Problem::NoIdentity => identity_remedy(side, table),
+        Problem::RootWithoutIdentity => root_remedy(side, publication, table),
+        Problem::LessThanRoot => format!("On the {server}: ALTER TABLE {table} REPLICA IDENTITY FULL;"),
         Problem::WrongKind(_) | Problem::SystemSchema => {
             "Leave it out: Postgres publishes ordinary and partitioned tables only.".to_owned()
         }
@@ -181,6 +202,21 @@ fn remedy(side: &Side, publication: &Publication, problem: Problem, table: &Qual
 
 /// What makes the same choice in a configuration.
 const MANAGED: &str = " A neonrepl_replica_identity does the same.";
+
+/// What gives a partitioned table a replica identity that its partitions have too.
+fn root_remedy(side: &Side, publication: &Publication, table: &QualifiedName) -> String {
+    let (server, name) = (side.place.as_str(), &publication.name);
+    let has_primary_key = side.outline.relations.get(table).is_some_and(|relation| relation.has_primary_key);
+    let first = if has_primary_key {
+        format!("On the {server}: ALTER TABLE {table} REPLICA IDENTITY DEFAULT;")
+    } else {
+        "Give it a primary key".to_owned()
+    };
+    format!(
+        "{first} or, on the {server}: ALTER PUBLICATION {name} SET (publish_via_partition_root = false); A neonrepl_replica_identity \
+         of it sets the same for all its partitions."
+    )
+}
 
 /// What gives a table a replica identity: its primary key where it has one, else an index that may be one, else the whole row.
 fn identity_remedy(side: &Side, table: &QualifiedName) -> String {

@@ -203,6 +203,14 @@ fn summary(problem: Problem, names: &BTreeSet<String>, desired: &Desired) -> Str
         Problem::NoSchema => format!("there is no schema {names} yet"),
         Problem::WalLevel => "wal_level of the server is not logical yet".to_owned(),
         Problem::NoIdentity => format!("{fail}, because these tables have no replica identity: {names}"),
+        Problem::RootWithoutIdentity => format!(
+            "UPDATE and DELETE of partitions would stop the replication, because the partitioned tables under whose name they are \
+             sent have no replica identity: {names}"
+        ),
+        Problem::LessThanRoot => format!(
+            "UPDATE and DELETE of partitions would get lost on the subscriber, without an error, because their replica identity lacks \
+             columns of that of the partitioned table under whose name they are sent: {names}"
+        ),
         Problem::FilterOutsideIdentity => {
             format!("{fail}, because the row filter uses columns outside the replica identity: {names}")
         }
@@ -241,6 +249,16 @@ fn remedy(problem: Problem) -> &'static str {
             "Postgres makes the publication, and refuses these statements from then on. Give each table a primary key, or a \
              neonrepl_replica_identity whose table this resource refers to (by hand: ALTER TABLE … REPLICA IDENTITY FULL; or USING \
              INDEX), or publish = [\"insert\", \"truncate\"] only."
+        }
+        Problem::RootWithoutIdentity => {
+            "Postgres makes the publication and takes these statements, as the partitions have an identity; subscribers cannot look \
+             for the rows. Give the partitioned table a primary key, or a neonrepl_replica_identity, which is one for all its \
+             partitions too; or set publish_via_partition_root = false."
+        }
+        Problem::LessThanRoot => {
+            "Postgres makes the publication and takes these statements; subscribers look for the rows by columns that they do not \
+             get. Give the partitioned table a neonrepl_replica_identity, which is one for all its partitions too (by hand: ALTER TABLE \
+             … REPLICA IDENTITY FULL; on each of these), or set publish_via_partition_root = false."
         }
         Problem::FilterOutsideIdentity => {
             "Postgres makes the publication, and refuses these statements from then on. Use columns of the replica \

@@ -235,7 +235,9 @@ pub(super) fn refusal(doing: &str, found: &[Breaking], attribute: Option<&str>) 
     let cases = cases
         .iter()
         .map(|(table, publication, problem)| format!("{table} in publication {publication} ({})", why(*problem)));
-    let error = Error::new(format!("{doing}: UPDATE and DELETE would fail on the publisher: {}", names::list(cases))).detail(
+    let is_of_root = |one: &Breaking| matches!(one.problem, Problem::RootWithoutIdentity | Problem::LessThanRoot);
+    let fail = if found.iter().all(is_of_root) { "not reach subscribers" } else { "fail on the publisher" };
+    let error = Error::new(format!("{doing}: UPDATE and DELETE would {fail}: {}", names::list(cases))).detail(
         "Nothing was changed. Take the table out of the publication, publish only inserts and truncates, or let it publish \
          what the identity needs, and apply that first.",
     );
@@ -250,6 +252,8 @@ fn why(problem: Problem) -> &'static str {
         Problem::FilterOutsideIdentity => "its row filter uses columns outside the identity",
         Problem::ColumnsWithoutIdentity => "its column list lacks columns of the identity",
         Problem::ColumnsOfFullIdentity => "no column list covers \"full\"",
+        Problem::RootWithoutIdentity => "its partitions are sent under its name, and would be told apart by nothing",
+        Problem::LessThanRoot => "it is sent under the name of a partitioned table that has another identity",
         Problem::GeneratedIdentity => "generated columns of the identity are not published",
         _ => "nothing would tell its rows apart",
     }

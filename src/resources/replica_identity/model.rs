@@ -60,9 +60,9 @@ pub(super) fn schema() -> Schema {
     Schema::new(
         "What tells the rows of a table of the publisher apart when they change: its replica identity. A published table without \
          one, which is one that has neither a primary key nor another identity, refuses each UPDATE and DELETE of the application. \
-         Of a partitioned table each partition is given the same, since only theirs counts; one that is added later is shown as \
-         drift and given it by the next apply. Refer to `table` in the publication, so that the identity comes first. A change \
-         takes the right of the table's owner, and locks the table against reads and writes for a moment: it is tried for a \
+         Of a partitioned table each partition is given the same: the publisher asks for theirs, and subscribers for that of the \
+         table under whose name their rows are sent. One that is added later is shown as drift and given it by the next apply. \
+         Refer to `table` in the publication, so that the identity comes first. A change takes the right of the table's owner, and locks the table against reads and writes for a moment: it is tried for a \
          second at a time, between which others go first, until `timeouts` ends. A change, or a destroy, after which a \
          publication of the database would make UPDATE or DELETE fail is refused. Destroy gives the table back what it had \
          before, where that is known; after an import it is not, and the table stays as it is. For a table of the other server, as \

@@ -286,7 +286,7 @@ impl<'a> Work<'a> {
         if built.as_ref().is_err_and(|error| error.cause().is_some_and(|cause| cause.code().is_some()))
             && !build.is_attached
             && !self.operation.is_stopped()
-            && let Some(standing) = indexing::standing(self.db, &build.name).await?
+            && let Some(standing) = indexing::standing(self.db, Some(&build.table), &build.name).await?
             && !standing.is_valid
             && standing.builder.is_none()
         {
@@ -300,7 +300,8 @@ impl<'a> Work<'a> {
     async fn settled(&self, build: &IndexBuild) -> Result<Option<bool>> {
         let (mut waiting, mut told) = (self.operation.waiting(), false);
         loop {
-            let standing = self.operation.unless_stopped(indexing::standing(self.db, &build.name)).await;
+            let standing =
+                self.operation.unless_stopped(indexing::standing(self.db, Some(&build.table), &build.name)).await;
             let look = standing.map(|standing| match standing.as_ref().map(|one| (one.is_valid, one.builder)) {
                 Some((false, Some(process))) => {
                     let object = Object::Index(build.name.clone());

@@ -88,7 +88,7 @@ async fn unfinished(db: &Database, failures: &[Failure]) -> Vec<String> {
     let mut unfinished = Vec::new();
     for failure in failures {
         let Object::Index(name) = &failure.object else { continue };
-        if let Ok(Some(standing)) = indexing::standing(&db.briefly(), name).await
+        if let Ok(Some(standing)) = indexing::standing(&db.briefly(), None, name).await
             && !standing.is_valid
         {
             unfinished.push(failure.object.to_string());

@@ -1,0 +1,63 @@
+//! Postgres's own programs, where the machine has them: what else makes a schema from another one.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use super::common::postgres::{Database, Major, Role, SUPERUSER_PASSWORD};
+use super::statements;
+
+/// The major of `pg_dump` on the path, if the tests can start a server of it: it takes no server that is newer.
+pub(super) fn dumps() -> Option<Major> {
+    let version = Command::new("pg_dump").arg("--version").output().ok()?;
+    let version = String::from_utf8(version.stdout).ok()?;
+    let number = version.rsplit(") ").next()?.split('.').next()?.trim().parse().ok();
+    let number = number.or_else(|| version.split_whitespace().nth(2)?.split('.').next()?.parse::<u16>().ok())?;
+    Major::ALL.into_iter().find(|major| major.number() == number)
+}
+
+fn program(name: &str, database: &Database) -> Command {
+    let mut command = Command::new(name);
+    let port = database.port.to_string();
+    command.args(["-h", "127.0.0.1", "-p", &port, "-U", &Role::superuser().name, "-d", &database.name]);
+    command.env("PGPASSWORD", SUPERUSER_PASSWORD).env("PGOPTIONS", "-c client_min_messages=warning");
+    command.stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command
+}
+
+/// Runs statements in one transaction: by `psql`, one after the other, or, where there is none, all at once by a connection.
+/// Returns how long that took, in seconds.
+pub(super) async fn run(database: &Database, text: &str) -> f64 {
+    let started = Instant::now();
+    if has_psql() {
+        let mut psql = program("psql", database);
+        feed(psql.args(["-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", "-"]), text.as_bytes());
+    } else {
+        let client = statements::connect(database, database.port).await;
+        client.batch_execute(text).await.expect("statements");
+    }
+    started.elapsed().as_secs_f64()
+}
+
+/// Whether there is a `psql` on the path.
+pub(super) fn has_psql() -> bool {
+    Command::new("psql").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// Copies the schema of a database by `pg_dump` and `psql`. Returns how long that took, in seconds.
+pub(super) async fn dump_and_restore(from: &Database, to: &Database) -> f64 {
+    let started = Instant::now();
+    let dumped = program("pg_dump", from).args(["--schema-only", "--no-owner"]).output().expect("running pg_dump");
+    assert!(dumped.status.success(), "pg_dump failed");
+    let text = String::from_utf8(dumped.stdout).expect("UTF-8");
+    run(to, &text).await;
+    started.elapsed().as_secs_f64()
+}
+
+fn feed(command: &mut Command, text: &[u8]) {
+    let mut child = command.stdin(Stdio::piped()).spawn().expect("starting psql");
+    let mut input = child.stdin.take().expect("a pipe");
+    input.write_all(text).expect("writing to psql");
+    drop(input);
+    assert!(child.wait().expect("waiting for psql").success(), "psql failed");
+}
