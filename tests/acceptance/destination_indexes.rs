@@ -292,8 +292,9 @@ async fn what_a_killed_or_stopped_apply_has_left_is_finished_by_the_next() {
         };
         let holder = hold().await;
         let other = subscriber.connect_as(&Role::superuser()).await.expect("a connection");
-        let building = other
-            .batch_execute("CREATE UNIQUE INDEX CONCURRENTLY users_email ON app.users (lower(email)) WHERE NOT gone");
+        // The first one that an apply builds.
+        let first = "CREATE INDEX CONCURRENTLY \"odd \"\" USING name\" ON app.users USING hash (name)";
+        let building = other.batch_execute(first);
         let applying = async {
             a_build_waits().await;
             let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);

@@ -87,7 +87,19 @@ struct Between<'a> {
 impl Between<'_> {
     fn compare(&self, wanted: &Facets, has: &Facets) -> Vec<Difference> {
         let parts: BTreeSet<&Part> = wanted.keys().chain(has.keys()).map(|(part, _)| part).collect();
+        let mut parts: Vec<_> = parts.into_iter().collect();
+        parts.sort_by_key(|part| self.place(part));
         parts.into_iter().flat_map(|part| self.compare_part(part, wanted, has)).collect()
+    }
+
+    /// Where a column stands among the publisher's: new ones are added in that order.
+    fn place(&self, part: &Part) -> Option<usize> {
+        match (self.object, part) {
+            (Object::Table(table), Part::Column(name)) => {
+                self.publisher.tables.get(table)?.columns.iter().position(|column| column.name == *name)
+            }
+            _ => None,
+        }
     }
 
     fn compare_part(&self, part: &Part, wanted: &Facets, has: &Facets) -> Vec<Difference> {
