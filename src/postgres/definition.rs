@@ -13,6 +13,7 @@ mod facets;
 mod fingerprint;
 mod fitting;
 mod late;
+mod likeness;
 mod making;
 mod mending;
 mod model;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::facets::{self, Facets, Part, SHORT};
+use super::likeness::is_alike;
 use super::mending::{Remedy, remedy};
 use super::model::Definition;
 use super::object::Object;
@@ -147,26 +148,6 @@ fn title(part: &Part, attribute: &str) -> String {
     }
 }
 
-/// Whether two servers mean the same by what they print: versions print parentheses otherwise.
-pub(super) fn is_alike(publisher: &Definition, subscriber: &Definition, one: &str, other: &str) -> bool {
-    let is_one_version = publisher.version.major() == subscriber.version.major();
-    one == other || !is_one_version && squashed(one) == squashed(other)
-}
-
-/// An expression without what versions print differently: space and parentheses outside of quotes.
-fn squashed(text: &str) -> String {
-    let mut quote = None;
-    let is_kept = |c: &char| {
-        match quote {
-            Some(open) if open == *c => quote = None,
-            None if matches!(c, '\'' | '"') => quote = Some(*c),
-            _ => {}
-        }
-        quote.is_some() || !(c.is_whitespace() || matches!(c, '(' | ')'))
-    };
-    text.chars().filter(is_kept).collect()
-}
-
 /// A column that cannot have its name, since another column of the subscriber's has it.
 fn mixed_up(renaming: &Renaming) -> Difference {
     let Renaming { from, to, .. } = renaming;
@@ -203,16 +184,4 @@ fn unique_indexes(publisher: &Definition, subscriber: &Definition) -> Vec<Differ
             remedy: Remedy::person(vec![format!("DROP INDEX {name}")], "rows that the publisher takes may stop at it"),
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_may_print_parentheses_and_space_otherwise() {
-        assert_eq!(squashed("((a + b) > 0)"), squashed("(a+b > 0)"));
-        assert_ne!(squashed("(a = ' (x) ')"), squashed("(a = '(x)')"));
-        assert_ne!(squashed("\"A b\""), squashed("\"Ab\""));
-    }
 }

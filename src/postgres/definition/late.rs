@@ -14,7 +14,7 @@ mod keys;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::difference::is_alike;
+use super::likeness::is_alike;
 use super::model::{ConstraintKind, Definition};
 use super::object::Object;
 use crate::postgres::sql::{Ident, QualifiedName, Statement};

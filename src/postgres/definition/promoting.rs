@@ -1,6 +1,6 @@
 //! A constraint that the subscriber lacks, where it has a unique index that does the same: that becomes the constraint.
 
-use super::difference::is_alike;
+use super::likeness::is_alike;
 use super::model::{Constraint, ConstraintKind, Definition, Index, Table};
 use crate::postgres::sql::{Ident, QualifiedName};
 

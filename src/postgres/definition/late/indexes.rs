@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::difference::is_alike;
 use super::super::fingerprint::digest;
+use super::super::likeness::is_alike;
 use super::super::model::{Definition, Index};
 use super::super::object::Object;
 use super::{IndexBuild, LateIndex, Plan, Turn, parts, turn};

@@ -1,6 +1,6 @@
 //! Foreign keys that are made once the rows are there, with those of partitions.
 
-use super::super::difference::is_alike;
+use super::super::likeness::is_alike;
 use super::super::model::{Constraint, ConstraintKind};
 use super::super::object::Object;
 use super::{KeyStep, LateKey, Plan, Turn, parts, turn};
