@@ -37,6 +37,16 @@ fn configuration(directory: &Path) -> Vec<(String, String)> {
     names.map(|name| (name.clone(), fs::read_to_string(directory.join(name)).expect("reading an example"))).collect()
 }
 
+/// The modules below a directory that it calls, their files as path and text.
+fn modules(directory: &Path) -> Vec<(String, String)> {
+    let below = directories().into_iter().filter(|other| other != directory && other.starts_with(directory));
+    let files = below.flat_map(|module| {
+        let place = module.strip_prefix(directory).expect("a directory below").to_owned();
+        configuration(&module).into_iter().map(move |(name, text)| (place.join(name).display().to_string(), text))
+    });
+    files.collect()
+}
+
 /// The Markdown that is written by hand and shows configurations.
 fn guides() -> Vec<PathBuf> {
     let guides = fs::read_dir(checkout().join("docs/guides")).expect("reading the guides").flatten();
@@ -77,7 +87,7 @@ async fn configurations_of_this_provider_alone_are_valid() {
             let (imports, rest): (Vec<_>, Vec<_>) =
                 files.into_iter().partition(|(name, _)| name.starts_with("import-") || name == "moved.tf");
             let workspace = Workspace::new(core);
-            for (name, text) in &rest {
+            for (name, text) in rest.iter().chain(&modules(&directory)) {
                 workspace.write(name, text);
             }
             // What an example requires itself is not required a second time.

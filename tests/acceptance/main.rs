@@ -28,6 +28,7 @@ mod interrupted;
 mod least_privilege;
 mod listing;
 mod locks;
+mod many_databases;
 mod moto;
 mod moved;
 mod package;

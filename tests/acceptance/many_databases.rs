@@ -1,0 +1,107 @@
+//! `examples/migration-module`: several databases of two servers, moved by one module.
+
+use std::fs;
+use std::path::Path;
+
+use crate::common::cli::{Core, Workspace};
+use crate::common::postgres::{self, Database, Major, SUPERUSER_PASSWORD};
+use crate::common::tools::checkout;
+use crate::common::wait::wait_until;
+use crate::replication::{DEADLINE, subscribers};
+
+/// What an application has in each database: two tables, one of which refers to the other, an index, and rows.
+const APPLICATION: &str = "CREATE TABLE users (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL); \
+     CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, user_id bigint REFERENCES users, total numeric); \
+     CREATE INDEX orders_of_user ON orders (user_id); \
+     INSERT INTO users (name) SELECT 'user ' || n FROM generate_series(1, 20) n; \
+     INSERT INTO orders (user_id, total) SELECT 1 + n % 20, n FROM generate_series(1, 50) n";
+
+/// A database of one server, and its counterpart on the other.
+struct Moved {
+    publisher: Database,
+    subscriber: Database,
+}
+
+impl Moved {
+    async fn new() -> Self {
+        let publisher = postgres::shared(Major::V17).database("many_from").await;
+        let subscriber = subscribers(Major::V16).database("many_to").await;
+        publisher.sql(APPLICATION).await;
+        Self { publisher, subscriber }
+    }
+
+    async fn orders(&self) -> i64 {
+        self.subscriber.optional::<i64>("SELECT count(*) FROM orders").await.unwrap_or_default()
+    }
+
+    /// What the migration has made there.
+    async fn left(&self) -> Vec<String> {
+        let slots = "SELECT slot_name::text FROM pg_replication_slots WHERE database = current_database()";
+        let publications = "SELECT pubname::text FROM pg_publication";
+        let subscriptions = "SELECT subname::text FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
+             WHERE d.datname = current_database()";
+        let mut left = self.publisher.rows(slots).await;
+        left.extend(self.publisher.rows(publications).await);
+        left.extend(self.subscriber.rows(subscriptions).await);
+        left
+    }
+}
+
+/// The example, in a workspace.
+fn write(workspace: &Workspace, directory: &Path, into: &str) {
+    for entry in fs::read_dir(directory).expect("the example").flatten() {
+        let name = format!("{into}{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() {
+            write(workspace, &entry.path(), &format!("{name}/"));
+        } else {
+            workspace.write(&name, &fs::read_to_string(entry.path()).expect("a file"));
+        }
+    }
+}
+
+fn set(workspace: &Workspace, phase: &str, databases: &[Moved]) {
+    let databases: Vec<_> = databases
+        .iter()
+        .enumerate()
+        .map(|(at, moved)| {
+            let (publisher, subscriber) = (&moved.publisher.name, &moved.subscriber.name);
+            format!("  db{at} = {{ publisher = \"{publisher}\", subscriber = \"{subscriber}\" }}\n")
+        })
+        .collect();
+    let text = format!("phase = \"{phase}\"\ndatabases = {{\n{}}}\n", databases.concat());
+    workspace.write("terraform.tfvars", &text);
+}
+
+#[tokio::test]
+async fn many_databases_are_moved_by_one_module() {
+    let core = Core::OpenTofu;
+    let mut databases = vec![Moved::new().await, Moved::new().await];
+    let mut workspace = Workspace::new(core);
+    workspace.secret(SUPERUSER_PASSWORD);
+    workspace.env("TF_VAR_publisher_url", &databases[0].publisher.url());
+    workspace.env("TF_VAR_subscriber_url", &databases[0].subscriber.url());
+    write(&workspace, &checkout().join("examples/migration-module"), "");
+    set(&workspace, "copy", &databases);
+    workspace.init().await;
+    workspace.apply().await;
+    for moved in &databases {
+        assert_eq!(moved.orders().await, 50);
+    }
+    workspace.expect_empty_plan().await;
+    // Another database joins, and everything goes a phase further.
+    databases.push(Moved::new().await);
+    set(&workspace, "index", &databases);
+    workspace.apply().await;
+    workspace.expect_empty_plan().await;
+    for moved in &databases {
+        let indexes = "SELECT count(*) FROM pg_indexes WHERE indexname = 'orders_of_user'";
+        assert_eq!(moved.subscriber.value::<i64>(indexes).await, 1);
+        moved.publisher.sql("INSERT INTO orders (user_id, total) VALUES (1, 51)").await;
+        wait_until("the row arrives", DEADLINE, async || moved.orders().await == 51).await;
+    }
+    workspace.destroy().await;
+    for moved in &databases {
+        assert_eq!(moved.left().await, Vec::<String>::new());
+        assert_eq!(moved.orders().await, 51, "rows stay");
+    }
+}
