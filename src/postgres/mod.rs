@@ -19,6 +19,7 @@ pub mod conninfo_parts;
 mod database;
 pub mod definition;
 mod error;
+pub mod fence;
 mod filter;
 mod given;
 pub mod indexing;

@@ -10,6 +10,7 @@ mod catch_up;
 pub mod checks;
 pub mod comparison;
 pub mod connecting;
+pub mod cutover;
 pub mod destination;
 mod error;
 mod finding;

@@ -19,6 +19,7 @@ mod creation;
 mod destination;
 mod destination_indexes;
 mod errors;
+mod fence;
 mod functions;
 mod iam;
 mod identity;

@@ -1,0 +1,117 @@
+//! The statements of a fence, and the queries that find it.
+
+use super::{Fence, Gate};
+use crate::postgres::sql::{Literal, QualifiedName, Statement};
+
+/// The schema of what the provider makes for itself.
+pub(super) const SCHEMA: &str = "neonrepl";
+
+/// What the body of a function that was made here begins with, and how it goes on where it is open.
+const MARK: &str = "/* terraform-provider-neonrepl: fence */";
+const OPEN: &str = "/* terraform-provider-neonrepl: fence */ BEGIN RETURN NULL; END";
+
+/// What a writer is told who is turned away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The message.
+    pub message: String,
+    /// What to do about it; nothing where it is empty.
+    pub hint: String,
+}
+
+/// What a function does, by its body.
+pub(super) fn gate(source: &str) -> Gate {
+    match source {
+        OPEN => Gate::Open,
+        source if source.starts_with(MARK) => Gate::Armed,
+        _ => Gate::Foreign,
+    }
+}
+
+pub(super) fn make_schema() -> Statement {
+    Statement::new(format!("CREATE SCHEMA {SCHEMA}"))
+}
+
+pub(super) fn open(fence: &Fence) -> Statement {
+    function(fence, OPEN)
+}
+
+/// 25006 is what a write to a read-only server gets: clients that follow a primary know it.
+pub(super) fn armed(fence: &Fence, refusal: &Refusal) -> Statement {
+    let hint = match refusal.hint.as_str() {
+        "" => String::new(),
+        hint => format!(", HINT = {}", Literal(hint)),
+    };
+    let message = Literal(&refusal.message);
+    function(fence, &format!("{MARK} BEGIN RAISE EXCEPTION USING ERRCODE = '25006', MESSAGE = {message}{hint}; END"))
+}
+
+fn function(fence: &Fence, body: &str) -> Statement {
+    Statement::new(format!(
+        "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS {}",
+        fence.function,
+        Literal(body)
+    ))
+}
+
+pub(super) fn comment(fence: &Fence, text: &str) -> Statement {
+    Statement::new(format!("COMMENT ON FUNCTION {}() IS {}", fence.function, Literal(text)))
+}
+
+/// One that was disabled, or is another of that name, is replaced.
+pub(super) fn make_trigger(fence: &Fence, relation: &QualifiedName) -> Statement {
+    Statement::new(format!(
+        "CREATE OR REPLACE TRIGGER {} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {relation} FOR EACH STATEMENT \
+         EXECUTE FUNCTION {}()",
+        fence.trigger, fence.function
+    ))
+}
+
+pub(super) fn drop_trigger(fence: &Fence, relation: &QualifiedName) -> Statement {
+    Statement::new(format!("DROP TRIGGER IF EXISTS {} ON {relation}", fence.trigger))
+}
+
+pub(super) fn drop_function(fence: &Fence) -> Statement {
+    Statement::new(format!("DROP FUNCTION IF EXISTS {}()", fence.function))
+}
+
+/// Not `ONLY`: partitions that come and go between a look and the lock are locked with their parent.
+pub(super) fn lock<'a>(relations: impl Iterator<Item = &'a QualifiedName>) -> Statement {
+    let all = relations.map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Statement::new(format!("LOCK TABLE {all} IN SHARE ROW EXCLUSIVE MODE"))
+}
+
+/// The function's body and comment; a row without a body where there is only the schema.
+pub(super) const FUNCTION: &str = "SELECT p.prosrc, obj_description(p.oid, 'pg_proc') FROM pg_namespace n \
+     LEFT JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = $2 AND p.pronargs = 0 WHERE n.nspname = $1";
+
+/// The relations. A trigger that covers one has exactly these events (INSERT 4, DELETE 8, UPDATE 16, TRUNCATE 32), fires
+/// before (2) the statement and not for each row (1), in sessions that apply nothing (`O`).
+pub(super) const RELATIONS: &str = "WITH RECURSIVE named AS (SELECT c.oid FROM unnest($1::text[], $2::text[]) AS w (s, t) \
+       JOIN pg_namespace n ON n.nspname = w.s JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t), \
+     up AS (SELECT oid FROM named UNION SELECT i.inhparent FROM up JOIN pg_inherits i ON i.inhrelid = up.oid), \
+     down AS (SELECT oid FROM named UNION SELECT i.inhrelid FROM down JOIN pg_inherits i ON i.inhparent = down.oid) \
+     SELECT n.nspname::text, c.relname::text, EXISTS (SELECT 1 FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid \
+         JOIN pg_namespace pn ON pn.oid = p.pronamespace WHERE g.tgrelid = c.oid AND g.tgname = $3 AND g.tgenabled = 'O' \
+         AND g.tgtype = 62 AND g.tgqual IS NULL AND cardinality(g.tgattr::int2[]) = 0 AND pn.nspname = $4 AND p.proname = $5), \
+       pg_has_role(c.relowner, 'USAGE') \
+     FROM (SELECT oid FROM up UNION SELECT oid FROM down) m JOIN pg_class c ON c.oid = m.oid AND c.relkind IN ('r', 'p') \
+     JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY 1, 2";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    #[test]
+    fn a_function_is_known_by_its_body() {
+        let fence = Fence::new("shop").unwrap();
+        let refusal = Refusal { message: "it's over".to_owned(), hint: String::new() };
+        expect![[r#"CREATE OR REPLACE FUNCTION "neonrepl"."fence_shop"() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS '/* terraform-provider-neonrepl: fence */ BEGIN RAISE EXCEPTION USING ERRCODE = ''25006'', MESSAGE = ''it''''s over''; END'"#]]
+            .assert_eq(armed(&fence, &refusal).text());
+        assert_eq!(gate(OPEN), Gate::Open);
+        assert_eq!(gate(&format!("{MARK} BEGIN RAISE EXCEPTION '1'; END")), Gate::Armed);
+        assert_eq!(gate("BEGIN RETURN NULL; END"), Gate::Foreign);
+        assert!(Fence::new(&"x".repeat(60)).is_err());
+    }
+}

@@ -1,0 +1,83 @@
+//! What both servers show of a cutover: all that is decided follows from it, so that whatever was cut off is finished. Pure.
+
+use crate::postgres::fence::Gate;
+use crate::replication::Place;
+
+/// What both servers show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Current {
+    /// The side that was replicated from at first.
+    pub publisher: SideNow,
+    /// The other one.
+    pub subscriber: SideNow,
+    /// The subscription on the subscriber.
+    pub forward: StreamNow,
+    /// The subscription on the publisher, which brings changes back.
+    pub backward: StreamNow,
+}
+
+/// The fence of one side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SideNow {
+    /// What it does.
+    pub gate: Gate,
+    /// How many relations it does not cover.
+    pub uncovered: usize,
+    /// The number of the switch by which this side was left the last time, which its fence bears; 0 where it never was.
+    pub left_by: u64,
+}
+
+/// A subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamNow {
+    /// There is none.
+    Missing,
+    /// It is there, and receives nothing.
+    Disabled,
+    /// It runs.
+    Enabled,
+}
+
+/// Who takes writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Active {
+    /// This side. Its own fence is open.
+    Side(Place),
+    /// Nobody: a switch to this side was cut off after its commit. This side was not opened, so that it has taken no writes.
+    Between(Place),
+}
+
+impl Current {
+    /// One side.
+    pub fn side(&self, place: Place) -> SideNow {
+        if place == Place::Subscriber { self.subscriber } else { self.publisher }
+    }
+
+    /// The subscription that brings changes to a side.
+    pub fn stream_to(&self, place: Place) -> StreamNow {
+        if place == Place::Subscriber { self.forward } else { self.backward }
+    }
+
+    /// Who takes writes. Where both fences are shut, the side that was left last tells: switches are numbered, and the fence
+    /// bears the number from the commit that shut it.
+    pub fn active(&self) -> Active {
+        match (self.publisher.is_shut(), self.subscriber.is_shut()) {
+            (true, false) => Active::Side(Place::Subscriber),
+            (false, _) => Active::Side(Place::Publisher),
+            (true, true) if self.subscriber.left_by > self.publisher.left_by => Active::Between(Place::Publisher),
+            (true, true) => Active::Between(Place::Subscriber),
+        }
+    }
+
+    /// The number of the next switch.
+    pub fn next_switch(&self) -> u64 {
+        self.publisher.left_by.max(self.subscriber.left_by) + 1
+    }
+}
+
+impl SideNow {
+    /// Whether it turns writers away.
+    pub fn is_shut(self) -> bool {
+        self.gate == Gate::Armed
+    }
+}

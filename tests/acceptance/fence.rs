@@ -1,0 +1,230 @@
+//! The fence around tables: whoever writes waits while it is held, and is refused once it stands.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use neonrepl::postgres::fence::{self, Ending, Fence, Gate, Hold, Refusal, Standing};
+use neonrepl::postgres::{Database, Limits, QualifiedName};
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use crate::catalog::connect;
+use crate::common::postgres::{self as servers, Major, Role, quote};
+use crate::common::wait::wait_until;
+use crate::replication::DEADLINE;
+
+/// What is published: a table, one leaf of a tree, a child of an inheritance, and what keys reach by cascades.
+const TABLES: &str = "
+    CREATE TABLE plain (id int PRIMARY KEY, note text);
+    CREATE TABLE tree (id int, part int, PRIMARY KEY (id, part)) PARTITION BY LIST (part);
+    CREATE TABLE branch PARTITION OF tree FOR VALUES IN (1, 2) PARTITION BY LIST (part);
+    CREATE TABLE leaf PARTITION OF branch FOR VALUES IN (1);
+    CREATE TABLE beside PARTITION OF tree FOR VALUES IN (3);
+    CREATE TABLE parent (id int); CREATE TABLE child () INHERITS (parent);
+    CREATE TABLE owner_of (id int PRIMARY KEY);
+    CREATE TABLE owned (id int PRIMARY KEY, of int REFERENCES owner_of ON DELETE CASCADE ON UPDATE CASCADE);
+    CREATE TABLE free (id int);
+    INSERT INTO plain VALUES (1, 'a'); INSERT INTO tree VALUES (1, 1), (3, 3); INSERT INTO child VALUES (1);
+    INSERT INTO owner_of VALUES (1), (2); INSERT INTO owned VALUES (1, 1);";
+
+const PUBLISHED: [&str; 4] = ["plain", "leaf", "child", "owned"];
+
+const ROWS: &str = "SELECT concat((SELECT string_agg(p::text, ',' ORDER BY id) FROM plain p), ' ', (SELECT count(*) FROM leaf), ' ', \
+    (SELECT string_agg(c::text, ',') FROM child c), ' ', (SELECT string_agg(o::text, ',') FROM owned o))";
+
+/// Statements that write to what is published, in every way.
+const WRITES: [&str; 24] = [
+    "INSERT INTO plain VALUES (2, 'b')",
+    "INSERT INTO plain SELECT 2, 'b' WHERE false",
+    "INSERT INTO plain VALUES (1, 'b') ON CONFLICT (id) DO UPDATE SET note = 'b'",
+    "UPDATE plain SET note = 'b'",
+    "DELETE FROM plain",
+    "TRUNCATE plain",
+    "WITH gone AS (DELETE FROM plain RETURNING id) SELECT count(*) FROM gone",
+    "COPY plain FROM PROGRAM 'printf \"7\\tx\\n\"'",
+    "DO $$ BEGIN UPDATE plain SET note = 'b'; EXCEPTION WHEN division_by_zero THEN NULL; END $$",
+    "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1; UPDATE plain SET note = 'b'; COMMIT",
+    "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT 1; UPDATE plain SET note = 'b'; COMMIT",
+    "BEGIN READ WRITE; UPDATE plain SET note = 'b'; COMMIT",
+    "SET default_transaction_read_only = off; UPDATE plain SET note = 'b'",
+    "DEALLOCATE ALL; PREPARE again AS UPDATE plain SET note = 'b'; EXECUTE again",
+    "INSERT INTO tree VALUES (2, 1)",
+    "INSERT INTO branch VALUES (2, 1)",
+    "INSERT INTO leaf VALUES (2, 1)",
+    "UPDATE tree SET part = 1 WHERE part = 3",
+    "DELETE FROM tree WHERE part = 1",
+    "UPDATE parent SET id = 2",
+    "DELETE FROM child",
+    "DELETE FROM owner_of WHERE id = 1",
+    "UPDATE owner_of SET id = 9 WHERE id = 1",
+    "TRUNCATE owner_of CASCADE",
+];
+
+/// One that Postgres has since 15.
+const MERGE: &str =
+    "MERGE INTO plain USING (VALUES (1)) v (id) ON plain.id = v.id WHEN MATCHED THEN UPDATE SET note = 'b'";
+
+struct Fenced {
+    test: servers::Database,
+    db: Database,
+    fence: Fence,
+    tables: BTreeSet<QualifiedName>,
+}
+
+fn limits() -> Limits {
+    Limits::within(3 * DEADLINE)
+}
+
+fn refusal() -> Refusal {
+    Refusal { message: "writes have moved to 'neon'".to_owned(), hint: "Connect to db.example.".to_owned() }
+}
+
+impl Fenced {
+    /// A fence that stands open. Its role owns the tables, and is nothing more.
+    async fn open(major: Major) -> Self {
+        let test = servers::shared(major).database("fence").await;
+        let owner = servers::shared(major).role("keeper", "").await;
+        test.sql(&format!("GRANT CREATE ON DATABASE {} TO {}", quote(&test.name), quote(&owner.name))).await;
+        test.sql(&format!("GRANT CREATE ON SCHEMA public TO {}", quote(&owner.name))).await;
+        test.connect_as(&owner).await.unwrap().batch_execute(TABLES).await.unwrap();
+        let db = connect(&test, &owner);
+        let tables = PUBLISHED.iter().map(|table| QualifiedName::parse(table).unwrap()).collect();
+        let fenced = Self { test, db, fence: Fence::new("shop").unwrap(), tables };
+        let missing = fenced.standing().await;
+        assert_eq!((missing.gate, missing.has_schema), (Gate::Missing, false));
+        let making = missing.making(&fenced.fence, "made by a test");
+        fenced.db.run_within("making a fence", &making, &limits()).await.unwrap();
+        fenced
+    }
+
+    async fn standing(&self) -> Standing {
+        fence::standing(&self.db, &self.fence, &self.tables).await.unwrap()
+    }
+
+    async fn relations(&self) -> Vec<QualifiedName> {
+        self.standing().await.relations.into_iter().map(|relation| relation.name).collect()
+    }
+
+    async fn writer(&self) -> Client {
+        self.test.connect_as(&Role::superuser()).await.unwrap()
+    }
+}
+
+/// What a writer is told, if it is refused.
+async fn write(client: &Client, statement: &str) -> Option<(SqlState, String)> {
+    let error = client.batch_execute(statement).await.err();
+    let _ = client.batch_execute("ROLLBACK").await;
+    error.and_then(|error| error.as_db_error().map(|error| (error.code().clone(), error.message().to_owned())))
+}
+
+fn is_ours(error: Option<&(SqlState, String)>) -> bool {
+    error.is_some_and(|(code, message)| *code == SqlState::READ_ONLY_SQL_TRANSACTION && *message == refusal().message)
+}
+
+#[tokio::test]
+async fn no_writer_gets_through_a_fence() {
+    for major in [Major::V14, Major::V18] {
+        let fenced = Fenced::open(major).await;
+        let writes: Vec<&str> = WRITES.into_iter().chain((major != Major::V14).then_some(MERGE)).collect();
+        let standing = fenced.standing().await;
+        assert_eq!((standing.gate, standing.comment.as_deref()), (Gate::Open, Some("made by a test")));
+        let names = standing.relations.iter().map(|one| one.name.to_text()).collect::<Vec<_>>().join(" ");
+        assert_eq!(names, "public.branch public.child public.leaf public.owned public.parent public.plain public.tree");
+        assert!(standing.uncovered().next().is_none() && !standing.is_shut());
+        let before: String = fenced.test.value(ROWS).await;
+
+        // An open writer keeps the hold from being had, and is not hurt by the try.
+        let open = fenced.writer().await;
+        open.batch_execute("BEGIN; INSERT INTO plain VALUES (5, 'open')").await.unwrap();
+        let relations = fenced.relations().await;
+        let relations: Vec<_> = relations.iter().collect();
+        let around = (&fenced.tables, relations.as_slice());
+        let times = (Duration::from_millis(300), 3 * DEADLINE);
+        let mut session = fenced.db.session("holding", &limits()).await.unwrap();
+        let refused = Hold::take(&mut session, &fenced.fence, around, &refusal(), times, &limits()).await;
+        assert!(refused.err().is_some_and(|error| error.is_locked()));
+        open.batch_execute("ROLLBACK").await.unwrap();
+
+        // One that is dropped is as if it had never been.
+        let mut hold = Hold::take(&mut session, &fenced.fence, around, &refusal(), times, &limits()).await.unwrap();
+        hold.beat().await.unwrap();
+        let undone = hold.number().to_owned();
+        hold.let_go().await.unwrap();
+        assert_eq!(fence::ending(&fenced.db, &undone, &limits()).await, Ending::Undone);
+        assert_eq!(fenced.standing().await.gate, Gate::Open);
+
+        // A partition that came after the fence was made is covered under the lock.
+        fenced.test.sql("DROP TRIGGER neonrepl_fence_shop ON leaf").await;
+        let hold = Hold::take(&mut session, &fenced.fence, around, &refusal(), times, &limits()).await.unwrap();
+        let number = hold.number().to_owned();
+        let clients = {
+            let mut clients = Vec::new();
+            for _ in &writes {
+                clients.push(fenced.writer().await);
+            }
+            clients
+        };
+        let waiters = clients.iter().zip(&writes).map(|(client, statement)| write(client, statement));
+        // One may wait for another's row, and that one for the table.
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let commit = async {
+            let all = i64::try_from(writes.len()).unwrap();
+            wait_until("every writer to wait", 3 * DEADLINE, async || fenced.test.value::<i64>(waiting).await == all)
+                .await;
+            hold.commit(&fenced.db).await.unwrap();
+        };
+        let (said, ()) = futures_util::future::join(futures_util::future::join_all(waiters), commit).await;
+        for (statement, said) in writes.iter().zip(&said) {
+            assert!(is_ours(said.as_ref()), "{statement} on {major:?}: {said:?}");
+        }
+        assert_eq!(fence::ending(&fenced.db, &number, &limits()).await, Ending::Committed);
+        assert!(fenced.standing().await.is_shut());
+
+        // So does whoever comes later. What is beside the tables takes writes.
+        for (client, statement) in clients.iter().zip(&writes) {
+            let said = write(client, statement).await;
+            assert!(is_ours(said.as_ref()), "{statement} on {major:?} later: {said:?}");
+        }
+        assert_eq!(fenced.test.value::<String>(ROWS).await, before);
+        fenced
+            .test
+            .sql("INSERT INTO beside VALUES (4, 3); INSERT INTO free VALUES (1); SELECT * FROM plain FOR UPDATE")
+            .await;
+
+        // Opened, sessions that were refused write at once.
+        fence::open(&fenced.db, &fenced.fence, &limits()).await.unwrap();
+        for (client, statement) in clients.iter().zip(&writes).take(2) {
+            assert_eq!(write(client, statement).await, None, "{statement} on {major:?}");
+        }
+        let unmaking = fenced.standing().await.unmaking(&fenced.fence);
+        fenced.db.run_within("taking a fence away", &unmaking, &limits()).await.unwrap();
+        let gone = fenced.standing().await;
+        assert_eq!((gone.gate, gone.uncovered().count()), (Gate::Missing, 7));
+        println!("{} ways to write on {major:?}, waiting and later", writes.len());
+    }
+}
+
+/// A provider that is frozen does not keep writers waiting.
+#[tokio::test]
+async fn a_hold_that_nobody_is_heard_of_is_undone_by_the_server() {
+    for major in [Major::V14, Major::V18] {
+        let fenced = Fenced::open(major).await;
+        let relations = fenced.relations().await;
+        let relations: Vec<_> = relations.iter().collect();
+        let times = (Duration::from_secs(3), Duration::from_millis(500));
+        let mut session = fenced.db.session("holding", &limits()).await.unwrap();
+        let around = (&fenced.tables, relations.as_slice());
+        let hold = Hold::take(&mut session, &fenced.fence, around, &refusal(), times, &limits()).await.unwrap();
+        let number = hold.number().to_owned();
+        assert_eq!(write(&fenced.writer().await, "UPDATE plain SET note = 'b'").await, None);
+        let error = hold.commit(&fenced.db).await.unwrap_err();
+        assert!(
+            error.to_string().contains("writers go on")
+                || error.hint().is_some_and(|hint| hint.contains("writers go on")),
+            "{error:?}"
+        );
+        assert_eq!(fence::ending(&fenced.db, &number, &limits()).await, Ending::Undone);
+        assert_eq!(fenced.standing().await.gate, Gate::Open);
+    }
+}
