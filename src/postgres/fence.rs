@@ -7,21 +7,25 @@
 //!
 //! Source: `CREATE TRIGGER`, "Overview of Trigger Behavior" and `LOCK` in the Postgres documentation.
 
+mod alone;
+mod blocking;
 mod holding;
 mod text;
 
 use std::collections::BTreeSet;
 
+use futures_util::future::try_join;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::database::Database;
-use super::error::Result;
-use super::limits::Limits;
+use super::error::{Cause, Result};
 use super::sql::{Ident, InvalidName, QualifiedName, Statement};
 use super::work::Param;
 
-pub use holding::{Ending, Hold, ending};
+pub use alone::Alone;
+pub use blocking::{Blocker, Holder, Waiting, blockers, deadlock_timeout, end_blockers, holders, process, waiting};
+pub use holding::{Around, Closed, Ending, Hold, ending};
 pub use text::Refusal;
 
 /// The fence of one purpose, by its names.
@@ -55,6 +59,10 @@ pub struct Standing {
     pub comment: Option<String>,
     /// Whether the schema of its function is there.
     pub has_schema: bool,
+    /// Whether the role may make it: in the schema where that is there, else the schema in the database.
+    pub may_make: bool,
+    /// The role that was asked as.
+    pub role: Ident,
     /// The relations through which the tables can be written to.
     pub relations: Vec<Fenced>,
 }
@@ -68,6 +76,10 @@ pub struct Fenced {
     pub is_covered: bool,
     /// Whether the role has the rights of its owner.
     pub is_owned: bool,
+    /// Whether the role may keep others from writing to it.
+    pub may_lock: bool,
+    /// Its owner.
+    pub owner: Ident,
 }
 
 impl Fence {
@@ -78,6 +90,42 @@ impl Fence {
     pub fn new(name: &str) -> std::result::Result<Self, InvalidName> {
         let function = QualifiedName { schema: Ident::new(text::SCHEMA)?, name: Ident::new(format!("fence_{name}"))? };
         Ok(Self { function, trigger: Ident::new(format!("neonrepl_fence_{name}"))? })
+    }
+
+    /// The statement that lets everybody write again: it waits for nobody and takes effect in every session.
+    pub fn opening(&self) -> Statement {
+        text::open(self)
+    }
+
+    /// The statement that arms the function alone. Whoever is writing goes on until the end of the transaction: this is for
+    /// tables that nobody writes to yet, and never in the place of [`Hold`].
+    pub fn arming(&self, refusal: &Refusal) -> Statement {
+        text::armed(self, refusal)
+    }
+
+    /// The statement that says in the function's comment who made it, and why.
+    pub fn describing(&self, comment: &str) -> Statement {
+        text::comment(self, comment)
+    }
+
+    /// The statement that drops the function, which no trigger may use any more.
+    pub fn dropping(&self) -> Statement {
+        text::drop_function(self)
+    }
+
+    /// The statement that drops the function with all of its triggers, for people: it waits for everybody who uses the tables.
+    pub fn dropping_with_triggers(&self) -> Statement {
+        text::drop_with_triggers(self)
+    }
+
+    /// The statement that takes the fence off a relation. It waits for everybody who uses the table, readers as well.
+    pub fn uncovering(&self, relation: &QualifiedName) -> Statement {
+        text::drop_trigger(self, relation)
+    }
+
+    /// The statement that puts the fence on a relation. It waits for who writes to it.
+    pub fn covering(&self, relation: &QualifiedName) -> Statement {
+        text::make_trigger(self, relation)
     }
 }
 
@@ -92,22 +140,19 @@ impl Standing {
         self.relations.iter().filter(|relation| !relation.is_covered)
     }
 
-    /// The statements that make what is missing of it, open: the schema and the function first, then each trigger, which waits
-    /// for who writes to its table, so that each is better run by itself. Nothing of what is there is changed.
+    /// The statements that make its function, open, with the schema that is missing for it. They belong into one
+    /// transaction. Nothing of what is there is changed.
     pub fn making(&self, fence: &Fence, comment: &str) -> Vec<Statement> {
         let schema = (!self.has_schema).then(text::make_schema);
         let function = (self.gate == Gate::Missing).then(|| [text::open(fence), text::comment(fence, comment)]);
-        let triggers = self.uncovered().map(|relation| text::make_trigger(fence, &relation.name));
-        schema.into_iter().chain(function.into_iter().flatten()).chain(triggers).collect()
+        schema.into_iter().chain(function.into_iter().flatten()).collect()
     }
+}
 
-    /// The statements that take it away. Each trigger waits for everybody who uses its table, readers as well.
-    pub fn unmaking(&self, fence: &Fence) -> Vec<Statement> {
-        let covered = self.relations.iter().filter(|relation| relation.is_covered);
-        let triggers = covered.map(|relation| text::drop_trigger(fence, &relation.name));
-        let function = matches!(self.gate, Gate::Open | Gate::Armed).then(|| text::drop_function(fence));
-        triggers.chain(function).collect()
-    }
+/// The statement in front of those that change tables in one transaction, so that they give up soon where somebody else uses
+/// one of them.
+pub fn trying_briefly() -> Statement {
+    Statement::new("SET LOCAL lock_timeout = '300ms'")
 }
 
 /// How a fence stands around tables: on them, on all that they are partitions or children of, and on all partitions and
@@ -118,28 +163,44 @@ impl Standing {
 pub async fn standing(db: &Database, fence: &Fence, tables: &BTreeSet<QualifiedName>) -> Result<Standing> {
     let doing = "looking for the fence around tables";
     let asked = Asked::of(fence, tables);
-    let function = db.query_all(doing, text::FUNCTION, &asked.function_params(), read_function).await?;
-    let relations = db.query_all(doing, text::RELATIONS, &asked.params(), read_relation).await?;
-    let (has_schema, source, comment) = function.into_iter().next().unwrap_or((false, None, None));
-    let gate = source.map_or(Gate::Missing, |source| text::gate(&source));
-    Ok(Standing { gate, comment, has_schema, relations })
+    let params = asked.function_params();
+    let function = db.query_all(doing, text::FUNCTION, &params, read_function);
+    let all = asked.params();
+    let (function, relations) = try_join(function, db.query_all(doing, text::RELATIONS, &all, read_relation)).await?;
+    let standing = function.into_iter().next();
+    let standing = standing.ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))?;
+    Ok(Standing { relations, ..standing })
 }
 
-/// Lets everybody write again: one statement, which waits for nobody and takes effect in every session.
+/// The relations that a fence is on, whether or not the tables are still meant.
 ///
 /// # Errors
-/// When the role does not own the function, or the server cannot be asked.
-pub async fn open(db: &Database, fence: &Fence, limits: &Limits) -> Result<()> {
-    db.run_within("opening the fence around tables", &[text::open(fence)], limits).await.map(drop)
+/// When the server cannot be asked.
+pub async fn covered(db: &Database, fence: &Fence) -> Result<BTreeSet<QualifiedName>> {
+    let params = [(&fence.function.schema.as_str() as _, Type::TEXT), (&fence.function.name.as_str() as _, Type::TEXT)];
+    let read = |row: &Row| Ok(QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?));
+    let found = db.query_all("looking for the tables that a fence is on", text::COVERED, &params, read).await?;
+    Ok(found.into_iter().collect())
 }
 
-/// Arms the function alone. Whoever is writing goes on until the end of the transaction: this is for tables that nobody
-/// writes to yet, and never in the place of [`Hold`].
+/// A function that was made here, with what its comment says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// Its name.
+    pub function: Ident,
+    /// Its comment.
+    pub comment: String,
+}
+
+/// The functions of all fences in a database that have a comment.
 ///
 /// # Errors
-/// As [`open`].
-pub async fn arm(db: &Database, fence: &Fence, refusal: &Refusal, limits: &Limits) -> Result<()> {
-    db.run_within("arming the fence around tables", &[text::armed(fence, refusal)], limits).await.map(drop)
+/// When the server cannot be asked.
+pub async fn described(db: &Database) -> Result<Vec<Described>> {
+    let params = [(&text::SCHEMA as _, Type::TEXT), (&text::MARK as _, Type::TEXT)];
+    let read =
+        |row: &Row| Ok(Described { function: Ident::from_catalog(row.try_get(0)?), comment: row.try_get(1)? });
+    db.query_all("looking for fences", text::DESCRIBED, &params, read).await
 }
 
 /// What the queries are asked with.
@@ -180,11 +241,25 @@ impl<'a> Asked<'a> {
 
 type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
 
-fn read_function(row: &Row) -> RowResult<(bool, Option<String>, Option<String>)> {
-    Ok((true, row.try_get(0)?, row.try_get(1)?))
+fn read_function(row: &Row) -> RowResult<Standing> {
+    let gate = row.try_get::<_, Option<&str>>(3)?.map_or(Gate::Missing, text::gate);
+    Ok(Standing {
+        gate,
+        comment: row.try_get(4)?,
+        has_schema: row.try_get(0)?,
+        may_make: row.try_get(1)?,
+        role: Ident::from_catalog(row.try_get(2)?),
+        relations: Vec::new(),
+    })
 }
 
 fn read_relation(row: &Row) -> RowResult<Fenced> {
     let name = QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?);
-    Ok(Fenced { name, is_covered: row.try_get(2)?, is_owned: row.try_get(3)? })
+    Ok(Fenced {
+        name,
+        is_covered: row.try_get(2)?,
+        is_owned: row.try_get(3)?,
+        may_lock: row.try_get(4)?,
+        owner: Ident::from_catalog(row.try_get(5)?),
+    })
 }

@@ -11,6 +11,7 @@ mod neighbours;
 mod progress;
 mod provisional;
 mod trial;
+pub mod turning;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};

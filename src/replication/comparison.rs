@@ -5,6 +5,7 @@
 //! differs differs; nothing has to be looked at again. Where a role may not take such a lock, or nothing replicates the
 //! table, the answer says that it is not exact.
 
+mod closed;
 mod feeding;
 mod merging;
 mod pinning;
@@ -13,6 +14,8 @@ mod running;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::{try_join, try_join3};
+
+pub use closed::{Closed, Sessions};
 
 use super::error::{Error, Result};
 use super::operation::Operation;

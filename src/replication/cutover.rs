@@ -5,7 +5,19 @@
 //! nothing was committed, by the next one.
 
 mod current;
+mod describing;
+mod leaving;
+mod locking;
+mod memory;
+mod names;
+mod objecting;
+mod reading;
+mod run;
+mod running;
 mod steps;
+mod streams;
+mod switching;
+mod turning;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,9 +25,12 @@ use std::time::Duration;
 use super::checks::Objection;
 use super::error::Result;
 use super::{Operation, Pair, Place, comparison};
+use crate::postgres::fence::{self, Gate};
 use crate::postgres::{Conninfo, Database, Ident, QualifiedName};
+use memory::Memory;
+use run::Run;
 
-pub use current::{Active, Current, SideNow, StreamNow};
+pub use current::{Active, Current, Flow, SideNow, StreamNow};
 pub use steps::{Desired, Refused, Step, Under, steps};
 
 /// A cutover: what replicates between the two sides, which of them is to take writes, and on which terms that changes.
@@ -131,6 +146,8 @@ pub struct Found {
     pub reverse_subscription: Option<Ident>,
     /// About how long writers are going to wait in a switch, should nobody hold the tables.
     pub expected_wait: Duration,
+    /// Whether a switch compares the tables.
+    pub is_compared: bool,
     /// The last switch, if there was any.
     pub last: Option<Switched>,
 }
@@ -157,8 +174,10 @@ pub struct Switched {
 /// What [`run`] has come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// The side that takes writes.
+    /// The side that takes writes, or is the next to.
     pub active: Place,
+    /// Whether a switch to it was cut off after its commit, so that nobody can write until the next [`run`].
+    pub is_unfinished: bool,
     /// The tables that a fence is around.
     pub fenced_tables: BTreeSet<QualifiedName>,
     /// The last switch, of this call or of one before; none before the first.
@@ -191,13 +210,28 @@ pub struct Stopped {
 ///
 /// # Errors
 /// When a server cannot be asked. What stands against a switch is no error but an [`Objection`].
-pub async fn look(_pair: &Pair, _cutover: &Cutover, _operation: &Operation<'_>) -> Result<Found> {
-    todo!()
+pub async fn look(pair: &Pair, cutover: &Cutover, operation: &Operation<'_>) -> Result<Found> {
+    let run = Run::begin(operation, pair, cutover).await?;
+    let (steps, objections) = Box::pin(objecting::judge(&run)).await?;
+    let current = run.facts.current(cutover);
+    let is_switching = steps.iter().any(|step| matches!(step, Step::Switch { .. }));
+    let expected_wait = if is_switching { Box::pin(run.expected_wait()).await? } else { Duration::ZERO };
+    Ok(Found {
+        active: current.active(),
+        current,
+        steps,
+        objections,
+        tables: run.facts.tables.clone(),
+        reverse_subscription: run.way_back_name(),
+        expected_wait,
+        is_compared: cutover.terms.compare.is_some(),
+        last: run.facts.last(),
+    })
 }
 
 /// The steps in words, a line each, in the order of doing. Pure.
-pub fn describe(_steps: &[Step], _found: &Found) -> Vec<String> {
-    todo!()
+pub fn describe(steps: &[Step], found: &Found) -> Vec<String> {
+    describing::describe(steps, found)
 }
 
 /// Does what is left to do: looks, decides, does, and looks again until nothing is left. Warnings go to the operation's
@@ -206,8 +240,8 @@ pub fn describe(_steps: &[Step], _found: &Found) -> Vec<String> {
 ///
 /// # Errors
 /// With all that stands in the way, before anything is changed; or when a step fails, or a server cannot be asked.
-pub async fn run(_pair: &Pair, _cutover: &Cutover, _operation: &Operation<'_>) -> Result<Outcome> {
-    todo!()
+pub async fn run(pair: &Pair, cutover: &Cutover, operation: &Operation<'_>) -> Result<Outcome> {
+    Box::pin(running::run(pair, cutover, operation)).await
 }
 
 /// What there is, as [`run`] would tell it, where nothing is left to do: for reading a state. None where nothing of the
@@ -215,8 +249,10 @@ pub async fn run(_pair: &Pair, _cutover: &Cutover, _operation: &Operation<'_>) -
 ///
 /// # Errors
 /// When a server cannot be asked.
-pub async fn read(_pair: &Pair, _cutover: &Cutover, _operation: &Operation<'_>) -> Result<Option<Outcome>> {
-    todo!()
+pub async fn read(pair: &Pair, cutover: &Cutover, operation: &Operation<'_>) -> Result<Option<Outcome>> {
+    let run = Run::begin(operation, pair, cutover).await?;
+    let gates = [run.facts.publisher.standing.gate, run.facts.subscriber.standing.gate];
+    Ok(gates.iter().any(|gate| matches!(gate, Gate::Open | Gate::Armed)).then(|| run.outcome(false)))
 }
 
 /// Takes the fences and the way back away. A side that was left stays closed to writers, unless `open_on_destroy`; the guard of
@@ -225,12 +261,12 @@ pub async fn read(_pair: &Pair, _cutover: &Cutover, _operation: &Operation<'_>) 
 /// # Errors
 /// When a server cannot be asked or refuses it. The next call goes on.
 pub async fn take_away(
-    _pair: &Pair,
-    _cutover: &Cutover,
-    _open_on_destroy: bool,
-    _operation: &Operation<'_>,
+    pair: &Pair,
+    cutover: &Cutover,
+    open_on_destroy: bool,
+    operation: &Operation<'_>,
 ) -> Result<Left> {
-    todo!()
+    Box::pin(leaving::take_away(pair, cutover, open_on_destroy, operation)).await
 }
 
 /// What a cutover has made of a subscription, by what the fences of its database say: none where no cutover has changed it, or
@@ -238,6 +274,16 @@ pub async fn take_away(
 ///
 /// # Errors
 /// When the subscriber cannot be asked.
-pub async fn stopped(_subscriber: &Database, _subscription: &Ident) -> Result<Option<Stopped>> {
-    todo!()
+pub async fn stopped(subscriber: &Database, subscription: &Ident) -> Result<Option<Stopped>> {
+    let fences = fence::described(subscriber).await?;
+    let found = fences.iter().find_map(|fence| {
+        let memory = Memory::read(Some(&fence.comment));
+        let (slot, before) = (memory.stopped.get(subscription), memory.hastened.get(subscription));
+        (slot.is_some() || before.is_some()).then(|| Stopped {
+            slot: slot.cloned(),
+            synchronous_commit: before.cloned(),
+            is_disabled: slot.is_some(),
+        })
+    });
+    Ok(found)
 }

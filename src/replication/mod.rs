@@ -12,6 +12,7 @@ pub mod comparison;
 pub mod connecting;
 pub mod cutover;
 pub mod destination;
+mod draining;
 mod error;
 mod finding;
 pub mod in_use;

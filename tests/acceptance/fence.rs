@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use neonrepl::postgres::fence::{self, Ending, Fence, Gate, Hold, Refusal, Standing};
+use neonrepl::postgres::fence::{self, Around, Ending, Fence, Gate, Hold, Refusal, Standing};
 use neonrepl::postgres::{Database, Limits, QualifiedName};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -93,12 +93,18 @@ impl Fenced {
         let missing = fenced.standing().await;
         assert_eq!((missing.gate, missing.has_schema), (Gate::Missing, false));
         let making = missing.making(&fenced.fence, "made by a test");
+        let covering = missing.uncovered().map(|relation| fenced.fence.covering(&relation.name));
+        let making: Vec<_> = making.into_iter().chain(covering).collect();
         fenced.db.run_within("making a fence", &making, &limits()).await.unwrap();
         fenced
     }
 
     async fn standing(&self) -> Standing {
         fence::standing(&self.db, &self.fence, &self.tables).await.unwrap()
+    }
+
+    fn around<'a>(&'a self, relations: &'a [&'a QualifiedName], refusal: &'a Refusal) -> Around<'a> {
+        Around { fence: &self.fence, tables: &self.tables, relations, covers: true, refusal }
     }
 
     async fn relations(&self) -> Vec<QualifiedName> {
@@ -138,15 +144,16 @@ async fn no_writer_gets_through_a_fence() {
         open.batch_execute("BEGIN; INSERT INTO plain VALUES (5, 'open')").await.unwrap();
         let relations = fenced.relations().await;
         let relations: Vec<_> = relations.iter().collect();
-        let around = (&fenced.tables, relations.as_slice());
+        let refusal = refusal();
+        let around = fenced.around(&relations, &refusal);
         let times = (Duration::from_millis(300), 3 * DEADLINE);
         let mut session = fenced.db.session("holding", &limits()).await.unwrap();
-        let refused = Hold::take(&mut session, &fenced.fence, around, &refusal(), times, &limits()).await;
+        let refused = Hold::take(&mut session, &around, times, &limits()).await;
         assert!(refused.err().is_some_and(|error| error.is_locked()));
         open.batch_execute("ROLLBACK").await.unwrap();
 
         // One that is dropped is as if it had never been.
-        let mut hold = Hold::take(&mut session, &fenced.fence, around, &refusal(), times, &limits()).await.unwrap();
+        let mut hold = Hold::take(&mut session, &around, times, &limits()).await.unwrap();
         hold.beat().await.unwrap();
         let undone = hold.number().to_owned();
         hold.let_go().await.unwrap();
@@ -155,7 +162,7 @@ async fn no_writer_gets_through_a_fence() {
 
         // A partition that came after the fence was made is covered under the lock.
         fenced.test.sql("DROP TRIGGER neonrepl_fence_shop ON leaf").await;
-        let hold = Hold::take(&mut session, &fenced.fence, around, &refusal(), times, &limits()).await.unwrap();
+        let hold = Hold::take(&mut session, &around, times, &limits()).await.unwrap();
         let number = hold.number().to_owned();
         let clients = {
             let mut clients = Vec::new();
@@ -193,12 +200,14 @@ async fn no_writer_gets_through_a_fence() {
             .await;
 
         // Opened, sessions that were refused write at once.
-        fence::open(&fenced.db, &fenced.fence, &limits()).await.unwrap();
+        fenced.db.run_within("opening", &[fenced.fence.opening()], &limits()).await.unwrap();
         for (client, statement) in clients.iter().zip(&writes).take(2) {
             assert_eq!(write(client, statement).await, None, "{statement} on {major:?}");
         }
-        let unmaking = fenced.standing().await.unmaking(&fenced.fence);
-        fenced.db.run_within("taking a fence away", &unmaking, &limits()).await.unwrap();
+        let covered = fence::covered(&fenced.db, &fenced.fence).await.unwrap();
+        assert_eq!(covered.len(), 7);
+        let unmaking = covered.iter().map(|relation| fenced.fence.uncovering(relation)).chain([fenced.fence.dropping()]);
+        fenced.db.run_within("taking a fence away", &unmaking.collect::<Vec<_>>(), &limits()).await.unwrap();
         let gone = fenced.standing().await;
         assert_eq!((gone.gate, gone.uncovered().count()), (Gate::Missing, 7));
         println!("{} ways to write on {major:?}, waiting and later", writes.len());
@@ -214,11 +223,13 @@ async fn a_hold_that_nobody_is_heard_of_is_undone_by_the_server() {
         let relations: Vec<_> = relations.iter().collect();
         let times = (Duration::from_secs(3), Duration::from_millis(500));
         let mut session = fenced.db.session("holding", &limits()).await.unwrap();
-        let around = (&fenced.tables, relations.as_slice());
-        let hold = Hold::take(&mut session, &fenced.fence, around, &refusal(), times, &limits()).await.unwrap();
+        let refusal = refusal();
+        let around = fenced.around(&relations, &refusal);
+        let hold = Hold::take(&mut session, &around, times, &limits()).await.unwrap();
         let number = hold.number().to_owned();
         assert_eq!(write(&fenced.writer().await, "UPDATE plain SET note = 'b'").await, None);
-        let error = hold.commit(&fenced.db).await.unwrap_err();
+        let (ending, error) = hold.commit(&fenced.db).await.unwrap_err();
+        assert_eq!(ending, Ending::Undone);
         assert!(
             error.to_string().contains("writers go on")
                 || error.hint().is_some_and(|hint| hint.contains("writers go on")),

@@ -16,6 +16,7 @@ mod cli;
 mod comparison;
 mod connections;
 mod creation;
+mod cutover;
 mod destination;
 mod destination_indexes;
 mod errors;

@@ -35,6 +35,16 @@ pub(super) fn checksum(table: &Comparable, is_partitioned: bool) -> String {
     format!("SELECT count(*), coalesce(sum({hash}::numeric), 0)::text {}", from(table, is_partitioned))
 }
 
+/// A row of the place, the number of rows and perhaps the sum for each table, in their order.
+pub(super) fn totals(tables: &[(&Comparable, bool)], with_sums: bool) -> String {
+    let each = tables.iter().enumerate().map(|(place, (table, is_partitioned))| {
+        let (hash, from) = (hash(table.columns.iter()), from(table, *is_partitioned));
+        let sum = if with_sums { format!("coalesce(sum({hash}::numeric), 0)::text") } else { "''".to_owned() };
+        format!("(SELECT {place}, count(*), {sum} {from})")
+    });
+    format!("{} ORDER BY 1", each.collect::<Vec<_>>().join(" UNION ALL "))
+}
+
 /// The same for each bucket of keys that has rows.
 pub(super) fn buckets(table: &Comparable, is_partitioned: bool) -> String {
     let (bucket, hash) = (bucket(table), hash(table.columns.iter()));
@@ -99,6 +109,13 @@ mod tests {
         check(&count(&table(None), false), &expect![[r#"SELECT count(*) FROM ONLY "s"."t" WHERE (true)"#]]);
         let filtered = count(&table(Some("(id > 1)")), true);
         check(&filtered, &expect![[r#"SELECT count(*) FROM "s"."t" WHERE ((id > 1))"#]]);
+        let (one, other) = (table(None), table(Some("(id > 1)")));
+        check(
+            &totals(&[(&one, false), (&other, true)], false),
+            &expect![[
+                r#"(SELECT 0, count(*), '' FROM ONLY "s"."t" WHERE (true)) UNION ALL (SELECT 1, count(*), '' FROM "s"."t" WHERE ((id > 1))) ORDER BY 1"#
+            ]],
+        );
     }
 
     #[test]

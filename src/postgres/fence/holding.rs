@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Asked, Fence, Fenced, Refusal, read_relation, text};
+use tokio_postgres::Row;
+
+use super::{Asked, Fence, Fenced, Gate, Refusal, read_relation, text};
 use crate::postgres::database::Database;
 use crate::postgres::error::{Cause, Error, Result};
 use crate::postgres::limits::Limits;
@@ -20,13 +22,36 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is asked for meanwhile.
 const POLL: Pauses = Pauses::of(Duration::from_millis(100));
 
+/// What a hold closes, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    /// The fence that is armed.
+    pub fence: &'a Fence,
+    /// The tables that it is around.
+    pub tables: &'a BTreeSet<QualifiedName>,
+    /// The relations through which they can be written to, in the order of locking. Whoever tries again gives another one, as an
+    /// order that crosses the application's own never succeeds.
+    pub relations: &'a [&'a QualifiedName],
+    /// Whether the fence is put on relations that it is not on yet.
+    pub covers: bool,
+    /// What writers are told.
+    pub refusal: &'a Refusal,
+}
+
 /// Tables that nobody writes to: writers wait for the end of this transaction. Dropped, or cut off in whatever way, it is
 /// undone by the server, and they go on.
 pub struct Hold<'s> {
     transaction: Transaction<'s>,
+    closed: Closed,
+    limits: Limits,
+}
+
+/// That a session holds tables closed. It does so until [`Hold::of`] ends that, or the session is dropped.
+#[derive(Debug, Clone)]
+pub struct Closed {
     /// The transaction's number, by which it is asked for when the answer to its commit is lost.
     number: String,
-    limits: Limits,
+    before: (Gate, Option<String>),
 }
 
 /// What became of a transaction.
@@ -41,27 +66,38 @@ pub enum Ending {
 }
 
 impl<'s> Hold<'s> {
-    /// Waits up to `patience` until nobody writes to the relations any more, and arms the fence around the tables. The
-    /// relations are locked in the order given: whoever tries again gives another one, as an order that crosses the
-    /// application's own never succeeds. A server that hears nothing for the time `silence` undoes all of it.
+    /// Closes tables, and holds them. See [`Hold::close`].
+    ///
+    /// # Errors
+    /// As [`Hold::close`].
+    pub async fn take(
+        session: &'s mut Session,
+        around: &Around<'_>,
+        times: (Duration, Duration),
+        limits: &Limits,
+    ) -> Result<Self> {
+        let closed = Hold::close(session, around, times, limits).await?;
+        Ok(Self::of(session, closed, limits))
+    }
+
+    /// Waits up to `patience` until nobody writes to the relations any more, and arms the fence around the tables. A server that
+    /// hears nothing for the time `silence` undoes all of it.
     ///
     /// # Errors
     /// When others write for longer (see [`Error::is_locked`]), the role lacks rights, or the server cannot be asked. Nothing
     /// has changed then.
-    pub async fn take(
-        session: &'s mut Session,
-        fence: &Fence,
-        (tables, relations): (&BTreeSet<QualifiedName>, &[&QualifiedName]),
-        refusal: &Refusal,
+    pub async fn close(
+        session: &mut Session,
+        around: &Around<'_>,
         (patience, silence): (Duration, Duration),
         limits: &Limits,
-    ) -> Result<Self> {
+    ) -> Result<Closed> {
         let begin = Begin { lock_timeout: Some(patience), ..Begin::default() };
         let mut transaction = session.transaction(&begin);
         let silence = format!("SET LOCAL idle_in_transaction_session_timeout = {}", silence.as_millis().max(1));
-        let lock = [Statement::new(silence), text::lock(relations.iter().copied())];
-        match armed(&mut transaction, (fence, tables, refusal), &lock, limits).await {
-            Ok(number) => Ok(Self { transaction, number, limits: limits.clone() }),
+        let lock = [Statement::new(silence), text::lock(around.relations.iter().copied())];
+        match armed(&mut transaction, around, &lock, limits).await {
+            Ok((number, before)) => Ok(Closed { number, before }),
             Err(error) => {
                 // What it failed with says more than a connection that breaks now.
                 let _ = transaction.roll_back(DOING, limits).await;
@@ -70,9 +106,19 @@ impl<'s> Hold<'s> {
         }
     }
 
+    /// Goes on with what a session holds closed.
+    pub fn of(session: &'s mut Session, closed: Closed, limits: &Limits) -> Self {
+        Self { transaction: session.resume(), closed, limits: limits.clone() }
+    }
+
+    /// What the function did before, and what its comment said: nobody else can have changed it since the lock was had.
+    pub fn before(&self) -> (Gate, Option<&str>) {
+        (self.closed.before.0, self.closed.before.1.as_deref())
+    }
+
     /// The transaction's number.
     pub fn number(&self) -> &str {
-        &self.number
+        &self.closed.number
     }
 
     /// Lets the server hear that somebody is there.
@@ -96,13 +142,13 @@ impl<'s> Hold<'s> {
     ///
     /// # Errors
     /// When it was undone, so that writers go on, or when nobody knows; each says so.
-    pub async fn commit(self, db: &Database) -> Result<()> {
-        let (number, limits) = (self.number, self.limits);
+    pub async fn commit(self, db: &Database) -> std::result::Result<(), (Ending, Error)> {
+        let (number, limits) = (self.closed.number, self.limits);
         let Err(error) = self.transaction.commit(DOING, &limits).await else { return Ok(()) };
         match ending(db, &number, &limits).await {
             Ending::Committed => Ok(()),
-            Ending::Undone => Err(error.noting("It was undone: writers go on.".to_owned())),
-            Ending::Unknown => Err(error.noting(UNKNOWN.to_owned())),
+            Ending::Undone => Err((Ending::Undone, error.noting("It was undone: writers go on.".to_owned()))),
+            Ending::Unknown => Err((Ending::Unknown, error.noting(UNKNOWN.to_owned()))),
         }
     }
 
@@ -118,39 +164,46 @@ impl<'s> Hold<'s> {
 const UNKNOWN: &str =
     "Whether the tables are closed to writers is not known. The next plan looks, and says what is left to do.";
 
-/// Takes the lock, covers what the fence does not cover yet, and arms it. Returns the transaction's number.
+/// A transaction's number, and the function with its comment as it was before.
+type Locked = (String, (Gate, Option<String>));
+
+/// Takes the lock, covers what the fence does not cover yet, and arms it.
 async fn armed(
     transaction: &mut Transaction<'_>,
-    (fence, tables, refusal): (&Fence, &BTreeSet<QualifiedName>, &Refusal),
+    around: &Around<'_>,
     lock: &[Statement],
     limits: &Limits,
-) -> Result<String> {
+) -> Result<Locked> {
     transaction.run(DOING, lock, limits).await?;
-    let late = uncovered(transaction, fence, tables, limits).await?;
-    let arm = late.iter().map(|one| text::make_trigger(fence, &one.name)).chain([text::armed(fence, refusal)]);
+    let locked = before(transaction, around.fence, limits).await?;
+    let late = if around.covers { uncovered(transaction, around, limits).await? } else { Vec::new() };
+    let arm = late.iter().map(|one| text::make_trigger(around.fence, &one.name));
+    let arm = arm.chain([text::armed(around.fence, around.refusal)]);
     transaction.run(DOING, &arm.collect::<Vec<_>>(), limits).await?;
-    number(transaction, limits).await
+    Ok(locked)
 }
 
 /// The relations without the trigger, which came after the fence was made: none can come any more.
-async fn uncovered(
-    transaction: &mut Transaction<'_>,
-    fence: &Fence,
-    tables: &BTreeSet<QualifiedName>,
-    limits: &Limits,
-) -> Result<Vec<Fenced>> {
-    let asked = Asked::of(fence, tables);
+async fn uncovered(transaction: &mut Transaction<'_>, around: &Around<'_>, limits: &Limits) -> Result<Vec<Fenced>> {
+    let asked = Asked::of(around.fence, around.tables);
     let rows = transaction.query(DOING, text::RELATIONS, &asked.params(), limits).await?;
     let found: std::result::Result<Vec<Fenced>, tokio_postgres::Error> = rows.iter().map(read_relation).collect();
     let found = found.map_err(|error| transaction.error(DOING, Cause::Statement(error)))?;
     Ok(found.into_iter().filter(|one| !one.is_covered).collect())
 }
 
-async fn number(transaction: &mut Transaction<'_>, limits: &Limits) -> Result<String> {
-    let rows = transaction.query(DOING, "SELECT pg_current_xact_id()::text", &[], limits).await?;
-    let found = rows.first().map(|row| row.try_get(0)).transpose();
+async fn before(transaction: &mut Transaction<'_>, fence: &Fence, limits: &Limits) -> Result<Locked> {
+    let none = BTreeSet::new();
+    let asked = Asked::of(fence, &none);
+    let rows = transaction.query(DOING, text::LOCKED, &asked.function_params(), limits).await?;
+    let found = rows.first().map(read_locked).transpose();
     let found = found.map_err(|error| transaction.error(DOING, Cause::Statement(error)))?;
     found.ok_or_else(|| transaction.error(DOING, Cause::Unexpected("it answered nothing".to_owned())))
+}
+
+fn read_locked(row: &Row) -> std::result::Result<Locked, tokio_postgres::Error> {
+    let gate = row.try_get::<_, Option<&str>>(1)?.map_or(Gate::Missing, text::gate);
+    Ok((row.try_get(0)?, (gate, row.try_get(2)?)))
 }
 
 /// What became of a transaction, by its number. A server that restarts is waited for, and for half a minute one that has

@@ -7,7 +7,7 @@ use crate::postgres::sql::{Literal, QualifiedName, Statement};
 pub(super) const SCHEMA: &str = "neonrepl";
 
 /// What the body of a function that was made here begins with, and how it goes on where it is open.
-const MARK: &str = "/* terraform-provider-neonrepl: fence */";
+pub(super) const MARK: &str = "/* terraform-provider-neonrepl: fence */";
 const OPEN: &str = "/* terraform-provider-neonrepl: fence */ BEGIN RETURN NULL; END";
 
 /// What a writer is told who is turned away.
@@ -75,15 +75,36 @@ pub(super) fn drop_function(fence: &Fence) -> Statement {
     Statement::new(format!("DROP FUNCTION IF EXISTS {}()", fence.function))
 }
 
+pub(super) fn drop_with_triggers(fence: &Fence) -> Statement {
+    Statement::new(format!("DROP FUNCTION {}() CASCADE", fence.function))
+}
+
 /// Not `ONLY`: partitions that come and go between a look and the lock are locked with their parent.
 pub(super) fn lock<'a>(relations: impl Iterator<Item = &'a QualifiedName>) -> Statement {
     let all = relations.map(ToString::to_string).collect::<Vec<_>>().join(", ");
     Statement::new(format!("LOCK TABLE {all} IN SHARE ROW EXCLUSIVE MODE"))
 }
 
-/// The function's body and comment; a row without a body where there is only the schema.
-pub(super) const FUNCTION: &str = "SELECT p.prosrc, obj_description(p.oid, 'pg_proc') FROM pg_namespace n \
-     LEFT JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = $2 AND p.pronargs = 0 WHERE n.nspname = $1";
+/// Whether the schema is there, whether the role may make the function, the role, and the function's body and comment.
+pub(super) const FUNCTION: &str = "SELECT n.oid IS NOT NULL, CASE WHEN n.oid IS NULL \
+       THEN has_database_privilege(current_database(), 'CREATE') ELSE has_schema_privilege(n.oid, 'CREATE') END, \
+       current_user::text, p.prosrc, obj_description(p.oid, 'pg_proc') FROM (SELECT 1) one LEFT JOIN pg_namespace n ON n.nspname = $1 \
+     LEFT JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = $2 AND p.pronargs = 0";
+
+/// What a hold needs to know once it has the lock: its transaction, and the function as it was before.
+pub(super) const LOCKED: &str = "SELECT pg_current_xact_id()::text, f.prosrc, f.comment FROM (SELECT 1) one LEFT JOIN \
+     (SELECT p.prosrc, obj_description(p.oid, 'pg_proc') AS comment FROM pg_namespace n JOIN pg_proc p ON p.pronamespace = n.oid \
+     WHERE n.nspname = $1 AND p.proname = $2 AND p.pronargs = 0) f ON true";
+
+/// The relations with a trigger of this function.
+pub(super) const COVERED: &str = "SELECT n.nspname::text, c.relname::text FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid \
+     JOIN pg_namespace pn ON pn.oid = p.pronamespace JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE pn.nspname = $1 AND p.proname = $2 AND NOT g.tgisinternal ORDER BY 1, 2";
+
+/// The functions that were made here, with their comments.
+pub(super) const DESCRIBED: &str = "SELECT p.proname::text, d.description FROM pg_namespace n \
+     JOIN pg_proc p ON p.pronamespace = n.oid AND starts_with(p.prosrc, $2) \
+     JOIN pg_description d ON d.objoid = p.oid AND d.classoid = 'pg_proc'::regclass WHERE n.nspname = $1 ORDER BY 1";
 
 /// The relations. A trigger that covers one has exactly these events (INSERT 4, DELETE 8, UPDATE 16, TRUNCATE 32), fires
 /// before (2) the statement and not for each row (1), in sessions that apply nothing (`O`).
@@ -94,7 +115,9 @@ pub(super) const RELATIONS: &str = "WITH RECURSIVE named AS (SELECT c.oid FROM u
      SELECT n.nspname::text, c.relname::text, EXISTS (SELECT 1 FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid \
          JOIN pg_namespace pn ON pn.oid = p.pronamespace WHERE g.tgrelid = c.oid AND g.tgname = $3 AND g.tgenabled = 'O' \
          AND g.tgtype = 62 AND g.tgqual IS NULL AND cardinality(g.tgattr::int2[]) = 0 AND pn.nspname = $4 AND p.proname = $5), \
-       pg_has_role(c.relowner, 'USAGE') \
+       pg_has_role(c.relowner, 'USAGE'), CASE WHEN current_setting('server_version_num')::int >= 170000 \
+         THEN has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE, MAINTAIN') \
+         ELSE has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE') END, pg_get_userbyid(c.relowner)::text \
      FROM (SELECT oid FROM up UNION SELECT oid FROM down) m JOIN pg_class c ON c.oid = m.oid AND c.relkind IN ('r', 'p') \
      JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY 1, 2";
 

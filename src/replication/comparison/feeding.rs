@@ -3,17 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::postgres::subscription::{self, Subscription, SyncState};
-use crate::postgres::{Ended, Ident, Limits, Pauses, QualifiedName, Waiter, slot};
-use crate::replication::Pair;
+use crate::postgres::{Ident, QualifiedName};
+use crate::replication::{Pair, draining};
 use crate::replication::error::{Error, Result};
 use crate::replication::operation::Operation;
 use crate::replication::whereabouts;
-
-/// How often a slot is asked while writers wait.
-const POLL: Pauses = Pauses { first: Duration::from_millis(2), longest: Duration::from_millis(20) };
 
 /// The subscriptions to the publisher, and the tables that they bring.
 #[derive(Debug, Default)]
@@ -98,31 +93,7 @@ impl Feeds {
         pair: &Pair,
         time: Duration,
     ) -> Result<std::result::Result<String, String>> {
-        let limits = Limits { deadline: operation.within(time).limits().deadline, ..operation.limits().clone() };
-        let publisher = pair.publisher.within(&limits);
-        let barrier = match operation.unless_stopped(slot::barrier(&publisher, &limits)).await {
-            Ok(barrier) => barrier,
-            Err(_) if limits.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                return Ok(Err("The publisher took too long to say how far it has written.".to_owned()));
-            }
-            Err(error) => return Err(error),
-        };
-        for (slot, subscription) in &self.slots {
-            let mut waiter = Waiter::new(&limits, POLL);
-            loop {
-                let look = slot::has_confirmed(&publisher, slot, &barrier.lsn).await.map_err(Error::from);
-                match waiter.after(look.map(|confirmed| (confirmed == Some(true)).then_some(()))).await {
-                    Ok(Some(())) => break,
-                    Ok(None) => {}
-                    Err(Ended::TimeOver(_)) => {
-                        return Ok(Err(format!("Subscription {subscription} took too long to catch up.")));
-                    }
-                    Err(Ended::Failed(error)) => return Err(error),
-                    Err(Ended::Stopped) => return Err(Error::cancelled()),
-                }
-            }
-        }
-        Ok(Ok(barrier.lsn))
+        draining::drained(operation, &pair.publisher, &self.slots, time).await
     }
 }
 

@@ -10,7 +10,7 @@ pub struct Current {
     pub publisher: SideNow,
     /// The other one.
     pub subscriber: SideNow,
-    /// The subscription on the subscriber.
+    /// The subscriptions on the subscriber.
     pub forward: StreamNow,
     /// The subscription on the publisher, which brings changes back.
     pub backward: StreamNow,
@@ -27,13 +27,30 @@ pub struct SideNow {
     pub left_by: u64,
 }
 
-/// A subscription.
+/// What brings changes to a side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamNow {
-    /// There is none.
+pub struct StreamNow {
+    /// Whether it runs.
+    pub flow: Flow,
+    /// Whether a slot is there for it at the other end although it was stopped.
+    pub has_slot: bool,
+    /// Whether it confirms each commit at once for a switch, which it does not do otherwise.
+    pub is_hastened: bool,
+    /// Whether it brings the tables that it should.
+    pub fits: bool,
+    /// Whether its connection is to be sent once more.
+    pub reconnects: bool,
+}
+
+/// Whether a stream runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// It is not there.
     Missing,
     /// It is there, and receives nothing.
     Disabled,
+    /// Some of its subscriptions run.
+    Partly,
     /// It runs.
     Enabled,
 }
@@ -53,7 +70,7 @@ impl Current {
         if place == Place::Subscriber { self.subscriber } else { self.publisher }
     }
 
-    /// The subscription that brings changes to a side.
+    /// What brings changes to a side.
     pub fn stream_to(&self, place: Place) -> StreamNow {
         if place == Place::Subscriber { self.forward } else { self.backward }
     }
@@ -79,5 +96,17 @@ impl SideNow {
     /// Whether it turns writers away.
     pub fn is_shut(self) -> bool {
         self.gate == Gate::Armed
+    }
+
+    /// Whether something of it is missing.
+    pub fn is_lacking(self) -> bool {
+        self.gate == Gate::Missing || self.uncovered > 0
+    }
+}
+
+impl StreamNow {
+    /// Whether any of it runs.
+    pub fn runs(self) -> bool {
+        matches!(self.flow, Flow::Enabled | Flow::Partly)
     }
 }

@@ -1,6 +1,6 @@
 //! What is left to do, decided from what both servers show. Pure.
 
-use super::current::{Active, Current, SideNow, StreamNow};
+use super::current::{Active, Current, Flow};
 use crate::postgres::fence::Gate;
 use crate::replication::Place;
 
@@ -22,8 +22,12 @@ pub enum Step {
     MakeFence(Place),
     /// Turn writers away from a side that is not active.
     Guard(Place),
+    /// Take away the subscription that brings changes back, with its slot and its publication.
+    RemoveStream(Place),
     /// Make the subscription that will bring changes to a side: disabled, without its slot, so that it proves the way.
     MakeStream(Place),
+    /// Send the connection of that subscription once more.
+    Reconnect(Place),
     /// Have the subscription to a side confirm each commit at once, and wait until it lags little.
     Hasten(Place),
     /// Leave a side, in one open transaction there.
@@ -41,6 +45,10 @@ pub enum Step {
     Start(Place),
     /// Let everybody write to a side.
     Open(Place),
+    /// Drop the slot of the stopped subscription to a side, so that nothing keeps WAL at its other end.
+    DropSlot(Place),
+    /// Let the subscription to a side confirm commits as before.
+    Calm(Place),
 }
 
 /// What is done in the transaction that leaves a side, before its commit.
@@ -85,77 +93,117 @@ pub fn steps(current: &Current, desired: &Desired) -> Result<Vec<Step>, Refused>
     match current.active() {
         Active::Between(next) if next == desired.active => Ok(finishing(current, next)),
         Active::Between(next) => Ok(undoing(current, next)),
+        Active::Side(active) if active == desired.active => Ok(preparing(current, desired, active)),
         Active::Side(active) => {
-            let prepared = preparing(current, desired, active);
-            let switch = if active == desired.active { Vec::new() } else { switching(current, desired, active)? };
-            Ok(prepared.into_iter().chain(switch).collect())
+            let switch = switching(current, desired, active)?;
+            Ok(preparing(current, desired, active).into_iter().chain(switch).collect())
         }
     }
 }
 
-/// What makes the switch short. All of it leaves the active side open.
+/// What makes the switch short, and what was left of one. All of it leaves the active side open.
 fn preparing(current: &Current, desired: &Desired, active: Place) -> Vec<Step> {
-    let other = active.other();
-    let is_lacking = |side: SideNow| side.gate == Gate::Missing || side.uncovered > 0;
+    let (other, is_switching) = (active.other(), active != desired.active);
     let mut steps = Vec::new();
-    if is_lacking(current.side(active)) {
-        steps.push(Step::MakeFence(active));
+    // What still brings changes to the side that takes writes was to be stopped before that.
+    if current.stream_to(active).runs() {
+        steps.push(Step::Stop(active));
     }
-    if desired.guard && is_lacking(current.side(other)) {
-        steps.push(Step::MakeFence(other));
+    if current.stream_to(active).has_slot {
+        steps.push(Step::DropSlot(active));
     }
-    if desired.guard && !current.side(other).is_shut() {
-        steps.push(Step::Guard(other));
+    let makes = [active, other].into_iter().filter(|side| current.side(*side).is_lacking());
+    steps.extend(makes.map(Step::MakeFence));
+    steps.extend(guarding(current, desired, active));
+    if active == Place::Publisher || !is_switching {
+        steps.extend(way_back(current, desired, active));
     }
-    if desired.reverse && current.stream_to(active) == StreamNow::Missing {
-        steps.push(Step::MakeStream(active));
+    if !is_switching && current.stream_to(other).is_hastened {
+        steps.push(Step::Calm(other));
     }
     steps
+}
+
+/// The guard of the side that is not active. With a way back there is one during a switch in any case: whoever writes to the
+/// new side before the stream to it has stopped would get his writes back.
+fn guarding(current: &Current, desired: &Desired, active: Place) -> Option<Step> {
+    let other = active.other();
+    let side = current.side(other);
+    let is_wanted = desired.guard || (desired.reverse && active != desired.active);
+    match (is_wanted, side.is_shut()) {
+        (true, false) => Some(Step::Guard(other)),
+        // One that was left stays shut: that tells who takes writes.
+        (false, true) if side.left_by == 0 => Some(Step::Open(other)),
+        _ => None,
+    }
+}
+
+/// The subscription that brings changes back. It can be made only before the first write to the subscriber.
+fn way_back(current: &Current, desired: &Desired, active: Place) -> Vec<Step> {
+    let (to, back) = (Place::Publisher, current.backward);
+    let remove = (back.flow != Flow::Missing).then_some(Step::RemoveStream(to));
+    match (desired.reverse, active == to) {
+        (false, _) => remove.into_iter().collect(),
+        (true, true) if !back.fits => remove.into_iter().chain([Step::MakeStream(to)]).collect(),
+        (true, _) if back.flow != Flow::Missing && back.reconnects => vec![Step::Reconnect(to)],
+        (true, _) => Vec::new(),
+    }
 }
 
 /// From the active side to the other one.
 fn switching(current: &Current, desired: &Desired, from: Place) -> Result<Vec<Step>, Refused> {
     let to = from.other();
-    if current.stream_to(to) != StreamNow::Enabled {
+    if current.stream_to(to).flow != Flow::Enabled {
         return Err(if from == Place::Subscriber { Refused::NoWayBack } else { Refused::NoStream(to) });
     }
+    // After the way back, the subscription that somebody else has made goes on as before.
+    let goes_back = match from {
+        Place::Subscriber => current.forward.flow != Flow::Missing,
+        _ => desired.reverse,
+    };
     let mut under = vec![Under::Hold, Under::Drain, Under::Compare, Under::Sequences];
-    if desired.reverse {
+    if goes_back {
         under.extend([Under::BeginSlot, Under::Start]);
     }
     under.push(Under::Commit);
     // Stopped before the commit, it would stay stopped where the switch is cut off and writes go on; stopped after the other
     // side is open, its changes could come back to it.
     let switch = Step::Switch { from, number: current.next_switch(), under };
-    Ok(vec![Step::Hasten(to), switch, Step::Stop(to), Step::Open(to)])
+    Ok(vec![Step::Hasten(to), switch, Step::Stop(to), Step::Open(to), Step::DropSlot(to)])
 }
 
 /// What is left of a switch that was cut off after its commit.
 fn finishing(current: &Current, next: Place) -> Vec<Step> {
-    let stop = (current.stream_to(next) == StreamNow::Enabled).then_some(Step::Stop(next));
-    stop.into_iter().chain([Step::Open(next)]).collect()
+    let stop = current.stream_to(next).runs().then_some(Step::Stop(next));
+    stop.into_iter().chain([Step::Open(next), Step::DropSlot(next)]).collect()
 }
 
 /// Back to the side that was left: neither has taken a write since, so that no change is on its way.
 fn undoing(current: &Current, next: Place) -> Vec<Step> {
     let left = next.other();
-    let stop = (current.stream_to(left) == StreamNow::Enabled).then_some(Step::Stop(left));
-    let start = (current.stream_to(next) == StreamNow::Disabled).then_some(Step::Start(next));
-    stop.into_iter().chain(start).chain([Step::Open(left)]).collect()
+    let stop = current.stream_to(left).runs().then_some(Step::Stop(left));
+    let is_stopped = matches!(current.stream_to(next).flow, Flow::Disabled | Flow::Partly);
+    let start = is_stopped.then_some(Step::Start(next));
+    stop.into_iter().chain(start).chain([Step::Open(left), Step::DropSlot(left)]).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::current::{SideNow, StreamNow};
     use super::*;
+    use Flow::{Disabled, Enabled, Missing};
     use Place::{Publisher, Subscriber};
-    use StreamNow::{Disabled, Enabled, Missing};
 
     fn side(gate: Gate, left_by: u64) -> SideNow {
         SideNow { gate, uncovered: 0, left_by }
     }
 
-    fn now(publisher: SideNow, subscriber: SideNow, forward: StreamNow, backward: StreamNow) -> Current {
-        Current { publisher, subscriber, forward, backward }
+    fn stream(flow: Flow) -> StreamNow {
+        StreamNow { flow, has_slot: false, is_hastened: false, fits: flow != Missing, reconnects: false }
+    }
+
+    fn now(publisher: SideNow, subscriber: SideNow, forward: Flow, backward: Flow) -> Current {
+        Current { publisher, subscriber, forward: stream(forward), backward: stream(backward) }
     }
 
     fn desired(active: Place, reverse: bool) -> Desired {
@@ -164,6 +212,10 @@ mod tests {
 
     fn prepared() -> Current {
         now(side(Gate::Open, 0), side(Gate::Armed, 0), Enabled, Disabled)
+    }
+
+    fn moved() -> Current {
+        now(side(Gate::Armed, 1), side(Gate::Open, 0), Disabled, Enabled)
     }
 
     #[test]
@@ -176,10 +228,27 @@ mod tests {
             Step::MakeStream(Publisher),
         ];
         assert_eq!(steps(&fresh, &desired(Publisher, true)), Ok(made.to_vec()));
-        assert_eq!(steps(&fresh, &Desired { guard: false, ..desired(Publisher, false) }), Ok(made[..1].to_vec()));
+        assert_eq!(steps(&fresh, &Desired { guard: false, ..desired(Publisher, false) }), Ok(made[..2].to_vec()));
         assert_eq!(steps(&prepared(), &desired(Publisher, true)), Ok(Vec::new()));
         let grown = Current { publisher: SideNow { uncovered: 1, ..side(Gate::Open, 0) }, ..prepared() };
         assert_eq!(steps(&grown, &desired(Publisher, true)), Ok(vec![Step::MakeFence(Publisher)]));
+        let unfit = Current { backward: StreamNow { fits: false, ..stream(Disabled) }, ..prepared() };
+        let again = vec![Step::RemoveStream(Publisher), Step::MakeStream(Publisher)];
+        assert_eq!(steps(&unfit, &desired(Publisher, true)), Ok(again));
+    }
+
+    #[test]
+    fn what_is_wanted_no_more_goes() {
+        let no_guard = Desired { guard: false, ..desired(Publisher, false) };
+        let gone = vec![Step::Open(Subscriber), Step::RemoveStream(Publisher)];
+        assert_eq!(steps(&prepared(), &no_guard), Ok(gone));
+        // A side that was left stays shut.
+        let left = Current { subscriber: side(Gate::Armed, 2), ..prepared() };
+        assert_eq!(steps(&left, &no_guard), Ok(vec![Step::RemoveStream(Publisher)]));
+        // It goes only where it is not what leads back right now.
+        assert_eq!(steps(&moved(), &desired(Subscriber, false)), Ok(vec![Step::RemoveStream(Publisher)]));
+        let back = steps(&moved(), &desired(Publisher, false)).unwrap();
+        assert!(matches!(back.get(1), Some(Step::Switch { from: Subscriber, .. })), "{back:?}");
     }
 
     #[test]
@@ -194,13 +263,17 @@ mod tests {
             Under::Commit,
         ];
         let switch = |from, number| Step::Switch { from, number, under: under.clone() };
-        let there =
-            vec![Step::Hasten(Subscriber), switch(Publisher, 1), Step::Stop(Subscriber), Step::Open(Subscriber)];
-        assert_eq!(steps(&prepared(), &desired(Subscriber, true)), Ok(there));
-        let moved = now(side(Gate::Armed, 1), side(Gate::Open, 0), Disabled, Enabled);
-        assert_eq!(steps(&moved, &desired(Subscriber, true)), Ok(Vec::new()));
-        let back = vec![Step::Hasten(Publisher), switch(Subscriber, 2), Step::Stop(Publisher), Step::Open(Publisher)];
-        assert_eq!(steps(&moved, &desired(Publisher, true)), Ok(back));
+        let all = |from: Place, number| {
+            let to = from.other();
+            vec![Step::Hasten(to), switch(from, number), Step::Stop(to), Step::Open(to), Step::DropSlot(to)]
+        };
+        assert_eq!(steps(&prepared(), &desired(Subscriber, true)), Ok(all(Publisher, 1)));
+        assert_eq!(steps(&moved(), &desired(Subscriber, true)), Ok(Vec::new()));
+        assert_eq!(steps(&moved(), &desired(Publisher, true)), Ok(all(Subscriber, 2)));
+        // Without a guard there is one as long as both streams could run.
+        let open = Current { subscriber: side(Gate::Open, 0), ..prepared() };
+        let guarded = steps(&open, &Desired { guard: false, ..desired(Subscriber, true) }).unwrap();
+        assert_eq!(guarded[0], Step::Guard(Subscriber));
     }
 
     #[test]
@@ -208,17 +281,19 @@ mod tests {
         let between = |publisher, subscriber, forward, backward| {
             now(side(Gate::Armed, publisher), side(Gate::Armed, subscriber), forward, backward)
         };
+        let finish = |side| vec![Step::Open(side), Step::DropSlot(side)];
+        let stop = |side, rest: Vec<Step>| [vec![Step::Stop(side)], rest].concat();
         let cases = [
-            (between(1, 0, Enabled, Enabled), Subscriber, vec![Step::Stop(Subscriber), Step::Open(Subscriber)]),
-            (between(1, 0, Disabled, Enabled), Subscriber, vec![Step::Open(Subscriber)]),
-            (between(1, 0, Enabled, Enabled), Publisher, vec![Step::Stop(Publisher), Step::Open(Publisher)]),
+            (between(1, 0, Enabled, Enabled), Subscriber, stop(Subscriber, finish(Subscriber))),
+            (between(1, 0, Disabled, Enabled), Subscriber, finish(Subscriber)),
+            (between(1, 0, Enabled, Enabled), Publisher, stop(Publisher, finish(Publisher))),
             (
                 between(1, 0, Disabled, Enabled),
                 Publisher,
-                vec![Step::Stop(Publisher), Step::Start(Subscriber), Step::Open(Publisher)],
+                stop(Publisher, [vec![Step::Start(Subscriber)], finish(Publisher)].concat()),
             ),
-            (between(1, 2, Enabled, Enabled), Publisher, vec![Step::Stop(Publisher), Step::Open(Publisher)]),
-            (between(3, 2, Enabled, Disabled), Subscriber, vec![Step::Stop(Subscriber), Step::Open(Subscriber)]),
+            (between(1, 2, Enabled, Enabled), Publisher, stop(Publisher, finish(Publisher))),
+            (between(3, 2, Enabled, Disabled), Subscriber, stop(Subscriber, finish(Subscriber))),
         ];
         for (current, active, expected) in cases {
             assert_eq!(steps(&current, &desired(active, true)), Ok(expected), "{current:?} to {active:?}");
@@ -226,11 +301,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_left_of_a_switch_is_taken_away() {
+        let late = Current { forward: StreamNow { has_slot: true, ..stream(Disabled) }, ..moved() };
+        assert_eq!(steps(&late, &desired(Subscriber, true)), Ok(vec![Step::DropSlot(Subscriber)]));
+        let hastened = Current { forward: StreamNow { is_hastened: true, ..stream(Enabled) }, ..prepared() };
+        assert_eq!(steps(&hastened, &desired(Publisher, true)), Ok(vec![Step::Calm(Subscriber)]));
+        let begun = Current { backward: StreamNow { has_slot: true, ..stream(Disabled) }, ..prepared() };
+        assert_eq!(steps(&begun, &desired(Publisher, true)), Ok(vec![Step::DropSlot(Publisher)]));
+        // Without a guard nothing tells that the stream was to be stopped but that the side takes writes.
+        let running = Current { forward: stream(Enabled), ..moved() };
+        assert_eq!(steps(&running, &desired(Subscriber, true)), Ok(vec![Step::Stop(Subscriber)]));
+    }
+
+    #[test]
     fn nothing_is_begun_that_would_lose_writes() {
         let moved = now(side(Gate::Armed, 1), side(Gate::Open, 0), Disabled, Missing);
         assert_eq!(steps(&moved, &desired(Publisher, false)), Err(Refused::NoWayBack));
-        let stopped = Current { forward: Disabled, ..prepared() };
-        assert_eq!(steps(&stopped, &desired(Subscriber, true)), Err(Refused::NoStream(Subscriber)));
+        for flow in [Missing, Disabled, Flow::Partly] {
+            let stopped = Current { forward: stream(flow), ..prepared() };
+            assert_eq!(steps(&stopped, &desired(Subscriber, true)), Err(Refused::NoStream(Subscriber)));
+        }
         let foreign = Current { subscriber: side(Gate::Foreign, 0), ..prepared() };
         assert_eq!(steps(&foreign, &desired(Publisher, true)), Err(Refused::Foreign(Subscriber)));
     }

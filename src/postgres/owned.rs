@@ -1,0 +1,50 @@
+//! Comments by which an object is known to be made here. Nothing of somebody else's is changed for its name alone.
+//!
+//! Source: `COMMENT` and `obj_description` in the Postgres documentation.
+
+use tokio_postgres::types::Type;
+
+use super::database::Database;
+use super::error::Result;
+use super::sql::{Ident, Literal, Statement};
+
+/// An object that can say whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owned<'a> {
+    /// A publication.
+    Publication(&'a Ident),
+    /// A subscription.
+    Subscription(&'a Ident),
+}
+
+impl Owned<'_> {
+    /// The statement that writes its comment.
+    pub fn marking(self, comment: &str) -> Statement {
+        let (kind, name) = match self {
+            Self::Publication(name) => ("PUBLICATION", name),
+            Self::Subscription(name) => ("SUBSCRIPTION", name),
+        };
+        Statement::new(format!("COMMENT ON {kind} {name} IS {}", Literal(comment)))
+    }
+
+    /// Its comment; none where it has none, or is not there.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn comment(self, db: &Database) -> Result<Option<String>> {
+        let (sql, name) = match self {
+            Self::Publication(name) => {
+                ("SELECT obj_description(oid, 'pg_publication') FROM pg_publication WHERE pubname = $1", name)
+            }
+            Self::Subscription(name) => (
+                "SELECT obj_description(s.oid, 'pg_subscription') FROM pg_subscription s \
+                 JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = current_database() AND s.subname = $1",
+                name,
+            ),
+        };
+        let doing = format!("reading the comment of {name}");
+        let found: Vec<Option<String>> =
+            db.query_all(&doing, sql, &[(&name.as_str(), Type::TEXT)], |row| row.try_get(0)).await?;
+        Ok(found.into_iter().next().flatten())
+    }
+}

@@ -1,0 +1,97 @@
+//! What everything of a cutover is called. It follows from the names of its subscriptions, and so is found without a state. Pure.
+
+use std::collections::BTreeSet;
+
+use aws_lc_rs::digest;
+
+use crate::postgres::Ident;
+use crate::postgres::fence::Fence;
+use crate::replication::error::{Error, Result};
+
+/// The longest part of a subscription's name that is taken over: with all that goes around it, it fits into a name of Postgres.
+const LONGEST: usize = 40;
+
+/// What everything is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Names {
+    /// The fence of each side.
+    pub fence: Fence,
+    /// The subscription on the publisher that brings changes back, and its publication on the subscriber.
+    pub back: Ident,
+    /// The slot of that subscription. Its name is unique on the subscriber's server, and so bears a hash of the database too.
+    pub slot: Ident,
+}
+
+impl Names {
+    /// The names for these subscriptions of a database.
+    ///
+    /// # Errors
+    /// When there is no subscription.
+    pub(super) fn of(subscriptions: &BTreeSet<Ident>, database: &str) -> Result<Self> {
+        let Some(first) = subscriptions.first() else {
+            return Err(Error::new("a cutover needs at least one subscription").about("subscriptions"));
+        };
+        let all: Vec<&str> = subscriptions.iter().map(Ident::as_str).collect();
+        let key = match all.as_slice() {
+            [only] if is_plain(only) && only.len() <= LONGEST => (*only).to_owned(),
+            all => format!("{}_{}", readable(first.as_str()), hash(all)),
+        };
+        let place = hash(&[&[database], all.as_slice()].concat());
+        let named = |text: String| Ident::new(text).map_err(|error| Error::new(error.to_string()));
+        Ok(Self {
+            fence: Fence::new(&key).map_err(|error| Error::new(error.to_string()))?,
+            back: named(format!("neonrepl_back_{key}"))?,
+            slot: named(format!("neonrepl_back_{key}_{place}"))?,
+        })
+    }
+}
+
+/// What a slot's name may consist of.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// What of a name can be read in another one, with room for a hash.
+fn readable(text: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    text.chars().map(plain).take(LONGEST - 9).collect()
+}
+
+/// Eight digits that other names do not have.
+fn hash(parts: &[&str]) -> String {
+    let digest = digest::digest(&digest::SHA256, parts.join("\0").as_bytes());
+    digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(subscriptions: &[&str], database: &str) -> Names {
+        Names::of(&subscriptions.iter().map(|name| Ident::new(*name).unwrap()).collect(), database).unwrap()
+    }
+
+    #[test]
+    fn names_can_be_read_and_fit() {
+        let shop = names(&["shop"], "shop");
+        assert_eq!(shop.fence.function.to_text(), "neonrepl.fence_shop");
+        assert_eq!(shop.back.as_str(), "neonrepl_back_shop");
+        assert!(shop.slot.as_str().starts_with("neonrepl_back_shop_"), "{}", shop.slot.as_str());
+        let long = "ÄÖ'\"; ".repeat(9);
+        for odd in [&["Shop"][..], &["a", "b"], &["a_b"], &[&long], &[&"x".repeat(63)]] {
+            let odd = names(odd, "shop");
+            crate::postgres::slot::check_name(odd.slot.as_str()).unwrap();
+            assert!(odd.back.as_str().len() <= 63 && odd.fence.trigger.as_str().len() <= 63);
+        }
+        assert!(Names::of(&BTreeSet::new(), "shop").is_err());
+    }
+
+    #[test]
+    fn others_have_other_names() {
+        let all = [names(&["a_b"], "x"), names(&["a", "b"], "x"), names(&["A_b"], "x"), names(&["a_b", "c"], "x")];
+        let backs: BTreeSet<_> = all.iter().map(|names| names.back.clone()).collect();
+        assert_eq!(backs.len(), all.len());
+        assert_ne!(names(&["shop"], "one").slot, names(&["shop"], "two").slot);
+        assert_eq!(names(&["b", "a"], "x"), names(&["a", "b"], "x"));
+    }
+}

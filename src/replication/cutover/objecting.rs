@@ -1,0 +1,216 @@
+//! What stands against the steps: everything at once, before anything is changed.
+
+mod switch;
+mod way_back;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::current::Current;
+use super::reading::{Facts, Side};
+use super::run::Run;
+use super::steps::{Refused, Step, steps};
+use super::{Cutover, Forward, Unpublished, Writes};
+use crate::postgres::fence::Gate;
+use crate::postgres::{Ident, QualifiedName};
+use crate::replication::checks::Objection;
+use crate::replication::error::{Error, Result};
+use crate::replication::{Place, names};
+
+/// What the provider takes at the same time on a server: the right to the fence, the transaction that holds it, and a comparison are
+/// half of them.
+const CONNECTIONS: usize = 8;
+
+/// What is left to do, and all that there is to say against it. Nothing is left where a refusal says why nothing can be done.
+///
+/// # Errors
+/// When a server cannot be asked.
+pub(super) async fn judge(run: &Run<'_>) -> Result<(Vec<Step>, Vec<Objection>)> {
+    let (facts, cutover) = (&run.facts, run.cutover);
+    let current = facts.current(cutover);
+    let mut found = standing(facts, cutover);
+    let decided = match steps(&current, &cutover.desired) {
+        Ok(steps) => done(cutover, steps),
+        // One that is not there is named already.
+        Err(Refused::NoStream(_) | Refused::NoWayBack) if !facts.missing.is_empty() => return Ok((Vec::new(), found)),
+        Err(refused) => {
+            found.push(Objection::Refusal(words(facts, &refused)));
+            return Ok((Vec::new(), found));
+        }
+    };
+    found.extend(decided.iter().flat_map(|step| rights(facts, cutover, &current, step)));
+    if decided.iter().any(|step| matches!(step, Step::MakeStream(_))) {
+        found.extend(Box::pin(way_back::objections(run)).await?);
+    }
+    for step in &decided {
+        if let Step::Switch { from, under, .. } = step {
+            found.extend(connections(run));
+            found.extend(Box::pin(switch::objections(run, *from, under)).await?);
+        }
+    }
+    Ok((decided, found))
+}
+
+/// The steps without those that the terms leave out.
+fn done(cutover: &Cutover, steps: Vec<Step>) -> Vec<Step> {
+    let keeps = cutover.terms.forward == Forward::Disable;
+    steps.into_iter().filter(|step| !(keeps && *step == Step::DropSlot(Place::Subscriber))).collect()
+}
+
+/// What is wrong whatever is to be done.
+fn standing(facts: &Facts, cutover: &Cutover) -> Vec<Objection> {
+    let mut found = Vec::new();
+    if !facts.missing.is_empty() {
+        let missing = names::list(facts.missing.iter().map(ToString::to_string));
+        let config = facts.subscriber.database.config();
+        let place = format!("database {:?} on {}", facts.subscriber.database.name(), config.address());
+        found.push(refusal(Error::new(format!("there is no subscription {missing} in {place}")).about("subscriptions")));
+    }
+    found.extend(of_others(facts));
+    found.extend(foreign(facts));
+    if cutover.desired.reverse && cutover.way_back.is_none() {
+        let error = Error::new("nothing says how the publisher's server reaches the subscriber");
+        found.push(refusal(error.about("reverse")));
+    }
+    found
+}
+
+/// Fences that were made between other databases.
+fn of_others(facts: &Facts) -> Vec<Objection> {
+    let both = [(&facts.publisher, &facts.subscriber), (&facts.subscriber, &facts.publisher)];
+    let others = both.into_iter().filter(|(side, neighbour)| side.is_of_others(neighbour));
+    let found = others.map(|(side, neighbour)| {
+        let (function, here) = (&facts.names.fence.function, side.place.as_str());
+        let error = format!(
+            "the fence {} on the {here} belongs to a cutover with another {} than database {:?} on {}",
+            function.to_text(),
+            neighbour.place.as_str(),
+            neighbour.database.name(),
+            neighbour.database.config().address(),
+        );
+        refusal(Error::new(error).detail(format!(
+            "Two cutovers of subscriptions of the same name cannot share a database: give the subscriptions other names. If the other \
+             database is gone for good, on the {here}: DROP FUNCTION {function}() CASCADE; which lets everybody write there."
+        )))
+    });
+    found.collect()
+}
+
+/// Objects of the names of the way back that were not made here.
+fn foreign(facts: &Facts) -> Vec<Objection> {
+    let name = &facts.names.back;
+    let subscription = facts.backward.as_ref().is_some_and(|back| !back.is_ours);
+    let kinds = [
+        (subscription, "subscription", Place::Publisher),
+        (facts.publication == Some(false), "publication", Place::Subscriber),
+    ];
+    let found = kinds.into_iter().filter(|(is_there, ..)| *is_there).map(|(_, kind, place)| {
+        let place = place.as_str();
+        let error = Error::new(format!("{kind} {name} on the {place} was not made by the provider, and has the name of its own"));
+        refusal(error.detail(format!("Rename it, or drop it if nothing needs it. On the {place}: ALTER {kind} {name} RENAME TO …;")))
+    });
+    found.collect()
+}
+
+fn words(facts: &Facts, refused: &Refused) -> Error {
+    match refused {
+        Refused::NoWayBack => Error::new("the subscriber has taken writes, and no subscription brings them back to the publisher")
+            .detail("Without `reverse` at the switch, there is no way back that loses nothing.")
+            .about("active"),
+        Refused::NoStream(to) => {
+            let streams = facts.streams_to(*to);
+            let stopped = streams.iter().filter(|stream| !stream.subscription.enabled);
+            let stopped = names::list(stopped.map(|stream| stream.subscription.name.to_string()));
+            Error::new(format!("subscription {stopped} is disabled, so that nothing brings writes to the {}", to.as_str()))
+                .detail("Enable it, and wait until it has caught up.")
+                .about("subscriptions")
+        }
+        Refused::Foreign(place) => {
+            let (function, place) = (&facts.names.fence.function, place.as_str());
+            Error::new(format!("function {} on the {place} was not made by the provider, and has the name of its fence", function.to_text()))
+                .detail(format!("Drop or rename it. On the {place}: ALTER FUNCTION {function}() RENAME TO …;"))
+        }
+    }
+}
+
+/// The rights that a step needs.
+fn rights(facts: &Facts, cutover: &Cutover, current: &Current, step: &Step) -> Vec<Objection> {
+    match step {
+        Step::MakeFence(place) => {
+            let side = facts.side(*place);
+            let covers = current.side(*place).uncovered > 0;
+            may_make(facts, side).into_iter().chain(covers.then(|| not_owned(side)).into_iter().flatten()).collect()
+        }
+        Step::Switch { from, .. } => {
+            let side = facts.side(*from);
+            may_lock(cutover, side).into_iter().chain(may_default(cutover, side)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn may_make(facts: &Facts, side: &Side) -> Option<Objection> {
+    let (role, place) = (&side.standing.role, side.place.as_str());
+    let lacks = side.standing.gate == Gate::Missing && !side.standing.may_make;
+    let schema = &facts.names.fence.function.schema;
+    let grant = match side.standing.has_schema {
+        true => format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {role};"),
+        false => format!("GRANT CREATE ON DATABASE {} TO {role};", quoted(side.database.name())),
+    };
+    lacks.then(|| {
+        let error = Error::new(format!("role {role} may not make the fence's function on the {place}"));
+        refusal(error.detail(format!("On the {place}, as the owner: {grant}")))
+    })
+}
+
+fn not_owned(side: &Side) -> Vec<Objection> {
+    let (role, place) = (&side.standing.role, side.place.as_str());
+    let mut owners: BTreeMap<&Ident, BTreeSet<&QualifiedName>> = BTreeMap::new();
+    for relation in side.standing.uncovered().filter(|relation| !relation.is_owned) {
+        owners.entry(&relation.owner).or_default().insert(&relation.name);
+    }
+    let each = owners.into_iter().map(|(owner, tables)| {
+        let tables = names::tables(tables);
+        let error = Error::new(format!("role {role} may not put the fence on tables of role {owner} on the {place}: {tables}"));
+        refusal(error.detail(format!("On the {place}: GRANT {owner} TO {role};")).about("writes"))
+    });
+    each.collect()
+}
+
+fn may_lock(cutover: &Cutover, side: &Side) -> Option<Objection> {
+    let (role, place) = (&side.standing.role, side.place.as_str());
+    let lacking: Vec<_> = side.standing.relations.iter().filter(|relation| !relation.may_lock).collect();
+    let first = lacking.first().filter(|_| cutover.terms.writes == Writes::External)?;
+    let tables = names::tables(lacking.iter().map(|relation| &relation.name));
+    let error = Error::new(format!("role {role} may not keep others from writing to {tables} on the {place}"));
+    Some(refusal(error.detail(format!("On the {place}, for each: GRANT UPDATE ON {} TO {role};", first.name))))
+}
+
+fn may_default(cutover: &Cutover, side: &Side) -> Option<Objection> {
+    let blocks = cutover.terms.unpublished_writes == Unpublished::Block && cutover.terms.writes == Writes::Fence;
+    let (role, place) = (&side.standing.role, side.place.as_str());
+    (blocks && !side.read_only.may_set).then(|| {
+        let database = quoted(side.database.name());
+        let error = Error::new(format!("role {role} may not make database {database} read-only on the {place}"));
+        refusal(
+            error
+                .detail(format!("On the {place}: ALTER DATABASE {database} OWNER TO {role}; or set unpublished_writes = \"allow\"."))
+                .about("unpublished_writes"),
+        )
+    })
+}
+
+fn connections(run: &Run<'_>) -> Option<Objection> {
+    let sides = [Place::Publisher, Place::Subscriber];
+    let few = sides.into_iter().find(|place| run.db(*place).config().max_connections < CONNECTIONS)?;
+    let most = run.db(few).config().max_connections;
+    let error = Error::new(format!("max_connections of the {} is {most}, and a switch takes {CONNECTIONS}", few.as_str()));
+    Some(refusal(error.about("max_connections")))
+}
+
+pub(super) fn refusal(error: Error) -> Objection {
+    Objection::Refusal(error)
+}
+
+pub(super) fn quoted(database: &str) -> String {
+    Ident::new(database).map_or_else(|_| format!("{database:?}"), |name| name.to_string())
+}

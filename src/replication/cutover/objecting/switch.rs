@@ -1,0 +1,232 @@
+//! What stands against a switch at this moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::refusal;
+use crate::postgres::catalog::{self, Index};
+use crate::postgres::fence::{self, Holder};
+use crate::postgres::server_facts::{self, Transactions};
+use crate::postgres::subscription::{self, SyncState};
+use crate::postgres::{Ident, QualifiedName, slot};
+use crate::replication::checks::Objection;
+use crate::replication::comparison::Closed;
+use crate::replication::cutover::reading::Stream;
+use crate::replication::cutover::run::Run;
+use crate::replication::cutover::steps::Under;
+use crate::replication::error::{Error, Result};
+use crate::replication::sequences::{self, Sides};
+use crate::replication::{Place, names, units, whereabouts};
+
+/// A transaction that has written to the tables and is open for longer is not waited for.
+const OLD: Duration = Duration::from_secs(60);
+
+/// One on the other side that is open for longer would keep writers waiting, as a slot is made after it.
+const IN_THE_WAY: Duration = Duration::from_secs(5);
+
+pub(super) async fn objections(run: &Run<'_>, from: Place, under: &[Under]) -> Result<Vec<Objection>> {
+    let to = from.other();
+    let mut found = Vec::new();
+    for stream in run.facts.streams_to(to) {
+        found.extend(not_ready(stream));
+        found.extend(lag(run, from, stream));
+        found.extend(elsewhere(run, to, stream).await?);
+    }
+    found.extend(holders(run, from).await?);
+    found.extend(chained(run, from).await?);
+    if under.contains(&Under::BeginSlot) {
+        found.extend(slots(run, to).await?);
+    }
+    found.extend(numbers(run, from).await);
+    found.extend(compared(run).await?);
+    found.extend(indexes(run, from).await?);
+    Ok(found)
+}
+
+fn not_ready(stream: &Stream) -> Option<Objection> {
+    let late = stream.tables.iter().filter(|(_, state)| **state != SyncState::Ready).map(|(table, _)| table);
+    let late: BTreeSet<_> = late.collect();
+    let name = &stream.subscription.name;
+    (!late.is_empty()).then(|| {
+        let error = Error::new(format!("subscription {name} has not copied {} yet", names::tables(late)));
+        refusal(error.detail("Wait for it: the action neonrepl_wait_for_sync does.").about("subscriptions"))
+    })
+}
+
+fn lag(run: &Run<'_>, from: Place, stream: &Stream) -> Option<Objection> {
+    let (name, slot, most) = (&stream.subscription.name, &stream.slot, run.terms().max_lag_bytes);
+    let Some(position) = &stream.position else {
+        let error = format!("subscription {name} reads from slot {slot}, which is not in database {:?} of the {}", run.db(from).name(), from.as_str());
+        return Some(refusal(Error::new(error).detail("Either the slot is gone, or it reads from another server.").about("subscriptions")));
+    };
+    if position.is_lost() {
+        let error = Error::new(format!("slot {slot} of subscription {name} has lost WAL, so that nothing more can be read from it"));
+        return Some(refusal(error.about("subscriptions")));
+    }
+    let lag = position.lag.unwrap_or_default();
+    (lag > most).then(|| {
+        let error = format!("subscription {name} lags {} behind, more than max_lag_bytes allows ({})", units::bytes(lag), units::bytes(most));
+        refusal(Error::new(error).detail("Wait until it has caught up.").about("max_lag_bytes"))
+    })
+}
+
+/// A subscription that reads from another server than the one that is left.
+async fn elsewhere(run: &Run<'_>, to: Place, stream: &Stream) -> Result<Option<Objection>> {
+    let (subscriber, left) = (run.db(to), run.db(to.other()));
+    let find = async { Ok::<_, Error>(whereabouts::publisher_of(subscriber, Some(left), &stream.subscription).await) };
+    let is_there = run.operation().unless_stopped(find).await?.is_some_and(|found| {
+        found.config().address() == left.config().address() && found.name() == left.name()
+    });
+    // A worker that was only just started again shows itself a moment later.
+    let reads = || async { subscription::reads_from(left, &stream.slot, subscriber, &stream.subscription.name, stream.subscription.name.as_str()).await };
+    if is_there || reads().await.unwrap_or(false) {
+        return Ok(None);
+    }
+    let error = Error::new(format!(
+        "whether subscription {} reads from database {:?} on {} cannot be told",
+        stream.subscription.name,
+        left.name(),
+        left.config().address()
+    ));
+    Ok(Some(refusal(error.detail("Its worker does not run, or it reads from another server.").about("subscriptions"))))
+}
+
+/// What has written to the tables and does not end.
+async fn holders(run: &Run<'_>, from: Place) -> Result<Vec<Objection>> {
+    let relations = run.facts.side(from).standing.relations.iter().map(|one| one.name.clone()).collect();
+    let found = run.operation().unless_stopped(fence::holders(run.db(from), &relations, OLD)).await?;
+    Ok(found.iter().filter_map(|holder| held(run, from, holder)).collect())
+}
+
+fn held(run: &Run<'_>, from: Place, holder: &Holder) -> Option<Objection> {
+    let (table, place) = (holder.table.to_text(), from.as_str());
+    if let Some(gid) = &holder.prepared {
+        let gid = gid.replace('\'', "''");
+        let error = Error::new(format!("a prepared transaction has written to {table} on the {place}, and keeps it from being closed"));
+        return Some(refusal(error.detail(format!("On the {place}: COMMIT PREPARED '{gid}'; or ROLLBACK PREPARED '{gid}';"))));
+    }
+    let error = Error::new(format!("a session has written to {table} on the {place}, and its transaction does not end: {}", holder.blocker));
+    match run.terms().end_blockers_after {
+        Some(_) if holder.blocker.is_client() => Some(Objection::Warning(error.detail("It is going to be ended.").about("end_blockers_after"))),
+        // An autovacuum gives way.
+        _ if holder.blocker.kind.as_deref() == Some("autovacuum worker") => None,
+        _ => Some(refusal(error.detail(format!(
+            "End it, or set end_blockers_after. On the {place}: SELECT pg_terminate_backend({});",
+            holder.blocker.process
+        )))),
+    }
+}
+
+/// Subscriptions that bring rows into the side that is left from elsewhere: replication passes a fence.
+async fn chained(run: &Run<'_>, from: Place) -> Result<Vec<Objection>> {
+    let db = run.db(from);
+    let ours: BTreeSet<&Ident> = run.facts.streams_to(from).iter().map(|stream| &stream.subscription.name).collect();
+    let all = run.operation().unless_stopped(subscription::fetch_all_now(db)).await?;
+    let mut found = Vec::new();
+    for other in all.values().filter(|other| other.enabled && !ours.contains(&other.name)) {
+        let tables = run.operation().unless_stopped(subscription::tables(db, &other.name)).await?;
+        let shared: BTreeSet<_> = tables.iter().map(|(table, _)| table).filter(|table| run.facts.tables.contains(*table)).collect();
+        if !shared.is_empty() {
+            let (name, place) = (&other.name, from.as_str());
+            let error = format!("subscription {name} brings rows into {} on the {place}, and a fence does not stop it", names::tables(shared));
+            found.push(refusal(Error::new(error).detail(format!("On the {place}: ALTER SUBSCRIPTION {name} DISABLE;"))));
+        }
+    }
+    Ok(found)
+}
+
+/// What keeps a slot from being made on the other side while writers wait.
+async fn slots(run: &Run<'_>, to: Place) -> Result<Vec<Objection>> {
+    let (db, place) = (run.db(to), to.as_str());
+    let mut found = Vec::new();
+    if let Some(said) = run.operation().unless_stopped(slot::forbidden(db, run.operation().doing())).await? {
+        found.push(refusal(Error::from(said)));
+    }
+    if run.operation().unless_stopped(run.pair().is_one_cluster()).await? {
+        found.push(refusal(Error::new(
+            "publisher and subscriber are databases of one server, where the slot of the way back would wait for the switch itself",
+        )));
+    }
+    let open = run.operation().unless_stopped(server_facts::transactions(db, IN_THE_WAY)).await?;
+    found.extend(open_transactions(&open, place));
+    Ok(found)
+}
+
+fn open_transactions(open: &Transactions, place: &str) -> Vec<Objection> {
+    let old = open.old.iter().map(|one| {
+        let error = format!(
+            "process {} of {} on the {place} has written something in database {:?} {} s ago and not ended, and the slot of the way back \
+             waits for it",
+            one.process, one.whose, one.database, one.seconds
+        );
+        refusal(Error::new(error).detail(format!("Let it end, or on the {place}: SELECT pg_terminate_backend({});", one.process)))
+    });
+    let prepared = open.prepared.iter().map(|one| {
+        let gid = one.name.replace('\'', "''");
+        let error = format!("a prepared transaction in database {:?} on the {place} keeps the slot of the way back from being made", one.database);
+        refusal(Error::new(error).detail(format!("There: COMMIT PREPARED '{gid}'; or ROLLBACK PREPARED '{gid}';")))
+    });
+    old.chain(prepared).collect()
+}
+
+/// Sequences that do not fit.
+async fn numbers(run: &Run<'_>, from: Place) -> Option<Objection> {
+    let sides = Sides { from: run.db(from).clone(), to: run.db(from.other()).clone(), place: from };
+    match sequences::prepare(run.operation(), &sides, &run.sequence_question()).await {
+        Ok(prepared) if prepared.left_out().is_empty() => None,
+        Ok(prepared) => {
+            let error = format!("nothing takes numbers from {} on the {}", names::tables(prepared.left_out()), from.other().as_str());
+            Some(Objection::Warning(Error::new(error).detail("Columns have another default there, or none.").about("sequences")))
+        }
+        Err(error) => Some(refusal(error)),
+    }
+}
+
+/// Tables that are not compared.
+async fn compared(run: &Run<'_>) -> Result<Vec<Objection>> {
+    let Some(question) = run.comparison_question() else { return Ok(Vec::new()) };
+    let most = run.terms().compare_max_rows;
+    let closed = match Closed::prepare(run.operation(), run.pair(), &question, most).await {
+        Ok(closed) => closed,
+        Err(error) => return Ok(vec![refusal(error.about("compare"))]),
+    };
+    let large = closed.too_large();
+    let large = (!large.is_empty()).then(|| {
+        let error = format!("{} have more than compare_max_rows rows, and are not compared while writers wait", names::tables(large));
+        Objection::Warning(Error::new(error).detail("Compare them before: the action neonrepl_compare_tables does.").about("compare_max_rows"))
+    });
+    let others = closed.others().iter().map(|table| {
+        let error = Error::new(format!("{} cannot be compared", table.name.to_text()));
+        Objection::Warning(error.detail(&table.note).about("compare"))
+    });
+    Ok(large.into_iter().chain(others).collect())
+}
+
+/// Indexes that the side that is left has, and the other one lacks.
+async fn indexes(run: &Run<'_>, from: Place) -> Result<Option<Objection>> {
+    let tables = &run.facts.tables;
+    let both = futures_util::future::try_join(
+        catalog::indexes(run.db(from), tables),
+        catalog::indexes(run.db(from.other()), tables),
+    );
+    let (here, there) = run.operation().unless_stopped(Box::pin(both)).await?;
+    let missing = missing(&here, &there);
+    Ok((!missing.is_empty()).then(|| {
+        let error = format!("the {} lacks indexes: {}", from.other().as_str(), names::list(missing));
+        Objection::Warning(Error::new(error).detail("Make them first: the resource neonrepl_destination_indexes does."))
+    }))
+}
+
+/// The indexes that have no like on the other side.
+fn missing(here: &BTreeMap<QualifiedName, Vec<Index>>, there: &BTreeMap<QualifiedName, Vec<Index>>) -> Vec<String> {
+    let alike = |one: &Index, other: &Index| {
+        other.is_valid
+            && (&one.method, &one.keys, one.is_unique, one.is_partial)
+                == (&other.method, &other.keys, other.is_unique, other.is_partial)
+    };
+    let lacks = |table: &QualifiedName, one: &Index| {
+        one.is_valid && !there.get(table).is_some_and(|all| all.iter().any(|other| alike(one, other)))
+    };
+    let all = here.iter().flat_map(|(table, all)| all.iter().map(move |one| (table, one)));
+    all.filter(|(table, one)| lacks(table, one)).map(|(table, one)| format!("{} of {}", one.name, table.to_text())).collect()
+}

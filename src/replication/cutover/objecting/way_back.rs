@@ -1,0 +1,115 @@
+//! What stands against the subscription that brings changes back.
+
+use std::collections::BTreeSet;
+
+use crate::postgres::catalog::{self, Identity, Kind, Outline};
+use crate::postgres::publication::{self, Lack, Publications};
+use crate::postgres::subscription;
+use crate::postgres::{Ident, QualifiedName, slot};
+use crate::replication::checks::{self, Objection};
+use crate::replication::cutover::run::Run;
+use crate::replication::cutover::streams::quietly;
+use crate::replication::error::{Error, Result};
+use crate::replication::names;
+
+use super::{quoted, refusal};
+
+pub(super) async fn objections(run: &Run<'_>) -> Result<Vec<Objection>> {
+    let (publisher, subscriber) = (&run.pair().publisher, &run.pair().subscriber);
+    let mut found = Vec::new();
+    if run.operation().unless_stopped(run.pair().is_one_cluster()).await? {
+        let error = Error::new("publisher and subscriber are databases of one server, where a slot would wait for the switch itself");
+        return Ok(vec![refusal(error.detail("Leave `reverse` out there.").about("reverse"))]);
+    }
+    let outline = run.operation().unless_stopped(catalog::outline(subscriber)).await?;
+    found.extend(wal_level(&outline));
+    found.extend(identities(&outline, &run.facts.tables));
+    found.extend(publishes(run).await?);
+    let doing = run.operation().doing();
+    if let Some(said) = run.operation().unless_stopped(slot::forbidden(subscriber, doing)).await? {
+        found.push(refusal(Error::from(said).about("reverse")));
+    }
+    let Some(desired) = run.back_subscription() else { return Ok(found) };
+    if let Some(said) = run.operation().unless_stopped(subscription::refused(publisher, doing, &desired, &quietly())).await? {
+        found.push(refusal(Error::from(said).about("reverse")));
+    }
+    found.extend(tables(run, &outline).await?);
+    Ok(found)
+}
+
+fn wal_level(outline: &Outline) -> Option<Objection> {
+    let level = &outline.wal_level;
+    (level != "logical").then(|| {
+        let error = Error::new(format!("wal_level of the subscriber is {level}, and a way back needs logical"));
+        refusal(error.detail("Turn logical replication on there, which takes a restart, before the cutover.").about("reverse"))
+    })
+}
+
+/// Tables of the subscriber whose rows nothing tells apart: once they are published, the application's updates fail.
+fn identities(outline: &Outline, tables: &BTreeSet<QualifiedName>) -> Option<Objection> {
+    let members = tables.iter().flat_map(|table| match outline.partitions.get(table) {
+        Some(partitions) => partitions.iter().collect(),
+        None => vec![table],
+    });
+    let lacks = |table: &&QualifiedName| {
+        let relation = outline.relations.get(*table);
+        relation.is_some_and(|relation| relation.kind == Kind::Table && relation.identity == Identity::Missing)
+    };
+    let lacking: BTreeSet<_> = members.filter(lacks).collect();
+    let first = lacking.first()?;
+    let error = Error::new(format!(
+        "nothing tells the rows of {} apart on the subscriber, so that each UPDATE and DELETE there would fail once changes flow back",
+        names::tables(lacking.iter().copied())
+    ));
+    let mend = format!("On the subscriber, for each: give it a primary key, or ALTER TABLE {first} REPLICA IDENTITY FULL;");
+    Some(refusal(error.detail(mend).about("reverse")))
+}
+
+async fn publishes(run: &Run<'_>) -> Result<Vec<Objection>> {
+    let desired = run.back_publication();
+    let lacks = run.operation().unless_stopped(publication::lacks(&run.pair().subscriber, None, &desired)).await?;
+    Ok(lacks.into_iter().filter_map(|lack| lacking(run, &lack)).collect())
+}
+
+fn lacking(run: &Run<'_>, lack: &Lack) -> Option<Objection> {
+    let role = &run.facts.subscriber.standing.role;
+    let (what, mend) = match lack {
+        Lack::ReadOnly => ("the subscriber only reads".to_owned(), String::new()),
+        Lack::Create => (
+            format!("role {role} may not make a publication on the subscriber"),
+            format!(
+                "On the subscriber, as the owner: GRANT CREATE ON DATABASE {} TO {role};",
+                quoted(run.pair().subscriber.name())
+            ),
+        ),
+        Lack::Tables(tables) => {
+            let owners: BTreeSet<&Ident> = tables.iter().map(|(_, owner)| owner).collect();
+            let grants: Vec<_> = owners.into_iter().map(|owner| format!("GRANT {owner} TO {role};")).collect();
+            (
+                format!("role {role} may not publish {} on the subscriber", names::tables(tables.iter().map(|(table, _)| table))),
+                format!("On the subscriber: {}", grants.join(" ")),
+            )
+        }
+        Lack::Superuser(_) | Lack::Publication(_) | Lack::NoOwner(_) | Lack::SetOwner(_) => return None,
+    };
+    Some(refusal(Error::new(what).detail(mend).about("reverse")))
+}
+
+/// Tables of the publisher that cannot take what would come back.
+async fn tables(run: &Run<'_>, outline: &Outline) -> Result<Option<Objection>> {
+    let Some(desired) = run.back_subscription() else { return Ok(None) };
+    let back = run.back_publication();
+    let publications = Publications::from([(back.name.clone(), back)]);
+    let pair = run.pair().reversed();
+    let read = async {
+        let sent = checks::sent(&pair, &desired, &publications, outline).await?;
+        checks::obstacles_of(&pair, &desired, checks::login(&desired).as_ref(), &sent).await
+    };
+    let obstacles = run.operation().unless_stopped(Box::pin(read)).await?;
+    if obstacles.is_empty() {
+        return Ok(None);
+    }
+    let error = Error::new(format!("changes of {} cannot flow back", names::tables(obstacles.keys())))
+        .detail("Seen from the way back, the subscriber is what publishes, and the publisher what subscribes.");
+    Ok(Some(refusal(checks::described(error, &obstacles).about("reverse"))))
+}

@@ -1,0 +1,378 @@
+//! A switch: leaving one side in one open transaction. Until its commit, whatever goes wrong leaves writers where they were.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{try_join, try_join3};
+use tokio::time::{Instant, sleep};
+
+use super::locking::Locking;
+use super::memory::{Left, Memory};
+use super::run::Run;
+use super::steps::Under;
+use super::{Unpublished, Writes};
+use crate::postgres::fence::{self, Alone, Around, Ending, Gate, Hold, Waiting};
+use crate::postgres::slot::{self, Slot};
+use crate::postgres::subscription::{self, SyncState, turning};
+use crate::postgres::{HeldSession, Ident, QualifiedName, Statement};
+use crate::replication::comparison::{Closed, Compared, Question, Sessions};
+use crate::replication::error::{Error, Result};
+use crate::replication::sequences::{self, Prepared, Sides};
+use crate::replication::{Look, Place, draining, names};
+
+/// How often the server hears that somebody is still there.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// The longest time for the other side to catch up while writers wait.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The longest time for making a slot while writers wait.
+const SLOT: Duration = Duration::from_secs(10);
+
+/// How often writers are kept waiting for another side that then takes too long.
+const LATE_TRIES: usize = 4;
+
+/// A switch that is to be done.
+pub(super) struct Switch<'r> {
+    pub(super) run: &'r Run<'r>,
+    pub(super) from: Place,
+    pub(super) number: u64,
+    pub(super) under: &'r [Under],
+}
+
+/// One that was committed.
+pub(super) struct Done {
+    /// What the fence of the side that was left remembers.
+    pub(super) memory: Memory,
+    /// Since when nobody can write.
+    pub(super) since: Instant,
+}
+
+/// Why one was not.
+pub(super) struct NotDone {
+    pub(super) error: Error,
+    /// Whether it may be committed all the same.
+    pub(super) is_open: bool,
+}
+
+impl From<Error> for NotDone {
+    fn from(error: Error) -> Self {
+        Self { error, is_open: false }
+    }
+}
+
+impl From<crate::postgres::Error> for NotDone {
+    fn from(error: crate::postgres::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
+/// What is found out and opened before writers wait.
+struct Ahead {
+    session: HeldSession,
+    sequences: Prepared,
+    comparison: Option<(Closed, Sessions)>,
+}
+
+/// What was done while they wait.
+struct Arrived {
+    position: String,
+    sequences: usize,
+    waiting: Waiting,
+}
+
+/// What came of a try.
+enum Try {
+    Done(Done),
+    /// The other side took too long.
+    Late(String),
+}
+
+impl Switch<'_> {
+    /// Does it.
+    ///
+    /// # Errors
+    /// Whatever stands in the way. Unless it says that it is open, nothing has changed.
+    pub(super) async fn perform(&self) -> Result<Done, NotDone> {
+        let mut ahead = Box::pin(self.ahead()).await?;
+        let mut last = String::new();
+        for _ in 0..LATE_TRIES {
+            self.run.catch_up(self.to()).await?;
+            match Box::pin(self.try_once(&mut ahead)).await? {
+                Try::Done(done) => return Ok(done),
+                Try::Late(why) => last = why,
+            }
+        }
+        Err(self.run.operation().error(last).detail("Nothing has changed: writers go on.").into())
+    }
+
+    fn to(&self) -> Place {
+        self.from.other()
+    }
+
+    fn does(&self, what: Under) -> bool {
+        self.under.contains(&what)
+    }
+
+    async fn ahead(&self) -> Result<Ahead> {
+        let run = self.run;
+        let session = run.db(self.from).session("closing tables to writers", run.limits()).await?;
+        let sequences = sequences::prepare(run.operation(), &self.sides(), &run.sequence_question()).await?;
+        let comparison = match run.comparison_question() {
+            Some(question) => {
+                let closed =
+                    Closed::prepare(run.operation(), run.pair(), &question, run.terms().compare_max_rows).await?;
+                let sessions = closed.open(run.operation(), run.pair()).await?;
+                Some((closed, sessions))
+            }
+            None => None,
+        };
+        Ok(Ahead { session, sequences, comparison })
+    }
+
+    fn sides(&self) -> Sides {
+        let run = self.run;
+        Sides { from: run.db(self.from).clone(), to: run.db(self.to()).clone(), place: self.from }
+    }
+
+    async fn try_once(&self, ahead: &mut Ahead) -> Result<Try, NotDone> {
+        let run = self.run;
+        let side = run.facts.side(self.from);
+        let relations: Vec<&QualifiedName> = side.standing.relations.iter().map(|one| &one.name).collect();
+        let refusal = run.refusal(self.from, true);
+        let around = Around {
+            fence: &run.facts.names.fence,
+            tables: &run.facts.tables,
+            relations: &relations,
+            covers: run.terms().writes == Writes::Fence,
+            refusal: &refusal,
+        };
+        let mut locking = Locking::begin(run, self.from, &mut ahead.session).await?;
+        let (closed, since) = Box::pin(locking.close(&mut ahead.session, around)).await?;
+        let mut hold = Hold::of(&mut ahead.session, closed, run.limits());
+        // Somebody else may have left this side while the lock was waited for.
+        if hold.before().0 != Gate::Open {
+            let _ = hold.let_go().await;
+            return Err(run.operation().error("somebody else has switched meanwhile; the next apply looks again").into());
+        }
+        let work = self.arrive(locking.process(), &ahead.sequences, ahead.comparison.as_mut());
+        match Box::pin(beating(&mut hold, work)).await {
+            Ok(Ok(arrived)) => self.leave(hold, arrived, since).await.map(Try::Done),
+            Ok(Err(late)) => {
+                let _ = hold.let_go().await;
+                self.undo_slots().await;
+                Ok(Try::Late(late))
+            }
+            Err(error) => {
+                // Writers go on as soon as that is heard; a connection that breaks now has the same effect.
+                let _ = hold.let_go().await;
+                self.undo_slots().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// All that is done while writers wait, up to the commit.
+    async fn arrive(
+        &self,
+        process: i32,
+        prepared: &Prepared,
+        comparison: Option<&mut (Closed, Sessions)>,
+    ) -> Result<std::result::Result<Arrived, String>> {
+        let run = self.run;
+        let slots: BTreeMap<_, _> = run.slots_to(self.to()).into_iter().map(|(name, slot)| (slot, name)).collect();
+        let drained = draining::drained(run.operation(), run.db(self.from), &slots, DRAIN);
+        let (drained, ()) = try_join(drained, self.still_ready()).await?;
+        let position = match drained {
+            Ok(position) => position,
+            Err(late) => return Ok(Err(late)),
+        };
+        let copied = async {
+            self.compare(comparison).await?;
+            sequences::copy(run.operation(), &self.sides(), prepared).await
+        };
+        let waiting = async { fence::waiting(run.db(self.from), process).await.map_err(Error::from) };
+        let (copied, (), waiting) = Box::pin(try_join3(copied, self.begin_slots(), waiting)).await?;
+        Ok(Ok(Arrived { position, sequences: copied.len(), waiting }))
+    }
+
+    /// Somebody may have added a table to a subscription.
+    async fn still_ready(&self) -> Result<()> {
+        let db = self.run.db(self.to()).within(self.run.limits());
+        for (name, _) in self.run.slots_to(self.to()) {
+            let tables = subscription::tables(&db, &name).await?;
+            let meant = &self.run.facts.tables;
+            let late = tables.into_iter().filter(|(table, state)| *state != SyncState::Ready || !meant.contains(table));
+            let late: BTreeSet<_> = late.map(|(table, _)| table).collect();
+            if !late.is_empty() {
+                let tables = names::tables(&late);
+                return Err(self.run.operation().error(format!("subscription {name} has not copied {tables} yet")));
+            }
+        }
+        Ok(())
+    }
+
+    async fn compare(&self, comparison: Option<&mut (Closed, Sessions)>) -> Result<()> {
+        let Some((closed, sessions)) = comparison else { return Ok(()) };
+        let differing = closed.compare(self.run.operation(), sessions).await?;
+        if differing.is_empty() { Ok(()) } else { Err(self.differs(&differing)) }
+    }
+
+    fn differs(&self, tables: &[Compared]) -> Error {
+        let rows = |rows: Option<u64>| rows.map_or_else(|| "?".to_owned(), |rows| rows.to_string());
+        let line = |table: &Compared| {
+            let (name, here, there) = (table.name.to_text(), rows(table.publisher_rows), rows(table.subscriber_rows));
+            format!("{name}: {here} rows on the publisher, {there} on the subscriber")
+        };
+        self.run
+            .operation()
+            .error("tables differ between the two sides, so that nothing was switched")
+            .detail(names::list(tables.iter().map(line)))
+            .detail("The action neonrepl_compare_tables with mode = \"rows\" names the rows that differ.")
+            .about("compare")
+    }
+
+    /// Lets the slots of the way back begin here: nobody writes to the other side, so that nothing is missing in them and nothing
+    /// is in them twice.
+    async fn begin_slots(&self) -> Result<()> {
+        if !self.does(Under::BeginSlot) {
+            return Ok(());
+        }
+        let run = self.run;
+        let (db, limits) = (run.db(self.to()), run.at_most(SLOT));
+        for stream in run.facts.streams_to(self.from) {
+            let statement = match stream.position.is_some() {
+                // Kept all the time: what is in it came from here.
+                true => slot::advance(&stream.slot, &slot::current_lsn(&db.within(&limits)).await?),
+                false => {
+                    let options = &stream.subscription.options;
+                    let slot = Slot {
+                        two_phase: options.two_phase == Some(true),
+                        failover: options.failover == Some(true),
+                        ..Slot::new(stream.slot.clone())
+                    };
+                    slot::create(&slot, db.version().await?).map_err(|error| db.unsupported(run.operation().doing(), error))?
+                }
+            };
+            db.run_within("making the slot of the way back", &[statement], &limits).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes away the slots that this try has made. What cannot be taken away now is found by the next call.
+    async fn undo_slots(&self) {
+        if !self.does(Under::BeginSlot) {
+            return;
+        }
+        for stream in self.run.facts.streams_to(self.from) {
+            if stream.position.is_none()
+                && let Err(cause) = self.run.drop_slot(self.to(), &stream.slot).await
+            {
+                tracing::info!(%cause, "a slot is left for the next call to take away");
+            }
+        }
+    }
+
+    /// Commits.
+    async fn leave(&self, mut hold: Hold<'_>, arrived: Arrived, since: Instant) -> Result<Done, NotDone> {
+        let run = self.run;
+        let (statements, memory) = self.last_statements(&hold, &arrived, since);
+        if let Err(error) = hold.run("leaving a side", &statements).await {
+            let _ = hold.let_go().await;
+            self.undo_slots().await;
+            return Err(error.into());
+        }
+        match hold.commit(run.db(self.from)).await {
+            Ok(()) => Ok(Done { memory, since }),
+            Err((Ending::Unknown, error)) => Err(NotDone { error: error.into(), is_open: true }),
+            Err((_, error)) => {
+                self.undo_slots().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// What takes effect with the commit.
+    fn last_statements(&self, hold: &Hold<'_>, arrived: &Arrived, since: Instant) -> (Vec<Statement>, Memory) {
+        let run = self.run;
+        let mut memory = Memory::read(hold.before().1);
+        if memory.subscriptions.is_empty() {
+            memory = run.remembered(self.from);
+        }
+        let mut statements = Vec::new();
+        if self.does(Under::Start) {
+            for (name, slot) in run.slots_to(self.from) {
+                statements.extend(turning::start(&name, &slot));
+                memory.stopped.remove(&name);
+            }
+        }
+        if run.terms().unpublished_writes == Unpublished::Block && run.terms().writes == Writes::Fence {
+            memory.read_only = memory.read_only.take().or_else(|| Some(run.default_now(self.from)));
+            statements.extend(run.default_of(self.from, Some("on")));
+        }
+        memory.left = Some(Left {
+            switch: self.number,
+            by: arrived.waiting.role.clone(),
+            at: arrived.waiting.at.clone(),
+            message: run.terms().message.clone(),
+            position: arrived.position.clone(),
+            pause_ms: milliseconds(since.elapsed()),
+            writers_waited: arrived.waiting.sessions,
+            sequences_copied: u64::try_from(arrived.sequences).unwrap_or_default(),
+        });
+        statements.push(run.facts.names.fence.describing(&memory.text()));
+        (statements, memory)
+    }
+}
+
+pub(super) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Does work, and lets the server hear all the while that somebody is there.
+async fn beating<T>(hold: &mut Hold<'_>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut work => return result,
+            () = sleep(BEAT) => hold.beat().await?,
+        }
+    }
+}
+
+impl Run<'_> {
+    /// The sequences that are copied.
+    pub(super) fn sequence_question(&self) -> sequences::Question {
+        sequences::Question {
+            publications: BTreeSet::new(),
+            tables: self.facts.tables.clone(),
+            sequences: self.terms().sequences.clone(),
+            margin: self.terms().sequence_margin,
+        }
+    }
+
+    /// What is compared, if anything.
+    pub(super) fn comparison_question(&self) -> Option<Question> {
+        let mode = self.terms().compare?;
+        let publications: BTreeSet<Ident> =
+            self.facts.forward.values().flat_map(|stream| stream.subscription.publications.iter().cloned()).collect();
+        Some(Question { publications, tables: BTreeSet::new(), mode, max_differences: 0 })
+    }
+}
+
+/// Waits for its turn: two calls for the same cutover come one after the other.
+pub(super) async fn alone(run: &Run<'_>) -> Result<Alone> {
+    let mut waiting = run.operation().waiting();
+    loop {
+        let look = Alone::begin(&run.pair().publisher, &run.facts.names.fence, run.limits()).await;
+        let look = look.map_err(Error::from).map(|alone| match alone {
+            Some(alone) => Look::There(alone),
+            None => Look::NotYet(run.operation().error("another run of the same cutover has not ended")),
+        });
+        if let Some(alone) = waiting.after(look).await? {
+            return Ok(alone);
+        }
+    }
+}
