@@ -198,8 +198,7 @@ pub struct Described {
 /// When the server cannot be asked.
 pub async fn described(db: &Database) -> Result<Vec<Described>> {
     let params = [(&text::SCHEMA as _, Type::TEXT), (&text::MARK as _, Type::TEXT)];
-    let read =
-        |row: &Row| Ok(Described { function: Ident::from_catalog(row.try_get(0)?), comment: row.try_get(1)? });
+    let read = |row: &Row| Ok(Described { function: Ident::from_catalog(row.try_get(0)?), comment: row.try_get(1)? });
     db.query_all("looking for fences", text::DESCRIBED, &params, read).await
 }
 

@@ -36,3 +36,8 @@ pub fn set(database: &Ident, value: Option<&str>) -> Statement {
         None => format!("ALTER DATABASE {database} RESET default_transaction_read_only"),
     })
 }
+
+/// The statement that lets a session of such a database write, for people.
+pub fn writing_here() -> Statement {
+    Statement::new("SET default_transaction_read_only = off")
+}

@@ -206,7 +206,8 @@ async fn no_writer_gets_through_a_fence() {
         }
         let covered = fence::covered(&fenced.db, &fenced.fence).await.unwrap();
         assert_eq!(covered.len(), 7);
-        let unmaking = covered.iter().map(|relation| fenced.fence.uncovering(relation)).chain([fenced.fence.dropping()]);
+        let unmaking =
+            covered.iter().map(|relation| fenced.fence.uncovering(relation)).chain([fenced.fence.dropping()]);
         fenced.db.run_within("taking a fence away", &unmaking.collect::<Vec<_>>(), &limits()).await.unwrap();
         let gone = fenced.standing().await;
         assert_eq!((gone.gate, gone.uncovered().count()), (Gate::Missing, 7));

@@ -38,7 +38,9 @@ impl Blocker {
 
     /// Whether it gives way only to who waits longer than the server looks for deadlocks, or may be one that does.
     pub fn may_be_autovacuum(&self) -> bool {
-        self.process != 0 && self.kind.as_deref().is_none_or(|kind| kind == "autovacuum worker")
+        self.process != 0
+            && self.kind.as_deref().is_none_or(|kind| kind == "autovacuum worker")
+            && self.whose.is_empty()
     }
 }
 
@@ -72,15 +74,24 @@ pub async fn process(session: &mut Session, limits: &Limits) -> Result<i32> {
     Ok(found.ok().flatten().unwrap_or_default())
 }
 
+/// What a session is. A role that may not see that sees its user all the same, which an autovacuum has not, and which processes
+/// replicate.
+const KIND: &str = "CASE WHEN a.backend_type IS NOT NULL OR a.usesysid IS NULL THEN a.backend_type \
+     WHEN EXISTS (SELECT 1 FROM pg_stat_replication r WHERE r.pid = a.pid) THEN 'walsender' \
+     WHEN EXISTS (SELECT 1 FROM pg_stat_subscription r WHERE r.pid = a.pid) THEN 'logical replication worker' \
+     ELSE 'client backend' END";
+
 /// Who keeps a process waiting.
 ///
 /// # Errors
 /// When the server cannot be asked.
 pub async fn blockers(db: &Database, process: i32) -> Result<Vec<Blocker>> {
-    let sql = "SELECT b.pid, concat_ws(', ', a.usename, nullif(a.application_name, '')), a.backend_type, \
+    let sql = format!(
+        "SELECT b.pid, concat_ws(', ', a.usename, nullif(a.application_name, '')), {KIND}, \
            extract(epoch FROM clock_timestamp() - a.xact_start)::bigint, \
            to_char(a.query_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') \
-         FROM (SELECT DISTINCT unnest(pg_blocking_pids($1))) b (pid) LEFT JOIN pg_stat_activity a ON a.pid = b.pid ORDER BY 1";
+         FROM (SELECT DISTINCT unnest(pg_blocking_pids($1))) b (pid) LEFT JOIN pg_stat_activity a ON a.pid = b.pid ORDER BY 1"
+    );
     let read = |row: &Row| {
         Ok(Blocker {
             process: row.try_get(0)?,
@@ -90,7 +101,7 @@ pub async fn blockers(db: &Database, process: i32) -> Result<Vec<Blocker>> {
             query_start: row.try_get(4)?,
         })
     };
-    db.query_all("looking for who keeps tables from being closed", sql, &[(&process, Type::INT4)], read).await
+    db.query_all("looking for who keeps tables from being closed", &sql, &[(&process, Type::INT4)], read).await
 }
 
 /// Ends the sessions of applications among those that keep a process waiting at this moment. Returns how many. Their transactions
@@ -100,9 +111,11 @@ pub async fn blockers(db: &Database, process: i32) -> Result<Vec<Blocker>> {
 /// When the role may not, or the server cannot be asked.
 pub async fn end_blockers(db: &Database, process: i32) -> Result<u64> {
     let doing = "ending sessions that keep tables from being closed";
-    let sql = "SELECT count(*) FILTER (WHERE pg_terminate_backend(a.pid)) FROM pg_stat_activity a \
-         WHERE a.backend_type = 'client backend' AND a.pid = ANY (pg_blocking_pids($1)) AND a.pid <> pg_backend_pid()";
-    let ended = db.query_all(doing, sql, &[(&process, Type::INT4)], |row| row.try_get::<_, i64>(0)).await?;
+    let sql = format!(
+        "SELECT count(*) FILTER (WHERE pg_terminate_backend(a.pid)) FROM pg_stat_activity a \
+         WHERE {KIND} = 'client backend' AND a.pid = ANY (pg_blocking_pids($1)) AND a.pid <> pg_backend_pid()"
+    );
+    let ended = db.query_all(doing, &sql, &[(&process, Type::INT4)], |row| row.try_get::<_, i64>(0)).await?;
     Ok(ended.first().and_then(|count| u64::try_from(*count).ok()).unwrap_or_default())
 }
 
@@ -176,22 +189,29 @@ pub async fn holders(db: &Database, relations: &BTreeSet<QualifiedName>, old: Du
         let table = QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?);
         Ok(Holder { table, blocker, prepared: row.try_get(7)? })
     };
-    db.query_all("looking for who has written to tables", HOLDERS, &params, read).await
+    db.query_all("looking for who has written to tables", &holders_query(), &params, read).await
 }
 
-/// The virtual transaction of a prepared one is its number, with no process in front.
-const HOLDERS: &str = "SELECT DISTINCT ON (coalesce(l.pid, 0), x.gid) n.nspname::text, c.relname::text, coalesce(l.pid, 0), \
-       concat_ws(', ', a.usename, nullif(a.application_name, '')), a.backend_type, \
-       extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, x.prepared))::bigint, \
-       to_char(a.query_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), x.gid \
-     FROM unnest($1::text[], $2::text[]) AS w (s, t) JOIN pg_namespace n ON n.nspname = w.s \
-     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t \
-     JOIN pg_locks l ON l.locktype = 'relation' AND l.relation = c.oid AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() \
-       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-       AND l.mode NOT IN ('AccessShareLock', 'RowShareLock') \
-     LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
-     LEFT JOIN pg_prepared_xacts x ON l.pid IS NULL AND split_part(l.virtualtransaction, '/', 2) = x.transaction::text \
-     WHERE l.pid IS NULL OR a.xact_start < clock_timestamp() - make_interval(secs => $3::float8) ORDER BY coalesce(l.pid, 0), x.gid, 1, 2";
+/// A prepared transaction has no process. What it has locked and its own number, which it has locked as well, have its virtual
+/// transaction in common. How long a session's transaction is open is not shown to everybody: those are only waited for.
+fn holders_query() -> String {
+    format!(
+        "SELECT DISTINCT ON (coalesce(l.pid, 0), x.gid) n.nspname::text, c.relname::text, coalesce(l.pid, 0), \
+           concat_ws(', ', a.usename, nullif(a.application_name, '')), {KIND}, \
+           extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, x.prepared))::bigint, \
+           to_char(a.query_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), x.gid \
+         FROM unnest($1::text[], $2::text[]) AS w (s, t) JOIN pg_namespace n ON n.nspname = w.s \
+         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t \
+         JOIN pg_locks l ON l.locktype = 'relation' AND l.relation = c.oid AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() \
+           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+           AND l.mode NOT IN ('AccessShareLock', 'RowShareLock') \
+         LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
+         LEFT JOIN pg_prepared_xacts x ON l.pid IS NULL AND x.transaction IN (SELECT t.transactionid FROM pg_locks t \
+           WHERE t.locktype = 'transactionid' AND t.pid IS NULL AND t.virtualtransaction = l.virtualtransaction) \
+         WHERE l.pid IS NULL OR a.xact_start < clock_timestamp() - make_interval(secs => $3::float8) \
+         ORDER BY coalesce(l.pid, 0), x.gid, 1, 2"
+    )
+}
 
 #[cfg(test)]
 mod tests {
@@ -214,6 +234,7 @@ mod tests {
                 "process 4 of app, worker, in a transaction for 7 s",
                 false,
             ),
+            (blocker(4, None, "app"), "process 4 of app, in a transaction for 7 s", false),
             (
                 blocker(4, Some("autovacuum worker"), ""),
                 "process 4 (autovacuum worker), in a transaction for 7 s",

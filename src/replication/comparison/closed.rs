@@ -84,17 +84,18 @@ impl Closed {
     /// When a role may not read one of them, a server cannot be asked, or a limit is reached.
     pub async fn compare(&self, operation: &Operation<'_>, sessions: &mut Sessions) -> Result<Vec<Compared>> {
         let limits = operation.limits();
-        let sides = [
-            Side::publisher(&mut sessions.publisher, limits),
-            Side::subscriber(&mut sessions.subscriber, limits),
-        ];
+        let sides =
+            [Side::publisher(&mut sessions.publisher, limits), Side::subscriber(&mut sessions.subscriber, limits)];
         let tables: Vec<&Comparable> = self.comparable.iter().collect();
         let with_sums = self.mode != Mode::Counts;
         let totals = try_join_all(sides.into_iter().map(|side| totals(side, &tables, with_sums)));
         let totals = operation.unless_stopped(Box::pin(totals)).await?;
         let [publisher, subscriber] = totals.as_slice() else { return Ok(Vec::new()) };
         let all = tables.iter().zip(publisher).zip(subscriber);
-        Ok(all.filter(|((_, one), other)| one != other).map(|((table, one), other)| differing(table, one.0, other.0)).collect())
+        Ok(all
+            .filter(|((_, one), other)| one != other)
+            .map(|((table, one), other)| differing(table, one.0, other.0))
+            .collect())
     }
 }
 

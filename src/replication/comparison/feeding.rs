@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::postgres::subscription::{self, Subscription, SyncState};
 use crate::postgres::{Ident, QualifiedName};
-use crate::replication::{Pair, draining};
 use crate::replication::error::{Error, Result};
 use crate::replication::operation::Operation;
 use crate::replication::whereabouts;
+use crate::replication::{Pair, draining};
 
 /// The subscriptions to the publisher, and the tables that they bring.
 #[derive(Debug, Default)]

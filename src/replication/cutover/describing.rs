@@ -1,7 +1,7 @@
 //! The steps in words, for a plan. Pure.
 
-use super::steps::{Step, Under};
 use super::Found;
+use super::steps::{Step, Under};
 use crate::replication::{Place, units};
 
 pub(super) fn describe(steps: &[Step], found: &Found) -> Vec<String> {
@@ -17,9 +17,14 @@ fn line(step: &Step, found: &Found) -> String {
         Step::MakeStream(place) => {
             format!("{}: make the subscription that will bring changes back, disabled until the switch", side(place))
         }
-        Step::Reconnect(place) => format!("{}: give the subscription that brings changes back its connection", side(place)),
+        Step::Reconnect(place) => {
+            format!("{}: give the subscription that brings changes back its connection", side(place))
+        }
         Step::Hasten(place) => {
-            format!("{}: have the subscription confirm each commit for the switch, and wait until it has caught up", side(place))
+            format!(
+                "{}: have the subscription confirm each commit for the switch, and wait until it has caught up",
+                side(place)
+            )
         }
         Step::Switch { from, under, .. } => switch(*from, under, found),
         Step::Stop(place) => format!("{}: disable the subscription that led here", side(place)),

@@ -4,7 +4,7 @@ use super::run::Run;
 use super::switching;
 use super::{Active, Cutover, Left};
 use crate::postgres::fence::{self, Gate};
-use crate::postgres::{SqlState, in_short_turns};
+use crate::postgres::{SqlState, in_short_turns, read_only};
 use crate::replication::error::Result;
 use crate::replication::{Operation, Pair, Place};
 
@@ -77,6 +77,7 @@ impl Run<'_> {
         let before = self.facts.side(place).memory.read_only.as_ref();
         let default = before.and_then(|before| self.default_of(place, before.value.as_deref()));
         let drop = self.facts.names.fence.dropping_with_triggers();
-        [drop].into_iter().chain(default).map(|statement| format!("{statement};")).collect()
+        let first = default.as_ref().map(|_| read_only::writing_here());
+        first.into_iter().chain([drop]).chain(default).map(|statement| format!("{statement};")).collect()
     }
 }

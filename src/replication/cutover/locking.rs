@@ -9,9 +9,9 @@ use tokio::time::{Instant, sleep};
 
 use super::run::Run;
 use crate::postgres::fence::{self, Around, Blocker, Closed, Hold};
-use crate::postgres::{self, Database, Ended, Pauses, QualifiedName, Session, Waiter};
-use crate::replication::{Place, names};
+use crate::postgres::{self, Database, Ended, Pauses, QualifiedName, Session, SqlState, Waiter};
 use crate::replication::error::{Error, Result};
+use crate::replication::{Place, names};
 
 /// How long a try waits for the lock: below the time after which a server looks for deadlocks, so that it is always this try that
 /// gives way, and never the application.
@@ -29,6 +29,9 @@ const LOOKS: Duration = Duration::from_millis(100);
 /// Between the tries.
 const PAUSES: Pauses = Pauses { first: Duration::from_millis(200), longest: Duration::from_secs(2) };
 
+/// After how long those in the way are named: who writes in several transactions is often there when a try begins.
+const NAMED_AFTER: Duration = Duration::from_secs(2);
+
 /// How often the same are named again.
 const NAMED_AGAIN: Duration = Duration::from_secs(30);
 
@@ -43,7 +46,7 @@ pub(super) struct Locking<'r> {
     patience: Duration,
     blockers: Vec<Blocker>,
     named: Option<(BTreeSet<i32>, Instant)>,
-    ended: u64,
+    has_failed_to_end: bool,
 }
 
 impl<'r> Locking<'r> {
@@ -65,7 +68,7 @@ impl<'r> Locking<'r> {
             patience: PATIENCE.min(deadlock / 2),
             blockers: Vec::new(),
             named: None,
-            ended: 0,
+            has_failed_to_end: false,
         })
     }
 
@@ -86,7 +89,7 @@ impl<'r> Locking<'r> {
             let since = Instant::now();
             match self.once(session, &Around { relations: &order, ..around }).await {
                 Ok(closed) => return Ok((closed, since)),
-                Err(error) if error.is_locked() => self.pause(error).await?,
+                Err(error) if is_beaten(&error) => self.pause(error).await?,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -119,8 +122,12 @@ impl<'r> Locking<'r> {
         let is_time = self.run.terms().end_blockers_after.is_some_and(|after| self.began.elapsed() >= after);
         if is_time && found.iter().any(Blocker::is_client) {
             match fence::end_blockers(&db, self.process).await {
-                Ok(ended) => self.ended += ended,
-                Err(error) => self.run.operation().warn(Error::from(error).about("end_blockers_after")),
+                Ok(ended) => tracing::info!(ended, "sessions that kept tables from being closed"),
+                Err(error) if !self.has_failed_to_end => {
+                    self.has_failed_to_end = true;
+                    self.run.operation().warn(Error::from(error).about("end_blockers_after"));
+                }
+                Err(_) => {}
             }
         }
         Some(found)
@@ -142,7 +149,8 @@ impl<'r> Locking<'r> {
     fn name(&mut self) {
         let who: BTreeSet<i32> = self.blockers.iter().map(|blocker| blocker.process).collect();
         let is_known = |(named, when): &(BTreeSet<i32>, Instant)| *named == who && when.elapsed() < NAMED_AGAIN;
-        if who.is_empty() || self.named.as_ref().is_some_and(is_known) {
+        let is_early = self.began.elapsed() < NAMED_AFTER;
+        if is_early || who.is_empty() || self.named.as_ref().is_some_and(is_known) {
             return;
         }
         self.run.operation().warn(
@@ -156,13 +164,20 @@ impl<'r> Locking<'r> {
     }
 
     fn starved(&self, locked: postgres::Error) -> Error {
-        let error = self.run.operation().error("others write to the tables all the time, so that they could not be closed");
-        let error = if self.blockers.is_empty() { error.detail(locked.to_string()) } else { error.detail(self.listed()) };
+        let error =
+            self.run.operation().error("others write to the tables all the time, so that they could not be closed");
+        let error =
+            if self.blockers.is_empty() { error.detail(locked.to_string()) } else { error.detail(self.listed()) };
         error.detail(
             "Nothing has changed: writers go on. End the sessions, or set end_blockers_after, and a prepared transaction with COMMIT \
              PREPARED or ROLLBACK PREPARED.",
         )
     }
+}
+
+/// Whether others had the lock, or waited for what this try had already.
+fn is_beaten(error: &postgres::Error) -> bool {
+    error.is_locked() || error.is(&SqlState::T_R_DEADLOCK_DETECTED)
 }
 
 /// Another order than before: one that crosses an application's own never succeeds.

@@ -101,7 +101,8 @@ mod tests {
     fn what_is_written_is_read() {
         let ident = |text: &str| Ident::new(text).unwrap();
         let mut memory = Memory::new(&[ident("Shop 'x'")].into(), Some("7/shop".to_owned()));
-        let text = expect![[r#"{"made_by":"terraform-provider-neonrepl","subscriptions":["Shop 'x'"],"other":"7/shop"}"#]];
+        let text =
+            expect![[r#"{"made_by":"terraform-provider-neonrepl","subscriptions":["Shop 'x'"],"other":"7/shop"}"#]];
         text.assert_eq(&memory.text());
         assert_eq!(memory.left_by(), 0);
         memory.stopped.insert(ident("Shop 'x'"), ident("shop_slot"));

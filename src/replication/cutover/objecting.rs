@@ -63,7 +63,8 @@ fn standing(facts: &Facts, cutover: &Cutover) -> Vec<Objection> {
         let missing = names::list(facts.missing.iter().map(ToString::to_string));
         let config = facts.subscriber.database.config();
         let place = format!("database {:?} on {}", facts.subscriber.database.name(), config.address());
-        found.push(refusal(Error::new(format!("there is no subscription {missing} in {place}")).about("subscriptions")));
+        found
+            .push(refusal(Error::new(format!("there is no subscription {missing} in {place}")).about("subscriptions")));
     }
     found.extend(of_others(facts));
     found.extend(foreign(facts));
@@ -105,29 +106,41 @@ fn foreign(facts: &Facts) -> Vec<Objection> {
     ];
     let found = kinds.into_iter().filter(|(is_there, ..)| *is_there).map(|(_, kind, place)| {
         let place = place.as_str();
-        let error = Error::new(format!("{kind} {name} on the {place} was not made by the provider, and has the name of its own"));
-        refusal(error.detail(format!("Rename it, or drop it if nothing needs it. On the {place}: ALTER {kind} {name} RENAME TO …;")))
+        let error = Error::new(format!(
+            "{kind} {name} on the {place} was not made by the provider, and has the name of its own"
+        ));
+        refusal(error.detail(format!(
+            "Rename it, or drop it if nothing needs it. On the {place}: ALTER {kind} {name} RENAME TO …;"
+        )))
     });
     found.collect()
 }
 
 fn words(facts: &Facts, refused: &Refused) -> Error {
     match refused {
-        Refused::NoWayBack => Error::new("the subscriber has taken writes, and no subscription brings them back to the publisher")
-            .detail("Without `reverse` at the switch, there is no way back that loses nothing.")
-            .about("active"),
+        Refused::NoWayBack => {
+            Error::new("the subscriber has taken writes, and no subscription brings them back to the publisher")
+                .detail("Without `reverse` at the switch, there is no way back that loses nothing.")
+                .about("active")
+        }
         Refused::NoStream(to) => {
             let streams = facts.streams_to(*to);
             let stopped = streams.iter().filter(|stream| !stream.subscription.enabled);
             let stopped = names::list(stopped.map(|stream| stream.subscription.name.to_string()));
-            Error::new(format!("subscription {stopped} is disabled, so that nothing brings writes to the {}", to.as_str()))
-                .detail("Enable it, and wait until it has caught up.")
-                .about("subscriptions")
+            Error::new(format!(
+                "subscription {stopped} is disabled, so that nothing brings writes to the {}",
+                to.as_str()
+            ))
+            .detail("Enable it, and wait until it has caught up.")
+            .about("subscriptions")
         }
         Refused::Foreign(place) => {
             let (function, place) = (&facts.names.fence.function, place.as_str());
-            Error::new(format!("function {} on the {place} was not made by the provider, and has the name of its fence", function.to_text()))
-                .detail(format!("Drop or rename it. On the {place}: ALTER FUNCTION {function}() RENAME TO …;"))
+            Error::new(format!(
+                "function {} on the {place} was not made by the provider, and has the name of its fence",
+                function.to_text()
+            ))
+            .detail(format!("Drop or rename it. On the {place}: ALTER FUNCTION {function}() RENAME TO …;"))
         }
     }
 }
@@ -170,7 +183,8 @@ fn not_owned(side: &Side) -> Vec<Objection> {
     }
     let each = owners.into_iter().map(|(owner, tables)| {
         let tables = names::tables(tables);
-        let error = Error::new(format!("role {role} may not put the fence on tables of role {owner} on the {place}: {tables}"));
+        let error =
+            Error::new(format!("role {role} may not put the fence on tables of role {owner} on the {place}: {tables}"));
         refusal(error.detail(format!("On the {place}: GRANT {owner} TO {role};")).about("writes"))
     });
     each.collect()
@@ -193,7 +207,9 @@ fn may_default(cutover: &Cutover, side: &Side) -> Option<Objection> {
         let error = Error::new(format!("role {role} may not make database {database} read-only on the {place}"));
         refusal(
             error
-                .detail(format!("On the {place}: ALTER DATABASE {database} OWNER TO {role}; or set unpublished_writes = \"allow\"."))
+                .detail(format!(
+                    "On the {place}: ALTER DATABASE {database} OWNER TO {role}; or set unpublished_writes = \"allow\"."
+                ))
                 .about("unpublished_writes"),
         )
     })
@@ -203,7 +219,8 @@ fn connections(run: &Run<'_>) -> Option<Objection> {
     let sides = [Place::Publisher, Place::Subscriber];
     let few = sides.into_iter().find(|place| run.db(*place).config().max_connections < CONNECTIONS)?;
     let most = run.db(few).config().max_connections;
-    let error = Error::new(format!("max_connections of the {} is {most}, and a switch takes {CONNECTIONS}", few.as_str()));
+    let error =
+        Error::new(format!("max_connections of the {} is {most}, and a switch takes {CONNECTIONS}", few.as_str()));
     Some(refusal(error.about("max_connections")))
 }
 

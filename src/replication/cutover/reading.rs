@@ -204,9 +204,10 @@ pub(super) fn names(pair: &Pair, cutover: &Cutover) -> Result<Names> {
 async fn forward(pair: &Pair, names: &BTreeSet<Ident>) -> Result<BTreeMap<Ident, Stream>> {
     let all = subscription::fetch_all_now(&pair.subscriber).await?;
     let meant = all.into_iter().filter(|(name, _)| names.contains(name));
-    let read = join_all(meant.map(|(name, found)| async move {
-        Stream::read(&pair.subscriber, found).await.map(|stream| (name, stream))
-    }));
+    let read =
+        join_all(meant.map(|(name, found)| async move {
+            Stream::read(&pair.subscriber, found).await.map(|stream| (name, stream))
+        }));
     read.await.into_iter().collect()
 }
 

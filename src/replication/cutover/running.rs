@@ -54,7 +54,9 @@ pub(super) async fn run(pair: &Pair, cutover: &Cutover, operation: &Operation<'_
             way.resend = false;
         }
     }
-    Err(operation.error("something undoes each step as soon as it is done").detail("Is another run at the same cutover?"))
+    Err(operation
+        .error("something undoes each step as soon as it is done")
+        .detail("Is another run at the same cutover?"))
 }
 
 /// Refuses with everything that stands in the way, and warns of the rest.

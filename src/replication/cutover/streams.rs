@@ -33,7 +33,10 @@ impl Run<'_> {
     /// Makes the publication and the subscription, which connects and looks for its tables.
     pub(super) async fn make_stream(&mut self) -> Result<()> {
         let Some(desired) = self.back_subscription() else {
-            return Err(self.operation().error("nothing says how the publisher reaches the subscriber").about("reverse"));
+            return Err(self
+                .operation()
+                .error("nothing says how the publisher reaches the subscriber")
+                .about("reverse"));
         };
         self.make_publication().await?;
         let doing = "making the subscription that will bring changes back";
@@ -131,8 +134,9 @@ impl Run<'_> {
         let desired = Subscription { connection: Some(way.connection.clone()), ..back.subscription.clone() };
         let how = How { resend_connection: true, ..quietly() };
         let doing = "sending the connection of the way back";
-        let statements = subscription::diff(Some(&back.subscription), Some(&desired), &how, self.facts.publisher.version)
-            .map_err(|error| self.pair().publisher.unsupported(doing, error))?;
+        let statements =
+            subscription::diff(Some(&back.subscription), Some(&desired), &how, self.facts.publisher.version)
+                .map_err(|error| self.pair().publisher.unsupported(doing, error))?;
         self.pair().publisher.run_within(doing, &statements, self.limits()).await?;
         Ok(())
     }

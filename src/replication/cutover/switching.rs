@@ -84,7 +84,7 @@ struct Arrived {
 
 /// What came of a try.
 enum Try {
-    Done(Done),
+    Done(Box<Done>),
     /// The other side took too long.
     Late(String),
 }
@@ -100,7 +100,7 @@ impl Switch<'_> {
         for _ in 0..LATE_TRIES {
             self.run.catch_up(self.to()).await?;
             match Box::pin(self.try_once(&mut ahead)).await? {
-                Try::Done(done) => return Ok(done),
+                Try::Done(done) => return Ok(*done),
                 Try::Late(why) => last = why,
             }
         }
@@ -154,11 +154,14 @@ impl Switch<'_> {
         // Somebody else may have left this side while the lock was waited for.
         if hold.before().0 != Gate::Open {
             let _ = hold.let_go().await;
-            return Err(run.operation().error("somebody else has switched meanwhile; the next apply looks again").into());
+            return Err(run
+                .operation()
+                .error("somebody else has switched meanwhile; the next apply looks again")
+                .into());
         }
         let work = self.arrive(locking.process(), &ahead.sequences, ahead.comparison.as_mut());
         match Box::pin(beating(&mut hold, work)).await {
-            Ok(Ok(arrived)) => self.leave(hold, arrived, since).await.map(Try::Done),
+            Ok(Ok(arrived)) => self.leave(hold, arrived, since).await.map(Box::new).map(Try::Done),
             Ok(Err(late)) => {
                 let _ = hold.let_go().await;
                 self.undo_slots().await;
@@ -252,7 +255,8 @@ impl Switch<'_> {
                         failover: options.failover == Some(true),
                         ..Slot::new(stream.slot.clone())
                     };
-                    slot::create(&slot, db.version().await?).map_err(|error| db.unsupported(run.operation().doing(), error))?
+                    slot::create(&slot, db.version().await?)
+                        .map_err(|error| db.unsupported(run.operation().doing(), error))?
                 }
             };
             db.run_within("making the slot of the way back", &[statement], &limits).await?;

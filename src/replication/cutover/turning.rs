@@ -154,7 +154,9 @@ impl Run<'_> {
         let slots = self.slots_to(place).into_iter().map(|(name, slot)| (slot, name)).collect();
         let late = draining::drained(self.operation(), self.db(place.other()), &slots, CATCHES_UP).await?;
         late.map(drop).map_err(|late| {
-            self.operation().error(late).detail("Nothing has changed: writers go on. `neonrepl_replication_status` says what keeps it.")
+            self.operation()
+                .error(late)
+                .detail("Nothing has changed: writers go on. `neonrepl_replication_status` says what keeps it.")
         })
     }
 
@@ -174,7 +176,8 @@ impl Run<'_> {
             return Ok(());
         }
         let doing = "dropping the slot of a stopped subscription";
-        let stopped: Vec<_> = self.facts.streams_to(place).into_iter().filter(|stream| !stream.subscription.enabled).collect();
+        let stopped: Vec<_> =
+            self.facts.streams_to(place).into_iter().filter(|stream| !stream.subscription.enabled).collect();
         for stream in stopped {
             let name = &stream.subscription.name;
             if stream.subscription.slot_name().is_some() {

@@ -42,7 +42,13 @@ impl Writers {
     pub(super) fn start(sides: [Config; 2]) -> Self {
         let (stop, committed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let tasks = (0..WRITERS).map(|number| {
-            let one = Writer { number, sides: sides.clone(), at: 0, stop: Arc::clone(&stop), committed: Arc::clone(&committed) };
+            let one = Writer {
+                number,
+                sides: sides.clone(),
+                at: 0,
+                stop: Arc::clone(&stop),
+                committed: Arc::clone(&committed),
+            };
             tokio::spawn(one.run())
         });
         Self { tasks: tasks.collect(), stop, committed }

@@ -7,8 +7,8 @@ use super::refusal;
 use crate::postgres::catalog::{self, Index};
 use crate::postgres::fence::{self, Holder};
 use crate::postgres::server_facts::{self, Transactions};
-use crate::postgres::subscription::{self, SyncState};
-use crate::postgres::{Ident, QualifiedName, slot};
+use crate::postgres::subscription::{self, Subscription, SyncState};
+use crate::postgres::{Database, Ended, Ident, Pauses, QualifiedName, Waiter, slot};
 use crate::replication::checks::Objection;
 use crate::replication::comparison::Closed;
 use crate::replication::cutover::reading::Stream;
@@ -23,6 +23,10 @@ const OLD: Duration = Duration::from_secs(60);
 
 /// One on the other side that is open for longer would keep writers waiting, as a slot is made after it.
 const IN_THE_WAY: Duration = Duration::from_secs(5);
+
+/// How long a worker may take that was only just started until it shows which server it reads from, and how often it is looked at.
+const SHOWS_ITSELF: Duration = Duration::from_secs(5);
+const LOOKS: Duration = Duration::from_millis(200);
 
 pub(super) async fn objections(run: &Run<'_>, from: Place, under: &[Under]) -> Result<Vec<Objection>> {
     let to = from.other();
@@ -56,39 +60,64 @@ fn not_ready(stream: &Stream) -> Option<Objection> {
 fn lag(run: &Run<'_>, from: Place, stream: &Stream) -> Option<Objection> {
     let (name, slot, most) = (&stream.subscription.name, &stream.slot, run.terms().max_lag_bytes);
     let Some(position) = &stream.position else {
-        let error = format!("subscription {name} reads from slot {slot}, which is not in database {:?} of the {}", run.db(from).name(), from.as_str());
-        return Some(refusal(Error::new(error).detail("Either the slot is gone, or it reads from another server.").about("subscriptions")));
+        let error = format!(
+            "subscription {name} reads from slot {slot}, which is not in database {:?} of the {}",
+            run.db(from).name(),
+            from.as_str()
+        );
+        return Some(refusal(
+            Error::new(error)
+                .detail("Either the slot is gone, or it reads from another server.")
+                .about("subscriptions"),
+        ));
     };
     if position.is_lost() {
-        let error = Error::new(format!("slot {slot} of subscription {name} has lost WAL, so that nothing more can be read from it"));
+        let error = Error::new(format!(
+            "slot {slot} of subscription {name} has lost WAL, so that nothing more can be read from it"
+        ));
         return Some(refusal(error.about("subscriptions")));
     }
     let lag = position.lag.unwrap_or_default();
     (lag > most).then(|| {
-        let error = format!("subscription {name} lags {} behind, more than max_lag_bytes allows ({})", units::bytes(lag), units::bytes(most));
+        let error = format!(
+            "subscription {name} lags {} behind, more than max_lag_bytes allows ({})",
+            units::bytes(lag),
+            units::bytes(most)
+        );
         refusal(Error::new(error).detail("Wait until it has caught up.").about("max_lag_bytes"))
     })
 }
 
 /// A subscription that reads from another server than the one that is left.
 async fn elsewhere(run: &Run<'_>, to: Place, stream: &Stream) -> Result<Option<Objection>> {
-    let (subscriber, left) = (run.db(to), run.db(to.other()));
-    let find = async { Ok::<_, Error>(whereabouts::publisher_of(subscriber, Some(left), &stream.subscription).await) };
-    let is_there = run.operation().unless_stopped(find).await?.is_some_and(|found| {
-        found.config().address() == left.config().address() && found.name() == left.name()
-    });
-    // A worker that was only just started again shows itself a moment later.
-    let reads = || async { subscription::reads_from(left, &stream.slot, subscriber, &stream.subscription.name, stream.subscription.name.as_str()).await };
-    if is_there || reads().await.unwrap_or(false) {
-        return Ok(None);
+    let (subscriber, left, found) = (run.db(to), run.db(to.other()), &stream.subscription);
+    let operation = run.operation().within(SHOWS_ITSELF);
+    let mut waiter = Waiter::new(operation.limits(), Pauses::of(LOOKS));
+    loop {
+        let reads = subscription::reads_from(left, &stream.slot, subscriber, &found.name, found.name.as_str());
+        if run.operation().unless_stopped(reads).await.unwrap_or(false) || leads_there(subscriber, left, found).await {
+            return Ok(None);
+        }
+        match waiter.after(Ok::<Option<()>, Error>(None)).await {
+            Ok(_) => {}
+            Err(Ended::Stopped) => return Err(Error::cancelled()),
+            Err(_) => break,
+        }
     }
     let error = Error::new(format!(
         "whether subscription {} reads from database {:?} on {} cannot be told",
-        stream.subscription.name,
+        found.name,
         left.name(),
         left.config().address()
     ));
     Ok(Some(refusal(error.detail("Its worker does not run, or it reads from another server.").about("subscriptions"))))
+}
+
+/// Whether the connection says so, where the role may see it.
+async fn leads_there(subscriber: &Database, left: &Database, found: &Subscription) -> bool {
+    whereabouts::publisher_of(subscriber, Some(left), found)
+        .await
+        .is_some_and(|found| found.config().address() == left.config().address() && found.name() == left.name())
 }
 
 /// What has written to the tables and does not end.
@@ -102,12 +131,21 @@ fn held(run: &Run<'_>, from: Place, holder: &Holder) -> Option<Objection> {
     let (table, place) = (holder.table.to_text(), from.as_str());
     if let Some(gid) = &holder.prepared {
         let gid = gid.replace('\'', "''");
-        let error = Error::new(format!("a prepared transaction has written to {table} on the {place}, and keeps it from being closed"));
-        return Some(refusal(error.detail(format!("On the {place}: COMMIT PREPARED '{gid}'; or ROLLBACK PREPARED '{gid}';"))));
+        let error = Error::new(format!(
+            "a prepared transaction has written to {table} on the {place}, and keeps it from being closed"
+        ));
+        return Some(refusal(
+            error.detail(format!("On the {place}: COMMIT PREPARED '{gid}'; or ROLLBACK PREPARED '{gid}';")),
+        ));
     }
-    let error = Error::new(format!("a session has written to {table} on the {place}, and its transaction does not end: {}", holder.blocker));
+    let error = Error::new(format!(
+        "a session has written to {table} on the {place}, and its transaction does not end: {}",
+        holder.blocker
+    ));
     match run.terms().end_blockers_after {
-        Some(_) if holder.blocker.is_client() => Some(Objection::Warning(error.detail("It is going to be ended.").about("end_blockers_after"))),
+        Some(_) if holder.blocker.is_client() => {
+            Some(Objection::Warning(error.detail("It is going to be ended.").about("end_blockers_after")))
+        }
         // An autovacuum gives way.
         _ if holder.blocker.kind.as_deref() == Some("autovacuum worker") => None,
         _ => Some(refusal(error.detail(format!(
@@ -125,11 +163,16 @@ async fn chained(run: &Run<'_>, from: Place) -> Result<Vec<Objection>> {
     let mut found = Vec::new();
     for other in all.values().filter(|other| other.enabled && !ours.contains(&other.name)) {
         let tables = run.operation().unless_stopped(subscription::tables(db, &other.name)).await?;
-        let shared: BTreeSet<_> = tables.iter().map(|(table, _)| table).filter(|table| run.facts.tables.contains(*table)).collect();
+        let shared: BTreeSet<_> =
+            tables.iter().map(|(table, _)| table).filter(|table| run.facts.tables.contains(*table)).collect();
         if !shared.is_empty() {
             let (name, place) = (&other.name, from.as_str());
-            let error = format!("subscription {name} brings rows into {} on the {place}, and a fence does not stop it", names::tables(shared));
-            found.push(refusal(Error::new(error).detail(format!("On the {place}: ALTER SUBSCRIPTION {name} DISABLE;"))));
+            let error = format!(
+                "subscription {name} brings rows into {} on the {place}, and a fence does not stop it",
+                names::tables(shared)
+            );
+            found
+                .push(refusal(Error::new(error).detail(format!("On the {place}: ALTER SUBSCRIPTION {name} DISABLE;"))));
         }
     }
     Ok(found)
@@ -163,7 +206,10 @@ fn open_transactions(open: &Transactions, place: &str) -> Vec<Objection> {
     });
     let prepared = open.prepared.iter().map(|one| {
         let gid = one.name.replace('\'', "''");
-        let error = format!("a prepared transaction in database {:?} on the {place} keeps the slot of the way back from being made", one.database);
+        let error = format!(
+            "a prepared transaction in database {:?} on the {place} keeps the slot of the way back from being made",
+            one.database
+        );
         refusal(Error::new(error).detail(format!("There: COMMIT PREPARED '{gid}'; or ROLLBACK PREPARED '{gid}';")))
     });
     old.chain(prepared).collect()
@@ -175,8 +221,14 @@ async fn numbers(run: &Run<'_>, from: Place) -> Option<Objection> {
     match sequences::prepare(run.operation(), &sides, &run.sequence_question()).await {
         Ok(prepared) if prepared.left_out().is_empty() => None,
         Ok(prepared) => {
-            let error = format!("nothing takes numbers from {} on the {}", names::tables(prepared.left_out()), from.other().as_str());
-            Some(Objection::Warning(Error::new(error).detail("Columns have another default there, or none.").about("sequences")))
+            let error = format!(
+                "nothing takes numbers from {} on the {}",
+                names::tables(prepared.left_out()),
+                from.other().as_str()
+            );
+            Some(Objection::Warning(
+                Error::new(error).detail("Columns have another default there, or none.").about("sequences"),
+            ))
         }
         Err(error) => Some(refusal(error)),
     }
@@ -192,8 +244,15 @@ async fn compared(run: &Run<'_>) -> Result<Vec<Objection>> {
     };
     let large = closed.too_large();
     let large = (!large.is_empty()).then(|| {
-        let error = format!("{} have more than compare_max_rows rows, and are not compared while writers wait", names::tables(large));
-        Objection::Warning(Error::new(error).detail("Compare them before: the action neonrepl_compare_tables does.").about("compare_max_rows"))
+        let error = format!(
+            "{} have more than compare_max_rows rows, and are not compared while writers wait",
+            names::tables(large)
+        );
+        Objection::Warning(
+            Error::new(error)
+                .detail("Compare them before: the action neonrepl_compare_tables does.")
+                .about("compare_max_rows"),
+        )
     });
     let others = closed.others().iter().map(|table| {
         let error = Error::new(format!("{} cannot be compared", table.name.to_text()));
@@ -228,5 +287,7 @@ fn missing(here: &BTreeMap<QualifiedName, Vec<Index>>, there: &BTreeMap<Qualifie
         one.is_valid && !there.get(table).is_some_and(|all| all.iter().any(|other| alike(one, other)))
     };
     let all = here.iter().flat_map(|(table, all)| all.iter().map(move |one| (table, one)));
-    all.filter(|(table, one)| lacks(table, one)).map(|(table, one)| format!("{} of {}", one.name, table.to_text())).collect()
+    all.filter(|(table, one)| lacks(table, one))
+        .map(|(table, one)| format!("{} of {}", one.name, table.to_text()))
+        .collect()
 }

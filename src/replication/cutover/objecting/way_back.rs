@@ -18,7 +18,9 @@ pub(super) async fn objections(run: &Run<'_>) -> Result<Vec<Objection>> {
     let (publisher, subscriber) = (&run.pair().publisher, &run.pair().subscriber);
     let mut found = Vec::new();
     if run.operation().unless_stopped(run.pair().is_one_cluster()).await? {
-        let error = Error::new("publisher and subscriber are databases of one server, where a slot would wait for the switch itself");
+        let error = Error::new(
+            "publisher and subscriber are databases of one server, where a slot would wait for the switch itself",
+        );
         return Ok(vec![refusal(error.detail("Leave `reverse` out there.").about("reverse"))]);
     }
     let outline = run.operation().unless_stopped(catalog::outline(subscriber)).await?;
@@ -30,7 +32,9 @@ pub(super) async fn objections(run: &Run<'_>) -> Result<Vec<Objection>> {
         found.push(refusal(Error::from(said).about("reverse")));
     }
     let Some(desired) = run.back_subscription() else { return Ok(found) };
-    if let Some(said) = run.operation().unless_stopped(subscription::refused(publisher, doing, &desired, &quietly())).await? {
+    if let Some(said) =
+        run.operation().unless_stopped(subscription::refused(publisher, doing, &desired, &quietly())).await?
+    {
         found.push(refusal(Error::from(said).about("reverse")));
     }
     found.extend(tables(run, &outline).await?);
@@ -41,7 +45,11 @@ fn wal_level(outline: &Outline) -> Option<Objection> {
     let level = &outline.wal_level;
     (level != "logical").then(|| {
         let error = Error::new(format!("wal_level of the subscriber is {level}, and a way back needs logical"));
-        refusal(error.detail("Turn logical replication on there, which takes a restart, before the cutover.").about("reverse"))
+        refusal(
+            error
+                .detail("Turn logical replication on there, which takes a restart, before the cutover.")
+                .about("reverse"),
+        )
     })
 }
 
@@ -61,7 +69,8 @@ fn identities(outline: &Outline, tables: &BTreeSet<QualifiedName>) -> Option<Obj
         "nothing tells the rows of {} apart on the subscriber, so that each UPDATE and DELETE there would fail once changes flow back",
         names::tables(lacking.iter().copied())
     ));
-    let mend = format!("On the subscriber, for each: give it a primary key, or ALTER TABLE {first} REPLICA IDENTITY FULL;");
+    let mend =
+        format!("On the subscriber, for each: give it a primary key, or ALTER TABLE {first} REPLICA IDENTITY FULL;");
     Some(refusal(error.detail(mend).about("reverse")))
 }
 
@@ -86,7 +95,10 @@ fn lacking(run: &Run<'_>, lack: &Lack) -> Option<Objection> {
             let owners: BTreeSet<&Ident> = tables.iter().map(|(_, owner)| owner).collect();
             let grants: Vec<_> = owners.into_iter().map(|owner| format!("GRANT {owner} TO {role};")).collect();
             (
-                format!("role {role} may not publish {} on the subscriber", names::tables(tables.iter().map(|(table, _)| table))),
+                format!(
+                    "role {role} may not publish {} on the subscriber",
+                    names::tables(tables.iter().map(|(table, _)| table))
+                ),
                 format!("On the subscriber: {}", grants.join(" ")),
             )
         }
