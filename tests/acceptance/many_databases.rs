@@ -1,6 +1,5 @@
 //! `examples/migration-module`: several databases of two servers, moved by one module.
 
-use std::fs;
 use std::path::Path;
 
 use crate::common::cli::{Core, Workspace};
@@ -47,18 +46,6 @@ impl Moved {
     }
 }
 
-/// The example, in a workspace.
-fn write(workspace: &Workspace, directory: &Path, into: &str) {
-    for entry in fs::read_dir(directory).expect("the example").flatten() {
-        let name = format!("{into}{}", entry.file_name().to_string_lossy());
-        if entry.path().is_dir() {
-            write(workspace, &entry.path(), &format!("{name}/"));
-        } else {
-            workspace.write(&name, &fs::read_to_string(entry.path()).expect("a file"));
-        }
-    }
-}
-
 fn set(workspace: &Workspace, phase: &str, databases: &[Moved]) {
     let databases: Vec<_> = databases
         .iter()
@@ -80,7 +67,7 @@ async fn many_databases_are_moved_by_one_module() {
     workspace.secret(SUPERUSER_PASSWORD);
     workspace.env("TF_VAR_publisher_url", &databases[0].publisher.url());
     workspace.env("TF_VAR_subscriber_url", &databases[0].subscriber.url());
-    write(&workspace, &checkout().join("examples/migration-module"), "");
+    workspace.write_all(&checkout().join("examples/migration-module"), Path::new(""));
     set(&workspace, "copy", &databases);
     workspace.init().await;
     workspace.apply().await;

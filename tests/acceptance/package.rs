@@ -135,17 +135,9 @@ async fn the_registry_takes_the_docs() {
     let schema = schema.replace("registry.terraform.io/neonrepl/neonrepl", "registry.terraform.io/hashicorp/neonrepl");
     workspace.write("schema.json", &schema);
     for part in ["docs", "examples"] {
-        copy(&checkout().join(part), &workspace.path().join("provider").join(part));
+        workspace.write_all(&checkout().join(part), &Path::new("provider").join(part));
     }
     let arguments = ["validate", "--provider-dir", "provider", "--provider-name", "neonrepl", "--providers-schema"];
     let arguments = [&arguments[..], &["schema.json", "--tf-version", "1.15.0"]].concat();
     check(&tfplugindocs, &workspace.path(), &arguments).await.expect("docs that the registry takes");
-}
-
-fn copy(from: &Path, into: &Path) {
-    fs::create_dir_all(into).expect("a directory");
-    for entry in fs::read_dir(from).expect("a directory").flatten() {
-        let (from, into) = (entry.path(), into.join(entry.file_name()));
-        if from.is_dir() { copy(&from, &into) } else { fs::copy(&from, &into).map(drop).expect("a copy") }
-    }
 }

@@ -11,9 +11,11 @@
 //! - a destination schema of a thousand tables with three thousand indexes with OpenTofu, beside `psql` with the same
 //!   statements, and beside `pg_dump` where the machine has one of a version that the tests start;
 //! - the initial copy of `BENCH_ROWS` rows (default 1500000; 0 leaves it out) with six secondary indexes in place, beside the
-//!   same with the indexes made afterwards, once each.
+//!   same with the indexes made afterwards, once each;
+//! - `BENCH_DATABASES` databases (default 50; 0 leaves them out) of two servers, moved by `examples/migration-module`, and how
+//!   many connections that takes.
 //!
-//! `BENCH_PARTS` names the parts to run, such as `destination,indexes`: handshake, lives, large, destination, indexes.
+//! `BENCH_PARTS` names the parts to run, such as `destination,indexes`: handshake, lives, large, destination, indexes, many.
 //!
 //! The lives are measured without a network, and with a relay that adds 20 ms to each round trip. At the end stands what
 //! is promised of the largest count with OpenTofu, and whether it was kept.
@@ -30,6 +32,7 @@ mod goals;
 mod handshake;
 mod indexes;
 mod large;
+mod many;
 mod statements;
 mod usage;
 
@@ -65,6 +68,10 @@ async fn main() {
     let rows = numbers("BENCH_ROWS", "1500000")[0];
     if is_run("indexes") && rows > 0 {
         indexes::compare(Core::OpenTofu, rows, &mut goals).await;
+    }
+    let databases = numbers("BENCH_DATABASES", "50")[0];
+    if is_run("many") && databases > 0 {
+        many::compare(Core::OpenTofu, databases, &mut goals).await;
     }
     goals.print();
 }

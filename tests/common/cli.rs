@@ -189,6 +189,18 @@ impl Workspace {
         fs::write(path, text).expect("writing the configuration");
     }
 
+    /// Writes all files of a directory, and of those below it, into this place of the working directory.
+    pub fn write_all(&self, from: &Path, into: &Path) {
+        for entry in fs::read_dir(from).expect("reading a directory").flatten() {
+            let into = into.join(entry.file_name());
+            if entry.path().is_dir() {
+                self.write_all(&entry.path(), &into);
+            } else {
+                self.write(&into.to_string_lossy(), &fs::read_to_string(entry.path()).expect("reading a file"));
+            }
+        }
+    }
+
     /// Sets a variable for the core and the provider, which see nothing of the test's own environment.
     pub fn env(&mut self, name: &str, value: &str) -> &mut Self {
         self.environment.insert(name.to_owned(), value.to_owned());

@@ -1,0 +1,115 @@
+//! Many databases of two servers, moved by the module of `examples/migration-module`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::common::cli::{Core, Workspace};
+use super::common::postgres::{Database, Major, Role, Server, settings};
+use super::common::tools::checkout;
+use super::cycle::Step;
+use super::goals::Goals;
+
+const PLAN: [&str; 3] = ["plan", "-no-color", "-detailed-exitcode"];
+const APPLY: [&str; 3] = ["apply", "-no-color", "-auto-approve"];
+const DESTROY: [&str; 3] = ["destroy", "-no-color", "-auto-approve"];
+
+/// The provider's default for `max_connections`.
+const CONNECTIONS: f64 = 10.0;
+
+/// How often the server is asked who is connected.
+const SAMPLE: Duration = Duration::from_millis(20);
+
+const APPLICATION: &str = "CREATE TABLE users (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text); \
+    CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, user_id bigint REFERENCES users, total numeric); \
+    CREATE INDEX orders_of_user ON orders (user_id); \
+    INSERT INTO users (name) SELECT 'user ' || n FROM generate_series(1, 100) n; \
+    INSERT INTO orders (user_id, total) SELECT n, n FROM generate_series(1, 100) n";
+
+/// Measures once, prints a line for each step and adds the promise about connections.
+pub(super) async fn compare(core: Core, count: usize, goals: &mut Goals) {
+    let (from, to) = (server(), server());
+    let (mut publishers, mut subscribers) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let publisher = from.database("bench").await;
+        publisher.sql(APPLICATION).await;
+        publishers.push(publisher);
+        subscribers.push(to.database("bench").await);
+    }
+    let mut workspace = Workspace::new(core).within(Duration::from_secs(3600));
+    workspace.env("TF_VAR_publisher_url", &publishers[0].url()).env("TF_VAR_subscriber_url", &subscribers[0].url());
+    workspace.write_all(&checkout().join("examples/migration-module"), Path::new(""));
+    workspace.init().await;
+    let counts = [Connections::count(&publishers[0]), Connections::count(&subscribers[0])];
+    println!("\n| {count} databases | seconds |\n|---|---|");
+    for (title, phase, arguments, code) in [
+        ("published, made, copied", "copy", APPLY, 0),
+        ("plan again", "copy", PLAN, 0),
+        ("indexed", "index", APPLY, 0),
+        ("plan again, indexed", "index", PLAN, 0),
+        ("destroyed", "index", DESTROY, 0),
+    ] {
+        workspace.write("terraform.tfvars", &variables(phase, &publishers, &subscribers));
+        println!("| {title} | {:.1} |", Step::run(&workspace, &arguments, code).await.seconds);
+    }
+    for (side, connections) in ["publisher", "subscriber"].into_iter().zip(counts) {
+        let what = format!("{count} databases: connections to the {side}");
+        goals.at_most(&what, connections.most().await, CONNECTIONS, "");
+    }
+}
+
+/// A server with what fifty subscriptions need, and no more connections than are usual.
+fn server() -> Server {
+    Server::start(
+        Major::V17,
+        settings([
+            ("max_connections", "100"),
+            ("max_replication_slots", "200"),
+            ("max_wal_senders", "200"),
+            ("max_worker_processes", "220"),
+            ("max_logical_replication_workers", "200"),
+        ]),
+    )
+}
+
+fn variables(phase: &str, publishers: &[Database], subscribers: &[Database]) -> String {
+    let pairs = publishers.iter().zip(subscribers).enumerate().map(|(at, (publisher, subscriber))| {
+        format!("  db{at} = {{ publisher = \"{}\", subscriber = \"{}\" }}\n", publisher.name, subscriber.name)
+    });
+    format!("phase = \"{phase}\"\ndatabases = {{\n{}}}\n", pairs.collect::<String>())
+}
+
+/// The most connections of the provider that a server had at once.
+struct Connections {
+    ended: Arc<AtomicBool>,
+    task: JoinHandle<i64>,
+}
+
+impl Connections {
+    fn count(database: &Database) -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let (flag, database) = (Arc::clone(&ended), Database::at(database.port, &database.name));
+        let task = tokio::spawn(async move {
+            let client = database.connect_as(&Role::superuser()).await.expect("a connection");
+            let sql =
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'terraform-provider-neonrepl%'";
+            let mut most = 0;
+            while !flag.load(Ordering::Relaxed) {
+                most = most.max(client.query_one(sql, &[]).await.expect("a number").get(0));
+                tokio::time::sleep(SAMPLE).await;
+            }
+            most
+        });
+        Self { ended, task }
+    }
+
+    async fn most(self) -> f64 {
+        self.ended.store(true, Ordering::Relaxed);
+        #[allow(clippy::cast_precision_loss, reason = "a server has few connections")]
+        let most = self.task.await.expect("a count") as f64;
+        most
+    }
+}
