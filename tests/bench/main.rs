@@ -13,9 +13,11 @@
 //! - the initial copy of `BENCH_ROWS` rows (default 1500000; 0 leaves it out) with six secondary indexes in place, beside the
 //!   same with the indexes made afterwards, once each;
 //! - `BENCH_DATABASES` databases (default 50; 0 leaves them out) of two servers, moved by `examples/migration-module`, and how
-//!   many connections that takes.
+//!   many connections that takes;
+//! - how long writers wait for a switch from one server to the other: of ten tables under load, of a thousand tables, and with
+//!   20 ms to each server.
 //!
-//! `BENCH_PARTS` names the parts to run, such as `destination,indexes`: handshake, lives, large, destination, indexes, many.
+//! `BENCH_PARTS` names the parts to run, such as `destination,indexes`: handshake, lives, large, destination, indexes, many, cutover.
 //!
 //! The lives are measured without a network, and with a relay that adds 20 ms to each round trip. At the end stands what
 //! is promised of the largest count with OpenTofu, and whether it was kept.
@@ -26,6 +28,7 @@ mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod contenders;
+mod cutover;
 mod cycle;
 mod destination;
 mod goals;
@@ -72,6 +75,9 @@ async fn main() {
     let databases = numbers("BENCH_DATABASES", "50")[0];
     if is_run("many") && databases > 0 {
         many::compare(Core::OpenTofu, databases, &mut goals).await;
+    }
+    if is_run("cutover") {
+        cutover::compare(&mut goals).await;
     }
     goals.print();
 }
