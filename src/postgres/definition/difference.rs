@@ -45,6 +45,10 @@ impl Difference {
         self.attribute == "labels"
     }
 
+    fn is_taken_along(&self) -> bool {
+        matches!(&self.remedy, Remedy::Additive(statements) if statements.is_empty())
+    }
+
     /// What to do about it, for a person.
     pub fn remedy(&self) -> String {
         self.remedy.to_string()
@@ -63,6 +67,8 @@ pub fn differences(publisher: &Definition, subscriber: &Definition, mixed: &[Ren
             found.extend(between.compare(&wanted, has));
         }
     }
+    // What another difference takes along is none of its own, as a column that a parent brings.
+    found.retain(|difference| !difference.is_taken_along());
     found.extend(unique_indexes(publisher, subscriber));
     let is_of_mixed = |difference: &Difference| {
         mixed.iter().any(|one| difference.object == one.object() && one.is_of(&difference.attribute))

@@ -104,6 +104,7 @@ fn remark(what: &str, text: Option<&String>) -> String {
 }
 
 /// A column by name.
+#[derive(Clone, Copy)]
 struct Place<'a> {
     table: &'a QualifiedName,
     column: &'a Ident,
@@ -130,7 +131,7 @@ fn of_column(publisher: &Definition, subscriber: &Definition, place: &Place<'_>,
         return Remedy::person(vec![drop], "once the publisher has dropped it and all rows from before have arrived");
     };
     let Some((_, there)) = place.of(subscriber) else {
-        return missing_column(place, table, column, subscriber);
+        return missing_column(publisher, place, table, column, subscriber);
     };
     let default = match column.default() {
         Some(default) => format!("SET DEFAULT {default}"),
@@ -178,12 +179,19 @@ fn rename_not_null(place: &Place<'_>, column: &Column, there: &Column) -> Remedy
 }
 
 /// A column that the subscriber lacks. One that takes no nulls has no value for rows that are there, unless it has a default.
-fn missing_column(place: &Place<'_>, table: &Table, column: &Column, subscriber: &Definition) -> Remedy {
-    let mut parents = table.parents.iter().filter_map(|parent| subscriber.tables.get(parent));
-    if !column.is_local && parents.any(|parent| parent.column(&column.name).is_none()) {
-        // The parent brings the column, and what else is set is each table's own.
-        let own = Column { not_null: None, ..column.clone() };
-        return Remedy::Additive(own.settings(place.table));
+fn missing_column(
+    publisher: &Definition,
+    place: &Place<'_>,
+    table: &Table,
+    column: &Column,
+    subscriber: &Definition,
+) -> Remedy {
+    if let Some(parent) = lacking_parent(publisher, table, column, subscriber) {
+        return match missing_column(publisher, &Place { table: parent.0, ..*place }, parent.1, parent.2, subscriber) {
+            // The parent brings the column, and what else is set is each table's own.
+            Remedy::Additive(_) => Remedy::Additive(own_settings(place, column)),
+            of_parent => of_parent,
+        };
     }
     if let Some(old) = subscriber.tables.get(place.table).and_then(|there| renamed_from(table, there, column)) {
         let rename = format!("ALTER TABLE {} RENAME COLUMN {} TO {}", place.table, old.name, place.column);
@@ -198,6 +206,33 @@ fn missing_column(place: &Place<'_>, table: &Table, column: &Column, subscriber:
     let add = format!("ALTER TABLE {} ADD COLUMN {}{default}", place.table, new.declaration());
     let comment = comment(&format!("COLUMN {}.{}", place.table, place.column), column.comment.as_ref());
     Remedy::Additive([add].into_iter().chain(new.settings(place.table)).chain(comment).collect())
+}
+
+/// The parent that brings a column which it lacks itself.
+fn lacking_parent<'a>(
+    publisher: &'a Definition,
+    table: &'a Table,
+    column: &Column,
+    subscriber: &Definition,
+) -> Option<(&'a QualifiedName, &'a Table, &'a Column)> {
+    let mut parents = table.parents.iter().filter(|_| !column.is_local);
+    parents.find_map(|name| {
+        let is_lacked = subscriber.tables.get(name)?.column(&column.name).is_none();
+        let parent = publisher.tables.get(name).filter(|_| is_lacked)?;
+        Some((name, parent, parent.column(&column.name)?))
+    })
+}
+
+/// What a table sets of a column that its parent brings, with the parent's default.
+fn own_settings(place: &Place<'_>, column: &Column) -> Vec<String> {
+    let default = match column.default() {
+        _ if column.generation().is_some() => None,
+        Some(default) => Some(place.alter_only(format!("SET DEFAULT {default}"))),
+        None => Some(place.alter_only("DROP DEFAULT")),
+    };
+    let comment = comment(&format!("COLUMN {}.{}", place.table, place.column), column.comment.as_ref());
+    let own = Column { not_null: None, ..column.clone() };
+    default.into_iter().chain(own.settings(place.table)).chain(comment).collect()
 }
 
 /// A column of the same type that the publisher does not have: it may be the one, under its old name. A new column in its

@@ -490,6 +490,7 @@ mod tests {
     #[test]
     fn what_the_root_publishes_governs_its_partitions() {
         let mut relations = relations();
+        relations.insert(table("parted"), relation(Kind::Partitioned, "id", &[]));
         relations.insert(table("leaf"), relation(Kind::Table, "id", &["parted"]));
         relations.relations.remove(&table("other.part"));
         let mut publication = publication(&["parted(a)", "leaf(id)"]);
