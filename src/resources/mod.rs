@@ -9,6 +9,7 @@ mod moved;
 mod object_id;
 mod publication;
 mod rds_logical_replication;
+mod reaching;
 mod replica_identity;
 mod replication_slot;
 mod server_check;

@@ -5,8 +5,6 @@ mod difference;
 mod lifecycle;
 mod model;
 mod outlook;
-mod protection;
-mod publisher_block;
 mod reasons;
 mod replacement;
 mod resending;
@@ -20,6 +18,7 @@ use std::time::Duration;
 use self::model::{Model, schema, to_desired};
 use super::moved;
 use super::object_id::{self, ObjectId};
+use super::reaching::{Way, check_options};
 use super::server_check::{check_version, go_on_without};
 use crate::config::Context;
 use crate::postgres::{Database, Ident, Limits, subscription};
@@ -74,16 +73,16 @@ impl Resource for Subscription {
         }
         object_id::plan_database(call.context(), change)?;
         let planned = change.planned().cloned().unwrap_or_default();
-        connection::check_known(call.context(), &planned)?;
+        Way::FORWARD.check_known(call.context(), &planned.publisher)?;
         let asked = outlook::ask(call, change, &planned).await?;
         let version = asked.as_ref().and_then(|asked| asked.as_ref().ok().copied());
-        protection::check_options(&planned, version)?;
-        if let Some(weaker) = connection::weaker_leg(call.context(), &planned, version) {
+        check_options(Way::FORWARD, &planned.publisher, version)?;
+        if let Some(weaker) = Way::FORWARD.weaker_leg(call.context(), &planned.publisher, version) {
             change.warn(weaker);
         }
         if call.context().subscriber().is_waiting() {
             return match change.prior() {
-                None => connection::check_login(call.context(), change.config()),
+                None => Way::FORWARD.check_login(call.context(), &change.config().publisher),
                 Some(_) => Ok(()),
             };
         }
@@ -91,7 +90,7 @@ impl Resource for Subscription {
         if let Some(Err(error)) = asked {
             let unchecked = "Whether the subscription can be made is only found out when this is applied.";
             go_on_without(change, error, &doing, unchecked)?;
-            return connection::check_login(call.context(), change.config());
+            return Way::FORWARD.check_login(call.context(), &change.config().publisher);
         }
         let existing = self::database(call, change.prior().unwrap_or(&planned))?;
         replacement::preview(call, change, &existing).await?;

@@ -4,13 +4,11 @@ use std::collections::BTreeSet;
 
 use super::Model;
 use super::connection;
-use super::publisher_block::Connection;
-use super::sent::{self, Connected};
 use crate::config::Context;
 use crate::postgres::conninfo_parts::{self, meant};
 use crate::postgres::{Conninfo, ServerVersion, SslMode};
+use crate::resources::reaching::{self, Connected, Connection, block_changes};
 use crate::tf_provider::call::Private;
-use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::Result;
 
 /// The keywords whose difference is drift, given or by default. Others may have been added for good reasons.
@@ -28,7 +26,7 @@ pub(super) fn differing(
         return BTreeSet::new();
     };
     let given = model.publisher.known().map(Connection::given).unwrap_or_default();
-    let is_ours = sent::sent(private).is_some();
+    let is_ours = reaching::sent(private).is_some();
     let sees_password = matches!(connected, Connected::Read(_)) && sees_password(private, model);
     let is_compared = |keyword: &str| match keyword {
         "password" if !sees_password || wanted.get("password").is_none() => false,
@@ -44,7 +42,7 @@ fn sees_password(private: &Private, model: &Model) -> bool {
     let another_role = block.username.known().is_some();
     block.password_wo.known().is_some()
         || block.password.known().is_some()
-        || !another_role && !sent::was_write_only(private)
+        || !another_role && !reaching::was_write_only(private)
 }
 
 /// Whether both say the same, password included.
@@ -68,7 +66,7 @@ pub(super) fn to_send(
     if let Connected::Read(there) = connected {
         let block = plan.publisher.known();
         let given = block.map(Connection::given).unwrap_or_default();
-        keep(&mut wanted, there, &given, sent::sent(private).as_ref());
+        keep(&mut wanted, there, &given, reaching::sent(private).as_ref());
     }
     Ok(wanted)
 }
@@ -124,19 +122,7 @@ fn shown(conninfo: &Conninfo, keyword: &str) -> String {
 pub(super) fn is_sent(private: &Private, prior: &Model, plan: &Model) -> bool {
     prior.connection_version != plan.connection_version
         || plan.connection_differs.is_unknown()
-        || sent::sent(private).is_some() && block_changes(prior, plan)
-}
-
-/// Whether the `publisher` block is another one, write-only values aside.
-pub(super) fn block_changes(prior: &Model, plan: &Model) -> bool {
-    prior.publisher != without_write_only(&plan.publisher)
-}
-
-fn without_write_only(block: &Attr<Connection>) -> Attr<Connection> {
-    match block {
-        Attr::Known(block) => Attr::Known(Connection { password_wo: Attr::Null, ..block.clone() }),
-        other => other.clone(),
-    }
+        || reaching::sent(private).is_some() && block_changes(&prior.publisher, &plan.publisher)
 }
 
 #[cfg(test)]

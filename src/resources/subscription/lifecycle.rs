@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::model::{Model, is_set, to_desired, to_model};
-use super::sent::{self, Connected};
 use super::{ObjectId, connection, difference, gone, ident};
 use crate::config::Context;
 use crate::postgres::slot;
@@ -17,6 +16,7 @@ use crate::replication::slot_health::wrong_slot;
 use crate::replication::status::{self, Known};
 use crate::replication::subscribing::{self, Creation, NotMade, Remains};
 use crate::replication::{self, Operation, Pair, connecting, joining, lost, tables};
+use crate::resources::reaching::{self, Connected, Way};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::diagnostics::{Error, Result};
 
@@ -137,11 +137,11 @@ pub(super) async fn create(
 ) -> Result<Model> {
     let mut desired = to_desired(&plan)?;
     let doing = format!("creating subscription {}", desired.name);
-    connection::check_login(call.context(), &plan)?;
+    Way::FORWARD.check_login(call.context(), &plan.publisher)?;
     let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
     let conninfo = connection::conninfo(call.context(), &plan, Some(version))?;
     let publisher = connection::publisher(call.context(), &conninfo, database);
-    sent::remember(call.private(), &conninfo, &plan);
+    reaching::remember(call.private(), &conninfo, &plan.publisher);
     desired.connection = Some(conninfo);
     let how = How {
         connect: is_set(&plan.connect),
@@ -200,7 +200,7 @@ pub(super) async fn update(
     let resend_connection = difference::is_sent(call.private(), prior, &plan);
     let publisher = connection::publisher_of(call, database, &current, prior).await;
     if resend_connection {
-        connection::check_login(call.context(), &plan)?;
+        Way::FORWARD.check_login(call.context(), &plan.publisher)?;
         let connected = Connected::of(current.connection.as_ref(), call.private());
         let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(&doing))?;
         let conninfo = difference::to_send(call.context(), call.private(), &plan, &connected, Some(version))?;
@@ -258,10 +258,10 @@ pub(super) async fn update(
         slot_change.finish(way).await;
     }
     if let Some(connection) = desired.connection.as_ref().filter(|_| resend_connection) {
-        sent::remember(
+        reaching::remember(
             call.private(),
             &connection::conninfo(call.context(), &plan, database.version().await.ok())?,
-            &plan,
+            &plan.publisher,
         );
         // What only the configuration says stays as it was, so that the next plan sends the connection again.
         let (connection_version, publisher) = (prior.connection_version.clone(), prior.publisher.clone());

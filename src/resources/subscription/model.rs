@@ -3,17 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ObjectId;
-use super::protection;
-use super::publisher_block::Connection;
-use crate::config::{Context, SSL_MODES};
+use crate::config::Context;
 use crate::postgres::subscription::{Options, Origin, SlotName, Streaming, Subscription as Desired};
 use crate::postgres::{Ident, publication};
 use crate::resources::object_id::{check_name, in_database, plan_id};
+use crate::resources::reaching::{self, Connection, Way, of_block};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
-use crate::tf_provider::path::AttributePath;
 use crate::tf_provider::resource::PlannedChange;
-use crate::tf_provider::schema::{Attribute, Block, NestedBlock, Schema, Type};
+use crate::tf_provider::schema::{Attribute, NestedBlock, Schema, Type};
 use crate::tf_provider::timeouts::{Timeouts, timeouts_block};
 use crate::tf_provider::value::Value;
 
@@ -225,55 +223,14 @@ pub(super) fn schema() -> Schema {
 
 /// Not named `connection`: in a resource, cores keep that name for themselves, as provisioners' way to a machine.
 fn publisher_block() -> NestedBlock {
-    let text = |name: &str, description: &str| Attribute::optional(name, Type::String, description);
-    let block = Block::new(
-        "How the subscriber reaches the publisher. Every part defaults to the provider's `publisher` block. The certificates of \
+    let description = "How the subscriber reaches the publisher. Every part defaults to the provider's `publisher` block. The certificates of \
          an `sslrootcert` there are not on the subscriber, so `verify-ca` and `verify-full` become `require`, which the plan \
          says; a `verify-full` with the system's authorities stays, with `sslrootcert = system`, where the subscriber runs \
          Postgres 16 or newer. Where the provider logs in with `aws_iam_auth`, `username` and a password are needed here, and so \
          is a password where `username` is another role than the provider's. A subscription that was imported or moved keeps its \
          connection until this block asks for another, or `connection_version` is set. Keywords that it has and that the \
-         configuration does not speak of stay, and a plan says what is sent in place of what.",
-    )
-    .attribute(text("host", "The publisher's host, as the subscriber reaches it."))
-    .attribute(Attribute::optional("port", Type::Number, "Its port.").between(1, 65535))
-    .attribute(text("database", "The database on the publisher."))
-    .attribute(text("username", "The role to connect as; it needs REPLICATION, or `rds_replication` on Aurora."))
-    .attribute(
-        text(
-            "password",
-            "Its password. It is kept in the state; prefer `password_wo`.",
-        )
-        .sensitive(),
-    )
-    .attribute(
-        text(
-            "password_wo",
-            "Its password, write-only: it is in neither plan nor state. Raise `connection_version` to send another. Needs \
-             Terraform 1.11 or OpenTofu 1.11. Postgres itself keeps it in `pg_subscription` on the subscriber. That server's log \
-             gets the statement that holds it where `log_statement` is `ddl` or `all`, and where the server refuses it, unless \
-             the provider logs in there as a superuser: give the role no more than replication needs.",
-        )
-        .write_only(),
-    )
-    .attribute(
-        text(
-            "sslmode",
-            "Whether to encrypt, and what to verify, as in libpq. `require` verifies nothing. `verify-ca` and `verify-full` need \
-             `sslrootcert` in `options`: a file on the subscriber's server, or `system` (Postgres 16, with `verify-full`).",
-        )
-        .one_of(SSL_MODES),
-    )
-    .attribute(
-        Attribute::optional(
-            "options",
-            Type::map(Type::String),
-            "Further libpq keywords, such as `keepalives_idle`. An empty value takes a keyword away. None that holds a secret or \
-             leads to one, such as `sslpassword`, `passfile` and `service`; files are those of the subscriber's server.",
-        )
-        .validator(protection::validate_options),
-    );
-    NestedBlock::single("publisher", block)
+         configuration does not speak of stay, and a plan says what is sent in place of what.";
+    of_block(Way::FORWARD, description)
 }
 
 fn check_publication(text: &str) -> std::result::Result<(), String> {
@@ -311,16 +268,7 @@ pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {
         }
     }
     check_default_slot(config, diagnostics);
-    if let Some(connection) = config.publisher.known()
-        && !connection.password.is_null()
-        && !connection.password_wo.is_null()
-    {
-        let error = Error::new("password and password_wo exclude each other").detail("Leave one of the two out.");
-        diagnostics.error(error.at(&AttributePath::of("publisher").attribute("password")));
-    }
-    if let Some(Err(error)) = config.publisher.known().map(protection::validate) {
-        diagnostics.error(error);
-    }
+    reaching::validate(Way::FORWARD, &config.publisher, diagnostics);
 }
 
 /// The slot is named as the subscription where nothing else is said, and not every name is a slot's.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::connection;
 use super::model::{Model, is_set, to_desired};
-use super::publisher_block::Connection;
 use super::{database, ident, reasons};
 use crate::config::Context;
 use crate::postgres::subscription::{self, How, Subscription};
@@ -12,6 +11,7 @@ use crate::postgres::{self, Conninfo, Database, Limits, ServerVersion, SqlState}
 use crate::replication::checks::Objection;
 use crate::replication::subscribing::{self, Creation, Prospect};
 use crate::replication::{self, Operation, Pair};
+use crate::resources::reaching::{Connection, Way};
 use crate::resources::server_check::{go_on_without, report};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
@@ -39,7 +39,7 @@ pub(super) async fn ask(
     change: &PlannedChange<Model>,
     planned: &Model,
 ) -> Result<Option<postgres::Result<ServerVersion>>> {
-    let is_needed = change.prior().is_none() || connection::needs_version(call.context(), planned);
+    let is_needed = change.prior().is_none() || Way::FORWARD.needs_version(call.context(), &planned.publisher);
     if !is_needed || call.context().subscriber().is_waiting() {
         return Ok(None);
     }

@@ -1,15 +1,12 @@
 //! What a plan says of a subscription's connection: what is sent in place of what, and what is left as it is.
 
-use super::connection;
-use super::difference::{self, block_changes, is_sent};
+use super::difference::{self, is_sent};
 use super::ident;
 use super::model::Model;
-use super::publisher_block::Connection;
-use super::sent::Connected;
 use crate::config::Context;
 use crate::postgres::{Database, subscription};
+use crate::resources::reaching::{Connected, Connection, Way, block_changes, with_write_only};
 use crate::tf_provider::call::Call;
-use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::resource::PlannedChange;
 
@@ -24,16 +21,17 @@ pub(super) async fn preview(
 ) -> Result<()> {
     let Some((prior, planned)) = change.prior().cloned().zip(change.planned().cloned()).filter(|_| !change.replaces())
     else {
-        return connection::check_login(call.context(), change.config());
+        return Way::FORWARD.check_login(call.context(), &change.config().publisher);
     };
     let private = call.private();
     let is_asked = is_sent(private, &prior, &planned);
-    if !is_asked && !block_changes(&prior, &planned) {
+    if !is_asked && !block_changes(&prior.publisher, &planned.publisher) {
         return Ok(());
     }
     let Some(found) = subscription::fetch(database, &ident(&prior.name)?).await? else { return Ok(()) };
     let connected = Connected::of(found.connection.as_ref(), private);
-    let configured = with_write_only(planned, &change.config().publisher);
+    let publisher = with_write_only(planned.publisher.clone(), &change.config().publisher);
+    let configured = Model { publisher, ..planned };
     let is_open =
         configured.publisher.known().is_some_and(Connection::has_unknown) || configured.publisher.is_unknown();
     if !is_asked {
@@ -46,7 +44,7 @@ pub(super) async fn preview(
         }
         change.set_unknown("connection_differs")?;
     }
-    connection::check_login(call.context(), change.config())?;
+    Way::FORWARD.check_login(call.context(), &change.config().publisher)?;
     if !is_open && !call.context().publisher().is_waiting() {
         let version = call.unless_stopped(database.version()).await.ok();
         let new = difference::to_send(call.context(), private, &configured, &connected, version)?;
@@ -57,16 +55,6 @@ pub(super) async fn preview(
         }
     }
     Ok(())
-}
-
-/// The planned model with what only the configuration has.
-fn with_write_only(planned: Model, configured: &Attr<Connection>) -> Model {
-    let password_wo = configured.known().map(|block| block.password_wo.clone()).unwrap_or_default();
-    let publisher = match planned.publisher {
-        Attr::Known(block) => Attr::Known(Connection { password_wo, ..block }),
-        other => other,
-    };
-    Model { publisher, ..planned }
 }
 
 fn stays(name: &str) -> Error {

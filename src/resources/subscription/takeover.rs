@@ -4,13 +4,13 @@
 use super::connection;
 use super::difference;
 use super::model::Model;
-use super::publisher_block::Connection;
 use super::sent;
 use crate::config::Context;
 use crate::postgres::conninfo_parts::ATTRIBUTES;
 use crate::postgres::subscription::Subscription;
 use crate::postgres::{Conninfo, keywords};
 use crate::replication::names;
+use crate::resources::reaching::{self, Connection};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::Error;
@@ -30,7 +30,7 @@ pub(super) fn take_over(call: &Call<Context>, found: &Subscription, model: &mut 
     let without_block = Model { publisher: Attr::Null, ..model.clone() };
     match connection::conninfo(call.context(), &without_block, None) {
         Ok(by_default) if difference::is_same(there, &by_default) => {
-            sent::remember(private, &by_default, &without_block);
+            reaching::remember(private, &by_default, &without_block.publisher);
         }
         _ => fill(call, found, there, model),
     }

@@ -1,12 +1,12 @@
-//! How well the subscriber's connection to the publisher is protected: what it is told to verify, and what may stand in
-//! `publisher.options`.
+//! How well a server's connection to the other one is protected: what it is told to verify, and what may stand in
+//! `options`.
 
 use std::collections::BTreeMap;
 
-use super::Model;
-use super::publisher_block::Connection;
+use super::{Connection, Way};
 use crate::postgres::keywords;
 use crate::postgres::{Conninfo, ServerConfig, ServerVersion, SslMode, check_roots};
+use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::path::AttributePath;
 use crate::tf_provider::value::Value;
@@ -14,7 +14,7 @@ use crate::tf_provider::value::Value;
 /// The first major version whose libpq can trust the system's certificate authorities.
 const SYSTEM_ROOTS: u32 = 16;
 
-/// What the subscriber is told about TLS on its way to the publisher.
+/// What a server is told about TLS on its way to the other one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Leg {
     mode: SslMode,
@@ -23,7 +23,7 @@ pub(super) struct Leg {
 }
 
 impl Leg {
-    /// What follows from the provider's connection and the subscription's own block.
+    /// What follows from the provider's connection and the resource's own block.
     pub(super) fn of(
         provider: Option<&ServerConfig>,
         block: Option<&Connection>,
@@ -38,7 +38,7 @@ impl Leg {
             Some("system") => SslMode::VerifyFull,
             Some(_) => inherited,
             None if system => inherited,
-            // The certificates that verifying needs are files of the provider's machine, not of the subscriber's.
+            // The certificates that verifying needs are files of the provider's machine, not of the server's.
             None => inherited.min(SslMode::Require),
         });
         Self { mode, with_system_roots: system && mode == SslMode::VerifyFull }
@@ -50,7 +50,7 @@ impl Leg {
     }
 }
 
-/// Whether what is sent, or may be sent, depends on the subscriber's version.
+/// Whether what is sent, or may be sent, depends on the version of the server that connects.
 pub(super) fn needs_version(provider: Option<&ServerConfig>, block: Option<&Connection>) -> bool {
     let options = block.and_then(|block| block.options.known()).into_iter().flatten();
     let is_newer = |keyword: &str| keywords::newer_than(keyword, ServerVersion::OLDEST).is_some();
@@ -77,9 +77,10 @@ fn verified(mode: SslMode, has_root: bool) -> u8 {
     }
 }
 
-/// What to say where the subscriber verifies less than the provider does, and nobody has asked for that by giving the
-/// subscription an `sslmode` of its own.
+/// What to say where the server verifies less than the provider does, and nobody has asked for that by giving the block an
+/// `sslmode` of its own.
 pub(super) fn weaker(
+    way: Way,
     provider: &ServerConfig,
     block: Option<&Connection>,
     version: Option<ServerVersion>,
@@ -94,36 +95,41 @@ pub(super) fn weaker(
     }
     let is_open = trusts_system(provider) && version.is_none();
     let may = if is_open { "may verify" } else { "verifies" };
-    let error = Error::new(format!("the subscriber {may} less of the publisher than the provider does"))
-        .detail(why(provider, &leg, version))
-        .detail(REMEDY);
-    Some(error.attribute("publisher"))
+    let error = Error::new(format!("the {} {may} less of the {} than the provider does", way.from, way.to))
+        .detail(why(way, provider, &leg, version))
+        .detail(remedy(way));
+    Some(error.attribute(way.block))
 }
 
-const REMEDY: &str = "In the subscription's publisher block, set sslmode = \"verify-full\" with options = { sslrootcert = \"…\" }, a file \
-     on the subscriber's server or, from Postgres 16 on, \"system\"; or set sslmode = \"require\" to say that this is meant.";
+fn remedy(Way { object, block, from, .. }: Way) -> String {
+    format!(
+        "In the {object}'s {block} block, set sslmode = \"verify-full\" with options = {{ sslrootcert = \"…\" }}, a file on the \
+         {from}'s server or, from Postgres 16 on, \"system\"; or set sslmode = \"require\" to say that this is meant."
+    )
+}
 
-fn why(provider: &ServerConfig, leg: &Leg, version: Option<ServerVersion>) -> String {
+fn why(way: Way, provider: &ServerConfig, leg: &Leg, version: Option<ServerVersion>) -> String {
+    let from = way.from;
     let (theirs, ours) = (leg.mode, provider.sslmode);
     let weak = format!("sslmode = \"{theirs}\", which encrypts and does not verify whom it talks to");
     match version {
         None if trusts_system(provider) => format!(
-            "The provider verifies it with sslmode = \"{ours}\" and the system's certificate authorities. Where the subscriber \
+            "The provider verifies it with sslmode = \"{ours}\" and the system's certificate authorities. Where the {from} \
              runs a Postgres older than {SYSTEM_ROOTS}, which cannot use them, it connects with {weak}."
         ),
         Some(version) if trusts_system(provider) => format!(
             "The provider verifies it with sslmode = \"{ours}\" and the system's certificate authorities, which Postgres \
-             {version} on the subscriber cannot use: it connects with {weak}."
+             {version} on the {from} cannot use: it connects with {weak}."
         ),
         _ => format!(
-            "The provider verifies it with sslmode = \"{ours}\" and its sslrootcert, which is not on the subscriber's server: \
+            "The provider verifies it with sslmode = \"{ours}\" and its sslrootcert, which is not on the {from}'s server: \
              that connects with {weak}."
         ),
     }
 }
 
-/// Takes keywords that libpq on the subscriber may be given, and none that holds a secret.
-pub(super) fn validate_options(options: &Value) -> std::result::Result<(), String> {
+/// Takes keywords that libpq on a server may be given, and none that holds a secret.
+pub(in crate::resources) fn validate_options(options: &Value) -> std::result::Result<(), String> {
     let Value::Map(options) = options else { return Ok(()) };
     let mut known = options.iter().filter_map(|(keyword, value)| Some((keyword, value.as_str().or(unknown(value))?)));
     known.try_for_each(|(keyword, value)| keywords::check_option(keyword, value))
@@ -135,30 +141,35 @@ fn unknown(value: &Value) -> Option<&'static str> {
 }
 
 /// What libpq would refuse of the whole block.
-pub(super) fn validate(block: &Connection) -> Result<()> {
+pub(super) fn validate(way: Way, block: &Connection) -> Result<()> {
     let Some(mode) = block.sslmode.known().and_then(|mode| mode.parse().ok()) else { return Ok(()) };
     let is_system = option(Some(block), "sslrootcert") == Some("system");
     let checked = if is_system { check_roots(mode, Some("system")) } else { Ok(()) };
-    checked.map_err(|reason| Error::new(reason).at(&AttributePath::of("publisher").attribute("sslmode")))
+    checked.map_err(|reason| Error::new(reason).at(&AttributePath::of(way.block).attribute("sslmode")))
 }
 
-/// Refuses options that the subscriber's libpq is too old for.
+/// Refuses options that the libpq of the server that connects is too old for.
 ///
 /// # Errors
 /// When there is one, with its name and both versions.
-pub(super) fn check_options(planned: &Model, version: Option<ServerVersion>) -> Result<()> {
-    let (Some(version), Some(block)) = (version, planned.publisher.known()) else { return Ok(()) };
+pub(in crate::resources) fn check_options(
+    way: Way,
+    planned: &Attr<Connection>,
+    version: Option<ServerVersion>,
+) -> Result<()> {
+    let (Some(version), Some(block)) = (version, planned.known()) else { return Ok(()) };
     let newer = |keyword: &String| Some((keyword.clone(), keywords::newer_than(keyword, version)?));
     let options: Option<&BTreeMap<String, String>> = block.options.known();
-    let path = AttributePath::of("publisher").attribute("options");
+    let path = AttributePath::of(way.block).attribute("options");
     if let Some((keyword, since)) = options.and_then(|options| options.keys().find_map(newer)) {
-        let text = format!("{keyword} needs Postgres {since} or newer on the subscriber, which runs {version}");
+        let text = format!("{keyword} needs Postgres {since} or newer on the {}, which runs {version}", way.from);
         return Err(Error::new(text).at(&path));
     }
     match option(Some(block), "sslrootcert") {
         Some("system") if version.major() < SYSTEM_ROOTS => {
             let text = format!(
-                "sslrootcert = \"system\" needs Postgres {SYSTEM_ROOTS} or newer on the subscriber, which runs {version}"
+                "sslrootcert = \"system\" needs Postgres {SYSTEM_ROOTS} or newer on the {}, which runs {version}",
+                way.from
             );
             Err(Error::new(text).at(&path))
         }
@@ -191,7 +202,7 @@ mod tests {
         let mut conninfo = Conninfo::new();
         Leg::of(Some(provider), Some(block), version).write(&mut conninfo);
         assert_eq!(conninfo.to_string(), sent);
-        let warning = weaker(provider, Some(block), version).map(|warning| warning.to_string()).unwrap_or_default();
+        let warning = weaker(Way::FORWARD, provider, Some(block), version).map(|warning| warning.to_string()).unwrap_or_default();
         let (is_said, is_meant) = (!warning.is_empty(), !warns.is_empty());
         assert!(is_said == is_meant && warning.contains(warns), "{warning}");
     }
@@ -227,13 +238,12 @@ mod tests {
     #[test]
     fn what_the_subscriber_is_too_old_for_is_refused() {
         let refused = |block: Connection, version| {
-            let planned = Model { publisher: block.into(), ..Model::default() };
-            check_options(&planned, version).err().map(|error| error.to_string()).unwrap_or_default()
+            check_options(Way::FORWARD, &block.into(), version).err().map(|error| error.to_string()).unwrap_or_default()
         };
         assert!(refused(block(None, Some("system")), OLD).contains("needs Postgres 16 or newer on the subscriber"));
         assert_eq!(refused(block(None, Some("system")), new()), "");
-        assert!(validate(&block(Some("require"), Some("system"))).is_err());
-        assert!(validate(&block(Some("verify-full"), Some("system"))).is_ok());
+        assert!(validate(Way::FORWARD, &block(Some("require"), Some("system"))).is_err());
+        assert!(validate(Way::FORWARD, &block(Some("verify-full"), Some("system"))).is_ok());
     }
 
     #[test]

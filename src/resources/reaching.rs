@@ -1,0 +1,221 @@
+//! How one server is told to reach the other: a block of a resource over what the provider's configuration says of that server.
+
+mod block;
+mod protection;
+mod sent;
+
+use std::collections::BTreeMap;
+
+pub(super) use self::block::{Connection, of_block};
+use self::protection::Leg;
+pub(super) use self::protection::check_options;
+pub(super) use self::sent::{Connected, remember, sent, was_write_only};
+use crate::config::{ConfiguredServer, Context};
+use crate::postgres::{Conninfo, Database, ServerVersion};
+use crate::tf_provider::convert::Attr;
+use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
+use crate::tf_provider::path::AttributePath;
+
+/// A way from one server to the other, and the block that describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Way {
+    /// The kind of object that has the block.
+    pub(super) object: &'static str,
+    /// The block.
+    pub(super) block: &'static str,
+    /// The server that connects.
+    pub(super) from: &'static str,
+    /// The server that it connects to.
+    pub(super) to: &'static str,
+}
+
+impl Way {
+    /// That of a subscription.
+    pub(super) const FORWARD: Self =
+        Self { object: "subscription", block: "publisher", from: "subscriber", to: "publisher" };
+
+    /// That of the changes that flow back after a cutover.
+    pub(super) const BACK: Self = Self { object: "cutover", block: "reverse", from: "publisher", to: "subscriber" };
+
+    /// The server that is reached, as the provider's configuration has it.
+    pub(super) fn target(self, context: &Context) -> &ConfiguredServer {
+        if self.to == "publisher" { context.publisher() } else { context.subscriber() }
+    }
+
+    /// The connection string for a server of this version, or as any could take it where that is not known. `database` is the
+    /// one that is reached where the block names none; the provider's where there is none here either.
+    ///
+    /// # Errors
+    /// When neither block names the host, or a value is not known.
+    pub(super) fn conninfo(
+        self,
+        context: &Context,
+        block: &Attr<Connection>,
+        database: Option<&str>,
+        version: Option<ServerVersion>,
+    ) -> Result<Conninfo> {
+        let target = self.target(context).database(database);
+        let mut conninfo = target.as_ref().map_or_else(|_| Conninfo::new(), |target| target.config().conninfo());
+        if let (Ok(_), Some(database)) = (&target, database) {
+            conninfo.set("dbname", database);
+        }
+        let block = block.optional(self.block)?;
+        Leg::of(target.as_ref().ok().map(Database::config), block, version).write(&mut conninfo);
+        if let Some(block) = block {
+            forget_password(&mut conninfo, block);
+            overlay(&mut conninfo, block).map_err(|error| error.attribute(self.block))?;
+        }
+        match conninfo.get("host") {
+            Some(_) => Ok(conninfo),
+            None => Err(self.without_host(target.err())),
+        }
+    }
+
+    fn without_host(self, cause: Option<Error>) -> Error {
+        let Self { object, block, to, .. } = self;
+        let error = Error::new(format!("the {object} does not know where its {to} is"));
+        let error = error.detail(cause.map(|cause| cause.to_string()).unwrap_or_default());
+        error.detail(format!("Or give the host in the {object}'s own {block} block.")).attribute(block)
+    }
+
+    /// Whether what is sent, or may be sent, depends on the version of the server that connects.
+    pub(super) fn needs_version(self, context: &Context, block: &Attr<Connection>) -> bool {
+        let target = self.target(context).database(None).ok();
+        protection::needs_version(target.as_ref().map(Database::config), block.known())
+    }
+
+    /// What the plan says of a connection that protects less than the provider's own does.
+    pub(super) fn weaker_leg(
+        self,
+        context: &Context,
+        block: &Attr<Connection>,
+        version: Option<ServerVersion>,
+    ) -> Option<Error> {
+        let target = self.target(context).database(None).ok()?;
+        let block = match block {
+            Attr::Unknown => return None,
+            Attr::Null => None,
+            Attr::Known(block) => Some(block),
+        };
+        protection::weaker(self, target.config(), block, version)
+    }
+
+    /// Refuses a connection that would log in with the provider's IAM token: it ends within minutes, and the server connects
+    /// again and again. `configured` has the write-only password, as the configuration and an apply have it.
+    ///
+    /// # Errors
+    /// When the provider reaches that server with tokens and the block gives no login of its own.
+    pub(super) fn check_login(self, context: &Context, configured: &Attr<Connection>) -> Result<()> {
+        let has_login = match configured {
+            Attr::Null => false,
+            Attr::Unknown => true,
+            Attr::Known(block) => block.has_login(),
+        };
+        if has_login || !self.target(context).uses_iam() {
+            return Ok(());
+        }
+        let Self { object, block, from, to } = self;
+        let what = format!("the {object} would have no password: the provider's {to} block uses aws_iam_auth");
+        Err(Error::new(what)
+            .detail(format!(
+                "A token lives for 15 minutes, and the {from} has to connect at any time. Give username and password (or \
+                 password_wo) of a role with the REPLICATION privilege, rds_replication on RDS, in the {object}'s own \
+                 {block} block."
+            ))
+            .attribute(block))
+    }
+
+    /// Refuses a plan that would not know where the server is. What a later value may still say is passed over.
+    ///
+    /// # Errors
+    /// As [`Way::conninfo`].
+    pub(super) fn check_known(self, context: &Context, planned: &Attr<Connection>) -> Result<()> {
+        let is_open = match planned {
+            Attr::Null => false,
+            Attr::Unknown => true,
+            Attr::Known(block) => block.has_unknown(),
+        };
+        if is_open || self.target(context).is_waiting() {
+            return Ok(());
+        }
+        self.conninfo(context, planned, None, None).map(drop)
+    }
+}
+
+/// Checks the block by itself. Unknown values are passed over.
+pub(super) fn validate(way: Way, block: &Attr<Connection>, diagnostics: &mut Diagnostics) {
+    let Some(block) = block.known() else { return };
+    if !block.password.is_null() && !block.password_wo.is_null() {
+        let error = Error::new("password and password_wo exclude each other").detail("Leave one of the two out.");
+        diagnostics.error(error.at(&AttributePath::of(way.block).attribute("password")));
+    }
+    diagnostics.take(protection::validate(way, block));
+}
+
+/// The provider's password is no other role's.
+fn forget_password(conninfo: &mut Conninfo, block: &Connection) {
+    if block.username.known().is_some_and(|user| conninfo.get("user") != Some(user)) {
+        conninfo.set("password", "");
+    }
+}
+
+fn overlay(conninfo: &mut Conninfo, block: &Connection) -> Result<()> {
+    let port = block.port.optional("port")?.map(ToString::to_string);
+    let parts = [
+        ("host", block.host.optional("host")?),
+        ("port", port.as_ref()),
+        ("dbname", block.database.optional("database")?),
+        ("user", block.username.optional("username")?),
+        ("password", block.password.optional("password")?),
+        ("password", block.password_wo.optional("password_wo")?),
+        ("sslmode", block.sslmode.optional("sslmode")?),
+    ];
+    for (keyword, value) in parts.into_iter().filter_map(|(keyword, value)| Some((keyword, value?))) {
+        conninfo.set(keyword, value.clone());
+    }
+    for (keyword, value) in block.options.optional("options")?.into_iter().flatten() {
+        conninfo.set(keyword.clone(), value.clone());
+    }
+    Ok(())
+}
+
+/// Whether the block is another one, write-only values aside.
+pub(super) fn block_changes(prior: &Attr<Connection>, planned: &Attr<Connection>) -> bool {
+    *prior != without_write_only(planned)
+}
+
+/// The block as a state keeps it.
+pub(super) fn without_write_only(block: &Attr<Connection>) -> Attr<Connection> {
+    match block {
+        Attr::Known(block) => Attr::Known(Connection { password_wo: Attr::Null, ..block.clone() }),
+        other => other.clone(),
+    }
+}
+
+/// The planned block with what only the configuration has.
+pub(super) fn with_write_only(planned: Attr<Connection>, configured: &Attr<Connection>) -> Attr<Connection> {
+    let password_wo = configured.known().map(|block| block.password_wo.clone()).unwrap_or_default();
+    match planned {
+        Attr::Known(block) => Attr::Known(Connection { password_wo, ..block }),
+        other => other,
+    }
+}
+
+/// The options, beside the password, with which a role proves who it is.
+const PROOFS: &[&str] = &["sslcert"];
+
+impl Connection {
+    /// Whether it names a role of its own and how that proves who it is. What is unknown may yet do so.
+    fn has_login(&self) -> bool {
+        let proves = |options: &BTreeMap<String, String>| PROOFS.iter().any(|proof| options.contains_key(*proof));
+        let in_options = self.options.is_unknown() || self.options.known().is_some_and(proves);
+        let in_attributes = !self.password.is_null() || !self.password_wo.is_null();
+        !self.username.is_null() && (in_attributes || in_options)
+    }
+
+    /// Whether a value of it is not known yet.
+    pub(super) fn has_unknown(&self) -> bool {
+        let texts = [&self.host, &self.database, &self.username, &self.password, &self.sslmode];
+        texts.into_iter().any(Attr::is_unknown) || self.port.is_unknown() || self.options.is_unknown()
+    }
+}

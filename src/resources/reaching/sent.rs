@@ -1,0 +1,95 @@
+//! What the provider has sent of a connection, kept in the private state, and what the server has.
+//!
+//! Where the role may not read `subconninfo`, this alone tells that the configuration has changed. It holds no password,
+//! and nothing from which one could be guessed: that a password has changed shows in a worker that no longer connects.
+
+use serde_json::{Map, Value as Json};
+
+use super::Connection;
+use crate::postgres::conninfo_parts::ATTRIBUTES;
+use crate::postgres::{Conninfo, keywords};
+use crate::tf_provider::call::Private;
+use crate::tf_provider::convert::Attr;
+
+/// The key of the connection that was sent, without secrets, by keyword.
+const SENT: &str = "sent_connection";
+/// The key that says: the password was write-only.
+const WRITE_ONLY: &str = "write_only_password";
+
+/// The connection that a subscription has, as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::resources) enum Connected {
+    /// Read from the catalog, password included.
+    Read(Conninfo),
+    /// As it was last sent from here, without secrets; the role may not read it.
+    Sent(Conninfo),
+    /// The role may not read it, and it was never sent from here.
+    Unknown,
+}
+
+impl Connected {
+    /// From what the catalog shows, and else from the private state.
+    pub(in crate::resources) fn of(found: Option<&Conninfo>, private: &Private) -> Self {
+        match (found, sent(private)) {
+            (Some(found), _) => Self::Read(found.clone()),
+            (None, Some(sent)) => Self::Sent(sent),
+            (None, None) => Self::Unknown,
+        }
+    }
+
+    /// What is known of it.
+    pub(in crate::resources) fn conninfo(&self) -> Option<&Conninfo> {
+        match self {
+            Self::Read(conninfo) | Self::Sent(conninfo) => Some(conninfo),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// What was last sent, without secrets; `None` for a subscription that has the connection which it was taken over with.
+pub(in crate::resources) fn sent(private: &Private) -> Option<Conninfo> {
+    let kept = private.get(SENT)?;
+    let mut conninfo = Conninfo::new();
+    for (keyword, value) in kept.as_object()? {
+        conninfo.set(keyword, value.as_str()?);
+    }
+    Some(conninfo)
+}
+
+/// Keeps what is sent now. `wanted` is what the configuration says, without what only stays as it was.
+pub(in crate::resources) fn remember(private: &Private, wanted: &Conninfo, block: &Attr<Connection>) {
+    let shown =
+        |keyword: &str| keyword != "password" && ATTRIBUTES.contains(&keyword) || keywords::may_be_option(keyword);
+    let kept = wanted.iter().filter(|(keyword, _)| shown(keyword));
+    let kept: Map<_, _> = kept.map(|(keyword, value)| (keyword.to_owned(), Json::from(value))).collect();
+    private.set(SENT, Json::Object(kept));
+    if block.known().is_some_and(|block| !block.password_wo.is_null()) {
+        private.set(WRITE_ONLY, true.into());
+    } else {
+        private.remove(WRITE_ONLY);
+    }
+}
+
+/// Whether the password that was sent last was write-only.
+pub(in crate::resources) fn was_write_only(private: &Private) -> bool {
+    private.get(WRITE_ONLY).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_is_kept_without_secrets() {
+        let private = Private::default();
+        assert_eq!(Connected::of(None, &private), Connected::Unknown);
+        let text = "host=h port=5433 dbname=d user=u password=pw-secret sslmode=require sslpassword=pw-secret keepalives_idle=60";
+        remember(&private, &Conninfo::parse(text).unwrap(), &Attr::Null);
+        assert!(!String::from_utf8(private.to_bytes()).unwrap().contains("pw-secret"));
+        let kept = Conninfo::parse("host=h port=5433 dbname=d user=u sslmode=require keepalives_idle=60").unwrap();
+        let read = Private::from_bytes(&private.to_bytes());
+        assert_eq!(Connected::of(None, &read), Connected::Sent(kept));
+        let found = Conninfo::parse("host=other").unwrap();
+        assert_eq!(Connected::of(Some(&found), &read), Connected::Read(found.clone()));
+    }
+}
