@@ -31,6 +31,7 @@ use memory::Memory;
 use run::Run;
 
 pub use current::{Active, Current, Flow, SideNow, StreamNow};
+pub use names::is_way_back;
 pub use steps::{Desired, Refused, Step, Under, steps};
 
 /// A cutover: what replicates between the two sides, which of them is to take writes, and on which terms that changes.
@@ -267,6 +268,17 @@ pub async fn take_away(
     operation: &Operation<'_>,
 ) -> Result<Left> {
     Box::pin(leaving::take_away(pair, cutover, open_on_destroy, operation)).await
+}
+
+/// Whether a cutover has stopped a subscription of this database that reads from this slot. It has dropped the slot then, where
+/// nothing was said against that, and makes it again when the publisher takes over.
+///
+/// # Errors
+/// When the subscriber cannot be asked.
+pub async fn has_stopped_reader(subscriber: &Database, slot: &Ident) -> Result<bool> {
+    let fences = fence::described(subscriber).await?;
+    let has = |comment: &str| Memory::read(Some(comment)).stopped.values().any(|stopped| stopped == slot);
+    Ok(fences.iter().any(|fence| has(&fence.comment)))
 }
 
 /// What a cutover has made of a subscription, by what the fences of its database say: none where no cutover has changed it, or

@@ -25,6 +25,8 @@ pub struct SideNow {
     pub uncovered: usize,
     /// The number of the switch by which this side was left the last time, which its fence bears; 0 where it never was.
     pub left_by: u64,
+    /// Whether it tells writers something else than it should.
+    pub says_other: bool,
 }
 
 /// What brings changes to a side.
@@ -75,15 +77,22 @@ impl Current {
         if place == Place::Subscriber { self.forward } else { self.backward }
     }
 
-    /// Who takes writes. Where both fences are shut, the side that was left last tells: switches are numbered, and the fence
-    /// bears the number from the commit that shut it.
+    /// Who takes writes. Where both fences are alike, the side that was left last tells: switches are numbered, and the fence
+    /// bears the number from the commit that shut it. One that is open all the same was opened by somebody else.
     pub fn active(&self) -> Active {
         match (self.publisher.is_shut(), self.subscriber.is_shut()) {
             (true, false) => Active::Side(Place::Subscriber),
-            (false, _) => Active::Side(Place::Publisher),
-            (true, true) if self.subscriber.left_by > self.publisher.left_by => Active::Between(Place::Publisher),
+            (false, true) => Active::Side(Place::Publisher),
+            (false, false) if self.is_left_last(Place::Publisher) => Active::Side(Place::Subscriber),
+            (false, false) => Active::Side(Place::Publisher),
+            (true, true) if self.is_left_last(Place::Subscriber) => Active::Between(Place::Publisher),
             (true, true) => Active::Between(Place::Subscriber),
         }
+    }
+
+    /// Whether the last switch has left this side.
+    pub fn is_left_last(&self, place: Place) -> bool {
+        self.side(place).left_by > self.side(place.other()).left_by
     }
 
     /// The number of the next switch.

@@ -11,6 +11,14 @@ use crate::replication::error::{Error, Result};
 /// The longest part of a subscription's name that is taken over: with all that goes around it, it fits into a name of Postgres.
 const LONGEST: usize = 40;
 
+/// How the names of the way back begin.
+const BACK: &str = "neonrepl_back_";
+
+/// Whether a subscription of the publisher is one that brings changes back, by its name.
+pub fn is_way_back(subscription: &Ident) -> bool {
+    subscription.as_str().starts_with(BACK)
+}
+
 /// What everything is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Names {
@@ -40,8 +48,8 @@ impl Names {
         let named = |text: String| Ident::new(text).map_err(|error| Error::new(error.to_string()));
         Ok(Self {
             fence: Fence::new(&key).map_err(|error| Error::new(error.to_string()))?,
-            back: named(format!("neonrepl_back_{key}"))?,
-            slot: named(format!("neonrepl_back_{key}_{place}"))?,
+            back: named(format!("{BACK}{key}"))?,
+            slot: named(format!("{BACK}{key}_{place}"))?,
         })
     }
 }
@@ -76,6 +84,7 @@ mod tests {
         let shop = names(&["shop"], "shop");
         assert_eq!(shop.fence.function.to_text(), "neonrepl.fence_shop");
         assert_eq!(shop.back.as_str(), "neonrepl_back_shop");
+        assert!(is_way_back(&shop.back) && !is_way_back(&Ident::new("shop").unwrap()));
         assert!(shop.slot.as_str().starts_with("neonrepl_back_shop_"), "{}", shop.slot.as_str());
         let long = "ÄÖ'\"; ".repeat(7);
         for odd in [&["Shop"][..], &["a", "b"], &["a_b"], &[&long], &[&"x".repeat(63)]] {

@@ -68,6 +68,7 @@ fn standing(facts: &Facts, cutover: &Cutover) -> Vec<Objection> {
     }
     found.extend(of_others(facts));
     found.extend(foreign(facts));
+    found.extend(opened(facts, &facts.current(cutover)));
     if cutover.desired.reverse && cutover.way_back.is_none() {
         let error = Error::new("nothing says how the publisher's server reaches the subscriber");
         found.push(refusal(error.about("reverse")));
@@ -94,6 +95,24 @@ fn of_others(facts: &Facts) -> Vec<Objection> {
         )))
     });
     found.collect()
+}
+
+/// A side that was left, and that somebody has opened since.
+fn opened(facts: &Facts, current: &Current) -> Option<Objection> {
+    let sides = [Place::Publisher, Place::Subscriber];
+    let is_opened = |place: &Place| {
+        let (side, other) = (current.side(*place), current.side(place.other()));
+        current.is_left_last(*place) && side.gate == Gate::Open && !other.is_shut()
+    };
+    let place = sides.into_iter().find(is_opened)?;
+    let (here, there) = (place.as_str(), place.other().as_str());
+    let function = facts.names.fence.function.to_text();
+    let error =
+        Error::new(format!("somebody has opened the fence {function} on the {here}, which the last switch has left"));
+    Some(Objection::Warning(error.detail(format!(
+        "What was written there since is missing on the {there}, and may keep changes from flowing back. Compare the tables: the action \
+         neonrepl_compare_tables does."
+    ))))
 }
 
 /// Objects of the names of the way back that were not made here.

@@ -119,6 +119,10 @@ impl Facts {
             true => cutover.terms.writes == Writes::Fence,
             false => cutover.desired.guard,
         };
+        let message = &cutover.terms.message;
+        let says_other = |side: &Side| side.memory.left.as_ref().is_some_and(|left| left.message != *message);
+        now.publisher.says_other = says_other(&self.publisher) && now.is_left_last(Place::Publisher);
+        now.subscriber.says_other = says_other(&self.subscriber) && now.is_left_last(Place::Subscriber);
         now.publisher.uncovered *= usize::from(needs(Place::Publisher));
         now.subscriber.uncovered *= usize::from(needs(Place::Subscriber));
         now
@@ -167,6 +171,7 @@ impl Side {
             gate: self.standing.gate,
             uncovered: self.standing.uncovered().count(),
             left_by: self.memory.left_by(),
+            says_other: false,
         }
     }
 

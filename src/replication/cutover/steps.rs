@@ -129,9 +129,11 @@ fn preparing(current: &Current, desired: &Desired, active: Place) -> Vec<Step> {
 fn guarding(current: &Current, desired: &Desired, active: Place) -> Option<Step> {
     let other = active.other();
     let side = current.side(other);
-    let is_wanted = desired.guard || (desired.reverse && active != desired.active);
+    let is_switching = active != desired.active;
+    let is_wanted = desired.guard || (desired.reverse && is_switching) || current.is_left_last(other);
     match (is_wanted, side.is_shut()) {
         (true, false) => Some(Step::Guard(other)),
+        (true, true) if side.says_other && !is_switching => Some(Step::Guard(other)),
         // One that was left stays shut: that tells who takes writes.
         (false, true) if side.left_by == 0 => Some(Step::Open(other)),
         _ => None,
@@ -195,7 +197,7 @@ mod tests {
     use Place::{Publisher, Subscriber};
 
     fn side(gate: Gate, left_by: u64) -> SideNow {
-        SideNow { gate, uncovered: 0, left_by }
+        SideNow { gate, uncovered: 0, left_by, says_other: false }
     }
 
     fn stream(flow: Flow) -> StreamNow {
@@ -249,6 +251,21 @@ mod tests {
         assert_eq!(steps(&moved(), &desired(Subscriber, false)), Ok(vec![Step::RemoveStream(Publisher)]));
         let back = steps(&moved(), &desired(Publisher, false)).unwrap();
         assert!(matches!(back.get(1), Some(Step::Switch { from: Subscriber, .. })), "{back:?}");
+    }
+
+    #[test]
+    fn a_side_that_somebody_has_opened_is_shut_again_and_so_is_one_that_says_something_else() {
+        let moved = now(side(Gate::Armed, 1), side(Gate::Open, 0), Disabled, Enabled);
+        let opened = Current { publisher: side(Gate::Open, 1), ..moved };
+        assert_eq!(opened.active(), Active::Side(Subscriber));
+        for guard in [true, false] {
+            let wanted = Desired { guard, ..desired(Subscriber, true) };
+            assert_eq!(steps(&opened, &wanted), Ok(vec![Step::Guard(Publisher)]));
+        }
+        let other = Current { publisher: SideNow { says_other: true, ..moved.publisher }, ..moved };
+        assert_eq!(steps(&other, &desired(Subscriber, true)), Ok(vec![Step::Guard(Publisher)]));
+        let back = steps(&other, &desired(Publisher, true)).unwrap();
+        assert!(!back.contains(&Step::Guard(Publisher)), "{back:?}");
     }
 
     #[test]

@@ -67,9 +67,13 @@ impl Run<'_> {
 
     /// Turns writers away from a side that is not active.
     pub(super) async fn guard(&mut self, place: Place) -> Result<()> {
-        let was_left = self.facts.side(place).memory.left.is_some() || place == Place::Publisher;
+        let mut memory = self.remembered(place);
+        let was_left = memory.left.is_some() || place == Place::Publisher;
+        if let Some(left) = memory.left.as_mut() {
+            left.message.clone_from(&self.terms().message);
+        }
         let arm = self.facts.names.fence.arming(&self.refusal(place, was_left));
-        self.db(place).run_within("turning writers away", &[arm], self.limits()).await?;
+        self.change(place, "turning writers away", [arm], memory).await?;
         self.facts.side_mut(place).standing.gate = Gate::Armed;
         Ok(())
     }
