@@ -56,6 +56,8 @@ struct Statuses<'a> {
 struct Status<'a> {
     name: &'a str,
     enabled: bool,
+    stopped_by_cutover: bool,
+    reverse: bool,
     worker_running: bool,
     publisher: Option<&'a str>,
     ready: bool,
@@ -216,6 +218,8 @@ impl<'a> Status<'a> {
         Self {
             name: status.name.as_str(),
             enabled: status.enabled,
+            stopped_by_cutover: status.is_stopped_by_cutover,
+            reverse: status.is_way_back,
             worker_running: status.worker_running,
             publisher: status.publisher.as_deref(),
             ready: status.is_ready(),

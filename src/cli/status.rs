@@ -33,6 +33,10 @@ pub(super) async fn run(
     let (publisher, names) = (publisher.as_ref(), names.as_ref());
     let question = Question { subscriber: &subscriber, publisher, names };
     let found = Box::pin(status::statuses(&operation, &question)).await;
+    let found = match found {
+        Ok(found) => Box::pin(status::with_ways_back(&operation, &question, found)).await,
+        Err(error) => Err(error),
+    };
     heard.tell(screen);
     let found = found?;
     if asked.json {

@@ -56,6 +56,10 @@ crate::model! {
         name: Attr<String>,
         /// Whether it is enabled.
         enabled: Attr<bool>,
+        /// Whether a cutover has stopped it.
+        stopped_by_cutover: Attr<bool>,
+        /// Whether it brings changes back.
+        reverse: Attr<bool>,
         /// Whether it is ready.
         ready: Attr<bool>,
         /// Whether its worker runs.
@@ -235,6 +239,7 @@ impl DataSource for ReplicationStatus {
         // What a wait saw is the state of copies; now everything is compared once more.
         let looking = Operation::new("reading how far replication is", limits(LOOK), call);
         let found = Box::pin(status::statuses(&looking, &question)).await?;
+        let found = Box::pin(status::with_ways_back(&looking, &question, found)).await?;
         Ok(Model {
             database: subscriber.name().into(),
             ready: (!found.is_empty() && found.iter().all(Status::is_ready)).into(),
@@ -253,7 +258,9 @@ fn waiting_for(until: Until) -> &'static str {
     }
 }
 
-const DESCRIPTION: &str = "The subscriptions in the order of their names. `ready` is what `wait_until` waits for. `worker_running` says \
+const DESCRIPTION: &str = "The subscriptions in the order of their names. `stopped_by_cutover` says that a cutover has stopped it, once all was applied: the \
+    subscriber takes writes then, and the subscription counts as ready. What brings changes back to the publisher since is listed \
+    too, with `reverse` set: for it the two servers have changed places. `ready` is what `wait_until` waits for. `worker_running` says \
     whether the worker that applies changes runs. `publisher` is the server that it is proven to read from, as \
     `host:port/database`; where that cannot be told it is null, and so is all that only a publisher knows. `tables` has a `state` \
     for each (`initializing`, `copying`, `copied`, `synchronized` or `ready`), the `rows_copied` and `bytes_copied` of a copy that \
@@ -292,6 +299,8 @@ fn subscription_type() -> Type {
     Type::object([
         ("name", Type::String),
         ("enabled", Type::Bool),
+        ("stopped_by_cutover", Type::Bool),
+        ("reverse", Type::Bool),
         ("ready", Type::Bool),
         ("worker_running", Type::Bool),
         ("publisher", Type::String),
@@ -320,6 +329,8 @@ fn to_found(status: &Status) -> Found {
     Found {
         name: status.name.as_str().into(),
         enabled: status.enabled.into(),
+        stopped_by_cutover: status.is_stopped_by_cutover.into(),
+        reverse: status.is_way_back.into(),
         ready: status.is_ready().into(),
         worker_running: status.worker_running.into(),
         publisher: status.publisher.clone().into(),

@@ -9,6 +9,7 @@ mod reading;
 mod trouble;
 mod waiting;
 mod watching;
+mod way_back;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,6 +19,7 @@ use self::judging::{Judged, Judgement, Judging};
 use self::reading::Reading;
 pub use self::trouble::{Known, Trouble, reasons, warning};
 pub use self::waiting::{Until, wait_until};
+pub use self::way_back::with_ways_back;
 use super::error::Result;
 use super::operation::Operation;
 use crate::postgres::subscription::SyncState;
@@ -30,6 +32,10 @@ pub struct Status {
     pub name: Ident,
     /// Whether it is enabled.
     pub enabled: bool,
+    /// Whether a cutover has stopped it: its publisher was left, with everything applied, and the writes go to its subscriber.
+    pub is_stopped_by_cutover: bool,
+    /// Whether it brings changes back to the publisher that a cutover has left.
+    pub is_way_back: bool,
     /// Whether the worker that applies changes runs.
     pub worker_running: bool,
     /// Its publisher, as `host:port/database`; none where it is not known which server that is. Without it, nothing of
@@ -219,8 +225,12 @@ pub fn examples() -> Vec<Cause> {
 }
 
 impl Status {
-    /// Whether every published table is replicated and its worker runs.
+    /// Whether every published table is replicated and its worker runs; or there is nothing any more that it could bring.
     pub fn is_ready(&self) -> bool {
+        self.is_stopped_by_cutover || self.runs_with_all()
+    }
+
+    fn runs_with_all(&self) -> bool {
         self.enabled
             && self.worker_running
             && self.unsubscribed_tables.is_empty()

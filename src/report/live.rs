@@ -116,7 +116,9 @@ fn spark(values: &[u64]) -> String {
 /// What is not as it should be.
 fn trouble(status: &Status, style: &Style) -> Vec<String> {
     let mut lines = Vec::new();
-    if !status.enabled {
+    if status.is_stopped_by_cutover {
+        lines.push(entry(style, Mood::Good, "stopped", "a cutover has moved the writes to the subscriber"));
+    } else if !status.enabled {
         lines.push(entry(style, Mood::Bad, "stopped", "it is disabled"));
     } else if !status.worker_running {
         lines.push(entry(style, Mood::Bad, "stopped", "its worker does not run"));
@@ -156,6 +158,7 @@ pub fn line(status: &Status, pace: &Pace) -> String {
         Some(lag) => format!("{} behind", behind(lag, status.lag_seconds)),
     });
     match (status.enabled, status.worker_running) {
+        (false, _) if status.is_stopped_by_cutover => parts.push("stopped by a cutover".to_owned()),
         (false, _) => parts.push("it is disabled".to_owned()),
         (true, false) => parts.push("its worker does not run".to_owned()),
         (true, true) => {}

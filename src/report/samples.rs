@@ -43,6 +43,8 @@ pub(super) fn well(name: &str) -> Status {
     Status {
         name: named(name),
         enabled: true,
+        is_stopped_by_cutover: false,
+        is_way_back: false,
         worker_running: true,
         publisher: Some("aurora:5432/shop".to_owned()),
         tables: vec![table("orders", SyncState::Ready), table("lines", SyncState::Ready)],

@@ -74,7 +74,8 @@ fn behind(statuses: &[Status]) -> String {
 }
 
 fn subscription(status: &Status, style: &Style) -> Vec<String> {
-    let mut lines = wrapped(style, 0, &format!("Subscription {}: {}", status.name, condition(status)));
+    let back = if status.is_way_back { ", which brings changes back to the publisher" } else { "" };
+    let mut lines = wrapped(style, 0, &format!("Subscription {}{back}: {}", status.name, condition(status)));
     for sentence in [status.slot.as_ref().map(slot_line), errors(status)].into_iter().flatten() {
         lines.extend(wrapped(style, 2, &sentence));
     }
@@ -85,6 +86,9 @@ fn subscription(status: &Status, style: &Style) -> Vec<String> {
 
 /// Whether it runs, and how far behind it is.
 fn condition(status: &Status) -> String {
+    if status.is_stopped_by_cutover {
+        return "stopped by a cutover, with all applied: the subscriber takes writes".to_owned();
+    }
     let runs = match (status.enabled, status.worker_running) {
         (false, _) => "disabled",
         (true, false) => "its worker does not run",

@@ -10,7 +10,7 @@ use crate::postgres::{self, Database, Ident, Outage as _, QualifiedName, publica
 use crate::replication::error::Result;
 use crate::replication::operation::Operation;
 use crate::replication::whereabouts;
-use crate::replication::{absent, names};
+use crate::replication::{absent, cutover, names};
 use futures_util::future::join_all;
 
 /// The subscriptions that are looked at, each with its publisher.
@@ -26,6 +26,8 @@ pub(super) struct Reading<'a> {
 pub(super) struct Followed {
     pub(super) subscription: Subscription,
     pub(super) publisher: Option<Database>,
+    /// Whether a cutover has stopped it.
+    pub(super) is_stopped: bool,
     sizes: BTreeMap<QualifiedName, TableSize>,
 }
 
@@ -129,12 +131,13 @@ fn no_such<'n>(
 impl Followed {
     async fn find(subscriber: &Database, publisher: Option<&Database>, subscription: Subscription) -> Self {
         let publisher = whereabouts::publisher_of(subscriber, publisher, &subscription).await;
-        Self::new(subscription, publisher)
+        let is_stopped = !subscription.enabled && is_stopped(subscriber, &subscription.name).await;
+        Self { is_stopped, ..Self::new(subscription, publisher) }
     }
 
     /// With what its caller knows.
     pub(super) fn new(subscription: Subscription, publisher: Option<Database>) -> Self {
-        Self { subscription, publisher, sizes: BTreeMap::new() }
+        Self { subscription, publisher, is_stopped: false, sizes: BTreeMap::new() }
     }
 
     async fn hear(&mut self, subscriber: &Database, activity: &Activity) -> Heard {
@@ -176,6 +179,8 @@ impl Followed {
         Status {
             name: self.subscription.name.clone(),
             enabled: activity.enabled,
+            is_stopped_by_cutover: self.is_stopped && !activity.enabled,
+            is_way_back: cutover::is_way_back(&self.subscription.name),
             worker_running: worker.is_some(),
             publisher: self.publisher.as_ref().map(|publisher| format!("{publisher:?}")),
             tables: activity.tables.iter().map(|(name, table)| self.table(name, table)).collect(),
@@ -208,6 +213,12 @@ impl Followed {
             bytes: size.map(|size| size.bytes),
         }
     }
+}
+
+/// Whether a cutover has stopped it, as far as that can be told.
+async fn is_stopped(subscriber: &Database, name: &Ident) -> bool {
+    let stopped = Box::pin(cutover::stopped(subscriber, name)).await;
+    stopped.is_ok_and(|stopped| stopped.is_some_and(|stopped| stopped.is_disabled))
 }
 
 /// On an idle pair nothing newer is reported, however long, so that the age alone says nothing.

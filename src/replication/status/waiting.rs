@@ -161,6 +161,9 @@ impl<'a> Wait<'a> {
         for name in Box::pin(self.judging.look(reading, seen)).await? {
             let Some(judgement) = self.judging.judgement(&name).cloned() else { continue };
             self.judging.forget(&name);
+            if statuses.iter().any(|status| status.name == name && status.is_ready()) {
+                continue;
+            }
             let (is_well, is_disabled) = (judgement.health().is_well(), judgement.health().worker == Worker::Disabled);
             let causes = judgement.causes;
             let is_lasting = causes.iter().any(|cause| LASTING.contains(&cause.kind));
@@ -220,7 +223,7 @@ impl<'a> Wait<'a> {
     /// The subscriptions that have not confirmed what was written before.
     async fn behind(&mut self, reading: &Reading<'_>) -> Result<BTreeSet<Ident>> {
         let mut behind = BTreeSet::new();
-        for followed in &reading.followed {
+        for followed in reading.followed.iter().filter(|followed| !followed.is_stopped) {
             let name = &followed.subscription.name;
             let Some(publisher) = &followed.publisher else {
                 let error = self
