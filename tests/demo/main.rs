@@ -1,4 +1,5 @@
-//! One apply that makes a Postgres that cannot replicate into one whose rows arrive in another. `make demo` runs it.
+//! One apply that makes a Postgres that cannot replicate into one whose rows arrive in another, and then moves an application
+//! that never stops writing there and back. `make demo` runs it.
 //!
 //! The Aurora cluster is the tests' stand-in with real Postgres servers, Neon is a Postgres of another major, and
 //! `examples/aurora-to-neon` is applied by a real core. All of it is on loopback, and all of it is gone at the end.
@@ -8,8 +9,10 @@
 
 #![allow(clippy::print_stdout)] // printing is what it is for
 
+mod application;
 #[path = "../common/mod.rs"]
 mod common;
+mod cutover;
 mod screen;
 mod stage;
 mod story;
@@ -75,6 +78,7 @@ async fn show(stage: &Stage) -> Result<(), Failure> {
 
 async fn tell(stage: &Stage) -> Result<(), Failure> {
     interruptible(story::replicate(stage)).await?;
+    interruptible(cutover::there_and_back(stage)).await?;
     if std::env::var("KEEP").is_ok_and(|keep| !matches!(keep.as_str(), "" | "0")) {
         story::keep(stage).await;
     }

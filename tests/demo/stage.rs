@@ -72,9 +72,9 @@ async fn start_aurora() -> StandIn {
     aws
 }
 
-/// A database as Neon makes it: its owner may subscribe, and little else.
+/// A database as Neon makes it: its owner may subscribe and replicate, and is no superuser.
 async fn create_database(neon: &Server, owner: &Role) -> Database {
-    neon.create_role(owner, "IN ROLE pg_create_subscription").await;
+    neon.create_role(owner, "REPLICATION IN ROLE pg_create_subscription").await;
     let postgres = neon.open(SUPERUSER);
     postgres.sql(&format!("CREATE DATABASE {NEON_DATABASE} OWNER {}", owner.name)).await;
     neon.open(NEON_DATABASE)

@@ -80,7 +80,7 @@ async fn look(stage: &Stage, arguments: &[&str]) -> Option<i32> {
     output.status.code()
 }
 
-async fn show_counts(stage: &Stage) -> (i64, i64) {
+pub(super) async fn show_counts(stage: &Stage) -> (i64, i64) {
     let counts = (stage.source.value(COUNT).await, stage.destination.value(COUNT).await);
     say(&format!("Rows: {} on Aurora, {} on Neon.", counts.0, counts.1));
     counts
@@ -237,7 +237,12 @@ async fn run(stage: &Stage, arguments: &[&str], why: &str) -> Result<Run, Failur
 }
 
 /// The same, with those lines only that are worth it.
-async fn run_showing(stage: &Stage, arguments: &[&str], why: &str, is_shown: fn(&str) -> bool) -> Result<Run, Failure> {
+pub(super) async fn run_showing(
+    stage: &Stage,
+    arguments: &[&str],
+    why: &str,
+    is_shown: fn(&str) -> bool,
+) -> Result<Run, Failure> {
     let core = stage.workspace.core().name();
     step(&format!("{core} {}: {why}", arguments[0]));
     let mut all = arguments.to_vec();
@@ -257,6 +262,6 @@ async fn run_showing(stage: &Stage, arguments: &[&str], why: &str, is_shown: fn(
     }
 }
 
-fn expect(holds: bool, otherwise: &str) -> Result<(), Failure> {
+pub(super) fn expect(holds: bool, otherwise: &str) -> Result<(), Failure> {
     holds.then_some(()).ok_or_else(|| otherwise.to_owned())
 }
