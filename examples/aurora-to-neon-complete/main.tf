@@ -12,11 +12,13 @@ data "aws_rds_cluster" "shop" {
   cluster_identifier = var.cluster_identifier
 }
 
-# Neon's side. A subscriber needs no "logical replication" switch of its own.
+# Neon's side. A subscriber needs no logical replication of its own; the way back, which reads from Neon, does.
 resource "neon_project" "shop" {
   name       = "shop"
   region_id  = "aws-${var.aws_region}"
   pg_version = 17
+
+  enable_logical_replication = "yes"
 
   branch {
     name          = "main"
@@ -111,4 +113,22 @@ resource "neonrepl_destination_indexes" "shop" {
   subscriptions        = [neonrepl_subscription.shop.name]
   parallel             = 4
   maintenance_work_mem = "1GB"
+}
+
+# Step 7: which side takes writes. "publisher" until the day, then "subscriber".
+resource "neonrepl_cutover" "shop" {
+  subscriptions = [neonrepl_subscription.shop.name]
+  active        = var.active
+
+  # How Aurora reaches Neon: as the provider does. Changes flow back, so that the way back loses nothing.
+  reverse {}
+
+  depends_on = [neonrepl_destination_indexes.shop]
+}
+
+# The application follows.
+resource "aws_ssm_parameter" "database_host" {
+  name  = "/shop/database-host"
+  type  = "String"
+  value = neonrepl_cutover.shop.host
 }

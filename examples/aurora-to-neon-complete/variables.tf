@@ -52,3 +52,9 @@ variable "replicator_password_version" {
   type        = number
   default     = 1
 }
+
+variable "active" {
+  description = "The side that takes writes: publisher or subscriber."
+  type        = string
+  default     = "publisher"
+}

@@ -66,3 +66,14 @@ resource "neonrepl_destination_indexes" "playing_with_neon" {
   publications  = [neonrepl_publication.playing_with_neon.name]
   subscriptions = [neonrepl_subscription.playing_with_neon.name]
 }
+
+# Which side takes writes: "publisher" until the day, then "subscriber". Changing it is the cutover, and the way back.
+resource "neonrepl_cutover" "playing_with_neon" {
+  subscriptions = [neonrepl_subscription.playing_with_neon.name]
+  active        = var.active
+
+  # Changes flow back afterwards, so that the way back loses nothing.
+  reverse {}
+
+  depends_on = [neonrepl_destination_indexes.playing_with_neon]
+}

@@ -32,3 +32,13 @@ output "indexes" {
   description = "The indexes that were made once the rows were there."
   value       = neonrepl_destination_indexes.playing_with_neon.indexes
 }
+
+output "database" {
+  description = "Where the application connects to, as `host:port/database`: the side that takes writes."
+  value       = "${neonrepl_cutover.playing_with_neon.host}:${neonrepl_cutover.playing_with_neon.port}/${neonrepl_cutover.playing_with_neon.database}"
+}
+
+output "write_pause_ms" {
+  description = "For how many milliseconds the last switch kept writers waiting."
+  value       = neonrepl_cutover.playing_with_neon.write_pause_ms
+}

@@ -89,3 +89,9 @@ variable "aws_secret_key" {
   default     = null
   sensitive   = true
 }
+
+variable "active" {
+  description = "The side that takes writes: publisher or subscriber."
+  type        = string
+  default     = "publisher"
+}

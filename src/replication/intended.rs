@@ -18,6 +18,7 @@ struct Objects {
     /// What each publication is going to be; none where that is not known yet.
     publications: BTreeMap<(Place, Ident), Option<Publication>>,
     slots: BTreeSet<(String, Ident)>,
+    subscriptions: BTreeSet<(Place, Ident)>,
     /// Tables as they are going to be.
     relations: BTreeMap<(Place, QualifiedName), Relation>,
     /// Tables of a subscriber that are going to be as the publisher's.
@@ -41,6 +42,16 @@ impl Intended {
     /// Notes a replication slot that a plan makes. Its name is unique on the whole server.
     pub fn slot(&self, database: &Database, name: &Ident) {
         self.lock().slots.insert((database.config().address(), name.clone()));
+    }
+
+    /// Notes a subscription that a plan makes, or makes again.
+    pub fn subscription(&self, database: &Database, name: &Ident) {
+        self.lock().subscriptions.insert((place(database), name.clone()));
+    }
+
+    /// Whether a plan makes this subscription.
+    pub fn makes_subscription(&self, database: &Database, name: &Ident) -> bool {
+        self.lock().subscriptions.contains(&(place(database), name.clone()))
     }
 
     /// Notes a table whose replica identity a plan changes, as it is going to be.
@@ -202,6 +213,11 @@ mod tests {
         let (all, open) = intended.over(&shop, &existing);
         assert_eq!(all, Publications::from([(ident("old"), publication("old", true))]));
         assert_eq!(open, BTreeSet::from([ident("open")]));
+
+        intended.subscription(&shop, &ident("sub"));
+        assert!(
+            intended.makes_subscription(&shop, &ident("sub")) && !intended.makes_subscription(&mall, &ident("sub"))
+        );
 
         intended.slot(&mall, &ident("s"));
         assert!(intended.has_slot(&shop, &ident("s")), "a slot is of the whole server");

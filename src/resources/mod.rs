@@ -1,6 +1,7 @@
 //! The managed resources, one file each.
 
 mod aurora_logical_replication;
+mod cutover;
 mod destination_indexes;
 mod destination_schema;
 mod destination_tables;
@@ -21,6 +22,7 @@ use crate::tf_provider::resource::AnyResource;
 /// All of them, in the order of the docs.
 pub const ALL: &[&dyn AnyResource<Context>] = &[
     aurora_logical_replication::AURORA_LOGICAL_REPLICATION,
+    &cutover::Cutover,
     &destination_indexes::DestinationIndexes,
     &destination_schema::DestinationSchema,
     &publication::Publication,

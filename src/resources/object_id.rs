@@ -285,6 +285,7 @@ mod tests {
     #[test]
     fn the_ids_that_the_docs_show_are_valid() {
         for (kind, text) in [
+            ("cutover", include_str!("../../examples/resources/neonrepl_cutover/import.sh")),
             ("publication", include_str!("../../examples/resources/neonrepl_publication/import.sh")),
             ("subscription", include_str!("../../examples/resources/neonrepl_subscription/import.sh")),
             ("replica_identity", include_str!("../../examples/resources/neonrepl_replica_identity/import.sh")),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub(super) use self::block::{Connection, of_block};
 use self::protection::Leg;
 pub(super) use self::protection::check_options;
-pub(super) use self::sent::{Connected, remember, sent, was_write_only};
+pub(super) use self::sent::{Connected, is_kept, remember, sent, was_write_only};
 use crate::config::{ConfiguredServer, Context};
 use crate::postgres::{Conninfo, Database, ServerVersion};
 use crate::tf_provider::convert::Attr;

@@ -13,7 +13,7 @@ use crate::config::Context;
 use crate::postgres::slot::{self, Home, Slot};
 use crate::postgres::{self, Database, Ident, Limits, SqlState, look_again};
 use crate::replication::slot_use::Subscriber;
-use crate::replication::{Operation, lost, slot_failover, slot_removal};
+use crate::replication::{Operation, cutover, lost, slot_failover, slot_removal};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::resource::{ImportId, MoveSource, PlannedChange, Resource};
@@ -84,7 +84,11 @@ impl Resource for ReplicationSlot {
 
     async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {
         let database = database(call, &state)?;
-        let found = slot::fetch(&database, &model::ident(&state)?).await?;
+        let name = model::ident(&state)?;
+        let found = slot::fetch(&database, &name).await?;
+        if found.is_none() && is_dropped_by_cutover(call, &name).await {
+            return Ok(Some(state));
+        }
         if let Some(warning) = found.as_ref().and_then(unhealthy) {
             call.warn(warning);
         }
@@ -241,4 +245,13 @@ async fn after_failure(
         return Err(exists(database, error.doing(), &home, plan));
     }
     Err(error.into())
+}
+
+/// Whether a cutover has dropped a slot that was read from, and makes it again with the way back.
+async fn is_dropped_by_cutover(call: &Call<Context>, name: &Ident) -> bool {
+    let Ok(subscriber) = call.context().subscriber().database(None) else { return false };
+    cutover::has_stopped_reader(&subscriber, name).await.unwrap_or_else(|cause| {
+        tracing::info!(%cause, "whether a cutover has dropped the slot is not known");
+        false
+    })
 }

@@ -2,6 +2,7 @@
 
 mod connection;
 mod difference;
+mod held;
 mod lifecycle;
 mod model;
 mod outlook;
@@ -93,6 +94,14 @@ impl Resource for Subscription {
             return Way::FORWARD.check_login(call.context(), &change.config().publisher);
         }
         let existing = self::database(call, change.prior().unwrap_or(&planned))?;
+        if (change.prior().is_none() || change.replaces())
+            && let (Ok(name), Ok(place)) = (ident(&planned.name), self::database(call, &planned))
+        {
+            call.context().intended().subscription(&place, &name);
+        }
+        if held::preview(call, change, &existing).await? {
+            return Ok(());
+        }
         replacement::preview(call, change, &existing).await?;
         resending::preview(call, change, &existing).await?;
         slot::preview(call, change, &existing).await?;

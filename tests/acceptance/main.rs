@@ -17,6 +17,7 @@ mod comparison;
 mod connections;
 mod creation;
 mod cutover;
+mod cutover_resource;
 mod destination;
 mod destination_indexes;
 mod errors;

@@ -202,7 +202,8 @@ mod tests {
         let mut conninfo = Conninfo::new();
         Leg::of(Some(provider), Some(block), version).write(&mut conninfo);
         assert_eq!(conninfo.to_string(), sent);
-        let warning = weaker(Way::FORWARD, provider, Some(block), version).map(|warning| warning.to_string()).unwrap_or_default();
+        let warning =
+            weaker(Way::FORWARD, provider, Some(block), version).map(|warning| warning.to_string()).unwrap_or_default();
         let (is_said, is_meant) = (!warning.is_empty(), !warns.is_empty());
         assert!(is_said == is_meant && warning.contains(warns), "{warning}");
     }

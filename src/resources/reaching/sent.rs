@@ -58,9 +58,7 @@ pub(in crate::resources) fn sent(private: &Private) -> Option<Conninfo> {
 
 /// Keeps what is sent now. `wanted` is what the configuration says, without what only stays as it was.
 pub(in crate::resources) fn remember(private: &Private, wanted: &Conninfo, block: &Attr<Connection>) {
-    let shown =
-        |keyword: &str| keyword != "password" && ATTRIBUTES.contains(&keyword) || keywords::may_be_option(keyword);
-    let kept = wanted.iter().filter(|(keyword, _)| shown(keyword));
+    let kept = wanted.iter().filter(|(keyword, _)| is_kept(keyword));
     let kept: Map<_, _> = kept.map(|(keyword, value)| (keyword.to_owned(), Json::from(value))).collect();
     private.set(SENT, Json::Object(kept));
     if block.known().is_some_and(|block| !block.password_wo.is_null()) {
@@ -68,6 +66,11 @@ pub(in crate::resources) fn remember(private: &Private, wanted: &Conninfo, block
     } else {
         private.remove(WRITE_ONLY);
     }
+}
+
+/// Whether a keyword is kept of what is sent: it holds no secret.
+pub(in crate::resources) fn is_kept(keyword: &str) -> bool {
+    keyword != "password" && ATTRIBUTES.contains(&keyword) || keywords::may_be_option(keyword)
 }
 
 /// Whether the password that was sent last was write-only.

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::model::{Model, is_set, to_desired, to_model};
-use super::{ObjectId, connection, difference, gone, ident};
+use super::{ObjectId, connection, difference, gone, held, ident};
 use crate::config::Context;
 use crate::postgres::slot;
 use crate::postgres::subscription::{self, HalfMade, How, Neighbour, Subscription};
 use crate::postgres::{Conninfo, Database, Ident, Limits, Notice, SqlState, grant_of_replication, look_again};
 use crate::replication::initial_copy::{self, InitialCopy};
 use crate::replication::routes::TakingUp;
-use crate::replication::slot_change::{SlotChange, Way};
+use crate::replication::slot_change::{self, SlotChange};
 use crate::replication::slot_health::wrong_slot;
 use crate::replication::status::{self, Known};
 use crate::replication::subscribing::{self, Creation, NotMade, Remains};
@@ -44,6 +44,7 @@ pub(super) async fn look_at(
     before: &Model,
 ) -> Result<(Model, Option<Database>)> {
     let mut model = to_model(database.name(), found, before);
+    model = held::as_given_back(model, held::found(database, found).await?.as_ref());
     let publisher = connection::publisher_of(call, database, found, &model).await;
     model.unsubscribed_tables = unsubscribed(call, (publisher.clone(), database), found, before).await?.into();
     let connected = Connected::of(found.connection.as_ref(), call.private());
@@ -196,7 +197,8 @@ pub(super) async fn update(
         saved.record_gone();
         return Err(gone(&doing));
     };
-    let mut desired = to_desired(&plan)?;
+    let stopped = held::found(database, &current).await?;
+    let mut desired = held::kept(to_desired(&plan)?, &current, stopped.as_ref());
     let resend_connection = difference::is_sent(call.private(), prior, &plan);
     let publisher = connection::publisher_of(call, database, &current, prior).await;
     if resend_connection {
@@ -302,7 +304,7 @@ impl Change<'_> {
     /// Does what [`Change::run`] does, alone with the slot that the subscription changes over to, if it does.
     async fn run_over(
         &self,
-        slot: Option<(&SlotChange<'_>, &Way)>,
+        slot: Option<(&SlotChange<'_>, &slot_change::Way)>,
         current: &Subscription,
         desired: &Subscription,
         how: &How,

@@ -1,0 +1,7 @@
+terraform {
+  required_providers {
+    neonrepl = {
+      source = "neonrepl/neonrepl"
+    }
+  }
+}

@@ -1,0 +1,7 @@
+import {
+  to = neonrepl_cutover.shop
+  identity = {
+    database = "neondb"
+    name     = "shop"
+  }
+}

@@ -1,0 +1,4 @@
+import {
+  to = neonrepl_cutover.shop
+  id = "neondb/shop"
+}

@@ -1,0 +1,174 @@
+//! A subscription that a cutover has stopped: its publisher was left, and the writes go to its subscriber now. It is the
+//! cutover's to start again, with its slot; started by itself, it would bring what is old to where everything new is.
+
+use super::ident;
+use super::model::Model;
+use crate::config::Context;
+use crate::postgres::Database;
+use crate::postgres::subscription::{SlotName, Subscription};
+use crate::replication::cutover::{self, Stopped};
+use crate::tf_provider::call::Call;
+use crate::tf_provider::diagnostics::{Error, Result};
+use crate::tf_provider::resource::PlannedChange;
+
+/// What a cutover has made of one that was found; none where it has changed nothing of it.
+///
+/// # Errors
+/// When the subscriber cannot be asked.
+pub(super) async fn found(database: &Database, found: &Subscription) -> Result<Option<Stopped>> {
+    // One that runs as its own options say is nobody's.
+    let is_plain = found.enabled && found.options.synchronous_commit.as_deref() != Some("on");
+    if is_plain {
+        return Ok(None);
+    }
+    Ok(Box::pin(cutover::stopped(database, &found.name)).await?)
+}
+
+/// The state of a subscription that a cutover has changed: as it is going to be when the cutover gives it back.
+pub(super) fn as_given_back(model: Model, stopped: Option<&Stopped>) -> Model {
+    let Some(stopped) = stopped else { return model };
+    let synchronous_commit = match &stopped.synchronous_commit {
+        Some(before) => before.clone().into(),
+        None => model.synchronous_commit.clone(),
+    };
+    if !stopped.is_disabled {
+        return Model { synchronous_commit, ..model };
+    }
+    let slot_name = match &stopped.slot {
+        Some(slot) => slot.as_str().to_owned().into(),
+        None => model.slot_name.clone(),
+    };
+    Model { enabled: true.into(), slot_name, synchronous_commit, ..model }
+}
+
+/// What an update may make of it: what the cutover has changed stays as it is.
+pub(super) fn kept(desired: Subscription, current: &Subscription, stopped: Option<&Stopped>) -> Subscription {
+    let mut desired = desired;
+    let Some(stopped) = stopped else { return desired };
+    if stopped.synchronous_commit.is_some() {
+        desired.options.synchronous_commit.clone_from(&current.options.synchronous_commit);
+    }
+    if stopped.is_disabled {
+        desired.enabled = current.enabled;
+        desired.slot = current.slot.clone().or(Some(SlotName::None));
+    }
+    desired
+}
+
+/// Refuses what would start it, or would have to look at the publisher that was left. Returns whether a cutover has
+/// stopped it.
+///
+/// # Errors
+/// When the subscriber cannot be asked.
+pub(super) async fn preview(
+    call: &Call<Context>,
+    change: &mut PlannedChange<Model>,
+    database: &Database,
+) -> Result<bool> {
+    let Some(planned) = change.planned().cloned().filter(|planned| !planned.name.is_unknown()) else {
+        return Ok(false);
+    };
+    let prior = change.prior().cloned();
+    let name = ident(prior.as_ref().map_or(&planned.name, |prior| &prior.name))?;
+    // A new one whose server is not there yet is nobody's.
+    let current = match call.unless_stopped(crate::postgres::subscription::fetch(database, &name)).await {
+        Ok(Some(current)) => current,
+        Ok(None) => return Ok(false),
+        Err(error) if prior.is_some() => return Err(error),
+        Err(_) => return call.go_on().map(|()| false),
+    };
+    let Some(stopped) = call.unless_stopped(found(database, &current)).await?.filter(|stopped| stopped.is_disabled)
+    else {
+        return Ok(false);
+    };
+    let doing = super::outlook::doing(&planned);
+    match prior.filter(|_| !change.replaces()) {
+        None => change.error(made_again(&doing)),
+        Some(prior) => {
+            for attribute in started_by(&prior, &planned) {
+                change.error(refused(&doing, attribute, &stopped));
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// The attributes whose change would start it, or needs its publisher.
+fn started_by(prior: &Model, planned: &Model) -> Vec<&'static str> {
+    let changes = [
+        ("enabled", prior.enabled != planned.enabled),
+        ("slot_name", prior.slot_name != planned.slot_name),
+        ("publications", prior.publications != planned.publications),
+        ("synchronous_commit", prior.synchronous_commit != planned.synchronous_commit),
+        ("two_phase", prior.two_phase != planned.two_phase),
+        ("failover", prior.failover != planned.failover),
+    ];
+    changes.into_iter().filter(|(_, changes)| *changes).map(|(attribute, _)| attribute).collect()
+}
+
+fn refused(doing: &str, attribute: &str, stopped: &Stopped) -> Error {
+    let slot = stopped.slot.as_ref().map(|slot| format!(", with its slot {slot}")).unwrap_or_default();
+    Error::new(format!("{doing}: {attribute} cannot be changed while the subscriber is active"))
+        .detail(format!(
+            "A cutover has stopped it: its publisher was left, and what is written goes to the subscriber now. The cutover \
+             starts it again{slot} when the publisher takes over again."
+        ))
+        .detail(
+            "Leave it as it is. Or take this block out of the configuration, with that of the cutover: that drops the subscription, \
+             and nothing leads from the publisher to the subscriber any more.",
+        )
+        .attribute(attribute)
+}
+
+fn made_again(doing: &str) -> Error {
+    Error::new(format!("{doing}: it exists, and cannot be made again while the subscriber is active"))
+        .detail(
+            "A cutover has stopped it: its publisher was left, and what is written goes to the subscriber now. Made again, it \
+             would bring what is old to where everything new is.",
+        )
+        .detail("Leave -replace out, or untaint it (`terraform untaint` or `tofu untaint`).")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::{Conninfo, Ident};
+
+    fn ident(text: &str) -> Ident {
+        Ident::new(text).unwrap()
+    }
+
+    fn stopped() -> Stopped {
+        Stopped { slot: Some(ident("slot")), synchronous_commit: Some("off".to_owned()), is_disabled: true }
+    }
+
+    #[test]
+    fn a_state_shows_it_as_it_will_be_given_back() {
+        let found =
+            Model { enabled: false.into(), synchronous_commit: "on".into(), name: "shop".into(), ..Model::default() };
+        let shown = as_given_back(found.clone(), Some(&stopped()));
+        assert_eq!(shown.enabled.known(), Some(&true));
+        assert_eq!(shown.slot_name.known().map(String::as_str), Some("slot"));
+        assert_eq!(shown.synchronous_commit.known().map(String::as_str), Some("off"));
+        assert_eq!(as_given_back(found.clone(), None), found);
+        let hastened = Stopped { is_disabled: false, ..stopped() };
+        assert_eq!(as_given_back(found.clone(), Some(&hastened)).enabled, found.enabled);
+    }
+
+    #[test]
+    fn an_update_leaves_what_the_cutover_has_changed() {
+        let wanted = Subscription::new(ident("shop"), Conninfo::new(), [ident("p")]);
+        let current = Subscription { enabled: false, slot: Some(SlotName::None), ..wanted.clone() };
+        let kept = kept(wanted.clone(), &current, Some(&stopped()));
+        assert_eq!((kept.enabled, kept.slot.clone()), (false, Some(SlotName::None)));
+        assert_eq!(super::kept(wanted.clone(), &current, None), wanted);
+    }
+
+    #[test]
+    fn what_would_start_it_is_named() {
+        let prior = Model { enabled: false.into(), ..Model::default() };
+        let planned = Model { enabled: true.into(), slot_name: "other".into(), binary: true.into(), ..prior.clone() };
+        assert_eq!(started_by(&prior, &planned), ["enabled", "slot_name"]);
+        assert!(refused("planning", "enabled", &stopped()).to_string().contains("with its slot \"slot\""));
+    }
+}
