@@ -61,6 +61,8 @@ pub struct Standing {
     pub has_schema: bool,
     /// Whether the role may make it: in the schema where that is there, else the schema in the database.
     pub may_make: bool,
+    /// Whether the role may change its function, where that is there.
+    pub may_change: bool,
     /// The role that was asked as.
     pub role: Ident,
     /// The relations through which the tables can be written to.
@@ -247,6 +249,7 @@ fn read_function(row: &Row) -> RowResult<Standing> {
         comment: row.try_get(4)?,
         has_schema: row.try_get(0)?,
         may_make: row.try_get(1)?,
+        may_change: row.try_get::<_, Option<bool>>(5)?.unwrap_or(true),
         role: Ident::from_catalog(row.try_get(2)?),
         relations: Vec::new(),
     })

@@ -1,6 +1,7 @@
 //! Moving writers from one side to the other and back, while an application writes all the time.
 
 mod faults;
+mod terms;
 mod writers;
 
 use std::collections::BTreeSet;
@@ -131,7 +132,12 @@ impl Shop {
     }
 
     async fn run(&self, cutover: &Cutover) -> replication::Result<Outcome> {
-        cutover::run(&self.pair, cutover, &self.operation()).await
+        cutover::run(&self.anew(), cutover, &self.operation()).await
+    }
+
+    /// Both sides as a provider has them that has only just begun.
+    fn anew(&self) -> Pair {
+        Pair { publisher: connect(&self.from, &self.movers[0]), subscriber: connect(&self.to, &self.movers[1]) }
     }
 
     async fn switch(&self, active: Place) -> Outcome {

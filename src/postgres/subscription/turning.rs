@@ -42,6 +42,20 @@ pub fn confirm(name: &Ident, synchronous_commit: &str) -> Statement {
     set(name, [format!("synchronous_commit = {}", Literal(synchronous_commit))])
 }
 
+/// The owners of those of these subscriptions that the role may not change.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn of_others(db: &Database, names: &[&Ident]) -> Result<Vec<(Ident, Ident)>> {
+    let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+    let sql = "SELECT s.subname::text, pg_get_userbyid(s.subowner)::text FROM pg_subscription s \
+        JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = current_database() AND s.subname = ANY ($1::text[]) \
+        AND NOT pg_has_role(s.subowner, 'USAGE') ORDER BY 1";
+    let read =
+        |row: &tokio_postgres::Row| Ok((Ident::from_catalog(row.try_get(0)?), Ident::from_catalog(row.try_get(1)?)));
+    db.query_all("looking for who owns subscriptions", sql, &[(&names, Type::TEXT_ARRAY)], read).await
+}
+
 /// Ends the workers of a subscription that is stopped, which would otherwise notice it up to a second later, and waits until
 /// they are gone. Where the role may not end them, they end by themselves.
 ///

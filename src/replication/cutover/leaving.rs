@@ -36,9 +36,7 @@ impl Run<'_> {
     /// Ends a switch that was cut off after its commit.
     async fn finish_switch(&mut self) -> Result<()> {
         let Active::Between(next) = self.facts.current(self.cutover).active() else { return Ok(()) };
-        if self.facts.current(self.cutover).stream_to(next).runs() {
-            self.stop(next).await?;
-        }
+        self.stop(next).await?;
         self.open(next, false).await?;
         self.drop_slots(next).await
     }

@@ -27,7 +27,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 const LOOKS: Duration = Duration::from_millis(100);
 
 /// Between the tries.
-const PAUSES: Pauses = Pauses { first: Duration::from_millis(200), longest: Duration::from_secs(2) };
+const PAUSES: Pauses = Pauses { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
 
 /// After how long those in the way are named: who writes in several transactions is often there when a try begins.
 const NAMED_AFTER: Duration = Duration::from_secs(2);
@@ -83,9 +83,15 @@ impl<'r> Locking<'r> {
     /// When the time is over, with who is in the way; when the role lacks rights, or the server cannot be asked.
     pub(super) async fn close(&mut self, session: &mut Session, around: Around<'_>) -> Result<(Closed, Instant)> {
         let mut order = around.relations.to_vec();
+        let mut is_new = true;
         loop {
             self.run.operation().go_on()?;
-            shuffle(&mut order);
+            // One that crosses the application's own never succeeds; of two tables, the opposite one then does.
+            match is_new {
+                true => shuffle(&mut order),
+                false => order.reverse(),
+            }
+            is_new = !is_new;
             let since = Instant::now();
             match self.once(session, &Around { relations: &order, ..around }).await {
                 Ok(closed) => return Ok((closed, since)),
@@ -180,7 +186,7 @@ fn is_beaten(error: &postgres::Error) -> bool {
     error.is_locked() || error.is(&SqlState::T_R_DEADLOCK_DETECTED)
 }
 
-/// Another order than before: one that crosses an application's own never succeeds.
+/// Another order than before.
 fn shuffle(relations: &mut [&QualifiedName]) {
     let random = RandomState::new();
     relations.sort_by_cached_key(|name| random.hash_one(name));

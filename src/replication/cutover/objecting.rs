@@ -129,7 +129,8 @@ fn foreign(facts: &Facts) -> Vec<Objection> {
             "{kind} {name} on the {place} was not made by the provider, and has the name of its own"
         ));
         refusal(error.detail(format!(
-            "Rename it, or drop it if nothing needs it. On the {place}: ALTER {kind} {name} RENAME TO …;"
+            "Rename it, or drop it if nothing needs it. On the {place}: ALTER {} {name} RENAME TO …;",
+            kind.to_uppercase()
         )))
     });
     found.collect()
@@ -173,9 +174,12 @@ fn rights(facts: &Facts, cutover: &Cutover, current: &Current, step: &Step) -> V
             may_make(facts, side).into_iter().chain(covers.then(|| not_owned(side)).into_iter().flatten()).collect()
         }
         Step::Switch { from, .. } => {
-            let side = facts.side(*from);
-            may_lock(cutover, side).into_iter().chain(may_default(cutover, side)).collect()
+            let (side, next) = (facts.side(*from), facts.side(from.other()));
+            let default = may_default(cutover, side).or_else(|| may_put_back(next));
+            let both = [side, next].into_iter().filter_map(|side| may_change(facts, side));
+            may_lock(cutover, side).into_iter().chain(default).chain(both).collect()
         }
+        Step::Guard(place) | Step::Open(place) => may_change(facts, facts.side(*place)).into_iter().collect(),
         _ => Vec::new(),
     }
 }
@@ -191,6 +195,32 @@ fn may_make(facts: &Facts, side: &Side) -> Option<Objection> {
     lacks.then(|| {
         let error = Error::new(format!("role {role} may not make the fence's function on the {place}"));
         refusal(error.detail(format!("On the {place}, as the owner: {grant}")))
+    })
+}
+
+/// A fence that another role has made: found before a commit after which it has to be opened.
+fn may_change(facts: &Facts, side: &Side) -> Option<Objection> {
+    let (role, place, function) = (&side.standing.role, side.place.as_str(), &facts.names.fence.function);
+    (!side.standing.may_change).then(|| {
+        let error = Error::new(format!(
+            "role {role} may not change the fence's function {} on the {place}",
+            function.to_text()
+        ));
+        refusal(error.detail(format!("On the {place}, as its owner: ALTER FUNCTION {function}() OWNER TO {role};")))
+    })
+}
+
+fn may_put_back(side: &Side) -> Option<Objection> {
+    let (role, place) = (&side.standing.role, side.place.as_str());
+    (side.memory.read_only.is_some() && !side.read_only.may_set).then(|| {
+        let database = quoted(side.database.name());
+        let error =
+            Error::new(format!("role {role} may not let database {database} on the {place} write again by default"));
+        refusal(
+            error
+                .detail(format!("On the {place}: ALTER DATABASE {database} OWNER TO {role};"))
+                .about("unpublished_writes"),
+        )
     })
 }
 

@@ -112,13 +112,17 @@ impl Run<'_> {
                             done = Some((*from, committed));
                         }
                         Err(not_done) => {
-                            if !not_done.is_open
-                                && let Err(cause) = self.calm(from.other()).await
-                            {
-                                tracing::info!(%cause, "synchronous_commit is put back by the next call");
+                            if !not_done.is_open {
+                                self.undo_switch(*from).await;
                             }
                             return Err(not_done.error);
                         }
+                    }
+                }
+                Step::Hasten(to) => {
+                    if let Err(error) = Box::pin(self.one(step, active)).await {
+                        self.undo_switch(to.other()).await;
+                        return Err(error);
                     }
                 }
                 step => {

@@ -164,13 +164,11 @@ impl Switch<'_> {
             Ok(Ok(arrived)) => self.leave(hold, arrived, since).await.map(Box::new).map(Try::Done),
             Ok(Err(late)) => {
                 let _ = hold.let_go().await;
-                self.undo_slots().await;
                 Ok(Try::Late(late))
             }
             Err(error) => {
                 // Writers go on as soon as that is heard; a connection that breaks now has the same effect.
                 let _ = hold.let_go().await;
-                self.undo_slots().await;
                 Err(error.into())
             }
         }
@@ -264,36 +262,17 @@ impl Switch<'_> {
         Ok(())
     }
 
-    /// Takes away the slots that this try has made. What cannot be taken away now is found by the next call.
-    async fn undo_slots(&self) {
-        if !self.does(Under::BeginSlot) {
-            return;
-        }
-        for stream in self.run.facts.streams_to(self.from) {
-            if stream.position.is_none()
-                && let Err(cause) = self.run.drop_slot(self.to(), &stream.slot).await
-            {
-                tracing::info!(%cause, "a slot is left for the next call to take away");
-            }
-        }
-    }
-
     /// Commits.
     async fn leave(&self, mut hold: Hold<'_>, arrived: Arrived, since: Instant) -> Result<Done, NotDone> {
         let run = self.run;
         let (statements, memory) = self.last_statements(&hold, &arrived, since);
         if let Err(error) = hold.run("leaving a side", &statements).await {
             let _ = hold.let_go().await;
-            self.undo_slots().await;
             return Err(error.into());
         }
         match hold.commit(run.db(self.from)).await {
             Ok(()) => Ok(Done { memory, since }),
-            Err((Ending::Unknown, error)) => Err(NotDone { error: error.into(), is_open: true }),
-            Err((_, error)) => {
-                self.undo_slots().await;
-                Err(error.into())
-            }
+            Err((ending, error)) => Err(NotDone { error: error.into(), is_open: ending == Ending::Unknown }),
         }
     }
 
@@ -347,6 +326,23 @@ async fn beating<T>(hold: &mut Hold<'_>, work: impl Future<Output = Result<T>>) 
 }
 
 impl Run<'_> {
+    /// Takes back what a switch from this side has begun. What cannot be taken back now is found by the next call.
+    pub(super) async fn undo_switch(&mut self, from: Place) {
+        self.finish_in_any_case();
+        for stream in self.facts.streams_to(from) {
+            if stream.position.is_none()
+                && let Err(cause) = self.drop_slot(from.other(), &stream.slot).await
+            {
+                tracing::info!(%cause, "a slot is left for the next call to take away");
+            }
+        }
+        if !self.facts.side(from.other()).memory.hastened.is_empty()
+            && let Err(cause) = self.calm(from.other()).await
+        {
+            tracing::info!(%cause, "synchronous_commit is put back by the next call");
+        }
+    }
+
     /// The sequences that are copied.
     pub(super) fn sequence_question(&self) -> sequences::Question {
         sequences::Question {

@@ -109,15 +109,17 @@ impl Run<'_> {
         let mut memory = self.remembered(place);
         let mut statements = Vec::new();
         let streams = self.facts.streams_to(place);
-        let running: Vec<_> = streams.into_iter().filter(|stream| stream.subscription.enabled).collect();
-        for stream in &running {
+        for stream in streams.iter().filter(|stream| stream.subscription.enabled) {
             let name = &stream.subscription.name;
             statements.push(turning::stop(name));
             statements.extend(memory.hastened.remove(name).map(|before| turning::confirm(name, &before)));
             memory.stopped.insert(name.clone(), stream.slot.clone());
         }
-        let names: Vec<Ident> = running.iter().map(|stream| stream.subscription.name.clone()).collect();
-        self.change(place, "stopping the subscription to the side that takes writes", statements, memory).await?;
+        let names: Vec<Ident> = streams.iter().map(|stream| stream.subscription.name.clone()).collect();
+        if !statements.is_empty() {
+            let doing = "stopping the subscription to the side that takes writes";
+            self.change(place, doing, statements, memory).await?;
+        }
         for name in &names {
             turning::end_worker(self.db(place), name, self.limits()).await?;
         }

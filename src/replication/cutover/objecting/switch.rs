@@ -7,10 +7,11 @@ use super::refusal;
 use crate::postgres::catalog::{self, Index};
 use crate::postgres::fence::{self, Holder};
 use crate::postgres::server_facts::{self, Transactions};
-use crate::postgres::subscription::{self, Subscription, SyncState};
+use crate::postgres::subscription::{self, Subscription, SyncState, turning};
 use crate::postgres::{Database, Ended, Ident, Pauses, QualifiedName, Waiter, slot};
 use crate::replication::checks::Objection;
 use crate::replication::comparison::Closed;
+use crate::replication::cutover::Forward;
 use crate::replication::cutover::reading::Stream;
 use crate::replication::cutover::run::Run;
 use crate::replication::cutover::steps::Under;
@@ -35,6 +36,12 @@ pub(super) async fn objections(run: &Run<'_>, from: Place, under: &[Under]) -> R
         found.extend(not_ready(stream));
         found.extend(lag(run, from, stream));
         found.extend(elsewhere(run, to, stream).await?);
+    }
+    found.extend(of_others(run, to).await?);
+    found.extend(of_others(run, from).await?);
+    if to == Place::Publisher || run.terms().forward == Forward::Drop {
+        let said = run.operation().unless_stopped(slot::forbidden(run.db(from), run.operation().doing())).await?;
+        found.extend(said.map(|said| refusal(Error::from(said).about("forward"))));
     }
     found.extend(holders(run, from).await?);
     found.extend(chained(run, from).await?);
@@ -118,6 +125,18 @@ async fn leads_there(subscriber: &Database, left: &Database, found: &Subscriptio
     whereabouts::publisher_of(subscriber, Some(left), found)
         .await
         .is_some_and(|found| found.config().address() == left.config().address() && found.name() == left.name())
+}
+
+/// Subscriptions that another role owns: they could not be stopped after the commit.
+async fn of_others(run: &Run<'_>, place: Place) -> Result<Vec<Objection>> {
+    let names = run.facts.streams_to(place).into_iter().map(|stream| &stream.subscription.name).collect::<Vec<_>>();
+    let others = run.operation().unless_stopped(turning::of_others(run.db(place), &names)).await?;
+    let role = &run.facts.side(place).standing.role;
+    let found = others.into_iter().map(|(name, owner)| {
+        let error = Error::new(format!("role {role} may not stop and start subscription {name} of role {owner}"));
+        refusal(error.detail(format!("On the {}: GRANT {owner} TO {role};", place.as_str())).about("subscriptions"))
+    });
+    Ok(found.collect())
 }
 
 /// What has written to the tables and does not end.

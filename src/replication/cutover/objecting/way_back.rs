@@ -6,7 +6,7 @@ use crate::postgres::catalog::{self, Identity, Kind, Outline};
 use crate::postgres::publication::{self, Lack, Publications};
 use crate::postgres::subscription;
 use crate::postgres::{Ident, QualifiedName, slot};
-use crate::replication::checks::{self, Objection};
+use crate::replication::checks::{self, Objection, Obstacle};
 use crate::replication::cutover::run::Run;
 use crate::replication::cutover::streams::quietly;
 use crate::replication::error::{Error, Result};
@@ -121,7 +121,32 @@ async fn tables(run: &Run<'_>, outline: &Outline) -> Result<Option<Objection>> {
     if obstacles.is_empty() {
         return Ok(None);
     }
-    let error = Error::new(format!("changes of {} cannot flow back", names::tables(obstacles.keys())))
-        .detail("Seen from the way back, the subscriber is what publishes, and the publisher what subscribes.");
-    Ok(Some(refusal(checks::described(error, &obstacles).about("reverse"))))
+    let error = Error::new(format!("changes of {} cannot flow back", names::tables(obstacles.keys())));
+    let lines = obstacles.iter().flat_map(|(table, all)| all.iter().map(move |one| line(table, one)));
+    Ok(Some(refusal(lines.take(names::SHOWN).fold(error, Error::detail).about("reverse"))))
+}
+
+/// An obstacle, with the sides named as they are called where nothing flows back.
+fn line(table: &QualifiedName, obstacle: &Obstacle) -> String {
+    let text = format!("{}: {obstacle}. {}", table.to_text(), obstacle.remedy(table));
+    let parts = text.split("publisher").map(|part| part.replace("subscriber", "publisher"));
+    parts.collect::<Vec<_>>().join("subscriber")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sides_have_their_names_of_before() {
+        let role = Ident::new("app").unwrap();
+        let table = QualifiedName::parse("orders").unwrap();
+        let text = line(&table, &Obstacle::NoSelect { role });
+        assert!(
+            text.starts_with("public.orders: role \"app\" may not read it on the subscriber. On the subscriber: GRANT"),
+            "{text}"
+        );
+        let text = line(&table, &Obstacle::NoTable);
+        assert!(text.contains("it is not a table on the publisher. Make the table on the publisher first"), "{text}");
+    }
 }
