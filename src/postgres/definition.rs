@@ -32,7 +32,9 @@ mod table;
 pub use difference::{Difference, differences};
 pub use fingerprint::fingerprint;
 pub use fitting::{Fitted, Left, Refusal, fit};
-pub use late::{IndexBuild, KeyStep, Late, LateIndex, LateKey, Turn, drop_left_over, late, with_tables_of};
+pub use late::{
+    IndexBuild, KeyStep, Late, LateIndex, LateKey, Turn, drop_left_over, drops_of_keys, late, with_tables_of,
+};
 pub use model::{
     Collation, Column, Constraint, ConstraintKind, Definition, Extension, Function, Index, Other, Sequence, Statistics,
     Table, Type, TypeKind,

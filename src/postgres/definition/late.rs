@@ -14,6 +14,8 @@ mod keys;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use keys::drops_of_keys;
+
 use super::likeness::is_alike;
 use super::model::{ConstraintKind, Definition};
 use super::object::Object;

@@ -32,7 +32,10 @@ pub async fn drop_made(operation: &Operation<'_>, db: &Database, made: &[Object]
     if !held.is_empty() {
         return Ok(Drop::Kept(held));
     }
-    let statements = definition::drops(made);
+    let wanted = Wanted::tables(tables.iter().cloned());
+    let there = definition::read(&db.within(operation.limits()), &wanted).await?;
+    let keys = definition::drops_of_keys(&there, &tables);
+    let statements: Vec<_> = keys.into_iter().chain(definition::drops(made)).collect();
     let Err(error) = db.run_within(operation.doing(), &statements, operation.limits()).await else {
         return Ok(Drop::Done);
     };
@@ -43,7 +46,6 @@ pub async fn drop_made(operation: &Operation<'_>, db: &Database, made: &[Object]
         return Err(error.detail(still));
     }
     // All of it was done, or nothing: the connection broke, maybe under the COMMIT.
-    let wanted = Wanted::tables(tables);
     match look_again(operation.limits(), || definition::read(db, &wanted)).await {
         Some(found) if found.tables.is_empty() => Ok(Drop::Done),
         Some(_) => Err(error.detail(still)),

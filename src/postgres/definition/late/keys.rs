@@ -1,7 +1,9 @@
 //! Foreign keys that are made once the rows are there, with those of partitions.
 
+use std::collections::BTreeSet;
+
 use super::super::likeness::is_alike;
-use super::super::model::{Constraint, ConstraintKind};
+use super::super::model::{Constraint, ConstraintKind, Definition};
 use super::super::object::Object;
 use super::{KeyStep, LateKey, Plan, Turn, parts, turn};
 use crate::postgres::sql::{Ident, QualifiedName, Statement};
@@ -93,4 +95,20 @@ fn is_checked(key: &Constraint) -> bool {
 /// A foreign key without the mark of one that is not validated.
 fn bare(definition: &str) -> &str {
     definition.strip_suffix(" NOT VALID").unwrap_or(definition)
+}
+
+/// The statements that drop foreign keys between these tables, which may have come later than the tables: a table that another one
+/// refers to cannot be dropped before that.
+pub fn drops_of_keys(there: &Definition, tables: &BTreeSet<QualifiedName>) -> Vec<Statement> {
+    let ours = there.tables.iter().filter(|(name, _)| tables.contains(name));
+    let keys = ours.flat_map(|(name, table)| table.constraints.values().map(move |constraint| (name, constraint)));
+    let within = keys.filter(|(_, constraint)| {
+        constraint.kind == ConstraintKind::ForeignKey
+            && !constraint.is_clone
+            && constraint.references.as_ref().is_some_and(|references| tables.contains(references))
+    });
+    let drop = |(table, constraint): (&QualifiedName, &Constraint)| {
+        Statement::new(format!("ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {}", constraint.name))
+    };
+    within.map(drop).collect()
 }
