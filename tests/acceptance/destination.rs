@@ -255,7 +255,7 @@ async fn follow(workspace: &Workspace, sides: &Sides) {
     }
     // The application goes on writing while it is healed.
     let writing = async {
-        for round in 0..30 {
+        for round in 1..31 {
             let write = format!(
                 "INSERT INTO app.users (name, mood, age) VALUES ('w{round}', 'odd', {round}); UPDATE app.users SET note = 'n' WHERE id = {round}; \
                  INSERT INTO app.orders VALUES ({}, {round}, 123456789.5)",
