@@ -215,7 +215,7 @@ async fn who_is_in_the_way_is_named_and_ended_only_where_that_is_wanted() {
         .batch_execute("SET application_name = 'the report'; BEGIN; INSERT INTO orders (writer, n) VALUES (7, 1)")
         .await
         .unwrap();
-    let operation = Operation::new("cutting over", Limits::within(Duration::from_secs(4)), &shop.heard);
+    let operation = Operation::new("cutting over", Limits::within(Duration::from_secs(8)), &shop.heard);
     let error = cutover::run(&shop.pair, &cutover, &operation).await.unwrap_err().to_string();
     assert!(error.contains("the report") && error.contains("writers go on"), "{error}");
     assert!(shop.heard.all().contains("the report"), "{}", shop.heard.all());
