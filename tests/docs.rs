@@ -23,6 +23,11 @@ fn example(path: &str) -> Option<String> {
     fs::read_to_string(checkout().join("examples").join(path)).ok()
 }
 
+/// What the page of the provider says between its example and its schema.
+fn introduction() -> String {
+    fs::read_to_string(checkout().join("templates/index.md")).expect("reading the introduction")
+}
+
 /// The files below a path of the checkout, whose name ends so; with their path in the checkout.
 fn files(below: &str, ending: &str) -> Vec<(String, String)> {
     fn visit(path: &Path, found: &mut Vec<PathBuf>) {
@@ -50,7 +55,7 @@ fn files(below: &str, ending: &str) -> Vec<(String, String)> {
 
 #[test]
 fn pages_are_what_the_schema_says() {
-    let rendered = docs::render::<NeonRepl>("neonrepl", &example);
+    let rendered = docs::render::<NeonRepl>("neonrepl", &example, &introduction());
     let rendered: BTreeMap<_, _> = rendered.into_iter().map(|(path, text)| (format!("docs/{path}"), text)).collect();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         rewrite(&rendered);
@@ -348,6 +353,41 @@ fn fenced(markdown: &str, languages: &[&str]) -> Vec<String> {
         }
     }
     found
+}
+
+/// What a guide shows is a part of a configuration that `tests/examples.rs` has both cores check, so that no snippet is
+/// wrong and no variable is left undeclared.
+#[test]
+fn guides_show_parts_of_checked_examples() {
+    let examples = files("examples", ".tf").into_iter().chain(files("examples", ".tfquery.hcl"));
+    let examples: Vec<_> = examples.map(|(_, text)| text).collect();
+    let pages = files("docs/guides", ".md").into_iter().chain(files("docs/index.md", ".md"));
+    let mut checked = 0;
+    for (path, text) in pages.filter(|(path, _)| !AS_ONE_GOES.contains(&path.as_str())) {
+        for code in fenced(&text, &["terraform"]).iter().filter(|code| !code.contains("# …")) {
+            let is_shown = |example: &String| format!("\n{example}").contains(&format!("\n{code}"));
+            assert!(examples.iter().any(is_shown), "{path} shows what is not in examples/:\n{code}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 10, "only {checked} snippets were found");
+    println!("{checked} snippets are parts of examples");
+}
+
+/// Guides that build one configuration up, and change it on the way.
+const AS_ONE_GOES: [&str; 2] = ["docs/guides/aurora-to-neon.md", "docs/guides/go-back.md"];
+
+/// Every guide is found from the page that a registry shows first.
+#[test]
+fn every_guide_is_linked() {
+    let (_, index) = files("docs/index.md", ".md").remove(0);
+    for (path, _) in files("docs/guides", ".md") {
+        let target = path.trim_start_matches("docs/");
+        assert!(
+            index.contains(&format!("({target})")),
+            "docs/index.md does not link to {path}: see templates/index.md"
+        );
+    }
 }
 
 #[test]

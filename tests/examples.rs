@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::cli::{Core, Workspace};
+use common::cli::{Core, VERSIONS, Workspace};
 use common::tools::checkout;
 
 /// The directories of `examples/` that hold a configuration.
@@ -79,40 +79,62 @@ async fn configurations_are_formatted() {
 #[tokio::test]
 async fn configurations_of_this_provider_alone_are_valid() {
     for core in Core::installed() {
+        // Most need the same and nothing of a directory's own, so that one `init` is enough for all of them.
+        let common = Workspace::new(core);
+        common.init().await;
         for directory in directories().into_iter().filter(|directory| understands(core, directory)) {
-            let files = configuration(&directory);
+            let (files, modules) = (configuration(&directory), modules(&directory));
             if !is_alone(&files) {
                 continue;
             }
-            let (imports, rest): (Vec<_>, Vec<_>) =
-                files.into_iter().partition(|(name, _)| name.starts_with("import-") || name == "moved.tf");
-            let workspace = Workspace::new(core);
-            for (name, text) in rest.iter().chain(&modules(&directory)) {
-                workspace.write(name, text);
+            if modules.is_empty() && !files_require(&files, PEER) {
+                check(&common, &directory, &files).await;
+                continue;
             }
-            // What an example requires itself is not required a second time.
-            if rest.iter().any(|(name, text)| name != "versions.tf" && text.contains("required_providers")) {
-                workspace.write("versions.tf", "");
-            }
-            workspace.init().await;
-            let validate: &[_] = match directory.starts_with(checkout().join("examples/list-resources")) {
-                true => &["validate", "-no-color", "-query"],
-                false => &["validate", "-no-color"],
-            };
-            workspace.expect(validate, 0).await;
-            // One object is imported, or moved, in one way at a time.
-            for (_, text) in imports {
-                workspace.write("import.tf", &text);
-                workspace.expect(validate, 0).await;
-            }
+            let own = Workspace::new(core);
+            own.stand_in_for(PEER, "1.26.0");
+            files.iter().chain(&modules).for_each(|(name, text)| own.write(name, text));
+            own.init().await;
+            check(&own, &directory, &files).await;
         }
     }
 }
 
-/// Whether the core has such blocks: actions and lists are Terraform's alone.
+/// Validates a directory's configuration in a workspace that is initialized for it, and takes it away again.
+async fn check(workspace: &Workspace, directory: &Path, files: &[(String, String)]) {
+    let (imports, rest): (Vec<_>, Vec<_>) =
+        files.iter().partition(|(name, _)| name.starts_with("import-") || name == "moved.tf");
+    // What an example requires itself is not required a second time.
+    workspace.write("versions.tf", if files_require(files, "neonrepl/neonrepl") { "" } else { VERSIONS });
+    rest.iter().for_each(|(name, text)| workspace.write(name, text));
+    let validate: &[_] = match directory.starts_with(checkout().join("examples/list-resources")) {
+        true => &["validate", "-no-color", "-query"],
+        false => &["validate", "-no-color"],
+    };
+    workspace.expect(validate, 0).await;
+    // One object is imported, or moved, in one way at a time.
+    for (_, text) in imports {
+        workspace.write("import.tf", text);
+        workspace.expect(validate, 0).await;
+        workspace.remove("import.tf");
+    }
+    rest.iter().for_each(|(name, _)| workspace.remove(name));
+}
+
+/// The provider that objects are moved from: a core wants it to be there.
+const PEER: &str = "cyrilgdn/postgresql";
+
+fn files_require(files: &[(String, String)], provider: &str) -> bool {
+    files.iter().any(|(_, text)| text.contains(&format!("source = \"{provider}\"")))
+}
+
+/// Whether the core has such blocks: actions and lists are Terraform's alone, and `for_each` of providers is OpenTofu's.
 fn understands(core: Core, directory: &Path) -> bool {
     let is_below = |kind: &str| directory.starts_with(checkout().join("examples").join(kind));
-    core == Core::Terraform || !is_below("actions") && !is_below("list-resources")
+    match core {
+        Core::Terraform => !is_below("several-pairs"),
+        Core::OpenTofu => !is_below("actions") && !is_below("list-resources"),
+    }
 }
 
 /// Whether a configuration needs no provider that would have to be downloaded.

@@ -17,10 +17,10 @@ use super::schema::{IdentitySchema, Schema};
 pub type Examples<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// All pages of a provider by their path below `docs/`. `name` is the provider's own, such as `neonrepl`: page names go
-/// without it.
-pub fn render<P: Provider>(name: &str, examples: Examples<'_>) -> BTreeMap<String, String> {
+/// without it. `introduction` is Markdown for the page of the provider itself, between its example and its schema.
+pub fn render<P: Provider>(name: &str, examples: Examples<'_>, introduction: &str) -> BTreeMap<String, String> {
     let short = |type_name: &str| type_name.strip_prefix(&format!("{name}_")).unwrap_or(type_name).to_owned();
-    let mut pages = BTreeMap::from([("index.md".to_owned(), provider(name, &P::schema(), examples))]);
+    let mut pages = BTreeMap::from([("index.md".to_owned(), provider(name, &P::schema(), examples, introduction))]);
     for resource in P::resources() {
         let path = format!("resources/{}.md", short(resource.type_name()));
         pages.insert(path, resource_page(name, *resource, examples));
@@ -39,11 +39,12 @@ pub fn render<P: Provider>(name: &str, examples: Examples<'_>) -> BTreeMap<Strin
     pages
 }
 
-fn provider(name: &str, schema: &Schema, examples: Examples<'_>) -> String {
+fn provider(name: &str, schema: &Schema, examples: Examples<'_>, introduction: &str) -> String {
     let mut page = Page::new(&format!("{name} Provider"), None, &schema.block.description);
     page.heading(&format!("{name} Provider"));
     page.text(&schema.block.description);
     page.example(examples, "provider/provider.tf");
+    page.text(introduction.trim());
     page.text(&anchored(&schema.block));
     page.0
 }

@@ -201,6 +201,11 @@ impl Workspace {
         }
     }
 
+    /// Removes a file of the configuration.
+    pub fn remove(&self, file: &str) {
+        fs::remove_file(self.path().join(file)).expect("removing a file of the configuration");
+    }
+
     /// Sets a variable for the core and the provider, which see nothing of the test's own environment.
     pub fn env(&mut self, name: &str, value: &str) -> &mut Self {
         self.environment.insert(name.to_owned(), value.to_owned());
@@ -380,7 +385,8 @@ impl Drop for Workspace {
 
 const APPLY: [&str; 3] = ["apply", "-auto-approve", "-no-color"];
 
-const VERSIONS: &str = r#"terraform {
+/// What requires the provider, and nothing else.
+pub const VERSIONS: &str = r#"terraform {
   required_providers {
     neonrepl = {
       source = "neonrepl/neonrepl"

@@ -1,0 +1,3 @@
+resource "neonrepl_aurora_logical_replication" "source" {
+  cluster_identifier = "shop"
+}
