@@ -21,7 +21,7 @@ variable "databases" {
 }
 
 variable "phase" {
-  description = "How far to go: `copy`, then `index`, then `ready`."
+  description = "How far to go: `copy`, then `index`, then `ready`, and `moved` on the day."
   type        = string
   default     = "copy"
 }

@@ -4,6 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 use tokio_postgres::Row;
 
@@ -50,6 +51,11 @@ struct Inner {
 pub struct HeldSession {
     lease: Lease,
     _change: Change,
+}
+
+/// The right to hold several sessions at once. Dropped, it goes to the next.
+pub struct Several {
+    _turn: OwnedMutexGuard<()>,
 }
 
 impl Deref for HeldSession {
@@ -138,6 +144,16 @@ impl Database {
         let mut lease = self.lease(doing, Purpose::Long, &limits).await?;
         lease.ensure_alive(&limits).await.map_err(|cause| self.error(doing, cause))?;
         Ok(HeldSession { lease, _change })
+    }
+
+    /// The right to hold several sessions of this server at once, which one piece of work of this process has at a time: two that
+    /// each wait for a session that the other holds would wait for ever. Whoever holds one session alone does not need it.
+    ///
+    /// # Errors
+    /// When somebody else has it for longer than the limits allow.
+    pub async fn several(&self, doing: &str, limits: &Limits) -> Result<Several> {
+        let turn = self.inner.pool.several(limits).await;
+        turn.map(|turn| Several { _turn: turn }).map_err(|cause| self.error(doing, cause))
     }
 
     /// Runs statements, within the server's `statement_timeout`. See [`Database::run_within`].

@@ -53,7 +53,7 @@ mod walsender;
 mod work;
 
 pub use conninfo::{Conninfo, Secret};
-pub use database::{Database, HeldSession};
+pub use database::{Database, HeldSession, Several};
 pub use error::{Cause, Error, Place, Result, grant_of_replication};
 pub use given::Given;
 pub use limits::Limits;

@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
 use tokio_postgres::error::SqlState;
 
 use self::broken::Broken;
@@ -47,6 +47,8 @@ pub(super) struct Pool {
     /// One for each open connection, in use or not.
     seats: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
+    /// Held by who holds several connections at once: two that each wait for one that the other holds would wait for ever.
+    several: Arc<AsyncMutex<()>>,
     broken: Broken,
     /// What a person calls the values for a database that is named beside them.
     elsewhere: Arc<Given>,
@@ -74,6 +76,7 @@ impl Pool {
             turns: Turns::new(most),
             seats: Arc::new(Semaphore::new(most)),
             idle: Mutex::default(),
+            several: Arc::default(),
             broken: Broken::default(),
         }
     }
@@ -109,6 +112,11 @@ impl Pool {
         let lease = Lease::new(session, Arc::clone(self), Arc::clone(database), fresh, turn);
         self.broken.end(lease.connection(), limits).await;
         Ok(lease)
+    }
+
+    /// Waits for the right to hold several connections at once.
+    pub(super) async fn several(&self, limits: &Limits) -> Result<OwnedMutexGuard<()>, Cause> {
+        limits.keep(async { Ok(Arc::clone(&self.several).lock_owned().await) }).await
     }
 
     /// Opens a connection. Only for who has a turn: then no more than are allowed are in use, and one that is not gives

@@ -86,9 +86,22 @@ async fn many_databases_are_moved_by_one_module() {
         moved.publisher.sql("INSERT INTO orders (user_id, total) VALUES (1, 51)").await;
         wait_until("the row arrives", DEADLINE, async || moved.orders().await == 51).await;
     }
+    // The day: every database is prepared, and moved; a row on the new side comes back to the old one.
+    for phase in ["ready", "moved"] {
+        set(&workspace, phase, &databases);
+        workspace.apply().await;
+        workspace.expect_empty_plan().await;
+    }
+    for moved in &databases {
+        moved.subscriber.sql("INSERT INTO orders (user_id, total) VALUES (1, 52)").await;
+        let there = "SELECT count(*) FROM orders WHERE total = 52";
+        wait_until("the row to come back", DEADLINE, async || moved.publisher.value::<i64>(there).await == 1).await;
+    }
+    set(&workspace, "ready", &databases);
+    workspace.apply().await;
     workspace.destroy().await;
     for moved in &databases {
         assert_eq!(moved.left().await, Vec::<String>::new());
-        assert_eq!(moved.orders().await, 51, "rows stay");
+        assert_eq!(moved.orders().await, 52, "rows stay");
     }
 }

@@ -50,7 +50,10 @@ pub(super) async fn compare(core: Core, count: usize, goals: &mut Goals) {
         ("plan again", "copy", PLAN, 0),
         ("indexed", "index", APPLY, 0),
         ("plan again, indexed", "index", PLAN, 0),
-        ("destroyed", "index", DESTROY, 0),
+        ("prepared for the day", "ready", APPLY, 0),
+        ("plan again, prepared", "ready", PLAN, 0),
+        ("all moved", "moved", APPLY, 0),
+        ("destroyed", "moved", DESTROY, 0),
     ] {
         workspace.write("terraform.tfvars", &variables(phase, &publishers, &subscribers));
         println!("| {title} | {:.1} |", Step::run(&workspace, &arguments, code).await.seconds);

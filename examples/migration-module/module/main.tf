@@ -12,7 +12,8 @@ locals {
   }
 
   # What the phase includes, beside the copy itself.
-  indexed = contains(["index", "ready"], var.phase) ? local.databases : {}
+  indexed = var.phase == "copy" ? {} : local.databases
+  ready   = contains(["ready", "moved"], var.phase) ? local.databases : {}
 }
 
 # What could be published. A table without a primary key needs a replica identity first: name it in `tables` then.
@@ -62,4 +63,20 @@ resource "neonrepl_destination_indexes" "this" {
   publisher_database = each.value.publisher
   database           = each.value.subscriber
   subscriptions      = [neonrepl_subscription.this[each.key].name]
+}
+
+# Who takes writes: prepared by `ready`, switched by `moved`, and moved back by `ready` again.
+resource "neonrepl_cutover" "this" {
+  for_each = local.ready
+
+  subscriptions       = [neonrepl_subscription.this[each.key].name]
+  active              = var.phase == "moved" ? "subscriber" : "publisher"
+  publisher_database  = each.value.publisher
+  subscriber_database = each.value.subscriber
+
+  reverse {
+    database = each.value.subscriber
+  }
+
+  depends_on = [neonrepl_destination_indexes.this]
 }

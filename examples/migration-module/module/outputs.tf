@@ -8,3 +8,14 @@ output "databases" {
     }
   }
 }
+
+output "hosts" {
+  description = "By short name: where the application finds its database, once that is ready to be moved."
+  value = {
+    for key, cutover in neonrepl_cutover.this : key => {
+      host     = cutover.host
+      port     = cutover.port
+      database = cutover.database
+    }
+  }
+}

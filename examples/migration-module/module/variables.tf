@@ -15,12 +15,12 @@ variable "name" {
 }
 
 variable "phase" {
-  description = "How far to go: `copy`, `index` or `ready`. Each keeps what those before it have made."
+  description = "How far to go: `copy`, `index`, `ready`, and `moved` for the day. Each keeps what those before it have made; from `moved` back to `ready` is the way back."
   type        = string
   default     = "copy"
 
   validation {
-    condition     = contains(["copy", "index", "ready"], var.phase)
-    error_message = "phase is \"copy\", \"index\" or \"ready\"."
+    condition     = contains(["copy", "index", "ready", "moved"], var.phase)
+    error_message = "phase is \"copy\", \"index\", \"ready\" or \"moved\"."
   }
 }
