@@ -76,7 +76,7 @@ impl DataSource for Preflight {
         let asked = Schema::new(
             "Looks at both servers before anything moves: whether replicating the tables would work, what is in its way, what it \
              would not bring, and how big it is. It changes nothing, and takes one connection of each server. Tables that a \
-             subscription to these publications replicates already are not found fault with for their rows, so that it can stay \
+             subscription to these publications replicates already may hold rows, so that it can stay \
              in a configuration, as in a `precondition` or a `check` block.",
         )
         .attribute(

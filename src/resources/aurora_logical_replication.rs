@@ -22,7 +22,7 @@ impl Product for Aurora {
     const HAS_READERS: bool = true;
     const REBOOT: &'static str = "writer";
     const WORDS: Words = Words {
-        resource: "Sees to it that the writer of an Aurora PostgreSQL cluster runs with a logical WAL: a cluster parameter group with \
+        resource: "Makes the writer of an Aurora PostgreSQL cluster run with a logical WAL: a cluster parameter group with \
                    `rds.logical_replication = 1`, attached, the writer rebooted, and the result proven over SQL. The plan shows every \
                    step, the instance that is rebooted among them. Destroying gives the cluster its old parameters back.",
         whole: "cluster",

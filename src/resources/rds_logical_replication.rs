@@ -22,7 +22,7 @@ impl Product for Rds {
     const HAS_READERS: bool = false;
     const REBOOT: &'static str = "always";
     const WORDS: Words = Words {
-        resource: "Sees to it that a DB instance of RDS for PostgreSQL runs with a logical WAL: a DB parameter group with \
+        resource: "Makes a DB instance of RDS for PostgreSQL run with a logical WAL: a DB parameter group with \
                    `rds.logical_replication = 1`, attached, the instance rebooted, and the result proven over SQL. The plan shows every \
                    step. Destroying gives the instance its old parameters back. Of Multi-AZ, the instance is rebooted where it is, \
                    without a failover. An instance of a cluster has its parameters in the cluster: \

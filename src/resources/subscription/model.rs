@@ -127,13 +127,13 @@ pub(super) fn schema() -> Schema {
     .attribute(flag("copy_data", "Whether the rows that tables hold already are copied when they become subscribed.", true))
     .attribute(flag(
         "create_slot",
-        "Whether creating makes the replication slot on the publisher. Without, one named `slot_name` must exist, and nothing may \
-         use it. A disabled subscription on another server that has the slot cannot be seen: give each subscription a slot of its own.",
+        "Whether creating makes the replication slot on the publisher. If `false`, a slot named `slot_name` must \
+         already exist, and nothing may use it. A disabled subscription on another server that has the slot cannot be seen: give each subscription a slot of its own.",
         true,
     ))
     .attribute(flag(
         "connect",
-        "Whether creating connects to the publisher. Without, set `enabled`, `create_slot` and `copy_data` to `false` too.",
+        "Whether creating connects to the publisher. If `false`, set `enabled`, `create_slot` and `copy_data` to `false` too.",
         true,
     ))
     .attribute(
@@ -164,7 +164,7 @@ pub(super) fn schema() -> Schema {
     .attribute(option(
         "password_required",
         Type::Bool,
-        "Whether the connection of an owner who is no superuser needs a password (Postgres 16).",
+        "Whether the connection of an owner who is not a superuser needs a password (Postgres 16).",
     ))
     .attribute(option(
         "run_as_owner",
