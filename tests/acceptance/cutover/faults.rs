@@ -58,6 +58,18 @@ const POINTS: [(At, &str, &str, Moment, Break); 19] = [
     (At::Next, "", "slot_name = NONE", Moment::After, Break::Kill),
 ];
 
+/// Each point once, and for a long run `FAULTS` in all, the others by chance from `SEED` on.
+fn points() -> Vec<(At, &'static str, &'static str, Moment, Break)> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let count = number("FAULTS").and_then(|count| usize::try_from(count).ok()).unwrap_or(POINTS.len());
+    // A linear congruential generator, with the factors of MMIX.
+    let chance = std::iter::successors(Some(number("SEED").unwrap_or(1)), |last| {
+        Some(last.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407))
+    });
+    let at = chance.skip(1).map(|number| usize::try_from(number >> 33).unwrap_or_default() % POINTS.len());
+    (0..POINTS.len()).chain(at).take(count.max(POINTS.len())).map(|at| POINTS[at]).collect()
+}
+
 /// Both servers as the provider reaches them.
 struct Lanes {
     points: [FaultPoint; 2],
@@ -165,7 +177,8 @@ async fn whatever_breaks_at_whatever_step_the_next_call_finishes_it() {
     let writers = shop.writers();
     let mut active = Place::Publisher;
     let (mut failed, mut waited) = (0, 0);
-    for point in POINTS {
+    let points = points();
+    for &point in &points {
         writers.progress(writers.committed() + 20).await;
         active = active.other();
         let result = broken(&shop, (&lanes, &mut servers), active, point).await;
@@ -181,7 +194,7 @@ async fn whatever_breaks_at_whatever_step_the_next_call_finishes_it() {
     let proof = shop.prove(active, &tally).await;
     println!(
         "{} faults, {failed} calls failed, {waited} left in the middle: {proof}, unknown {}",
-        POINTS.len(),
+        points.len(),
         tally.unknown.len()
     );
 }
