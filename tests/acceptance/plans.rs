@@ -409,8 +409,9 @@ async fn a_change_says_why_and_what_it_would_meet() {
             1,
             &["there is no publication \"more\"", "Nothing was changed."],
         );
-        let has = pair.subscriber.rows("SELECT subenabled::text || subpublications::text FROM pg_subscription").await;
-        assert_eq!(has, ["true{given}"]);
+        let has = "SELECT subenabled::text || subpublications::text FROM pg_subscription s \
+            JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = current_database()";
+        assert_eq!(pair.subscriber.rows(has).await, ["true{given}"]);
     }
     pair.publisher.sql("ALTER PUBLICATION given ADD TABLE customers").await;
     workspace.write("main.tf", &config("  wait_for_initial_sync = true"));
