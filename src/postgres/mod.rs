@@ -11,6 +11,7 @@
 //! [`Statement`] is only made here, so that no text from elsewhere becomes SQL. Secrets are [`Secret`]s and redacted
 //! statements: no error, log line or `Debug` holds one.
 
+mod advisory;
 pub mod catalog;
 pub mod comparison;
 mod connection;

@@ -1,22 +1,12 @@
 //! Whoever moves writers from one side to the other does it alone.
-//!
-//! Source: "Advisory Locks" in the Postgres documentation.
-
-use tokio_postgres::types::Type;
 
 use super::Fence;
+use crate::postgres::advisory::{self, Kind};
 use crate::postgres::database::{Database, HeldSession, Several};
-use crate::postgres::error::{Cause, Result};
+use crate::postgres::error::Result;
 use crate::postgres::limits::Limits;
-use crate::postgres::session::Begin;
 
-/// The first half of the lock's number, which tells our locks from those of others.
-const SPACE: i32 = 0x6e72_6663;
-
-const LOCK: &str = "SELECT pg_try_advisory_xact_lock($1, hashtext($2::text))";
-
-/// The right to use a fence. Dropped, it is given back. Its transaction writes nothing and keeps no snapshot, so that nobody
-/// waits for it, and ends with its session, however that ends.
+/// The right to use a fence. Dropped, it is given back.
 pub struct Alone {
     session: HeldSession,
     /// A switch holds several sessions: those of one process come one after the other.
@@ -31,16 +21,8 @@ impl Alone {
     pub async fn begin(db: &Database, fence: &Fence, limits: &Limits) -> Result<Option<Self>> {
         let doing = "taking the fence for this run alone";
         let several = db.several(doing, limits).await?;
-        let mut session = db.session(doing, limits).await?;
-        let mut transaction = session.transaction(&Begin::default());
-        let name = fence.function.to_text();
-        let rows = transaction.query(doing, LOCK, &[(&SPACE, Type::INT4), (&name, Type::TEXT)], limits).await?;
-        let is_ours = rows.first().map(|row| row.try_get(0)).transpose();
-        if is_ours.map_err(|error| transaction.error(doing, Cause::Statement(error)))? == Some(true) {
-            return Ok(Some(Self { session, _several: several }));
-        }
-        transaction.roll_back(doing, limits).await?;
-        Ok(None)
+        let session = advisory::take(db, doing, (Kind::Fence, &fence.function.to_text()), limits).await?;
+        Ok(session.map(|session| Self { session, _several: several }))
     }
 
     /// Gives the right back.

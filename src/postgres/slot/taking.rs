@@ -2,24 +2,16 @@
 //!
 //! A slot does not say whose it is: the publisher sees its reader once that has connected, and each subscriber knows only
 //! its own subscriptions. So whoever takes a slot holds a lock on the publisher meanwhile. All who use a slot are
-//! connected to its database, and advisory locks belong to one. The lock ends with its transaction, and so with its
-//! session, however that ends. The transaction writes nothing and keeps no snapshot, so that nobody waits for it.
-//!
-//! Source: "Advisory Locks" in the Postgres documentation.
+//! connected to its database, and advisory locks belong to one.
 
 use tokio_postgres::types::Type;
 
 use super::standing::{STANDING, Standing, read};
+use crate::postgres::advisory::{self, Kind};
 use crate::postgres::database::{Database, HeldSession};
 use crate::postgres::error::{Cause, Result};
 use crate::postgres::limits::Limits;
-use crate::postgres::session::Begin;
 use crate::postgres::sql::{Ident, Statement};
-
-/// The first half of the lock's number, which tells our locks from those of others.
-const SPACE: i32 = 0x6e72_7073;
-
-const LOCK: &str = "SELECT pg_try_advisory_xact_lock($1, hashtext($2::text))";
 
 /// The right to take a slot. Dropped, it is given back.
 pub struct Taking {
@@ -34,16 +26,8 @@ impl Taking {
     /// When the server cannot be asked.
     pub async fn begin(db: &Database, slot: &Ident, limits: &Limits) -> Result<Option<Self>> {
         let doing = format!("taking replication slot {slot}");
-        let mut session = db.session(&doing, limits).await?;
-        let mut transaction = session.transaction(&Begin::default());
-        let rows =
-            transaction.query(&doing, LOCK, &[(&SPACE, Type::INT4), (&slot.as_str(), Type::TEXT)], limits).await?;
-        let is_ours = rows.first().map(|row| row.try_get(0)).transpose();
-        if is_ours.map_err(|error| transaction.error(&doing, Cause::Statement(error)))? == Some(true) {
-            return Ok(Some(Self { session, slot: slot.clone() }));
-        }
-        transaction.roll_back(&doing, limits).await?;
-        Ok(None)
+        let session = advisory::take(db, &doing, (Kind::Slot, slot.as_str()), limits).await?;
+        Ok(session.map(|session| Self { session, slot: slot.clone() }))
     }
 
     /// The slot as it stands now.

@@ -1,0 +1,46 @@
+//! Locks that mean something to the provider alone, each held by a session for as long as it is needed.
+//!
+//! A lock ends with its transaction, and so with its session, however that ends. The transaction writes nothing and keeps no
+//! snapshot, so that nobody waits for it.
+//!
+//! Source: "Advisory Locks" in the Postgres documentation.
+
+use tokio_postgres::types::Type;
+
+use super::database::{Database, HeldSession};
+use super::error::{Cause, Result};
+use super::limits::Limits;
+use super::session::Begin;
+
+/// What is locked, as the first half of the lock's number, which tells our locks from those of others.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// A replication slot, while somebody takes it.
+    Slot = 0x6e72_7073,
+    /// A fence, while somebody moves writers.
+    Fence = 0x6e72_6663,
+}
+
+const LOCK: &str = "SELECT pg_try_advisory_xact_lock($1, hashtext($2::text))";
+
+/// The session that holds the lock of that name, in its open transaction; `None` where another session has it.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub(super) async fn take(
+    db: &Database,
+    doing: &str,
+    (kind, name): (Kind, &str),
+    limits: &Limits,
+) -> Result<Option<HeldSession>> {
+    let mut session = db.session(doing, limits).await?;
+    let mut transaction = session.transaction(&Begin::default());
+    let lock = [(&(kind as i32) as _, Type::INT4), (&name as _, Type::TEXT)];
+    let rows = transaction.query(doing, LOCK, &lock, limits).await?;
+    let is_ours = rows.first().map(|row| row.try_get(0)).transpose();
+    if is_ours.map_err(|error| transaction.error(doing, Cause::Statement(error)))? == Some(true) {
+        return Ok(Some(session));
+    }
+    transaction.roll_back(doing, limits).await?;
+    Ok(None)
+}
