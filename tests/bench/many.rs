@@ -1,5 +1,6 @@
 //! Many databases of two servers, moved by the module of `examples/migration-module`.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,10 +86,11 @@ fn variables(phase: &str, publishers: &[Database], subscribers: &[Database]) -> 
     format!("phase = \"{phase}\"\ndatabases = {{\n{}}}\n", pairs.collect::<String>())
 }
 
-/// The most connections of the provider that a server had at once.
+/// The most connections of the provider that a server had at once, and still had at the next look: one that was closed counts for
+/// some milliseconds longer, while the one in its place is open already.
 struct Connections {
     ended: Arc<AtomicBool>,
-    task: JoinHandle<i64>,
+    task: JoinHandle<usize>,
 }
 
 impl Connections {
@@ -97,11 +99,15 @@ impl Connections {
         let (flag, database) = (Arc::clone(&ended), Database::at(database.port, &database.name));
         let task = tokio::spawn(async move {
             let client = database.connect_as(&Role::superuser()).await.expect("a connection");
-            let sql =
-                "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'terraform-provider-neonrepl%'";
-            let mut most = 0;
+            // A walsender, which tries a subscription's login for a moment, is none of those that `max_connections` counts.
+            let sql = "SELECT pid FROM pg_stat_activity \
+                WHERE application_name LIKE 'terraform-provider-neonrepl%' AND backend_type = 'client backend'";
+            let (mut most, mut before) = (0, HashSet::new());
             while !flag.load(Ordering::Relaxed) {
-                most = most.max(client.query_one(sql, &[]).await.expect("a number").get(0));
+                let rows = client.query(sql, &[]).await.expect("the connections");
+                let now: HashSet<i32> = rows.iter().map(|row| row.get(0)).collect();
+                most = most.max(now.intersection(&before).count());
+                before = now;
                 tokio::time::sleep(SAMPLE).await;
             }
             most
