@@ -4,25 +4,14 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use super::common::postgres::{Database, Major, Role, SUPERUSER_PASSWORD};
+use super::common::pg_dump::{self, program};
+use super::common::postgres::{Database, Major};
 use super::statements;
 
 /// The major of `pg_dump` on the path, if the tests can start a server of it: it takes no server that is newer.
 pub(super) fn dumps() -> Option<Major> {
-    let version = Command::new("pg_dump").arg("--version").output().ok()?;
-    let version = String::from_utf8(version.stdout).ok()?;
-    let number = version.rsplit(") ").next()?.split('.').next()?.trim().parse().ok();
-    let number = number.or_else(|| version.split_whitespace().nth(2)?.split('.').next()?.parse::<u16>().ok())?;
+    let number = pg_dump::major()?;
     Major::ALL.into_iter().find(|major| major.number() == number)
-}
-
-fn program(name: &str, database: &Database) -> Command {
-    let mut command = Command::new(name);
-    let port = database.port.to_string();
-    command.args(["-h", "127.0.0.1", "-p", &port, "-U", &Role::superuser().name, "-d", &database.name]);
-    command.env("PGPASSWORD", SUPERUSER_PASSWORD).env("PGOPTIONS", "-c client_min_messages=warning");
-    command.stdout(Stdio::piped()).stderr(Stdio::inherit());
-    command
 }
 
 /// Runs statements in one transaction: by `psql`, one after the other, or, where there is none, all at once by a connection.

@@ -8,6 +8,7 @@ pub mod fault_point;
 pub mod grpc;
 pub mod iam;
 pub mod moto;
+pub mod pg_dump;
 pub mod postgres;
 pub mod relay;
 pub mod tools;

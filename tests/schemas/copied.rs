@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use neonrepl::tf_provider::value::Value;
 
 use crate::common::postgres::{Database, Major, Server, settings};
+use crate::dumped;
 use crate::maker::{Made, Maker};
 use crate::printed::{Later, differences, row_differences};
 use crate::provider::Provider;
@@ -106,6 +107,12 @@ impl Copy<'_> {
         let found = differences(one, other, self.later).await;
         if !found.is_empty() {
             return Err(format!("both sides differ:\n{}", found.join("\n")));
+        }
+        if one.1 == other.1
+            && let Some(found) = dumped::differences(one.0, other.0, one.1, self.later)
+            && !found.is_empty()
+        {
+            return Err(format!("pg_dump prints both sides otherwise:\n{}", found.join("\n")));
         }
         let changes =
             provider.changes(name, &self.wish(), &state).await.map_err(|said| format!("the second plan: {said}"))?;

@@ -1,6 +1,7 @@
 //! The test of the test: whatever is done to one of two equal databases, the comparison sees it.
 
 use crate::common::postgres::{self as servers, Database, Major};
+use crate::dumped;
 use crate::printed::{Later, differences, row_differences};
 
 /// A bit of everything.
@@ -180,5 +181,21 @@ async fn what_is_equal_is_equal_across_versions() {
         let (one, other) = pair(versions.0, versions.1).await;
         let found = differences((&one, versions.0), (&other, versions.1), Later::default()).await;
         assert_eq!(found, [""; 0], "{versions:?}");
+    }
+}
+
+/// Some of them, as each takes a database of its own.
+#[tokio::test]
+async fn a_dump_shows_damages_too() {
+    let major = Major::V14;
+    let (one, other) = pair(major, major).await;
+    let found = |one: &Database, other: &Database| dumped::differences(one, other, major, Later::default());
+    let Some(same) = found(&one, &other) else { return };
+    assert_eq!(same, [""; 0], "what is equal is seen as equal");
+    for damage in DAMAGES.iter().step_by(8) {
+        let damaged = servers::shared(major).database("dumped").await;
+        damaged.sql(SCHEMA).await;
+        damaged.sql(damage).await;
+        assert_ne!(found(&one, &damaged), Some(Vec::new()), "{damage}");
     }
 }

@@ -15,6 +15,7 @@ mod applications;
 mod chance;
 mod copied;
 mod damage;
+mod dumped;
 mod functions;
 mod indexes;
 mod kinds;
