@@ -207,19 +207,20 @@ impl Connection {
 
     /// Does work in one round trip: all of it is sent before the first answer is awaited.
     ///
-    /// `None` says that there was no query, or that the changes were made and the query failed.
+    /// The rows are those of all queries, in order. `None` says that there was no query, or that the changes were made and the
+    /// query failed.
     async fn send(&self, work: &Work<'_>) -> Result<Option<Vec<Row>>, Failure> {
         if self.client.is_closed() {
             let cause = Cause::Unexpected("the connection was closed".to_owned());
             return Err(Failure { cause, left: Left::Nothing });
         }
         lock(&self.shared).last_used = Instant::now();
-        let mut rows = None;
+        let mut rows: Option<Vec<Row>> = None;
         let mut unread = None;
         for answer in self.in_order(&self.to_send(work)).await {
             match answer {
                 Ok(Answer::Done) => {}
-                Ok(Answer::Rows(found)) => rows = Some(found),
+                Ok(Answer::Rows(found)) => rows.get_or_insert_default().extend(found),
                 Err((Asked::Run, error)) => return Err(self.failure(error, work.all_or_nothing)),
                 Err((Asked::Read, error)) => unread = Some(error),
             }

@@ -240,7 +240,7 @@ impl Database {
         let began = Instant::now();
         let mut waiter = Waiter::new(limits, PAUSES);
         loop {
-            let rows = self.perform(doing, Task::Read((wait.text(), &[]), LockWait::Brief), limits).await?;
+            let rows = self.perform(doing, Task::Read(&[(wait.text(), &[])], LockWait::Brief), limits).await?;
             let answer = rows.first().map(|row| row.try_get(0));
             let is_true = matches!(answer, Some(Ok(true)));
             match waiter.after(Ok::<_, Error>(is_true.then_some(()))).await {
@@ -255,7 +255,12 @@ impl Database {
 
     /// Reads rows.
     pub(super) async fn query(&self, doing: &str, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>> {
-        self.read(doing, Task::Read((sql, params), self.lock_wait())).await
+        self.query_in_turn(doing, &[(sql, params)]).await
+    }
+
+    /// Reads the rows of several queries, in order, all in one round trip. Each sees what is there when its turn comes.
+    pub(super) async fn query_in_turn(&self, doing: &str, queries: &[Query<'_>]) -> Result<Vec<Row>> {
+        self.read(doing, Task::Read(queries, self.lock_wait())).await
     }
 
     /// Reads rows, and makes a value of each.
@@ -298,7 +303,7 @@ impl Database {
 
     /// Adds to the error of a lock that was not given who holds one on a table, as far as the server says.
     async fn naming_holders(&self, error: Error) -> Error {
-        let task = Task::Read((HOLDERS, &[]), LockWait::Brief);
+        let task = Task::Read(&[(HOLDERS, &[])], LockWait::Brief);
         let held = self.perform("looking for who holds a lock", task, &self.read_limits()).await;
         let held = held.unwrap_or_default();
         let holders: Vec<String> = held.iter().filter_map(|row| row.try_get(0).ok()).collect();

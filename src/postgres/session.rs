@@ -43,8 +43,8 @@ pub struct Session {
 pub(super) enum Task<'a> {
     /// Statements of one scope, several in a transaction, and then a query of what there is.
     Change(&'a [Statement], Option<Query<'a>>),
-    /// A query.
-    Read(Query<'a>, LockWait),
+    /// Queries, each of which sees what is there when its turn comes. The answer has the rows of all of them, in order.
+    Read(&'a [Query<'a>], LockWait),
     /// Changes, a query of what the server made of them, and their undoing.
     TryOut(&'a [String], Query<'a>, LockWait),
 }
@@ -111,7 +111,7 @@ impl Session {
         limits: &Limits,
     ) -> std::result::Result<Option<Vec<Row>>, Failure> {
         match task {
-            Task::Read(query, wait) => self.attempt(&Work::query(Some(query), wait), limits).await,
+            Task::Read(queries, wait) => self.attempt(&Work::queries(queries, wait), limits).await,
             Task::Change([], query) => self.attempt(&Work::query(query, LockWait::Brief), limits).await,
             Task::Change([one], query) => self.attempt(&Work::statement(one, query), limits).await,
             Task::Change(statements, query) => {

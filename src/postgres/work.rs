@@ -32,7 +32,7 @@ impl LockWait {
 pub(super) enum Request<'a> {
     /// A statement whose rows, if any, nobody wants.
     Run(&'a str),
-    /// The query whose rows are the answer.
+    /// A query whose rows belong to the answer.
     Read(Query<'a>),
     /// From here on the session waits for locks like this. Nothing is sent where it does so already.
     Wait(LockWait),
@@ -60,8 +60,17 @@ impl<'a> Work<'a> {
 
     /// A query with its parameters, or none.
     pub(super) fn query(query: Option<Query<'a>>, wait: LockWait) -> Self {
-        let requests = [Request::Wait(wait)].into_iter().chain(query.map(Request::Read)).collect();
-        Self { requests, changes: false, all_or_nothing: true }
+        Self::queries(query.as_slice(), wait)
+    }
+
+    /// Queries, each of which sees what is there when its turn comes.
+    pub(super) fn queries(queries: &[Query<'a>], wait: LockWait) -> Self {
+        let reads = queries.iter().copied().map(Request::Read);
+        Self {
+            requests: [Request::Wait(wait)].into_iter().chain(reads).collect(),
+            changes: false,
+            all_or_nothing: true,
+        }
     }
 }
 

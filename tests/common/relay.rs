@@ -5,7 +5,7 @@
 use std::io;
 use std::net::{Ipv4Addr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -20,6 +20,7 @@ pub struct Relay {
     port: u16,
     state: watch::Sender<State>,
     listening: Arc<AtomicBool>,
+    waits: Arc<AtomicUsize>,
 }
 
 /// How long the relay may take to do what it is told.
@@ -49,18 +50,25 @@ impl Relay {
         let own = listener.local_addr().expect("an address").port();
         let (state, changes) = watch::channel(State { mode: Mode::Open, cuts: 0, delay: round_trip / 2 });
         let listening = Arc::new(AtomicBool::new(true));
-        let flag = Arc::clone(&listening);
+        let (flag, waits) = (Arc::clone(&listening), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&waits);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             // The end of `run` drops the runtime, and with it every connection.
-            runtime.block_on(run(listener, port, changes, flag));
+            runtime.block_on(run(listener, port, changes, flag, counted));
         });
-        Self { port: own, state, listening }
+        Self { port: own, state, listening, waits }
     }
 
     /// The relay's own port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// How often a client has waited for the way there and back: for each connection, and whenever it said something after it had
+    /// heard something. What is sent together counts once, if the relay delays it long enough to be sent together.
+    pub fn round_trips(&self) -> usize {
+        self.waits.load(Ordering::Relaxed)
     }
 
     /// Changes the added round-trip time, for what is sent from now on.
@@ -98,7 +106,13 @@ impl Relay {
 }
 
 /// Listens until told to refuse, then until told to open again; ends with the relay.
-async fn run(first: StdListener, target: u16, state: watch::Receiver<State>, listening: Arc<AtomicBool>) {
+async fn run(
+    first: StdListener,
+    target: u16,
+    state: watch::Receiver<State>,
+    listening: Arc<AtomicBool>,
+    waits: Arc<AtomicUsize>,
+) {
     let port = first.local_addr().expect("an address").port();
     let mut next = Some(first);
     loop {
@@ -112,7 +126,7 @@ async fn run(first: StdListener, target: u16, state: watch::Receiver<State>, lis
         };
         listening.store(true, Ordering::Release);
         let told = tokio::select! {
-            () = serve(&listener, target, &state) => Ok(()),
+            () = serve(&listener, target, &state, &waits) => Ok(()),
             told = refusing(state.clone(), true) => told,
         };
         drop(listener);
@@ -134,23 +148,53 @@ async fn refusing(mut state: watch::Receiver<State>, wanted: bool) -> Result<(),
     state.wait_for(|state| (state.mode == Mode::Refusing) == wanted).await.map(|_| ())
 }
 
-async fn serve(listener: &TcpListener, target: u16, state: &watch::Receiver<State>) {
+async fn serve(listener: &TcpListener, target: u16, state: &watch::Receiver<State>, waits: &Arc<AtomicUsize>) {
     while let Ok((client, _)) = listener.accept().await {
         let (mut cut, state) = (state.clone(), state.clone());
         let State { mode, cuts, .. } = *state.borrow();
         if mode == Mode::Refusing {
             return;
         }
+        let turns = Turns::of(Arc::clone(waits));
         tokio::spawn(async move {
             tokio::select! {
-                _ = relay(client, target, state) => {}
+                _ = relay(client, target, state, turns) => {}
                 _ = cut.wait_for(|state| state.cuts != cuts) => {}
             }
         });
     }
 }
 
-async fn relay(client: TcpStream, target: u16, state: watch::Receiver<State>) -> io::Result<()> {
+/// The message that ends a connection of Postgres.
+const GOODBYE: &[u8] = b"X\0\0\0\x04";
+
+/// Whose turn it is to speak on a connection. Whatever a client says after it has heard something had to wait for that.
+#[derive(Clone)]
+struct Turns {
+    has_heard: Arc<AtomicBool>,
+    waits: Arc<AtomicUsize>,
+}
+
+impl Turns {
+    /// Those of a new connection, which is waited for as well.
+    fn of(waits: Arc<AtomicUsize>) -> Self {
+        waits.fetch_add(1, Ordering::Relaxed);
+        Self { has_heard: Arc::new(AtomicBool::new(true)), waits }
+    }
+
+    fn client_speaks(&self, said: &[u8]) {
+        // Nobody waits after a farewell.
+        if said != GOODBYE && self.has_heard.swap(false, Ordering::Relaxed) {
+            self.waits.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn client_hears(&self) {
+        self.has_heard.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn relay(client: TcpStream, target: u16, state: watch::Receiver<State>, turns: Turns) -> io::Result<()> {
     let connect = state.borrow().delay * 2;
     tokio::time::sleep(connect).await;
     let server = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await?;
@@ -158,8 +202,9 @@ async fn relay(client: TcpStream, target: u16, state: watch::Receiver<State>) ->
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let there = pass(from_client, to_server, state.clone());
-    let back = pass(from_server, to_client, state);
+    let speaks = turns.clone();
+    let there = pass(from_client, to_server, state.clone(), move |said| speaks.client_speaks(said), || {});
+    let back = pass(from_server, to_client, state, |_| {}, move || turns.client_hears());
     tokio::try_join!(there, back).map(|_| ())
 }
 
@@ -168,6 +213,8 @@ async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut state: watch::Receiver<State>,
+    read_one: impl Fn(&[u8]),
+    write_one: impl Fn(),
 ) -> io::Result<()> {
     let (sender, mut flying) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     let reading = async move {
@@ -177,6 +224,7 @@ async fn pass(
             if read == 0 || sender.send((Instant::now(), buffer[..read].to_vec())).is_err() {
                 return io::Result::Ok(());
             }
+            read_one(&buffer[..read]);
         }
     };
     let writing = async move {
@@ -184,6 +232,7 @@ async fn pass(
             let delay = state.borrow().delay;
             tokio::time::sleep_until(sent + delay).await;
             let _ = state.wait_for(|state| state.mode != Mode::Stalled).await;
+            write_one();
             to.write_all(&bytes).await?;
         }
         to.shutdown().await

@@ -69,14 +69,13 @@ impl Wanted {
 pub async fn read(db: &Database, wanted: &Wanted) -> Result<Definition> {
     let version = db.version().await?;
     let bound = Bound::of(wanted);
-    let (sql, again) = (query::definition(), query::digest());
-    let mut rows = db.query(DOING, &sql, &bound.params()).await?;
-    for _ in 1..TRIES {
-        let now = db.query(DOING, &again, &bound.params()).await?;
-        if digest(&now) == digest(&rows) {
+    let (sql, again, params) = (query::definition(), query::digest(), bound.params());
+    let mut rows = Vec::new();
+    for _ in 0..TRIES {
+        rows = db.query_in_turn(DOING, &[(&sql, &params), (&again, &params)]).await?;
+        if is_of_one_moment(&rows) {
             break;
         }
-        rows = db.query(DOING, &sql, &bound.params()).await?;
     }
     assemble(&rows, version).map_err(|cause| db.error(DOING, cause))
 }
@@ -160,9 +159,11 @@ impl<'a> Bound<'a> {
     }
 }
 
-fn digest(rows: &[Row]) -> Option<String> {
+/// Whether nothing was changed while the rows were read: the digest that they bring is the one from behind them.
+fn is_of_one_moment(rows: &[Row]) -> bool {
     let is_digest = |row: &&Row| row.try_get::<_, &str>(0).is_ok_and(|kind| kind == "digest");
-    rows.iter().find(is_digest).and_then(|row| row.try_get(1).ok())
+    let mut digests = rows.iter().filter(is_digest).map(|row| row.try_get::<_, &str>(1).ok());
+    digests.next() == digests.next()
 }
 
 /// The rows, each kind by itself.

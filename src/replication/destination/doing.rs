@@ -6,8 +6,8 @@ use crate::postgres::{Begin, Database, Limits, Statement, Transaction, look_agai
 use crate::replication::error::{Error, Result};
 use crate::replication::{Operation, Pair};
 
-/// How many statements are sent at once.
-const BATCH: usize = 2000;
+/// How many statements are sent at once: each of them takes memory until it is answered.
+const BATCH: usize = 10_000;
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::try_join;
+use futures_util::future::try_join3;
 
 use crate::postgres::catalog::outline;
 use crate::postgres::publication::{self, Publication, Publications, Target};
@@ -30,7 +30,9 @@ pub async fn published(
     intended: Option<&Intended>,
 ) -> Result<Option<Published>> {
     let db = &pair.publisher;
-    let (existing, outline) = Box::pin(try_join(publication::fetch_all(db), outline(db))).await?;
+    // The subscriber is connected to meanwhile.
+    let asked = try_join3(publication::fetch_all(db), outline(db), pair.subscriber.version());
+    let (existing, outline, _) = Box::pin(asked).await?;
     let (all, open) = match intended {
         Some(intended) => intended.over(db, &existing),
         None => ((*existing).clone(), BTreeSet::new()),
