@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::postgres::sql::{Ident, QualifiedName, Statement};
+use crate::postgres::sql::{Ident, Literal, QualifiedName, Statement, list};
 
 /// A part of a definition that a statement of its own makes. The order is that in which parts are made where none needs
 /// another.
@@ -70,6 +70,23 @@ impl fmt::Display for Object {
 /// somebody else depends on.
 pub fn drops(made: &[Object]) -> Vec<Statement> {
     made.iter().rev().filter_map(Object::drop_statement).map(Statement::new).collect()
+}
+
+/// How many tables one statement looks into.
+const BATCH: usize = 500;
+
+/// The statements that end a transaction where one of these tables holds a row, with `raise_exception`, and keep everybody else
+/// from writing one until it has ended. Rows that a policy hides count too: the server refuses the look then.
+pub fn only_if_empty(tables: &[&QualifiedName]) -> Vec<Statement> {
+    let lock = |tables: &[&QualifiedName]| format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", list(tables));
+    let check = |tables: &[&QualifiedName]| {
+        let holds: Vec<_> = tables.iter().map(|table| format!("EXISTS (SELECT FROM {table})")).collect();
+        let stop = "RAISE EXCEPTION USING ERRCODE = 'raise_exception', MESSAGE = 'a table holds rows'";
+        format!("DO {}", Literal(&format!("BEGIN IF {} THEN {stop}; END IF; END", holds.join(" OR "))))
+    };
+    let batches = || tables.chunks(BATCH);
+    let texts = batches().map(lock).chain(["SET LOCAL row_security = off".to_owned()]).chain(batches().map(check));
+    if tables.is_empty() { Vec::new() } else { texts.map(Statement::new).collect() }
 }
 
 /// What holds in the transaction that makes a definition. The body of a function may name what is made after it.

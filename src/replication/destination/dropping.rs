@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::postgres::catalog;
 use crate::postgres::definition::{self, Object, Wanted};
-use crate::postgres::{Database, QualifiedName, look_again};
+use crate::postgres::{Database, QualifiedName, SqlState, look_again};
 use crate::replication::error::Error;
 use crate::replication::error::Result;
 use crate::replication::{Operation, names};
@@ -18,8 +18,8 @@ pub enum Drop {
     Kept(BTreeSet<QualifiedName>),
 }
 
-/// Drops what was made, unless one of its tables holds rows. What others use stays too, and everything with it: nothing is
-/// dropped with what depends on it.
+/// Drops what was made, unless one of its tables holds rows, be they written at this very moment. What others use stays
+/// too, and everything with it: nothing is dropped with what depends on it.
 ///
 /// # Errors
 /// When the server refuses it, as where something else uses it by now.
@@ -35,10 +35,18 @@ pub async fn drop_made(operation: &Operation<'_>, db: &Database, made: &[Object]
     let wanted = Wanted::tables(tables.iter().cloned());
     let there = definition::read(&db.within(operation.limits()), &wanted).await?;
     let keys = definition::drops_of_keys(&there, &tables);
-    let statements: Vec<_> = keys.into_iter().chain(definition::drops(made)).collect();
+    let left: Vec<_> = tables.iter().filter(|table| there.tables.contains_key(*table)).collect();
+    let drops = keys.into_iter().chain(definition::drops(made));
+    let statements: Vec<_> = definition::only_if_empty(&left).into_iter().chain(drops).collect();
     let Err(error) = db.run_within(operation.doing(), &statements, operation.limits()).await else {
         return Ok(Drop::Done);
     };
+    if error.is(&SqlState::RAISE_EXCEPTION) {
+        let held = catalog::with_rows(&db.within(operation.limits()), &tables).await?;
+        if !held.is_empty() {
+            return Ok(Drop::Kept(held));
+        }
+    }
     let is_lost = error.is_lost();
     let error = Error::from(error);
     let still = format!("Nothing was dropped: {} and what was made for them are still there.", names::tables(&tables));
