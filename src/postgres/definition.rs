@@ -20,6 +20,7 @@ mod model;
 mod needs;
 mod object;
 mod ordering;
+mod printed;
 mod promoting;
 mod query;
 mod reading;
@@ -39,7 +40,7 @@ pub use model::{
     Collation, Column, Constraint, ConstraintKind, Definition, Extension, Function, Index, Other, Sequence, Statistics,
     Table, Type, TypeKind,
 };
-pub use object::{Object, drops, settings};
+pub use object::{Object, drops, only_if_empty, settings};
 pub use reading::{Wanted, missing_of, read, read_in, read_shared};
 pub use renaming::{Known, Renaming, Renamings, known, renamed, renamings};
 pub use steps::{Circle, Group, Step, steps};

@@ -75,7 +75,8 @@ impl Resource for DestinationSchema {
         object_id::plan_database(call.context(), change)?;
         plan_publisher_database(call, change)?;
         let planned = change.planned().cloned().unwrap_or_default();
-        let (Ok(wish), false) = (wish(&planned, known(call)), is_waiting(call)) else { return Ok(()) };
+        let known = if change.prior().is_none() || change.replaces() { Known::new() } else { known(call) };
+        let (Ok(wish), false) = (wish(&planned, known), is_waiting(call)) else { return Ok(()) };
         let doing = format!("planning the tables of database {:?}", pair(call, &planned)?.subscriber.name());
         let looked = Box::pin(foresee(call, &planned, &wish));
         let look = match call.unless_stopped(async { Ok::<_, Error>(looked.await) }).await? {
@@ -106,7 +107,7 @@ impl Resource for DestinationSchema {
             return Ok(None);
         }
         if call.private().get(COLUMNS).is_none() && look.plan.unlike().is_empty() {
-            know(call, &look);
+            know(call, &look, &wish);
         }
         let model = to_model(&look, &state);
         // One that was only just imported is what is there.
@@ -207,7 +208,9 @@ fn is_known_otherwise(prior: Option<&Model>, look: &Look) -> bool {
 }
 
 async fn apply(call: &Call<Context>, plan: Model, time: Duration, is_new: bool, saved: &Saved<Model>) -> Result<Model> {
-    let (pair, wish) = (pair(call, &plan)?, wish(&plan, known(call))?);
+    // Whoever makes a new object of it says that what is there is right: nothing is known of columns from before.
+    let known = if is_new { Known::new() } else { known(call) };
+    let (pair, wish) = (pair(call, &plan)?, wish(&plan, known)?);
     let limits = Limits::within(time).cancelled_by(call.stop().clone());
     let pair = pair.within(&limits);
     let doing = format!("making the tables of database {:?}", pair.subscriber.name());
@@ -219,7 +222,7 @@ async fn apply(call: &Call<Context>, plan: Model, time: Duration, is_new: bool, 
     }
     let Outcome { made, look } = Box::pin(destination::make(&operation, &pair, look, &wish)).await?;
     remember(call, made);
-    know(call, &look);
+    know(call, &look, &wish);
     let model = Model {
         id: plan.id.clone(),
         publisher_database: pair.publisher.name().into(),
@@ -248,9 +251,9 @@ fn known(call: &Call<Context>) -> Known {
     call.private().get(COLUMNS).and_then(|known| serde_json::from_value(known).ok()).unwrap_or_default()
 }
 
-/// Keeps which columns are which.
-fn know(call: &Call<Context>, look: &Look) {
-    if let Ok(known) = serde_json::to_value(look.known(&known(call))) {
+/// Keeps which columns are which, with what was known before.
+fn know(call: &Call<Context>, look: &Look, wish: &Wish) {
+    if let Ok(known) = serde_json::to_value(look.known(&wish.known)) {
         call.private().set(COLUMNS, known);
     }
 }

@@ -1,6 +1,8 @@
 //! The tables of the subscriber, made as the publisher's are: every kind of object between versions, what is refused, and
 //! `neonrepl_destination_schema` through real cores.
 
+mod distance;
+mod expressions;
 mod following;
 mod joining;
 mod refusals;
@@ -325,6 +327,18 @@ async fn what_was_made_and_is_empty_is_dropped_on_request() {
     assert_eq!(sides.subscriber.rows(left).await, ["mine"]);
     let functions = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'app'::regnamespace";
     assert_eq!(sides.subscriber.value::<i64>(functions).await, 0);
+
+    // Somebody writes a row meanwhile: the tables stay, and the row with them.
+    workspace.apply().await;
+    let writer = sides.subscriber.connect_as(&Role::superuser()).await.expect("a connection");
+    writer.batch_execute("BEGIN; INSERT INTO app.users (name) VALUES ('late')").await.expect("a row");
+    let destroy = workspace.spawn(&["destroy", "-auto-approve", "-no-color"]);
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'app.users'::regclass";
+    wait_until("a destroy that waits", DEADLINE, async || sides.subscriber.value::<i64>(waiting).await > 0).await;
+    writer.batch_execute("COMMIT").await.expect("a commit");
+    let kept = destroy.wait().await;
+    assert!(kept.code == Some(0) && kept.flat().contains("These hold rows: app.users"), "{}", kept.text());
+    assert_eq!(sides.subscriber.rows("SELECT name FROM app.users").await, ["late"]);
 }
 
 /// A function and a table that need each other.

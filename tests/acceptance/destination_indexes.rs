@@ -308,6 +308,7 @@ async fn what_a_killed_or_stopped_apply_has_left_is_finished_by_the_next() {
 
         subscriber.sql("DROP INDEX app.users_email").await;
         let (holder, apply) = begin().await;
+        apply.wait_for("index app.users_email of app.users: waiting for writers before build, 0 % of it").await;
         apply.kill_all().await;
         apply.wait().await;
         workspace.unlock();
@@ -336,18 +337,38 @@ async fn what_a_killed_or_stopped_apply_has_left_is_finished_by_the_next() {
 #[tokio::test]
 async fn the_action_builds_indexes_and_says_how_far_it_is() {
     let shop = Shop::new(Core::Terraform, V16, V16, SHOP).await;
-    let Shop { subscriber, workspace, .. } = &shop;
+    let Shop { publisher, subscriber, workspace, .. } = &shop;
     subscriber.sql(TABLES).await;
+    // The function waits at one of the last rows for as long as somebody holds a lock.
+    publisher.sql("CREATE FUNCTION app.held(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1'; CREATE INDEX users_held ON app.users (app.held(id))").await;
+    subscriber
+        .sql(
+            "CREATE FUNCTION app.held(id int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN \
+               IF id = 1500 THEN PERFORM pg_advisory_lock_shared(1); PERFORM pg_advisory_unlock_shared(1); END IF; RETURN id; END $$; \
+             INSERT INTO app.users SELECT n, 'u' || n, 'name ' || n % 10 FROM generate_series(1, 2000) n; \
+             INSERT INTO app.lines SELECT n, n, '2024-06-01'::date + n % 500, n, 'u' || n FROM generate_series(1, 2000) n",
+        )
+        .await;
+    let holder = subscriber.connect_as(&Role::superuser()).await.expect("a connection");
+    holder.batch_execute("SELECT pg_advisory_lock(1)").await.expect("a lock");
     workspace.write(
         "main.tf",
         "action \"neonrepl_build_indexes\" \"shop\" {\n  config {\n    tables = [\"app.users\", \"app.lines\"]\n  }\n}\n",
     );
     let invoke = ["apply", "-auto-approve", "-no-color", "-invoke=action.neonrepl_build_indexes.shop"];
-    let built = workspace.expect(&invoke, 0).await;
+    let building = workspace.spawn(&invoke);
+    building.wait_for("index app.users_held of app.users: building index: scanning table, ").await;
+    drop(holder);
+    let built = building.wait().await;
+    assert_eq!(built.code, Some(0), "{}", built.text());
+    let flat = built.flat();
+    let share = flat.split("app.users_held of app.users: building index: scanning table, ").nth(1).expect("a line");
+    let share: u32 = share.split(" % of it").next().and_then(|share| share.parse().ok()).expect("a share");
+    assert!((50..100).contains(&share), "{share} % of the table, and not some 75");
     for text in [
         "building index app.users_email of app.users",
         "making foreign key app.lines.to_both",
-        "8 of 8: ",
+        "9 of 9: ",
         "All is built, in ",
     ] {
         assert!(built.flat().contains(text), "{text} is not in {}", built.text());
@@ -356,7 +377,7 @@ async fn the_action_builds_indexes_and_says_how_far_it_is() {
         subscriber
             .value::<i64>("SELECT count(*) FROM pg_index WHERE indrelid = 'app.users'::regclass AND indisvalid")
             .await,
-        5
+        6
     );
     let built = workspace.expect(&invoke, 0).await;
     assert!(built.flat().contains("Nothing was missing."), "{}", built.text());

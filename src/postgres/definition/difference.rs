@@ -8,8 +8,8 @@ use super::mending::{Remedy, remedy};
 use super::model::Definition;
 use super::object::Object;
 use super::promoting::promoted;
-use super::renaming::Renaming;
-use crate::postgres::sql::Statement;
+use super::renaming::{Renaming, Renamings};
+use crate::postgres::sql::{Ident, QualifiedName, Statement};
 
 /// Something that one side has otherwise than the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +57,9 @@ impl Difference {
 
 /// The differences between what both have. What one side lacks altogether is none of them, but for a unique index that only
 /// the subscriber has: rows that the publisher takes would stop there. Columns whose names are mixed up are a difference
-/// each, as what their names say is not what they are.
-pub fn differences(publisher: &Definition, subscriber: &Definition, mixed: &[Renaming]) -> Vec<Difference> {
+/// each, as what their names say is not what they are; so are those that the publisher has made again.
+pub fn differences(publisher: &Definition, subscriber: &Definition, renamings: &Renamings) -> Vec<Difference> {
+    let Renamings { mixed, made_again, .. } = renamings;
     let there = facets::all(subscriber);
     let mut found = Vec::new();
     for (object, wanted) in facets::all(publisher) {
@@ -75,6 +76,7 @@ pub fn differences(publisher: &Definition, subscriber: &Definition, mixed: &[Ren
     };
     found.retain(|difference| !is_of_mixed(difference));
     found.extend(mixed.iter().map(mixed_up));
+    found.extend(made_again.iter().map(|(table, column)| another(table, column)));
     // A parent is changed before its partitions, which change with it.
     found.sort_by_key(|difference| depth(publisher, &difference.object));
     found
@@ -133,7 +135,7 @@ impl Between<'_> {
             // Before Postgres 18 NOT NULL has no name, and is all or nothing.
             "name of not null" | "not null is not inherited" | "not null is not valid" => older < 18,
             "name" | "type" | "comment" | "labels" | "not null" => false,
-            _ => is_alike(self.publisher, self.subscriber, one, other),
+            _ => is_alike(one, other),
         }
     }
 
@@ -167,6 +169,22 @@ fn mixed_up(renaming: &Renaming) -> Difference {
             "the publisher has given this name to another column, and the subscriber has a column of that name already, in which \
              values arrive since then that belong here: rename both on the subscriber, or drop the one that is gone, and mend the \
              rows from since then by the publisher's, which a comparison names",
+        ),
+    }
+}
+
+/// A column that has the name of another one which the publisher has dropped.
+fn another(table: &QualifiedName, column: &Ident) -> Difference {
+    Difference {
+        object: Object::Table(table.clone()),
+        attribute: format!("values of column {}", column.as_str()),
+        publisher: "another column of this name".to_owned(),
+        subscriber: "values of the one that was dropped".to_owned(),
+        remedy: Remedy::person(
+            Vec::new(),
+            "the publisher has dropped this column and made another one of its name: rows that were not written since then still \
+             hold values of the old one. Compare the tables, and give these rows the publisher's values on the subscriber, by hand \
+             or by copying the table once more; then apply with -replace of this resource, which leaves the tables as they are",
         ),
     }
 }

@@ -188,7 +188,7 @@ impl<'a> Plan<'a> {
         for (name, statistics) in &self.wanted.statistics {
             let object = Object::Statistics(name.clone());
             match self.there.statistics.get(name) {
-                Some(has) if is_alike(self.wanted, self.there, &statistics.definition, &has.definition) => {
+                Some(has) if is_alike(&statistics.definition, &has.definition) => {
                     self.late.there.insert(object);
                 }
                 Some(has) => self.late.otherwise.push(format!(

@@ -19,7 +19,7 @@ pub(super) fn index_for<'a>(
     let fits = |(name, index): &(&QualifiedName, &Index)| {
         let is_whole = index.is_unique && index.is_valid && !index.is_clone && index.parent.is_none();
         let is_free = index.table == *table && !publisher.indexes.contains_key(*name);
-        is_whole && is_free && is_alike(publisher, subscriber, without_parameters(&index.tail), &tail)
+        is_whole && is_free && is_alike(without_parameters(&index.tail), &tail)
     };
     let mut fitting: Vec<&Ident> = subscriber.indexes.iter().filter(fits).map(|(name, _)| &name.name).collect();
     match holder(subscriber, table, &constraint.name) {
@@ -81,6 +81,7 @@ fn are_not_null(table: &Table, columns: &[Ident]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::difference::differences;
+    use super::super::renaming::Renamings;
     use super::super::samples::database;
     use super::*;
 
@@ -91,7 +92,7 @@ mod tests {
     /// How the subscriber gets a constraint of that definition, where it has that index.
     fn remedy(constraint: &str, index: &str, tail: &str) -> String {
         let publisher = users().constraint("users", "users_key", constraint);
-        let found = differences(&publisher, &users().index("users", index, tail), &[]);
+        let found = differences(&publisher, &users().index("users", index, tail), &Renamings::default());
         let lines = found.iter().map(|one| {
             let who = if one.mend().is_some() { "apply" } else { "person" };
             format!("{who}: {}", one.remedy())

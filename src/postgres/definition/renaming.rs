@@ -45,6 +45,8 @@ pub struct Renamings {
     /// Those that cannot have them before a person has seen to it: the subscriber has other columns of these names, so that rows
     /// have gone on to arrive, with values in the wrong columns.
     pub mixed: Vec<Renaming>,
+    /// The columns that are others on the publisher by now, of the same name.
+    pub made_again: Vec<(QualifiedName, Ident)>,
 }
 
 impl Renaming {
@@ -65,7 +67,8 @@ impl Renaming {
     }
 }
 
-/// What is to be kept to know a column again: what was known, as far as it still exists, and columns that have one name.
+/// What is to be kept to know a column again: what was known, as far as the subscriber still has it, and columns that have one
+/// name. A column that the publisher has dropped is kept too: another one that gets its name is not the same.
 pub fn known(publisher: &Definition, subscriber: &Definition, before: &Known) -> Known {
     let both = publisher.tables.iter().filter_map(|(name, table)| Some((table, subscriber.tables.get(name)?)));
     both.map(|(table, there)| (table.oid, pairs(table, there, before.get(&table.oid)))).collect()
@@ -73,10 +76,9 @@ pub fn known(publisher: &Definition, subscriber: &Definition, before: &Known) ->
 
 fn pairs(table: &Table, there: &Table, before: Option<&Pairs>) -> Pairs {
     let before = before.filter(|pairs| pairs.there == there.oid);
-    let exists = |table: &Table, number: i16| table.columns.iter().any(|column| column.number == number);
+    let exists = |table: &Table, number: i16| table.has_number(number);
     let kept = before.into_iter().flat_map(|pairs| pairs.columns.iter().map(|(one, other)| (*one, *other)));
-    let mut columns: BTreeMap<i16, i16> =
-        kept.filter(|(one, other)| exists(table, *one) && exists(there, *other)).collect();
+    let mut columns: BTreeMap<i16, i16> = kept.filter(|(_, other)| exists(there, *other)).collect();
     let taken: BTreeSet<i16> = columns.values().copied().collect();
     for column in &table.columns {
         if let Some(other) = there.column(&column.name).filter(|other| !taken.contains(&other.number)) {
@@ -98,11 +100,25 @@ pub fn renamings(publisher: &Definition, subscriber: &Definition, known: &Known)
             let (table, from, to) = (name.clone(), old.name.clone(), column.name.clone());
             (from != to).then_some(Renaming { table, from, to, is_inherited: column.is_inherited })
         });
+        all.made_again.extend(pairs.made_again(table, there).map(|column| (name.clone(), column.clone())));
         let (due, mixed) = shared(there, found.collect());
         all.due.extend(due);
         all.mixed.extend(mixed);
     }
     all
+}
+
+impl Pairs {
+    /// The columns whose name another one had that the publisher has dropped, and whose rows the subscriber still has. Those that
+    /// come from a parent are that one's.
+    fn made_again<'a>(&'a self, table: &'a Table, there: &'a Table) -> impl Iterator<Item = &'a Ident> {
+        let was_other =
+            |number: i16| self.columns.iter().any(|(one, other)| *other == number && !table.has_number(*one));
+        let new =
+            table.columns.iter().filter(|column| !self.columns.contains_key(&column.number) && !column.is_inherited);
+        let names = new.map(|column| &column.name);
+        names.filter(move |name| there.column(name).is_some_and(|old| was_other(old.number)))
+    }
 }
 
 /// Shares out the columns of a table: a name can be had if nothing has it, or if what has it gets another one that can be had.
@@ -127,6 +143,10 @@ pub fn renamed(mut subscriber: Definition, renamings: &[Renaming]) -> Definition
 }
 
 impl Table {
+    fn has_number(&self, number: i16) -> bool {
+        self.columns.iter().any(|column| column.number == number)
+    }
+
     fn rename(&mut self, from: &Ident, to: &Ident) {
         for column in &mut self.columns {
             if column.name == *from {
@@ -194,7 +214,7 @@ mod tests {
     /// subscriber.
     fn found(before: &str, publisher: &str, subscriber: &str) -> (String, String) {
         let known = known(&of_names(before), &of_names(before), &Known::new());
-        let Renamings { due, mixed } = renamings(&of_names(publisher), &of_names(subscriber), &known);
+        let Renamings { due, mixed, .. } = renamings(&of_names(publisher), &of_names(subscriber), &known);
         let text = |all: &[Renaming]| {
             let lines = all.iter().map(|one| format!("{}>{}", one.from.as_str(), one.to.as_str()));
             lines.collect::<Vec<_>>().join(" ")
@@ -233,17 +253,45 @@ mod tests {
         let table = publisher.tables.values_mut().next().unwrap();
         table.columns.remove(0);
         table.columns[0].name = Ident::new("a").unwrap();
-        let Renamings { due, mixed } = renamings(&publisher, &subscriber, &known);
+        let Renamings { due, mixed, .. } = renamings(&publisher, &subscriber, &known);
         assert_eq!((due.len(), mixed.len()), (0, 1));
         // It stays known until a person has dropped the old one.
         let known = super::known(&publisher, &subscriber, &known);
         let mut mended = subscriber.clone();
         mended.tables.values_mut().next().unwrap().columns.remove(0);
-        let Renamings { due, mixed } = renamings(&publisher, &mended, &known);
+        let Renamings { due, mixed, .. } = renamings(&publisher, &mended, &known);
         assert_eq!((due.len(), mixed.len()), (1, 0));
         // A table that was made again has other columns.
         mended.tables.values_mut().next().unwrap().oid = 7;
         assert_eq!(renamings(&publisher, &mended, &known), Renamings::default());
+    }
+
+    #[test]
+    fn a_column_that_was_made_again_is_another_one_until_the_subscriber_has_a_new_one_too() {
+        let subscriber = of_names("a b");
+        let known = known(&subscriber, &subscriber, &Known::new());
+        let mut publisher = of_names("b b2 a");
+        let columns = &mut publisher.tables.values_mut().next().unwrap().columns;
+        columns.remove(1);
+        columns[0].number = 2;
+        let again = |subscriber: &Definition, known: &Known| {
+            let found = renamings(&publisher, subscriber, known).made_again;
+            found.iter().map(|(_, column)| column.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(again(&subscriber, &known), ["a"]);
+        // An apply of something else does not forget it.
+        let later = super::known(&publisher, &subscriber, &known);
+        assert_eq!(again(&subscriber, &later), ["a"]);
+        // Nor is it known without what was kept.
+        assert!(again(&subscriber, &super::known(&publisher, &subscriber, &Known::new())).is_empty());
+        let mut mended = of_names("a b a2");
+        let columns = &mut mended.tables.values_mut().next().unwrap().columns;
+        columns.remove(0);
+        columns[1].name = Ident::new("a").unwrap();
+        assert!(again(&mended, &later).is_empty());
+        let settled = super::known(&publisher, &mended, &later);
+        assert!(again(&mended, &settled).is_empty());
+        assert_eq!(serde_json::to_value(settled).unwrap()["100"]["columns"], serde_json::json!({"2": 2, "3": 3}));
     }
 
     #[test]

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{When, Wish};
 use crate::postgres::definition::{
-    self, ConstraintKind, Definition, Difference, Fitted, Group, Left, Object, Other, Refusal, Renaming, Renamings,
-    Step,
+    self, ConstraintKind, Definition, Difference, Fitted, Group, Left, Object, Other, Refusal, Renaming, Step,
 };
 use crate::postgres::{Ident, QualifiedName};
 
@@ -67,12 +66,12 @@ impl Plan {
             plan.leave_functions(&mut wanted, &sides.subscriber);
         }
         plan.take_steps(&wanted, &sides.subscriber, wish);
-        let Renamings { due, mixed } = definition::renamings(&wanted, &sides.subscriber, &wish.known);
+        let mut renamings = definition::renamings(&wanted, &sides.subscriber, &wish.known);
         if wish.follows {
-            plan.renamed = due;
+            plan.renamed = std::mem::take(&mut renamings.due);
         }
         let renamed = definition::renamed(sides.subscriber.clone(), &plan.renamed);
-        let found = definition::differences(&wanted, &renamed, &mixed);
+        let found = definition::differences(&wanted, &renamed, &renamings);
         let (changed, differences) = found.into_iter().partition(|one| wish.follows && one.mend().is_some());
         plan.not_copied.sort();
         Self { changed, differences, ..plan }

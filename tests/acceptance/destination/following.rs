@@ -164,6 +164,23 @@ const CASES: &[Case] = &[
             "name of column b: a on the publisher, b on the subscriber; the publisher has given this name to another column",
         ],
     ),
+    told(
+        "a column that was dropped and made again under its name",
+        ONE,
+        "ALTER TABLE app.t DROP b; ALTER TABLE app.t ADD b text; ALTER TABLE app.t DROP a; ALTER TABLE app.t ADD a bigint",
+        &[
+            "values of column a: another column of this name on the publisher, values of the one that was dropped on the subscriber; \
+             the publisher has dropped this column and made another one of its name",
+            "values of column b: another column",
+            "apply with -replace of this resource, which leaves the tables as they are",
+        ],
+    ),
+    told(
+        "a column of partitions that was made again",
+        TREE,
+        "ALTER TABLE app.t DROP id; ALTER TABLE app.t ADD id int",
+        &["table app.t: values of column id: another column of this name"],
+    ),
 ];
 
 /// The tables, and the type and the sequence that the cases are about.

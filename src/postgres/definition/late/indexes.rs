@@ -138,10 +138,8 @@ impl<'p, 'a> Family<'p, 'a> {
     /// A name that something else has cannot be this index's.
     fn check(&self, name: &QualifiedName, table: &QualifiedName, has: Option<&Index>) -> Result<(), String> {
         let Some(has) = has else { return self.check_constraint(name, table) };
-        let (wanted, there) = (self.plan.wanted, self.plan.there);
-        let is_same = has.table == *table
-            && has.is_unique == self.index.is_unique
-            && is_alike(wanted, there, &self.index.tail, &has.tail);
+        let is_same =
+            has.table == *table && has.is_unique == self.index.is_unique && is_alike(&self.index.tail, &has.tail);
         if is_same || has.is_clone {
             return Ok(());
         }

@@ -19,7 +19,7 @@ impl<'a> Plan<'a> {
                 self.late.otherwise.push(what);
                 return;
             }
-            Some(has) if !is_alike(self.wanted, self.there, bare(&key.definition), bare(&has.definition)) => {
+            Some(has) if !is_alike(bare(&key.definition), bare(&has.definition)) => {
                 let what = format!(
                     "{object} is another one on the subscriber. There: ALTER TABLE {table} DROP CONSTRAINT {}; and apply again",
                     key.name
