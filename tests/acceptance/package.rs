@@ -125,6 +125,25 @@ fn actions_are_pinned_by_commit() {
     }
 }
 
+/// A release by another compiler would be other bytes. A file `rust-toolchain.toml` would keep those from building who have
+/// this version under another name, and no network, so the workflows ask for it by name.
+#[test]
+fn every_job_builds_with_the_pinned_toolchain() {
+    let workflows = checkout().join(".github/workflows");
+    let pinned = names(&workflows).into_iter().map(|name| {
+        let text = fs::read_to_string(workflows.join(&name)).expect("a workflow");
+        let pinned: Vec<_> = text.lines().filter_map(|line| line.trim().strip_prefix("RUSTUP_TOOLCHAIN: ")).collect();
+        let jobs_that_build = text.matches("make }} dist").count() + text.matches("- run: make ").count();
+        let installs = text.matches("rustup toolchain install \"$RUSTUP_TOOLCHAIN\"").count();
+        assert!(jobs_that_build > 0 && installs >= jobs_that_build, "{name}: {installs} of {jobs_that_build}");
+        assert_eq!(pinned.len(), 1, "{name}: the version is pinned once");
+        pinned[0].trim_matches('"').to_owned()
+    });
+    let pinned: Vec<_> = pinned.collect();
+    let begins = format!("{}.", env!("CARGO_PKG_RUST_VERSION"));
+    assert!(pinned.iter().all(|version| *version == pinned[0] && version.starts_with(&begins)), "{pinned:?}, {begins}");
+}
+
 /// The registry's own check knows the provider only by an address of HashiCorp's.
 #[tokio::test]
 async fn the_registry_takes_the_docs() {
