@@ -9,7 +9,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::common::postgres::{self, Database, Major};
-use crate::common::tools;
+use crate::common::tools::{self, checkout};
 use crate::replication::DEADLINE;
 
 /// The program header that names the loader of dynamic dependencies, `PT_INTERP` in the ELF specification.
@@ -24,21 +24,35 @@ fn has_interpreter(binary: &[u8]) -> bool {
     (0..count).any(|header| number(first + header * size, 4) == INTERPRETER as usize)
 }
 
-/// Makes a directory tree that holds the binary, and the two files of a machine's in which names are looked up.
+/// Makes a directory tree that holds the binary, and the files of a machine that say how names are looked up.
 fn tree(root: &Path, binary: &[u8], hosts: &str, services: &str) {
     fs::create_dir(root.join("etc")).expect("a directory");
     fs::write(root.join("etc/hosts"), hosts).expect("a file");
     fs::write(root.join("etc/nsswitch.conf"), services).expect("a file");
+    fs::write(root.join("etc/resolv.conf"), "nameserver 127.0.0.1\noptions timeout:1 attempts:2\n").expect("a file");
     fs::write(root.join("provider"), binary).expect("the binary");
     fs::set_permissions(root.join("provider"), fs::Permissions::from_mode(0o755)).expect("permissions");
 }
 
+/// The network of a run.
+enum Network {
+    /// That of the machine.
+    Shared,
+    /// One of its own, where a DNS server knows every name, and nothing else listens.
+    Dns,
+}
+
 /// Runs the binary with nothing but the tree, and returns the exit status and what it said.
-async fn run(root: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+async fn run(root: &Path, network: &Network, arguments: &[&str]) -> (Option<i32>, String) {
     let is_root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-    let command: &[&str] = if is_root { &["chroot"] } else { &["unshare", "--map-root-user", "chroot"] };
+    let dns = checkout().join("tests/acceptance/dns.py").display().to_string();
+    let mut command = vec!["unshare"];
+    command.extend((!is_root).then_some("--map-root-user"));
+    if let Network::Dns = network {
+        command.extend(["--net", "python3", &dns]);
+    }
     let mut process = Command::new(command[0]);
-    process.args(&command[1..]).arg(root).arg("/provider").args(arguments).env_clear();
+    process.args(&command[1..]).arg("chroot").arg(root).arg("/provider").args(arguments).env_clear();
     process.env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null()).kill_on_drop(true);
     let output = timeout(DEADLINE, process.output()).await.expect("a command that ends").expect("running chroot");
     let said = [output.stdout, output.stderr].concat();
@@ -60,15 +74,18 @@ async fn the_binary_needs_nothing_of_the_machine() {
     let root = tempfile::tempdir().expect("a directory");
     // A service that is left out here and asked all the same: what the machine prefers must not matter.
     tree(root.path(), &binary, "127.0.0.1 source.example\n", "hosts: dns\npasswd: sss\n");
-    let (status, said) = run(root.path(), &["-version"]).await;
+    let (status, said) = run(root.path(), &Network::Shared, &["-version"]).await;
     assert!(status == Some(0) && said.starts_with("terraform-provider-neonrepl "), "{said}");
     let database = postgres::shared(Major::V17).database("alone").await;
-    for (host, expected) in
-        [("source.example", "There is no subscription."), ("nowhere.example", "no address is known for this host name")]
-    {
+    // In the machine's files; in neither; and, where there is a DNS server but no Postgres, by DNS alone.
+    for (host, network, expected) in [
+        ("source.example", Network::Shared, "There is no subscription."),
+        ("nowhere.example", Network::Shared, "no address is known for this host name"),
+        ("dns.example", Network::Dns, "the connection was refused"),
+    ] {
         let url = url_of(&database, host);
         let arguments = ["status", "--publisher-url", &url, "--subscriber-url", &url];
-        let (status, said) = run(root.path(), &arguments).await;
+        let (status, said) = run(root.path(), &network, &arguments).await;
         assert!(said.contains(expected), "{host}: {status:?} {said}");
     }
 }
