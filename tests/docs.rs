@@ -1,15 +1,20 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `docs/` says what the schema says, every block has an example, and every example is one that the schema allows.
 //!
 //! `make generate` rewrites the rendered pages.
+
+#[path = "docs/readme.rs"]
+mod readme;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use neonrepl::provider::NeonRepl;
-use neonrepl::tf_provider::docs;
+use neonrepl::tf_provider::docs::{self, Sources};
 use neonrepl::tf_provider::provider::Provider;
-use neonrepl::tf_provider::schema::{Block, NestedBlock, Origin};
+use neonrepl::tf_provider::schema::{Attribute, Block, NestedBlock, Origin, Type};
 
 /// Where the rendered pages are, below `docs/`. What else is there is written by hand.
 const RENDERED: [&str; 7] =
@@ -23,9 +28,9 @@ fn example(path: &str) -> Option<String> {
     fs::read_to_string(checkout().join("examples").join(path)).ok()
 }
 
-/// What the page of the provider says between its example and its schema.
-fn introduction() -> String {
-    fs::read_to_string(checkout().join("templates/index.md")).expect("reading the introduction")
+/// What a page says between its example and its schema.
+fn template(path: &str) -> Option<String> {
+    fs::read_to_string(checkout().join("templates").join(path)).ok()
 }
 
 /// The files below a path of the checkout, whose name ends so; with their path in the checkout.
@@ -55,7 +60,7 @@ fn files(below: &str, ending: &str) -> Vec<(String, String)> {
 
 #[test]
 fn pages_are_what_the_schema_says() {
-    let rendered = docs::render::<NeonRepl>("neonrepl", &example, &introduction());
+    let rendered = docs::render::<NeonRepl>("neonrepl", Sources { examples: &example, templates: &template });
     let rendered: BTreeMap<_, _> = rendered.into_iter().map(|(path, text)| (format!("docs/{path}"), text)).collect();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         rewrite(&rendered);
@@ -150,12 +155,47 @@ fn every_block_has_its_examples() {
     }
 }
 
+/// What a reader looks for on each page: the rights that are needed, guides, and for a resource a minimal and a complete example,
+/// what a change does, and how a `%` and a `/` are written in an id.
+#[test]
+fn every_page_answers_what_readers_ask() {
+    let mut used = BTreeSet::from(["templates/index.md".to_owned()]);
+    for part in ["resources", "data-sources", "actions"] {
+        for (path, text) in files(&format!("docs/{part}"), ".md") {
+            used.insert(path.replacen("docs", "templates", 1));
+            let mut asked = vec!["](../guides/"];
+            // The cutover's own text has these under shorter titles.
+            let is_cutover = path.ends_with("/cutover.md");
+            asked.push(if is_cutover { "### Rights" } else { "## Required Privileges" });
+            if part == "resources" {
+                asked.push(if is_cutover { "### What happens on a change" } else { "## What Happens on a Change" });
+                let name =
+                    format!("resource \"neonrepl_{}\"", path.trim_end_matches(".md").rsplit('/').next().unwrap());
+                let examples = text.split("## Schema").next().unwrap().matches(&name).count();
+                assert!(
+                    examples >= 2,
+                    "{path} has {examples} examples of {name}: a minimal and a complete one are asked for"
+                );
+                if !path.contains("logical_replication") {
+                    asked.extend(["%2F", "%25"]);
+                }
+            }
+            let missing: Vec<_> = asked.iter().filter(|asked| !text.contains(**asked)).collect();
+            assert!(missing.is_empty(), "{path} lacks {missing:?}: see templates/");
+        }
+    }
+    for (path, _) in files("templates", ".md") {
+        assert!(used.contains(&path), "{path} is of no page");
+    }
+}
+
 #[test]
 fn descriptions_are_sentences() {
     fn visit(at: &str, block: &Block) {
         assert!(is_sentence(&block.description), "{at}: {:?}", block.description);
         for attribute in &block.attributes {
             assert!(is_sentence(&attribute.description), "{at}.{}: {:?}", attribute.name, attribute.description);
+            described_one_by_one(&format!("{at}.{}", attribute.name), attribute);
         }
         for nested in &block.blocks {
             visit(&format!("{at}.{}", nested.name), &nested.block);
@@ -176,6 +216,25 @@ fn descriptions_are_sentences() {
             assert!(is_sentence(parameter.description), "{}: {:?}", function.name(), parameter.description);
         }
     }
+}
+
+/// Every attribute of the objects in an attribute has its own description, and none is described that is not there.
+fn described_one_by_one(at: &str, attribute: &Attribute) {
+    fn paths(ty: &Type, before: &str, found: &mut BTreeSet<String>) {
+        match ty {
+            Type::List(of) | Type::Set(of) | Type::Map(of) => paths(of, before, found),
+            Type::Object(attributes, _) => attributes.iter().for_each(|(name, ty)| {
+                found.insert(format!("{before}{name}"));
+                paths(ty, &format!("{before}{name}."), found);
+            }),
+            _ => {}
+        }
+    }
+    let mut expected = BTreeSet::new();
+    paths(&attribute.ty, "", &mut expected);
+    let described: BTreeSet<_> = attribute.parts.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(described, expected, "{at}");
+    assert!(attribute.parts.iter().all(|(_, text)| is_sentence(text)), "{at}: {:?}", attribute.parts);
 }
 
 fn is_sentence(text: &str) -> bool {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Postgres's own programs, where the machine has them: what else makes a schema from another one.
 
 use std::io::Write;

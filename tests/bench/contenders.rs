@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What is measured: our publications, their floor, and another provider's.
 
 use std::env;

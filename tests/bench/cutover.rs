@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How long writers wait for a switch: under load, with very many tables, and with 20 ms to each server.
 
 use std::sync::Arc;

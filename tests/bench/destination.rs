@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A destination schema of a thousand tables with three thousand indexes, beside `psql` that runs the same statements, and beside
 //! `pg_dump` where the machine has one.
 

@@ -1,6 +1,45 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What the provider promises of its speed, each beside what was measured.
 
+use serde_json::json;
+
+use super::common::cli::Core;
+use super::common::postgres::Major;
+use super::common::{seen, tools};
 use super::cycle::Cycle;
+
+/// What `make figures` reads.
+const FIGURES: &str = "bench.jsonl";
+
+/// Notes which programs are measured, and on how many processors.
+pub(super) fn note_programs() {
+    let of_core = |core: Core| {
+        let version = |command| {
+            let mut command = std::process::Command::new(command);
+            seen::said(command.args(["version", "-json"]).env("TF_CLI_CONFIG_FILE", "/dev/null"))
+        };
+        let version = tools::core(core.name()).map(version).unwrap_or_default();
+        serde_json::from_str::<serde_json::Value>(&version).map(|said| said["terraform_version"].clone()).ok()
+    };
+    let programs = json!({
+        "neonrepl": env!("CARGO_PKG_VERSION"),
+        "terraform": of_core(Core::Terraform),
+        "tofu": of_core(Core::OpenTofu),
+        "postgres": Major::ALL.map(seen::version),
+        "processors": std::thread::available_parallelism().map(usize::from).unwrap_or_default(),
+    });
+    seen::note(FIGURES, &json!({ "date": seen::today(), "programs": programs }));
+}
+
+/// Notes what a life of publications took with OpenTofu, `round_trip` milliseconds from the server.
+pub(super) fn note_life(what: &str, count: usize, round_trip: u128, cycle: &Cycle) {
+    let seconds = cycle.steps.map(|step| step.seconds);
+    let life = json!({
+        "what": what, "count": count, "round_trip": round_trip, "seconds": seconds, "memory": cycle.peak(),
+    });
+    seen::note(FIGURES, &json!({ "date": seen::today(), "life": life }));
+}
 
 /// Promises, and how many of them were kept.
 #[derive(Default)]
@@ -16,6 +55,8 @@ impl Goals {
         self.missed += usize::from(!is_kept);
         let verdict = if is_kept { "kept" } else { "MISSED" };
         self.lines.push(format!("| {what} | {measured:.2} {unit} | {limit:.2} {unit} | {verdict} |"));
+        let promise = json!({ "what": what, "measured": measured, "at_most": limit, "unit": unit });
+        seen::note(FIGURES, &json!({ "date": seen::today(), "promise": promise }));
     }
 
     /// What a life of publications may take beside its floor, `terraform_data`, and the statements alone.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! From the start of the process to the line that says where it listens.
 
 use std::io::{BufRead, BufReader};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The initial copy of a large table with six secondary indexes: with all of them in place, and with all of them made afterwards.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Time and memory of whole processes, beside the least that they could take. `make bench` runs it.
 //!
 //! Every number is the median of `BENCH_REPEATS` runs (default 3) that take turns with their floors:
@@ -20,7 +22,8 @@
 //! `BENCH_PARTS` names the parts to run, such as `destination,indexes`: handshake, lives, large, destination, indexes, many, cutover.
 //!
 //! The lives are measured without a network, and with a relay that adds 20 ms to each round trip. At the end stands what
-//! is promised of the largest count with OpenTofu, and whether it was kept.
+//! is promised of the largest count with OpenTofu, and whether it was kept. Each figure is noted in `target/bench.jsonl` too,
+//! and `make figures` makes the README's tables of it.
 
 #![allow(clippy::print_stdout)] // printing is what it is for
 
@@ -54,6 +57,7 @@ const ROUND_TRIPS: [Duration; 2] = [Duration::ZERO, Duration::from_millis(20)];
 async fn main() {
     let repeats = numbers("BENCH_REPEATS", "3")[0];
     let mut goals = Goals::default();
+    goals::note_programs();
     let parts = env::var("BENCH_PARTS").unwrap_or_default();
     let is_run = |part: &str| parts.is_empty() || parts.split(',').any(|one| one == part);
     if is_run("handshake") {
@@ -150,8 +154,11 @@ async fn compare(database: &Database, count: usize, round_trip: Duration, repeat
         println!("{label} {}, terraform_data {}", core.name(), floor.row(None));
         println!("{label} {}, publications {}", core.name(), ours.row(Some(&floor)));
         if core == Core::OpenTofu {
+            goals::note_life("terraform_data", count, round_trip.as_millis(), &floor);
+            goals::note_life("neonrepl", count, round_trip.as_millis(), &ours);
             if let Some(peer) = contenders::peer(core, database, port, count) {
                 let peer = Cycle::run_often(&peer, repeats).await;
+                goals::note_life("cyrilgdn/postgresql", count, round_trip.as_millis(), &peer);
                 println!("{label} {}, cyrilgdn/postgresql {}", core.name(), peer.row(Some(&floor)));
             }
             measured = Some(Measured { alone, floor, ours });

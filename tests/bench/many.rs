@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Many databases of two servers, moved by the module of `examples/migration-module`.
 
 use std::collections::HashSet;

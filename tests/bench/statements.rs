@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The statements alone: what Postgres and the way to it take, without any core or provider.
 
 use std::time::Instant;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What processes take, as the kernel counts it: the provider's memory and processor time, and the core's beside them.
 
 use std::collections::HashMap;

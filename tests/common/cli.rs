@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Real cores in working directories of their own, with the built provider installed from a filesystem mirror.
 
 use std::collections::BTreeMap;
@@ -15,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::aurora::{REGION, StandIn};
 use super::postgres::encode;
+use super::seen;
 use super::tools;
 use super::wait::wait_until;
 
@@ -360,6 +363,10 @@ impl Workspace {
         let mut transcript = self.transcript.lock().unwrap_or_else(PoisonError::into_inner);
         transcript.push_str(&format!("$ {} {title}\n{}", self.core.name(), run.text()));
         drop(transcript);
+        // 2 is a plan with changes, where a plan is asked for that.
+        if matches!(run.code, Some(0 | 2)) {
+            seen::command(self.core.name(), title, &self.path(), &self.environment);
+        }
         self.search(&format!("the output of {title}"), &run.text());
         for file in fs::read_dir(self.path()).expect("reading the workspace").flatten() {
             let name = file.file_name().to_string_lossy().into_owned();

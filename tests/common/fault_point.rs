@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A relay to a Postgres server that stops at a statement, so that a test can break something at that very moment.
 //!
 //! It reads the protocol as far as it must: what a client sends is passed on message by message, and the answers are

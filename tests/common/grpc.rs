@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A stand-in for Terraform's core: starts the built provider, shakes hands, and calls it over gRPC with mutual TLS.
 //!
 //! Every wait has a deadline, and every process is killed when its value is dropped.

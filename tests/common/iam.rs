@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What RDS has before Postgres: it asks for TLS and for a password, and takes an IAM token for one.
 //!
 //! The token's signature is computed once more from the secret key, by AWS's description of it ("Signature Version 4 for API

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What the outer tests share: real servers, real cores, and ways to wait for them and to get between them.
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses its own part")]
 #![allow(clippy::unwrap_used, reason = "examples are no tests to clippy")]
@@ -11,5 +13,6 @@ pub mod moto;
 pub mod pg_dump;
 pub mod postgres;
 pub mod relay;
+pub mod seen;
 pub mod tools;
 pub mod wait;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! moto's server: an implementation of the RDS API that knows nothing of this project.
 
 use std::io::{BufRead, BufReader};

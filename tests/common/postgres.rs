@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Real Postgres servers on loopback.
 //!
 //! Every server has its own data directory below the system's temporary one, a port of the system's choosing,
@@ -18,6 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::seen;
 use super::wait::block_until;
 use account::Account;
 pub use database::{Database, Role, encode, quote};
@@ -236,7 +239,7 @@ impl Server {
             let logged = self.log().len();
             self.process = Some(self.spawn());
             self.starts.fetch_add(1, Ordering::Relaxed);
-            let Err(()) = self.until_ready() else { return };
+            let Err(()) = self.until_ready() else { return seen::server(self.port, self.major) };
             let log = self.log();
             let reason = &log[logged..];
             let transient = reason.contains("in use") || reason.contains("already exists");

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A TCP relay on loopback that is as far away as a test wants, or goes away.
 //!
 //! It runs on a thread of its own, so that a test that blocks does not stop it.

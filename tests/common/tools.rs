@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Where `tests/tools/install.py` has put the programs under test.
 
 use std::env;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Waiting for a condition, with a deadline: the only way a test waits.
 
 use std::time::{Duration, Instant};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Clusters and their instances: what they show, and what becomes of them over time.
 
 use std::sync::{Arc, PoisonError};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What runs inside a DB instance.
 
 use std::net::TcpListener;

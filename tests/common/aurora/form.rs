@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Requests of the query protocol: form-encoded, with structure in the names (`Tags.Tag.1.Key`).
 
 use std::collections::BTreeMap;

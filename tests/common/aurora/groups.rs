@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Cluster parameter groups, their parameters and their tags.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A stand-in for Aurora: a server on loopback that speaks the RDS query protocol (version 2014-10-31), so that the
 //! unmodified AWS SDK talks to it through `endpoint_url`, and whose DB instances are real Postgres servers.
 //!

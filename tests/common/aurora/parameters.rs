@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A few real cluster parameters of Aurora PostgreSQL with their metadata.
 
 use std::collections::BTreeMap;

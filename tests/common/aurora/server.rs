@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The HTTP side: one POST an action, one XML document an answer.
 
 use std::sync::Arc;

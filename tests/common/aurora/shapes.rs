@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What RDS's own model says of the operations that the stand-in answers: their elements, those that are required, and
 //! the errors that they declare.
 //!

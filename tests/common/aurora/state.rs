@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What the stand-in knows.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Answers of the query protocol.
 
 use std::borrow::Cow;

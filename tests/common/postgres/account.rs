@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The account that servers run under. Postgres refuses to run as root, so root's tests lend it `nobody`.
 
 use std::fs;

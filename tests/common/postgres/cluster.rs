@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Data directories: `initdb` runs once a major, and every server gets a copy.
 
 use std::fs::{self, Permissions};

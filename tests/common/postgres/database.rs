@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Databases and roles on a server, each test its own, and queries on them.
 
 use std::fmt::Write;
