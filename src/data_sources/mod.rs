@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The data sources, one file each.
 
 mod neon_nat_addresses;

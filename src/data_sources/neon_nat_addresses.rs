@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_neon_nat_addresses`: where Neon's connections to a publisher come from.
 
 use crate::config::Context;
@@ -98,7 +100,7 @@ fn lookup(config: &Model) -> Result<Option<&'static Region>> {
     }
     let Some(host) = config.host.known() else { return Ok(None) };
     let id = region_of_host(host).ok_or_else(|| {
-        Error::new(format!("{host:?} is no Neon host"))
+        Error::new(format!("{host:?} is not a Neon host"))
             .detail("A Neon host ends in REGION.CLOUD.neon.tech. Give the region instead.")
             .attribute("host")
     })?;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_preflight`: whether a replication would work, and what it would not bring, before anything is changed.
 
 use std::collections::BTreeSet;
@@ -59,6 +61,22 @@ crate::model! {
     }
 }
 
+/// What the attributes of its objects are.
+const PARTS: &[(&str, &str)] = &[
+    ("severity", "`error` (replicating would fail, or lose something), `warning` or `info`."),
+    (
+        "check",
+        "The name of the check, such as `wal_level` or `replica_identity`. It stays the same from release to release.",
+    ),
+    ("side", "`publisher`, `subscriber` or `both`."),
+    ("object", "What it is about, such as a table or a role. Empty where it is about the server."),
+    ("message", "What was found."),
+    (
+        "remedy",
+        "What to do: the statement with the server to run it on, or the step. Empty where nothing has to be done.",
+    ),
+];
+
 impl DataSource for Preflight {
     type Model = Model;
     type Context = Context;
@@ -92,7 +110,7 @@ impl DataSource for Preflight {
             Attribute::optional(
                 "tables",
                 Type::set(Type::String),
-                "Tables that are going to be published beside those of the publications, as the `tables` of a publication name \
+                "Tables that are going to be published in addition to those of the publications, as the `tables` of a publication name \
                  them: `schema.table`, or `table` in `public`. Default: none where publications are given, else every table of \
                  the database.",
             )
@@ -110,7 +128,7 @@ impl DataSource for Preflight {
         .attribute(Attribute::optional(
             "reverse",
             Type::Bool,
-            "Whether changes are to flow back after the cutover: the subscriber is then looked at as a publisher too, and the \
+            "Whether changes should flow back after the cutover: the subscriber is then looked at as a publisher too, and the \
              publisher as a subscriber. Default: `false`.",
         ));
         with_databases(asked)
@@ -122,12 +140,8 @@ impl DataSource for Preflight {
         .attribute(Attribute::computed(
             "findings",
             Type::list(finding),
-            "Everything that was found: errors first, then warnings, then what is good to know, always in the same order. `severity` \
-             is `error` (it would fail, or lose something), `warning` or `info`. `check` is the name of the check, which stays the \
-             same from release to release, such as `wal_level` or `replica_identity`. `side` is `publisher`, `subscriber` or \
-             `both`. `object` is what it is about, such as a table or a role, `message` what is so, and `remedy` what to do: the \
-             statement with the server to run it on, or the step. Empty texts have nothing to say.",
-        ))
+            "Everything that was found: errors first, then warnings, then what is good to know, always in the same order.",
+        ).parts(PARTS))
         .attribute(Attribute::computed(
             "report",
             Type::String,

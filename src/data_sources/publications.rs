@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_publications`: the publications of a database of the publisher.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +65,23 @@ crate::model! {
     }
 }
 
+/// What the attributes of its objects are.
+const PARTS: &[(&str, &str)] = &[
+    ("name", "The name."),
+    ("owner", "The role that owns it."),
+    ("all_tables", "Whether every table of the database is published, future ones included."),
+    ("tables", "The tables that are published whole, as `schema.table`. Null where there are none."),
+    ("table", "The tables of which only some columns or rows are published, as the blocks of that name."),
+    ("table.name", "The table, as `schema.table`."),
+    ("table.columns", "The columns that are published. Null where all of them are."),
+    ("table.where", "The row filter, as the server prints it. Null where every row is published."),
+    ("schemas", "The schemas whose tables are published, future ones included. Null where there are none."),
+    ("publish", "The operations that are published: `insert`, `update`, `delete`, `truncate`."),
+    ("publish_via_partition_root", "Whether changes of partitions are published as changes of the partitioned table."),
+    ("publish_generated_columns", "Whether stored generated columns are published: `none` or `stored`."),
+    ("fingerprint", "A hash of what is published. It changes when that does."),
+];
+
 impl DataSource for Publications {
     type Model = Model;
     type Context = Context;
@@ -92,10 +111,8 @@ impl DataSource for Publications {
             "publications",
             Type::list(publication),
             "The publications in the order of their names, with the attributes of `neonrepl_publication`, so that they can be its \
-             arguments. `tables` has the tables that are published whole, as `schema.table`, and `table` those of which only \
-             some columns or rows are, like the blocks of that name: `columns` or `where` is null where there is no such \
-             limit. `tables` and `schemas` are null where there are none. `fingerprint` changes when what is published does.",
-        ))
+             arguments.",
+        ).parts(PARTS))
     }
 
     async fn read(call: &Call<Context>, config: Model) -> Result<Model> {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_replication_status`: how far subscriptions are, and why one is not well.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -211,7 +213,7 @@ impl DataSource for ReplicationStatus {
             "Whether none of the subscriptions has `causes`. One that is still copying, is behind, or was disabled on purpose is \
              well.",
         ))
-        .attribute(Attribute::computed("subscriptions", Type::list(subscription_type()), DESCRIPTION))
+        .attribute(Attribute::computed("subscriptions", Type::list(subscription_type()), SUBSCRIPTIONS).parts(PARTS))
         .attribute(Attribute::computed(
             "report",
             Type::String,
@@ -258,19 +260,65 @@ fn waiting_for(until: Until) -> &'static str {
     }
 }
 
-const DESCRIPTION: &str = "The subscriptions in the order of their names. `stopped_by_cutover` says that a cutover has stopped it, once all was applied: the \
-    subscriber takes writes then, and the subscription counts as ready. What brings changes back to the publisher since is listed \
-    too, with `reverse` set: for it the two servers have changed places. `ready` is what `wait_until` waits for. `worker_running` says \
-    whether the worker that applies changes runs. `publisher` is the server that it is proven to read from, as \
-    `host:port/database`; where that cannot be told it is null, and so is all that only a publisher knows. `tables` has a `state` \
-    for each (`initializing`, `copying`, `copied`, `synchronized` or `ready`), the `rows_copied` and `bytes_copied` of a copy that \
-    runs, and `rows_estimate` and `bytes` of the publisher's table, as its catalog has them. `unsubscribed_tables` are published \
-    and missing: a refresh adds them. `lag_bytes` is what was written on the publisher and is not confirmed as flushed, and \
-    `lag_seconds` for how long, 0 where nothing is. `apply_error_count` and `sync_error_count` need Postgres 15, and `conflicts` \
-    (a map by kind) Postgres 18. `slot` has `wal_status`, `restart_lsn`, `confirmed_flush_lsn` and `safe_wal_size`, the bytes that can \
-    still be written before its WAL may be lost. `causes` say why it is not well, the likeliest first: `kind` (a name that stays \
-    the same), `message`, `evidence`, and as `remedy` the statement with the server and the role to run it as. `schema_drift` has \
-    differences between the tables of both sides that stop replication, or will.";
+const SUBSCRIPTIONS: &str =
+    "The subscriptions in the order of their names, followed by those that bring changes back since a cutover.";
+
+/// What the attributes of its objects are.
+const PARTS: &[(&str, &str)] = &[
+    ("name", "The subscription."),
+    ("enabled", "Whether it is enabled."),
+    (
+        "stopped_by_cutover",
+        "Whether a cutover has stopped it, once everything was applied. The subscriber takes writes then, and the subscription counts as ready.",
+    ),
+    (
+        "reverse",
+        "Whether it brings changes back from the subscriber to the publisher since a cutover. For such a one the two servers have changed places.",
+    ),
+    ("ready", "Whether every table is copied and replicated, a worker runs, and nothing that is published is missing."),
+    ("worker_running", "Whether the worker that applies changes runs."),
+    (
+        "publisher",
+        "The server that it is proven to read from, as `host:port/database`. Where that cannot be told it is null, and so is everything that only a publisher knows.",
+    ),
+    ("tables", "Its tables."),
+    ("tables.name", "The table, as `schema.table`."),
+    ("tables.state", "`initializing`, `copying`, `copied`, `synchronized` or `ready`."),
+    ("tables.rows_copied", "How many rows a copy that runs has copied."),
+    ("tables.rows_estimate", "How many rows the publisher's catalog estimates."),
+    ("tables.bytes_copied", "How many bytes a copy that runs has copied."),
+    ("tables.bytes", "The size of the publisher's table, as its catalog has it."),
+    ("tables_ready", "How many tables are ready."),
+    ("tables_total", "How many tables there are."),
+    ("unsubscribed_tables", "Tables that are published but not subscribed yet. A refresh adds them."),
+    ("lag_bytes", "How many bytes of WAL the publisher has written that the subscriber has not confirmed as flushed."),
+    ("lag_seconds", "For how long the subscriber has been behind. 0 where it is not."),
+    ("received_lsn", "The last WAL position that the worker has received."),
+    ("latest_end_lsn", "The last WAL position that the worker has reported to the publisher."),
+    ("last_msg_receipt_time", "When the worker received the last message."),
+    ("apply_error_count", "How many errors there were while changes were applied (Postgres 15)."),
+    ("sync_error_count", "How many errors there were while tables were copied (Postgres 15)."),
+    ("conflicts", "How many conflicts there were, by kind (Postgres 18)."),
+    ("slot", "Its replication slot on the publisher. Null where that could not be asked."),
+    ("slot.name", "The slot."),
+    ("slot.active", "Whether something reads from it."),
+    ("slot.wal_status", "Whether the WAL that it needs is there: `reserved`, `extended`, `unreserved` or `lost`."),
+    ("slot.restart_lsn", "The oldest WAL position that it keeps."),
+    ("slot.confirmed_flush_lsn", "The WAL position up to which the subscriber has confirmed everything."),
+    (
+        "slot.safe_wal_size",
+        "How many bytes of WAL can still be written before the slot may be lost. Null where there is no limit.",
+    ),
+    ("causes", "Why it is not well, the likeliest cause first. Empty where it is well."),
+    ("causes.kind", "The name of the cause. It stays the same from release to release."),
+    ("causes.message", "What is wrong."),
+    ("causes.evidence", "What shows it."),
+    ("causes.remedy", "The statement that mends it, with the server and the role to run it as."),
+    ("schema_drift", "Differences between the tables of both sides that stop replication, or will."),
+    ("schema_drift.table", "The table, as `schema.table`."),
+    ("schema_drift.message", "What differs."),
+    ("schema_drift.remedy", "What to do about it."),
+];
 
 fn subscription_type() -> Type {
     let table = Type::object([

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_subscriptions`: the subscriptions of a database of the subscriber.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,6 +82,37 @@ crate::model! {
     }
 }
 
+/// What the attributes of its objects are.
+const PARTS: &[(&str, &str)] = &[
+    ("name", "The name."),
+    ("owner", "The role that owns it."),
+    ("enabled", "Whether it runs."),
+    ("publications", "The publications that it subscribes to."),
+    ("slot_name", "Its replication slot on the publisher. Null where it has none."),
+    ("binary", "Whether values travel in binary form."),
+    ("streaming", "Whether transactions in progress are sent: `off`, `on` or `parallel`."),
+    ("synchronous_commit", "The worker's `synchronous_commit`."),
+    ("two_phase", "Whether prepared transactions are sent when they are prepared (Postgres 15)."),
+    ("disable_on_error", "Whether an error disables it (Postgres 15)."),
+    ("password_required", "Whether the connection of an owner who is not a superuser needs a password (Postgres 16)."),
+    ("run_as_owner", "Whether changes are applied with the rights of its owner (Postgres 16)."),
+    (
+        "origin",
+        "Which changes it asks for: `any`, or `none` for those that were not replicated to the publisher (Postgres 16).",
+    ),
+    ("failover", "Whether its slot is copied to the publisher's standbys (Postgres 17)."),
+    (
+        "publisher",
+        "How it connects, without the password, as the block `publisher` of `neonrepl_subscription`. Null where the provider's `publisher` block says the same, and where the provider's role may not read it.",
+    ),
+    ("publisher.host", "The publisher's host, as the subscriber reaches it."),
+    ("publisher.port", "Its port."),
+    ("publisher.database", "The database on the publisher."),
+    ("publisher.username", "The role that it logs in as."),
+    ("publisher.sslmode", "Whether the connection is encrypted, and what is verified."),
+    ("publisher.options", "Further libpq keywords."),
+];
+
 impl DataSource for Subscriptions {
     type Model = Model;
     type Context = Context;
@@ -119,11 +152,9 @@ impl DataSource for Subscriptions {
         .attribute(Attribute::computed(
             "subscriptions",
             Type::list(subscription),
-            "The subscriptions in the order of their names, with the attributes of `neonrepl_subscription`. `slot_name` is \
-             null for one without a slot, and so is every option that the server's version lacks. `publisher` says how it connects, \
-             as the block of that name does, without the password; it is null where the provider's `publisher` block says \
-             the same, and where the provider's role may not read it.",
-        ))
+            "The subscriptions in the order of their names, with the attributes of `neonrepl_subscription`. An option that the \
+             server's version lacks is null.",
+        ).parts(PARTS))
     }
 
     async fn read(call: &Call<Context>, config: Model) -> Result<Model> {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_table_comparison`: whether tables hold the same rows on both sides.
 
 use std::collections::BTreeSet;
@@ -84,6 +86,21 @@ crate::model! {
     }
 }
 
+/// What the attributes of its objects are.
+const PARTS: &[(&str, &str)] = &[
+    ("name", "The table, as `schema.table`."),
+    ("publisher_rows", "How many rows the publisher has. Null where it could not be asked."),
+    ("subscriber_rows", "How many rows the subscriber has. Null where it could not be asked."),
+    ("equal", "Whether nothing differs."),
+    ("exact", "Whether both sides were compared in the same state."),
+    ("note", "Why it could not be compared, or not exactly. Empty otherwise."),
+    ("differences", "The rows that differ, with `mode = \"rows\"`."),
+    ("differences.key", "What tells the row apart, such as `id=5`, or the whole row where the table has no key."),
+    ("differences.kind", "`missing` (on the subscriber), `extra` (only there) or `changed`."),
+    ("differences.columns", "The columns that differ, for a row that was changed."),
+    ("further_differences", "How many more were seen. There may be others that were not looked at."),
+];
+
 impl DataSource for TableComparison {
     type Model = Model;
     type Context = Context;
@@ -104,7 +121,8 @@ impl DataSource for TableComparison {
         let asked = Schema::new(
             "Compares the rows of tables on both sides, while applications go on writing. For some milliseconds it keeps writers \
              from a table, until the subscriber has applied what was written before; then both sides keep to that state and \
-             count at leisure. So there are no false differences. The lock needs `UPDATE`, `DELETE` or `TRUNCATE` on the table \
+             count without locking anybody out. So there are no false differences. The lock needs `UPDATE`, `DELETE` or \
+             `TRUNCATE` on the table \
              of the publisher (or `MAINTAIN`, Postgres 17); without it, or where no subscription brings the rows, the answer is \
              not `exact`. It runs at every plan: the action `neonrepl_compare_tables` does the same when it is asked to.",
         )
@@ -145,7 +163,7 @@ impl DataSource for TableComparison {
         with_databases(asked)
         .attribute(duration_attribute(
             "timeout",
-            "How long it may take, such as `30s`, `10m` or `1h30m`. Both sides keep old row versions for so long. Default: `1h`.",
+            "How long it may take, such as `30s`, `10m` or `1h30m`. Both sides keep old row versions for that long. Default: `1h`.",
         ))
         .attribute(Attribute::computed(
             "equal",
@@ -165,12 +183,8 @@ impl DataSource for TableComparison {
         .attribute(Attribute::computed(
             "tables",
             Type::list(table),
-            "The tables in the order of `name`. `publisher_rows` and `subscriber_rows` are null where that side could not be asked. \
-             `note` says why a table could not be compared, or not exactly, and is empty otherwise. `differences` has the rows that \
-             differ: `key` is what tells the row apart, such as `id=5`, or the whole row where the table has no key; `kind` is \
-             `missing` (on the subscriber), `extra` (only there) or `changed`, and `columns` are those that differ. \
-             `further_differences` counts others that were seen; there may be more.",
-        ))
+            "The tables in the order of `name`.",
+        ).parts(PARTS))
     }
 
     fn validate(config: &Model, diagnostics: &mut Diagnostics) {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_tables`: the tables of a database of the publisher, as replication sees them.
 
 use std::collections::BTreeSet;
@@ -53,6 +55,26 @@ crate::model! {
     }
 }
 
+/// What the attributes of its objects are.
+const PARTS: &[(&str, &str)] = &[
+    ("schema", "Its schema."),
+    ("name", "Its name."),
+    ("qualified_name", "Both, as the `tables` of a publication take them."),
+    ("partition_of", "The table that it is a partition of, as `schema.table`. Null where it is not a partition."),
+    (
+        "rows_estimate",
+        "How many rows the server estimates. Null before the first `ANALYZE`. Those of a partitioned table include its partitions.",
+    ),
+    ("bytes", "The size on disk with indexes. That of a partitioned table includes its partitions."),
+    ("replica_identity", "`default` (the primary key), `index`, `full` or `nothing`."),
+    ("has_primary_key", "Whether it has a primary key."),
+    ("unlogged", "Whether it is unlogged. Such a table cannot be published."),
+    (
+        "published_by",
+        "The publications that publish its changes under its name, also through all tables, its schema or its root.",
+    ),
+];
+
 impl DataSource for Tables {
     type Model = Model;
     type Context = Context;
@@ -87,14 +109,8 @@ impl DataSource for Tables {
         .attribute(Attribute::computed(
             "tables",
             Type::list(table),
-            "The tables in the order of `schema` and `name`. `qualified_name` is both, as the `tables` of a publication take \
-             them. `partition_of` is the qualified name of the table that it is a partition of, or null. `rows_estimate` is \
-             what the server believes, null before the first `ANALYZE`, and `bytes` the size on disk with indexes; those \
-             of a partitioned table include its partitions. `replica_identity` is `default` (the primary key), `index`, \
-             `full` or `nothing`. `has_primary_key` says whether there is one. `unlogged` tables cannot be published. \
-             `published_by` has the publications that publish its changes under its name: through all tables, a schema or \
-             its root too.",
-        ))
+            "The tables in the order of `schema` and `name`.",
+        ).parts(PARTS))
     }
 
     async fn read(call: &Call<Context>, config: Model) -> Result<Model> {

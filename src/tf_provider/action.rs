@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What is done and leaves no state: the trait an action is written with, and its erased twin.
 
 use std::future::Future;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What an operation runs with: the provider's context, a way to be stopped, private state, warnings.
 
 use std::collections::BTreeMap;

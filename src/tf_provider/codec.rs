@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `Value` to and from what the wire carries: msgpack and JSON, guided by the schema's type.
 //!
 //! Total on any bytes: what does not fit the type is an error that says where, never a panic.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `Value` to and from the structs that a resource is written with.
 //!
 //! [`model!`](crate::model) writes a struct whose fields are the attributes of a block, and both conversions.

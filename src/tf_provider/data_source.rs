@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What is only read: the trait a data source is written with, and its erased twin.
 
 use std::future::Future;

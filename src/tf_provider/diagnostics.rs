@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Errors and warnings, with the attribute they are about.
 
 use std::fmt;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Schema -> the Markdown pages that the registries show, in their layout.
 //!
 //! What a page says comes from the schema alone, its examples from files beside it. The wording of sections and the
@@ -13,49 +15,62 @@ use super::provider::Provider;
 use super::resource::AnyResource;
 use super::schema::{IdentitySchema, Schema};
 
-/// Reads a file of `examples/`, by its path below that directory; `None` where there is none.
-pub type Examples<'a> = &'a dyn Fn(&str) -> Option<String>;
+/// Reads a file of a directory, by its path below it; `None` where there is none.
+pub type Files<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// What a page is made of beside the schema.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    /// `examples/`.
+    pub examples: Files<'a>,
+    /// `templates/`: Markdown that is written by hand, which stands between a page's example and its schema.
+    pub templates: Files<'a>,
+}
 
 /// All pages of a provider by their path below `docs/`. `name` is the provider's own, such as `neonrepl`: page names go
-/// without it. `introduction` is Markdown for the page of the provider itself, between its example and its schema.
-pub fn render<P: Provider>(name: &str, examples: Examples<'_>, introduction: &str) -> BTreeMap<String, String> {
+/// without it. A template has the path of its page.
+pub fn render<P: Provider>(name: &str, sources: Sources<'_>) -> BTreeMap<String, String> {
     let short = |type_name: &str| type_name.strip_prefix(&format!("{name}_")).unwrap_or(type_name).to_owned();
-    let mut pages = BTreeMap::from([("index.md".to_owned(), provider(name, &P::schema(), examples, introduction))]);
+    let mut pages = BTreeMap::from([("index.md".to_owned(), provider(name, &P::schema(), sources))]);
     for resource in P::resources() {
         let path = format!("resources/{}.md", short(resource.type_name()));
-        pages.insert(path, resource_page(name, *resource, examples));
+        let page = resource_page(name, *resource, (sources, &path));
+        pages.insert(path, page);
     }
     let mut plain = |kind: &Kind, type_name: &str, schema: &Schema| {
         let path = format!("{}/{}.md", kind.directory, short(type_name));
-        pages.insert(path, plain_page(name, kind, type_name, schema, examples));
+        let page = plain_page(name, kind, type_name, schema, (sources, &path));
+        pages.insert(path, page);
     };
     P::data_sources().iter().for_each(|one| plain(&DATA_SOURCE, one.type_name(), &one.schema()));
     P::ephemeral_resources().iter().for_each(|one| plain(&EPHEMERAL_RESOURCE, one.type_name(), &one.schema()));
     P::list_resources().iter().for_each(|one| plain(&LIST_RESOURCE, one.type_name(), &one.schema()));
     P::actions().iter().for_each(|one| plain(&ACTION, one.type_name(), &one.schema()));
     for function in P::functions() {
-        pages.insert(format!("functions/{}.md", function.name()), function_page(name, *function, examples));
+        pages.insert(format!("functions/{}.md", function.name()), function_page(name, *function, sources.examples));
     }
     pages
 }
 
-fn provider(name: &str, schema: &Schema, examples: Examples<'_>, introduction: &str) -> String {
+fn provider(name: &str, schema: &Schema, sources: Sources<'_>) -> String {
     let mut page = Page::new(&format!("{name} Provider"), None, &schema.block.description);
     page.heading(&format!("{name} Provider"));
     page.text(&schema.block.description);
-    page.example(examples, "provider/provider.tf");
-    page.text(introduction.trim());
+    page.example(sources.examples, "provider/provider.tf");
+    page.written(sources.templates, "index.md");
     page.text(&anchored(&schema.block));
     page.0
 }
 
-fn resource_page<C>(provider: &str, resource: &dyn AnyResource<C>, examples: Examples<'_>) -> String {
+fn resource_page<C>(provider: &str, resource: &dyn AnyResource<C>, (sources, path): (Sources<'_>, &str)) -> String {
+    let examples = sources.examples;
     let (name, schema) = (resource.type_name(), resource.schema());
     let mut page = Page::new(&format!("{name} Resource - {provider}"), Some(""), &schema.block.description);
     page.heading(&format!("{name} (Resource)"));
     page.deprecation(schema.block.deprecated.as_deref());
     page.text(&schema.block.description);
     page.example(examples, &format!("resources/{name}/resource.tf"));
+    page.written(sources.templates, path);
     page.text(&anchored(&schema.block));
     page.import(examples, name, resource.identity().as_ref());
     page.moved(examples, name);
@@ -78,18 +93,25 @@ const LIST_RESOURCE: Kind =
     Kind { title: "List Resource", directory: "list-resources", example: "list-resource.tfquery.hcl" };
 const ACTION: Kind = Kind { title: "Action", directory: "actions", example: "action.tf" };
 
-fn plain_page(provider: &str, kind: &Kind, name: &str, schema: &Schema, examples: Examples<'_>) -> String {
+fn plain_page(
+    provider: &str,
+    kind: &Kind,
+    name: &str,
+    schema: &Schema,
+    (sources, path): (Sources<'_>, &str),
+) -> String {
     let Kind { title, directory, example } = kind;
     let mut page = Page::new(&format!("{name} {title} - {provider}"), Some(""), &schema.block.description);
     page.heading(&format!("{name} ({title})"));
     page.deprecation(schema.block.deprecated.as_deref());
     page.text(&schema.block.description);
-    page.example(examples, &format!("{directory}/{name}/{example}"));
+    page.example(sources.examples, &format!("{directory}/{name}/{example}"));
+    page.written(sources.templates, path);
     page.text(&anchored(&schema.block));
     page.0
 }
 
-fn function_page(provider: &str, function: &dyn Function, examples: Examples<'_>) -> String {
+fn function_page(provider: &str, function: &dyn Function, examples: Files<'_>) -> String {
     let (name, signature) = (function.name(), function.signature());
     let mut page = Page::new(&format!("{name} function - {provider}"), Some(""), signature.summary);
     page.heading(&format!("function: {name}"));
@@ -154,7 +176,14 @@ impl Page {
         }
     }
 
-    fn example(&mut self, examples: Examples<'_>, path: &str) {
+    /// What is written by hand for the page.
+    fn written(&mut self, templates: Files<'_>, path: &str) {
+        if let Some(text) = templates(path) {
+            self.text(text.trim());
+        }
+    }
+
+    fn example(&mut self, examples: Files<'_>, path: &str) {
         if let Some(text) = examples(path) {
             self.section("Example Usage");
             self.code("terraform", &text);
@@ -162,7 +191,7 @@ impl Page {
     }
 
     /// The ways to import that there are examples of.
-    fn import(&mut self, examples: Examples<'_>, name: &str, identity: Option<&IdentitySchema>) {
+    fn import(&mut self, examples: Files<'_>, name: &str, identity: Option<&IdentitySchema>) {
         let read = |file: &str| examples(&format!("resources/{name}/{file}"));
         let by_identity = read("import-by-identity.tf").zip(identity);
         let (by_id, by_command) = (read("import-by-string-id.tf"), read("import.sh"));
@@ -186,7 +215,7 @@ impl Page {
     }
 
     /// The move from another provider's resource, where there is an example of one.
-    fn moved(&mut self, examples: Examples<'_>, name: &str) {
+    fn moved(&mut self, examples: Files<'_>, name: &str) {
         if let Some(example) = examples(&format!("resources/{name}/moved.tf")) {
             self.section("Move");
             self.text("With a `moved` block, from a resource of another provider that was in the same state:");
@@ -259,10 +288,19 @@ mod tests {
         let schema = Schema::new("A thing.")
             .attribute(Attribute::required("name", Type::String, "The name."))
             .block(NestedBlock::single("part", Block::new("A part.")));
-        let text =
-            plain_page("it", &DATA_SOURCE, "it_thing", &schema, &|_| Some("data \"it_thing\" \"x\" {}\n".to_owned()));
-        let order =
-            ["page_title", "# it_thing (Data Source)", "A thing.", "## Example Usage", "## Schema", "### Required"];
+        let example = |_: &str| Some("data \"it_thing\" \"x\" {}\n".to_owned());
+        let template = |path: &str| Some(format!("## Guides\n\nof {path}\n"));
+        let sources = Sources { examples: &example, templates: &template };
+        let text = plain_page("it", &DATA_SOURCE, "it_thing", &schema, (sources, "data-sources/thing.md"));
+        let order = [
+            "page_title",
+            "# it_thing (Data Source)",
+            "A thing.",
+            "## Example Usage",
+            "of data-sources/thing.md",
+            "## Schema",
+            "### Required",
+        ];
         let found: Vec<_> = order.iter().map(|part| text.rfind(part)).collect();
         assert!(found.iter().all(Option::is_some), "{found:?}");
         assert!(found.is_sorted(), "{found:?}\n{text}");

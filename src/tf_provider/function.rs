@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Provider functions: pure, called in expressions as `provider::neonrepl::name(…)`.
 
 use super::schema::Type;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Which objects of a managed resource exist: the trait a list is written with, and its erased twin.
 
 use std::future::Future;

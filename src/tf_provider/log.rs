@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The log: tracing's events as the JSON lines of Terraform's own logger, on stderr, where the parent picks them up.
 //!
 //! `TF_LOG_PROVIDER`, else `TF_LOG`, says how much: `trace`, `debug`, `info`, `warn`, `error`; `off` or nothing for none.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What any Terraform provider needs, whatever it manages.
 pub mod action;
 pub mod call;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Numbers of any size, without loss.
 //!
 //! Terraform's numbers are arbitrary-precision decimals. On the wire one arrives as an integer, a

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a schema alone says of a change: defaults, what is computed, what replaces. Pure.
 
 use std::collections::VecDeque;

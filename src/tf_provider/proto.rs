@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The wire types, generated from `proto/` at build time. Nothing else.
 #![allow(
     missing_docs,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A provider: its own configuration, what that makes, and the plain lists of all it offers.
 
 use super::action::AnyAction;

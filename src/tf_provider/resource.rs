@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Managed objects: the trait a resource is written with, and its erased twin that the server calls.
 
 use std::future::Future;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Times as Terraform's own functions read them.
 
 use std::time::SystemTime;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a block of configuration may hold: types, attributes, nested blocks, and their builders.
 
 use std::collections::BTreeSet;
@@ -145,6 +147,8 @@ pub struct Attribute {
     pub unpinned: bool,
     /// The only values it may have, where there are few; for messages and docs.
     pub choices: Vec<&'static str>,
+    /// What the attributes of the objects in it are, for docs: names, with dots between those of nested objects, and Markdown.
+    pub parts: &'static [(&'static str, &'static str)],
     /// The checks that validation runs.
     pub validators: Vec<Validator>,
 }
@@ -185,6 +189,7 @@ impl Attribute {
             stable: false,
             unpinned: false,
             choices: Vec::new(),
+            parts: &[],
             validators: Vec::new(),
         }
     }
@@ -237,6 +242,14 @@ impl Attribute {
     #[must_use]
     pub fn unpinned(mut self) -> Self {
         self.unpinned = true;
+        self
+    }
+
+    /// Describes the attributes of the objects in it, which the protocol has no descriptions for: `causes.kind` is attribute `kind`
+    /// of the objects in `causes`.
+    #[must_use]
+    pub fn parts(mut self, parts: &'static [(&'static str, &'static str)]) -> Self {
+        self.parts = parts;
         self
     }
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The `timeouts` block: how long an operation may take.
 
 use std::time::Duration;
@@ -39,7 +41,9 @@ pub fn duration_attribute(name: &str, description: &str) -> Attribute {
 }
 
 fn not_a_duration(text: &str) -> String {
-    format!("{text:?} is no duration. Write whole numbers with their units, such as \"30s\", \"10m\" or \"1h30m\".")
+    format!(
+        "{text:?} is not a valid duration. Write whole numbers with their units, such as \"30s\", \"10m\" or \"1h30m\"."
+    )
 }
 
 /// The configured time, or the default where there is none. `operation` picks the attribute.

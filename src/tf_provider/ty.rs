@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Terraform's type system, and the JSON in which the protocol carries it.
 
 use std::collections::{BTreeMap, BTreeSet};

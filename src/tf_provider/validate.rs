@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a schema alone says of a configuration: the checks of its attributes, and deprecations.
 
 use super::diagnostics::{Diagnostics, Error};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `Value`: what Terraform's type system can hold, with no schema attached.
 
 use std::collections::BTreeMap;

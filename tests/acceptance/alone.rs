@@ -1,8 +1,11 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The release binary where there is nothing else: no C library, no shell, no configuration of the machine's.
 
+use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::Command;
@@ -53,10 +56,21 @@ async fn run(root: &Path, network: &Network, arguments: &[&str]) -> (Option<i32>
     }
     let mut process = Command::new(command[0]);
     process.args(&command[1..]).arg("chroot").arg(root).arg("/provider").args(arguments).env_clear();
-    process.env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null()).kill_on_drop(true);
+    process.env("PATH", env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null()).kill_on_drop(true);
     let output = timeout(DEADLINE, process.output()).await.expect("a command that ends").expect("running chroot");
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(said).expect("text"))
+}
+
+/// The same sources make the same bytes elsewhere only where no path of the machine is in them.
+fn names_no_place(binary: &[u8]) {
+    let variable = |name: &str| env::var_os(name).map(PathBuf::from);
+    let cargo = variable("CARGO_HOME").or_else(|| Some(variable("HOME")?.join(".cargo")));
+    let text = String::from_utf8_lossy(binary);
+    for place in [Some(checkout().to_owned()), variable("CARGO_TARGET_DIR"), cargo].into_iter().flatten() {
+        let is_named = place.is_absolute() && text.contains(&format!("{}/", place.display()));
+        assert!(!is_named, "the binary names {}: `make build` gives such paths other names", place.display());
+    }
 }
 
 fn url_of(database: &Database, host: &str) -> String {
@@ -66,11 +80,12 @@ fn url_of(database: &Database, host: &str) -> String {
 #[tokio::test]
 async fn the_binary_needs_nothing_of_the_machine() {
     let binary = fs::read(tools::provider()).expect("the provider");
-    if has_interpreter(&binary) && std::env::var_os("CI").is_none() {
+    if has_interpreter(&binary) && env::var_os("CI").is_none() {
         println!("left out: this is no build of `make build`");
         return;
     }
     assert!(!has_interpreter(&binary), "the binary asks for a loader: `make build` makes one that does not");
+    names_no_place(&binary);
     let root = tempfile::tempdir().expect("a directory");
     // A service that is left out here and asked all the same: what the machine prefers must not matter.
     tree(root.path(), &binary, "127.0.0.1 source.example\n", "hosts: dns\npasswd: sss\n");

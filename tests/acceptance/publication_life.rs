@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_publication` through real cores, from its first plan to its end.
 
 use serde_json::{Value, json};
@@ -296,4 +298,30 @@ async fn what_the_version_lacks_is_refused_while_planning() {
         let failed = workspace.apply_error().await;
         assert!(failed.flat().contains("relation \"public.nowhere\" does not exist"), "{}", failed.text());
     }
+}
+
+/// The example of the page as it is, but for the database's name: the plan warns of nothing, and the application can still
+/// update and delete rows of every table.
+#[tokio::test]
+async fn the_example_leaves_updates_possible() {
+    let pair = Pair::new(Major::V18, Major::V17, "publication").await;
+    let publisher = &pair.publisher;
+    publisher
+        .sql(
+            "CREATE TABLE users (id bigint PRIMARY KEY, name text); CREATE SCHEMA billing; \
+             CREATE TABLE billing.invoices (id bigint PRIMARY KEY, customer_id bigint, total numeric, note text); \
+             CREATE TABLE IF NOT EXISTS orders (id bigint PRIMARY KEY, total numeric); \
+             INSERT INTO users VALUES (1, 'a'); INSERT INTO billing.invoices VALUES (1, 1, 1), (100000, 1, 1)",
+        )
+        .await;
+    let example = include_str!("../../examples/resources/neonrepl_publication/resource.tf");
+    let example = example.replace("database = \"shop\"", &format!("database = \"{}\"", publisher.name));
+    let workspace = pair.workspace(Core::Terraform).await;
+    workspace.write("main.tf", &example);
+    let applied = workspace.apply().await;
+    assert!(applied.text().contains("2 added") && !applied.text().contains("Warning"), "{}", applied.text());
+    publisher
+        .sql("UPDATE users SET name = 'b'; UPDATE billing.invoices SET total = 2; DELETE FROM billing.invoices")
+        .await;
+    workspace.destroy().await;
 }

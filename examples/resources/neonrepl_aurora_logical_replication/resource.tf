@@ -1,13 +1,24 @@
 resource "neonrepl_aurora_logical_replication" "shop" {
   cluster_identifier = "shop"
+}
 
-  # Beside rds.logical_replication, which is always set.
+# With a group's name, further parameters, and a reboot in a maintenance window of your own.
+resource "neonrepl_aurora_logical_replication" "mall" {
+  cluster_identifier   = "mall"
+  parameter_group_name = "mall-logical"
+  reboot               = "never"
+
+  # In addition to rds.logical_replication, which is always set.
   parameters = {
     max_replication_slots = "20"
     max_wal_senders       = "20"
   }
 
   tags = {
-    team = "shop"
+    team = "mall"
+  }
+
+  timeouts {
+    create = "90m"
   }
 }

@@ -19,3 +19,19 @@ resource "neonrepl_subscription" "shop" {
 output "statements_for_later" {
   value = neonrepl_destination_schema.shop.later[*].statement
 }
+
+# With all attributes: other tables, in another database, with everything at once.
+resource "neonrepl_destination_schema" "archive" {
+  tables             = ["public.countries", "public.visits"]
+  publisher_database = "shop"
+  database           = "archive"
+  indexes            = "with_tables"
+  foreign_keys       = "never"
+  functions          = "never"
+  changes            = "report"
+  drop_on_destroy    = true
+
+  timeouts {
+    create = "30m"
+  }
+}

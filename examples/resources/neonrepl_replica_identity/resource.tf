@@ -9,6 +9,13 @@ resource "neonrepl_replica_identity" "visits" {
   table    = "public.visits"
   identity = "index"
   index    = "visits_token_key"
+
+  database     = "shop"
+  skip_destroy = true
+
+  timeouts {
+    create = "15m"
+  }
 }
 
 # It refers to them, so that the tables are not published before.

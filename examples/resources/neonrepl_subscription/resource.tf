@@ -1,3 +1,4 @@
+# It connects as the provider does, and copies the tables while the apply goes on.
 resource "neonrepl_subscription" "shop" {
   name         = "shop"
   publications = [neonrepl_publication.shop.name]
@@ -6,11 +7,26 @@ resource "neonrepl_subscription" "shop" {
   refresh_triggers = {
     shop = neonrepl_publication.shop.fingerprint
   }
+}
+
+# It connects as a role of its own, and the apply waits until every row is copied.
+resource "neonrepl_subscription" "billing" {
+  name         = "billing"
+  publications = [neonrepl_publication.billing.name]
+  slot_name    = "billing_to_neon"
+
+  refresh_triggers = {
+    billing = neonrepl_publication.billing.fingerprint
+  }
 
   # How the subscriber reaches the publisher, where that is not how the provider does.
   publisher {
     username    = "replicator"
     password_wo = var.replicator_password
+
+    options = {
+      keepalives_idle = "60"
+    }
   }
 
   # Raise it to send another password.
@@ -26,6 +42,11 @@ resource "neonrepl_subscription" "shop" {
 resource "neonrepl_publication" "shop" {
   name   = "shop"
   tables = ["public.users", "public.orders"]
+}
+
+resource "neonrepl_publication" "billing" {
+  name   = "billing"
+  tables = ["public.invoices"]
 }
 
 variable "replicator_password" {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The configuration, plan and state of the resource.
 
 use std::collections::BTreeSet;
@@ -99,10 +101,12 @@ pub(super) fn schema() -> Schema {
          made. It needs neither pg_dump nor psql.\n\n\
          What is there is compared and never replaced. If it is the same it is left alone; if it is not, the plan is an error \
          that lists every difference. With `changes = \"follow\"` a difference that only adds, such as a new table or column, a \
-         new label of an enum, a wider type, a NOT NULL that was dropped or a new name of a column, is planned as a change of the subscriber: a \
+         new label of an enum, a wider type, a NOT NULL that was dropped or a new name of a column, is planned as a change of \
+         the subscriber: a \
          migration that ran on the publisher first, and has stopped the replication, is healed by one apply.\n\n\
-         Extensions are never made silently, and what cannot be made from the catalogs (functions in C, types of one's own in \
-         C, foreign tables) is named, all of it at once, before anything is made. Triggers, rules, policies, views, owners and \
+         Extensions are never made silently, and what cannot be made from the catalogs (functions in C, types that need \
+         functions in C, foreign tables) is named, all of it at once, before anything is made. Triggers, rules, policies, \
+         views, owners and \
          privileges are not copied: they are for those who write, and are made when they move. The guide *What is copied of a schema* \
          lists all of it.\n\n\
          Tables that join a publication later are best made before they are published: name them in `tables` here, and let the \
@@ -162,7 +166,7 @@ pub(super) fn schema() -> Schema {
             "name",
             Type::String,
             "The publications and tables that it is of, joined by commas; tables begin with `table:`. In a name, `,` is written \
-             `%2C` and `%` is written `%25`, once more encoded in `id`.",
+             `%2C` and `%` is written `%25`, encoded again in `id`.",
         ))
         .attribute(Attribute::computed(
             "fingerprint",
@@ -172,20 +176,25 @@ pub(super) fn schema() -> Schema {
         .attribute(Attribute::computed(
             "differences",
             texts(["object", "attribute", "publisher", "subscriber", "remedy"]),
-            "What is not the same on both sides, as it was last read: `object` and `attribute`, what each side has, and what to \
-             do about it. Empty texts say that a side has nothing.",
-        ))
+            "What is not the same on both sides, as it was last read.",
+        ).parts(&[
+            ("object", "The table, type or other object."),
+            ("attribute", "What about it differs, such as a column or a default."),
+            ("publisher", "What the publisher has. Empty where it has nothing."),
+            ("subscriber", "What the subscriber has. Empty where it has nothing."),
+            ("remedy", "What to do about it."),
+        ]))
         .attribute(Attribute::computed(
             "not_copied",
             texts(["object", "reason"]),
-            "What the publisher has on these tables and the subscriber does not get, with the reason.",
-        ))
+            "What the publisher has on these tables that the subscriber does not get, with the reason.",
+        ).parts(&[("object", "The object."), ("reason", "Why it is not made.")]))
         .attribute(Attribute::computed(
             "later",
             texts(["object", "statement"]),
             "The statements that are left for later, in their order: indexes, foreign keys and extended statistics that the \
              subscriber does not have yet.",
-        ))
+        ).parts(&[("object", "What the statement makes."), ("statement", "The statement, to be run on the subscriber.")]))
         .block(timeouts_block("20m", "20m", "5m"))
 }
 

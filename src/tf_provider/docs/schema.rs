@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The "Schema" section of a page: attributes by who gives them, nested blocks behind anchors.
 
 use super::super::schema::{Attribute, Block, NestedBlock, Nesting, Origin, Type};
@@ -17,8 +19,11 @@ enum Group {
 /// What stands behind an anchor, for a member whose own line cannot say it.
 enum Nested<'a> {
     Block(&'a Block),
-    Object(&'a Type),
+    Object(&'a Type, &'a Parts<'a>),
 }
+
+/// Describes an attribute of an object by its path, such as `causes.kind`.
+type Parts<'a> = dyn Fn(&str) -> &'a str + 'a;
 
 /// The whole section of a root block.
 pub(super) fn anchored(block: &Block) -> String {
@@ -156,7 +161,11 @@ fn object_in(ty: &Type) -> Option<&Type> {
 fn nested_sections(block: &Block, path: &str, text: &mut String) {
     for attribute in &block.attributes {
         if let Some(object) = object_in(&attribute.ty) {
-            nested_section(&attribute.name, path, &Nested::Object(object), text);
+            let described = |name: &str| {
+                let found = attribute.parts.iter().find(|(part, _)| *part == name);
+                found.map_or("", |(_, description)| *description)
+            };
+            nested_section(&attribute.name, path, &Nested::Object(object, &described), text);
         }
     }
     for nested in &block.blocks {
@@ -176,21 +185,23 @@ fn nested_section(name: &str, path: &str, nested: &Nested<'_>, text: &mut String
             }
             nested_sections(block, &path, text);
         }
-        Nested::Object(ty) => object_section(ty, &path, text),
+        Nested::Object(ty, described) => object_section(ty, &path, described, text),
     }
 }
 
-/// The attributes of an object type, which carry no descriptions of their own.
-fn object_section(ty: &Type, path: &str, text: &mut String) {
+/// The attributes of an object type, whose descriptions are those of the attribute that holds it.
+fn object_section(ty: &Type, path: &str, described: &Parts<'_>, text: &mut String) {
     let Type::Object(attributes, _) = ty else { return };
     text.push('\n');
     for (name, ty) in attributes {
         let see = object_in(ty).map(|_| format!(" (see [below for nested schema](#nestedatt--{path}{name}))"));
-        text.push_str(&format!("- `{name}` ({}){}\n", type_name(ty), see.unwrap_or_default()));
+        let line = format!("{}{}", described(name), see.unwrap_or_default());
+        text.push_str(&format!("{}\n", describe(&format!("- `{name}` ({})", type_name(ty)), &line)));
     }
     for (name, ty) in attributes {
         if let Some(object) = object_in(ty) {
-            nested_section(name, path, &Nested::Object(object), text);
+            let within = |inner: &str| described(&format!("{name}.{inner}"));
+            nested_section(name, path, &Nested::Object(object, &within), text);
         }
     }
 }
@@ -263,7 +274,8 @@ Required:
     #[test]
     fn an_object_is_shown_below() {
         let tables = Type::list(Type::object([("name", Type::String), ("at", Type::object([("lsn", Type::String)]))]));
-        let block = Block::new("").attribute(Attribute::computed("tables", tables, "The tables."));
+        let tables = Attribute::computed("tables", tables, "The tables.");
+        let block = Block::new("").attribute(tables.parts(&[("at", "Where."), ("at.lsn", "A position.")]));
         let expected = "\
 ## Schema
 
@@ -274,13 +286,13 @@ Required:
 <a id=\"nestedatt--tables\"></a>
 ### Nested Schema for `tables`
 
-- `at` (Object) (see [below for nested schema](#nestedatt--tables--at))
+- `at` (Object) Where. (see [below for nested schema](#nestedatt--tables--at))
 - `name` (String)
 
 <a id=\"nestedatt--tables--at\"></a>
 ### Nested Schema for `tables.at`
 
-- `lsn` (String)
+- `lsn` (String) A position.
 ";
         assert_eq!(anchored(&block), expected);
     }

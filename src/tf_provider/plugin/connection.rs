@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Connections from the parent: accepted, encrypted, counted.
 
 use std::io;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The handshake of a go-plugin child process: what the parent says in the environment, and the one line it reads on stdout.
 //!
 //! Pure: nothing here reads the environment, listens or prints.

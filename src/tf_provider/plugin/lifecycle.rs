@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The life of a plugin process: when work must stop, and when the process must end.
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Where the parent connects: a unix socket, or a port of 127.0.0.1.
 
 use std::io;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Being a go-plugin child process: the process that Terraform and OpenTofu start, ask over gRPC, and end.
 //!
 //! Nothing here knows what the process provides; it gets that as [`Routes`]. The life of the process:

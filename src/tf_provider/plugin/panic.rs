@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Panics, in the words that Terraform looks for on stderr: it then shows them to the user as a crash of this plugin.
 
 use std::backtrace::{Backtrace, BacktraceStatus};

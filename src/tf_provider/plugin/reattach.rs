@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Attaching Terraform and OpenTofu to a process that a user started, in a debugger perhaps.
 
 use serde_json::json;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The services that go-plugin expects beside the provider: controller, stdio, broker, and grpc's health.
 
 use std::pin::Pin;

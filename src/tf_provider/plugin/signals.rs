@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What the process does when it is interrupted or told to end from outside.
 
 use std::io;

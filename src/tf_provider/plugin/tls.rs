@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! AutoMTLS: a certificate of our own for this one run, and the parent's certificate as the only one let in.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The RPCs of actions.
 
 use std::sync::Arc;

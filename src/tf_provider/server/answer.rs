@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How each response says that its request failed.
 
 use super::wire;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! ApplyResourceChange: whatever happens, the core is told what exists.
 
 use std::future::ready;

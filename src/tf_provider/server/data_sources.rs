@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The RPCs of data sources.
 
 use std::sync::Arc;

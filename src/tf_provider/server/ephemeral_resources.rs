@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The RPCs of ephemeral resources. Once begun, none is given up: what was obtained is given back.
 
 use std::sync::Arc;

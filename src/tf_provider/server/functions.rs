@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The RPC that calls a function.
 
 use super::{Inner, wire};

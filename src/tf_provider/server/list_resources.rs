@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The RPCs of lists: what is found is imported and read as a core would do it for each.
 
 use std::future::ready;

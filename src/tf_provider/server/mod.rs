@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The provider service of the protocol: one short method an RPC, decode -> call -> encode.
 //!
 //! A failure is a diagnostic, never a gRPC error. The work of each request runs in a task of its own, so that

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What the provider offers, with each schema built once.
 
 use std::collections::BTreeMap;

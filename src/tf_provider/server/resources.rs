@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The other RPCs of managed resources.
 
 use std::sync::Arc;

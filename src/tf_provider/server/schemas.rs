@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What the provider offers, as a core asks for it.
 
 use std::collections::HashMap;

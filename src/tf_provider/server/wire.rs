@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Schemas, diagnostics and values in the forms that the protocol carries.
 
 use crate::tf_provider::codec;
