@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_compare_tables`: compares the rows of tables on both sides, and fails where they differ.
 
 use std::collections::BTreeSet;
@@ -89,7 +91,7 @@ impl Action for CompareTables {
 ;
         with_databases(schema).attribute(duration_attribute(
             "timeout",
-            "How long it may take, such as `30s`, `10m` or `1h30m`. Both sides keep old row versions for so long. Default: `12h`.",
+            "How long it may take, such as `30s`, `10m` or `1h30m`. Both sides keep old row versions for that long. Default: `12h`.",
         ))
     }
 

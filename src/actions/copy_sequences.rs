@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_copy_sequences`: has the subscriber's sequences go on where the publisher's are.
 
 use std::collections::BTreeSet;
@@ -50,16 +52,19 @@ impl Action for CopySequences {
     fn schema() -> Schema {
         let names = |name: &str, description: &str| Attribute::optional(name, Type::set(Type::String), description);
         let schema = Schema::new(
-            "Has the subscriber's sequences go on where the publisher's are. No subscription carries how far a sequence is, so without \
-             this the first inserts after a cutover get numbers that are in use. Sequences are raised, and never lowered: run it as often as \
-             you like, and once more after the last write to the publisher. Where columns of both sides take numbers from sequences of \
-             different names, the one follows the other. Its lines say what was raised.\n\nThe publisher's role needs `SELECT` on the sequences, \
+            "Raises the subscriber's sequences to where the publisher's are. Subscriptions do not replicate sequences, so without \
+             this the first inserts after a cutover get numbers that are in use. Sequences are raised, and never lowered: run \
+             it as often as \
+             you like, and once more after the last write to the publisher. Where columns of both sides take numbers from \
+             sequences of different names, the subscriber's sequence follows the publisher's. It prints what was \
+             raised.\n\nThe publisher's role needs `SELECT` on the sequences, \
              and the subscriber's `SELECT` and `UPDATE`. Rights and bounds are checked before anything is raised.",
         )
         .attribute(
             names(
                 "publications",
-                "The sequences that tables of these publications take numbers from: those of identity columns, those that a column owns, as with \
+                "The sequences that tables of these publications take numbers from: those of identity columns, those that a \
+                 column owns, as with \
                  `serial`, and those that a default uses.",
             )
             .text(check_name),
@@ -70,7 +75,8 @@ impl Action for CopySequences {
         .attribute(
             names(
                 "sequences",
-                "Further sequences, as `schema.sequence`, or `sequence` in `public`: those that triggers or applications use. They have the same \
+                "Further sequences, as `schema.sequence`, or `sequence` in `public`: those that triggers or applications use. \
+                 They have the same \
                  name on both sides. One of the three is needed.",
             )
             .text(check_table),
@@ -79,7 +85,8 @@ impl Action for CopySequences {
             Attribute::optional(
                 "margin",
                 Type::Number,
-                "How many numbers are left out, for what the publisher still hands out meanwhile. A sequence keeps one number before its end. \
+                "How many numbers are left out, for what the publisher still hands out meanwhile. A sequence keeps one number \
+                 before its end. \
                  Default: `0`.",
             )
             .between(0, i64::from(u32::MAX)),
@@ -124,7 +131,7 @@ fn concluded(copied: &[Copied], progress: &Progress) {
         progress.say(raised(one));
     }
     let (all, raised) = (copied.len(), copied.iter().filter(|one| one.is_raised).count());
-    let others = if raised == all { "" } else { " The others were as far already." };
+    let others = if raised == all { "" } else { " The others were that far already." };
     progress.say(format!("{raised} of {} raised.{others}", units::counted(all, "sequence")));
 }
 

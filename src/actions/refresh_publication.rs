@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_refresh_publication`: has a subscription take up the tables that its publications publish since.
 
 use std::time::Duration;
@@ -47,7 +49,7 @@ impl Action for RefreshPublication {
 
     fn schema() -> Schema {
         Schema::new(
-            "Has a subscription look for the tables that its publications publish by now (`ALTER SUBSCRIPTION … REFRESH \
+            "Makes a subscription look for the tables that its publications publish now (`ALTER SUBSCRIPTION … REFRESH \
              PUBLICATION`), copies their rows, and shows the copy. New tables are checked first, as in an apply: one that the \
              subscriber lacks is an error, and nothing is changed. For a subscription in a configuration, `refresh_triggers` of \
              `neonrepl_subscription` does this by itself.",

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What can be written behind the name of the binary.
 
 use std::ffi::OsString;
@@ -58,13 +60,13 @@ pub(super) struct Preflight {
     #[arg(long = "publication", value_name = "NAME", value_parser = ident)]
     pub(super) publications: Vec<Ident>,
     /// A table that is going to be published; may be given several times. Without it and without --publication, every
-    /// table of the database is meant
+    /// table of the database is looked at
     #[arg(long = "table", value_name = "NAME", value_parser = table)]
     pub(super) tables: Vec<QualifiedName>,
     /// The role that the subscription logs in as on the publisher [default: the user of the publisher's URL]
     #[arg(long, value_name = "NAME", value_parser = ident)]
     pub(super) subscription_role: Option<Ident>,
-    /// Look too at whether changes can flow back after a cutover
+    /// Also look at whether changes can flow back after a cutover
     #[arg(long)]
     pub(super) reverse: bool,
     /// Print JSON, with the names that data neonrepl_preflight has
@@ -97,7 +99,7 @@ pub(super) struct Watch {
     /// watch began
     #[arg(long, value_name = "STATE")]
     pub(super) until: Option<Until>,
-    /// How long to wait for --until, such as 30m or 1h30m; exit status 1 after that [default: for ever]
+    /// How long to wait for --until, such as 30m or 1h30m; exit status 1 after that [default: forever]
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "until")]
     pub(super) timeout: Option<Duration>,
     /// How often to look, such as 500ms or 10s
@@ -125,7 +127,7 @@ pub(super) struct Compare {
     /// With --mode rows: how many differing rows of a table are named at most
     #[arg(long, value_name = "NUMBER", default_value_t = comparison::DIFFERENCES)]
     pub(super) max_differences: usize,
-    /// How long it may take, such as 30m or 12h; both sides keep old row versions for so long
+    /// How long it may take, such as 30m or 12h; both sides keep old row versions for that long
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "12h")]
     pub(super) timeout: Duration,
     /// Print JSON, with the names that data neonrepl_table_comparison has

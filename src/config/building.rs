@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How indexes are built, as the resource and the action that build them are told.
 
 use super::check_name;
@@ -15,7 +17,7 @@ pub(crate) fn with_choices(schema: Schema) -> Schema {
             Attribute::optional(
                 "subscriptions",
                 Type::set(Type::String),
-                "The subscriptions that bring the rows: it is waited until their tables are copied. An index that is built before \
+                "The subscriptions that bring the rows: apply waits until their tables are copied. An index that is built before \
                  slows the copy down, and waits for it.",
             )
             .text(check_name),

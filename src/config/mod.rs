@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The provider's configuration block, and what is made of it: two servers and access to AWS, none of them connected
 //! yet.
 
@@ -91,7 +93,7 @@ pub fn configure(config: Config) -> Result<Context> {
 fn aws_schema() -> NestedBlock {
     let text = |name: &str, description: &str| Attribute::optional(name, Type::String, description);
     let block = Block::new(
-        "Access to the AWS API. What is absent follows the AWS SDK's own chain: environment variables, shared \
+        "Access to the AWS API. What is left out follows the AWS SDK's own chain: environment variables, shared \
          configuration files, single sign-on, the container's or the instance's role.",
     )
     .attribute(text("region", "The region of the Aurora cluster, such as `us-east-2`."))

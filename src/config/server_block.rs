@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The `publisher` and `subscriber` blocks: a URL, parts that win over it, and what a host name gives away.
 
 use super::side::Side;
@@ -20,7 +22,7 @@ crate::model! {
         host: Attr<String>,
         /// The port.
         port: Attr<i64>,
-        /// The database that is meant where a resource names none.
+        /// The database that is used where a resource names none.
         database: Attr<String>,
         /// The role.
         username: Attr<String>,
@@ -56,16 +58,16 @@ pub(super) fn schema(side: Side) -> NestedBlock {
                 "url",
                 &format!(
                     "A connection URI, such as `postgresql://user:password@host:5432/database?sslmode=verify-full`, or \
-                     keyword/value text. A part given beside it wins. It takes the keywords of libpq, `channel_binding`, \
-                     `application_name`, `keepalives_idle`, `options`, `hostaddr` and `sslcrl` among them; one that would not be \
-                     heeded is an error. Default: the environment variable `{variable}`."
+                     keyword/value text. A part given in addition takes precedence. It takes the keywords of libpq, `channel_binding`, \
+                     `application_name`, `keepalives_idle`, `options`, `hostaddr` and `sslcrl` among them; one that would be \
+                     ignored is an error. Default: the environment variable `{variable}`."
                 ),
             )
             .sensitive(),
         )
         .attribute(text("host", "The host name or address; the direct host, not a pooler's."))
         .attribute(Attribute::optional("port", Type::Number, "The port. Default: `5432`.").between(1, 65535))
-        .attribute(text("database", "The database that is meant where a resource names none."))
+        .attribute(text("database", "The database that is used where a resource names none."))
         .attribute(text("username", "The role to connect as."))
         .attribute(text("password", "Its password. Not together with `aws_iam_auth`.").sensitive())
         .attribute(
@@ -99,8 +101,7 @@ pub(super) fn schema(side: Side) -> NestedBlock {
             Attribute::optional(
                 "max_connections",
                 Type::Number,
-                "The most connections to this server at a time, over all its databases. One is kept for reading, and what may \
-                 take long, as creating subscriptions and slots, gets half of them. Default: `10`.",
+                "The most connections to this server at a time, over all its databases. One is kept for reading, and what may take long, such as creating subscriptions and slots, gets half of them. Default: `10`.",
             )
             .between(1, 100),
         )
@@ -108,7 +109,7 @@ pub(super) fn schema(side: Side) -> NestedBlock {
             "aws_iam_auth",
             Type::Bool,
             "Whether an RDS IAM token is the password: signed with the credentials of the `aws` block for `host`, `port` and \
-             `username`, and a new one at the latest after ten minutes. The role needs `rds_iam`, the AWS identity \
+             `username`, and replaced after ten minutes at the latest. The role needs `rds_iam`, and the AWS identity needs \
              `rds-db:connect`. It needs TLS, so `sslmode` is `require` where it is not given. The region is that of the \
              `aws` block, else that of the host's name, else the AWS SDK's. Default: `false`.",
         ));

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! From a server's block and its connection string to how its connections are made, and what of that is refused.
 
 use std::fmt::Display;
@@ -99,8 +101,8 @@ impl Given<'_> {
 
     fn check_client_certificate(&self) -> Result<()> {
         match (self.conninfo.get("sslcert"), self.conninfo.get("sslkey")) {
-            (Some(_), None) => Err(self.error("sslcert", "sslcert needs sslkey beside it")),
-            (None, Some(_)) => Err(self.error("sslkey", "sslkey needs sslcert beside it")),
+            (Some(_), None) => Err(self.error("sslcert", "sslcert and sslkey must be set together")),
+            (None, Some(_)) => Err(self.error("sslkey", "sslkey and sslcert must be set together")),
             _ => Ok(()),
         }
     }

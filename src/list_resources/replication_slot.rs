@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_replication_slot` as a list: the logical slots of a database of the publisher.
 
 use std::collections::BTreeSet;
@@ -32,15 +34,15 @@ impl ListResource for ReplicationSlots {
     fn schema() -> Schema {
         super::schema(
             "The logical slots of a database of the publisher, in the order of their names. Those that are in use are left \
-             out, because a subscription looks after its slot itself, and so is one that goes by itself, as that of a table's \
-             first copy does.",
+             out, because a subscription looks after its slot itself, and so are those that Postgres drops by itself, such as \
+             that of a table's first copy.",
             "publisher",
         )
         .attribute(Attribute::optional(
             "include_in_use",
             Type::Bool,
             "Whether to list slots, too, that a subscription of the provider's subscriber names or that something reads from \
-             now. Without, the subscriber must answer if there is one. Default: `false`.",
+             now. If `false`, the subscriber must answer if there is one. Default: `false`.",
         ))
     }
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What failed: what was being done, where, and why.
 
 mod connecting;
@@ -188,7 +190,7 @@ impl Error {
             Cause::ConnectTimeout(_) => Some(connecting::silence(&self.0.place)),
             Cause::Statement(error) => match error.as_db_error() {
                 Some(error) => remedies::remedy(error.code(), error.message(), &self.0.place),
-                None => Some("The connection broke while the server was at it.".to_owned()),
+                None => Some("The connection broke while the server was doing it.".to_owned()),
             },
             Cause::Busy { .. } => Some(
                 "Other work of this run holds them. max_connections of the provider block allows more.".to_owned(),

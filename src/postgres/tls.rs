@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `sslmode`, `sslrootcert`, `sslcert` and `sslkey`, as libpq means them, for rustls.
 //!
 //! Source: "SSL Support" in the documentation of libpq. One difference: a host name is looked for in a certificate's
@@ -120,7 +122,7 @@ pub(super) fn version(name: &str) -> Result<TlsVersion, &'static str> {
 pub fn check_roots(mode: SslMode, root: Option<&str>) -> Result<(), &'static str> {
     match (mode, root) {
         (SslMode::VerifyCa, None) => {
-            Err("sslmode = \"verify-ca\" needs sslrootcert: without, any certificate of any public authority \
+            Err("sslmode = \"verify-ca\" needs sslrootcert: without it, any certificate of any public authority \
              would do. Give the authority's certificate, or use \"verify-full\", which also looks at the host name")
         }
         (mode, Some("system")) if mode != SslMode::VerifyFull => {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How to reach AWS: the provider's `aws` block, and the SDK's own chain for what it leaves out.
 
 use std::fmt;
@@ -108,7 +110,7 @@ impl AwsConfig {
             _ => Err(Error::new(
                 Kind::Denied,
                 "configuring the AWS client",
-                "access_key and secret_key are only of use together",
+                "access_key and secret_key must be set together",
             )),
         }
     }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether a subscription's worker connects: Postgres takes any connection string, and tries it in the background only.
 
 use std::time::Duration;
@@ -47,7 +49,7 @@ pub async fn check(
     let reasons = status::reasons(operation, known, &Trouble::Worker).await.unwrap_or_default();
     let error = reasons.iter().fold(error, |error, reason| error.detail(reason.to_string()));
     Err(error.detail(
-        "The subscription is kept, and tries again and again; nothing is replicated until it connects. Correct the publisher \
+        "The subscription is kept and keeps retrying; nothing is replicated until it connects. Correct the publisher \
          block or the password, and apply again: the connection is sent again.",
     ))
 }

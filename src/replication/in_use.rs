@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A publication that subscriptions use: dropping it is refused, and renaming it takes a way around.
 //!
 //! Both would stop its subscriptions at the next change: for good before Postgres 18, and with lost changes since. A core
@@ -52,9 +54,9 @@ fn used(operation: &Operation<'_>, users: &[User]) -> Error {
              Postgres 18, and with lost changes since.",
         )
         .detail(
-            "Take it out of the subscription's publications, or destroy the subscription, and apply that first. To do both in \
+            "Remove it from the subscription's publications, or destroy the subscription, and apply that first. To do both in \
              one apply, set lifecycle { create_before_destroy = true } on this publication: then a core changes the \
-             subscription before it drops this. With force_destroy = true, applied first, it is dropped all the same.",
+             subscription before it drops this. With force_destroy = true, applied first, it is dropped anyway.",
         )
 }
 
@@ -194,7 +196,7 @@ fn leads_over(old: &Ident, new: &Ident, users: &[User], is_begun: bool) -> Objec
     Objection::Warning(
         Error::new(format!("publication {old} becomes {new}{under}"))
             .detail(
-                "It is made under its new name beside the old one, the subscription is given the new name once it has applied all \
+                "A second publication with the new name is made first, the subscription is given the new name once it has applied all \
                  that is older, and then the old one is dropped: nothing is lost.",
             )
             .detail(begun)
@@ -205,7 +207,7 @@ fn leads_over(old: &Ident, new: &Ident, users: &[User], is_begun: bool) -> Objec
 /// A renaming that was cut off is not to end under a third name: subscriptions may read under the second.
 fn half_done(old: &Ident, new: &Ident, other: &Ident) -> Error {
     Error::new(format!("renaming publication {old} to {new}: renaming it to {other} was cut off"))
-        .detail(format!("Nothing was changed. Publication {other} stands in for it, and subscriptions may read from that."))
+        .detail(format!("Nothing was changed. Publication {other} takes its place, and subscriptions may read from that."))
         .detail(format!(
             "Apply with name = {other} first, which goes on with that. Or, once no subscription names it, run on the publisher: {};",
             publication::drop_publication(other)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A slot that somebody reads from: a new one in its place begins at the present, and whoever reads goes on without the
 //! rows in between, without an error. So that is refused where it can be seen.
 
@@ -147,11 +149,11 @@ pub fn loss(
         None => said,
     };
     if reasons.is_empty() || forced {
-        let afresh = "Whoever reads from it must start afresh: a subscription with its tables emptied.";
+        let afresh = "Its reader must start again from the beginning: a subscription with its tables emptied.";
         return Some(Objection::Warning(said.detail(afresh)));
     }
     Some(Objection::Refusal(said.detail(
-        "To lose it all the same, set force_destroy = true and apply that first; then make the subscription again, with its \
+        "To lose it anyway, set force_destroy = true and apply that first; then make the subscription again, with its \
          tables emptied.",
     )))
 }

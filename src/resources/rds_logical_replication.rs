@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_rds_logical_replication`: a DB instance of RDS for PostgreSQL runs with a logical WAL.
 
 use super::logical_replication::{LogicalReplication, Product, Words};
@@ -24,7 +26,7 @@ impl Product for Rds {
     const WORDS: Words = Words {
         resource: "Makes a DB instance of RDS for PostgreSQL run with a logical WAL: a DB parameter group with \
                    `rds.logical_replication = 1`, attached, the instance rebooted, and the result proven over SQL. The plan shows every \
-                   step. Destroying gives the instance its old parameters back. Of Multi-AZ, the instance is rebooted where it is, \
+                   step. Destroying gives the instance its old parameters back. A Multi-AZ instance is rebooted in place, \
                    without a failover. An instance of a cluster has its parameters in the cluster: \
                    `neonrepl_aurora_logical_replication` is for those of Aurora.",
         whole: "instance",

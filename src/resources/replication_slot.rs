@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_replication_slot`: a logical slot of the publisher, apart from any subscription.
 
 mod model;
@@ -197,7 +199,7 @@ fn unhealthy(found: &Slot) -> Option<Error> {
         return Some(
             Error::new(format!("replication slot {name} has lost the WAL that it needs: nothing can be read from it"))
                 .detail(why)
-                .detail("Only a new one helps: apply with -replace and its address. Whoever read from it must start afresh."),
+                .detail("Only a new one helps: apply with -replace and its address. Its reader must then start again from the beginning."),
         );
     }
     let is_ending = found.wal_status.as_deref() == Some("unreserved");

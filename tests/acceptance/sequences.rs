@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Sequences that are copied to the other side: exact numbers, raised and never lowered, nothing where one does not fit.
 
 use neonrepl::postgres::sequence::Position;
@@ -222,7 +224,7 @@ async fn the_action_says_what_it_has_raised() {
             "public.plain_numbers, as public.plain_id_seq on the publisher: raised from 1 (not taken yet) to 51",
             "2 of 2 sequences raised.",
         ],
-        ["left out", "0 of 2 sequences raised.", "The others were as far already.", ""],
+        ["left out", "0 of 2 sequences raised.", "The others were that far already.", ""],
     ] {
         let said = workspace.expect(&invoke, 0).await;
         for line in lines {

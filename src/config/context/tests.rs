@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 use super::*;
 use crate::postgres::{Secret, SslMode};
 
@@ -95,7 +97,7 @@ fn authorities_and_modes_that_do_not_go_together_are_refused() {
     });
     assert_eq!(later, "waiting for publisher.sslrootcert");
     let half = text(|block| block.sslkey = "hunter2".into());
-    assert_eq!(half.split(". ").next(), Some("publisher.sslkey: publisher: sslkey needs sslcert beside it"));
+    assert_eq!(half.split(". ").next(), Some("publisher.sslkey: publisher: sslkey and sslcert must be set together"));
 }
 
 #[test]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Why no connection was made, in words, and what to look at then.
 
 use std::error::Error as StdError;
@@ -143,7 +145,7 @@ fn of_missing_answer(why: Why, place: &Place) -> String {
              (listen_addresses)."
         ),
         Why::UnknownHost => format!(
-            "Check {host}: it is to be a host name or an address alone. A name of a private network is known in that network \
+            "Check {host}: it must be a host name or an address alone. A name of a private network is known in that network \
              only."
         ),
         Why::NoRoute => format!(

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What usually mends an error of a statement that comes without a hint of the server's own: complete statements, with the
 //! server to run them on and who may.
 
@@ -97,7 +99,7 @@ const REMEDIES: &[(SqlState, &str, &str)] = &[
     (
         SqlState::S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED,
         "password is required",
-        "The owner is no superuser, so the connection needs a password: give one in the subscription's publisher block.",
+        "The owner is not a superuser, so the connection needs a password: give one in the subscription's publisher block.",
     ),
     (
         SqlState::S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What forbids logical replication on a cluster. Pure.
 
 use super::{Current, LogicalReplication, PARAMETER, Record};
@@ -129,7 +131,7 @@ fn group_refusal(current: &Current, desired: &LogicalReplication, record: &Recor
     let is_chosen = desired.parameter_group_name.is_some() || record.group.as_deref() == Some(name);
     let is_known = is_chosen || current.is_attached() || target.is_made_for(&current.cluster);
     let what = format!("parameter group \"{name}\" exists and was not made for it");
-    (!is_known).then_some((what, "Set parameter_group_name to it to use it all the same, or to another name"))
+    (!is_known).then_some((what, "Set parameter_group_name to it to use it anyway, or to another name"))
 }
 
 fn is_group_name(name: &str) -> bool {

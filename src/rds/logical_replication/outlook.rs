@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a person should know before the steps are taken, and what a plan says of them. Pure.
 
 use std::fmt;
@@ -217,7 +219,7 @@ fn standby(current: &Current, steps: &[Step]) -> Option<String> {
     let reboots = steps.iter().any(|step| step.reboots().is_some());
     (current.cluster.is_multi_az && reboots).then(|| {
         format!(
-            "{} is Multi-AZ: it is rebooted where it is, without a failover to its standby",
+            "{} is Multi-AZ: it is rebooted in place, without a failover to its standby",
             current.cluster.identifier
         )
     })

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Bringing both sides to the same state of some tables.
 
 use std::time::Duration;
@@ -133,7 +135,7 @@ enum Try {
 fn refused(error: postgres::Error) -> Result<Try> {
     if error.is_locked() {
         return Ok(Try::Locked(
-            "Others write to it all the time: the lock that keeps them off could not be had.".to_owned(),
+            "Others write to it all the time: the lock that keeps them off could not be taken.".to_owned(),
         ));
     }
     if error.is(&SqlState::INSUFFICIENT_PRIVILEGE) {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What replication does not bring, counted, so that nobody finds out afterwards.
 
 use super::facts::Facts;
@@ -66,8 +68,8 @@ fn step(kind: LeftKind) -> &'static str {
         LeftKind::ForeignTables | LeftKind::ForeignServers => {
             "Make them on the subscriber, with their user mappings, if it reaches the other server."
         }
-        LeftKind::DatabaseSettings => "Set on the subscriber what is to count there: ALTER DATABASE … SET …;",
-        LeftKind::DefaultPrivileges => "Set on the subscriber what is to count there: ALTER DEFAULT PRIVILEGES …;",
+        LeftKind::DatabaseSettings => "Set on the subscriber what should apply there: ALTER DATABASE … SET …;",
+        LeftKind::DefaultPrivileges => "Set on the subscriber what should apply there: ALTER DEFAULT PRIVILEGES …;",
         LeftKind::CronJobs => "Schedule them on the subscriber at the cutover, and unschedule them on the publisher.",
         LeftKind::EventTriggers => "Make them on the subscriber if they are still wanted; it takes a superuser.",
         LeftKind::MaterializedViews => {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How both databases store and sort text, and which extensions they have.
 
 use super::facts::{Facts, Side};
@@ -64,7 +66,7 @@ fn missing(facts: &Facts, name: &str) -> Finding {
     found.mended_by(if facts.available.contains_key(name) {
         format!("If tables, functions or queries need it, on the subscriber: CREATE EXTENSION {quoted};")
     } else {
-        "Its server does not offer it: find out what needs it, and what stands in for it.".to_owned()
+        "Its server does not offer it: find out what needs it, and what can replace it.".to_owned()
     })
 }
 
@@ -99,7 +101,7 @@ mod tests {
             collation: warning on both: The publisher's database sorts by libc C.UTF-8 (LC_CTYPE C.UTF-8), the subscriber's by icu en-US (LC_CTYPE C.UTF-8): ORDER BY, comparisons of text, upper and lower case may come out differently there. Make the subscriber's database with the publisher's locale, or give columns a COLLATE of their own.
             extension_version: info on both, citext: Extension citext has version 1.6 on the publisher and 1.8 on the subscriber.
             extension_missing: warning on subscriber, hstore: The subscriber's database does not have extension hstore, which the publisher's has. If tables, functions or queries need it, on the subscriber: CREATE EXTENSION "hstore";
-            extension_missing: warning on subscriber, postgis: The subscriber's database does not have extension postgis, which the publisher's has. Its server does not offer it: find out what needs it, and what stands in for it.
+            extension_missing: warning on subscriber, postgis: The subscriber's database does not have extension postgis, which the publisher's has. Its server does not offer it: find out what needs it, and what can replace it.
         "#]],
         );
         // One locale, spelled in two ways.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What an attempt to make a subscription has left, and how it is removed without touching anything of anybody else's.
 
 use crate::postgres::slot;
@@ -77,7 +79,7 @@ fn attended(operation: &Operation<'_>, name: &Ident) -> Error {
         .error("another apply is making it at the moment")
         .detail("Nothing was changed. Apply again once that has ended.")
         .detail(format!(
-            "If no apply is running, its session is still open all the same, as behind a pooler. Then run on the subscriber: \
+            "If no apply is running, its session is still open even so, as behind a pooler. Then run on the subscriber: \
              ALTER SUBSCRIPTION {name} SET (slot_name = NONE); DROP SUBSCRIPTION {name};"
         ))
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a plan says of a cutover: the steps, all that stands in the way, and how long writers are going to wait.
 
 use std::time::Duration;
@@ -308,8 +310,7 @@ fn announcement(pair: &Pair, found: &Found, planned: &Model) -> Option<Error> {
 
 fn pause(found: &Found) -> String {
     format!(
-        "Writers wait while the tables are locked, about {} where nobody holds one of them; who still writes to the old side \
-         afterwards gets the error 25006. Readers go on.",
+        "Writers wait while the tables are locked, about {} where nobody holds one of them; a session that still writes to the old side afterwards gets the error 25006. Readers go on.",
         units::duration(found.expected_wait)
     )
 }
@@ -329,7 +330,7 @@ fn leaving(change: &mut PlannedChange<Model>) {
     }
     if active == Place::Subscriber {
         warning = warning.detail(
-            "The subscriptions that led there stay stopped, and are of no use any more: take their blocks out as well.",
+            "The subscriptions that led there stay stopped and are no longer needed: remove their blocks as well.",
         );
     }
     if !opens {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The schema, which is the page of the docs.
 
 use crate::config::{check_name, check_table};
@@ -64,7 +66,7 @@ pub(super) fn schema() -> Schema {
         ))
         .attribute(flag(
             "guard",
-            "Whether nobody but the replication writes to the published tables of the side that is not active.",
+            "Whether only the replication may write to the published tables of the side that is not active.",
             true,
         ))
         .attribute(choice(
@@ -110,7 +112,7 @@ pub(super) fn schema() -> Schema {
             Attribute::optional(
                 "sequences",
                 Type::set(text()),
-                "Sequences that are copied beside those which columns of the tables own or use in their defaults: \
+                "Further sequences to copy, in addition to those that columns of the tables own or use in their defaults: \
                  `schema.sequence`, or `sequence` in `public`.",
             )
             .text(check_table),
@@ -124,7 +126,7 @@ pub(super) fn schema() -> Schema {
         .attribute(Attribute::optional(
             "message",
             text(),
-            "What an application is told that writes to the side that was left. Default: that writes have moved, with the host of \
+            "The message for an application that still writes to the side that was left. Default: that writes have moved, with the host of \
              the active side.",
         ))
         .attribute(flag(

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The schema of both resources, each attribute written once.
 
 use super::{Product, Words};
@@ -34,8 +36,7 @@ pub(super) fn schema<P: Product>() -> Schema {
             text.clone(),
             &format!(
                 "The {group}. Default: `<{whole}>-logical-replication` where the {whole} has a default group, else the custom \
-                 group that it has. After an upgrade to another major version, another group takes its place, with that \
-                 version behind the name where it is taken."
+                 group that it has. After an upgrade to another major version, another group takes its place, with that version appended to the name where the name is taken."
             ),
         ))
         .attribute(parameters::<P>())
@@ -100,7 +101,7 @@ pub(super) fn schema<P: Product>() -> Schema {
         .attribute(Attribute::computed(
             "wal_level",
             text,
-            &format!("The {server}'s `wal_level`, as it says itself; null where it was not asked, or is not known to have answered."),
+            &format!("The {server}'s `wal_level`, as it reports it; null where it was not asked, or is not known to have answered."),
         ))
         .block(timeouts_block("60m", "60m", "60m"))
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The configuration, plan and state of the resource, and the publication that they describe.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,9 +73,7 @@ pub(super) fn schema() -> Schema {
          a table that a subscription could not replicate is refused before anything is changed.",
     )
     .attribute(
-        Attribute::required("name", Type::String, "The name. Renamed in place. Under a subscription of the provider's subscriber it is made beside the old one, the \
-             subscription changes over once it has applied all that is older, and the old one is dropped: nothing is lost. Cut off, \
-             the next apply goes on with it.").text(object_id::check_name),
+        Attribute::required("name", Type::String, "The name. Renamed in place. Under a subscription of the provider's subscriber a second one is made first, the subscription changes over once it has applied all that is older, and the old one is dropped: nothing is lost. If an apply is interrupted, the next one goes on with it.").text(object_id::check_name),
     )
     .attribute(
         Attribute::optional_computed(

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The configuration, plan and state of the resource.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,11 +60,12 @@ impl InDatabase for Model {
 
 pub(super) fn schema() -> Schema {
     Schema::new(
-        "What tells the rows of a table of the publisher apart when they change: its replica identity. A published table without \
-         one, which is one that has neither a primary key nor another identity, refuses each UPDATE and DELETE of the application. \
-         Of a partitioned table each partition is given the same: the publisher asks for theirs, and subscribers for that of the \
-         table under whose name their rows are sent. One that is added later is shown as drift and given it by the next apply. \
-         Refer to `table` in the publication, so that the identity comes first. A change takes the right of the table's owner, and locks the table against reads and writes for a moment: it is tried for a \
+        "What tells the rows of a table of the publisher apart when they change: its replica identity. A published table that \
+         has neither a primary key nor another identity refuses each UPDATE and DELETE of the application. \
+         Each partition of a partitioned table gets the same: the publisher uses the partition's identity, and subscribers \
+         that of the table under whose name the rows are sent. One that is added later is shown as drift and given it by the next apply. \
+         Refer to `table` in the publication, so that the identity comes first. A change needs the rights of the table's \
+         owner, and locks the table against reads and writes for a moment: it is tried for a \
          second at a time, between which others go first, until `timeouts` ends. A change, or a destroy, after which a \
          publication of the database would make UPDATE or DELETE fail is refused. Destroy gives the table back what it had \
          before, where that is known; after an import it is not, and the table stays as it is. For a table of the other server, as \
@@ -72,8 +75,7 @@ pub(super) fn schema() -> Schema {
         Attribute::required(
             "table",
             Type::String,
-            "The table: `schema.table`, or `table` for one of schema `public`. A part that holds a dot or a double quote stands in \
-             double quotes, as in SQL; names are literal. Another table is another resource: the old one is destroyed first.",
+            "The table: `schema.table`, or `table` for one of schema `public`. A part that holds a dot or a double quote is written in double quotes, as in SQL; names are literal. Another table is another resource: the old one is destroyed first.",
         )
         .text(check_table),
     )
@@ -93,8 +95,8 @@ pub(super) fn schema() -> Schema {
             "index",
             Type::String,
             "The name of the index with `identity = \"index\"`, without a schema. It must be unique, valid, not partial, not deferrable \
-             and of columns alone, all of them NOT NULL. Of a partitioned table it is the partitioned index, and each partition \
-             is given its part of it.",
+             and of columns alone, all of them NOT NULL. For a partitioned table it is the partitioned index, and each \
+             partition gets its part of it.",
         )
         .text(check_name),
     )

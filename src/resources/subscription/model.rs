@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The configuration, plan and state of the resource.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,7 +130,8 @@ pub(super) fn schema() -> Schema {
     .attribute(flag(
         "create_slot",
         "Whether creating makes the replication slot on the publisher. If `false`, a slot named `slot_name` must \
-         already exist, and nothing may use it. A disabled subscription on another server that has the slot cannot be seen: give each subscription a slot of its own.",
+         already exist, and nothing may use it. A disabled subscription on another server that has the slot cannot be seen: \
+         give each subscription a slot of its own.",
         true,
     ))
     .attribute(flag(
@@ -202,9 +205,9 @@ pub(super) fn schema() -> Schema {
         Attribute::computed(
             "unsubscribed_tables",
             strings(),
-            "Tables that are published but not subscribed yet, as partitions that were attached to a published table. The next plan \
-             refreshes the subscription when there are any: with `copy_data`, all their rows are copied then; without, what was written \
-             to them until then never arrives.",
+            "Tables that are published but not subscribed yet, such as partitions that were attached to a published table. The next plan \
+             refreshes the subscription when there are any: with `copy_data`, all their rows are copied then; without it, \
+             what was written to them until then never arrives.",
         )
         .stable(),
     )
@@ -223,7 +226,8 @@ pub(super) fn schema() -> Schema {
 
 /// Not named `connection`: in a resource, cores keep that name for themselves, as provisioners' way to a machine.
 fn publisher_block() -> NestedBlock {
-    let description = "How the subscriber reaches the publisher. Every part defaults to the provider's `publisher` block. The certificates of \
+    let description = "How the subscriber reaches the publisher. Every part defaults to the provider's `publisher` block. The \
+    certificates of \
          an `sslrootcert` there are not on the subscriber, so `verify-ca` and `verify-full` become `require`, which the plan \
          says; a `verify-full` with the system's authorities stays, with `sslrootcert = system`, where the subscriber runs \
          Postgres 16 or newer. Where the provider logs in with `aws_iam_auth`, `username` and a password are needed here, and so \
