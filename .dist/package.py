@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
 """Packs the release binary.
 
     python3 .dist/package.py install   into ~/.terraform.d/plugins, for terraform and tofu

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Generates the wire types from the protocol files beside it, with a compiler written in Rust: nobody installs `protoc`.
 //! Adds what the binary needs to stand alone.
 

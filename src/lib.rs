@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Terraform/OpenTofu provider for logical replication from Aurora PostgreSQL, or any Postgres, to Neon.
 //!
 //! | module | is | uses of this crate |

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The entry point: the plugin's, and that of the commands for a person at a terminal.
 
 use std::process::ExitCode;

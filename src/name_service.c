@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MPL-2.0 */
 /*
  * Names are looked up in the machine's files and by DNS, as programs in Go do it, whatever /etc/nsswitch.conf says.
  *

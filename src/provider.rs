@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The provider `neonrepl`: everything that a configuration can hold.
 
 use crate::config::{self, Config, Context};

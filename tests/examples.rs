@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The examples before real cores: formatted as `fmt` does it, and, where they need no other provider, valid.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The harness itself: what the other tests trust.
 
 mod common;

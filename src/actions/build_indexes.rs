@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_build_indexes`: makes indexes, foreign keys and extended statistics of the subscriber's tables, and shows how
 //! it gets on.
 

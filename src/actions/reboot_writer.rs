@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_reboot_writer`: restarts whichever instance of an Aurora cluster takes writes, and waits for it.
 
 use std::sync::Mutex;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_wait_for_sync`: waits until subscriptions are ready or have caught up, and shows how they get on.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `compare`: whether tables hold the same rows on both sides.
 
 mod showing;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The answers as JSON, with the names that the data sources have. Names stay from release to release; new ones may come.
 
 use std::collections::BTreeMap;

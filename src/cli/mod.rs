@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The commands of the binary: for a person at a terminal and for pipelines, before a line of configuration is written.
 //!
 //! A plugin's start never comes here. A command prints its answer to the standard output and what went wrong beside it,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `preflight`: whether replicating will work.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Where a command prints, and what it may use there.
 
 use std::ffi::OsString;

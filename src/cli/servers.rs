@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! From options and the environment to the two databases.
 
 use super::arguments::Servers;

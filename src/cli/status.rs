@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `status`: how far replication is, and whether it is well.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `watch`: how replication gets on, while it does.
 
 mod view;

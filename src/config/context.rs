@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What the provider's configuration makes: two servers and access to AWS, none of them connected yet.
 
 use std::sync::{Arc, OnceLock};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What the modules below say went wrong, as a diagnostic with its attribute; and what they have to say meanwhile.
 
 use super::Context;

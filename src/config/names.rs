@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Names of databases, publications and tables, as blocks of a configuration have them.
 
 use std::collections::BTreeSet;

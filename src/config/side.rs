@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The two servers by their blocks.
 
 /// Which of the two servers.

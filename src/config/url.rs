@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A server from its URL alone, for whoever has no provider block.
 
 use std::sync::Arc;

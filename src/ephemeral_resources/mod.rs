@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The ephemeral resources, one file each.
 
 mod rds_auth_token;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_rds_auth_token`: what RDS takes for a password, for a quarter of an hour.
 
 use crate::config::Context;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `conninfo`: the parts of a connection as one text.
 
 use std::collections::BTreeMap;

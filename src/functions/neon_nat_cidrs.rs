@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neon_nat_cidrs`: where Neon's connections come from, known while planning.
 
 use crate::neon::nat_addresses;

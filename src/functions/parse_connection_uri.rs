@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `parse_connection_uri`: a connection string, taken apart.
 
 use crate::postgres::Conninfo;

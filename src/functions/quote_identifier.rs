@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `quote_identifier`: a name as SQL needs it.
 
 use crate::postgres::Ident;

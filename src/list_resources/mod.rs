@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What `terraform query` can list, one file each.
 
 mod publication;

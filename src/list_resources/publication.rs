@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_publication` as a list: the publications of a database of the publisher.
 
 use super::{Model, database, listed, schema};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_replica_identity` as a list: the tables of a database of the publisher that have one of their own.
 
 use super::{Model, database, named, schema};

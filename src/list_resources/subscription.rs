@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_subscription` as a list: the subscriptions of a database of the subscriber.
 
 use super::{Model, database, listed, schema};

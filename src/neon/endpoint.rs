@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a host name says: Neon's pooler and region, Aurora's reader endpoint. Pure text rules, nothing is resolved.
 
 /// The host that reaches the compute itself, where `host` is Neon's connection pooler; nothing for any other host.

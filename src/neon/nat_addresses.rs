@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The addresses that Neon's connections come from, by region.
 //!
 //! Neon publishes them as a table on a page (`https://neon.com/docs/introduction/regions#nat-gateway-ip-addresses`) and

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The relations of a database: one model of tables, their columns, keys and partition trees, for all who ask.
 //!
 //! It has two depths. An [`Outline`] names every relation with what tells its rows apart and where it stands in a

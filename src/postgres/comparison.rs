@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Comparing the rows of a table on two servers: what is compared, how a server counts and hashes it, and sessions that
 //! keep to one state of it.
 //!

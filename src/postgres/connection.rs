@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! One open connection: sending work on it, cancelling what it runs, closing it.
 
 mod open;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! libpq connection strings: keyword/value text and URIs, parsed, printed, compared and redacted.
 //!
 //! Source: "Connection Strings" in the documentation of libpq.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a connection string means and what of it may be shown: in the parts in which a configuration says it.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! One database of a server: statements, reads and sessions, each within limits.
 
 use std::ops::{Deref, DerefMut};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How the tables of a database are defined, with everything that they need: as values, as the statements that make them,
 //! and as the differences between two of them.
 //!

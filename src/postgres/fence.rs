@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A fence: what turns writers away from tables, on purpose, with a message.
 //!
 //! It is a function, and a statement trigger on every relation through which the tables can be written to. While the function

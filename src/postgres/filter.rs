@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Row filters of publications: their text, and the server's own printing of it.
 
 use std::fmt;

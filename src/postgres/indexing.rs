@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Building indexes, and whatever else reads whole tables to make what a definition has: in sessions with memory of their
 //! own, how far they are, what an earlier attempt has left, and who may.
 //!

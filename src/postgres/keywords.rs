@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The keywords of libpq's connection strings, majors 14 to 18: which exist, what this provider's own connections make of
 //! each, and which of them a subscription may be given.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! When to give up.
 
 use std::future::{Future, pending};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How a server is reached, with what is made of that once.
 
 use std::sync::{Arc, OnceLock};

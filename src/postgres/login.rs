@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether a login can replicate: the connection that a subscription's worker makes, tried from here.
 //!
 //! Source: "Streaming Replication Protocol" (IDENTIFY_SYSTEM) in the Postgres documentation.

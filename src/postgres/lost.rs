@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What became of a change whose connection broke.
 
 use std::future::Future;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Replication objects of Postgres as values. The only place with SQL.
 //!
 //! A *value* ([`Publication`](publication::Publication), [`Subscription`](subscription::Subscription),

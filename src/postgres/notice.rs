@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a server says beside its answers.
 
 use tokio_postgres::error::DbError;

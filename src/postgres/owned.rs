@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Comments by which an object is known to be made here. Nothing of somebody else's is changed for its name alone.
 //!
 //! Source: `COMMENT` and `obj_description` in the Postgres documentation.

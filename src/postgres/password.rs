@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Passwords that are not the same for long.
 
 use futures_util::future::BoxFuture;

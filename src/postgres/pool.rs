@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The connections to one server: as many as are needed at a time and allowed, over all its databases.
 //!
 //! One connection is for one piece of work, and whoever comes first is served first. A connection out of use is kept for

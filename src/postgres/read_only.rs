@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether new sessions of a database may only read, as its owner has set it. That is a default which every session can change:
 //! a courtesy to those who do not.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Replica identities: what tells the rows of a table apart when they change, as a choice that can be read and made.
 //!
 //! A partitioned table has an identity of its own, which nothing uses: each partition with rows needs one. So a choice is

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Sequences by name: what bounds each, how far it is, and raising it.
 //!
 //! How far a sequence is stands in its own relation. The view `pg_sequences` shows no number for one that was set with

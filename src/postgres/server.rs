@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! One server with its databases; nothing connects before the first statement.
 
 use std::collections::HashMap;

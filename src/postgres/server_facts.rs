@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a server is, and what its roles and sessions are at: facts that no object of replication holds, and on which it
 //! depends all the same.
 //!

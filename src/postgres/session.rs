@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The use of one connection, alone: work within limits, transactions that are held, rows as a stream.
 //!
 //! Whatever is sent has limits, and what they end is cancelled on the server. A session knows what it may have left

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a server runs with, as far as logical replication asks.
 //!
 //! Source: `SHOW`, `current_setting`, `pg_postmaster_start_time` and the view `pg_replication_slots` in the Postgres documentation;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Changes of tables that end at once where their locks are free, and that nobody is to queue behind for long.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Logical replication slots.
 //!
 //! Source: "Replication Management Functions" and `pg_replication_slots` in the Postgres documentation.

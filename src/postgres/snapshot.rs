@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Objects of one kind in one database, read together and shared by all who ask within two seconds.
 
 use std::any::{Any, TypeId};

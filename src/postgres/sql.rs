@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Names, literals and statements: quoting lives here and nowhere else.
 
 use std::fmt;

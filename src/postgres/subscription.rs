@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Subscriptions: the value, how it is read, and the statements between two of them.
 //!
 //! Source: `CREATE SUBSCRIPTION`, `ALTER SUBSCRIPTION` and the catalogs `pg_subscription*` in the Postgres documentation.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a connection string asks for beyond where to go and who logs in: how the socket is kept, which TLS is spoken, and
 //! what the server must be.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Server versions, and which version brought what, as data.
 
 use std::fmt;

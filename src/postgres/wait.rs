@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Waiting: the one loop that asks again until there is an answer.
 
 use std::time::Duration;

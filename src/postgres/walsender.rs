@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Connections in replication mode, for the commands that SQL does not have.
 //!
 //! The mode is one more parameter of a connection's first message, and the client library sends only those that it

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What is sent to a server in one round trip.
 
 use super::sql::{Scope, Statement};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The few calls of the RDS API that are used, in plain types of our own.
 //!
 //! [`RdsApi`] is the one seam at which AWS is replaced in unit tests. Names follow the API (version 2014-10-31).

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Blue/green deployments: a second cluster that is to take the place of the first.
 
 use aws_sdk_rds::types;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! [`RdsApi`] through the AWS SDK. The SDK's client is made on the first call and not before.
 
 use std::collections::BTreeMap;

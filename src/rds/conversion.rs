@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The SDK's types and ours, each way.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What went wrong while talking to AWS about a cluster, and what may be done about it.
 
 use std::fmt;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! [`RdsApi`] for DB instances of RDS for PostgreSQL by themselves: the same questions and changes, asked of the
 //! instance and its DB parameter group.
 

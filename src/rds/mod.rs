@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Logical replication on an Aurora PostgreSQL cluster, or a DB instance of RDS for PostgreSQL: read its state, decide on
 //! steps, take them, take them back.
 //!

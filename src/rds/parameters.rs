@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Which cluster parameters change, and how. Pure.
 //!
 //! Values are compared as the server means them (`on` is `1`, `020` is `20`, `5min` is `300000` milliseconds), and only

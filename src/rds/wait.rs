@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Waiting for AWS: poll until a state or a deadline, and retry what is refused only for now.
 //!
 //! The clock is tokio's, so that unit tests run on paused time.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What to say of an object that is not there.
 
 use super::error::Error;

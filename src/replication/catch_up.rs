@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Waiting until a subscription has applied all that was written before.
 //!
 //! The publisher decodes each change with the catalog of its time. One that is older than a publication stops a

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Comparing tables of both sides in the same state, while applications go on writing.
 //!
 //! Nobody may write to a table for some milliseconds: until the subscriber has applied what was written before. In that

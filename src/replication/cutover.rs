@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Which of two sides takes writes, and moving that from one to the other.
 //!
 //! What is there is found by names that follow from those of the subscriptions, and what was done is told by the comments of

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The tables of the subscriber, made as the publisher's are: which tables are meant, what has to be made, changed or left,
 //! and making it.
 //!

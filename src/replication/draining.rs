@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether subscriptions have applied all that was written.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What failed in work on two servers, or what should be known about it.
 
 use std::fmt;

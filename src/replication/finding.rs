@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a look at two servers has found: one thing that a person should know, and what to do about it.
 
 use std::fmt;

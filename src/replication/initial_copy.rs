@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The initial copy: what is in its way before it begins, and waiting for its end.
 
 mod progress_log;

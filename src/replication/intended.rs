@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What the plans of one run are going to make, and no server has yet: whatever refers to it is planned after it, and is not
 //! to be told that it is missing.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A publication joins a slot that may still have older changes to send.
 //!
 //! The publisher decodes each change with the catalog of its time. One that is older than a publication stops a

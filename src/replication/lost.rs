@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What to say of a change whose connection broke.
 
 use super::error::Error;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Tables that come back to a subscription which has missed some of their changes.
 //!
 //! A subscription goes on with a table that was out of its publication for a while, and never gets what was written

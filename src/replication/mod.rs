@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What needs both servers: the publisher and the subscriber.
 //!
 //! `postgres` knows one server at a time, and what is there. Here is what follows from both: whether tables can be copied

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Lists of names in messages.
 
 use crate::postgres::QualifiedName;

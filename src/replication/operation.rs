@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! One operation on two servers: what it is called, when it must end, and who hears what there is to say.
 
 use std::time::Duration;

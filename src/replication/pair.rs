@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Two databases, one of which is replicated to the other.
 
 use futures_util::future::try_join;

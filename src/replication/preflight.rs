@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The look before anything moves: whether replicating a publisher's tables to a subscriber will work, what it will not
 //! bring, and how big it is.
 

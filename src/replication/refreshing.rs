@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Taking up the tables that publications publish since a subscription looked last, when a person asks for it:
 //! `ALTER SUBSCRIPTION … REFRESH PUBLICATION`.
 

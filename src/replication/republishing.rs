@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What it means to subscriptions that a publication is to publish something else: tables that stop them, rows that would
 //! get lost. Asked before anything is changed.
 

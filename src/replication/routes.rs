@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Rows of partitions that arrive under another name than the subscription has taken up, or under two.
 //!
 //! Which name that is follows from all publications of a subscription together: one with `publish_via_partition_root`

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Sequences copied from one side to the other, whose values no subscription carries.
 //!
 //! Two steps, so that the second is short while writers wait: [`prepare`] finds out which sequence goes on where which other

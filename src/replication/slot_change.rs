@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Another slot for a subscription that exists: what the old one has still to send must not be lost, and the old one
 //! must not be forgotten.
 //!

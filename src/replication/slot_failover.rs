@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Changing `failover` of a slot that is there: it keeps its position.
 //!
 //! A subscription has the option too and passes it on to its slot, so that it is asked to where it is the subscriber's own:

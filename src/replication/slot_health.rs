@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether the slot of a subscription is there and whole.
 
 use super::error::Error;

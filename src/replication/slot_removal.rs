@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Dropping a slot: never while a subscription names it, and only once nothing reads from it.
 
 use std::time::Duration;

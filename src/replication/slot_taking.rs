@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! One subscription at a time takes a slot that exists.
 //!
 //! Two subscriptions on one slot each lose what the other gets. Those of one subscriber see each other in its catalog,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How far replication is, and whether it is well, from the views of both servers.
 
 mod causes;

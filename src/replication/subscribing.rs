@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Making a subscription with its slot, such that nothing is left that belongs to nobody, and nothing of anybody else's is
 //! used, recorded or taken away.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The tables that are published, beside those that a subscription has.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Numbers as people read them.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Who uses a publication. It is not told itself: the slots of its server know only their database, and the names of
 //! publications stand in the commands of those who read from them, or in their subscriptions.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Which server a subscription reads from, as far as that can be told from here.
 //!
 //! A subscription has a connection string of its own, and the subscriber may reach its publisher by another name than the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A comparison of tables, as text.
 
 use super::grid::{Grid, wrapped};

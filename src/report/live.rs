@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How replication gets on, while it does: a screenful that is drawn again and again, or a line now and then.
 
 mod bars;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What looks at both servers have found, as text for a person: tables that fit a width, a line that sums them up, and
 //! what several looks tell of how fast it is.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! From several looks at a replication to how fast it is.
 
 use std::collections::{BTreeMap, VecDeque};

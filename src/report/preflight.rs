@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The look before anything moves, as text.
 
 use super::grid::{Grid, wrapped};

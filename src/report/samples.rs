@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Values that the tests here show.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How far replication is, as text.
 
 use super::grid::{Grid, harmless, wrapped};

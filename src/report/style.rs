@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How wide and how colourful a text may be.
 
 /// The widest that a text gets where nothing is known of who reads it.

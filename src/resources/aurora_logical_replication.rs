@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_aurora_logical_replication`: the writer of an Aurora cluster runs with a logical WAL.
 
 use super::logical_replication::{LogicalReplication, Product, Words};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_cutover`: which of two sides takes writes.
 
 mod lifecycle;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_destination_schema`: the tables of the subscriber, as they are on the publisher.
 
 mod model;

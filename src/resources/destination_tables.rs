@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What resources have in common that are of tables of both sides: which tables those are, and which databases.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The managed resources, one file each.
 
 mod aurora_logical_replication;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `moved` from the provider cyrilgdn/postgresql: its states name an object by database and name, as ours do.
 //!
 //! What else they hold is not taken over: the move ends with a refresh, which reads the object itself.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! An object of a database, for each resource that is one: what names it in an import, in `id` and in its identity, and
 //! which database that is.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How one server is told to reach the other: a block of a resource over what the provider's configuration says of that server.
 
 mod block;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_replica_identity`: what tells the rows of a table apart when they change.
 
 mod checks;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a plan asks the servers for, so that what they would refuse is refused before anything is changed.
 
 use crate::postgres::{self, Database, ServerVersion, Unsupported};

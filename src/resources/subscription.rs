@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_subscription`: the subscriber replicates what publications publish.
 
 mod connection;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Actions through Terraform, the one core that has them.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Logical replication on an Aurora cluster through the real AWS SDK, against the stand-in with real Postgres servers.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The guide "Enable logical replication on Aurora" says what is so: the plan's own words, and the IAM policy.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_aurora_logical_replication` through real cores: its whole life on the stand-in, whose instances are real
 //! Postgres servers.
 

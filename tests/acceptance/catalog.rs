@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Every diff applies on every major version, what is read then equals what was desired, and the next diff is empty.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A running replication is broken in each way that is known, and the status must name it first. What is well must not be
 //! called ill.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The commands of the binary, as a person at a terminal and a pipeline run them.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Tables of two servers compared: no false difference while applications write, and every damage found.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Making a subscription with its slot: what belongs to somebody else is neither used, recorded nor taken away.
 
 use std::sync::Mutex;

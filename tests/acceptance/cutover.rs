@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Moving writers from one side to the other and back, while an application writes all the time.
 
 mod faults;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_cutover` through real cores: prepared, switched there and back, beside the subscription that it stops and starts.
 
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The tables of the subscriber, made as the publisher's are: every kind of object between versions, what is refused, and
 //! `neonrepl_destination_schema` through real cores.
 

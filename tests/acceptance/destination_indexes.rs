@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Indexes, foreign keys and statistics that are made once the rows are there: `neonrepl_destination_indexes` through real
 //! cores, while changes arrive.
 

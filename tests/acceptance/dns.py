@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
 """Runs a command where a DNS server knows every name as 127.0.0.1, and returns its exit status.
 
     unshare --net python3 dns.py COMMAND...

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Errors as a person reads them in a terminal: each says what is wrong, where that was given, and what to do. Every case is a
 //! configuration that real cores run against real servers.
 

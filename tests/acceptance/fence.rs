@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The fence around tables: whoever writes waits while it is held, and is refused once it stands.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Functions through real cores.
 
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! IAM database authentication through real cores: a real Postgres behind a front that asks for tokens as RDS does.
 
 use serde_json::Value;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What names an object across configurations, through real cores: the server, the database and the name.
 
 use serde_json::{Value, json};

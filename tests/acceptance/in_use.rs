@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Publications that a running subscription uses: no change of them stops it or loses a row, with writes going on.
 
 use std::sync::Arc;

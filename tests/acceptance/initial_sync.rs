@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Waiting for the initial copy: what is in its way is told, before anything is made where both servers show it.
 
 use std::time::{Duration, Instant};

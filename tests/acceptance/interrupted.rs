@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a person ends with Ctrl-C: the commands of the binary, and data sources that a core waits for.
 
 use std::time::{Duration, Instant};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Roles that are no superusers: all of it works for those that own their tables, and each right that is missing is named
 //! with the statement that gives it.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The data sources that list what exists, through real cores.
 
 use serde_json::{Value, json};

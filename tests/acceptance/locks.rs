@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Tables that another session has locked while a plan or an apply looks at them.
 
 use std::time::{Duration, Instant};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Tests against real servers, and through real cores.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

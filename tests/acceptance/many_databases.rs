@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `examples/migration-module`: several databases of two servers, moved by one module.
 
 use std::path::Path;

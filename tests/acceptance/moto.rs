@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The same applies against the stand-in and against moto, which somebody else wrote: what is sent is understood, and what
 //! comes back is read, by more than the project itself. moto knows neither default groups nor pending reboots, and lists
 //! only parameters that somebody has set; what is asked of both here is what both can carry.

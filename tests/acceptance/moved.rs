@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `moved` from cyrilgdn/postgresql through real cores: the objects stay, and nothing is left to plan.
 
 use serde_json::{Value, json};

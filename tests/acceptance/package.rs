@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What `make dist` makes of the binary: packages as both registries hand them out, installed by both cores.
 
 use std::fs;

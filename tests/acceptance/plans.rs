@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Plans that can be trusted: what an apply would be refused, the plan finds, while nothing is changed on either server; what
 //! the same apply may still bring is a warning, and what it brings is not spoken of.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The look before anything moves, held against what really happens: what it calls an error is tried and fails, and what it
 //! calls sound is replicated.
 

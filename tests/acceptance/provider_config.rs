@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The provider block through real cores: where values come from, what is refused, and what needs no server.
 
 use crate::common::cli::{Core, Workspace};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a plan of `neonrepl_publication` says of tables that Postgres refuses, or takes and then breaks the
 //! application with.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Changes of publications that somebody reads: what would stop a subscription or lose a row is refused or said while
 //! planning, and what the plan says to do instead loses nothing.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `terraform query`: what exists is listed, and the configuration that is generated for it plans empty.
 
 use crate::common::cli::{Core, Workspace};

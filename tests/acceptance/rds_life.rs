@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_rds_logical_replication` through real cores: its whole life on the stand-in, whose instance is a real
 //! Postgres server.
 

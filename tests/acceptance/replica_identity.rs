@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_replica_identity` through real cores: its life, what the plan refuses, partitions, and who waits for whom.
 
 use serde_json::json;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A publisher and a subscriber for one test, and workspaces whose provider is configured for them.
 
 use std::sync::OnceLock;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Hostile row filters: what our check lets through, Postgres refuses, or takes for the condition of the one table.
 
 use neonrepl::postgres::publication::{self, Publication, RowFilter, TableSpec, Target};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a server writes into its own log when it refuses a statement of ours.
 
 use neonrepl::postgres::Conninfo;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Sessions that are held: transactions with savepoints, what became of COMMIT, rows as a stream, limits.
 
 use std::time::Duration;

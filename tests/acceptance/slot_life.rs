@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_replication_slot` through real cores, from its first plan to its end.
 
 use serde_json::json;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The stand-in answers as RDS does: its answers have the shapes that RDS's own model gives them.
 
 use std::fs;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How far a replication is, as both servers tell.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The connection of a subscription: which server it leads to, what is sent in place of what, and whether it works.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_subscription` through real cores, from its first plan to its end.
 
 use std::time::Duration;

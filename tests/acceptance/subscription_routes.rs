@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A subscription whose publications send the rows of a tree under other names than before, or under two.
 
 use crate::common::cli::{Core, Run, Workspace, says};

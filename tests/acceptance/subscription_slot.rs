@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Another slot for a subscription that exists, and a subscription that is made a second time.
 
 use neonrepl::postgres::Limits;

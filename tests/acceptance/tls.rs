@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `sslmode` against servers with and without certificates.
 
 use base64::Engine as _;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Further ways in which a replication gets stuck, each of which takes a stage of its own, and what an apply says of them.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! An application that writes all the time, wherever it is let: it knows both servers, and goes to the other one when it is told
 //! that writes have moved.
 

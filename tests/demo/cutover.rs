@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The cutover under load, and the way back.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! One apply that makes a Postgres that cannot replicate into one whose rows arrive in another, and then moves an application
 //! that never stops writing there and back. `make demo` runs it.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a person sees.
 
 use std::sync::OnceLock;

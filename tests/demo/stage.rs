@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The servers, and the working directory of the core: everything that has to be there before the story begins.
 
 use std::fs;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What is shown, step by step.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Where cases run, one after the other: two servers that they may kill, fault points before them, and a workspace.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What can go wrong, tried: servers and cores killed and connections cut at each statement, and all else that a
 //! publisher, a subscriber or a person can do to an apply. Counts what it tried.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Each statement of each kind of change, at each moment, with each fault.
 
 use futures_util::FutureExt;

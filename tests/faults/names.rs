@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Names that need care, in every position that a name can take, through a whole life.
 
 use crate::common::postgres::{Database, Major, Role, quote};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What stops a running subscription on the way of the rows: the provider sees that it stands, and starts it again once a
 //! person has mended what it stumbled over.
 

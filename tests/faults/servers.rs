@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What is wrong with the servers: away, not set up, or without what a subscription needs.
 
 use crate::common::cli::says;

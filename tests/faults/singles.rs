@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a person, another person, or a lock does to an apply.
 
 use crate::common::cli::{Core, Workspace, says};

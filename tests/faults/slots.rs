@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A slot that exists, is gone, or is lost.
 
 use crate::common::fault_point::Moment;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The server of the protocol, with a provider of corner cases behind it: what no request to the real one can show.
 
 mod actions;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Our protocol files say on the wire what the published ones say.
 
 use std::path::{Path, PathBuf};

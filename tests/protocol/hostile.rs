@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Bytes that no core sends: whatever arrives, there is an answer, and the process lives.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What becomes of an apply in flight when the person interrupts, when the core ends, and when it vanishes.
 //!
 //! The server is a socket that takes connections and never says a word, so that the apply hangs in connecting.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Drives the built binary over gRPC as Terraform's core does. Needs nothing installed.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The process around the provider: how it starts, who may connect, how it ends.
 
 use std::path::Path;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Every RPC of the protocol, asked of the built provider as a core asks it.
 
 use neonrepl::tf_provider::proto::tfplugin5 as pb;

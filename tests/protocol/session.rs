@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! One run of a core against the built provider: its schemas, and the requests that a core makes.
 
 use neonrepl::tf_provider::proto::tfplugin5 as pb;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! States that releases have written: each stays readable, with all that it holds.
 //!
 //! `states/VERSION.json` has one state of each resource, every attribute set, as a core stores it. That of the version under

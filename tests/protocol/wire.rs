@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Values as a core sends and reads them, with types taken from the schemas that the provider gave.
 
 use std::collections::{BTreeMap, BTreeSet};

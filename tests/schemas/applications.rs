@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Schemas of the size and shape of real applications, copied and compared like those that chance makes.
 
 use std::time::Instant;

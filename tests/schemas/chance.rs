@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Chance that repeats itself: the same seed makes the same choices on every machine.
 
 /// A source of choices.

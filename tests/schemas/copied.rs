@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What chance has made, copied by `neonrepl_destination_schema`, with rows that go through real replication.
 
 use std::cell::Cell;

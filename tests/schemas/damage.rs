@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The test of the test: whatever is done to one of two equal databases, the comparison sees it.
 
 use crate::common::postgres::{self as servers, Database, Major};

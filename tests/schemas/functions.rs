@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Functions and tests that checks, defaults, generated columns and indexes call.
 
 use super::kinds::Kind;

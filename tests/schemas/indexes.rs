@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Indexes, and which of them tells the rows of a table apart.
 
 use super::maker::Maker;

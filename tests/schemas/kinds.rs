@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The types that columns have: those of the server, and those that are made of them.
 
 use super::maker::Maker;

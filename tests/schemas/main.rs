@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Schemas made by chance, and of the shape of real applications, copied and compared by other code than the provider's.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

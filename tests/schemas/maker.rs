@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Makes a schema by chance: statements that the server of that version always takes, and what must be known of them.
 //!
 //! Everything that is made is needed by a table in the end, but what says `unneeded` in its name.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Names as nobody should choose them, and as somebody always does.
 
 use crate::chance::Chance;

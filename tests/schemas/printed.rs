@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a database holds, as lines of text, asked of `information_schema` and of the functions that print definitions. None of
 //! the provider's code is used, so that neither can hide a mistake of the other.
 

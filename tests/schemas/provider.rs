@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The provider as a core drives it, for as many objects as a test needs.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Schemas made by chance.
 
 use crate::common::postgres::{self as servers, Database, Major};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Statements that write rows. The server may refuse any of them, as chance does not know what a key has already.
 
 use super::maker::Maker;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Tables of every shape that are not partitioned, with their columns, keys and indexes.
 
 use super::kinds::Kind;

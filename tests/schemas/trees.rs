@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Tables that belong together: partitions of partitions, inheritance, tables of a type, tables with time in their keys.
 
 use super::indexes::schema_of;

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
 """Installs what the tests run: Postgres 14 to 18, Terraform, OpenTofu, moto, and what checks docs and workflows.
 
 Everything is pinned in the files beside this one and lands in one directory,

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
 """Runs targets of make one after the other, and says at the end what took how long.
 
     python3 tests/tools/timed.py MAKE TARGET...

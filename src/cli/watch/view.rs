@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a watch shows: a screenful that is drawn over the one before, lines, or lines of JSON.
 
 use std::collections::BTreeMap;

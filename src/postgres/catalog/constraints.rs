@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Constraints of tables: read for those that are asked for.
 //!
 //! Source: the catalog `pg_constraint` in the Postgres documentation.

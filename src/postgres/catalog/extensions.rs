@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The extensions of a database.
 //!
 //! Source: the catalog `pg_extension` and the view `pg_available_extensions` in the Postgres documentation.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What stands between a table and its rows, beside its constraints: row security, triggers, and functions that are called
 //! for each row. Read for the tables that are asked for.
 //!

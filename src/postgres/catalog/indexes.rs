@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Indexes of tables: read for those that are asked for.
 //!
 //! Source: the catalogs `pg_index` and `pg_am` in the Postgres documentation.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a database holds that logical replication does not bring, counted by kind.
 //!
 //! What belongs to an extension comes with it, and is not counted by itself.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Tables as they are listed: with their size, and with who publishes them.
 
 use std::collections::BTreeSet;

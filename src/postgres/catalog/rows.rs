@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether tables hold rows, and how much room they take.
 
 use std::collections::{BTreeMap, BTreeSet};

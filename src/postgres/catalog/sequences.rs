@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Sequences that tables take numbers from: read for those tables that are asked for.
 //!
 //! Source: the catalogs `pg_sequence`, `pg_depend` and `pg_attrdef` and the view `pg_sequences` in the Postgres documentation.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Tables with their columns, and what a role may do with them: read for those that are asked for.
 
 use std::collections::{BTreeMap, BTreeSet};

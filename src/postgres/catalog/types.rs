@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The types of columns, as far as they decide which values a column takes: the labels of enums.
 //!
 //! Source: the catalogs `pg_type` and `pg_enum` in the Postgres documentation.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The tables that a query is asked about, and what it answers for each of them.
 
 use std::collections::{BTreeMap, BTreeSet};

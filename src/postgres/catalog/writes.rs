@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a role may not do to rows of tables.
 //!
 //! Source: "Access Privilege Inquiry Functions" in the Postgres documentation.

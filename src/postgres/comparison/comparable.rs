@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What of a table both sides have, and in which form it can be compared. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What publications send of each table.
 
 use std::collections::{BTreeMap, BTreeSet};

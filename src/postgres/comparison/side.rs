@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! One side of a comparison: a transaction that keeps to one state of its tables.
 
 use std::collections::BTreeMap;

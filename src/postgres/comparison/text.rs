@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The texts of the queries that count, hash and fetch. Pure.
 
 use super::comparable::Comparable;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Opening a connection as `sslmode` says, and the settings that are pinned in it.
 
 use std::future::poll_fn;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What is not the same in two definitions.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What is to be said about each object, as names and values: what two servers are compared by, and the hash of it.
 
 use std::collections::BTreeMap;

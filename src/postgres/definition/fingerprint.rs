@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A hash of a definition.
 
 use std::fmt::Write as _;

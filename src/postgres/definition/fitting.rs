@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What of a definition a server of another version can have.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What is made once the rows are there, without keeping others from reading and writing: indexes, foreign keys and extended
 //! statistics. Pure.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether two servers mean the same by what they print.
 
 use super::printed::{tree, words};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The statements that make what is not a table: schemas, collations, types, functions, sequences, indexes, statistics.
 
 use crate::postgres::sql::{Literal, QualifiedName, list};

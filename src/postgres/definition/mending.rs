@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How a difference goes away: by statements that harm nothing, or by what a person has to do, in which order.
 //!
 //! What only adds, or only lets more rows in, is safe at any time: a new column, a new label, a wider type, a NOT NULL that is

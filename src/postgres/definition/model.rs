@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A definition as values.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a definition consists of, by name.
 
 use std::fmt;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! An order in which everything comes after what it needs.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A constraint that the subscriber lacks, where it has a unique index that does the same: that becomes the constraint.
 
 use super::likeness::is_alike;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The one query that reads a definition: what the tables need, by the catalog's own dependencies, and how each part is
 //! defined. Every row is a kind and a JSON object.
 //!

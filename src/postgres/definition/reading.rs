@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Reading a definition: the rows of the one query, and what they make together.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Columns that have another name on the publisher by now.
 //!
 //! A new name looks like a column that is gone and another one that is new, and rows that are there would lose what they

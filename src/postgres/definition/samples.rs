@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Definitions for unit tests, as short as they can be written.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The statements that make a definition, in the order in which each has what it needs.
 //!
 //! Tables come first with their columns, then what refers to other objects: that closes no circle where a function takes a

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The statements that make a table.
 
 use std::collections::BTreeSet;

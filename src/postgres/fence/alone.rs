@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whoever moves writers from one side to the other does it alone.
 
 use super::Fence;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Who keeps tables from being closed, and who waits because they are.
 //!
 //! Source: `pg_blocking_pids`, `pg_stat_activity` and `pg_terminate_backend` in the Postgres documentation.

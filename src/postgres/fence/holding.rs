@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The one open transaction in which a fence is armed.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The statements of a fence, and the queries that find it.
 
 use super::{Fence, Gate};

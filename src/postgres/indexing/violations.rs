@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The rows that keep an index or a foreign key from being made.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What broken connections have left running in the server.
 
 use std::fmt;

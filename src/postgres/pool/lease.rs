@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The use of a session of the pool, and what happens when its connection is dead.
 
 use std::ops::{Deref, DerefMut};

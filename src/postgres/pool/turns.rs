@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whose turn it is to use a connection.
 
 use std::sync::Arc;

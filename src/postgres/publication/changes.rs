@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The statements between two publications.
 
 use std::fmt::Write as _;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What becomes of publishing tables as they are: what Postgres refuses, and what it accepts and then breaks the
 //! application with, because every UPDATE and DELETE of a published table must say which row it means. Pure.
 //!

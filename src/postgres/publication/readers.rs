@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Who reads what a publication publishes, as far as its server shows it.
 //!
 //! A publication is not told who uses it: the slot that a subscription reads from knows only its database, and the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a role needs for a publication, and does not have.
 //!
 //! Source: `CREATE PUBLICATION` and `ALTER PUBLICATION` in the Postgres documentation; the access privilege inquiry functions.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What subscriptions to publications are sent: which tables they must have, under whose name the rows of a partition
 //! arrive, and with which columns. Pure, so that it can be asked for publications that are yet to be made or changed.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Trying column lists and row filters in a transaction that is undone, so that a plan knows what Postgres refuses.
 //!
 //! Source: "Row Filters" and "Column Lists" in the Postgres documentation; what is refused is told by the server itself.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a change of replica identities breaks: updates and deletes of tables that are published. Pure.
 
 use std::collections::BTreeMap;

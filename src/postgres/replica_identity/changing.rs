@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Making the choice: with short waits for the tables' locks, so that nobody queues behind us for long.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether an index can tell the rows of a table apart. Pure.
 
 use crate::postgres::catalog::{Column, Index};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Roles: what those that matter may do, and settings of their own.
 
 use std::collections::BTreeMap;

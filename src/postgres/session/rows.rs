@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Rows one by one.
 
 use std::pin::Pin;

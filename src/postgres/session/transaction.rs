@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Transactions: in one round trip, or held over several.
 
 use std::time::Duration;

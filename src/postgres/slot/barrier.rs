@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A position in the WAL that everything written before is below, and that a reader can get to.
 //!
 //! Source: `pg_logical_emit_message` in the Postgres documentation.

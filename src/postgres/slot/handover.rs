@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! One slot takes over from another: where each of them stands, and what a reader would miss that changes over.
 //!
 //! A reader asks its new slot for what comes after the last change that it has applied. What is older is not sent again, so

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A slot that says which subscription it was made for.
 //!
 //! A slot has room for no note of its own. So the statement that makes it writes one into the WAL right behind it: whoever

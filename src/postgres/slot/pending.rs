@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a slot has to send next: which tables, and what was done to them. It is looked at and left as it is.
 //!
 //! Source: `pg_logical_slot_peek_binary_changes` and "Logical Replication Message Formats" in the Postgres documentation.

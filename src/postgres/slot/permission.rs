@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether a role may make replication slots.
 //!
 //! Source: `CREATE ROLE … REPLICATION` and `pg_drop_replication_slot` in the Postgres documentation; `rds_replication` in the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Where slots stand, beside where their server writes now.
 //!
 //! Source: `pg_replication_slots` in the Postgres documentation.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Who has a slot of a name, and whether a subscription can use it.
 //!
 //! Source: `pg_replication_slots` in the Postgres documentation.

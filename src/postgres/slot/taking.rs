@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Who takes a slot that exists takes it alone.
 //!
 //! A slot does not say whose it is: the publisher sees its reader once that has connected, and each subscriber knows only

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a slot is used for: how far it was read, by whom, and which subscriptions name it.
 //!
 //! A slot does not know whose it is. The publisher shows who reads from it now, and each subscriber which of its

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What subscriptions are doing at the moment: their workers, the copies of their tables, what has failed so far.
 //!
 //! Source: `pg_subscription_rel`, `pg_stat_subscription`, `pg_stat_subscription_stats`, `pg_stat_progress_copy` and

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Workers of subscriptions that wait for locks which other sessions of the subscriber hold.
 //!
 //! Source: the views `pg_locks`, `pg_stat_activity` and `pg_stat_subscription`, and `pg_blocking_pids`, in the Postgres

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A subscription that is being made says so in its comment, and whose it is.
 //!
 //! It is made disabled, in one transaction with that comment, before there is anything on the publisher for it. The

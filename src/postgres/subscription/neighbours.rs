@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Which subscriptions of the subscriber's cluster name a slot.
 //!
 //! Of two that read from one slot each loses what the other gets. The same name may as well be that of a slot on another

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A subscription whose slot the subscriber makes has another name until that is done.
 //!
 //! `CREATE SUBSCRIPTION` makes the slot outside of any transaction, so nothing else can be done together with it, as

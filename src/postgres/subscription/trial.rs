@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Trying a subscription in a transaction that is undone, so that a plan knows what its server refuses.
 //!
 //! Nothing connects to the publisher, and no secret is sent: where a statement is refused, its text may end in the server's log.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Statements that stop a subscription and start it again, with or without its slot, as who takes writes changes. Each may share
 //! a transaction with others.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The worker of a subscription, and the trace that it leaves on the server that it reads from.
 //!
 //! Source: the views `pg_stat_subscription`, `pg_replication_slots` and `pg_stat_activity` in the Postgres documentation.

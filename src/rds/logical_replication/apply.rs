@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Doing the steps, one after the other, and remembering what they changed.
 
 use std::future::Future;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a cluster is at this moment.
 
 use std::collections::{BTreeMap, BTreeSet};

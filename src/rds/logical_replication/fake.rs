@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A scripted cluster in place of AWS. It shows what was accepted only after a lag, as RDS does, on tokio's clock.
 
 use std::collections::BTreeMap;

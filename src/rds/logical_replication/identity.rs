@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether the server that answers over SQL is the cluster's writer: what another server says proves nothing. Deciding is
 //! pure; only names are looked up.
 

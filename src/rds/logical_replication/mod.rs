@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! That an Aurora cluster's writer really runs with `wal_level = logical`.
 //!
 //! [`fetch`] reads what is, [`steps`] decides what has to be done (pure), [`apply`] does it; [`undo_steps`] and [`destroy`]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Rebooting instances, and being sure that they are back with their new settings.
 
 use std::fmt::Write as _;

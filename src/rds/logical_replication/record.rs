@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What must be remembered to take everything back.
 
 use std::collections::{BTreeMap, BTreeSet};

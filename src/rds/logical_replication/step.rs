@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! One step of the way, and what it is called.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What has to be done, decided from what is. Pure.
 
 use super::checks::refusals;

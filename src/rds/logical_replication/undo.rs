@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Taking it back: the previous group or the previous values.
 
 use super::apply::{OnStep, Phase, StepEvent, objecting, unreachable};

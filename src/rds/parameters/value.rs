@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a parameter's value means: switches, numbers, units, words, lists, formulas. Pure.
 //!
 //! RDS keeps numbers in the unit that the parameter's description begins with, as in "(ms) Sets …", and takes them

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What can be known beforehand, each check once: plans, and errors that explain what went wrong, ask here.
 
 mod obstacles;

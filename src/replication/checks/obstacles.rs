@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What keeps tables from being replicated, as far as both servers show it: to a subscription that is yet to be made, and to
 //! one whose publications are yet to be changed.
 //!

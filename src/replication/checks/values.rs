@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether a column takes every value that is sent to it. Pure.
 //!
 //! Values travel as text by default, so that a column of another type takes whatever it can read.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Comparing tables that nobody writes to on either side, because a fence holds them closed: in as few round trips as can be, as
 //! writers wait for it.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Which subscriptions bring the rows of the tables, and whether they have brought all that was written.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Finding the rows that differ in two streams that have the same order. Pure.
 
 use std::cmp::Ordering;

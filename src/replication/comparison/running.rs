@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The course of a comparison: tables in groups, each in one state of both sides.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What both servers show of a cutover: all that is decided follows from it, so that whatever was cut off is finished. Pure.
 
 use crate::postgres::fence::Gate;

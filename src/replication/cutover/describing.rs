@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The steps in words, for a plan. Pure.
 
 use super::Found;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Taking a cutover away: what was made of it goes, and a side that was left stays closed.
 
 use super::run::Run;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Closing tables to writers: tried for a moment at a time, so that no application waits long for what cannot be had.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What the comment of a fence remembers: what was done, for whoever looks next. It holds no secrets. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What everything of a cutover is called. It follows from the names of its subscriptions, and so is found without a state. Pure.
 
 use std::collections::BTreeSet;

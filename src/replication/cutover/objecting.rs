@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What stands against the steps: everything at once, before anything is changed.
 
 mod switch;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Reading what both servers show of a cutover.
 
 use std::collections::{BTreeMap, BTreeSet};

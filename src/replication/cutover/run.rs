@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! One call: what it is about, what it has found, and how it names things.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The course of a call: looks, decides, does, and looks again until nothing is left.
 
 use std::time::Duration;

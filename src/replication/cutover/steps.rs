@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What is left to do, decided from what both servers show. Pure.
 
 use super::current::{Active, Current, Flow};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A switch: leaving one side in one open transaction. Until its commit, whatever goes wrong leaves writers where they were.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The steps that take one change on one side, and those that come right after a switch while nobody can write.
 
 use std::time::Duration;

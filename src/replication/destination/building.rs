@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Indexes, foreign keys and extended statistics, made once the rows are there and while changes go on to arrive.
 //!
 //! [`look`] says what is missing; deciding that is pure, in [`definition::late`]. [`build`] makes it, several indexes at a

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Making what a plan says, in one transaction, and proving it.
 
 use super::{Look, Plan, Wish, words};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Taking back what was made, where it holds nothing.
 
 use std::collections::BTreeSet;

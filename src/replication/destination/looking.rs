@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Reading both sides, and what follows from it.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What has to be made, changed and left, from both sides' definitions. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};

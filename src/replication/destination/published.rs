@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Which tables are meant.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The progress of the initial copy, table by table, in the log.
 
 use std::collections::BTreeMap;

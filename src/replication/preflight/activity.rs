@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What goes on at the servers beside this replication, and what could not be looked at.
 
 use std::time::Duration;

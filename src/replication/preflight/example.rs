@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A sound pair of servers, for the tests of what is decided: each changes the one thing that it is about.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What both servers are asked for a preflight: each side through one connection, one query after the other, whatever the
 //! number of tables.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Indexes that a copy or the changes after it need, and those that are in its way.
 
 use super::facts::{Facts, Side};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What is meant by a question: which publications, which tables, and which subscriptions have them already. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What becomes of publishing the tables: what Postgres refuses, and what it takes and then breaks the application with.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether the roles may do what replication asks of them.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Sequences, whose values are not replicated: whether the subscriber can go on where the publisher was.
 
 use super::facts::{Facts, Side};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What the two servers are, and whether they have room for one more subscription.
 
 use std::time::Duration;

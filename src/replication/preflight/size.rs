@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How much there is to copy.
 
 use super::facts::Facts;

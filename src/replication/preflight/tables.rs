@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether the rows of each table arrive, and go on arriving.
 
 use std::collections::{BTreeMap, BTreeSet};

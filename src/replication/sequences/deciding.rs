@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether sequences fit, and where each has to go on. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Which sequence of one side goes on where which one of the other is. Pure.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Why a subscription is not well: from what was read to likely causes, the likeliest first. Pure.
 //!
 //! The error itself stands in the log of the subscriber's server, which cannot be read from here. So all that can be the reason

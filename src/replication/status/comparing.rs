@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Compares the tables of a subscription on both sides, beyond what keeps every row out ([`obstacles`](crate::replication::checks)).
 
 use std::collections::{BTreeMap, BTreeSet};

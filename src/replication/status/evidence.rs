@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Reading what may be the reason why a subscription is not well: a handful of queries, for those that need it.
 
 use std::collections::{BTreeMap, BTreeSet};

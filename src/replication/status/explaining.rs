@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Why a subscription that was looked at is not well: evidence is gathered for it, and causes follow from it.
 
 use std::collections::BTreeMap;

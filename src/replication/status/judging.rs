@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Judging subscriptions from one look after the other: whether each is well, and if not, why.
 //!
 //! Evidence is gathered as soon as one is suspected. Where it shows a reason, and the next look does not show that all is well

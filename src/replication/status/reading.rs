@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Reading how subscriptions are: what they are doing on the subscriber, and where their slots stand on the publisher.
 
 use std::collections::{BTreeMap, BTreeSet};

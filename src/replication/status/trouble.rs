@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The same words for one subscription whose publisher the caller knows: for its plan, and for errors of what waits for it.
 
 use std::collections::BTreeSet;

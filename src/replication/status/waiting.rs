@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Waiting until subscriptions are ready, or have caught up with what was written before.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether a subscription is well, from several looks at it. Pure.
 //!
 //! One look cannot tell: a worker that fails is started again every few seconds and is there for a moment, and one that

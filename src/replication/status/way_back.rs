@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What brings changes back to a publisher that a cutover has left: the same status, the other way round.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! One attempt to make a subscription: its beginning, its slot, its end, and how it is taken back.
 
 use std::time::Duration;

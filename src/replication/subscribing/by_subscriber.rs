@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `CREATE SUBSCRIPTION` makes the slot as well: where the publisher is out of our reach.
 //!
 //! It does so under a name that nobody else has, and disabled. Then one transaction gives the subscription its own name and

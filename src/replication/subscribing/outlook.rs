@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a plan has to say of a subscription that is yet to be made: what the servers would answer to its making, asked without
 //! making anything.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether there is room for a slot of a name, whose one is that exists, and whether it can be used.
 
 use super::{Creation, NewSlot, NotMade};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A bar for each table that is being copied, and beside it what of its numbers fits.
 
 use super::super::grid::harmless;

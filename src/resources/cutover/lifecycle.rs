@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What reading, creating, changing and destroying a cutover take.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a model means: both databases, and what is asked of the cutover between them.
 
 use super::model::{Model, subscriptions};

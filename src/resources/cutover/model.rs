@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The configuration, plan and state of the resource.
 
 use std::collections::BTreeSet;

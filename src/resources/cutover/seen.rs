@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The state, from what both servers show.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The verbs of both resources: read, create, update, delete.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The values of both resources: configuration, plan and state.
 
 use std::collections::BTreeMap;

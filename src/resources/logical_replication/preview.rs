@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a plan says of both resources.
 
 use serde_json::Value as Json;

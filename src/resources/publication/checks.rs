@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a plan says about the tables that it would publish: warnings, and errors where Postgres would refuse or
 //! `strict` asks for them.
 

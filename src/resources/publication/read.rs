@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! From what the server has to a state: the user's spelling stays as long as it means the same.
 
 use std::collections::{BTreeMap, BTreeSet};

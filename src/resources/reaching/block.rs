@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The block as a model, and its schema.
 
 use std::collections::{BTreeMap, BTreeSet};

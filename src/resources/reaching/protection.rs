@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How well a server's connection to the other one is protected: what it is told to verify, and what may stand in
 //! `options`.
 

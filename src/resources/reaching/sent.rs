@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What the provider has sent of a connection, kept in the private state, and what the server has.
 //!
 //! Where the role may not read `subconninfo`, this alone tells that the configuration has changed. It holds no password,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What becomes of the table when the resource is destroyed: it gets back what it had before.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a plan says of a change: to those who read from the slot, a new one in its place is a gap.
 
 use super::model::{self, Model};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How the subscriber reaches the publisher: the resource's `publisher` block over the provider's.
 
 use super::Model;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What differs between the connection that a subscription has and the one that is wanted, and what is sent then.
 
 use std::collections::BTreeSet;

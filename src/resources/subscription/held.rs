@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A subscription that a cutover has stopped: its publisher was left, and the writes go to its subscriber now. It is the
 //! cutover's to start again, with its slot; started by itself, it would bring what is old to where everything new is.
 

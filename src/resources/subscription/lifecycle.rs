@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What creating, changing and dropping a subscription take, on both servers.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Why a computed attribute of a subscription is `(known after apply)`, in words: the plan shows what changes, and not why.
 
 use std::collections::BTreeSet;

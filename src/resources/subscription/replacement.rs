@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a plan says of a subscription that is made a second time: `-replace`, a taint, or another database.
 //!
 //! A core asks for such a plan as for a new object: that it exists already is all that tells it.

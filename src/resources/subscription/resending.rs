@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a plan says of a subscription's connection: what is sent in place of what, and what is left as it is.
 
 use super::difference::{self, is_sent};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What is kept of a subscription in the private state beside the connection that was sent: whether it was taken over, and
 //! what has proven where its publisher is.
 

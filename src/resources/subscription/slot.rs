@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a plan says of another slot for a subscription.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A subscription that exists already comes under management: imported, listed or moved. Nothing of it changes by that, so
 //! the state begins with the connection that it has.
 

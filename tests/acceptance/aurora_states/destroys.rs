@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What may stand in the way of a destroy.
 
 use std::future::ready;

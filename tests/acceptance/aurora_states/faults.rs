@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What may go wrong on the way.
 
 use std::time::Duration;

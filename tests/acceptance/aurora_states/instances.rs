@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The same for DB instances of RDS for PostgreSQL by themselves.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Ctrl-C anywhere: what is recorded is true, and the next apply goes on without doing anything twice.
 
 use std::time::Duration;

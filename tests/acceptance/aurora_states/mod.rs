@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Every state that a cluster can be in, and every fault on the way, against the stand-in through the real AWS SDK: what
 //! comes of each, and what the error says to do. The tables are printed, with their counts.
 

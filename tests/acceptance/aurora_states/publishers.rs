@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Where the publisher connection leads: only what the writer itself says is proof, and slots are looked for on it alone.
 
 use std::cell::Cell;

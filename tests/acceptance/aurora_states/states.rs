@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a cluster is before anything begins.
 
 use neonrepl::rds::logical_replication::Reboot;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The cluster was upgraded to another major version: its parameter group is of a family that it cannot have any more.
 
 use neonrepl::rds::logical_replication::{LogicalReplication, Reboot, Record, When, fetch, steps, warnings};

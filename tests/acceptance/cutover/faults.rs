@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whatever goes wrong at whatever step: writers go on, the guard stands, and the next call needs no cleaning.
 
 use std::time::Duration;

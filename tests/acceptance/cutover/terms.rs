@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The terms of a switch, and what stands against one.
 
 use neonrepl::postgres::Limits;

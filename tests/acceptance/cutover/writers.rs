@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! An application that writes all the time: transactions over two tables, on whichever side takes them.
 
 use std::collections::BTreeSet;

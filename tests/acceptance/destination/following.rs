@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a migration of the publisher's means to the subscriber: what one apply brings there, and what a person must see to.
 
 use std::collections::BTreeSet;

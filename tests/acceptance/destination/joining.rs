@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Changes of the publisher that are followed, or only reported: a table that joins is made before it is published.
 
 use serde_json::json;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What cannot be copied, and what is copied without a part: each named with the reason and what to do, before anything is made.
 
 use std::collections::{BTreeMap, BTreeSet};

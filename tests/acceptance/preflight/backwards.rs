@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Errors about the way back, each tried in that direction: changes flow from the subscriber to the publisher.
 
 use neonrepl::replication::Place;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What is not an error: warnings and what is left behind, read on every version.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How the tests look, and how they keep count of what was held against reality.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Errors about the servers themselves, each of which has one of its own here.
 
 use neonrepl::replication::Place;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Errors about tables, publications and roles.
 
 use neonrepl::postgres::subscription::{How, Subscription};

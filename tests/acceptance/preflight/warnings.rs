@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Warnings that take servers of their own, provoked one by one.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Actions: checked, planned, done, with lines meanwhile and one end, whatever goes wrong.
 
 use std::time::Instant;

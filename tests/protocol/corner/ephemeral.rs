@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Ephemeral values: obtained, kept alive, given back, whatever goes wrong.
 
 use std::time::SystemTime;

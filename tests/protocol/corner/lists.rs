@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Lists: what is found, one event each, whatever goes wrong with one of them.
 
 use neonrepl::tf_provider::proto::tfplugin5 as pb;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A provider of corner cases: what the real one has no use for, and verbs that fail, hang and panic when told to.
 
 mod deed;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Values of every type, and blocks of every nesting, from configuration to state.
 
 use neonrepl::tf_provider::codec;

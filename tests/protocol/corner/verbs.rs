@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What becomes of the state when a verb fails, panics, hangs, or is left alone.
 
 use std::time::{Duration, Instant};

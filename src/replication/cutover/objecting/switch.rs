@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What stands against a switch at this moment.
 
 use std::collections::{BTreeMap, BTreeSet};

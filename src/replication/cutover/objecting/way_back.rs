@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What stands against the subscription that brings changes back.
 
 use std::collections::BTreeSet;

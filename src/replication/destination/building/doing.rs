@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Making what is missing: several indexes at a time, then what counts on them.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What could not be made, and what to do about it.
 
 use crate::postgres::definition::{IndexBuild, Object};

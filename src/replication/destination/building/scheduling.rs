@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Who is next: several at a time, but no two that want the same table. Two builds of one table would wait for each other
 //! all the same, and hold connections meanwhile.
 

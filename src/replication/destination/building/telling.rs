@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What there is to tell while indexes are built.
 
 use std::collections::BTreeMap;

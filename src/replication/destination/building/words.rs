@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a look says to a person.
 
 use std::collections::BTreeMap;

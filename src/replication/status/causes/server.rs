@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What stops a whole subscription: its connection, its slot, its publications, and what servers have run out of. In words.
 
 use std::time::Duration;

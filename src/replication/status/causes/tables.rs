@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What stops the rows of one table, in words.
 
 use crate::postgres::catalog::add_label;

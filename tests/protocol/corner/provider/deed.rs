@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The action: what is done and leaves nothing.
 
 use neonrepl::model;

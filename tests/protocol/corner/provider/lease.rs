@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The ephemeral resource: what is had for a while.
 
 use std::time::{Duration, SystemTime};
