@@ -84,7 +84,10 @@ async fn a_change_has_the_writer_rebooted() {
 async fn a_reboot_that_cannot_be_says_why() {
     let Some((aws, workspace)) = shop(|_| {}).await else { return };
     workspace.write("action.tf", &action("cluster_identifier = \"shop\"\n    timeout = \"soon\""));
-    says(&workspace.expect(&["validate", "-no-color"], 1).await, &["\"soon\" is no duration", "on action.tf line 4"]);
+    says(
+        &workspace.expect(&["validate", "-no-color"], 1).await,
+        &["\"soon\" is not a valid duration", "on action.tf line 4"],
+    );
     workspace.write("action.tf", &action("cluster_identifier = \"shop\""));
     aws.fail_next(
         "RebootDBInstance",

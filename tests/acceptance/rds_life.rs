@@ -94,7 +94,7 @@ async fn an_instance_becomes_logical_and_goes_back(core: Core) {
             "1. create parameter group shop-logical-replication (family postgres16)",
             "3. attach parameter group shop-logical-replication to shop in place of default.postgres16",
             "5. reboot the instance shop",
-            "shop is Multi-AZ: it is rebooted where it is",
+            "shop is Multi-AZ: it is rebooted in place",
             "A destroy then: 1. attach parameter group default.postgres16 to shop",
         ],
     );

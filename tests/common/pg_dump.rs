@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The `pg_dump` of this machine, if it has one.
 
 use std::process::{Command, Stdio};

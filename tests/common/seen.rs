@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What tests and bench have seen, one JSON value a line in a file of cargo's target directory. `make figures` makes the
 //! tables of the README from it.
 

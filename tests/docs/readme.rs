@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The README's tables of what was measured and tested, made from what bench and tests have noted.
 //!
 //! `make bench` and `make testacc` note it below `target/`, `make figures` brings it into the two JSON files here and into the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What `pg_dump` says of two databases, where the machine has one that takes their version: yet another reader than the
 //! provider's and than the queries beside this.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a server has printed, as a tree: what is the same but for space and parentheses that change nothing has the same tree.
 //!
 //! Servers print parentheses around every operator, more of them or fewer in one place than in another. They are left out by

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How often an apply waits for the way to a server and back.
 
 use std::time::Duration;

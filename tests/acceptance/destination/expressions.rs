@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Expressions between versions: what is the same is copied as it is, and what is not the same is found.
 
 use super::{Sides, everything};
