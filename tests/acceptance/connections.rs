@@ -1,5 +1,3 @@
-// SPDX-License-Identifier: MPL-2.0
-
 //! How connections behave: lazy, pooled, made again, cancelled.
 
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,5 +1,3 @@
-// SPDX-License-Identifier: MPL-2.0
-
 //! One publication of very many tables: made, read, and given one table more.
 
 use std::time::{Duration, Instant};
