@@ -224,7 +224,9 @@ impl Connection {
                 Ok(Answer::Done) => {}
                 Ok(Answer::Rows(found)) => rows.get_or_insert_default().extend(found),
                 Err((Asked::Run, error)) => return Err(self.failure(error, work.all_or_nothing)),
-                Err((Asked::Read, error)) => unread = Some(error),
+                Err((Asked::Read, error)) => {
+                    unread.get_or_insert(error);
+                }
             }
         }
         match unread {
