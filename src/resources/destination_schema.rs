@@ -108,7 +108,8 @@ impl Resource for DestinationSchema {
         if look.there.is_empty() && !look.tables.is_empty() {
             return Ok(None);
         }
-        if call.private().get(COLUMNS).is_none() && look.plan.unlike().is_empty() {
+        // Columns that both sides have got by hand are known from then on, too.
+        if look.plan.unlike().is_empty() {
             know(call, &look, &wish);
         }
         let model = to_model(&look, &state);

@@ -90,6 +90,22 @@ async fn a_table_that_joins_is_made_before_it_is_published_and_a_report_changes_
     assert_eq!(sides.subscriber.rows(COLUMNS).await, ["id", "more"]);
     workspace.expect_empty_plan().await;
 
+    // A column that is made again is another one, whatever else is applied, until a person says that its values are right.
+    for change in ["DROP COLUMN more", "ADD COLUMN more int", "ADD COLUMN last int"] {
+        sides.publisher.sql(&format!("ALTER TABLE app.a {change}")).await;
+    }
+    let again = "app.a: values of column more: another column of this name";
+    for _ in 0..2 {
+        let plan = workspace.plan().await.flat();
+        assert!(plan.contains(again), "{plan}");
+        workspace.apply().await;
+    }
+    assert_eq!(sides.subscriber.rows(COLUMNS).await, ["id", "more", "last"]);
+    workspace.expect(&["apply", "-auto-approve", "-no-color", "-replace", ADDRESS], 0).await;
+    let plan = workspace.plan().await.flat();
+    assert!(!plan.contains(again) && plan.contains("No changes"), "{plan}");
+    wait_for_count(&sides, "app.a").await;
+
     // After an import nobody knows what was made: a destroy that is to drop it says so, and drops nothing.
     let dropping = config(&name, "\"app.a\", \"app.b\"", "follow\"\n  drop_on_destroy = \"true");
     workspace.write("main.tf", &dropping);
@@ -99,5 +115,5 @@ async fn a_table_that_joins_is_made_before_it_is_published_and_a_report_changes_
     workspace.apply().await;
     let said = workspace.destroy().await.flat();
     assert!(said.contains("this resource knows of none that it has made"), "{said}");
-    assert_eq!(sides.subscriber.rows(COLUMNS).await, ["id", "more"]);
+    assert_eq!(sides.subscriber.rows(COLUMNS).await, ["id", "more", "last"]);
 }
