@@ -454,7 +454,7 @@ const CHANGES: &[Change] = &[
         to: "",
         before: MADE,
         after: &[],
-        steps: &[made("DROP TABLE", "pg_class"), commit(On::Subscriber)],
+        steps: &[built("LOCK TABLE", "mall.goods"), made("DROP TABLE", "pg_class"), commit(On::Subscriber)],
         fits: anywhere,
     },
     Change {
