@@ -16,6 +16,9 @@ const APPLY: [&str; 3] = ["apply", "-no-color", "-auto-approve"];
 const TABLES: usize = 1000;
 const DISTANCE: Duration = Duration::from_millis(20);
 
+/// How often an apply may wait for a server, those times included at which it waits for both.
+const ROUND_TRIPS: f64 = 45.0;
+
 /// A core that is told of a thousand tables, and a provider that does nothing with them.
 const FLOOR: &str = "resource \"terraform_data\" \"shop\" {\n  input = \"shop\"\n}\n";
 
@@ -31,13 +34,16 @@ pub(super) async fn compare(core: Core, repeats: usize, goals: &mut Goals) {
     let (from, to) = (Server::start(major, settings.clone()), Server::start(major, settings));
     let publisher = from.database("bench").await;
     let mut times: [Vec<f64>; 5] = Default::default();
+    let mut round_trips = Vec::new();
     client::run(&publisher, &schema()).await;
     publisher.sql("CREATE PUBLICATION bench FOR ALL TABLES").await;
     for _ in 0..repeats {
         times[0].push(floor(core).await);
         times[1].push(client::run(&to.database("alone").await, &schema()).await);
-        times[2].push(ours(core, &publisher, &to.database("ours").await, Duration::ZERO).await);
-        times[3].push(ours(core, &publisher, &to.database("far").await, DISTANCE).await);
+        times[2].push(ours(core, &publisher, &to.database("ours").await, Duration::ZERO).await.0);
+        let (took, waits) = ours(core, &publisher, &to.database("far").await, DISTANCE).await;
+        times[3].push(took);
+        round_trips.push(waits);
         if dumps.is_some() {
             times[4].push(client::dump_and_restore(&publisher, &to.database("dumped").await).await);
         }
@@ -51,7 +57,9 @@ pub(super) async fn compare(core: Core, repeats: usize, goals: &mut Goals) {
         None => println!("| pg_dump and psql | none of a version that the tests start |"),
     }
     println!("| terraform_data | {floor:.2} |\n| destination schema | {ours:.2} |");
-    println!("| destination schema, 20 ms away | {far:.2} |");
+    let round_trips = median(round_trips);
+    println!("| destination schema, 20 ms away, {round_trips:.0} round trips | {far:.2} |");
+    goals.at_most(&format!("destination schema of {TABLES} tables: round trips"), round_trips, ROUND_TRIPS, "");
     let what = format!("destination schema of {TABLES} tables, twice the statements and the floor");
     goals.at_most(&what, ours, 2.0 * alone + floor, "s");
     goals.at_most(&format!("destination schema of {TABLES} tables, 20 ms: added"), far - ours, 1.0, "s");
@@ -69,8 +77,8 @@ async fn floor(core: Core) -> f64 {
     Step::run(&workspace, &APPLY, 0).await.seconds
 }
 
-/// How long an apply takes, in seconds; all of it is there then.
-async fn ours(core: Core, publisher: &Database, subscriber: &Database, distance: Duration) -> f64 {
+/// How long an apply takes, in seconds, and in how many round trips, if it is far away; all of it is there then.
+async fn ours(core: Core, publisher: &Database, subscriber: &Database, distance: Duration) -> (f64, f64) {
     let relays = [publisher, subscriber].map(|side| Relay::start(side.port, distance));
     let url = |side: &Database, relay: &Relay| {
         side.url_through(&Role::superuser(), if distance.is_zero() { side.port } else { relay.port() })
@@ -83,7 +91,8 @@ async fn ours(core: Core, publisher: &Database, subscriber: &Database, distance:
     let took = Step::run(&workspace, &APPLY, 0).await.seconds;
     let indexes = "SELECT count(*) FROM pg_indexes WHERE schemaname LIKE 'area%'";
     assert_eq!(subscriber.value::<i64>(indexes).await, publisher.value::<i64>(indexes).await);
-    took
+    let waits: usize = relays.iter().map(Relay::round_trips).sum();
+    (took, f64::from(u32::try_from(waits).unwrap_or(u32::MAX)))
 }
 
 /// Tables with types, defaults, checks and references to each other in ten schemas, each with three indexes.

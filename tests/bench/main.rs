@@ -11,7 +11,8 @@
 //! - one publication of `BENCH_TABLES` tables (default 1000) with OpenTofu, beside both; the core starts a plugin there too.
 //!   The cores' own time for a set grows with its square, so that ten thousand take them minutes;
 //! - a destination schema of a thousand tables with three thousand indexes with OpenTofu, beside `psql` with the same
-//!   statements, and beside `pg_dump` where the machine has one of a version that the tests start;
+//!   statements, and beside `pg_dump` where the machine has one of a version that the tests start, and how often it waits for
+//!   distant servers;
 //! - the initial copy of `BENCH_ROWS` rows (default 1500000; 0 leaves it out) with six secondary indexes in place, beside the
 //!   same with the indexes made afterwards, once each;
 //! - `BENCH_DATABASES` databases (default 50; 0 leaves them out) of two servers, moved by `examples/migration-module`, and how

@@ -6,8 +6,8 @@
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener as StdListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -68,7 +68,7 @@ impl Relay {
     }
 
     /// How often a client has waited for the way there and back: for each connection, and whenever it said something after it had
-    /// heard something. What is sent together counts once, if the relay delays it long enough to be sent together.
+    /// heard something. What it says without waiting that long counts once, whatever it hears meanwhile.
     pub fn round_trips(&self) -> usize {
         self.waits.load(Ordering::Relaxed)
     }
@@ -174,6 +174,8 @@ const GOODBYE: &[u8] = b"X\0\0\0\x04";
 #[derive(Clone)]
 struct Turns {
     has_heard: Arc<AtomicBool>,
+    /// When the client last said something.
+    spoke: Arc<Mutex<Option<Instant>>>,
     waits: Arc<AtomicUsize>,
 }
 
@@ -181,12 +183,14 @@ impl Turns {
     /// Those of a new connection, which is waited for as well.
     fn of(waits: Arc<AtomicUsize>) -> Self {
         waits.fetch_add(1, Ordering::Relaxed);
-        Self { has_heard: Arc::new(AtomicBool::new(true)), waits }
+        Self { has_heard: Arc::new(AtomicBool::new(true)), spoke: Arc::default(), waits }
     }
 
-    fn client_speaks(&self, said: &[u8]) {
+    fn client_speaks(&self, said: &[u8], round_trip: Duration) {
+        let last = self.spoke.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
+        let has_waited = last.is_none_or(|last| last.elapsed() >= round_trip.mul_f64(0.9));
         // Nobody waits after a farewell.
-        if said != GOODBYE && self.has_heard.swap(false, Ordering::Relaxed) {
+        if said != GOODBYE && has_waited && self.has_heard.swap(false, Ordering::Relaxed) {
             self.waits.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -205,7 +209,14 @@ async fn relay(client: TcpStream, target: u16, state: watch::Receiver<State>, tu
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let speaks = turns.clone();
-    let there = pass(from_client, to_server, state.clone(), move |said| speaks.client_speaks(said), || {});
+    let distance = state.clone();
+    let there = pass(
+        from_client,
+        to_server,
+        state.clone(),
+        move |said| speaks.client_speaks(said, distance.borrow().delay * 2),
+        || {},
+    );
     let back = pass(from_server, to_client, state, |_| {}, move || turns.client_hears());
     tokio::try_join!(there, back).map(|_| ())
 }
