@@ -5,6 +5,7 @@
 //! Source: "Replication Management Functions" and `pg_replication_slots` in the Postgres documentation.
 
 mod barrier;
+mod forerunner;
 mod handover;
 mod made_for;
 mod pending;
@@ -31,6 +32,7 @@ use super::version::{self, ServerVersion, Unsupported};
 use super::walsender;
 
 pub use barrier::{Barrier, barrier};
+pub use forerunner::Forerunner;
 pub use handover::{advance, confirmed, copy, has_pending};
 pub use made_for::{create_for, is_made_for};
 pub use pending::{Pending, pending};

@@ -16,6 +16,7 @@ mod objecting;
 mod reading;
 mod run;
 mod running;
+mod slots;
 mod steps;
 mod streams;
 mod switching;

@@ -9,6 +9,8 @@ mod writers;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+use futures_util::future::join;
+use futures_util::stream::{self, StreamExt as _};
 use neonrepl::postgres::Conninfo;
 use neonrepl::postgres::Limits;
 use neonrepl::replication::cutover::{self, Cutover, Desired, Outcome, Terms, WayBack};
@@ -109,15 +111,25 @@ impl Shop {
         publisher.batch_execute(tables).await.unwrap();
         let connection = conninfo(&self.from, &self.movers[0]).to_secret();
         let subscriber = self.to.connect_as(&self.movers[1]).await.unwrap();
-        let slot = format!("{}_shop", self.to.name);
+        let slot = self.slot();
+        // On one server a subscription that makes its slot would wait for itself.
+        publisher
+            .batch_execute(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')"))
+            .await
+            .unwrap();
         let subscribe = format!(
-            "CREATE SUBSCRIPTION shop CONNECTION '{}' PUBLICATION shop WITH (slot_name = {slot})",
+            "CREATE SUBSCRIPTION shop CONNECTION '{}' PUBLICATION shop WITH (create_slot = false, slot_name = {slot})",
             connection.expose()
         );
         subscriber.batch_execute(&subscribe).await.unwrap();
         let ready = "SELECT count(*) FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid \
             JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = current_database() AND srsubstate = 'r'";
         wait_until("the tables to be copied", 3 * DEADLINE, async || self.to.value::<i64>(ready).await == 3).await;
+    }
+
+    /// Its name is unique on the server that is left.
+    fn slot(&self) -> String {
+        format!("{}_{}_shop", self.to.name, self.to.port)
     }
 
     fn cutover(&self, active: Place) -> Cutover {
@@ -197,18 +209,19 @@ async fn there_and_back(from: &Server, to: &Server, switches: usize) -> String {
 
     let writers = shop.writers();
     let mut active = Place::Publisher;
-    let (mut pauses, mut since) = (Vec::new(), Vec::new());
+    let (mut pauses, mut since, mut took) = (Vec::new(), Vec::new(), Vec::new());
     for number in 1..=switches {
-        let before = writers.committed();
-        writers.progress(before + 100).await;
+        writers.progress(writers.committed() + 40).await;
         active = active.other();
+        let began = std::time::Instant::now();
         let outcome = shop.switch(active).await;
+        took.push(began.elapsed().as_millis());
         let last = outcome.last.unwrap();
         assert_eq!((usize::try_from(last.number).unwrap(), last.to, outcome.has_switched), (number, active, true));
         assert!(last.sequences_copied >= 3, "{last:?}");
         pauses.push(last.pause.as_millis());
         let committed = writers.committed();
-        writers.progress(committed + 50).await;
+        writers.progress(committed + 20).await;
         since.push(last.writers_waited);
     }
     let tally = writers.stop().await;
@@ -223,7 +236,7 @@ async fn there_and_back(from: &Server, to: &Server, switches: usize) -> String {
     .await;
     assert_eq!(shop.heard.all(), "");
     format!(
-        "{} -> {}, {switches} switches: {proof}; pauses {pauses:?} ms, waited {since:?}, refused {}, longest write {:?}",
+        "{} -> {}, {switches} switches: {proof}; pauses {pauses:?} ms of {took:?} ms, waited {since:?}, refused {}, longest write {:?}",
         from.major().number(),
         to.major().number(),
         tally.refused,
@@ -231,11 +244,33 @@ async fn there_and_back(from: &Server, to: &Server, switches: usize) -> String {
     )
 }
 
+/// How many pairs move at the same time.
+const AT_ONCE: usize = 2;
+
+/// Every major to the one before it, and the oldest to the latest; each to itself, too, and on one server.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_acknowledged_commit_arrives_once_there_and_back() {
-    let servers: Vec<Server> = Major::ALL.into_iter().map(|major| Server::start(major, Settings::new())).collect();
-    for (at, from) in servers.iter().enumerate() {
-        let to = &servers[(at + servers.len() - 1) % servers.len()];
-        println!("{}", there_and_back(from, to, 4).await);
+    let start = |major| Server::start(major, Settings::new());
+    let (servers, twins) = (Major::ALL.map(start), Major::ALL.map(start));
+    let mixed = (0..servers.len()).map(|at| (&servers[at], &servers[(at + servers.len() - 1) % servers.len()]));
+    let pairs = mixed.chain(servers.iter().zip(&twins)).chain([(&servers[2], &servers[2])]);
+    let moves = pairs.map(|(from, to)| there_and_back(from, to, 6)).collect::<Vec<_>>();
+    let mut moved = stream::iter(moves).buffer_unordered(AT_ONCE);
+    let mut count = 0;
+    while let Some(line) = moved.next().await {
+        println!("{line}");
+        count += 1;
     }
+    println!("{count} pairs");
+}
+
+/// A slot waits for whatever is written on its server, so for another switch that leaves that one.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_move_in_opposite_directions_do_not_wait_for_each_other() {
+    let servers = [Major::V15, Major::V17].map(|major| Server::start(major, Settings::new()));
+    let (one, other) = (Shop::new(&servers[0], &servers[1]).await, Shop::new(&servers[1], &servers[0]).await);
+    for active in [Place::Publisher, Place::Subscriber, Place::Publisher, Place::Subscriber, Place::Publisher] {
+        Box::pin(join(one.switch(active), other.switch(active))).await;
+    }
+    assert_eq!((one.heard.all(), other.heard.all()), (String::new(), String::new()));
 }

@@ -15,7 +15,7 @@ use super::run::Run;
 use super::steps::Under;
 use super::{Unpublished, Writes};
 use crate::postgres::fence::{self, Alone, Around, Ending, Gate, Hold, Waiting};
-use crate::postgres::slot::{self, Slot};
+use crate::postgres::slot::Forerunner;
 use crate::postgres::subscription::{self, SyncState, turning};
 use crate::postgres::{HeldSession, Ident, QualifiedName, Statement};
 use crate::replication::comparison::{Closed, Compared, Question, Sessions};
@@ -28,9 +28,6 @@ const BEAT: Duration = Duration::from_secs(1);
 
 /// The longest time for the other side to catch up while writers wait.
 const DRAIN: Duration = Duration::from_secs(10);
-
-/// The longest time for making a slot while writers wait.
-const SLOT: Duration = Duration::from_secs(10);
 
 /// How often writers are kept waiting for another side that then takes too long.
 const LATE_TRIES: usize = 4;
@@ -75,6 +72,7 @@ struct Ahead {
     session: HeldSession,
     sequences: Prepared,
     comparison: Option<(Closed, Sessions)>,
+    forerunner: Option<Forerunner>,
 }
 
 /// What was done while they wait.
@@ -101,6 +99,9 @@ impl Switch<'_> {
         let mut last = String::new();
         for _ in 0..LATE_TRIES {
             self.run.catch_up(self.to()).await?;
+            if let Some(forerunner) = &mut ahead.forerunner {
+                forerunner.advance("following what is written", self.run.limits()).await?;
+            }
             match Box::pin(self.try_once(&mut ahead)).await? {
                 Try::Done(done) => return Ok(*done),
                 Try::Late(why) => last = why,
@@ -109,11 +110,11 @@ impl Switch<'_> {
         Err(self.run.operation().error(last).detail("Nothing has changed: writers go on.").into())
     }
 
-    fn to(&self) -> Place {
+    pub(super) fn to(&self) -> Place {
         self.from.other()
     }
 
-    fn does(&self, what: Under) -> bool {
+    pub(super) fn does(&self, what: Under) -> bool {
         self.under.contains(&what)
     }
 
@@ -130,7 +131,8 @@ impl Switch<'_> {
             }
             None => None,
         };
-        Ok(Ahead { session, sequences, comparison })
+        let forerunner = self.forerunner().await?;
+        Ok(Ahead { session, sequences, comparison, forerunner })
     }
 
     fn sides(&self) -> Sides {
@@ -161,7 +163,8 @@ impl Switch<'_> {
                 .error("somebody else has switched meanwhile; the next apply looks again")
                 .into());
         }
-        let work = self.arrive(locking.process(), &ahead.sequences, ahead.comparison.as_mut());
+        let (comparison, forerunner) = (ahead.comparison.as_mut(), ahead.forerunner.as_mut());
+        let work = self.arrive(locking.process(), &ahead.sequences, comparison, forerunner);
         match Box::pin(beating(&mut hold, work)).await {
             Ok(Ok(arrived)) => self.leave(hold, arrived, since).await.map(Box::new).map(Try::Done),
             Ok(Err(late)) => {
@@ -182,6 +185,7 @@ impl Switch<'_> {
         process: i32,
         prepared: &Prepared,
         comparison: Option<&mut (Closed, Sessions)>,
+        forerunner: Option<&mut Forerunner>,
     ) -> Result<std::result::Result<Arrived, String>> {
         let run = self.run;
         let slots: BTreeMap<_, _> = run.slots_to(self.to()).into_iter().map(|(name, slot)| (slot, name)).collect();
@@ -196,8 +200,8 @@ impl Switch<'_> {
             sequences::copy(run.operation(), &self.sides(), prepared).await
         };
         let waiting = async { fence::waiting(run.db(self.from), process).await.map_err(Error::from) };
-        let (copied, (), waiting) = Box::pin(try_join3(copied, self.begin_slots(), waiting)).await?;
-        Ok(Ok(Arrived { position, sequences: copied.len(), waiting }))
+        let (copied, begun, waiting) = Box::pin(try_join3(copied, self.begin_slots(forerunner), waiting)).await?;
+        Ok(begun.map(|()| Arrived { position, sequences: copied.len(), waiting }))
     }
 
     /// Somebody may have added a table to a subscription.
@@ -234,34 +238,6 @@ impl Switch<'_> {
             .detail(names::list(tables.iter().map(line)))
             .detail("The action neonrepl_compare_tables with mode = \"rows\" names the rows that differ.")
             .about("compare")
-    }
-
-    /// Lets the slots of the way back begin here: nobody writes to the other side, so that nothing is missing in them and nothing
-    /// is in them twice.
-    async fn begin_slots(&self) -> Result<()> {
-        if !self.does(Under::BeginSlot) {
-            return Ok(());
-        }
-        let run = self.run;
-        let (db, limits) = (run.db(self.to()), run.at_most(SLOT));
-        for stream in run.facts.streams_to(self.from) {
-            let statement = match stream.position.is_some() {
-                // Kept all the time: what is in it came from here.
-                true => slot::advance(&stream.slot, &slot::current_lsn(&db.within(&limits)).await?),
-                false => {
-                    let options = &stream.subscription.options;
-                    let slot = Slot {
-                        two_phase: options.two_phase == Some(true),
-                        failover: options.failover == Some(true),
-                        ..Slot::new(stream.slot.clone())
-                    };
-                    slot::create(&slot, db.version().await?)
-                        .map_err(|error| db.unsupported(run.operation().doing(), error))?
-                }
-            };
-            db.run_within("making the slot of the way back", &[statement], &limits).await?;
-        }
-        Ok(())
     }
 
     /// Commits.

@@ -105,7 +105,7 @@ async fn a_switch_keeps_to_its_terms() {
     let aside = shop.from.connect_as(&shop.apps[0]).await.unwrap().batch_execute("INSERT INTO aside VALUES (1)").await;
     assert_eq!(aside.unwrap_err().code(), Some(&SqlState::READ_ONLY_SQL_TRANSACTION));
     let told = cutover::stopped(&shop.pair.subscriber, &ident("shop")).await.unwrap().unwrap();
-    assert_eq!((told.is_disabled, told.slot), (true, Some(ident(&format!("{}_shop", shop.to.name)))));
+    assert_eq!((told.is_disabled, told.slot), (true, Some(ident(&shop.slot()))));
     shop.switch(Place::Publisher).await;
     let setting = "SELECT s.setconfig[1] FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase \
         WHERE d.datname = current_database()";

@@ -20,6 +20,9 @@ const WRITERS: usize = 4;
 /// Between two tries to get hold of a side.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// What each does beside writing, so that four of them leave the machine something to do for others.
+const THINKS: Duration = Duration::from_millis(2);
+
 /// What they know.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -123,6 +126,7 @@ impl Writer {
                     tally.acknowledged.insert(name);
                     tally.longest = tally.longest.max(began.elapsed());
                     self.committed.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(THINKS).await;
                 }
                 Err(_) => {
                     tally.unknown.insert(name);

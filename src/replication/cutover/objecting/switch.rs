@@ -21,14 +21,12 @@ use crate::replication::error::{Error, Result};
 use crate::replication::sequences::{self, Sides};
 use crate::replication::{Place, names, units, whereabouts};
 
-/// A transaction that has written to the tables and is open for longer is not waited for.
+/// A transaction that has written to the tables, or to anything on the other side, and is open for longer is not waited for.
 const OLD: Duration = Duration::from_secs(60);
 
-/// One on the other side that is open for longer would keep writers waiting, as a slot is made after it.
-const IN_THE_WAY: Duration = Duration::from_secs(5);
-
 /// How long a worker may take that was only just started until it shows which server it reads from, and how often it is looked at.
-const SHOWS_ITSELF: Duration = Duration::from_secs(5);
+/// After its publisher's restart it tries again every five seconds (`wal_retrieve_retry_interval`).
+const SHOWS_ITSELF: Duration = Duration::from_secs(15);
 const LOOKS: Duration = Duration::from_millis(200);
 
 pub(super) async fn objections(run: &Run<'_>, from: Place, under: &[Under]) -> Result<Vec<Objection>> {
@@ -199,19 +197,14 @@ async fn chained(run: &Run<'_>, from: Place) -> Result<Vec<Objection>> {
     Ok(found)
 }
 
-/// What keeps a slot from being made on the other side while writers wait.
+/// What keeps a slot from being made on the other side.
 async fn slots(run: &Run<'_>, to: Place) -> Result<Vec<Objection>> {
     let (db, place) = (run.db(to), to.as_str());
     let mut found = Vec::new();
     if let Some(said) = run.operation().unless_stopped(slot::forbidden(db, run.operation().doing())).await? {
         found.push(refusal(Error::from(said)));
     }
-    if run.operation().unless_stopped(run.pair().is_one_cluster()).await? {
-        found.push(refusal(Error::new(
-            "publisher and subscriber are databases of one server, where the slot of the way back would wait for the switch itself",
-        )));
-    }
-    let open = run.operation().unless_stopped(server_facts::transactions(db, IN_THE_WAY)).await?;
+    let open = run.operation().unless_stopped(server_facts::transactions(db, OLD)).await?;
     found.extend(open_transactions(&open, place));
     Ok(found)
 }

@@ -19,12 +19,6 @@ use super::{quoted, refusal};
 pub(super) async fn objections(run: &Run<'_>) -> Result<Vec<Objection>> {
     let (publisher, subscriber) = (&run.pair().publisher, &run.pair().subscriber);
     let mut found = Vec::new();
-    if run.operation().unless_stopped(run.pair().is_one_cluster()).await? {
-        let error = Error::new(
-            "publisher and subscriber are databases of one server, where a slot would wait for the switch itself",
-        );
-        return Ok(vec![refusal(error.detail("Leave `reverse` out there.").about("reverse"))]);
-    }
     let outline = run.operation().unless_stopped(catalog::outline(subscriber)).await?;
     found.extend(wal_level(&outline));
     found.extend(identities(&outline, &run.facts.tables));

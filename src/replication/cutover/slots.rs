@@ -1,0 +1,102 @@
+//! The slots from which changes flow back: they begin while nobody writes, and what would keep writers waiting is done before.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::reading::Stream;
+use super::run::Run;
+use super::steps::Under;
+use super::switching::Switch;
+use crate::postgres::Limits;
+use crate::postgres::slot::{self, Forerunner, Slot};
+use crate::replication::error::{Error, Result};
+
+/// The longest time for a slot to begin while writers wait.
+const SLOT: Duration = Duration::from_secs(10);
+
+/// What is being done, for messages.
+const MAKING: &str = "making the slot of the way back";
+
+/// What is said where a slot could not be made.
+const WAITED_FOR: &str = "Nothing has changed: writers go on. A slot is made once all transactions have ended that write to any database of \
+     that server.";
+
+impl Switch<'_> {
+    /// What the slots of the way back are copied from: made before anybody waits, as that waits for every transaction that writes
+    /// in any database of the server. That may be another switch, which leaves that server.
+    ///
+    /// # Errors
+    /// When these do not end in time, or the server cannot be asked.
+    pub(super) async fn forerunner(&self) -> Result<Option<Forerunner>> {
+        let is_wanted = self.does(Under::BeginSlot) && self.run.facts.streams_to(self.from).into_iter().any(is_plain);
+        if !is_wanted {
+            return Ok(None);
+        }
+        let made = Forerunner::make(self.run.db(self.to()), MAKING, self.run.limits()).await;
+        made.map(Some).map_err(|error| Error::from(error).detail(WAITED_FOR))
+    }
+
+    /// Lets the slots of the way back begin here: nobody writes to the other side, so that nothing is missing in them and nothing
+    /// is in them twice. Or says what took too long.
+    ///
+    /// # Errors
+    /// When the server refuses it, or cannot be asked.
+    pub(super) async fn begin_slots(
+        &self,
+        forerunner: Option<&mut Forerunner>,
+    ) -> Result<std::result::Result<(), String>> {
+        if !self.does(Under::BeginSlot) {
+            return Ok(Ok(()));
+        }
+        let limits = self.run.at_most(SLOT);
+        match self.begin_within(forerunner, &limits).await {
+            Err(_) if limits.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                Ok(Err("The slot of the way back took too long to begin.".to_owned()))
+            }
+            result => result.map(Ok),
+        }
+    }
+
+    async fn begin_within(&self, mut forerunner: Option<&mut Forerunner>, limits: &Limits) -> Result<()> {
+        let (run, db) = (self.run, self.run.db(self.to()));
+        if let Some(forerunner) = &mut forerunner {
+            forerunner.advance(MAKING, limits).await?;
+        }
+        for stream in run.facts.streams_to(self.from) {
+            // What is in one that was kept came from here. It is made again, as one that was advanced falls back after a crash.
+            if slot::fetch_now(&db.within(limits), &stream.slot).await?.is_some() {
+                db.run_within(MAKING, &[slot::drop_slot(&stream.slot)], limits).await?;
+            }
+            match &mut forerunner {
+                Some(forerunner) if is_plain(stream) => forerunner.copy_to(MAKING, &stream.slot, limits).await?,
+                _ => make(run, db, stream, limits).await?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes a slot of which a copy would lack something.
+async fn make(run: &Run<'_>, db: &crate::postgres::Database, stream: &Stream, limits: &Limits) -> Result<()> {
+    let made = slot::create(&slot_of(stream), db.version().await?)
+        .map_err(|error| db.unsupported(run.operation().doing(), error))?;
+    db.run_within(MAKING, &[made], limits).await?;
+    Ok(())
+}
+
+/// Whether a copy of any slot does for a stream.
+fn is_plain(stream: &Stream) -> bool {
+    let slot = slot_of(stream);
+    !slot.two_phase && !slot.failover
+}
+
+/// The slot that a stream reads from.
+fn slot_of(stream: &Stream) -> Slot {
+    let options = &stream.subscription.options;
+    Slot {
+        two_phase: options.two_phase == Some(true),
+        failover: options.failover == Some(true),
+        ..Slot::new(stream.slot.clone())
+    }
+}
