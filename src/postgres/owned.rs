@@ -4,6 +4,8 @@
 //!
 //! Source: `COMMENT` and `obj_description` in the Postgres documentation.
 
+use std::collections::BTreeMap;
+
 use tokio_postgres::types::Type;
 
 use super::database::Database;
@@ -49,4 +51,17 @@ impl Owned<'_> {
             db.query_all(&doing, sql, &[(&name.as_str(), Type::TEXT)], |row| row.try_get(0)).await?;
         Ok(found.into_iter().next().flatten())
     }
+}
+
+/// The subscriptions of this database whose comment begins with a text, each with its comment.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn marked_subscriptions(db: &Database, beginning: &str) -> Result<BTreeMap<Ident, String>> {
+    let sql = "SELECT s.subname::text, d.description FROM pg_subscription s JOIN pg_description d ON d.objoid = s.oid \
+        AND d.classoid = 'pg_subscription'::regclass JOIN pg_database b ON b.oid = s.subdbid \
+        WHERE b.datname = current_database() AND starts_with(d.description, $1)";
+    let read = |row: &tokio_postgres::Row| Ok((Ident::from_catalog(row.try_get(0)?), row.try_get(1)?));
+    let found = db.query_all("reading comments of subscriptions", sql, &[(&beginning, Type::TEXT)], read).await?;
+    Ok(found.into_iter().collect())
 }

@@ -9,6 +9,7 @@
 mod current;
 mod describing;
 mod leaving;
+mod left_behind;
 mod locking;
 mod memory;
 mod names;
@@ -208,6 +209,8 @@ pub struct Stopped {
     pub synchronous_commit: Option<String>,
     /// Whether it was disabled because its publisher was left.
     pub is_disabled: bool,
+    /// Whether the cutover was taken away since, so that nothing starts it again.
+    pub is_left_behind: bool,
 }
 
 /// Looks at both servers. Changes nothing, and finds everything that stands in the way at once.
@@ -281,11 +284,14 @@ pub async fn take_away(
 pub async fn has_stopped_reader(subscriber: &Database, slot: &Ident) -> Result<bool> {
     let fences = fence::described(subscriber).await?;
     let has = |comment: &str| Memory::read(Some(comment)).stopped.values().any(|stopped| stopped == slot);
-    Ok(fences.iter().any(|fence| has(&fence.comment)))
+    if fences.iter().any(|fence| has(&fence.comment)) {
+        return Ok(true);
+    }
+    Ok(left_behind::found(subscriber).await?.values().any(|stopped| stopped == slot))
 }
 
-/// What a cutover has made of a subscription, by what the fences of its database say: none where no cutover has changed it, or
-/// it has been given back.
+/// What a cutover has made of a subscription, by what the fences of its database say, or its own comment once they are gone: none
+/// where no cutover has changed it, or it has been given back.
 ///
 /// # Errors
 /// When the subscriber cannot be asked.
@@ -298,7 +304,12 @@ pub async fn stopped(subscriber: &Database, subscription: &Ident) -> Result<Opti
             slot: slot.cloned(),
             synchronous_commit: before.cloned(),
             is_disabled: slot.is_some(),
+            is_left_behind: false,
         })
     });
-    Ok(found)
+    if found.is_some() {
+        return Ok(found);
+    }
+    let slot = left_behind::found(subscriber).await?.remove(subscription);
+    Ok(slot.map(|slot| Stopped { slot: Some(slot), synchronous_commit: None, is_disabled: true, is_left_behind: true }))
 }

@@ -23,7 +23,9 @@ pub(super) async fn found(database: &Database, found: &Subscription) -> Result<O
     if is_plain {
         return Ok(None);
     }
-    Ok(Box::pin(cutover::stopped(database, &found.name)).await?)
+    let stopped = Box::pin(cutover::stopped(database, &found.name)).await?;
+    // Whoever has started one whose cutover is gone meant it.
+    Ok(stopped.filter(|stopped| !(stopped.is_left_behind && found.enabled)))
 }
 
 /// The state of a subscription that a cutover has changed: as it is going to be when the cutover gives it back.
@@ -84,6 +86,9 @@ pub(super) async fn preview(
         return Ok(false);
     };
     let doing = super::outlook::doing(&planned);
+    if stopped.is_left_behind && prior.is_some() {
+        change.warn(Error::new(format!("{doing}: it is of no use any more")).detail(LEFT_BEHIND).detail(DROP_IT));
+    }
     match prior.filter(|_| !change.replaces()) {
         None => change.error(made_again(&doing)),
         Some(prior) => {
@@ -109,18 +114,32 @@ fn started_by(prior: &Model, planned: &Model) -> Vec<&'static str> {
 }
 
 fn refused(doing: &str, attribute: &str, stopped: &Stopped) -> Error {
-    let slot = stopped.slot.as_ref().map(|slot| format!(", with its slot {slot}")).unwrap_or_default();
-    Error::new(format!("{doing}: {attribute} cannot be changed while the subscriber is active"))
-        .detail(format!(
-            "A cutover has stopped it: its publisher was left, and what is written goes to the subscriber now. The cutover \
-             starts it again{slot} when the publisher takes over again."
-        ))
-        .detail(
+    let error = Error::new(format!("{doing}: {attribute} cannot be changed while the subscriber is active"));
+    let error = match stopped.is_left_behind {
+        true => error.detail(LEFT_BEHIND).detail(DROP_IT),
+        false => error.detail(starts_again(stopped)).detail(
             "Leave it as it is. Or take this block out of the configuration, with that of the cutover: that drops the subscription, \
              and nothing leads from the publisher to the subscriber any more.",
-        )
-        .attribute(attribute)
+        ),
+    };
+    error.attribute(attribute)
 }
+
+fn starts_again(stopped: &Stopped) -> String {
+    let slot = stopped.slot.as_ref().map(|slot| format!(", with its slot {slot}")).unwrap_or_default();
+    format!(
+        "A cutover has stopped it: its publisher was left, and what is written goes to the subscriber now. The cutover starts it \
+         again{slot} when the publisher takes over again."
+    )
+}
+
+/// What is said of one whose cutover is gone.
+const LEFT_BEHIND: &str = "A cutover has stopped it, and was destroyed since: its publisher was left, and what is written goes to the \
+     subscriber. Nothing starts it again, as it would bring what is old to where everything new is.";
+
+/// What to do about it.
+const DROP_IT: &str = "Take its block out of the configuration, which drops it. Where the publisher is to be replicated again from its \
+     beginning, write the block again after that.";
 
 fn made_again(doing: &str) -> Error {
     Error::new(format!("{doing}: it exists, and cannot be made again while the subscriber is active"))
@@ -141,7 +160,12 @@ mod tests {
     }
 
     fn stopped() -> Stopped {
-        Stopped { slot: Some(ident("slot")), synchronous_commit: Some("off".to_owned()), is_disabled: true }
+        Stopped {
+            slot: Some(ident("slot")),
+            synchronous_commit: Some("off".to_owned()),
+            is_disabled: true,
+            is_left_behind: false,
+        }
     }
 
     #[test]
@@ -172,5 +196,7 @@ mod tests {
         let planned = Model { enabled: true.into(), slot_name: "other".into(), binary: true.into(), ..prior.clone() };
         assert_eq!(started_by(&prior, &planned), ["enabled", "slot_name"]);
         assert!(refused("planning", "enabled", &stopped()).to_string().contains("with its slot \"slot\""));
+        let left = Stopped { is_left_behind: true, ..stopped() };
+        assert!(refused("planning", "enabled", &left).to_string().contains("Take its block out"));
     }
 }

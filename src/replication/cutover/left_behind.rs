@@ -1,0 +1,74 @@
+//! Subscriptions that a cutover has stopped and that stay stopped once it is taken away: their publisher was left, and nothing starts
+//! them again. Their comment says so, as the fence that did is gone.
+
+use std::collections::BTreeMap;
+
+use super::reading::OURS;
+use super::run::Run;
+use crate::postgres::owned::{self, Owned};
+use crate::postgres::{Database, Ident, Statement};
+use crate::replication::Place;
+use crate::replication::error::Result;
+
+/// What stands behind [`OURS`] in the comment, in front of the slot that it had.
+const LEFT: &str = "its publisher was left in a cutover that was taken away, and its slot was ";
+
+/// The comment, in front of what it said before. Pure.
+fn comment(slot: &Ident, before: Option<&str>) -> String {
+    let slot = serde_json::to_string(slot).unwrap_or_default();
+    let before = before.filter(|before| slot_of(before).is_none()).map(|before| format!("\n{before}"));
+    format!("{OURS}{LEFT}{slot}{}", before.unwrap_or_default())
+}
+
+/// The slot of such a comment. Pure.
+fn slot_of(comment: &str) -> Option<Ident> {
+    let rest = comment.strip_prefix(OURS)?.strip_prefix(LEFT)?;
+    serde_json::Deserializer::from_str(rest).into_iter::<Ident>().next()?.ok()
+}
+
+/// Those of a database, each with the slot that it had.
+///
+/// # Errors
+/// When the subscriber cannot be asked.
+pub(super) async fn found(subscriber: &Database) -> Result<BTreeMap<Ident, Ident>> {
+    let marked = owned::marked_subscriptions(subscriber, &format!("{OURS}{LEFT}")).await?;
+    Ok(marked.into_iter().filter_map(|(name, comment)| Some((name, slot_of(&comment)?))).collect())
+}
+
+impl Run<'_> {
+    /// What says it of the subscriptions to a side whose fence goes.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub(super) async fn marks(&self, place: Place) -> Result<Vec<Statement>> {
+        let stopped = &self.facts.side(place).memory.stopped;
+        let mut marks = Vec::new();
+        for stream in self.facts.streams_to(place).into_iter().filter(|stream| !stream.subscription.enabled) {
+            let owned = Owned::Subscription(&stream.subscription.name);
+            if let Some(slot) = stopped.get(&stream.subscription.name) {
+                let before = owned.comment(self.db(place)).await?;
+                marks.push(owned.marking(&comment(slot, before.as_deref())));
+            }
+        }
+        Ok(marks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comment_keeps_what_it_said_and_tells_the_slot_again() {
+        let slot = Ident::new("Shop \"1\"").unwrap();
+        for before in [None, Some("of the shop's team")] {
+            let text = comment(&slot, before);
+            assert_eq!(slot_of(&text), Some(slot.clone()), "{text}");
+            assert!(before.is_none_or(|before| text.ends_with(before)), "{text}");
+            assert_eq!(comment(&slot, Some(&text)).lines().count(), 1);
+        }
+        for other in ["", "a note", OURS, "terraform-provider-neonrepl: brings changes back of subscription \"shop\""] {
+            assert_eq!(slot_of(other), None, "{other}");
+        }
+    }
+}
