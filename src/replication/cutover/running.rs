@@ -180,7 +180,7 @@ impl Run<'_> {
             fenced_tables: self.facts.tables.clone(),
             last: self.facts.last(),
             has_switched,
-            reverse_subscription: self.way_back_name(),
+            reverse_subscription: self.facts.backward.as_ref().filter(|back| back.is_ours).and(self.way_back_name()),
         }
     }
 

@@ -149,7 +149,12 @@ fn way_back(current: &Current, desired: &Desired, active: Place) -> Vec<Step> {
     match (desired.reverse, active == to) {
         (false, _) => remove.into_iter().collect(),
         (true, true) if !back.fits => remove.into_iter().chain([Step::MakeStream(to)]).collect(),
-        (true, _) if back.flow != Flow::Missing && back.reconnects => vec![Step::Reconnect(to)],
+        (true, _) if back.flow != Flow::Missing => {
+            let reconnect = back.reconnects.then_some(Step::Reconnect(to));
+            // Somebody has disabled it. All that it lacks is in its slot.
+            let is_stopped = active != to && back.flow == Flow::Disabled && back.has_slot;
+            reconnect.into_iter().chain(is_stopped.then_some(Step::Start(to))).collect()
+        }
         (true, _) => Vec::new(),
     }
 }
@@ -157,8 +162,10 @@ fn way_back(current: &Current, desired: &Desired, active: Place) -> Vec<Step> {
 /// From the active side to the other one.
 fn switching(current: &Current, desired: &Desired, from: Place) -> Result<Vec<Step>, Refused> {
     let to = from.other();
-    if current.stream_to(to).flow != Flow::Enabled {
-        return Err(if from == Place::Subscriber { Refused::NoWayBack } else { Refused::NoStream(to) });
+    match current.stream_to(to).flow {
+        Flow::Enabled => {}
+        Flow::Missing if from == Place::Subscriber => return Err(Refused::NoWayBack),
+        _ => return Err(Refused::NoStream(to)),
     }
     // After the way back, the subscription that somebody else has made goes on as before.
     let goes_back = match from {
@@ -314,6 +321,16 @@ mod tests {
         for (current, active, expected) in cases {
             assert_eq!(steps(&current, &desired(active, true)), Ok(expected), "{current:?} to {active:?}");
         }
+    }
+
+    #[test]
+    fn a_way_back_that_somebody_has_disabled_goes_on_where_it_stood() {
+        let stopped = |has_slot| Current { backward: StreamNow { has_slot, ..stream(Disabled) }, ..moved() };
+        assert_eq!(steps(&stopped(true), &desired(Subscriber, true)), Ok(vec![Step::Start(Publisher)]));
+        // What it lacks may be gone.
+        assert_eq!(steps(&stopped(false), &desired(Subscriber, true)), Ok(Vec::new()));
+        assert_eq!(steps(&stopped(true), &desired(Publisher, true)), Err(Refused::NoStream(Publisher)));
+        assert_eq!(steps(&stopped(true), &desired(Subscriber, false)), Ok(vec![Step::RemoveStream(Publisher)]));
     }
 
     #[test]

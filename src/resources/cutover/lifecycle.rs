@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::meant::{self, pair};
 use super::model::Model;
-use super::outlook::doing;
+use super::outlook::{doing, has_lost_way_back};
 use super::seen::{self, Seen};
 use crate::config::Context;
 use crate::postgres::{Ident, Limits, subscription};
@@ -38,6 +38,9 @@ pub(super) async fn read(call: &Call<Context>, state: Model) -> Result<Option<Mo
     if let Active::Between(next) = found.active {
         call.warn(between(&doing, next));
     }
+    if !state.reverse.is_null() && has_lost_way_back(&found) {
+        call.warn(lost_way_back(&doing, found.reverse_subscription.as_ref()));
+    }
     Ok(Some(Seen::now(&found, meant::active(&state)).to_model(&pair, &state)))
 }
 
@@ -51,6 +54,14 @@ fn between(doing: &str, next: Place) -> Error {
             next.as_str()
         ))
         .detail("The next apply finishes it, or opens the old side again where active says so: nothing was written in between.")
+}
+
+/// Somebody has dropped what brings changes back: there is no way back that loses nothing.
+fn lost_way_back(doing: &str, name: Option<&Ident>) -> Error {
+    let name = name.map(|name| format!("{name}, ")).unwrap_or_default();
+    Error::new(format!("{doing}: what is written to the subscriber no longer flows back"))
+        .detail(format!("The subscription of the way back, {name}is gone from the publisher. It cannot be made again, as what was written meanwhile is missing there."))
+        .detail("Take `reverse` out, and stay with the subscriber.")
 }
 
 /// The state of an import before anything was looked at.

@@ -9,7 +9,7 @@ use super::model::{Model, OF_SERVERS, subscriptions};
 use super::seen;
 use crate::config::Context;
 use crate::postgres::{Ident, Limits, subscription};
-use crate::replication::cutover::{self, Active, Found, Step};
+use crate::replication::cutover::{self, Active, Flow, Found, Step};
 use crate::replication::{Operation, Pair, Place, names, units};
 use crate::resources::object_id;
 use crate::resources::reaching::{Connection, Way, check_options, with_write_only};
@@ -145,13 +145,22 @@ fn plan_where(change: &mut PlannedChange<Model>, pair: &Pair) -> Result<()> {
 /// A way back is made before the first write to the subscriber, or never.
 fn late_way_back(prior: Option<&Model>, planned: &Model) -> Option<Error> {
     let prior = prior.filter(|prior| prior.reverse.is_null() && !planned.reverse.is_null())?;
-    (meant::active(prior) == Place::Subscriber).then(|| {
-        let what = format!("{}: the way back cannot be made while the subscriber is active", doing("planning", planned));
-        Error::new(what)
-            .detail("What was written there since the cutover is missing on the publisher, and nothing would bring it back.")
-            .detail("Leave reverse out.")
-            .attribute("reverse")
-    })
+    (meant::active(prior) == Place::Subscriber).then(|| too_late(planned))
+}
+
+fn too_late(planned: &Model) -> Error {
+    let what = format!("{}: the way back cannot be made while the subscriber is active", doing("planning", planned));
+    Error::new(what)
+        .detail(
+            "What was written there since the cutover is missing on the publisher, and nothing would bring it back.",
+        )
+        .detail("Leave reverse out.")
+        .attribute("reverse")
+}
+
+/// Whether nothing brings back what is written to the subscriber.
+pub(super) fn has_lost_way_back(found: &Found) -> bool {
+    found.active == Active::Side(Place::Subscriber) && found.current.backward.flow == Flow::Missing
 }
 
 /// Another object takes the place of this one: what it is of changes.
@@ -273,6 +282,9 @@ fn comes_later(doing: &str, planned: &Model, coming: &[&Ident]) -> Error {
 /// Everything that stands in the way at once, and what will be done.
 fn say(change: &mut PlannedChange<Model>, pair: &Pair, found: &Found, planned: &Model) {
     report(change, found.objections.iter().cloned());
+    if change.prior().is_none() && !planned.reverse.is_null() && has_lost_way_back(found) {
+        change.error(too_late(planned));
+    }
     if let Some(announcement) = announcement(pair, found, planned) {
         change.warn(announcement);
     }
