@@ -98,6 +98,8 @@ impl<'r> Locking<'r> {
             match self.once(session, &Around { relations: &order, ..around }).await {
                 Ok(closed) => return Ok((closed, since)),
                 Err(error) if is_beaten(&error) => self.pause(error).await?,
+                // The time may be over in the middle of a try.
+                Err(error) if self.is_over() => return Err(self.starved(error)),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -119,8 +121,16 @@ impl<'r> Locking<'r> {
                 }
             }
         };
-        self.blockers = seen;
+        // The last try may be too short to see anybody.
+        if !(seen.is_empty() && self.is_over()) {
+            self.blockers = seen;
+        }
         result
+    }
+
+    fn is_over(&self) -> bool {
+        !self.run.operation().is_stopped()
+            && self.run.limits().deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
     /// Looks for who is in the way, and ends those that were for too long, where that is wanted.
