@@ -2,6 +2,9 @@
 
 //! `neonrepl_cutover` through real cores: prepared, switched there and back, beside the subscription that it stops and starts.
 
+mod broken;
+mod terms;
+
 use serde_json::{Value, json};
 
 use crate::common::cli::{Core, Workspace, does_not_say, says};
@@ -13,8 +16,7 @@ use crate::replication::{DEADLINE, Pair};
 const CUTOVER: &str = "neonrepl_cutover.shop";
 const SUBSCRIPTION: &str = "neonrepl_subscription.shop";
 
-/// Two databases on servers of their own, and a workspace for them. A slot is made while writers wait, and waits itself for every
-/// transaction of its server: two cutovers in opposite directions between the same servers would wait for each other.
+/// Two databases on servers of their own, and a workspace for them.
 #[allow(dead_code, reason = "the servers live as long as it does")]
 struct Stage {
     from: Server,
@@ -318,13 +320,36 @@ async fn what_would_lose_something_is_refused_in_the_plan() {
     stage.write("", &format!("{}{another}", cutover("subscriber", "")));
     expect_refused(&stage, &["there is no subscription \"nosuch\"", &format!("It has \"{}\"", stage.name)]).await;
 
-    // What was opened by hand is closed again, as nobody meant to write there.
+    // Taken out alone, what it has stopped stays so, and nothing can bring back what was written.
+    left_behind(&stage).await;
+    stage.cutover("subscriber", REVERSE);
+    expect_refused(&stage, &["the way back cannot be made while the subscriber is active"]).await;
     stage.cutover("subscriber", "  open_on_destroy = true");
     stage.workspace.apply().await;
     let destroyed = stage.workspace.destroy().await;
     does_not_say(&destroyed, &["stays closed"]);
     stage.pair.publisher.sql("INSERT INTO orders VALUES (100, 1, 'eu')").await;
     assert_eq!(stage.remains().await, [""; 0]);
+}
+
+/// The subscription, once the cutover that has stopped it is gone.
+async fn left_behind(stage: &Stage) {
+    stage.write("", "");
+    let taken = stage.workspace.apply().await;
+    says(&taken, &["the publisher stays closed to writes", "1 destroyed"]);
+    let plan = stage.workspace.plan().await;
+    assert_eq!(plan.code, Some(0), "{}", plan.text());
+    says(&plan, &["it is of no use any more", "Take its block out of the configuration"]);
+    stage.write("  binary = true", "");
+    stage.workspace.apply().await;
+    assert_eq!(stage.subscription().await, ["f|"], "another change does not start it");
+    stage.write("  enabled = false", "");
+    expect_refused(stage, &["enabled cannot be changed while the subscriber is active", "Take its block out"]).await;
+    let replace = format!("-replace={SUBSCRIPTION}");
+    stage.write("  binary = true", "");
+    let replaced = stage.workspace.run(&["plan", "-no-color", &replace]).await;
+    assert_eq!(replaced.code, Some(1), "{}", replaced.text());
+    says(&replaced, &["cannot be made again while the subscriber is active"]);
 }
 
 /// A table that somebody holds, as a transaction does that has written to it.

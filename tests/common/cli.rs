@@ -318,9 +318,27 @@ impl Workspace {
 
     /// How many providers run that were started from here. Linux only.
     pub fn providers(&self) -> usize {
-        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let programs = processes.filter_map(|process| fs::read_link(process.path().join("exe")).ok());
-        programs.filter(|program| program.starts_with(self.directory.path().join("mirror"))).count()
+        self.provider_processes().len()
+    }
+
+    /// Sends a signal, such as `STOP`, to the providers that were started from here. Linux only.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn signal_providers(&self, signal: &str) {
+        let processes = self.provider_processes();
+        assert!(!processes.is_empty(), "no provider runs");
+        let sent = Command::new("kill").args(["-s", signal]).args(processes).status().await;
+        assert!(sent.is_ok_and(|status| status.success()), "sending {signal} to the providers");
+    }
+
+    fn provider_processes(&self) -> Vec<String> {
+        let mirror = self.directory.path().join("mirror");
+        let is_ours = |process: &fs::DirEntry| {
+            fs::read_link(process.path().join("exe")).is_ok_and(|program| program.starts_with(&mirror))
+        };
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten().filter(is_ours);
+        processes.map(|process| process.file_name().to_string_lossy().into_owned()).collect()
     }
 
     /// Runs a command that must end with this exit code.
