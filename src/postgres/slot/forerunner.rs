@@ -52,6 +52,14 @@ impl Forerunner {
         self.run(doing, copy, limits).await
     }
 
+    /// Drops it, as its place is needed.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn end(mut self, doing: &str, limits: &Limits) -> Result<()> {
+        self.run(doing, format!("SELECT pg_drop_replication_slot({NAME})"), limits).await
+    }
+
     async fn run(&mut self, doing: &str, statement: String, limits: &Limits) -> Result<()> {
         let statement = [Statement::alone(statement)];
         let done = self.session.perform(Task::Change(&statement, None), limits).await;

@@ -8,8 +8,8 @@ use super::reading::Stream;
 use super::run::Run;
 use super::steps::Under;
 use super::switching::Switch;
-use crate::postgres::Limits;
 use crate::postgres::slot::{self, Forerunner, Slot};
+use crate::postgres::{Database, Ident, Limits};
 use crate::replication::error::{Error, Result};
 
 /// The longest time for a slot to begin while writers wait.
@@ -33,8 +33,16 @@ impl Switch<'_> {
         if !is_wanted {
             return Ok(None);
         }
-        let made = Forerunner::make(self.run.db(self.to()), MAKING, self.run.limits()).await;
-        made.map(Some).map_err(|error| Error::from(error).detail(WAITED_FOR))
+        let limits = self.run.limits();
+        match Forerunner::make(self.run.db(self.to()), MAKING, limits).await {
+            Ok(made) => Ok(Some(made)),
+            // Such as where no more than one slot has room: that one is made at once, then.
+            Err(cause) if cause.code().is_some() && !is_over(limits) => {
+                tracing::info!(%cause, "the slot of the way back is made while writers wait");
+                Ok(None)
+            }
+            Err(error) => Err(Error::from(error).detail(WAITED_FOR)),
+        }
     }
 
     /// Lets the slots of the way back begin here: nobody writes to the other side, so that nothing is missing in them and nothing
@@ -44,23 +52,21 @@ impl Switch<'_> {
     /// When the server refuses it, or cannot be asked.
     pub(super) async fn begin_slots(
         &self,
-        forerunner: Option<&mut Forerunner>,
+        forerunner: &mut Option<Forerunner>,
     ) -> Result<std::result::Result<(), String>> {
         if !self.does(Under::BeginSlot) {
             return Ok(Ok(()));
         }
         let limits = self.run.at_most(SLOT);
         match self.begin_within(forerunner, &limits).await {
-            Err(_) if limits.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                Ok(Err("The slot of the way back took too long to begin.".to_owned()))
-            }
+            Err(_) if is_over(&limits) => Ok(Err("The slot of the way back took too long to begin.".to_owned())),
             result => result.map(Ok),
         }
     }
 
-    async fn begin_within(&self, mut forerunner: Option<&mut Forerunner>, limits: &Limits) -> Result<()> {
+    async fn begin_within(&self, forerunner: &mut Option<Forerunner>, limits: &Limits) -> Result<()> {
         let (run, db) = (self.run, self.run.db(self.to()));
-        if let Some(forerunner) = &mut forerunner {
+        if let Some(forerunner) = forerunner {
             forerunner.advance(MAKING, limits).await?;
         }
         for stream in run.facts.streams_to(self.from) {
@@ -68,17 +74,34 @@ impl Switch<'_> {
             if slot::fetch_now(&db.within(limits), &stream.slot).await?.is_some() {
                 db.run_within(MAKING, &[slot::drop_slot(&stream.slot)], limits).await?;
             }
-            match &mut forerunner {
-                Some(forerunner) if is_plain(stream) => forerunner.copy_to(MAKING, &stream.slot, limits).await?,
-                _ => make(run, db, stream, limits).await?,
+            if !(is_plain(stream) && is_copied(forerunner, &stream.slot, limits).await?) {
+                make(run, db, stream, limits).await?;
             }
         }
         Ok(())
     }
 }
 
+/// Whether a slot could be copied. Where it could not, such as where one slot has room and no more, that room is given back.
+async fn is_copied(forerunner: &mut Option<Forerunner>, slot: &Ident, limits: &Limits) -> Result<bool> {
+    let Some(there) = forerunner else { return Ok(false) };
+    match there.copy_to(MAKING, slot, limits).await {
+        Ok(()) => return Ok(true),
+        Err(cause) if cause.code().is_some() && !is_over(limits) => tracing::info!(%cause, "the slot is not copied"),
+        Err(error) => return Err(error.into()),
+    }
+    if let Some(there) = forerunner.take() {
+        there.end(MAKING, limits).await?;
+    }
+    Ok(false)
+}
+
+fn is_over(limits: &Limits) -> bool {
+    limits.deadline.is_some_and(|deadline| deadline <= Instant::now())
+}
+
 /// Makes a slot of which a copy would lack something.
-async fn make(run: &Run<'_>, db: &crate::postgres::Database, stream: &Stream, limits: &Limits) -> Result<()> {
+async fn make(run: &Run<'_>, db: &Database, stream: &Stream, limits: &Limits) -> Result<()> {
     let made = slot::create(&slot_of(stream), db.version().await?)
         .map_err(|error| db.unsupported(run.operation().doing(), error))?;
     db.run_within(MAKING, &[made], limits).await?;

@@ -163,7 +163,7 @@ impl Switch<'_> {
                 .error("somebody else has switched meanwhile; the next apply looks again")
                 .into());
         }
-        let (comparison, forerunner) = (ahead.comparison.as_mut(), ahead.forerunner.as_mut());
+        let (comparison, forerunner) = (ahead.comparison.as_mut(), &mut ahead.forerunner);
         let work = self.arrive(locking.process(), &ahead.sequences, comparison, forerunner);
         match Box::pin(beating(&mut hold, work)).await {
             Ok(Ok(arrived)) => self.leave(hold, arrived, since).await.map(Box::new).map(Try::Done),
@@ -185,7 +185,7 @@ impl Switch<'_> {
         process: i32,
         prepared: &Prepared,
         comparison: Option<&mut (Closed, Sessions)>,
-        forerunner: Option<&mut Forerunner>,
+        forerunner: &mut Option<Forerunner>,
     ) -> Result<std::result::Result<Arrived, String>> {
         let run = self.run;
         let slots: BTreeMap<_, _> = run.slots_to(self.to()).into_iter().map(|(name, slot)| (slot, name)).collect();
