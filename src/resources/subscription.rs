@@ -123,6 +123,7 @@ impl Resource for Subscription {
         takeover::take_over(call, &found, &mut state);
         let (model, publisher) = lifecycle::look_at(call, &database, &found, &state).await?;
         lifecycle::warn_of_trouble(call, (publisher.as_ref(), &database), &found, &model, false).await?;
+        held::warn_of_left_behind(call, &database, &found).await?;
         Ok(Some(model))
     }
 

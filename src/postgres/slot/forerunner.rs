@@ -11,7 +11,7 @@ use crate::postgres::limits::Limits;
 use crate::postgres::session::Task;
 use crate::postgres::sql::{Ident, Literal, Statement};
 
-/// The slot. It goes with its session, so that nothing of it is left, whatever happens.
+/// The slot. It goes with its session, so that nothing of it is left, whatever happens; and with whatever fails in that session.
 pub struct Forerunner {
     db: Database,
     session: HeldSession,
@@ -50,14 +50,6 @@ impl Forerunner {
     pub async fn copy_to(&mut self, doing: &str, slot: &Ident, limits: &Limits) -> Result<()> {
         let copy = format!("SELECT pg_copy_logical_replication_slot({NAME}, {}, false)", Literal(slot.as_str()));
         self.run(doing, copy, limits).await
-    }
-
-    /// Drops it, as its place is needed.
-    ///
-    /// # Errors
-    /// When the server cannot be asked.
-    pub async fn end(mut self, doing: &str, limits: &Limits) -> Result<()> {
-        self.run(doing, format!("SELECT pg_drop_replication_slot({NAME})"), limits).await
     }
 
     async fn run(&mut self, doing: &str, statement: String, limits: &Limits) -> Result<()> {

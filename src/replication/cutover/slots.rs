@@ -58,7 +58,7 @@ impl Switch<'_> {
             return Ok(Ok(()));
         }
         let limits = self.run.at_most(SLOT);
-        match self.begin_within(forerunner, &limits).await {
+        match self.begin_within(&mut *forerunner, &limits).await {
             Err(_) if is_over(&limits) => Ok(Err("The slot of the way back took too long to begin.".to_owned())),
             result => result.map(Ok),
         }
@@ -90,9 +90,8 @@ async fn is_copied(forerunner: &mut Option<Forerunner>, slot: &Ident, limits: &L
         Err(cause) if cause.code().is_some() && !is_over(limits) => tracing::info!(%cause, "the slot is not copied"),
         Err(error) => return Err(error.into()),
     }
-    if let Some(there) = forerunner.take() {
-        there.end(MAKING, limits).await?;
-    }
+    // It has gone with what failed.
+    *forerunner = None;
     Ok(false)
 }
 

@@ -28,6 +28,22 @@ pub(super) async fn found(database: &Database, found: &Subscription) -> Result<O
     Ok(stopped.filter(|stopped| !(stopped.is_left_behind && found.enabled)))
 }
 
+/// Says of one whose cutover is gone that it is of no use any more.
+///
+/// # Errors
+/// When the subscriber cannot be asked.
+pub(super) async fn warn_of_left_behind(
+    call: &Call<Context>,
+    database: &Database,
+    subscription: &Subscription,
+) -> Result<()> {
+    if found(database, subscription).await?.is_some_and(|stopped| stopped.is_left_behind) {
+        let error = Error::new(format!("reading subscription {}: it is of no use any more", subscription.name));
+        call.warn(error.detail(LEFT_BEHIND).detail(DROP_IT));
+    }
+    Ok(())
+}
+
 /// The state of a subscription that a cutover has changed: as it is going to be when the cutover gives it back.
 pub(super) fn as_given_back(model: Model, stopped: Option<&Stopped>) -> Model {
     let Some(stopped) = stopped else { return model };
@@ -86,9 +102,6 @@ pub(super) async fn preview(
         return Ok(false);
     };
     let doing = super::outlook::doing(&planned);
-    if stopped.is_left_behind && prior.is_some() {
-        change.warn(Error::new(format!("{doing}: it is of no use any more")).detail(LEFT_BEHIND).detail(DROP_IT));
-    }
     match prior.filter(|_| !change.replaces()) {
         None => change.error(made_again(&doing)),
         Some(prior) => {
