@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A slot that lives with a session, and is copied to where slots are to begin.
 //!
 //! A server makes a slot only once every transaction that writes in any of its databases has ended. One that is there already can be

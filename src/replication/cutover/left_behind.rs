@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Subscriptions that a cutover has stopped and that stay stopped once it is taken away: their publisher was left, and nothing starts
 //! them again. Their comment says so, as the fence that did is gone.
 

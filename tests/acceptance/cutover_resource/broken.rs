@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A switch of the real resource that breaks in the middle: writers go on by themselves, and the next apply needs no cleaning.
 
 use super::{CUTOVER, Stage, cutover};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Terms of a switch through a core, there and back, beside a slot that is a resource of its own.
 
 use super::{CUTOVER, REVERSE, Stage, cutover};
