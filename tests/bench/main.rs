@@ -15,12 +15,14 @@
 //!   distant servers;
 //! - the initial copy of `BENCH_ROWS` rows (default 1500000; 0 leaves it out) with six secondary indexes in place, beside the
 //!   same with the indexes made afterwards, once each;
+//! - counts and checksums of `BENCH_ROWS` rows (default 10000000; 0 leaves them out) on two servers, beside what the slower server
+//!   needs for the same query alone, and naming rows that were damaged;
 //! - `BENCH_DATABASES` databases (default 50; 0 leaves them out) of two servers, moved by `examples/migration-module`, and how
 //!   many connections that takes;
 //! - how long writers wait for a switch from one server to the other: of ten tables under load, of a thousand tables, and with
 //!   20 ms to each server.
 //!
-//! `BENCH_PARTS` names the parts to run, such as `destination,indexes`: handshake, lives, large, destination, indexes, many, cutover.
+//! `BENCH_PARTS` names the parts to run, such as `destination,indexes`: handshake, lives, large, destination, indexes, comparison, many, cutover.
 //!
 //! The lives are measured without a network, and with a relay that adds 20 ms to each round trip. At the end stands what
 //! is promised of the largest count with OpenTofu, and whether it was kept. Each figure is noted in `target/bench.jsonl` too,
@@ -31,6 +33,7 @@
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
+mod comparison;
 mod contenders;
 mod cutover;
 mod cycle;
@@ -76,6 +79,10 @@ async fn main() {
     let rows = numbers("BENCH_ROWS", "1500000")[0];
     if is_run("indexes") && rows > 0 {
         indexes::compare(Core::OpenTofu, rows, &mut goals).await;
+    }
+    let rows = numbers("BENCH_ROWS", "10000000")[0];
+    if is_run("comparison") && rows > 0 {
+        comparison::compare(rows, repeats, &mut goals).await;
     }
     let databases = numbers("BENCH_DATABASES", "50")[0];
     if is_run("many") && databases > 0 {

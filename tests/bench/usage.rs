@@ -56,6 +56,35 @@ impl Watch {
     }
 }
 
+/// Looks at the memory of one process until told to end.
+pub(super) struct Peak {
+    ended: Arc<AtomicBool>,
+    thread: JoinHandle<u64>,
+}
+
+impl Peak {
+    /// Begins to look at the process of this id.
+    pub(super) fn begin(id: u32) -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let (flag, process) = (Arc::clone(&ended), PathBuf::from(format!("/proc/{id}")));
+        let thread = std::thread::spawn(move || {
+            let mut peak_kib = 0;
+            while !flag.load(Ordering::Relaxed) {
+                peak_kib = high_water_mark(&process).unwrap_or_default().max(peak_kib);
+                std::thread::sleep(SAMPLE);
+            }
+            peak_kib
+        });
+        Self { ended, thread }
+    }
+
+    /// Ends, and says the most memory that it held, in MiB.
+    pub(super) fn end(self) -> f64 {
+        self.ended.store(true, Ordering::Relaxed);
+        self.thread.join().expect("watching a process") as f64 / 1024.0
+    }
+}
+
 /// The last look at each process.
 #[derive(Default)]
 struct Seen {
