@@ -3,9 +3,16 @@
 //! Roles that are no superusers: all of it works for those that own their tables, and each right that is missing is named
 //! with the statement that gives it.
 
+use neonrepl::postgres::Limits;
+use neonrepl::replication::comparison::{self, Mode};
+use neonrepl::replication::cutover::{self, Cutover, Desired, Terms, Unpublished};
+use neonrepl::replication::{self, Operation, Place};
+
+use crate::catalog::{connect, ident};
 use crate::common::cli::{Core, Workspace};
 use crate::common::postgres::{self as servers, Database, Major, Role, quote};
-use crate::replication::Pair;
+use crate::cutover::Heard;
+use crate::replication::{DEADLINE, Pair};
 
 const ADDRESS: &str = "neonrepl_subscription.shop";
 
@@ -169,4 +176,110 @@ async fn what_needs_a_superuser_is_told() {
         failed.text()
     );
     workspace.destroy().await;
+}
+
+/// The guide, whose statements are run here as they stand there, but for their names.
+const GUIDE: &str = include_str!("../../docs/guides/least-privilege.md");
+
+impl Owners {
+    /// Runs a statement of the guide on the subscriber, as a superuser.
+    async fn given(&self, statement: &str) {
+        assert!(GUIDE.contains(statement), "{statement} is not in the guide");
+        let statement = statement.replace("TO owner;", &format!("TO {};", quote(&self.subscriber.name)));
+        self.pair.subscriber.sql(&statement.replace("neondb", &quote(&self.pair.subscriber.name))).await;
+    }
+
+    fn destination(&self, indexes: bool) -> String {
+        let name = &self.name;
+        let schema = "resource \"neonrepl_destination_schema\" \"shop\" {\n  publications = [\"shop\"]\n}\n";
+        let later = format!(
+            "\nresource \"neonrepl_destination_indexes\" \"shop\" {{\n  publications  = [\"shop\"]\n  subscriptions = [\"{name}\"]\n  \
+             depends_on    = [neonrepl_destination_schema.shop]\n}}\n"
+        );
+        format!("{schema}{}", if indexes { later } else { String::new() })
+    }
+
+    /// Both sides: the publisher's as a superuser, the subscriber's as the role that owns its tables there.
+    fn connected(&self) -> replication::Pair {
+        let publisher = connect(&self.pair.publisher, &Role::superuser());
+        replication::Pair { publisher, subscriber: connect(&self.pair.subscriber, &self.subscriber) }
+    }
+
+    fn cutover(&self, active: Place) -> Cutover {
+        Cutover {
+            subscriptions: [ident(&self.name)].into(),
+            desired: Desired { active, reverse: false, guard: true },
+            way_back: None,
+            terms: Terms { unpublished_writes: Unpublished::Allow, ..Terms::default() },
+        }
+    }
+}
+
+/// Before Postgres 16 a superuser owns the subscription. All else on the subscriber is done by a role that owns its tables.
+async fn beside_a_superusers_subscription(to: Major) {
+    let owners = Owners::new(Major::V16, to).await;
+    let (source, target) = (&owners.pair.publisher, &owners.pair.subscriber);
+    source
+        .sql(
+            "ALTER TABLE orders ADD number serial; CREATE INDEX ON orders (region); INSERT INTO orders VALUES (1, 1, 'eu'); \
+             CREATE PUBLICATION shop FOR TABLE orders, customers",
+        )
+        .await;
+    // On 14 everybody may create tables in this schema, unless somebody has thought of it.
+    target.sql("DROP TABLE orders, customers, invoices; REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
+    let urls = [source.url(), target.url_as(&owners.subscriber)];
+    let workspace = owners.pair.workspace_with(Core::OpenTofu, &urls[0], &urls[1]).await;
+    workspace.write("main.tf", &owners.destination(false));
+    let failed = workspace.apply_error().await;
+    assert!(failed.flat().contains("GRANT USAGE, CREATE ON SCHEMA"), "{}", failed.text());
+    owners.given("GRANT USAGE, CREATE ON SCHEMA public TO owner;").await;
+    workspace.apply().await;
+
+    let login = Role::superuser();
+    let connection = format!(
+        "host=127.0.0.1 port={} dbname={} user={} password={}",
+        source.port, source.name, login.name, login.password
+    );
+    target.sql(&format!("CREATE SUBSCRIPTION {} CONNECTION '{connection}' PUBLICATION shop", owners.name)).await;
+    owners.pair.wait_for_rows("SELECT region FROM orders", &["eu"]).await;
+    workspace.write("main.tf", &owners.destination(true));
+    workspace.apply().await;
+    let made = "SELECT count(*) FROM pg_index WHERE indrelid = 'orders'::regclass AND indisvalid";
+    assert_eq!(target.value::<i64>(made).await, 2);
+
+    let heard = Heard::default();
+    let operation = Operation::new("comparing tables", Limits::within(3 * DEADLINE), &heard);
+    let question = comparison::Question {
+        publications: [ident("shop")].into(),
+        mode: Mode::Rows,
+        max_differences: 10,
+        ..comparison::Question::default()
+    };
+    let compared = comparison::compare(&operation, &owners.connected(), &question, &mut |_| {}).await.unwrap();
+    assert!(compared.is_equal() && compared.is_exact(), "{compared:#?}");
+
+    // Who may stop the subscription has the rights of its owner.
+    cutover::run(&owners.connected(), &owners.cutover(Place::Publisher), &operation).await.unwrap_err();
+    owners.given("GRANT CREATE ON DATABASE neondb TO owner;").await;
+    cutover::run(&owners.connected(), &owners.cutover(Place::Publisher), &operation).await.unwrap();
+    let refused = cutover::run(&owners.connected(), &owners.cutover(Place::Subscriber), &operation).await.unwrap_err();
+    let grant = format!("GRANT \"postgres\" TO {};", quote(&owners.subscriber.name));
+    assert!(refused.to_string().contains(&grant), "{refused}");
+    target.sql(&grant).await;
+    assert!(
+        cutover::run(&owners.connected(), &owners.cutover(Place::Subscriber), &operation).await.unwrap().has_switched
+    );
+    let client = target.connect_as(&owners.subscriber).await.unwrap();
+    client.batch_execute("INSERT INTO orders (id, total, region) VALUES (2, 2, 'us')").await.unwrap();
+    assert_eq!(target.rows("SELECT number FROM orders ORDER BY id").await, ["1", "2"]);
+    let drop = format!("ALTER SUBSCRIPTION {0} SET (slot_name = NONE); DROP SUBSCRIPTION {0}", owners.name);
+    target.sql(&format!("{drop}; REVOKE postgres FROM {}", quote(&owners.subscriber.name))).await;
+    workspace.destroy().await;
+}
+
+#[tokio::test]
+async fn owners_of_their_tables_work_beside_a_superusers_subscription_on_14_and_15() {
+    for to in [Major::V14, Major::V15] {
+        Box::pin(beside_a_superusers_subscription(to)).await;
+    }
 }

@@ -20,7 +20,8 @@ const REMEDIES: &[(SqlState, &str, &str)] = &[
     (
         SqlState::INSUFFICIENT_PRIVILEGE,
         "permission denied for schema",
-        "On {address}, in database {database}, as the owner of the schema or a superuser: GRANT USAGE ON SCHEMA {name} TO {role};",
+        "On {address}, in database {database}, as the owner of the schema or a superuser: GRANT USAGE ON SCHEMA {name} TO {role}; \
+         or, where something is made in it: GRANT USAGE, CREATE ON SCHEMA {name} TO {role};",
     ),
     (
         SqlState::INSUFFICIENT_PRIVILEGE,
