@@ -66,9 +66,15 @@ pub(super) struct Preflight {
     /// The role that the subscription logs in as on the publisher [default: the user of the publisher's URL]
     #[arg(long, value_name = "NAME", value_parser = ident)]
     pub(super) subscription_role: Option<Ident>,
-    /// Also look at whether changes can flow back after a cutover
+    /// Also look at whether the roles of both servers can make the switch of a cutover
+    #[arg(long)]
+    pub(super) cutover: bool,
+    /// Also look at whether changes can flow back after a cutover; it includes --cutover
     #[arg(long)]
     pub(super) reverse: bool,
+    /// The role that the way back logs in as on the subscriber [default: the user of the subscriber's URL]
+    #[arg(long, value_name = "NAME", value_parser = ident, requires = "reverse")]
+    pub(super) reverse_role: Option<Ident>,
     /// Print JSON, with the names that data neonrepl_preflight has
     #[arg(long)]
     pub(super) json: bool,

@@ -30,7 +30,9 @@ pub(super) async fn run(
         publications: asked.publications.iter().cloned().collect(),
         tables: asked.tables.iter().cloned().collect(),
         subscription_role: asked.subscription_role.clone(),
+        cutover: asked.cutover,
         reverse: asked.reverse,
+        reverse_role: asked.reverse_role.clone(),
     };
     let heard = Heard::default();
     let limits = Limits::within(PATIENCE).cancelled_by(stop.clone());

@@ -28,8 +28,12 @@ crate::model! {
         tables: Attr<BTreeSet<String>>,
         /// The role that the subscription logs in as.
         subscription_role: Attr<String>,
+        /// Whether a cutover is planned.
+        cutover: Attr<bool>,
         /// Whether changes are to flow back later.
         reverse: Attr<bool>,
+        /// The role that the way back logs in as.
+        reverse_role: Attr<String>,
         /// The database of the publisher.
         publisher_database: Attr<String>,
         /// The database of the subscriber.
@@ -126,11 +130,27 @@ impl DataSource for Preflight {
             .text(check_name),
         )
         .attribute(Attribute::optional(
+            "cutover",
+            Type::Bool,
+            "Whether a cutover is planned: what `neonrepl_cutover` would be refused for is then an error, such as tables of which a \
+             role of the provider is not the owner. Tables that are replicated and were never analyzed on the subscriber are named \
+             as well. Default: `false`.",
+        ))
+        .attribute(Attribute::optional(
             "reverse",
             Type::Bool,
             "Whether changes should flow back after the cutover: the subscriber is then looked at as a publisher too, and the \
-             publisher as a subscriber. Default: `false`.",
-        ));
+             publisher as a subscriber. It includes `cutover`. Default: `false`.",
+        ))
+        .attribute(
+            Attribute::optional(
+                "reverse_role",
+                Type::String,
+                "With `reverse`: the role that the publisher's server is going to log in as on the subscriber. Default: the one of the \
+                 provider's subscriber block.",
+            )
+            .text(check_name),
+        );
         with_databases(asked)
         .attribute(Attribute::computed(
             "ok",
@@ -167,12 +187,17 @@ impl DataSource for Preflight {
 }
 
 fn question(config: &Model) -> Result<Question> {
-    let role = config.subscription_role.known().map(|name| Ident::new(name.as_str())).transpose();
+    let role = |attribute, given: &Attr<String>| {
+        let name = given.known().map(|name| Ident::new(name.as_str())).transpose();
+        name.map_err(|error| Error::new(error.to_string()).attribute(attribute))
+    };
     Ok(Question {
         publications: names("publications", &config.publications, |text| Ident::new(text))?,
         tables: names("tables", &config.tables, QualifiedName::parse)?,
-        subscription_role: role.map_err(|error| Error::new(error.to_string()).attribute("subscription_role"))?,
+        subscription_role: role("subscription_role", &config.subscription_role)?,
+        cutover: config.cutover.known() == Some(&true),
         reverse: config.reverse.known() == Some(&true),
+        reverse_role: role("reverse_role", &config.reverse_role)?,
     })
 }
 

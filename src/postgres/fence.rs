@@ -176,6 +176,22 @@ pub async fn standing(db: &Database, fence: &Fence, tables: &BTreeSet<QualifiedN
     Ok(Standing { relations, ..standing })
 }
 
+/// The schema of what the provider makes for itself.
+pub fn schema() -> Ident {
+    Ident::from_catalog(text::SCHEMA)
+}
+
+/// How a fence that is yet to be made would stand around tables: whether the role may make it, and on what.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn prospect(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<Standing> {
+    // No fence has this name: what they are called begins otherwise.
+    let name = Ident::from_catalog("planned");
+    let function = QualifiedName { schema: schema(), name: name.clone() };
+    standing(db, &Fence { function, trigger: name }, tables).await
+}
+
 /// The relations that a fence is on, whether or not the tables are still meant.
 ///
 /// # Errors

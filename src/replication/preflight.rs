@@ -8,12 +8,14 @@
 //! them, purely, what there is to say.
 
 mod activity;
+mod cutover;
 #[cfg(test)]
 mod example;
 mod facts;
 mod indexes;
 mod left;
 mod meant;
+mod planned_switch;
 mod publications;
 mod roles;
 mod sequences;
@@ -40,8 +42,19 @@ pub struct Question {
     pub tables: BTreeSet<QualifiedName>,
     /// The role on the publisher that the subscription logs in as; by default the one that asks.
     pub subscription_role: Option<Ident>,
-    /// Whether changes are to flow back after the cutover, so that the subscriber must be able to publish.
+    /// Whether a cutover is planned, so that the roles of both servers must be able to switch.
+    pub cutover: bool,
+    /// Whether changes are to flow back after the cutover, so that the subscriber must be able to publish. It needs a cutover.
     pub reverse: bool,
+    /// The role on the subscriber that the way back logs in as; by default the one that asks.
+    pub reverse_role: Option<Ident>,
+}
+
+impl Question {
+    /// Whether writes are to move to the subscriber.
+    pub(super) fn plans_cutover(&self) -> bool {
+        self.cutover || self.reverse
+    }
 }
 
 /// What the look has found.
@@ -94,6 +107,7 @@ fn decide(facts: &Facts) -> Report {
     let checks = [
         servers::find,
         roles::find,
+        cutover::find,
         activity::find,
         publications::find,
         tables::find,

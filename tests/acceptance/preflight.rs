@@ -4,6 +4,7 @@
 //! calls sound is replicated.
 
 mod backwards;
+mod cutover;
 mod everything;
 mod looking;
 mod servers;

@@ -26,6 +26,13 @@ resource "neonrepl_subscription" "shop" {
   publications = [neonrepl_publication.shop.name]
 }
 
+# Before a cutover with a way back: whether the roles of both servers may switch, and whether changes can flow back.
+data "neonrepl_preflight" "cutover" {
+  publications = [neonrepl_publication.shop.name]
+  reverse      = true
+  reverse_role = "replicator"
+}
+
 # A look after every apply that warns, and stops nothing.
 check "replication" {
   data "neonrepl_preflight" "everything" {

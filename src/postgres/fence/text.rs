@@ -89,7 +89,7 @@ pub(super) fn lock<'a>(relations: impl Iterator<Item = &'a QualifiedName>) -> St
 
 /// Whether the schema is there, whether the role may make the function, the role, and the function's body and comment.
 pub(super) const FUNCTION: &str = "SELECT n.oid IS NOT NULL, CASE WHEN n.oid IS NULL \
-       THEN has_database_privilege(current_database(), 'CREATE') ELSE has_schema_privilege(n.oid, 'CREATE') END, \
+       THEN has_database_privilege(current_database(), 'CREATE') ELSE has_schema_privilege(n.oid, 'CREATE') AND has_schema_privilege(n.oid, 'USAGE') END, \
        current_user::text, p.prosrc, obj_description(p.oid, 'pg_proc'), pg_has_role(p.proowner, 'USAGE') FROM (SELECT 1) one LEFT JOIN pg_namespace n ON n.nspname = $1 \
      LEFT JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = $2 AND p.pronargs = 0";
 

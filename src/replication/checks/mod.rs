@@ -3,6 +3,7 @@
 //! What can be known beforehand, each check once: plans, and errors that explain what went wrong, ask here.
 
 mod obstacles;
+pub(super) mod statistics;
 pub(super) mod values;
 
 pub(super) use obstacles::BothSides;

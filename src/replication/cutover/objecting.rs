@@ -2,6 +2,8 @@
 
 //! What stands against the steps: everything at once, before anything is changed.
 
+mod ahead;
+mod room;
 mod switch;
 mod way_back;
 
@@ -42,6 +44,9 @@ pub(super) async fn judge(run: &Run<'_>) -> Result<(Vec<Step>, Vec<Objection>)> 
     found.extend(decided.iter().flat_map(|step| rights(facts, cutover, &current, step)));
     if decided.iter().any(|step| matches!(step, Step::MakeStream(_))) {
         found.extend(Box::pin(way_back::objections(run)).await?);
+    }
+    if ahead::is_preparing(run, &current, &decided) {
+        found.extend(Box::pin(ahead::objections(run, &current)).await?);
     }
     for step in &decided {
         if let Step::Switch { from, under, .. } = step {

@@ -94,6 +94,7 @@ fn side(place: Place) -> Side {
         guards: BTreeMap::from([(table("orders"), guards)]),
         functions: BTreeMap::new(),
         labels: BTreeMap::new(),
+        switch: None,
     }
 }
 

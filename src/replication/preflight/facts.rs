@@ -13,6 +13,7 @@ use futures_util::future::try_join;
 
 use super::Question;
 use super::meant::{owned, planned, to_be_made, totals, unpublished};
+use super::planned_switch::{self, PlannedSwitch};
 use crate::postgres::catalog::{
     self, CalledFunction, Constraint, Guards, Index, Labels, LeftBehind, Outline, Sequence, TableSize,
 };
@@ -97,6 +98,8 @@ pub(super) struct Side {
     pub functions: BTreeMap<QualifiedName, Vec<CalledFunction>>,
     /// The labels of the enums that columns of the tables have.
     pub labels: Labels,
+    /// What a cutover will ask of it, where one is planned.
+    pub switch: Option<PlannedSwitch>,
 }
 
 /// Something that a server was asked for and did not tell.
@@ -117,7 +120,16 @@ impl Facts {
 
     /// The role that the subscription logs in as on the publisher.
     pub(super) fn login(&self) -> &Ident {
-        self.question.subscription_role.as_ref().unwrap_or(&self.publisher.roles.own)
+        self.login_on(Place::Publisher)
+    }
+
+    /// The role that a subscription of the other side logs in as on a side.
+    pub(super) fn login_on(&self, place: Place) -> &Ident {
+        let (given, side) = match place {
+            Place::Subscriber => (&self.question.reverse_role, &self.subscriber),
+            _ => (&self.question.subscription_role, &self.publisher),
+        };
+        given.as_ref().unwrap_or(&side.roles.own)
     }
 }
 
@@ -130,7 +142,9 @@ pub(super) async fn read(operation: &Operation<'_>, pair: &Pair, question: &Ques
     let mut subscriber = Reader::new(operation, &pair.subscriber, Place::Subscriber);
     let (asked, (other, there)) = Box::pin(try_join(
         Box::pin(publisher.first_look(question)),
-        Box::pin(async { Ok((subscriber.server(None).await?, subscriber.subscribed_tables().await?)) }),
+        Box::pin(async {
+            Ok((subscriber.server(question.reverse_role.as_ref()).await?, subscriber.subscribed_tables().await?))
+        }),
     ))
     .await?;
     let Asked { side, publications, missing, unpublished, lacks, filters } = asked;
@@ -176,7 +190,7 @@ impl Facts {
         let tables = Box::pin(BothSides::read(pair, &planned, Some(&login), &names));
         self.tables = both.may("the columns of the tables", tables).await?;
         if self.question.reverse {
-            let (back, login) = (pair.reversed(), self.subscriber.roles.own.clone());
+            let (back, login) = (pair.reversed(), self.login_on(Place::Subscriber).clone());
             let tables = Box::pin(BothSides::read(&back, &planned, Some(&login), &names));
             self.tables_back = Some(both.may("the columns of the tables for the way back", tables).await?);
         }
@@ -194,10 +208,11 @@ impl Facts {
         let login = self.login().clone();
         let extensions: Vec<_> = self.publisher.extensions.keys().cloned().collect();
         let (side, other) = (&mut self.publisher, &mut self.subscriber);
-        let tables = &self.tables;
+        let (tables, is_planned) = (&self.tables, self.question.plans_cutover());
         let ((extents, highest, left), (rows, available)) = Box::pin(try_join(
             Box::pin(async {
                 publisher.tables(side, &names, Some(&login)).await?;
+                publisher.switch(side, &names, is_planned).await?;
                 let numbered = numbered(side, tables);
                 let highest = catalog::highest(publisher.db, &numbered);
                 let highest = publisher.may("how far sequences are", highest).await?;
@@ -210,6 +225,7 @@ impl Facts {
             }),
             Box::pin(async {
                 subscriber.tables(other, &there, None).await?;
+                subscriber.switch(other, &there, is_planned).await?;
                 let lacking: Vec<_> = extensions.iter().map(String::as_str).collect();
                 let available = catalog::available_extensions(subscriber.db, &lacking);
                 let available = subscriber.may("which extensions there are to install", available).await?;
@@ -321,6 +337,7 @@ impl<'a> Reader<'a> {
             guards: BTreeMap::new(),
             functions: BTreeMap::new(),
             labels: Labels::new(),
+            switch: None,
         })
     }
 
@@ -374,6 +391,16 @@ impl<'a> Reader<'a> {
         side.guards = self.may("the row security of the tables", catalog::guards(db, names, role)).await?;
         side.functions = self.may("the functions of the tables", catalog::called_functions(db, names)).await?;
         side.labels = self.may("the labels of enums", catalog::labels(db, names)).await?;
+        Ok(())
+    }
+
+    /// What a cutover will ask of it.
+    async fn switch(&mut self, side: &mut Side, names: &BTreeSet<QualifiedName>, is_planned: bool) -> Result<()> {
+        if is_planned {
+            let (db, sequences) = (self.db, &side.sequences);
+            let read = Box::pin(async { Ok(Some(planned_switch::read(db, names, sequences).await?)) });
+            side.switch = self.may("what a cutover needs", read).await?;
+        }
         Ok(())
     }
 }

@@ -11,13 +11,13 @@ use crate::postgres::{Ident, QualifiedName};
 use crate::replication::{Finding, Place, Severity, names};
 
 pub(super) fn find(facts: &Facts) -> Vec<Finding> {
-    let mut found = login(&facts.publisher, facts.login());
+    let mut found = login(&facts.publisher, facts.login_on(Place::Publisher));
     if facts.own.is_empty() {
         found.extend(creates_subscription(&facts.subscriber));
     }
     found.extend(publishes(facts));
     if facts.question.reverse {
-        found.extend(login(&facts.subscriber, &facts.subscriber.roles.own));
+        found.extend(login(&facts.subscriber, facts.login_on(Place::Subscriber)));
         if facts.publisher.subscriptions.is_empty() {
             found.extend(creates_subscription(&facts.publisher));
         }
@@ -25,7 +25,7 @@ pub(super) fn find(facts: &Facts) -> Vec<Finding> {
     found
 }
 
-fn error(check: &'static str, side: &Side, role: &Ident) -> Finding {
+pub(super) fn error(check: &'static str, side: &Side, role: &Ident) -> Finding {
     Finding::new(Severity::Error, check, side.place).about(role.as_str())
 }
 
@@ -41,10 +41,6 @@ fn login(side: &Side, name: &Ident) -> Vec<Finding> {
         let mend = format!("On the {server}: CREATE ROLE {name} LOGIN REPLICATION PASSWORD '…';");
         return vec![error("role_missing", place, name).says(says).mended_by(mend)];
     };
-    let replication = match side.server.setting("rds.logical_replication") {
-        Some(_) => format!("On the {server}: GRANT rds_replication TO {name};"),
-        None => format!("On the {server}, as a superuser: ALTER ROLE {name} REPLICATION;"),
-    };
     let database = format!("{:?}", side.database);
     let rights = [
         (
@@ -57,7 +53,7 @@ fn login(side: &Side, name: &Ident) -> Vec<Finding> {
             role.may_replicate(),
             "role_replication",
             "may not replicate, so no subscription that logs in as it can begin".to_owned(),
-            replication,
+            replication(side, name),
         ),
         (
             role.connects,
@@ -72,7 +68,16 @@ fn login(side: &Side, name: &Ident) -> Vec<Finding> {
         .collect()
 }
 
-fn quoted(database: &str) -> String {
+/// The statement that lets a role replicate, and make slots.
+pub(super) fn replication(side: &Side, name: &Ident) -> String {
+    let server = side.place.as_str();
+    match side.server.setting("rds.logical_replication") {
+        Some(_) => format!("On the {server}: GRANT rds_replication TO {name};"),
+        None => format!("On the {server}, as a superuser: ALTER ROLE {name} REPLICATION;"),
+    }
+}
+
+pub(super) fn quoted(database: &str) -> String {
     Ident::new(database).map_or_else(|_| format!("{database:?}"), |name| name.to_string())
 }
 
@@ -101,7 +106,7 @@ fn creates_subscription(side: &Side) -> Vec<Finding> {
     found
 }
 
-fn lacks_create(side: &Side, name: &Ident, why: &str) -> Finding {
+pub(super) fn lacks_create(side: &Side, name: &Ident, why: &str) -> Finding {
     let says = format!("Role {name} may not create objects in database {:?}, {why}.", side.database);
     let mend =
         format!("On the {}: GRANT CREATE ON DATABASE {} TO {name};", side.place.as_str(), quoted(&side.database));

@@ -66,7 +66,7 @@ fn named(obstacle: &Obstacle) -> (&'static str, Place) {
 }
 
 /// A sentence of words that begin in the middle of one.
-fn capital(words: &str) -> String {
+pub(super) fn capital(words: &str) -> String {
     let mut letters = words.chars();
     letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }

@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::refusal;
+use super::{refusal, room};
 use crate::postgres::catalog::{self, Index};
 use crate::postgres::fence::{self, Holder};
 use crate::postgres::server_facts::{self, Transactions};
 use crate::postgres::subscription::{self, Subscription, SyncState, turning};
 use crate::postgres::{Database, Ended, Ident, Pauses, QualifiedName, Waiter, slot};
-use crate::replication::checks::Objection;
+use crate::replication::checks::{Objection, statistics};
 use crate::replication::comparison::Closed;
 use crate::replication::cutover::Forward;
 use crate::replication::cutover::reading::Stream;
@@ -51,6 +51,7 @@ pub(super) async fn objections(run: &Run<'_>, from: Place, under: &[Under]) -> R
     found.extend(numbers(run, from).await);
     found.extend(compared(run).await?);
     found.extend(indexes(run, from).await?);
+    found.extend(unanalyzed(run, from).await?);
     Ok(found)
 }
 
@@ -128,7 +129,7 @@ async fn leads_there(subscriber: &Database, left: &Database, found: &Subscriptio
 }
 
 /// Subscriptions that another role owns: they could not be stopped after the commit.
-async fn of_others(run: &Run<'_>, place: Place) -> Result<Vec<Objection>> {
+pub(super) async fn of_others(run: &Run<'_>, place: Place) -> Result<Vec<Objection>> {
     let names = run.facts.streams_to(place).into_iter().map(|stream| &stream.subscription.name).collect::<Vec<_>>();
     let others = run.operation().unless_stopped(turning::of_others(run.db(place), &names)).await?;
     let role = &run.facts.side(place).standing.role;
@@ -204,6 +205,7 @@ async fn slots(run: &Run<'_>, to: Place) -> Result<Vec<Objection>> {
     if let Some(said) = run.operation().unless_stopped(slot::forbidden(db, run.operation().doing())).await? {
         found.push(refusal(Error::from(said)));
     }
+    found.extend(room::full(run, to).await?);
     let open = run.operation().unless_stopped(server_facts::transactions(db, OLD)).await?;
     found.extend(open_transactions(&open, place));
     Ok(found)
@@ -230,7 +232,7 @@ fn open_transactions(open: &Transactions, place: &str) -> Vec<Objection> {
 }
 
 /// Sequences that do not fit.
-async fn numbers(run: &Run<'_>, from: Place) -> Option<Objection> {
+pub(super) async fn numbers(run: &Run<'_>, from: Place) -> Option<Objection> {
     let sides = Sides { from: run.db(from).clone(), to: run.db(from.other()).clone(), place: from };
     match sequences::prepare(run.operation(), &sides, &run.sequence_question()).await {
         Ok(prepared) if prepared.left_out().is_empty() => None,
@@ -288,6 +290,14 @@ async fn indexes(run: &Run<'_>, from: Place) -> Result<Option<Objection>> {
         let error = format!("the {} lacks indexes: {}", from.other().as_str(), names::list(missing));
         Objection::Warning(Error::new(error).detail("Make them first: the resource neonrepl_destination_indexes does."))
     }))
+}
+
+/// Tables whose rows the side does not know that writes go to. What a copy has just brought is in nobody's statistics.
+async fn unanalyzed(run: &Run<'_>, from: Place) -> Result<Vec<Objection>> {
+    let (to, tables) = (from.other(), &run.facts.tables);
+    let found = run.operation().unless_stopped(catalog::unanalyzed(run.db(to), tables)).await?;
+    let unknown = statistics::unknown(&found, to, run.db(to).name());
+    Ok(unknown.into_iter().map(|one| Objection::Warning(Error::new(one.says).detail(one.remedy))).collect())
 }
 
 /// The indexes that have no like on the other side.

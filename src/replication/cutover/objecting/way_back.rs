@@ -12,9 +12,9 @@ use crate::replication::checks::{self, Objection, Obstacle};
 use crate::replication::cutover::run::Run;
 use crate::replication::cutover::streams::quietly;
 use crate::replication::error::{Error, Result};
-use crate::replication::names;
+use crate::replication::{Place, names};
 
-use super::{quoted, refusal};
+use super::{quoted, refusal, room};
 
 pub(super) async fn objections(run: &Run<'_>) -> Result<Vec<Objection>> {
     let (publisher, subscriber) = (&run.pair().publisher, &run.pair().subscriber);
@@ -27,6 +27,8 @@ pub(super) async fn objections(run: &Run<'_>) -> Result<Vec<Objection>> {
     if let Some(said) = run.operation().unless_stopped(slot::forbidden(subscriber, doing)).await? {
         found.push(refusal(Error::from(said).about("reverse")));
     }
+    found.extend(room::full(run, Place::Subscriber).await?);
+    found.extend(room::login(run).await?);
     let Some(desired) = run.back_subscription() else { return Ok(found) };
     if let Some(said) =
         run.operation().unless_stopped(subscription::refused(publisher, doing, &desired, &quietly())).await?
@@ -113,7 +115,12 @@ async fn tables(run: &Run<'_>, outline: &Outline) -> Result<Option<Objection>> {
         let sent = checks::sent(&pair, &desired, &publications, outline).await?;
         checks::obstacles_of(&pair, &desired, checks::login(&desired).as_ref(), &sent).await
     };
-    let obstacles = run.operation().unless_stopped(Box::pin(read)).await?;
+    let mut obstacles = run.operation().unless_stopped(Box::pin(read)).await?;
+    // Nothing is copied, and changes are sent whatever the role may read.
+    obstacles.retain(|_, all| {
+        all.retain(|one| !matches!(one, Obstacle::NoSelect { .. }));
+        !all.is_empty()
+    });
     if obstacles.is_empty() {
         return Ok(None);
     }

@@ -1,0 +1,81 @@
+//! What there is to say of tables whose rows a server does not know: it plans badly for them. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::postgres::QualifiedName;
+use crate::postgres::catalog::{self, Unanalyzed};
+use crate::replication::{Place, names};
+
+/// Tables of which the same is to be said.
+pub(in crate::replication) struct Unknown<'a> {
+    /// The tables.
+    pub(in crate::replication) tables: Vec<&'a QualifiedName>,
+    /// What is so, without a full stop.
+    pub(in crate::replication) says: String,
+    /// The statement that mends it, with the server to run it on.
+    pub(in crate::replication) remedy: String,
+}
+
+/// Those that were never analyzed, and those of which most rows have changed since.
+pub(in crate::replication) fn unknown<'a>(
+    found: &'a BTreeMap<QualifiedName, Unanalyzed>,
+    place: Place,
+    database: &str,
+) -> Vec<Unknown<'a>> {
+    let (never, since): (Vec<_>, Vec<_>) = found.iter().partition(|(_, why)| **why == Unanalyzed::Never);
+    let side = place.as_str();
+    let kinds =
+        [(Unanalyzed::Never, never), (Unanalyzed::Since(0), since)].into_iter().filter(|(_, all)| !all.is_empty());
+    kinds
+        .map(|(why, tables)| {
+            let tables: Vec<_> = tables.into_iter().map(|(table, _)| table).collect();
+            let says = says(why, &names::tables(tables.iter().copied()), side);
+            let remedy = remedy(&tables, side, database);
+            Unknown { says: format!("{says}, so that queries there may be slow at first"), remedy, tables }
+        })
+        .collect()
+}
+
+fn says(why: Unanalyzed, tables: &str, side: &str) -> String {
+    match why {
+        Unanalyzed::Never => format!("the {side} has no statistics of the rows of {tables}"),
+        Unanalyzed::Since(_) => format!("most rows of {tables} have changed since the {side} analyzed them"),
+    }
+}
+
+/// Of very many tables the whole database is the shorter statement; those that the role does not own are passed over then.
+fn remedy(tables: &[&QualifiedName], side: &str, database: &str) -> String {
+    let statement = match tables.len() {
+        ..=names::SHOWN => catalog::analyze(tables.iter().copied()).to_string(),
+        _ => "ANALYZE".to_owned(),
+    };
+    format!(
+        "On the {side}, in database {database:?}, as the owner of the tables: {statement}; After the initial copy the resource \
+         neonrepl_destination_indexes does it."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    #[test]
+    fn what_was_never_analyzed_is_apart_from_what_has_changed() {
+        let table = |number: usize| QualifiedName::parse(&format!("t{number:02}")).unwrap();
+        let mut found = BTreeMap::from([(table(1), Unanalyzed::Never), (table(2), Unanalyzed::Since(5000))]);
+        let shown = |found: &BTreeMap<_, _>| {
+            let all = unknown(found, Place::Subscriber, "shop");
+            all.iter().map(|one| format!("{}. {}\n", one.says, one.remedy)).collect::<String>()
+        };
+        expect![[r#"
+            the subscriber has no statistics of the rows of public.t01, so that queries there may be slow at first. On the subscriber, in database "shop", as the owner of the tables: ANALYZE "public"."t01"; After the initial copy the resource neonrepl_destination_indexes does it.
+            most rows of public.t02 have changed since the subscriber analyzed them, so that queries there may be slow at first. On the subscriber, in database "shop", as the owner of the tables: ANALYZE "public"."t02"; After the initial copy the resource neonrepl_destination_indexes does it.
+        "#]]
+        .assert_eq(&shown(&found));
+        found.extend((3..20).map(|number| (table(number), Unanalyzed::Never)));
+        let many = shown(&found);
+        assert!(many.contains("t11 and 8 more") && many.contains(": ANALYZE; After"), "{many}");
+        assert_eq!(shown(&BTreeMap::new()), "");
+    }
+}

@@ -1,0 +1,340 @@
+//! The rights that a cutover needs, held against the cutover itself: roles that may do nothing get what preflight asks for, and
+//! nothing else, and switch. Each right that is taken away again is missed by preflight and by the plan of the cutover alike.
+
+use std::collections::BTreeSet;
+
+use neonrepl::postgres::{Conninfo, Limits};
+use neonrepl::replication::checks::Objection;
+use neonrepl::replication::cutover::{self, Cutover, Desired, Found, Outcome, Terms, WayBack};
+use neonrepl::replication::preflight::{Question, Report};
+use neonrepl::replication::{self, Operation, Place};
+
+use super::looking::{Looking, shown, tables};
+use crate::catalog::{connect, ident};
+use crate::common::postgres::{self as servers, Database, Major, Role, quote};
+use crate::common::wait::wait_until;
+use crate::cutover::Heard;
+use crate::replication::{DEADLINE, Pair};
+
+/// Tables of an application's role, and a sequence of another one that a column takes its numbers from.
+const TABLES: &str = "
+    ALTER TABLE orders SET (autovacuum_enabled = false);
+    CREATE SEQUENCE numbers;
+    ALTER TABLE orders ALTER total SET DEFAULT nextval('numbers');
+    CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id);
+    CREATE TABLE part PARTITION OF parted DEFAULT";
+
+/// Who has which part, on both servers.
+struct Parts {
+    pair: Pair,
+    /// The role of the provider on each side.
+    own: [Role; 2],
+    /// The role that a subscription logs in as on each side.
+    login: [Role; 2],
+    /// The owner of the tables of each side.
+    owners: [Role; 2],
+    reverse: bool,
+}
+
+impl Parts {
+    async fn new(from: Major, to: Major, reverse: bool) -> Self {
+        let pair = Pair::new(from, to, "cutover_rights").await;
+        let publisher = servers::shared(from);
+        let parts = Self {
+            own: [publisher.role("switch pub", "").await, pair.role_of_subscriber(to, "switch sub", "").await],
+            login: [publisher.role("switch login", "").await, pair.role_of_subscriber(to, "switch back", "").await],
+            owners: [publisher.role("switch app", "").await, pair.role_of_subscriber(to, "switch app", "").await],
+            pair,
+            reverse,
+        };
+        for (database, owner) in [&parts.pair.publisher, &parts.pair.subscriber].into_iter().zip(&parts.owners) {
+            let owner = quote(&owner.name);
+            let owned =
+                ["orders", "customers", "parted", "part"].map(|table| format!("ALTER TABLE {table} OWNER TO {owner}"));
+            let schema = format!("GRANT CREATE, USAGE ON SCHEMA public TO {owner}");
+            database
+                .sql(&format!(
+                    "{TABLES}; {}; {schema}; REVOKE CONNECT ON DATABASE {} FROM PUBLIC",
+                    owned.join("; "),
+                    quote(&database.name)
+                ))
+                .await;
+        }
+        // Who may not even connect cannot ask.
+        for (database, own) in [&parts.pair.publisher, &parts.pair.subscriber].into_iter().zip(&parts.own) {
+            database.sql(&format!("GRANT CONNECT ON DATABASE {} TO {}", quote(&database.name), quote(&own.name))).await;
+        }
+        parts
+    }
+
+    fn database(&self, place: Place) -> &Database {
+        if place == Place::Subscriber { &self.pair.subscriber } else { &self.pair.publisher }
+    }
+
+    fn looking(&self) -> Looking<'_> {
+        let [publisher, subscriber] = &self.own;
+        Looking { publisher: (&self.pair.publisher, publisher), subscriber: (&self.pair.subscriber, subscriber) }
+    }
+
+    async fn report(&self) -> Report {
+        let question = Question {
+            cutover: true,
+            reverse: self.reverse,
+            subscription_role: Some(ident(&self.login[0].name)),
+            reverse_role: self.reverse.then(|| ident(&self.login[1].name)),
+            ..tables(&["orders", "customers", "parted"])
+        };
+        self.looking().report(&question).await
+    }
+
+    /// Gives all that a report asks for, as a superuser would who reads it. Returns the checks.
+    async fn give(&self) -> BTreeSet<String> {
+        let mut checks = BTreeSet::new();
+        for finding in self.report().await.findings.iter().filter(|finding| is_right(finding.check)) {
+            checks.insert(format!("{} {}", finding.place.as_str(), finding.check));
+            self.database(finding.place).sql(&statements(&finding.remedy).join(" ")).await;
+        }
+        checks
+    }
+
+    fn cutover(&self, active: Place) -> Cutover {
+        let mut connection = Conninfo::new();
+        for (keyword, value) in [
+            ("host", "127.0.0.1"),
+            ("port", &self.pair.subscriber.port.to_string()),
+            ("dbname", &self.pair.subscriber.name),
+            ("user", &self.login[1].name),
+            ("password", &self.login[1].password),
+        ] {
+            connection.set(keyword, value);
+        }
+        Cutover {
+            subscriptions: [ident(&self.pair.subscriber.name)].into(),
+            desired: Desired { active, reverse: self.reverse, guard: true },
+            way_back: self.reverse.then_some(WayBack { connection, resend: false }),
+            terms: Terms::default(),
+        }
+    }
+
+    fn connected(&self) -> replication::Pair {
+        let [publisher, subscriber] = &self.own;
+        replication::Pair {
+            publisher: connect(&self.pair.publisher, publisher),
+            subscriber: connect(&self.pair.subscriber, subscriber),
+        }
+    }
+
+    async fn look(&self, active: Place) -> Found {
+        let heard = Heard::default();
+        let operation = Operation::new("planning", Limits::within(3 * DEADLINE), &heard);
+        cutover::look(&self.connected(), &self.cutover(active), &operation)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    async fn run(&self, active: Place) -> Outcome {
+        let heard = Heard::default();
+        let operation = Operation::new("cutting over", Limits::within(5 * DEADLINE), &heard);
+        cutover::run(&self.connected(), &self.cutover(active), &operation)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As the roles that have got their rights.
+    async fn replicate(&self) {
+        let run = async |place: usize, sql: &str| {
+            let database = [&self.pair.publisher, &self.pair.subscriber][place];
+            let client = database.connect_as(&self.own[place]).await.unwrap();
+            client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        };
+        let orders = "INSERT INTO orders SELECT i, i, 'eu' FROM generate_series(1, 500) i";
+        self.pair.publisher.sql(&format!("{orders}; INSERT INTO parted VALUES (1)")).await;
+        let publish = "CREATE PUBLICATION shop FOR TABLE orders, customers, parted";
+        run(0, publish).await;
+        let (name, connection) = (&self.pair.subscriber.name, self.looking().connection(&self.login[0]));
+        run(1, &format!("CREATE SUBSCRIPTION {name} CONNECTION {connection} PUBLICATION shop")).await;
+        let ready = format!(
+            "SELECT count(*) FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid WHERE s.subname = '{name}' \
+             AND r.srsubstate = 'r'"
+        );
+        wait_until("the copy", 3 * DEADLINE, async || self.pair.subscriber.value::<i64>(&ready).await == 3).await;
+    }
+
+    /// What is missed once a right is taken away: by preflight as this check with a statement, and by the plan of the cutover with the
+    /// same one.
+    async fn misses(&self, place: Place, take: &str, check: &str, give_back: &str) {
+        let database = self.database(place);
+        database.sql(take).await;
+        let report = self.report().await;
+        let finding = report.findings.iter().find(|finding| finding.check == check && finding.place == place);
+        let finding = finding.unwrap_or_else(|| panic!("{take}: {check} is not in:\n{}", shown(&report)));
+        let objections = self.look(Place::Publisher).await.objections;
+        let said: Vec<_> = objections.iter().map(text).collect();
+        for statement in statements(&finding.remedy) {
+            let statement = statement.trim_end_matches(';');
+            assert!(
+                said.iter().any(|one| one.contains(statement)),
+                "{take}: {statement} is not in:\n{}",
+                said.join("\n")
+            );
+            database.sql(statement).await;
+        }
+        database.sql(give_back).await;
+        let report = self.report().await;
+        assert!(report.findings.iter().all(|finding| !is_right(finding.check)), "{take}:\n{}", shown(&report));
+        let objections = self.look(Place::Publisher).await.objections;
+        assert!(objections.is_empty(), "{take}: {objections:#?}");
+    }
+}
+
+fn text(objection: &Objection) -> String {
+    match objection {
+        Objection::Refusal(error) | Objection::Warning(error) => error.to_string(),
+    }
+}
+
+/// Whether a check is about what a role may do.
+fn is_right(check: &str) -> bool {
+    let rights = [
+        "create_on_database",
+        "create_subscription",
+        "database_owner",
+        "fence_owner",
+        "fence_schema",
+        "role_connect",
+        "role_login",
+        "role_replication",
+        "select_denied",
+        "sequence_rights",
+        "set_role_denied",
+        "slot_rights",
+        "table_owner",
+        "way_back",
+    ];
+    rights.contains(&check)
+}
+
+/// The statements of a remedy: what is left once a person has read it.
+fn statements(remedy: &str) -> Vec<String> {
+    let (_, text) = remedy.split_once(": ").expect("a server");
+    let is_statement = |part: &&str| ["GRANT ", "ALTER ", "CREATE "].iter().any(|verb| part.starts_with(verb));
+    text.split(';').map(str::trim).take_while(|part| is_statement(part)).map(|part| format!("{part};")).collect()
+}
+
+async fn rights(from: Major, to: Major, reverse: bool) {
+    let parts = Parts::new(from, to, reverse).await;
+    let given = parts.give().await;
+    // What could only be seen with the rights of before.
+    let later = parts.give().await;
+    let report = parts.report().await;
+    assert!(report.is_ok() && report.findings.iter().all(|finding| !is_right(finding.check)), "{}", shown(&report));
+    eprintln!("{from:?} to {to:?}: {given:?}, then {later:?}");
+    parts.replicate().await;
+    let found = parts.look(Place::Publisher).await;
+    assert!(found.objections.is_empty(), "{:#?}", found.objections);
+
+    let names = [0, 1].map(|side| (quote(&parts.own[side].name), quote(&parts.owners[side].name)));
+    let mut taken = 0;
+    for (place, (own, owner), login) in
+        [(Place::Publisher, &names[0], &parts.login[0]), (Place::Subscriber, &names[1], &parts.login[1])]
+    {
+        let database = quote(&parts.database(place).name);
+        let mut cases = vec![
+            (format!("REVOKE {owner} FROM {own}"), "fence_owner", String::new()),
+            (format!("REVOKE CREATE ON DATABASE {database} FROM {own}"), "create_on_database", String::new()),
+            (format!("REVOKE SELECT ON SEQUENCE numbers FROM {own}"), "sequence_rights", String::new()),
+            ("CREATE SCHEMA neonrepl".to_owned(), "fence_schema", "DROP SCHEMA neonrepl".to_owned()),
+        ];
+        if place == Place::Publisher || reverse {
+            cases.push((format!("ALTER ROLE {own} NOREPLICATION"), "slot_rights", String::new()));
+            let owner_again = format!("GRANT CREATE, CONNECT ON DATABASE {database} TO {own}");
+            cases.push((
+                format!("ALTER DATABASE {database} OWNER TO postgres; {owner_again}"),
+                "database_owner",
+                owner_again,
+            ));
+        }
+        if place == Place::Publisher && reverse {
+            cases.push((format!("REVOKE pg_create_subscription FROM {own}"), "create_subscription", String::new()));
+        }
+        if place == Place::Subscriber && reverse {
+            let login = quote(&login.name);
+            cases.push((format!("ALTER ROLE {login} NOREPLICATION"), "role_replication", String::new()));
+            cases.push((format!("ALTER ROLE {login} NOLOGIN"), "role_login", String::new()));
+            cases.push((format!("REVOKE CONNECT ON DATABASE {database} FROM {login}"), "role_connect", String::new()));
+        }
+        taken += cases.len();
+        for (take, check, give_back) in cases {
+            parts.misses(place, &take, check, &give_back).await;
+        }
+    }
+    eprintln!("{from:?} to {to:?}: {taken} rights taken away, each missed by preflight and by the plan");
+
+    // The rows that have just been copied are in nobody's statistics.
+    parts.run(Place::Publisher).await;
+    let said: Vec<_> = parts.look(Place::Subscriber).await.objections.iter().map(text).collect();
+    let unknown = "the subscriber has no statistics of the rows of public.orders";
+    assert!(said.iter().any(|one| one.contains(unknown) && one.contains("ANALYZE \"public\".\"orders\"")), "{said:#?}");
+    let report = parts.report().await;
+    assert!(report.findings.iter().any(|finding| finding.check == "statistics"), "{}", shown(&report));
+    parts.pair.subscriber.sql("ANALYZE orders; ANALYZE parted").await;
+    let objections = parts.look(Place::Subscriber).await.objections;
+    assert!(objections.is_empty(), "{objections:#?}");
+
+    assert!(parts.run(Place::Subscriber).await.has_switched);
+    parts.pair.subscriber.sql("INSERT INTO orders VALUES (1000, 1, 'eu')").await;
+    if reverse {
+        let arrived = "SELECT count(*) FROM orders";
+        wait_until("the row that flows back", DEADLINE, async || {
+            parts.pair.publisher.value::<i64>(arrived).await == 501
+        })
+        .await;
+        assert!(parts.run(Place::Publisher).await.has_switched);
+    }
+    parts.end().await;
+}
+
+impl Parts {
+    /// Lets both servers forget it.
+    async fn end(&self) {
+        let heard = Heard::default();
+        let operation = Operation::new("taking it away", Limits::within(3 * DEADLINE), &heard);
+        cutover::take_away(&self.connected(), &self.cutover(Place::Publisher), true, &operation).await.unwrap();
+        let name = &self.pair.subscriber.name;
+        for step in ["DISABLE", "SET (slot_name = NONE)"] {
+            let _ = self.pair.subscriber.try_sql(&format!("ALTER SUBSCRIPTION {name} {step}")).await;
+        }
+        self.pair.subscriber.sql(&format!("DROP SUBSCRIPTION {name}")).await;
+        let gone = format!(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{name}' AND NOT active"
+        );
+        let left = format!("SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{name}'");
+        wait_until("the slot to go", DEADLINE, async || {
+            let _ = self.pair.publisher.try_sql(&gone).await;
+            self.pair.publisher.value::<i64>(&left).await == 0
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cutover_from_14_takes_what_preflight_asks_for() {
+    rights(Major::V14, Major::V16, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cutover_from_15_takes_what_preflight_asks_for() {
+    rights(Major::V15, Major::V18, false).await;
+}
+
+#[test]
+fn a_remedy_is_read_as_a_person_reads_it() {
+    let text =
+        "On the publisher: ALTER DATABASE d OWNER TO r; or set unpublished_writes = \"allow\" of neonrepl_cutover.";
+    assert_eq!(statements(text), ["ALTER DATABASE d OWNER TO r;"]);
+    assert_eq!(
+        statements("On the subscriber, as the owner: GRANT a TO b; GRANT c TO d;"),
+        ["GRANT a TO b;", "GRANT c TO d;"]
+    );
+    assert!(is_right("role_login") && !is_right("role_settings") && !is_right("statistics"));
+}
