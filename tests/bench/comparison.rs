@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A large table that is compared: beside what each server needs for the same query when it runs alone, and with rows damaged.
 //!
 //! "Alone" is one session that sends the query to one of the two servers while the other one rests; the slower of both counts. Neither

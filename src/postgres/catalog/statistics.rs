@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether the server knows the rows of tables well enough to plan for them.
 //!
 //! Source: the view `pg_stats`, the catalog `pg_class` and the functions of the cumulative statistics in the Postgres documentation.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What there is to say of tables whose rows a server does not know: it plans badly for them. Pure.
 
 use std::collections::BTreeMap;

@@ -47,7 +47,7 @@ impl Run<'_> {
         self.pair().publisher.run_within(doing, &statements, self.limits()).await.map_err(|error| {
             Error::from(error).during(self.operation().doing()).about("reverse").detail(
                 "The publisher's server connects to the subscriber with what `reverse` says: it must reach it there, and the role \
-                 must be able to log in and replicate.",
+                 must be able to log in, replicate and read the tables.",
             )
         })?;
         self.facts.backward = reading::backward(self.pair(), &self.facts.names).await?;

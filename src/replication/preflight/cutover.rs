@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether the provider's roles may make the switch of a cutover, and with a way back the one that leads back: all that
 //! `neonrepl_cutover` would be refused for. Pure.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What a cutover will ask of one side, beyond what replicating asks: rights to the fence, to sequences and to the database, and
 //! statistics.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The rights that a cutover needs, held against the cutover itself: roles that may do nothing get what preflight asks for, and
 //! nothing else, and switch. Each right that is taken away again is missed by preflight and by the plan of the cutover alike.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! What the switch needs and would be refused for lack of, said while it is only being prepared: rights and owners, which nothing
 //! but a person changes. What is so at one moment only is left to the plan of the switch.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Whether the servers have room for the stream that a switch starts, and whether its role may log in.
 
 use super::super::run::Run;
