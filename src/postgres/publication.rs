@@ -24,7 +24,7 @@ pub use flaws::{FilterColumns, Flaw, Gravity, Member, Problem, filters_to_read, 
 pub use readers::{Reader, Readers, readers, readers_now, skip_missed, unless_read, younger_than_slot};
 pub use rights::{Lack, lacks, owned_by};
 pub use sent::{Difference, Sent, SentTable, sent};
-pub use succession::{make_successor, succeed, successors};
+pub use succession::{make_successor, succeed, successors, unless_succeeded};
 pub use trial::{Part, Refused, refused};
 
 pub use super::filter::{InvalidFilter, RowFilter};

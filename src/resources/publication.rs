@@ -149,11 +149,15 @@ impl Resource for Publication {
     async fn delete(call: &Call<Context>, prior: Model, _saved: &Saved<Model>) -> Result<()> {
         let database = database(call, &prior)?;
         let name = ident(&prior.name, "name")?;
-        // What a renaming that was cut off has left goes with it.
         let doing = format!("dropping publication {name}");
+        let is_forced = prior.force_destroy.known() == Some(&true);
+        if drop_unused(call, &database, &name, is_forced).await? {
+            return Ok(());
+        }
+        // What a renaming that was cut off has left goes with it.
         let left = call.unless_stopped(publication::successors(&database, &name)).await;
         for name in left.map_err(|error| error.during(&doing))?.iter().chain([&name]) {
-            drop_one(call, &database, name, prior.force_destroy.known() == Some(&true)).await?;
+            drop_one(call, &database, name, is_forced).await?;
         }
         Ok(())
     }
@@ -167,21 +171,42 @@ impl Resource for Publication {
     }
 }
 
+/// Drops one where nobody was seen to read from the database: the server itself makes sure of that in the same round trip,
+/// and that no renaming that was cut off has left anything. Returns whether that was so.
+async fn drop_unused(call: &Call<Context>, database: &Database, name: &Ident, is_forced: bool) -> Result<bool> {
+    let mut guards = vec![publication::unless_succeeded(name)];
+    if !is_forced {
+        let doing = format!("dropping publication {name}");
+        let readers = call.unless_stopped(publication::readers(database)).await;
+        if !readers.map_err(|error| error.during(&doing))?.is_empty() {
+            return Ok(false);
+        }
+        guards.push(publication::unless_read());
+    }
+    drop_guarded(call, database, guards, name).await
+}
+
 /// Drops one publication, unless somebody uses it.
 async fn drop_one(call: &Call<Context>, database: &Database, name: &Ident, is_forced: bool) -> Result<()> {
-    let doing = format!("dropping publication {name}");
-    let limits = limits(call);
     if !is_forced {
+        let doing = format!("dropping publication {name}");
         let subscriber = call.context().subscriber().server().ok();
         let stop = Limits::default().cancelled_by(call.stop().clone());
         let operation = Operation::new(doing.as_str(), stop, call);
         in_use::refuse_to_drop(&operation, database, subscriber, name).await?;
     }
-    match publication::drop(database, &doing, name, &limits).await {
-        Ok(_) => Ok(()),
+    drop_guarded(call, database, Vec::new(), name).await.map(drop)
+}
+
+/// Drops one publication in one transaction with the statements that guard it. Returns whether these let it.
+async fn drop_guarded(call: &Call<Context>, database: &Database, guards: Vec<Statement>, name: &Ident) -> Result<bool> {
+    let limits = limits(call);
+    match publication::drop(database, &format!("dropping publication {name}"), guards, name, &limits).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is(&SqlState::DIVISION_BY_ZERO) => Ok(false),
         Err(error) if error.is_lost() => {
             let found = look_again(&limits, || publication::fetch_now(database, name)).await;
-            if matches!(found, Some(None)) { Ok(()) } else { Err(lost::explain(error, found.as_ref()).into()) }
+            if matches!(found, Some(None)) { Ok(true) } else { Err(lost::explain(error, found.as_ref()).into()) }
         }
         Err(error) => Err(error.into()),
     }

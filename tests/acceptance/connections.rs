@@ -338,7 +338,9 @@ async fn a_database_that_is_read_only_by_default_is_changed_all_the_same() {
         let later = connect(&pair.test, &Role::superuser());
         create(&later, "after", &Limits::default()).await.unwrap();
         assert!(
-            publication::drop(&later, "dropping a publication", &ident("before"), &Limits::default()).await.unwrap()
+            publication::drop(&later, "dropping a publication", Vec::new(), &ident("before"), &Limits::default())
+                .await
+                .unwrap()
         );
         // What the role or the database say otherwise is left alone.
         let seen = pair.test.connect_as(&Role::superuser()).await.unwrap();

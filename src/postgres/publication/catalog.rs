@@ -173,9 +173,13 @@ pub async fn apply(
     Ok((notices, found))
 }
 
-/// Drops a publication. Returns whether it was there.
-pub async fn drop(db: &Database, doing: &str, name: &Ident, limits: &Limits) -> Result<bool> {
-    match db.run_and_read(doing, &[drop_publication(name)], None, limits).await {
+/// Drops a publication, in one transaction with the statements that guard it. Returns whether it was there.
+///
+/// # Errors
+/// When a guard fails, or the server refuses it or does not say whether it was done.
+pub async fn drop(db: &Database, doing: &str, guards: Vec<Statement>, name: &Ident, limits: &Limits) -> Result<bool> {
+    let statements: Vec<_> = guards.into_iter().chain([drop_publication(name)]).collect();
+    match db.run_and_read(doing, &statements, None, limits).await {
         Ok(_) => Ok(true),
         Err(error) if error.is(&SqlState::UNDEFINED_OBJECT) => Ok(false),
         Err(error) => Err(error),

@@ -121,8 +121,14 @@ impl Run<'_> {
     async fn remove_publication(&mut self) -> Result<()> {
         if self.facts.publication == Some(true) {
             let name = &self.facts.names.back;
-            publication::drop(&self.pair().subscriber, "dropping the publication of the way back", name, self.limits())
-                .await?;
+            publication::drop(
+                &self.pair().subscriber,
+                "dropping the publication of the way back",
+                Vec::new(),
+                name,
+                self.limits(),
+            )
+            .await?;
             self.facts.publication = None;
         }
         Ok(())
