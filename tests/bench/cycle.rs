@@ -86,7 +86,8 @@ impl Step {
         Self { seconds: started.elapsed().as_secs_f64(), usage: watch.end() }
     }
 
-    fn median(steps: &[Self]) -> Self {
+    /// The median of each number on its own.
+    pub(super) fn median(steps: &[Self]) -> Self {
         let of = |number: &dyn Fn(&Self) -> f64| median(steps.iter().map(number).collect());
         Self {
             seconds: of(&|step| step.seconds),
