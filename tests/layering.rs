@@ -3,6 +3,7 @@
 //! The arrows between the modules: what must not be named where. `docs/architecture.md` says why.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
@@ -195,6 +196,34 @@ fn main_only_starts_the_plugin() {
 }
 
 /// Fails where the code of a file (its comments and tests aside) names what it must not.
+/// By the ending of a file's name.
+fn is_source(ending: &OsStr) -> bool {
+    ["rs", "py", "proto", "c"].iter().any(|one| ending == *one)
+}
+
+/// Each source says its licence in its first lines, so that it still does where it is copied to.
+#[test]
+fn every_source_names_its_licence() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut directories: Vec<_> = ["src", "tests", "proto", ".dist"].iter().map(|name| root.join(name)).collect();
+    let mut checked = 0;
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("reading sources").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(is_source) {
+                let text = fs::read_to_string(&path).expect("reading a source");
+                // A script's first line says what runs it.
+                let is_named = text.lines().take(2).any(|line| line.contains("SPDX-License-Identifier: MPL-2.0"));
+                assert!(is_named, "{} lacks the line // SPDX-License-Identifier: MPL-2.0", path.display());
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 500, "only {checked} sources were found");
+}
+
 fn assert_absent(names: &[&str], applies: impl Fn(&str) -> bool) {
     let mut files = 0;
     for (path, text) in sources() {

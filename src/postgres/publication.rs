@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Publications: the value, how it is read, and the statements between two of them.
 //!
 //! Source: `CREATE PUBLICATION`, `ALTER PUBLICATION` and the catalogs `pg_publication*` in the Postgres documentation.

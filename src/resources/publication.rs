@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! `neonrepl_publication`: which tables of the publisher are published, and how.
 
 mod checks;

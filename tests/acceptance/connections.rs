@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! How connections behave: lazy, pooled, made again, cancelled.
 
 use std::sync::atomic::{AtomicI64, Ordering};

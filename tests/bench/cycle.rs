@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! One life of a configuration: plan, apply, plan again, destroy.
 
 use std::time::{Duration, Instant};

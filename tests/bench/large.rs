@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! One publication of very many tables: made, read, and given one table more.
 
 use std::time::{Duration, Instant};

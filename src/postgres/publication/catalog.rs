@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! Reading publications, and running changes of them.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! A publication that takes the place of another one, so that its subscriptions can be led from one to the other.
 //!
 //! A comment says whose place it takes, from the transaction that makes it until the other one is gone. So whoever

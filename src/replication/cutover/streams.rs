@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //! The subscription that brings changes back: made ahead and without its slot, so that it proves the way before anybody waits.
 
 use super::reading::{self, OURS};
