@@ -5,14 +5,15 @@
 
 use std::collections::BTreeSet;
 
-use neonrepl::postgres::{Conninfo, Limits};
+use neonrepl::postgres::catalog::{Unanalyzed, unanalyzed};
+use neonrepl::postgres::{Conninfo, Limits, QualifiedName};
 use neonrepl::replication::checks::Objection;
 use neonrepl::replication::cutover::{self, Cutover, Desired, Found, Outcome, Terms, WayBack};
 use neonrepl::replication::preflight::{Question, Report};
 use neonrepl::replication::{self, Operation, Place};
 
 use super::looking::{Looking, shown, tables};
-use crate::catalog::{connect, ident};
+use crate::catalog::{config, connect, ident};
 use crate::common::postgres::{self as servers, Database, Major, Role, quote};
 use crate::common::wait::wait_until;
 use crate::cutover::Heard;
@@ -327,6 +328,101 @@ async fn a_cutover_from_14_takes_what_preflight_asks_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cutover_from_15_takes_what_preflight_asks_for() {
     rights(Major::V15, Major::V18, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cutover_with_a_way_back_to_16_takes_what_preflight_asks_for() {
+    rights(Major::V16, Major::V18, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cutover_with_a_way_back_to_18_takes_what_preflight_asks_for() {
+    rights(Major::V18, Major::V16, true).await;
+}
+
+/// Tables in every state, by what their server knows of their rows.
+const KNOWN: &str = "
+    CREATE TABLE never (id int) WITH (autovacuum_enabled = false);
+    CREATE TABLE few (id int) WITH (autovacuum_enabled = false);
+    CREATE TABLE vacuumed (id int) WITH (autovacuum_enabled = false);
+    CREATE TABLE analyzed (id int) WITH (autovacuum_enabled = false);
+    CREATE TABLE grown (id int) WITH (autovacuum_enabled = false);
+    CREATE TABLE empty (id int) WITH (autovacuum_enabled = false);
+    CREATE TABLE emptied (id int) WITH (autovacuum_enabled = false);
+    CREATE TABLE columnless () WITH (autovacuum_enabled = false);
+    CREATE TABLE parted (id int) PARTITION BY RANGE (id);
+    CREATE TABLE part_1 PARTITION OF parted FOR VALUES FROM (0) TO (1000) WITH (autovacuum_enabled = false);
+    CREATE TABLE part_2 PARTITION OF parted DEFAULT WITH (autovacuum_enabled = false);
+    CREATE TABLE rootless (id int) PARTITION BY RANGE (id);
+    CREATE TABLE rootless_1 PARTITION OF rootless DEFAULT WITH (autovacuum_enabled = false);
+    INSERT INTO never SELECT generate_series(1, 100);
+    INSERT INTO vacuumed SELECT generate_series(1, 100);
+    INSERT INTO analyzed SELECT generate_series(1, 10);
+    INSERT INTO grown SELECT generate_series(1, 10);
+    INSERT INTO emptied SELECT generate_series(1, 10);
+    INSERT INTO columnless SELECT FROM generate_series(1, 10);
+    INSERT INTO parted SELECT generate_series(1, 2000);
+    INSERT INTO rootless SELECT generate_series(1, 100);
+    INSERT INTO few SELECT generate_series(1, 10)";
+
+/// What happens to them once the server has counted the rows that came.
+const ANALYZED: &str =
+    "DELETE FROM emptied; ANALYZE analyzed; ANALYZE grown; ANALYZE emptied; ANALYZE rootless_1; ANALYZE parted";
+const GROWN: &str = "
+    INSERT INTO grown SELECT generate_series(1, 5000);
+    INSERT INTO analyzed SELECT generate_series(1, 900)";
+
+#[tokio::test]
+async fn tables_whose_rows_a_server_does_not_know_are_found() {
+    for major in Major::ALL {
+        let server = servers::shared(major);
+        let database = server.database("statistics").await;
+        database.sql(KNOWN).await;
+        let counted = "SELECT coalesce(sum(n_tup_ins), 0)::bigint FROM pg_stat_user_tables";
+        wait_until("the rows to be counted", DEADLINE, async || database.value::<i64>(counted).await == 2350).await;
+        for step in [ANALYZED, "VACUUM vacuumed", GROWN] {
+            database.sql(step).await;
+        }
+        let names = [
+            "never",
+            "few",
+            "vacuumed",
+            "analyzed",
+            "grown",
+            "empty",
+            "emptied",
+            "columnless",
+            "parted",
+            "rootless",
+            "nowhere",
+        ];
+        let tables: BTreeSet<_> = names.iter().map(|name| QualifiedName::parse(name).unwrap()).collect();
+        let found = async |role: &Role| -> BTreeSet<String> {
+            let found = unanalyzed(&connect(&database, role), &tables).await.unwrap();
+            let shown = found.iter().map(|(table, why)| {
+                let why = if *why == Unanalyzed::Never { "never" } else { "since" };
+                format!("{} {why}", table.name.as_str())
+            });
+            shown.collect()
+        };
+        let expected: BTreeSet<String> =
+            ["grown since", "never never", "rootless never", "vacuumed never"].map(str::to_owned).into();
+        // The counts of changes arrive a moment later.
+        wait_until("what is not known", DEADLINE, async || found(&Role::superuser()).await == expected).await;
+        // Who may not read the rows does not see what is known of their values.
+        let stranger = server.role("stranger", "").await;
+        let expected: BTreeSet<String> = ["grown since", "never never", "rootless never"].map(str::to_owned).into();
+        assert_eq!(found(&stranger).await, expected, "{major:?}");
+        let holder = database.connect_as(&Role::superuser()).await.unwrap();
+        holder.batch_execute("BEGIN; LOCK TABLE never, grown").await.unwrap();
+        let mut waits = config(&database, &Role::superuser());
+        waits.max_connections = 1;
+        let db = neonrepl::postgres::Server::new(waits).database(None);
+        assert!(unanalyzed(&db, &tables).await.is_ok(), "{major:?}: it waits for nobody");
+        holder.batch_execute("ROLLBACK; ANALYZE").await.unwrap();
+        wait_until("all to be known", DEADLINE, async || found(&Role::superuser()).await.is_empty()).await;
+    }
+    println!("statistics: 11 tables on each of {} versions", Major::ALL.len());
 }
 
 #[test]
