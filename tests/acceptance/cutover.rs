@@ -46,6 +46,11 @@ impl Heard {
     fn all(&self) -> String {
         self.0.lock().unwrap().join("\n")
     }
+
+    /// Those that say something else.
+    fn besides(&self, text: &str) -> Vec<String> {
+        self.0.lock().unwrap().iter().filter(|warning| !warning.contains(text)).cloned().collect()
+    }
 }
 
 /// A database on each of two servers, one of which is replicated to the other by a role that is no superuser where it need not be.
@@ -234,7 +239,8 @@ async fn there_and_back(from: &Server, to: &Server, switches: usize) -> String {
         other.value::<i64>(count).await == there.value::<i64>(count).await
     })
     .await;
-    assert_eq!(shop.heard.all(), "");
+    // A server analyzes new rows only after a while.
+    assert_eq!(shop.heard.besides("queries there may be slow at first"), [""; 0]);
     format!(
         "{} -> {}, {switches} switches: {proof}; pauses {pauses:?} ms of {took:?} ms, waited {since:?}, refused {}, longest write {:?}",
         from.major().number(),
