@@ -68,7 +68,7 @@ pub use password::Passwords;
 pub use server::Server;
 pub use session::{Begin, Isolation, Rows, Savepoint, Session, Transaction};
 pub use short_turns::in_short_turns;
-pub use sql::{Ident, InvalidName, QualifiedName, Scope, Statement};
+pub use sql::{Ident, InvalidName, QualifiedName, Scope, Statement, quoted};
 pub use tls::{SslMode, check_roots};
 pub use tokio_postgres::error::SqlState;
 pub use transport::{Transport, connect_timeout};

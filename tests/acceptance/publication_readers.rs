@@ -322,9 +322,9 @@ async fn what_goes_after_the_plan_is_seen_before_the_change() {
     workspace.destroy().await;
 }
 
-/// Nobody read from the database when a publication was about to be made; then a subscription comes that asks for it.
+/// Nobody read from the database when a publication was about to be made, or dropped; then a subscription comes that asks for it.
 #[tokio::test]
-async fn who_comes_right_before_a_publication_is_made_is_seen() {
+async fn who_comes_right_before_a_publication_is_made_or_dropped_is_seen() {
     let pair = Pair::new(Major::V14, Major::V18, "comes").await;
     pair.publisher.sql("CREATE TABLE later (id int PRIMARY KEY)").await;
     let point = FaultPoint::start(pair.publisher.port);
@@ -338,7 +338,8 @@ async fn who_comes_right_before_a_publication_is_made_is_seen() {
         (&pair.subscriber.name, pair.publisher.port, &pair.publisher.name, Role::superuser());
     let to = format!("host=127.0.0.1 port={port} dbname={from} user={} password={}", role.name, role.password);
     let with = "PUBLICATION shop WITH (copy_data = false)";
-    pair.subscriber.sql(&format!("CREATE SUBSCRIPTION {name} CONNECTION '{to}' {with}")).await;
+    let subscribe = format!("CREATE SUBSCRIPTION {name} CONNECTION '{to}' {with}");
+    pair.subscriber.sql(&subscribe).await;
     point.release();
     let refused = apply.wait().await;
     assert_eq!(refused.code, Some(1), "{}", refused.text());
@@ -346,6 +347,16 @@ async fn who_comes_right_before_a_publication_is_made_is_seen() {
     assert_eq!(pair.publisher.rows("SELECT pubname FROM pg_publication").await, [""; 0]);
     pair.subscriber.sql("CREATE TABLE later (id int PRIMARY KEY)").await;
     workspace.apply().await;
+    pair.subscriber.sql(&format!("DROP SUBSCRIPTION {name}")).await;
+    point.arm("SELECT 1 / (count(*)", Moment::Before);
+    let destroy = workspace.spawn(&["destroy", "-auto-approve", "-no-color"]);
+    point.reached().await;
+    pair.subscriber.sql(&subscribe).await;
+    point.release();
+    let refused = destroy.wait().await;
+    assert_eq!(refused.code, Some(1), "{}", refused.text());
+    says(&refused, &["dropping publication \"shop\": it is in use by", "Nothing was changed."]);
+    assert_eq!(pair.publisher.rows("SELECT pubname FROM pg_publication").await, ["shop"]);
     pair.subscriber.sql(&format!("DROP SUBSCRIPTION {name}")).await;
     workspace.destroy().await;
 }

@@ -27,61 +27,63 @@ pub(super) struct Usage {
     pub(super) core: f64,
 }
 
-/// Looks at a workspace's processes until told to end.
-pub(super) struct Watch {
+/// Looks again and again, until told to end.
+struct Sampling<T> {
     ended: Arc<AtomicBool>,
-    thread: JoinHandle<Usage>,
+    thread: JoinHandle<T>,
 }
+
+impl<T: Default + Send + 'static> Sampling<T> {
+    fn begin(look: impl Fn(&mut T) + Send + 'static) -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&ended);
+        let thread = std::thread::spawn(move || {
+            let mut seen = T::default();
+            while !flag.load(Ordering::Relaxed) {
+                look(&mut seen);
+                std::thread::sleep(SAMPLE);
+            }
+            seen
+        });
+        Self { ended, thread }
+    }
+
+    fn end(self) -> T {
+        self.ended.store(true, Ordering::Relaxed);
+        self.thread.join().expect("looking at processes")
+    }
+}
+
+/// Looks at a workspace's processes until told to end.
+pub(super) struct Watch(Sampling<Seen>);
 
 impl Watch {
     /// Begins to look: providers are programs below the directory, cores are at work in it.
     pub(super) fn begin(directory: PathBuf) -> Self {
-        let ended = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&ended);
-        let thread = std::thread::spawn(move || {
-            let mut seen = Seen::default();
-            while !flag.load(Ordering::Relaxed) {
-                seen.look(&directory);
-                std::thread::sleep(SAMPLE);
-            }
-            seen.usage()
-        });
-        Self { ended, thread }
+        Self(Sampling::begin(move |seen: &mut Seen| seen.look(&directory)))
     }
 
     /// Ends, and says what was taken.
     pub(super) fn end(self) -> Usage {
-        self.ended.store(true, Ordering::Relaxed);
-        self.thread.join().expect("watching processes")
+        self.0.end().usage()
     }
 }
 
 /// Looks at the memory of one process until told to end.
-pub(super) struct Peak {
-    ended: Arc<AtomicBool>,
-    thread: JoinHandle<u64>,
-}
+pub(super) struct Peak(Sampling<u64>);
 
 impl Peak {
     /// Begins to look at the process of this id.
     pub(super) fn begin(id: u32) -> Self {
-        let ended = Arc::new(AtomicBool::new(false));
-        let (flag, process) = (Arc::clone(&ended), PathBuf::from(format!("/proc/{id}")));
-        let thread = std::thread::spawn(move || {
-            let mut peak_kib = 0;
-            while !flag.load(Ordering::Relaxed) {
-                peak_kib = high_water_mark(&process).unwrap_or_default().max(peak_kib);
-                std::thread::sleep(SAMPLE);
-            }
-            peak_kib
-        });
-        Self { ended, thread }
+        let process = PathBuf::from(format!("/proc/{id}"));
+        Self(Sampling::begin(move |peak_kib: &mut u64| {
+            *peak_kib = high_water_mark(&process).unwrap_or_default().max(*peak_kib);
+        }))
     }
 
     /// Ends, and says the most memory that it held, in MiB.
     pub(super) fn end(self) -> f64 {
-        self.ended.store(true, Ordering::Relaxed);
-        self.thread.join().expect("watching a process") as f64 / 1024.0
+        self.0.end() as f64 / 1024.0
     }
 }
 

@@ -15,7 +15,7 @@ use super::run::Run;
 use super::steps::{Refused, Step, steps};
 use super::{Cutover, Forward, Unpublished, Writes};
 use crate::postgres::fence::Gate;
-use crate::postgres::{Ident, QualifiedName};
+use crate::postgres::{Ident, QualifiedName, quoted};
 use crate::replication::checks::Objection;
 use crate::replication::error::{Error, Result};
 use crate::replication::{Place, names};
@@ -282,8 +282,4 @@ fn connections(run: &Run<'_>) -> Option<Objection> {
 
 pub(super) fn refusal(error: Error) -> Objection {
     Objection::Refusal(error)
-}
-
-pub(super) fn quoted(database: &str) -> String {
-    Ident::new(database).map_or_else(|_| format!("{database:?}"), |name| name.to_string())
 }

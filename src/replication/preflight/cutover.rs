@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::{Facts, Side};
 use super::planned_switch::PlannedSwitch;
-use super::roles::{error, lacks_create, quoted, replication};
+use super::roles::{error, lacks_create, replication};
 use super::tables::capital;
 use crate::postgres::fence;
 use crate::postgres::sequence::Definition;
-use crate::postgres::{Ident, QualifiedName};
+use crate::postgres::{Ident, QualifiedName, quoted};
 use crate::replication::checks::statistics;
 use crate::replication::{Finding, Place, Severity, names};
 

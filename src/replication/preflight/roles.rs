@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::facts::{Facts, Side};
 use crate::postgres::publication::Lack;
 use crate::postgres::version::RUN_AS_OWNER;
-use crate::postgres::{Ident, QualifiedName};
+use crate::postgres::{Ident, QualifiedName, quoted};
 use crate::replication::{Finding, Place, Severity, names};
 
 pub(super) fn find(facts: &Facts) -> Vec<Finding> {
@@ -75,10 +75,6 @@ pub(super) fn replication(side: &Side, name: &Ident) -> String {
         Some(_) => format!("On the {server}: GRANT rds_replication TO {name};"),
         None => format!("On the {server}, as a superuser: ALTER ROLE {name} REPLICATION;"),
     }
-}
-
-pub(super) fn quoted(database: &str) -> String {
-    Ident::new(database).map_or_else(|_| format!("{database:?}"), |name| name.to_string())
 }
 
 /// Whether the role of the connection may create a subscription there.

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::postgres::publication::{Lack, Publication, lacks, owned_by};
-use crate::postgres::{Database, Ident, QualifiedName, Result};
+use crate::postgres::{Database, Ident, QualifiedName, Result, quoted};
 use crate::replication::names::SHOWN;
 use crate::tf_provider::diagnostics::Error;
 
@@ -32,11 +32,6 @@ pub(super) async fn missing(
     };
     let lacks = lacks(database, old, new).await?;
     Ok(lacks.iter().map(|lack| said(doing, &place, lack, old.unwrap_or(new))).collect())
-}
-
-/// A name as a statement has it.
-fn quoted(name: &str) -> String {
-    Ident::new(name).map_or_else(|_| format!("{name:?}"), |name| name.to_string())
 }
 
 /// Where it is lacking, and to whom.

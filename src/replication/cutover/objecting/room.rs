@@ -3,13 +3,11 @@
 //! Whether the servers have room for the stream that a switch starts, and whether its role may log in.
 
 use super::super::run::Run;
-use crate::postgres::Ident;
 use crate::postgres::settings::{self, Login, Room, WorkerRoom};
+use crate::postgres::{Ident, quoted};
 use crate::replication::Place;
 use crate::replication::checks::{self, Objection};
 use crate::replication::error::{Error, Result};
-
-use super::quoted;
 
 /// What is full for a stream whose slot is made on a side: there must be room by the time of the switch.
 ///

@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 use crate::postgres::catalog::{self, Identity, Kind, Outline};
 use crate::postgres::publication::{self, Lack, Publications};
 use crate::postgres::subscription;
-use crate::postgres::{Ident, QualifiedName, slot};
+use crate::postgres::{Ident, QualifiedName, quoted, slot};
 use crate::replication::checks::{self, Objection, Obstacle};
 use crate::replication::cutover::run::Run;
 use crate::replication::cutover::streams::quietly;
 use crate::replication::error::{Error, Result};
 use crate::replication::{Place, names};
 
-use super::{quoted, refusal, room};
+use super::{refusal, room};
 
 pub(super) async fn objections(run: &Run<'_>) -> Result<Vec<Objection>> {
     let (publisher, subscriber) = (&run.pair().publisher, &run.pair().subscriber);
