@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use keys::drops_of_keys;
 
 use super::likeness::is_alike;
-use super::model::{ConstraintKind, Definition};
+use super::model::{ConstraintKind, Definition, Table};
 use super::object::Object;
 use crate::postgres::sql::{Ident, QualifiedName, Statement};
 
@@ -153,7 +153,7 @@ pub enum KeyStep {
 
 /// What `wanted` has and `there` lacks.
 pub fn late(wanted: &Definition, there: &Definition) -> Late {
-    let mut plan = Plan { wanted, there, late: Late::default() };
+    let mut plan = Plan { wanted, there, children: there.children(), late: Late::default() };
     for (name, index) in &wanted.indexes {
         if index.is_valid && there.tables.contains_key(&index.table) && !plan.is_part(index) {
             plan.index(name, index);
@@ -182,10 +182,18 @@ pub fn with_tables_of(there: &Definition, wanted: &Definition) -> Definition {
 struct Plan<'a> {
     wanted: &'a Definition,
     there: &'a Definition,
+    /// Of tables that are there.
+    children: BTreeMap<&'a QualifiedName, Vec<&'a QualifiedName>>,
     late: Late,
 }
 
 impl<'a> Plan<'a> {
+    /// The partitions of a table that are there, by name.
+    fn parts(&self, table: &QualifiedName) -> Vec<&'a QualifiedName> {
+        let is_partition = |name: &&QualifiedName| self.there.tables.get(*name).is_some_and(Table::is_partition);
+        self.children.get(table).into_iter().flatten().copied().filter(is_partition).collect()
+    }
+
     fn statistics(&mut self) {
         for (name, statistics) in &self.wanted.statistics {
             let object = Object::Statistics(name.clone());
@@ -204,12 +212,6 @@ impl<'a> Plan<'a> {
             }
         }
     }
-}
-
-/// The partitions of a table, by name.
-fn parts<'a>(definition: &'a Definition, table: &QualifiedName) -> Vec<&'a QualifiedName> {
-    let tables = definition.tables.iter();
-    tables.filter(|(_, part)| part.is_partition() && part.parents.contains(table)).map(|(name, _)| name).collect()
 }
 
 fn turn<'t>(object: Object, tables: impl IntoIterator<Item = &'t QualifiedName>, statements: Vec<String>) -> Turn {

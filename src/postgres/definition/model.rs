@@ -436,6 +436,15 @@ impl Definition {
         columns.chain(self.types.values().flat_map(|ty| ty.kind.collations())).collect()
     }
 
+    /// The partitions and other children of each table that has some, by name.
+    pub(super) fn children(&self) -> BTreeMap<&QualifiedName, Vec<&QualifiedName>> {
+        let mut children: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (name, table) in &self.tables {
+            table.parents.iter().for_each(|parent| children.entry(parent).or_default().push(name));
+        }
+        children
+    }
+
     /// How deep below its topmost parent a table is.
     pub(super) fn depth(&self, table: &QualifiedName) -> usize {
         let parents = self.tables.get(table).map(|table| table.parents.as_slice()).unwrap_or_default();

@@ -3,11 +3,15 @@
 //! The one query that reads a definition: what the tables need, by the catalog's own dependencies, and how each part is
 //! defined. Every row is a kind and a JSON object.
 //!
-//! What only some versions have is asked for by way of the JSON form of a row, in which it is absent otherwise.
+//! What only some versions have is asked for by way of the JSON form of a row, in which it is absent otherwise; of constraints and
+//! indexes by the version, because there are many of them, and the JSON form of one has its whole expression tree.
+
+use crate::postgres::version::ServerVersion;
 
 /// `$1` and `$2` name relations, `$3` and `$4` types, `$5` and `$6` collations, `$7` functions by their signature, and `$8` says
 /// whether the partitions of the relations belong to them.
-pub(super) fn definition() -> String {
+pub(super) fn definition(version: ServerVersion) -> String {
+    let (constraints, indexes) = (constraints(version), indexes(version));
     let parts = [
         ("schema", SCHEMAS),
         ("extension", EXTENSIONS),
@@ -17,22 +21,22 @@ pub(super) fn definition() -> String {
         ("sequence", SEQUENCES),
         ("table", TABLES),
         ("column", COLUMNS),
-        ("constraint", CONSTRAINTS),
-        ("index", INDEXES),
+        ("constraint", constraints.as_str()),
+        ("index", indexes.as_str()),
         ("statistics", STATISTICS),
         ("other", OTHERS),
         ("place", PLACES),
         ("edge", EDGES),
         ("digest", DIGEST),
     ];
-    let parts = parts.map(|(kind, sql)| format!("SELECT '{kind}', to_jsonb(q)::text FROM ({sql}) q"));
+    let parts = parts.map(|(kind, sql)| format!("SELECT '{kind}', row_to_json(q)::text FROM ({sql}) q"));
     format!("{CLOSURE} {}", parts.join(" UNION ALL "))
 }
 
 /// The same, of which only the digest is read: whether something was changed meanwhile. The printing functions look at the
 /// newest catalog, and not at the one that the query sees.
 pub(super) fn digest() -> String {
-    format!("{CLOSURE} SELECT 'digest', to_jsonb(q)::text FROM ({DIGEST}) q")
+    format!("{CLOSURE} SELECT 'digest', row_to_json(q)::text FROM ({DIGEST}) q")
 }
 
 /// Objects with a number below 16384 came with the server. The cast keeps that condition from being taken for one on an index,
@@ -70,7 +74,7 @@ member (classid, objid, extension) AS (SELECT c.classid, c.objid, d.refobjid FRO
   JOIN pg_depend d ON d.classid = c.classid AND d.objid = c.objid AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass), \
 own (classid, objid) AS MATERIALIZED (SELECT c.classid, c.objid FROM closure c \
   WHERE NOT EXISTS (SELECT 1 FROM member m WHERE m.classid = c.classid AND m.objid = c.objid)), \
-relation AS MATERIALIZED (SELECT c.oid, c.relname, c.relkind, n.nspname, jsonb_build_array(n.nspname, c.relname) AS name \
+relation AS MATERIALIZED (SELECT c.oid, c.relname, c.relkind, n.nspname, json_build_array(n.nspname, c.relname) AS name \
   FROM own o JOIN pg_class c ON c.oid = o.objid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE o.classid = 'pg_class'::regclass)";
 
 const SCHEMAS: &str = "SELECT n.nspname AS name, obj_description(n.oid, 'pg_namespace') AS comment FROM pg_namespace n WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
@@ -79,17 +83,17 @@ const EXTENSIONS: &str = "SELECT e.extname AS name, e.extversion AS version, n.n
   EXISTS (SELECT 1 FROM member m WHERE m.extension = e.oid) AS is_needed \
   FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace";
 
-const COLLATIONS: &str = "SELECT jsonb_build_array(n.nspname, c.collname) AS name, c.collprovider AS provider, \
+const COLLATIONS: &str = "SELECT json_build_array(n.nspname, c.collname) AS name, c.collprovider AS provider, \
   CASE WHEN c.collprovider = 'c' THEN c.collcollate END AS collate, CASE WHEN c.collprovider = 'c' THEN c.collctype END AS ctype, \
   CASE WHEN c.collprovider <> 'c' THEN coalesce(to_jsonb(c) ->> 'colllocale', to_jsonb(c) ->> 'colliculocale', c.collcollate) END AS locale, \
   to_jsonb(c) ->> 'collicurules' AS rules, c.collisdeterministic AS is_deterministic, obj_description(c.oid, 'pg_collation') AS comment, \
   c.oid::int8 AS oid FROM own o JOIN pg_collation c ON c.oid = o.objid JOIN pg_namespace n ON n.oid = c.collnamespace \
   WHERE o.classid = 'pg_collation'::regclass";
 
-const TYPES: &str = "SELECT jsonb_build_array(n.nspname, t.typname) AS name, t.typtype AS kind, t.oid::int8 AS oid, \
+const TYPES: &str = "SELECT json_build_array(n.nspname, t.typname) AS name, t.typtype AS kind, t.oid::int8 AS oid, \
   CASE WHEN t.typtype = 'e' THEN ARRAY(SELECT e.enumlabel FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) END AS labels, \
   CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) END AS base, \
-  (SELECT jsonb_build_array(cn.nspname, c.collname) FROM pg_collation c JOIN pg_namespace cn ON cn.oid = c.collnamespace \
+  (SELECT json_build_array(cn.nspname, c.collname) FROM pg_collation c JOIN pg_namespace cn ON cn.oid = c.collnamespace \
     WHERE c.oid = CASE t.typtype WHEN 'd' THEN t.typcollation WHEN 'r' THEN r.rngcollation END \
     AND c.oid <> (SELECT b.typcollation FROM pg_type b WHERE b.oid = coalesce(r.rngsubtype, t.typbasetype))) AS collation, \
   t.typnotnull AS is_not_null, \
@@ -98,18 +102,18 @@ const TYPES: &str = "SELECT jsonb_build_array(n.nspname, t.typname) AS name, t.t
     'comment', obj_description(k.oid, 'pg_constraint'))) FROM pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c') AS constraints, \
   (SELECT jsonb_agg(jsonb_build_object('name', a.attname, 'ty', format_type(a.atttypid, a.atttypmod), \
     'comment', col_description(a.attrelid, a.attnum), 'collation', \
-    (SELECT jsonb_build_array(cn.nspname, c.collname) FROM pg_collation c JOIN pg_namespace cn ON cn.oid = c.collnamespace \
+    (SELECT json_build_array(cn.nspname, c.collname) FROM pg_collation c JOIN pg_namespace cn ON cn.oid = c.collnamespace \
       WHERE c.oid = a.attcollation AND c.oid <> at.typcollation)) ORDER BY a.attnum) \
     FROM pg_attribute a JOIN pg_type at ON at.oid = a.atttypid \
     WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) AS fields, \
   format_type(r.rngsubtype, NULL) AS subtype, \
-  (SELECT jsonb_build_array(on_.nspname, oc.opcname) FROM pg_opclass oc JOIN pg_namespace on_ ON on_.oid = oc.opcnamespace \
+  (SELECT json_build_array(on_.nspname, oc.opcname) FROM pg_opclass oc JOIN pg_namespace on_ ON on_.oid = oc.opcnamespace \
     WHERE oc.oid = r.rngsubopc AND NOT oc.opcdefault) AS opclass, \
-  (SELECT jsonb_build_array(pn.nspname, p.proname) FROM pg_proc p JOIN pg_namespace pn ON pn.oid = p.pronamespace \
+  (SELECT json_build_array(pn.nspname, p.proname) FROM pg_proc p JOIN pg_namespace pn ON pn.oid = p.pronamespace \
     WHERE p.oid = r.rngcanonical::oid) AS canonical, \
-  (SELECT jsonb_build_array(pn.nspname, p.proname) FROM pg_proc p JOIN pg_namespace pn ON pn.oid = p.pronamespace \
+  (SELECT json_build_array(pn.nspname, p.proname) FROM pg_proc p JOIN pg_namespace pn ON pn.oid = p.pronamespace \
     WHERE p.oid = r.rngsubdiff::oid) AS difference, \
-  (SELECT jsonb_build_array(mn.nspname, m.typname) FROM pg_type m JOIN pg_namespace mn ON mn.oid = m.typnamespace \
+  (SELECT json_build_array(mn.nspname, m.typname) FROM pg_type m JOIN pg_namespace mn ON mn.oid = m.typnamespace \
     WHERE m.oid = r.rngmultitypid) AS multirange, obj_description(t.oid, 'pg_type') AS comment \
   FROM own o JOIN pg_type t ON t.oid = o.objid JOIN pg_namespace n ON n.oid = t.typnamespace \
   LEFT JOIN pg_range r ON r.rngtypid = t.oid LEFT JOIN pg_class tc ON tc.oid = t.typrelid \
@@ -124,7 +128,7 @@ const SEQUENCES: &str = "SELECT r.name, r.oid::int8 AS oid, format_type(q.seqtyp
   q.seqincrement AS increment, q.seqmin AS min, q.seqmax AS max, q.seqcache AS cache, q.seqcycle AS cycles, \
   c.relpersistence = 'u' AS is_unlogged, obj_description(r.oid, 'pg_class') AS comment, \
   d.deptype = 'i' AS is_identity, d.refobjid::int8 AS relation, CASE WHEN d.refobjid IS NOT NULL THEN \
-    jsonb_build_array(jsonb_build_array(tn.nspname, t.relname), a.attname) END AS owner \
+    json_build_array(json_build_array(tn.nspname, t.relname), a.attname) END AS owner \
   FROM relation r JOIN pg_sequence q ON q.seqrelid = r.oid JOIN pg_class c ON c.oid = r.oid \
   LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass \
     AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i') \
@@ -134,7 +138,7 @@ const SEQUENCES: &str = "SELECT r.name, r.oid::int8 AS oid, format_type(q.seqtyp
 const TABLES: &str = "SELECT r.name, r.oid::int8 AS oid, c.relpersistence = 'u' AS is_unlogged, \
   CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END AS partition_key, \
   CASE WHEN c.relispartition THEN pg_get_expr(c.relpartbound, c.oid) END AS bound, \
-  (SELECT jsonb_agg(jsonb_build_array(pn.nspname, p.relname) ORDER BY h.inhseqno) FROM pg_inherits h \
+  (SELECT jsonb_agg(json_build_array(pn.nspname, p.relname) ORDER BY h.inhseqno) FROM pg_inherits h \
     JOIN pg_class p ON p.oid = h.inhparent JOIN pg_namespace pn ON pn.oid = p.relnamespace WHERE h.inhrelid = c.oid) AS parents, \
   CASE WHEN c.reloftype <> 0 THEN format_type(c.reloftype, NULL) END AS of_type, c.reloptions AS options, \
   t.reloptions AS toast_options, CASE WHEN am.amname <> 'heap' THEN am.amname END AS access_method, c.relreplident AS replica_identity, \
@@ -149,7 +153,7 @@ const TABLES: &str = "SELECT r.name, r.oid::int8 AS oid, c.relpersistence = 'u' 
   LEFT JOIN pg_am am ON am.oid = c.relam WHERE r.relkind IN ('r', 'p')";
 
 const COLUMNS: &str = "SELECT r.oid::int8 AS relation, a.attnum AS number, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS ty, \
-  CASE WHEN a.attcollation NOT IN (0, t.typcollation) THEN (SELECT jsonb_build_array(cn.nspname, c.collname) FROM pg_collation c \
+  CASE WHEN a.attcollation NOT IN (0, t.typcollation) THEN (SELECT json_build_array(cn.nspname, c.collname) FROM pg_collation c \
     JOIN pg_namespace cn ON cn.oid = c.collnamespace WHERE c.oid = a.attcollation) END AS collation, \
   a.attnotnull AS is_not_null, pg_get_expr(f.adbin, f.adrelid) AS expression, nullif(a.attgenerated::text, '') AS generated, \
   nullif(a.attidentity::text, '') AS identity, CASE WHEN a.attstorage <> t.typstorage THEN a.attstorage END AS storage, \
@@ -160,37 +164,60 @@ const COLUMNS: &str = "SELECT r.oid::int8 AS relation, a.attnum AS number, a.att
   LEFT JOIN pg_description d ON d.objoid = a.attrelid AND d.classoid = 'pg_class'::regclass AND d.objsubid = a.attnum \
   WHERE r.relkind IN ('r', 'p') ORDER BY r.oid, a.attnum";
 
-const CONSTRAINTS: &str = "SELECT r.oid::int8 AS relation, o.oid::int8 AS oid, o.conname AS name, o.contype AS kind, \
-  pg_get_constraintdef(o.oid) AS definition, o.conislocal AS is_local, o.connoinherit AS is_not_inherited, o.convalidated AS is_valid, \
-  coalesce((to_jsonb(o) ->> 'conenforced')::bool, true) AS is_enforced, coalesce((to_jsonb(o) ->> 'conperiod')::bool, false) AS is_temporal, \
-  o.conparentid <> 0 AS is_clone, coalesce((to_jsonb(x) ->> 'indnullsnotdistinct')::bool, false) AS nulls_are_equal, \
-  to_jsonb(o) ->> 'confdelsetcols' IS NOT NULL AS sets_some, CASE WHEN o.contype <> 'f' THEN xc.reloptions END AS index_options, \
-  CASE WHEN o.confrelid <> 0 THEN jsonb_build_array(fn.nspname, f.relname) END AS references, \
-  CASE WHEN o.contype = 'f' AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = o.conindid AND k.contype IN ('p', 'u', 'x')) \
-    THEN jsonb_build_array(xn.nspname, xc.relname) END AS counts_on, \
-  ARRAY(SELECT a.attname FROM unnest(o.conkey) WITH ORDINALITY AS k (number, place) \
-    JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = k.number ORDER BY k.place) AS columns, \
-  obj_description(o.oid, 'pg_constraint') AS comment FROM relation r JOIN pg_constraint o ON o.conrelid = r.oid \
-  LEFT JOIN pg_index x ON x.indexrelid = o.conindid LEFT JOIN pg_class xc ON xc.oid = o.conindid \
-  LEFT JOIN pg_namespace xn ON xn.oid = xc.relnamespace LEFT JOIN pg_class f ON f.oid = o.confrelid \
-  LEFT JOIN pg_namespace fn ON fn.oid = f.relnamespace WHERE r.relkind IN ('r', 'p') AND o.contype IN ('c', 'n', 'p', 'u', 'x', 'f') \
-  AND NOT (o.contype = 'f' AND o.conparentid <> 0)";
+/// A column of the catalog that servers have from a major on, or what it would be before.
+fn since(version: ServerVersion, major: u32, column: &'static str, before: &'static str) -> &'static str {
+    if version.major() < major { before } else { column }
+}
 
-const INDEXES: &str = "SELECT jsonb_build_array(tn.nspname, i.relname) AS name, r.name AS table, i.oid::int8 AS oid, \
-  CASE WHEN i.relkind = 'I' THEN concat(h.head, substr(d.text, length(h.head) + length('ONLY ') + 1)) ELSE d.text END AS definition, \
-  substr(d.text, length(h.head) + CASE WHEN i.relkind = 'I' THEN length('ONLY ') ELSE 0 END \
-    + length(concat(quote_ident(r.nspname), '.', quote_ident(r.relname), ' ')) + 1) AS tail, \
-  x.indisunique AS is_unique, coalesce((to_jsonb(x) ->> 'indnullsnotdistinct')::bool, false) AS nulls_are_equal, x.indisvalid AS is_valid, \
-  x.indisreplident AS is_replica_identity, i.relispartition AS is_clone, \
-  (SELECT jsonb_build_array(bn.nspname, b.relname) FROM pg_inherits h JOIN pg_class b ON b.oid = h.inhparent \
-    JOIN pg_namespace bn ON bn.oid = b.relnamespace WHERE h.inhrelid = i.oid) AS parent, \
-  (SELECT jsonb_object_agg(a.attnum, a.attstattarget) FROM pg_attribute a WHERE a.attrelid = i.oid AND a.attstattarget >= 0) AS statistics, \
-  obj_description(i.oid, 'pg_class') AS comment FROM relation r JOIN pg_index x ON x.indrelid = r.oid JOIN pg_class i ON i.oid = x.indexrelid \
-  JOIN pg_namespace tn ON tn.oid = i.relnamespace CROSS JOIN LATERAL (SELECT concat('CREATE ', CASE WHEN x.indisunique THEN 'UNIQUE ' END, \
-    'INDEX ', quote_ident(i.relname), ' ON ')) h (head) CROSS JOIN LATERAL (SELECT pg_get_indexdef(i.oid)) d (text) \
-  WHERE r.relkind IN ('r', 'p') AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = i.oid AND k.contype IN ('p', 'u', 'x'))";
+fn constraints(version: ServerVersion) -> String {
+    let is_enforced = since(version, 18, "o.conenforced", "true");
+    let is_temporal = since(version, 18, "o.conperiod", "false");
+    let set_columns = since(version, 15, "o.confdelsetcols", "NULL");
+    let nulls_are_equal = nulls_are_equal(version);
+    format!(
+        "SELECT r.oid::int8 AS relation, o.oid::int8 AS oid, o.conname AS name, o.contype AS kind, \
+      pg_get_constraintdef(o.oid) AS definition, o.conislocal AS is_local, o.connoinherit AS is_not_inherited, o.convalidated AS is_valid, \
+      {is_enforced} AS is_enforced, {is_temporal} AS is_temporal, \
+      o.conparentid <> 0 AS is_clone, coalesce({nulls_are_equal}, false) AS nulls_are_equal, \
+      {set_columns} IS NOT NULL AS sets_some, CASE WHEN o.contype <> 'f' THEN xc.reloptions END AS index_options, \
+      CASE WHEN o.confrelid <> 0 THEN json_build_array(fn.nspname, f.relname) END AS references, \
+      CASE WHEN o.contype = 'f' AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = o.conindid AND k.contype IN ('p', 'u', 'x')) \
+        THEN json_build_array(xn.nspname, xc.relname) END AS counts_on, \
+      ARRAY(SELECT a.attname FROM unnest(o.conkey) WITH ORDINALITY AS k (number, place) \
+        JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = k.number ORDER BY k.place) AS columns, \
+      obj_description(o.oid, 'pg_constraint') AS comment FROM relation r JOIN pg_constraint o ON o.conrelid = r.oid \
+      LEFT JOIN pg_index x ON x.indexrelid = o.conindid LEFT JOIN pg_class xc ON xc.oid = o.conindid \
+      LEFT JOIN pg_namespace xn ON xn.oid = xc.relnamespace LEFT JOIN pg_class f ON f.oid = o.confrelid \
+      LEFT JOIN pg_namespace fn ON fn.oid = f.relnamespace WHERE r.relkind IN ('r', 'p') AND o.contype IN ('c', 'n', 'p', 'u', 'x', 'f') \
+      AND NOT (o.contype = 'f' AND o.conparentid <> 0)"
+    )
+}
 
-const STATISTICS: &str = "SELECT jsonb_build_array(n.nspname, s.stxname) AS name, r.name AS table, s.oid::int8 AS oid, \
+/// `OFFSET 0` has an index printed once: a server would do it again wherever the text is used.
+fn indexes(version: ServerVersion) -> String {
+    let nulls_are_equal = nulls_are_equal(version);
+    format!(
+        "SELECT json_build_array(tn.nspname, i.relname) AS name, r.name AS table, i.oid::int8 AS oid, \
+      CASE WHEN i.relkind = 'I' THEN concat(h.head, substr(d.text, length(h.head) + length('ONLY ') + 1)) ELSE d.text END AS definition, \
+      substr(d.text, length(h.head) + CASE WHEN i.relkind = 'I' THEN length('ONLY ') ELSE 0 END \
+        + length(concat(quote_ident(r.nspname), '.', quote_ident(r.relname), ' ')) + 1) AS tail, \
+      x.indisunique AS is_unique, {nulls_are_equal} AS nulls_are_equal, x.indisvalid AS is_valid, \
+      x.indisreplident AS is_replica_identity, i.relispartition AS is_clone, \
+      (SELECT json_build_array(bn.nspname, b.relname) FROM pg_inherits h JOIN pg_class b ON b.oid = h.inhparent \
+        JOIN pg_namespace bn ON bn.oid = b.relnamespace WHERE h.inhrelid = i.oid) AS parent, \
+      (SELECT jsonb_object_agg(a.attnum, a.attstattarget) FROM pg_attribute a WHERE a.attrelid = i.oid AND a.attstattarget >= 0) AS statistics, \
+      obj_description(i.oid, 'pg_class') AS comment FROM relation r JOIN pg_index x ON x.indrelid = r.oid JOIN pg_class i ON i.oid = x.indexrelid \
+      JOIN pg_namespace tn ON tn.oid = i.relnamespace CROSS JOIN LATERAL (SELECT concat('CREATE ', CASE WHEN x.indisunique THEN 'UNIQUE ' END, \
+        'INDEX ', quote_ident(i.relname), ' ON ')) h (head) CROSS JOIN LATERAL (SELECT pg_get_indexdef(i.oid) OFFSET 0) d (text) \
+      WHERE r.relkind IN ('r', 'p') AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = i.oid AND k.contype IN ('p', 'u', 'x'))"
+    )
+}
+
+fn nulls_are_equal(version: ServerVersion) -> &'static str {
+    since(version, 15, "x.indnullsnotdistinct", "false")
+}
+
+const STATISTICS: &str = "SELECT json_build_array(n.nspname, s.stxname) AS name, r.name AS table, s.oid::int8 AS oid, \
   pg_get_statisticsobjdef(s.oid) AS definition, nullif((to_jsonb(s) ->> 'stxstattarget')::int, -1) AS target, \
   obj_description(s.oid, 'pg_statistic_ext') AS comment FROM relation r JOIN pg_statistic_ext s ON s.stxrelid = r.oid \
   JOIN pg_namespace n ON n.oid = s.stxnamespace";
@@ -225,7 +252,7 @@ const EDGES: &str = "SELECT DISTINCT o.classid::regclass::text AS class, o.objid
   AND d.refclassid IN ('pg_class'::regclass, 'pg_type'::regclass, 'pg_proc'::regclass, 'pg_collation'::regclass) \
   AND NOT (d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0)";
 
-const DIGEST: &str = "SELECT md5(string_agg(x.line, ',' ORDER BY x.line)) AS value FROM ( \
+const DIGEST: &str = "SELECT sum(hashtextextended(x.line, 0)) AS value FROM ( \
   SELECT concat('c', c.oid, ' ', c.xmin) FROM own o JOIN pg_class c ON c.oid = o.objid WHERE o.classid = 'pg_class'::regclass \
   UNION ALL SELECT concat('a', a.attrelid, ' ', a.attnum, ' ', a.xmin) FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid \
   UNION ALL SELECT concat('k', k.oid, ' ', k.xmin) FROM own o JOIN pg_constraint k ON k.oid = o.objid WHERE o.classid = 'pg_constraint'::regclass \

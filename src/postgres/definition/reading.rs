@@ -71,7 +71,7 @@ impl Wanted {
 pub async fn read(db: &Database, wanted: &Wanted) -> Result<Definition> {
     let version = db.version().await?;
     let bound = Bound::of(wanted);
-    let (sql, again, params) = (query::definition(), query::digest(), bound.params());
+    let (sql, again, params) = (query::definition(version), query::digest(), bound.params());
     let mut rows = Vec::new();
     for _ in 0..TRIES {
         rows = db.query_in_turn(DOING, &[(&sql, &params), (&again, &params)]).await?;
@@ -110,7 +110,7 @@ pub async fn read_in(
     limits: &Limits,
 ) -> Result<Definition> {
     let bound = Bound::of(wanted);
-    let rows = transaction.query(DOING, &query::definition(), &bound.params(), limits).await?;
+    let rows = transaction.query(DOING, &query::definition(version), &bound.params(), limits).await?;
     assemble(&rows, version).map_err(|cause| transaction.error(DOING, cause))
 }
 
@@ -203,12 +203,20 @@ struct Read<T> {
     of: T,
 }
 
+/// What the query says of a row that the row itself is not about.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Numbers {
+    oid: i64,
+    relation: Option<i64>,
+    is_identity: Option<bool>,
+}
+
 impl<T: DeserializeOwned> Read<T> {
     fn of(text: &str) -> serde_json::Result<Self> {
-        let value: serde_json::Value = serde_json::from_str(text)?;
-        let number = |name: &str| value.get(name).and_then(serde_json::Value::as_i64).unwrap_or_default();
-        let is_identity = value.get("is_identity").and_then(serde_json::Value::as_bool).unwrap_or_default();
-        Ok(Self { oid: number("oid"), relation: number("relation"), is_identity, of: serde_json::from_value(value)? })
+        let numbers: Numbers = serde_json::from_str(text)?;
+        let (relation, is_identity) = (numbers.relation.unwrap_or_default(), numbers.is_identity.unwrap_or_default());
+        Ok(Self { oid: numbers.oid, relation, is_identity, of: serde_json::from_str(text)? })
     }
 }
 

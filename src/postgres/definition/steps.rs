@@ -2,8 +2,8 @@
 
 //! The statements that make a definition, in the order in which each has what it needs.
 //!
-//! Tables come first with their columns, then what refers to other objects: that closes no circle where a function takes a
-//! row of a table whose default calls it. A partition is made by itself, with the order of its own columns, and attached
+//! Tables come first with their columns, then what refers to other objects, such as a default that calls a function: that
+//! closes no circle where the function takes a row of the table. A partition is made by itself, with the order of its own columns, and attached
 //! then. What partitions and children have in common with a parent comes to them first: so the parent takes up what is
 //! there, under the names that it has, instead of making it once more.
 
@@ -62,7 +62,7 @@ impl fmt::Display for Circle {
 /// # Errors
 /// Where they need each other in a circle.
 pub fn steps(definition: &Definition, is_wanted: impl Fn(&Step) -> bool) -> Result<Vec<Step>, Circle> {
-    let mut plan = Plan { definition, steps: BTreeMap::new() };
+    let mut plan = Plan { definition, children: definition.children(), steps: BTreeMap::new() };
     plan.schemas_and_types();
     plan.functions_and_sequences();
     for (name, table) in &definition.tables {
@@ -71,28 +71,39 @@ pub fn steps(definition: &Definition, is_wanted: impl Fn(&Step) -> bool) -> Resu
     plan.indexes_and_statistics();
     let mut steps = plan.steps;
     steps.retain(|_, step| is_wanted(step));
-    let needed: BTreeSet<Object> = steps.values().flat_map(|step| step.needs.iter().cloned()).collect();
-    steps.retain(|object, _| !matches!(object, Object::Schema(_)) || needed.contains(object));
-    let keys: BTreeMap<&Object, Key> = steps.keys().map(|object| (object, key(definition, object))).collect();
-    let needs = steps.values().map(|step| {
-        let needs = step.needs.iter().filter_map(|need| keys.get(need).cloned()).collect();
-        (key(definition, &step.object), needs)
+    let is_schema = |object: &Object| matches!(object, Object::Schema(_));
+    let needs = steps.values().flat_map(|step| &step.needs);
+    let needed: BTreeSet<Object> = needs.filter(|need| is_schema(need)).cloned().collect();
+    steps.retain(|object, _| !is_schema(object) || needed.contains(object));
+    let order = order(definition, &steps).map_err(Circle)?;
+    Ok(order.into_iter().filter_map(|object| steps.remove(&object)).collect())
+}
+
+/// The order of the steps.
+///
+/// # Errors
+/// Those that need each other in a circle.
+fn order(definition: &Definition, steps: &BTreeMap<Object, Step>) -> Result<Vec<Object>, Vec<Object>> {
+    let keys: BTreeMap<&Object, Key<'_>> = steps.keys().map(|object| (object, key(definition, object))).collect();
+    let needs = keys.iter().map(|(object, key)| {
+        let needs = steps.get(*object).into_iter().flat_map(|step| &step.needs);
+        (*key, needs.filter_map(|need| keys.get(need).copied()).collect())
     });
-    let order = ordered(&needs.collect()).map_err(|left| Circle(left.into_iter().map(|key| key.object).collect()))?;
-    Ok(order.into_iter().filter_map(|key| steps.remove(&key.object)).collect())
+    let objects = |keys: Vec<Key<'_>>| keys.into_iter().map(|key| key.object.clone()).collect();
+    ordered(&needs.collect()).map(objects).map_err(objects)
 }
 
 /// Where a step comes among those that could be next.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key<'a> {
     rank: usize,
     /// Children come before their parents in what they have in common.
     depth: Reverse<usize>,
     is_default_partition: bool,
-    object: Object,
+    object: &'a Object,
 }
 
-fn key(definition: &Definition, object: &Object) -> Key {
+fn key<'a>(definition: &Definition, object: &'a Object) -> Key<'a> {
     let table = |name: &QualifiedName| definition.tables.get(name);
     let (rank, of) = match object {
         Object::Schema(_) => (0, None),
@@ -125,12 +136,13 @@ fn key(definition: &Definition, object: &Object) -> Key {
     let is_default_partition = matches!(object, Object::Attachment(name)
         if table(name).is_some_and(|table| table.bound.as_deref() == Some("DEFAULT")));
     let depth = Reverse(of.map(|table| definition.depth(table)).unwrap_or_default());
-    Key { rank, depth, is_default_partition, object: object.clone() }
+    Key { rank, depth, is_default_partition, object }
 }
 
 /// The steps as they are collected.
 struct Plan<'a> {
     definition: &'a Definition,
+    children: BTreeMap<&'a QualifiedName, Vec<&'a QualifiedName>>,
     steps: BTreeMap<Object, Step>,
 }
 
@@ -202,13 +214,9 @@ impl Plan<'_> {
         let definition = self.definition;
         let parents: Vec<_> = table.parents.iter().cloned().map(Object::Table).collect();
         let is_heir = table::inherits_in_order(definition, table);
-        let statements = table::statements(definition, name, table);
-        self.add(
-            Object::Table(name.clone()),
-            Group::Tables,
-            statements,
-            if is_heir { parents.clone() } else { Vec::new() },
-        );
+        let mut needs = table::sequences(definition, name, table);
+        needs.extend(parents.iter().filter(|_| is_heir).cloned());
+        self.add(Object::Table(name.clone()), Group::Tables, table::statements(definition, name, table), needs);
         if !is_heir && !table.parents.is_empty() {
             // A partition takes up an identity from a parent that has it, and gives it to no partition that it has already.
             let above = table.parents.iter().cloned().map(Object::Attachment);
@@ -217,6 +225,9 @@ impl Plan<'_> {
         }
         for column in &table.columns {
             let Some(default) = column.default() else { continue };
+            if table::declares_default(definition, name, table, column) {
+                continue;
+            }
             let set = format!("ALTER TABLE ONLY {name} ALTER COLUMN {} SET DEFAULT {default}", column.name);
             let object = Object::Default(name.clone(), column.name.clone());
             self.add(object, Group::Tables, vec![set], vec![Object::Table(name.clone())]);
@@ -251,9 +262,7 @@ impl Plan<'_> {
 
     /// The table with its partitions and children, as far as they are attached by statements of their own.
     fn within(&self, table: &QualifiedName) -> Vec<Object> {
-        let definition = self.definition;
-        let children = definition.tables.iter().filter(|(_, child)| child.parents.contains(table));
-        let below = children.flat_map(|(name, _)| self.within(name));
+        let below = self.children.get(table).into_iter().flatten().flat_map(|child| self.within(child));
         [Object::Table(table.clone()), Object::Attachment(table.clone())].into_iter().chain(below).collect()
     }
 
@@ -354,5 +363,42 @@ impl Object {
             | Self::Cluster(name)
             | Self::Statistics(name) => Some(name.schema.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{database, ident, name};
+    use super::*;
+
+    /// A table whose column has a default that needs this.
+    fn counted(needs: Object) -> Definition {
+        let mut definition = database(18).table("users", "id");
+        definition.tables.get_mut(&name("users")).unwrap().columns[0].expression = Some("7".to_owned());
+        let default = Object::Default(name("users"), ident("id"));
+        definition.needs.insert(default, BTreeSet::from([needs]));
+        definition
+    }
+
+    fn statements(definition: &Definition) -> Vec<String> {
+        let steps = steps(definition, |_| true).unwrap();
+        steps.iter().flat_map(|step| &step.statements).map(|one| one.to_string().replace('"', "")).collect()
+    }
+
+    #[test]
+    fn a_default_is_declared_with_its_column_unless_it_needs_more() {
+        let declared = ["CREATE TABLE public.users (id integer NOT NULL DEFAULT 7)"];
+        let function = Object::Function("public.seven()".to_owned());
+        let (numbers, mood) = (Object::Sequence(name("numbers")), Object::Type(name("mood")));
+        assert_eq!(statements(&counted(numbers.clone())), declared);
+        let set = "ALTER TABLE ONLY public.users ALTER COLUMN id SET DEFAULT 7";
+        let later = ["CREATE TABLE public.users (id integer NOT NULL)", set];
+        assert_eq!(statements(&counted(function)), later);
+        assert_eq!(statements(&counted(mood.clone())), later, "nothing else needs the type");
+        let mut with_type = counted(mood.clone());
+        with_type.needs.insert(Object::Table(name("users")), BTreeSet::from([mood]));
+        assert_eq!(statements(&with_type), declared, "the table needs it anyway");
+        let made = steps(&counted(numbers.clone()), |_| true).unwrap();
+        assert!(made[0].needs.contains(&numbers), "the sequence comes first");
     }
 }

@@ -6,13 +6,18 @@ use std::collections::BTreeSet;
 
 use super::making::{collate, comment};
 use super::model::{Column, Constraint, ConstraintKind, Definition, Sequence, Table};
+use super::object::Object;
 use crate::postgres::sql::{Ident, Literal, QualifiedName, list};
 
 /// The statements that make a table with its columns: what else it has comes with statements of its own.
 pub(super) fn statements(definition: &Definition, name: &QualifiedName, table: &Table) -> Vec<String> {
     let is_heir = inherits_in_order(definition, table);
-    let declared =
-        table.columns.iter().filter(|column| !is_heir || column.is_local).map(|column| column.declared(is_heir));
+    let declared = table.columns.iter().filter(|column| !is_heir || column.is_local);
+    let declared = declared.map(|column| {
+        let default = column.default().filter(|_| declares_default(definition, name, table, column));
+        let default = default.map(|default| format!(" DEFAULT {default}")).unwrap_or_default();
+        format!("{}{default}", column.declared(is_heir))
+    });
     let declared = declared.chain(own_not_nulls(table).filter(|_| is_heir));
     let unlogged = if table.is_unlogged { "UNLOGGED " } else { "" };
     let inherits = if is_heir { format!(" INHERITS ({})", list(&table.parents)) } else { String::new() };
@@ -71,6 +76,27 @@ pub(super) fn inherits_in_order(definition: &Definition, table: &Table) -> bool 
         }
     }
     expected.into_iter().eq(table.columns.iter().map(|column| &column.name))
+}
+
+/// Whether the declaration of a column can have its default: one that needs sequences and what the table needs, and nothing
+/// else, such as a function, which may take a row of the table.
+pub(super) fn declares_default(definition: &Definition, name: &QualifiedName, table: &Table, column: &Column) -> bool {
+    let needs = |object| definition.needs.get(&object);
+    let of_table = needs(Object::Table(name.clone()));
+    let is_there =
+        |need: &Object| matches!(need, Object::Sequence(_)) || of_table.is_some_and(|of_table| of_table.contains(need));
+    let of_default = needs(Object::Default(name.clone(), column.name.clone()));
+    column.default().is_some()
+        && !inherits_in_order(definition, table)
+        && of_default.into_iter().flatten().all(is_there)
+}
+
+/// The sequences that the defaults in a table's declaration count with.
+pub(super) fn sequences(definition: &Definition, name: &QualifiedName, table: &Table) -> Vec<Object> {
+    let columns = table.columns.iter().filter(|column| declares_default(definition, name, table, column));
+    let defaults = columns.map(|column| Object::Default(name.clone(), column.name.clone()));
+    let needs = defaults.flat_map(|default| definition.needs.get(&default).into_iter().flatten());
+    needs.filter(|need| matches!(need, Object::Sequence(_))).cloned().collect()
 }
 
 /// Whether a parent has the column without nulls.

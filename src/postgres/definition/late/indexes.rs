@@ -8,7 +8,7 @@ use super::super::fingerprint::digest;
 use super::super::likeness::is_alike;
 use super::super::model::{Definition, Index};
 use super::super::object::Object;
-use super::{IndexBuild, LateIndex, Plan, Turn, parts, turn};
+use super::{IndexBuild, LateIndex, Plan, Turn, turn};
 use crate::postgres::sql::{Ident, LONGEST_NAME, QualifiedName, Statement};
 
 impl Plan<'_> {
@@ -108,7 +108,7 @@ impl<'p, 'a> Family<'p, 'a> {
             let create = self.create("", name, "ONLY ", table);
             self.turns.push(turn(Object::Index(name.clone()), [table], vec![create]));
         }
-        for part in parts(self.plan.there, table) {
+        for part in self.plan.parts(table) {
             let attached = self
                 .plan
                 .there

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::super::likeness::is_alike;
 use super::super::model::{Constraint, ConstraintKind, Definition};
 use super::super::object::Object;
-use super::{KeyStep, LateKey, Plan, Turn, parts, turn};
+use super::{KeyStep, LateKey, Plan, Turn, turn};
 use crate::postgres::sql::{Ident, QualifiedName, Statement};
 
 impl<'a> Plan<'a> {
@@ -75,7 +75,7 @@ impl<'a> Plan<'a> {
 
     /// The partitions that have rows of their own.
     fn leaves(&self, table: &QualifiedName) -> Vec<&'a QualifiedName> {
-        let parts = parts(self.there, table);
+        let parts = self.parts(table);
         let below = |part: &'a QualifiedName| {
             let is_leaf = self.there.tables.get(part).is_some_and(|table| table.partition_key.is_none());
             if is_leaf { vec![part] } else { self.leaves(part) }
