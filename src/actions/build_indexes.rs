@@ -59,15 +59,16 @@ impl Action for BuildIndexes {
 
     fn schema() -> Schema {
         let schema = Schema::new(
-            "Makes the indexes, foreign keys and extended statistics that the subscriber lacks, as the resource \
-             `neonrepl_destination_indexes` does, when it is asked to and without a place in the state. It prints how far each \
-             index is, and fails where something could not be made, after everything else was.",
+            "Creates the indexes, foreign keys and extended statistics that the subscriber lacks, as the resource \
+             `neonrepl_destination_indexes` does, but on request and without a state. It prints the progress of \
+             each index. If something cannot be created, it creates everything else and then fails.",
         )
         .attribute(
             Attribute::optional(
                 "publications",
                 Type::set(Type::String),
-                "The publications whose tables are meant, with partitions. At least one of `publications` and `tables` is needed.",
+                "The publications whose tables, with their partitions, get their indexes. At least one of \
+                 `publications` and `tables` is required.",
             )
             .text(check_name),
         )
@@ -78,8 +79,7 @@ impl Action for BuildIndexes {
                 "Further tables, as `schema.table`, or `table` in `public`.",
             )
             .text(check_table),
-        )
-;
+        );
         building::with_choices(with_databases(schema)).attribute(duration_attribute(
             "timeout",
             "How long it may take, such as `30m`, `2h` or `1h30m`. Default: `12h`.",

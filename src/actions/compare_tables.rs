@@ -51,14 +51,15 @@ impl Action for CompareTables {
 
     fn schema() -> Schema {
         let schema = Schema::new(
-            "Compares the rows of tables on both sides, as the data source `neonrepl_table_comparison` does, when it is asked to and \
-             not at every plan. It says how each table came out, and fails where one differs or could not be compared.",
+            "Compares the rows of tables on both sides, as the data source `neonrepl_table_comparison` does, but on \
+             request instead of at every plan. It prints the result of each table, and fails if a table differs or \
+             could not be compared.",
         )
         .attribute(
             Attribute::optional(
                 "publications",
                 Type::set(Type::String),
-                "What these publications send is compared: their columns, of the rows that meet their filters.",
+                "The publications to compare: their columns, of the rows that match their filters.",
             )
             .text(check_name),
         )
@@ -66,8 +67,8 @@ impl Action for CompareTables {
             Attribute::optional(
                 "tables",
                 Type::set(Type::String),
-                "Only these tables of the publications, as `schema.table`, or `table` in `public`. Without `publications`, these \
-                 tables as a whole. One of the two is needed.",
+                "Only these tables of the publications, as `schema.table`, or `table` in `public`. Without \
+                 `publications`, these tables as a whole. At least one of the two is required.",
             )
             .text(check_table),
         )
@@ -75,8 +76,8 @@ impl Action for CompareTables {
             Attribute::optional(
                 "mode",
                 Type::String,
-                "How closely: `counts` counts the rows, `checksums` also sums hashes of them, and `rows` names those that differ. \
-                 Default: `rows`.",
+                "How to compare: `counts` counts the rows, `checksums` also adds up hashes of them, and `rows` \
+                 names the rows that differ. Default: `rows`.",
             )
             .one_of(&["counts", "checksums", "rows"]),
         )
@@ -84,11 +85,10 @@ impl Action for CompareTables {
             Attribute::optional(
                 "max_differences",
                 Type::Number,
-                "With `rows`: how many differing rows of a table are named at most. Default: `100`.",
+                "With `rows`: the largest number of differing rows to name for a table. Default: `100`.",
             )
             .between(0, 10_000),
-        )
-;
+        );
         with_databases(schema).attribute(duration_attribute(
             "timeout",
             "How long it may take, such as `30s`, `10m` or `1h30m`. Both sides keep old row versions for that long. Default: `12h`.",

@@ -52,13 +52,12 @@ impl Action for CopySequences {
     fn schema() -> Schema {
         let names = |name: &str, description: &str| Attribute::optional(name, Type::set(Type::String), description);
         let schema = Schema::new(
-            "Raises the subscriber's sequences to where the publisher's are. Subscriptions do not replicate sequences, so without \
-             this the first inserts after a cutover get numbers that are in use. Sequences are raised, and never lowered: run \
-             it as often as \
-             you like, and once more after the last write to the publisher. Where columns of both sides take numbers from \
-             sequences of different names, the subscriber's sequence follows the publisher's. It prints what was \
-             raised.\n\nThe publisher's role needs `SELECT` on the sequences, \
-             and the subscriber's `SELECT` and `UPDATE`. Rights and bounds are checked before anything is raised.",
+            "Raises the subscriber's sequences to the values of the publisher's. Subscriptions do not replicate \
+             sequences, so without this the first inserts after a cutover get numbers that are already in use. \
+             Sequences are never lowered: run it as often as you like, and once more after the last write to the \
+             publisher. If a column uses a sequence of another name on the subscriber, that sequence follows the \
+             publisher's. It prints what was raised.\n\nThe publisher's role needs `SELECT` on the sequences, and \
+             the subscriber's `SELECT` and `UPDATE`. Rights and bounds are checked before anything is raised.",
         )
         .attribute(
             names(
@@ -75,9 +74,8 @@ impl Action for CopySequences {
         .attribute(
             names(
                 "sequences",
-                "Further sequences, as `schema.sequence`, or `sequence` in `public`: those that triggers or applications use. \
-                 They have the same \
-                 name on both sides. One of the three is needed.",
+                "Further sequences, as `schema.sequence`, or `sequence` in `public`: those that triggers or \
+                 applications use. They have the same name on both sides. At least one of the three is required.",
             )
             .text(check_table),
         )
@@ -85,9 +83,8 @@ impl Action for CopySequences {
             Attribute::optional(
                 "margin",
                 Type::Number,
-                "How many numbers are left out, for what the publisher still hands out meanwhile. A sequence keeps one number \
-                 before its end. \
-                 Default: `0`.",
+                "How many numbers to skip, for numbers that the publisher still hands out in the meantime. A \
+                 sequence always keeps one number before its end. Default: `0`.",
             )
             .between(0, i64::from(u32::MAX)),
         )
@@ -116,7 +113,7 @@ impl Action for CopySequences {
             Operation::new("copying sequences", Limits::within(time).cancelled_by(call.stop().clone()), call);
         let prepared = Box::pin(prepare(&operation, &sides, &question(&config)?)).await?;
         for name in prepared.left_out() {
-            let column = "its columns get their values otherwise on the subscriber";
+            let column = "its columns get their values in another way on the subscriber";
             progress.say(format!("{}: left out, as {column}", name.to_text()));
         }
         let copied = Box::pin(copy(&operation, &sides, &prepared)).await?;
@@ -131,7 +128,7 @@ fn concluded(copied: &[Copied], progress: &Progress) {
         progress.say(raised(one));
     }
     let (all, raised) = (copied.len(), copied.iter().filter(|one| one.is_raised).count());
-    let others = if raised == all { "" } else { " The others were that far already." };
+    let others = if raised == all { "" } else { " The others were already that far." };
     progress.say(format!("{raised} of {} raised.{others}", units::counted(all, "sequence")));
 }
 
@@ -142,7 +139,7 @@ fn raised(one: &Copied) -> String {
     } else {
         format!("{}, as {} on the publisher", one.to.to_text(), one.from.to_text())
     };
-    let short = if one.is_clamped { "; it has no room for the whole margin" } else { "" };
+    let short = if one.is_clamped { "; there is no room for the whole margin before its end" } else { "" };
     format!("{names}: raised from {} to {}{short}", position(one.before), position(one.position))
 }
 

@@ -44,15 +44,16 @@ impl Action for RebootWriter {
 
     fn schema() -> Schema {
         Schema::new(
-            "Reboots the writer of an Aurora cluster, whichever instance that is by then, and waits until it has gone and \
-             come back. Its connections are closed, and the cluster takes no writes meanwhile. It is for what waits for a \
-             restart, such as a static parameter; `neonrepl_aurora_logical_replication` reboots by itself where it must.",
+            "Reboots the writer of an Aurora cluster, whichever instance that is at the time, and waits until it is \
+             back. Its connections are closed, and the cluster takes no writes during the reboot. Use it for \
+             changes that wait for a restart, such as a static parameter; `neonrepl_aurora_logical_replication` \
+             reboots the writer by itself if needed.",
         )
         .attribute(Attribute::required("cluster_identifier", Type::String, "The cluster's identifier."))
         .attribute(duration_attribute(
             "timeout",
-            "How long the reboot may take, such as `30s`, `10m` or `1h30m`, the waits before and after it included. \
-             Default: `30m`.",
+            "How long the reboot may take, including the waits before and after it, such as `30s`, `10m` or \
+             `1h30m`. Default: `30m`.",
         ))
     }
 
@@ -101,8 +102,8 @@ fn announce(call: &Call<Context>, cluster: &Cluster) -> Result<()> {
     };
     call.warn(
         Error::new(format!("the action reboots {}, the writer of the Aurora cluster {name}", writer.instance)).detail(
-            "Its connections are closed, and the cluster takes no writes until it is back. Another instance that is the writer by \
-             then is rebooted instead.",
+            "Its connections are closed, and the cluster takes no writes until it is back. If another instance is \
+             the writer by then, that one is rebooted instead.",
         ),
     );
     Ok(())

@@ -49,12 +49,14 @@ impl Action for RefreshPublication {
 
     fn schema() -> Schema {
         Schema::new(
-            "Makes a subscription look for the tables that its publications publish now (`ALTER SUBSCRIPTION … REFRESH \
-             PUBLICATION`), copies their rows, and shows the copy. New tables are checked first, as in an apply: one that the \
-             subscriber lacks is an error, and nothing is changed. For a subscription in a configuration, `refresh_triggers` of \
-             `neonrepl_subscription` does this by itself.",
+            "Refreshes the list of tables of a subscription from its publications (`ALTER SUBSCRIPTION … REFRESH \
+             PUBLICATION`), copies the rows of new tables, and shows the progress. New tables are checked first, as \
+             in an apply: if the subscriber lacks one, the action fails and nothing is changed. For a subscription \
+             in a configuration, `refresh_triggers` of `neonrepl_subscription` does this by itself.",
         )
-        .attribute(Attribute::required("subscription", Type::String, "The subscription. It must be enabled.").text(check_name))
+        .attribute(
+            Attribute::required("subscription", Type::String, "The subscription. It must be enabled.").text(check_name),
+        )
         .attribute(
             Attribute::optional("database", Type::String, "The database of the subscriber. Default: the provider's.")
                 .text(check_name),
@@ -62,16 +64,17 @@ impl Action for RefreshPublication {
         .attribute(Attribute::optional(
             "copy_data",
             Type::Bool,
-            "Whether the rows that new tables hold already are copied. Default: `true`.",
+            "Whether the existing rows of new tables are copied. Default: `true`.",
         ))
         .attribute(Attribute::optional(
             "wait",
             Type::Bool,
-            "Whether to wait until every table is replicated, and to show the copy meanwhile. Default: `true`.",
+            "Whether to wait until every table is replicated, and to show the progress of the copy. Default: `true`.",
         ))
         .attribute(duration_attribute(
             "timeout",
-            "How long it may take, the wait included, such as `30s`, `10m` or `1h30m`. A copy that has begun goes on. Default: `30m`.",
+            "How long it may take, including the wait, such as `30s`, `10m` or `1h30m`. A copy that has begun goes \
+             on after that. Default: `30m`.",
         ))
     }
 
@@ -101,14 +104,10 @@ fn said(name: &Ident, refreshed: &Refreshed) -> String {
     };
     match (refreshed.added.is_empty(), refreshed.forgotten.is_empty()) {
         (true, true) => format!("subscription {name} has all tables that are published"),
-        (false, true) => format!("subscription {name} takes up {}", list(&refreshed.added)),
-        (true, false) => format!("subscription {name} forgets {}", list(&refreshed.forgotten)),
+        (false, true) => format!("subscription {name} adds {}", list(&refreshed.added)),
+        (true, false) => format!("subscription {name} removes {}", list(&refreshed.forgotten)),
         (false, false) => {
-            format!(
-                "subscription {name} takes up {}, and forgets {}",
-                list(&refreshed.added),
-                list(&refreshed.forgotten)
-            )
+            format!("subscription {name} adds {}, and removes {}", list(&refreshed.added), list(&refreshed.forgotten))
         }
     }
 }
@@ -142,8 +141,8 @@ mod tests {
             |added: &[&str], forgotten: &[&str]| Refreshed { added: tables(added), forgotten: tables(forgotten) };
         let said = |added: &[&str], forgotten: &[&str]| said(&name, &refreshed(added, forgotten));
         assert_eq!(said(&[], &[]), "subscription \"shop\" has all tables that are published");
-        assert_eq!(said(&["a", "b"], &[]), "subscription \"shop\" takes up public.a, public.b");
-        assert_eq!(said(&[], &["c"]), "subscription \"shop\" forgets public.c");
-        assert_eq!(said(&["a"], &["c"]), "subscription \"shop\" takes up public.a, and forgets public.c");
+        assert_eq!(said(&["a", "b"], &[]), "subscription \"shop\" adds public.a, public.b");
+        assert_eq!(said(&[], &["c"]), "subscription \"shop\" removes public.c");
+        assert_eq!(said(&["a"], &["c"]), "subscription \"shop\" adds public.a, and removes public.c");
     }
 }

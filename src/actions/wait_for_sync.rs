@@ -48,9 +48,9 @@ impl Action for WaitForSync {
 
     fn schema() -> Schema {
         Schema::new(
-            "Waits until subscriptions are ready, or have caught up with what their publisher had written when the wait began. \
-             It prints a line on each change, and otherwise every ten seconds: which tables are being copied, with rows, rate and \
-             time left, and how far the subscriber is behind. It changes nothing.",
+            "Waits until subscriptions are ready, or have applied everything that the publisher had written when \
+             the wait began. It prints a line at each change, and otherwise every ten seconds: which tables are \
+             being copied, with rows, rate and time left, and how far the subscriber is behind. It changes nothing.",
         )
         .attribute(
             Attribute::optional("subscription", Type::String, "The subscription. Default: all of the database.")
@@ -64,8 +64,9 @@ impl Action for WaitForSync {
             Attribute::optional(
                 "until",
                 Type::String,
-                "What is waited for. `ready`: every published table is replicated, and a worker runs. `caught_up`: that, and \
-                 all that the publisher had written when the wait began is applied and flushed. Default: `caught_up`.",
+                "What to wait for. `ready`: every published table is replicated, and a worker runs. `caught_up`: in \
+                 addition, everything that the publisher had written when the wait began is applied and flushed. \
+                 Default: `caught_up`.",
             )
             .one_of(UNTIL),
         )

@@ -17,8 +17,8 @@ pub(crate) fn with_choices(schema: Schema) -> Schema {
             Attribute::optional(
                 "subscriptions",
                 Type::set(Type::String),
-                "The subscriptions that bring the rows: apply waits until their tables are copied. An index that is built before \
-                 slows the copy down, and waits for it.",
+                "The subscriptions that copy the rows: the apply waits until their tables are copied. An index that \
+                 is built during the copy slows it down, and waits for it.",
             )
             .text(check_name),
         )
@@ -26,8 +26,8 @@ pub(crate) fn with_choices(schema: Schema) -> Schema {
             Attribute::optional(
                 "parallel",
                 Type::Number,
-                "How many indexes are built at a time, each on another table, and at most half of the `max_connections` of the \
-                 provider's `subscriber` block. Default: `2`.",
+                "How many indexes are built at a time, each on a different table. At most half of the \
+                 `max_connections` of the provider's `subscriber` block. Default: `2`.",
             )
             .between(1, 64),
         )
@@ -35,15 +35,16 @@ pub(crate) fn with_choices(schema: Schema) -> Schema {
             Attribute::optional(
                 "maintenance_work_mem",
                 Type::String,
-                "How much memory each session that builds may use, such as `1GB`. Default: what the server has set.",
+                "How much memory each session that builds an index may use, such as `1GB`. Default: the server's \
+                 setting.",
             )
             .text(check_memory),
         )
         .attribute(Attribute::optional(
             "analyze",
             Type::Bool,
-            "Whether the tables are analyzed afterwards: without that, the first queries of an application have poor plans. Default: \
-             `true`.",
+            "Whether to analyze the tables afterwards. Without that, the first queries of an application get poor \
+             plans. Default: `true`.",
         ))
 }
 

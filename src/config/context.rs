@@ -144,8 +144,8 @@ impl ConfiguredServer {
             }
             Endpoint::Waiting(path) => {
                 Err(Error::new(format!("the provider's {path} is not known yet")).detail(format!(
-                    "What exists can only be read from a {} that is known while planning. Apply what the value comes \
-                     from first, for instance with -target.",
+                    "Existing objects can only be read if the {} is known while planning. First apply the resource \
+                     that the value comes from, for instance with -target.",
                     self.name()
                 )))
             }
@@ -209,7 +209,7 @@ impl Context {
     pub fn aws(&self) -> Result<rds::AwsConfig> {
         match unknown_aws_value(&self.aws) {
             Some(path) => Err(Error::new(format!("the provider's {path} is not known yet"))
-                .detail("What AWS is asked for needs access that is known while planning.")),
+                .detail("AWS can only be asked if the access to it is known while planning.")),
             None => Ok(aws_config(self.aws.known())),
         }
     }

@@ -48,9 +48,13 @@ pub(super) fn check(side: Side, block: &ServerBlock, conninfo: &Conninfo) -> Res
     match mode.filter(|mode| *mode < SslMode::Require) {
         Some(mode) => {
             let attribute = if block.sslmode.known().is_some() { "sslmode" } else { "url" };
-            Err(Error::new(format!("{}: aws_iam_auth needs TLS, and sslmode = \"{mode}\" may do without", side.name()))
-                .detail("Set sslmode to \"require\", \"verify-ca\" or \"verify-full\", or leave it out.")
-                .at(&server_block::path(side, attribute)))
+            Err(Error::new(format!(
+                "{}: aws_iam_auth needs TLS, and sslmode = \"{mode}\" allows a connection \
+                 without it",
+                side.name()
+            ))
+            .detail("Set sslmode to \"require\", \"verify-ca\" or \"verify-full\", or leave it out.")
+            .at(&server_block::path(side, attribute)))
         }
         None => Ok(()),
     }

@@ -93,8 +93,8 @@ pub fn configure(config: Config) -> Result<Context> {
 fn aws_schema() -> NestedBlock {
     let text = |name: &str, description: &str| Attribute::optional(name, Type::String, description);
     let block = Block::new(
-        "Access to the AWS API. What is left out follows the AWS SDK's own chain: environment variables, shared \
-         configuration files, single sign-on, the container's or the instance's role.",
+        "Access to the AWS API. For what is left out, the AWS SDK looks where it usually does: environment \
+         variables, shared configuration files, single sign-on, the role of the container or the instance.",
     )
     .attribute(text("region", "The region of the Aurora cluster, such as `us-east-2`."))
     .attribute(text("profile", "The profile of the shared configuration files to use."))
@@ -106,8 +106,7 @@ fn aws_schema() -> NestedBlock {
         Attribute::optional(
             "max_attempts",
             Type::Number,
-            "How often a call is tried before its failure is final: throttling and faults of the network are retried. \
-             Default: the SDK's, 3.",
+            "How often a call is tried if it is throttled or the network fails. Default: 3, as in the AWS SDK.",
         )
         .between(1, 100),
     )

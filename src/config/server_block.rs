@@ -57,10 +57,11 @@ pub(super) fn schema(side: Side) -> NestedBlock {
             text(
                 "url",
                 &format!(
-                    "A connection URI, such as `postgresql://user:password@host:5432/database?sslmode=verify-full`, or \
-                     keyword/value text. A part given in addition takes precedence. It takes the keywords of libpq, `channel_binding`, \
-                     `application_name`, `keepalives_idle`, `options`, `hostaddr` and `sslcrl` among them; one that would be \
-                     ignored is an error. Default: the environment variable `{variable}`."
+                    "A connection URI, such as `postgresql://user:password@host:5432/database?sslmode=verify-full`, \
+                     or keyword/value text. The other attributes of the block take precedence over its parts. It \
+                     accepts the keywords of libpq, such as `channel_binding`, `application_name`, \
+                     `keepalives_idle`, `options`, `hostaddr` and `sslcrl`; a keyword that would be ignored is an \
+                     error. Default: the environment variable `{variable}`."
                 ),
             )
             .sensitive(),
@@ -73,19 +74,21 @@ pub(super) fn schema(side: Side) -> NestedBlock {
         .attribute(
             text(
                 "sslmode",
-                "Whether to encrypt, and what to verify, as in libpq. `require` encrypts and verifies nothing, unless \
-                 `sslrootcert` is given: then it verifies as `verify-ca` does. `verify-ca` verifies who has signed the \
-                 certificate, and `verify-full` that it is for this host, too. Default: `verify-full` for hosts of Neon and \
-                 where `sslrootcert` is `system`, `prefer` on a loopback address, else `require`.",
+                "Whether to encrypt, and what to verify, as in libpq. `require` encrypts and verifies nothing, \
+                 unless `sslrootcert` is given: then it verifies as `verify-ca` does. `verify-ca` verifies who \
+                 signed the certificate, and `verify-full` also that it is for this host. Default: `verify-full` \
+                 for hosts of Neon and with `sslrootcert = \"system\"`, `prefer` on a loopback address, otherwise \
+                 `require`.",
             )
             .one_of(SSL_MODES),
         )
         .attribute(text(
             "sslrootcert",
-            "The certificate authorities to trust: a path, the PEM text itself, or `system` for the public ones that this \
-             machine trusts. These go with `verify-full` only, and are its default; `verify-ca` needs a certificate here. \
-             Where the environment variables `SSL_CERT_FILE` (a file with certificates) or `SSL_CERT_DIR` (directories with \
-             files named by OpenSSL's hashes) are set, `system` means those in place of the machine's.",
+            "The certificate authorities to trust: a path, the PEM text itself, or `system` for the public ones \
+             that this machine trusts. `system` goes with `verify-full` only, and is its default; `verify-ca` needs \
+             a certificate here. If the environment variable `SSL_CERT_FILE` (a file with certificates) or \
+             `SSL_CERT_DIR` (directories with files named by OpenSSL's hashes) is set, `system` means those \
+             certificates instead.",
         ))
         .attribute(text("sslcert", "The client's certificate: a path, or the PEM text itself; together with `sslkey`."))
         .attribute(text("sslkey", "The key of the client's certificate: a path, or the PEM text itself.").sensitive())
@@ -101,17 +104,20 @@ pub(super) fn schema(side: Side) -> NestedBlock {
             Attribute::optional(
                 "max_connections",
                 Type::Number,
-                "The most connections to this server at a time, over all its databases. One is kept for reading, and what may take long, such as creating subscriptions and slots, gets half of them. Default: `10`.",
+                "The largest number of connections to this server at a time, over all its databases. One is \
+                 reserved for reading, and work that may take long, such as creating subscriptions and slots, gets \
+                 at most half of them. Default: `10`.",
             )
             .between(1, 100),
         )
         .attribute(Attribute::optional(
             "aws_iam_auth",
             Type::Bool,
-            "Whether an RDS IAM token is the password: signed with the credentials of the `aws` block for `host`, `port` and \
-             `username`, and replaced after ten minutes at the latest. The role needs `rds_iam`, and the AWS identity needs \
-             `rds-db:connect`. It needs TLS, so `sslmode` is `require` where it is not given. The region is that of the \
-             `aws` block, else that of the host's name, else the AWS SDK's. Default: `false`.",
+            "Whether to log in with an RDS IAM token as the password. The token is signed with the credentials of \
+             the `aws` block for `host`, `port` and `username`, and replaced after ten minutes at the latest. The \
+             role needs `rds_iam`, and the AWS identity needs `rds-db:connect`. The connection must use TLS, so \
+             `sslmode` defaults to `require`. The region is that of the `aws` block, otherwise that in the host's \
+             name, otherwise the AWS SDK's. Default: `false`.",
         ));
     NestedBlock::single(side.name(), block)
 }
@@ -166,8 +172,8 @@ pub(super) fn merged(side: Side, block: &ServerBlock, url: Option<&str>) -> Resu
     let mut conninfo = match url {
         Some(url) => Conninfo::parse(url).map_err(|error| {
             let error = Error::new(format!("{}: {error}", side.name())).detail(
-                "Write postgresql://user:password@host:port/database, with reserved characters percent-encoded, or give the \
-                 parts in attributes of their own, which need no encoding.",
+                "Write postgresql://user:password@host:port/database, with reserved characters percent-encoded, or \
+                 use the separate attributes, which need no encoding.",
             );
             at_url(side, block, error)
         })?,

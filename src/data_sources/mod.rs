@@ -32,7 +32,7 @@ pub const ALL: &[&dyn AnyDataSource<Context>] = &[
 
 /// The attribute that says which database is asked, as the data sources about databases have it.
 fn database_attribute(side: &str) -> Attribute {
-    let description = format!("The database that is asked. Default: the provider's {side} database.");
+    let description = format!("The database to read. Default: the provider's {side} database.");
     Attribute::optional_computed("database", Type::String, &description).text(check_name)
 }
 

@@ -39,8 +39,9 @@ impl DataSource for NeonNatAddresses {
 
     fn schema() -> Schema {
         Schema::new(
-            "The addresses of Neon's NAT gateways in a region: where its connections to a publisher come from, for the rules \
-             of a security group. The table is part of the provider and carries its date; no server is asked.",
+            "The addresses of Neon's NAT gateways in a region: where its connections to a publisher come from, for \
+             the rules of a security group. The table is part of the provider and has a date; no server is \
+             contacted.",
         )
         .attribute(Attribute::optional_computed(
             "region",
@@ -50,7 +51,7 @@ impl DataSource for NeonNatAddresses {
         .attribute(Attribute::optional(
             "host",
             Type::String,
-            "A Neon host, such as `ep-cool-name-123456.us-east-2.aws.neon.tech`, whose region is meant.",
+            "A Neon host in the region, such as `ep-cool-name-123456.us-east-2.aws.neon.tech`.",
         ))
         .attribute(Attribute::computed("addresses", Type::list(Type::String), "The IPv4 addresses."))
         .attribute(Attribute::computed("cidrs", Type::list(Type::String), "The same as CIDR blocks, each a `/32`."))
@@ -58,7 +59,7 @@ impl DataSource for NeonNatAddresses {
         .attribute(Attribute::computed(
             "deprecated",
             Type::Bool,
-            "Whether Neon makes no new projects in the region any more.",
+            "Whether Neon no longer creates projects in the region.",
         ))
     }
 

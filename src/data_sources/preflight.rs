@@ -68,17 +68,11 @@ crate::model! {
 /// What the attributes of its objects are.
 const PARTS: &[(&str, &str)] = &[
     ("severity", "`error` (replicating would fail, or lose something), `warning` or `info`."),
-    (
-        "check",
-        "The name of the check, such as `wal_level` or `replica_identity`. It stays the same from release to release.",
-    ),
+    ("check", "The name of the check, such as `wal_level` or `replica_identity`. It does not change between releases."),
     ("side", "`publisher`, `subscriber` or `both`."),
-    ("object", "What it is about, such as a table or a role. Empty where it is about the server."),
+    ("object", "What it is about, such as a table or a role. Empty if it is about the server."),
     ("message", "What was found."),
-    (
-        "remedy",
-        "What to do: the statement with the server to run it on, or the step. Empty where nothing has to be done.",
-    ),
+    ("remedy", "What to do: the statement with the server to run it on, or the step. Empty if nothing has to be done."),
 ];
 
 impl DataSource for Preflight {
@@ -96,17 +90,17 @@ impl DataSource for Preflight {
             ("remedy", Type::String),
         ]);
         let asked = Schema::new(
-            "Looks at both servers before anything moves: whether replicating the tables would work, what is in its way, what it \
-             would not bring, and how big it is. It changes nothing, and takes one connection of each server. Tables that a \
-             subscription to these publications replicates already may hold rows, so that it can stay \
-             in a configuration, as in a `precondition` or a `check` block.",
+            "Checks both servers before anything moves: whether replicating the tables would work, what stands in \
+             the way, what would not be copied, and how large the tables are. It changes nothing, and uses one \
+             connection to each server. It can stay in a configuration, in a `precondition` or a `check` block: \
+             tables that a subscription to these publications already replicates may hold rows.",
         )
         .attribute(
             Attribute::optional(
                 "publications",
                 Type::set(Type::String),
-                "The publications that are going to be subscribed to. One that does not exist is an error, or a warning where \
-                 `tables` says what it is going to publish.",
+                "The publications to subscribe to. One that does not exist is an error, or a warning if `tables` \
+                 says what it will publish.",
             )
             .text(check_name),
         )
@@ -114,9 +108,9 @@ impl DataSource for Preflight {
             Attribute::optional(
                 "tables",
                 Type::set(Type::String),
-                "Tables that are going to be published in addition to those of the publications, as the `tables` of a publication name \
-                 them: `schema.table`, or `table` in `public`. Default: none where publications are given, else every table of \
-                 the database.",
+                "Tables that will be published in addition to those of the publications, as `schema.table`, or \
+                 `table` in `public`. Default: none if publications are given, otherwise every table of the \
+                 database.",
             )
             .text(check_table),
         )
@@ -124,49 +118,48 @@ impl DataSource for Preflight {
             Attribute::optional(
                 "subscription_role",
                 Type::String,
-                "The role that the subscription is going to log in as on the publisher. Default: the one of the provider's \
-                 publisher block.",
+                "The role as which the subscription will log in to the publisher. Default: the role of the \
+                 provider's publisher block.",
             )
             .text(check_name),
         )
         .attribute(Attribute::optional(
             "cutover",
             Type::Bool,
-            "Whether a cutover is planned: what `neonrepl_cutover` would be refused for is then an error, such as tables of which a \
-             role of the provider is not the owner. Tables that are replicated and were never analyzed on the subscriber are named \
-             as well. Default: `false`.",
+            "Whether a cutover is planned. What `neonrepl_cutover` would be refused for is then an error, such as \
+             tables that the provider's role does not own. Replicated tables that were never analyzed on the \
+             subscriber are reported as well. Default: `false`.",
         ))
         .attribute(Attribute::optional(
             "reverse",
             Type::Bool,
-            "Whether changes should flow back after the cutover: the subscriber is then looked at as a publisher too, and the \
-             publisher as a subscriber. It includes `cutover`. Default: `false`.",
+            "Whether changes will flow back after the cutover: the subscriber is then also checked as a publisher, \
+             and the publisher as a subscriber. Includes `cutover`. Default: `false`.",
         ))
         .attribute(
             Attribute::optional(
                 "reverse_role",
                 Type::String,
-                "With `reverse`: the role that the publisher's server is going to log in as on the subscriber. Default: the one of the \
-                 provider's subscriber block.",
+                "With `reverse`: the role as which the publisher's server will log in to the subscriber. Default: \
+                 the role of the provider's subscriber block.",
             )
             .text(check_name),
         );
         with_databases(asked)
-        .attribute(Attribute::computed(
-            "ok",
-            Type::Bool,
-            "Whether no finding is an error. Warnings do not count.",
-        ))
-        .attribute(Attribute::computed(
-            "findings",
-            Type::list(finding),
-            "Everything that was found: errors first, then warnings, then what is good to know, always in the same order.",
-        ).parts(PARTS))
-        .attribute(Attribute::computed(
-            "report",
-            Type::String,
-            "The findings and the size of what is to be copied, as a table for a person.",
-        ))
+            .attribute(Attribute::computed("ok", Type::Bool, "Whether no finding is an error. Warnings do not count."))
+            .attribute(
+                Attribute::computed(
+                    "findings",
+                    Type::list(finding),
+                    "All findings: errors first, then warnings, then information, always in the same order.",
+                )
+                .parts(PARTS),
+            )
+            .attribute(Attribute::computed(
+                "report",
+                Type::String,
+                "The findings and the amount to copy, as a table to read.",
+            ))
     }
 
     async fn read(call: &Call<Context>, config: Model) -> Result<Model> {

@@ -170,10 +170,11 @@ impl DataSource for ReplicationStatus {
 
     fn schema() -> Schema {
         Schema::new(
-            "How far subscriptions are and whether they are well, from the views of both servers: tables, lag, slot, the likely \
-             cause where something is stuck with the statement that mends it, and what differs between the tables of both sides. \
-             It can wait until everything is ready or has caught up. It only reads; waiting for `caught_up` writes one small \
-             message into the publisher's WAL, which no subscriber is sent.",
+            "The progress and the health of subscriptions, from the views of both servers: tables, lag, slot, the \
+             differences between the tables of both sides, and, if something is stuck, the likely cause with the \
+             statement that fixes it. It can wait until everything is ready or has caught up. It only reads; \
+             waiting for `caught_up` writes one small message into the publisher's WAL, which is not sent to any \
+             subscriber.",
         )
         .attribute(
             Attribute::optional("subscription", Type::String, "The subscription. Default: all of the database.")
@@ -191,10 +192,10 @@ impl DataSource for ReplicationStatus {
             Attribute::optional(
                 "wait_until",
                 Type::String,
-                "What is waited for while the data source is read. `ready`: every table is copied and replicated, a worker runs, \
-                 and nothing that is published is missing. `caught_up`: that, and all that was written on the publisher before is \
-                 applied and flushed on the subscriber. The wait lives through servers that restart, and fails at once with the \
-                 causes where it cannot succeed. Default: no wait.",
+                "What to wait for while the data source is read. `ready`: every published table is copied and \
+                 replicated, and a worker runs. `caught_up`: in addition, everything that was written on the \
+                 publisher before is applied and flushed on the subscriber. The wait survives a restart of a \
+                 server. If it cannot succeed, it fails at once and names the causes. Default: no wait.",
             )
             .one_of(&["ready", "caught_up"]),
         )
@@ -205,19 +206,19 @@ impl DataSource for ReplicationStatus {
         .attribute(Attribute::computed(
             "ready",
             Type::Bool,
-            "Whether there are subscriptions and every one is ready, as `wait_until` has it.",
+            "Whether there are subscriptions, and all of them are `ready` as `wait_until` defines it.",
         ))
         .attribute(Attribute::computed(
             "ok",
             Type::Bool,
-            "Whether none of the subscriptions has `causes`. One that is still copying, is behind, or was disabled on purpose is \
-             well.",
+            "Whether no subscription has `causes`. A subscription that is still copying, is behind, or was disabled \
+             on purpose is healthy.",
         ))
         .attribute(Attribute::computed("subscriptions", Type::list(subscription_type()), SUBSCRIPTIONS).parts(PARTS))
         .attribute(Attribute::computed(
             "report",
             Type::String,
-            "The same as a table to read, for an output or an `error_message`.",
+            "All of this as a table to read, for an output or an `error_message`.",
         ))
     }
 
@@ -269,52 +270,55 @@ const PARTS: &[(&str, &str)] = &[
     ("enabled", "Whether it is enabled."),
     (
         "stopped_by_cutover",
-        "Whether a cutover has stopped it, once everything was applied. The subscriber takes writes then, and the subscription counts as ready.",
+        "Whether a cutover has stopped it, after everything was applied. The subscriber takes writes in that case, \
+         and the subscription counts as ready.",
     ),
     (
         "reverse",
-        "Whether it brings changes back from the subscriber to the publisher since a cutover. For such a one the two servers have changed places.",
+        "Whether it brings changes back from the subscriber to the publisher after a cutover. For such a \
+         subscription the two servers have changed roles.",
     ),
-    ("ready", "Whether every table is copied and replicated, a worker runs, and nothing that is published is missing."),
+    ("ready", "Whether every published table is copied and replicated, and a worker runs."),
     ("worker_running", "Whether the worker that applies changes runs."),
     (
         "publisher",
-        "The server that it is proven to read from, as `host:port/database`. Where that cannot be told it is null, and so is everything that only a publisher knows.",
+        "The server that it is known to read from, as `host:port/database`. Null if that cannot be determined; then \
+         everything that only a publisher knows is null too.",
     ),
     ("tables", "Its tables."),
     ("tables.name", "The table, as `schema.table`."),
     ("tables.state", "`initializing`, `copying`, `copied`, `synchronized` or `ready`."),
-    ("tables.rows_copied", "How many rows a copy that runs has copied."),
-    ("tables.rows_estimate", "How many rows the publisher's catalog estimates."),
-    ("tables.bytes_copied", "How many bytes a copy that runs has copied."),
-    ("tables.bytes", "The size of the publisher's table, as its catalog has it."),
+    ("tables.rows_copied", "How many rows the running copy has copied."),
+    ("tables.rows_estimate", "The publisher's estimate of the number of rows."),
+    ("tables.bytes_copied", "How many bytes the running copy has copied."),
+    ("tables.bytes", "The size of the table on the publisher, from its catalog."),
     ("tables_ready", "How many tables are ready."),
     ("tables_total", "How many tables there are."),
-    ("unsubscribed_tables", "Tables that are published but not subscribed yet. A refresh adds them."),
-    ("lag_bytes", "How many bytes of WAL the publisher has written that the subscriber has not confirmed as flushed."),
-    ("lag_seconds", "For how long the subscriber has been behind. 0 where it is not."),
+    ("unsubscribed_tables", "Tables that are published but not subscribed to yet. A refresh adds them."),
+    ("lag_bytes", "How many bytes of the publisher's WAL the subscriber has not confirmed as flushed yet."),
+    ("lag_seconds", "How long the subscriber has been behind. 0 if it is not."),
     ("received_lsn", "The last WAL position that the worker has received."),
     ("latest_end_lsn", "The last WAL position that the worker has reported to the publisher."),
     ("last_msg_receipt_time", "When the worker received the last message."),
     ("apply_error_count", "How many errors there were while changes were applied (Postgres 15)."),
     ("sync_error_count", "How many errors there were while tables were copied (Postgres 15)."),
     ("conflicts", "How many conflicts there were, by kind (Postgres 18)."),
-    ("slot", "Its replication slot on the publisher. Null where that could not be asked."),
+    ("slot", "Its replication slot on the publisher. Null if the publisher could not be asked."),
     ("slot.name", "The slot."),
-    ("slot.active", "Whether something reads from it."),
-    ("slot.wal_status", "Whether the WAL that it needs is there: `reserved`, `extended`, `unreserved` or `lost`."),
+    ("slot.active", "Whether a reader is connected to it."),
+    ("slot.wal_status", "Whether the WAL that it needs is available: `reserved`, `extended`, `unreserved` or `lost`."),
     ("slot.restart_lsn", "The oldest WAL position that it keeps."),
     ("slot.confirmed_flush_lsn", "The WAL position up to which the subscriber has confirmed everything."),
     (
         "slot.safe_wal_size",
-        "How many bytes of WAL can still be written before the slot may be lost. Null where there is no limit.",
+        "How many bytes of WAL can still be written before the slot may be lost. Null if there is no limit.",
     ),
-    ("causes", "Why it is not well, the likeliest cause first. Empty where it is well."),
-    ("causes.kind", "The name of the cause. It stays the same from release to release."),
+    ("causes", "Why it is not healthy, the likeliest cause first. Empty if it is healthy."),
+    ("causes.kind", "The name of the cause. It does not change between releases."),
     ("causes.message", "What is wrong."),
     ("causes.evidence", "What shows it."),
-    ("causes.remedy", "The statement that mends it, with the server and the role to run it as."),
-    ("schema_drift", "Differences between the tables of both sides that stop replication, or will."),
+    ("causes.remedy", "The statement that fixes it, with the server and the role to run it as."),
+    ("schema_drift", "Differences between the tables of both sides that stop replication, or will stop it."),
     ("schema_drift.table", "The table, as `schema.table`."),
     ("schema_drift.message", "What differs."),
     ("schema_drift.remedy", "What to do about it."),

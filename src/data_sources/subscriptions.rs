@@ -88,13 +88,13 @@ const PARTS: &[(&str, &str)] = &[
     ("owner", "The role that owns it."),
     ("enabled", "Whether it runs."),
     ("publications", "The publications that it subscribes to."),
-    ("slot_name", "Its replication slot on the publisher. Null where it has none."),
-    ("binary", "Whether values travel in binary form."),
+    ("slot_name", "Its replication slot on the publisher. Null if it has none."),
+    ("binary", "Whether values are sent in binary form."),
     ("streaming", "Whether transactions in progress are sent: `off`, `on` or `parallel`."),
     ("synchronous_commit", "The worker's `synchronous_commit`."),
     ("two_phase", "Whether prepared transactions are sent when they are prepared (Postgres 15)."),
     ("disable_on_error", "Whether an error disables it (Postgres 15)."),
-    ("password_required", "Whether the connection of an owner who is not a superuser needs a password (Postgres 16)."),
+    ("password_required", "Whether the connection needs a password if the owner is not a superuser (Postgres 16)."),
     ("run_as_owner", "Whether changes are applied with the rights of its owner (Postgres 16)."),
     (
         "origin",
@@ -103,13 +103,14 @@ const PARTS: &[(&str, &str)] = &[
     ("failover", "Whether its slot is copied to the publisher's standbys (Postgres 17)."),
     (
         "publisher",
-        "How it connects, without the password, as the block `publisher` of `neonrepl_subscription`. Null where the provider's `publisher` block says the same, and where the provider's role may not read it.",
+        "How it connects, without the password, as the block `publisher` of `neonrepl_subscription`. Null if it is \
+         the same as the provider's `publisher` block, or if the provider's role may not read it.",
     ),
     ("publisher.host", "The publisher's host, as the subscriber reaches it."),
     ("publisher.port", "Its port."),
     ("publisher.database", "The database on the publisher."),
-    ("publisher.username", "The role that it logs in as."),
-    ("publisher.sslmode", "Whether the connection is encrypted, and what is verified."),
+    ("publisher.username", "The role as which it logs in."),
+    ("publisher.sslmode", "Whether the connection is encrypted, and what is verified, as in libpq."),
     ("publisher.options", "Further libpq keywords."),
 ];
 
@@ -145,8 +146,8 @@ impl DataSource for Subscriptions {
             ("publisher", publisher),
         ]);
         Schema::new(
-            "The subscriptions of a database of the subscriber: what could be imported as `neonrepl_subscription`. No password \
-             of theirs reaches the state.",
+            "The subscriptions of a database of the subscriber: what could be imported as `neonrepl_subscription`. \
+             Their passwords do not reach the state.",
         )
         .attribute(database_attribute("subscriber"))
         .attribute(Attribute::computed(

@@ -89,16 +89,16 @@ crate::model! {
 /// What the attributes of its objects are.
 const PARTS: &[(&str, &str)] = &[
     ("name", "The table, as `schema.table`."),
-    ("publisher_rows", "How many rows the publisher has. Null where it could not be asked."),
-    ("subscriber_rows", "How many rows the subscriber has. Null where it could not be asked."),
+    ("publisher_rows", "How many rows the publisher has. Null if it could not be asked."),
+    ("subscriber_rows", "How many rows the subscriber has. Null if it could not be asked."),
     ("equal", "Whether nothing differs."),
     ("exact", "Whether both sides were compared in the same state."),
     ("note", "Why it could not be compared, or not exactly. Empty otherwise."),
     ("differences", "The rows that differ, with `mode = \"rows\"`."),
-    ("differences.key", "What tells the row apart, such as `id=5`, or the whole row where the table has no key."),
+    ("differences.key", "The key of the row, such as `id=5`, or the whole row if the table has no key."),
     ("differences.kind", "`missing` (on the subscriber), `extra` (only there) or `changed`."),
     ("differences.columns", "The columns that differ, for a row that was changed."),
-    ("further_differences", "How many more were seen. There may be others that were not looked at."),
+    ("further_differences", "How many more differing rows were seen. There may be others that were not looked at."),
 ];
 
 impl DataSource for TableComparison {
@@ -119,18 +119,18 @@ impl DataSource for TableComparison {
             ("further_differences", Type::Number),
         ]);
         let asked = Schema::new(
-            "Compares the rows of tables on both sides, while applications go on writing. For some milliseconds it keeps writers \
-             from a table, until the subscriber has applied what was written before; then both sides keep to that state and \
-             count without locking anybody out. So there are no false differences. The lock needs `UPDATE`, `DELETE` or \
-             `TRUNCATE` on the table \
-             of the publisher (or `MAINTAIN`, Postgres 17); without it, or where no subscription brings the rows, the answer is \
-             not `exact`. It runs at every plan: the action `neonrepl_compare_tables` does the same when it is asked to.",
+            "Compares the rows of tables on both sides, while applications go on writing. It locks a table against \
+             writers for some milliseconds, until the subscriber has applied what was written before. Then both \
+             sides read that same state, without a lock, so there are no false differences. The lock needs \
+             `UPDATE`, `DELETE` or `TRUNCATE` on the publisher's table (or `MAINTAIN`, Postgres 17); without it, or \
+             if no subscription replicates the table, the answer is not `exact`. It runs at every plan; the action \
+             `neonrepl_compare_tables` does the same on request.",
         )
         .attribute(
             Attribute::optional(
                 "publications",
                 Type::set(Type::String),
-                "What these publications send is compared: their columns, of the rows that meet their filters.",
+                "The publications to compare: their columns, of the rows that match their filters.",
             )
             .text(check_name),
         )
@@ -138,8 +138,8 @@ impl DataSource for TableComparison {
             Attribute::optional(
                 "tables_only",
                 Type::set(Type::String),
-                "Only these tables of the publications, as `schema.table`, or `table` in `public`. Without `publications`, these \
-                 tables as a whole. One of the two is needed.",
+                "Only these tables of the publications, as `schema.table`, or `table` in `public`. Without \
+                 `publications`, these tables as a whole. At least one of the two is required.",
             )
             .text(check_table),
         )
@@ -147,8 +147,9 @@ impl DataSource for TableComparison {
             Attribute::optional_computed(
                 "mode",
                 Type::String,
-                "How closely: `counts` counts the rows, `checksums` also sums hashes of them, and `rows` names those that differ. \
-                 Values are compared as Postgres compares them: `1.0` and `1.00` are the same number. Default: `counts`.",
+                "How to compare: `counts` counts the rows, `checksums` also adds up hashes of them, and `rows` \
+                 names the rows that differ. Values are compared as Postgres compares them: `1.0` and `1.00` are \
+                 the same number. Default: `counts`.",
             )
             .one_of(&["counts", "checksums", "rows"]),
         )
@@ -156,7 +157,8 @@ impl DataSource for TableComparison {
             Attribute::optional_computed(
                 "max_differences",
                 Type::Number,
-                "With `rows`: how many differing rows of a table are named at most. Their keys are in the state then. Default: `100`.",
+                "With `rows`: the largest number of differing rows to name for a table. Their keys are in the state \
+                 then. Default: `100`.",
             )
             .between(0, 10_000),
         );
@@ -178,7 +180,8 @@ impl DataSource for TableComparison {
         .attribute(Attribute::computed(
             "position",
             Type::String,
-            "The position in the publisher's WAL up to which the last table was compared, or null where none was compared exactly.",
+            "The position in the publisher's WAL at which the last table was compared. Null if no table was \
+             compared exactly.",
         ))
         .attribute(Attribute::computed(
             "tables",

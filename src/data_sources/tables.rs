@@ -59,19 +59,21 @@ crate::model! {
 const PARTS: &[(&str, &str)] = &[
     ("schema", "Its schema."),
     ("name", "Its name."),
-    ("qualified_name", "Both, as the `tables` of a publication take them."),
-    ("partition_of", "The table that it is a partition of, as `schema.table`. Null where it is not a partition."),
+    ("qualified_name", "Schema and name together, as the `tables` of a publication take them."),
+    ("partition_of", "The table that it is a partition of, as `schema.table`. Null if it is not a partition."),
     (
         "rows_estimate",
-        "How many rows the server estimates. Null before the first `ANALYZE`. Those of a partitioned table include its partitions.",
+        "How many rows the server estimates. Null before the first `ANALYZE`. For a partitioned table, its \
+         partitions are included.",
     ),
-    ("bytes", "The size on disk with indexes. That of a partitioned table includes its partitions."),
+    ("bytes", "The size on disk with indexes. For a partitioned table, its partitions are included."),
     ("replica_identity", "`default` (the primary key), `index`, `full` or `nothing`."),
     ("has_primary_key", "Whether it has a primary key."),
     ("unlogged", "Whether it is unlogged. Such a table cannot be published."),
     (
         "published_by",
-        "The publications that publish its changes under its name, also through all tables, its schema or its root.",
+        "The publications that publish its changes under its name, whether they list the table, its schema, its \
+         root or all tables.",
     ),
 ];
 
@@ -94,23 +96,23 @@ impl DataSource for Tables {
             ("published_by", Type::set(Type::String)),
         ]);
         Schema::new(
-            "The tables of a database of the publisher: what could be published, how large it is, and whether updates and \
-             deletes can be. System schemas and temporary tables are left out.",
+            "The tables of a database of the publisher: what could be published, how large it is, and whether \
+             updates and deletes could be published. System schemas and temporary tables are left out.",
         )
         .attribute(database_attribute("publisher"))
         .attribute(
             Attribute::optional(
                 "schemas",
                 Type::set(Type::String),
-                "Only the tables of these schemas; one that does not exist has none. Default: every schema.",
+                "Only the tables of these schemas. A schema that does not exist is not an error. Default: every \
+                 schema.",
             )
             .text(check_name),
         )
-        .attribute(Attribute::computed(
-            "tables",
-            Type::list(table),
-            "The tables in the order of `schema` and `name`.",
-        ).parts(PARTS))
+        .attribute(
+            Attribute::computed("tables", Type::list(table), "The tables in the order of `schema` and `name`.")
+                .parts(PARTS),
+        )
     }
 
     async fn read(call: &Call<Context>, config: Model) -> Result<Model> {

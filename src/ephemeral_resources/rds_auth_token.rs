@@ -43,11 +43,12 @@ impl EphemeralResource for RdsAuthToken {
     fn schema() -> Schema {
         let text = |name: &str, description: &str| Attribute::required(name, Type::String, description);
         Schema::new(
-            "A token of IAM database authentication, which RDS and Aurora take for a password. It is signed here with the \
-             credentials of the provider's `aws` block, without a call of RDS, and is in no plan and no state.",
+            "A token of IAM database authentication, which RDS and Aurora accept as a password. The provider signs \
+             it with the credentials of its `aws` block, without a call to AWS. It is stored in neither plan nor \
+             state.",
         )
         .attribute(
-            text("host", "The endpoint of the instance, the cluster or the proxy: the name that RDS has for it.")
+            text("host", "The endpoint of the instance, the cluster or the proxy, as RDS names it.")
                 .text(|host| check_host(host).map_err(|why| format!("{why}."))),
         )
         .attribute(
@@ -62,7 +63,8 @@ impl EphemeralResource for RdsAuthToken {
             Attribute::optional(
                 "region",
                 Type::String,
-                "The region of the endpoint. Default: that of the `aws` block, else that in the host's name, else the AWS SDK's.",
+                "The region of the endpoint. Default: that of the `aws` block, otherwise that in the host's name, \
+                 otherwise the AWS SDK's.",
             )
             .text(not_empty),
         )
@@ -70,8 +72,8 @@ impl EphemeralResource for RdsAuthToken {
         .attribute(Attribute::computed(
             "expires_at",
             Type::String,
-            "When RDS stops taking the token, in RFC 3339: 15 minutes after it was made, unless the credentials that \
-             signed it end sooner. Connections that it opened stay.",
+            "When the token expires (RFC 3339): 15 minutes after it was signed, or when the credentials that signed \
+             it expire, if that is sooner. Connections that were opened with it stay open.",
         ))
     }
 
@@ -91,7 +93,7 @@ impl EphemeralResource for RdsAuthToken {
 
 fn login(config: &Model) -> Result<Login> {
     let port = config.port.known().map_or(Ok(DEFAULT_PORT), |port| u16::try_from(*port));
-    let port = port.map_err(|_| Error::new("the port is not one from 1 to 65535").attribute("port"))?;
+    let port = port.map_err(|_| Error::new("the port must be from 1 to 65535").attribute("port"))?;
     Ok(Login {
         host: config.host.required("host")?.clone(),
         port,

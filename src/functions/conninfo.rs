@@ -21,15 +21,15 @@ impl Function for Conninfo {
     fn signature(&self) -> Signature {
         Signature {
             summary: "The parts of a connection as keyword/value text",
-            description: "Writes what reaches a server as the keyword/value text of libpq (`host=… port=…`), with every value quoted \
-                          that needs it: what `psql`, `CREATE SUBSCRIPTION` and the `url` of the provider's blocks take. \
-                          The function `parse_connection_uri` takes such a text apart.",
+            description: "Writes the parts of a connection as the keyword/value text of libpq (`host=… port=…`), \
+                          quoting values as needed: the form that `psql`, `CREATE SUBSCRIPTION` and the `url` of \
+                          the provider's blocks accept. The function `parse_connection_uri` does the opposite.",
             parameters: vec![Parameter::new(
                 "connection",
                 Type::Dynamic,
-                "An object with any of `host`, `port`, `database`, `username`, `password`, `sslmode`, and in `options` a \
-                 map of further libpq keywords. What is null or absent is left out, and a keyword that libpq does not know \
-                 is an error. The result is sensitive where the object is.",
+                "An object with any of `host`, `port`, `database`, `username`, `password`, `sslmode`, and in \
+                 `options` a map of further libpq keywords. Null and absent attributes are left out, and a keyword \
+                 that libpq does not know is an error. The result is sensitive if the object is.",
             )],
             variadic: None,
             returns: Type::String,
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(refused("host=h".into()), "The connection must be an object, not a string.");
         assert_eq!(refused(object(&[("options", "x".into())])), "options must be an object, not a string.");
         let typo = object(&[("options", object(&[("sslmod", "verify-full".into())]))]);
-        assert_eq!(refused(typo), "sslmod is not a keyword of libpq; sslmode may be meant.");
+        assert_eq!(refused(typo), "sslmod is not a keyword of libpq (did you mean sslmode?).");
         assert_eq!(refused(object(&[("port", 0.into())])), "port must be a whole number from 1 to 65535.");
         let list = Value::List(vec!["hunter2".into()]);
         assert_eq!(refused(object(&[("host", list)])), "host must be a string, a number or a bool, not a list.");

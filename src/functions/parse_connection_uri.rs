@@ -28,15 +28,16 @@ impl Function for ParseConnectionUri {
     fn signature(&self) -> Signature {
         Signature {
             summary: "The parts of a connection URI",
-            description: "Takes a connection URI of libpq apart, such as `postgresql://user:password@host:5432/database?sslmode=require`, \
-                          or keyword/value text (`host=… port=…`). The result has `host`, `port` (5432 where none is given), \
-                          `database`, `username`, `password` and `sslmode`, null where they are absent, and in `options` \
-                          every other keyword. A keyword that libpq does not know is an error. Percent-encoding is undone. The \
-                          function `conninfo` puts it together again.",
+            description: "Splits a connection URI of libpq, such as \
+                          `postgresql://user:password@host:5432/database?sslmode=require`, or keyword/value text \
+                          (`host=… port=…`), into its parts. The result has `host`, `port` (5432 if none is given), \
+                          `database`, `username`, `password` and `sslmode`, null if absent, and in `options` every \
+                          other keyword. A keyword that libpq does not know is an error. Percent-encoding is \
+                          decoded. The function `conninfo` does the opposite.",
             parameters: vec![Parameter::new(
                 "uri",
                 Type::String,
-                "A connection URI, with one host. The result is sensitive where it is.",
+                "A connection URI, with one host. The result is sensitive if it is.",
             )],
             variadic: None,
             returns: Type::object([

@@ -18,11 +18,10 @@ impl Function for QuoteIdentifier {
     fn signature(&self) -> Signature {
         Signature {
             summary: "A name as a quoted SQL identifier",
-            description: "Writes the name of a table, a column, a role or anything else in double quotes, with each double \
-                          quote in it doubled, so that it stays one name wherever it stands in a statement. Nothing is \
-                          folded to lower case. A name that Postgres could not store whole, of more than 63 bytes, is \
-                          refused.",
-            parameters: vec![Parameter::new("name", Type::String, "The name, exactly as the catalog holds it.")],
+            description: "Writes a name, such as that of a table, a column or a role, in double quotes, with each \
+                          double quote in it doubled, so that it is safe in a statement. Upper case is kept. A name \
+                          of more than 63 bytes is an error, because Postgres would cut it off.",
+            parameters: vec![Parameter::new("name", Type::String, "The name, exactly as in the catalog.")],
             variadic: None,
             returns: Type::String,
         }

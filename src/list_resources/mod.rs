@@ -34,7 +34,7 @@ crate::model! {
 
 /// The schema of that block.
 fn schema(description: &str, side: &str) -> Schema {
-    let database = format!("The database that is asked. Default: the provider's {side} database.");
+    let database = format!("The database to read. Default: the provider's {side} database.");
     let is_name = |text: &str| Ident::new(text).map(|_| ()).map_err(|error| format!("{error}."));
     Schema::new(description).attribute(Attribute::optional("database", Type::String, &database).text(is_name))
 }

@@ -21,9 +21,8 @@ impl ListResource for ReplicaIdentities {
 
     fn schema() -> Schema {
         schema(
-            "The tables of a database of the publisher whose replica identity is another one than the default, in the order of \
-             their names. A partition is left out, because the table that it belongs to stands for it, unless that has the \
-             default.",
+            "The tables of a database of the publisher whose replica identity is not the default, in the order of \
+             their names. A partition is left out if the table that it belongs to is listed.",
             "publisher",
         )
     }

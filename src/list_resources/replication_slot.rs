@@ -33,16 +33,16 @@ impl ListResource for ReplicationSlots {
 
     fn schema() -> Schema {
         super::schema(
-            "The logical slots of a database of the publisher, in the order of their names. Those that are in use are left \
-             out, because a subscription looks after its slot itself, and so are those that Postgres drops by itself, such as \
-             that of a table's first copy.",
+            "The logical slots of a database of the publisher, in the order of their names. Slots that are in use \
+             are left out, because a subscription manages its slot itself. So are slots that Postgres drops by \
+             itself, such as those of the initial copy of a table.",
             "publisher",
         )
         .attribute(Attribute::optional(
             "include_in_use",
             Type::Bool,
-            "Whether to list slots, too, that a subscription of the provider's subscriber names or that something reads from \
-             now. If `false`, the subscriber must answer if there is one. Default: `false`.",
+            "Whether to also list slots that a subscription of the provider's subscriber names, or that a reader is \
+             connected to. If `false`, the subscriber must be reachable, if one is configured. Default: `false`.",
         ))
     }
 
@@ -70,8 +70,8 @@ async fn in_use(
     let Ok(subscriber) = call.context().subscriber().database(None) else { return Ok(active.collect()) };
     let named = slot::named_by(&subscriber, names).await.map_err(|error| {
         Error::from(error).detail(
-            "Whether a slot is a subscription's only the subscriber can tell. With include_in_use = true it is not asked, and \
-             those of subscriptions are listed too.",
+            "Only the subscriber knows which slots its subscriptions use. With include_in_use = true it is not \
+             asked, and slots of subscriptions are listed too.",
         )
     })?;
     let used =

@@ -20,7 +20,8 @@ impl ListResource for Subscriptions {
 
     fn schema() -> Schema {
         schema(
-            "The subscriptions of a database of the subscriber, in the order of their names. How one connects is read where the role may, but no password is listed.",
+            "The subscriptions of a database of the subscriber, in the order of their names. Their connections are \
+             included if the role may read them, but without passwords.",
             "subscriber",
         )
     }

@@ -24,9 +24,10 @@ impl Product for Aurora {
     const HAS_READERS: bool = true;
     const REBOOT: &'static str = "writer";
     const WORDS: Words = Words {
-        resource: "Makes the writer of an Aurora PostgreSQL cluster run with a logical WAL: a cluster parameter group with \
-                   `rds.logical_replication = 1`, attached, the writer rebooted, and the result proven over SQL. The plan shows every \
-                   step, the instance that is rebooted among them. Destroying gives the cluster its old parameters back.",
+        resource: "Turns on logical replication on an Aurora PostgreSQL cluster: creates a cluster parameter group \
+                   with `rds.logical_replication = 1`, attaches it, reboots the writer, and verifies the result \
+                   over SQL. The plan shows every step and names the instance that is rebooted. Destroying gives \
+                   the cluster its old parameters back.",
         whole: "cluster",
         server: "writer",
         group: "cluster parameter group",
@@ -40,9 +41,10 @@ impl Product for Aurora {
     }
 
     fn reboot() -> Attribute {
-        let description = "Which instances may be rebooted: `writer`; `all`, the readers one by one and the writer last, each waited for, so \
-             that a failover stays logical; or `never`, which leaves `pending_reboot = true` for your own maintenance. Up to \
-             Aurora PostgreSQL 12.13, 13.9 and 14.6, readers restart together with the writer, whatever this says. \
+        let description = "Which instances may be rebooted. `writer`: the writer alone. `all`: the readers one by \
+             one and the writer last, waiting for each, so that replication survives a failover. `never`: none; \
+             `pending_reboot` stays `true` until you reboot the writer in your own maintenance window. Up to Aurora \
+             PostgreSQL 12.13, 13.9 and 14.6, readers restart together with the writer, whatever the value. \
              Default: `writer`.";
         Attribute::optional("reboot", Type::String, description)
             .default(Self::REBOOT)

@@ -40,7 +40,7 @@ impl Resource for Cutover {
     }
 
     fn identity() -> Option<IdentitySchema> {
-        Some(object_id::identity_schema("The subscriptions that it is of, joined by commas."))
+        Some(object_id::identity_schema("The names of its subscriptions, joined by commas."))
     }
 
     fn identify(context: Option<&Context>, state: &Model, stored: &Value) -> Value {

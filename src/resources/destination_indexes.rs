@@ -45,7 +45,7 @@ impl Resource for DestinationIndexes {
     }
 
     fn identity() -> Option<IdentitySchema> {
-        Some(object_id::identity_schema("The publications and tables that it is of, as the attribute `name` has them."))
+        Some(object_id::identity_schema("Its publications and tables, as in the attribute `name`."))
     }
 
     fn identify(context: Option<&Context>, state: &Model, stored: &Value) -> Value {
@@ -91,7 +91,7 @@ impl Resource for DestinationIndexes {
             Err(error) if state.indexes.known().is_some() => {
                 let what =
                     format!("reading the indexes of database {:?}: they could not be compared", pair.subscriber.name());
-                call.warn(Error::new(what).detail(error.to_string()).detail("The state keeps what it was."));
+                call.warn(Error::new(what).detail(error.to_string()).detail("The state is kept as it was."));
                 return Ok(Some(state));
             }
             Err(error) => return Err(error.into()),
@@ -168,8 +168,8 @@ fn warn_of_parallel(call: &Call<Context>, planned: &Model) {
     let most = building::at_a_time(server.config().max_connections);
     if planned.parallel.known().is_some_and(|parallel| usize::try_from(*parallel).is_ok_and(|wanted| wanted > most)) {
         let what = format!("{most} at a time are built at most");
-        let why = "Half of the connections to a server are for what takes long: max_connections of the provider's subscriber block \
-            allows more.";
+        let why = "At most half of the connections to a server are used for long work. To allow more, raise \
+            max_connections in the provider's subscriber block.";
         call.warn(Error::new(what).detail(why).attribute("parallel"));
     }
 }

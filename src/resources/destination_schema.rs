@@ -48,7 +48,7 @@ impl Resource for DestinationSchema {
     }
 
     fn identity() -> Option<IdentitySchema> {
-        Some(object_id::identity_schema("The publications and tables that it is of, as the attribute `name` has them."))
+        Some(object_id::identity_schema("Its publications and tables, as in the attribute `name`."))
     }
 
     fn identify(context: Option<&Context>, state: &Model, stored: &Value) -> Value {
@@ -100,7 +100,7 @@ impl Resource for DestinationSchema {
             Err(error) if state.fingerprint.known().is_some() => {
                 let what =
                     format!("reading the tables of database {:?}: they could not be compared", pair.subscriber.name());
-                call.warn(Error::new(what).detail(error.to_string()).detail("The state keeps what it was."));
+                call.warn(Error::new(what).detail(error.to_string()).detail("The state is kept as it was."));
                 return Ok(Some(state));
             }
             Err(error) => return Err(error.into()),
@@ -143,7 +143,8 @@ impl Resource for DestinationSchema {
         let operation = Operation::new(format!("dropping the tables of database {:?}", database.name()), limits, call);
         if let Drop::Kept(held) = Box::pin(destination::drop_made(&operation, &database, &made)).await? {
             let what = format!("{}: they stay", operation.doing());
-            let why = format!("These hold rows: {}. Drop them by hand, if they are not needed.", names::tables(&held));
+            let why =
+                format!("These tables hold rows: {}. If they are not needed, drop them by hand.", names::tables(&held));
             call.warn(Error::new(what).detail(why).attribute("drop_on_destroy"));
         }
         Ok(())
@@ -270,10 +271,13 @@ fn made_here(call: &Call<Context>) -> Vec<Object> {
 fn nothing_to_drop(call: &Call<Context>, prior: &Model) -> Option<Error> {
     let is_asked = prior.drop_on_destroy.known() == Some(&true);
     (is_asked && made_here(call).is_empty()).then(|| {
-        let why = "It drops what it has made itself. After an import that is not known, and what was there before it was created is \
-            not its own: the tables stay. Drop them by hand, if they are not needed.";
+        let why = "A destroy drops only what this resource created. After an import that is not known, so the \
+            tables stay. If they are not needed, drop them by hand.";
         let database = prior.database.known().cloned().unwrap_or_default();
-        let what = format!("dropping the tables of database {database:?}: this resource knows of none that it has made");
+        let what = format!(
+            "dropping the tables of database {database:?}: this resource is not known to have \
+             created any"
+        );
         Error::new(what).detail(why).attribute("drop_on_destroy")
     })
 }

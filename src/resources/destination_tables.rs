@@ -93,7 +93,7 @@ pub(super) fn with_places(schema: Schema, what: &str, stays: &str) -> Schema {
                 "publisher_database",
                 Type::String,
                 &format!(
-                    "The database of the publisher. Default: the provider's. A change makes a new object: {stays}."
+                    "The database of the publisher. Default: the provider's. A change makes a new resource: {stays}."
                 ),
             )
             .text(check_name)
@@ -104,7 +104,7 @@ pub(super) fn with_places(schema: Schema, what: &str, stays: &str) -> Schema {
                 "database",
                 Type::String,
                 &format!(
-                    "The database of the subscriber. Default: the provider's. A change makes a new object: {stays}."
+                    "The database of the subscriber. Default: the provider's. A change makes a new resource: {stays}."
                 ),
             )
             .text(check_name)
@@ -160,8 +160,7 @@ pub(super) fn go_on_without<M: OfTables>(
     match error.cause() {
         Some(cause) if is_new && !cause.is_answer() => {
             let warning = Error::new(format!("{doing}: the server could not be asked"));
-            let warning =
-                warning.detail("What is made, and whether it can be, is only found out when this is applied.");
+            let warning = warning.detail("What is created, and whether it can be, is only known when this is applied.");
             change.warn(warning.detail(cause.to_string()).detail(cause.hint().unwrap_or_default()));
             Ok(())
         }

@@ -24,8 +24,10 @@ fn named(source: &MoveSource) -> Result<ObjectId> {
     let part = |attribute: &str| {
         let text = source.state.get(attribute).and_then(Value::as_str).filter(|text| !text.is_empty());
         text.ok_or_else(|| {
-            Error::new(format!("the state of the {} has no {attribute}", source.type_name))
-                .detail("Refresh it with the provider that it is of (apply -refresh-only) before it is moved, or import the object.")
+            Error::new(format!("the state of the {} has no {attribute}", source.type_name)).detail(
+                "Refresh it with its own provider (apply -refresh-only) before you move it, or import the \
+                     object.",
+            )
         })
     };
     Ok(ObjectId::new(part("database")?, part("name")?))

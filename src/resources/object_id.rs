@@ -132,12 +132,12 @@ pub(super) fn identity_schema(name: &'static str) -> IdentitySchema {
         attributes: vec![
             attribute(
                 "host",
-                "The server's host; the configured one by default. Another one is refused. It stays as it was first stored \
-                 when the provider is given another host for the same server.",
+                "The server's host. Default: the configured one; any other is refused. The stored value does not \
+                 change if the provider later reaches the same server by another host.",
                 false,
             ),
-            attribute("port", "The server's port; as `host`.", false),
-            attribute("database", "The database; the configured one by default.", false),
+            attribute("port", "The server's port, with the same rules as `host`.", false),
+            attribute("database", "The database. Default: the configured one.", false),
             attribute("name", name, true),
         ],
     }

@@ -93,7 +93,7 @@ impl Resource for Publication {
         let found = match publication::fetch(&database, &name).await {
             // A state that was only just imported holds nothing to keep.
             Err(error) if error.is_locked() && state.fingerprint.known().is_some() => {
-                let what = "Whether it was changed is not known, so the state keeps what it was.";
+                let what = "Whether it was changed is not known, so the state is kept as it was.";
                 call.warn(unchecked(&format!("reading publication {name}"), what, &error));
                 return Ok(Some(state));
             }
@@ -123,9 +123,7 @@ impl Resource for Publication {
             .map_err(|error| error.during(&doing))?;
         let Some(mut current) = current else {
             saved.record_gone();
-            return Err(
-                Error::new(format!("{doing}: it is not there any more")).detail("The next plan will create it.")
-            );
+            return Err(Error::new(format!("{doing}: it no longer exists")).detail("The next plan will create it."));
         };
         let desired = with_known_filters(call, &database, desired(&plan)?, Some(&current)).await?;
         check_again(call, &database, &doing, Some(&current), &desired).await?;
@@ -231,10 +229,10 @@ async fn announce(
         Ok(objections) => report(change, objections),
         // A server that is not there yet is no reason to refuse a new object; what it answers, and what was not checked, is
         // said elsewhere.
-        Err(cause) if old.is_none() => tracing::info!(%cause, "who asks for the publication is not known"),
+        Err(cause) if old.is_none() => tracing::info!(%cause, "which subscriptions use the publication is not known"),
         Err(error) => match error.cause().filter(|cause| cause.is_locked()) {
             Some(cause) => {
-                let what = "Whether those who read from it can go on was not checked.";
+                let what = "Whether its subscribers can go on was not checked.";
                 change.warn(unchecked(&format!("planning publication {}", new.name), what, cause));
             }
             None => return Err(error.into()),
@@ -332,7 +330,8 @@ async fn means_the_same(
             match publication::canonical_filter(database, table, &filter).await {
                 Ok(canonical) => Ok(canonical == old),
                 Err(error) if error.is_locked() => {
-                    let what = "Whether the row filter is only spelled otherwise is not known, so the plan shows it as a change.";
+                    let what = "Whether the row filter only differs in spelling is not known, so the plan shows it \
+                         as a change.";
                     call.warn(unchecked(&format!("comparing the row filters of {}", table.to_text()), what, &error));
                     Ok(false)
                 }
@@ -442,7 +441,7 @@ async fn finish(
         }
     };
     warn(call, doing, &notices);
-    let found = found.ok_or_else(|| Error::new(format!("{doing}: it was gone right after")))?;
+    let found = found.ok_or_else(|| Error::new(format!("{doing}: it disappeared right after")))?;
     let filters = Filters::between(desired, &found);
     filters.store(call.private());
     Ok(to_model(database.name(), &found, plan, &filters))

@@ -24,11 +24,11 @@ impl Product for Rds {
     const HAS_READERS: bool = false;
     const REBOOT: &'static str = "always";
     const WORDS: Words = Words {
-        resource: "Makes a DB instance of RDS for PostgreSQL run with a logical WAL: a DB parameter group with \
-                   `rds.logical_replication = 1`, attached, the instance rebooted, and the result proven over SQL. The plan shows every \
-                   step. Destroying gives the instance its old parameters back. A Multi-AZ instance is rebooted in place, \
-                   without a failover. An instance of a cluster has its parameters in the cluster: \
-                   `neonrepl_aurora_logical_replication` is for those of Aurora.",
+        resource: "Turns on logical replication on a DB instance of RDS for PostgreSQL: creates a DB parameter \
+                   group with `rds.logical_replication = 1`, attaches it, reboots the instance, and verifies the \
+                   result over SQL. The plan shows every step. Destroying gives the instance its old parameters \
+                   back. A Multi-AZ instance is rebooted in place, without a failover. An instance of an Aurora \
+                   cluster takes its parameters from the cluster: use `neonrepl_aurora_logical_replication` there.",
         whole: "instance",
         server: "instance",
         group: "DB parameter group",
@@ -42,8 +42,8 @@ impl Product for Rds {
     }
 
     fn reboot() -> Attribute {
-        let description = "Whether the instance may be rebooted: `always`, when it has to be, or `never`, which leaves \
-             `pending_reboot = true` for your own maintenance. Default: `always`.";
+        let description = "Whether the instance may be rebooted: `always`, if a reboot is needed, or `never`, which \
+             leaves `pending_reboot = true` until you reboot it in your own maintenance window. Default: `always`.";
         Attribute::optional("reboot", Type::String, description).default(Self::REBOOT).one_of(&["always", "never"])
     }
 }

@@ -75,7 +75,7 @@ impl Way {
 
     fn without_host(self, cause: Option<Error>) -> Error {
         let Self { object, block, to, .. } = self;
-        let error = Error::new(format!("the {object} does not know where its {to} is"));
+        let error = Error::new(format!("the {object} has no address of its {to}"));
         let error = error.detail(cause.map(|cause| cause.to_string()).unwrap_or_default());
         error.detail(format!("Or give the host in the {object}'s own {block} block.")).attribute(block)
     }
@@ -120,9 +120,9 @@ impl Way {
         let what = format!("the {object} would have no password: the provider's {to} block uses aws_iam_auth");
         Err(Error::new(what)
             .detail(format!(
-                "A token lives for 15 minutes, and the {from} has to connect at any time. Give username and password (or \
-                 password_wo) of a role with the REPLICATION privilege, rds_replication on RDS, in the {object}'s own \
-                 {block} block."
+                "A token is valid for 15 minutes, but the {from} must be able to connect at any time. In the \
+                 {object}'s own {block} block, give username and password (or password_wo) of a role with the \
+                 REPLICATION privilege, which is rds_replication on RDS."
             ))
             .attribute(block))
     }

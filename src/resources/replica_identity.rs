@@ -156,7 +156,10 @@ async fn found(database: &Database, doing: &str, table: &QualifiedName) -> Resul
     let tree = replica_identity::fetch(database, table).await?;
     tree.ok_or_else(|| {
         Error::new(format!("{doing}: there is no table {} in database {:?}", table.to_text(), database.name()))
-            .detail("If something else in this configuration makes it, let this resource depend on that. Names are taken literally: upper case is not folded.")
+            .detail(
+                "If something else in this configuration creates it, let this resource depend on that. Names \
+                 are taken literally: upper case is not folded.",
+            )
             .attribute("table")
     })
 }
@@ -176,8 +179,8 @@ async fn make(
             if done == Some(true) { Ok(()) } else { Err(lost::explain(error, undone.as_ref()).into()) }
         }
         Err(error) if error.is_locked() => Err(Error::from(error).detail(
-            "Nothing was changed. It was tried for a second at a time until the time of timeouts was over: end or wait for what \
-             holds the table, or raise that time, and apply again.",
+            "Nothing was changed. It was tried for a second at a time until the timeout. End what holds the table, \
+             or wait for it, or raise the timeout, and apply again.",
         )),
         Err(error) => Err(error.into()),
     }

@@ -118,7 +118,7 @@ impl Resource for ReplicationSlot {
             }
             Err(error) => Some(after_failure(&database, &desired.name, &plan, error, &limits).await?),
         };
-        let found = found.ok_or_else(|| Error::new(format!("{doing}: it was gone right after")))?;
+        let found = found.ok_or_else(|| Error::new(format!("{doing}: it disappeared right after")))?;
         if let Some(began) = &found.confirmed {
             call.private().set(MADE_AT, began.as_str().into());
         }
@@ -132,7 +132,7 @@ impl Resource for ReplicationSlot {
         let found = call.unless_stopped(slot::fetch_now(&database, &name)).await?;
         let gone = || {
             saved.record_gone();
-            Error::new(format!("changing replication slot {name}: it is not there any more"))
+            Error::new(format!("changing replication slot {name}: it no longer exists"))
                 .detail("The next plan will create it.")
         };
         let found = found.ok_or_else(gone)?;
@@ -193,20 +193,25 @@ fn unhealthy(found: &Slot) -> Option<Error> {
     if found.is_lost() {
         let why = match &found.invalidation {
             Some(reason) => format!("The server invalidated it: {reason}."),
-            None => "It held back more than the publisher's max_slot_wal_keep_size, or was invalidated otherwise."
+            None => "It held back more WAL than the publisher's max_slot_wal_keep_size, or was invalidated for \
+                 another reason."
                 .to_owned(),
         };
         return Some(
-            Error::new(format!("replication slot {name} has lost the WAL that it needs: nothing can be read from it"))
+            Error::new(format!("replication slot {name} has lost WAL that it needs: nothing can be read from it"))
                 .detail(why)
-                .detail("Only a new one helps: apply with -replace and its address. Its reader must then start again from the beginning."),
+                .detail(
+                    "It must be replaced: apply with -replace and its address. Its reader must then start again \
+                     from the beginning.",
+                ),
         );
     }
     let is_ending = found.wal_status.as_deref() == Some("unreserved");
     is_ending.then(|| {
-        Error::new(format!("replication slot {name} is about to lose the WAL that it needs"))
+        Error::new(format!("replication slot {name} is about to lose WAL that it needs"))
             .detail(
-                "It holds back more than the publisher's max_slot_wal_keep_size. The next checkpoint may remove it.",
+                "It holds back more WAL than the publisher's max_slot_wal_keep_size. The next checkpoint may remove \
+                 that WAL.",
             )
             .detail("Have its reader catch up, or raise max_slot_wal_keep_size on the publisher.")
     })
@@ -218,13 +223,13 @@ fn limits(call: &Call<Context>, time: Duration) -> Limits {
 
 /// Names are unique in a cluster: the one that exists need not be of this database.
 fn exists(database: &Database, doing: &str, home: &Home, plan: &Model) -> Error {
-    let error = Error::new(format!("{doing}: it exists already")).attribute("name");
+    let error = Error::new(format!("{doing}: it already exists")).attribute("name");
     let elsewhere = match home {
         Home::Database(name) if name == database.name() => return error.detail(ObjectId::import_hint(&plan.id)),
-        Home::Database(name) => format!("It is one of database {name:?}."),
+        Home::Database(name) => format!("It belongs to database {name:?}."),
         Home::Cluster => "It is a physical slot.".to_owned(),
     };
-    error.detail(elsewhere).detail("The name of a slot is unique in the whole cluster. Give this one another name.")
+    error.detail(elsewhere).detail("The name of a slot is unique on the whole server. Give this one another name.")
 }
 
 /// The slot that was made though the connection broke; or why it could not be made.

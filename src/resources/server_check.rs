@@ -59,7 +59,7 @@ pub(super) async fn check_version<M: Model>(
             Ok(check(version).map(|()| true).map_err(|unsupported| database.unsupported(doing, unsupported))?)
         }
         Err(error) => {
-            let unchecked = "Whether it has all that is asked for is only found out when this is applied.";
+            let unchecked = "Whether it has everything that is needed is only known when this is applied.";
             go_on_without(change, error, doing, unchecked).map(|()| false)
         }
     }

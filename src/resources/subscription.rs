@@ -91,7 +91,7 @@ impl Resource for Subscription {
         }
         let doing = outlook::doing(&planned);
         if let Some(Err(error)) = asked {
-            let unchecked = "Whether the subscription can be made is only found out when this is applied.";
+            let unchecked = "Whether the subscription can be created is only known when this is applied.";
             go_on_without(change, error, &doing, unchecked)?;
             return Way::FORWARD.check_login(call.context(), &change.config().publisher);
         }
@@ -175,5 +175,5 @@ fn ident(name: &Attr<String>) -> Result<Ident> {
 }
 
 fn gone(doing: &str) -> Error {
-    Error::new(format!("{doing}: it is not there any more")).detail("The next plan will create it.")
+    Error::new(format!("{doing}: it no longer exists")).detail("The next plan will create it.")
 }

@@ -27,7 +27,7 @@ pub fn timeouts_block(create: &str, update: &str, delete: &str) -> NestedBlock {
     };
     NestedBlock::single(
         "timeouts",
-        Block::new("How long operations may take before they are given up.")
+        Block::new("How long operations may take before they fail.")
             .attribute(attribute("create", "creating", create))
             .attribute(attribute("update", "updating", update))
             .attribute(attribute("delete", "destroying", delete)),

@@ -41,7 +41,7 @@ fn check_attribute(attribute: &Attribute, value: &Value, path: &AttributePath, d
     }
     for check in &attribute.validators {
         if let Err(wrong) = check(value) {
-            diagnostics.error(Error::new(format!("{path} has a value it cannot have")).detail(wrong).at(path));
+            diagnostics.error(Error::new(format!("{path} has an invalid value")).detail(wrong).at(path));
         }
     }
 }
@@ -75,8 +75,12 @@ pub fn refuse_write_only(block: &Block, config: &Value, diagnostics: &mut Diagno
 fn refuse_in(block: &Block, value: &Value, path: &AttributePath, diagnostics: &mut Diagnostics) {
     let is_set = |name: &str| value.get(name).is_some_and(|value| !value.is_null());
     for attribute in block.attributes.iter().filter(|attribute| attribute.write_only && is_set(&attribute.name)) {
-        let refused = Error::new(format!("{} is write-only, which this core does not know", attribute.name))
-            .detail("Use Terraform 1.11 or OpenTofu 1.11 or later, or another attribute.");
+        let refused = Error::new(format!(
+            "{} is write-only, which this version of Terraform or OpenTofu does not \
+             support",
+            attribute.name
+        ))
+        .detail("Use Terraform 1.11 or OpenTofu 1.11 or later, or another attribute.");
         diagnostics.error(refused.at(&path.clone().attribute(&attribute.name)));
     }
     for nested in &block.blocks {
@@ -121,8 +125,8 @@ mod tests {
         assert_eq!(
             found,
             [
-                r#"Error mode: mode has a value it cannot have "c" is not one of the values it may have: "a", "b"."#,
-                "Error server[0].port: server[0].port has a value it cannot have 0 is not a whole number from 1 to 65535.",
+                r#"Error mode: mode has an invalid value "c" is not one of the values it may have: "a", "b"."#,
+                "Error server[0].port: server[0].port has an invalid value 0 is not a whole number from 1 to 65535.",
             ]
         );
     }

@@ -109,7 +109,7 @@ fn keywords_of_the_url_work_or_are_refused_by_name() {
     for (query, says) in [
         (
             "sslmod=verify-full",
-            "publisher.url: publisher: invalid connection string: sslmod is not a keyword of libpq; sslmode may be meant",
+            "publisher.url: publisher: invalid connection string: sslmod is not a keyword of libpq (did you mean sslmode?)",
         ),
         ("require_auth=scram-sha-256", "publisher.url: publisher: require_auth cannot be used here."),
         ("sslmode=disable&channel_binding=require", "publisher.url: publisher: channel_binding = require needs TLS"),

@@ -48,20 +48,27 @@ pub(super) async fn read(call: &Call<Context>, state: Model) -> Result<Option<Mo
 fn between(doing: &str, next: Place) -> Error {
     Error::new(format!("{doing}: neither side takes writes"))
         .detail(format!(
-            "A switch to the {} was cut off after its commit: the {} is closed, and the {} was not opened yet.",
+            "An apply was interrupted after the switch to the {} had committed: the {} is closed to writes, and the \
+             {} is not open yet.",
             next.as_str(),
             next.other().as_str(),
             next.as_str()
         ))
-        .detail("The next apply finishes it, or opens the old side again where active says so: nothing was written in between.")
+        .detail(
+            "The next apply finishes the switch, or opens the old side again if you have changed active back. \
+             Nothing was written in between.",
+        )
 }
 
 /// Somebody has dropped what brings changes back: there is no way back that loses nothing.
 fn lost_way_back(doing: &str, name: Option<&Ident>) -> Error {
     let name = name.map(|name| format!("{name}, ")).unwrap_or_default();
-    Error::new(format!("{doing}: what is written to the subscriber no longer flows back"))
-        .detail(format!("The subscription of the way back, {name}is gone from the publisher. It cannot be made again, as what was written meanwhile is missing there."))
-        .detail("Take `reverse` out, and stay with the subscriber.")
+    Error::new(format!("{doing}: changes to the subscriber no longer flow back"))
+        .detail(format!(
+            "The subscription of the way back, {name}is gone from the publisher. It cannot be created \
+             again, because changes made since then are missing there."
+        ))
+        .detail("Remove the `reverse` block, and stay on the subscriber.")
 }
 
 /// The state of an import before anything was looked at.
@@ -200,8 +207,9 @@ impl Change<'_> {
 }
 
 /// What a failed create leaves.
-const KEPT: &str = "What was prepared is kept, and writers of the publisher notice nothing of it. A core counts the object as \
-     tainted, and the next apply takes it away and makes it again; after `terraform untaint`, or `tofu untaint`, it goes on instead.";
+const KEPT: &str = "What has been prepared is kept, and writers on the publisher do not notice it. The resource is \
+     tainted now, so the next apply would delete and create it again. To go on from here instead, run `terraform \
+     untaint` or `tofu untaint` with its address first.";
 
 pub(super) async fn delete(call: &Call<Context>, prior: &Model, time: Duration) -> Result<()> {
     let limits = Limits::within(time).cancelled_by(call.stop().clone());

@@ -127,18 +127,19 @@ fn named(name: &str) -> BTreeSet<String> {
 pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {
     reaching::validate(Way::BACK, &config.reverse, diagnostics);
     if config.reverse.is_null() && config.connection_version.known().is_some() {
-        let error = Error::new("connection_version needs a reverse block")
-            .detail("It sends the connection of that block again. Add the block, or leave connection_version out.");
+        let error = Error::new("connection_version needs a reverse block").detail(
+            "A change of it sends that block's connection again. Add the block, or leave connection_version \
+                 out.",
+        );
         diagnostics.error(error.attribute("connection_version"));
     }
     if config.message.known().is_some_and(|message| message.trim().is_empty()) {
-        let error = Error::new("message is empty").detail("Write what an application is told, or leave it out.");
+        let error = Error::new("message is empty").detail("Write the message for applications, or leave it out.");
         diagnostics.error(error.attribute("message"));
     }
     if config.writes.known().is_some_and(|writes| writes == "external") && config.end_blockers_after.known().is_some() {
-        let error = Error::new("end_blockers_after does not go with writes = \"external\"").detail(
-            "Where you have stopped the writers yourself, there is no session to end. Leave one of the two out.",
-        );
+        let error = Error::new("end_blockers_after does not go with writes = \"external\"")
+            .detail("You stop the writers yourself then, so there are no sessions to end. Leave one of the two out.");
         diagnostics.error(error.attribute("end_blockers_after"));
     }
 }

@@ -117,9 +117,9 @@ async fn plan_sending(call: &Call<Context>, change: &mut PlannedChange<Model>, p
     if is_sent {
         change.set_unknown("prepared")?;
         OF_SERVERS.iter().try_for_each(|attribute| change.set_unknown(attribute))?;
-        let what = format!("{}: the way back gets another connection to the subscriber", doing("planning", &planned));
+        let what = format!("{}: the way back gets a new connection to the subscriber", doing("planning", &planned));
         let why = match meant::differs(call.private(), &wanted) {
-            true => "It differs from what was sent last. Password included, it is sent again.",
+            true => "It differs from the one that was sent last, so it is sent again, password included.",
             false => "It is sent again, password included.",
         };
         change.warn(Error::new(what).detail(why));
@@ -149,10 +149,11 @@ fn late_way_back(prior: Option<&Model>, planned: &Model) -> Option<Error> {
 }
 
 fn too_late(planned: &Model) -> Error {
-    let what = format!("{}: the way back cannot be made while the subscriber is active", doing("planning", planned));
+    let what = format!("{}: the way back cannot be created while the subscriber is active", doing("planning", planned));
     Error::new(what)
         .detail(
-            "What was written there since the cutover is missing on the publisher, and nothing would bring it back.",
+            "Rows that were written there since the cutover are missing on the publisher, and nothing would bring \
+             them back.",
         )
         .detail("Leave reverse out.")
         .attribute("reverse")
@@ -168,13 +169,13 @@ fn replacing(prior: &Model, planned: &Model) -> Result<()> {
     if meant::active(prior) == Place::Publisher {
         return Ok(());
     }
-    let what = format!("{}: it cannot be made again while the subscriber is active", doing("planning", planned));
+    let what = format!("{}: it cannot be replaced while the subscriber is active", doing("planning", planned));
     let attribute = if prior.subscriptions == planned.subscriptions { "subscriber_database" } else { "subscriptions" };
     Err(Error::new(what)
-        .detail("What it has made on both sides belongs to the subscriptions and databases that it was made for.")
+        .detail("What it created on both sides belongs to the subscriptions and databases that it was created for.")
         .detail(
-            "Set active = \"publisher\" first and apply, which is the way back. Or leave this one as it is, and write another \
-             block for further subscriptions.",
+            "Move back first: set active = \"publisher\" and apply. Or leave this block as it is, and add another \
+             one for further subscriptions.",
         )
         .attribute(attribute))
 }
@@ -203,7 +204,7 @@ async fn of_servers(call: &Call<Context>, change: &mut PlannedChange<Model>, pai
 
 /// Goes on with the plan of a new object whose servers cannot be reached yet.
 fn unasked(change: &mut PlannedChange<Model>, error: crate::replication::Error, doing: &str) -> Result<()> {
-    let unchecked = "What has to be done, and whether it can be, is only found out when this is applied.";
+    let unchecked = "The steps, and what stands in their way, are only known when this is applied.";
     match error.cause().cloned() {
         Some(cause) => go_on_without(change, cause, doing, unchecked),
         None => Err(error.into()),
@@ -264,7 +265,7 @@ fn absent<'n>(doing: &str, pair: &Pair, name: &Ident, there: impl Iterator<Item 
     let place = format!("{}/{}", pair.subscriber.config().address(), pair.subscriber.name());
     Error::new(format!("{doing}: there is no subscription {name} on the subscriber, {place}"))
         .detail(there)
-        .detail("Refer to the neonrepl_subscription that makes it, so that it is made first, or mend the name.")
+        .detail("Refer to the neonrepl_subscription that creates it, so that it is created first, or correct the name.")
         .attribute("subscriptions")
 }
 
@@ -276,7 +277,7 @@ fn comes_later(doing: &str, planned: &Model, coming: &[&Ident]) -> Error {
     };
     Error::new(format!("{doing}: subscription {names} is made by the same apply"))
         .detail(switches)
-        .detail("What stands in the way of it is only found out then.")
+        .detail("What stands in its way is only known then.")
 }
 
 /// Everything that stands in the way at once, and what will be done.
@@ -322,7 +323,8 @@ fn announcement(pair: &Pair, found: &Found, planned: &Model) -> Option<Error> {
 
 fn pause(found: &Found) -> String {
     format!(
-        "Writers wait while the tables are locked, about {} where nobody holds one of them; a session that still writes to the old side afterwards gets the error 25006. Readers go on.",
+        "Writers wait while the tables are locked: about {} if no other session holds one of them. A session that \
+         still writes to the old side afterwards gets error 25006. Readers are not affected.",
         units::duration(found.expected_wait)
     )
 }
@@ -338,7 +340,7 @@ fn leaving(change: &mut PlannedChange<Model>) {
     }
     let mut warning = Error::new(format!("{}: the {} stays active", doing("destroying", prior), active.as_str()));
     if prior.reverse_subscription.known().is_some() && active == Place::Subscriber {
-        warning = warning.detail("The way back is taken away: what is written from now on no longer flows back.");
+        warning = warning.detail("The way back is removed: changes made from now on no longer flow back.");
     }
     if active == Place::Subscriber {
         warning = warning.detail(
@@ -347,7 +349,7 @@ fn leaving(change: &mut PlannedChange<Model>) {
     }
     if !opens {
         warning = warning.detail(format!(
-            "The {} stays closed to writes. Set open_on_destroy = true and apply first where it is to take writes again.",
+            "The {} stays closed to writes. To let it take writes again, set open_on_destroy = true and apply first.",
             active.other().as_str()
         ));
     }

@@ -31,12 +31,13 @@ pub(super) fn schema() -> Schema {
             Attribute::required(
                 "subscriptions",
                 Type::set(text()),
-                "The subscriptions on the subscriber that bring it everything. What their publications publish is what moves. A \
-                 change makes a new object, and is refused while the subscriber is active: move back first, or destroy this one.",
+                "The subscriptions that replicate to the subscriber. Everything that their publications publish is \
+                 moved. A change makes a new resource, and is refused while the subscriber is active: move back \
+                 first, or destroy this one.",
             )
             .text(check_name)
             .validator(|value| match value {
-                Value::Set(items) if items.is_empty() => Err("It is empty. Name a subscription.".to_owned()),
+                Value::Set(items) if items.is_empty() => Err("It must not be empty. Name at least one subscription.".to_owned()),
                 _ => Ok(()),
             })
             .replaces(),
@@ -45,8 +46,9 @@ pub(super) fn schema() -> Schema {
             Attribute::required(
                 "active",
                 text(),
-                "The side that takes writes: `publisher` or `subscriber`. A change switches, in place. The way back from \
-                 `subscriber` needs `reverse`, as writes to the subscriber would be lost otherwise.",
+                "The side that takes writes: `publisher` or `subscriber`. A change moves the writes, in place. \
+                 Moving back from `subscriber` needs `reverse`, because writes to the subscriber would be lost \
+                 otherwise.",
             )
             .one_of(&["publisher", "subscriber"]),
         )
@@ -60,9 +62,9 @@ pub(super) fn schema() -> Schema {
         .attribute(choice(
             "writes",
             &["fence", "external"],
-            "Who stops the writes: `fence`, or `external` where you have stopped the application yourself. The tables are \
-                 locked for the moment of the switch in both cases, so that nothing is lost that was still written, and a warning \
-                 says so when somebody had to be waited for.",
+            "Who stops the writes: `fence`, or `external` if you stop the application yourself. In both cases the \
+                 tables are locked during the switch, so that a late write is not lost, and a warning says if the \
+                 switch had to wait for a session.",
         ))
         .attribute(flag(
             "guard",
@@ -72,20 +74,21 @@ pub(super) fn schema() -> Schema {
         .attribute(choice(
             "unpublished_writes",
             &["block", "allow"],
-            "What becomes of writes to what is not published on the side that was left: `block` sets \
-                 `default_transaction_read_only` for its database, which new transactions follow unless they say otherwise; \
-                 `allow` leaves that alone.",
+            "What happens to writes to unpublished tables on the side that was left: `block` sets \
+                 `default_transaction_read_only` for its database, so that new transactions are read-only unless \
+                 they say otherwise; `allow` leaves the setting alone.",
         ))
         .attribute(number(
             "max_lag_bytes",
-            "How much the other side may lag behind at most when a switch begins, in bytes of WAL. With more, the switch waits \
-             within its timeout, and is refused then.",
+            "How far the other side may lag behind when a switch begins, in bytes of WAL. If it lags further, the \
+             switch waits, and fails at its timeout.",
             16 * 1024 * 1024,
         ))
         .attribute(duration_attribute(
             "end_blockers_after",
-            "When to end sessions that hold a published table, such as `30s`. They get an error, and nothing that was confirmed to \
-             them is lost. Default: never; the switch is tried until its timeout, and names them then.",
+            "How long to wait for sessions that hold a published table before they are ended, such as `30s`. They \
+             get an error, and nothing that was confirmed to them is lost. Default: they are never ended; the \
+             switch is tried until its timeout, and then names them.",
         ))
         .attribute(choice(
             "compare",
@@ -95,15 +98,16 @@ pub(super) fn schema() -> Schema {
         ))
         .attribute(number(
             "compare_max_rows",
-            "Tables of more rows, as the server estimates them, are not compared while writers wait: compare them beforehand with \
-             `neonrepl_table_comparison`.",
+            "Tables with more rows than this, by the server's estimate, are not compared while writers wait. \
+             Compare them beforehand with `neonrepl_table_comparison`.",
             1_000_000,
         ))
         .attribute(
             Attribute::optional(
                 "sequence_margin",
                 Type::Number,
-                "How many values the sequences of the new side skip. With 0 they go on right where those of the old side stand. Default: `0`.",
+                "How many values the sequences of the new side skip. With 0 they continue exactly where those of \
+                 the old side stand. Default: `0`.",
             )
             .between(0, i64::from(u32::MAX))
             .default(0),
@@ -120,19 +124,20 @@ pub(super) fn schema() -> Schema {
         .attribute(choice(
             "forward",
             &["drop", "disable"],
-            "What becomes of the subscriptions that led to the new side, which are disabled: `drop` drops their slots, so that \
-                 nothing keeps WAL on the old side; `disable` keeps them. `neonrepl_subscription` knows, and plans no change.",
+            "What happens to the slots of the subscriptions to the new side, which the switch disables: `drop` \
+                 drops the slots, so that they keep no WAL on the old side; `disable` keeps them. \
+                 `neonrepl_subscription` plans no change because of it.",
         ))
         .attribute(Attribute::optional(
             "message",
             text(),
-            "The message for an application that still writes to the side that was left. Default: that writes have moved, with the host of \
-             the active side.",
+            "The error message for an application that still writes to the side that was left. Default: a message \
+             that writes have moved, with the host of the active side.",
         ))
         .attribute(flag(
             "open_on_destroy",
-            "Whether destroying opens the side that is not active to writes too. By default it stays closed, and a warning says \
-                 how to open it.",
+            "Whether destroying also opens the inactive side to writes. By default it stays closed, and a warning \
+                 says how to open it.",
             false,
         ))
         .attribute(Attribute::computed("id", text(), "`subscriber_database/name`, by which it is imported.").stable())
@@ -141,8 +146,8 @@ pub(super) fn schema() -> Schema {
             Attribute::computed(
                 "prepared",
                 Type::Bool,
-                "Whether all that a switch needs is there: the fence, the guard and the way back. What was taken away by hand is \
-                 made again by the next apply.",
+                "Whether everything that a switch needs exists: the fence, the guard and the way back. The next \
+                 apply recreates what was removed by hand.",
             )
             .stable(),
         )
@@ -150,7 +155,7 @@ pub(super) fn schema() -> Schema {
             Attribute::computed(
                 "fenced_tables",
                 Type::set(text()),
-                "The tables that move: all that the publications of the subscriptions publish.",
+                "The tables that move: all tables that the subscriptions' publications publish.",
             )
             .stable(),
         )
@@ -158,7 +163,8 @@ pub(super) fn schema() -> Schema {
             Attribute::computed(
                 "reverse_subscription",
                 text(),
-                "The subscription on the publisher that brings changes back, which is disabled while the publisher is active.",
+                "The subscription on the publisher that brings changes back. It is disabled while the publisher is \
+                 active.",
             )
             .stable(),
         )
@@ -169,7 +175,7 @@ pub(super) fn schema() -> Schema {
             Attribute::computed(
                 "position",
                 text(),
-                "The position in the WAL of the side that was left up to which the other one has everything.",
+                "The WAL position of the side that was left up to which the other side has everything.",
             )
             .stable(),
         )
@@ -178,31 +184,34 @@ pub(super) fn schema() -> Schema {
             Attribute::computed(
                 "write_pause_ms",
                 Type::Number,
-                "For how many milliseconds the last switch kept writers waiting.",
+                "How long the last switch kept writers waiting, in milliseconds.",
             )
             .stable(),
         )
         .attribute(
-            Attribute::computed("writers_waited", Type::Number, "How many sessions waited for it at its end.").stable(),
+            Attribute::computed("writers_waited", Type::Number, "How many sessions were waiting when the last \
+                 switch ended.").stable(),
         )
-        .attribute(Attribute::computed("sequences_copied", Type::Number, "How many sequences it raised.").stable())
+        .attribute(Attribute::computed("sequences_copied", Type::Number, "How many sequences the last switch raised.").stable())
         .block(reverse_block())
         .block(timeouts_block("10m", "5m", "5m"))
 }
 
 fn database(name: &str, side: &str) -> Attribute {
-    let description = format!("The database of the {side}. Default: the provider's. A change makes a new object.");
+    let description = format!("The database of the {side}. Default: the provider's. A change makes a new resource.");
     Attribute::optional_computed(name, Type::String, &description).text(check_name).replaces()
 }
 
 fn reverse_block() -> NestedBlock {
     of_block(
         Way::BACK,
-        "How the publisher reaches the subscriber, so that changes flow back after the cutover and the way back loses nothing. Every \
-         part defaults to the provider's `subscriber` block; `reverse {}` is enough where the publisher reaches it in the same way. \
-         Without the block nothing flows back, and `active` cannot be changed back to `\"publisher\"` once the subscriber has been \
-         opened. It can be added and taken out in place, on whichever side is active; one that is added while the subscriber is \
-         active is refused, because what was written there before is missing on the publisher. The certificates of an `sslrootcert` \
-         of the provider are not on the publisher, so `verify-ca` and `verify-full` become `require`, which the plan says.",
+        "How the publisher reaches the subscriber, so that changes flow back after the cutover and the way back \
+         loses nothing. Every part defaults to the provider's `subscriber` block; `reverse {}` is enough if the \
+         publisher reaches it in the same way. Without the block nothing flows back, and `active` cannot be changed \
+         back to `\"publisher\"` once the subscriber has been opened. The block can be added while the publisher is \
+         active, and removed at any time, both in place. Adding it while the subscriber is active is refused, \
+         because rows that were written there before are missing on the publisher. The certificates of an \
+         `sslrootcert` of the provider are not on the publisher, so `verify-ca` and `verify-full` become `require`, \
+         which the plan says.",
     )
 }

@@ -56,19 +56,19 @@ of_tables!(Model);
 
 pub(super) fn schema() -> Schema {
     let schema = Schema::new(
-        "The indexes, foreign keys and extended statistics of the subscriber's tables, made as they are on the publisher once the \
-         rows are there. A copy into tables without them is several times as fast; `neonrepl_destination_schema` leaves them for \
-         later by default.\n\n\
-         Indexes are built `CONCURRENTLY`, those of the largest tables first and several at a time, so that neither the replication \
-         nor an application waits for them. The index of a partitioned table is built on each partition in that way, and put \
-         together then. Foreign keys are added `NOT VALID` and validated afterwards; what locks a table for a moment is tried for a \
-         second at a time, so that nobody queues behind it. At the end the tables are analyzed.\n\n\
-         What is there already is left alone. An index that an earlier attempt has left invalid is built again, after a server that \
-         still builds it has been waited for. Where one thing cannot be made, everything else is made, and the error names the \
-         keys that stand in the way: duplicates of a unique index, or rows that refer to nothing. When an apply is stopped or \
-         killed, the next one goes on with what is missing.\n\n\
-         The role must be able to act as the owner of the tables and to make something in their schemas; no superuser is needed. \
-         Destroying it keeps everything.",
+        "Creates the publisher's indexes, foreign keys and extended statistics on the subscriber's tables, once the \
+         rows have been copied. Copying into tables without them is several times as fast, so \
+         `neonrepl_destination_schema` leaves them for later by default.\n\nIndexes are built `CONCURRENTLY`, the \
+         largest tables first and several at a time, so that neither the replication nor an application waits for \
+         them. The index of a partitioned table is built on each partition and then attached. Foreign keys are \
+         added `NOT VALID` and validated afterwards. A statement that locks a table briefly is tried for a second \
+         at a time, so that other sessions do not queue behind it. At the end the tables are analyzed.\n\nExisting \
+         objects are left alone. An invalid index that an earlier attempt left behind is built again; if the server \
+         is still building it, the apply waits first. If one object cannot be created, all others are, and the \
+         error names the keys in the way: duplicates of a unique index, or rows without the row that they refer to. \
+         If an apply is stopped or killed, the next one creates what is missing.\n\nThe role must be a member of \
+         the owner of the tables, and have `CREATE` on their schemas; no superuser is needed. A destroy keeps \
+         everything.",
     );
     let computed = |name: &str, ty: Type, description: &str| Attribute::computed(name, ty, description);
     let texts = || Type::list(Type::String);
@@ -77,21 +77,30 @@ pub(super) fn schema() -> Schema {
         .attribute(computed(
             "name",
             Type::String,
-            "The publications and tables that it is of, as the `name` of a `neonrepl_destination_schema`.",
+            "Its publications and tables, written as the `name` of a `neonrepl_destination_schema`.",
         ))
         .attribute(computed(
             "indexes",
             texts(),
-            "The indexes that the subscriber has, as `schema.index`: all of the publisher's on these tables that no constraint has \
-             made. One that goes missing is built again by the next apply.",
+            "The indexes that the subscriber has, as `schema.index`: all indexes that the publisher has on these \
+             tables, apart from those of constraints. The next apply rebuilds one that goes missing.",
         ))
         .attribute(computed(
             "foreign_keys",
             texts(),
             "The foreign keys between these tables that the subscriber has, validated, as `schema.table.key`.",
         ))
-        .attribute(computed("statistics", texts(), "The extended statistics that the subscriber has, as `schema.statistics`."))
-        .attribute(computed("seconds", Type::Number, "How long the last apply that changed something has built, in seconds."))
+        .attribute(computed(
+            "statistics",
+            texts(),
+            "The extended statistics that the subscriber has, as `schema.statistics`.",
+        ))
+        .attribute(computed(
+            "seconds",
+            Type::Number,
+            "How long building took in the last apply that changed \
+             something, in seconds.",
+        ))
         .block(timeouts_block("12h", "12h", "5m"))
 }
 

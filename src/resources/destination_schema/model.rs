@@ -94,25 +94,25 @@ of_tables!(Model);
 
 pub(super) fn schema() -> Schema {
     let schema = Schema::new(
-        "The tables of the subscriber, made as they are on the publisher: with the schemas, types, collations, sequences and \
-         functions that they need, their columns, defaults, checks, primary keys, unique and exclusion constraints, replica \
-         identities, partitions, parents and comments. Everything is read from the catalogs of the publisher, made in one \
-         transaction in the order of its dependencies, and compared afterwards: both sides are the same then, or nothing was \
-         made. It needs neither pg_dump nor psql.\n\n\
-         What is there is compared and never replaced. If it is the same it is left alone; if it is not, the plan is an error \
-         that lists every difference. With `changes = \"follow\"` a difference that only adds, such as a new table or column, a \
-         new label of an enum, a wider type, a NOT NULL that was dropped or a new name of a column, is planned as a change of \
-         the subscriber: a \
-         migration that ran on the publisher first, and has stopped the replication, is healed by one apply.\n\n\
-         Extensions are never made silently, and what cannot be made from the catalogs (functions in C, types that need \
-         functions in C, foreign tables) is named, all of it at once, before anything is made. Triggers, rules, policies, \
-         views, owners and \
-         privileges are not copied: they are for those who write, and are made when they move. The guide *What is copied of a schema* \
-         lists all of it.\n\n\
-         Tables that join a publication later are best made before they are published: name them in `tables` here, and let the \
-         publication take them from it (`tables = neonrepl_destination_schema.shop.tables`). Then one apply makes a new table, \
-         publishes it and has the subscription copy it, in that order, while rows are written. With `publications` the order is the \
-         other one: until the same apply has made the table, the subscription may stop at a row of it, and goes on by itself then.",
+        "Creates the publisher's tables on the subscriber, with the schemas, types, collations, sequences and \
+         functions that they need, and with their columns, defaults, checks, primary keys, unique and exclusion \
+         constraints, replica identities, partitions, parents and comments. The definitions are read from the \
+         publisher's catalogs, created in one transaction in the order of their dependencies, and compared \
+         afterwards: either both sides are the same, or nothing was created. It needs neither pg_dump nor \
+         psql.\n\nExisting objects are compared and never replaced. If they are the same, they are left alone; if \
+         not, the plan fails and lists every difference. With `changes = \"follow\"`, a difference that loses \
+         nothing is planned as a change of the subscriber: a new table or column, a new enum label, a wider type, a \
+         dropped NOT NULL, a renamed column. So one apply repairs a replication that stopped because a migration \
+         ran on the publisher first.\n\nExtensions are never created silently. What cannot be created from the \
+         catalogs (functions in C, types that need them, foreign tables) is listed at once, before anything is \
+         created. Triggers, rules, policies, views, owners and privileges are not copied: only sessions that write \
+         need them, so create them when the writers move. The guide *What is copied of a schema* has the whole \
+         list.\n\nA table that joins a publication later is best created before it is published: list it in \
+         `tables` here, and let the publication refer to that list (`tables = \
+         neonrepl_destination_schema.shop.tables`). Then one apply creates the table, publishes it and has the \
+         subscription copy it, in that order, while rows are written. With `publications` the table is published \
+         first: the subscription may stop at a row of it until the same apply has created the table, and then goes \
+         on by itself.",
     );
     let schema = with_places(schema, "whose tables are made", "what was made stays");
     let choice = |name: &str, choices: &[&'static str], default: &str, description: &str| {
@@ -123,41 +123,43 @@ pub(super) fn schema() -> Schema {
             "indexes",
             &["with_tables", "later", "never"],
             "later",
-            "When indexes that no constraint has, and extended statistics, are made. `later` leaves them for the time when the rows \
-             are there, since a copy into a table without them is several times as fast: their statements are in the attribute \
-             `later`. The index of a replica identity is always made with its table. Default: `later`.",
+            "When to create indexes that do not belong to a constraint, and extended statistics. `later` leaves \
+             them until the rows have been copied, because copying into a table without them is several times as \
+             fast; the attribute `later` has their statements. The index of a replica identity is always created \
+             with its table. Default: `later`.",
         ))
         .attribute(choice(
             "foreign_keys",
             &["with_tables", "later", "never"],
             "later",
-            "When foreign keys are made, in the same way. Neither the copy nor the replication checks them, but a TRUNCATE of the \
-             table that one refers to stops the replication. One that refers to a table which is not among these is left out. \
-             Default: `later`.",
+            "When to create foreign keys, in the same way. Neither the copy nor the replication checks them, but a \
+             TRUNCATE of the table that one refers to stops the replication. A foreign key to a table that is not \
+             in the list is left out. Default: `later`.",
         ))
         .attribute(choice(
             "functions",
             &["needed", "never"],
             "needed",
-            "Whether functions are made that a default, a check, a generated column, a domain or an index calls. With `never`, what \
-             calls a function that the subscriber does not have is left out, or refused where the table cannot be without it. \
-             Default: `needed`.",
+            "Whether to create functions that a default, a check, a generated column, a domain or an index calls. \
+             With `never`, whatever calls a function that the subscriber does not have is left out, or refused if \
+             the table cannot exist without it. Default: `needed`.",
         ))
         .attribute(choice(
             "changes",
             &["follow", "report"],
             "follow",
-            "What becomes of what the publisher changes later. `follow` plans a change of the subscriber for what only adds. \
-             `report` shows it in `differences` and as a warning. What takes something away is shown with either, with the \
-             order in which to do it. Default: `follow`.",
+            "What to do about later changes on the publisher. `follow` plans the same change for the subscriber, if \
+             it only adds something. `report` shows it in `differences` and as a warning. A change that removes \
+             something is only shown in both cases, with the order in which to make it on the two sides. Default: \
+             `follow`.",
         ))
         .attribute(
             Attribute::optional(
                 "drop_on_destroy",
                 Type::Bool,
-                "Whether destroy drops what this resource has made, where none of its tables holds a row. Otherwise the tables stay. \
-                 What was there before stays in any case; after an import nothing is known to be made here, so that a destroy drops \
-                 nothing and warns of it. Default: `false`.",
+                "Whether a destroy drops what this resource created, if none of its tables holds a row. Otherwise \
+                 the tables stay. What existed before always stays. After an import it is not known what this \
+                 resource created, so a destroy drops nothing and warns. Default: `false`.",
             )
             .default(false),
         )
@@ -165,36 +167,48 @@ pub(super) fn schema() -> Schema {
         .attribute(Attribute::computed(
             "name",
             Type::String,
-            "The publications and tables that it is of, joined by commas; tables begin with `table:`. In a name, `,` is written \
+            "Its publications and tables, joined by commas; tables begin with `table:`. In a name, `,` is written \
              `%2C` and `%` is written `%25`, encoded again in `id`.",
         ))
         .attribute(Attribute::computed(
             "fingerprint",
             Type::String,
-            "A hash of how the publisher defines the tables and what they need.",
+            "A hash of the publisher's definitions of the tables and of what they need.",
         ))
-        .attribute(Attribute::computed(
-            "differences",
-            texts(["object", "attribute", "publisher", "subscriber", "remedy"]),
-            "What is not the same on both sides, as it was last read.",
-        ).parts(&[
-            ("object", "The table, type or other object."),
-            ("attribute", "What about it differs, such as a column or a default."),
-            ("publisher", "What the publisher has. Empty where it has nothing."),
-            ("subscriber", "What the subscriber has. Empty where it has nothing."),
-            ("remedy", "What to do about it."),
-        ]))
-        .attribute(Attribute::computed(
-            "not_copied",
-            texts(["object", "reason"]),
-            "What the publisher has on these tables that the subscriber does not get, with the reason.",
-        ).parts(&[("object", "The object."), ("reason", "Why it is not made.")]))
-        .attribute(Attribute::computed(
-            "later",
-            texts(["object", "statement"]),
-            "The statements that are left for later, in their order: indexes, foreign keys and extended statistics that the \
-             subscriber does not have yet.",
-        ).parts(&[("object", "What the statement makes."), ("statement", "The statement, to be run on the subscriber.")]))
+        .attribute(
+            Attribute::computed(
+                "differences",
+                texts(["object", "attribute", "publisher", "subscriber", "remedy"]),
+                "The differences between both sides, as last read.",
+            )
+            .parts(&[
+                ("object", "The table, type or other object."),
+                ("attribute", "What differs about it, such as a column or a default."),
+                ("publisher", "What the publisher has. Empty where it has nothing."),
+                ("subscriber", "What the subscriber has. Empty where it has nothing."),
+                ("remedy", "What to do about it."),
+            ]),
+        )
+        .attribute(
+            Attribute::computed(
+                "not_copied",
+                texts(["object", "reason"]),
+                "What the publisher has on these tables and is not copied to the subscriber, with the reason.",
+            )
+            .parts(&[("object", "The object."), ("reason", "Why it is not made.")]),
+        )
+        .attribute(
+            Attribute::computed(
+                "later",
+                texts(["object", "statement"]),
+                "The statements that are left for later, in order: indexes, foreign keys and extended statistics that \
+             the subscriber does not have yet.",
+            )
+            .parts(&[
+                ("object", "What the statement makes."),
+                ("statement", "The statement, to be run on the subscriber."),
+            ]),
+        )
         .block(timeouts_block("20m", "20m", "5m"))
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn read<P: Product>(call: &Call<Context>, state: Model<P>) -> R
         call.private().set(RECORD, Json::String(record.to_json()));
     }
     if let Some(objection) = current.objection() {
-        call.warn(unproven(&current, &objection).detail("What it says proves nothing, so wal_level is not known."));
+        call.warn(unproven(&current, &objection).detail("Its answer proves nothing, so wal_level is not known."));
     }
     let mends = match flow::steps(&current, &desired, &record) {
         Ok(steps) => steps.iter().any(Step::is_change),
@@ -150,7 +150,7 @@ pub(super) async fn look<P: Product>(call: &Call<Context>, desired: &LogicalRepl
 /// What it means that the server could not be asked.
 pub(super) fn unasked<P: Product>(error: &ProbeError) -> Error {
     let server = P::WORDS.server;
-    Error::new(format!("the {server} could not be asked whether its WAL is logical")).detail(&error.message)
+    Error::new(format!("the {server} could not be asked for its wal_level")).detail(&error.message)
 }
 
 async fn bring_about<P: Product>(
@@ -232,13 +232,13 @@ fn probe(context: &Context) -> Option<impl Probe + use<>> {
 /// plan sees what is left of it. Failing would have the core mark it as tainted, to be undone and begun again.
 fn go_on_later(stopped: &Error) -> Error {
     Error::new("the operation was cancelled before logical replication was enabled")
-        .detail(format!("{stopped}. What was done so far is in the state: the next apply goes on from there."))
+        .detail(format!("{stopped}. The state has what was done so far: the next apply goes on from there."))
 }
 
 fn go_on_untainted() -> Error {
-    Error::new("what was done so far is in the state").detail(
-        "A create that fails leaves the resource tainted: the next apply would take everything back and begin again. \
-         To go on from here instead, run \"terraform untaint\" or \"tofu untaint\" with its address first.",
+    Error::new("the state has what was done so far").detail(
+        "The failed create leaves the resource tainted, so the next apply would undo everything and begin again. To \
+         go on from here instead, run \"terraform untaint\" or \"tofu untaint\" with its address first.",
     )
 }
 

@@ -120,7 +120,7 @@ pub(super) fn validate(config: &Attributes, diagnostics: &mut Diagnostics) {
     ];
     for (attribute, _) in given.into_iter().filter(|(_, is_null)| !is_null) {
         let error = Error::new(format!("{attribute} has no effect with manage_parameter_group = false"))
-            .detail("Another provider owns the group then. Leave one of the two out.");
+            .detail("Another provider owns the group in that case. Leave one of the two out.");
         diagnostics.error(error.attribute(attribute));
     }
 }

@@ -25,8 +25,8 @@ pub(super) fn schema<P: Product>() -> Schema {
                 "manage_parameter_group",
                 flag.clone(),
                 &format!(
-                    "Whether the parameter group is made, edited and attached here. With `false`, for a group that another \
-                     provider owns, the {server} is only rebooted and verified. Default: `true`."
+                    "Whether this resource creates, edits and attaches the parameter group. Set `false` if another \
+                     provider owns the group: the {server} is then only rebooted and verified. Default: `true`."
                 ),
             )
             .default(true),
@@ -35,8 +35,9 @@ pub(super) fn schema<P: Product>() -> Schema {
             "parameter_group_name",
             text.clone(),
             &format!(
-                "The {group}. Default: `<{whole}>-logical-replication` where the {whole} has a default group, else the custom \
-                 group that it has. After an upgrade to another major version, another group takes its place, with that version appended to the name where the name is taken."
+                "The {group}. Default: `<{whole}>-logical-replication` if the {whole} has a default group, \
+                 otherwise its custom group. After an upgrade to another major version a new group takes its place; \
+                 if the name is taken, the version is appended to it."
             ),
         ))
         .attribute(parameters::<P>())
@@ -51,9 +52,10 @@ pub(super) fn schema<P: Product>() -> Schema {
                 "verify",
                 flag.clone(),
                 &format!(
-                    "Whether the {server} is asked over the provider's publisher connection what it runs with, and rebooted once \
-                     more if that is not logical. Its answer counts only where that connection is known to lead to it; one \
-                     that leads to another server is an error. A destroy then needs the connection as well. Default: `true`."
+                    "Whether the {server} is asked for its `wal_level` over the provider's publisher connection, \
+                     and rebooted once more if that is not `logical`. The answer counts only if the connection is \
+                     known to lead to the {server}; a connection to another server is an error. A destroy needs the \
+                     connection as well. Default: `true`."
                 ),
             )
             .default(true),
@@ -62,7 +64,10 @@ pub(super) fn schema<P: Product>() -> Schema {
             Attribute::optional(
                 "skip_destroy",
                 flag.clone(),
-                &format!("Whether destroying only forgets, and leaves the {whole} as it is. Default: `false`."),
+                &format!(
+                    "Whether a destroy only removes the resource from the state, and leaves the {whole} as it \
+                     is. Default: `false`."
+                ),
             )
             .default(false),
         )
@@ -70,25 +75,31 @@ pub(super) fn schema<P: Product>() -> Schema {
             Attribute::optional(
                 "reboot_on_destroy",
                 flag.clone(),
-                "Whether destroying also reboots, so that the old parameters take effect. Default: `false`.",
+                "Whether a destroy also reboots, so that the old parameters take effect. Default: `false`.",
             )
             .default(false),
         )
-        .attribute(Attribute::optional("tags", Type::map(Type::String), "Tags of a parameter group that is made here."))
+        .attribute(Attribute::optional(
+            "tags",
+            Type::map(Type::String),
+            "Tags of the parameter group, if this \
+             resource creates it.",
+        ))
         .attribute(Attribute::computed("id", text.clone(), "The identifier, by which it is imported.").stable())
         .attribute(
-            Attribute::computed("parameter_group_family", text.clone(), &format!("The family, such as `{family}`.")).stable(),
+            Attribute::computed("parameter_group_family", text.clone(), &format!("The family, such as `{family}`."))
+                .stable(),
         )
         .attribute(Attribute::computed(
             "parameter_group_created",
             flag.clone(),
-            "Whether the parameter group was made here; only then is it ever deleted.",
+            "Whether this resource created the parameter group. Only then is it deleted on destroy.",
         ))
         .attribute(Attribute::computed(
             "previous_parameter_group_name",
             text.clone(),
-            "The parameter group that was attached before, and is again when this is destroyed, if it is of the family that is \
-             needed then.",
+            "The parameter group that was attached before. A destroy attaches it again, if it is of the family that \
+             the engine needs by then.",
         ))
         .attribute(Attribute::computed("endpoint", text.clone(), endpoint).stable())
         .attribute(Attribute::computed("port", Type::Number, "Its port.").stable())
@@ -101,16 +112,19 @@ pub(super) fn schema<P: Product>() -> Schema {
         .attribute(Attribute::computed(
             "wal_level",
             text,
-            &format!("The {server}'s `wal_level`, as it reports it; null where it was not asked, or is not known to have answered."),
+            &format!(
+                "The {server}'s `wal_level`, as it reports it. Null if it was not asked, or if it is not known \
+                 which server answered."
+            ),
         ))
         .block(timeouts_block("60m", "60m", "60m"))
 }
 
 fn parameters<P: Product>() -> Attribute {
     let description = format!(
-        "{}, such as `max_replication_slots`. Only these, and `rds.logical_replication`, are ever touched. Values are compared \
-         as the server means them: `on` is `1`, and `5min` is `300000` where the parameter is in milliseconds. A formula, such \
-         as `{{DBInstanceVCPU*2}}`, is kept as it is.",
+        "{}, such as `max_replication_slots`. Only these and `rds.logical_replication` are changed. Values are \
+         compared by their meaning: `on` is `1`, and `5min` is `300000` where the parameter is in milliseconds. A \
+         formula, such as `{{DBInstanceVCPU*2}}`, is kept as it is.",
         P::WORDS.parameters
     );
     Attribute::optional("parameters", Type::map(Type::String), &description).validator(|value| {

@@ -33,8 +33,8 @@ pub(super) async fn check(
     let (version, outline) = match ask(database).await {
         Ok(answer) => answer,
         Err(error) => {
-            let unchecked = "Whether it has all that is asked for, and whether each table has the replica identity that updates \
-                             and deletes need, was not checked.";
+            let unchecked = "It was not checked whether everything that is listed exists, and whether each table \
+                             has the replica identity that updates and deletes need.";
             return go_on_without(change, error, doing, unchecked);
         }
     };
@@ -42,8 +42,8 @@ pub(super) async fn check(
     desired.check_supported(version).map_err(|unsupported| database.unsupported(doing, unsupported))?;
     let filters = match ask_of_members(change, database, doing, desired, &outline).await {
         Err(error) if error.is_locked() => {
-            let what = "Whether Postgres takes the column lists and row filters, and whether the filters keep to the \
-                        replica identity, was not checked.";
+            let what = "It was not checked whether Postgres accepts the column lists and row filters, and whether \
+                        the filters use only columns of the replica identity.";
             change.warn(super::unchecked(doing, what, &error));
             FilterColumns::default()
         }
@@ -210,8 +210,9 @@ fn summary(problem: Problem, names: &BTreeSet<String>, desired: &Desired) -> Str
              sent have no replica identity: {names}"
         ),
         Problem::LessThanRoot => format!(
-            "UPDATE and DELETE of partitions would get lost on the subscriber, without an error, because their replica identity lacks \
-             columns of that of the partitioned table under whose name they are sent: {names}"
+            "UPDATE and DELETE of partitions would get lost on the subscriber, without an error, because their \
+             replica identity lacks columns that the one of the partitioned table has, under whose name they are \
+             sent: {names}"
         ),
         Problem::FilterOutsideIdentity => {
             format!("{fail}, because the row filter uses columns outside the replica identity: {names}")
@@ -240,45 +241,48 @@ fn summary(problem: Problem, names: &BTreeSet<String>, desired: &Desired) -> Str
 fn remedy(problem: Problem) -> &'static str {
     match problem {
         Problem::NoTable | Problem::NoSchema => {
-            "It must be there when this is applied: if something else in this configuration makes it, let this resource \
-             depend on that. Names are taken literally: upper case is not folded."
+            "It must exist when this is applied. If something else in this configuration creates it, let this \
+             resource depend on that. Names are taken literally: upper case is not folded."
         }
         Problem::WalLevel => {
-            "Postgres makes the publication, but nobody can subscribe to it before wal_level is logical and the server \
-             has been restarted."
+            "Postgres creates the publication, but nobody can subscribe to it before wal_level is logical and the \
+             server has been restarted."
         }
         Problem::NoIdentity => {
-            "Postgres makes the publication, and refuses these statements from then on. Give each table a primary key, or a \
-             neonrepl_replica_identity whose table this resource refers to (by hand: ALTER TABLE … REPLICA IDENTITY FULL; or USING \
-             INDEX), or publish = [\"insert\", \"truncate\"] only."
+            "Postgres creates the publication, and refuses these statements from then on. Give each table a primary \
+             key, or a neonrepl_replica_identity whose table this resource refers to (by hand: ALTER TABLE … \
+             REPLICA IDENTITY FULL; or USING INDEX), or publish = [\"insert\", \"truncate\"] only."
         }
         Problem::RootWithoutIdentity => {
-            "Postgres makes the publication and takes these statements, as the partitions have an identity; subscribers cannot look \
-             for the rows. Give the partitioned table a primary key, or a neonrepl_replica_identity, which is one for all its \
-             partitions too; or set publish_via_partition_root = false."
+            "Postgres creates the publication and accepts these statements, because the partitions have an \
+             identity; but subscribers cannot find the rows. Give the partitioned table a primary key, or a \
+             neonrepl_replica_identity, which is one for all its partitions too; or set publish_via_partition_root \
+             = false."
         }
         Problem::LessThanRoot => {
-            "Postgres makes the publication and takes these statements; subscribers look for the rows by columns that they do not \
-             get. Give the partitioned table a neonrepl_replica_identity, which is one for all its partitions too (by hand: ALTER TABLE \
-             … REPLICA IDENTITY FULL; on each of these), or set publish_via_partition_root = false."
+            "Postgres creates the publication and accepts these statements; but subscribers look for the rows by \
+             columns that they do not get. Give the partitioned table a neonrepl_replica_identity, which is one for \
+             all its partitions too (by hand: ALTER TABLE … REPLICA IDENTITY FULL; on each of these), or set \
+             publish_via_partition_root = false."
         }
         Problem::FilterOutsideIdentity => {
-            "Postgres makes the publication, and refuses these statements from then on. Use columns of the replica \
-             identity alone, set REPLICA IDENTITY FULL as a neonrepl_replica_identity does, or publish = [\"insert\", \"truncate\"] only."
+            "Postgres creates the publication, and refuses these statements from then on. Use columns of the \
+             replica identity alone, set REPLICA IDENTITY FULL as a neonrepl_replica_identity does, or publish = \
+             [\"insert\", \"truncate\"] only."
         }
         Problem::ColumnsWithoutIdentity => {
-            "Postgres makes the publication, and refuses these statements from then on. Add the missing columns, or \
-             publish = [\"insert\", \"truncate\"] only."
+            "Postgres creates the publication, and refuses these statements from then on. Add the missing columns, \
+             or publish = [\"insert\", \"truncate\"] only."
         }
         Problem::ColumnsOfFullIdentity => {
-            "Postgres makes the publication, and refuses these statements from then on. Leave columns out, give the \
-             table a primary key and REPLICA IDENTITY DEFAULT, as a neonrepl_replica_identity does, or publish = [\"insert\", \
-             \"truncate\"] only."
+            "Postgres creates the publication, and refuses these statements from then on. Leave columns out, give \
+             the table a primary key and REPLICA IDENTITY DEFAULT, as a neonrepl_replica_identity does, or publish \
+             = [\"insert\", \"truncate\"] only."
         }
         Problem::GeneratedIdentity => {
-            "Since Postgres 18 the server makes the publication, and refuses these statements from then on. Set \
-             publish_generated_columns = \"stored\" (virtual columns can never be published), give the table a primary \
-             key and REPLICA IDENTITY DEFAULT, or publish = [\"insert\", \"truncate\"] only."
+            "Since Postgres 18 the server creates the publication, and refuses these statements from then on. Set \
+             publish_generated_columns = \"stored\" (virtual columns can never be published), give the table a \
+             primary key and REPLICA IDENTITY DEFAULT, or publish = [\"insert\", \"truncate\"] only."
         }
         Problem::WrongKind(_) | Problem::SystemSchema => {
             "Postgres publishes ordinary and partitioned tables only. Leave it out."

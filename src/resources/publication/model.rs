@@ -68,12 +68,16 @@ pub(super) fn schema() -> Schema {
     let operations = Operation::ALL.map(Operation::as_str);
     let all_operations = Value::Set(operations.iter().map(|name| Value::from(*name)).collect());
     Schema::new(
-        "A publication: which tables are published, and how. Every change but that of `database` is made in place, in one \
-         transaction, so that a running subscription never sees the publication missing. A plan looks at those who read from it: \
-         a table that a subscription could not replicate is refused before anything is changed.",
+        "A publication: which tables are published, and how. Every attribute but `database` is changed in place, in \
+         one transaction, so that a running subscription never finds the publication missing. A plan also checks \
+         the subscriptions that read from it: a table that one of them could not replicate is refused before \
+         anything is changed.",
     )
     .attribute(
-        Attribute::required("name", Type::String, "The name. Renamed in place. Under a subscription of the provider's subscriber a second one is made first, the subscription changes over once it has applied all that is older, and the old one is dropped: nothing is lost. If an apply is interrupted, the next one goes on with it.").text(object_id::check_name),
+        Attribute::required("name", Type::String, "The name. Renamed in place. If a subscription of the provider's \
+             subscriber reads from it, a second publication with the new name is created first, the subscription \
+             changes over once it has applied everything older, and then the old publication is dropped: nothing is \
+             lost. If the apply is interrupted, the next one goes on with it.").text(object_id::check_name),
     )
     .attribute(
         Attribute::optional_computed(
@@ -88,7 +92,7 @@ pub(super) fn schema() -> Schema {
         Attribute::optional(
             "tables",
             Type::set(Type::String),
-            "Whole tables, as `schema.table`; without a schema, `public` is meant. A part that holds a dot or a double \
+            "Whole tables, as `schema.table`, or `table` in schema `public`. A part that holds a dot or a double \
              quote is written in double quotes, as in SQL. Names are taken literally: upper case is not folded.",
         )
         .text(check_table),
@@ -123,10 +127,11 @@ pub(super) fn schema() -> Schema {
         Attribute::optional(
             "publish_via_partition_root",
             Type::Bool,
-            "Whether changes of partitions are published as changes of the partitioned table. Not changed while a subscription \
-             reads the partitions, which would lose rows: the plan then says how to go over to a second publication. \
-             With `true`, a table that is attached to the tree later brings along rows that are never copied, and one that is detached \
-             is not published any more: subscribers get what is written while it is a partition. Default: `false`.",
+            "Whether changes of partitions are published as changes of the partitioned table. A change is refused \
+             while a subscription reads the partitions, because rows would be lost: the plan then says how to \
+             change over to a second publication. With `true`, the rows of a table that is attached as a partition \
+             later are never copied, and a detached table is no longer published: subscribers only get what is \
+             written while it is a partition. Default: `false`.",
         )
         .default(false),
     )
@@ -140,17 +145,18 @@ pub(super) fn schema() -> Schema {
         .one_of(&["none", "stored"]),
     )
     .attribute(
-        Attribute::optional_computed("owner", Type::String, "The role that owns it. Default: the one that creates it.")
+        Attribute::optional_computed("owner", Type::String, "The role that owns it. Default: the role that creates it.")
             .text(object_id::check_name),
     )
     .attribute(
         Attribute::optional(
             "strict",
             Type::Bool,
-            "Whether a plan is refused when Postgres would take the publication and then refuse the application's \
-             updates and deletes: tables without a replica identity, row filters on other columns than its own, column \
-             lists without them, and, since Postgres 18, generated columns in it that are not published. Otherwise a \
-             warning says so. Only plans that change the publication look. Default: `false`.",
+            "Whether a plan fails if Postgres would accept the publication and then refuse the application's \
+             updates and deletes: because a table has no replica identity, a row filter uses columns outside of it, \
+             a column list lacks its columns, or, since Postgres 18, it has generated columns that are not \
+             published. With `false`, the plan warns. Only plans that change the publication check this. Default: \
+             `false`.",
         )
         .default(false),
     )
@@ -158,9 +164,10 @@ pub(super) fn schema() -> Schema {
         Attribute::optional(
             "force_destroy",
             Type::Bool,
-            "Whether it is dropped although subscriptions use it, which then stop at the next change. Otherwise that is an error. \
-             A core drops a publication before it changes a subscription that used it: to take it out of one in the same \
-             apply, set `lifecycle { create_before_destroy = true }`. Default: `false`.",
+            "Whether it may be dropped while subscriptions use it, which then stop at the next change. With \
+             `false`, that is an error. Terraform and OpenTofu drop a publication before they change a subscription \
+             that used it: to remove it from a subscription in the same apply, set `lifecycle { \
+             create_before_destroy = true }`. Default: `false`.",
         )
         .default(false),
     )
@@ -169,13 +176,14 @@ pub(super) fn schema() -> Schema {
         Attribute::computed(
             "fingerprint",
             Type::String,
-            "A hash of what is published, whatever the name and the owner. Feed it to a subscription's `refresh_triggers`.",
+            "A hash of what is published, without the name and the owner. Use it in a subscription's \
+             `refresh_triggers`.",
         )
         .stable(),
     )
     .block(NestedBlock::list(
         "table",
-        Block::new("A table of which only some columns or rows are published (Postgres 15). Any number of blocks.")
+        Block::new("A table of which only some columns or rows are published (Postgres 15). The block can be repeated.")
             .attribute(Attribute::required("name", Type::String, "The table, as in `tables`.").text(check_table))
             .attribute(
                 Attribute::optional(
@@ -186,7 +194,7 @@ pub(super) fn schema() -> Schema {
                 .text(object_id::check_name)
                 .validator(|value| match value {
                     Value::Set(items) if items.is_empty() => {
-                        Err("It is empty. Name a column, or leave `columns` out to publish all of them.".to_owned())
+                        Err("It must not be empty. Name a column, or leave `columns` out to publish all of them.".to_owned())
                     }
                     _ => Ok(()),
                 }),
@@ -207,8 +215,8 @@ fn check_table(text: &str) -> std::result::Result<(), String> {
     // Only in quotes may it be a part of a name.
     if !text.contains('"') && text.to_ascii_lowercase().contains(" where ") {
         return Err(format!(
-            "{text:?} is more than a table. A row filter or a column list goes into a block of its own: table {{ }}, with name, where \
-             and columns in it, each on its line."
+            "{text:?} is more than a table. Write a row filter or a column list in a block: table {{ }}, with name, \
+             where and columns in it, each on its own line."
         ));
     }
     let remedy = "Write \"schema.table\", or \"table\" for one of schema public.";

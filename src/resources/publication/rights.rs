@@ -47,17 +47,20 @@ fn said(doing: &str, place: &Place<'_>, lack: &Lack, publication: &Publication) 
     let at = format!("On {address}, in database {database:?}");
     match lack {
         Lack::ReadOnly => Said::Refused(
-            error(format!("{address} only reads, as a standby or a reader does"))
-                .detail("Connect to the primary, which is the writer endpoint of an Aurora cluster."),
+            error(format!("{address} is read-only, as a standby or a reader is"))
+                .detail("Connect to the primary, which for an Aurora cluster is the writer endpoint."),
         ),
         Lack::Create => Said::Refused(
-            error(format!("permission denied for database {database:?}: role {role} may not make publications in it")).detail(format!(
+            error(format!(
+                "permission denied for database {database:?}: role {role} may not create publications in it"
+            ))
+            .detail(format!(
                 "On {address}, as the owner of the database or a superuser: GRANT CREATE ON DATABASE {} TO {role};",
                 quoted(database)
             )),
         ),
         Lack::Superuser(option) => Said::Refused(
-            error(format!("only a superuser may make a publication with {option}, and role {role} is none"))
+            error(format!("only a superuser may create a publication with {option}, and role {role} is not one"))
                 .detail("List the tables, which needs their ownership only, or connect as a superuser.")
                 .attribute(option),
         ),
@@ -70,7 +73,10 @@ fn said(doing: &str, place: &Place<'_>, lack: &Lack, publication: &Publication) 
         Lack::Tables(tables) => Said::Refused(error(of_tables(tables, role)).detail(statements(&at, tables, role))),
         Lack::NoOwner(owner) => Said::Warned(
             error(format!("there is no role {owner} on {address} to own it"))
-                .detail("Apply fails unless something else has made it by then. If this configuration does, refer to its name, so that it comes first.")
+                .detail(
+                    "Apply fails unless it exists by then. If this configuration creates it, refer to its name, \
+                     so that it comes first.",
+                )
                 .attribute("owner"),
         ),
         Lack::SetOwner(owner) => Said::Refused(
@@ -84,7 +90,7 @@ fn said(doing: &str, place: &Place<'_>, lack: &Lack, publication: &Publication) 
 fn of_tables(tables: &BTreeSet<(QualifiedName, Ident)>, role: &str) -> String {
     let names = tables.iter().map(|(table, owner)| format!("{} of {owner}", table.to_text()));
     format!(
-        "role {role} must be owner of the tables that it publishes, and is not of: {}",
+        "role {role} must own the tables that it publishes, and does not own: {}",
         crate::replication::names::list(names)
     )
 }

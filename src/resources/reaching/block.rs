@@ -47,10 +47,11 @@ pub(in crate::resources) fn of_block(way: Way, description: &str) -> NestedBlock
             text(
                 "password_wo",
                 &format!(
-                    "Its password, write-only: it is in neither plan nor state. Raise `connection_version` to send another. Needs \
-                     Terraform 1.11 or OpenTofu 1.11. Postgres itself keeps it in `pg_subscription` on the {from}. That server's log \
-                     gets the statement that holds it where `log_statement` is `ddl` or `all`, and where the server refuses it, unless \
-                     the provider logs in there as a superuser: give the role no more than replication needs."
+                    "Its password, write-only: it is stored in neither plan nor state. Raise `connection_version` \
+                     to send another. Needs Terraform 1.11 or OpenTofu 1.11. Postgres itself keeps it in \
+                     `pg_subscription` on the {from}. That server logs the statement with the password if \
+                     `log_statement` is `ddl` or `all`, and if the statement fails, unless the provider logs in \
+                     there as a superuser. So give the role no more rights than replication needs."
                 ),
             )
             .write_only(),
@@ -70,8 +71,9 @@ pub(in crate::resources) fn of_block(way: Way, description: &str) -> NestedBlock
                 "options",
                 Type::map(Type::String),
                 &format!(
-                    "Further libpq keywords, such as `keepalives_idle`. An empty value takes a keyword away. None that holds a secret \
-                     or leads to one, such as `sslpassword`, `passfile` and `service`; files are those of the {from}'s server."
+                    "Further libpq keywords, such as `keepalives_idle`. An empty value removes a keyword. Keywords \
+                     that hold a secret or lead to one, such as `sslpassword`, `passfile` and `service`, are \
+                     refused. Files are those on the {from}'s server."
                 ),
             )
             .validator(protection::validate_options),

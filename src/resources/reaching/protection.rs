@@ -105,8 +105,9 @@ pub(super) fn weaker(
 
 fn remedy(Way { object, block, from, .. }: Way) -> String {
     format!(
-        "In the {object}'s {block} block, set sslmode = \"verify-full\" with options = {{ sslrootcert = \"…\" }}, a file on the \
-         {from}'s server or, from Postgres 16 on, \"system\"; or set sslmode = \"require\" to say that this is meant."
+        "In the {object}'s {block} block, set sslmode = \"verify-full\" with options = {{ sslrootcert = \"…\" }}, a \
+         file on the {from}'s server or, from Postgres 16 on, \"system\"; or set sslmode = \"require\" to confirm \
+         it."
     )
 }
 

@@ -57,7 +57,7 @@ pub(super) async fn check(call: &Call<Context>, change: &mut PlannedChange<Model
 }
 
 fn keyless(doing: &str) -> Error {
-    Error::new(format!("{doing}: with \"default\" nothing tells its rows apart, because it has no primary key"))
+    Error::new(format!("{doing}: \"default\" does not identify its rows, because it has no primary key"))
         .detail("Give it a primary key, or choose \"full\", or \"index\" with a unique index.")
         .attribute("identity")
 }
@@ -83,8 +83,8 @@ async fn say_missing(
         None => change.warn(
             Error::new(format!("{doing}: there is no such table in database {:?} yet", database.name()))
                 .detail(
-                    "It must be there when this is applied: if something else in this configuration makes it, let this resource \
-                     depend on that. Names are taken literally: upper case is not folded.",
+                    "It must exist when this is applied. If something else in this configuration creates it, let \
+                     this resource depend on that. Names are taken literally: upper case is not folded.",
                 )
                 .attribute("table"),
         ),
@@ -101,7 +101,7 @@ fn not_owned(database: &Database, doing: &str, tree: &Tree) -> Option<Error> {
     let statements =
         foreign.iter().take(names::SHOWN).map(|(name, _)| owned_by(name, &role)).collect::<Vec<_>>().join(" ");
     (!foreign.is_empty()).then(|| {
-        Error::new(format!("{doing}: role {role} must be owner of it, and is not of: {}", names::list(names)))
+        Error::new(format!("{doing}: role {role} must own it, and does not own: {}", names::list(names)))
             .detail(format!(
                 "On {address}, in database {:?}, as their owner or a superuser: {statements} Or connect as their owner.",
                 database.name()
@@ -134,7 +134,9 @@ pub(super) async fn parts(
         let usable = others.filter(|name| replica_identity::unsuitable(name, indexes, columns).is_none());
         let usable: Vec<_> = usable.map(|name| name.as_str().to_owned()).collect();
         let remedy = match usable.is_empty() {
-            true => "It has no index that can. Make a unique one of columns that are NOT NULL, or write identity = \"full\".".to_owned(),
+            true => "It has no index that can. Create a unique one on columns that are NOT NULL, or set identity = \
+                 \"full\"."
+                .to_owned(),
             false => format!("Those that can: {}.", names::list(usable)),
         };
         return Err(error(why.describe()).detail(remedy));
@@ -142,8 +144,13 @@ pub(super) async fn parts(
     let parts = replica_identity::parts(database, &tree.table, index).await?;
     match replica_identity::without_part(tree, &parts).as_slice() {
         [] => Ok(parts),
-        lacking => Err(error(format!("partitions have no part of it: {}", names::tables(lacking.iter().copied())))
-            .detail("Make the index on the partitioned table without ONLY, or attach each partition's own to it.")),
+        lacking => {
+            Err(error(format!("partitions have no index attached to it: {}", names::tables(lacking.iter().copied())))
+                .detail(
+                    "Create the index on the partitioned table without ONLY, or attach each partition's own index \
+                 to it.",
+                ))
+        }
     }
 }
 
@@ -254,10 +261,10 @@ fn why(problem: Problem) -> &'static str {
         Problem::FilterOutsideIdentity => "its row filter uses columns outside the identity",
         Problem::ColumnsWithoutIdentity => "its column list lacks columns of the identity",
         Problem::ColumnsOfFullIdentity => "no column list covers \"full\"",
-        Problem::RootWithoutIdentity => "its partitions are sent under its name, and would be told apart by nothing",
+        Problem::RootWithoutIdentity => "its partitions are sent under its name, and would have no replica identity",
         Problem::LessThanRoot => "it is sent under the name of a partitioned table that has another identity",
         Problem::GeneratedIdentity => "generated columns of the identity are not published",
-        _ => "nothing would tell its rows apart",
+        _ => "it would have no replica identity",
     }
 }
 
@@ -275,8 +282,9 @@ mod tests {
         let found =
             [one("a", Problem::NoIdentity), one("a", Problem::NoIdentity), one("b", Problem::ColumnsOfFullIdentity)];
         let text = refusal("planning", &found, Some("identity")).to_string();
-        let says = "planning: UPDATE and DELETE would fail on the publisher: public.a in publication \"shop\" (nothing would tell \
-                    its rows apart), public.b in publication \"shop\" (no column list covers \"full\")";
+        let says = "planning: UPDATE and DELETE would fail on the publisher: public.a in publication \"shop\" (it \
+                    would have no replica identity), public.b in publication \"shop\" (no column list covers \
+                    \"full\")";
         assert!(text.contains(says), "{text}");
         assert!(!text.contains("skip_destroy"));
         assert!(refusal("destroying", &found, None).to_string().contains("skip_destroy = true"));

@@ -60,22 +60,25 @@ impl InDatabase for Model {
 
 pub(super) fn schema() -> Schema {
     Schema::new(
-        "What tells the rows of a table of the publisher apart when they change: its replica identity. A published table that \
-         has neither a primary key nor another identity refuses each UPDATE and DELETE of the application. \
-         Each partition of a partitioned table gets the same: the publisher uses the partition's identity, and subscribers \
-         that of the table under whose name the rows are sent. One that is added later is shown as drift and given it by the next apply. \
-         Refer to `table` in the publication, so that the identity comes first. A change needs the rights of the table's \
-         owner, and locks the table against reads and writes for a moment: it is tried for a \
-         second at a time, between which others go first, until `timeouts` ends. A change, or a destroy, after which a \
-         publication of the database would make UPDATE or DELETE fail is refused. Destroy gives the table back what it had \
-         before, where that is known; after an import it is not, and the table stays as it is. For a table of the other server, as \
-         for the way back, use a provider configuration whose `publisher` is that server.",
+        "The replica identity of a table on the publisher: the columns by which a changed row is found again. \
+         Postgres refuses each UPDATE and DELETE of a published table that has neither a primary key nor another \
+         identity. All partitions of a partitioned table get the same identity, because the publisher uses that of \
+         the partition, and subscribers that of the table under whose name the rows are sent. A partition that is \
+         added later shows as drift, and the next apply sets its identity. Refer to `table` in the publication, so \
+         that the identity is set first. A change needs the rights of the table's owner, and locks the table \
+         against reads and writes for a moment: it is tried for a second at a time, letting other sessions go first \
+         in between, until the timeout. A change or a destroy is refused if a publication of the database would \
+         make UPDATE or DELETE fail afterwards. A destroy restores the identity that the table had before; after an \
+         import that is not known, and the table stays as it is. For a table of the other server, as for the way \
+         back, use a provider configuration whose `publisher` is that server.",
     )
     .attribute(
         Attribute::required(
             "table",
             Type::String,
-            "The table: `schema.table`, or `table` for one of schema `public`. A part that holds a dot or a double quote is written in double quotes, as in SQL; names are literal. Another table is another resource: the old one is destroyed first.",
+            "The table: `schema.table`, or `table` for one of schema `public`. A part that holds a dot or a double \
+             quote is written in double quotes, as in SQL; names are literal. If it names another table, the resource is \
+             replaced, and the old one is destroyed first.",
         )
         .text(check_table),
     )
@@ -83,10 +86,10 @@ pub(super) fn schema() -> Schema {
         Attribute::required(
             "identity",
             Type::String,
-            "`default`: the primary key. `index`: the unique index that `index` names. `full`: every column, for a table that has \
-             neither; each UPDATE and DELETE then writes the whole old row to the WAL, and the subscriber looks for a row by all \
-             of its columns, which takes long in a large table without a usable index. `nothing`: none, for tables of which only \
-             inserts are published.",
+            "`default`: the primary key. `index`: the unique index that `index` names. `full`: every column, for a \
+             table that has neither; each UPDATE and DELETE then writes the whole old row to the WAL, and the \
+             subscriber looks for a row by all of its columns, which is slow in a large table without a usable \
+             index. `nothing`: none, for tables of which only inserts are published.",
         )
         .one_of(&["default", "full", "nothing", "index"]),
     )
@@ -94,9 +97,9 @@ pub(super) fn schema() -> Schema {
         Attribute::optional(
             "index",
             Type::String,
-            "The name of the index with `identity = \"index\"`, without a schema. It must be unique, valid, not partial, not deferrable \
-             and of columns alone, all of them NOT NULL. For a partitioned table it is the partitioned index, and each \
-             partition gets its part of it.",
+            "The name of the index with `identity = \"index\"`, without a schema. The index must be unique, valid, \
+             not partial, not deferrable, and on plain columns that are all NOT NULL. For a partitioned table it is \
+             the partitioned index, and each partition uses its own part of it.",
         )
         .text(check_name),
     )
@@ -113,7 +116,8 @@ pub(super) fn schema() -> Schema {
         Attribute::optional(
             "skip_destroy",
             Type::Bool,
-            "Whether destroying only forgets, and leaves the table as it is. Default: `false`.",
+            "Whether a destroy only removes the resource from the state, and leaves the table as it is. Default: \
+             `false`.",
         )
         .default(false),
     )
@@ -121,7 +125,7 @@ pub(super) fn schema() -> Schema {
     .attribute(Attribute::computed(
         "differing_partitions",
         Type::set(Type::String),
-        "Partitions that have another identity than the table. When there are any, the next plan gives them the same.",
+        "Partitions whose identity differs from the table's. If there are any, the next plan corrects them.",
     ))
     .block(timeouts_block("5m", "5m", "5m"))
 }

@@ -62,7 +62,7 @@ pub(super) async fn preview(call: &Call<Context>, change: &mut PlannedChange<Mod
     let (Ok(database), Ok(table), Some(before)) = (database(call, &prior), table(&prior), kept(call.private())) else {
         return Ok(());
     };
-    let doing = format!("giving table {} its former replica identity back", table.to_text());
+    let doing = format!("restoring the replica identity of table {}", table.to_text());
     // What cannot be asked now is asked when it is applied, and refused then.
     let Ok(Some(tree)) = replica_identity::fetch(&database, &table).await else { return Ok(()) };
     let Ok(given) = choice(&prior) else { return Ok(()) };
@@ -70,7 +70,10 @@ pub(super) async fn preview(call: &Call<Context>, change: &mut PlannedChange<Mod
     let found = Box::pin(broken(call, &database, &tree, &plan.gets)).await?;
     if !found.is_empty() {
         let warning = refusal(&doing, &found, None);
-        change.warn(warning.detail("It is refused when it is applied, unless the publication is gone by then, as it is where it is destroyed in the same run and refers to this resource."));
+        change.warn(warning.detail(
+            "The apply refuses this, unless the publication is gone by then: for instance \
+             because it refers to this resource and is destroyed in the same run.",
+        ));
     }
     Ok(())
 }
@@ -81,12 +84,12 @@ pub(super) async fn preview(call: &Call<Context>, change: &mut PlannedChange<Mod
 /// When that would break a publication, or the server refuses it.
 pub(super) async fn give_back(call: &Call<Context>, prior: &Model, time: Duration) -> Result<()> {
     let table = table(prior)?;
-    let doing = format!("giving table {} its former replica identity back", table.to_text());
+    let doing = format!("restoring the replica identity of table {}", table.to_text());
     if prior.skip_destroy.known() == Some(&true) {
         return Ok(());
     }
     let Some(before) = kept(call.private()) else {
-        call.warn(stays(&doing, "what it was before is not known, as it was imported"));
+        call.warn(stays(&doing, "it was imported, so its former identity is not known"));
         return Ok(());
     };
     let limits = Limits::within(time).cancelled_by(call.stop().clone());
@@ -102,7 +105,7 @@ pub(super) async fn give_back(call: &Call<Context>, prior: &Model, time: Duratio
     make(&database, &doing, &plan.gets, &limits).await?;
     if !plan.cannot.is_empty() {
         let tables = names::tables(&plan.cannot);
-        call.warn(stays(&doing, &format!("its former index is not there any more: {tables}")));
+        call.warn(stays(&doing, &format!("its former index no longer exists: {tables}")));
     }
     Ok(())
 }

@@ -43,17 +43,19 @@ in_database!(Model, Context::publisher);
 
 pub(super) fn schema() -> Schema {
     Schema::new(
-        "A logical replication slot of the publisher, for what reads changes without making its slot itself: a subscription \
-         with `create_slot = false`, or another consumer. A slot keeps the WAL from its creation on until it is read, so one \
-         that nobody reads fills the disk. A new slot begins at the present, so the plan refuses to replace one that a \
-         subscription names or that has been read from, and destroy refuses to drop one that a subscription names, unless \
-         `force_destroy` is set. Destroy waits until nothing reads from it.",
+        "A logical replication slot on the publisher, for a reader that does not create its own slot: a \
+         subscription with `create_slot = false`, or another consumer. A slot keeps the WAL since its creation \
+         until it has been read, so a slot that nobody reads fills the disk. A new slot begins at the present. So, \
+         unless `force_destroy` is set, a plan refuses to replace a slot that a subscription names or that has been \
+         read from, and a destroy refuses to drop a slot that a subscription names. A destroy waits until nothing \
+         reads from the slot.",
     )
     .attribute(
         Attribute::required(
             "name",
             Type::String,
-            "The name: lower-case letters, digits and underscores, unique in the cluster. A change makes a new slot.",
+            "The name: lower-case letters, digits and underscores, unique on the whole server. A change makes a new \
+             slot.",
         )
         .text(slot::check_name)
         .replaces(),
@@ -81,8 +83,9 @@ pub(super) fn schema() -> Schema {
         Attribute::optional_computed(
             "two_phase",
             Type::Bool,
-            "Whether prepared transactions are decoded when they are prepared; otherwise when they are committed. A change \
-             makes a new slot. If it is left out, a new slot does not, and what a subscription does to it is not a change.",
+            "Whether prepared transactions are decoded when they are prepared, rather than when they are committed. \
+             A change makes a new slot. Default: `false` for a new slot; later changes by a subscription are then \
+             accepted and not shown.",
         )
         .replaces()
         .unpinned(),
@@ -91,10 +94,10 @@ pub(super) fn schema() -> Schema {
         Attribute::optional_computed(
             "failover",
             Type::Bool,
-            "Whether it is copied to the publisher's standbys (Postgres 17). Changed in place: by the subscription of the \
-             provider's subscriber that reads from it, which is disabled for a moment, or else by a replication connection \
-             while nothing reads from it. If it is left out, a new slot is not, and what a subscription does to it is not a \
-             change.",
+            "Whether it is copied to the publisher's standbys (Postgres 17). Changed in place: through the \
+             subscription on the provider's subscriber that reads from it, which is disabled for a moment, or, if \
+             nothing reads from the slot, over a replication connection. Default: `false` for a new slot; later \
+             changes by a subscription are then accepted and not shown.",
         )
         .unpinned(),
     )
@@ -102,19 +105,19 @@ pub(super) fn schema() -> Schema {
         Attribute::optional(
             "force_destroy",
             Type::Bool,
-            "Whether it is replaced and dropped although a subscription names it or it has been read from: its reader then \
-             loses what it has not read. Apply it before the change that needs it. A reader is not ended, but waited for. \
-             Default: `false`.",
+            "Whether it may be replaced or dropped although a subscription names it or it has been read from. Its \
+             reader then loses what it has not read yet. Apply this before the change that needs it. An active \
+             reader is not ended: the apply waits for it. Default: `false`.",
         )
         .default(false),
     )
     .attribute(Attribute::computed("id", Type::String, "`database/name`, by which it is imported.").stable())
-    .attribute(Attribute::computed("active", Type::Bool, "Whether something reads from it now."))
+    .attribute(Attribute::computed("active", Type::Bool, "Whether a reader is connected to it now."))
     .attribute(Attribute::computed(
         "wal_status",
         Type::String,
-        "Whether the WAL that it needs is there: `reserved`, `extended` (more than `max_wal_size`), `unreserved` (soon \
-         removed) or `lost`.",
+        "Whether the WAL that it needs is available: `reserved`, `extended` (more than `max_wal_size`), \
+         `unreserved` (may be removed soon) or `lost`.",
     ))
     .attribute(Attribute::computed("restart_lsn", Type::String, "The oldest WAL position that it keeps."))
     .block(timeouts_block("5m", "5m", "5m"))

@@ -43,7 +43,7 @@ pub(super) async fn outlook(
 async fn of_new(call: &Call<Context>, publisher: &Database, planned: &Model) -> Result<Option<Objection>> {
     let Ok(name) = model::ident(planned) else { return Ok(None) };
     let users = slot_use::users(publisher, subscriber(call), &name).await?;
-    let doing = format!("replication slot {name} exists already: making it again");
+    let doing = format!("replication slot {name} already exists: recreating it");
     Ok(loss(&doing, &users, None, planned, Some("name")).or_else(|| slot_use::late(&name, &users)))
 }
 

@@ -98,13 +98,13 @@ fn strength(mode: &str) -> Option<SslMode> {
 /// What becomes of a connection, a line for each keyword, for people: old and new, and no secret.
 pub(super) fn lines(connected: &Connected, new: &Conninfo) -> Vec<String> {
     let Some(there) = connected.conninfo() else {
-        let what = "What it has now, this role may not read, and none was sent from here: it is replaced by";
+        let what = "This role may not read the current connection, and none was sent from here. It is replaced by";
         return vec![format!("{what} {new}.")];
     };
     let line = |keyword: String| match keyword.as_str() {
         // What was sent from here is kept without its password.
         "password" if !matches!(connected, Connected::Read(_)) => None,
-        "password" => Some("password: another one is sent.".to_owned()),
+        "password" => Some("password: a new one is sent.".to_owned()),
         keyword => Some(format!("{keyword}: {} becomes {}.", shown(there, keyword), shown(new, keyword))),
     };
     conninfo_parts::differing(there, new).into_iter().filter_map(line).collect()
@@ -185,14 +185,17 @@ mod tests {
         let there = Connected::Read(conninfo("host=h user=replicator password=a sslmode=verify-full sslpassword=b"));
         let new = conninfo("host=h port=5433 user=postgres password=c sslmode=require");
         expect![[r#"
-            password: another one is sent.
+            password: a new one is sent.
             port: 5432 becomes 5433.
             sslmode: verify-full becomes require.
             sslpassword: *** becomes nothing.
             user: replicator becomes postgres."#]]
         .assert_eq(&lines(&there, &new)[1..].join("\n"));
         assert!(lines(&Connected::Read(new.clone()), &new).is_empty());
-        expect!["What it has now, this role may not read, and none was sent from here: it is replaced by host=h password=*** port=5433 sslmode=require user=postgres."]
-            .assert_eq(&lines(&Connected::Unknown, &new).concat());
+        expect![
+            "This role may not read the current connection, and none was sent from here. It is replaced by \
+             host=h password=*** port=5433 sslmode=require user=postgres."
+        ]
+        .assert_eq(&lines(&Connected::Unknown, &new).concat());
     }
 }

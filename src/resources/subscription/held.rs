@@ -38,7 +38,7 @@ pub(super) async fn warn_of_left_behind(
     subscription: &Subscription,
 ) -> Result<()> {
     if found(database, subscription).await?.is_some_and(|stopped| stopped.is_left_behind) {
-        let error = Error::new(format!("reading subscription {}: it is of no use any more", subscription.name));
+        let error = Error::new(format!("reading subscription {}: it cannot be used any more", subscription.name));
         call.warn(error.detail(LEFT_BEHIND).detail(DROP_IT));
     }
     Ok(())
@@ -131,8 +131,8 @@ fn refused(doing: &str, attribute: &str, stopped: &Stopped) -> Error {
     let error = match stopped.is_left_behind {
         true => error.detail(LEFT_BEHIND).detail(DROP_IT),
         false => error.detail(starts_again(stopped)).detail(
-            "Leave it as it is. Or take this block out of the configuration, with that of the cutover: that drops the subscription, \
-             and nothing leads from the publisher to the subscriber any more.",
+            "Leave it as it is. Or remove this block and that of the cutover from the configuration: that drops the \
+             subscription, and nothing is replicated from the publisher to the subscriber any more.",
         ),
     };
     error.attribute(attribute)
@@ -141,24 +141,24 @@ fn refused(doing: &str, attribute: &str, stopped: &Stopped) -> Error {
 fn starts_again(stopped: &Stopped) -> String {
     let slot = stopped.slot.as_ref().map(|slot| format!(", with its slot {slot}")).unwrap_or_default();
     format!(
-        "A cutover has stopped it: its publisher was left, and what is written goes to the subscriber now. The cutover starts it \
-         again{slot} when the publisher takes over again."
+        "A cutover has stopped it: writes go to the subscriber now. The cutover starts it again{slot} when it moves \
+         back to the publisher."
     )
 }
 
 /// What is said of one whose cutover is gone.
-const LEFT_BEHIND: &str = "A cutover has stopped it, and was destroyed since: its publisher was left, and what is written goes to the \
-     subscriber. Nothing starts it again, as it would bring what is old to where everything new is.";
+const LEFT_BEHIND: &str = "A cutover has stopped it and has been destroyed since: writes go to the subscriber now. \
+     Nothing starts it again, because it would write old rows over new ones.";
 
 /// What to do about it.
-const DROP_IT: &str = "Take its block out of the configuration, which drops it. Where the publisher is to be replicated again from its \
-     beginning, write the block again after that.";
+const DROP_IT: &str = "Remove its block from the configuration, which drops it. To replicate the publisher again \
+     from the beginning, add the block again after that.";
 
 fn made_again(doing: &str) -> Error {
-    Error::new(format!("{doing}: it exists, and cannot be made again while the subscriber is active"))
+    Error::new(format!("{doing}: it exists, and cannot be replaced while the subscriber is active"))
         .detail(
-            "A cutover has stopped it: its publisher was left, and what is written goes to the subscriber now. Made again, it \
-             would bring what is old to where everything new is.",
+            "A cutover has stopped it: writes go to the subscriber now. A new subscription would write old rows \
+             over new ones.",
         )
         .detail("Leave -replace out, or untaint it (`terraform untaint` or `tofu untaint`).")
 }
@@ -210,6 +210,6 @@ mod tests {
         assert_eq!(started_by(&prior, &planned), ["enabled", "slot_name"]);
         assert!(refused("planning", "enabled", &stopped()).to_string().contains("with its slot \"slot\""));
         let left = Stopped { is_left_behind: true, ..stopped() };
-        assert!(refused("planning", "enabled", &left).to_string().contains("Take its block out"));
+        assert!(refused("planning", "enabled", &left).to_string().contains("Remove its block"));
     }
 }

@@ -89,7 +89,7 @@ async fn observe_changed(
     saved.record(&model);
     let told = Box::pin(warn_of_trouble(call, (publisher.as_ref(), database), found, &model, true)).await;
     let is_told = told.unwrap_or_else(|cause| {
-        tracing::info!(%cause, "whether the subscription is well after its change is not known");
+        tracing::info!(%cause, "it is not known whether the subscription works after its change");
         false
     });
     if let Some(publisher) = publisher.as_ref().filter(|_| !is_told)
@@ -119,7 +119,7 @@ async fn unsubscribed(
             let what =
                 format!("reading subscription {}: another session has locked a table of the publisher", found.name);
             let warning = Error::new(what)
-                .detail("Whether there are tables to subscribe to is not known, so the state keeps what it was.");
+                .detail("Whether there are new tables to subscribe to is not known, so the state is kept as it was.");
             call.warn(warning.detail(error.hint().unwrap_or_default()));
             Ok(before.unsubscribed_tables.known().cloned().unwrap_or_default())
         }
@@ -395,7 +395,7 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
     let does_without = publisher_failed && is_set(&prior.force_destroy);
     if !(slot_is_gone || does_without) {
         let remedy =
-            "With force_destroy = true, applied first, it is dropped without its publisher, and the slot stays there.";
+            "To drop it without its publisher, apply force_destroy = true first. The slot stays on the publisher then.";
         let shown = Error::from(error);
         return Err(if publisher_failed { shown.detail(remedy) } else { shown });
     }
@@ -405,7 +405,7 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
     database.run_within(&doing, &subscription::drop_detached(&name), limits).await?;
     for slot in slot.into_iter().filter(|_| !slot_is_gone).chain(copying) {
         call.warn(
-            Error::new(format!("replication slot {slot} is left on the publisher and keeps its WAL"))
+            Error::new(format!("replication slot {slot} stays on the publisher, and keeps WAL there"))
                 .detail(error.to_string())
                 .detail(format!(
                     "Once the publisher can be reached, run there: {}",
@@ -434,10 +434,11 @@ async fn drop_beside(
     limits: &Limits,
 ) -> Result<()> {
     database.run_within(doing, &subscription::drop_detached(name), limits).await?;
-    let left = format!("replication slot {slot} is left on the publisher, because {other} names it, too");
-    call.warn(Error::new(left).detail("Of two subscriptions on one slot each loses what the other gets.").detail(format!(
-        "If that one reads from another publisher, nothing needs the slot any more. Then run on the publisher of the one \
-         that was dropped: {}",
+    let left = format!("replication slot {slot} stays on the publisher, because {other} uses it too");
+    call.warn(Error::new(left).detail("If two subscriptions share a slot, each misses the changes that the other \
+         receives.").detail(format!(
+        "If that subscription reads from another publisher, the slot is no longer needed. Then run on the publisher \
+         of the dropped subscription: {}",
         connection::drop_slot_by_hand(slot)
     )));
     Ok(())
@@ -460,7 +461,7 @@ fn explain(
     connection: Option<&Conninfo>,
 ) -> Error {
     match not_made {
-        NotMade::Exists => Error::from(operation.error("it exists already")).detail(ObjectId::import_hint(&plan.id)),
+        NotMade::Exists => Error::from(operation.error("it already exists")).detail(ObjectId::import_hint(&plan.id)),
         NotMade::Failed { error, left } => {
             if let Some(left) = left {
                 saved.record(&to_model(database.name(), &left, plan));
@@ -475,8 +476,8 @@ fn with_remedy(error: replication::Error, connection: Option<&Conninfo>) -> repl
     match connection {
         Some(connection) if error.is(&SqlState::CONNECTION_FAILURE) => unreached(error, connection),
         _ if error.is(&SqlState::PROTOCOL_VIOLATION) => error.detail(
-            "A slot of that name may belong to another subscription. Set slot_name to another name, or, if the slot is to be \
-             used, create_slot = false.",
+            "A slot of that name may belong to another subscription. Set slot_name to another name, or, to use the \
+             existing slot, set create_slot = false.",
         ),
         _ => error,
     }
@@ -490,9 +491,10 @@ fn unreached(error: replication::Error, connection: &Conninfo) -> replication::E
     let role = connection.get("user").and_then(|user| Ident::new(user).ok()).filter(|_| replicates);
     let grant = role.map(|role| grant_of_replication(&role, &address)).unwrap_or_default();
     error.detail(grant).detail(format!(
-        "The subscriber itself connects to {address}, the address that it was given, from its own network. For Aurora, its writer \
-         must be publicly accessible, and its security group must let the addresses of data source neonrepl_neon_nat_addresses \
-         in. The publisher block of the subscription gives it another address."
+        "The subscriber's server connects to {address} from its own network. For Aurora, the writer must be \
+         publicly accessible, and its security group must allow the addresses of data source \
+         neonrepl_neon_nat_addresses. To give the subscriber another address, use the publisher block of the \
+         subscription."
     ))
 }
 

@@ -116,8 +116,8 @@ pub(super) fn schema() -> Schema {
     .attribute(Attribute::optional(
         "refresh_triggers",
         Type::map(Type::String),
-        "A change of any value looks for tables that the publications have gained or lost. Feed it the `fingerprint` of each \
-         publication.",
+        "A map of any strings. When a value changes, the subscription takes up tables that the publications have \
+         gained, and drops those that they have lost. Use the `fingerprint` of each publication.",
     ))
     .attribute(Attribute::optional(
         "connection_version",
@@ -126,30 +126,32 @@ pub(super) fn schema() -> Schema {
          subscription connects with it.",
     ))
     .attribute(flag("enabled", "Whether the subscription runs.", true))
-    .attribute(flag("copy_data", "Whether the rows that tables hold already are copied when they become subscribed.", true))
+    .attribute(flag("copy_data", "Whether existing rows are copied when a table is subscribed to.", true))
     .attribute(flag(
         "create_slot",
-        "Whether creating makes the replication slot on the publisher. If `false`, a slot named `slot_name` must \
-         already exist, and nothing may use it. A disabled subscription on another server that has the slot cannot be seen: \
-         give each subscription a slot of its own.",
+        "Whether to create the replication slot on the publisher. If `false`, a slot named `slot_name` must already \
+         exist, and nothing may use it. A disabled subscription on another server that uses the slot cannot be \
+         detected: give each subscription a slot of its own.",
         true,
     ))
     .attribute(flag(
         "connect",
-        "Whether creating connects to the publisher. If `false`, set `enabled`, `create_slot` and `copy_data` to `false` too.",
+        "Whether to connect to the publisher on creation. If `false`, set `enabled`, `create_slot` and `copy_data` \
+         to `false` too.",
         true,
     ))
     .attribute(
         Attribute::optional_computed(
             "slot_name",
             Type::String,
-            "The replication slot. Default: the name. It can be changed where nothing is lost by it: a slot that is not there is \
-             made as a copy of the old one, which is dropped; one that is there stands elsewhere, and the subscription changes \
-             over once it has got there. The old slot stays then, and is named.",
+            "The replication slot. Default: the name. It can be changed if nothing is lost by that. If the new slot \
+             does not exist, it is created as a copy of the old one, which is then dropped. If it exists, the \
+             subscription changes over once it has caught up with the new slot's position; the old slot stays, and \
+             the plan names it.",
         )
         .text(check_slot_name),
     )
-    .attribute(option("binary", Type::Bool, "Whether values travel in binary form."))
+    .attribute(option("binary", Type::Bool, "Whether values are sent in binary form."))
     .attribute(
         option(
             "streaming",
@@ -167,12 +169,13 @@ pub(super) fn schema() -> Schema {
     .attribute(option(
         "password_required",
         Type::Bool,
-        "Whether the connection of an owner who is not a superuser needs a password (Postgres 16).",
+        "Whether the connection needs a password if the owner is not a superuser (Postgres 16).",
     ))
     .attribute(option(
         "run_as_owner",
         Type::Bool,
-        "Whether changes are applied with the rights of the subscription's owner, not of each table's (Postgres 16).",
+        "Whether changes are applied with the rights of the subscription's owner instead of each table's owner \
+         (Postgres 16).",
     ))
     .attribute(
         option(
@@ -184,20 +187,21 @@ pub(super) fn schema() -> Schema {
     )
     .attribute(option("failover", Type::Bool, "Whether the slot is copied to the publisher's standbys (Postgres 17)."))
     .attribute(
-        Attribute::optional_computed("owner", Type::String, "The role that owns it. Default: the one that creates it.")
+        Attribute::optional_computed("owner", Type::String, "The role that owns it. Default: the role that creates it.")
             .text(check_name),
     )
     .attribute(flag(
         "wait_for_initial_sync",
-        "Whether creating, and a change that subscribes to further tables, waits until every table is copied and replicated; \
-         the log shows the progress of each table (`TF_LOG_PROVIDER=INFO`). It fails, with the reason, as soon as a table \
-         cannot be copied; what both servers show of it beforehand is refused before anything is made, and is a warning \
-         otherwise.",
+        "Whether a create, and an update that subscribes to further tables, waits until every table is copied and \
+         replicated. The log shows the progress of each table (`TF_LOG_PROVIDER=INFO`). The wait fails, with the \
+         reason, as soon as a table cannot be copied. With `true`, obstacles that both servers show beforehand are \
+         errors before anything is created; with `false` they are warnings.",
         false,
     ))
     .attribute(flag(
         "force_destroy",
-        "Whether destroying goes on without the publisher: the slot is left there, and a warning says how to remove it.",
+        "Whether a destroy goes on if the publisher cannot be reached: the slot stays there, and a warning says how \
+         to remove it.",
         false,
     ))
     .attribute(Attribute::computed("id", Type::String, "`database/name`, by which it is imported.").stable())
@@ -205,9 +209,9 @@ pub(super) fn schema() -> Schema {
         Attribute::computed(
             "unsubscribed_tables",
             strings(),
-            "Tables that are published but not subscribed yet, such as partitions that were attached to a published table. The next plan \
-             refreshes the subscription when there are any: with `copy_data`, all their rows are copied then; without it, \
-             what was written to them until then never arrives.",
+            "Tables that are published but not subscribed to yet, such as partitions that were attached to a \
+             published table. If there are any, the next plan refreshes the subscription. With `copy_data`, all \
+             their rows are copied then; without it, rows that were written until then never arrive.",
         )
         .stable(),
     )
@@ -215,8 +219,8 @@ pub(super) fn schema() -> Schema {
         Attribute::computed(
             "connection_differs",
             strings(),
-            "The parts of the connection that differ from the configuration, by name, where the role may read it. The next \
-             plan sends the connection again when there are any.",
+            "The names of the parts of the connection that differ from the configuration, if the role may read it. \
+             If there are any, the next plan sends the connection again.",
         )
         .stable(),
     )
@@ -226,14 +230,14 @@ pub(super) fn schema() -> Schema {
 
 /// Not named `connection`: in a resource, cores keep that name for themselves, as provisioners' way to a machine.
 fn publisher_block() -> NestedBlock {
-    let description = "How the subscriber reaches the publisher. Every part defaults to the provider's `publisher` block. The \
-    certificates of \
-         an `sslrootcert` there are not on the subscriber, so `verify-ca` and `verify-full` become `require`, which the plan \
-         says; a `verify-full` with the system's authorities stays, with `sslrootcert = system`, where the subscriber runs \
-         Postgres 16 or newer. Where the provider logs in with `aws_iam_auth`, `username` and a password are needed here, and so \
-         is a password where `username` is another role than the provider's. A subscription that was imported or moved keeps its \
-         connection until this block asks for another, or `connection_version` is set. Keywords that it has and that the \
-         configuration does not speak of stay, and a plan says what is sent in place of what.";
+    let description = "How the subscriber reaches the publisher. Every part defaults to the provider's `publisher` \
+    block. The certificates of an `sslrootcert` there are not on the subscriber's server, so `verify-ca` and \
+    `verify-full` become `require`, and the plan says so; a `verify-full` with the system's authorities stays, with \
+    `sslrootcert = system`, if the subscriber runs Postgres 16 or newer. If the provider logs in with \
+    `aws_iam_auth`, `username` and a password are required here; if `username` is another role than the provider's, \
+    a password is required. A subscription that was imported or moved keeps its connection until this block asks \
+    for another one, or `connection_version` is set. Keywords of its connection that the configuration does not \
+    mention are kept, and the plan shows what is replaced by what.";
     of_block(Way::FORWARD, description)
 }
 
@@ -253,12 +257,14 @@ fn check_slot_name(text: &str) -> std::result::Result<(), String> {
         && text.len() <= 63
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     if text == "none" {
-        return Err("\"none\" is not a valid slot name here: Postgres takes it for NONE, no slot at all, quoted or not. Choose another name.".to_owned());
+        return Err("\"none\" is not a valid slot name here: Postgres reads it as NONE, which means no slot, quoted \
+             or not. Choose another name."
+            .to_owned());
     }
     if is_valid {
         return Ok(());
     }
-    Err(format!("{text:?} is not a valid slot name: that has 1 to 63 lower-case letters, digits and underscores."))
+    Err(format!("{text:?} is not a valid slot name: use 1 to 63 lower-case letters, digits and underscores."))
 }
 
 pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {
@@ -267,7 +273,7 @@ pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {
             [("enabled", &config.enabled), ("create_slot", &config.create_slot), ("copy_data", &config.copy_data)];
         for (attribute, _) in needs.into_iter().filter(|(_, value)| matches!(value, Attr::Null | Attr::Known(true))) {
             let error = Error::new(format!("connect = false needs {attribute} = false"))
-                .detail("Postgres can do none of it without a connection.");
+                .detail("All of these need a connection.");
             diagnostics.error(error.attribute(attribute));
         }
     }
@@ -281,8 +287,8 @@ fn check_default_slot(config: &Model, diagnostics: &mut Diagnostics) {
         && check_name(name).is_ok()
         && let Err(wrong) = check_slot_name(name)
     {
-        let error = Error::new("the slot needs a name of its own")
-            .detail(format!("By default it would be the subscription's. {wrong} Set slot_name."));
+        let error = Error::new("slot_name must be set")
+            .detail(format!("By default it is the subscription's name. {wrong} Set slot_name."));
         diagnostics.error(error.attribute("slot_name"));
     }
 }

@@ -97,7 +97,7 @@ async fn of_new(
         Ok(objections) => say(change, objections),
         Err(error) => match error.cause().cloned() {
             Some(cause) => {
-                let unchecked = "Whether the subscription can be made is only found out when this is applied.";
+                let unchecked = "Whether the subscription can be created is only known when this is applied.";
                 go_on_without(change, cause, &doing(planned), unchecked)?;
             }
             None => return Err(error.into()),

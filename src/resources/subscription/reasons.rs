@@ -15,7 +15,7 @@ pub(super) fn of_refresh(prior: &Model, planned: &Model) -> Option<String> {
     }
     let missing = listed(&prior.unsubscribed_tables);
     Some(match missing {
-        Some(tables) => format!("it subscribes to tables that are published and that it does not have yet: {tables}"),
+        Some(tables) => format!("it subscribes to new tables: {tables}"),
         None if prior.publications != planned.publications => {
             "it looks for new tables, because its publications change".to_owned()
         }
@@ -51,7 +51,7 @@ mod tests {
             Model { unsubscribed_tables: set(&["public.new"]), connection_differs: set(&[]), ..Model::default() };
         let planned = Model { unsubscribed_tables: Attr::Unknown, ..prior.clone() };
         let reason = of_refresh(&prior, &planned).unwrap();
-        assert_eq!(reason, "it subscribes to tables that are published and that it does not have yet: public.new");
+        assert_eq!(reason, "it subscribes to new tables: public.new");
         let nothing_new = Model { unsubscribed_tables: set(&[]), ..prior.clone() };
         assert_eq!(of_refresh(&nothing_new, &planned).unwrap(), "it looks for new tables, because it is enabled again");
         let more = Model { publications: set(&["p"]), ..planned.clone() };

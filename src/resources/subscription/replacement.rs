@@ -63,42 +63,54 @@ async fn subscribed(database: &Database, found: &Subscription) -> BTreeSet<Quali
 }
 
 const KEEP: &str =
-    "To keep the subscription instead, leave -replace out, or untaint it (`terraform untaint` or `tofu untaint`).";
+    "To keep the subscription instead, leave out -replace, or untaint it (`terraform untaint` or `tofu untaint`).";
 
 fn refused(found: &Subscription, database: &Database, held: &BTreeSet<QualifiedName>, what: &str) -> Error {
     let truncate = names::list(held.iter().map(ToString::to_string));
-    Error::new(format!("planning subscription {}: it exists already, and every row would be copied again into tables that hold rows", found.name))
-        .detail(format!(
-            "{what} Rows that are there already violate a primary key or another unique index, and their table is not replicated then."
-        ))
-        .detail(format!(
-            "Only where this configuration is to make it again: stop it and empty its tables on the subscriber, in database {:?}, then plan again: ALTER SUBSCRIPTION {} \
-             DISABLE; TRUNCATE {truncate};",
-            database.name(),
-            found.name
-        ))
-        .detail(
-            "To keep the rows, set copy_data = false. The slot is dropped with the subscription: what is written on the publisher \
-             until the new slot is there never arrives then.",
-        )
-        .detail(KEEP)
+    Error::new(format!(
+        "planning subscription {}: it already exists, and every row would be copied again into \
+         tables that hold rows",
+        found.name
+    ))
+    .detail(format!(
+        "{what} A row that is there already violates a primary key or another unique index, and its table is \
+             not replicated then."
+    ))
+    .detail(format!(
+        "If it really is to be made again, stop it and empty its tables on the subscriber, in database {:?}, \
+             then plan again: ALTER SUBSCRIPTION {} DISABLE; TRUNCATE {truncate};",
+        database.name(),
+        found.name
+    ))
+    .detail(
+        "To keep the rows, set copy_data = false. But the slot is dropped with the subscription, so rows \
+             written on the publisher until the new slot exists never arrive.",
+    )
+    .detail(KEEP)
 }
 
 fn again(found: &Subscription, copies: bool) -> Error {
     let error = Error::new(format!(
-        "planning subscription {}: it exists already, and is dropped with its slot and made again if this plan replaces it",
+        "planning subscription {}: it already exists; if this plan replaces it, it is dropped with its slot and \
+         created again",
         found.name
     ));
     let error = error.detail(if copies {
         "Every row is copied again."
     } else {
-        "Nothing is copied: what is written on the publisher until the new slot is there never arrives."
+        "Nothing is copied: rows written on the publisher until the new slot exists never arrive."
     });
     error.detail(KEEP)
 }
 
 fn elsewhere(found: &Subscription, planned: &Model) -> Error {
     let database = planned.database.known().map_or_else(String::new, |name| format!(" {name:?}"));
-    Error::new(format!("planning subscription {}: it is dropped with its slot, and made again in another database", found.name))
-        .detail(format!("Every row is copied into database{database}. The tables of the database that it leaves keep their rows, and get no changes any more."))
+    Error::new(format!(
+        "planning subscription {}: it is dropped with its slot, and created again in another database",
+        found.name
+    ))
+    .detail(format!(
+        "Every row is copied into database{database}. The tables of the old database keep their \
+             rows, and receive no more changes."
+    ))
 }

@@ -52,7 +52,7 @@ pub(super) async fn preview(
         let new = difference::to_send(call.context(), private, &configured, &connected, version)?;
         let lines = difference::lines(&connected, &new);
         if !lines.is_empty() {
-            let summary = format!("planning subscription {}: it gets another connection to its publisher", found.name);
+            let summary = format!("planning subscription {}: it gets a new connection to its publisher", found.name);
             change.warn(lines.into_iter().fold(Error::new(summary), Error::detail));
         }
     }
@@ -61,7 +61,10 @@ pub(super) async fn preview(
 
 fn stays(name: &str) -> Error {
     Error::new(format!("planning subscription {name}: its connection stays as it is"))
-        .detail("It was taken over, and the provider's role may not read which connection it has: that of the publisher block may be another.")
-        .detail("Set or change connection_version to send the configured one, password included.")
+        .detail(
+            "It was imported or moved, and the provider's role may not read its connection, which may differ \
+             from the publisher block.",
+        )
+        .detail("To send the configured connection, password included, set or change connection_version.")
         .attribute("publisher")
 }

@@ -48,7 +48,7 @@ pub(super) async fn preview(
         }
         Err(cause) => {
             call.go_on()?;
-            tracing::info!(%cause, "under which names rows would arrive could not be asked");
+            tracing::info!(%cause, "it could not be checked under which names rows would arrive");
         }
     }
     Ok(())

@@ -50,8 +50,8 @@ fn fill(call: &Call<Context>, found: &Subscription, there: &Conninfo, model: &mu
             found.name
         );
         call.warn(Error::new(warning).detail(
-            "They hold a secret or lead to one, or are not for a configuration to set. The subscription keeps them, also when \
-             another connection is sent.",
+            "They hold a secret or lead to one, or cannot be set in a configuration. The subscription keeps them, \
+             even when another connection is sent.",
         ));
     }
 }
@@ -65,7 +65,7 @@ fn unknown(found: &Subscription) -> Error {
     Error::new(format!("subscription {}: how it reaches its publisher is not known", found.name))
         .detail("The provider's role may not read pg_subscription.subconninfo, so the state has no publisher block.")
         .detail(
-            "The connection stays as it is, whatever the configuration says of it, until connection_version is set or changed: \
-             then that of the configuration is sent, password included.",
+            "The connection stays as it is, whatever the configuration says, until connection_version is set or \
+             changed: then the configured connection is sent, password included.",
         )
 }

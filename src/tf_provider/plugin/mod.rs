@@ -227,7 +227,7 @@ async fn run(
     match finished.await {
         Ok(served) => Ok(served??),
         Err(_) => {
-            tracing::warn!("ending although calls are in flight");
+            tracing::warn!("ending while calls are still running");
             Ok(())
         }
     }

@@ -17,7 +17,7 @@ pub(super) enum OnInterrupt {
 }
 
 fn go_on(readers: &CancellationToken) {
-    tracing::info!("interrupted; what only reads ends, and all else goes on until the parent says to stop");
+    tracing::info!("interrupted; reads end, and everything else goes on until the parent says to stop");
     readers.cancel();
 }
 

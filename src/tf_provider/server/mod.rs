@@ -91,7 +91,7 @@ impl<P: Provider> Inner<P> {
 async fn joined<T>(task: JoinHandle<T>) -> Result<T> {
     task.await.map_err(|_| {
         Error::new("the provider panicked")
-            .detail("This is a fault of the provider; the line that begins with `panic:` in its log says where.")
+            .detail("This is a bug in the provider; the line that begins with `panic:` in its log says where.")
     })
 }
 
@@ -140,7 +140,7 @@ fn known(value: Value) -> Result<Value> {
 }
 
 fn left_unknown() -> Error {
-    Error::new("the provider left a value unknown").detail("This is a fault of the provider.")
+    Error::new("the provider left a value unknown").detail("This is a bug in the provider.")
 }
 
 fn configure<P: Provider>(inner: &Inner<P>, request: &pb::configure::Request) -> Result<Diagnostics> {
