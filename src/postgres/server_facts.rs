@@ -67,6 +67,11 @@ impl ServerFacts {
         self.settings.get(name).map(String::as_str)
     }
 
+    /// Whether the server is one of RDS or Aurora, where rights come from roles that AWS made.
+    pub fn is_rds(&self) -> bool {
+        self.setting("rds.logical_replication").is_some()
+    }
+
     /// A setting that is a number.
     pub fn number(&self, name: &str) -> Option<i64> {
         self.setting(name)?.parse().ok()

@@ -51,6 +51,7 @@ async fn has_confirmed(operation: &Operation<'_>, publisher: &Database, slot: &I
 
 fn too_early(operation: &Operation<'_>, late: &str) -> Error {
     operation.error(late).detail(
-        "A publication that joins now would stop it at the first change from before. Apply again once that has ended.",
+        "A publication that is added now would stop the subscription at the first older change. Apply again once \
+         that has ended.",
     )
 }

@@ -288,15 +288,17 @@ async fn published(
 fn not_published(operation: &Operation<'_>, table: &QualifiedName) -> Error {
     operation
         .error(format!("{} is not published by these publications", table.to_text()))
-        .detail("Name tables of the publications, or no publications to compare tables as a whole. Of a partitioned table that is \
-             not published as such, its partitions are compared.")
+        .detail(
+            "List tables of the publications, or leave publications out to compare the tables as a whole. If a \
+             partitioned table is published by its partitions, list the partitions.",
+        )
         .about("tables")
 }
 
 fn reason(why: &Incomparable) -> String {
     match why {
-        Incomparable::NotOnPublisher => "There is no such table on the publisher.".to_owned(),
-        Incomparable::NotOnSubscriber => "There is no such table on the subscriber.".to_owned(),
+        Incomparable::NotOnPublisher => "The table does not exist on the publisher.".to_owned(),
+        Incomparable::NotOnSubscriber => "The table does not exist on the subscriber.".to_owned(),
         Incomparable::NoColumns(columns) => {
             let columns = super::names::list(columns.iter().map(|column| column.as_str().to_owned()));
             format!("The subscriber lacks published columns: {columns}.")

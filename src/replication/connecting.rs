@@ -41,7 +41,7 @@ pub async fn check(
     {
         return Ok(());
     }
-    let error = operation.error(format!("its connection was sent, but its worker does not connect with it: {sent}"));
+    let error = operation.error(format!("its new connection was sent, but its worker does not connect: {sent}"));
     // It goes where the new connection says, whichever server it has read from before.
     let publisher = whereabouts::named(sent, database);
     let subscription = Subscription { connection: Some(sent.clone()), ..found.clone() };
@@ -49,8 +49,8 @@ pub async fn check(
     let reasons = status::reasons(operation, known, &Trouble::Worker).await.unwrap_or_default();
     let error = reasons.iter().fold(error, |error, reason| error.detail(reason.to_string()));
     Err(error.detail(
-        "The subscription is kept and keeps retrying; nothing is replicated until it connects. Correct the publisher \
-         block or the password, and apply again: the connection is sent again.",
+        "The subscription is kept and keeps retrying; nothing is replicated until it connects. Correct the \
+         publisher block or the password and apply: the connection is then sent again.",
     ))
 }
 

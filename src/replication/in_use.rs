@@ -54,9 +54,10 @@ fn used(operation: &Operation<'_>, users: &[User]) -> Error {
              Postgres 18, and with lost changes since.",
         )
         .detail(
-            "Remove it from the subscription's publications, or destroy the subscription, and apply that first. To do both in \
-             one apply, set lifecycle { create_before_destroy = true } on this publication: then a core changes the \
-             subscription before it drops this. With force_destroy = true, applied first, it is dropped anyway.",
+            "Remove it from the subscription's publications, or destroy the subscription, and apply that first. To \
+             do both in one apply, set lifecycle { create_before_destroy = true } on this publication: then the \
+             subscription is changed before the publication is dropped. To drop it anyway, apply force_destroy = \
+             true first.",
         )
 }
 
@@ -152,16 +153,19 @@ fn asks_already(user: &User, name: &Ident, survives: bool) -> Error {
     let subscription = user.subscription().map(|(_, subscription)| &subscription.name);
     let steps = publication::skip_missed(subscription, &user.slot);
     let steps = steps.into_iter().map(|(server, statement)| format!("on the {server}: {statement}"));
-    let what = format!("{} asks for publication {name} already: what was written without it {comes}", user.describe());
+    let what = format!(
+        "{} already reads from publication {name}: what was written while it was missing {comes}",
+        user.describe()
+    );
     Error::new(what)
         .detail(
-            "The publisher decodes each change with the catalog of its time. If nothing was written to its database since the \
-             publication went, all is well.",
+            "The publisher decodes each change with the catalog as it was at that time. If nothing was written to \
+             its database since the publication was dropped, nothing is lost.",
         )
         .detail(format!(
-            "Otherwise make the subscription again once this is applied: empty its tables, and apply with -replace and its address, \
-             so that all rows are copied. Or let it skip what it has missed, and bring those rows over by hand: {} (The second \
-             step takes a slot that nobody reads from any more.)",
+            "Otherwise make the subscription again once this is applied: empty its tables, and apply with -replace \
+             and its address, so that all rows are copied. Or let it skip what it has missed, and copy those rows \
+             by hand: {} (The second step needs a slot that nobody reads from.)",
             steps.collect::<Vec<_>>().join(" ")
         ))
         .about("name")
@@ -176,9 +180,9 @@ async fn rename_outlook(publisher: &Database, old: &Ident, new: &Ident, users: &
     let is_begun = successors.contains(new);
     let mut objections = Vec::new();
     if !is_begun && publication::fetch(publisher, new).await?.is_some() {
-        let taken = Error::new(format!("there is another publication {new} now, so {old} cannot be renamed to that"));
+        let taken = Error::new(format!("publication {new} already exists, so {old} cannot be renamed to it"));
         let taken =
-            taken.detail("Unless something else in this configuration renames or drops it first, the apply fails.");
+            taken.detail("The apply fails unless something else in this configuration renames or drops it first.");
         objections.push(Objection::Warning(taken.about("name")));
     }
     if is_begun || !users.is_empty() {
@@ -192,12 +196,12 @@ fn leads_over(old: &Ident, new: &Ident, users: &[User], is_begun: bool) -> Objec
         return Objection::Refusal(error.about("name"));
     }
     let under = if users.is_empty() { String::new() } else { format!(" under {}", describe(users)) };
-    let begun = if is_begun { "That was begun and cut off before, and goes on." } else { "" };
+    let begun = if is_begun { "An interrupted apply began this, and this one goes on with it." } else { "" };
     Objection::Warning(
         Error::new(format!("publication {old} becomes {new}{under}"))
             .detail(
-                "A second publication with the new name is made first, the subscription is given the new name once it has applied all \
-                 that is older, and then the old one is dropped: nothing is lost.",
+                "A second publication with the new name is created first, the subscription changes to it once it \
+                 has applied everything older, and then the old one is dropped: nothing is lost.",
             )
             .detail(begun)
             .about("name"),
@@ -206,10 +210,14 @@ fn leads_over(old: &Ident, new: &Ident, users: &[User], is_begun: bool) -> Objec
 
 /// A renaming that was cut off is not to end under a third name: subscriptions may read under the second.
 fn half_done(old: &Ident, new: &Ident, other: &Ident) -> Error {
-    Error::new(format!("renaming publication {old} to {new}: renaming it to {other} was cut off"))
-        .detail(format!("Nothing was changed. Publication {other} takes its place, and subscriptions may read from that."))
+    Error::new(format!("renaming publication {old} to {new}: renaming it to {other} was interrupted"))
         .detail(format!(
-            "Apply with name = {other} first, which goes on with that. Or, once no subscription names it, run on the publisher: {};",
+            "Nothing was changed. Publication {other} is its replacement, and subscriptions may read \
+             from that."
+        ))
+        .detail(format!(
+            "Apply with name = {other} first, to finish that. Or, once no subscription names it, run on the \
+             publisher: {};",
             publication::drop_publication(other)
         ))
         .about("name")
@@ -222,10 +230,11 @@ fn check_users(doing: &str, users: &[User]) -> Result<()> {
     let Some(user) = stays else { return Ok(()) };
     let why = match user.subscription() {
         Some(_) => "It is disabled, and cannot apply what is older. Enable it first.",
-        None => "It is not a subscription of the provider's subscriber, so that it cannot be given the new name.",
+        None => "It is not a subscription of the provider's subscriber, so it cannot be changed to the new name.",
     };
     Err(Error::new(format!("{doing}: {} would stop at the next change", user.describe())).detail(why).detail(
-        "Or make a second publication of the new name, subscribe to both, then to the new one alone, and drop the old one.",
+        "Or create a second publication with the new name, subscribe to both, then to the new one alone, and drop \
+         the old one.",
     ))
 }
 
@@ -274,7 +283,7 @@ async fn make_beside(operation: &Operation<'_>, publisher: &Database, copy: &Pub
     let (doing, limits) = (operation.doing(), operation.limits());
     match publication::make_successor(publisher, doing, copy, old, limits).await {
         Err(error) if error.is(&SqlState::DUPLICATE_OBJECT) => {
-            let taken = operation.error("there is another publication of that name").about("name");
+            let taken = operation.error("another publication has that name").about("name");
             Err(taken.detail("Nothing was changed. Drop or rename that one first, or choose another name."))
         }
         made => Ok(made?),
@@ -290,6 +299,6 @@ async fn have_let_go(
     if operation.unless_stopped(users(publisher, subscriber, &old.name)).await?.is_empty() {
         return Ok(Look::There(()));
     }
-    let late = operation.error("its subscriptions still read under the old name");
-    Ok(Look::NotYet(late.detail("Both publications are there, and nothing is lost. Apply again to go on.")))
+    let late = operation.error("its subscriptions still use the old name");
+    Ok(Look::NotYet(late.detail("Both publications exist, and nothing is lost. Apply again to go on.")))
 }

@@ -31,7 +31,7 @@ async fn obstacles(pair: &Pair, subscription: &Subscription) -> BTreeMap<Qualifi
     match checks::obstacles(pair, subscription, checks::login(subscription).as_ref()).await {
         Ok(found) => found,
         Err(cause) => {
-            tracing::info!(%cause, "whether the tables can be copied could not be asked");
+            tracing::info!(%cause, "it could not be checked whether the tables can be copied");
             BTreeMap::new()
         }
     }
@@ -120,8 +120,9 @@ pub(super) fn of_rows(operation: &Operation<'_>, held: &BTreeSet<QualifiedName>)
     let warning = operation.error(format!("on the subscriber, tables hold rows before they are copied: {names}"));
     (!held.is_empty()).then(|| {
         warning.detail(
-            "If one of the publisher's rows is among them, copying it again violates a primary key or another unique index, and \
-             the table is not replicated. Empty such tables first, or set copy_data = false where the rows are the publisher's.",
+            "If the publisher has one of these rows too, copying it violates a primary key or another unique index, \
+             and the table is not replicated. Empty such tables first, or set copy_data = false if the rows are the \
+             publisher's.",
         )
     })
 }
@@ -145,9 +146,13 @@ pub async fn refuse_missing(operation: &Operation<'_>, publisher: &Database, nam
 /// What it means that publications are not there.
 pub(super) fn missing(operation: &Operation<'_>, publisher: &Database, missing: &[&Ident]) -> Error {
     absent::publications(operation, publisher, missing)
-        .detail("A subscription to a publication that is made later stops at the first change that is older than that.")
         .detail(
-            "Create the publication first; where this configuration does, refer to its name, so that it comes first.",
+            "If a publication is created after the subscription, the subscription stops at the first change \
+             that is older than the publication.",
+        )
+        .detail(
+            "Create the publication first. If this configuration creates it, refer to its name, so that it comes \
+             first.",
         )
 }
 
@@ -188,8 +193,8 @@ pub async fn wait(operation: &Operation<'_>, copy: &InitialCopy<'_>) -> Result<(
         // An error would taint it: the next apply would drop it, and copy rows again that are there already.
         let (left, all) = (progress.left().count(), progress.tables.len());
         let all = units::counted(all, "table");
-        let made = Error::new(format!("subscription {name} is made, and goes on copying {left} of {all}"));
-        operation.warn(made.detail("The wait for them was cut short."));
+        let made = Error::new(format!("subscription {name} is created, and goes on copying {left} of {all}"));
+        operation.warn(made.detail("The wait for them was interrupted."));
         return Ok(());
     }
     waited.map_err(|error| error.detail(KEPT_BY_UNTAINT))
@@ -255,7 +260,8 @@ async fn judge(
             let error = Error::new(format!("subscription {name}: it was disabled while its tables were copied"));
             let reasons = reasons(operation, copy, &Trouble::Disabled).await;
             let unexplained = reasons.is_empty().then_some(
-                "An error does that where disable_on_error = true, and so may a person. Its server's log says which error.",
+                "Either an error did that, because disable_on_error = true, or somebody disabled it. The server's \
+                 log has the error.",
             );
             let error = error.detail(still_waiting(progress)).detail(unexplained.unwrap_or_default());
             Some(reasons.iter().fold(error, Error::detail))
@@ -282,9 +288,9 @@ fn fails(name: &Ident, progress: &Progress, tables: &BTreeSet<QualifiedName>, re
     let names = names::tables(tables);
     let errors = progress.sync_errors.filter(|errors| *errors > 0);
     let errors = errors.map(|errors| format!(" ({errors} so far)")).unwrap_or_default();
-    let error = Error::new(format!("subscription {name}: copying fails again and again{errors}: {names}"));
+    let error = Error::new(format!("subscription {name}: copying fails repeatedly{errors}: {names}"));
     let unexplained =
-        reasons.is_empty().then(|| "No query tells why; the log of the subscriber's server does.".to_owned());
+        reasons.is_empty().then(|| "No query shows why; the log of the subscriber's server does.".to_owned());
     reasons.into_iter().chain(unexplained).fold(error, Error::detail)
 }
 
@@ -293,7 +299,7 @@ async fn reasons(operation: &Operation<'_>, copy: &InitialCopy<'_>, trouble: &Tr
     let InitialCopy { subscriber, publisher, subscription } = *copy;
     let found = status::reasons(operation, Known { subscriber, publisher, subscription }, trouble).await;
     let found = found.unwrap_or_else(|cause| {
-        tracing::info!(%cause, "why the copy does not get on could not be asked");
+        tracing::info!(%cause, "the reason why the copy does not progress could not be read");
         Vec::new()
     });
     let lasts = |cause: &&status::Cause| cause.kind != "publisher_unreachable";
@@ -309,17 +315,17 @@ fn out_of_time(name: &Ident, progress: &Progress) -> Error {
     error
         .detail(still_waiting(progress))
         .detail(worker)
-        .detail("The subscription goes on copying. Its server's log says what hinders it.")
+        .detail("The subscription goes on copying. The server's log says what delays it.")
 }
 
-const WITHOUT_WORKER: &str = "Its worker does not run. Either it does not reach its publisher, or it fails at its start, as \
-    with a slot that something else reads from, or the subscriber has no worker left (max_logical_replication_workers, \
-    max_worker_processes). The logs of both servers say which.";
+const WITHOUT_WORKER: &str = "Its worker does not run. Either it does not reach the publisher, or it fails at its \
+    start (because another reader uses the slot, for instance), or the subscriber has no free worker \
+    (max_logical_replication_workers, max_worker_processes). The logs of both servers say which.";
 
 fn still_waiting(progress: &Progress) -> String {
     format!("Still waiting for: {}", names::tables(progress.left()))
 }
 
 /// What an error means to a core once the subscription is made.
-pub const KEPT_BY_UNTAINT: &str = "A new subscription is marked as tainted now, and the next apply makes it again and copies \
-    every row again; `terraform untaint` or `tofu untaint` keeps it.";
+pub const KEPT_BY_UNTAINT: &str = "A new subscription is tainted now, so the next apply would recreate it and copy \
+    every row again. To keep it, run `terraform untaint` or `tofu untaint` with its address first.";

@@ -15,8 +15,8 @@ use super::slot_health::wrong_slot;
 use crate::postgres::subscription::Subscription;
 use crate::postgres::{Database, Ident, publication};
 
-const WHAT_HAPPENS: &str = "A change that is older than a publication stops a subscription to it for good before Postgres 18, \
-    and is lost since.";
+const WHAT_HAPPENS: &str = "Before Postgres 18, a change that is older than a publication stops a subscription to \
+    it for good; since 18 it is lost.";
 
 /// Makes sure that publications can join a subscription. One that runs is waited for until it has applied all that was
 /// written before; one that is disabled applies nothing, so nothing that it has still to apply may be older.
@@ -39,7 +39,7 @@ pub async fn prepare(
         Err(cause) => return unknown(operation, &cause),
     };
     if let Some(wrong) = wrong_slot(publisher, current).await {
-        return Err(wrong.detail("A publication that joins could not be replicated."));
+        return Err(wrong.detail("The publication that is added could not be replicated."));
     }
     let whole = current.publications.iter().all(|name| existing.contains_key(name));
     catch_up(operation, publisher, slot, whole).await
@@ -60,7 +60,10 @@ async fn refuse_younger(
     Err(operation
         .error(format!("it is disabled, and has changes to apply that may be older than publication {listed}"))
         .detail(format!("Nothing was changed. {WHAT_HAPPENS}"))
-        .detail("Set enabled = true, before or in the same apply: then the publication joins once all that is older was applied.")
+        .detail(
+            "Set enabled = true before or in the same apply: then the publication is added once everything \
+             older has been applied.",
+        )
         .about("publications"))
 }
 
@@ -75,8 +78,8 @@ pub async fn warn_of_younger(operation: &Operation<'_>, publisher: &Database, de
     if !younger.is_empty() {
         let what = format!("replication slot {slot} may be older than publication {}", listed(&younger));
         operation.warn(operation.error(what).detail(WHAT_HAPPENS).detail(
-            "If tables were written to in between, make the slot again. Where this configuration makes both, let the slot come \
-             after the publication (depends_on).",
+            "If tables were written to in between, recreate the slot. If this configuration creates both, put the \
+             slot after the publication (depends_on).",
         ));
     }
     Ok(())
@@ -91,13 +94,13 @@ fn listed(publications: &[Ident]) -> String {
 /// # Errors
 /// When a person asks to stop.
 pub fn warn_of_unknown(operation: &Operation<'_>) -> Result<()> {
-    unknown(operation, &Error::new("Which server its publisher is cannot be told from here."))
+    unknown(operation, &Error::new("It is not known from here which server its publisher is."))
 }
 
 /// What a publisher that cannot be asked leaves open.
 fn unknown(operation: &Operation<'_>, cause: &Error) -> Result<()> {
     operation.go_on()?;
-    let warning = operation.error("whether it has caught up with its publisher is not known");
+    let warning = operation.error("it is not known whether it has caught up with its publisher");
     operation.warn(warning.detail(WHAT_HAPPENS).detail(cause.to_string()));
     Ok(())
 }

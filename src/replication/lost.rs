@@ -6,10 +6,11 @@ use super::error::Error;
 use crate::postgres;
 
 /// The server was asked again, and has nothing of the change.
-pub(super) const NOT_DONE: &str = "What the server has was read again: it was not done. Apply again.";
+pub(super) const NOT_DONE: &str = "The change was not made. Apply again.";
 
 /// The server could not be asked again.
-pub(super) const NOT_KNOWN: &str = "The server did not say afterwards whether it was done. The next plan shows it.";
+pub(super) const NOT_KNOWN: &str = "It is not known whether the change was made, because the server could not be \
+     asked afterwards. The next plan shows it.";
 
 /// The error of a change that is not done, as far as the server said afterwards what it has: `None` where it did not.
 pub fn explain<T>(error: postgres::Error, found: Option<&T>) -> Error {

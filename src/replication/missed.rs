@@ -28,14 +28,14 @@ pub(super) async fn warnings(
                 warnings.extend((!back.is_empty()).then(|| warning(subscription, &back)));
             }
             Err(error) if error.is_locked() => warnings.push(unchecked(subscription, &error)),
-            Err(cause) => tracing::info!(%cause, "whether a subscription misses changes is not known"),
+            Err(cause) => tracing::info!(%cause, "it is not known whether a subscription misses changes"),
         }
     }
     warnings
 }
 
 fn unchecked(subscription: &Subscription, error: &postgres::Error) -> Error {
-    let what = format!("whether subscription {} misses changes is not known: a table is locked", subscription.name);
+    let what = format!("it is not known whether subscription {} misses changes: a table is locked", subscription.name);
     Error::new(what).detail(error.hint().unwrap_or_default())
 }
 
@@ -48,14 +48,15 @@ fn publishes(target: &Target, table: &QualifiedName) -> bool {
 
 fn warning(subscription: &Subscription, tables: &BTreeSet<QualifiedName>) -> Error {
     let names = names::tables(tables);
-    Error::new(format!("subscription {} misses what was written to {names} meanwhile", subscription.name))
+    Error::new(format!("subscription {} misses what was written to {names} in the meantime", subscription.name))
         .detail(
-            "It never forgot these tables while they were not published. Published again, they go on from now, and what was \
-             written in between does not arrive.",
+            "It kept these tables while they were not published. Once they are published again, they continue from \
+             that moment, and what was written in between does not arrive.",
         )
         .detail(
-            "To have all of it, take them out of the publication here, and apply with the subscription's refresh_triggers changed, \
-             so that it forgets them; empty them on the subscriber; then put them back: their rows are copied again.",
+            "To get everything, remove the tables from the publication here, and apply with the subscription's \
+             refresh_triggers changed, so that it removes them too. Empty them on the subscriber. Then add them \
+             again: their rows are copied again.",
         )
         .about("tables")
 }

@@ -154,7 +154,7 @@ mod tests {
         facts.unchecked.push(super::facts::Unchecked { place: super::super::Place::Subscriber, what, why });
         let report = super::decide(&facts);
         expect![[r#"
-            unchecked: warning on subscriber, the replication slots: This could not be looked at: the replication slots. permission denied (42501).
+            unchecked: warning on subscriber, the replication slots: This could not be checked: the replication slots. permission denied (42501).
         "#]]
         .assert_eq(&shown(&report.findings));
         assert!(report.is_ok());

@@ -65,8 +65,8 @@ async fn check_new(operation: &Operation<'_>, pair: &Pair, found: &Subscription,
     initial_copy::warn_of_rows(operation, pair, found, how).await
 }
 
-const DISABLED: &str = "Postgres looks for tables of enabled subscriptions only. On the subscriber, as its owner: ALTER \
-    SUBSCRIPTION … ENABLE; or set enabled = true where it is in a configuration.";
+const DISABLED: &str = "Postgres only refreshes enabled subscriptions. On the subscriber, as its owner: ALTER \
+    SUBSCRIPTION … ENABLE; or set enabled = true in its configuration.";
 
 async fn run(operation: &Operation<'_>, subscriber: &Database, found: &Subscription, how: &How) -> Result<()> {
     let version = operation.unless_stopped(subscriber.version()).await?;

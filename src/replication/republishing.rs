@@ -105,15 +105,16 @@ impl Change<'_> {
         let option = if is_option { "publish_via_partition_root" } else { self.option(moved.keys().next()) };
         Error::new(format!("rows of {rows} would arrive as those of {new}, and {} would lose them", user.describe()))
             .detail(
-                "Nothing was changed. It skips the rows of a table that it has not taken up. To take it up afterwards (REFRESH \
-                 PUBLICATION) copies every row once more, which stops at the first one that is there, or leaves out what was \
-                 written in between.",
+                "Nothing was changed. A subscription skips the rows of tables that it does not have in its list. \
+                 Adding the table afterwards (REFRESH PUBLICATION) either copies every row once more, which stops \
+                 at the first existing row, or leaves out what was written in between.",
             )
             .detail(format!(
-                "Make a second publication that differs from this one in that alone ({}), and let the subscription, which has to be \
-                 enabled, name it in the place of this one: with copy_data = false where the subscriber has the same partitions, so \
-                 that the rows are there, or else with the new tables empty there. Then drop this one, in the same apply with \
-                 lifecycle {{ create_before_destroy = true }}, or in the next. That way nothing is lost while writes go on.",
+                "Create a second publication that differs from this one only in {}, and let the enabled \
+                 subscription use it instead of this one: with copy_data = false if the subscriber has the same \
+                 partitions and so already has the rows, or otherwise with the new tables empty. Then drop this \
+                 publication, in the same apply with lifecycle {{ create_before_destroy = true }}, or in the next \
+                 one. That way nothing is lost while writes go on.",
                 if is_option {
                     format!("publish_via_partition_root = {}", self.new.via_partition_root)
                 } else {
@@ -127,11 +128,12 @@ impl Change<'_> {
     fn left(&self, outlook: &Outlook<'_>) -> Option<Objection> {
         let left = &outlook.difference.left;
         let names = names::tables(left);
-        let warning = Error::new(format!("{} gets nothing more of what is written to {names}", outlook.user.describe()))
+        let warning = Error::new(format!("{} no longer receives what is written to {names}", outlook.user.describe()))
             .detail(
-                "If another one of its publications is to publish that from now on, it has to do so before this one stops: set \
-                 depends_on on this publication to that one, or apply the other change first. What is written while neither \
-                 publishes it is lost to the subscription. If nothing is to publish it, all is well.",
+                "If another publication of the subscription should publish that instead, it must do so before this \
+                 one stops: make this publication depend on that one (depends_on), or apply the other change first. \
+                 The subscription misses what is written while neither publishes it. If nothing should publish it \
+                 any more, nothing is wrong.",
             )
             .about(self.option(None));
         (!left.is_empty()).then_some(Objection::Warning(warning))
@@ -176,10 +178,11 @@ impl Change<'_> {
     /// What is said of a reader that cannot be asked what it has.
     fn unchecked(&self, user: &User, tables: &BTreeSet<QualifiedName>) -> Error {
         let names = names::tables(tables);
-        Error::new(format!("whether {} can replicate {names} was not checked", user.describe()))
+        Error::new(format!("it was not checked whether {} can replicate {names}", user.describe()))
             .detail(
-                "It is not a subscription of the provider's subscriber, or that cannot be asked now. A subscription stops at the first \
-                 row of a table that it does not have, or that lacks a column there: make sure of that before this is applied.",
+                "It is not a subscription of the provider's subscriber, or the subscriber cannot be asked now. A \
+                 subscription stops at the first row of a table that the subscriber does not have, or that lacks a \
+                 column there: check that before you apply.",
             )
             .about(self.option(tables.first()))
     }
@@ -191,12 +194,12 @@ impl Change<'_> {
         let clashes = found.values().flatten().any(|obstacle| matches!(obstacle, Obstacle::Clash(_)));
         let is_running = user.subscription().is_none_or(|(_, subscription)| subscription.enabled);
         if clashes || is_running {
-            let why = "Nothing was changed. A subscription stops at the first row of a table that it cannot replicate, and then \
-                replicates nothing else either.";
+            let why = "Nothing was changed. A subscription stops at the first row that it cannot replicate, and \
+                then replicates nothing else either.";
             Objection::Refusal(error.detail(why))
         } else {
             Objection::Warning(
-                error.detail("It is disabled. Enabled like that, it stops at the first row of such a table."),
+                error.detail("It is disabled. Once it is enabled, it stops at the first row of such a table."),
             )
         }
     }

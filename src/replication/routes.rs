@@ -75,7 +75,7 @@ impl TakingUp<'_> {
         let found = match operation.unless_stopped(Box::pin(self.outlook())).await {
             Ok(found) => found,
             Err(cause) => {
-                tracing::info!(%cause, "under which names rows arrive could not be asked");
+                tracing::info!(%cause, "it could not be checked under which names rows arrive");
                 return operation.go_on();
             }
         };
@@ -120,11 +120,15 @@ impl TakingUp<'_> {
         Some(
             error
                 .detail(
-                    "Nothing was changed. Its publications disagree about publish_via_partition_root, and before Postgres 16 a \
-                     subscription takes up both then. Where a key forbids the second copy, that never ends, and what is written \
-                     meanwhile does not arrive; where none does, the rows are there twice.",
+                    "Nothing was changed. Its publications have different values of publish_via_partition_root, and \
+                     before Postgres 16 a subscription then copies both. If a key forbids the second copy, the copy \
+                     never ends, and what is written in the meantime does not arrive; without a key, the rows exist \
+                     twice.",
                 )
-                .detail("Give all of them that publish the tree the same publish_via_partition_root, or take the tree out of the others.")
+                .detail(
+                    "Give all publications of these tables the same publish_via_partition_root, or remove the \
+                     tables from the others.",
+                )
                 .about("publications"),
         )
     }
@@ -157,11 +161,11 @@ impl TakingUp<'_> {
         let is_moved = |table: &&QualifiedName| seen.moves.values().any(|(_, to)| to == *table);
         let new = seen.after.tables.keys().filter(|table| !seen.taken_up.contains(*table) && !is_moved(table));
         let filled = catalog::with_rows(&self.pair.publisher, &new.cloned().collect()).await?;
-        let what = format!("rows that are in {} now are not copied, because copy_data = false", names::tables(&filled));
+        let what = format!("existing rows of {} are not copied, because copy_data = false", names::tables(&filled));
         let warning = Error::new(what).detail(
-            "The subscription has not taken these tables up yet: what was written to them since they are published was skipped, \
-             and only what is written from now on arrives. If the subscriber has the rows already, all is well. Otherwise set \
-             copy_data = true in the same apply, with these tables empty on the subscriber.",
+            "The subscription does not have these tables in its list yet: what was written since they were \
+             published was skipped, and only later rows arrive. If the subscriber already has the rows, nothing is \
+             wrong. Otherwise set copy_data = true in the same apply, with these tables empty on the subscriber.",
         );
         Ok((!filled.is_empty()).then(|| Objection::Warning(warning.about("copy_data"))))
     }
@@ -194,20 +198,20 @@ fn summary(moves: &Moves, is_so: bool) -> String {
     let (rows, to) =
         (names::tables(moves.keys()), names::tables(moves.values().map(|(_, to)| to).collect::<BTreeSet<_>>()));
     let from = names::tables(moves.values().map(|(from, _)| from).collect::<BTreeSet<_>>());
-    let when = if is_so { "arrive by now" } else { "would arrive" };
-    format!("rows of {rows} {when} as those of {to}, where the subscription has taken up {from}")
+    let when = if is_so { "now arrive" } else { "would arrive" };
+    format!("rows of {rows} {when} under the name of {to}, and the subscription has {from} in its list")
 }
 
-const DISABLED: &str = "Nothing was changed. It skips the rows of a table that it has not taken up, and one that is disabled takes \
-    up none. Set enabled = true in the same apply: then it changes over without losing a row.";
+const DISABLED: &str = "Nothing was changed. It skips the rows of tables that are not in its list, and a disabled \
+    subscription adds none. Set enabled = true in the same apply: then it changes over without losing a row.";
 
-const GAP: &str = "It skips the rows of a table that it has not taken up: what was written under the new name until this is applied \
-    never arrives. Compare the tables afterwards, and bring over by hand what is missing.";
+const GAP: &str = "It skips the rows of tables that are not in its list: what is written under the new name until \
+    this is applied never arrives. Compare the tables afterwards, and copy by hand what is missing.";
 
 fn again(filled: &BTreeSet<QualifiedName>) -> String {
     format!(
-        "Nothing was changed. On the subscriber {} holds rows, and copy_data = true copies every row once more: that never ends \
-         where a key forbids it, and puts them there twice where none does.",
+        "Nothing was changed. On the subscriber {} holds rows, and copy_data = true copies every row once more: if \
+         a key forbids that, the copy never ends; without a key, the rows exist twice.",
         names::tables(filled)
     )
 }
@@ -215,19 +219,20 @@ fn again(filled: &BTreeSet<QualifiedName>) -> String {
 fn instead(is_so: bool) -> String {
     if is_so {
         return format!(
-            "Set copy_data = false. {GAP} Or make the subscription again with its tables emptied, so that all is copied."
+            "Set copy_data = false. {GAP} Or recreate the subscription with its tables emptied, so that everything \
+             is copied."
         );
     }
-    "Set copy_data = false in the same apply, where the rows that the subscriber has are those that arrived until now: it \
-     changes over without losing a row while writes go on."
+    "If the rows that the subscriber has are those that arrived until now, set copy_data = false in the same apply: \
+     it changes over without losing a row while writes go on."
         .to_owned()
 }
 
 fn elsewhere(new: &BTreeSet<QualifiedName>, kept: &BTreeSet<QualifiedName>) -> String {
     format!(
-        "Nothing was changed. On the subscriber the rows that have arrived are in {}, and none is in {}: with copy_data = false they \
-         would stay where they are, and what changes in them later would be lost. Set copy_data = true, so that all of them are \
-         copied.",
+        "Nothing was changed. On the subscriber the rows that have arrived are in {}, and none is in {}: with \
+         copy_data = false they would stay where they are, and later changes of them would be lost. Set copy_data = \
+         true, so that all of them are copied.",
         names::tables(kept),
         names::tables(new)
     )
@@ -302,8 +307,8 @@ mod tests {
         assert_eq!(
             said,
             [
-                "rows of public.eu arrive by now as those of public.all, where the subscription has taken up public.eu",
-                "rows of public.eu would arrive as those of public.all, where the subscription has taken up public.eu"
+                "rows of public.eu now arrive under the name of public.all, and the subscription has public.eu in its list",
+                "rows of public.eu would arrive under the name of public.all, and the subscription has public.eu in its list"
             ]
         );
     }

@@ -100,7 +100,7 @@ impl<'a> SlotChange<'a> {
         let wrong = if new.active || self.is_named_by_another().await? {
             "is another subscription's"
         } else if new.plugin != "pgoutput" {
-            "has another plugin than pgoutput"
+            "has a plugin other than pgoutput"
         } else if new.is_lost() || !new.ready {
             "cannot be read from"
         } else {
@@ -133,12 +133,16 @@ impl<'a> SlotChange<'a> {
         let pending = slot::has_pending(publisher, &old.name, &self.current.publications, &position).await;
         match pending {
             Ok(false) => Ok(Way::Over),
-            Ok(true) => Err(self.refused(&format!(
-                "it is disabled, and replication slot {} has changes to send that are older than replication slot {}: they would be lost",
-                old.name, self.new
-            ))
-            .detail("Enable it first, with its slot; once it has caught up, change the slot.")),
-            Err(cause) => Err(self.refused("whether changes would be lost could not be asked").detail(cause.to_string())),
+            Ok(true) => Err(self
+                .refused(&format!(
+                    "it is disabled, and replication slot {} still has changes to send that are older than replication \
+                 slot {}: they would be lost",
+                    old.name, self.new
+                ))
+                .detail("Enable it with its old slot first. Change the slot once it has caught up.")),
+            Err(cause) => {
+                Err(self.refused("it could not be checked whether changes would be lost").detail(cause.to_string()))
+            }
         }
     }
 
@@ -148,25 +152,27 @@ impl<'a> SlotChange<'a> {
         let error = self.operation.error(format!("it changes over to replication slot {new}"));
         if *way == Way::Awaited {
             return error
-                .detail("There is no such slot yet, and create_slot is false: it has to be made before, by this plan or by hand.")
+                .detail(
+                    "The slot does not exist yet, and create_slot is false: it must be created before, in this \
+                     plan or by hand.",
+                )
                 .detail(self.by_hand());
         }
         let Some(old) = self.old().filter(|_| *way != Way::Attach) else {
             return error.detail(format!(
-                "What was written before replication slot {new} was made is not sent to subscription {name}: compare the tables, or make the \
-                 subscription again with empty tables."
+                "What was written before replication slot {new} was created is not sent to subscription {name}: \
+                 compare the tables, or recreate the subscription with empty tables."
             ));
         };
         match way {
-            Way::Copy => error.detail(format!(
-                "Slot {new} is made as a copy of {old}, so that nothing is lost, and {old} is dropped."
-            )),
+            Way::Copy => error
+                .detail(format!("Slot {new} is created as a copy of {old}, so nothing is lost, and {old} is dropped.")),
             _ => error
                 .detail(format!(
-                    "It does so once it has applied what {old} has to send before the place where {new} stands."
+                    "It does so once it has applied everything that {old} has to send before the position of {new}."
                 ))
                 .detail(format!(
-                    "Slot {old} stays on the publisher and keeps WAL there. Once nothing reads from it: {}",
+                    "Slot {old} stays on the publisher and keeps WAL there. Once nothing reads from it, run there: {}",
                     slot::drop_slot(old)
                 )),
         }
@@ -229,7 +235,7 @@ impl<'a> SlotChange<'a> {
     async fn check_still_free(&self, publisher: &Database, way: &Way, found: Option<Standing>) -> Result<()> {
         let wrong = match (way, found) {
             (Way::Copy, None) => return Ok(()),
-            (Way::Copy, Some(_)) => "was made by something else a moment ago".to_owned(),
+            (Way::Copy, Some(_)) => "has just been created by something else".to_owned(),
             (_, None) => return Err(self.gone()),
             (_, Some(found)) => match found.unusable(publisher.name()) {
                 Some(why) => format!("cannot be used: {why}"),
@@ -263,7 +269,7 @@ impl<'a> SlotChange<'a> {
             return Ok(Look::There(()));
         }
         let late = format!(
-            "it lags behind the place where replication slot {} stands, and what lies between would be lost",
+            "it lags behind the position of replication slot {}, and the changes in between would be lost",
             self.new
         );
         Ok(Look::NotYet(self.refused(&late).detail("Apply again once it has caught up.")))
@@ -274,9 +280,8 @@ impl<'a> SlotChange<'a> {
         let (Some(publisher), Some(old)) = (self.publisher, self.old().filter(|_| *way != Way::Attach)) else { return };
         let is_dropped = *way == Way::Copy && self.drop(publisher, old).await.is_ok();
         if !is_dropped {
-            let left = self
-                .operation
-                .error(format!("replication slot {old} is left on the publisher and keeps its WAL there"));
+            let left =
+                self.operation.error(format!("replication slot {old} stays on the publisher and keeps WAL there"));
             let by_hand = format!("Once nothing needs it, run on the publisher: {}", slot::drop_slot(old));
             self.operation.warn(left.detail(by_hand));
         }
@@ -294,7 +299,7 @@ impl<'a> SlotChange<'a> {
         let found = self.operation.unless_stopped(slot::fetch_now(publisher, old)).await?;
         let is_active = found.is_some_and(|found| found.active);
         Ok(if is_active {
-            Look::NotYet(self.operation.error("something reads from the old slot"))
+            Look::NotYet(self.operation.error("a reader is connected to the old slot"))
         } else {
             Look::There(())
         })
@@ -307,19 +312,19 @@ impl<'a> SlotChange<'a> {
     /// How somebody else makes the slot.
     fn by_hand(&self) -> String {
         let copy = self.old().map(|old| {
-            format!("To make it where the old one stands, run on the publisher: {}", slot::copy(old, self.new))
+            format!("To create it at the position of the old one, run on the publisher: {}", slot::copy(old, self.new))
         });
         copy.unwrap_or_default()
     }
 
     fn gone(&self) -> Error {
-        self.refused(&format!("replication slot {} is not there any more", self.new))
+        self.refused(&format!("replication slot {} no longer exists", self.new))
     }
 
     fn refused(&self, why: &str) -> Error {
         self.operation
             .error(format!("it cannot change over to replication slot {}: {why}", self.new))
-            .detail("Nothing was changed. What the old slot has still to send, another one does not know of.")
+            .detail("Nothing was changed. Another slot does not have the changes that the old one still has to send.")
             .about("slot_name")
     }
 }

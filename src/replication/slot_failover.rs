@@ -38,17 +38,19 @@ fn way(users: &Users) -> Way<'_> {
 /// What to do about a slot that is read from.
 fn busy(doing: &str, users: &Users, own: Option<&Namer>) -> Error {
     let reader = users.usage.as_ref().and_then(|usage| usage.reader.as_deref());
-    let reader = reader.map(|reader| format!(" by what calls itself {reader:?}"));
-    let error =
-        Error::new(format!("{doing}: it is read from{}, and only an idle slot changes", reader.unwrap_or_default()));
+    let reader = reader.map(|reader| format!(" by a reader that calls itself {reader:?}"));
+    let error = Error::new(format!(
+        "{doing}: it is read from{}, and only an idle slot can be changed",
+        reader.unwrap_or_default()
+    ));
     let remedy = match own {
         Some(Namer { database, name, .. }) => format!(
             "Its subscriber is older than Postgres 17 and cannot pass the option on. In database {database:?} there, run ALTER \
              SUBSCRIPTION {name} DISABLE; apply again; then run ALTER SUBSCRIPTION {name} ENABLE."
         ),
-        None => "If it is a subscription on Postgres 17 or newer, run on its server ALTER SUBSCRIPTION … DISABLE; ALTER \
-                 SUBSCRIPTION … SET (failover = true or false, as wanted here); ALTER SUBSCRIPTION … ENABLE. Otherwise end the \
-                 reader while this is applied."
+        None => "If it is a subscription on Postgres 17 or newer, run on its server ALTER SUBSCRIPTION … DISABLE; \
+                 ALTER SUBSCRIPTION … SET (failover = true or false, as wanted here); ALTER SUBSCRIPTION … ENABLE. \
+                 Otherwise stop the reader while this is applied."
             .to_owned(),
     };
     error.detail(remedy).about("failover")
@@ -67,7 +69,7 @@ pub async fn outlook(publisher: &Database, subscriber: Subscriber<'_>, name: &Id
         }
         Way::Subscription(Namer { database, name: own, .. }) => Some(Objection::Warning(
             Error::new(format!("subscription {own} of database {database:?} is disabled for a moment"))
-                .detail("Its failover becomes that of its slot, and it goes on from where it was.")
+                .detail("Its failover is set to that of its slot, and it goes on where it stopped.")
                 .about("failover"),
         )),
     })
@@ -94,8 +96,8 @@ pub async fn change(
         _ => slot::set_failover(publisher, doing, name, failover, limits).await.map_err(|error| {
             let role = &publisher.config().username;
             let remedy = format!(
-                "It takes a replication connection: role {role} needs REPLICATION (on RDS and Aurora, GRANT rds_replication), \
-                 and nothing may read from the slot meanwhile."
+                "This needs a replication connection: role {role} must have REPLICATION (on RDS and Aurora, GRANT \
+                 rds_replication), and nothing may read from the slot in the meantime."
             );
             Error::from(error).detail(remedy)
         }),

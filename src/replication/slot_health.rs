@@ -16,12 +16,12 @@ pub async fn wrong_slot(publisher: &Database, found: &Subscription) -> Option<Er
         there => there,
     };
     let wrong = match there {
-        None => format!("replication slot {slot} is not in database {:?} of the publisher any more", publisher.name()),
-        Some(there) if there.is_lost() => format!("replication slot {slot} has lost the WAL that it needs"),
+        None => format!("replication slot {slot} is no longer in database {:?} of the publisher", publisher.name()),
+        Some(there) if there.is_lost() => format!("replication slot {slot} has lost WAL that it needs"),
         Some(_) => return None,
     };
     Some(Error::new(format!("subscription {} replicates nothing: {wrong}", found.name)).detail(
-        "What was written since is lost to it, so it must be made again: empty its tables on the subscriber, since every row \
-         is copied again, and apply with -replace and its address.",
+        "It misses everything that was written since, so it must be recreated: empty its tables on the subscriber, \
+         because every row is copied again, and apply with -replace and its address.",
     ))
 }

@@ -46,8 +46,8 @@ async fn has_let_go(
             .error(names.join(", and "))
             .detail("Nothing was changed. Without its slot a subscription stops, and its position is lost for good.")
             .detail(
-                "Destroy the subscription first, or give it another slot. With force_destroy = true, applied first, the slot \
-                 is dropped all the same, once nothing reads from it.",
+                "Destroy the subscription first, or give it another slot. To drop the slot anyway, once nothing \
+                 reads from it, apply force_destroy = true first.",
             ),
     ))
 }
@@ -93,10 +93,9 @@ async fn gone_after_loss(publisher: &Database, name: &Ident, error: postgres::Er
 /// The server's error, with who it is that reads and what to do.
 async fn still_read(publisher: &Database, name: &Ident, error: Error) -> Error {
     let reader = slot::reader(publisher, name).await.ok().flatten();
-    let reader =
-        reader.map(|reader| format!("Its reader calls itself {reader:?}, as a subscription of that name does."));
+    let reader = reader.map(|reader| format!("Its reader calls itself {reader:?}, like a subscription of that name."));
     error
-        .detail("It was still read from when the time of timeouts.delete was over.")
+        .detail("It was still being read at the end of timeouts.delete.")
         .detail(reader.unwrap_or_default())
-        .detail("Disable or drop the subscription that reads from it, or end its reader, and destroy it again.")
+        .detail("Disable or drop the subscription that reads from it, or stop its reader, and destroy it again.")
 }

@@ -52,9 +52,12 @@ pub(super) async fn take<'a>(
 
 fn others_turn(operation: &Operation<'_>, slot: &Ident) -> Error {
     operation
-        .error(format!("another apply takes replication slot {slot} at the moment"))
-        .detail("Nothing was changed. Of two subscriptions on one slot each loses what the other gets.")
-        .detail("Give this one a slot_name of its own, or apply again once the other apply has ended.")
+        .error(format!("another apply is taking replication slot {slot}"))
+        .detail(
+            "Nothing was changed. If two subscriptions share a slot, each misses the changes that the other \
+             receives.",
+        )
+        .detail("Give this one its own slot_name, or apply again once the other apply has ended.")
         .about("slot_name")
 }
 
@@ -111,8 +114,8 @@ impl SlotTaking<'_> {
         let slot = &self.slot;
         let what = format!("subscription {subscription} does not read from replication slot {slot} yet");
         Ok(Look::NotYet(self.operation.error(what).detail(
-            "Until it does, the publisher does not show that the slot is its own: a subscription on another server that is \
-             given the same slot_name would not see it, and each would lose what the other gets.",
+            "Until it does, the publisher does not show that the slot is taken: a subscription on another server \
+             could get the same slot_name, and each would miss the changes that the other receives.",
         )))
     }
 }

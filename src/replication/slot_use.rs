@@ -44,7 +44,7 @@ pub async fn users(publisher: &Database, subscriber: Subscriber<'_>, name: &Iden
     let server = match subscriber {
         Subscriber::None => return Ok(users),
         Subscriber::Later => {
-            users.unasked = Some("its configuration is not known before apply".to_owned());
+            users.unasked = Some("its configuration is only known at apply".to_owned());
             return Ok(users);
         }
         Subscriber::At(server) => server,
@@ -81,7 +81,7 @@ impl Users {
     pub(super) fn names(&self) -> Vec<String> {
         let namers = self.namers.iter().map(|(namer, reads)| describe(namer, *reads));
         let unasked = self.unasked.iter().map(|cause| {
-            format!("the provider's subscriber cannot be asked whether one of its subscriptions names it: {cause}")
+            format!("the provider's subscriber could not be asked whether one of its subscriptions uses it: {cause}")
         });
         namers.chain(unasked).collect()
     }
@@ -98,7 +98,7 @@ impl Users {
         }
         let went_on = made_at.is_some_and(|made_at| usage.confirmed.as_deref().is_some_and(|now| now != made_at));
         if reasons.is_empty() && usage.held_back.is_some() && (usage.was_read || went_on) {
-            reasons.push("it has been read from, and its reader may come back".to_owned());
+            reasons.push("it has been read from, and its reader may return".to_owned());
         }
         reasons
     }
@@ -109,25 +109,24 @@ fn describe(namer: &Namer, reads: Reads) -> String {
     let unsure = match (reads, namer.address()) {
         (Reads::Surely | Reads::Not, _) => String::new(),
         (Reads::Perhaps, Some((host, port))) => {
-            format!(" (its connection leads to {host}:{port}, and whether that is this server is not known)")
+            format!(" (its connection leads to {host}:{port}, which may be this server)")
         }
         (Reads::Perhaps, None) => {
-            " (the provider's role may not read where its connection leads, so that it may mean another server's slot)"
-                .to_owned()
+            " (the provider's role may not read its connection, so it may use another server's slot)".to_owned()
         }
     };
-    format!("subscription {name} of database {database:?} on the subscriber names it{unsure}")
+    format!("subscription {name} of database {database:?} on the subscriber uses it{unsure}")
 }
 
 /// What is lost with a slot.
 fn lost(usage: &Usage) -> String {
     match usage.held_back {
         Some(bytes) => format!(
-            "A new slot begins at the present. The {} of WAL from the old one's restart_lsn until now are lost to its reader, \
-             and whatever is written until the new one is there.",
+            "A new slot begins at the present. Its reader misses the {} of WAL from the old slot's restart_lsn \
+             until now, and whatever is written until the new slot exists.",
             units::bytes(bytes)
         ),
-        None => "The old one has lost its WAL already; a new one begins at the present.".to_owned(),
+        None => "The old slot has already lost its WAL; a new one begins at the present.".to_owned(),
     }
 }
 
@@ -149,11 +148,11 @@ pub fn loss(
         None => said,
     };
     if reasons.is_empty() || forced {
-        let afresh = "Its reader must start again from the beginning: a subscription with its tables emptied.";
+        let afresh = "Its reader must start again from the beginning; a subscription with its tables emptied.";
         return Some(Objection::Warning(said.detail(afresh)));
     }
     Some(Objection::Refusal(said.detail(
-        "To lose it anyway, set force_destroy = true and apply that first; then make the subscription again, with its \
+        "To do it anyway, apply force_destroy = true first, and afterwards recreate the subscription with its \
          tables emptied.",
     )))
 }
@@ -162,9 +161,13 @@ pub fn loss(
 fn instead(option: Option<&str>) -> &'static str {
     match option {
         Some("two_phase") => {
-            "To keep it, leave two_phase out here. From Postgres 18 on, the subscription changes it in place (its own two_phase)."
+            "To keep the slot, leave two_phase out here. From Postgres 18 on, the two_phase of the subscription \
+             changes it in place."
         }
-        Some("name") | None => "To keep one that is in no state, import it. To keep one that is, leave it as it is.",
+        Some("name") | None => {
+            "To keep a slot that is not in the state, import it. To keep one that is, leave it \
+             as it is."
+        }
         Some(_) => "To keep it, leave it as it is.",
     }
 }
@@ -180,20 +183,21 @@ pub async fn room(publisher: &Database, doing: &str, will_be_logical: bool) -> R
     let is_logical = found.wal_level == "logical" || will_be_logical;
     let wal_level = (!is_logical).then(|| {
         Error::new(format!("{doing}: wal_level of {address} is {}, not logical", found.wal_level)).detail(
-            "No slot can be made before that is logical and the server was restarted. On Aurora and RDS that is \
-             rds.logical_replication = 1 and a reboot, which neonrepl_aurora_logical_replication and \
-             neonrepl_rds_logical_replication see to. It must be so by the time this is applied.",
+            "No slot can be created before wal_level is logical and the server has been restarted. On Aurora and \
+             RDS this takes rds.logical_replication = 1 and a reboot: neonrepl_aurora_logical_replication and \
+             neonrepl_rds_logical_replication do both. It must be done by the time this is applied.",
         )
     });
     let room = settings::room(publisher).await?;
     if room.is_standby && !publisher.version().await?.has(version::STANDBY_SLOTS) {
-        let standby = Error::new(format!("{doing}: {address} only reads, as a standby or a reader does"));
+        let standby = Error::new(format!("{doing}: {address} is read-only, as a standby or a reader is"));
         return Ok(vec![Objection::Refusal(standby.detail(
-            "Before Postgres 16 it has no logical slots. Connect to the primary, which is the writer endpoint of an Aurora cluster.",
+            "Before Postgres 16 such a server cannot have logical slots. Connect to the primary, which for an \
+             Aurora cluster is the writer endpoint.",
         ))]);
     }
     let full = (room.slots <= 0).then(|| {
-        Error::new(format!("{doing}: {address} has no replication slot left")).detail(
+        Error::new(format!("{doing}: {address} has no free replication slot")).detail(
             "Raise max_replication_slots there and restart it, or drop slots that nothing reads from, before this is applied.",
         )
     });
@@ -208,8 +212,9 @@ pub fn late(name: &Ident, users: &Users) -> Option<Objection> {
     let said = Error::new(format!("there is no replication slot {name} yet, and {}", users.names().join(", and ")));
     Some(Objection::Warning(
         said.detail(
-            "Once it is made, the subscription goes on from there: what was written before does not reach it, and it says \
-             nothing of that. One that has replicated before should be made again, with its tables emptied.",
+            "Once the slot is created, the subscription goes on from there: it misses what was written before, \
+             without an error. A subscription that has replicated before should be recreated, with its tables \
+             emptied.",
         )
         .about("name"),
     ))
@@ -252,11 +257,11 @@ mod tests {
         check(
             &users(idle(), &[Reads::Perhaps]),
             None,
-            &["subscription \"reader\" of database \"there\" on the subscriber names it ("],
+            &["subscription \"reader\" of database \"there\" on the subscriber uses it ("],
         );
         let reader = Usage { active: true, reader: Some("reader".to_owned()), ..idle() };
-        check(&users(reader, &[Reads::Surely]), None, &["names it"]);
+        check(&users(reader, &[Reads::Surely]), None, &["uses it"]);
         let unasked = Users { unasked: Some("it is down".to_owned()), ..users(idle(), &[]) };
-        check(&unasked, None, &["cannot be asked whether one of its subscriptions names it: it is down"]);
+        check(&unasked, None, &["could not be asked whether one of its subscriptions uses it: it is down"]);
     }
 }

@@ -104,7 +104,7 @@ pub async fn create(creation: Creation<'_>) -> Result<Made, NotMade> {
     let Some(slot) = creation.find_room(name).await? else { return creation.make_by_subscriber().await };
     match creation.make(Some(slot)).await {
         Err(NotMade::Failed { error, left: None }) if creation.may_be_left_to_subscriber(&error).await? => {
-            tracing::info!(cause = %error, "the slot is left to the subscriber to make");
+            tracing::info!(cause = %error, "the subscriber's server creates the slot");
             creation.make_by_subscriber().await
         }
         made => made,

@@ -46,16 +46,17 @@ pub async fn compared(
 /// What it means that a subscription has tables that are missed.
 pub fn left_behind(subscription: &Subscription, missed: &BTreeSet<QualifiedName>) -> Error {
     let tables = names::tables(missed);
-    Error::new(format!("subscription {} gets nothing more under the name of {tables}", subscription.name))
+    Error::new(format!("subscription {} no longer receives anything under the name of {tables}", subscription.name))
         .detail(
-            "None of its publications publishes that by this name any more. Either it was taken out of them, or detached from a \
-             table whose partitions they publish: then what is written to it does not arrive. Or it was attached to a table \
-             that they publish under its own name: then its rows arrive as those of that table, and the subscriber needs a \
-             partition for them.",
+            "None of its publications still publishes a table under this name. Either the table was removed from \
+             them, or detached from a table whose partitions they publish: then what is written to it does not \
+             arrive. Or it was attached to a table that they publish under that table's name: then its rows arrive \
+             under that name, and the subscriber needs a partition for them.",
         )
         .detail(
-            "If it is published again, it goes on from then, without what was written in between, unless the subscription has \
-             forgotten it: change refresh_triggers for that, and empty the table before it comes back.",
+            "If it is published again, it continues from then, without what was written in between. To have all its \
+             rows copied instead, change refresh_triggers, so that the subscription drops it from its list, and \
+             empty the table before you publish it again.",
         )
         .about("publications")
 }

@@ -83,7 +83,8 @@ impl Clues<'_> {
         let reader = self.connection.and_then(|connection| connection.get("application_name"));
         let reads = reads_from(configured, slot, self.subscriber, name, reader.unwrap_or(name.as_str())).await;
         reads.unwrap_or_else(|cause| {
-            tracing::info!(%cause, "whether the provider's publisher is the subscription's could not be asked");
+            tracing::info!(%cause, "it could not be checked whether the provider's publisher is that of the \
+                 subscription");
             false
         })
     }

@@ -46,7 +46,7 @@ pub fn comparison_verdict(outcome: &Outcome) -> String {
     let all = counted(outcome.tables.len(), "table");
     let exactness = match loose {
         0 => String::new(),
-        _ => format!(", {} of them not in the same state of both sides", count(loose as u64)),
+        _ => format!(", {} of them not in the same state on both sides", count(loose as u64)),
     };
     match (outcome.tables.is_empty(), unequal) {
         (true, _) => "Nothing was compared: no table is published.".to_owned(),
@@ -166,7 +166,7 @@ mod tests {
               changed: id=9 in email, name
               and at least 12 more
 
-            Not equal: 2 of 3 tables, 1 of them not in the same state of both sides.
+            Not equal: 2 of 3 tables, 1 of them not in the same state on both sides.
         "#]];
         expected.assert_eq(&comparison(&outcome, &Style { width: 80, is_coloured: false }));
     }
@@ -176,10 +176,10 @@ mod tests {
         let outcome = |tables| Outcome { tables, position: None };
         assert_eq!(comparison_verdict(&outcome(vec![table("a", [Some(1), Some(1)], true, "")])), "Equal: 1 table.");
         assert_eq!(comparison_verdict(&outcome(Vec::new())), "Nothing was compared: no table is published.");
-        let line = compared(&table("a", [Some(1), Some(1)], true, "No subscription brings its rows."));
+        let line = compared(&table("a", [Some(1), Some(1)], true, "No subscription replicates the table."));
         assert_eq!(
             line,
-            "public.a equal: 1 rows on the publisher, 1 on the subscriber. No subscription brings its rows."
+            "public.a equal: 1 rows on the publisher, 1 on the subscriber. No subscription replicates the table."
         );
     }
 }

@@ -47,12 +47,14 @@ fn judged(statuses: &[Status]) -> (Mood, String) {
     let ill: Vec<_> = statuses.iter().filter(|status| !status.is_well()).collect();
     match ill[..] {
         _ if statuses.is_empty() => (Mood::Bad, "There is no subscription.".to_owned()),
-        [] if statuses.iter().all(Status::is_ready) => (Mood::Good, format!("Well: {progress}{}.", behind(statuses))),
-        [] => (Mood::Busy, format!("Well, and not ready yet: {progress}{}.", behind(statuses))),
-        [one] => (Mood::Bad, format!("Not well: subscription {}, {progress}. {}", one.name, first_cause(one))),
+        [] if statuses.iter().all(Status::is_ready) => {
+            (Mood::Good, format!("Healthy: {progress}{}.", behind(statuses)))
+        }
+        [] => (Mood::Busy, format!("Healthy, and not ready yet: {progress}{}.", behind(statuses))),
+        [one] => (Mood::Bad, format!("Not healthy: subscription {}, {progress}. {}", one.name, first_cause(one))),
         _ => {
             let names: Vec<_> = ill.iter().map(|status| status.name.to_string()).collect();
-            (Mood::Bad, format!("Not well: subscriptions {}; {progress}.", names.join(", ")))
+            (Mood::Bad, format!("Not healthy: subscriptions {}; {progress}.", names.join(", ")))
         }
     }
 }
@@ -97,7 +99,7 @@ fn condition(status: &Status) -> String {
         (true, true) => "running",
     };
     let lag = match (status.lag_bytes, status.lag_seconds) {
-        (None, _) => "how far behind is not known".to_owned(),
+        (None, _) => "the lag is not known".to_owned(),
         (Some(0), _) => "caught up".to_owned(),
         (Some(lag), None) => format!("{} behind", bytes(lag)),
         (Some(lag), Some(time)) => format!("{}, {} behind", bytes(lag), seconds(time)),
@@ -262,7 +264,7 @@ mod tests {
               Slot "shop" is read from, its WAL is reserved.
               All of its 2 tables are ready.
 
-            Well: 2 of 2 tables ready, caught up.
+            Healthy: 2 of 2 tables ready, caught up.
         "#]],
         );
     }
@@ -281,7 +283,7 @@ mod tests {
             not begun  public.notes                       ~12             ~8.0 KiB
               2 of 4 tables are ready.
 
-            Well, and not ready yet: 2 of 4 tables ready, 1.2 MiB behind.
+            Healthy, and not ready yet: 2 of 4 tables ready, 1.2 MiB behind.
         "#]],
         );
     }
@@ -312,7 +314,7 @@ mod tests {
 
             missing  1 table is published and not replicated: public.new_one
 
-            Not well: subscription "shop", 2 of 4 tables ready. The worker cannot insert into public.events: column note is missing on the subscriber.
+            Not healthy: subscription "shop", 2 of 4 tables ready. The worker cannot insert into public.events: column note is missing on the subscriber.
         "#]],
         );
     }
@@ -329,10 +331,10 @@ mod tests {
         ];
         expect![[r#"
             There is no subscription.
-            Well, and not ready yet: 4 of 6 tables ready, 1.2 MiB behind.
-            Not well: subscription "shop", 4 of 6 tables ready. The worker cannot insert into public.events: column note is missing on the subscriber.
-            Not well: subscriptions "shop", "Other"; 4 of 8 tables ready.
-            Well: 2 of 2 tables ready."#]].assert_eq(&verdicts.join("\n"));
+            Healthy, and not ready yet: 4 of 6 tables ready, 1.2 MiB behind.
+            Not healthy: subscription "shop", 4 of 6 tables ready. The worker cannot insert into public.events: column note is missing on the subscriber.
+            Not healthy: subscriptions "shop", "Other"; 4 of 8 tables ready.
+            Healthy: 2 of 2 tables ready."#]].assert_eq(&verdicts.join("\n"));
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 //! What can be known beforehand, each check once: plans, and errors that explain what went wrong, ask here.
 
+mod logging_in;
 mod obstacles;
 pub(super) mod statistics;
 pub(super) mod values;
 
+pub(super) use logging_in::Right;
 pub(super) use obstacles::BothSides;
 pub use obstacles::{Obstacle, Obstacles, described, login, obstacles, obstacles_of, sent};
 

@@ -56,8 +56,10 @@ impl Obstacle {
     /// What to do about it, on the server that is named in it.
     pub fn remedy(&self, table: &QualifiedName) -> String {
         match self {
-            Self::NoTable => "Make the table on the subscriber first, or drop it from the publication.".to_owned(),
-            Self::Clash(_) => "Give all of them the same column list and publish_generated_columns.".to_owned(),
+            Self::NoTable => "Create the table on the subscriber first, or drop it from the publication.".to_owned(),
+            Self::Clash(_) => {
+                "Give all of these publications the same column list and publish_generated_columns.".to_owned()
+            }
             Self::NoColumns(_) => {
                 "Add the columns on the subscriber, or publish a column list without them.".to_owned()
             }
@@ -98,7 +100,7 @@ impl fmt::Display for Obstacle {
             }
             Self::Required(columns) => write!(
                 f,
-                "columns of the subscriber that are not published must have a value, and have no default: {}",
+                "columns of the subscriber that are not published are NOT NULL, and have no default: {}",
                 joined(columns)
             ),
             Self::BinaryTypes(columns) => {
@@ -346,7 +348,7 @@ mod tests {
         let mended = [
             "it lacks published columns on the subscriber: b",
             "published columns are generated on the subscriber: c",
-            "columns of the subscriber that are not published must have a value, and have no default: d",
+            "columns of the subscriber that are not published are NOT NULL, and have no default: d",
         ];
         let source = table("a:text b:text c:text");
         check(&source, Some(&table("a:text c:text= d:text!")), false, &mended);

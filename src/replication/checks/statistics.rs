@@ -33,7 +33,7 @@ pub(in crate::replication) fn unknown<'a>(
             let tables: Vec<_> = tables.into_iter().map(|(table, _)| table).collect();
             let says = says(why, &names::tables(tables.iter().copied()), side);
             let remedy = remedy(&tables, side, database);
-            Unknown { says: format!("{says}, so that queries there may be slow at first"), remedy, tables }
+            Unknown { says: format!("{says}, so queries there may be slow at first"), remedy, tables }
         })
         .collect()
 }
@@ -52,8 +52,8 @@ fn remedy(tables: &[&QualifiedName], side: &str, database: &str) -> String {
         _ => "ANALYZE".to_owned(),
     };
     format!(
-        "On the {side}, in database {database:?}, as the owner of the tables: {statement}; After the initial copy the resource \
-         neonrepl_destination_indexes does it."
+        "On the {side}, in database {database:?}, as the owner of the tables: {statement}; The resource \
+         neonrepl_destination_indexes does it after the initial copy."
     )
 }
 
@@ -71,13 +71,13 @@ mod tests {
             all.iter().map(|one| format!("{}. {}\n", one.says, one.remedy)).collect::<String>()
         };
         expect![[r#"
-            the subscriber has no statistics of the rows of public.t01, so that queries there may be slow at first. On the subscriber, in database "shop", as the owner of the tables: ANALYZE "public"."t01"; After the initial copy the resource neonrepl_destination_indexes does it.
-            most rows of public.t02 have changed since the subscriber analyzed them, so that queries there may be slow at first. On the subscriber, in database "shop", as the owner of the tables: ANALYZE "public"."t02"; After the initial copy the resource neonrepl_destination_indexes does it.
+            the subscriber has no statistics of the rows of public.t01, so queries there may be slow at first. On the subscriber, in database "shop", as the owner of the tables: ANALYZE "public"."t01"; The resource neonrepl_destination_indexes does it after the initial copy.
+            most rows of public.t02 have changed since the subscriber analyzed them, so queries there may be slow at first. On the subscriber, in database "shop", as the owner of the tables: ANALYZE "public"."t02"; The resource neonrepl_destination_indexes does it after the initial copy.
         "#]]
         .assert_eq(&shown(&found));
         found.extend((3..20).map(|number| (table(number), Unanalyzed::Never)));
         let many = shown(&found);
-        assert!(many.contains("t11 and 8 more") && many.contains(": ANALYZE; After"), "{many}");
+        assert!(many.contains("t11 and 8 more") && many.contains(": ANALYZE; The resource"), "{many}");
         assert_eq!(shown(&BTreeMap::new()), "");
     }
 }

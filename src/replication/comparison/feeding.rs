@@ -62,11 +62,11 @@ async fn doubt(pair: &Pair, found: &Subscription) -> Option<String> {
     let is_ours = publisher.is_some_and(|found| {
         found.config().address() == pair.publisher.config().address() && found.name() == pair.publisher.name()
     });
-    (!is_ours).then(|| format!("Whether subscription {name} reads from this publisher cannot be told."))
+    (!is_ours).then(|| format!("It is not known whether subscription {name} reads from this publisher."))
 }
 
 fn not_ready(name: &Ident, state: SyncState) -> Option<String> {
-    (state != SyncState::Ready).then(|| format!("Subscription {name} has not copied it yet."))
+    (state != SyncState::Ready).then(|| format!("Subscription {name} has not copied the table yet."))
 }
 
 impl Feeds {
@@ -80,7 +80,7 @@ impl Feeds {
     pub(super) fn doubt(&self, table: &QualifiedName) -> Option<&str> {
         match self.tables.get(table) {
             Some(doubt) => doubt.as_deref(),
-            None => Some("No subscription brings its rows."),
+            None => Some("No subscription replicates the table."),
         }
     }
 
@@ -113,6 +113,6 @@ mod tests {
         feeds.add(table("b"), Some("It is disabled.".to_owned()));
         feeds.add(table("c"), Some("It is disabled.".to_owned()));
         let doubts = ["a", "b", "c", "d"].map(|name| feeds.doubt(&table(name)));
-        assert_eq!(doubts, [None, None, Some("It is disabled."), Some("No subscription brings its rows.")]);
+        assert_eq!(doubts, [None, None, Some("It is disabled."), Some("No subscription replicates the table.")]);
     }
 }

@@ -135,13 +135,13 @@ enum Try {
 fn refused(error: postgres::Error) -> Result<Try> {
     if error.is_locked() {
         return Ok(Try::Locked(
-            "Others write to it all the time: the lock that keeps them off could not be taken.".to_owned(),
+            "Other sessions write to the table all the time, so it could not be locked.".to_owned(),
         ));
     }
     if error.is(&SqlState::INSUFFICIENT_PRIVILEGE) {
         return Ok(Try::Never(format!(
-            "The role on the publisher may not keep others from writing for a moment: it needs UPDATE, DELETE or TRUNCATE on the \
-             table, or MAINTAIN since Postgres 17 ({error})."
+            "The role on the publisher may not lock the table against writers: it needs UPDATE, DELETE or TRUNCATE \
+             on the table, or MAINTAIN since Postgres 17 ({error})."
         )));
     }
     Err(error.into())

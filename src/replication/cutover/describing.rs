@@ -13,8 +13,8 @@ pub(super) fn describe(steps: &[Step], found: &Found) -> Vec<String> {
 fn line(step: &Step, found: &Found) -> String {
     let (tables, side) = (tables(found), |place: &Place| place.as_str());
     match step {
-        Step::MakeFence(place) => format!("{}: make a fence around {tables}, open for now", side(place)),
-        Step::Guard(place) => format!("{}: turn away who writes to {tables}; replication goes on", side(place)),
+        Step::MakeFence(place) => format!("{}: put a fence on {tables}, open for now", side(place)),
+        Step::Guard(place) => format!("{}: refuse writes to {tables} from everybody but the replication", side(place)),
         Step::RemoveStream(place) => format!("{}: drop the subscription that brings changes back", side(place)),
         Step::MakeStream(place) => {
             format!("{}: make the subscription that will bring changes back, disabled until the switch", side(place))

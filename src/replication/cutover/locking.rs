@@ -183,12 +183,12 @@ impl<'r> Locking<'r> {
 
     fn starved(&self, locked: postgres::Error) -> Error {
         let error =
-            self.run.operation().error("others write to the tables all the time, so that they could not be closed");
+            self.run.operation().error("other sessions kept writing to the tables, so they could not be closed");
         let error =
             if self.blockers.is_empty() { error.detail(locked.to_string()) } else { error.detail(self.listed()) };
         error.detail(
-            "Nothing has changed: writers go on. End the sessions, or set end_blockers_after, and a prepared transaction with COMMIT \
-             PREPARED or ROLLBACK PREPARED.",
+            "Nothing has changed: writers go on. End the sessions or set end_blockers_after, and end a prepared \
+             transaction with COMMIT PREPARED or ROLLBACK PREPARED.",
         )
     }
 }

@@ -97,8 +97,9 @@ fn of_others(facts: &Facts) -> Vec<Objection> {
             neighbour.database.config().address(),
         );
         refusal(Error::new(error).detail(format!(
-            "Two cutovers of subscriptions of the same name cannot share a database: give the subscriptions other names. If the other \
-             database is gone for good, on the {here}: DROP FUNCTION {function}() CASCADE; which lets everybody write there."
+            "Two cutovers of subscriptions of the same name cannot share a database: give the subscriptions \
+             different names. If the other database is gone for good, run on the {here}: DROP FUNCTION {function}() \
+             CASCADE; which opens the tables to writes there."
         )))
     });
     found.collect()
@@ -114,11 +115,12 @@ fn opened(facts: &Facts, current: &Current) -> Option<Objection> {
     let place = sides.into_iter().find(is_opened)?;
     let (here, there) = (place.as_str(), place.other().as_str());
     let function = facts.names.fence.function.to_text();
-    let error =
-        Error::new(format!("somebody has opened the fence {function} on the {here}, which the last switch has left"));
+    let error = Error::new(format!(
+        "the fence {function} was opened by hand on the {here}, the side that the last switch left"
+    ));
     Some(Objection::Warning(error.detail(format!(
-        "What was written there since is missing on the {there}, and may keep changes from flowing back. Compare the tables: the action \
-         neonrepl_compare_tables does."
+        "Rows written there since then are missing on the {there}, and may keep changes from flowing back. Compare \
+         the tables, for instance with the action neonrepl_compare_tables."
     ))))
 }
 
@@ -132,11 +134,10 @@ fn foreign(facts: &Facts) -> Vec<Objection> {
     ];
     let found = kinds.into_iter().filter(|(is_there, ..)| *is_there).map(|(_, kind, place)| {
         let place = place.as_str();
-        let error = Error::new(format!(
-            "{kind} {name} on the {place} was not made by the provider, and has the name of its own"
-        ));
+        let error =
+            Error::new(format!("{kind} {name} on the {place} was not created by the provider, which needs that name"));
         refusal(error.detail(format!(
-            "Rename it, or drop it if nothing needs it. On the {place}: ALTER {} {name} RENAME TO …;",
+            "Rename it, or drop it if nothing needs it. To rename it, run on the {place}: ALTER {} {name} RENAME TO …;",
             kind.to_uppercase()
         )))
     });
@@ -147,27 +148,27 @@ fn words(facts: &Facts, refused: &Refused) -> Error {
     match refused {
         Refused::NoWayBack => {
             Error::new("the subscriber has taken writes, and no subscription brings them back to the publisher")
-                .detail("Without `reverse` at the switch, there is no way back that loses nothing.")
+                .detail("The switch was made without `reverse`, so going back would lose rows.")
                 .about("active")
         }
         Refused::NoStream(to) => {
             let streams = facts.streams_to(*to);
             let stopped = streams.iter().filter(|stream| !stream.subscription.enabled);
             let stopped = names::list(stopped.map(|stream| stream.subscription.name.to_string()));
-            Error::new(format!(
-                "subscription {stopped} is disabled, so that nothing brings writes to the {}",
-                to.as_str()
-            ))
-            .detail("Enable it, and wait until it has caught up.")
-            .about("subscriptions")
+            Error::new(format!("subscription {stopped} is disabled, so changes do not reach the {}", to.as_str()))
+                .detail("Enable it, and wait until it has caught up.")
+                .about("subscriptions")
         }
         Refused::Foreign(place) => {
             let (function, place) = (&facts.names.fence.function, place.as_str());
             Error::new(format!(
-                "function {} on the {place} was not made by the provider, and has the name of its fence",
+                "function {} on the {place} was not created by the provider, which needs that name for its fence",
                 function.to_text()
             ))
-            .detail(format!("Drop or rename it. On the {place}: ALTER FUNCTION {function}() RENAME TO …;"))
+            .detail(format!(
+                "Drop or rename it. To rename it, run on the {place}: ALTER FUNCTION {function}() \
+                 RENAME TO …;"
+            ))
         }
     }
 }
@@ -251,7 +252,7 @@ fn may_lock(cutover: &Cutover, side: &Side) -> Option<Objection> {
     let lacking: Vec<_> = side.standing.relations.iter().filter(|relation| !relation.may_lock).collect();
     let first = lacking.first().filter(|_| cutover.terms.writes == Writes::External)?;
     let tables = names::tables(lacking.iter().map(|relation| &relation.name));
-    let error = Error::new(format!("role {role} may not keep others from writing to {tables} on the {place}"));
+    let error = Error::new(format!("role {role} may not lock {tables} against writers on the {place}"));
     Some(refusal(error.detail(format!("On the {place}, for each: GRANT UPDATE ON {} TO {role};", first.name))))
 }
 

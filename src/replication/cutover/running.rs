@@ -57,8 +57,8 @@ pub(super) async fn run(pair: &Pair, cutover: &Cutover, operation: &Operation<'_
         }
     }
     Err(operation
-        .error("something undoes each step as soon as it is done")
-        .detail("Is another run at the same cutover?"))
+        .error("each step is undone as soon as it is done")
+        .detail("Check whether another run works on the same cutover."))
 }
 
 /// Refuses with everything that stands in the way, and warns of the rest.
@@ -164,7 +164,7 @@ impl Run<'_> {
             left.pause_ms = milliseconds(since.elapsed());
         }
         if let Err(cause) = self.change(from, "noting how long writers waited", [], memory).await {
-            tracing::info!(%cause, "the pause is noted up to the commit only");
+            tracing::info!(%cause, "the noted pause ends at the commit");
         }
     }
 

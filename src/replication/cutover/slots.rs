@@ -18,11 +18,11 @@ use crate::replication::error::{Error, Result};
 const SLOT: Duration = Duration::from_secs(10);
 
 /// What is being done, for messages.
-const MAKING: &str = "making the slot of the way back";
+const MAKING: &str = "creating the slot of the way back";
 
 /// What is said where a slot could not be made.
-const WAITED_FOR: &str = "Nothing has changed: writers go on. A slot is made once all transactions have ended that write to any database of \
-     that server.";
+const WAITED_FOR: &str = "Nothing has changed: writers go on. Postgres creates a slot only once all transactions \
+     that write to any database of that server have ended.";
 
 impl Switch<'_> {
     /// What the slots of the way back are copied from: made before anybody waits, as that waits for every transaction that writes
@@ -40,7 +40,7 @@ impl Switch<'_> {
             Ok(made) => Ok(Some(made)),
             // Such as where no more than one slot has room: that one is made at once, then.
             Err(cause) if cause.code().is_some() && !is_over(limits) => {
-                tracing::info!(%cause, "the slot of the way back is made while writers wait");
+                tracing::info!(%cause, "the slot of the way back is created while writers wait");
                 Ok(None)
             }
             Err(error) => Err(Error::from(error).detail(WAITED_FOR)),
@@ -61,7 +61,7 @@ impl Switch<'_> {
         }
         let limits = self.run.at_most(SLOT);
         match self.begin_within(&mut *forerunner, &limits).await {
-            Err(_) if is_over(&limits) => Ok(Err("The slot of the way back took too long to begin.".to_owned())),
+            Err(_) if is_over(&limits) => Ok(Err("Creating the slot of the way back took too long.".to_owned())),
             result => result.map(Ok),
         }
     }

@@ -41,15 +41,15 @@ impl Run<'_> {
                 .about("reverse"));
         };
         self.make_publication().await?;
-        let doing = "making the subscription that will bring changes back";
+        let doing = "creating the subscription that will bring changes back";
         let made = subscription::diff(None, Some(&desired), &quietly(), self.facts.publisher.version)
             .map_err(|error| self.pair().publisher.unsupported(doing, error))?;
         let mark = Owned::Subscription(&desired.name).marking(&self.mark());
         let statements: Vec<_> = made.into_iter().chain([mark]).collect();
         self.pair().publisher.run_within(doing, &statements, self.limits()).await.map_err(|error| {
             Error::from(error).during(self.operation().doing()).about("reverse").detail(
-                "The publisher's server connects to the subscriber with what `reverse` says: it must reach it there, and the role \
-                 must be able to log in, replicate and read the tables.",
+                "The publisher's server connects to the subscriber as the `reverse` block says. It must be able to \
+                 reach that address, and the role must be able to log in, replicate and read the tables.",
             )
         })?;
         self.facts.backward = reading::backward(self.pair(), &self.facts.names).await?;
@@ -68,10 +68,11 @@ impl Run<'_> {
         let address = self.pair().subscriber.config().address();
         Err(self
             .operation()
-            .error("the connection of the way back does not lead to the subscriber, or to another database of it")
+            .error("the connection of the way back does not lead to the subscriber, or leads to another database there")
             .detail(format!(
-                "There it finds no publication {} of the same tables, which was just made in database {:?} on {address}. Give `reverse` \
-                 the host, port and database by which the publisher's server reaches that.",
+                "The provider has just created publication {} in database {:?} on {address}, and the connection \
+                 does not find it. Give `reverse` the host, port and database by which the publisher's server \
+                 reaches that database.",
                 self.facts.names.back,
                 self.pair().subscriber.name(),
             ))
@@ -79,7 +80,7 @@ impl Run<'_> {
     }
 
     async fn make_publication(&self) -> Result<()> {
-        let doing = "making the publication of the way back";
+        let doing = "creating the publication of the way back";
         let desired = self.back_publication();
         let made = publication::diff(None, Some(&desired), self.facts.subscriber.version)
             .map_err(|error| self.pair().subscriber.unsupported(doing, error))?;

@@ -158,10 +158,7 @@ impl Switch<'_> {
         // Somebody else may have left this side while the lock was waited for.
         if hold.before().0 != Gate::Open {
             let _ = hold.let_go().await;
-            return Err(run
-                .operation()
-                .error("somebody else has switched meanwhile; the next apply looks again")
-                .into());
+            return Err(run.operation().error("another run has switched in the meantime; apply again").into());
         }
         let (comparison, forerunner) = (ahead.comparison.as_mut(), &mut ahead.forerunner);
         let work = self.arrive(locking.process(), &ahead.sequences, comparison, forerunner);
@@ -234,7 +231,7 @@ impl Switch<'_> {
         };
         self.run
             .operation()
-            .error("tables differ between the two sides, so that nothing was switched")
+            .error("tables differ between the two sides, so nothing was switched")
             .detail(names::list(tables.iter().map(line)))
             .detail("The action neonrepl_compare_tables with mode = \"rows\" names the rows that differ.")
             .about("compare")

@@ -164,7 +164,7 @@ impl Run<'_> {
         late.map(drop).map_err(|late| {
             self.operation()
                 .error(late)
-                .detail("Nothing has changed: writers go on. `neonrepl_replication_status` says what keeps it.")
+                .detail("Nothing has changed: writers go on. `neonrepl_replication_status` says what delays it.")
         })
     }
 

@@ -51,7 +51,7 @@ pub async fn drop_made(operation: &Operation<'_>, db: &Database, made: &[Object]
     }
     let is_lost = error.is_lost();
     let error = Error::from(error);
-    let still = format!("Nothing was dropped: {} and what was made for them are still there.", names::tables(&tables));
+    let still = format!("Nothing was dropped: {} and what was created for them still exist.", names::tables(&tables));
     if !is_lost {
         return Err(error.detail(still));
     }
@@ -59,6 +59,9 @@ pub async fn drop_made(operation: &Operation<'_>, db: &Database, made: &[Object]
     match look_again(operation.limits(), || definition::read(db, &wanted)).await {
         Some(found) if found.tables.is_empty() => Ok(Drop::Done),
         Some(_) => Err(error.detail(still)),
-        None => Err(error.detail("The server did not say afterwards whether it was done. The next plan shows it.")),
+        None => Err(error.detail(
+            "It is not known whether the change was made, because the server could not be \
+             asked afterwards. The next plan shows it.",
+        )),
     }
 }

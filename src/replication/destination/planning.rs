@@ -141,7 +141,7 @@ impl Plan {
                 if column.is_not_null && !fills {
                     (column.is_not_null, column.not_null) = (false, None);
                     let object = format!("NOT NULL of column {} of table {}", column.name.as_str(), name.to_text());
-                    self.leave(object, "no publication sends the column, so that rows would stop at it");
+                    self.leave(object, "no publication sends the column, so rows would be refused");
                 }
             }
         }
@@ -161,7 +161,8 @@ impl Plan {
                 ),
                 Some(there) if there.schema != extension.schema => {
                     let reason = format!(
-                        "it is in schema {} of the publisher and in {} of the subscriber, so that its objects have other names",
+                        "it is in schema {} on the publisher and in {} on the subscriber, so its objects have \
+                         different names",
                         extension.schema.as_str(),
                         there.schema.as_str()
                     );
@@ -181,7 +182,13 @@ impl Plan {
             .filter(|name| !wanted.collations.contains_key(*name) && !sides.subscriber.collations.contains_key(*name))
             .collect();
         for name in named {
-            self.refuse(format!("collation {}", name.to_text()), "the subscriber does not have it", "Change the collation of the columns on the publisher, or make the tables on the subscriber by hand with another one.");
+            self.refuse(
+                format!("collation {}", name.to_text()),
+                "the subscriber does not have it",
+                "Change the \
+                 collation of the columns on the publisher, or create the tables on the subscriber by hand with \
+                 another one.",
+            );
         }
     }
 
@@ -194,14 +201,14 @@ impl Plan {
         for other in missing.iter().filter(|other| !goes_with(other)) {
             let (reason, remedy) = if is_foreign(other) {
                 (
-                    "its rows are on another server, and no publication has changes of them",
-                    "Make a foreign table of that name on the subscriber by hand, detach it on the publisher, or leave the table \
-                     out.",
+                    "its rows are on another server, and no publication sends their changes",
+                    "Create a foreign table of that name on the subscriber by hand, detach it on the publisher, or \
+                     leave the table out.",
                 )
             } else {
                 (
-                    "the tables need it, and the catalogs do not tell how to make it",
-                    "Make it on the subscriber by hand, under the same name, or leave the table out.",
+                    "the tables need it, and it cannot be created from the catalogs",
+                    "Create it on the subscriber by hand, under the same name, or leave the table out.",
                 )
             };
             self.refuse(&other.description, reason, remedy);
@@ -240,7 +247,7 @@ impl Plan {
                 .filter(|(_, needs)| needs.contains(&function))
                 .map(|(user, _)| user.clone())
                 .collect();
-            let reason = format!("it calls {function}, which the subscriber does not have, and functions are not made");
+            let reason = format!("it calls {function}, which the subscriber does not have, and functions = \"never\"");
             for user in users {
                 if remove(wanted, &user) {
                     self.leave(user, reason.as_str());
@@ -248,7 +255,7 @@ impl Plan {
                     self.refuse(
                         user,
                         reason.as_str(),
-                        "Set functions to \"needed\", or make the function on the subscriber by hand.",
+                        "Set functions to \"needed\", or create the function on the subscriber by hand.",
                     );
                 }
             }
@@ -262,8 +269,8 @@ impl Plan {
             Err(circle) => {
                 self.refuse(
                     circle.to_string(),
-                    "none of them can be made first",
-                    "Make one of them on the subscriber by hand.",
+                    "each needs another one first",
+                    "Create one of them on the subscriber by hand.",
                 );
                 return;
             }

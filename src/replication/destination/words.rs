@@ -32,10 +32,10 @@ impl Plan {
             return None;
         }
         let count = counted(lines.len(), "difference");
-        let what = format!("{doing}: what the subscriber has is not as on the publisher: {count}");
+        let what = format!("{doing}: the subscriber differs from the publisher: {count}");
         Some(Error::new(what).detail(listed("Not the same:", lines)).detail(
-            "What is there is never replaced. Change it as the lines say, drop it where it is empty and not used, or leave it \
-             out.",
+            "Existing objects are never replaced. Change them as the lines say, drop them if they are empty and not \
+             used, or leave them out.",
         ))
     }
 
@@ -46,7 +46,8 @@ impl Plan {
             return None;
         }
         let lines = unlike.iter().map(|one| format!("{} {}: {}", one.object, one.attribute, one.remedy)).collect();
-        let what = format!("{doing}: the subscriber is not as the publisher: {}", counted(unlike.len(), "difference"));
+        let what =
+            format!("{doing}: the subscriber differs from the publisher: {}", counted(unlike.len(), "difference"));
         Some(Error::new(what).detail(listed("Not the same:", lines)))
     }
 
@@ -76,14 +77,14 @@ impl Plan {
             self.made.iter().filter(|step| step.object.whole() == step.object).map(|step| step.object.to_string());
         let first = if self.refused.is_empty() { "" } else { "once nothing stands in the way, " };
         let warning = Error::new(format!("{first}{doing} {}", what.join(", and ")))
-            .detail(listed("Made, all in one transaction:", made.collect()))
+            .detail(listed("Created, all in one transaction:", made.collect()))
             .detail(listed("Changed in place:", changed));
         Some(warning.detail(self.left_for_later()).detail(self.what_is_not_copied()))
     }
 
     fn left_for_later(&self) -> String {
         let lines = self.later.iter().flat_map(statements).collect();
-        listed("Left for later, once the rows are there (the attribute later has all of them):", lines)
+        listed("Left for later, once the rows have been copied (the attribute later has all of them):", lines)
     }
 
     fn what_is_not_copied(&self) -> String {
@@ -114,10 +115,11 @@ pub(super) fn unproven(operation: &Operation<'_>, before: &Plan, after: &Plan) -
     }
     Some(
         operation
-            .error("the subscriber is not as the publisher afterwards, so everything was undone")
+            .error("the subscriber still differs from the publisher afterwards, so everything was undone")
             .detail(listed("Not the same:", lines))
             .detail(
-                "Make these tables on the subscriber by hand, and apply again: what is there and equal is left alone.",
+                "Create these tables on the subscriber by hand, and apply again: existing tables that are equal are \
+                 left alone.",
             ),
     )
 }

@@ -29,7 +29,7 @@ pub(super) fn find(facts: &Facts) -> Vec<Finding> {
 }
 
 fn unchecked(one: &Unchecked) -> Finding {
-    let says = format!("This could not be looked at: {}. {}.", one.what, one.why.trim_end_matches('.'));
+    let says = format!("This could not be checked: {}. {}.", one.what, one.why.trim_end_matches('.'));
     Finding::new(Severity::Warning, "unchecked", one.place).about(&one.what).says(says)
 }
 
@@ -38,14 +38,11 @@ fn old_transaction(side: &Side, open: &OldTransaction) -> Finding {
     Finding::new(Severity::Warning, "old_transactions", side.place)
         .about(format!("process {process}"))
         .says(format!(
-            "A transaction of {whose} in database {database:?} has been open for {}. Making a replication slot waits for its \
-             end, and so does every new subscription, in whatever database of the server.",
+            "A transaction of {whose} in database {database:?} has been open for {}. Creating a replication slot \
+             waits for its end, and so does every new subscription, in any database of the server.",
             units::duration(Duration::from_secs(*seconds))
         ))
-        .mended_by(format!(
-            "End it, or on the {}: SELECT pg_terminate_backend({process});",
-            side.place.as_str()
-        ))
+        .mended_by(format!("End it, or on the {}: SELECT pg_terminate_backend({process});", side.place.as_str()))
 }
 
 fn prepared_transaction(side: &Side, prepared: &PreparedTransaction) -> Finding {
@@ -54,8 +51,8 @@ fn prepared_transaction(side: &Side, prepared: &PreparedTransaction) -> Finding 
     Finding::new(Severity::Warning, "prepared_transactions", side.place)
         .about(name)
         .says(format!(
-            "A transaction in database {database:?} was prepared {} ago and has not ended. Making a replication slot waits for it, \
-             and so does closing the database to writes.",
+            "A transaction in database {database:?} was prepared {} ago and has not ended. Creating a replication \
+             slot waits for it, and so does closing the database to writes.",
             units::duration(Duration::from_secs(*seconds))
         ))
         .mended_by(format!(
@@ -71,8 +68,9 @@ fn hidden_transactions(side: &Side) -> Option<Finding> {
     let found = Finding::new(Severity::Info, "hidden_transactions", side.place)
         .about(own.as_str())
         .says(format!(
-            "Role {own} does not see since when the transactions of others are open, so whether some are older than {old} \
-             minutes, which making a slot would wait for, was not checked. At the moment {} of them {} written and not ended.",
+            "Role {own} may not see since when the transactions of other roles are open. So it was not checked \
+             whether some are older than {old} minutes, which creating a slot would wait for. At the moment {} of \
+             them {} written and not ended.",
             side.transactions.hidden,
             if side.transactions.hidden == 1 { "has" } else { "have" }
         ))
@@ -95,12 +93,12 @@ fn role_setting(side: &Side, setting: &RoleSetting) -> Finding {
     let RoleSetting { role, name, value, in_database } = setting;
     let means = match name.as_str() {
         "default_transaction_read_only" => {
-            "it counts instead of the database's, so that closing the database to writes by its \
-                                            default does not hold for this role"
+            "it overrides the database's setting, so closing the database to writes by its default does not apply \
+                                            to this role"
         }
-        "row_security" => "reading a table with row security fails for it instead of leaving rows out",
-        "session_replication_role" => "triggers that guard tables do not fire for what it writes",
-        _ => "a subscription that logs in as it is broken off during a copy that takes longer",
+        "row_security" => "reading a table with row security fails instead of leaving rows out",
+        "session_replication_role" => "triggers that protect tables do not fire for its writes",
+        _ => "a copy by a subscription that logs in as this role is aborted if it takes longer",
     };
     let within = if *in_database {
         format!(
@@ -122,11 +120,13 @@ fn subscriptions_into_publisher(facts: &Facts) -> Option<Finding> {
         return None;
     }
     let listed = names::list(there.keys().map(ToString::to_string));
-    let found = Finding::new(Severity::Warning, "subscriptions_into_publisher", facts.publisher.place).about(&listed).says(format!(
-        "The publisher's database is a subscriber itself: {listed}. What it receives is replicated on, and goes on arriving \
-         when its own writers are stopped."
-    ));
-    Some(found.mended_by("Stop writes at their beginning, or disable these subscriptions before the cutover."))
+    let found = Finding::new(Severity::Warning, "subscriptions_into_publisher", facts.publisher.place)
+        .about(&listed)
+        .says(format!(
+            "The publisher's database is a subscriber itself: {listed}. What it receives is replicated further, and \
+         keeps arriving when its own writers are stopped."
+        ));
+    Some(found.mended_by("Stop the writes at their origin, or disable these subscriptions before the cutover."))
 }
 
 fn is_own(facts: &Facts, slot: &Ident) -> bool {
@@ -144,7 +144,7 @@ fn other_slot(slot: &SlotInUse) -> Finding {
     let mend = if *active {
         String::new()
     } else {
-        format!("If nobody needs it any more, on the publisher: SELECT pg_drop_replication_slot('{}');", name.as_str())
+        format!("If it is no longer needed, on the publisher: SELECT pg_drop_replication_slot('{}');", name.as_str())
     };
     Finding::new(severity, "other_slots", crate::replication::Place::Publisher)
         .about(name.as_str())
@@ -196,12 +196,12 @@ mod tests {
         check(
             busy,
             &expect![[r#"
-                old_transactions: warning on publisher, process 7: A transaction of etl, nightly in database "shop" has been open for 1 h 00 min. Making a replication slot waits for its end, and so does every new subscription, in whatever database of the server. End it, or on the publisher: SELECT pg_terminate_backend(7);
-                prepared_transactions: warning on publisher, it's: A transaction in database "shop" was prepared 1 min 00 s ago and has not ended. Making a replication slot waits for it, and so does closing the database to writes. On the publisher, in database "shop": COMMIT PREPARED 'it''s'; or ROLLBACK PREPARED 'it''s';
-                role_settings: warning on publisher, app.default_transaction_read_only: Role "app" has default_transaction_read_only = "off" for itself: it counts instead of the database's, so that closing the database to writes by its default does not hold for this role. On the publisher: ALTER ROLE "app" IN DATABASE "shop" RESET default_transaction_read_only;
-                role_settings: warning on publisher, app.statement_timeout: Role "app" has statement_timeout = "30s" for itself: a subscription that logs in as it is broken off during a copy that takes longer. On the publisher: ALTER ROLE "app" RESET statement_timeout;
+                old_transactions: warning on publisher, process 7: A transaction of etl, nightly in database "shop" has been open for 1 h 00 min. Creating a replication slot waits for its end, and so does every new subscription, in any database of the server. End it, or on the publisher: SELECT pg_terminate_backend(7);
+                prepared_transactions: warning on publisher, it's: A transaction in database "shop" was prepared 1 min 00 s ago and has not ended. Creating a replication slot waits for it, and so does closing the database to writes. On the publisher, in database "shop": COMMIT PREPARED 'it''s'; or ROLLBACK PREPARED 'it''s';
+                role_settings: warning on publisher, app.default_transaction_read_only: Role "app" has default_transaction_read_only = "off" for itself: it overrides the database's setting, so closing the database to writes by its default does not apply to this role. On the publisher: ALTER ROLE "app" IN DATABASE "shop" RESET default_transaction_read_only;
+                role_settings: warning on publisher, app.statement_timeout: Role "app" has statement_timeout = "30s" for itself: a copy by a subscription that logs in as this role is aborted if it takes longer. On the publisher: ALTER ROLE "app" RESET statement_timeout;
                 other_slots: info on publisher, cdc: Logical replication slot "cdc" of database "shop" is reserved, and something reads from it. The server keeps 3.0 GiB of WAL for it.
-                other_slots: warning on publisher, forgotten: Logical replication slot "forgotten" of database "shop" is reserved, and nothing reads from it. The server keeps 3.0 GiB of WAL for it. If nobody needs it any more, on the publisher: SELECT pg_drop_replication_slot('forgotten');
+                other_slots: warning on publisher, forgotten: Logical replication slot "forgotten" of database "shop" is reserved, and nothing reads from it. The server keeps 3.0 GiB of WAL for it. If it is no longer needed, on the publisher: SELECT pg_drop_replication_slot('forgotten');
             "#]],
         );
     }
@@ -215,7 +215,7 @@ mod tests {
         check(
             blind,
             &expect![[r#"
-                hidden_transactions: info on publisher, me: Role "me" does not see since when the transactions of others are open, so whether some are older than 5 minutes, which making a slot would wait for, was not checked. At the moment 2 of them have written and not ended. On the publisher: GRANT pg_read_all_stats TO "me";
+                hidden_transactions: info on publisher, me: Role "me" may not see since when the transactions of other roles are open. So it was not checked whether some are older than 5 minutes, which creating a slot would wait for. At the moment 2 of them have written and not ended. On the publisher: GRANT pg_read_all_stats TO "me";
             "#]],
         );
     }

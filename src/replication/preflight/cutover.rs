@@ -46,7 +46,7 @@ fn slots(facts: &Facts, side: &Side) -> Option<Finding> {
         if facts.question.reverse { "" } else { " Or keep the slot: forward = \"disable\" of neonrepl_cutover." };
     lacks.then(|| {
         error("slot_rights", side, name)
-            .says(format!("Role {name} may not make and drop replication slots, which the switch of a cutover does."))
+            .says(format!("Role {name} may not create and drop replication slots, which a cutover needs."))
             .mended_by(format!("{mend}{keeps}"))
     })
 }
@@ -58,8 +58,9 @@ fn schema(side: &Side, switch: &PlannedSwitch, reverse: bool) -> Option<Finding>
     let creates = side.roles.known.get(name).is_none_or(|role| role.creates);
     if standing.has_schema && !standing.may_make {
         let schema = fence::schema();
-        let says =
-            format!("Role {name} may not make the fence of a cutover in schema {schema}, which another role has made.");
+        let says = format!(
+            "Role {name} may not create the fence of a cutover in schema {schema}, which another role created."
+        );
         let mend =
             format!("On the {}, as its owner: GRANT USAGE, CREATE ON SCHEMA {schema} TO {name};", side.place.as_str());
         return Some(error("fence_schema", side, name).says(says).mended_by(mend));
@@ -95,8 +96,8 @@ fn database(side: &Side, switch: &PlannedSwitch) -> Option<Finding> {
     let (name, server) = (&side.roles.own, side.place.as_str());
     (!switch.may_default).then(|| {
         let says = format!(
-            "Role {name} does not own database {:?}, and so may not make it read-only by default, as a cutover does to tables that \
-             are not replicated.",
+            "Role {name} does not own database {:?}, so it may not make the database read-only by default, as a \
+             cutover does to block writes to tables that are not replicated.",
             side.database
         );
         let mend = format!(
@@ -225,30 +226,30 @@ mod tests {
             with_login(false),
             lacks_all,
             &expect![[r#"
-            slot_rights: error on publisher, me: Role "me" may not make and drop replication slots, which the switch of a cutover does. On the publisher, as a superuser: ALTER ROLE "me" REPLICATION; Or keep the slot: forward = "disable" of neonrepl_cutover.
-            create_on_database: error on publisher, me: Role "me" may not create objects in database "shop", which the fence of a cutover needs. On the publisher: GRANT CREATE ON DATABASE "shop" TO "me";
-            fence_owner: error on publisher, app: Role "me" may not put the fence of a cutover on tables that role "app" owns: public.orders. On the publisher: GRANT "app" TO "me";
-            database_owner: warning on publisher, me: Role "me" does not own database "shop", and so may not make it read-only by default, as a cutover does to tables that are not replicated. On the publisher: ALTER DATABASE "shop" OWNER TO "me"; or set unpublished_writes = "allow" of neonrepl_cutover.
-            create_on_database: error on subscriber, me: Role "me" may not create objects in database "shop", which the fence of a cutover needs. On the subscriber: GRANT CREATE ON DATABASE "shop" TO "me";
-            fence_owner: error on subscriber, app: Role "me" may not put the fence of a cutover on tables that role "app" owns: public.orders. On the subscriber: GRANT "app" TO "me";
-            sequence_rights: error on subscriber, me: Role "me" may not raise sequences, which a cutover copies: public.numbers. On the subscriber, as the owner: GRANT SELECT, UPDATE ON SEQUENCE "public"."numbers" TO "me";
-        "#]],
+                slot_rights: error on publisher, me: Role "me" may not create and drop replication slots, which a cutover needs. On the publisher, as a superuser: ALTER ROLE "me" REPLICATION; Or keep the slot: forward = "disable" of neonrepl_cutover.
+                create_on_database: error on publisher, me: Role "me" may not create objects in database "shop", which the fence of a cutover needs. On the publisher: GRANT CREATE ON DATABASE "shop" TO "me";
+                fence_owner: error on publisher, app: Role "me" may not put the fence of a cutover on tables that role "app" owns: public.orders. On the publisher: GRANT "app" TO "me";
+                database_owner: warning on publisher, me: Role "me" does not own database "shop", so it may not make the database read-only by default, as a cutover does to block writes to tables that are not replicated. On the publisher: ALTER DATABASE "shop" OWNER TO "me"; or set unpublished_writes = "allow" of neonrepl_cutover.
+                create_on_database: error on subscriber, me: Role "me" may not create objects in database "shop", which the fence of a cutover needs. On the subscriber: GRANT CREATE ON DATABASE "shop" TO "me";
+                fence_owner: error on subscriber, app: Role "me" may not put the fence of a cutover on tables that role "app" owns: public.orders. On the subscriber: GRANT "app" TO "me";
+                sequence_rights: error on subscriber, me: Role "me" may not raise sequences, which a cutover copies: public.numbers. On the subscriber, as the owner: GRANT SELECT, UPDATE ON SEQUENCE "public"."numbers" TO "me";
+            "#]],
         );
         check(
             with_login(true),
             lacks_all,
             &expect![[r#"
-            slot_rights: error on publisher, me: Role "me" may not make and drop replication slots, which the switch of a cutover does. On the publisher, as a superuser: ALTER ROLE "me" REPLICATION;
-            create_on_database: error on publisher, me: Role "me" may not create objects in database "shop", which the fence of a cutover needs. On the publisher: GRANT CREATE ON DATABASE "shop" TO "me";
-            fence_owner: error on publisher, app: Role "me" may not put the fence of a cutover on tables that role "app" owns: public.orders. On the publisher: GRANT "app" TO "me";
-            database_owner: warning on publisher, me: Role "me" does not own database "shop", and so may not make it read-only by default, as a cutover does to tables that are not replicated. On the publisher: ALTER DATABASE "shop" OWNER TO "me"; or set unpublished_writes = "allow" of neonrepl_cutover.
-            sequence_rights: error on publisher, me: Role "me" may not raise sequences, which a cutover copies: public.numbers. On the publisher, as the owner: GRANT SELECT, UPDATE ON SEQUENCE "public"."numbers" TO "me";
-            slot_rights: error on subscriber, me: Role "me" may not make and drop replication slots, which the switch of a cutover does. On the subscriber, as a superuser: ALTER ROLE "me" REPLICATION;
-            create_on_database: error on subscriber, me: Role "me" may not create objects in database "shop", which the fence of a cutover and the publication of the way back need. On the subscriber: GRANT CREATE ON DATABASE "shop" TO "me";
-            fence_owner: error on subscriber, app: Role "me" may not put the fence of a cutover on tables that role "app" owns: public.orders. On the subscriber: GRANT "app" TO "me";
-            database_owner: warning on subscriber, me: Role "me" does not own database "shop", and so may not make it read-only by default, as a cutover does to tables that are not replicated. On the subscriber: ALTER DATABASE "shop" OWNER TO "me"; or set unpublished_writes = "allow" of neonrepl_cutover.
-            sequence_rights: error on subscriber, me: Role "me" may not raise sequences, which a cutover copies: public.numbers. On the subscriber, as the owner: GRANT SELECT, UPDATE ON SEQUENCE "public"."numbers" TO "me";
-        "#]],
+                slot_rights: error on publisher, me: Role "me" may not create and drop replication slots, which a cutover needs. On the publisher, as a superuser: ALTER ROLE "me" REPLICATION;
+                create_on_database: error on publisher, me: Role "me" may not create objects in database "shop", which the fence of a cutover needs. On the publisher: GRANT CREATE ON DATABASE "shop" TO "me";
+                fence_owner: error on publisher, app: Role "me" may not put the fence of a cutover on tables that role "app" owns: public.orders. On the publisher: GRANT "app" TO "me";
+                database_owner: warning on publisher, me: Role "me" does not own database "shop", so it may not make the database read-only by default, as a cutover does to block writes to tables that are not replicated. On the publisher: ALTER DATABASE "shop" OWNER TO "me"; or set unpublished_writes = "allow" of neonrepl_cutover.
+                sequence_rights: error on publisher, me: Role "me" may not raise sequences, which a cutover copies: public.numbers. On the publisher, as the owner: GRANT SELECT, UPDATE ON SEQUENCE "public"."numbers" TO "me";
+                slot_rights: error on subscriber, me: Role "me" may not create and drop replication slots, which a cutover needs. On the subscriber, as a superuser: ALTER ROLE "me" REPLICATION;
+                create_on_database: error on subscriber, me: Role "me" may not create objects in database "shop", which the fence of a cutover and the publication of the way back need. On the subscriber: GRANT CREATE ON DATABASE "shop" TO "me";
+                fence_owner: error on subscriber, app: Role "me" may not put the fence of a cutover on tables that role "app" owns: public.orders. On the subscriber: GRANT "app" TO "me";
+                database_owner: warning on subscriber, me: Role "me" does not own database "shop", so it may not make the database read-only by default, as a cutover does to block writes to tables that are not replicated. On the subscriber: ALTER DATABASE "shop" OWNER TO "me"; or set unpublished_writes = "allow" of neonrepl_cutover.
+                sequence_rights: error on subscriber, me: Role "me" may not raise sequences, which a cutover copies: public.numbers. On the subscriber, as the owner: GRANT SELECT, UPDATE ON SEQUENCE "public"."numbers" TO "me";
+            "#]],
         );
         let schema = |side: &mut Side| {
             let standing = &mut side.switch.as_mut().unwrap().standing;
@@ -258,9 +259,9 @@ mod tests {
             planned(true),
             schema,
             &expect![[r#"
-            fence_schema: error on publisher, me: Role "me" may not make the fence of a cutover in schema "neonrepl", which another role has made. On the publisher, as its owner: GRANT USAGE, CREATE ON SCHEMA "neonrepl" TO "me";
-            fence_schema: error on subscriber, me: Role "me" may not make the fence of a cutover in schema "neonrepl", which another role has made. On the subscriber, as its owner: GRANT USAGE, CREATE ON SCHEMA "neonrepl" TO "me";
-        "#]],
+                fence_schema: error on publisher, me: Role "me" may not create the fence of a cutover in schema "neonrepl", which another role created. On the publisher, as its owner: GRANT USAGE, CREATE ON SCHEMA "neonrepl" TO "me";
+                fence_schema: error on subscriber, me: Role "me" may not create the fence of a cutover in schema "neonrepl", which another role created. On the subscriber, as its owner: GRANT USAGE, CREATE ON SCHEMA "neonrepl" TO "me";
+            "#]],
         );
     }
 
@@ -276,8 +277,8 @@ mod tests {
             running,
             unanalyzed,
             &expect![[r#"
-            statistics: warning on subscriber, public.orders: The subscriber has no statistics of the rows of public.orders, so that queries there may be slow at first. On the subscriber, in database "shop", as the owner of the tables: ANALYZE "public"."orders"; After the initial copy the resource neonrepl_destination_indexes does it.
-        "#]],
+                statistics: warning on subscriber, public.orders: The subscriber has no statistics of the rows of public.orders, so queries there may be slow at first. On the subscriber, in database "shop", as the owner of the tables: ANALYZE "public"."orders"; The resource neonrepl_destination_indexes does it after the initial copy.
+            "#]],
         );
     }
 }

@@ -48,8 +48,8 @@ fn whole_rows(facts: &Facts) -> Vec<Finding> {
         Finding::new(Severity::Warning, "replica_identity_full", Place::Subscriber)
             .about(table.to_text())
             .says(
-                "Its replica identity is the whole row, it has more than a million rows, and no index there helps to find one: \
-                 every UPDATE and DELETE reads the table from its beginning.",
+                "Its replica identity is the whole row, it has more than a million rows, and no index there helps \
+                 to find a row: every UPDATE and DELETE scans the table.",
             )
             .mended_by(mend)
     });
@@ -69,11 +69,14 @@ fn secondary(facts: &Facts) -> Vec<Finding> {
         Finding::new(Severity::Warning, "secondary_indexes", Place::Subscriber)
             .about(table.to_text())
             .says(format!(
-                "{} are to be copied into it, and it has further indexes already: {listed}. They make the copy take several times \
-                 as long as building them afterwards.",
+                "{} are to be copied into it, and it already has further indexes: {listed}. With them the copy \
+                 takes several times as long as without, even including building them afterwards.",
                 units::bytes(bytes)
             ))
-            .mended_by(format!("On the subscriber, and make them again after the copy: DROP INDEX {};", drops.join(", ")))
+            .mended_by(format!(
+                "Drop them, and create them again after the copy. On the subscriber: DROP INDEX {};",
+                drops.join(", ")
+            ))
     });
     found.collect()
 }
@@ -85,10 +88,14 @@ fn invalid(side: &Side) -> Vec<Finding> {
         Finding::new(Severity::Warning, "invalid_index", side.place)
             .about(index.name.as_str())
             .says(format!(
-                "This index of {} is not valid: it was not built to its end, takes time at every write, and helps no query.",
+                "This index of {} is not valid: its build did not finish. It slows down every write, and helps no \
+                 query.",
                 table.to_text()
             ))
-            .mended_by(format!("On the {}: REINDEX INDEX CONCURRENTLY {name}; or DROP INDEX {name};", side.place.as_str()))
+            .mended_by(format!(
+                "On the {}: REINDEX INDEX CONCURRENTLY {name}; or DROP INDEX {name};",
+                side.place.as_str()
+            ))
     });
     found.collect()
 }
@@ -115,8 +122,8 @@ mod tests {
         check(
             further,
             &expect![[r#"
-            invalid_index: warning on subscriber, by_note_2: This index of public.orders is not valid: it was not built to its end, takes time at every write, and helps no query. On the subscriber: REINDEX INDEX CONCURRENTLY "public"."by_note_2"; or DROP INDEX "public"."by_note_2";
-        "#]],
+                invalid_index: warning on subscriber, by_note_2: This index of public.orders is not valid: its build did not finish. It slows down every write, and helps no query. On the subscriber: REINDEX INDEX CONCURRENTLY "public"."by_note_2"; or DROP INDEX "public"."by_note_2";
+            "#]],
         );
         let large = |facts: &mut Facts| {
             further(facts);
@@ -125,8 +132,8 @@ mod tests {
         check(
             large,
             &expect![[r#"
-                secondary_indexes: warning on subscriber, public.orders: 5.0 GiB are to be copied into it, and it has further indexes already: by_note, by_note_2. They make the copy take several times as long as building them afterwards. On the subscriber, and make them again after the copy: DROP INDEX "public"."by_note", "public"."by_note_2";
-                invalid_index: warning on subscriber, by_note_2: This index of public.orders is not valid: it was not built to its end, takes time at every write, and helps no query. On the subscriber: REINDEX INDEX CONCURRENTLY "public"."by_note_2"; or DROP INDEX "public"."by_note_2";
+                secondary_indexes: warning on subscriber, public.orders: 5.0 GiB are to be copied into it, and it already has further indexes: by_note, by_note_2. With them the copy takes several times as long as without, even including building them afterwards. Drop them, and create them again after the copy. On the subscriber: DROP INDEX "public"."by_note", "public"."by_note_2";
+                invalid_index: warning on subscriber, by_note_2: This index of public.orders is not valid: its build did not finish. It slows down every write, and helps no query. On the subscriber: REINDEX INDEX CONCURRENTLY "public"."by_note_2"; or DROP INDEX "public"."by_note_2";
             "#]],
         );
     }
@@ -145,14 +152,14 @@ mod tests {
         check(
             |facts| whole(facts, 15, example::further("by_note")),
             &expect![[r#"
-            replica_identity_full: warning on subscriber, public.orders: Its replica identity is the whole row, it has more than a million rows, and no index there helps to find one: every UPDATE and DELETE reads the table from its beginning. Give it a primary key on both sides, and on the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY DEFAULT;
+            replica_identity_full: warning on subscriber, public.orders: Its replica identity is the whole row, it has more than a million rows, and no index there helps to find a row: every UPDATE and DELETE scans the table. Give it a primary key on both sides, and on the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY DEFAULT;
         "#]],
         );
         let expression = Index { keys: vec![None], ..example::further("by_lower_note") };
         check(
             |facts| whole(facts, 16, expression.clone()),
             &expect![[r#"
-            replica_identity_full: warning on subscriber, public.orders: Its replica identity is the whole row, it has more than a million rows, and no index there helps to find one: every UPDATE and DELETE reads the table from its beginning. On the subscriber: CREATE INDEX ON "public"."orders" (…); on a column that tells most rows apart.
+            replica_identity_full: warning on subscriber, public.orders: Its replica identity is the whole row, it has more than a million rows, and no index there helps to find a row: every UPDATE and DELETE scans the table. On the subscriber: CREATE INDEX ON "public"."orders" (…); on a column that tells most rows apart.
         "#]],
         );
     }

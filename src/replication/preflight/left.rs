@@ -18,9 +18,9 @@ fn left(left: &LeftBehind) -> Finding {
         LeftKind::Sequences => "values of sequences are not replicated",
         LeftKind::LargeObjects => "large objects are not replicated",
         LeftKind::UnloggedTables => "rows of unlogged tables are not replicated",
-        LeftKind::MaterializedViews => "materialized views are neither made nor refreshed",
-        _ if is_one => "it is not made on the subscriber",
-        _ => "they are not made on the subscriber",
+        LeftKind::MaterializedViews => "materialized views are neither created nor refreshed",
+        _ if is_one => "it is not created on the subscriber",
+        _ => "they are not created on the subscriber",
     };
     let counted = if is_one { one(*kind) } else { kind.as_str() };
     Finding::new(Severity::Info, "not_replicated", Place::Publisher)
@@ -63,24 +63,24 @@ fn step(kind: LeftKind) -> &'static str {
             "Copy them at the cutover, or on the publisher: ALTER TABLE … SET LOGGED; and publish them."
         }
         LeftKind::Sequences => "Copy their values at the cutover, once nothing writes.",
-        LeftKind::Roles => "Make them on the subscriber, with passwords of their own, and grant what they need.",
-        LeftKind::Extensions => "Make them on the subscriber: CREATE EXTENSION …;",
+        LeftKind::Roles => "Create them on the subscriber, with their own passwords, and grant what they need.",
+        LeftKind::Extensions => "Create them on the subscriber: CREATE EXTENSION …;",
         LeftKind::ForeignTables | LeftKind::ForeignServers => {
-            "Make them on the subscriber, with their user mappings, if it reaches the other server."
+            "Create them on the subscriber, with their user mappings, if it can reach the other server."
         }
         LeftKind::DatabaseSettings => "Set on the subscriber what should apply there: ALTER DATABASE … SET …;",
         LeftKind::DefaultPrivileges => "Set on the subscriber what should apply there: ALTER DEFAULT PRIVILEGES …;",
         LeftKind::CronJobs => "Schedule them on the subscriber at the cutover, and unschedule them on the publisher.",
-        LeftKind::EventTriggers => "Make them on the subscriber if they are still wanted; it takes a superuser.",
+        LeftKind::EventTriggers => "Create them on the subscriber if they are still needed; that needs a superuser.",
         LeftKind::MaterializedViews => {
-            "Make them on the subscriber (pg_dump --schema-only), and refresh them after the cutover."
+            "Create them on the subscriber (pg_dump --schema-only), and refresh them after the cutover."
         }
         LeftKind::Views
         | LeftKind::Functions
         | LeftKind::Types
         | LeftKind::Triggers
         | LeftKind::Policies
-        | LeftKind::Rules => "Make them on the subscriber, for instance from pg_dump --schema-only.",
+        | LeftKind::Rules => "Create them on the subscriber, for instance from pg_dump --schema-only.",
     }
 }
 
@@ -95,11 +95,11 @@ fn tables(facts: &Facts) -> Option<Finding> {
         return None;
     }
     let (are, mend) = match left.len() {
-        1 => ("is", "Publish it too, if it is to move."),
-        _ => ("are", "Publish them too, if they are to move."),
+        1 => ("is", "To move it, publish it too."),
+        _ => ("are", "To move them, publish them too."),
     };
     let found = Finding::new(Severity::Info, "not_published", Place::Publisher).about("tables").says(format!(
-        "{} of the database {are} not among those that are replicated: {}.",
+        "{} of the database {are} not replicated: {}.",
         units::counted(left.len(), "table"),
         names::list(left)
     ));
@@ -130,8 +130,8 @@ mod tests {
         check(
             left,
             &expect![[r#"
-                not_replicated: info on publisher, views: 7 views: they are not made on the subscriber. public.a, public.b … Make them on the subscriber, for instance from pg_dump --schema-only.
-                not_published: info on publisher, tables: 1 table of the database is not among those that are replicated: public.invoices. Publish it too, if it is to move.
+                not_replicated: info on publisher, views: 7 views: they are not created on the subscriber. public.a, public.b … Create them on the subscriber, for instance from pg_dump --schema-only.
+                not_published: info on publisher, tables: 1 table of the database is not replicated: public.invoices. To move it, publish it too.
             "#]],
         );
     }

@@ -35,8 +35,8 @@ fn missing(facts: &Facts, name: &Ident) -> Finding {
     let planned = !facts.unpublished.is_empty();
     let severity = if planned { Severity::Warning } else { Severity::Error };
     let says = format!(
-        "There is no publication {name} in database {:?}. A subscription that is made before its publication stops at the first \
-         change that is older than that.",
+        "There is no publication {name} in database {:?}. A subscription that is created before its publication \
+         stops at the first change that is older than the publication.",
         facts.publisher.database
     );
     let tables: Vec<_> = facts.unpublished.iter().take(20).map(ToString::to_string).collect();
@@ -46,8 +46,8 @@ fn missing(facts: &Facts, name: &Ident) -> Finding {
         _ => format!("{}, …", tables.join(", ")),
     };
     let mend = format!(
-        "Make it before the subscription, as a neonrepl_publication does, or on the publisher: CREATE PUBLICATION {name} FOR \
-         TABLE {tables};"
+        "Create it before the subscription, with a neonrepl_publication or on the publisher: CREATE PUBLICATION \
+         {name} FOR TABLE {tables};"
     );
     Finding::new(severity, "publication_missing", Place::Publisher).about(name.as_str()).says(says).mended_by(mend)
 }
@@ -82,7 +82,7 @@ fn part_of_the_rows(publication: &Publication) -> Option<Finding> {
     let is_part = |spec: &TableSpec| spec.columns.is_some() || spec.filter.is_some();
     let parts: Vec<_> = tables.iter().filter(|(_, spec)| is_part(spec)).map(|(table, _)| table.to_text()).collect();
     let found = Finding::new(Severity::Info, "part_of_rows", Place::Publisher).about(publication.name.as_str()).says(
-        format!("Of these tables it publishes some of the rows or columns only: {}.", names::list(parts.clone())),
+        format!("It publishes only some of the rows or columns of these tables: {}.", names::list(parts.clone())),
     );
     (!parts.is_empty()).then_some(found)
 }
@@ -148,13 +148,13 @@ fn words(problem: Problem, columns: &BTreeSet<Ident>) -> String {
         Problem::NoTable => "there is no such table".to_owned(),
         Problem::NoSchema => "there is no such schema".to_owned(),
         Problem::WalLevel => "wal_level is not logical".to_owned(),
-        Problem::NoIdentity => "it has no replica identity, so nothing says which row they mean".to_owned(),
+        Problem::NoIdentity => "it has no replica identity, so the row cannot be found".to_owned(),
         Problem::RootWithoutIdentity => {
-            "their rows are sent under its name, and it has no replica identity, so nothing says which row they mean"
-                .to_owned()
+            "their rows are sent under its name, and it has no replica identity, so the row cannot be found".to_owned()
         }
         Problem::LessThanRoot if columns.is_empty() => {
-            "it is sent under the name of a partitioned table that is identified by the whole row, and it is not"
+            "it is sent under the name of a partitioned table whose replica identity is the whole row, and its own \
+             is not"
                 .to_owned()
         }
         Problem::LessThanRoot => format!(
@@ -181,7 +181,7 @@ fn remedy(side: &Side, publication: &Publication, problem: Problem, table: &Qual
     let (server, name) = (side.place.as_str(), &publication.name);
     match problem {
         Problem::NoTable | Problem::NoSchema => {
-            "Make it first, or leave it out. Names are taken literally: upper case is not folded.".to_owned()
+            "Create it first, or leave it out. Names are taken literally: upper case is not folded.".to_owned()
         }
         Problem::NoIdentity => identity_remedy(side, table),
         Problem::RootWithoutIdentity => root_remedy(side, publication, table),
@@ -274,7 +274,7 @@ mod tests {
         check(
             missing,
             &expect![[r#"
-            publication_missing: error on publisher, other: There is no publication "other" in database "shop". A subscription that is made before its publication stops at the first change that is older than that. Make it before the subscription, as a neonrepl_publication does, or on the publisher: CREATE PUBLICATION "other" FOR TABLE …;
+            publication_missing: error on publisher, other: There is no publication "other" in database "shop". A subscription that is created before its publication stops at the first change that is older than the publication. Create it before the subscription, with a neonrepl_publication or on the publisher: CREATE PUBLICATION "other" FOR TABLE …;
         "#]],
         );
         let planned = |facts: &mut Facts| {
@@ -284,7 +284,7 @@ mod tests {
         check(
             planned,
             &expect![[r#"
-            publication_missing: warning on publisher, other: There is no publication "other" in database "shop". A subscription that is made before its publication stops at the first change that is older than that. Make it before the subscription, as a neonrepl_publication does, or on the publisher: CREATE PUBLICATION "other" FOR TABLE "public"."orders";
+            publication_missing: warning on publisher, other: There is no publication "other" in database "shop". A subscription that is created before its publication stops at the first change that is older than the publication. Create it before the subscription, with a neonrepl_publication or on the publisher: CREATE PUBLICATION "other" FOR TABLE "public"."orders";
         "#]],
         );
         let less = |facts: &mut Facts| {
@@ -296,9 +296,9 @@ mod tests {
         check(
             less,
             &expect![[r#"
-            publish: warning on publisher, shop: It does not publish update, delete, truncate: the subscriber keeps rows as they were before. On the publisher: ALTER PUBLICATION "shop" SET (publish = 'insert, update, delete, truncate');
-            part_of_rows: info on publisher, shop: Of these tables it publishes some of the rows or columns only: public.orders.
-        "#]],
+                publish: warning on publisher, shop: It does not publish update, delete, truncate: the subscriber keeps rows as they were before. On the publisher: ALTER PUBLICATION "shop" SET (publish = 'insert, update, delete, truncate');
+                part_of_rows: info on publisher, shop: It publishes only some of the rows or columns of these tables: public.orders.
+            "#]],
         );
     }
 
@@ -313,20 +313,20 @@ mod tests {
         check(
             |facts| bare(facts, false, &[]),
             &expect![[r#"
-                replica_identity: error on publisher, public.orders: UPDATE and DELETE fail on it once it is published: it has no replica identity, so nothing says which row they mean. On the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY FULL; A neonrepl_replica_identity does the same. Or, better, give it a primary key.
+                replica_identity: error on publisher, public.orders: UPDATE and DELETE fail on it once it is published: it has no replica identity, so the row cannot be found. On the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY FULL; A neonrepl_replica_identity does the same. Or, better, give it a primary key.
             "#]],
         );
         check(
             |facts| bare(facts, true, &[]),
             &expect![[r#"
-                replica_identity: error on publisher, public.orders: UPDATE and DELETE fail on it once it is published: it has no replica identity, so nothing says which row they mean. On the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY DEFAULT; A neonrepl_replica_identity does the same.
+                replica_identity: error on publisher, public.orders: UPDATE and DELETE fail on it once it is published: it has no replica identity, so the row cannot be found. On the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY DEFAULT; A neonrepl_replica_identity does the same.
             "#]],
         );
         let unique = Index { is_primary: false, ..example::key("orders_id") };
         check(
             |facts| bare(facts, false, std::slice::from_ref(&unique)),
             &expect![[r#"
-                replica_identity: error on publisher, public.orders: UPDATE and DELETE fail on it once it is published: it has no replica identity, so nothing says which row they mean. On the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY USING INDEX "orders_id"; if its columns are NOT NULL, else ALTER TABLE "public"."orders" REPLICA IDENTITY FULL; A neonrepl_replica_identity does the same.
+                replica_identity: error on publisher, public.orders: UPDATE and DELETE fail on it once it is published: it has no replica identity, so the row cannot be found. On the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY USING INDEX "orders_id"; if its columns are NOT NULL, else ALTER TABLE "public"."orders" REPLICA IDENTITY FULL; A neonrepl_replica_identity does the same.
             "#]],
         );
     }

@@ -8,6 +8,7 @@ use super::facts::{Facts, Side};
 use crate::postgres::publication::Lack;
 use crate::postgres::version::RUN_AS_OWNER;
 use crate::postgres::{Ident, QualifiedName, quoted};
+use crate::replication::checks::Right;
 use crate::replication::{Finding, Place, Severity, names};
 
 pub(super) fn find(facts: &Facts) -> Vec<Finding> {
@@ -31,50 +32,39 @@ pub(super) fn error(check: &'static str, side: &Side, role: &Ident) -> Finding {
 
 /// The role that a subscription logs in as, on the server that it reads from.
 fn login(side: &Side, name: &Ident) -> Vec<Finding> {
-    let (server, place) = (side.place.as_str(), side);
     let Some(role) = side.roles.known.get(name) else {
         // The server did not want to tell about roles at all.
         if side.roles.known.is_empty() {
             return Vec::new();
         }
-        let says = format!("There is no role {name}, and the subscription is to log in as it.");
-        let mend = format!("On the {server}: CREATE ROLE {name} LOGIN REPLICATION PASSWORD '…';");
-        return vec![error("role_missing", place, name).says(says).mended_by(mend)];
+        let says = format!("There is no role {name}, as which the subscription should log in.");
+        return vec![error("role_missing", side, name).says(says).mended_by(remedy(side, name, Right::Exist))];
     };
-    let database = format!("{:?}", side.database);
     let rights = [
-        (
-            role.can_log_in,
-            "role_login",
-            "may not log in".to_owned(),
-            format!("On the {server}: ALTER ROLE {name} LOGIN;"),
-        ),
+        (role.can_log_in, "role_login", "may not log in".to_owned(), Right::LogIn),
         (
             role.may_replicate(),
             "role_replication",
-            "may not replicate, so no subscription that logs in as it can begin".to_owned(),
-            replication(side, name),
+            "may not replicate, so a subscription that logs in as it cannot start".to_owned(),
+            Right::Replicate { is_rds: side.server.is_rds() },
         ),
-        (
-            role.connects,
-            "role_connect",
-            format!("may not connect to database {database}"),
-            format!("On the {server}: GRANT CONNECT ON DATABASE {} TO {name};", quoted(&side.database)),
-        ),
+        (role.connects, "role_connect", format!("may not connect to database {:?}", side.database), Right::Connect),
     ];
     let lacking = rights.into_iter().filter(|(has, ..)| !has);
     lacking
-        .map(|(_, check, lacks, mend)| error(check, place, name).says(format!("Role {name} {lacks}.")).mended_by(mend))
+        .map(|(_, check, lacks, right)| {
+            error(check, side, name).says(format!("Role {name} {lacks}.")).mended_by(remedy(side, name, right))
+        })
         .collect()
+}
+
+fn remedy(side: &Side, name: &Ident, right: Right) -> String {
+    right.remedy(side.place.as_str(), name, &side.database)
 }
 
 /// The statement that lets a role replicate, and make slots.
 pub(super) fn replication(side: &Side, name: &Ident) -> String {
-    let server = side.place.as_str();
-    match side.server.setting("rds.logical_replication") {
-        Some(_) => format!("On the {server}: GRANT rds_replication TO {name};"),
-        None => format!("On the {server}, as a superuser: ALTER ROLE {name} REPLICATION;"),
-    }
+    remedy(side, name, Right::Replicate { is_rds: side.server.is_rds() })
 }
 
 /// Whether the role of the connection may create a subscription there.
@@ -88,8 +78,10 @@ fn creates_subscription(side: &Side) -> Vec<Finding> {
             let mend = format!("On the {server}: GRANT pg_create_subscription TO {name};");
             found_here.says(format!("Role {name} may not create subscriptions.")).mended_by(mend)
         } else {
-            let says =
-                format!("Role {name} is not a superuser, and before Postgres 16 nobody else may create subscriptions.");
+            let says = format!(
+                "Role {name} is not a superuser, and before Postgres 16 only a superuser may create \
+                     subscriptions."
+            );
             let mend = format!(
                 "Connect to the {server} as a superuser, as rds_superuser on RDS, or use Postgres 16 or later there."
             );
@@ -170,16 +162,16 @@ mod tests {
         check(
             lacks,
             &expect![[r#"
-            role_login: error on publisher, me: Role "me" may not log in. On the publisher: ALTER ROLE "me" LOGIN;
-            role_replication: error on publisher, me: Role "me" may not replicate, so no subscription that logs in as it can begin. On the publisher, as a superuser: ALTER ROLE "me" REPLICATION;
-            role_connect: error on publisher, me: Role "me" may not connect to database "shop". On the publisher: GRANT CONNECT ON DATABASE "shop" TO "me";
-        "#]],
+                role_login: error on publisher, me: Role "me" may not log in. On the publisher, as a superuser: ALTER ROLE "me" LOGIN;
+                role_replication: error on publisher, me: Role "me" may not replicate, so a subscription that logs in as it cannot start. On the publisher, as a superuser: ALTER ROLE "me" REPLICATION;
+                role_connect: error on publisher, me: Role "me" may not connect to database "shop". On the publisher, as the owner of the database: GRANT CONNECT ON DATABASE "shop" TO "me";
+            "#]],
         );
         check(
             |facts| facts.question.subscription_role = Some(ident("re\"pl")),
             &expect![[r#"
-            role_missing: error on publisher, re"pl: There is no role "re""pl", and the subscription is to log in as it. On the publisher: CREATE ROLE "re""pl" LOGIN REPLICATION PASSWORD '…';
-        "#]],
+                role_missing: error on publisher, re"pl: There is no role "re""pl", as which the subscription should log in. On the publisher, as a superuser: CREATE ROLE "re""pl" LOGIN REPLICATION PASSWORD '…';
+            "#]],
         );
         let rds = |facts: &mut Facts| {
             role(&mut facts.publisher).has_replication = false;
@@ -188,8 +180,8 @@ mod tests {
         check(
             rds,
             &expect![[r#"
-            role_replication: error on publisher, me: Role "me" may not replicate, so no subscription that logs in as it can begin. On the publisher: GRANT rds_replication TO "me";
-        "#]],
+                role_replication: error on publisher, me: Role "me" may not replicate, so a subscription that logs in as it cannot start. On the publisher, as a member of rds_superuser: GRANT rds_replication TO "me";
+            "#]],
         );
     }
 
@@ -213,8 +205,8 @@ mod tests {
         check(
             older,
             &expect![[r#"
-            create_subscription: error on subscriber, me: Role "me" is not a superuser, and before Postgres 16 nobody else may create subscriptions. Connect to the subscriber as a superuser, as rds_superuser on RDS, or use Postgres 16 or later there.
-        "#]],
+                create_subscription: error on subscriber, me: Role "me" is not a superuser, and before Postgres 16 only a superuser may create subscriptions. Connect to the subscriber as a superuser, as rds_superuser on RDS, or use Postgres 16 or later there.
+            "#]],
         );
         let runs = |facts: &mut Facts| {
             lacks(facts);

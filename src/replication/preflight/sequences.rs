@@ -36,8 +36,7 @@ fn used_up(sequence: &Sequence) -> Option<Finding> {
         if sequence.increment > 0 { sequence.max } else { sequence.min }
     );
     let mend = format!(
-        "If its column can hold more, on the publisher: ALTER SEQUENCE {} AS bigint NO MAXVALUE; and make the column bigint first \
-         where it is not.",
+        "On the publisher: ALTER SEQUENCE {} AS bigint NO MAXVALUE; If its column is not bigint, change that first.",
         sequence.name
     );
     let found = warning("sequence_used_up", Place::Publisher, sequence).says(says).mended_by(mend);
@@ -49,7 +48,7 @@ fn behind(facts: &Facts, table: &QualifiedName, sequence: &Sequence) -> Option<F
     let most = *facts.highest.get(&(table.clone(), sequence.column.clone()))?;
     let next = sequence.next().filter(|next| sequence.increment > 0 && !sequence.cycles && *next <= most)?;
     let column = sequence.column.as_str();
-    let says = format!("It hands out {next} next, and column {column} of {} has {most} already.", table.to_text());
+    let says = format!("Its next number is {next}, and column {column} of {} already holds {most}.", table.to_text());
     let literal = sequence.name.to_string().replace('\'', "''");
     let mend = format!("On the publisher: SELECT setval('{literal}', {most});");
     Some(warning("sequence_behind", Place::Publisher, sequence).says(says).mended_by(mend))
@@ -61,7 +60,8 @@ fn compared(facts: &Facts, table: &QualifiedName, sequence: &Sequence) -> Option
     let there = facts.subscriber.sequences.get(table).map(Vec::as_slice).unwrap_or_default();
     let Some(other) = there.iter().find(|other| other.column == sequence.column) else {
         let says = format!(
-            "Column {} of {} takes its numbers from it, and from no sequence there: after the cutover inserts get no number.",
+            "Column {} of {} takes its numbers from it, but from no sequence there: after the cutover, inserts get \
+             no number.",
             sequence.column.as_str(),
             table.to_text()
         );
@@ -84,9 +84,9 @@ fn compared(facts: &Facts, table: &QualifiedName, sequence: &Sequence) -> Option
         return None;
     }
     let is_outside = sequence.last.is_some_and(|last| last < other.min || last > other.max);
-    let means = if is_outside { " The number that was taken last does not fit already." } else { "" };
+    let means = if is_outside { " Even the number that was taken last does not fit." } else { "" };
     let says = format!(
-        "It has numbers from {} to {} there, and from {} to {} on the publisher: its value may not fit at the cutover.{means}",
+        "Its range is {} to {} there, and {} to {} on the publisher: its value may not fit at the cutover.{means}",
         other.min, other.max, sequence.min, sequence.max
     );
     let mend = format!(
@@ -107,7 +107,7 @@ fn hidden(publisher: &Side) -> Option<Finding> {
     let found = Finding::new(Severity::Info, "hidden_sequences", publisher.place)
         .about(own.as_str())
         .says(format!(
-            "Role {own} does not see the values of sequences, so how far they are was not checked, and it cannot copy them: {}.",
+            "Role {own} may not read the values of sequences, so they were not checked, and it cannot copy them: {}.",
             names::list(hidden.iter().map(|name| name.to_text()))
         ))
         .mended_by(format!("On the publisher: GRANT SELECT ON SEQUENCE {} TO {own};", grants.join(", ")));
@@ -154,15 +154,15 @@ mod tests {
         check(
             |facts| both(facts, sequence(500), Some(narrow())),
             &expect![[r#"
-            sequence_narrower: warning on subscriber, public.orders_id_seq: It has numbers from 1 to 100 there, and from 1 to 1000 on the publisher: its value may not fit at the cutover. The number that was taken last does not fit already. On the subscriber: ALTER SEQUENCE "public"."orders_id_seq" AS integer MINVALUE 1 MAXVALUE 1000;
-        "#]],
+                sequence_narrower: warning on subscriber, public.orders_id_seq: Its range is 1 to 100 there, and 1 to 1000 on the publisher: its value may not fit at the cutover. Even the number that was taken last does not fit. On the subscriber: ALTER SEQUENCE "public"."orders_id_seq" AS integer MINVALUE 1 MAXVALUE 1000;
+            "#]],
         );
         check(
             |facts| both(facts, sequence(900), None),
             &expect![[r#"
-            sequence_missing: warning on subscriber, public.orders_id_seq: Column id of public.orders takes its numbers from it, and from no sequence there: after the cutover inserts get no number. On the subscriber: CREATE SEQUENCE "public"."orders_id_seq" AS integer START 1 INCREMENT 1 MINVALUE 1 MAXVALUE 1000 OWNED BY "public"."orders"."id"; ALTER TABLE "public"."orders" ALTER COLUMN "id" SET DEFAULT nextval('"public"."orders_id_seq"');
-            sequence_used_up: warning on publisher, public.orders_id_seq: 89 % of its numbers are taken: it ends at 1000. If its column can hold more, on the publisher: ALTER SEQUENCE "public"."orders_id_seq" AS bigint NO MAXVALUE; and make the column bigint first where it is not.
-        "#]],
+                sequence_missing: warning on subscriber, public.orders_id_seq: Column id of public.orders takes its numbers from it, but from no sequence there: after the cutover, inserts get no number. On the subscriber: CREATE SEQUENCE "public"."orders_id_seq" AS integer START 1 INCREMENT 1 MINVALUE 1 MAXVALUE 1000 OWNED BY "public"."orders"."id"; ALTER TABLE "public"."orders" ALTER COLUMN "id" SET DEFAULT nextval('"public"."orders_id_seq"');
+                sequence_used_up: warning on publisher, public.orders_id_seq: 89 % of its numbers are taken: it ends at 1000. On the publisher: ALTER SEQUENCE "public"."orders_id_seq" AS bigint NO MAXVALUE; If its column is not bigint, change that first.
+            "#]],
         );
         let behind = |facts: &mut Facts| {
             both(facts, sequence(500), Some(sequence(1)));
@@ -171,15 +171,15 @@ mod tests {
         check(
             behind,
             &expect![[r#"
-            sequence_behind: warning on publisher, public.orders_id_seq: It hands out 501 next, and column id of public.orders has 501 already. On the publisher: SELECT setval('"public"."orders_id_seq"', 501);
-        "#]],
+                sequence_behind: warning on publisher, public.orders_id_seq: Its next number is 501, and column id of public.orders already holds 501. On the publisher: SELECT setval('"public"."orders_id_seq"', 501);
+            "#]],
         );
         let hidden = || Sequence { last: None, is_visible: false, ..sequence(1) };
         check(
             |facts| both(facts, hidden(), Some(sequence(1))),
             &expect![[r#"
-            hidden_sequences: info on publisher, me: Role "me" does not see the values of sequences, so how far they are was not checked, and it cannot copy them: public.orders_id_seq. On the publisher: GRANT SELECT ON SEQUENCE "public"."orders_id_seq" TO "me";
-        "#]],
+                hidden_sequences: info on publisher, me: Role "me" may not read the values of sequences, so they were not checked, and it cannot copy them: public.orders_id_seq. On the publisher: GRANT SELECT ON SEQUENCE "public"."orders_id_seq" TO "me";
+            "#]],
         );
     }
 }

@@ -38,7 +38,10 @@ pub(super) fn find(facts: &Facts) -> Vec<Finding> {
 /// A server that replays another's WAL can neither be subscribed to before Postgres 16 nor make a publication or subscription.
 fn standby(side: &Side) -> Option<Finding> {
     let found = Finding::new(Severity::Error, "standby", side.place)
-        .says("This server is a standby or a reader: it replays another server's WAL, and nothing can be made on it.")
+        .says(
+            "This server is a standby or a reader: it replays another server's WAL, and nothing can be created on \
+             it.",
+        )
         .mended_by(format!(
             "Give the provider's {} block the host of the primary, or of Aurora's writer.",
             side.place.as_str()
@@ -52,7 +55,7 @@ fn wal_level(side: &Side) -> Option<Finding> {
         return None;
     }
     let found = Finding::new(Severity::Error, "wal_level", side.place).about("wal_level").says(format!(
-        "wal_level is {level}, so no logical replication slot can be made: nobody can subscribe to this server."
+        "wal_level is {level}, so no logical replication slot can be created: nobody can subscribe to this server."
     ));
     Some(found.mended_by(match side.server.setting("rds.logical_replication") {
         Some(_) => "Set rds.logical_replication to 1 in its parameter group and reboot the writer: the resource \
@@ -64,15 +67,15 @@ fn wal_level(side: &Side) -> Option<Finding> {
 
 /// How a setting is changed that counts from the next start.
 fn raised(side: &Side, setting: &str, value: &str) -> String {
-    if side.server.setting("rds.logical_replication").is_some() {
+    if side.server.is_rds() {
         return format!(
             "Set {setting} to {value} in the parameter group of the {}, and reboot it.",
             side.place.as_str()
         );
     }
     format!(
-        "On the {}, as a superuser: ALTER SYSTEM SET {setting} = {value}; then restart the server. A managed server has it in \
-         its own settings.",
+        "On the {}, as a superuser: ALTER SYSTEM SET {setting} = {value}; then restart the server. On a managed \
+         server, change it in the provider's settings.",
         side.place.as_str()
     )
 }
@@ -191,16 +194,14 @@ impl Supply<'_> {
         }
         let (severity, means) = match (free < least, free == 0 && need.is_new) {
             (true, true) => (Severity::Error, "no subscription can run"),
-            (true, false) => (Severity::Error, "the subscription runs, and none of its tables is ever copied"),
-            (false, _) => {
-                (Severity::Warning, "fewer tables are copied at a time, and none once others take what is left")
-            }
+            (true, false) => (Severity::Error, "the subscription runs, but its tables are never copied"),
+            (false, _) => (Severity::Warning, "fewer tables are copied at a time, and none if others use up the rest"),
         };
         let Self { side, setting, what, .. } = self;
         let says = format!("Free {what}: {free}. A subscription takes {wanted} while it copies: {means}.");
         let most = side.server.number(setting).unwrap_or_default() + wanted.max(least) - free;
         let found = Finding::new(severity, self.check, side.place).about(*setting).says(says);
-        Some(found.mended_by(format!("{} Or drop what nobody uses.", raised(side, setting, &most.to_string()))))
+        Some(found.mended_by(format!("{} Or drop what is not used.", raised(side, setting, &most.to_string()))))
     }
 }
 
@@ -215,13 +216,13 @@ fn kept_wal(facts: &Facts) -> Option<Finding> {
     }
     let setting = "max_slot_wal_keep_size";
     let found = Finding::new(Severity::Warning, "slot_wal_keep_size", Place::Publisher).about(setting).says(format!(
-        "{} are to be copied, and {setting} lets a slot keep {} of WAL: if more is written meanwhile, the slot is lost, and \
-         only copying everything again helps.",
+        "{} are to be copied, and {setting} lets a slot keep {} of WAL: if more is written in the meantime, the \
+         slot is lost, and everything must be copied again.",
         units::bytes(bytes),
         units::bytes(kept)
     ));
-    let reload = "On the publisher, as a superuser: ALTER SYSTEM SET max_slot_wal_keep_size = -1; SELECT pg_reload_conf(); or \
-                  what its disk has room for.";
+    let reload = "On the publisher, as a superuser: ALTER SYSTEM SET max_slot_wal_keep_size = -1; SELECT \
+                  pg_reload_conf(); or as much as its disk has room for.";
     Some(found.mended_by(reload))
 }
 
@@ -230,8 +231,8 @@ fn idle_slots(publisher: &Side) -> Option<Finding> {
     let setting = "idle_replication_slot_timeout";
     let seconds = publisher.server.number(setting).filter(|seconds| *seconds > 0)?;
     let found = Finding::new(Severity::Warning, "idle_slots", Place::Publisher).about(setting).says(format!(
-        "A slot that nothing reads from for {} is lost: a subscription that is disabled, or does not reach the publisher, for \
-         longer has to copy everything again.",
+        "A slot that nothing reads from for {} is lost: a subscription that is disabled, or cannot reach the \
+         publisher, for that long must copy everything again.",
         units::duration(Duration::from_secs(seconds.unsigned_abs()))
     ));
     let mend = "On the publisher, as a superuser: ALTER SYSTEM SET idle_replication_slot_timeout = 0; SELECT pg_reload_conf();";
@@ -249,7 +250,7 @@ fn timeouts(facts: &Facts) -> Vec<Finding> {
         Finding::new(Severity::Info, "replication_timeout", side.place)
             .about(name)
             .says(format!(
-                "{name} is below five minutes, and a table is larger than {}: a pause in its copy may break it off.",
+                "{name} is less than five minutes, and a table is larger than {}: a pause in its copy may abort it.",
                 units::bytes(LARGE_TABLE)
             ))
             .mended_by(format!(
@@ -283,8 +284,8 @@ mod tests {
         check(
             |facts| replica(&mut facts.publisher),
             &expect![[r#"
-            wal_level: error on publisher, wal_level: wal_level is replica, so no logical replication slot can be made: nobody can subscribe to this server. On the publisher, as a superuser: ALTER SYSTEM SET wal_level = logical; then restart the server. A managed server has it in its own settings.
-        "#]],
+                wal_level: error on publisher, wal_level: wal_level is replica, so no logical replication slot can be created: nobody can subscribe to this server. On the publisher, as a superuser: ALTER SYSTEM SET wal_level = logical; then restart the server. On a managed server, change it in the provider's settings.
+            "#]],
         );
         check(
             |facts| {
@@ -292,7 +293,7 @@ mod tests {
                 set(&mut facts.publisher, "rds.logical_replication", "off");
             },
             &expect![[r#"
-                wal_level: error on publisher, wal_level: wal_level is replica, so no logical replication slot can be made: nobody can subscribe to this server. Set rds.logical_replication to 1 in its parameter group and reboot the writer: the resource neonrepl_aurora_logical_replication does both, neonrepl_rds_logical_replication on an instance of RDS.
+                wal_level: error on publisher, wal_level: wal_level is replica, so no logical replication slot can be created: nobody can subscribe to this server. Set rds.logical_replication to 1 in its parameter group and reboot the writer: the resource neonrepl_aurora_logical_replication does both, neonrepl_rds_logical_replication on an instance of RDS.
             "#]],
         );
         // The subscriber publishes only where changes flow back.
@@ -303,7 +304,7 @@ mod tests {
                 facts.question.reverse = true;
             },
             &expect![[r#"
-                wal_level: error on subscriber, wal_level: wal_level is replica, so no logical replication slot can be made: nobody can subscribe to this server. On the subscriber, as a superuser: ALTER SYSTEM SET wal_level = logical; then restart the server. A managed server has it in its own settings.
+                wal_level: error on subscriber, wal_level: wal_level is replica, so no logical replication slot can be created: nobody can subscribe to this server. On the subscriber, as a superuser: ALTER SYSTEM SET wal_level = logical; then restart the server. On a managed server, change it in the provider's settings.
             "#]],
         );
     }
@@ -315,14 +316,14 @@ mod tests {
         check(
             |facts| slots(facts, 0),
             &expect![[r#"
-            replication_slots: error on publisher, max_replication_slots: Free replication slots: 0. A subscription takes 2 while it copies: no subscription can run. On the publisher, as a superuser: ALTER SYSTEM SET max_replication_slots = 12; then restart the server. A managed server has it in its own settings. Or drop what nobody uses.
-        "#]],
+                replication_slots: error on publisher, max_replication_slots: Free replication slots: 0. A subscription takes 2 while it copies: no subscription can run. On the publisher, as a superuser: ALTER SYSTEM SET max_replication_slots = 12; then restart the server. On a managed server, change it in the provider's settings. Or drop what is not used.
+            "#]],
         );
         check(
             |facts| slots(facts, 1),
             &expect![[r#"
-            replication_slots: error on publisher, max_replication_slots: Free replication slots: 1. A subscription takes 2 while it copies: the subscription runs, and none of its tables is ever copied. On the publisher, as a superuser: ALTER SYSTEM SET max_replication_slots = 11; then restart the server. A managed server has it in its own settings. Or drop what nobody uses.
-        "#]],
+                replication_slots: error on publisher, max_replication_slots: Free replication slots: 1. A subscription takes 2 while it copies: the subscription runs, but its tables are never copied. On the publisher, as a superuser: ALTER SYSTEM SET max_replication_slots = 11; then restart the server. On a managed server, change it in the provider's settings. Or drop what is not used.
+            "#]],
         );
         check(|facts| slots(facts, 2), &expect![[""]]);
         // One that runs and has copied all takes nothing more.
@@ -337,8 +338,8 @@ mod tests {
         check(
             |facts| facts.subscriber.server.workers = 4,
             &expect![[r#"
-            replication_workers: error on subscriber, max_logical_replication_workers: Free workers of logical replication: 0. A subscription takes 2 while it copies: no subscription can run. On the subscriber, as a superuser: ALTER SYSTEM SET max_logical_replication_workers = 6; then restart the server. A managed server has it in its own settings. Or drop what nobody uses.
-        "#]],
+                replication_workers: error on subscriber, max_logical_replication_workers: Free workers of logical replication: 0. A subscription takes 2 while it copies: no subscription can run. On the subscriber, as a superuser: ALTER SYSTEM SET max_logical_replication_workers = 6; then restart the server. On a managed server, change it in the provider's settings. Or drop what is not used.
+            "#]],
         );
     }
 
@@ -352,8 +353,8 @@ mod tests {
                 set(&mut facts.subscriber, "wal_receiver_timeout", "0");
             },
             &expect![[r#"
-                slot_wal_keep_size: warning on publisher, max_slot_wal_keep_size: 200 GiB are to be copied, and max_slot_wal_keep_size lets a slot keep 1.0 GiB of WAL: if more is written meanwhile, the slot is lost, and only copying everything again helps. On the publisher, as a superuser: ALTER SYSTEM SET max_slot_wal_keep_size = -1; SELECT pg_reload_conf(); or what its disk has room for.
-                replication_timeout: info on publisher, wal_sender_timeout: wal_sender_timeout is below five minutes, and a table is larger than 100 GiB: a pause in its copy may break it off. On the publisher, as a superuser: ALTER SYSTEM SET wal_sender_timeout = '10min'; SELECT pg_reload_conf();
+                slot_wal_keep_size: warning on publisher, max_slot_wal_keep_size: 200 GiB are to be copied, and max_slot_wal_keep_size lets a slot keep 1.0 GiB of WAL: if more is written in the meantime, the slot is lost, and everything must be copied again. On the publisher, as a superuser: ALTER SYSTEM SET max_slot_wal_keep_size = -1; SELECT pg_reload_conf(); or as much as its disk has room for.
+                replication_timeout: info on publisher, wal_sender_timeout: wal_sender_timeout is less than five minutes, and a table is larger than 100 GiB: a pause in its copy may abort it. On the publisher, as a superuser: ALTER SYSTEM SET wal_sender_timeout = '10min'; SELECT pg_reload_conf();
             "#]],
         );
     }
@@ -378,7 +379,7 @@ mod tests {
         check(
             |facts| facts.subscriber.server.in_recovery = true,
             &expect![[r#"
-            standby: error on subscriber: This server is a standby or a reader: it replays another server's WAL, and nothing can be made on it. Give the provider's subscriber block the host of the primary, or of Aurora's writer.
+            standby: error on subscriber: This server is a standby or a reader: it replays another server's WAL, and nothing can be created on it. Give the provider's subscriber block the host of the primary, or of Aurora's writer.
         "#]],
         );
         check(

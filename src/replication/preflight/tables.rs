@@ -138,8 +138,8 @@ fn key(facts: &Facts, table: &QualifiedName) -> Option<Finding> {
         (Key::Columns(sent), Key::Columns(applied)) if !applied.is_subset(&sent) => {
             let outside = listed(applied.difference(&sent));
             let says = format!(
-                "Rows are looked for there by columns that the publisher does not send as their identity: {outside}. The first \
-                 UPDATE or DELETE stops replication."
+                "The subscriber looks for rows by columns that the publisher does not send as their identity: \
+                 {outside}. The first UPDATE or DELETE stops replication."
             );
             let mend = format!(
                 "Give it the publisher's primary key there, or on the publisher: ALTER TABLE {table} REPLICA IDENTITY FULL;"
@@ -153,17 +153,21 @@ fn key(facts: &Facts, table: &QualifiedName) -> Option<Finding> {
 /// What is there before the copy is there twice after it, or stops it.
 fn rows(facts: &Facts) -> Vec<Finding> {
     let held = facts.with_rows.iter().map(|table| {
-        let says = "It holds rows before the copy. If one of the publisher's is among them, copying it again violates a primary \
-                    key or another unique index, and the table is not replicated; without such an index rows are there twice.";
-        let mend = format!("On the subscriber: TRUNCATE {table}; or set copy_data = false where the rows are the publisher's.");
+        let says = "It holds rows before the copy. If the publisher has one of these rows too, copying it violates \
+                    a primary key or another unique index, and the table is not replicated; without such an index \
+                    the row exists twice.";
+        let mend = format!(
+            "On the subscriber: TRUNCATE {table}; or set copy_data = false if the rows are the \
+             publisher's."
+        );
         error("rows_on_subscriber", Place::Subscriber, table).says(says).mended_by(mend)
     });
     let shared =
         facts.others.iter().filter(|(table, _)| facts.sent.tables.contains_key(*table)).map(|(table, other)| {
-            let says = format!("Subscription {other} replicates into it already, and both would write the same rows.");
+            let says = format!("Subscription {other} already replicates into it, and both would write the same rows.");
             warning("subscribed_twice", Place::Subscriber, table)
                 .says(says)
-                .mended_by("Leave it out of one of the two.")
+                .mended_by("Remove the table from one of the two.")
         });
     held.chain(shared).collect()
 }
@@ -200,7 +204,7 @@ fn compared(name: &QualifiedName, sent: &BTreeSet<Ident>, source: &Table, target
     if !required.is_empty() {
         let drops = without_not_null(name, required.iter().copied());
         let says = format!(
-            "Columns may be null on the publisher, and not on the subscriber: {}. The first null stops replication.",
+            "Columns may be null on the publisher, but not on the subscriber: {}. The first null stops replication.",
             listed(required.iter().copied())
         );
         found.push(
@@ -233,7 +237,7 @@ fn row_security(facts: &Facts) -> Vec<Finding> {
     let login = facts.login();
     let hidden = facts.publisher.guards.iter().filter(|(_, guards)| guards.hides_rows).map(|(table, _)| {
         let says = format!(
-            "Row security leaves rows out for role {login}: the copy lacks them, and nothing tells of it, not even an error."
+            "Row security hides rows from role {login}: they are missing from the copy, without an error."
         );
         error("row_security", Place::Publisher, table).says(says).mended_by(format!(
             "On the publisher, as a superuser: ALTER ROLE {login} BYPASSRLS; or let the subscription log in as the table's owner."
@@ -244,7 +248,10 @@ fn row_security(facts: &Facts) -> Vec<Finding> {
         facts.subscriber.guards.iter().filter(move |(_, guards)| becomes_owner && guards.hides_rows_from_owner);
     let refused = forced.map(|(table, _)| {
         error("row_security", Place::Subscriber, table)
-            .says("Row security is forced on its owner, as whom rows are written: no row is replicated into it.")
+            .says(
+                "Row security is forced on its owner, and rows are written as the owner: no row is replicated \
+                 into it.",
+            )
             .mended_by(format!("On the subscriber: ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY;"))
     });
     hidden.chain(refused).collect()
@@ -260,7 +267,7 @@ fn triggers(subscriber: &Side) -> Vec<Finding> {
                 "Triggers fire for every row that is replicated, the copy included: {}.",
                 listed(&guards.replica_triggers)
             ))
-            .mended_by(format!("If they are not meant to, on the subscriber:{}", alter.collect::<String>()))
+            .mended_by(format!("If they should not, on the subscriber:{}", alter.collect::<String>()))
     });
     found.collect()
 }
@@ -279,8 +286,8 @@ fn functions(facts: &Facts) -> Vec<Finding> {
     }
     let found = uses.into_iter().map(|((place, name, arguments), by)| {
         let says = format!(
-            "It is called by {}, and has no search_path of its own. Rows are replicated with an empty one: if it names a table, a \
-             type or another function without its schema, no row of the table arrives.",
+            "It is called by {}, and sets no search_path. Rows are replicated with an empty search_path: if it \
+             names a table, a type or another function without its schema, no row of the table arrives.",
             names::list(by)
         );
         let mend = format!(
@@ -327,16 +334,16 @@ fn demanded(table: &QualifiedName, more: &[&Constraint]) -> Vec<Finding> {
     let mut found = Vec::new();
     if !rest.is_empty() {
         let says = format!(
-            "It has constraints on the subscriber that it does not have on the publisher, at least not by these names: {}. The first \
-             row that does not keep them stops replication.",
+            "It has constraints on the subscriber that do not exist on the publisher, at least not under these \
+             names: {}. The first row that violates one stops replication.",
             listed(rest.iter().copied())
         );
         found.push(warning("more_constraints", Place::Subscriber, table).says(says).mended_by(drops(&rest)));
     }
     if !keys.is_empty() {
         let says = format!(
-            "It has foreign keys on the subscriber that it does not have on the publisher: {}. They are not checked for replicated rows, and a TRUNCATE of \
-             what they refer to stops replication.",
+            "It has foreign keys on the subscriber that do not exist on the publisher: {}. They are not checked for \
+             replicated rows, and a TRUNCATE of what they refer to stops replication.",
             listed(keys.iter().copied())
         );
         found.push(warning("foreign_keys", Place::Subscriber, table).says(says).mended_by(drops(&keys)));
@@ -349,7 +356,10 @@ fn unlogged(facts: &Facts) -> Vec<Finding> {
     let is_unlogged = |table: &&QualifiedName| relations.get(*table).is_some_and(|relation| relation.is_unlogged);
     let found = facts.sent.tables.keys().filter(is_unlogged).map(|table| {
         warning("unlogged_on_subscriber", Place::Subscriber, table)
-            .says("It is unlogged there: a crash of the subscriber empties it, and replication goes on as if nothing was lost.")
+            .says(
+                "It is unlogged there: a crash of the subscriber empties it, and replication goes on without \
+                 these rows.",
+            )
             .mended_by(format!("On the subscriber: ALTER TABLE {table} SET LOGGED;"))
     });
     found.collect()
@@ -373,18 +383,19 @@ fn backwards(table: &QualifiedName, obstacle: &Obstacle) -> Option<Finding> {
     let (place, says, mend) = match obstacle {
         Obstacle::NoColumns(columns) => (
             Place::Publisher,
-            format!("it lacks columns of the subscriber here: {}", listed(columns)),
-            "Add them on the publisher too, or leave them out on the subscriber until there is no way back.".to_owned(),
+            format!("the publisher lacks columns of the subscriber: {}", listed(columns)),
+            "Add them on the publisher too, or do not add them on the subscriber as long as you want to go back."
+                .to_owned(),
         ),
         Obstacle::Generated(columns) => (
             Place::Publisher,
-            format!("columns of the subscriber are generated here: {}", listed(columns)),
+            format!("columns of the subscriber are generated on the publisher: {}", listed(columns)),
             "Make them generated on the subscriber too.".to_owned(),
         ),
         Obstacle::Required(columns) => (
             Place::Publisher,
             format!(
-                "columns that the subscriber does not send must have a value here, and have no default: {}",
+                "columns that the subscriber does not send are NOT NULL on the publisher, and have no default: {}",
                 listed(columns)
             ),
             format!("On the publisher:{}", without_not_null(table, columns)),
@@ -437,7 +448,7 @@ mod tests {
             other,
             &expect![[r#"
                 column_types: warning on subscriber, public.orders: Columns have other types on the subscriber: id is integer on the publisher and smallint there, note is text on the publisher and smallint there. Values travel as text, and one that does not fit stops replication. On the subscriber: ALTER TABLE "public"."orders" ALTER COLUMN "id" TYPE integer, ALTER COLUMN "note" TYPE text;
-                not_null: warning on subscriber, public.orders: Columns may be null on the publisher, and not on the subscriber: note. The first null stops replication. On the subscriber: ALTER TABLE "public"."orders" ALTER COLUMN "note" DROP NOT NULL;
+                not_null: warning on subscriber, public.orders: Columns may be null on the publisher, but not on the subscriber: note. The first null stops replication. On the subscriber: ALTER TABLE "public"."orders" ALTER COLUMN "note" DROP NOT NULL;
             "#]],
         );
         // What takes every value is no other one.
@@ -484,8 +495,8 @@ mod tests {
         check(
             |facts| keys(facts, vec![other()]),
             &expect![[r#"
-            destination_key: error on subscriber, public.orders: Rows are looked for there by columns that the publisher does not send as their identity: note. The first UPDATE or DELETE stops replication. Give it the publisher's primary key there, or on the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY FULL;
-        "#]],
+                destination_key: error on subscriber, public.orders: The subscriber looks for rows by columns that the publisher does not send as their identity: note. The first UPDATE or DELETE stops replication. Give it the publisher's primary key there, or on the publisher: ALTER TABLE "public"."orders" REPLICA IDENTITY FULL;
+            "#]],
         );
         let inserts = |facts: &mut Facts| {
             keys(facts, vec![]);
@@ -506,10 +517,10 @@ mod tests {
         check(
             guarded,
             &expect![[r#"
-            row_security: error on publisher, public.orders: Row security leaves rows out for role "me": the copy lacks them, and nothing tells of it, not even an error. On the publisher, as a superuser: ALTER ROLE "me" BYPASSRLS; or let the subscription log in as the table's owner.
-            row_security: error on subscriber, public.orders: Row security is forced on its owner, as whom rows are written: no row is replicated into it. On the subscriber: ALTER TABLE "public"."orders" NO FORCE ROW LEVEL SECURITY;
-            replica_triggers: warning on subscriber, public.orders: Triggers fire for every row that is replicated, the copy included: log. If they are not meant to, on the subscriber: ALTER TABLE "public"."orders" ENABLE TRIGGER "log";
-        "#]],
+                row_security: error on publisher, public.orders: Row security hides rows from role "me": they are missing from the copy, without an error. On the publisher, as a superuser: ALTER ROLE "me" BYPASSRLS; or let the subscription log in as the table's owner.
+                row_security: error on subscriber, public.orders: Row security is forced on its owner, and rows are written as the owner: no row is replicated into it. On the subscriber: ALTER TABLE "public"."orders" NO FORCE ROW LEVEL SECURITY;
+                replica_triggers: warning on subscriber, public.orders: Triggers fire for every row that is replicated, the copy included: log. If they should not, on the subscriber: ALTER TABLE "public"."orders" ENABLE TRIGGER "log";
+            "#]],
         );
     }
 
@@ -527,8 +538,8 @@ mod tests {
         check(
             calls,
             &expect![[r#"
-            search_path: warning on subscriber, app.check_it(text): It is called by a check of public.orders, an index of public.orders, and has no search_path of its own. Rows are replicated with an empty one: if it names a table, a type or another function without its schema, no row of the table arrives. On the subscriber: ALTER FUNCTION "app"."check_it"(text) SET search_path = "app", pg_temp;
-        "#]],
+                search_path: warning on subscriber, app.check_it(text): It is called by a check of public.orders, an index of public.orders, and sets no search_path. Rows are replicated with an empty search_path: if it names a table, a type or another function without its schema, no row of the table arrives. On the subscriber: ALTER FUNCTION "app"."check_it"(text) SET search_path = "app", pg_temp;
+            "#]],
         );
     }
 
@@ -544,8 +555,8 @@ mod tests {
         check(
             demands,
             &expect![[r#"
-                more_constraints: warning on subscriber, public.orders: It has constraints on the subscriber that it does not have on the publisher, at least not by these names: once. The first row that does not keep them stops replication. On the subscriber, until the cutover: ALTER TABLE "public"."orders" DROP CONSTRAINT "once";
-                foreign_keys: warning on subscriber, public.orders: It has foreign keys on the subscriber that it does not have on the publisher: whose. They are not checked for replicated rows, and a TRUNCATE of what they refer to stops replication. On the subscriber, until the cutover: ALTER TABLE "public"."orders" DROP CONSTRAINT "whose";
+                more_constraints: warning on subscriber, public.orders: It has constraints on the subscriber that do not exist on the publisher, at least not under these names: once. The first row that violates one stops replication. On the subscriber, until the cutover: ALTER TABLE "public"."orders" DROP CONSTRAINT "once";
+                foreign_keys: warning on subscriber, public.orders: It has foreign keys on the subscriber that do not exist on the publisher: whose. They are not checked for replicated rows, and a TRUNCATE of what they refer to stops replication. On the subscriber, until the cutover: ALTER TABLE "public"."orders" DROP CONSTRAINT "whose";
             "#]],
         );
     }
@@ -559,9 +570,9 @@ mod tests {
         check(
             held,
             &expect![[r#"
-            rows_on_subscriber: error on subscriber, public.orders: It holds rows before the copy. If one of the publisher's is among them, copying it again violates a primary key or another unique index, and the table is not replicated; without such an index rows are there twice. On the subscriber: TRUNCATE "public"."orders"; or set copy_data = false where the rows are the publisher's.
-            subscribed_twice: warning on subscriber, public.orders: Subscription "older" replicates into it already, and both would write the same rows. Leave it out of one of the two.
-        "#]],
+                rows_on_subscriber: error on subscriber, public.orders: It holds rows before the copy. If the publisher has one of these rows too, copying it violates a primary key or another unique index, and the table is not replicated; without such an index the row exists twice. On the subscriber: TRUNCATE "public"."orders"; or set copy_data = false if the rows are the publisher's.
+                subscribed_twice: warning on subscriber, public.orders: Subscription "older" already replicates into it, and both would write the same rows. Remove the table from one of the two.
+            "#]],
         );
     }
 }

@@ -23,7 +23,7 @@ fn encoding(publisher: &Side, subscriber: &Side) -> Option<Finding> {
         "The publisher's database is encoded in {here}, the subscriber's in {there}: text is converted, and a character that {there} \
          does not have stops replication."
     ));
-    Some(found.mended_by("Make the subscriber's database with the publisher's encoding, best of all UTF8."))
+    Some(found.mended_by("Create the subscriber's database with the publisher's encoding, ideally UTF8."))
 }
 
 fn collation(publisher: &Side, subscriber: &Side) -> Option<Finding> {
@@ -35,13 +35,11 @@ fn collation(publisher: &Side, subscriber: &Side) -> Option<Finding> {
         return None;
     }
     let found = Finding::new(Severity::Warning, "collation", Place::Both).says(format!(
-        "The publisher's database sorts by {} (LC_CTYPE {}), the subscriber's by {} (LC_CTYPE {}): ORDER BY, comparisons of text, \
-         upper and lower case may come out differently there.",
+        "The publisher's database sorts by {} (LC_CTYPE {}), the subscriber's by {} (LC_CTYPE {}): ORDER BY, text \
+         comparisons, and upper and lower case may give different results there.",
         here.collation, here.ctype, there.collation, there.ctype
     ));
-    Some(found.mended_by(
-        "Make the subscriber's database with the publisher's locale, or give columns a COLLATE of their own.",
-    ))
+    Some(found.mended_by("Create the subscriber's database with the publisher's locale, or set a COLLATE on columns."))
 }
 
 fn extensions(facts: &Facts) -> Vec<Finding> {
@@ -61,12 +59,12 @@ fn extensions(facts: &Facts) -> Vec<Finding> {
 fn missing(facts: &Facts, name: &str) -> Finding {
     let found = Finding::new(Severity::Warning, "extension_missing", Place::Subscriber)
         .about(name)
-        .says(format!("The subscriber's database does not have extension {name}, which the publisher's has."));
+        .says(format!("The subscriber's database lacks extension {name}, which the publisher's has."));
     let quoted = Ident::new(name).map_or_else(|_| name.to_owned(), |name| name.to_string());
     found.mended_by(if facts.available.contains_key(name) {
         format!("If tables, functions or queries need it, on the subscriber: CREATE EXTENSION {quoted};")
     } else {
-        "Its server does not offer it: find out what needs it, and what can replace it.".to_owned()
+        "Its server does not offer the extension: find out what needs it, and what can replace it.".to_owned()
     })
 }
 
@@ -97,12 +95,12 @@ mod tests {
         check(
             other,
             &expect![[r#"
-            encoding: warning on both: The publisher's database is encoded in UTF8, the subscriber's in LATIN1: text is converted, and a character that LATIN1 does not have stops replication. Make the subscriber's database with the publisher's encoding, best of all UTF8.
-            collation: warning on both: The publisher's database sorts by libc C.UTF-8 (LC_CTYPE C.UTF-8), the subscriber's by icu en-US (LC_CTYPE C.UTF-8): ORDER BY, comparisons of text, upper and lower case may come out differently there. Make the subscriber's database with the publisher's locale, or give columns a COLLATE of their own.
-            extension_version: info on both, citext: Extension citext has version 1.6 on the publisher and 1.8 on the subscriber.
-            extension_missing: warning on subscriber, hstore: The subscriber's database does not have extension hstore, which the publisher's has. If tables, functions or queries need it, on the subscriber: CREATE EXTENSION "hstore";
-            extension_missing: warning on subscriber, postgis: The subscriber's database does not have extension postgis, which the publisher's has. Its server does not offer it: find out what needs it, and what can replace it.
-        "#]],
+                encoding: warning on both: The publisher's database is encoded in UTF8, the subscriber's in LATIN1: text is converted, and a character that LATIN1 does not have stops replication. Create the subscriber's database with the publisher's encoding, ideally UTF8.
+                collation: warning on both: The publisher's database sorts by libc C.UTF-8 (LC_CTYPE C.UTF-8), the subscriber's by icu en-US (LC_CTYPE C.UTF-8): ORDER BY, text comparisons, and upper and lower case may give different results there. Create the subscriber's database with the publisher's locale, or set a COLLATE on columns.
+                extension_version: info on both, citext: Extension citext has version 1.6 on the publisher and 1.8 on the subscriber.
+                extension_missing: warning on subscriber, hstore: The subscriber's database lacks extension hstore, which the publisher's has. If tables, functions or queries need it, on the subscriber: CREATE EXTENSION "hstore";
+                extension_missing: warning on subscriber, postgis: The subscriber's database lacks extension postgis, which the publisher's has. Its server does not offer the extension: find out what needs it, and what can replace it.
+            "#]],
         );
         // One locale, spelled in two ways.
         check(|facts| facts.subscriber.server.collation = "libc c.utf8".to_owned(), &expect![[r#""#]]);

@@ -75,7 +75,7 @@ fn refused(operation: &Operation<'_>, problems: Vec<String>, what: &str) -> Resu
     }
     let more = problems.len().saturating_sub(names::SHOWN);
     let error: Error = problems.iter().take(names::SHOWN).fold(operation.error(what), Error::detail);
-    let rest = if more == 0 { String::new() } else { format!("The same holds for {more} more.") };
+    let rest = if more == 0 { String::new() } else { format!("The same applies to {more} more.") };
     Err(error.detail(rest).about("sequences"))
 }
 
@@ -85,8 +85,8 @@ fn missing(place: Place, matched: &Matched, defined: &Defined) -> Vec<String> {
         match (defined.from.get(from), defined.to.get(to)) {
             (None, _) => problems.push(format!("There is no sequence {} on the {}.", from.to_text(), place.as_str())),
             (Some(here), None) => problems.push(format!(
-                "There is no sequence {name} on the {side}. On the {side}: CREATE SEQUENCE {to} INCREMENT {increment} MINVALUE {min} \
-                 MAXVALUE {max}; and have the column take its default from it.",
+                "There is no sequence {name} on the {side}. On the {side}: CREATE SEQUENCE {to} INCREMENT \
+                 {increment} MINVALUE {min} MAXVALUE {max}; and use it for the column's default.",
                 name = to.to_text(),
                 side = place.other().as_str(),
                 increment = here.increment,
@@ -187,7 +187,7 @@ pub(super) fn targets<'p>(
             targets.insert(&pair.to.0, target);
         }
     }
-    refused(operation, problems, "numbers of sequences do not fit; none was raised")?;
+    refused(operation, problems, "numbers of sequences do not fit; no sequence was raised")?;
     Ok(targets.into_values().collect())
 }
 
@@ -196,8 +196,8 @@ fn outside(place: Place, pair: &Pair, position: Position) -> Option<String> {
     let ((from, here), (to, there)) = (&pair.from, &pair.to);
     let says = || {
         format!(
-            "Sequence {} on the {} is at {}, and {} on the {side} has numbers from {} to {} only. On the {side}: ALTER SEQUENCE {to} \
-             AS bigint MINVALUE {} MAXVALUE {}; and make its column bigint first where that is smaller.",
+            "Sequence {} on the {} is at {}, but {} on the {side} only ranges from {} to {}. On the {side}: ALTER \
+             SEQUENCE {to} AS bigint MINVALUE {} MAXVALUE {}; if its column is smaller, make that bigint first.",
             from.to_text(),
             place.as_str(),
             position.last,
@@ -273,7 +273,7 @@ mod tests {
         check(
             outside(Place::Publisher, &narrow, Position { last: 101, is_called: true }),
             &expect![[r#"
-                Sequence public.a on the publisher is at 101, and public.b on the subscriber has numbers from 1 to 100 only. On the subscriber: ALTER SEQUENCE "public"."b" AS bigint MINVALUE 1 MAXVALUE 1000; and make its column bigint first where that is smaller.
+                Sequence public.a on the publisher is at 101, but public.b on the subscriber only ranges from 1 to 100. On the subscriber: ALTER SEQUENCE "public"."b" AS bigint MINVALUE 1 MAXVALUE 1000; if its column is smaller, make that bigint first.
             "#]],
         );
         check(outside(Place::Publisher, &narrow, Position { last: 100, is_called: true }), &expect![[""]]);
@@ -300,7 +300,7 @@ mod tests {
         check(
             missing(Place::Publisher, &matched, &defined),
             &expect![[r#"
-                There is no sequence public.gone on the subscriber. On the subscriber: CREATE SEQUENCE "public"."gone" INCREMENT 1 MINVALUE 1 MAXVALUE 1000; and have the column take its default from it.
+                There is no sequence public.gone on the subscriber. On the subscriber: CREATE SEQUENCE "public"."gone" INCREMENT 1 MINVALUE 1 MAXVALUE 1000; and use it for the column's default.
                 There is no sequence public.gone on the publisher.
             "#]],
         );

@@ -209,10 +209,8 @@ impl Evidence {
 
     fn collision(&self, is_counted: bool) -> Cause {
         let mut evidence = match is_counted {
-            true => format!("Conflicts were counted meanwhile: {}.", listed(&self.health.conflicts)),
-            false => {
-                "Applying changes fails again and again, and nothing else was found that would stop them.".to_owned()
-            }
+            true => format!("Conflicts were counted in the meantime: {}.", listed(&self.health.conflicts)),
+            false => "Applying changes fails repeatedly, and no other reason was found.".to_owned(),
         };
         if let Some(pending) = self.pending.as_ref().filter(|pending| !pending.is_empty()) {
             let tables = crate::replication::names::tables(pending.keys());
@@ -349,9 +347,9 @@ mod tests {
         };
         let (causes, has_reason) = told(&Evidence { blocked: vec![blocked.clone()], ..well() });
         assert!(has_reason);
-        let expected = "Another session of the subscriber keeps the subscription from writing: its worker waits for a lock on \
-            public.orders. It has waited for 12 s. Process 4711 (app, psql) is in the way: it is idle in transaction, its transaction \
-            is open for 5 min 00 s, and its last statement began 1 min 05 s ago. Let that session end its transaction. Or on the subscriber, as \
+        let expected = "Another session on the subscriber blocks the subscription: its worker waits for a lock on \
+            public.orders. It has waited for 12 s. Process 4711 (app, psql) holds it: it is idle in transaction, its transaction \
+            has been open for 5 min 00 s, and its last statement began 1 min 05 s ago. Let that session end its transaction. Or on the subscriber, as \
             its role or a member of pg_signal_backend: SELECT pg_terminate_backend(4711);";
         assert_eq!(causes.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
         let prepared = Blocked {

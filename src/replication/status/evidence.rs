@@ -87,7 +87,7 @@ async fn blocked(followed: &Followed, subscriber: &Database, activity: &Activity
     }
     let name = &followed.subscription.name;
     subscription::blocked(subscriber, name, LOCKED).await.unwrap_or_else(|cause| {
-        tracing::info!(%cause, "whether its workers wait for locks could not be asked");
+        tracing::info!(%cause, "it could not be checked whether its workers wait for locks");
         Vec::new()
     })
 }
@@ -176,7 +176,7 @@ async fn pending(publisher: &Database, slot: &Ident, publications: &BTreeSet<Ide
             Ok(None) => {}
             Ok(pending) => return pending,
             Err(ended) => {
-                tracing::info!(?ended, "what the slot has to send could not be looked at");
+                tracing::info!(?ended, "the changes that the slot has to send could not be read");
                 return None;
             }
         }

@@ -101,7 +101,7 @@ impl Judging {
             let judged = self.look(reading, &seen).await?;
             let look = match judged.len() == seen.len() {
                 true => Look::There(()),
-                false => Look::NotYet(operation.error("whether the subscriptions are well is not known in time")),
+                false => Look::NotYet(operation.error("it is not known in time whether the subscriptions are healthy")),
             };
             match waiting.after(Ok(look)).await {
                 Ok(None) => continue,

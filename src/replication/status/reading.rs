@@ -164,7 +164,7 @@ impl Followed {
         let Some(publisher) = self.publisher.as_ref().filter(|_| !BTreeSet::is_empty(&new)) else { return };
         match catalog::sizes(publisher, &new).await {
             Ok(sizes) => self.sizes.extend(sizes),
-            Err(cause) => tracing::info!(%cause, "how big the tables are is not known"),
+            Err(cause) => tracing::info!(%cause, "the size of the tables is not known"),
         }
     }
 

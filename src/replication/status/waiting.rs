@@ -186,7 +186,8 @@ impl<'a> Wait<'a> {
             (false, Some(cause)) => cause.message.trim_end_matches('.').to_owned(),
             (false, None) => "it is not well".to_owned(),
         };
-        let error = self.operation.error(format!("subscription {name} does not get {}: {what}", self.until.in_words()));
+        let error =
+            self.operation.error(format!("subscription {name} does not receive {}: {what}", self.until.in_words()));
         let error = causes.iter().fold(error, told);
         if !is_disabled {
             return error;
@@ -217,8 +218,8 @@ impl<'a> Wait<'a> {
 
     fn out_of_time(&self) -> &'static str {
         match self.until {
-            Until::Ready => "not everything is ready in time",
-            Until::CaughtUp => "not everything has caught up in time",
+            Until::Ready => "not everything was ready in time",
+            Until::CaughtUp => "not everything caught up in time",
         }
     }
 
@@ -230,7 +231,7 @@ impl<'a> Wait<'a> {
             let Some(publisher) = &followed.publisher else {
                 let error = self
                     .operation
-                    .error(format!("which server the publisher of subscription {name} is cannot be told"));
+                    .error(format!("it is not known which server the publisher of subscription {name} is"));
                 return Err(error.detail(UNKNOWN_PUBLISHER));
             };
             let lsn = self.barrier(publisher).await?;
@@ -260,11 +261,11 @@ impl<'a> Wait<'a> {
     }
 }
 
-const UNKNOWN_PUBLISHER: &str = "Whether it has caught up is asked of its slot there. Run it with the publisher that it reads \
-    from, as a role that can read the connection of the subscription, or while its worker runs.";
+const UNKNOWN_PUBLISHER: &str = "Whether the subscription has caught up can only be read from its slot there. Use a \
+    provider whose publisher is the one it reads from, and a role that can read the connection of the subscription, \
+    or wait until its worker runs.";
 
-const UNMARKED: &str =
-    "The wait goes on without one. On a server where nobody writes it may take a quarter of a minute longer.";
+const UNMARKED: &str = "The wait goes on without one. On an idle server it may take 15 seconds longer.";
 
 /// Causes that only a person can do something about, however long one waits.
 const LASTING: [&str; 3] = ["slot_lost", "slot_missing", "disabled_by_error"];
@@ -302,7 +303,7 @@ fn missing(status: &Status, is_behind: bool) -> String {
     }
     if !status.unsubscribed_tables.is_empty() {
         let tables = status.unsubscribed_tables.iter().map(crate::postgres::QualifiedName::to_text);
-        parts.push(format!("it does not have published tables: {}", crate::replication::names::list(tables)));
+        parts.push(format!("it lacks published tables: {}", crate::replication::names::list(tables)));
     }
     if is_behind {
         let lag =

@@ -27,7 +27,7 @@ pub async fn with_ways_back(
         Ok(there) => there.into_keys().filter(cutover::is_way_back).collect(),
         Err(cause) => {
             operation.go_on()?;
-            tracing::info!(%cause, "whether changes flow back is not known");
+            tracing::info!(%cause, "it is not known whether changes flow back");
             return Ok(found);
         }
     };

@@ -190,7 +190,7 @@ impl Attempt<'_> {
             // It is gone, or in other hands.
             Err(cause) if cause.is(&SqlState::UNDEFINED_OBJECT) => error.into(),
             Err(cause) => {
-                tracing::warn!(%cause, "what was begun could not be taken back");
+                tracing::warn!(%cause, "the unfinished subscription could not be removed");
                 self.left(error)
             }
         }
@@ -201,9 +201,9 @@ impl Attempt<'_> {
         let Creation { desired, .. } = self.creation;
         let name = &desired.name;
         let error = error.detail(format!(
-            "Subscription {name} may be left half made: it is disabled then, and says so in its comment. The next apply \
-             takes it away, or, by hand, on the subscriber: ALTER SUBSCRIPTION {name} SET (slot_name = NONE); DROP \
-             SUBSCRIPTION {name};"
+            "Subscription {name} may be left unfinished: it is then disabled, and has a comment that says so. The \
+             next apply removes it. To remove it by hand, run on the subscriber: ALTER SUBSCRIPTION {name} SET \
+             (slot_name = NONE); DROP SUBSCRIPTION {name};"
         ));
         let left = Subscription { enabled: false, ..desired.clone() };
         NotMade::Failed { error: Box::new(error), left: Some(Box::new(left)) }

@@ -57,7 +57,7 @@ impl Creation<'_> {
                 Err(error) if !error.is(&SqlState::UNDEFINED_OBJECT) => {
                     return Err(Error::from(error).detail(by_hand(&name)));
                 }
-                _ => tracing::info!(subscription = name.as_str(), "what an apply had left was taken away"),
+                _ => tracing::info!(subscription = name.as_str(), "what an earlier apply left behind was removed"),
             }
         }
         Ok(())
@@ -67,8 +67,8 @@ impl Creation<'_> {
 /// How a person removes what is left.
 fn by_hand(provisional: &Ident) -> String {
     format!(
-        "What an attempt has left: subscription {provisional}, which is disabled. The next apply takes it away with its slot, \
-         or, by hand, on the subscriber: DROP SUBSCRIPTION {provisional};"
+        "The attempt left subscription {provisional} behind, which is disabled. The next apply removes it with its \
+         slot. To remove it by hand, run on the subscriber: DROP SUBSCRIPTION {provisional};"
     )
 }
 
@@ -136,7 +136,7 @@ impl Attempt<'_> {
                 Ok(found.unwrap_or_else(|| desired.clone()))
             }
             Err(error) if error.is(&SqlState::DUPLICATE_OBJECT) || error.is(&SqlState::UNIQUE_VIOLATION) => {
-                let error = self.take_back(operation.error("it exists already")).await;
+                let error = self.take_back(operation.error("it already exists")).await;
                 if error.details().is_empty() { Err(NotMade::Exists) } else { Err(error.into()) }
             }
             Err(error) => Err(self.take_back(error.into()).await.into()),
@@ -156,7 +156,7 @@ impl Attempt<'_> {
         let drop = [subscription::drop_provisional(&self.provisional)];
         match subscriber.run_within(operation.doing(), &drop, &Limits::within(TAKE_BACK)).await {
             Err(cause) if !cause.is(&SqlState::UNDEFINED_OBJECT) => {
-                tracing::warn!(%cause, "what was begun could not be taken back");
+                tracing::warn!(%cause, "the unfinished subscription could not be removed");
                 error.detail(by_hand(&self.provisional))
             }
             _ => error,
@@ -174,7 +174,7 @@ impl Attempt<'_> {
     fn not_known(&self, error: postgres::Error) -> Error {
         let name = self.creation.name();
         Error::from(error).detail(NOT_KNOWN).detail(by_hand(&self.provisional)).detail(format!(
-            "If there is no subscription {}, and {name} is there, then that was made to its end, and can be imported.",
+            "If there is no subscription {}, but {name} exists, then {name} is complete and can be imported.",
             self.provisional
         ))
     }

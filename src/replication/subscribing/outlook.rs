@@ -93,7 +93,7 @@ impl Prospect<'_> {
             Objection::Refusal(
                 Error::from(error)
                     .during(operation.doing())
-                    .detail("The subscription logs in so, from the subscriber's server."),
+                    .detail("The subscription logs in with this, from the subscriber's server."),
             )
         })
     }
@@ -104,7 +104,7 @@ impl Prospect<'_> {
         let what = "the publisher could not be asked for publications, tables and slots";
         let warning = operation.error(what).detail(error.to_string()).detail(error.hint().unwrap_or_default());
         Some(Objection::Warning(
-            warning.detail("Whether the subscription can be made is only found out when this is applied."),
+            warning.detail("Whether the subscription can be created is only known when this is applied."),
         ))
     }
 
@@ -121,19 +121,14 @@ impl Prospect<'_> {
         let Creation { subscriber, desired, operation, .. } = self.creation;
         let Ok(existing) = publication::fetch_all(publisher).await else { return Vec::new() };
         let (publications, open) = self.intended.over(publisher, &existing);
-        let mut objections: Vec<_> = missing(
-            operation,
-            publisher,
-            desired,
-            (&publications, &open),
-            "Apply fails unless something else has made it by then.",
-        )
-        .into_iter()
-        .collect();
+        let mut objections: Vec<_> =
+            missing(operation, publisher, desired, (&publications, &open), "Apply fails unless it exists by then.")
+                .into_iter()
+                .collect();
         let pair = Pair { publisher: publisher.clone(), subscriber: subscriber.clone() };
         match self.in_the_way(&pair, &publications).await {
             Ok(found) => objections.extend(found),
-            Err(cause) => tracing::info!(%cause, "whether the tables can be copied could not be asked"),
+            Err(cause) => tracing::info!(%cause, "it could not be checked whether the tables can be copied"),
         }
         objections
     }
@@ -177,7 +172,7 @@ pub async fn follow_outlook(
         &pair.publisher,
         asked,
         (&publications, &open),
-        "It must be there by the time this is applied.",
+        "It must exist by the time this is applied.",
     )
     .into_iter()
     .collect();
@@ -214,7 +209,7 @@ fn missing(
 }
 
 /// What tables must be that another resource, or somebody, may still make.
-const BY_THEN: &str = "That must be so by the time this is applied, which fails otherwise.";
+const BY_THEN: &str = "Apply fails unless this has changed by then.";
 
 /// Tables that are not there, which the same apply may make, and what is in the way of the others.
 fn apart(found: Obstacles) -> (Obstacles, Obstacles) {

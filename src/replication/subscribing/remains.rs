@@ -65,22 +65,22 @@ pub async fn remove(remains: Remains<'_>, operation: &Operation<'_>) -> Result<(
     if let (Some(publisher), Some(slot)) = (remains.publisher, found.slot_name()) {
         let left = drop_own_slot(publisher, operation.doing(), slot, &ours.token, operation.limits()).await;
         if let SlotLeft::Maybe(_) = left {
-            let what = operation.error(format!("subscription {name} was left half made, and is taken away"));
+            let what = operation.error(format!("subscription {name} was left unfinished, and is removed"));
             operation.warn(left.noted_in(what));
         }
     }
     subscriber.run_within(operation.doing(), &subscription::take_away(name, &ours), operation.limits()).await?;
-    tracing::info!(subscription = name.as_str(), "what an apply had left half made was taken away");
+    tracing::info!(subscription = name.as_str(), "what an earlier apply had left unfinished was removed");
     Ok(())
 }
 
 fn attended(operation: &Operation<'_>, name: &Ident) -> Error {
     operation
-        .error("another apply is making it at the moment")
+        .error("another apply is creating it right now")
         .detail("Nothing was changed. Apply again once that has ended.")
         .detail(format!(
-            "If no apply is running, its session is still open even so, as behind a pooler. Then run on the subscriber: \
-             ALTER SUBSCRIPTION {name} SET (slot_name = NONE); DROP SUBSCRIPTION {name};"
+            "If no apply is running, its session is still open, for instance behind a pooler. Then run on the \
+             subscriber: ALTER SUBSCRIPTION {name} SET (slot_name = NONE); DROP SUBSCRIPTION {name};"
         ))
 }
 

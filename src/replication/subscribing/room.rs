@@ -38,14 +38,17 @@ impl<'a> Creation<'a> {
         let whose =
             standing.as_ref().and_then(|standing| standing.unusable(publisher.name())).map(|why| why.to_string());
         let whose = whose.unwrap_or_else(|| {
-            "nothing reads from it at the moment, but a subscription that is its owner may be paused".to_owned()
+            "no reader is connected to it, but a subscription that uses it may be paused".to_owned()
         });
         self.operation
             .error(format!("replication slot {name} already exists on {address}"))
-            .detail(format!("It is not used for its name alone: {whose}.{}", also_named_by(&neighbours)))
-            .detail("If it belongs to something else, set slot_name to another name. If this subscription is to go on from it, set create_slot = false.")
+            .detail(format!("A slot is not used only because of its name: {whose}.{}", also_named_by(&neighbours)))
+            .detail(
+                "If it belongs to something else, set slot_name to another name. To let this subscription go on \
+                 from it, set create_slot = false.",
+            )
             .detail(format!(
-                "If nothing needs it any more, run in database {:?} on {address}: {}",
+                "If it is no longer needed, run in database {:?} on {address}: {}",
                 publisher.name(),
                 slot::drop_slot(name)
             ))
@@ -89,8 +92,8 @@ impl<'a> Creation<'a> {
 
     fn made_twice(&self, name: &Ident) -> Error {
         self.operation
-            .error(format!("replication slot {name} is made by another resource of this configuration"))
-            .detail("Set create_slot = false, so that the subscription uses it, or give the subscription another slot_name.")
+            .error(format!("replication slot {name} is created by another resource of this configuration"))
+            .detail("To let the subscription use it, set create_slot = false; otherwise set another slot_name.")
             .about("create_slot")
     }
 
@@ -164,10 +167,10 @@ impl<'a> Creation<'a> {
     }
 
     pub(super) fn unchecked(&self, name: &Ident, cause: &str) {
-        let what = format!("whether replication slot {name} is there and free was not checked");
+        let what = format!("it was not checked whether replication slot {name} exists and is free");
         self.operation.warn(self.operation.error(what).detail(cause).detail(
-            "Without its slot the subscription replicates nothing, and two that share one each lose what the other gets. \
-             Look at pg_replication_slots on the publisher.",
+            "Without its slot the subscription replicates nothing, and if two share a slot, each misses the changes \
+             that the other receives. Look at pg_replication_slots on the publisher.",
         ));
     }
 
@@ -178,8 +181,14 @@ impl<'a> Creation<'a> {
         let make = slot::by_hand(&wanted);
         self.operation
             .error(format!("there is no replication slot {name} on {address}, and create_slot = false"))
-            .detail(format!("Set create_slot = true, or make it first, in database {database:?} on {address}: {make}"))
-            .detail("Where this configuration makes it as a neonrepl_replication_slot, refer to its name, so that it comes first.")
+            .detail(format!(
+                "Set create_slot = true, or create the slot first, in database {database:?} on \
+                 {address}: {make}"
+            ))
+            .detail(
+                "If this configuration creates it as a neonrepl_replication_slot, refer to its name, so that it \
+                 comes first.",
+            )
             .about("slot_name")
     }
 
@@ -187,17 +196,20 @@ impl<'a> Creation<'a> {
         self.operation
             .error(format!("replication slot {name} cannot be used: {why}"))
             .detail(format!("Nothing was changed.{}", also_named_by(neighbours)))
-            .detail("Set slot_name to a slot of its own, or set create_slot = true with a name that is free.")
+            .detail("Set slot_name to an unused slot, or set create_slot = true with a free name.")
             .about("slot_name")
     }
 
     pub(super) fn shared(&self, name: &Ident, neighbour: &Neighbour) -> Error {
         self.operation
-            .error(format!("replication slot {name} is another one's: {neighbour} names it, too"))
-            .detail("Nothing was changed. Of two subscriptions on one slot each loses what the other gets.")
+            .error(format!("replication slot {name} is already taken: {neighbour} uses it"))
             .detail(
-                "Give this one a slot_name of its own. If the other one reads from another publisher, give one of the two \
-                 slots another name.",
+                "Nothing was changed. If two subscriptions share a slot, each misses the changes that the other \
+                 receives.",
+            )
+            .detail(
+                "Give this one its own slot_name. If the other one reads from another publisher, give one of the \
+                 two slots another name.",
             )
             .about("slot_name")
     }
@@ -224,5 +236,8 @@ fn also_named_by(neighbours: &[Neighbour]) -> String {
     if neighbours.is_empty() {
         return String::new();
     }
-    format!(" The subscriber has others that name it: {}.", names::list(neighbours.iter().map(ToString::to_string)))
+    format!(
+        " Other subscriptions on the subscriber use it: {}.",
+        names::list(neighbours.iter().map(ToString::to_string))
+    )
 }

@@ -15,7 +15,7 @@ use crate::replication::checks::Objection;
 use crate::replication::error::{Error, Result};
 
 /// Said of each.
-const LATER: &str = "Nothing needs it now, and the switch would be refused without it.";
+const LATER: &str = "It is not needed yet, but the switch would be refused without it.";
 
 /// Whether these steps prepare a switch to the subscriber, and do not make it.
 pub(super) fn is_preparing(run: &Run<'_>, current: &Current, decided: &[Step]) -> bool {

@@ -3,10 +3,10 @@
 //! Whether the servers have room for the stream that a switch starts, and whether its role may log in.
 
 use super::super::run::Run;
-use crate::postgres::settings::{self, Login, Room, WorkerRoom};
-use crate::postgres::{Ident, quoted};
+use crate::postgres::Ident;
+use crate::postgres::settings::{self, Room, WorkerRoom};
 use crate::replication::Place;
-use crate::replication::checks::{self, Objection};
+use crate::replication::checks::{self, Objection, Right};
 use crate::replication::error::{Error, Result};
 
 /// What is full for a stream whose slot is made on a side: there must be room by the time of the switch.
@@ -27,7 +27,7 @@ pub(super) async fn full(run: &Run<'_>, slot: Place) -> Result<Vec<Objection>> {
 fn no_slot(room: &Room, side: Place) -> Option<Error> {
     let side = side.as_str();
     (room.slots <= 0).then(|| {
-        let error = Error::new(format!("the {side} has no replication slot left, and the switch makes one there"));
+        let error = Error::new(format!("the {side} has no free replication slot, and the switch creates one there"));
         error.detail(raising(side, "max_replication_slots", "drop slots that nothing reads from"))
     })
 }
@@ -36,8 +36,8 @@ fn no_sender(room: &Room, side: Place) -> Option<Error> {
     let side = side.as_str();
     (room.senders <= 0).then(|| {
         let error =
-            Error::new(format!("the {side} has no WAL sender left, so that no change flows back after the switch"));
-        error.detail(raising(side, "max_wal_senders", "end what reads from it and is not needed"))
+            Error::new(format!("the {side} has no free WAL sender, so no change would flow back after the switch"));
+        error.detail(raising(side, "max_wal_senders", "end readers that are not needed"))
     })
 }
 
@@ -49,14 +49,14 @@ fn no_worker(room: &WorkerRoom, side: Place) -> Option<Error> {
         _ => return None,
     };
     let error =
-        format!("the {side} has no worker of logical replication left, so that no change flows back after the switch");
+        format!("the {side} has no free logical replication worker, so no change would flow back after the switch");
     Some(Error::new(error).detail(raising(side, setting, "disable subscriptions that are not needed")))
 }
 
 fn raising(side: &str, setting: &str, or: &str) -> String {
     format!(
-        "Raise {setting} on the {side} and restart it, or {or}. As a superuser: ALTER SYSTEM SET {setting} = …; a managed server has \
-         it in its own settings."
+        "Raise {setting} on the {side} and restart it, or {or}. As a superuser: ALTER SYSTEM SET {setting} = …; on \
+         a managed server, change it in the provider's settings."
     )
 }
 
@@ -69,41 +69,27 @@ pub(super) async fn login(run: &Run<'_>) -> Result<Vec<Objection>> {
     let Some(role) = role else { return Ok(Vec::new()) };
     let db = run.db(Place::Subscriber);
     let login = run.operation().unless_stopped(settings::login(db, &role)).await?;
-    let lacks = lacking(&role, login.as_ref(), db.name());
-    let warnings = lacks.into_iter().map(|(what, mend)| {
-        let error = Error::new(format!("role {role} {what}, and the way back logs in to the subscriber as it"));
-        Objection::Warning(error.detail(mend).about("reverse"))
-    });
-    Ok(warnings.collect())
+    let lacking = Right::lacking(login.as_ref()).into_iter();
+    Ok(lacking.map(|right| Objection::Warning(lacks(&role, right, db.name()))).collect())
 }
 
-/// What a role may not do, with the statement that lets it.
-fn lacking(role: &Ident, login: Option<&Login>, database: &str) -> Vec<(&'static str, String)> {
-    let Some(login) = login else {
-        return vec![(
-            "does not exist there",
-            format!("On the subscriber: CREATE ROLE {role} LOGIN REPLICATION PASSWORD '…';"),
-        )];
+/// What the role may not do, with the statement that lets it.
+fn lacks(role: &Ident, right: Right, database: &str) -> Error {
+    let what = match right {
+        Right::Exist => "does not exist there",
+        Right::LogIn => "may not log in",
+        Right::Replicate { .. } => "may not replicate",
+        Right::Connect => "may not connect to the database",
     };
-    let replication = match login.is_rds {
-        true => format!("On the subscriber: GRANT rds_replication TO {role};"),
-        false => format!("On the subscriber, as a superuser: ALTER ROLE {role} REPLICATION;"),
-    };
-    let rights = [
-        (login.can_login, "may not log in", format!("On the subscriber: ALTER ROLE {role} LOGIN;")),
-        (login.replicates, "may not replicate", replication),
-        (
-            login.connects,
-            "may not connect to the database",
-            format!("On the subscriber: GRANT CONNECT ON DATABASE {} TO {role};", quoted(database)),
-        ),
-    ];
-    rights.into_iter().filter(|(has, ..)| !has).map(|(_, what, mend)| (what, mend)).collect()
+    Error::new(format!("role {role} {what}, and the way back logs in to the subscriber as it"))
+        .detail(right.remedy(Place::Subscriber.as_str(), role, database))
+        .about("reverse")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::postgres::settings::Login;
     use expect_test::expect;
 
     #[test]
@@ -118,18 +104,18 @@ mod tests {
         ];
         let said: String = said.into_iter().flatten().map(|error| format!("{error}\n")).collect();
         expect![[r#"
-            the subscriber has no replication slot left, and the switch makes one there
+            the subscriber has no free replication slot, and the switch creates one there
 
-            Raise max_replication_slots on the subscriber and restart it, or drop slots that nothing reads from. As a superuser: ALTER SYSTEM SET max_replication_slots = …; a managed server has it in its own settings.
-            the subscriber has no WAL sender left, so that no change flows back after the switch
+            Raise max_replication_slots on the subscriber and restart it, or drop slots that nothing reads from. As a superuser: ALTER SYSTEM SET max_replication_slots = …; on a managed server, change it in the provider's settings.
+            the subscriber has no free WAL sender, so no change would flow back after the switch
 
-            Raise max_wal_senders on the subscriber and restart it, or end what reads from it and is not needed. As a superuser: ALTER SYSTEM SET max_wal_senders = …; a managed server has it in its own settings.
-            the publisher has no worker of logical replication left, so that no change flows back after the switch
+            Raise max_wal_senders on the subscriber and restart it, or end readers that are not needed. As a superuser: ALTER SYSTEM SET max_wal_senders = …; on a managed server, change it in the provider's settings.
+            the publisher has no free logical replication worker, so no change would flow back after the switch
 
-            Raise max_logical_replication_workers on the publisher and restart it, or disable subscriptions that are not needed. As a superuser: ALTER SYSTEM SET max_logical_replication_workers = …; a managed server has it in its own settings.
-            the publisher has no worker of logical replication left, so that no change flows back after the switch
+            Raise max_logical_replication_workers on the publisher and restart it, or disable subscriptions that are not needed. As a superuser: ALTER SYSTEM SET max_logical_replication_workers = …; on a managed server, change it in the provider's settings.
+            the publisher has no free logical replication worker, so no change would flow back after the switch
 
-            Raise max_worker_processes on the publisher and restart it, or disable subscriptions that are not needed. As a superuser: ALTER SYSTEM SET max_worker_processes = …; a managed server has it in its own settings.
+            Raise max_worker_processes on the publisher and restart it, or disable subscriptions that are not needed. As a superuser: ALTER SYSTEM SET max_worker_processes = …; on a managed server, change it in the provider's settings.
         "#]].assert_eq(&said);
         let free = Room { slots: 1, senders: 1, is_standby: false };
         assert!(no_slot(&free, Place::Publisher).is_none() && no_sender(&free, Place::Publisher).is_none());
@@ -140,23 +126,33 @@ mod tests {
     fn what_the_role_lacks_comes_with_its_statement() {
         let role = Ident::new("replicator").unwrap();
         let shown = |login: Option<&Login>| {
-            let all = lacking(&role, login, "shop");
-            all.iter().map(|(what, mend)| format!("{what}: {mend}\n")).collect::<String>()
+            let all = Right::lacking(login).into_iter().map(|right| lacks(&role, right, "shop"));
+            all.map(|error| format!("{error}\n")).collect::<String>()
         };
         let login = Login { can_login: false, replicates: false, connects: false, is_rds: false };
         expect![[r#"
-            may not log in: On the subscriber: ALTER ROLE "replicator" LOGIN;
-            may not replicate: On the subscriber, as a superuser: ALTER ROLE "replicator" REPLICATION;
-            may not connect to the database: On the subscriber: GRANT CONNECT ON DATABASE "shop" TO "replicator";
+            role "replicator" may not log in, and the way back logs in to the subscriber as it
+
+            On the subscriber, as a superuser: ALTER ROLE "replicator" LOGIN;
+            role "replicator" may not replicate, and the way back logs in to the subscriber as it
+
+            On the subscriber, as a superuser: ALTER ROLE "replicator" REPLICATION;
+            role "replicator" may not connect to the database, and the way back logs in to the subscriber as it
+
+            On the subscriber, as the owner of the database: GRANT CONNECT ON DATABASE "shop" TO "replicator";
         "#]]
         .assert_eq(&shown(Some(&login)));
         let rds = Login { can_login: true, connects: true, is_rds: true, ..login };
         expect![[r#"
-            may not replicate: On the subscriber: GRANT rds_replication TO "replicator";
+            role "replicator" may not replicate, and the way back logs in to the subscriber as it
+
+            On the subscriber, as a member of rds_superuser: GRANT rds_replication TO "replicator";
         "#]]
         .assert_eq(&shown(Some(&rds)));
         expect![[r#"
-            does not exist there: On the subscriber: CREATE ROLE "replicator" LOGIN REPLICATION PASSWORD '…';
+            role "replicator" does not exist there, and the way back logs in to the subscriber as it
+
+            On the subscriber, as a superuser: CREATE ROLE "replicator" LOGIN REPLICATION PASSWORD '…';
         "#]]
         .assert_eq(&shown(None));
         assert_eq!(shown(Some(&Login { replicates: true, ..rds })), "");

@@ -61,7 +61,9 @@ fn not_ready(stream: &Stream) -> Option<Objection> {
     let name = &stream.subscription.name;
     (!late.is_empty()).then(|| {
         let error = Error::new(format!("subscription {name} has not copied {} yet", names::tables(late)));
-        refusal(error.detail("Wait for it: the action neonrepl_wait_for_sync does.").about("subscriptions"))
+        refusal(
+            error.detail("Wait for it, for instance with the action neonrepl_wait_for_sync.").about("subscriptions"),
+        )
     })
 }
 
@@ -75,13 +77,13 @@ fn lag(run: &Run<'_>, from: Place, stream: &Stream) -> Option<Objection> {
         );
         return Some(refusal(
             Error::new(error)
-                .detail("Either the slot is gone, or it reads from another server.")
+                .detail("Either the slot is gone, or the subscription reads from another server.")
                 .about("subscriptions"),
         ));
     };
     if position.is_lost() {
         let error = Error::new(format!(
-            "slot {slot} of subscription {name} has lost WAL, so that nothing more can be read from it"
+            "slot {slot} of subscription {name} has lost WAL, so nothing can be read from it any more"
         ));
         return Some(refusal(error.about("subscriptions")));
     }
@@ -113,7 +115,7 @@ async fn elsewhere(run: &Run<'_>, to: Place, stream: &Stream) -> Result<Option<O
         }
     }
     let error = Error::new(format!(
-        "whether subscription {} reads from database {:?} on {} cannot be told",
+        "it is not known whether subscription {} reads from database {:?} on {}",
         found.name,
         left.name(),
         left.config().address()
@@ -152,14 +154,14 @@ fn held(run: &Run<'_>, from: Place, holder: &Holder) -> Option<Objection> {
     if let Some(gid) = &holder.prepared {
         let gid = gid.replace('\'', "''");
         let error = Error::new(format!(
-            "a prepared transaction has written to {table} on the {place}, and keeps it from being closed"
+            "a prepared transaction has written to {table} on the {place}, so the table cannot be closed"
         ));
         return Some(refusal(
             error.detail(format!("On the {place}: COMMIT PREPARED '{gid}'; or ROLLBACK PREPARED '{gid}';")),
         ));
     }
     let error = Error::new(format!(
-        "a session has written to {table} on the {place}, and its transaction does not end: {}",
+        "a session has written to {table} on the {place}, and its transaction has not ended: {}",
         holder.blocker
     ));
     match run.terms().end_blockers_after {
@@ -188,7 +190,7 @@ async fn chained(run: &Run<'_>, from: Place) -> Result<Vec<Objection>> {
         if !shared.is_empty() {
             let (name, place) = (&other.name, from.as_str());
             let error = format!(
-                "subscription {name} brings rows into {} on the {place}, and a fence does not stop it",
+                "subscription {name} writes to {} on the {place}, and a fence does not stop it",
                 names::tables(shared)
             );
             found
@@ -214,16 +216,19 @@ async fn slots(run: &Run<'_>, to: Place) -> Result<Vec<Objection>> {
 fn open_transactions(open: &Transactions, place: &str) -> Vec<Objection> {
     let old = open.old.iter().map(|one| {
         let error = format!(
-            "process {} of {} on the {place} has written something in database {:?} {} s ago and not ended, and the slot of the way back \
-             waits for it",
+            "process {} of {} on the {place} has had an open transaction that writes in database {:?} for {} s, and \
+             the slot of the way back must wait for its end",
             one.process, one.whose, one.database, one.seconds
         );
-        refusal(Error::new(error).detail(format!("Let it end, or on the {place}: SELECT pg_terminate_backend({});", one.process)))
+        refusal(
+            Error::new(error)
+                .detail(format!("Let it end, or on the {place}: SELECT pg_terminate_backend({});", one.process)),
+        )
     });
     let prepared = open.prepared.iter().map(|one| {
         let gid = one.name.replace('\'', "''");
         let error = format!(
-            "a prepared transaction in database {:?} on the {place} keeps the slot of the way back from being made",
+            "a prepared transaction in database {:?} on the {place} blocks the creation of the way back's slot",
             one.database
         );
         refusal(Error::new(error).detail(format!("There: COMMIT PREPARED '{gid}'; or ROLLBACK PREPARED '{gid}';")))
@@ -238,12 +243,12 @@ pub(super) async fn numbers(run: &Run<'_>, from: Place) -> Option<Objection> {
         Ok(prepared) if prepared.left_out().is_empty() => None,
         Ok(prepared) => {
             let error = format!(
-                "nothing takes numbers from {} on the {}",
+                "no column takes its numbers from {} on the {}",
                 names::tables(prepared.left_out()),
                 from.other().as_str()
             );
             Some(Objection::Warning(
-                Error::new(error).detail("Columns have another default there, or none.").about("sequences"),
+                Error::new(error).detail("The columns have another default there, or none.").about("sequences"),
             ))
         }
         Err(error) => Some(refusal(error)),
@@ -261,12 +266,12 @@ async fn compared(run: &Run<'_>) -> Result<Vec<Objection>> {
     let large = closed.too_large();
     let large = (!large.is_empty()).then(|| {
         let error = format!(
-            "{} have more than compare_max_rows rows, and are not compared while writers wait",
+            "{} have more rows than compare_max_rows, and are not compared while writers wait",
             names::tables(large)
         );
         Objection::Warning(
             Error::new(error)
-                .detail("Compare them before: the action neonrepl_compare_tables does.")
+                .detail("Compare them beforehand, for instance with the action neonrepl_compare_tables.")
                 .about("compare_max_rows"),
         )
     });
@@ -288,7 +293,10 @@ async fn indexes(run: &Run<'_>, from: Place) -> Result<Option<Objection>> {
     let missing = missing(&here, &there);
     Ok((!missing.is_empty()).then(|| {
         let error = format!("the {} lacks indexes: {}", from.other().as_str(), names::list(missing));
-        Objection::Warning(Error::new(error).detail("Make them first: the resource neonrepl_destination_indexes does."))
+        Objection::Warning(Error::new(error).detail(
+            "Create them first, for instance with the resource \
+             neonrepl_destination_indexes.",
+        ))
     }))
 }
 

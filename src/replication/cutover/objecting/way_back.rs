@@ -42,10 +42,10 @@ pub(super) async fn objections(run: &Run<'_>) -> Result<Vec<Objection>> {
 fn wal_level(outline: &Outline) -> Option<Objection> {
     let level = &outline.wal_level;
     (level != "logical").then(|| {
-        let error = Error::new(format!("wal_level of the subscriber is {level}, and a way back needs logical"));
+        let error = Error::new(format!("wal_level of the subscriber is {level}, and the way back needs logical"));
         refusal(
             error
-                .detail("Turn logical replication on there, which takes a restart, before the cutover.")
+                .detail("Before the cutover, turn on logical replication there, which needs a restart.")
                 .about("reverse"),
         )
     })
@@ -64,7 +64,8 @@ fn identities(outline: &Outline, tables: &BTreeSet<QualifiedName>) -> Option<Obj
     let lacking: BTreeSet<_> = members.filter(lacks).collect();
     let first = lacking.first()?;
     let error = Error::new(format!(
-        "nothing tells the rows of {} apart on the subscriber, so that each UPDATE and DELETE there would fail once changes flow back",
+        "{} on the subscriber has no replica identity, so every UPDATE and DELETE there would fail once changes \
+         flow back",
         names::tables(lacking.iter().copied())
     ));
     let mend =
@@ -83,7 +84,7 @@ fn lacking(run: &Run<'_>, lack: &Lack) -> Option<Objection> {
     let (what, mend) = match lack {
         Lack::ReadOnly => ("the subscriber only reads".to_owned(), String::new()),
         Lack::Create => (
-            format!("role {role} may not make a publication on the subscriber"),
+            format!("role {role} may not create a publication on the subscriber"),
             format!(
                 "On the subscriber, as the owner: GRANT CREATE ON DATABASE {} TO {role};",
                 quoted(run.pair().subscriber.name())
@@ -150,6 +151,6 @@ mod tests {
             "{text}"
         );
         let text = line(&table, &Obstacle::NoTable);
-        assert!(text.contains("it is not a table on the publisher. Make the table on the publisher first"), "{text}");
+        assert!(text.contains("it is not a table on the publisher. Create the table on the publisher first"), "{text}");
     }
 }

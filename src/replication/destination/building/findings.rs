@@ -41,8 +41,8 @@ pub(super) async fn of_index(db: &Database, build: &IndexBuild, error: Error) ->
     let found = indexing::duplicates(db, &build.name).await.ok().flatten();
     let error = with_keys(error, "Keys that several rows have", found);
     error.detail(
-        "The publisher has no two rows of the same key, so one of each was written on the subscriber, or copied twice: delete it \
-         there, and apply again.",
+        "On the publisher the key is unique, so one of these rows was written on the subscriber, or was copied \
+         twice: delete it there, and apply again.",
     )
 }
 
@@ -54,9 +54,9 @@ pub(super) async fn of_key(db: &Database, table: &QualifiedName, key: &Ident, er
     let found = indexing::orphans(db, table, key).await.ok().flatten();
     let error = with_keys(error, "Keys of rows that refer to nothing", found);
     error.detail(
-        "Either the rows that they refer to are not published, by a filter for instance, or they are still on their way; else rows \
-         were written or deleted on the subscriber. The foreign key is there and holds for new rows; once those rows are right, \
-         apply again.",
+        "The rows that they refer to are not published (because of a filter, for instance), have not arrived yet, \
+         or were deleted on the subscriber. The foreign key exists and is checked for new rows. Once these rows are \
+         right, apply again.",
     )
 }
 
@@ -70,11 +70,11 @@ fn with_keys(error: Error, title: &str, found: Option<Violations>) -> Error {
 /// What could not be made, all of it, and how the next apply goes on.
 pub(super) async fn error(operation: &Operation<'_>, db: &Database, failures: Vec<Failure>) -> Error {
     let unfinished = unfinished(db, &failures).await;
-    let unfinished = listed("Left unfinished, and built again by the next apply:", unfinished);
+    let unfinished = listed("Left unfinished, to be built again by the next apply:", unfinished);
     if let Some(failure) = failures.iter().find(|failure| failure.error.is_cancelled()) {
         let error = failure.error.clone();
         let error = if error.cause().is_some() { Error::cancelled() } else { error };
-        return error.detail(unfinished).detail("What was built before is there. The next apply goes on.");
+        return error.detail(unfinished).detail("What was built so far stays. The next apply goes on.");
     }
     let lines = failures.iter().map(|failure| format!("{}: {}", failure.what, failure.error)).collect();
     let count = counted(failures.len(), "thing");
@@ -82,7 +82,7 @@ pub(super) async fn error(operation: &Operation<'_>, db: &Database, failures: Ve
         .error(format!("{count} could not be made"))
         .detail(listed("What failed:", lines))
         .detail(unfinished)
-        .detail("Everything else was made. The next apply goes on with what is missing.")
+        .detail("Everything else was created. The next apply goes on with what is missing.")
 }
 
 /// The indexes that are there and cannot be used.

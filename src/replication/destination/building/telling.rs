@@ -65,7 +65,7 @@ impl Event<'_> {
             Self::Began { what, bytes } => format!("{what} ({})", units::bytes(*bytes)),
             Self::Builds(building) => building_line(building),
             Self::Waits { object, process } => {
-                format!("{object} is being built already, by process {process} of the server: waiting for it")
+                format!("{object} is already being built by process {process} of the server: waiting for it")
             }
             Self::Ended { what, took, done, all } => {
                 format!("{done} of {all}: {what} took {}", units::duration(*took))
@@ -143,7 +143,7 @@ mod tests {
             Some("analyzing (1.5 MiB)"),
             Some("index app.users_name of app.users: building index: scanning table, 25 % of it"),
             Some("an index of app.users: building index: scanning table"),
-            Some("index app.users_name is being built already, by process 7 of the server: waiting for it"),
+            Some("index app.users_name is already being built by process 7 of the server: waiting for it"),
             Some("2 of 3: building took 1 min 05 s"),
             Some("building failed: no"),
         ];

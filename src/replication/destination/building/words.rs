@@ -72,7 +72,7 @@ impl Look {
     pub fn unproven(&self, doing: &str) -> Option<Error> {
         self.announcement("apply").map(|left| {
             let what = format!("{doing}: something is still missing on the subscriber");
-            let why = "Either the publisher or the subscriber was changed meanwhile. Apply again.";
+            let why = "Either the publisher or the subscriber was changed in the meantime. Apply again.";
             left.details().iter().fold(Error::new(what), Error::detail).detail(why)
         })
     }
@@ -93,7 +93,8 @@ pub(super) fn absent(doing: &str, look: &Look) -> Option<Error> {
         let tables = names::tables(&look.absent);
         let what = format!("{doing}: the subscriber lacks {}", counted(look.absent.len(), "table"));
         Error::new(what).detail(format!("Missing: {tables}.")).detail(
-            "neonrepl_destination_schema makes them; let depends_on put it before this resource. Nothing was changed.",
+            "neonrepl_destination_schema creates them; put it before this resource with depends_on. Nothing was \
+             changed.",
         )
     })
 }
@@ -115,7 +116,8 @@ pub(super) fn forbidden(doing: &str, look: &Look) -> Option<Error> {
         if !rights.creates {
             let schema = &table.schema;
             let line = format!(
-                "schema {} takes nothing new. As its owner: GRANT CREATE ON SCHEMA {schema} TO {role};",
+                "the role may not create anything in schema {}. As its owner: GRANT CREATE ON SCHEMA {schema} TO \
+                 {role};",
                 schema.as_str()
             );
             lines.insert(line, ());
@@ -132,8 +134,8 @@ pub(super) fn forbidden(doing: &str, look: &Look) -> Option<Error> {
         }
     }
     (!lines.is_empty()).then(|| {
-        Error::new(format!("{doing}: the role may not make indexes on all of the tables"))
+        Error::new(format!("{doing}: the role may not create indexes on all of the tables"))
             .detail(listed("On the subscriber:", lines.into_keys().collect()))
-            .detail("The owner of a table may do it; no superuser is needed. Nothing was changed.")
+            .detail("The owner of a table may do so; no superuser is needed. Nothing was changed.")
     })
 }

@@ -8,9 +8,10 @@ use crate::postgres::settings::Login;
 use crate::postgres::slot::{Home, Position};
 use crate::postgres::subscription::Blocked;
 use crate::postgres::{self, Ident, QualifiedName, SqlState};
+use crate::replication::checks::Right;
 use crate::replication::status::Cause;
 use crate::replication::status::watching::Health;
-use crate::replication::{names, units};
+use crate::replication::{Place, names, units};
 
 /// Where the two sides are, and how they are called in texts.
 #[derive(Debug, Clone)]
@@ -33,14 +34,14 @@ fn cause(kind: &'static str, message: String, evidence: impl Into<String>, remed
     Cause { kind, message, evidence: evidence.into(), remedy: remedy.into() }
 }
 
-const AGAIN: &str = "What was written since is lost to the subscription, so it must be made again: empty its tables on the \
-    subscriber, because every row is copied again, and apply with -replace and its address.";
+const AGAIN: &str = "The subscription misses everything that was written since, so it must be recreated: empty its \
+    tables on the subscriber, because every row is copied again, and apply with -replace and its address.";
 
 /// There is no slot of that name.
 pub(super) fn slot_missing(names: &Names, slot: &Ident) -> Cause {
     cause(
         "slot_missing",
-        format!("Replication slot {slot} is not in database {:?} of the publisher any more.", names.database),
+        format!("Replication slot {slot} is no longer in database {:?} of the publisher.", names.database),
         format!("Asked on {}.", names.publisher()),
         AGAIN,
     )
@@ -54,7 +55,7 @@ pub(super) fn slot_lost(names: &Names, slot: &Ident, position: &Position) -> Cau
     };
     cause(
         "slot_lost",
-        format!("Replication slot {slot} has lost the WAL that it needs."),
+        format!("Replication slot {slot} has lost WAL that it needs."),
         why,
         format!("{AGAIN} Before that, raise max_slot_wal_keep_size on the publisher."),
     )
@@ -78,7 +79,7 @@ pub(super) fn slot_elsewhere(names: &Names, slot: &Ident, position: &Position) -
         format!("The subscription cannot read from replication slot {slot}: {what}."),
         format!("The subscription connects to database {:?} on {}.", names.database, names.publisher()),
         format!(
-            "Give the subscription the connection that it had before: set database in its publisher block, or on the \
+            "Restore the subscription's former connection: set database in its publisher block, or on the \
              subscriber, as the owner of the subscription: ALTER SUBSCRIPTION {subscription} CONNECTION '…';"
         ),
     ))
@@ -92,9 +93,9 @@ pub(super) fn slot_in_use(names: &Names, slot: &Ident, reader: Option<&str>) -> 
         format!("{who} reads from replication slot {slot}, and only one may at a time."),
         format!("The slot is active on {}, and the subscription's worker has no connection.", names.publisher()),
         format!(
-            "Two subscriptions on one slot lose what the other gets. Give each a slot of its own (slot_name), or end what reads \
-             from it. On the publisher, as a role that may end it: SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots \
-             WHERE slot_name = '{}';",
+            "If two subscriptions share a slot, each misses the changes that the other receives. Give each its own \
+             slot (slot_name), or stop the other reader. On the publisher, as a role that may end it: SELECT \
+             pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{}';",
             slot.as_str()
         ),
     )
@@ -108,8 +109,9 @@ pub(super) fn no_slot_name(names: &Names) -> Cause {
         "The subscription has no slot to read from: its slot_name is NONE.".to_owned(),
         "It is detached from its publisher.",
         format!(
-            "On the publisher: SELECT pg_create_logical_replication_slot('…', 'pgoutput'); On the subscriber: ALTER SUBSCRIPTION \
-             {subscription} SET (slot_name = '…'); It begins at the present, so its tables must be copied again."
+            "On the publisher: SELECT pg_create_logical_replication_slot('…', 'pgoutput'); On the subscriber: ALTER \
+             SUBSCRIPTION {subscription} SET (slot_name = '…'); The slot begins at the present, so the tables must \
+             be copied again."
         ),
     )
 }
@@ -118,10 +120,10 @@ pub(super) fn no_slot_name(names: &Names) -> Cause {
 pub(super) fn publication_missing(names: &Names, slot: Option<&Ident>, missing: &[Ident], skips: bool) -> Cause {
     let listed = names::list(missing.iter().map(ToString::to_string));
     let what = if skips {
-        "Rows that are written meanwhile are skipped, and lost to the subscription."
+        "Rows that are written in the meantime are skipped, and the subscription never receives them."
     } else {
-        "The publisher ends the connection at the next change, and creating the publication again does not help for those \
-         that came before."
+        "The publisher ends the connection at the next change, and creating the publication again does not help \
+         with changes from before."
     };
     let remedy = match skips {
         true => format!(
@@ -130,8 +132,8 @@ pub(super) fn publication_missing(names: &Names, slot: Option<&Ident>, missing: 
             missing.first().map(ToString::to_string).unwrap_or_default()
         ),
         false => format!(
-            "On the publisher: CREATE PUBLICATION {} FOR TABLE …; Then make the subscription again with its tables emptied. Or give \
-             up what came in between. {}",
+            "On the publisher: CREATE PUBLICATION {} FOR TABLE …; Then recreate the subscription with its tables \
+             emptied. Or give up the changes in between. {}",
             missing.first().map(ToString::to_string).unwrap_or_default(),
             slot.map(|slot| skipping(names, slot)).unwrap_or_default()
         ),
@@ -196,8 +198,8 @@ pub(super) fn refused(names: &Names, refusal: &Refusal) -> Cause {
     let answer = format!("Tried from here: {}.", refusal.error.trim_end_matches('.'));
     let subscription = &names.subscription;
     let sends = format!(
-        "Correct the publisher block of the subscription and change connection_version, so that it is sent again. Or on the \
-         subscriber, as the owner of the subscription: ALTER SUBSCRIPTION {subscription} CONNECTION '…';"
+        "Correct the publisher block of the subscription, and change connection_version so that it is sent again. \
+         Or on the subscriber, as the owner of the subscription: ALTER SUBSCRIPTION {subscription} CONNECTION '…';"
     );
     match refusal.why {
         Why::Login => {
@@ -221,46 +223,34 @@ pub(super) fn refused(names: &Names, refusal: &Refusal) -> Cause {
             "publisher_unreachable",
             "The publisher cannot be reached.".to_owned(),
             answer,
-            format!("Check that it runs, and that its host, port and firewall let the subscriber in. {sends}"),
+            format!(
+                "Check that it runs, that host and port are right, and that its firewall lets the subscriber \
+                 in. {sends}"
+            ),
         ),
     }
 }
 
-const SUPERUSER: &str = "On the publisher, as a superuser:";
-
 /// What the role that the subscription logs in as lacks.
 pub(super) fn login_lacks(names: &Names, role: &Ident, login: Option<&Login>) -> Option<Cause> {
     let on = format!("Asked on {}.", names.publisher());
-    let Some(login) = login else {
-        let message = format!("There is no role {role} on the publisher, as which the subscription logs in.");
-        return Some(cause(
-            "no_role",
-            message,
-            on,
-            format!("{SUPERUSER} CREATE ROLE {role} LOGIN REPLICATION PASSWORD '…';"),
-        ));
+    let lacking = Right::lacking(login);
+    // What keeps it out comes before what it may not do once it is in.
+    let order = [Right::Exist, Right::LogIn, Right::Connect];
+    let first = order.into_iter().find(|right| lacking.contains(right)).or_else(|| lacking.first().copied())?;
+    let (kind, what) = match first {
+        Right::Exist => ("no_role", None),
+        Right::LogIn => ("no_login", Some("log in")),
+        Right::Connect => ("no_connect", Some("connect to the database")),
+        Right::Replicate { .. } => ("no_replication", Some("replicate")),
     };
-    let (kind, what, remedy) = if !login.can_login {
-        ("no_login", "log in", format!("{SUPERUSER} ALTER ROLE {role} LOGIN;"))
-    } else if !login.connects {
-        (
-            "no_connect",
-            "connect to the database",
-            format!("{SUPERUSER} GRANT CONNECT ON DATABASE {} TO {role};", names.database),
-        )
-    } else if !login.replicates {
-        let grant = if login.is_rds {
-            format!("On the publisher, as a member of rds_superuser: GRANT rds_replication TO {role};")
-        } else {
-            format!("{SUPERUSER} ALTER ROLE {role} REPLICATION;")
-        };
-        ("no_replication", "replicate", grant)
-    } else {
-        return None;
+    let message = match what {
+        None => format!("There is no role {role} on the publisher, as which the subscription logs in."),
+        Some(what) => {
+            format!("Role {}, as which the subscription logs in, may not {what} on the publisher.", role.as_str())
+        }
     };
-    let message =
-        format!("Role {}, as which the subscription logs in, may not {what} on the publisher.", role.as_str());
-    Some(cause(kind, message, on, remedy))
+    Some(cause(kind, message, on, first.remedy(Place::Publisher.as_str(), role, names.database.as_str())))
 }
 
 /// Something that a server has run out of.
@@ -322,8 +312,8 @@ pub(super) fn disabled_by_error(names: &Names, errors: u64) -> Cause {
             if errors == 1 { "an error was".to_owned() } else { format!("{} errors were", units::count(errors)) }
         ),
         format!(
-            "Mend what stopped it; then on the subscriber, as the owner of the subscription: ALTER SUBSCRIPTION {subscription} ENABLE; The \
-             log of the subscriber's server has the error."
+            "Fix what stopped it; then on the subscriber, as the owner of the subscription: ALTER SUBSCRIPTION \
+             {subscription} ENABLE; The log of the subscriber's server has the error."
         ),
     )
 }
@@ -333,12 +323,15 @@ pub(super) fn duplicate_key(names: &Names, evidence: String) -> Cause {
     let subscription = &names.subscription;
     cause(
         "duplicate_key",
-        "A row that the publisher sends is on the subscriber already, and violates a primary key or another unique index.".to_owned(),
+        "A row that the publisher sends already exists on the subscriber, and violates a primary key or another \
+         unique index."
+            .to_owned(),
         evidence,
         format!(
-            "On the subscriber, delete the row in the way; the worker goes on by itself, and the log of its server names the key. \
-             Whoever wrote it there must not do so again before the cutover. Where that is not possible (Postgres 15): ALTER SUBSCRIPTION \
-             {subscription} SKIP (lsn = '…'); with the position of the log skips the whole transaction."
+            "On the subscriber, delete the row that is in the way; the log of its server names the key. The worker \
+             then goes on by itself. Make sure that nothing writes there again before the cutover. If the row \
+             cannot be deleted (Postgres 15): ALTER SUBSCRIPTION {subscription} SKIP (lsn = '…'); with the position \
+             from the log skips the whole transaction."
         ),
     )
 }
@@ -347,24 +340,23 @@ pub(super) fn duplicate_key(names: &Names, evidence: String) -> Cause {
 pub(super) fn blocked(blocked: &Blocked) -> Cause {
     let lock =
         blocked.relation.as_ref().map_or_else(|| "a lock".to_owned(), |table| format!("a lock on {}", table.to_text()));
-    let message =
-        format!("Another session of the subscriber keeps the subscription from writing: its worker waits for {lock}.");
+    let message = format!("Another session on the subscriber blocks the subscription: its worker waits for {lock}.");
     let waits = format!("It has waited for {}.", units::duration(blocked.waits));
     let Some(process) = blocked.blocker else {
         let remedy = "On the subscriber, SELECT gid, database FROM pg_prepared_xacts; lists it. In its database, as its owner: COMMIT \
                       PREPARED '…'; or ROLLBACK PREPARED '…';";
-        return cause("blocked", message, format!("{waits} A prepared transaction is in the way."), remedy);
+        return cause("blocked", message, format!("{waits} A prepared transaction holds it."), remedy);
     };
     let whose = if blocked.whose.is_empty() { String::new() } else { format!(" ({})", blocked.whose) };
     let state = blocked.state.as_ref().map(|state| format!("it is {state}"));
-    let open = blocked.transaction.map(|age| format!("its transaction is open for {}", units::duration(age)));
+    let open = blocked.transaction.map(|age| format!("its transaction has been open for {}", units::duration(age)));
     let query = blocked.query.map(|age| format!("its last statement began {} ago", units::duration(age)));
     let known = [state, open, query].into_iter().flatten().collect::<Vec<_>>();
     let known = if known.is_empty() { String::new() } else { format!(": {}", and(&known)) };
     cause(
         "blocked",
         message,
-        format!("{waits} Process {process}{whose} is in the way{known}."),
+        format!("{waits} Process {process}{whose} holds it{known}."),
         format!(
             "Let that session end its transaction. Or on the subscriber, as its role or a member of pg_signal_backend: SELECT \
              pg_terminate_backend({process});"
@@ -387,22 +379,26 @@ pub(super) fn unexplained(names: &Names, is_away: bool) -> Cause {
     let (kind, message) = match is_away {
         true => (
             "worker_away",
-            "The worker of the subscription is not connected to its publisher, so nothing is replicated.",
+            "The worker of the subscription is not connected to the publisher, so nothing is replicated.",
         ),
-        false => ("worker_fails", "The worker of the subscription fails again and again."),
+        false => ("worker_fails", "The worker of the subscription fails repeatedly."),
     };
     let evidence = match &names.publisher {
-        Some(publisher) => format!("Slot, publications, rights and tables were compared with {publisher}, and nothing was found."),
-        None => "Which server its publisher is cannot be told from here, so nothing could be compared: its connection leads to another \
-                 address than the provider's, or may not be read."
+        Some(publisher) => format!(
+            "Slot, publications, rights and tables were compared with {publisher}, and \
+             nothing wrong was found."
+        ),
+        None => "It is not known from here which server its publisher is, so nothing could be compared: its \
+                 connection leads to another address than the provider's, or may not be read."
             .to_owned(),
     };
     let log = "The log of the subscriber's server has the error.";
     let remedy = match is_away {
         false => log.to_owned(),
         true => format!(
-            "A password or an address that has changed does that. A change of connection_version sends the configured connection \
-             again. Or on the subscriber, as the owner of the subscription: ALTER SUBSCRIPTION {} CONNECTION '…'; {log}",
+            "A changed password or address is a likely reason. A change of connection_version sends the configured \
+             connection again. Or on the subscriber, as the owner of the subscription: ALTER SUBSCRIPTION {} \
+             CONNECTION '…'; {log}",
             names.subscription
         ),
     };
@@ -414,15 +410,16 @@ pub(super) fn conflicts(kinds: &str) -> Cause {
     cause(
         "conflicts",
         "Rows that the publisher changes differ or are missing on the subscriber.".to_owned(),
-        format!("Conflicts were counted meanwhile: {kinds}."),
-        "Somebody else has written to the replicated tables on the subscriber. Compare the tables, and stop those writes.",
+        format!("Conflicts were counted in the meantime: {kinds}."),
+        "Something else has written to the replicated tables on the subscriber. Compare the tables, and stop those \
+         writes.",
     )
 }
 
 /// Copies fail, or do not begin, and nothing was found.
 pub(super) fn unexplained_copy(servers: &Names, health: &Health) -> Cause {
     let message = match health.failing.is_empty() {
-        false => format!("Copying fails again and again: {}.", names::tables(&health.failing)),
+        false => format!("Copying fails repeatedly: {}.", names::tables(&health.failing)),
         true => format!("No copy begins: {}.", names::tables(&health.stalled)),
     };
     let Cause { evidence, remedy, .. } = unexplained(servers, false);

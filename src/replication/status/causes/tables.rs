@@ -215,17 +215,17 @@ impl Flaw {
             Self::NoTable { columns } => (
                 "missing_table",
                 format!("Table {name} is published, and is missing on the subscriber."),
-                "One row of it stops all tables of the subscription.".to_owned(),
+                "One row of it stops the replication of all tables of the subscription.".to_owned(),
                 format!(
-                    "On the subscriber, as the role that is to own it: CREATE TABLE {table} ({columns}); The worker goes on by \
-                     itself. Or drop the table from the publication."
+                    "On the subscriber, as the role that is to own it: CREATE TABLE {table} ({columns}); The worker \
+                     then goes on by itself. Or drop the table from the publication."
                 ),
             ),
             Self::NotATable => (
                 "not_a_table",
                 format!("{name} is not a table on the subscriber, but a view or a foreign table."),
-                "Rows can be replicated into tables only.".to_owned(),
-                "On the subscriber, as its owner: give it another name, and make the table as it is on the publisher.".to_owned(),
+                "Rows can only be replicated into tables.".to_owned(),
+                "On the subscriber, as its owner: rename it, and create the table as on the publisher.".to_owned(),
             ),
             Self::Clash(publications) => {
                 let publications = names::list(publications.iter().map(ToString::to_string));
@@ -238,23 +238,33 @@ impl Flaw {
             }
             Self::Renamed { from, to } => (
                 "renamed_column",
-                format!("A column of table {name} was renamed: the publisher sends {}, and the subscriber has {}.", to.as_str(), from.as_str()),
+                format!(
+                    "A column of table {name} was renamed: the publisher sends {}, and the subscriber has {}.",
+                    to.as_str(),
+                    from.as_str()
+                ),
                 "Both have the same type, and each is missing on the other side.".to_owned(),
-                format!("On the subscriber, as the owner of the table: ALTER TABLE {table} RENAME COLUMN {from} TO {to};"),
+                format!(
+                    "On the subscriber, as the owner of the table: ALTER TABLE {table} RENAME COLUMN {from} TO {to};"
+                ),
             ),
             Self::MissingColumn { column, ty } => (
                 "missing_column",
                 format!("Table {name} lacks column {} on the subscriber.", column.as_str()),
                 format!("The publisher sends it as {ty}, also with rows that do not set it."),
                 format!(
-                    "On the subscriber, as the owner of the table: ALTER TABLE {table} ADD COLUMN {column} {ty}; with the default \
-                     that it has on the publisher. The worker goes on by itself, and nothing is lost."
+                    "On the subscriber, as the owner of the table: ALTER TABLE {table} ADD COLUMN {column} {ty}; \
+                     with the same default as on the publisher. The worker then goes on by itself, and nothing is \
+                     lost."
                 ),
             ),
             Self::Generated(column) => (
                 "generated_column",
-                format!("Column {} of table {name} is generated on the subscriber, and the publisher sends it.", column.as_str()),
-                "A generated column takes no value.".to_owned(),
+                format!(
+                    "Column {} of table {name} is generated on the subscriber, and the publisher sends it.",
+                    column.as_str()
+                ),
+                "A generated column does not accept a value.".to_owned(),
                 format!(
                     "On the subscriber, as the owner of the table: ALTER TABLE {table} ALTER COLUMN {column} DROP EXPRESSION; Or \
                      publish a column list without it."
@@ -262,13 +272,22 @@ impl Flaw {
             ),
             Self::Required(column) => (
                 "required_column",
-                format!("Column {} of table {name} must have a value on the subscriber, and the publisher sends none.", column.as_str()),
-                "It is NOT NULL, has no default, and is not published.".to_owned(),
-                format!("On the subscriber, as the owner of the table: ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL;"),
+                format!(
+                    "Column {} of table {name} is NOT NULL on the subscriber, and the publisher sends no value \
+                     for it.",
+                    column.as_str()
+                ),
+                "It has no default, and is not published.".to_owned(),
+                format!(
+                    "On the subscriber, as the owner of the table: ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL;"
+                ),
             ),
             Self::BinaryType { column, publisher, subscriber } => (
                 "binary_type",
-                format!("Column {} of table {name} has another type on the subscriber, and binary = true.", column.as_str()),
+                format!(
+                    "Column {} of table {name} has another type on the subscriber, and binary = true.",
+                    column.as_str()
+                ),
                 format!("It is {publisher} on the publisher and {subscriber} on the subscriber."),
                 format!(
                     "On the subscriber, as the owner of the table: ALTER TABLE {table} ALTER COLUMN {column} TYPE {publisher}; Or set \
@@ -311,7 +330,9 @@ impl Flaw {
             }
             Self::RowSecurity => (
                 "row_security",
-                format!("Row security of table {name} on the subscriber applies to the role that writes replicated rows."),
+                format!(
+                    "Row security of table {name} on the subscriber applies to the role that writes replicated rows."
+                ),
                 "Postgres refuses to replicate into such a table.".to_owned(),
                 format!(
                     "On the subscriber, as the owner of the table: ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; ALTER TABLE {table} \
@@ -320,19 +341,20 @@ impl Flaw {
             ),
             Self::HeldRows => (
                 "rows_before",
-                format!("Table {name} held rows on the subscriber before it was copied."),
-                "It holds rows now, and its copy has never ended. One row that is copied again violates its primary key or another \
-                 unique index."
+                format!("Table {name} already held rows on the subscriber before it was copied."),
+                "It holds rows now, and its copy has never finished. A row that is copied again violates its \
+                 primary key or another unique index."
                     .to_owned(),
                 format!(
-                    "On the subscriber, as the owner of the table, if nobody needs these rows: TRUNCATE {table}; The copy goes on by \
-                     itself. If they are the publisher's rows, make the subscription again with copy_data = false."
+                    "On the subscriber, as the owner of the table, if nobody needs these rows: TRUNCATE {table}; \
+                     The copy goes on by itself. If they are the publisher's rows, recreate the subscription with \
+                     copy_data = false."
                 ),
             ),
             Self::NoIdentity => (
                 "no_identity",
                 format!("Table {name} has no primary key and no replica identity on the subscriber."),
-                "Updates and deletes find no row without one; inserts work.".to_owned(),
+                "Without one, updates and deletes do not find their row; inserts work.".to_owned(),
                 format!(
                     "On the subscriber, as the owner of the table: ALTER TABLE {table} ADD PRIMARY KEY (…); with the columns of the \
                      publisher's key."
@@ -345,7 +367,9 @@ impl Flaw {
                     "The publisher does not send the old values of {} with updates and deletes.",
                     names::list(columns.iter().map(|column| column.as_str().to_owned()))
                 ),
-                format!("On the publisher, as the owner of the table: ALTER TABLE {table} REPLICA IDENTITY FULL; Or give both the same primary key."),
+                format!(
+                    "On the publisher, as the owner of the table: ALTER TABLE {table} REPLICA IDENTITY FULL; Or give both the same primary key."
+                ),
             ),
             Self::MissingLabels { ty, labels } => (
                 "missing_label",
@@ -358,14 +382,16 @@ impl Flaw {
             ),
             Self::Narrower { column, publisher, subscriber } => (
                 "narrower_type",
-                format!("Column {} of table {name} does not take every value of the publisher.", column.as_str()),
+                format!("Column {} of table {name} does not accept every value of the publisher.", column.as_str()),
                 format!("It is {publisher} on the publisher and {subscriber} on the subscriber."),
-                format!("On the subscriber, as the owner of the table: ALTER TABLE {table} ALTER COLUMN {column} TYPE {publisher};"),
+                format!(
+                    "On the subscriber, as the owner of the table: ALTER TABLE {table} ALTER COLUMN {column} TYPE {publisher};"
+                ),
             ),
             Self::ExtraUnique { index, columns } => (
                 "extra_unique",
-                format!("Table {name} has unique index {} on the subscriber alone.", index.as_str()),
-                format!("The publisher lets two rows have the same {columns}."),
+                format!("Table {name} has unique index {} only on the subscriber.", index.as_str()),
+                format!("The publisher allows two rows with the same {columns}."),
                 format!(
                     "On the subscriber, as the owner of the table: DROP INDEX {}.{index}; or, where a constraint made it: ALTER TABLE \
                      {table} DROP CONSTRAINT {index};",
@@ -374,20 +400,28 @@ impl Flaw {
             ),
             Self::ExtraCheck(check) => (
                 "extra_check",
-                format!("Table {name} has check {} on the subscriber alone.", check.as_str()),
-                "The publisher has rows for which it need not be true.".to_owned(),
+                format!("Table {name} has check {} only on the subscriber.", check.as_str()),
+                "Rows of the publisher may violate it.".to_owned(),
                 format!("On the subscriber, as the owner of the table: ALTER TABLE {table} DROP CONSTRAINT {check};"),
             ),
             Self::Trigger(trigger) => (
                 "replica_trigger",
                 format!("Trigger {} of table {name} on the subscriber fires for replicated rows.", trigger.as_str()),
-                "It is enabled as ALWAYS or REPLICA. An error of it stops replication, and it runs with an empty search_path.".to_owned(),
-                format!("On the subscriber, as the owner of the table: ALTER TABLE {table} ENABLE TRIGGER {trigger}; It then fires for other sessions only."),
+                "It is enabled as ALWAYS or REPLICA. An error in it stops replication, and it runs with an empty \
+                 search_path."
+                    .to_owned(),
+                format!(
+                    "On the subscriber, as the owner of the table: ALTER TABLE {table} ENABLE TRIGGER {trigger}; It then fires for other sessions only."
+                ),
             ),
             Self::Function { function, arguments, by } => (
                 "search_path",
-                format!("{} of table {name} calls function {} on the subscriber, which needs a search_path.", capitalized(by), function.to_text()),
-                "Replication runs with an empty one, and the function sets none of its own.".to_owned(),
+                format!(
+                    "{} of table {name} calls function {} on the subscriber, which depends on the search_path.",
+                    capitalized(by),
+                    function.to_text()
+                ),
+                "Replication runs with an empty search_path, and the function does not set one.".to_owned(),
                 format!(
                     "On the subscriber, as the owner of the function: ALTER FUNCTION {function}({arguments}) SET search_path = {}, pg_temp;",
                     function.schema
@@ -395,11 +429,14 @@ impl Flaw {
             ),
             Self::Referenced { by, constraint, is_extra } => (
                 "referenced_table",
-                format!("Table {name} cannot be truncated on the subscriber: a foreign key of {} leads to it.", by.to_text()),
                 format!(
-                    "{} TRUNCATE is replicated, and is refused there as long as the key exists.",
+                    "Table {name} cannot be truncated on the subscriber: a foreign key of {} refers to it.",
+                    by.to_text()
+                ),
+                format!(
+                    "{} TRUNCATE is replicated, but refused there as long as the key exists.",
                     match is_extra {
-                        true => format!("Foreign key {} is on the subscriber alone.", constraint.as_str()),
+                        true => format!("Foreign key {} exists only on the subscriber.", constraint.as_str()),
                         false => format!(
                             "{}, which has foreign key {}, is not replicated by this subscription, so it is not truncated together with \
                              it.",

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! What a role needs as which one server logs in to the other to replicate from it: each right with the statement that gives it.
+
+use crate::postgres::settings::Login;
+use crate::postgres::{Ident, quoted};
+
+/// One thing that the role needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::replication) enum Right {
+    /// That it exists.
+    Exist,
+    /// To log in at all.
+    LogIn,
+    /// To replicate, which on RDS is a role to be granted in place of an attribute.
+    Replicate {
+        /// Whether the server is RDS.
+        is_rds: bool,
+    },
+    /// To connect to the database.
+    Connect,
+}
+
+impl Right {
+    /// What a role lacks of them; existence alone where there is no such role.
+    pub(in crate::replication) fn lacking(login: Option<&Login>) -> Vec<Self> {
+        let Some(login) = login else { return vec![Self::Exist] };
+        let rights = [
+            (login.can_login, Self::LogIn),
+            (login.replicates, Self::Replicate { is_rds: login.is_rds }),
+            (login.connects, Self::Connect),
+        ];
+        rights.into_iter().filter(|(has, _)| !has).map(|(_, right)| right).collect()
+    }
+
+    /// What to run so that the role has it, and as whom.
+    pub(in crate::replication) fn remedy(self, server: &str, role: &Ident, database: &str) -> String {
+        match self {
+            Self::Exist => {
+                format!("On the {server}, as a superuser: CREATE ROLE {role} LOGIN REPLICATION PASSWORD '…';")
+            }
+            Self::LogIn => format!("On the {server}, as a superuser: ALTER ROLE {role} LOGIN;"),
+            Self::Replicate { is_rds: true } => {
+                format!("On the {server}, as a member of rds_superuser: GRANT rds_replication TO {role};")
+            }
+            Self::Replicate { is_rds: false } => {
+                format!("On the {server}, as a superuser: ALTER ROLE {role} REPLICATION;")
+            }
+            Self::Connect => {
+                format!(
+                    "On the {server}, as the owner of the database: GRANT CONNECT ON DATABASE {} TO {role};",
+                    quoted(database)
+                )
+            }
+        }
+    }
+}
