@@ -411,7 +411,7 @@ mod tests {
         check("user='x", expect!["invalid connection string: a single quote is not closed"]);
         check(
             "host=h user=u sslmod=verify-full",
-            expect!["invalid connection string: sslmod is not a keyword of libpq; sslmode may be meant"],
+            expect!["invalid connection string: sslmod is not a keyword of libpq (did you mean sslmode?)"],
         );
     }
 

@@ -306,7 +306,7 @@ impl Database {
     /// Adds to the error of a lock that was not given who holds one on a table, as far as the server says.
     async fn naming_holders(&self, error: Error) -> Error {
         let task = Task::Read(&[(HOLDERS, &[])], LockWait::Brief);
-        let held = self.perform("looking for who holds a lock", task, &self.read_limits()).await;
+        let held = self.perform("looking for the session that holds a lock", task, &self.read_limits()).await;
         let held = held.unwrap_or_default();
         let holders: Vec<String> = held.iter().filter_map(|row| row.try_get(0).ok()).collect();
         if holders.is_empty() { error } else { error.noting(format!("Locked now: {}.", holders.join("; "))) }

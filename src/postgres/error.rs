@@ -190,13 +190,16 @@ impl Error {
             Cause::ConnectTimeout(_) => Some(connecting::silence(&self.0.place)),
             Cause::Statement(error) => match error.as_db_error() {
                 Some(error) => remedies::remedy(error.code(), error.message(), &self.0.place),
-                None => Some("The connection broke while the server was doing it.".to_owned()),
+                None => Some("The connection broke while the server was executing it.".to_owned()),
             },
             Cause::Busy { .. } => Some(
-                "Other work of this run holds them. max_connections of the provider block allows more.".to_owned(),
+                "Other work of this run uses them. To allow more, raise max_connections in the provider block."
+                    .to_owned(),
             ),
             Cause::Timeout(_) => Some(
-                "The server was told to stop it. A transaction that has been open for long, or a lock on the table, makes it wait.".to_owned(),
+                "The server was told to stop it. It was probably waiting for a long open transaction, or for a lock \
+                 on the table."
+                    .to_owned(),
             ),
             _ => None,
         }
@@ -221,7 +224,7 @@ impl fmt::Display for Cause {
             Self::Timeout(after) => write!(f, "not finished within {:.1} s", after.as_secs_f32()),
             Self::Cancelled => f.write_str("cancelled"),
             Self::Busy { most, after } => {
-                write!(f, "no connection was free within {:.1} s: all {most} are in use", after.as_secs_f32())
+                write!(f, "no connection became free within {:.1} s: all {most} are in use", after.as_secs_f32())
             }
             Self::RolledBack => f.write_str("a statement had failed, so the transaction was rolled back"),
             Self::Unsupported(error) => fmt::Display::fmt(error, f),

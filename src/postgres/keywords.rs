@@ -60,7 +60,7 @@ const NO_GSS: &str = "The provider has no GSSAPI; it encrypts with TLS (sslmode)
 const NO_OAUTH: &str = "The provider has no OAuth; it logs in with a password, a client certificate or an IAM token.";
 const NO_FILES: &str = "The provider reads no files of libpq. Give host, port, database, username and password in the block or in the \
      URL; a sensitive variable or an ephemeral value keeps the password out of the configuration.";
-const PASSWORD: &str = "It is a secret, or leads to one. Give the password in password_wo, or in password.";
+const PASSWORD: &str = "It holds a secret, or leads to one. Give the password in password_wo, or in password.";
 const NO_LOGIN: &str =
     "A subscription's worker cannot log in that way. Give the password in password_wo, or in password.";
 const BY_ITSELF: &str = "A subscription sets it by itself. Leave it out.";
@@ -110,14 +110,16 @@ const KEYWORDS: &[Keyword] = &[
     keyword("port", Works, Attribute("port")),
     keyword(
         "replication",
-        Only(&["false", "off", "no", "0"], "The provider runs statements, which a replication connection cannot."),
+        Only(
+            &["false", "off", "no", "0"],
+            "The provider runs statements, which a replication connection does not \
+             allow.",
+        ),
         Theirs::Refused(BY_ITSELF),
     ),
     keyword(
         "require_auth",
-        Ours::Refused(
-            "The provider cannot choose the method. channel_binding=require takes nothing but SCRAM over TLS.",
-        ),
+        Ours::Refused("The provider cannot choose the method. channel_binding=require allows only SCRAM over TLS."),
         Allowed,
     )
     .since(16),
@@ -208,7 +210,7 @@ pub(super) fn unknown(name: &str) -> String {
             .to_owned();
     }
     match meant(name) {
-        Some(meant) => format!("{name} is not a keyword of libpq; {meant} may be meant"),
+        Some(meant) => format!("{name} is not a keyword of libpq (did you mean {meant}?)"),
         None => format!("{name} is not a keyword of libpq"),
     }
 }
@@ -263,9 +265,7 @@ pub fn check_option(name: &str, value: &str) -> Result<(), String> {
             Err(format!("{name} is the path of a file on the subscriber's server, and not the PEM text itself."))
         }
         Some(Allowed) => Ok(()),
-        Some(Attribute(attribute)) => {
-            Err(format!("{name} has an attribute of its own in this block. Use {attribute}."))
-        }
+        Some(Attribute(attribute)) => Err(format!("{name} has its own attribute in this block. Use {attribute}.")),
         Some(Theirs::Refused(instead)) => Err(format!("{name} cannot be given here. {instead}")),
         None => Err(format!("{}. A subscription takes keywords of libpq only.", unknown(name))),
     }
@@ -346,7 +346,7 @@ mod tests {
         assert!(check_ours("require_auth", "hunter2").unwrap_err().contains("channel_binding=require"));
         assert_eq!(
             check_ours("sslmod", "verify-full"),
-            Err("sslmod is not a keyword of libpq; sslmode may be meant".to_owned())
+            Err("sslmod is not a keyword of libpq (did you mean sslmode?)".to_owned())
         );
     }
 

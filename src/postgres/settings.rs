@@ -45,7 +45,7 @@ pub async fn fetch(db: &Database) -> Result<Settings> {
     let read = || Ok((row.try_get(0)?, row.try_get::<_, i64>(1)?));
     let (aurora_instance, started_at) = read().map_err(|error| db.error(doing, Cause::Statement(error)))?;
     if started_at != settings.started_at {
-        return Err(db.error(doing, Cause::Unexpected("another server answered than the time before".to_owned())));
+        return Err(db.error(doing, Cause::Unexpected("a different server answered than before".to_owned())));
     }
     Ok(Settings { aurora_instance, ..settings })
 }

@@ -50,7 +50,7 @@ pub async fn in_short_turns(
             Err(error) => return Err(error),
         };
         match waiter.after(Ok::<Option<()>, Error>(None)).await {
-            Ok(_) => tracing::info!(cause = %locked, "waiting for a lock, and letting others go first"),
+            Ok(_) => tracing::info!(cause = %locked, "waiting for a lock, and letting other sessions go first"),
             Err(Ended::TimeOver(_) | Ended::Stopped) => return Err(named(db, locked, tables).await),
             Err(Ended::Failed(error)) => return Err(error),
         }
@@ -70,7 +70,7 @@ async fn named(db: &Database, locked: Error, tables: &BTreeSet<QualifiedName>) -
     let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
     let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
     let params = [(&schemas as _, Type::TEXT_ARRAY), (&names as _, Type::TEXT_ARRAY)];
-    let doing = "looking for who holds a lock";
+    let doing = "looking for the session that holds a lock";
     let holders = db.briefly().query_all(doing, sql, &params, |row| row.try_get::<_, String>(0)).await;
     let holders = holders.unwrap_or_default();
     if holders.is_empty() { locked } else { locked.noting(format!("Locked now: {}.", holders.join("; "))) }

@@ -82,7 +82,7 @@ async fn connect(link: &Link, database: &str) -> std::result::Result<(Client, bo
                 }
             }
         }
-        Err(first.unwrap_or_else(|| Cause::Unexpected("no way to connect was tried".to_owned())))
+        Err(first.unwrap_or_else(|| Cause::Unexpected("no address to connect to was found".to_owned())))
     };
     match timeout(link.config.connect_timeout, work).await {
         Ok(result) => result,

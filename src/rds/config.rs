@@ -95,8 +95,8 @@ impl AwsConfig {
                 "Check profile {profile:?}, which the variable AWS_PROFILE names: the shared configuration files must have it, with \
                  credentials or a way to get them"
             ),
-            (None, None, None) => "Give the aws block a profile or keys, set AWS_PROFILE, or AWS_ACCESS_KEY_ID and \
-                 AWS_SECRET_ACCESS_KEY, or run where a role provides them"
+            (None, None, None) => "Set profile, or access_key and secret_key, in the aws block; or set AWS_PROFILE, \
+                 or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; or run where a role provides credentials"
                 .to_owned(),
         }
     }

@@ -157,15 +157,16 @@ pub(super) fn advice(kind: Kind, code: &str) -> Option<&'static str> {
             "The credentials have expired: renew them and apply again, which goes on from here"
         }
         "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "NotAuthorized" => {
-            "Allow it in the IAM policy: the guide \"Enable logical replication on Aurora\" has all that is needed"
+            "Allow it in the IAM policy: the guide \"Enable logical replication on Aurora\" has a policy with \
+             everything that is needed"
         }
         "DBClusterNotFoundFault" => "Check the identifier, and the region and account that the aws block leads to",
-        "DBParameterGroupAlreadyExists" => "Set parameter_group_name to it to use it, or to another name",
+        "DBParameterGroupAlreadyExists" => "To use it, set parameter_group_name to it; otherwise set another name",
         "DBParameterGroupQuotaExceeded" => {
-            "Delete groups that nothing uses, have the quota raised, or set parameter_group_name to a group that exists"
+            "Delete unused groups, ask AWS for a higher quota, or set parameter_group_name to an existing group"
         }
         "KMSKeyNotAccessibleFault" => "Give RDS access to the KMS key again, then apply again",
-        "StorageQuotaExceeded" => "Have the storage quota raised, then apply again",
+        "StorageQuotaExceeded" => "Ask AWS for a higher storage quota, then apply again",
         _ => match kind {
             Kind::Denied => "Check the credentials of the aws block",
             Kind::Network => "Check the network, and region and endpoint_url of the aws block",

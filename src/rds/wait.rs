@@ -149,7 +149,7 @@ impl Waiter {
                         report(&error.to_string());
                     }
                     if self.pause(doing, "", pause).await.is_err_and(|stop| stop.kind == Kind::Timeout) {
-                        return Err(error.hint("It stayed so until the timeout"));
+                        return Err(error.hint("It did not change until the timeout"));
                     }
                     self.check_cancelled(doing)?;
                 }
@@ -175,7 +175,7 @@ impl Waiter {
 /// A person who wonders why nothing goes on finds the reason in the log, at the level that is shown first.
 fn tell_of_throttling(error: &Error) {
     match error.kind {
-        Kind::Throttled => tracing::warn!(%error, "AWS is too busy for this call: the same one is tried again"),
+        Kind::Throttled => tracing::warn!(%error, "AWS throttles this call: it is tried again"),
         _ => tracing::debug!(%error, "refused for now"),
     }
 }
@@ -306,7 +306,7 @@ mod tests {
     async fn a_busy_object_is_reported_at_the_deadline() {
         let error = waiter(7).retry("rebooting", || async { Err::<(), _>(busy()) }).await.unwrap_err();
         assert_eq!(error.kind, Kind::InvalidState);
-        assert_eq!(error.hint.as_deref(), Some("It stayed so until the timeout"));
+        assert_eq!(error.hint.as_deref(), Some("It did not change until the timeout"));
     }
 
     #[tokio::test(start_paused = true)]

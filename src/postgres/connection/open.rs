@@ -35,7 +35,7 @@ impl Connection {
                     Err(cause) => return Err(first_error.unwrap_or(cause)),
                 }
             }
-            Err(first_error.unwrap_or_else(|| Cause::Unexpected("no way to connect was tried".to_owned())))
+            Err(first_error.unwrap_or_else(|| Cause::Unexpected("no address to connect to was found".to_owned())))
         };
         match tokio::time::timeout(link.config.connect_timeout, work).await {
             Ok(result) => result,

@@ -99,8 +99,8 @@ impl Fitting {
 
     fn table(&mut self, object: &Object, table: &mut Table) {
         for attached in &table.attached {
-            let reason =
-                "it is for those who write, and replication does without it: make it when they move".to_owned();
+            let reason = "only sessions that write need it, and replication does not: create it when the writers move"
+                .to_owned();
             self.leave(format!("{attached} of {object}"), reason);
         }
         if let Some(method) = table.access_method.take() {
@@ -190,7 +190,7 @@ impl Fitting {
 
     fn index(&mut self, object: &Object, index: &Index) {
         if !index.is_valid {
-            self.leave(object, "it is invalid on the publisher: it could not be built there".to_owned());
+            self.leave(object, "it is invalid on the publisher, where its build failed".to_owned());
         }
     }
 

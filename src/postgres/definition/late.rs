@@ -54,7 +54,10 @@ impl Late {
         let mut keeps = |names: Vec<Object>| {
             let found = names.into_iter().find_map(|object| Some((taken.get(&object)?, object)));
             let found = found.map(|(other, object)| {
-                format!("{object} cannot be made: {other} on the subscriber has that name. Rename that there, and apply again")
+                format!(
+                    "{object} cannot be created: {other} on the subscriber has that name. Rename the latter \
+                     there, and apply again"
+                )
             });
             let is_free = found.is_none();
             told.extend(found);
@@ -202,7 +205,8 @@ impl<'a> Plan<'a> {
                     self.late.there.insert(object);
                 }
                 Some(has) => self.late.otherwise.push(format!(
-                    "{object} is another one on the subscriber: {}. There: DROP STATISTICS {name}; and apply again",
+                    "{object} is defined differently on the subscriber: {}. Run there: DROP STATISTICS {name}; and \
+                     apply again",
                     has.definition
                 )),
                 None if self.there.tables.contains_key(&statistics.table) => {
@@ -289,13 +293,16 @@ mod tests {
     fn what_has_the_name_and_is_another_is_left_alone() {
         let wanted = users().index("users", "users_email", "USING btree (email)");
         for (there, said) in [
-            (users().index("users", "users_email", "USING btree (id)"), "is another one on the subscriber"),
-            (users().index("users", "users_email", "UNIQUE USING btree (email)"), "is another one on the subscriber"),
-            (users().index("orders", "users_email", "USING btree (email)"), "is another one on the subscriber"),
+            (users().index("users", "users_email", "USING btree (id)"), "is defined differently on the subscriber"),
+            (
+                users().index("users", "users_email", "UNIQUE USING btree (email)"),
+                "is defined differently on the subscriber",
+            ),
+            (users().index("orders", "users_email", "USING btree (email)"), "is defined differently on the subscriber"),
             (
                 users().constraint("users", "users_email", "UNIQUE (email)"),
-                "belongs to a constraint on the subscriber, UNIQUE (email), and to none on the publisher. If nothing needs that \
-                 constraint, there: ALTER TABLE users DROP CONSTRAINT users_email; and apply again",
+                "belongs to a constraint on the subscriber, UNIQUE (email), but not on the publisher. If that constraint is not \
+                 needed, run there: ALTER TABLE users DROP CONSTRAINT users_email; and apply again",
             ),
         ] {
             let told = planned(&wanted, &there);
@@ -331,10 +338,10 @@ mod tests {
             told,
             [
                 "CREATE INDEX CONCURRENTLY orders_user ON orders USING btree (user_id)",
-                "otherwise: index public.users_email cannot be made: view public.users_email on the subscriber has that name. \
-                 Rename that there, and apply again",
-                "otherwise: statistics public.users_stats cannot be made: statistics object public.users_stats on the subscriber \
-                 has that name. Rename that there, and apply again",
+                "otherwise: index public.users_email cannot be created: view public.users_email on the subscriber has that name. \
+                 Rename the latter there, and apply again",
+                "otherwise: statistics public.users_stats cannot be created: statistics object public.users_stats on the subscriber \
+                 has that name. Rename the latter there, and apply again",
             ]
         );
     }
@@ -388,7 +395,7 @@ mod tests {
         assert_eq!(planned(&open, &users()), [add], "one that is not validated stays so");
         assert_eq!(planned(&open, &open), [there]);
         for (other, said) in [
-            ("FOREIGN KEY (id) REFERENCES users(id)", "is another one on the subscriber"),
+            ("FOREIGN KEY (id) REFERENCES users(id)", "is defined differently on the subscriber"),
             ("CHECK (user_id > 0)", "is not a foreign key on the subscriber"),
         ] {
             let told = planned(&wanted, &key(other));
@@ -424,7 +431,7 @@ mod tests {
         };
         assert_eq!(planned(&of("id, email"), &users()), ["CREATE STATISTICS users_stats ON id, email FROM users"]);
         assert_eq!(planned(&of("id, email"), &of("id, email")), ["there: statistics public.users_stats"]);
-        assert!(planned(&of("id, email"), &of("email, id"))[0].contains("is another one on the subscriber"));
+        assert!(planned(&of("id, email"), &of("email, id"))[0].contains("is defined differently on the subscriber"));
         assert_eq!(planned(&of("id, email"), &database(18)), [""; 0]);
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn described(error: &tokio_postgres::Error) -> String {
     }
     match Why::of(error) {
         Some(Why::Refused) => "the connection was refused".to_owned(),
-        Some(Why::UnknownHost) => "no address is known for this host name".to_owned(),
+        Some(Why::UnknownHost) => "this host name has no address".to_owned(),
         Some(Why::NoRoute) => "there is no route to it".to_owned(),
         Some(Why::Closed) => "the connection was closed before Postgres answered".to_owned(),
         Some(Why::NoPassword) => "the server asks for a password, and none is given".to_owned(),
@@ -145,17 +145,17 @@ fn of_missing_answer(why: Why, place: &Place) -> String {
              (listen_addresses)."
         ),
         Why::UnknownHost => format!(
-            "Check {host}: it must be a host name or an address alone. A name of a private network is known in that network \
-             only."
+            "Check {host}: it must be a host name or an address and nothing else. A name in a private network is \
+             known only there."
         ),
         Why::NoRoute => format!(
-            "This machine has no way to {address}. Check {host}, the network (VPN, peering), and whether the host has an IPv6 \
-             address only."
+            "This machine has no route to {address}. Check {host}, the network (VPN, peering), and whether the host \
+             has an IPv6 address only."
         ),
         Why::Silent => silence(place),
         Why::Closed => format!(
-            "Something answered at {address} and closed the connection. Check that {host_and_port} are those of a Postgres \
-             server, not of a proxy or of another service, and {sslmode}."
+            "The server at {address} answered and closed the connection. Check that {host_and_port} are those of a \
+             Postgres server, not of a proxy or another service, and check {sslmode}."
         ),
         Why::NoPassword => format!("Set {}.", given.password),
         Why::NoTls => format!("Set {sslmode} to \"disable\" if the connection may go unencrypted."),
@@ -164,12 +164,12 @@ fn of_missing_answer(why: Why, place: &Place) -> String {
             given.sslrootcert
         ),
         Why::OtherName => format!(
-            "The server's certificate is for another name. Check {host}; where that is right, {sslmode} = \"verify-ca\" does not \
-             look at the name."
+            "The server's certificate is for another name. Check {host}. If it is right, {sslmode} = \"verify-ca\" \
+             does not check the name."
         ),
         Why::BadCertificate => format!(
-            "The server presents a certificate that is not valid (any more). Renew it there. With {sslmode} = \"require\" and \
-             without {}, nothing of it is verified.",
+            "The server's certificate is not valid, or has expired. Renew it there. With {sslmode} = \"require\" \
+             and without {}, it is not verified.",
             given.sslrootcert
         ),
         Why::NoChannelBinding => {
@@ -189,11 +189,12 @@ fn of_answer(code: &SqlState, message: &str, detail: &str, place: &Place) -> Opt
     let text = match () {
         // RDS checks tokens with PAM.
         () if message.starts_with("PAM authentication failed") => format!(
-            "RDS did not take the IAM token. The role needs rds_iam (on {address}: GRANT rds_iam TO {role};), the AWS identity \
-             rds-db:connect on it, and host, port and region must be those of the instance or the cluster itself."
+            "RDS rejected the IAM token. The role needs rds_iam (on {address}: GRANT rds_iam TO {role};), the AWS \
+             identity rds-db:connect on it, and host, port and region must be those of the instance or the cluster \
+             itself."
         ),
         () if *code == SqlState::INVALID_PASSWORD => format!(
-            "The server does not take this password for role {role}. Check {}.",
+            "The server rejected this password for role {role}. Check {}.",
             Given::both(&given.password, &given.username)
         ),
         () if of_authorization && message.contains("is not permitted to log in") => {
@@ -203,11 +204,12 @@ fn of_answer(code: &SqlState, message: &str, detail: &str, place: &Place) -> Opt
             format!("There is no role {role} on {address}. Check {}.", given.username)
         }
         () if of_authorization => format!(
-            "The server's pg_hba.conf has no entry that lets role {role} in from this machine this way. Check {}.",
+            "The server's pg_hba.conf has no entry that allows role {role} to connect in this way from this \
+             machine. Check {}.",
             Given::both(&given.username, &given.sslmode)
         ),
         () if *code == SqlState::INVALID_CATALOG_NAME => format!(
-            "Check {}. If this configuration makes the database, apply that first, for instance with -target.",
+            "Check {}. If this configuration creates the database, apply that first, for instance with -target.",
             given.database
         ),
         () if *code == SqlState::INSUFFICIENT_PRIVILEGE && detail.contains("CONNECT") => format!(

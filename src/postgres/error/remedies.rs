@@ -20,8 +20,8 @@ const REMEDIES: &[(SqlState, &str, &str)] = &[
     (
         SqlState::INSUFFICIENT_PRIVILEGE,
         "permission denied for schema",
-        "On {address}, in database {database}, as the owner of the schema or a superuser: GRANT USAGE ON SCHEMA {name} TO {role}; \
-         or, where something is made in it: GRANT USAGE, CREATE ON SCHEMA {name} TO {role};",
+        "On {address}, in database {database}, as the owner of the schema or a superuser: GRANT USAGE ON SCHEMA \
+         {name} TO {role}; or, to create something in it: GRANT USAGE, CREATE ON SCHEMA {name} TO {role};",
     ),
     (
         SqlState::INSUFFICIENT_PRIVILEGE,
@@ -52,8 +52,8 @@ const REMEDIES: &[(SqlState, &str, &str)] = &[
     (
         SqlState::INSUFFICIENT_PRIVILEGE,
         "must be owner of table",
-        "A publication's tables must be owned by the role that makes it. On {address}, in database {database}, as their owner or \
-         a superuser: ALTER TABLE {name} OWNER TO {role}; or connect as their owner.",
+        "The role that creates a publication must own its tables. On {address}, in database {database}, as their \
+         owner or a superuser: ALTER TABLE {name} OWNER TO {role}; or connect as their owner.",
     ),
     (
         SqlState::INSUFFICIENT_PRIVILEGE,
@@ -100,7 +100,8 @@ const REMEDIES: &[(SqlState, &str, &str)] = &[
     (
         SqlState::S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED,
         "password is required",
-        "The owner is not a superuser, so the connection needs a password: give one in the subscription's publisher block.",
+        "The subscription's owner is not a superuser, so its connection needs a password: give one in the \
+         subscription's publisher block.",
     ),
     (
         SqlState::S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED,
@@ -123,33 +124,35 @@ const REMEDIES: &[(SqlState, &str, &str)] = &[
     (
         SqlState::PROTOCOL_VIOLATION,
         "already exists",
-        "Drop the slot on the publisher if nothing reads from it, or subscribe with create_slot = false to go on from it.",
+        "If nothing reads from the slot, drop it on the publisher. To go on from it, subscribe with create_slot = \
+         false.",
     ),
     (
         SqlState::CONNECTION_FAILURE,
         "could not drop replication slot",
-        "On {address}, in database {database}: ALTER SUBSCRIPTION … DISABLE; ALTER SUBSCRIPTION … SET (slot_name = NONE); then \
-         drop it: that leaves the publisher alone.",
+        "On {address}, in database {database}: ALTER SUBSCRIPTION … DISABLE; ALTER SUBSCRIPTION … SET (slot_name = \
+         NONE); then drop it: that does not contact the publisher.",
     ),
     (
         SqlState::UNDEFINED_OBJECT,
         "role \"",
-        "Make the role on {address} first, or name one that is there; if this configuration makes it, refer to its name, so that it \
-         comes first.",
+        "Create the role on {address} first, or name one that exists. If this configuration creates it, refer to \
+         its name, so that it comes first.",
     ),
     (
         SqlState::UNDEFINED_TABLE,
         "relation \"",
-        "Make the table in database {database} on {address} first, with its schema; upper case in a name is not folded.",
+        "Create the table in database {database} on {address} first, and give its schema; upper case in a name is \
+         not folded.",
     ),
     (
         SqlState::INVALID_SCHEMA_NAME,
         "schema \"",
-        "Make the schema in database {database} on {address} first; upper case in a name is not folded.",
+        "Create the schema in database {database} on {address} first; upper case in a name is not folded.",
     ),
     (SqlState::LOCK_NOT_AVAILABLE, "", "Another session held a lock for too long; see pg_locks and pg_stat_activity."),
     (SqlState::READ_ONLY_SQL_TRANSACTION, "", READ_ONLY),
-    (SqlState::QUERY_CANCELED, "", "It was cancelled on the server, by a time limit there or by somebody else."),
+    (SqlState::QUERY_CANCELED, "", "It was cancelled on the server, by a time limit or by another session."),
 ];
 
 const REPLICATION: &str = "On {address}, as a superuser: ALTER ROLE {role} REPLICATION; or, on Aurora and RDS, as the master \
@@ -166,8 +169,8 @@ pub fn grant_of_replication(role: &Ident, address: &str) -> String {
 const WAL_LEVEL: &str = "The publisher must run with wal_level = logical; on Aurora that is rds.logical_replication = 1 and a reboot of the writer.";
 
 /// What a server that only reads needs.
-pub(super) const READ_ONLY: &str = "The server only reads, as a standby or a reader does: connect to the primary, which is the writer \
-     endpoint of an Aurora cluster.";
+pub(super) const READ_ONLY: &str = "The server is read-only, as a standby or a reader is: connect to the primary, \
+     which for an Aurora cluster is the writer endpoint.";
 
 /// What mends it.
 pub(super) fn remedy(code: &SqlState, message: &str, place: &Place) -> Option<String> {

@@ -103,7 +103,7 @@ pub async fn blockers(db: &Database, process: i32) -> Result<Vec<Blocker>> {
             query_start: row.try_get(4)?,
         })
     };
-    db.query_all("looking for who keeps tables from being closed", &sql, &[(&process, Type::INT4)], read).await
+    db.query_all("looking for sessions that hold the tables", &sql, &[(&process, Type::INT4)], read).await
 }
 
 /// Ends the sessions of applications among those that keep a process waiting at this moment. Returns how many. Their transactions
@@ -112,7 +112,7 @@ pub async fn blockers(db: &Database, process: i32) -> Result<Vec<Blocker>> {
 /// # Errors
 /// When the role may not, or the server cannot be asked.
 pub async fn end_blockers(db: &Database, process: i32) -> Result<u64> {
-    let doing = "ending sessions that keep tables from being closed";
+    let doing = "ending sessions that hold the tables";
     let sql = format!(
         "SELECT count(*) FILTER (WHERE pg_terminate_backend(a.pid)) FROM pg_stat_activity a \
          WHERE {KIND} = 'client backend' AND a.pid = ANY (pg_blocking_pids($1)) AND a.pid <> pg_backend_pid()"
@@ -191,7 +191,7 @@ pub async fn holders(db: &Database, relations: &BTreeSet<QualifiedName>, old: Du
         let table = QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?);
         Ok(Holder { table, blocker, prepared: row.try_get(7)? })
     };
-    db.query_all("looking for who has written to tables", &holders_query(), &params, read).await
+    db.query_all("looking for sessions that have written to the tables", &holders_query(), &params, read).await
 }
 
 /// A prepared transaction has no process. What it has locked and its own number, which it has locked as well, have its virtual

@@ -149,7 +149,9 @@ impl<'s> Hold<'s> {
         let Err(error) = self.transaction.commit(DOING, &limits).await else { return Ok(()) };
         match ending(db, &number, &limits).await {
             Ending::Committed => Ok(()),
-            Ending::Undone => Err((Ending::Undone, error.noting("It was undone: writers go on.".to_owned()))),
+            Ending::Undone => {
+                Err((Ending::Undone, error.noting("The transaction was rolled back: writers go on.".to_owned())))
+            }
             Ending::Unknown => Err((Ending::Unknown, error.noting(UNKNOWN.to_owned()))),
         }
     }
@@ -164,7 +166,7 @@ impl<'s> Hold<'s> {
 }
 
 const UNKNOWN: &str =
-    "Whether the tables are closed to writers is not known. The next plan looks, and says what is left to do.";
+    "It is not known whether the tables are closed to writers. The next plan checks that, and says what is left to do.";
 
 /// A transaction's number, and the function with its comment as it was before.
 type Locked = (String, (Gate, Option<String>));
@@ -217,7 +219,7 @@ pub async fn ending(db: &Database, number: &str, limits: &Limits) -> Ending {
         let read = |row: &tokio_postgres::Row| row.try_get::<_, Option<String>>(0);
         let sql = "SELECT pg_xact_status($1::text::xid8)";
         let number = (&number as _, tokio_postgres::types::Type::TEXT);
-        let found = db.query_all("asking what became of a transaction", sql, &[number], read).await?;
+        let found = db.query_all("asking for the outcome of a transaction", sql, &[number], read).await?;
         Ok::<_, Error>(found.into_iter().flatten().next())
     };
     let patience = Limits::within(PATIENCE);

@@ -119,7 +119,7 @@ async fn found(db: &Database, query: String, keys: &str) -> Violations {
     let db = db.within(&Limits::within(TIME));
     let found = db.query_all("looking for rows that stand in the way", &sql, &[], |row| row.try_get::<_, String>(0));
     let mut keys = found.await.unwrap_or_else(|cause| {
-        tracing::info!(%cause, "which rows stand in the way could not be asked");
+        tracing::info!(%cause, "the rows that stand in the way could not be listed");
         Vec::new()
     });
     let has_more = keys.len() > SHOWN;

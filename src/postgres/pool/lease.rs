@@ -70,7 +70,7 @@ impl Lease {
         loop {
             match self.session.perform(task, limits).await {
                 Err(failure) if !self.fresh && is_safe(&failure) => {
-                    tracing::debug!("the connection had died; connecting again");
+                    tracing::debug!("the connection was broken; connecting again");
                     self.replace(limits).await?;
                 }
                 result => return result.map_err(|failure| failure.cause),

@@ -45,7 +45,7 @@ pub async fn readers(db: &Database) -> Result<Arc<Readers>> {
 /// # Errors
 /// When the server cannot be asked.
 pub async fn readers_now(db: &Database) -> Result<Readers> {
-    let doing = "looking for those who read from the publisher";
+    let doing = "looking for readers of the publisher";
     let sql = format!(
         "SELECT s.slot_name, a.query, a.usename FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid \
          WHERE {READ_FROM}"

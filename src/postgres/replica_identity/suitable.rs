@@ -31,12 +31,12 @@ impl Unsuitable {
             Self::Missing => "the table has no index of that name".to_owned(),
             Self::NotUnique => "it is not unique".to_owned(),
             Self::Deferrable => "it is deferrable".to_owned(),
-            Self::Partial => "it is partial: it has only the rows for which its condition is true".to_owned(),
+            Self::Partial => "it is partial: it covers only the rows for which its condition is true".to_owned(),
             Self::Expression => "it is of an expression".to_owned(),
             Self::Invalid => "it is not valid".to_owned(),
             Self::Nullable(columns) => {
                 let names: Vec<_> = columns.iter().map(ToString::to_string).collect();
-                format!("columns of it may be null: {}", names.join(", "))
+                format!("it has columns that may be null: {}", names.join(", "))
             }
         }
     }
@@ -108,6 +108,6 @@ mod tests {
         assert!(said(|index| index.is_partial = true).starts_with("it is partial"));
         assert_eq!(said(|index| index.keys.push(None)), "it is of an expression");
         assert_eq!(said(|index| index.is_valid = false), "it is not valid");
-        assert_eq!(said(|index| index.keys.push(Some(ident("b")))), "columns of it may be null: \"b\"");
+        assert_eq!(said(|index| index.keys.push(Some(ident("b")))), "it has columns that may be null: \"b\"");
     }
 }

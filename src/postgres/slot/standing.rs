@@ -72,12 +72,12 @@ impl fmt::Display for Unusable {
             Self::Physical => f.write_str("it is a physical slot"),
             Self::OtherDatabase(name) => write!(f, "it is a slot of database {name:?}"),
             Self::OtherPlugin(name) => write!(f, "its plugin is {name:?}, and subscriptions need \"pgoutput\""),
-            Self::Temporary => f.write_str("it is temporary and goes with the session that made it"),
-            Self::Lost => f.write_str("it has lost the WAL that it needs, so nothing can be read from it any more"),
+            Self::Temporary => f.write_str("it is temporary, and is dropped with the session that created it"),
+            Self::Lost => f.write_str("it has lost WAL that it needs, so nothing can be read from it any more"),
             Self::InUse(Some(reader)) => {
-                write!(f, "something reads from it that calls itself {reader:?}, as a subscription of that name does")
+                write!(f, "a reader is connected that calls itself {reader:?}, as a subscription of that name does")
             }
-            Self::InUse(None) => f.write_str("something reads from it"),
+            Self::InUse(None) => f.write_str("a reader is connected to it"),
         }
     }
 }
@@ -137,12 +137,12 @@ mod tests {
             |slot| slot.plugin = Some("test_decoding".to_owned()),
             "its plugin is \"test_decoding\", and subscriptions need \"pgoutput\"",
         );
-        check(|slot| slot.temporary = true, "it is temporary and goes with the session that made it");
-        check(|slot| slot.lost = true, "it has lost the WAL that it needs, so nothing can be read from it any more");
-        check(|slot| slot.active = true, "something reads from it");
+        check(|slot| slot.temporary = true, "it is temporary, and is dropped with the session that created it");
+        check(|slot| slot.lost = true, "it has lost WAL that it needs, so nothing can be read from it any more");
+        check(|slot| slot.active = true, "a reader is connected to it");
         check(
             |slot| (slot.active, slot.reader) = (true, Some("cart".to_owned())),
-            "something reads from it that calls itself \"cart\", as a subscription of that name does",
+            "a reader is connected that calls itself \"cart\", as a subscription of that name does",
         );
     }
 }

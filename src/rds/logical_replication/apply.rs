@@ -351,7 +351,7 @@ fn is_group_missing(error: &Error) -> bool {
 
 pub(super) fn unreachable(error: ProbeError, doing: &str, deployment: Deployment) -> Error {
     Error::new(Kind::Unverified, doing, format!("the {} cannot be asked: {}", deployment.server(), error.message))
-        .hint("Mend the provider's publisher connection, or set verify = false")
+        .hint("Correct the provider's publisher connection, or set verify = false")
 }
 
 /// What the server says counts for nothing, as a sentence.
@@ -619,7 +619,7 @@ mod tests {
         let other = crate::rds::logical_replication::fake::group(OWN);
         fake.world().groups.insert(OWN.to_owned(), other);
         let error = run(&fake, &shop()).await.unwrap_err();
-        assert!(error.to_string().contains("exists and was not made for it"), "{error}");
+        assert!(error.to_string().contains("exists and was not created for it"), "{error}");
         let asked = LogicalReplication { parameter_group_name: Some(OWN.to_owned()), ..shop() };
         assert!(!run(&fake, &asked).await.unwrap().record.group_created);
     }

@@ -98,7 +98,7 @@ pub(super) fn is_fatal(status: &str) -> bool {
 /// A plan says which group is made and attached: after an upgrade it would be another one.
 fn upgrade_refusal(current: &Current, desired: &LogicalReplication) -> Option<Reason> {
     let planned = desired.planned_family.as_deref().filter(|planned| *planned != current.family())?;
-    let what = format!("it was upgraded since the plan: its family was {planned}, and is {} now", current.family());
+    let what = format!("it was upgraded since the plan: its family was {planned} and is now {}", current.family());
     Some((what, "Plan and apply again"))
 }
 
@@ -114,12 +114,13 @@ fn unmanaged_refusal(current: &Current) -> Option<Reason> {
 fn group_refusal(current: &Current, desired: &LogicalReplication, record: &Record) -> Option<Reason> {
     let name = &current.target_name;
     if name.starts_with("default.") {
-        let what = format!("parameter group \"{name}\" is AWS's own and cannot be modified");
+        let what = format!("parameter group \"{name}\" belongs to AWS and cannot be modified");
         return Some((what, "Choose another parameter_group_name, or leave it out"));
     }
     let Some(target) = &current.target else {
         let what = format!("\"{name}\" cannot be the name of a parameter group");
-        let hint = "A name has 1 to 255 letters, digits and single hyphens, begins with a letter and ends with none";
+        let hint = "A name has 1 to 255 letters, digits and single hyphens, begins with a letter, and does not end \
+             with a hyphen";
         return (!is_group_name(name)).then_some((what, hint));
     };
     if target.group.family != current.family() {
@@ -130,8 +131,8 @@ fn group_refusal(current: &Current, desired: &LogicalReplication, record: &Recor
     }
     let is_chosen = desired.parameter_group_name.is_some() || record.group.as_deref() == Some(name);
     let is_known = is_chosen || current.is_attached() || target.is_made_for(&current.cluster);
-    let what = format!("parameter group \"{name}\" exists and was not made for it");
-    (!is_known).then_some((what, "Set parameter_group_name to it to use it anyway, or to another name"))
+    let what = format!("parameter group \"{name}\" exists and was not created for it");
+    (!is_known).then_some((what, "To use it anyway, set parameter_group_name to it; otherwise set another name"))
 }
 
 fn is_group_name(name: &str) -> bool {
@@ -187,7 +188,7 @@ mod tests {
     #[tokio::test]
     async fn groups_that_cannot_are_refused() {
         for (name, expected) in [
-            ("default.aurora-postgresql16", "is AWS's own"),
+            ("default.aurora-postgresql16", "belongs to AWS"),
             ("two--hyphens", "cannot be the name"),
             ("1st", "cannot be the name"),
             ("end-", "cannot be the name"),
@@ -203,7 +204,7 @@ mod tests {
         let desired = LogicalReplication { parameter_group_name: Some("older".to_owned()), ..shop() };
         refused(&current(&fake, &desired).await, &desired, "is of family aurora-postgresql15");
         fake.world().groups.insert(OWN.to_owned(), group(OWN));
-        refused(&current(&fake, &shop()).await, &shop(), "was not made for it");
+        refused(&current(&fake, &shop()).await, &shop(), "was not created for it");
     }
 
     #[tokio::test]

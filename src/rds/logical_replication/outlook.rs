@@ -69,14 +69,14 @@ pub fn destroy_outlook(current: &Current, record: &Record, on_destroy: OnDestroy
     );
     sections.extend(current.objection().map(|objection| {
         format!(
-            "It is refused while nobody can look for logical replication slots: the provider's publisher connection \
-             {objection}. {}.",
+            "It is refused while its logical replication slots cannot be listed: the provider's publisher \
+             connection {objection}. {}.",
             remedy(&current.cluster)
         )
     }));
     let cluster = &current.cluster.identifier;
     let deployment = current.cluster.deployment;
-    let summary = format!("destroying gives the {deployment} {cluster} back as it was: {}", reboots(&steps));
+    let summary = format!("destroying restores the {deployment} {cluster}: {}", reboots(&steps));
     Some(Outlook { summary, detail: sections.join("\n") })
 }
 
@@ -127,7 +127,8 @@ fn unproven(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> 
     let is_proven_later = steps.iter().any(|step| matches!(step, Step::Verify { .. }));
     let objection = current.objection().filter(|_| desired.verify && !is_proven_later)?;
     Some(format!(
-        "the provider's publisher connection {objection}: what it says of wal_level proves nothing. {}, or set verify = false",
+        "the provider's publisher connection {objection}: the wal_level that it reports proves nothing. {}, or set \
+         verify = false",
         remedy(&current.cluster)
     ))
 }
@@ -150,7 +151,8 @@ fn still_used(current: &Current) -> impl Iterator<Item = String> {
     current.still_used.iter().map(|(group, others)| {
         let others = others.join(", ");
         format!(
-            "parameter group {group}, which was made here, is also attached to {others}: it stays until nothing has it"
+            "parameter group {group}, which this resource created, is also attached to {others}: it stays until \
+             nothing uses it"
         )
     })
 }
@@ -183,8 +185,8 @@ fn sharing(current: &Current, when: When) -> Option<String> {
             Some(format!("parameter group {group} is also attached to {others}: its parameters {change} there too"))
         }
         None => Some(format!(
-            "whether parameter group {group} is attached elsewhere, where its parameters {} too, is not known: AWS does not \
-             allow these credentials to list what has it",
+            "whether parameter group {group} is attached elsewhere, where its parameters {} too, is not known: \
+             these credentials may not list what uses it",
             when.say("would change", "have changed")
         )),
     }
@@ -209,7 +211,7 @@ fn waiting_writer(current: &Current, desired: &LogicalReplication, steps: &[Step
     let needs_one = current.is_reboot_pending() || steps.iter().any(is_static_change);
     let writer = current.writer().filter(|_| desired.reboot == Reboot::Never && needs_one)?;
     Some(format!(
-        "the instance {writer} {} not rebooted (reboot = \"never\"): until somebody reboots it, it is not logical",
+        "the instance {writer} {} not rebooted (reboot = \"never\"): logical replication is off until it is rebooted",
         when.say("is", "was")
     ))
 }
@@ -236,7 +238,7 @@ fn is_static_change(step: &Step) -> bool {
 fn status_note(current: &Current) -> Vec<String> {
     let (cluster, status) = (&current.cluster.identifier, &current.cluster.status);
     let waits = status != "available";
-    waits.then(|| format!("{cluster} is {status} now: nothing begins before it is available")).into_iter().collect()
+    waits.then(|| format!("{cluster} is now {status}: the apply waits until it is available")).into_iter().collect()
 }
 
 /// Which instances take no connections for a while.
@@ -400,13 +402,13 @@ mod tests {
                   3. reboot the writer instance shop-1, which restarts shop-2 as well
                   4. verify that the server runs with wal_level = logical
                 Note that
-                  - shop is upgrading now: nothing begins before it is available
+                  - shop is now upgrading: the apply waits until it is available
                   - parameter group theirs is also attached to other: its parameters change there too
                   - the instance shop-1 is not publicly accessible: Neon cannot reach it from outside
                 A destroy then:
                   1. in parameter group theirs, set rds.logical_replication: 1 -> (default)
                   2. wait until shop is available
-                  3. make sure that no logical replication slot exists
+                  3. check that no logical replication slot exists
                   4. reboot the writer instance shop-1, which restarts shop-2 as well
             "#]],
         );
@@ -421,10 +423,10 @@ mod tests {
                   1. in parameter group theirs, set rds.logical_replication: 0 -> 1
                   2. wait until shop is available
                 Note that
-                  - shop is upgrading now: nothing begins before it is available
+                  - shop is now upgrading: the apply waits until it is available
                   - parameter group theirs is also attached to other: its parameters change there too
                   - the instance shop-1 is not publicly accessible: Neon cannot reach it from outside
-                  - the instance shop-1 is not rebooted (reboot = "never"): until somebody reboots it, it is not logical
+                  - the instance shop-1 is not rebooted (reboot = "never"): logical replication is off until it is rebooted
                 A destroy then:
                   leaves everything as it is (skip_destroy = true)
             "#]],
@@ -470,7 +472,7 @@ mod tests {
         });
         let outlook = destroy_outlook(&current, &record, OnDestroy::GiveBack(Reboot::Never)).unwrap();
         expect![[r#"
-            destroying gives the DB cluster shop back as it was: no instance is rebooted
+            destroying restores the DB cluster shop: no instance is rebooted
             The steps:
               1. delete parameter group shop-logical-replication
             It is refused while logical replication slots exist. Now there are: orders.

@@ -174,7 +174,7 @@ impl<A: RdsApi> Operation<'_, A> {
                 let is_proven = in_sync && (was_away || was_pending);
                 Ok(match is_proven || since.elapsed() >= self.patience.settle {
                     true => Seen::Done(()),
-                    false => Seen::NotYet("it is available, but does not show its new settings yet".to_owned()),
+                    false => Seen::NotYet("it is available, but does not have its new settings yet".to_owned()),
                 })
             })
             .await
@@ -191,7 +191,7 @@ impl<A: RdsApi> Operation<'_, A> {
         if settings.is_logical() || !may_reboot {
             return Ok(());
         }
-        tracing::warn!(cluster, %settings, "not logical yet, rebooting it once more");
+        tracing::warn!(cluster, %settings, "wal_level is not logical yet: rebooting once more");
         let writer = self.reboot_writer(cluster, None).await?;
         settings = self.logical_settings(&doing, cluster, &record).await?;
         if settings.is_logical() {
@@ -237,7 +237,7 @@ fn unproven(who: &Answerer, cluster: &Cluster, doing: &str) -> Error {
     let mut what = objecting(who, cluster);
     if *who == Answerer::Unknown {
         let server = cluster.deployment.server();
-        write!(what, ": the server there was not restarted when the {server} was").unwrap_or_default();
+        write!(what, ": the server there did not restart when the {server} did").unwrap_or_default();
     }
     Error::new(Kind::Unverified, doing, what).hint(format!("{}, or set verify = false", remedy(cluster)))
 }

@@ -153,7 +153,7 @@ impl fmt::Display for Step {
             Step::Verify { .. } => {
                 write!(f, "verify that the server runs with wal_level = logical")
             }
-            Step::RefuseSlots { .. } => write!(f, "make sure that no logical replication slot exists"),
+            Step::RefuseSlots { .. } => write!(f, "check that no logical replication slot exists"),
             Step::DeleteGroup { group } => write!(f, "delete parameter group {group}"),
         }
     }

@@ -71,8 +71,8 @@ pub(super) fn outgrown_note(current: &Current, record: &Record) -> Option<String
     let (family, cluster) = (current.family(), &current.cluster.identifier);
     attaches.then(|| {
         format!(
-            "{previous}, which was attached before, is not of the family {family} that {cluster} was upgraded to: \
-             default.{family} takes its place."
+            "{previous}, which was attached before, does not fit the family {family} that {cluster} was upgraded \
+             to: default.{family} is attached instead."
         )
     })
 }
@@ -128,7 +128,7 @@ fn refuse_sharing(current: &Current, record: &Record, group: &str) -> Result<()>
     let others = others.join(", ");
     let what = format!("parameter group \"{group}\", which is to be deleted, is also attached to {others}");
     Err(refused(&current.cluster, what)
-        .hint("Attach another group there first, or set skip_destroy = true to leave everything"))
+        .hint("Attach another group there first, or set skip_destroy = true to leave everything as it is"))
 }
 
 /// Whether a server with logical slots would not start any more after these steps, now or one day.
@@ -145,8 +145,8 @@ fn refuse_unproven(current: &Current, steps: &[Step]) -> Result<()> {
     let Some(objection) = current.objection().filter(|_| endangers_slots(current, steps)) else { return Ok(()) };
     let server = current.cluster.deployment.server();
     let what = format!(
-        "its logical replication slots could not be looked for: the provider's publisher connection {objection}. With one, \
-         the {server} would not start again"
+        "its logical replication slots could not be listed: the provider's publisher connection {objection}. If \
+         there is one, the {server} will not start again"
     );
     let leave = "or set skip_destroy = true to leave the parameters as they are";
     Err(refused(&current.cluster, what).hint(format!("{}, {leave}", remedy(&current.cluster))))
@@ -159,7 +159,7 @@ fn refuse_blind(current: &Current, steps: &[Step]) -> Result<()> {
     }
     Err(blind(
         &current.cluster,
-        "skip_destroy = true. With verify = false and reboot_on_destroy = false, nobody looks for them",
+        "skip_destroy = true. With verify = false and reboot_on_destroy = false, they are not looked for",
     ))
 }
 
@@ -173,8 +173,11 @@ fn refuse_blind_reboot(current: &Current, steps: &[Step]) -> Result<()> {
 /// Nobody can look for slots. `otherwise` is what to set in place of a connection.
 fn blind(cluster: &Cluster, otherwise: &str) -> Error {
     let server = cluster.deployment.server();
-    refused(cluster, "without a connection nobody can tell whether logical replication slots exist".to_owned()).hint(
-        format!("With one, the {server} would not start again. Configure the provider's publisher, or set {otherwise}"),
+    refused(cluster, "without a connection it is not known whether logical replication slots exist".to_owned()).hint(
+        format!(
+            "If there is one, the {server} will not start again. Configure the provider's publisher, or set \
+             {otherwise}"
+        ),
     )
 }
 

@@ -147,8 +147,8 @@ impl<'p, 'a> Family<'p, 'a> {
         }
         let (index, there) = (Object::Index(name.clone()), &has.definition);
         Err(format!(
-            "{index} is another one on the subscriber: {there}. If nothing needs that, there: DROP INDEX CONCURRENTLY {name}; \
-             and apply again"
+            "{index} is defined differently on the subscriber: {there}. If it is not needed, run there: DROP INDEX \
+             CONCURRENTLY {name}; and apply again"
         ))
     }
 }
@@ -161,8 +161,8 @@ impl Family<'_, '_> {
             return Ok(());
         };
         Err(format!(
-            "{} belongs to a constraint on the subscriber, {}, and to none on the publisher. If nothing needs that constraint, there: \
-             ALTER TABLE {table} DROP CONSTRAINT {}; and apply again",
+            "{} belongs to a constraint on the subscriber, {}, but not on the publisher. If that constraint is not \
+             needed, run there: ALTER TABLE {table} DROP CONSTRAINT {}; and apply again",
             Object::Index(name.clone()),
             constraint.definition,
             name.name

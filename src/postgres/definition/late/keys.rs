@@ -23,7 +23,8 @@ impl<'a> Plan<'a> {
             }
             Some(has) if !is_alike(bare(&key.definition), bare(&has.definition)) => {
                 let what = format!(
-                    "{object} is another one on the subscriber. There: ALTER TABLE {table} DROP CONSTRAINT {}; and apply again",
+                    "{object} is defined differently on the subscriber. Run there: ALTER TABLE {table} DROP \
+                     CONSTRAINT {}; and apply again",
                     key.name
                 );
                 self.late.otherwise.push(what);
