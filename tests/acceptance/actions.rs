@@ -135,7 +135,7 @@ async fn a_wait_for_rows_shows_how_they_get_on() {
     workspace.write("action.tf", &wait("timeout = \"1m\""));
     let run = workspace.expect(&invoke, 0).await;
     let progress = format!("subscription \"{name}\": ");
-    says(&run, &[progress.as_str(), "Well: 3 of 3 tables ready, caught up.", "1 invoked"]);
+    says(&run, &[progress.as_str(), "Healthy: 3 of 3 tables ready, caught up.", "1 invoked"]);
 
     workspace.write("action.tf", &wait("subscription = \"nobody\""));
     says(&workspace.expect(&invoke, 1).await, &["there is no subscription \"nobody\""]);
@@ -181,10 +181,10 @@ async fn a_person_has_a_subscription_take_up_new_tables() {
 
     pair.subscriber.sql(late).await;
     let taken = workspace.expect(&invoke, 0).await;
-    says(&taken, &["takes up public.late", "Well: 4 of 4 tables ready", "1 invoked"]);
+    says(&taken, &["adds public.late", "Healthy: 4 of 4 tables ready", "1 invoked"]);
     assert_eq!(pair.subscriber.rows("SELECT note FROM late").await, ["n"]);
     pair.publisher.sql("DROP TABLE late").await;
-    says(&workspace.expect(&invoke, 0).await, &["forgets public.late"]);
+    says(&workspace.expect(&invoke, 0).await, &["removes public.late"]);
 
     refresh("nobody");
     says(&workspace.expect(&invoke, 1).await, &["there is no subscription \"nobody\""]);

@@ -95,7 +95,7 @@ async fn the_binary_needs_nothing_of_the_machine() {
     // In the machine's files; in neither; and, where there is a DNS server but no Postgres, by DNS alone.
     for (host, network, expected) in [
         ("source.example", Network::Shared, "There is no subscription."),
-        ("nowhere.example", Network::Shared, "no address is known for this host name"),
+        ("nowhere.example", Network::Shared, "this host name has no address"),
         ("dns.example", Network::Dns, "the connection was refused"),
     ] {
         let url = url_of(&database, host);

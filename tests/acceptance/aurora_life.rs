@@ -213,7 +213,7 @@ async fn a_default_group_is_replaced_and_comes_back(core: Core) {
     assert_says(
         &destroyed.flat(),
         &[
-            "destroying gives the DB cluster shop back as it was: no instance is rebooted",
+            "destroying restores the DB cluster shop: no instance is rebooted",
             "The old parameters take effect when the instances restart",
         ],
     );
@@ -606,7 +606,7 @@ async fn what_cannot_be_done_is_said_before_anything_changes(core: Core) {
             "parameters = { \"rds.logical_replication\" = \"0\" }",
             "rds.logical_replication is always set to 1. Leave it out.",
         ),
-        ("shop", "parameter_group_name = \"default.aurora-postgresql16\"", "is AWS's own and cannot be modified"),
+        ("shop", "parameter_group_name = \"default.aurora-postgresql16\"", "belongs to AWS and cannot be modified"),
         ("shop", "parameter_group_name = \"1-\"", "cannot be the name of a parameter group"),
         ("shop", "reboot = \"maybe\"", "reboot"),
         (
@@ -708,14 +708,14 @@ async fn another_server_proves_nothing(core: Core) {
     shop.settle("  reboot_on_destroy = true").await;
     shop.writer.sql("SELECT pg_create_logical_replication_slot('orders', 'pgoutput')").await;
     shop.workspace.env("NEONREPL_PUBLISHER_URL", &wrong);
-    assert_says(&shop.workspace.plan().await.flat(), &[leads, "What it says proves nothing"]);
+    assert_says(&shop.workspace.plan().await.flat(), &[leads, "Its answer proves nothing"]);
     shop.aws.forget_calls();
     let refused = shop.workspace.expect(&["destroy", "-auto-approve", "-no-color"], 1).await;
     assert_says(
         &refused.flat(),
         &[
-            "It is refused while nobody can look for logical replication slots",
-            "its logical replication slots could not be looked for",
+            "It is refused while its logical replication slots cannot be listed",
+            "its logical replication slots could not be listed",
             leads,
             &remedy,
             "skip_destroy = true",
@@ -740,10 +740,10 @@ async fn a_tunnel_is_as_good_as_the_endpoint(core: Core) {
     shop.configure("");
     let failed = shop.workspace.apply_error().await;
     let unknown = "the provider's publisher connection is not known to lead to the DB cluster shop";
-    assert_says(&failed.flat(), &[unknown, "the server there was not restarted when the writer was"]);
+    assert_says(&failed.flat(), &[unknown, "the server there did not restart when the writer did"]);
     assert_eq!(shop.aws.rebooted(), ["shop-1"]);
     let refused = shop.workspace.expect(&["destroy", "-auto-approve", "-no-color"], 1).await;
-    assert_says(&refused.flat(), &["could not be looked for", unknown]);
+    assert_says(&refused.flat(), &["could not be listed", unknown]);
     assert_eq!(shop.aws.attached_group("shop"), OWN);
     shop.workspace.env("NEONREPL_PUBLISHER_URL", &shop.writer.url());
     shop.workspace.destroy().await;
@@ -765,7 +765,7 @@ async fn a_tunnel_is_as_good_as_the_endpoint(core: Core) {
     shop.aws.upgrade("shop", "16.5", Some(OWN));
     assert_says(&shop.workspace.plan().await.flat(), &[unknown, "wal_level is not known"]);
     let refused = shop.workspace.expect(&["destroy", "-auto-approve", "-no-color"], 1).await;
-    assert_says(&refused.flat(), &["could not be looked for", unknown]);
+    assert_says(&refused.flat(), &["could not be listed", unknown]);
     shop.settle("  skip_destroy = true").await;
     shop.workspace.destroy().await;
 }

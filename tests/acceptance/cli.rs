@@ -219,7 +219,7 @@ async fn status_says_whether_it_is_well() {
 
         wait_for_ready(&pair.subscriber).await;
         let well = cli.expect(&["status", "--subscription", &name], 0).await;
-        assert!(well.out.contains("Well: 3 of 3 tables ready"), "{well:#?}");
+        assert!(well.out.contains("Healthy: 3 of 3 tables ready"), "{well:#?}");
         let answer = json(&cli.expect(&["status", "--json"], 0).await.out);
         assert_has_names_of_status(&answer);
         assert_named_as(&type_of("neonrepl_replication_status"), &answer, "status");
@@ -233,7 +233,7 @@ async fn status_says_whether_it_is_well() {
         let broken = "SELECT count(*) FROM pg_stat_subscription_stats WHERE apply_error_count > 0";
         wait_until("the worker to fail", DEADLINE, async || pair.subscriber.value::<i64>(broken).await > 0).await;
         let ill = cli.expect(&["status"], 1).await;
-        assert!(ill.out.contains("Not well: ") && ill.out.contains("total"), "{ill:#?}");
+        assert!(ill.out.contains("Not healthy: ") && ill.out.contains("total"), "{ill:#?}");
         unsubscribe(&pair, &name).await;
     }
 }
@@ -291,7 +291,7 @@ async fn a_watch_prints_lines_until_all_is_there() {
     held.commit().await.unwrap();
 
     let until = cli.expect(&["watch", "--until", "caught-up", "--interval", "100ms"], 0).await;
-    assert!(until.out.trim_end().ends_with("Well: 3 of 3 tables ready, caught up."), "{until:#?}");
+    assert!(until.out.trim_end().ends_with("Healthy: 3 of 3 tables ready, caught up."), "{until:#?}");
     let lines = cli.expect(&["watch", "--until", "ready", "--json"], 0).await;
     for line in lines.out.lines() {
         let mut answer = json(line);

@@ -362,7 +362,7 @@ async fn what_cannot_be_compared_exactly_says_why() {
         pair.publisher.sql(&format!("GRANT SELECT ON orders, invoices TO {}", quote(&reader.name))).await;
         pair.publisher.sql("ALTER TABLE invoices ENABLE ROW LEVEL SECURITY").await;
         let reads = Compare::as_role(&pair, &reader);
-        check(&reads, "orders", true, "may not keep others from writing").await;
+        check(&reads, "orders", true, "may not lock the table against writers").await;
         check(&reads, "customers", false, "permission denied for table customers").await;
         check(&reads, "invoices", false, "row-level security").await;
 
@@ -374,14 +374,14 @@ async fn what_cannot_be_compared_exactly_says_why() {
 
         let compare = Compare::of(&pair);
         let all = compare.ask_for(&[], Mode::Counts, &["orders", "public.nowhere"]).await.unwrap();
-        assert_eq!(all.tables[0].note, "There is no such table on the publisher.");
+        assert_eq!(all.tables[0].note, "The table does not exist on the publisher.");
         assert!(!all.is_equal() && all.tables[1].exact, "{all:#?}");
         pair.publisher.sql("CREATE TABLE only_here (id int)").await;
         let here = compare.ask_for(&[], Mode::Counts, &["only_here"]).await.unwrap();
-        assert_eq!(here.tables[0].note, "There is no such table on the subscriber.");
+        assert_eq!(here.tables[0].note, "The table does not exist on the subscriber.");
         pair.subscriber.sql("CREATE TABLE only_here (id int)").await;
         let here = compare.ask_for(&[], Mode::Counts, &["only_here"]).await.unwrap();
-        assert_eq!((here.tables[0].note.as_str(), here.is_equal()), ("No subscription brings its rows.", true));
+        assert_eq!((here.tables[0].note.as_str(), here.is_equal()), ("No subscription replicates the table.", true));
         let refused = compare.ask_for(&["none"], Mode::Counts, &[]).await.unwrap_err();
         assert!(refused.summary().contains("there is no publication \"none\""), "{refused}");
         let refused = compare.ask_for(&["shop"], Mode::Counts, &["only_here"]).await.unwrap_err();

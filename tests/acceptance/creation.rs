@@ -127,11 +127,11 @@ async fn whoever_comes_second_keeps_nothing_of_the_first_ones() {
         stage.subscriber.release();
         let ours = apply.wait().await;
         assert_eq!(ours.code, Some(1), "{}", ours.text());
-        says(&ours, &["exists already", "import it by the id"]);
+        says(&ours, &["already exists", "import it by the id"]);
         assert_eq!(recorded(&stage.workspace), 0, "{}", stage.workspace.state());
 
         stage.pair.wait_for_rows("SELECT total FROM orders", &["1"]).await;
-        says(&stage.workspace.apply_error().await, &["exists already"]);
+        says(&stage.workspace.apply_error().await, &["already exists"]);
         stage.workspace.destroy().await;
         let running = format!("{0}|{0}_theirs|t", stage.name);
         assert_eq!(subscriptions(&stage.pair.subscriber).await, [running]);
@@ -150,12 +150,12 @@ async fn what_another_apply_is_making_is_left_to_it() {
     let apply = stage.workspace.spawn(&APPLY);
     stage.publisher.reached().await;
     let theirs = stage.other("").await;
-    says(&theirs.apply_error().await, &["another apply is making it"]);
+    says(&theirs.apply_error().await, &["another apply is creating it"]);
     assert_eq!(recorded(&theirs), 0);
     stage.publisher.release();
     let ours = apply.wait().await;
     assert_eq!(ours.code, Some(0), "{}", ours.text());
-    says(&theirs.apply_error().await, &["exists already", "import it by the id"]);
+    says(&theirs.apply_error().await, &["already exists", "import it by the id"]);
     stage.expect_whole_and_destroy().await;
 }
 
@@ -219,7 +219,7 @@ async fn two_subscriptions_do_not_get_one_slot() {
             .await;
             let failed = workspace.apply_error().await;
             let theirs = format!("subscription \"{}\" of database \"{}\"", stage.name, stage.pair.subscriber.name);
-            says(&failed, &[if enabled { "something reads from it" } else { theirs.as_str() }, "slot_name"]);
+            says(&failed, &[if enabled { "a reader is connected" } else { theirs.as_str() }, "slot_name"]);
             assert_eq!(subscriptions(&second.subscriber).await, [""; 0]);
             assert_eq!(recorded(&workspace), 0);
         }
@@ -245,7 +245,7 @@ async fn a_slot_that_another_subscription_names_stays_when_one_goes() {
     second.subscriber.sql(&by_hand).await;
     let destroyed = stage.workspace.destroy().await;
     let whose = format!("subscription \"theirs\" of database \"{}\"", second.subscriber.name);
-    says(&destroyed, &["is left on the publisher", &whose]);
+    says(&destroyed, &["stays on the publisher", &whose]);
     assert_eq!(subscriptions(&stage.pair.subscriber).await, [""; 0]);
     assert_eq!(stage.pair.slots().await, [stage.name.as_str()]);
     second.subscriber.sql("DROP SUBSCRIPTION theirs").await;
@@ -309,7 +309,7 @@ async fn a_slot_that_cannot_be_looked_at_is_said_to_be_unchecked() {
         Creation { subscriber: &subscriber, publisher: None, desired: &desired, how: &how, operation: &operation };
     subscribing::prepare(creation).await.unwrap();
     let said = heard.0.lock().unwrap().join("\n");
-    assert!(said.contains("whether replication slot \"unseen\" is there and free was not checked"), "{said}");
+    assert!(said.contains("it was not checked whether replication slot \"unseen\" exists and is free"), "{said}");
 }
 
 /// Makes a subscription that is to read from a slot that is there.
@@ -375,7 +375,7 @@ async fn of_two_clusters_one_gets_the_slot() {
         for number in 0..15 {
             let slot = format!("{}_{number}", one.subscriber.name);
             make_slot(&one.publisher, &slot).await;
-            one_gets_it([&one, &other], &slot, "something reads from it that calls itself \\\"sharing\\\"").await;
+            one_gets_it([&one, &other], &slot, "a reader is connected that calls itself \\\"sharing\\\"").await;
             tries += 1;
         }
         assert_eq!(one.slots().await, [""; 0]);
@@ -404,7 +404,7 @@ async fn a_slot_that_another_apply_takes_is_waited_for() {
         .await
         .unwrap();
     let refused = read_within(Duration::from_secs(2), &pair.publisher, &pair.subscriber, &slot).await.unwrap_err();
-    assert!(refused.contains("another apply takes replication slot"), "{refused}");
+    assert!(refused.contains("another apply is taking replication slot"), "{refused}");
     assert_eq!(subscriptions(&pair.subscriber).await, [""; 0]);
     // Its session ends, and the lock with it.
     drop(taking);
@@ -452,7 +452,7 @@ async fn what_the_subscriber_makes_says_whose_it_is() {
             let run = apply.wait().await;
             assert_eq!(run.code, Some(i32::from(!is_made)), "{statement} {moment:?} {}", run.text());
             if !is_made {
-                says(&run, &["it was not done", "may be left on the publisher"]);
+                says(&run, &["The change was not made", "may be left on the publisher"]);
                 stage.expect_nothing().await;
                 stage.workspace.apply().await;
             }
@@ -493,7 +493,7 @@ async fn a_name_that_is_taken_while_the_subscriber_makes_the_slot_is_the_others(
     stage.subscriber.release();
     let ours = apply.wait().await;
     assert_eq!(ours.code, Some(1), "{}", ours.text());
-    says(&ours, &["exists already", "import it by the id"]);
+    says(&ours, &["already exists", "import it by the id"]);
     assert_eq!(recorded(&stage.workspace), 0);
     assert_eq!(subscriptions(&stage.pair.subscriber).await, [format!("{0}|{0}_theirs|t", stage.name)]);
     assert_eq!(stage.pair.slots().await, [format!("{}_theirs", stage.name)]);

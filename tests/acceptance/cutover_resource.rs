@@ -217,7 +217,7 @@ async fn beside(stage: &Stage) {
     stage.workspace.expect_empty_plan().await;
     let replaced = stage.workspace.run(&["plan", "-no-color", &format!("-replace={SUBSCRIPTION}")]).await;
     assert_eq!(replaced.code, Some(1), "{}", replaced.text());
-    says(&replaced, &["cannot be made again while the subscriber is active"]);
+    says(&replaced, &["cannot be replaced while the subscriber is active"]);
     let state = stage.workspace.attributes(SUBSCRIPTION).await;
     assert_eq!((&state["enabled"], &state["slot_name"]), (&json!(true), &json!(stage.name)));
 }
@@ -262,7 +262,7 @@ async fn taken_over(stage: &Stage) {
 /// A destroy leaves the side closed that is not active, and says how to open it.
 async fn leave(stage: &Stage) {
     let plan = stage.workspace.run(&["plan", "-destroy", "-no-color"]).await;
-    says(&plan, &["the subscriber stays active", "The publisher stays closed to writes", "no longer flows back"]);
+    says(&plan, &["the subscriber stays active", "The publisher stays closed to writes", "no longer flow back"]);
     let destroyed = stage.workspace.destroy().await;
     says(&destroyed, &["the publisher stays closed to writes", "To open it, run on 127.0.0.1"]);
     stage.expect_closed("publisher", "").await;
@@ -311,11 +311,11 @@ async fn what_would_lose_something_is_refused_in_the_plan() {
     stage.cutover("publisher", "");
     expect_refused(&stage, &["no subscription brings them back to the publisher"]).await;
     stage.cutover("subscriber", REVERSE);
-    expect_refused(&stage, &["the way back cannot be made while the subscriber is active"]).await;
+    expect_refused(&stage, &["the way back cannot be created while the subscriber is active"]).await;
     let other =
         "resource \"neonrepl_cutover\" \"shop\" {\n  active = \"subscriber\"\n  subscriptions = [\"nosuch\"]\n}\n";
     stage.write("", other);
-    expect_refused(&stage, &["it cannot be made again while the subscriber is active"]).await;
+    expect_refused(&stage, &["it cannot be replaced while the subscriber is active"]).await;
     let another = other.replace("\"shop\"", "\"other\"");
     stage.write("", &format!("{}{another}", cutover("subscriber", "")));
     expect_refused(&stage, &["there is no subscription \"nosuch\"", &format!("It has \"{}\"", stage.name)]).await;
@@ -323,7 +323,7 @@ async fn what_would_lose_something_is_refused_in_the_plan() {
     // Taken out alone, what it has stopped stays so, and nothing can bring back what was written.
     left_behind(&stage).await;
     stage.cutover("subscriber", REVERSE);
-    expect_refused(&stage, &["the way back cannot be made while the subscriber is active"]).await;
+    expect_refused(&stage, &["the way back cannot be created while the subscriber is active"]).await;
     stage.cutover("subscriber", "  open_on_destroy = true");
     stage.workspace.apply().await;
     let destroyed = stage.workspace.destroy().await;
@@ -339,17 +339,17 @@ async fn left_behind(stage: &Stage) {
     says(&taken, &["the publisher stays closed to writes", "1 destroyed"]);
     let plan = stage.workspace.plan().await;
     assert_eq!(plan.code, Some(0), "{}", plan.text());
-    says(&plan, &["it is of no use any more", "Take its block out of the configuration"]);
+    says(&plan, &["it cannot be used any more", "Remove its block from the configuration"]);
     stage.write("  binary = true", "");
     stage.workspace.apply().await;
     assert_eq!(stage.subscription().await, ["f|"], "another change does not start it");
     stage.write("  enabled = false", "");
-    expect_refused(stage, &["enabled cannot be changed while the subscriber is active", "Take its block out"]).await;
+    expect_refused(stage, &["enabled cannot be changed while the subscriber is active", "Remove its block"]).await;
     let replace = format!("-replace={SUBSCRIPTION}");
     stage.write("  binary = true", "");
     let replaced = stage.workspace.run(&["plan", "-no-color", &replace]).await;
     assert_eq!(replaced.code, Some(1), "{}", replaced.text());
-    says(&replaced, &["cannot be made again while the subscriber is active"]);
+    says(&replaced, &["cannot be replaced while the subscriber is active"]);
 }
 
 /// A table that somebody holds, as a transaction does that has written to it.

@@ -339,7 +339,7 @@ async fn what_was_made_and_is_empty_is_dropped_on_request() {
     wait_until("a destroy that waits", DEADLINE, async || sides.subscriber.value::<i64>(waiting).await > 0).await;
     writer.batch_execute("COMMIT").await.expect("a commit");
     let kept = destroy.wait().await;
-    assert!(kept.code == Some(0) && kept.flat().contains("These hold rows: app.users"), "{}", kept.text());
+    assert!(kept.code == Some(0) && kept.flat().contains("These tables hold rows: app.users"), "{}", kept.text());
     assert_eq!(sides.subscriber.rows("SELECT name FROM app.users").await, ["late"]);
 }
 

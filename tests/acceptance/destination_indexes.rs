@@ -199,9 +199,9 @@ async fn violations_are_findings_with_their_keys() {
             "Keys that several rows have: (u7), (u9).",
             "Keys of rows that refer to nothing: (77777,x).",
             "SELECT lower(email), count(*) FROM \"app\".\"users\" WHERE",
-            "index app.orders_2b_own is another one on the subscriber",
-            "statistics app.users_stats is another one on the subscriber",
-            "Everything else was made",
+            "index app.orders_2b_own is defined differently on the subscriber",
+            "statistics app.users_stats is defined differently on the subscriber",
+            "Everything else was created",
         ] {
             assert!(failed.flat().contains(text), "{text} is not in {}", failed.text());
         }
@@ -300,7 +300,7 @@ async fn what_a_killed_or_stopped_apply_has_left_is_finished_by_the_next() {
         let applying = async {
             a_build_waits().await;
             let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
-            apply.wait_for("is being built already, by process").await;
+            apply.wait_for("is already being built by process").await;
             drop(holder);
             apply.wait().await
         };
@@ -325,7 +325,7 @@ async fn what_a_killed_or_stopped_apply_has_left_is_finished_by_the_next() {
         apply.interrupt().await;
         let stopped = apply.wait().await;
         assert_eq!(stopped.code, Some(1), "{}", stopped.text());
-        for text in ["Left unfinished, and built again by the next apply:", "index app.users_email"] {
+        for text in ["Left unfinished, to be built again by the next apply:", "index app.users_email"] {
             assert!(stopped.flat().contains(text), "{text} is not in {}", stopped.text());
         }
         drop(holder);

@@ -40,7 +40,7 @@ const CONNECTIONS: &[(&str, &str, &[&str])] = &[
     (
         "an unknown host",
         "host = \"db.invalid\"\n    database = \"d\"\n    username = \"u\"",
-        &["no address is known for this host name", "publisher.host of the provider block"],
+        &["this host name has no address", "publisher.host of the provider block"],
     ),
     (
         "a port in the host",
@@ -124,12 +124,12 @@ async fn a_configuration_that_cannot_work_leads_to_what_works() {
         "resource \"neonrepl_publication\" \"shop\" {\n  name = \"shop\"\n  tables = [\"orders WHERE (id > 1)\"]\n}\n";
     let url = ("NEONREPL_PUBLISHER_URL", "mysql://u:hunter2-env@127.0.0.1/d");
     let cases: [Case<'_>; 6] = [
-        ("a filter in tables", filtered.to_owned(), None, &["block of its own: table { }", "on main.tf line 3"]),
+        ("a filter in tables", filtered.to_owned(), None, &["in a block: table { }", "on main.tf line 3"]),
         (
             "no slot",
             subscription("slot_name = \"none\""),
             None,
-            &["takes it for NONE, no slot at all", "on main.tf line 4"],
+            &["reads it as NONE, which means no slot", "on main.tf line 4"],
         ),
         (
             "a slot that cannot be",
@@ -184,7 +184,7 @@ async fn the_address_that_the_subscriber_was_given_is_named() {
         check(
             "an address of its own",
             &run,
-            &["connects to 127.0.0.1:1, the address that it was given", "neonrepl_neon_nat_addresses"],
+            &["connects to 127.0.0.1:1 from its own network", "neonrepl_neon_nat_addresses"],
         );
         assert_eq!(pair.slots().await, [""; 0]);
     }

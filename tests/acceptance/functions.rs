@@ -67,13 +67,13 @@ async fn a_wrong_argument_is_named_and_a_secret_is_not_repeated() {
             ("parse_connection_uri(var.uri)", "port of the connection string is not a number from 1 to 65535"),
             (
                 "parse_connection_uri(replace(var.uri, \"x/d\", \"6000/d?sslmod=require\"))",
-                "sslmod is not a keyword of libpq; sslmode may be meant",
+                "sslmod is not a keyword of libpq (did you mean sslmode?)",
             ),
             (
                 "parse_connection_uri(replace(var.uri, \"@\", \"/@\"))",
                 "in the user, the password, the database and the values, write %2F for \"/\"",
             ),
-            ("conninfo({ host = \"h\", options = { sslmod = \"require\" } })", "sslmode may be meant"),
+            ("conninfo({ host = \"h\", options = { sslmod = \"require\" } })", "did you mean sslmode?"),
             ("conninfo({ user = \"u\" })", "A connection has no \"user\". It has host, port, database, username"),
             ("quote_identifier(\"\")", "\"\" is not a valid name: it is empty"),
         ] {

@@ -102,7 +102,10 @@ async fn a_token_that_is_not_taken_says_what_rds_looks_at() {
 async fn what_a_token_cannot_go_with_is_refused_at_its_attribute() {
     let rds = Rds::start().await;
     for (line, says) in [
-        ("    sslmode = \"prefer\"", "publisher: aws_iam_auth needs TLS, and sslmode = \"prefer\" may do without"),
+        (
+            "    sslmode = \"prefer\"",
+            "publisher: aws_iam_auth needs TLS, and sslmode = \"prefer\" allows a connection without it",
+        ),
         ("    password = \"hunter2\"", "publisher: a password and aws_iam_auth exclude each other"),
     ] {
         let workspace = rds.workspace(Core::OpenTofu, KEYS.secret_key, line).await;
@@ -138,7 +141,7 @@ async fn a_subscription_needs_a_login_that_lasts() {
     let refused = workspace.plan().await;
     assert_eq!(refused.code, Some(1), "{}", refused.text());
     assert!(refused.flat().contains("the provider's publisher block uses aws_iam_auth"), "{}", refused.text());
-    assert!(refused.flat().contains("Give username and password"), "{}", refused.text());
+    assert!(refused.flat().contains("give username and password"), "{}", refused.text());
 
     let login = format!("    username = \"{}\"\n    password_wo = var.password\n", rds.replicator.name);
     workspace.write("main.tf", &subscription(&login));

@@ -331,7 +331,7 @@ async fn a_table_that_comes_back_is_warned_of() {
     workspace.apply().await;
     pair.publisher.sql("ALTER PUBLICATION shop DROP TABLE customers; INSERT INTO customers VALUES (1, 'missed')").await;
     let plan = workspace.plan().await;
-    let warning = format!("subscription \"{name}\" misses what was written to public.customers meanwhile");
+    let warning = format!("subscription \"{name}\" misses what was written to public.customers in the meantime");
     assert!(plan.code == Some(2) && plan.flat().contains(&warning), "{}", plan.text());
 
     let without = "name = \"shop\"\n  tables = [\"orders\"]";

@@ -94,7 +94,7 @@ async fn ctrl_c_ends_a_command_and_what_its_servers_do() {
     let name = subscribe(&pair).await;
     let well = interrupted(&cli, &["watch", "--interval", "100ms"], "3 of 3").await;
     assert_eq!((well.status, well.errors.as_str()), (0, ""), "{well:#?}");
-    assert!(well.out.trim_end().ends_with("Well: 3 of 3 tables ready, caught up."), "{well:#?}");
+    assert!(well.out.trim_end().ends_with("Healthy: 3 of 3 tables ready, caught up."), "{well:#?}");
 
     // Something that a server does not answer, for each command.
     let holder = pair.subscriber.connect_as(&Role::superuser()).await.unwrap();
@@ -154,7 +154,7 @@ async fn compare_shows_how_far_it_is_beside_its_answer() {
     holder.batch_execute("ROLLBACK").await.unwrap();
     let lines = begun.ended().await;
     assert!(lines.errors.contains("Z 0 of 1 table done, comparing public.orders for"), "{lines:#?}");
-    assert!(lines.out.ends_with("Equal: 1 table, 1 of them not in the same state of both sides.\n"), "{lines:#?}");
+    assert!(lines.out.ends_with("Equal: 1 table, 1 of them not in the same state on both sides.\n"), "{lines:#?}");
     assert!(!lines.out.contains("comparing") && lines.status == 0, "{lines:#?}");
     let quick = cli.run(&["compare", "--table", "orders", "--json"]).await;
     assert!(quick.errors.is_empty() && quick.out.starts_with('{'), "{quick:#?}");

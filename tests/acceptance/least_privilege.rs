@@ -112,11 +112,11 @@ async fn rights_come_one_by_one(owners: &Owners, workspace: &Workspace) {
     let own = format!("ALTER TABLE \"public\".\"orders\" OWNER TO {publisher};");
     let planned = workspace.plan().await;
     assert_eq!(planned.code, Some(1), "{}", planned.text());
-    for said in ["permission denied for database", &create, "must be owner of the tables", "public.orders", &own] {
+    for said in ["permission denied for database", &create, "must own the tables", "public.orders", &own] {
         assert!(planned.flat().contains(said), "{said} is not in {}", planned.text());
     }
     owners.lacks(workspace, source, "permission denied for database", &create).await;
-    owners.lacks(workspace, source, "must be owner of the tables", &own).await;
+    owners.lacks(workspace, source, "must own the tables", &own).await;
     own_tables(source, &owners.publisher).await;
 
     own_tables(target, &owners.subscriber).await;
@@ -156,8 +156,8 @@ async fn what_needs_a_superuser_is_told() {
     grant_create(&owners.pair.publisher, &owners.publisher).await;
     let workspace = owners.workspace(Core::OpenTofu).await;
     for (body, says) in [
-        ("all_tables = true", "only a superuser may make a publication with all_tables"),
-        ("schemas = [\"public\"]", "only a superuser may make a publication with schemas"),
+        ("all_tables = true", "only a superuser may create a publication with all_tables"),
+        ("schemas = [\"public\"]", "only a superuser may create a publication with schemas"),
     ] {
         workspace.write(
             "main.tf",

@@ -25,6 +25,7 @@ mod destination_indexes;
 mod errors;
 mod fence;
 mod functions;
+mod guided;
 mod iam;
 mod identity;
 mod in_use;

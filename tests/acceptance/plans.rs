@@ -166,10 +166,7 @@ const WARNED: &[Refused] = &[
         before: &["P:DROP PUBLICATION given"],
         after: &["P:CREATE PUBLICATION given FOR TABLE orders"],
         arguments: "",
-        says: &[
-            "there is no publication \"given\" in database",
-            "Apply fails unless something else has made it by then.",
-        ],
+        says: &["there is no publication \"given\" in database", "Apply fails unless it exists by then."],
     },
     Refused {
         title: "no slot",
@@ -183,10 +180,7 @@ const WARNED: &[Refused] = &[
         before: &["S:ALTER TABLE orders RENAME TO elsewhere"],
         after: &["S:ALTER TABLE elsewhere RENAME TO orders"],
         arguments: "",
-        says: &[
-            "public.orders: it is not a table on the subscriber",
-            "by the time this is applied, which fails otherwise",
-        ],
+        says: &["public.orders: it is not a table on the subscriber", "Apply fails unless this has changed by then"],
     },
     Refused {
         title: "rows that are there already",
@@ -394,7 +388,7 @@ async fn a_change_says_why_and_what_it_would_meet() {
             "no owner",
             config("  owner = \"nobody there\""),
             2,
-            &["role \"nobody there\" does not exist", "Make the role on"],
+            &["role \"nobody there\" does not exist", "Create the role on"],
         ),
     ] {
         workspace.write("main.tf", &config);
@@ -418,12 +412,7 @@ async fn a_change_says_why_and_what_it_would_meet() {
     pair.publisher.sql("ALTER PUBLICATION given ADD TABLE customers").await;
     workspace.write("main.tf", &config("  wait_for_initial_sync = true"));
     let plan = workspace.plan().await;
-    check(
-        "a new table",
-        &plan,
-        2,
-        &["subscribes to tables that are published and that it does not have yet: public.customers"],
-    );
+    check("a new table", &plan, 2, &["subscribes to new tables: public.customers"]);
     workspace.apply().await;
     workspace.expect_empty_plan().await;
     pair.publisher.sql("INSERT INTO orders VALUES (1)").await;
@@ -462,12 +451,12 @@ async fn a_standby_is_refused_while_planning() {
     for config in new.map(|new| format!("{made}{new}")).into_iter().chain([changed]) {
         workspace.write("main.tf", &config);
         let port = pair.publisher.port;
-        let says = [&format!("127.0.0.1:{port} only reads, as a standby or a reader does"), "onnect to the primary"];
+        let says = [&format!("127.0.0.1:{port} is read-only, as a standby or a reader is"), "onnect to the primary"];
         check("a standby publishes", &workspace.plan().await, 1, &says);
     }
     make_standby(&mut subscriber);
     workspace.write("main.tf", &format!("{made}{}", subscription("").replace("{name}", &pair.subscriber.name)));
     let port = pair.subscriber.port;
-    let says = [&format!("127.0.0.1:{port}"), "only reads, as a standby"];
+    let says = [&format!("127.0.0.1:{port}"), "is read-only, as a standby"];
     check("a standby subscribes", &workspace.plan().await, 1, &says);
 }

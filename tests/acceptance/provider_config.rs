@@ -129,7 +129,7 @@ async fn hosts_that_cannot_replicate_are_refused_with_the_one_that_can() {
         );
         let subscriber =
             "provider \"neonrepl\" {\n  subscriber {\n    url = \"postgresql://o@127.0.0.1:1/neondb\"\n  }\n}\n";
-        check(&refusal(&workspace, subscriber).await, &["does not know where its publisher is", "publisher block"]);
+        check(&refusal(&workspace, subscriber).await, &["has no address of its publisher", "publisher block"]);
     }
 }
 
@@ -203,7 +203,7 @@ async fn keywords_work_or_are_refused_by_name() {
         let mut workspace = workspace(core).await;
         workspace.secret("hunter2-keywords");
         let refused = [
-            ("?sslmod=verify-full", "sslmod is not a keyword of libpq; sslmode may be meant"),
+            ("?sslmod=verify-full", "sslmod is not a keyword of libpq (did you mean sslmode?)"),
             ("?require_auth=scram-sha-256", "require_auth cannot be used here. The provider cannot choose the method."),
             ("?sslmode=verify-ca", "sslmode = \"verify-ca\" needs sslrootcert"),
             ("?sslmode=require&sslrootcert=system", "sslrootcert = \"system\" needs sslmode = \"verify-full\""),
@@ -263,7 +263,7 @@ async fn options_of_a_subscription_hold_no_secret() {
             ("sslpassword", "sslpassword cannot be given here. Give sslkey a key that is not encrypted."),
             (
                 "passfile",
-                "passfile cannot be given here. It is a secret, or leads to one. Give the password in password_wo",
+                "passfile cannot be given here. It holds a secret, or leads to one. Give the password in password_wo",
             ),
             ("service", "service cannot be given here."),
             (
@@ -272,9 +272,9 @@ async fn options_of_a_subscription_hold_no_secret() {
             ),
             (
                 "sslmod",
-                "sslmod is not a keyword of libpq; sslmode may be meant. A subscription takes keywords of libpq only.",
+                "sslmod is not a keyword of libpq (did you mean sslmode?). A subscription takes keywords of libpq only.",
             ),
-            ("user", "user has an attribute of its own in this block. Use username."),
+            ("user", "user has its own attribute in this block. Use username."),
         ] {
             workspace.write(
                 "main.tf",

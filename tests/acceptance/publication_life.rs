@@ -257,7 +257,7 @@ async fn a_wrong_configuration_is_refused_at_its_attribute() {
         ("name = \"\"", 2, "empty"),
         ("name = \"a\"\npublish = [\"upsert\"]", 3, "\"truncate\""),
         ("name = \"a\"\ntables = [\"a.b.c\"]", 3, "schema.table"),
-        ("name = \"a\"\ntable {\nname = \"orders\"\ncolumns = []\n}", 5, "It is empty"),
+        ("name = \"a\"\ntable {\nname = \"orders\"\ncolumns = []\n}", 5, "It must not be empty"),
         ("name = \"a\"\ntable {\nname = \"orders\"\nwhere = \"(a > 1\"\n}", 5, "row filter"),
     ];
     for core in Core::installed() {

@@ -106,7 +106,7 @@ async fn partitions(core: Core, from: Major, to: Major, is_rooted: bool) {
         false => ("would arrive as those of public.parted", "on main.tf line 4"),
         true => ("would arrive as those of public.parted_eu", "on main.tf line 4"),
     };
-    let words = [lacks, &format!("subscription \"{name}\""), "Make a second publication", "copy_data = false", line];
+    let words = [lacks, &format!("subscription \"{name}\""), "Create a second publication", "copy_data = false", line];
     for arguments in ["", "enabled = false"] {
         refuses(&workspace, &pair, &format!("{turned}{}", subscription(&name, &["shop"], arguments)), &words).await;
     }
@@ -167,7 +167,7 @@ async fn no_other_change_turns_partitions_into_their_root_either() {
     workspace.apply().await;
 
     let joined = publication("shop", &format!("tables = [\"parted_eu\", \"parted\"]\n  {rooted}"));
-    let words = ["rows of public.parted_eu would arrive as those of public.parted", "Make a second publication"];
+    let words = ["rows of public.parted_eu would arrive as those of public.parted", "Create a second publication"];
     refuses(&workspace, &pair, &format!("{joined}{}{reads}", second("\"orders\"")), &words).await;
     refuses(&workspace, &pair, &format!("{leaves}{}{reads}", second("\"orders\", \"parted\"")), &words).await;
     // Tables without partitions do not care.
@@ -207,7 +207,7 @@ async fn strangers_are_told_of_too() {
     workspace.write("main.tf", &body("\"orders\", \"parted\", \"customers\"", false));
     let plan = workspace.plan().await;
     assert_eq!(plan.code, Some(2), "{}", plan.text());
-    says(&plan, &[&format!("whether {stranger} can replicate public.customers was not checked")]);
+    says(&plan, &[&format!("it was not checked whether {stranger} can replicate public.customers")]);
     elsewhere.sql(&format!("DROP SUBSCRIPTION {name}")).await;
     workspace.destroy().await;
 }
@@ -250,7 +250,7 @@ async fn joining(core: Core, from: Major, to: Major) {
     refuses(&workspace, &pair, &with(tables), &[&words[0], &words[1]]).await;
     pair.publisher.sql(&grant).await;
     pair.subscriber.sql("ALTER TABLE later ADD must int NOT NULL").await;
-    let requires = "columns of the subscriber that are not published must have a value, and have no default: must";
+    let requires = "columns of the subscriber that are not published are NOT NULL, and have no default: must";
     refuses(&workspace, &pair, &with(tables), &[requires]).await;
     pair.subscriber.sql("ALTER TABLE later ALTER must DROP NOT NULL").await;
 
@@ -426,7 +426,7 @@ async fn moving(core: Core, from: Major, to: Major) {
     workspace.write("main.tf", &config(alone, gets));
     let plan = workspace.plan().await;
     assert_eq!(plan.code, Some(2), "{}", plan.text());
-    let gets_no_more = format!("subscription \"{name}\" gets nothing more of what is written to public.orders");
+    let gets_no_more = format!("subscription \"{name}\" no longer receives what is written to public.orders");
     says(&plan, &[&gets_no_more, "depends_on", "on main.tf line 3"]);
 
     let writes = Writes::begin(&pair.publisher, "INSERT INTO orders VALUES ($, 1, 'eu')").await;
@@ -467,7 +467,7 @@ async fn made_again(core: Core, from: Major, to: Major, words: &str) {
         format!("SELECT pg_replication_slot_advance('{name}', pg_current_wal_lsn());"),
         format!("ALTER SUBSCRIPTION \"{name}\" ENABLE;"),
     ];
-    let asks = format!("subscription \"{name}\" asks for publication \"shop\" already");
+    let asks = format!("subscription \"{name}\" already reads from publication \"shop\"");
     says(&plan, &[&asks, words, &steps[0], &steps[1], &steps[2], "on main.tf line 2"]);
     workspace.apply().await;
 
@@ -513,9 +513,9 @@ async fn renaming(core: Core, from: Major, to: Major) {
     workspace.write("main.tf", &config("mall"));
     let plan = workspace.plan().await;
     assert_eq!(plan.code, Some(2), "{}", plan.text());
-    says(&plan, &["there is another publication \"mall\" now", "on main.tf line 2"]);
+    says(&plan, &["publication \"mall\" already exists", "on main.tf line 2"]);
     let taken = workspace.apply_error().await;
-    says(&taken, &["there is another publication of that name", "on main.tf line 2"]);
+    says(&taken, &["another publication has that name", "on main.tf line 2"]);
     pair.publisher.sql("DROP PUBLICATION mall").await;
 
     pair.publisher.sql(KEEP).await;
@@ -523,7 +523,7 @@ async fn renaming(core: Core, from: Major, to: Major) {
     says(&cut, &["kept"]);
     let names = "SELECT pubname FROM pg_publication ORDER BY 1";
     assert_eq!(pair.publisher.rows(names).await, ["mall", "shop"]);
-    refuses(&workspace, &pair, &config("third"), &["was cut off", "name = \"mall\"", "DROP PUBLICATION \"mall\";"])
+    refuses(&workspace, &pair, &config("third"), &["was interrupted", "name = \"mall\"", "DROP PUBLICATION \"mall\";"])
         .await;
     workspace.write("main.tf", &config("mall"));
     let plan = workspace.plan().await;

@@ -128,7 +128,7 @@ async fn import(workspace: &Workspace, database: &Database) {
 
     // Nobody knows what it was before.
     let destroyed = workspace.destroy().await;
-    assert_says(&destroyed, &["it stays as it is, because what it was before is not known"]);
+    assert_says(&destroyed, &["it stays as it is, because it was imported"]);
     assert_eq!(has(database, "bare").await, "f");
     database.sql("ALTER TABLE bare REPLICA IDENTITY DEFAULT").await;
 }
@@ -161,7 +161,7 @@ async fn unsuitable(core: Core, major: Major) {
     let usable = "Those that can: bare_id.";
     let cases = [
         ("bare", "index gone", "the table has no index of that name", 4, usable),
-        ("bare", "index bare_note", "columns of it may be null: \"note\"", 4, usable),
+        ("bare", "index bare_note", "it has columns that may be null: \"note\"", 4, usable),
         ("bare", "index bare_plain", "it is not unique", 4, usable),
         ("bare", "index bare_part", "it is partial", 4, usable),
         ("bare", "index bare_twice", "it is of an expression", 4, usable),
@@ -184,10 +184,7 @@ async fn unsuitable(core: Core, major: Major) {
     assert_eq!(has(&pair.publisher, "bare").await, "d");
     pair.publisher.sql("ALTER TABLE bare REPLICA IDENTITY FULL").await;
     write(&workspace, &of("bare", "default"));
-    assert_says(
-        &workspace.plan().await,
-        &["with \"default\" nothing tells its rows apart, because it has no primary key"],
-    );
+    assert_says(&workspace.plan().await, &["\"default\" does not identify its rows, because it has no primary key"]);
     eprintln!("replica identities: {} unsuitable choices refused on {major:?}", cases.len() + 2);
 }
 
@@ -209,7 +206,7 @@ async fn a_table_of_another_role_is_refused_with_the_statement_that_helps() {
     let workspace = pair.workspace_with(Core::OpenTofu, &pair.publisher.url_as(&role), &pair.subscriber.url()).await;
     write(&workspace, &of("bare", "full"));
     let says = format!("ALTER TABLE \"public\".\"bare\" OWNER TO \"{}\";", role.name);
-    refused(&workspace, &["must be owner of it, and is not of: public.bare of \"postgres\"", &says]).await;
+    refused(&workspace, &["must own it, and does not own: public.bare of \"postgres\"", &says]).await;
     pair.publisher.sql(&format!("ALTER TABLE bare OWNER TO {}", role.name)).await;
     workspace.apply().await;
     workspace.destroy().await;
@@ -291,7 +288,7 @@ async fn published(core: Core, major: Major) {
     let breaks = "UPDATE and DELETE would fail on the publisher: public.bare in publication \"shop\"";
     for identity in ["nothing", "default"] {
         write(&workspace, &of("bare", identity));
-        refused(&workspace, &[breaks, "nothing would tell its rows apart", "on main.tf line 3"]).await;
+        refused(&workspace, &[breaks, "it would have no replica identity", "on main.tf line 3"]).await;
     }
     write(&workspace, &of("bare", "index bare_id"));
     workspace.apply().await;
@@ -301,7 +298,7 @@ async fn published(core: Core, major: Major) {
     workspace.write("main.tf", "");
     workspace.write("publication.tf", &publication("\"bare\"", ""));
     let plan = workspace.plan().await;
-    assert_says(&plan, &["giving table public.bare its former replica identity back", breaks, "skip_destroy = true"]);
+    assert_says(&plan, &["restoring the replica identity of table public.bare", breaks, "skip_destroy = true"]);
     let failed = workspace.apply_error().await;
     assert_says(&failed, &[breaks, "Nothing was changed."]);
     assert_eq!(has(database, "bare").await, "i bare_id");
@@ -335,7 +332,7 @@ async fn columns_and_skipping(workspace: &Workspace, database: &Database, major:
     workspace.apply().await;
     database.sql("DROP INDEX bare_id").await;
     let destroyed = workspace.destroy().await;
-    assert_says(&destroyed, &["its former index is not there any more: public.bare"]);
+    assert_says(&destroyed, &["its former index no longer exists: public.bare"]);
     assert_eq!(has(database, "bare").await, "f");
 }
 

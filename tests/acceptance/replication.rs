@@ -65,13 +65,18 @@ pub(crate) struct Pair {
 impl Pair {
     /// Databases of their own on the shared servers, with the same empty tables.
     pub(crate) async fn new(publisher: Major, subscriber: Major, prefix: &str) -> Self {
-        let pair = Self {
-            publisher: servers::shared(publisher).database(&format!("{prefix}_from")).await,
-            subscriber: subscribers(subscriber).database(&format!("{prefix}_to")).await,
-        };
+        let pair = Self::empty(publisher, subscriber, prefix).await;
         pair.publisher.sql(TABLES).await;
         pair.subscriber.sql(TABLES).await;
         pair
+    }
+
+    /// Empty databases of their own on the shared servers.
+    pub(crate) async fn empty(publisher: Major, subscriber: Major, prefix: &str) -> Self {
+        Self {
+            publisher: servers::shared(publisher).database(&format!("{prefix}_from")).await,
+            subscriber: subscribers(subscriber).database(&format!("{prefix}_to")).await,
+        }
     }
 
     /// Databases of their own on these servers, with the same empty tables.

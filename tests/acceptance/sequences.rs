@@ -219,12 +219,12 @@ async fn the_action_says_what_it_has_raised() {
     let invoke = ["apply", "-auto-approve", "-no-color", "-invoke=action.neonrepl_copy_sequences.shop"];
     for lines in [
         [
-            "public.keyed_id_seq: left out, as its columns get their values otherwise on the subscriber",
+            "public.keyed_id_seq: left out, as its columns get their values in another way on the subscriber",
             "public.events_id_seq: raised from 1 (not taken yet) to 16",
             "public.plain_numbers, as public.plain_id_seq on the publisher: raised from 1 (not taken yet) to 51",
             "2 of 2 sequences raised.",
         ],
-        ["left out", "0 of 2 sequences raised.", "The others were that far already.", ""],
+        ["left out", "0 of 2 sequences raised.", "The others were already that far.", ""],
     ] {
         let said = workspace.expect(&invoke, 0).await;
         for line in lines {

@@ -74,7 +74,7 @@ async fn import(workspace: &Workspace, database: &Database, name: &str) {
     let failed = workspace.apply_error().await;
     let id = format!("{}/{name}", database.name);
     for said in
-        [format!("creating replication slot \"{name}\": it exists already"), format!("import it by the id \"{id}\"")]
+        [format!("creating replication slot \"{name}\": it already exists"), format!("import it by the id \"{id}\"")]
     {
         assert!(failed.flat().contains(&said), "{said} is not in {}", failed.text());
     }
@@ -94,7 +94,7 @@ async fn options_make_a_new_one(workspace: &Workspace, database: &Database, name
     workspace.write("main.tf", &config(&format!("name = \"{name}\"\ntwo_phase = true")));
     let plan = workspace.plan().await.flat();
     let says = format!("replacing replication slot \"{name}\" loses its position");
-    assert!(plan.contains(&says) && plan.contains(" of WAL from the old one's restart_lsn until now"), "{plan}");
+    assert!(plan.contains(&says) && plan.contains(" of WAL from the old slot's restart_lsn until now"), "{plan}");
     assert_eq!(actions(workspace).await, json!(["delete", "create"]));
     workspace.apply().await;
     assert_eq!(slots(database).await, [format!("{name} pgoutput two_phase")]);
@@ -170,7 +170,7 @@ async fn in_use(core: Core, major: Major, other: Major) {
     };
     workspace.write("main.tf", &slot("2s", false));
     workspace.apply().await;
-    let whose = format!("subscription \"reader\" of database \"{}\" on the subscriber names it", pair.subscriber.name);
+    let whose = format!("subscription \"reader\" of database \"{}\" on the subscriber uses it", pair.subscriber.name);
     let failed = workspace.expect(&DESTROY, 1).await;
     says(&failed, &[&whose, "Nothing was changed", "Destroy the subscription first", "force_destroy = true"]);
     assert_eq!(slots(&pair.publisher).await.len(), 1);
@@ -205,10 +205,10 @@ async fn in_use(core: Core, major: Major, other: Major) {
 /// A new slot in the place of one that a subscription names would lose rows without a word.
 async fn named(core: Core, major: Major, other: Major) {
     let (pair, workspace, name) = subscribed(core, major, other, "slot_named").await;
-    let whose = format!("subscription \"reader\" of database \"{}\" on the subscriber names it", pair.subscriber.name);
+    let whose = format!("subscription \"reader\" of database \"{}\" on the subscriber uses it", pair.subscriber.name);
     let replaced = format!("replacing replication slot \"{name}\" loses its position");
-    let again = format!("replication slot \"{name}\" exists already: making it again loses its position");
-    let lost = " of WAL from the old one's restart_lsn until now are lost";
+    let again = format!("replication slot \"{name}\" already exists: recreating it loses its position");
+    let lost = " of WAL from the old slot's restart_lsn until now";
     let replace = format!("-replace={ADDRESS}");
     for enabled in [true, false] {
         if !enabled {
@@ -224,7 +224,7 @@ async fn named(core: Core, major: Major, other: Major) {
         ] {
             workspace.write("main.tf", &config(&body));
             let refused = workspace.expect(&["plan", "-no-color"], 1).await;
-            says(&refused, &[&replaced, &whose, lost, "set force_destroy = true and apply that first"]);
+            says(&refused, &[&replaced, &whose, lost, "apply force_destroy = true first"]);
         }
         workspace.write("main.tf", &config(&format!("name = \"{name}\"")));
         let refused = workspace.expect(&["apply", "-auto-approve", "-no-color", &replace], 1).await;
@@ -274,7 +274,7 @@ async fn a_slot_that_was_read_is_not_replaced() {
         assert_eq!(actions(&workspace).await, json!(["delete", "create"]), "nobody has read from it");
         consume(&pair.publisher, &name).await;
         let refused = workspace.expect(&["plan", "-no-color"], 1).await;
-        says(&refused, &["loses its position: it has been read from, and its reader may come back"]);
+        says(&refused, &["loses its position: it has been read from, and its reader may return"]);
         workspace.write("main.tf", &config(&format!("name = \"{name}\"")));
         workspace.destroy().await;
         assert_eq!(slots(&pair.publisher).await, [""; 0]);
@@ -292,7 +292,7 @@ async fn a_subscriber_that_does_not_answer_is_not_taken_for_none() {
         workspace.apply().await;
         let mute = pair.subscriber.url().replace(&format!(":{}/", pair.subscriber.port), ":1/");
         workspace.env("NEONREPL_SUBSCRIBER_URL", &mute);
-        let unknown = "the provider's subscriber cannot be asked whether one of its subscriptions names it";
+        let unknown = "the provider's subscriber could not be asked whether one of its subscriptions uses it";
         says(&workspace.expect(&DESTROY, 1).await, &[unknown, "Nothing was changed"]);
         workspace.write("main.tf", &config(&format!("name = \"{name}\"\ntwo_phase = true")));
         says(&workspace.expect(&["plan", "-no-color"], 1).await, &[unknown]);
@@ -314,7 +314,7 @@ async fn a_slot_that_comes_too_late_is_said() {
         let plan = workspace.plan().await;
         assert_eq!(plan.code, Some(2), "{}", plan.text());
         let yet = format!("there is no replication slot \"{name}\" yet, and subscription \"reader\"");
-        says(&plan, &[&yet, "what was written before does not reach it"]);
+        says(&plan, &[&yet, "it misses what was written before"]);
         detach(&pair).await;
         pair.subscriber.sql("DROP SUBSCRIPTION reader").await;
         workspace.destroy().await;
@@ -386,7 +386,10 @@ async fn failover_waits_for_an_older_subscriber() {
         let (pair, workspace, name) = subscribed(core, Major::V18, Major::V16, "slot_older").await;
         workspace.write("main.tf", &config(&format!("name = \"{name}\"\nfailover = true")));
         let refused = workspace.expect(&["plan", "-no-color"], 1).await;
-        says(&refused, &["it is read from by what calls itself \"reader\"", "ALTER SUBSCRIPTION \"reader\" DISABLE"]);
+        says(
+            &refused,
+            &["it is read from by a reader that calls itself \"reader\"", "ALTER SUBSCRIPTION \"reader\" DISABLE"],
+        );
         pair.subscriber.sql("ALTER SUBSCRIPTION reader DISABLE").await;
         wait_for_activity(&pair.publisher, &name, false).await;
         pair.publisher.sql("INSERT INTO orders VALUES (1)").await;
@@ -421,7 +424,7 @@ async fn a_slot_of_another_database_is_left_alone() {
             .await;
 
         let failed = workspace.apply_error().await;
-        let home = format!("It is one of database \"{}\"", pair.subscriber.name);
+        let home = format!("It belongs to database \"{}\"", pair.subscriber.name);
         assert!(failed.flat().contains(&home), "{}", failed.text());
         let id = format!("{}/{name}", pair.publisher.name);
         workspace.expect(&["import", "-no-color", ADDRESS, &id], 1).await;

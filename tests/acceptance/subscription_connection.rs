@@ -125,7 +125,7 @@ async fn a_publisher_behind_a_tunnel_is_known_by_its_reader() {
             pair.publisher.try_sql(&format!("SELECT pg_drop_replication_slot('{}')", owners.name)).await.is_ok()
         })
         .await;
-        says(&workspace.plan().await, &["replicates nothing", "is not in database"]);
+        says(&workspace.plan().await, &["replicates nothing", "is no longer in database"]);
         pair.subscriber
             .sql(&format!(
                 "ALTER SUBSCRIPTION {0} DISABLE; ALTER SUBSCRIPTION {0} SET (slot_name = NONE); DROP SUBSCRIPTION {0}",
@@ -203,7 +203,7 @@ async fn a_changed_host_is_sent_though_the_connection_cannot_be_read() {
         old.refuse();
         let plan = workspace.plan().await;
         assert_eq!(plan.code, Some(2), "{}", plan.text());
-        says(&plan, &["another connection", &format!("port: {} becomes {}", old.port(), new.port())]);
+        says(&plan, &["a new connection", &format!("port: {} becomes {}", old.port(), new.port())]);
         workspace.apply().await;
         pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
         pair.wait_for_rows("SELECT count(*) FROM orders", &["1"]).await;
@@ -248,7 +248,7 @@ async fn a_password_that_is_wrong_is_told() {
             &pair.publisher.url_as(&Role { password: rotated.to_owned(), ..owners.publisher.clone() }),
         );
         let plan = unchanged(&workspace).await;
-        says(&plan, &["replicates nothing", "is not connected to its publisher", "connection_version"]);
+        says(&plan, &["replicates nothing", "is not connected to the publisher", "connection_version"]);
 
         workspace.env("TF_VAR_password", "pw-wrong-7Lm0");
         workspace.write("main.tf", &subscription(2));
@@ -315,7 +315,7 @@ async fn an_imported_subscription_keeps_its_connection() {
         assert_eq!(plan.code, Some(2), "{}", plan.text());
         says(
             &plan,
-            &["another connection", &format!("user: {} becomes postgres", role.name), "password: another one is sent"],
+            &["a new connection", &format!("user: {} becomes postgres", role.name), "password: a new one is sent"],
         );
         workspace.apply().await;
         let after = conninfo(&pair).await;
@@ -348,13 +348,13 @@ async fn a_block_for_an_imported_subscription_is_sent_where_it_differs() {
         };
         workspace.write("main.tf", &block(""));
         let plan = workspace.plan().await;
-        does_not_say(&plan, &["another connection"]);
+        does_not_say(&plan, &["a new connection"]);
         workspace.apply().await;
         assert_eq!(conninfo(&pair).await, before);
         unchanged(&workspace).await;
         workspace.write("main.tf", &block("    options     = { keepalives_idle = \"30\" }\n"));
         let plan = workspace.plan().await;
-        says(&plan, &["another connection", "keepalives_idle: 60 becomes 30"]);
+        says(&plan, &["a new connection", "keepalives_idle: 60 becomes 30"]);
         does_not_say(&plan, &["password: another", "application_name", "sslmode:"]);
         workspace.apply().await;
         assert_eq!(
@@ -405,7 +405,7 @@ async fn an_imported_connection_that_cannot_be_read_stays() {
 
         workspace.write("main.tf", &subscription("  connection_version = 1\n"));
         let plan = workspace.plan().await;
-        says(&plan, &["this role may not read", &format!("port={}", relay.port()), "password=***"]);
+        says(&plan, &["This role may not read", &format!("port={}", relay.port()), "password=***"]);
         workspace.apply().await;
         assert!(conninfo(pair).await.contains(&format!("port={}", relay.port())));
         does_not_say(&unchanged(&workspace).await, &["Warning"]);

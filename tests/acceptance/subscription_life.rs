@@ -370,7 +370,7 @@ async fn a_publisher_that_is_gone_hinders_destroying_unless_it_is_forced() {
         workspace.expect(&["apply", "-auto-approve", "-no-color", "-refresh=false", &target], 0).await;
         let forced = workspace.expect(&destroy, 0).await;
         assert!(
-            forced.flat().contains(&format!("replication slot \"{name}\" is left on the publisher")),
+            forced.flat().contains(&format!("replication slot \"{name}\" stays on the publisher")),
             "{}",
             forced.text()
         );
@@ -470,9 +470,9 @@ async fn a_slot_that_is_there_is_not_taken_from_its_owner() {
 #[tokio::test]
 async fn a_wrong_configuration_is_refused_at_its_attribute() {
     let cases = [
-        ("name = \"a\"\npublications = []", 8, "It is empty"),
+        ("name = \"a\"\npublications = []", 8, "It must not be empty"),
         ("name = \"a\"\npublications = [\"p\"]\nslot_name = \"A\"", 9, "is not a valid slot name"),
-        ("name = \"A\"\npublications = [\"p\"]", 6, "the slot needs a name of its own"),
+        ("name = \"A\"\npublications = [\"p\"]", 6, "slot_name must be set"),
         ("name = \"a\"\npublications = [\"p\"]\nstreaming = \"maybe\"", 9, "\"parallel\""),
         (
             "name = \"a\"\npublications = [\"p\"]\nconnect = false\nenabled = false\ncreate_slot = false\ncopy_data = true",
@@ -484,11 +484,7 @@ async fn a_wrong_configuration_is_refused_at_its_attribute() {
             10,
             "exclude each other",
         ),
-        (
-            "name = \"a\"\npublications = [\"p\"]\npublisher {\noptions = { host = \"h\" }\n}",
-            10,
-            "attribute of its own",
-        ),
+        ("name = \"a\"\npublications = [\"p\"]\npublisher {\noptions = { host = \"h\" }\n}", 10, "its own attribute"),
         ("name = \"a\"\npublications = [\"p\"]\ntimeouts {\ncreate = \"soon\"\n}", 10, "timeouts"),
     ];
     for core in Core::installed() {

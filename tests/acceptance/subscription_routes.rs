@@ -95,12 +95,12 @@ async fn a_root_joins_the_partitions_of_a_subscription_without_a_second_copy() {
         let workspace = pair.workspace(core).await;
         write(&workspace, &pair, "\"leaves\"", "");
         workspace.apply().await;
-        let moves = "rows of public.parted_eu, public.parted_us would arrive as those of public.parted";
+        let moves = "rows of public.parted_eu, public.parted_us would arrive under the name of public.parted";
         for publications in ["\"leaves\", \"root\"", "\"root\""] {
             write(&workspace, &pair, publications, "");
             refuses(&workspace, &pair, &[moves, "holds rows", "Set copy_data = false in the same apply"]).await;
             write(&workspace, &pair, publications, "copy_data = false\n  enabled = false");
-            refuses(&workspace, &pair, &[moves, "disabled takes up none"]).await;
+            refuses(&workspace, &pair, &[moves, "disabled subscription adds none"]).await;
         }
         let writes = Writes::begin(&pair.publisher, WRITE_PARTED).await;
         write(&workspace, &pair, "\"leaves\", \"root\"", "copy_data = false");
@@ -142,7 +142,7 @@ async fn a_root_that_has_taken_the_place_of_its_partitions_already_is_told_with_
         write(&workspace, &pair, "\"leaves\"", "");
         workspace.apply().await;
         pair.publisher.sql("ALTER PUBLICATION leaves SET (publish_via_partition_root = true)").await;
-        let arrives = "rows of public.parted_eu, public.parted_us arrive by now as those of public.parted";
+        let arrives = "rows of public.parted_eu, public.parted_us now arrive under the name of public.parted";
         refuses(&workspace, &pair, &[arrives, "never arrives", "Set copy_data = false"]).await;
         write(&workspace, &pair, "\"leaves\"", "copy_data = false");
         plans(&workspace, 2, &["Warning", arrives, "Compare the tables afterwards"]).await;
@@ -170,7 +170,7 @@ async fn partitions_that_come_and_go_are_told_of_where_rows_can_get_lost() {
             side.sql(attach).await;
         }
         write(&workspace, &pair, "\"leaves\"", "copy_data = false");
-        let left_out = "rows that are in public.parted_asia now are not copied, because copy_data = false";
+        let left_out = "existing rows of public.parted_asia are not copied, because copy_data = false";
         plans(&workspace, 2, &[left_out, "was skipped"]).await;
         write(&workspace, &pair, "\"leaves\"", "");
         workspace.apply().await;
@@ -178,7 +178,7 @@ async fn partitions_that_come_and_go_are_told_of_where_rows_can_get_lost() {
         workspace.expect_empty_plan().await;
 
         pair.publisher.sql("ALTER TABLE parted DETACH PARTITION parted_asia").await;
-        let gone = "gets nothing more under the name of public.parted_asia";
+        let gone = "no longer receives anything under the name of public.parted_asia";
         plans(&workspace, 0, &["Warning", gone, "detached", "change refresh_triggers"]).await;
         write(&workspace, &pair, "\"leaves\"", "refresh_triggers = { asia = \"gone\" }");
         workspace.apply().await;

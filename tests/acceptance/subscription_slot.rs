@@ -78,7 +78,7 @@ async fn a_slot_changes_once_what_is_older_has_been_applied() {
         lock.batch_execute("COMMIT").await.expect("the end of the lock");
         let run = apply.wait().await;
         assert_eq!(run.code, Some(0), "{}", run.text());
-        says(&run, &["is left on the publisher", &format!("SELECT pg_drop_replication_slot('{name}')")]);
+        says(&run, &["stays on the publisher", &format!("SELECT pg_drop_replication_slot('{name}')")]);
         pair.wait_for_rows("SELECT count(*) FROM orders", &["12"]).await;
         pair.publisher.sql("INSERT INTO orders VALUES (13, 1, 'eu')").await;
         pair.wait_for_rows("SELECT count(*) FROM orders", &["13"]).await;
@@ -113,7 +113,7 @@ async fn a_slot_that_would_lose_what_a_disabled_subscription_waits_for_is_refuse
             workspace.write("main.tf", &config(&name, &arguments));
             let refused = workspace.plan().await;
             assert_eq!(refused.code, Some(1), "{}", refused.text());
-            says(&refused, &["would be lost", "Nothing was changed", "Enable it first"]);
+            says(&refused, &["would be lost", "Nothing was changed", "Enable it with its old slot first"]);
         }
         let failed = workspace.apply_error().await;
         says(&failed, &["would be lost"]);
@@ -149,7 +149,7 @@ async fn a_slot_gets_another_name() {
         pair.publisher.sql("INSERT INTO orders SELECT n, 1, 'eu' FROM generate_series(1, 10) n").await;
         let arguments = format!("  wait_for_initial_sync = true\n  slot_name = \"{name}_new\"\n");
         workspace.write("main.tf", &config(&name, &arguments));
-        says(&workspace.plan().await, &["is made as a copy"]);
+        says(&workspace.plan().await, &["is created as a copy"]);
         workspace.apply().await;
         pair.wait_for_rows("SELECT count(*) FROM orders", &["10"]).await;
         assert_eq!(pair.slots().await, [format!("{name}_new")]);

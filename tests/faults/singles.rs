@@ -119,7 +119,7 @@ async fn refused_indexes(lane: &mut Lane) -> String {
             )
             .await;
         refusing(lane, command).await;
-        let said = ["not today", "could not be made", "Everything else was made"];
+        let said = ["not today", "could not be made", "Everything else was created"];
         lane.refuse(INDEXED, &said).await;
         assert_eq!(lane.objects().await, [BOTH_INDEXED[0], left], "{command}");
         lane.subscriber.database.sql("DROP EVENT TRIGGER refuse").await;
@@ -147,7 +147,7 @@ async fn label(lane: &mut Lane, statement: &str, moment: Moment) -> String {
     let is_done = moment == Moment::After;
     assert_eq!(run.code, Some(i32::from(!is_done)), "{}", run.text());
     if !is_done {
-        says(&run, &["What the server has was read again: it was not done. Apply again."]);
+        says(&run, &["The change was not made. Apply again."]);
         lane.apply(DESTINATION).await;
     }
     assert_eq!(lane.subscriber.database.value::<i64>(labels).await, before + 1);
@@ -217,7 +217,7 @@ fn with_timeout(config: &str, verb: &str) -> String {
 
 async fn time_is_over(lane: &mut Lane, config: &str, blocker: &str) -> String {
     let held = blocked(lane, blocker).await;
-    lane.refuse(&with_timeout(config, "create"), &["not finished within", "has been open for long"]).await;
+    lane.refuse(&with_timeout(config, "create"), &["not finished within", "a long open transaction"]).await;
     lane.expect_nothing().await;
     drop(held);
     lane.apply(config).await;

@@ -80,7 +80,7 @@ async fn drop_behind(lane: &Lane) {
 }
 
 const GONE: &[&str] = &["subscription \"shop\" replicates nothing", "is not in database", "-replace"];
-const LOST: &[&str] = &["subscription \"shop\" replicates nothing", "has lost the WAL", "-replace"];
+const LOST: &[&str] = &["subscription \"shop\" replicates nothing", "has lost WAL", "-replace"];
 
 async fn gone(lane: &mut Lane) -> String {
     lane.apply(SUBSCRIPTION).await;
@@ -175,7 +175,7 @@ async fn lost_and_replaced(lane: &mut Lane) -> String {
 async fn lost_slot(lane: &mut Lane) -> String {
     lane.apply(SLOT).await;
     lose(lane).await;
-    lane.plan_says(&["replication slot \"shop\" has lost the WAL", "-replace"]).await;
+    lane.plan_says(&["replication slot \"shop\" has lost WAL", "-replace"]).await;
     lane.workspace.expect(&["apply", "-auto-approve", "-no-color", "-replace=neonrepl_replication_slot.shop"], 0).await;
     assert_eq!(lane.objects().await, ["slot shop"]);
     lane.clean().await;
@@ -231,7 +231,7 @@ async fn unsubscribe(lane: &Lane) {
 }
 
 fn named(lane: &Lane) -> String {
-    format!("subscription \"shop\" of database \"{}\" on the subscriber names it", lane.subscriber.database.name)
+    format!("subscription \"shop\" of database \"{}\" on the subscriber uses it", lane.subscriber.database.name)
 }
 
 const OTHER_PLUGIN: &str =
@@ -256,7 +256,7 @@ async fn replaced_lost(lane: &mut Lane) -> String {
     let idle = "SELECT NOT active FROM pg_replication_slots WHERE slot_name = 'shop'";
     wait_until("the slot to be idle", DEADLINE, async || lane.publisher.database.value::<bool>(idle).await).await;
     lose(lane).await;
-    lane.refuse(OTHER_PLUGIN, &["has lost the WAL", "has lost its WAL already", &named(lane)]).await;
+    lane.refuse(OTHER_PLUGIN, &["has lost WAL", "has already lost its WAL", &named(lane)]).await;
     unsubscribe(lane).await;
     "refused in the plan: its subscription would go on with a gap".to_owned()
 }
@@ -271,7 +271,7 @@ async fn destroyed_under_a_reader(lane: &mut Lane) -> String {
 async fn destroyed_unasked(lane: &mut Lane) -> String {
     lane.apply(SLOT).await;
     lane.subscriber.server.kill();
-    lane.refuse("", &["the provider's subscriber cannot be asked", "force_destroy"]).await;
+    lane.refuse("", &["the provider's subscriber could not be asked", "force_destroy"]).await;
     lane.subscriber.server.restart(crate::common::postgres::Settings::new());
     lane.clean().await;
     "refused, with what is not known".to_owned()

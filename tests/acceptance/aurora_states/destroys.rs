@@ -129,7 +129,7 @@ async fn in_the_way(row: Row<'_>) {
     world.fail_always(DELETE, 400, "InvalidDBParameterGroupState", "are still members of this parameter group");
     let soon = With { timeout: Duration::from_secs(8), ..With::new(&desired) };
     let refused = world.destroy(&soon, &record, Reboot::Never).await;
-    check_failure(name, &refused, &["are still members", "It stayed so until the timeout"]);
+    check_failure(name, &refused, &["are still members", "It did not change until the timeout"]);
     row(name, "fails: are still members of this parameter group");
 }
 
@@ -154,9 +154,9 @@ async fn slots(row: Row<'_>) {
     check_failure(
         name,
         &refused,
-        &["nobody can tell whether logical replication slots exist", "reboot_on_destroy = false"],
+        &["it is not known whether logical replication slots exist", "reboot_on_destroy = false"],
     );
-    row(name, "refused: nobody can tell whether logical replication slots exist");
+    row(name, "refused: it is not known whether logical replication slots exist");
     assert_eq!(world.done(), [""; 0]);
 
     let name = "a slot is made while it runs";

@@ -60,7 +60,7 @@ fn lasting() -> Vec<Case> {
         Case::on(
             "the cluster is busy until the timeout",
             |world| world.fail_always(ATTACH, 400, "InvalidDBClusterStateFault", "it is busy"),
-            Expected::Resumes(&["it is busy (InvalidDBClusterStateFault", "It stayed so until the timeout"]),
+            Expected::Resumes(&["it is busy (InvalidDBClusterStateFault", "It did not change until the timeout"]),
         )
         .timeout(later),
         Case::on(
@@ -68,7 +68,7 @@ fn lasting() -> Vec<Case> {
             |world| world.fail_always(REBOOT, 400, "InvalidDBInstanceState", "an operation is in progress"),
             Expected::Resumes(&[
                 "an operation is in progress (InvalidDBInstanceState",
-                "It stayed so until the timeout",
+                "It did not change until the timeout",
             ]),
         )
         .timeout(later),
@@ -83,7 +83,8 @@ fn lasting() -> Vec<Case> {
 
 /// What AWS refuses for good, at each call, and what to do about it.
 fn refused() -> Vec<Case> {
-    const GUIDE: &str = "the guide \"Enable logical replication on Aurora\" has all that is needed";
+    const GUIDE: &str =
+        "the guide \"Enable logical replication on Aurora\" has a policy with everything that is needed";
     let denied =
         |action: &'static str| move |world: &World| world.fail_always(action, 403, "AccessDenied", "not authorized");
     let reads = [
@@ -107,9 +108,14 @@ fn refused() -> Vec<Case> {
             CREATE,
             400,
             "DBParameterGroupAlreadyExists",
-            &["DBParameterGroupAlreadyExists", "Set parameter_group_name"],
+            &["DBParameterGroupAlreadyExists", "set parameter_group_name"],
         ),
-        once(CREATE, 400, "DBParameterGroupQuotaExceeded", &["DBParameterGroupQuotaExceeded", "have the quota raised"]),
+        once(
+            CREATE,
+            400,
+            "DBParameterGroupQuotaExceeded",
+            &["DBParameterGroupQuotaExceeded", "ask AWS for a higher quota"],
+        ),
         once(SET, 400, "InvalidParameterValue", &["setting rds.logical_replication in", "InvalidParameterValue"]),
         once(
             ATTACH,
@@ -117,7 +123,7 @@ fn refused() -> Vec<Case> {
             "InvalidParameterCombination",
             &["attaching cluster parameter group", "InvalidParameterCombination"],
         ),
-        once(ATTACH, 400, "StorageQuotaExceeded", &["StorageQuotaExceeded", "Have the storage quota raised"]),
+        once(ATTACH, 400, "StorageQuotaExceeded", &["StorageQuotaExceeded", "Ask AWS for a higher storage quota"]),
         once(REBOOT, 400, "KMSKeyNotAccessibleFault", &["KMSKeyNotAccessibleFault", "Give RDS access to the KMS key"]),
     ];
     reads.into_iter().chain(writes).chain(others).collect()

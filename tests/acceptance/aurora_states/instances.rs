@@ -37,7 +37,7 @@ fn states() -> Vec<Case> {
         Case::new(
             "custom group, and no instances may be listed",
             on_group("theirs"),
-            Expected::Warned("AWS does not allow these credentials to list what has it"),
+            Expected::Warned("these credentials may not list what uses it"),
         )
         .before(|world| world.deny_lists()),
         Case::new("group given, absent", on_group("theirs"), Expected::Done(&[COPY, SET, ATTACH, REBOOT]))

@@ -142,10 +142,10 @@ async fn creates(row: Row<'_>) {
     }
     let (world, mut record) = (World::new(vec![shop()], short()).await, Record::default());
     let unproven = apply(&world, Leads::Elsewhere, &desired, &mut record).await;
-    let says = ["the server there was not restarted when the writer was", "publisher block connect to 127.0.0.1"];
+    let says = ["the server there did not restart when the writer did", "publisher block connect to 127.0.0.1"];
     check_failure("Elsewhere", &unproven, &says);
     assert_eq!(world.rebooted(), ["shop-1"], "it is not rebooted for what another server says");
-    row("create, Elsewhere".to_owned(), "fails: the server there was not restarted when the writer was");
+    row("create, Elsewhere".to_owned(), "fails: the server there did not restart when the writer did");
     let applied = apply(&world, Leads::Tunnel, &desired, &mut record).await.unwrap();
     assert_eq!(applied.current.settings, None, "nothing tells who answers, without a reboot");
     row("create, Elsewhere, and then a tunnel to the writer".to_owned(), "done, nothing proven");
@@ -205,13 +205,13 @@ async fn destroys(row: Row<'_>) {
             let connection = Connection { world: &world, leads };
             let refused = world.destroy_asking(&with, &record, reboot, Some(&connection)).await;
             let name = format!("destroy, {reboot:?}, {leads:?}");
-            check_failure(&name, &refused, &["slots could not be looked for", says, "skip_destroy = true"]);
+            check_failure(&name, &refused, &["slots could not be listed", says, "skip_destroy = true"]);
             assert_eq!(world.done(), [""; 0], "{name}");
             row(name, "refused before anything changes");
         }
         let (world, record) = logical(Leads::Named).await;
         let refused = world.destroy_asking(&with, &record, reboot, None).await;
-        check_failure("no connection", &refused, &["nobody can tell whether logical replication slots exist"]);
+        check_failure("no connection", &refused, &["it is not known whether logical replication slots exist"]);
         assert_eq!(world.done(), [""; 0]);
         row(format!("destroy, {reboot:?}, no connection"), "refused before anything changes");
     }
@@ -264,7 +264,7 @@ async fn instances(row: Row<'_>) {
     for (leads, says) in [
         (Leads::Stranger, "leads to DB instance other-1, and not to the DB instance shop"),
         (Leads::OtherEndpoint, "leads to other.abc.us-east-2.rds.amazonaws.com, and not to the DB instance shop"),
-        (Leads::Elsewhere, "was not restarted when the instance was"),
+        (Leads::Elsewhere, "did not restart when the instance did"),
     ] {
         let world = World::new(vec![ClusterConfig::instance("shop", "16.4")], short()).await;
         let (connection, mut record) = (Connection { world: &world, leads }, Record::default());
@@ -273,7 +273,7 @@ async fn instances(row: Row<'_>) {
         row(format!("instance, {leads:?}"), "fails");
         let refused = world.destroy_asking(&with, &record, Reboot::Never, Some(&connection)).await;
         match leads {
-            Leads::Elsewhere => check_failure("instance", &refused, &["slots could not be looked for"]),
+            Leads::Elsewhere => check_failure("instance", &refused, &["slots could not be listed"]),
             _ => assert_eq!(world.custom_groups(), [""; 0]),
         }
         assert_eq!(world.custom_groups().contains(&OWN.to_owned()), leads == Leads::Elsewhere);

@@ -19,7 +19,7 @@ fn groups() -> Vec<Case> {
         Case::new(
             "custom group, and no clusters may be listed",
             on_group("theirs"),
-            Expected::Warned("AWS does not allow these credentials to list what has it"),
+            Expected::Warned("these credentials may not list what uses it"),
         )
         .before(|world| world.deny_lists()),
         Case::on("default group, and no clusters may be listed", |world| world.deny_lists(), Expected::Done(&ALL)),
@@ -58,7 +58,7 @@ fn groups() -> Vec<Case> {
         Case::on(
             "group given, AWS's own",
             |_| {},
-            Expected::Refused(&["is AWS's own and cannot be modified", "Choose another"]),
+            Expected::Refused(&["belongs to AWS and cannot be modified", "Choose another"]),
         )
         .group(DEFAULT),
         Case::on(
@@ -70,7 +70,7 @@ fn groups() -> Vec<Case> {
         Case::on(
             "another one's group of our name",
             |world| world.add_group(OWN, FAMILY),
-            Expected::Refused(&["exists and was not made for it", "Set parameter_group_name"]),
+            Expected::Refused(&["exists and was not created for it", "set parameter_group_name"]),
         ),
         Case::new(
             "group of another provider, not logical",

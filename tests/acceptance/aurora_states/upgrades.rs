@@ -166,7 +166,7 @@ async fn left_behind(row: Row<'_>) {
     world.upgrade("shop", "17.5", None);
     world.forget_calls();
     let warnings = said(&world, &desired, &record).await;
-    let says = "parameter group shop-logical-replication, which was made here, is also attached to shop-old1";
+    let says = "parameter group shop-logical-replication, which this resource created, is also attached to shop-old1";
     assert!(warnings.iter().any(|warning| warning.contains(says)), "{warnings:?}");
     Box::pin(is_mended(&world, &desired, &mut record, &[CREATE, SET, ATTACH, REBOOT], "still used")).await;
     row("the old group is still attached elsewhere", "it stays, and the plan says so");

@@ -150,7 +150,7 @@ async fn everything_that_stands_in_the_way_is_said_at_once_and_nothing_is_change
     let lines = cutover::describe(&found.steps, &found).join("\n");
     holds(
         &lines,
-        &["publisher: make a fence around 3 tables", "publisher: close 3 tables to writers", "Writers wait about"],
+        &["publisher: put a fence on 3 tables", "publisher: close 3 tables to writers", "Writers wait about"],
     );
     assert_eq!(found.steps.len(), 9, "{lines}");
 
@@ -164,8 +164,8 @@ async fn everything_that_stands_in_the_way_is_said_at_once_and_nothing_is_change
     holds(
         &found,
         &[
-            "publication \"neonrepl_back_shop\" on the subscriber was not made by the provider",
-            "nothing tells the rows of public.items apart on the subscriber",
+            "publication \"neonrepl_back_shop\" on the subscriber was not created by the provider",
+            "public.items on the subscriber has no replica identity",
             "changes of public.orders cannot flow back",
             "role \"mover_1\" may not make the fence's function on the publisher",
             "GRANT USAGE, CREATE ON SCHEMA \"neonrepl\" TO \"mover_1\";",

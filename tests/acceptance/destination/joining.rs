@@ -75,7 +75,7 @@ async fn a_table_that_joins_is_made_before_it_is_published_and_a_report_changes_
     sides.publisher.sql("ALTER TABLE app.a ADD COLUMN more int").await;
     let plan = workspace.plan().await.flat();
     for said in [
-        "the subscriber is not as the publisher: one difference",
+        "the subscriber differs from the publisher: one difference",
         "table app.a column more",
         "ADD COLUMN \"more\" integer",
     ] {
@@ -114,6 +114,6 @@ async fn a_table_that_joins_is_made_before_it_is_published_and_a_report_changes_
     workspace.import(ADDRESS, &id).await;
     workspace.apply().await;
     let said = workspace.destroy().await.flat();
-    assert!(said.contains("this resource knows of none that it has made"), "{said}");
+    assert!(said.contains("this resource is not known to have created any"), "{said}");
     assert_eq!(sides.subscriber.rows(COLUMNS).await, ["id", "more", "last"]);
 }

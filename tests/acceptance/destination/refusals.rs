@@ -78,11 +78,7 @@ const CASES: &[Case] = &[
         what: "a function in C",
         publisher: "CREATE FUNCTION app.in_c(oid) RETURNS boolean LANGUAGE c IMMUTABLE AS '$libdir/plpgsql', 'plpgsql_validator'; \
             CREATE TABLE app.t (id oid PRIMARY KEY CHECK (app.in_c(id)))",
-        said: &[
-            "function app.in_c(oid)",
-            "the catalogs do not tell how to make it",
-            "Make it on the subscriber by hand",
-        ],
+        said: &["function app.in_c(oid)", "cannot be created from the catalogs", "Create it on the subscriber by hand"],
         ..CASE
     },
     Case {
@@ -185,7 +181,7 @@ const CASES: &[Case] = &[
             CREATE TABLE app.t (id int PRIMARY KEY, n int DEFAULT app.f(), CONSTRAINT ck CHECK (app.f() > n))",
         comes: LeftOut,
         said: &[
-            "default of app.t.n: it calls function app.f(), which the subscriber does not have, and functions are not made",
+            "default of app.t.n: it calls function app.f(), which the subscriber does not have, and functions = \"never\"",
             "constraint ck of table app.t: it calls function app.f()",
         ],
         wish: NO_FUNCTIONS,
@@ -220,9 +216,7 @@ const CASES: &[Case] = &[
         what: "a column that no publication sends",
         publisher: "CREATE TABLE app.t (id int PRIMARY KEY, sent int NOT NULL, kept int NOT NULL, filled int NOT NULL DEFAULT 3)",
         comes: LeftOut,
-        said: &[
-            "NOT NULL of column kept of table app.t: no publication sends the column, so that rows would stop at it",
-        ],
+        said: &["NOT NULL of column kept of table app.t: no publication sends the column, so rows would be refused"],
         list: &["id", "sent"],
         ..CASE
     },
@@ -240,7 +234,7 @@ const CASES: &[Case] = &[
             CREATE POLICY p ON app.t; ALTER TABLE app.t ENABLE ROW LEVEL SECURITY",
         comes: LeftOut,
         said: &[
-            "policy p of table app.t: it is for those who write",
+            "policy p of table app.t: only sessions that write need it",
             "row-level security of table app.t",
             "rule r of table app.t",
         ],
