@@ -108,7 +108,8 @@ async fn rows_that_are_there_already_fail_the_copy_early_and_by_name() {
         pair.publisher.sql("INSERT INTO invoices VALUES (1, 1, 'eu', 'n')").await;
         pair.subscriber.sql("INSERT INTO invoices VALUES (1, 1, 'us', 'o')").await;
         workspace.write("main.tf", &config(&name, "\"orders\", \"customers\", \"invoices\"", WAITS));
-        fails(&workspace, &["copying fails repeatedly", "Table public.invoices held rows on the subscriber"]).await;
+        fails(&workspace, &["copying fails repeatedly", "Table public.invoices already held rows on the subscriber"])
+            .await;
         pair.subscriber.sql("TRUNCATE invoices").await;
         workspace.apply().await;
         pair.wait_for_rows("SELECT note FROM invoices", &["n"]).await;

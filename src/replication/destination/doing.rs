@@ -75,9 +75,8 @@ async fn add_labels(
     Ok(())
 }
 
-const NOT_SAID: &str = "It is not known whether the change was made, because the server could not be asked \
-     afterwards. The next plan shows it.";
-const NOT_DONE: &str = "The change was not made. Apply again.";
+const NOT_SAID: &str = "The server did not say afterwards whether it was done. The next plan shows it.";
+const NOT_DONE: &str = "What the server has was read again: it was not done. Apply again.";
 
 /// What both sides show after a connection broke. None where the server does not say.
 async fn read_again(operation: &Operation<'_>, db: &Database, look: &Look, wish: &Wish) -> Option<Look> {
@@ -92,8 +91,8 @@ fn what_stays(labels: &[String]) -> String {
         return "Nothing was changed.".to_owned();
     }
     format!(
-        "Everything was undone, except for new enum labels, which must be committed before anything can use them: \
-         {} They stay, and the next apply goes on from there.",
+        "Everything was undone but what had to be there before, since nothing may use a new label in the transaction that adds \
+         it: {} It stays, and the next apply goes on from there.",
         labels.join(" ")
     )
 }
@@ -199,6 +198,6 @@ mod tests {
         assert_eq!(what_stays(&[]), "Nothing was changed.");
         let labels = ["ALTER TYPE m ADD VALUE 'a';", "ALTER TYPE m ADD VALUE 'b';"].map(str::to_owned);
         let said = what_stays(&labels);
-        assert!(said.contains("them: ALTER TYPE m ADD VALUE 'a'; ALTER TYPE m ADD VALUE 'b'; They stay"), "{said}");
+        assert!(said.contains("it: ALTER TYPE m ADD VALUE 'a'; ALTER TYPE m ADD VALUE 'b'; It stays"), "{said}");
     }
 }

@@ -77,7 +77,7 @@ impl Plan {
             self.made.iter().filter(|step| step.object.whole() == step.object).map(|step| step.object.to_string());
         let first = if self.refused.is_empty() { "" } else { "once nothing stands in the way, " };
         let warning = Error::new(format!("{first}{doing} {}", what.join(", and ")))
-            .detail(listed("Created, all in one transaction:", made.collect()))
+            .detail(listed("It creates, all in one transaction:", made.collect()))
             .detail(listed("Changed in place:", changed));
         Some(warning.detail(self.left_for_later()).detail(self.what_is_not_copied()))
     }

@@ -173,7 +173,14 @@ async fn everything_that_stands_in_the_way_is_said_at_once_and_nothing_is_change
         ],
     );
     let error = shop.run(&there).await.unwrap_err().to_string();
-    holds(&error, &["things stand in the way", "public.items apart", "GRANT USAGE, CREATE ON SCHEMA"]);
+    holds(
+        &error,
+        &[
+            "things stand in the way",
+            "public.items on the subscriber has no replica identity",
+            "GRANT USAGE, CREATE ON SCHEMA",
+        ],
+    );
     let made =
         "SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'neonrepl'";
     assert_eq!((shop.from.value::<i64>(made).await, shop.to.value::<i64>(made).await), (0, 0));

@@ -63,7 +63,7 @@ const CASES: &[Case] = &[
         subscriber: "CREATE SCHEMA more; CREATE EXTENSION citext SCHEMA more",
         said: &[
             "extension citext",
-            "in schema public of the publisher and in more of the subscriber",
+            "in schema public on the publisher and in more on the subscriber",
             "ALTER EXTENSION \"citext\" SET SCHEMA \"public\";",
         ],
         ..CASE
