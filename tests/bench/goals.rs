@@ -64,11 +64,10 @@ impl Goals {
         let [_, apply, again, destroy] = ours.steps.map(|step| step.seconds);
         let least = floor.steps.map(|step| step.seconds);
         let statements = alone.steps.map(|step| step.seconds);
-        self.at_most(&format!("{title}: plan again, 3.5 floors"), again, 3.5 * least[2], "s");
+        self.at_most(&format!("{title}: plan again, twice the floor"), again, 2.0 * least[2], "s");
         let limit = 3.5 * least[1] + 3.0 * statements[1];
         self.at_most(&format!("{title}: apply, 3.5 floors and 3 times the statements"), apply, limit, "s");
-        let limit = 3.0 * least[3] + 3.0 * statements[3];
-        self.at_most(&format!("{title}: destroy, 3 floors and 3 times the statements"), destroy, limit, "s");
+        self.at_most(&format!("{title}: destroy, twice the floor"), destroy, 2.0 * least[3], "s");
         for (name, step) in Cycle::STEPS.into_iter().zip(&ours.steps) {
             let limit = step.usage.core / 5.0;
             let what = format!("{title}: {name}, a fifth of the core's processor time");

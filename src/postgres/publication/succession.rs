@@ -24,6 +24,11 @@ fn mark(old: &Ident) -> String {
     format!("terraform-provider-neonrepl: takes the place of publication {old}")
 }
 
+/// The publications with a comment. Those with numbers from 16384 on, which are not the server's own, are a range of the index on
+/// comments: however many publications there are, few rows are read.
+const MARKED: &str = "pg_description d JOIN pg_publication p ON p.oid = d.objoid WHERE d.objoid >= 16384 \
+    AND d.classoid = 'pg_publication'::regclass AND d.objsubid = 0 AND d.description";
+
 fn comment(name: &Ident, text: Option<&str>) -> Statement {
     let text = text.map_or_else(|| "NULL".to_owned(), |text| Literal(text).to_string());
     Statement::new(format!("COMMENT ON PUBLICATION {name} IS {text}"))
@@ -35,8 +40,8 @@ fn comment(name: &Ident, text: Option<&str>) -> Statement {
 /// When the server cannot be asked.
 pub async fn successors(db: &Database, old: &Ident) -> Result<BTreeSet<Ident>> {
     let doing = format!("looking for what takes the place of publication {old}");
-    let sql = "SELECT pubname FROM pg_publication WHERE obj_description(oid, 'pg_publication') = $1";
-    let rows = db.query(&doing, sql, &[(&mark(old).as_str(), Type::TEXT)]).await?;
+    let sql = format!("SELECT p.pubname FROM {MARKED} = $1");
+    let rows = db.query(&doing, &sql, &[(&mark(old).as_str(), Type::TEXT)]).await?;
     let names = rows.iter().map(|row| row.try_get(0).map(Ident::from_catalog));
     let names: std::result::Result<_, tokio_postgres::Error> = names.collect();
     names.map_err(|error| db.error(&doing, Cause::Statement(error)))
@@ -45,11 +50,7 @@ pub async fn successors(db: &Database, old: &Ident) -> Result<BTreeSet<Ident>> {
 /// A statement that fails ([`SqlState::DIVISION_BY_ZERO`](crate::postgres::SqlState::DIVISION_BY_ZERO)) where there is one.
 /// Ahead of others in their transaction it lets them be done only where there is none, without a round trip to ask.
 pub fn unless_succeeded(old: &Ident) -> Statement {
-    let mark = mark(old);
-    Statement::new(format!(
-        "SELECT 1 / (count(*) = 0)::int FROM pg_publication WHERE obj_description(oid, 'pg_publication') = {}",
-        Literal(&mark)
-    ))
+    Statement::new(format!("SELECT 1 / (count(*) = 0)::int FROM {MARKED} = {}", Literal(&mark(old))))
 }
 
 /// Makes a publication that is to take the place of `old`, or lets one that was made for it publish what `successor` does.
