@@ -271,6 +271,10 @@ impl Connection {
                 let rows = self.client.query_typed(sql, params).await;
                 return rows.map(Answer::Rows).map_err(|error| (Asked::Read, error));
             }
+            Request::Script(text) => {
+                let done = self.client.batch_execute(text).await;
+                return done.map(|()| Answer::Done).map_err(|error| (Asked::Run, error));
+            }
             Request::Run(text) => text,
             Request::Wait(wait) => wait.statement(),
         };

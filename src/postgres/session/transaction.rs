@@ -13,7 +13,7 @@ use crate::postgres::error::{Cause, Error, Result};
 use crate::postgres::limits::Limits;
 use crate::postgres::notice::Notice;
 use crate::postgres::sql::Statement;
-use crate::postgres::work::{LockWait, Param, Query, Request, Work, read_back};
+use crate::postgres::work::{LockWait, Param, Query, Request, Work, read_back, script};
 
 /// What a transaction sees of others'.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,6 +83,16 @@ impl<'s> Transaction<'s> {
     pub async fn run(&mut self, doing: &str, statements: &[Statement], limits: &Limits) -> Result<Vec<Notice>> {
         let statements = statements.iter().map(|statement| Request::Run(statement.text()));
         self.send(doing, statements.collect(), limits).await?;
+        Ok(self.session.take_notices())
+    }
+
+    /// Runs statements in order, all in one message: for thousands of them. Which of them has failed is not said.
+    ///
+    /// # Errors
+    /// As [`Transaction::run`].
+    pub async fn run_script(&mut self, doing: &str, statements: &[Statement], limits: &Limits) -> Result<Vec<Notice>> {
+        let text = script(statements);
+        self.send(doing, vec![Request::Script(&text)], limits).await?;
         Ok(self.session.take_notices())
     }
 

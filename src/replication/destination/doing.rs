@@ -8,7 +8,7 @@ use crate::postgres::{Begin, Database, Limits, Statement, Transaction, look_agai
 use crate::replication::error::{Error, Result};
 use crate::replication::{Operation, Pair};
 
-/// How many statements are sent at once: each of them takes memory until it is answered.
+/// How many statements are sent at once: each of them takes memory until all are answered.
 const BATCH: usize = 10_000;
 
 /// What was done.
@@ -170,7 +170,7 @@ fn mends<'a>(differences: impl Iterator<Item = &'a Difference>) -> Vec<Statement
 async fn run(transaction: &mut Transaction<'_>, doing: &str, pieces: &[Piece], limits: &Limits) -> Result<()> {
     let savepoint = transaction.savepoint();
     let all: Vec<Statement> = pieces.iter().flat_map(|(_, statements)| statements.clone()).collect();
-    let Err(error) = transaction.run(doing, &all, limits).await else { return Ok(()) };
+    let Err(error) = transaction.run_script(doing, &all, limits).await else { return Ok(()) };
     if error.code().is_none() || error.is_lost() || pieces.len() == 1 {
         let named = pieces.first().filter(|_| pieces.len() == 1).map(|(what, _)| what.as_str());
         return Err(named.map_or_else(|| Error::from(error.clone()), |what| said_of(what, &error)));
