@@ -192,7 +192,7 @@ async fn what_is_missing_is_a_warning_even_if_strict() {
     let at = format!("in database {:?} on 127.0.0.1:{} first", pair.publisher.name, pair.publisher.port);
     for (kind, made) in [("schema", "CREATE SCHEMA soon"), ("table", "CREATE TABLE later (id int PRIMARY KEY)")] {
         let failed = workspace.apply_error().await;
-        says(&failed, &[&format!("Make the {kind} {at}"), "upper case in a name is not folded"]);
+        says(&failed, &[&format!("Create the {kind} {at}"), "upper case in a name is not folded"]);
         pair.publisher.sql(made).await;
     }
     let applied = workspace.apply().await;

@@ -98,7 +98,7 @@ async fn a_root_joins_the_partitions_of_a_subscription_without_a_second_copy() {
         let moves = "rows of public.parted_eu, public.parted_us would arrive under the name of public.parted";
         for publications in ["\"leaves\", \"root\"", "\"root\""] {
             write(&workspace, &pair, publications, "");
-            refuses(&workspace, &pair, &[moves, "holds rows", "Set copy_data = false in the same apply"]).await;
+            refuses(&workspace, &pair, &[moves, "holds rows", "set copy_data = false in the same apply"]).await;
             write(&workspace, &pair, publications, "copy_data = false\n  enabled = false");
             refuses(&workspace, &pair, &[moves, "disabled subscription adds none"]).await;
         }
