@@ -76,6 +76,8 @@ crate::model! {
         tables_total: Attr<i64>,
         /// Published tables that it does not have.
         unsubscribed_tables: Attr<BTreeSet<String>>,
+        /// Tables that it has and that are not published.
+        unpublished_tables: Attr<BTreeSet<String>>,
         /// How far it is behind.
         lag_bytes: Attr<i64>,
         /// For how long.
@@ -294,7 +296,14 @@ const PARTS: &[(&str, &str)] = &[
     ("tables.bytes", "The size of the table on the publisher, from its catalog."),
     ("tables_ready", "How many tables are ready."),
     ("tables_total", "How many tables there are."),
-    ("unsubscribed_tables", "Tables that are published but not subscribed to yet. A refresh adds them."),
+    (
+        "unsubscribed_tables",
+        "Tables that are published but not subscribed to yet. A refresh adds them. So is a table that was dropped on the subscriber and made again: rows that are written to it until then are passed over.",
+    ),
+    (
+        "unpublished_tables",
+        "Tables that it has and that its publications do not publish under these names any more, as after a table was dropped and made again on the publisher, renamed, or taken out. What is written to them there does not arrive.",
+    ),
     ("lag_bytes", "How many bytes of the publisher's WAL the subscriber has not confirmed as flushed yet."),
     ("lag_seconds", "How long the subscriber has been behind. 0 if it is not."),
     ("received_lsn", "The last WAL position that the worker has received."),
@@ -360,6 +369,7 @@ fn subscription_type() -> Type {
         ("tables_ready", Type::Number),
         ("tables_total", Type::Number),
         ("unsubscribed_tables", Type::set(Type::String)),
+        ("unpublished_tables", Type::set(Type::String)),
         ("lag_bytes", Type::Number),
         ("lag_seconds", Type::Number),
         ("received_lsn", Type::String),
@@ -377,6 +387,7 @@ fn subscription_type() -> Type {
 fn to_found(status: &Status) -> Found {
     let conflicts: BTreeMap<_, _> =
         status.conflicts.iter().map(|(kind, count)| ((*kind).to_owned(), number(*count))).collect();
+    let unpublished: BTreeSet<_> = status.unpublished_tables.iter().map(QualifiedName::to_text).collect();
     let unsubscribed: BTreeSet<_> = status.unsubscribed_tables.iter().map(QualifiedName::to_text).collect();
     Found {
         name: status.name.as_str().into(),
@@ -390,6 +401,7 @@ fn to_found(status: &Status) -> Found {
         tables_ready: number(status.tables_ready() as u64).into(),
         tables_total: number(status.tables.len() as u64).into(),
         unsubscribed_tables: unsubscribed.into(),
+        unpublished_tables: unpublished.into(),
         lag_bytes: status.lag_bytes.map(number).into(),
         lag_seconds: status
             .lag_seconds

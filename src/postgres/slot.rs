@@ -35,7 +35,7 @@ pub use barrier::{Barrier, barrier};
 pub use forerunner::Forerunner;
 pub use handover::{advance, confirmed, copy, has_pending};
 pub use made_for::{create_for, is_made_for};
-pub use pending::{Pending, pending};
+pub use pending::{Columns, Pending, pending};
 pub use permission::forbidden;
 pub use position::{Position, positions};
 pub use standing::{Standing, Unusable, standing};

@@ -47,6 +47,8 @@ pub struct Status {
     pub tables: Vec<TableStatus>,
     /// Tables that its publications publish and that it does not have: they are not replicated.
     pub unsubscribed_tables: Vec<QualifiedName>,
+    /// Tables that it has and that its publications do not publish: what is written to them does not arrive.
+    pub unpublished_tables: Vec<QualifiedName>,
     /// What the publisher has written and the subscriber has not confirmed as flushed, in bytes of WAL; none where the
     /// publisher cannot be asked, or there is no slot.
     pub lag_bytes: Option<u64>,

@@ -51,6 +51,7 @@ pub(super) fn well(name: &str) -> Status {
         publisher: Some("aurora:5432/shop".to_owned()),
         tables: vec![table("orders", SyncState::Ready), table("lines", SyncState::Ready)],
         unsubscribed_tables: Vec::new(),
+        unpublished_tables: Vec::new(),
         lag_bytes: Some(0),
         lag_seconds: Some(0.0),
         received_lsn: None,
@@ -101,5 +102,6 @@ pub(super) fn ill(subscription: &str) -> Status {
         remedy: String::new(),
     });
     status.unsubscribed_tables.push(name("new_one"));
+    status.unpublished_tables.push(name("old_one"));
     status
 }

@@ -21,7 +21,8 @@ const STATES: &[(&str, Mood)] = &[
     ("ready", Mood::Good),
 ];
 /// The colours of what is said below the tables.
-const WORDS: &[(&str, Mood)] = &[("cause", Mood::Bad), ("drift", Mood::Bad), ("missing", Mood::Doubtful)];
+const WORDS: &[(&str, Mood)] =
+    &[("cause", Mood::Bad), ("drift", Mood::Bad), ("missing", Mood::Doubtful), ("missed", Mood::Doubtful)];
 
 /// Each subscription with its tables and what is wrong with it, and a line that sums them up.
 pub fn statuses(statuses: &[Status], style: &Style) -> String {
@@ -214,7 +215,13 @@ fn what_is_wrong(status: &Status, style: &Style) -> Vec<String> {
         rows.push(("drift", told(&format!("{}: {}", drift.table.to_text(), drift.message), &drift.remedy)));
     }
     if !status.unsubscribed_tables.is_empty() {
-        rows.push(("missing", missing(&status.unsubscribed_tables)));
+        rows.push(("missing", counted_as(&status.unsubscribed_tables, "published and not replicated")));
+    }
+    if !status.unpublished_tables.is_empty() {
+        rows.push((
+            "missed",
+            counted_as(&status.unpublished_tables, "not published any more, so that nothing arrives"),
+        ));
     }
     if rows.is_empty() {
         return Vec::new();
@@ -229,14 +236,14 @@ fn what_is_wrong(status: &Status, style: &Style) -> Vec<String> {
     std::iter::once(String::new()).chain(grid.lines()).collect()
 }
 
-fn missing(tables: &[QualifiedName]) -> String {
+fn counted_as(tables: &[QualifiedName], what: &str) -> String {
     let names: Vec<_> = tables.iter().take(LISTED).map(QualifiedName::to_text).collect();
     let more = match tables.len().saturating_sub(LISTED) {
         0 => String::new(),
         more => format!(" and {} more", count(more as u64)),
     };
     let verb = if tables.len() == 1 { "is" } else { "are" };
-    format!("{} {verb} published and not replicated: {}{more}", counted(tables.len(), "table"), names.join(", "))
+    format!("{} {verb} {what}: {}{more}", counted(tables.len(), "table"), names.join(", "))
 }
 
 #[cfg(test)]
@@ -313,6 +320,9 @@ mod tests {
             drift    public.events: column note is missing on the subscriber
 
             missing  1 table is published and not replicated: public.new_one
+
+            missed   1 table is not published any more, so that nothing arrives:
+                     public.old_one
 
             Not healthy: subscription "shop", 2 of 4 tables ready. The worker cannot insert into public.events: column note is missing on the subscriber.
         "#]],

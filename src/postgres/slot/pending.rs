@@ -19,13 +19,16 @@ const CHANGES: i32 = 2000;
 /// The tables of the transactions that a slot has to send next, and what was done to each.
 pub type Pending = BTreeMap<QualifiedName, BTreeSet<Operation>>;
 
+/// The columns of tables, as they were when the changes were written.
+pub type Columns = BTreeMap<QualifiedName, Vec<Ident>>;
+
 /// Looks at what the slot has to send to a subscription to these publications, as far as it is the next. The server alone
 /// reads the rows: what comes back names tables.
 ///
 /// # Errors
 /// When something reads from the slot (55006), the publications or the WAL are gone, or the role may not read from slots: the
 /// error is what a subscription would be told, too.
-pub async fn pending(db: &Database, slot: &Ident, publications: &BTreeSet<Ident>) -> Result<Pending> {
+pub async fn pending(db: &Database, slot: &Ident, publications: &BTreeSet<Ident>) -> Result<(Pending, Columns)> {
     let doing = format!("looking at what replication slot {slot} has to send");
     let names = publications.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let rows = db
@@ -34,7 +37,8 @@ pub async fn pending(db: &Database, slot: &Ident, publications: &BTreeSet<Ident>
     let read = rows.iter().map(|row| row.try_get(0));
     let messages: std::result::Result<Vec<Vec<u8>>, _> = read.collect();
     let messages = messages.map_err(|error| db.error(&doing, Cause::Statement(error)))?;
-    Ok(tables(&messages))
+    let columns = messages.iter().filter_map(|message| columns(message)).collect();
+    Ok((tables(&messages), columns))
 }
 
 /// Of a change only what it is and the number of its table; of a truncation all numbers; tables as they are.
@@ -62,6 +66,21 @@ fn relation(message: &[u8]) -> Option<(u32, QualifiedName)> {
     let (schema, name) = (texts.next()?, texts.next()?);
     let schema = if schema.is_empty() { "pg_catalog" } else { &schema };
     Some((u32::from_be_bytes(*number), QualifiedName::from_catalog(schema, &name)))
+}
+
+/// The columns of a table, from the same message: behind the replica identity and their number, each with flags, and a type.
+fn columns(message: &[u8]) -> Option<(QualifiedName, Vec<Ident>)> {
+    let (_, name) = relation(message)?;
+    let names = message.get(5..)?;
+    let ends: Vec<usize> = names.iter().enumerate().filter(|(_, byte)| **byte == 0).map(|(at, _)| at).take(2).collect();
+    let mut rest = names.get(ends.get(1)? + 4..)?;
+    let mut columns = Vec::new();
+    while let Some(column) = rest.get(1..) {
+        let end = column.iter().position(|byte| *byte == 0)?;
+        columns.push(Ident::from_catalog(String::from_utf8_lossy(&column[..end]).as_ref()));
+        rest = column.get(end + 9..).unwrap_or_default();
+    }
+    Some((name, columns))
 }
 
 /// The numbers of the tables that a message changes.
@@ -103,5 +122,17 @@ mod tests {
             })
             .collect();
         assert_eq!(shown, ["pg_catalog.odd: truncate", "public.orders: insert update truncate"]);
+    }
+
+    #[test]
+    fn a_table_is_introduced_with_its_columns() {
+        let message =
+            b"R\0\0\0\x07public\0orders\0d\0\x02\x01id\0\0\0\0\x17\xff\xff\xff\xff\0total\0\0\0\0\x17\xff\xff\xff\xff";
+        let (name, found) = columns(message).unwrap();
+        let found: Vec<_> = found.iter().map(|column| column.as_str().to_owned()).collect();
+        assert_eq!((name.to_text(), found), ("public.orders".to_owned(), vec!["id".to_owned(), "total".to_owned()]));
+        assert!(columns(b"R\0\0\0\x07public\0orders\0d\0\0").unwrap().1.is_empty());
+        assert_eq!(columns(b"R\0\0\0\x07public\0orders\0d\0\x01\x01id"), None);
+        assert_eq!(columns(b"I\0\0\0\x07"), None);
     }
 }

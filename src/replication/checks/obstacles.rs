@@ -56,7 +56,8 @@ impl Obstacle {
     /// What to do about it, on the server that is named in it.
     pub fn remedy(&self, table: &QualifiedName) -> String {
         match self {
-            Self::NoTable => "Create the table on the subscriber first, or drop it from the publication.".to_owned(),
+            Self::NoTable => "Create the table on the subscriber first, which neonrepl_destination_schema does, or drop it from the publication."
+                .to_owned(),
             Self::Clash(_) => {
                 "Give all of these publications the same column list and publish_generated_columns.".to_owned()
             }

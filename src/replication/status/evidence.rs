@@ -140,7 +140,10 @@ async fn look_closer(
     if evidence.health.worker != Worker::Steady
         && let (Some(publisher), Some(slot)) = (publisher, &evidence.slot)
     {
-        evidence.pending = pending(publisher, slot, &followed.subscription.publications).await;
+        let found = pending(publisher, slot, &followed.subscription.publications).await;
+        let (pending, columns) = found.unzip();
+        former_names(evidence, subscriber, &columns.unwrap_or_default()).await;
+        evidence.pending = pending;
     }
     hold_rows(evidence, subscriber, &seen.activity).await;
 }
@@ -163,7 +166,11 @@ async fn login(followed: &Followed, publisher: Option<&Database>) -> Option<(Ide
 }
 
 /// What the slot has to send next. The worker that fails reads from it now and then.
-async fn pending(publisher: &Database, slot: &Ident, publications: &BTreeSet<Ident>) -> Option<slot::Pending> {
+async fn pending(
+    publisher: &Database,
+    slot: &Ident,
+    publications: &BTreeSet<Ident>,
+) -> Option<(slot::Pending, slot::Columns)> {
     let publisher = publisher.within(&Limits::within(PEEK));
     let limits = Limits::within(BUSY);
     let mut waiter = Waiter::new(&limits, POLL);
@@ -180,6 +187,18 @@ async fn pending(publisher: &Database, slot: &Ident, publications: &BTreeSet<Ide
                 return None;
             }
         }
+    }
+}
+
+/// Adds tables that the subscriber lacks and the publisher has no more under these names, of which changes are still to come.
+async fn former_names(evidence: &mut Evidence, subscriber: &Database, columns: &slot::Columns) {
+    let Ok(outline) = catalog::outline(subscriber).await else { return };
+    let is_lacking = |table: &QualifiedName| {
+        !outline.relations.contains_key(table) && evidence.flaws.get(table).is_none_or(Vec::is_empty)
+    };
+    let lacking: Vec<_> = columns.iter().filter(|(table, _)| is_lacking(table)).collect();
+    for (table, columns) in lacking {
+        evidence.flaws.entry(table.clone()).or_default().push(Flaw::FormerName { columns: columns.clone() });
     }
 }
 

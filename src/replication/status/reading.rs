@@ -189,6 +189,11 @@ impl Followed {
             unsubscribed_tables: facts
                 .map(|facts| facts.published.iter().filter(is_unsubscribed).cloned().collect())
                 .unwrap_or_default(),
+            unpublished_tables: facts
+                .map(|facts| {
+                    activity.tables.keys().filter(|table| !facts.published.contains(*table)).cloned().collect()
+                })
+                .unwrap_or_default(),
             lag_bytes,
             lag_seconds: lag_seconds(lag_bytes, worker.and_then(|worker| worker.latest_end_age)),
             received_lsn: worker.and_then(|worker| worker.received.clone()),

@@ -16,6 +16,11 @@ pub(in crate::replication::status) enum Flaw {
         /// What stands between the parentheses of `CREATE TABLE`.
         columns: String,
     },
+    /// It is not there on the subscriber, nor by this name on the publisher any more.
+    FormerName {
+        /// The columns that it had.
+        columns: Vec<Ident>,
+    },
     /// It is something else than a table on the subscriber.
     NotATable,
     /// Publications send different columns of it.
@@ -151,6 +156,7 @@ impl Flaw {
         let values = [Operation::Insert, Operation::Update];
         match self {
             Self::NoTable { .. }
+            | Self::FormerName { .. }
             | Self::NotATable
             | Self::Clash(_)
             | Self::Renamed { .. }
@@ -219,6 +225,19 @@ impl Flaw {
                 format!(
                     "On the subscriber, as the role that is to own it: CREATE TABLE {table} ({columns}); The worker \
                      then goes on by itself. Or drop the table from the publication."
+                ),
+            ),
+            Self::FormerName { columns } => (
+                "former_table",
+                format!("Changes of table {name} are to come, which is missing on the subscriber, and on the publisher by now."),
+                "It was dropped or got another name after they were written, as in a migration that puts a new table in the place of \
+                 an old one. Each change goes by the name of its time."
+                    .to_owned(),
+                format!(
+                    "Where it was renamed and the subscriber has it, on the subscriber: ALTER TABLE … RENAME; Otherwise an empty table \
+                     will do, since the rows of one that the subscription has not taken up are passed over: CREATE TABLE {table} ({}); \
+                     The worker goes on by itself, and the table can be dropped once it has caught up.",
+                    columns.iter().map(|column| format!("{column} text")).collect::<Vec<_>>().join(", ")
                 ),
             ),
             Self::NotATable => (
@@ -459,6 +478,7 @@ impl Flaw {
         let examples = || {
             Some(vec![
                 Self::NoTable { columns: "\"id\" bigint NOT NULL, \"total\" numeric, PRIMARY KEY (\"id\")".to_owned() },
+                Self::FormerName { columns: vec![name("id")?, name("total")?] },
                 Self::NotATable,
                 Self::Clash(vec![name("shop")?, name("reports")?]),
                 Self::Renamed { from: name("region")?, to: name("country")? },
