@@ -12,14 +12,18 @@
 
 mod difference;
 mod facets;
+#[cfg(test)]
+mod fields;
 mod fingerprint;
 mod fitting;
+mod known;
 mod late;
 mod likeness;
 mod making;
 mod mending;
 mod model;
 mod needs;
+mod new_names;
 mod object;
 mod ordering;
 mod printed;
@@ -32,9 +36,10 @@ mod samples;
 mod steps;
 mod table;
 
-pub use difference::{Difference, differences};
+pub use difference::{BeyondNames, Difference, differences};
 pub use fingerprint::fingerprint;
 pub use fitting::{Fitted, Left, Refusal, fit};
+pub use known::{Known, Replaced, TakenUp, forgotten, has_others_there, known, names_beyond, replaced};
 pub use late::{
     IndexBuild, KeyStep, Late, LateIndex, LateKey, Turn, drop_left_over, drops_of_keys, late, with_tables_of,
 };
@@ -42,7 +47,8 @@ pub use model::{
     Collation, Column, Constraint, ConstraintKind, Definition, Extension, Function, Index, Other, Sequence, Statistics,
     Table, Type, TypeKind,
 };
+pub use new_names::{NewName, NewNames, new_names, with_new_names};
 pub use object::{Object, drops, only_if_empty, settings};
 pub use reading::{Wanted, missing_of, read, read_in, read_shared};
-pub use renaming::{Known, Renaming, Renamings, known, renamed, renamings};
+pub use renaming::{Renaming, Renamings, renamed, renamings};
 pub use steps::{Circle, Group, Step, steps};

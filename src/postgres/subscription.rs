@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use activity::{Activity, ApplyWorker, TableActivity, activity};
 pub use blocked::{Blocked, blocked};
-pub use catalog::{apply, fetch, fetch_all, fetch_all_now, fetch_now, reading_from, sync_slots, tables};
+pub use catalog::{apply, fetch, fetch_all, fetch_all_now, fetch_now, reading_from, sync_slots, tables, taken_up};
 pub use changes::{How, diff, drop_detached, drop_with_slot, rename_publications};
 pub use half_made::{Claim, HalfMade, Token, begin, finish, half_made, take_away, take_over};
 pub use neighbours::{Neighbour, neighbours, rivals, sharer};

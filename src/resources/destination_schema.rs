@@ -224,6 +224,7 @@ async fn apply(call: &Call<Context>, plan: Model, time: Duration, is_new: bool, 
     if let Some(error) = look.plan.objection(&doing).filter(|_| is_new) {
         return Err(error.into());
     }
+    let wish = Wish { known: look.known_before(wish.known), ..wish };
     let Outcome { made, look } = Box::pin(destination::make(&operation, &pair, look, &wish)).await?;
     remember(call, made);
     know(call, &look, &wish);

@@ -8,6 +8,7 @@ mod expressions;
 mod following;
 mod joining;
 mod refusals;
+mod replaced;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

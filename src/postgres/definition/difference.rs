@@ -2,12 +2,17 @@
 
 //! What is not the same in two definitions.
 
+mod replacing;
+
 use std::collections::BTreeSet;
 
-use super::facets::{self, Facets, Part, SHORT};
+use self::replacing::ROWS;
+use super::facets::{self, CLUSTERED_BY, Facets, Part, SHORT};
+use super::known::Replaced;
 use super::likeness::is_alike;
 use super::mending::{Remedy, remedy};
-use super::model::Definition;
+use super::model::{ConstraintKind, Definition};
+use super::new_names::NewNames;
 use super::object::Object;
 use super::promoting::promoted;
 use super::renaming::{Renaming, Renamings};
@@ -51,17 +56,33 @@ impl Difference {
         matches!(&self.remedy, Remedy::Additive(statements) if statements.is_empty())
     }
 
+    /// Whether it is about rows alone: the definitions may be the same.
+    pub fn is_of_rows(&self) -> bool {
+        self.attribute == ROWS
+    }
+
     /// What to do about it, for a person.
     pub fn remedy(&self) -> String {
         self.remedy.to_string()
     }
 }
 
+/// What names do not tell of two sides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BeyondNames {
+    /// Columns that have other names.
+    pub columns: Renamings,
+    /// Tables that have other names.
+    pub tables: NewNames,
+    /// Tables that are others than those that are known.
+    pub replaced: Replaced,
+}
+
 /// The differences between what both have. What one side lacks altogether is none of them, but for a unique index that only
 /// the subscriber has: rows that the publisher takes would stop there. Columns whose names are mixed up are a difference
-/// each, as what their names say is not what they are; so are those that the publisher has made again.
-pub fn differences(publisher: &Definition, subscriber: &Definition, renamings: &Renamings) -> Vec<Difference> {
-    let Renamings { mixed, made_again, .. } = renamings;
+/// each, as what their names say is not what they are; so are those that the publisher has made again, and tables.
+pub fn differences(publisher: &Definition, subscriber: &Definition, beyond: &BeyondNames) -> Vec<Difference> {
+    let BeyondNames { columns: Renamings { mixed, made_again, .. }, tables, replaced } = beyond;
     let there = facets::all(subscriber);
     let mut found = Vec::new();
     for (object, wanted) in facets::all(publisher) {
@@ -79,6 +100,12 @@ pub fn differences(publisher: &Definition, subscriber: &Definition, renamings: &
     found.retain(|difference| !is_of_mixed(difference));
     found.extend(mixed.iter().map(mixed_up));
     found.extend(made_again.iter().map(|(table, column)| another(table, column)));
+    // What else differs of a table that is to be made again goes with it.
+    let is_of_other =
+        |one: &Difference| matches!(&one.object, Object::Table(name) if replaced.on_publisher.contains_key(name));
+    found.retain(|one| one.mend().is_some() || !is_of_other(one));
+    found.extend(replaced.differences(publisher));
+    found.extend(tables.differences());
     // A parent is changed before its partitions, which change with it.
     found.sort_by_key(|difference| depth(publisher, &difference.object));
     found
@@ -99,8 +126,26 @@ impl Between<'_> {
     fn compare(&self, wanted: &Facets, has: &Facets) -> Vec<Difference> {
         let parts: BTreeSet<&Part> = wanted.keys().chain(has.keys()).map(|(part, _)| part).collect();
         let mut parts: Vec<_> = parts.into_iter().collect();
+        parts.retain(|part| !self.comes_later(part));
         parts.sort_by_key(|part| self.place(part));
         parts.into_iter().flat_map(|part| self.compare_part(part, wanted, has)).collect()
+    }
+
+    /// Whether it is a foreign key that only one side has: whoever makes those once the rows are there compares them.
+    fn comes_later(&self, part: &Part) -> bool {
+        let (Object::Table(table), Part::Constraint(name)) = (self.object, part) else { return false };
+        let of = |side: &Definition| {
+            side.tables.get(table).and_then(|table| table.constraints.get(name)).map(|one| one.kind)
+        };
+        let kinds = [of(self.publisher), of(self.subscriber)];
+        kinds.contains(&Some(ConstraintKind::ForeignKey)) && kinds.contains(&None)
+    }
+
+    /// Whether the subscriber lacks the index that the publisher has a table clustered by.
+    fn waits_for_index(&self) -> bool {
+        let Object::Table(name) = self.object else { return false };
+        let index = self.publisher.tables.get(name).and_then(|table| table.clustered_by.as_ref());
+        index.is_some_and(|index| !self.subscriber.has_index(name, index))
     }
 
     /// Where a column stands among the publisher's: new ones are added in that order.
@@ -134,9 +179,12 @@ impl Between<'_> {
         let older = self.publisher.version.major().min(self.subscriber.version.major());
         match attribute {
             _ if one == other => true,
+            CLUSTERED_BY if self.waits_for_index() => true,
             // Before Postgres 18 NOT NULL has no name, and is all or nothing.
-            "name of not null" | "not null is not inherited" | "not null is not valid" => older < 18,
-            "name" | "type" | "comment" | "labels" | "not null" => false,
+            "name of not null" | "comment of not null" | "not null is not inherited" | "not null is not valid" => {
+                older < 18
+            }
+            "name" | "type" | "comment" | "comment of identity" | "labels" | "not null" => false,
             _ => is_alike(one, other),
         }
     }

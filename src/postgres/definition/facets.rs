@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use super::making::collate;
 use super::model::{
-    Collation, Column, Constraint, ConstraintKind, Definition, Function, Index, Sequence, Statistics, Table, Type,
-    TypeKind,
+    Collation, Column, Constraint, ConstraintKind, Definition, DomainConstraint, Field, Function, Index, Sequence,
+    Statistics, Table, Type, TypeKind,
 };
 use super::object::Object;
 use super::table::{compression_name, storage_name};
@@ -29,6 +29,9 @@ pub(super) type Facets = BTreeMap<(Part, &'static str), String>;
 
 /// The name under which it is said that a part is there, and what it is in short.
 pub(super) const SHORT: &str = "";
+
+/// What a table is clustered by, which counts once the subscriber has that index.
+pub(super) const CLUSTERED_BY: &str = "clustered by";
 
 /// What is said about each object.
 pub(super) fn all(definition: &Definition) -> BTreeMap<Object, Facets> {
@@ -84,7 +87,11 @@ impl Type {
         match &self.kind {
             TypeKind::Enum(labels) => said.say(whole, "labels", list(labels)).0,
             TypeKind::Composite(fields) => {
-                said.say(whole, "fields", list(fields.iter().map(super::model::Field::declaration))).0
+                let said = said.say(whole, "fields", list(fields.iter().map(Field::declaration)));
+                let comment = |said: Said, field: &Field| {
+                    said.maybe(&Part::Column(field.name.clone()), "comment", field.comment.as_ref())
+                };
+                fields.iter().fold(said, comment).0
             }
             TypeKind::Range(range) => {
                 let said = said.say(whole, "subtype", &range.subtype).say(whole, "multirange", &range.multirange);
@@ -97,10 +104,13 @@ impl Type {
                 let base = format!("{}{}", domain.base, collate(domain.collation.as_ref()));
                 let said = said.say(whole, "type", base).when(domain.is_not_null, whole, "not null");
                 let said = said.maybe(whole, "default", domain.default.as_ref());
-                let constraints = domain.constraints.values();
-                constraints
-                    .fold(said, |said, one| said.say(&Part::Constraint(one.name.clone()), SHORT, &one.definition))
-                    .0
+                let name = domain.name_of_not_null.as_ref().filter(|_| domain.is_not_null);
+                let said = said.maybe(whole, "name of not null", name.map(Ident::as_str));
+                let constraint = |said: Said, one: &DomainConstraint| {
+                    let part = &Part::Constraint(one.name.clone());
+                    said.say(part, SHORT, &one.definition).maybe(part, "comment", one.comment.as_ref())
+                };
+                domain.constraints.values().fold(said, constraint).0
             }
         }
     }
@@ -140,6 +150,7 @@ impl Table {
         let said = said.maybe(whole, "of type", self.of_type.as_ref()).maybe(whole, "storage parameters", options);
         let said = said.when(self.is_unlogged, whole, "unlogged").maybe(whole, "replica identity", identity);
         let said = said.maybe(whole, "comment", self.comment.as_ref());
+        let said = said.maybe(whole, CLUSTERED_BY, self.clustered_by.as_ref().map(Ident::as_str));
         let said = self.columns.iter().fold(said, |said, column| column.say(said, self.is_partition()));
         let constraints = self.constraints.values().filter(|one| one.is_compared());
         constraints.fold(said, |said, one| one.say(said)).0
@@ -160,9 +171,12 @@ impl Column {
         let said = said.maybe(part, "compression", self.compression.as_deref().map(compression_name));
         let said = said.maybe(part, "statistics target", self.statistics).maybe(part, "options", options);
         let said = said.maybe(part, "comment", self.comment.as_ref());
+        let counted = self.sequence.as_ref().filter(|_| !is_of_partition);
+        let said = said.maybe(part, "comment of identity", counted.and_then(|sequence| sequence.comment.as_ref()));
         match &self.not_null {
             Some(constraint) if constraint.is_local => {
                 let said = said.say(part, "name of not null", constraint.name.as_str());
+                let said = said.maybe(part, "comment of not null", constraint.comment.as_ref());
                 let said = said.when(constraint.is_not_inherited, part, "not null is not inherited");
                 said.when(!constraint.is_valid, part, "not null is not valid")
             }
@@ -171,24 +185,35 @@ impl Column {
     }
 }
 
+/// A foreign key without the mark of one that is not validated.
+pub(super) fn unvalidated(definition: &str) -> &str {
+    definition.strip_suffix(" NOT VALID").unwrap_or(definition)
+}
+
 impl Constraint {
-    /// Whether it is compared with the other side's: not what comes from a parent, and not a foreign key, which may come later.
+    /// Whether it is compared with the other side's: not what comes from a parent.
     fn is_compared(&self) -> bool {
-        self.is_declared() && !self.is_clone && self.kind != ConstraintKind::ForeignKey
+        self.is_declared() && !self.is_clone
     }
 
     fn say(&self, said: Said) -> Said {
         let part = &Part::Constraint(self.name.clone());
         let options = self.index_options.as_ref().filter(|options| !options.is_empty()).map(list);
-        let said = said.say(part, SHORT, &self.definition).maybe(part, "comment", self.comment.as_ref());
-        said.maybe(part, "storage parameters", options)
+        // Whether the rows of one are known to keep it is for whoever makes it later.
+        let is_key = self.kind == ConstraintKind::ForeignKey;
+        let definition = if is_key { unvalidated(&self.definition) } else { &self.definition };
+        let said = said.say(part, SHORT, definition).maybe(part, "comment", self.comment.as_ref());
+        said.maybe(part, "storage parameters", options.filter(|_| !is_key))
     }
 }
 
 impl Index {
     fn facets(&self) -> Facets {
         let whole = &Part::Whole;
+        let targets = self.statistics.as_ref().filter(|targets| !targets.is_empty());
+        let targets = targets.map(|targets| list(targets.iter().map(|(number, target)| format!("{number}: {target}"))));
         let said = Said::default().say(whole, "definition", &self.definition);
+        let said = said.maybe(whole, "statistics targets", targets);
         said.when(!self.is_valid, whole, "invalid").maybe(whole, "comment", self.comment.as_ref()).0
     }
 }

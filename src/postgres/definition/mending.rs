@@ -5,11 +5,12 @@
 //! What only adds, or only lets more rows in, is safe at any time: a new column, a new label, a wider type, a NOT NULL that is
 //! gone. What takes away, or lets fewer rows in, stops a replication that runs where it comes too early.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use super::facets::{Part, SHORT};
+use super::facets::{CLUSTERED_BY, Part, SHORT};
 use super::making::{collate, comment};
-use super::model::{Column, ConstraintKind, Definition, Sequence, Table, Type, TypeKind};
+use super::model::{Column, ConstraintKind, Definition, Domain, Field, Index, Sequence, Table, Type, TypeKind};
 use super::object::Object;
 use super::promoting::{holder, index_for};
 use super::table::{assignments, compression_name, storage_name};
@@ -69,7 +70,7 @@ pub(super) fn remedy(
         (Object::Table(name), Part::Constraint(constraint)) => {
             of_constraint(publisher, subscriber, name, constraint, attribute)
         }
-        (Object::Table(name), Part::Whole) => of_table(publisher, name, attribute),
+        (Object::Table(name), Part::Whole) => of_table(publisher, subscriber, name, attribute),
         (Object::Type(name), part) => of_type(publisher, subscriber, name, part, attribute),
         (Object::Sequence(name), _) => of_sequence(publisher, name, attribute),
         (Object::Function(signature), _) => {
@@ -84,11 +85,8 @@ pub(super) fn remedy(
                 ),
             }
         }
-        (Object::Index(name), _) => of_index(publisher, name, attribute),
-        (Object::Statistics(name), _) => {
-            let make = publisher.statistics.get(name).map(|one| one.definition.clone());
-            Remedy::person([format!("DROP STATISTICS {name}")].into_iter().chain(make).collect(), "")
-        }
+        (Object::Index(name), _) => of_index(publisher, subscriber, name, attribute),
+        (Object::Statistics(name), _) => of_statistics(publisher, name, attribute),
         (Object::Collation(name), _) if attribute == "comment" => {
             let collation = publisher.collations.get(name);
             Remedy::one(remark(&format!("COLLATION {name}"), collation.and_then(|one| one.comment.as_ref())))
@@ -166,6 +164,16 @@ fn of_column(publisher: &Definition, subscriber: &Definition, place: &Place<'_>,
         "options" => Remedy::Additive(options(place, column, there)),
         "comment" => Remedy::one(remark(&format!("COLUMN {}.{}", place.table, place.column), column.comment.as_ref())),
         "name of not null" => rename_not_null(place, column, there),
+        "comment of not null" => match &column.not_null {
+            Some(of) => Remedy::one(remark(&format!("CONSTRAINT {} ON {}", of.name, place.table), of.comment.as_ref())),
+            None => Remedy::Additive(Vec::new()),
+        },
+        "comment of identity" => match (&column.sequence, &there.sequence) {
+            (Some(sequence), Some(there)) => {
+                Remedy::one(remark(&format!("SEQUENCE {}", there.name), sequence.comment.as_ref()))
+            }
+            _ => Remedy::Additive(Vec::new()),
+        },
         _ => Remedy::person(Vec::new(), "it cannot be altered: drop the column on the subscriber, or alter it by hand"),
     }
 }
@@ -206,8 +214,8 @@ fn missing_column(
     let new = Column { not_null: new.not_null.clone().filter(|_| fills), ..new };
     let default = new.default().map(|default| format!(" DEFAULT {default}")).unwrap_or_default();
     let add = format!("ALTER TABLE {} ADD COLUMN {}{default}", place.table, new.declaration());
-    let comment = comment(&format!("COLUMN {}.{}", place.table, place.column), column.comment.as_ref());
-    Remedy::Additive([add].into_iter().chain(new.settings(place.table)).chain(comment).collect())
+    let comments = new.comments(place.table);
+    Remedy::Additive([add].into_iter().chain(new.settings(place.table)).chain(comments).collect())
 }
 
 /// The parent that brings a column which it lacks itself.
@@ -232,9 +240,8 @@ fn own_settings(place: &Place<'_>, column: &Column) -> Vec<String> {
         Some(default) => Some(place.alter_only(format!("SET DEFAULT {default}"))),
         None => Some(place.alter_only("DROP DEFAULT")),
     };
-    let comment = comment(&format!("COLUMN {}.{}", place.table, place.column), column.comment.as_ref());
-    let own = Column { not_null: None, ..column.clone() };
-    default.into_iter().chain(own.settings(place.table)).chain(comment).collect()
+    let own = Column { not_null: None, sequence: None, ..column.clone() };
+    default.into_iter().chain(own.settings(place.table)).chain(own.comments(place.table)).collect()
 }
 
 /// A column of the same type that the publisher does not have: it may be the one, under its old name. A new column in its
@@ -244,10 +251,17 @@ fn renamed_from<'a>(table: &Table, there: &'a Table, column: &Column) -> Option<
 }
 
 fn options(place: &Place<'_>, column: &Column, there: &Column) -> Vec<String> {
-    let names = there.options.iter().flatten().filter_map(|option| option.split_once('=')).map(|(name, _)| name);
-    let names = names.collect::<Vec<_>>().join(", ");
-    let reset = (!names.is_empty()).then(|| place.alter_only(format!("RESET ({names})")));
-    let set = column.options.as_ref().map(|options| place.alter_only(format!("SET ({})", assignments(options))));
+    let of = |column: &Column| column.options.clone().unwrap_or_default();
+    turned(&of(column), &of(there)).into_iter().map(|change| place.alter_only(change)).collect()
+}
+
+/// What gives something these options in place of those that it has: what is gone first.
+fn turned(new: &BTreeSet<String>, old: &BTreeSet<String>) -> Vec<String> {
+    let name = |option: &str| option.split('=').next().unwrap_or_default().to_owned();
+    let kept: BTreeSet<_> = new.iter().map(|option| name(option)).collect();
+    let gone: Vec<_> = old.iter().map(|option| name(option)).filter(|name| !kept.contains(name)).collect();
+    let reset = (!gone.is_empty()).then(|| format!("RESET ({})", gone.join(", ")));
+    let set = (!new.is_empty()).then(|| format!("SET ({})", assignments(new)));
     reset.into_iter().chain(set).collect()
 }
 
@@ -300,6 +314,15 @@ fn of_constraint(
     if attribute == "comment" {
         return Remedy::one(remark(&format!("CONSTRAINT {name} ON {table}"), constraint.comment.as_ref()));
     }
+    let index = format!("{}.{name}", table.schema);
+    if attribute == "storage parameters" {
+        let of = |side: &Definition| {
+            let found = side.tables.get(table).and_then(|table| table.constraints.get(name));
+            found.and_then(|one| one.index_options.clone()).unwrap_or_default()
+        };
+        let changes = turned(&of(publisher), &of(subscriber));
+        return Remedy::Additive(changes.into_iter().map(|change| format!("ALTER INDEX {index} {change}")).collect());
+    }
     let is_missing =
         attribute == SHORT && !subscriber.tables.get(table).is_some_and(|there| there.constraints.contains_key(name));
     if let Some(index) = index_for(publisher, subscriber, table, constraint).filter(|_| is_missing) {
@@ -308,6 +331,7 @@ fn of_constraint(
     let add = constraint.statements(table);
     let when = match constraint.kind {
         ConstraintKind::Check => "once the rows there keep it, and rows from before have arrived",
+        ConstraintKind::ForeignKey => "once the rows there keep it; replication does not check it",
         _ => "once the rows there keep it; the table is locked while its index is built",
     };
     let first = match holder(subscriber, table, name).filter(|_| is_missing && constraint.kind.has_index()) {
@@ -317,13 +341,20 @@ fn of_constraint(
     Remedy::person(first.into_iter().chain(add).collect(), when)
 }
 
-fn of_table(publisher: &Definition, name: &QualifiedName, attribute: &str) -> Remedy {
-    let Some(table) = publisher.tables.get(name) else { return Remedy::person(Vec::new(), "") };
+fn of_table(publisher: &Definition, subscriber: &Definition, name: &QualifiedName, attribute: &str) -> Remedy {
+    let (Some(table), Some(there)) = (publisher.tables.get(name), subscriber.tables.get(name)) else {
+        return Remedy::person(Vec::new(), "");
+    };
     match attribute {
         "comment" => Remedy::one(remark(&format!("TABLE {name}"), table.comment.as_ref())),
-        "storage parameters" if !table.options.is_empty() => {
-            Remedy::one(format!("ALTER TABLE {name} SET ({})", assignments(&table.options)))
+        "storage parameters" => {
+            let changes = turned(&table.options, &there.options).into_iter();
+            Remedy::Additive(changes.map(|change| format!("ALTER TABLE {name} {change}")).collect())
         }
+        CLUSTERED_BY => Remedy::one(match &table.clustered_by {
+            Some(index) => format!("ALTER TABLE {name} CLUSTER ON {index}"),
+            None => format!("ALTER TABLE {name} SET WITHOUT CLUSTER"),
+        }),
         "replica identity" => {
             let identity = match (table.replica_identity.as_str(), &table.identity_index) {
                 ("f", _) => "FULL".to_owned(),
@@ -379,7 +410,12 @@ fn of_type(
                 None => format!("ALTER DOMAIN {name} DROP DEFAULT"),
             }),
             (Part::Whole, "comment") => Remedy::one(remark(&format!("DOMAIN {name}"), comment.as_ref())),
-            (Part::Constraint(constraint), _) => match new.constraints.get(constraint) {
+            (Part::Whole, "name of not null") => rename_domains_not_null(name, new, subscriber),
+            (Part::Constraint(constraint), attribute) => match new.constraints.get(constraint) {
+                Some(declared) if attribute == "comment" => {
+                    let what = format!("CONSTRAINT {constraint} ON DOMAIN {name}");
+                    Remedy::one(remark(&what, declared.comment.as_ref()))
+                }
                 Some(declared) => {
                     by_hand(vec![format!("ALTER DOMAIN {name} ADD CONSTRAINT {constraint} {}", declared.definition)])
                 }
@@ -389,9 +425,28 @@ fn of_type(
                 Remedy::person(Vec::new(), "a domain keeps its type: make it again on the subscriber with what uses it")
             }
         },
+        (Some(Type { kind: TypeKind::Composite(new), .. }), Some(Type { kind: TypeKind::Composite(old), .. }))
+            if *part != Part::Whole =>
+        {
+            let both = new.iter().filter(|field| old.iter().any(|old| old.name == field.name));
+            let field = both.into_iter().find(|field| *part == Part::Column(field.name.clone()));
+            let remark = |field: &Field| remark(&format!("COLUMN {name}.{}", field.name), field.comment.as_ref());
+            Remedy::Additive(field.map(remark).into_iter().collect())
+        }
         (Some(ty), _) if attribute == "comment" => Remedy::one(remark(&format!("TYPE {name}"), ty.comment.as_ref())),
         _ => Remedy::person(Vec::new(), "alter the type on the subscriber by hand"),
     }
+}
+
+/// The other name of a domain's NOT NULL, unless it goes or comes with that.
+fn rename_domains_not_null(name: &QualifiedName, domain: &Domain, subscriber: &Definition) -> Remedy {
+    let there = match subscriber.types.get(name) {
+        Some(Type { kind: TypeKind::Domain(there), .. }) => there.name_of_not_null.as_ref(),
+        _ => None,
+    };
+    let both = domain.name_of_not_null.as_ref().zip(there);
+    let rename = both.map(|(new, old)| format!("ALTER DOMAIN {name} RENAME CONSTRAINT {old} TO {new}"));
+    Remedy::Additive(rename.into_iter().collect())
 }
 
 /// The statements that give an enum its new labels, where the old ones are still there in their order.
@@ -431,9 +486,26 @@ fn of_sequence(publisher: &Definition, name: &QualifiedName, attribute: &str) ->
     }
 }
 
-fn of_index(publisher: &Definition, name: &QualifiedName, attribute: &str) -> Remedy {
+fn of_statistics(publisher: &Definition, name: &QualifiedName, attribute: &str) -> Remedy {
+    let Some(statistics) = publisher.statistics.get(name) else { return Remedy::person(Vec::new(), "") };
+    match attribute {
+        "comment" => Remedy::one(remark(&format!("STATISTICS {name}"), statistics.comment.as_ref())),
+        "target" => Remedy::one(format!("ALTER STATISTICS {name} SET STATISTICS {}", statistics.target.unwrap_or(-1))),
+        _ => Remedy::person(vec![format!("DROP STATISTICS {name}"), statistics.definition.clone()], ""),
+    }
+}
+
+fn of_index(publisher: &Definition, subscriber: &Definition, name: &QualifiedName, attribute: &str) -> Remedy {
     let Some(index) = publisher.indexes.get(name) else { return Remedy::person(Vec::new(), "") };
     match attribute {
+        "statistics targets" => {
+            let of = |index: &Index| index.statistics.clone().unwrap_or_default();
+            let (new, old) = (of(index), subscriber.indexes.get(name).map(of).unwrap_or_default());
+            let gone = old.keys().filter(|number| !new.contains_key(*number)).map(|number| (number, -1));
+            let all = gone.chain(new.iter().map(|(number, target)| (number, *target)));
+            let set = |(number, target)| format!("ALTER INDEX {name} ALTER COLUMN {number} SET STATISTICS {target}");
+            Remedy::Additive(all.map(set).collect())
+        }
         "comment" => Remedy::one(remark(&format!("INDEX {name}"), index.comment.as_ref())),
         "invalid" => Remedy::person(vec![format!("REINDEX INDEX CONCURRENTLY {name}")], "it could not be built"),
         _ => Remedy::person(vec![format!("DROP INDEX {name}"), index.definition.clone()], ""),

@@ -429,6 +429,14 @@ impl Definition {
         }
     }
 
+    /// Whether a table has an index of that name, a constraint's or its own.
+    pub(super) fn has_index(&self, table: &QualifiedName, index: &Ident) -> bool {
+        let own = QualifiedName { schema: table.schema.clone(), name: index.clone() };
+        let of_constraint = self.tables.get(table).and_then(|table| table.constraints.get(index));
+        of_constraint.is_some_and(|one| one.kind.has_index())
+            || self.indexes.get(&own).is_some_and(|own| own.table == *table)
+    }
+
     /// The collations that something here names, the system's included.
     pub fn named_collations(&self) -> BTreeSet<&QualifiedName> {
         let columns =

@@ -42,6 +42,8 @@ pub enum Object {
     Cluster(QualifiedName),
     /// Extended statistics.
     Statistics(QualifiedName),
+    /// All tables of one side, of which no statement makes anything.
+    Tables,
 }
 
 impl fmt::Display for Object {
@@ -64,6 +66,7 @@ impl fmt::Display for Object {
             Self::ReplicaIdentity(name) => write!(f, "replica identity of table {}", name.to_text()),
             Self::Cluster(name) => write!(f, "clustering of table {}", name.to_text()),
             Self::Statistics(name) => write!(f, "statistics {}", name.to_text()),
+            Self::Tables => f.write_str("the tables"),
         }
     }
 }
@@ -105,7 +108,7 @@ impl Object {
             matches!(self, Self::Table(_) | Self::Attachment(_) | Self::Default(..) | Self::Constraint(..));
         !comes_after
             && !matches!(self, Self::Owner(_) | Self::Index(_) | Self::ReplicaIdentity(_))
-            && !matches!(self, Self::Cluster(_) | Self::Statistics(_))
+            && !matches!(self, Self::Cluster(_) | Self::Statistics(_) | Self::Tables)
     }
 
     fn drop_statement(&self) -> Option<String> {

@@ -82,8 +82,8 @@ fn are_not_null(table: &Table, columns: &[Ident]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::difference::BeyondNames;
     use super::super::difference::differences;
-    use super::super::renaming::Renamings;
     use super::super::samples::database;
     use super::*;
 
@@ -94,7 +94,7 @@ mod tests {
     /// How the subscriber gets a constraint of that definition, where it has that index.
     fn remedy(constraint: &str, index: &str, tail: &str) -> String {
         let publisher = users().constraint("users", "users_key", constraint);
-        let found = differences(&publisher, &users().index("users", index, tail), &Renamings::default());
+        let found = differences(&publisher, &users().index("users", index, tail), &BeyondNames::default());
         let lines = found.iter().map(|one| {
             let who = if one.mend().is_some() { "apply" } else { "person" };
             format!("{who}: {}", one.remedy())

@@ -6,25 +6,10 @@
 //! hold. What tells it are the numbers that both catalogs keep for a column, which stay: those of columns that had one name
 //! once are kept as pairs.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use serde::{Deserialize, Serialize};
-
+use super::known::{Known, Pairs};
 use super::model::{Definition, Table};
 use super::object::Object;
 use crate::postgres::sql::{Ident, QualifiedName, Statement};
-
-/// Which column of the subscriber's is which of the publisher's, by the number of the publisher's table.
-pub type Known = BTreeMap<i64, Pairs>;
-
-/// The columns of one table.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pairs {
-    /// The number of the subscriber's table.
-    there: i64,
-    /// The numbers of the subscriber's columns, by those of the publisher's.
-    columns: BTreeMap<i16, i16>,
-}
 
 /// A column that gets another name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,27 +52,6 @@ impl Renaming {
         let Self { table, from, to, .. } = self;
         (!self.is_inherited).then(|| Statement::new(format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}")))
     }
-}
-
-/// What is to be kept to know a column again: what was known, as far as the subscriber still has it, and columns that have one
-/// name. A column that the publisher has dropped is kept too: another one that gets its name is not the same.
-pub fn known(publisher: &Definition, subscriber: &Definition, before: &Known) -> Known {
-    let both = publisher.tables.iter().filter_map(|(name, table)| Some((table, subscriber.tables.get(name)?)));
-    both.map(|(table, there)| (table.oid, pairs(table, there, before.get(&table.oid)))).collect()
-}
-
-fn pairs(table: &Table, there: &Table, before: Option<&Pairs>) -> Pairs {
-    let before = before.filter(|pairs| pairs.there == there.oid);
-    let exists = |table: &Table, number: i16| table.has_number(number);
-    let kept = before.into_iter().flat_map(|pairs| pairs.columns.iter().map(|(one, other)| (*one, *other)));
-    let mut columns: BTreeMap<i16, i16> = kept.filter(|(_, other)| exists(there, *other)).collect();
-    let taken: BTreeSet<i16> = columns.values().copied().collect();
-    for column in &table.columns {
-        if let Some(other) = there.column(&column.name).filter(|other| !taken.contains(&other.number)) {
-            columns.entry(column.number).or_insert(other.number);
-        }
-    }
-    Pairs { there: there.oid, columns }
 }
 
 /// The columns that are known by another name.
@@ -138,42 +102,39 @@ pub fn renamed(mut subscriber: Definition, renamings: &[Renaming]) -> Definition
     for renaming in renamings {
         let Some(table) = subscriber.tables.get_mut(&renaming.table) else { continue };
         table.rename(&renaming.from, &renaming.to);
+        let (old, new) = (printed(&renaming.from), printed(&renaming.to));
         let indexes = subscriber.indexes.values_mut().filter(|index| index.table == renaming.table);
-        indexes.for_each(|index| replace(&mut index.definition, &renaming.from, &renaming.to));
+        indexes.for_each(|index| replace(&mut index.definition, &old, &new));
     }
     subscriber
 }
 
 impl Table {
-    fn has_number(&self, number: i16) -> bool {
-        self.columns.iter().any(|column| column.number == number)
-    }
-
     fn rename(&mut self, from: &Ident, to: &Ident) {
+        let (old, new) = (&printed(from), &printed(to));
         for column in &mut self.columns {
             if column.name == *from {
                 column.name = to.clone();
             }
             if let Some(expression) = &mut column.expression {
-                replace(expression, from, to);
+                replace(expression, old, new);
             }
         }
-        self.constraints.values_mut().for_each(|constraint| replace(&mut constraint.definition, from, to));
-        self.partition_key.iter_mut().for_each(|key| replace(key, from, to));
+        self.constraints.values_mut().for_each(|constraint| replace(&mut constraint.definition, old, new));
+        self.partition_key.iter_mut().for_each(|key| replace(key, old, new));
     }
 }
 
 /// Puts one name in the place of another in what a server has printed, but not within quotes.
-fn replace(text: &mut String, from: &Ident, to: &Ident) {
+pub(super) fn replace(text: &mut String, old: &str, new: &str) {
     let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$' || c == '"' || c == '\'';
-    let (old, new) = (printed(from), printed(to));
     let mut found = String::with_capacity(text.len());
     let mut rest = text.as_str();
-    while let Some(at) = rest.find(&old) {
+    while let Some(at) = rest.find(old) {
         let (before, after) = (&rest[..at], &rest[at + old.len()..]);
         found.push_str(before);
         let is_whole = !found.ends_with(is_word) && !after.starts_with(is_word);
-        found.push_str(if is_whole { &new } else { &old });
+        found.push_str(if is_whole { new } else { old });
         rest = after;
     }
     found.push_str(rest);
@@ -181,7 +142,7 @@ fn replace(text: &mut String, from: &Ident, to: &Ident) {
 }
 
 /// A name as a server prints it.
-fn printed(name: &Ident) -> String {
+pub(super) fn printed(name: &Ident) -> String {
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let text = name.as_str();
     if text.chars().all(is_plain) && !text.starts_with(|c: char| c.is_ascii_digit()) {
@@ -193,6 +154,7 @@ fn printed(name: &Ident) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::known::{TakenUp, known};
     use super::super::samples::database;
     use super::*;
 
@@ -200,12 +162,17 @@ mod tests {
     fn a_name_is_replaced_where_it_stands_alone() {
         let replaced = |text: &str, from: &str, to: &str| {
             let mut text = text.to_owned();
-            replace(&mut text, &Ident::new(from).unwrap(), &Ident::new(to).unwrap());
+            let printed = |name| printed(&Ident::new(name).unwrap());
+            replace(&mut text, &printed(from), &printed(to));
             text
         };
         assert_eq!(replaced("CHECK ((a > 0) AND (aa > a))", "a", "b"), "CHECK ((b > 0) AND (aa > b))");
         assert_eq!(replaced("CHECK (a <> 'a'::text)", "a", "B c"), "CHECK (\"B c\" <> 'a'::text)");
         assert_eq!(replaced("(\"A\")", "A", "a"), "(a)");
+    }
+
+    fn remember(publisher: &Definition, subscriber: &Definition, before: &Known) -> Known {
+        known(publisher, subscriber, before, &TakenUp::new())
     }
 
     fn of_names(columns: &str) -> Definition {
@@ -215,7 +182,7 @@ mod tests {
     /// What is due and what is mixed up, once the columns that had these names have those on the publisher and these others on the
     /// subscriber.
     fn found(before: &str, publisher: &str, subscriber: &str) -> (String, String) {
-        let known = known(&of_names(before), &of_names(before), &Known::new());
+        let known = remember(&of_names(before), &of_names(before), &Known::new());
         let Renamings { due, mixed, .. } = renamings(&of_names(publisher), &of_names(subscriber), &known);
         let text = |all: &[Renaming]| {
             let lines = all.iter().map(|one| format!("{}>{}", one.from.as_str(), one.to.as_str()));
@@ -250,7 +217,7 @@ mod tests {
     #[test]
     fn the_name_of_a_column_that_is_gone_is_not_free_while_the_subscriber_has_it() {
         let mut publisher = of_names("a b");
-        let known = known(&publisher, &publisher, &Known::new());
+        let known = remember(&publisher, &publisher, &Known::new());
         let subscriber = publisher.clone();
         let table = publisher.tables.values_mut().next().unwrap();
         table.columns.remove(0);
@@ -258,7 +225,7 @@ mod tests {
         let Renamings { due, mixed, .. } = renamings(&publisher, &subscriber, &known);
         assert_eq!((due.len(), mixed.len()), (0, 1));
         // It stays known until a person has dropped the old one.
-        let known = super::known(&publisher, &subscriber, &known);
+        let known = remember(&publisher, &subscriber, &known);
         let mut mended = subscriber.clone();
         mended.tables.values_mut().next().unwrap().columns.remove(0);
         let Renamings { due, mixed, .. } = renamings(&publisher, &mended, &known);
@@ -271,7 +238,7 @@ mod tests {
     #[test]
     fn a_column_that_was_made_again_is_another_one_until_the_subscriber_has_a_new_one_too() {
         let subscriber = of_names("a b");
-        let known = known(&subscriber, &subscriber, &Known::new());
+        let known = remember(&subscriber, &subscriber, &Known::new());
         let mut publisher = of_names("b b2 a");
         let columns = &mut publisher.tables.values_mut().next().unwrap().columns;
         columns.remove(1);
@@ -282,26 +249,17 @@ mod tests {
         };
         assert_eq!(again(&subscriber, &known), ["a"]);
         // An apply of something else does not forget it.
-        let later = super::known(&publisher, &subscriber, &known);
+        let later = remember(&publisher, &subscriber, &known);
         assert_eq!(again(&subscriber, &later), ["a"]);
         // Nor is it known without what was kept.
-        assert!(again(&subscriber, &super::known(&publisher, &subscriber, &Known::new())).is_empty());
+        assert!(again(&subscriber, &remember(&publisher, &subscriber, &Known::new())).is_empty());
         let mut mended = of_names("a b a2");
         let columns = &mut mended.tables.values_mut().next().unwrap().columns;
         columns.remove(0);
         columns[1].name = Ident::new("a").unwrap();
         assert!(again(&mended, &later).is_empty());
-        let settled = super::known(&publisher, &mended, &later);
+        let settled = remember(&publisher, &mended, &later);
         assert!(again(&mended, &settled).is_empty());
         assert_eq!(serde_json::to_value(settled).unwrap()["100"]["columns"], serde_json::json!({"2": 2, "3": 3}));
-    }
-
-    #[test]
-    fn what_is_known_goes_through_the_state() {
-        let definition = of_names("a b");
-        let known = known(&definition, &definition, &Known::new());
-        let json = serde_json::to_value(&known).unwrap();
-        assert_eq!(json, serde_json::json!({"100": {"there": 100, "columns": {"1": 1, "2": 2}}}));
-        assert_eq!(serde_json::from_value::<Known>(json).unwrap(), known);
     }
 }

@@ -7,6 +7,8 @@
 //! then. What partitions and children have in common with a parent comes to them first: so the parent takes up what is
 //! there, under the names that it has, instead of making it once more.
 
+mod joining;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -71,6 +73,7 @@ pub fn steps(definition: &Definition, is_wanted: impl Fn(&Step) -> bool) -> Resu
     plan.indexes_and_statistics();
     let mut steps = plan.steps;
     steps.retain(|_, step| is_wanted(step));
+    joining::arranged(definition, &mut steps);
     let is_schema = |object: &Object| matches!(object, Object::Schema(_));
     let needs = steps.values().flat_map(|step| &step.needs);
     let needed: BTreeSet<Object> = needs.filter(|need| is_schema(need)).cloned().collect();
@@ -131,7 +134,7 @@ fn key<'a>(definition: &Definition, object: &'a Object) -> Key<'a> {
         Object::ReplicaIdentity(_) => (12, None),
         Object::Owner(_) => (13, None),
         Object::Cluster(_) => (16, None),
-        Object::Statistics(_) => (17, None),
+        Object::Statistics(_) | Object::Tables => (17, None),
     };
     let is_default_partition = matches!(object, Object::Attachment(name)
         if table(name).is_some_and(|table| table.bound.as_deref() == Some("DEFAULT")));
@@ -348,7 +351,7 @@ impl Object {
     /// The schema that it is in.
     pub(super) fn schema(&self) -> Option<Ident> {
         match self {
-            Self::Schema(_) | Self::Function(_) => None,
+            Self::Schema(_) | Self::Function(_) | Self::Tables => None,
             Self::Collation(name)
             | Self::Type(name)
             | Self::DomainConstraint(name, _)

@@ -33,10 +33,7 @@ pub(super) fn statements(definition: &Definition, name: &QualifiedName, table: &
     let counted = counted.flat_map(|column| column.added_identity(name));
     let settings = table.columns.iter().flat_map(|column| column.settings(name));
     let comments = comment(&format!("TABLE {name}"), table.comment.as_ref());
-    let of_columns = table
-        .columns
-        .iter()
-        .filter_map(|column| comment(&format!("COLUMN {name}.{}", column.name), column.comment.as_ref()));
+    let of_columns = table.columns.iter().flat_map(|column| column.comments(name));
     let made = [create].into_iter().chain(of_type).chain(not_null).chain(counted);
     made.chain(settings).chain(comments).chain(of_columns).collect()
 }
@@ -152,6 +149,17 @@ impl Column {
             }
             None => self.is_not_null.then(|| "NOT NULL".to_owned()),
         }
+    }
+
+    /// The comments of it, of its NOT NULL and of the sequence of its identity.
+    pub(super) fn comments(&self, table: &QualifiedName) -> Vec<String> {
+        let own = comment(&format!("COLUMN {table}.{}", self.name), self.comment.as_ref());
+        let not_null = self.not_null.as_ref().filter(|constraint| constraint.is_local);
+        let not_null =
+            not_null.and_then(|of| comment(&format!("CONSTRAINT {} ON {table}", of.name), of.comment.as_ref()));
+        let sequence = self.sequence.as_ref();
+        let sequence = sequence.and_then(|of| comment(&format!("SEQUENCE {}", of.name), of.comment.as_ref()));
+        [own, not_null, sequence].into_iter().flatten().collect()
     }
 
     /// The statements that set what its declaration does not.

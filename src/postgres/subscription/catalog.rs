@@ -192,6 +192,16 @@ async fn enable_again(db: &Database, doing: &str, name: &Ident, limits: &Limits,
     error.noting(format!("Subscription {name} may be left disabled; ALTER SUBSCRIPTION {name} ENABLE starts it again."))
 }
 
+/// The numbers of the tables that subscriptions of the database have taken up.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn taken_up(subscriber: &Database) -> Result<BTreeSet<i64>> {
+    let sql = "SELECT r.srrelid::int8 FROM pg_subscription_rel r";
+    let read = |row: &Row| row.try_get(0);
+    Ok(subscriber.query_all("reading which tables are subscribed to", sql, &[], read).await?.into_iter().collect())
+}
+
 /// The tables of a subscription with the state of each, by name.
 pub async fn tables(subscriber: &Database, name: &Ident) -> Result<Vec<(QualifiedName, SyncState)>> {
     let doing = format!("reading the tables of subscription {name}");

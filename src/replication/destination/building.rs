@@ -19,7 +19,7 @@ use super::Published;
 use super::looking;
 use super::planning::Plan;
 use crate::postgres::catalog::{self, TableSize};
-use crate::postgres::definition::{self, Late, Left, Object};
+use crate::postgres::definition::{self, Known, Late, Left, Object};
 use crate::postgres::indexing::{self, Rights};
 use crate::postgres::{Ident, QualifiedName};
 use crate::replication::Pair;
@@ -129,7 +129,7 @@ fn key_name(table: &QualifiedName, key: &Ident) -> String {
 /// # Errors
 /// When one of the servers cannot be asked.
 pub async fn look(pair: &Pair, published: &Published, when: Seen) -> Result<Look> {
-    let sides = Box::pin(looking::sides(pair, published, true)).await?;
+    let sides = Box::pin(looking::sides(pair, published, (&Known::new(), true))).await?;
     let (wanted, left) = Plan::late(&sides);
     let late = match when {
         Seen::Now => definition::late(&wanted, &sides.subscriber),

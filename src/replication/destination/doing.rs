@@ -3,7 +3,7 @@
 //! Making what a plan says, in one transaction, and proving it.
 
 use super::{Look, Plan, Wish, words};
-use crate::postgres::definition::{self, Difference, Object, Step, Wanted};
+use crate::postgres::definition::{self, Difference, Object, Step};
 use crate::postgres::{Begin, Database, Limits, Statement, Transaction, look_again};
 use crate::replication::error::{Error, Result};
 use crate::replication::{Operation, Pair};
@@ -80,7 +80,7 @@ const NOT_DONE: &str = "What the server has was read again: it was not done. App
 
 /// What both sides show after a connection broke. None where the server does not say.
 async fn read_again(operation: &Operation<'_>, db: &Database, look: &Look, wish: &Wish) -> Option<Look> {
-    let like = Wanted::like(&look.sides.publisher);
+    let like = look.wanted(wish);
     let subscriber = look_again(operation.limits(), || definition::read(db, &like)).await?;
     Some(look.with_subscriber(subscriber, wish))
 }
@@ -128,7 +128,7 @@ async fn transact(operation: &Operation<'_>, db: &Database, look: &Look, wish: &
     for batch in batches(&look.plan) {
         run(&mut transaction, doing, &batch, limits).await?;
     }
-    let like = Wanted::like(&look.sides.publisher);
+    let like = look.wanted(wish);
     let subscriber = definition::read_in(&mut transaction, version, &like, limits).await?;
     let after = look.with_subscriber(subscriber, wish);
     if let Some(error) = words::unproven(operation, &look.plan, &after.plan) {
@@ -156,7 +156,8 @@ fn batches(plan: &Plan) -> Vec<Vec<Piece>> {
         let statements = one.statement().into_iter().collect();
         (format!("renaming a column of {}", one.object()), statements)
     });
-    let pieces = renamed.chain(first.iter().map(made)).chain(between.into_iter().map(changed));
+    let tables = plan.renamed_tables.iter().map(|one| (format!("renaming {}", one.object()), vec![one.statement()]));
+    let pieces = tables.chain(renamed).chain(first.iter().map(made)).chain(between.into_iter().map(changed));
     let pieces = pieces.chain(then.iter().map(made)).chain(last.into_iter().map(changed));
     let pieces: Vec<_> = pieces.filter(|(_, statements)| !statements.is_empty()).collect();
     pieces.chunks(BATCH).map(<[Piece]>::to_vec).collect()

@@ -8,8 +8,8 @@ use futures_util::future::try_join;
 
 use super::planning::Sides;
 use super::{Plan, Published, Wish};
-use crate::postgres::QualifiedName;
 use crate::postgres::definition::{self, Definition, Known, Object, Wanted};
+use crate::postgres::{QualifiedName, subscription};
 use crate::replication::Pair;
 use crate::replication::error::Result;
 
@@ -31,7 +31,7 @@ pub struct Look {
 impl Look {
     /// What is to be kept to know the columns again, with what was known before.
     pub fn known(&self, before: &Known) -> Known {
-        definition::known(&self.sides.publisher, &self.sides.subscriber, before)
+        definition::known(&self.sides.publisher, &self.sides.subscriber, before, &self.sides.taken_up)
     }
 
     /// The tables that are as the publisher's once the plan is done.
@@ -39,19 +39,33 @@ impl Look {
         if !self.plan.refused.is_empty() {
             return BTreeSet::new();
         }
-        let other: BTreeSet<_> = self.plan.differences.iter().map(|one| one.object.whole()).collect();
+        let other = self.plan.differences.iter().filter(|one| !one.is_of_rows());
+        let other: BTreeSet<_> = other.map(|one| one.object.whole()).collect();
         self.tables.iter().filter(|table| !other.contains(&Object::Table((*table).clone()))).cloned().collect()
     }
 
     pub(super) fn of(sides: Sides, wish: &Wish) -> Self {
-        let names = |definition: &Definition| definition.tables.keys().cloned().collect();
+        let tables: BTreeSet<_> = sides.publisher.tables.keys().cloned().collect();
+        let there = sides.subscriber.tables.keys().filter(|name| tables.contains(*name)).cloned().collect();
         Self {
             plan: Plan::of(&sides, wish),
             fingerprint: definition::fingerprint(&sides.publisher),
-            tables: names(&sides.publisher),
-            there: names(&sides.subscriber),
+            tables,
+            there,
             sides,
         }
+    }
+
+    /// What is known without the tables that are made: those are others than what had their names before.
+    pub fn known_before(&self, known: Known) -> Known {
+        let made = self.plan.made.iter();
+        let made = made.filter_map(|step| if let Object::Table(name) = &step.object { Some(name) } else { None });
+        definition::forgotten(known, made)
+    }
+
+    /// What is asked of the subscriber.
+    pub(super) fn wanted(&self, wish: &Wish) -> Wanted {
+        wanted(&self.sides.publisher, &wish.known)
     }
 
     /// The same after the subscriber was changed.
@@ -65,16 +79,32 @@ impl Look {
 /// # Errors
 /// When one of the servers cannot be asked.
 pub async fn look(pair: &Pair, published: &Published, wish: &Wish) -> Result<Look> {
-    Ok(Look::of(sides(pair, published, false).await?, wish))
+    Ok(Look::of(sides(pair, published, (&wish.known, false)).await?, wish))
+}
+
+/// What is asked of a subscriber: whatever has the names of the publisher's tables, and those that had other names before.
+fn wanted(publisher: &Definition, known: &Known) -> Wanted {
+    let mut wanted = Wanted::like(publisher);
+    wanted.relations.extend(definition::names_beyond(publisher, known));
+    wanted
 }
 
 /// Reads both sides; the subscriber's with the partitions that only it has, where they count.
-pub(super) async fn sides(pair: &Pair, published: &Published, with_partitions: bool) -> Result<Sides> {
-    let wanted = Wanted::tables(published.tables.iter().cloned());
-    let publisher = Box::pin(definition::read_shared(&pair.publisher, &wanted)).await?;
-    let like = Wanted { with_partitions, ..Wanted::like(&publisher) };
+pub(super) async fn sides(
+    pair: &Pair,
+    published: &Published,
+    (known, with_partitions): (&Known, bool),
+) -> Result<Sides> {
+    let asked = Wanted::tables(published.tables.iter().cloned());
+    let publisher = Box::pin(definition::read_shared(&pair.publisher, &asked)).await?;
+    let like = Wanted { with_partitions, ..wanted(&publisher, known) };
     let read = Box::pin(definition::read(&pair.subscriber, &like));
     let missing = Box::pin(definition::missing_of(&pair.subscriber, &publisher.others));
     let (subscriber, missing) = try_join(read, missing).await?;
-    Ok(Sides { publisher, subscriber, missing, lists: published.lists.clone() })
+    let taken_up = match definition::has_others_there(&publisher, &subscriber, known) {
+        true => Box::pin(subscription::taken_up(&pair.subscriber)).await?,
+        false => BTreeSet::new(),
+    };
+    let (lists, outline) = (published.lists.clone(), published.outline.clone());
+    Ok(Sides { publisher, subscriber, missing, lists, outline, taken_up })
 }

@@ -3,10 +3,13 @@
 //! What has to be made, changed and left, from both sides' definitions. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{When, Wish};
+use crate::postgres::catalog::Outline;
 use crate::postgres::definition::{
-    self, ConstraintKind, Definition, Difference, Fitted, Group, Left, Object, Other, Refusal, Renaming, Step,
+    self, BeyondNames, ConstraintKind, Definition, Difference, Fitted, Group, Left, NewName, Object, Other, Refusal,
+    Renaming, Step, TakenUp,
 };
 use crate::postgres::{Ident, QualifiedName};
 
@@ -17,7 +20,9 @@ pub struct Plan {
     pub made: Vec<Step>,
     /// What is left for later, in order.
     pub later: Vec<Step>,
-    /// The columns that get the names which they have on the publisher.
+    /// The tables that get the names which they have on the publisher.
+    pub renamed_tables: Vec<NewName>,
+    /// The columns that do.
     pub renamed: Vec<Renaming>,
     /// What is there and is changed, since that only adds.
     pub changed: Vec<Difference>,
@@ -53,6 +58,10 @@ pub(super) struct Sides {
     pub missing: Vec<Other>,
     /// Of tables with a column list, the columns that are sent.
     pub lists: BTreeMap<QualifiedName, BTreeSet<Ident>>,
+    /// All that the publisher has.
+    pub outline: Arc<Outline>,
+    /// The subscriber's tables that a subscription has taken up; only where that makes a difference.
+    pub taken_up: TakenUp,
 }
 
 impl Plan {
@@ -64,19 +73,33 @@ impl Plan {
         plan.relax(&mut wanted, &sides.lists);
         plan.refuse_missing(&wanted, sides);
         plan.leave_keys(&mut wanted);
+        let mut beyond = plan.beyond_names(&wanted, sides, wish);
+        let subscriber = definition::with_new_names(sides.subscriber.clone(), &plan.renamed_tables);
         if !wish.makes_functions {
-            plan.leave_functions(&mut wanted, &sides.subscriber);
+            plan.leave_functions(&mut wanted, &subscriber);
         }
-        plan.take_steps(&wanted, &sides.subscriber, wish);
-        let mut renamings = definition::renamings(&wanted, &sides.subscriber, &wish.known);
+        plan.take_steps(&wanted, &subscriber, wish);
+        beyond.columns = definition::renamings(&wanted, &subscriber, &wish.known);
         if wish.follows {
-            plan.renamed = std::mem::take(&mut renamings.due);
+            plan.renamed = std::mem::take(&mut beyond.columns.due);
         }
-        let renamed = definition::renamed(sides.subscriber.clone(), &plan.renamed);
-        let found = definition::differences(&wanted, &renamed, &renamings);
+        let renamed = definition::renamed(subscriber, &plan.renamed);
+        let found = definition::differences(&wanted, &renamed, &beyond);
         let (changed, differences) = found.into_iter().partition(|one| wish.follows && one.mend().is_some());
         plan.not_copied.sort();
         Self { changed, differences, ..plan }
+    }
+
+    /// What names do not tell of tables. Those that get other names are the plan's.
+    fn beyond_names(&mut self, wanted: &Definition, sides: &Sides, wish: &Wish) -> BeyondNames {
+        let Sides { subscriber, outline, taken_up, .. } = sides;
+        let is_there = |name: &QualifiedName| outline.relations.contains_key(name);
+        let mut tables = definition::new_names(wanted, subscriber, &wish.known, is_there);
+        if wish.follows {
+            self.renamed_tables = std::mem::take(&mut tables.due);
+        }
+        let replaced = definition::replaced(wanted, subscriber, &wish.known, taken_up);
+        BeyondNames { tables, replaced, ..BeyondNames::default() }
     }
 
     /// What the subscriber should have that rows do without, and what of it is left out.
@@ -93,7 +116,7 @@ impl Plan {
 
     /// Whether nothing is left to do.
     pub fn is_done(&self) -> bool {
-        self.made.is_empty() && self.changed.is_empty() && self.renamed.is_empty()
+        self.made.is_empty() && self.changed.is_empty() && self.renamed.is_empty() && self.renamed_tables.is_empty()
     }
 
     /// All that is not as on the publisher, what is missing included.
@@ -119,7 +142,14 @@ impl Plan {
             subscriber: renaming.from.as_str().to_owned(),
             remedy: "apply, which renames it".to_owned(),
         });
-        missing.chain(renamed).chain(other).collect()
+        let tables = self.renamed_tables.iter().map(|name| Unlike {
+            object: name.object().to_string(),
+            attribute: "name".to_owned(),
+            publisher: name.to.to_text(),
+            subscriber: name.from.to_text(),
+            remedy: "apply, which renames it".to_owned(),
+        });
+        missing.chain(tables).chain(renamed).chain(other).collect()
     }
 
     fn leave(&mut self, object: impl ToString, reason: impl Into<String>) {

@@ -3,10 +3,11 @@
 //! Which tables are meant.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures_util::future::try_join3;
 
-use crate::postgres::catalog::outline;
+use crate::postgres::catalog::{Outline, outline};
 use crate::postgres::publication::{self, Publication, Publications, Target};
 use crate::postgres::{Ident, QualifiedName};
 use crate::replication::error::{Error, Result};
@@ -19,6 +20,8 @@ pub struct Published {
     pub tables: BTreeSet<QualifiedName>,
     /// Of tables with a column list in every publication, the columns that are sent.
     pub lists: BTreeMap<QualifiedName, BTreeSet<Ident>>,
+    /// All that the publisher has.
+    pub outline: Arc<Outline>,
 }
 
 /// The tables that the publications publish, as they are going to be, and those that are named. None while it is not known
@@ -50,7 +53,7 @@ pub async fn published(
         return Err(Error::new(what).about("tables"));
     }
     let lists = lists(&publications, sent.tables.keys());
-    Ok(Some(Published { tables: sent.tables.into_keys().chain(tables.iter().cloned()).collect(), lists }))
+    Ok(Some(Published { tables: sent.tables.into_keys().chain(tables.iter().cloned()).collect(), lists, outline }))
 }
 
 /// The publications that are wished for.

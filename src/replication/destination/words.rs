@@ -64,7 +64,7 @@ impl Plan {
                 if tables > 0 { counted(tables, "table") } else { counted(self.made.len(), "object") }
             ));
         }
-        let changes = self.changed.len() + self.renamed.len();
+        let changes = self.changed.len() + self.renamed.len() + self.renamed_tables.len();
         if changes > 0 {
             what.push(format!("changes what is there: {}", counted(changes, "difference")));
         }
@@ -72,7 +72,11 @@ impl Plan {
             .renamed
             .iter()
             .map(|one| format!("{}: column {} becomes {}", one.object(), one.from.as_str(), one.to.as_str()));
-        let changed = renamed.chain(self.changed.iter().map(line)).collect();
+        let tables = self.renamed_tables.iter().map(|one| {
+            let (from, to) = (one.from.to_text(), one.to.to_text());
+            format!("table {from} becomes {to}")
+        });
+        let changed = tables.chain(renamed).chain(self.changed.iter().map(line)).collect();
         let made =
             self.made.iter().filter(|step| step.object.whole() == step.object).map(|step| step.object.to_string());
         let first = if self.refused.is_empty() { "" } else { "once nothing stands in the way, " };

@@ -102,8 +102,9 @@ pub(super) fn schema() -> Schema {
          psql.\n\nExisting objects are compared and never replaced. If they are the same, they are left alone; if \
          not, the plan fails and lists every difference. With `changes = \"follow\"`, a difference that loses \
          nothing is planned as a change of the subscriber: a new table or column, a new enum label, a wider type, a \
-         dropped NOT NULL, a renamed column. So one apply repairs a replication that stopped because a migration \
-         ran on the publisher first.\n\nExtensions are never created silently. What cannot be created from the \
+         dropped NOT NULL, a renamed column or table. So one apply repairs a replication that stopped because a \
+         migration ran on the publisher first. A table that was dropped and created again, on either side, is named by each \
+         plan until its rows are copied again: nothing else would tell.\n\nExtensions are never created silently. What cannot be created from the \
          catalogs (functions in C, types that need them, foreign tables) is listed at once, before anything is \
          created. Triggers, rules, policies, views, owners and privileges are not copied: only sessions that write \
          need them, so create them when the writers move. The guide *What is copied of a schema* has the whole \

@@ -76,6 +76,16 @@ const CASES: &[Case] = &[
     followed("a column of an heir's parent", HEIRS, "ALTER TABLE app.t ADD note text; ALTER TABLE app.u ADD own int"),
     followed("a partition", TREE, "CREATE TABLE app.t3 PARTITION OF app.t DEFAULT; COMMENT ON TABLE app.t3 IS 'rest'"),
     followed(
+        "partitions of a table that has keys, checks and indexes",
+        "CREATE TABLE app.u (id int PRIMARY KEY); CREATE TABLE app.t (id int, a int NOT NULL CONSTRAINT t_a CHECK (a > 0), b int REFERENCES app.u, \
+         PRIMARY KEY (id, a), UNIQUE (a, id)) PARTITION BY LIST (a); CREATE INDEX ON app.t (id); \
+         CREATE TABLE app.t1 PARTITION OF app.t FOR VALUES IN (1)",
+        "CREATE TABLE app.t3 PARTITION OF app.t DEFAULT PARTITION BY RANGE (id); \
+         CREATE TABLE app.t3a PARTITION OF app.t3 FOR VALUES FROM (1) TO (9); \
+         CREATE TABLE app.t2 (a int NOT NULL CONSTRAINT t_a CHECK (a > 0) CONSTRAINT own CHECK (a < 9), b int, id int NOT NULL, \
+         CONSTRAINT t2_key PRIMARY KEY (id, a)); ALTER TABLE app.t ATTACH PARTITION app.t2 FOR VALUES IN (2)",
+    ),
+    followed(
         "wider types, and what lets more in",
         ONE,
         "ALTER TABLE app.t ALTER a TYPE bigint, ALTER c TYPE text, ALTER d TYPE numeric(12,2), ALTER e TYPE int, ALTER e DROP NOT NULL, \
@@ -104,6 +114,50 @@ const CASES: &[Case] = &[
         ONE,
         "COMMENT ON TABLE app.t IS 'c'; COMMENT ON TYPE app.mood IS NULL; \
          ALTER TABLE app.t SET (fillfactor = 70); ALTER TABLE app.t REPLICA IDENTITY FULL",
+    ),
+    followed(
+        "comments of what is within a type, a domain, an identity and a NOT NULL",
+        "CREATE TYPE app.address AS (street text, town text); CREATE TABLE app.t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
+         home app.address); ALTER DOMAIN app.short ADD CONSTRAINT long CHECK (length(VALUE) > 1)",
+        "COMMENT ON COLUMN app.address.town IS 'it''s a town'; COMMENT ON CONSTRAINT long ON DOMAIN app.short IS 'c'; \
+         COMMENT ON SEQUENCE app.t_id_seq IS 's'",
+    ),
+    followed(
+        "comments that are gone",
+        "CREATE TYPE app.address AS (street text, town text); COMMENT ON COLUMN app.address.town IS 'x'; \
+         CREATE TABLE app.t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, home app.address); COMMENT ON SEQUENCE app.t_id_seq IS 's'; \
+         ALTER DOMAIN app.short ADD CONSTRAINT long CHECK (length(VALUE) > 1); COMMENT ON CONSTRAINT long ON DOMAIN app.short IS 'c'",
+        "COMMENT ON COLUMN app.address.town IS NULL; COMMENT ON CONSTRAINT long ON DOMAIN app.short IS NULL; \
+         COMMENT ON SEQUENCE app.t_id_seq IS NULL",
+    ),
+    followed(
+        "what is set of indexes and statistics",
+        "CREATE TABLE app.t (id int PRIMARY KEY, a int, b int, CONSTRAINT t_a UNIQUE (a) WITH (fillfactor = 90)); \
+         CREATE INDEX t_b ON app.t ((a + b)); CREATE STATISTICS app.t_s ON a, b FROM app.t",
+        "COMMENT ON STATISTICS app.t_s IS 's'; ALTER STATISTICS app.t_s SET STATISTICS 50; \
+         ALTER INDEX app.t_b ALTER COLUMN 1 SET STATISTICS 70; ALTER TABLE app.t CLUSTER ON t_b; ALTER INDEX app.t_a RESET (fillfactor); \
+         ALTER INDEX app.t_pkey SET (fillfactor = 80); COMMENT ON INDEX app.t_b IS 'i'",
+    ),
+    followed(
+        "what was set and is no more",
+        "CREATE TABLE app.t (id int PRIMARY KEY, a int, b int) WITH (fillfactor = 70, autovacuum_enabled = false); \
+         ALTER TABLE app.t ALTER a SET (n_distinct = 5, n_distinct_inherited = 6); CREATE INDEX t_b ON app.t ((a + b)); \
+         ALTER INDEX app.t_b ALTER COLUMN 1 SET STATISTICS 70; ALTER TABLE app.t CLUSTER ON t_b",
+        "ALTER TABLE app.t RESET (fillfactor); ALTER TABLE app.t ALTER a RESET (n_distinct); \
+         ALTER INDEX app.t_b ALTER COLUMN 1 SET STATISTICS -1; ALTER TABLE app.t SET WITHOUT CLUSTER",
+    ),
+    followed(
+        "a foreign key's comment",
+        "CREATE TABLE app.u (id int PRIMARY KEY); CREATE TABLE app.t (id int PRIMARY KEY, a int CONSTRAINT t_u REFERENCES app.u)",
+        "COMMENT ON CONSTRAINT t_u ON app.t IS 'k'",
+    ),
+    told(
+        "another foreign key of the name",
+        "CREATE TABLE app.u (id int PRIMARY KEY); CREATE TABLE app.t (id int PRIMARY KEY, a int CONSTRAINT t_u REFERENCES app.u)",
+        "ALTER TABLE app.t DROP CONSTRAINT t_u; ALTER TABLE app.t ADD CONSTRAINT t_u FOREIGN KEY (a) REFERENCES app.u ON DELETE CASCADE",
+        &[
+            "DROP CONSTRAINT \"t_u\"; ALTER TABLE \"app\".\"t\" ADD CONSTRAINT \"t_u\" FOREIGN KEY (a) REFERENCES app.u(id) ON DELETE CASCADE;",
+        ],
     ),
     Case {
         name: "a constraint whose index is there",

@@ -297,7 +297,7 @@ async fn look(sides: &Sides, wish: &Wish, list: &[&str]) -> Result<destination::
             BTreeMap::from([(QualifiedName::parse("app.t").unwrap(), columns)])
         }
     };
-    let published = Published { tables: wish.tables.clone(), lists };
+    let published = Published { tables: wish.tables.clone(), lists, ..Published::default() };
     destination::look(&sides.pair, &published, wish).await.map_err(|error| error.to_string())
 }
 

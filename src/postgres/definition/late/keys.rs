@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::facets::unvalidated;
 use super::super::likeness::is_alike;
 use super::super::model::{Constraint, ConstraintKind, Definition};
 use super::super::object::Object;
@@ -21,7 +22,7 @@ impl<'a> Plan<'a> {
                 self.late.otherwise.push(what);
                 return;
             }
-            Some(has) if !is_alike(bare(&key.definition), bare(&has.definition)) => {
+            Some(has) if !is_alike(unvalidated(&key.definition), unvalidated(&has.definition)) => {
                 let what = format!(
                     "{object} is defined differently on the subscriber. Run there: ALTER TABLE {table} DROP \
                      CONSTRAINT {}; and apply again",
@@ -93,11 +94,6 @@ fn validate(table: &QualifiedName, name: &Ident) -> KeyStep {
 /// Whether all rows are to keep a foreign key. One that the publisher has not validated, or does not enforce, stays so.
 fn is_checked(key: &Constraint) -> bool {
     key.is_valid && key.is_enforced
-}
-
-/// A foreign key without the mark of one that is not validated.
-fn bare(definition: &str) -> &str {
-    definition.strip_suffix(" NOT VALID").unwrap_or(definition)
 }
 
 /// The statements that drop foreign keys between these tables, which may have come later than the tables: a table that another one

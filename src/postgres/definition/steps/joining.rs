@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! What a new partition has before it joins a partitioned table that is there already.
+//!
+//! When both are new, the partition joins first, and takes up the keys of its table one by one. A table that is there has its keys
+//! and checks: a server refuses a partition that lacks a check, and gives one that lacks a key another one of its own, so that
+//! the partition's could not be added any more. Those that it has are taken up when it joins.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::model::{ConstraintKind, Definition, Table};
+use super::super::object::Object;
+use super::{Group, Step};
+use crate::postgres::sql::{QualifiedName, Statement};
+
+/// Puts keys and checks of new partitions before their joining, and leaves out indexes that come with it.
+pub(super) fn arranged(definition: &Definition, steps: &mut BTreeMap<Object, Step>) {
+    let joining: Vec<_> =
+        definition.tables.iter().filter(|(name, table)| joins_what_is_there(definition, steps, name, table)).collect();
+    for (name, table) in joining {
+        leave_indexes(definition, steps, name);
+        add_checks(definition, steps, name, table);
+        let first = first(definition, name, table);
+        for object in &first {
+            if let Some(step) = steps.get_mut(object) {
+                step.needs.retain(|need| !matches!(need, Object::Attachment(_)));
+            }
+        }
+        if let Some(step) = steps.get_mut(&Object::Attachment(name.clone())) {
+            step.needs.extend(first);
+        }
+    }
+}
+
+/// Whether it is a new partition, at any depth, of a table that is there.
+fn joins_what_is_there(
+    definition: &Definition,
+    steps: &BTreeMap<Object, Step>,
+    name: &QualifiedName,
+    table: &Table,
+) -> bool {
+    let is_new = |name: &QualifiedName| steps.contains_key(&Object::Table(name.clone()));
+    let Some(parent) = table.parents.first().filter(|_| table.is_partition() && is_new(name)) else { return false };
+    let above = definition.tables.get(parent);
+    !is_new(parent) || above.is_some_and(|above| joins_what_is_there(definition, steps, parent, above))
+}
+
+/// Its keys and checks, and the index of its replica identity.
+fn first(definition: &Definition, name: &QualifiedName, table: &Table) -> BTreeSet<Object> {
+    let constraints = table.constraints.values();
+    let constraints = constraints.filter(|one| one.kind.has_index() || one.kind == ConstraintKind::Check);
+    let constraints = constraints.map(|one| Object::Constraint(name.clone(), one.name.clone()));
+    let indexes = definition.indexes.iter().filter(|(_, index)| index.table == *name && index.is_replica_identity);
+    constraints.chain(indexes.map(|(index, _)| Object::Index(index.clone()))).collect()
+}
+
+/// Adds the checks that it has from its table: they come with the joining of others.
+fn add_checks(definition: &Definition, steps: &mut BTreeMap<Object, Step>, name: &QualifiedName, table: &Table) {
+    let checks = table.constraints.values().filter(|one| one.kind == ConstraintKind::Check && !one.is_declared());
+    for check in checks {
+        let object = Object::Constraint(name.clone(), check.name.clone());
+        let known = definition.needs.get(&object).into_iter().flatten().cloned();
+        let step = Step {
+            object: object.clone(),
+            group: Group::Tables,
+            statements: check.statements(name).into_iter().map(Statement::new).collect(),
+            needs: known.chain([Object::Table(name.clone())]).collect(),
+            // It goes with its table.
+            is_dropped: false,
+        };
+        steps.insert(object, step);
+    }
+}
+
+/// Leaves out the indexes that a server makes when a partition joins, as its table has them.
+fn leave_indexes(definition: &Definition, steps: &mut BTreeMap<Object, Step>, name: &QualifiedName) {
+    for (index, of) in definition.indexes.iter().filter(|(_, of)| of.table == *name && !of.is_replica_identity) {
+        let comes_along = of.parent.as_ref().is_some_and(|parent| !steps.contains_key(&Object::Index(parent.clone())));
+        if comes_along {
+            steps.remove(&Object::Index(index.clone()));
+        }
+    }
+}

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Tables that are others by now than those that are known by their names: made again, exchanged, renamed, moved into each other's
+//! place, on either side. Rows go by names, and nothing else tells.
+
+use serde_json::json;
+
+use super::{Sides, wait_for_count};
+use crate::common::cli::{Core, Run, Workspace};
+use crate::common::postgres::Major::{self, V14, V18};
+use crate::common::postgres::SUPERUSER_PASSWORD;
+use crate::common::wait::wait_until;
+use crate::replication::DEADLINE;
+
+const ADDRESS: &str = "neonrepl_destination_schema.shop";
+
+/// What both sides have, with a table that others refer to and a partitioned one.
+const SHOP: &str = "CREATE SCHEMA app; CREATE TABLE app.a (id int PRIMARY KEY, n text); CREATE TABLE app.b (id int PRIMARY KEY, n text); \
+    CREATE TABLE app.p (id int, n text, PRIMARY KEY (id, n)) PARTITION BY LIST (n); \
+    CREATE TABLE app.p1 PARTITION OF app.p FOR VALUES IN ('x'); \
+    INSERT INTO app.a VALUES (1, 'one'), (2, 'two'); INSERT INTO app.b VALUES (1, 'eins'); INSERT INTO app.p VALUES (1, 'x'), (2, 'x')";
+
+/// What a publication publishes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Publishes {
+    /// All tables, known to the other resource by the publication.
+    All,
+    /// A list, which is that of the other resource.
+    Listed,
+}
+
+impl Publishes {
+    fn blocks(self) -> (&'static str, &'static str) {
+        match self {
+            Self::All => ("all_tables = true", "publications = [neonrepl_publication.shop.name]"),
+            Self::Listed => {
+                ("tables = neonrepl_destination_schema.shop.tables", "tables = [\"app.a\", \"app.b\", \"app.p\"]")
+            }
+        }
+    }
+}
+
+struct Shop {
+    sides: Sides,
+    workspace: Workspace,
+}
+
+impl Shop {
+    /// A publication of all tables, or of a list of them, the tables, and a subscription that runs.
+    async fn begin(core: Core, (from, to): (Major, Major), publishes: Publishes) -> Self {
+        let sides = Sides::new(from, to, SHOP).await;
+        let mut workspace = Workspace::new(core);
+        workspace.secret(SUPERUSER_PASSWORD);
+        workspace.env("NEONREPL_PUBLISHER_URL", &sides.publisher.url());
+        workspace.env("NEONREPL_SUBSCRIBER_URL", &sides.subscriber.url());
+        workspace.init().await;
+        let name = &sides.publisher.name;
+        let (published, made) = publishes.blocks();
+        workspace.write(
+            "main.tf",
+            &format!(
+                "resource \"neonrepl_publication\" \"shop\" {{\n  name = \"{name}\"\n  {published}\n}}\n\
+                 resource \"neonrepl_destination_schema\" \"shop\" {{\n  {made}\n}}\n\
+                 resource \"neonrepl_subscription\" \"shop\" {{\n  name = \"{name}\"\n  publications = [neonrepl_publication.shop.name]\n  \
+                 wait_for_initial_sync = true\n  refresh_triggers = {{ shop = neonrepl_publication.shop.fingerprint }}\n  \
+                 depends_on = [{ADDRESS}]\n}}\n"
+            ),
+        );
+        workspace.apply().await;
+        let shop = Self { sides, workspace };
+        shop.expect_same(&["app.a", "app.b", "app.p"]).await;
+        shop.workspace.expect_empty_plan().await;
+        shop
+    }
+
+    async fn publisher(&self, statements: &str) {
+        self.sides.publisher.sql(statements).await;
+    }
+
+    async fn subscriber(&self, statements: &str) {
+        self.sides.subscriber.sql(statements).await;
+    }
+
+    async fn plan(&self) -> String {
+        self.workspace.plan().await.flat()
+    }
+
+    async fn says(&self, texts: &[&str]) {
+        let plan = self.plan().await;
+        for text in texts {
+            assert!(plan.contains(text), "{text} is not in {plan}");
+        }
+    }
+
+    /// Rows arrive, and both sides have the same.
+    async fn expect_same(&self, tables: &[&str]) {
+        for table in tables {
+            wait_for_count(&self.sides, table).await;
+            let all = format!("SELECT * FROM {table} ORDER BY 1, 2");
+            let publisher = self.sides.publisher.rows(&all).await;
+            wait_until(&format!("the rows of {table}"), DEADLINE, async || {
+                self.sides.subscriber.rows(&all).await == publisher
+            })
+            .await;
+        }
+    }
+
+    /// A row of each goes through: what was written before has been applied.
+    async fn catch_up(&self) {
+        let mark = "INSERT INTO app.b SELECT max(id) + 1, 'mark' FROM app.b";
+        self.publisher(mark).await;
+        self.expect_same(&["app.b"]).await;
+    }
+
+    async fn differences(&self) -> Vec<String> {
+        let found = self.workspace.attributes(ADDRESS).await["differences"].clone();
+        found.as_array().unwrap().iter().map(|one| one["object"].as_str().unwrap().to_owned()).collect()
+    }
+
+    async fn replace(&self) -> Run {
+        self.workspace.expect(&["apply", "-auto-approve", "-no-color", "-replace", ADDRESS], 0).await
+    }
+}
+
+const OTHER: &str =
+    "rows: another table of this name on the publisher, rows of the one that had it before on the subscriber";
+
+/// A table of the publisher that was dropped and made again: told each time until it is copied again, in the way that is told.
+async fn made_again(core: Core, pair: (Major, Major), publishes: Publishes) {
+    let shop = Shop::begin(core, pair, publishes).await;
+    // What is rewritten keeps its number.
+    for rewritten in [
+        "VACUUM FULL app.a",
+        "CLUSTER app.a USING a_pkey",
+        "ALTER TABLE app.b ALTER id TYPE bigint",
+        "TRUNCATE app.b",
+        "INSERT INTO app.b VALUES (1, 'eins')",
+    ] {
+        shop.publisher(rewritten).await;
+    }
+    shop.workspace.apply().await;
+    shop.workspace.expect_empty_plan().await;
+    shop.expect_same(&["app.a", "app.b"]).await;
+
+    shop.publisher(
+        "DROP TABLE app.a; CREATE TABLE app.a (id int PRIMARY KEY, n text); INSERT INTO app.a VALUES (3, 'new')",
+    )
+    .await;
+    shop.catch_up().await;
+    let rows = shop.sides.subscriber.rows("SELECT n FROM app.a WHERE id < 3 ORDER BY id").await;
+    assert_eq!(rows, ["one", "two"], "rows of the old table stay");
+    let drop = "DROP TABLE \"app\".\"a\"";
+    let text = format!("table app.a: {OTHER}");
+    for _ in 0..2 {
+        shop.says(&[&text, drop, "-replace of this resource"]).await;
+        shop.workspace.apply().await;
+        assert_eq!(shop.differences().await, ["table app.a"]);
+    }
+    shop.subscriber(drop).await;
+    shop.says(&["apply makes one table on the subscriber", "- table app.a"]).await;
+    shop.workspace.apply().await;
+    shop.workspace.apply().await;
+    shop.expect_same(&["app.a", "app.b", "app.p"]).await;
+    shop.workspace.expect_empty_plan().await;
+    assert_eq!(shop.workspace.attributes(ADDRESS).await["differences"], json!([]));
+    shop.publisher("INSERT INTO app.a VALUES (4, 'more')").await;
+    shop.expect_same(&["app.a"]).await;
+    shop.workspace.destroy().await;
+}
+
+#[tokio::test]
+async fn terraform_tells_of_a_table_that_was_made_again_with_a_list_of_tables() {
+    made_again(Core::Terraform, (V14, V18), Publishes::Listed).await;
+}
+
+#[tokio::test]
+async fn opentofu_tells_of_a_table_that_was_made_again_with_all_tables() {
+    made_again(Core::OpenTofu, (V18, V14), Publishes::All).await;
+}
+
+/// A migration that makes a new table, copies the rows, and puts it in the place of the old one.
+async fn put_in_place(core: Core, pair: (Major, Major), publishes: Publishes) {
+    let shop = Shop::begin(core, pair, publishes).await;
+    shop.publisher("CREATE TABLE app.a_new (id int PRIMARY KEY, n text, more int); INSERT INTO app.a_new SELECT id, n, 7 FROM app.a").await;
+    shop.publisher("BEGIN; ALTER TABLE app.a RENAME TO a_old; ALTER TABLE app.a_new RENAME TO a; COMMIT").await;
+    shop.publisher("INSERT INTO app.a VALUES (5, 'after', 1)").await;
+    if publishes == Publishes::Listed {
+        // The renamed table is the one that is published.
+        shop.says(&[&format!("table app.a: {OTHER}"), "DROP TABLE \"app\".\"a\""]).await;
+    } else {
+        // The worker stops at rows of a name that nothing has any more.
+        let unstuck = "CREATE TABLE \"app\".\"a_new\" (\"id\" text, \"n\" text, \"more\" text)";
+        shop.says(&["Changes of table app.a_new are to come", unstuck, &format!("table app.a: {OTHER}")]).await;
+        shop.subscriber(unstuck).await;
+    }
+    shop.subscriber("DROP TABLE app.a").await;
+    shop.workspace.apply().await;
+    shop.workspace.apply().await;
+    shop.expect_same(&["app.a", "app.b", "app.p"]).await;
+    if publishes == Publishes::All {
+        shop.expect_same(&["app.a_old"]).await;
+        shop.subscriber("DROP TABLE app.a_new").await;
+    }
+    shop.workspace.expect_empty_plan().await;
+    shop.workspace.destroy().await;
+}
+
+#[tokio::test]
+async fn a_table_in_the_place_of_another_is_told_with_a_list_of_tables() {
+    put_in_place(Core::OpenTofu, (V14, V18), Publishes::Listed).await;
+}
+
+#[tokio::test]
+async fn a_table_in_the_place_of_another_is_told_with_all_tables() {
+    put_in_place(Core::Terraform, (V18, V14), Publishes::All).await;
+}
+
+/// Names that are exchanged, a partition that is made again, a new name, and the subscriber's own tables.
+async fn others(core: Core, pair: (Major, Major)) {
+    let shop = Shop::begin(core, pair, Publishes::All).await;
+
+    // A new name is followed: the worker stops, and goes on where it was.
+    shop.publisher("ALTER TABLE app.a RENAME TO renamed; INSERT INTO app.renamed VALUES (7, 'r')").await;
+    shop.says(&["table app.a becomes app.renamed"]).await;
+    shop.workspace.apply().await;
+    shop.expect_same(&["app.renamed"]).await;
+    let gone = "SELECT to_regclass('app.a') IS NULL";
+    assert!(shop.sides.subscriber.value::<bool>(gone).await);
+    shop.workspace.expect_empty_plan().await;
+    shop.publisher("ALTER TABLE app.renamed RENAME TO a").await;
+    shop.workspace.apply().await;
+    shop.workspace.expect_empty_plan().await;
+
+    // Two names are exchanged: rows arrive in the wrong tables, and keys decide whether anybody notices.
+    let exchange =
+        "BEGIN; ALTER TABLE app.a RENAME TO x; ALTER TABLE app.b RENAME TO a; ALTER TABLE app.x RENAME TO b; COMMIT";
+    shop.publisher(exchange).await;
+    shop.says(&[
+        "table app.a: rows: the table that is app.b on the subscriber on the publisher",
+        "table app.b: rows: the table that is app.a on the subscriber on the publisher",
+    ])
+    .await;
+    shop.publisher(exchange).await;
+    shop.workspace.expect_empty_plan().await;
+
+    // A partition.
+    shop.publisher("DROP TABLE app.p1; CREATE TABLE app.p1 PARTITION OF app.p FOR VALUES IN ('x'); INSERT INTO app.p VALUES (3, 'x')").await;
+    shop.says(&[&format!("table app.p1: {OTHER}")]).await;
+    shop.subscriber("DROP TABLE app.p1").await;
+    shop.workspace.apply().await;
+    shop.workspace.apply().await;
+    shop.expect_same(&["app.p"]).await;
+    shop.workspace.expect_empty_plan().await;
+
+    // Or the whole tree: that is one line.
+    shop.publisher(
+        "DROP TABLE app.p; CREATE TABLE app.p (id int, n text, PRIMARY KEY (id, n)) PARTITION BY LIST (n); \
+        CREATE TABLE app.p1 PARTITION OF app.p FOR VALUES IN ('x')",
+    )
+    .await;
+    let plan = shop.plan().await;
+    assert!(plan.contains(&format!("table app.p: {OTHER}")) && !plan.contains("table app.p1: rows"), "{plan}");
+    // Whoever has seen to it says so.
+    shop.subscriber("TRUNCATE app.p").await;
+    shop.replace().await;
+    shop.workspace.expect_empty_plan().await;
+
+    // The subscriber's: rows do not arrive, and no error says so.
+    shop.subscriber("DROP TABLE app.a; CREATE TABLE app.a (id int PRIMARY KEY, n text)").await;
+    shop.publisher("INSERT INTO app.a VALUES (8, 'lost')").await;
+    shop.catch_up().await;
+    assert_eq!(shop.sides.subscriber.value::<i64>("SELECT count(*) FROM app.a").await, 0);
+    shop.says(&[
+        "table app.a: rows: the same table as before on the publisher, another table of this name on the subscriber",
+        "TRUNCATE \"app\".\"a\"",
+        "it subscribes to tables that are published and that it does not have yet: app.a",
+    ])
+    .await;
+    shop.workspace.apply().await;
+    shop.expect_same(&["app.a"]).await;
+    shop.workspace.apply().await;
+    shop.workspace.expect_empty_plan().await;
+    shop.workspace.destroy().await;
+}
+
+#[tokio::test]
+async fn terraform_tells_of_other_tables_from_14_to_18() {
+    others(Core::Terraform, (V14, V18)).await;
+}
+
+#[tokio::test]
+async fn opentofu_tells_of_other_tables_from_18_to_14() {
+    others(Core::OpenTofu, (V18, V14)).await;
+}
+
+/// A publisher that was restored from a dump has other tables throughout: that is said once.
+#[tokio::test]
+async fn a_database_that_was_set_up_again_is_told_as_one() {
+    let shop = Shop::begin(Core::OpenTofu, (V18, V18), Publishes::All).await;
+    shop.publisher(&format!("DROP SCHEMA app CASCADE; {SHOP}")).await;
+    let plan = shop.plan().await;
+    assert!(plan.contains("the tables: rows: all 4 tables are others of the same names on the publisher"), "{plan}");
+    assert!(plan.contains("one difference") && !plan.contains("table app.a: rows"), "{plan}");
+    shop.replace().await;
+    let plan = shop.plan().await;
+    assert!(!plan.contains("the tables: rows"), "{plan}");
+}
