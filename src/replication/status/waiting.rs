@@ -187,7 +187,7 @@ impl<'a> Wait<'a> {
             (false, None) => "it is not well".to_owned(),
         };
         let error =
-            self.operation.error(format!("subscription {name} does not receive {}: {what}", self.until.in_words()));
+            self.operation.error(format!("subscription {name} cannot become {}: {what}", self.until.in_words()));
         let error = causes.iter().fold(error, told);
         if !is_disabled {
             return error;
