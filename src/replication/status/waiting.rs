@@ -38,8 +38,8 @@ impl Until {
 
     fn in_words(self) -> &'static str {
         match self {
-            Self::Ready => "ready",
-            Self::CaughtUp => "to catch up",
+            Self::Ready => "become ready",
+            Self::CaughtUp => "catch up",
         }
     }
 
@@ -186,8 +186,7 @@ impl<'a> Wait<'a> {
             (false, Some(cause)) => cause.message.trim_end_matches('.').to_owned(),
             (false, None) => "it is not well".to_owned(),
         };
-        let error =
-            self.operation.error(format!("subscription {name} cannot become {}: {what}", self.until.in_words()));
+        let error = self.operation.error(format!("subscription {name} cannot {}: {what}", self.until.in_words()));
         let error = causes.iter().fold(error, told);
         if !is_disabled {
             return error;
