@@ -3,10 +3,12 @@
 //! A relay to a Postgres server that stops at a statement, so that a test can break something at that very moment.
 //!
 //! It reads the protocol as far as it must: what a client sends is passed on message by message, and the answers are
-//! counted. A connection that stopped stays so until it is released or cut; all others go on.
+//! counted. A connection that stopped stays so until it is released or cut; all others go on. A script, which is many
+//! statements in one message, is passed on in three messages where it has to stop within.
 //!
 //! Source: "Message Formats" of the frontend/backend protocol in the Postgres documentation. Without TLS only.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener as StdListener};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -155,13 +157,19 @@ impl Control {
 
     /// The moment at which to stop at this statement; no other statement is stopped at then.
     fn take(&self, statement: &str) -> Option<Moment> {
-        // What a plan tries out and has undone is not the real thing.
-        let is_real = !statement.contains("neonrepl_trial");
-        let is_it = |text: &str| match text.strip_prefix(ANYWHERE) {
-            Some(text) => statement.contains(text),
-            None => statement.trim_start().starts_with(text),
-        };
-        self.lock().take_if(|(text, _)| is_real && is_it(text)).map(|(_, moment)| moment)
+        self.lock().take_if(|(text, _)| is_it(text, statement)).map(|(_, moment)| moment)
+    }
+
+    /// A message as it is passed on: a script by itself up to the statement to stop at, that statement, and the rest.
+    fn split(&self, message: Vec<u8>) -> Vec<Vec<u8>> {
+        const END: &str = "\n;\n";
+        let Some(script) = statement(&message).filter(|_| message[0] == b'Q') else { return vec![message] };
+        let statements: Vec<_> = script.split_inclusive(END).collect();
+        let armed = self.lock().clone();
+        let at = armed.and_then(|(text, _)| statements.iter().position(|statement| is_it(&text, statement)));
+        let Some(at) = at.filter(|_| statements.len() > 1) else { return vec![message] };
+        let parts = [&statements[..at], &statements[at..=at], &statements[at + 1..]];
+        parts.into_iter().filter(|part| !part.is_empty()).map(|part| query(&part.concat())).collect()
     }
 
     /// Says that a statement is at the point, and waits until it may go on. Returns where it stops next.
@@ -171,6 +179,17 @@ impl Control {
         let mut state = self.state.subscribe();
         state.wait_for(|state| state.releases != releases).await.ok().and_then(|state| state.next)
     }
+}
+
+/// Whether a statement is one to stop at.
+fn is_it(armed: &str, statement: &str) -> bool {
+    // What a plan tries out and has undone is not the real thing.
+    let is_real = !statement.contains("neonrepl_trial");
+    is_real
+        && match armed.strip_prefix(ANYWHERE) {
+            Some(text) => statement.contains(text),
+            None => statement.trim_start().starts_with(armed),
+        }
 }
 
 async fn serve(listener: StdListener, target: u16, control: Arc<Control>, mut ended: watch::Receiver<()>) {
@@ -199,6 +218,8 @@ struct Progress {
     asked: AtomicU32,
     /// How many of them it has given.
     answered: watch::Sender<u32>,
+    /// Which answers to parts of a script the client must not hear the end of: it waits for one.
+    unheard: Mutex<BTreeSet<u32>>,
     /// The answer that is held back, and the moment that was asked for; 0 where none is.
     held: watch::Sender<(u32, Option<Moment>)>,
 }
@@ -262,6 +283,12 @@ fn statement(message: &[u8]) -> Option<String> {
     text.map(|text| String::from_utf8_lossy(text).into_owned())
 }
 
+/// The message of a script.
+fn query(text: &str) -> Vec<u8> {
+    let length = u32::try_from(text.len() + 5).expect("a message of less than 4 GiB");
+    [b"Q".as_slice(), &length.to_be_bytes(), text.as_bytes(), b"\0"].concat()
+}
+
 /// Passes on what the client says, and stops at the statement that was asked for.
 async fn ask(
     mut client: impl AsyncRead + Unpin,
@@ -271,29 +298,36 @@ async fn ask(
 ) -> io::Result<()> {
     let mut stop_at = None;
     loop {
-        let message = message(&mut client).await?;
-        let mut moment = statement(&message).and_then(|text| control.take(&text));
-        if moment == Some(Moment::Before) {
-            // The server has done with all that came before.
-            let asked = progress.asked.load(Ordering::SeqCst);
-            let _ = progress.answered.subscribe().wait_for(|answered| *answered >= asked).await;
-            moment = control.stop().await;
-        }
-        if let Some(moment) = moment {
-            stop_at = Some(moment);
-            progress.held.send_replace((progress.asked.load(Ordering::SeqCst) + 1, Some(moment)));
-        }
-        server.write_all(&message).await?;
-        if matches!(message[0], b'Q' | b'S') {
-            progress.asked.fetch_add(1, Ordering::SeqCst);
-            match stop_at.take() {
-                Some(Moment::During) => {
-                    control.stop().await;
-                    progress.held.send_replace((0, None));
+        let parts = control.split(message(&mut client).await?);
+        let last = parts.len() - 1;
+        for (at, message) in parts.into_iter().enumerate() {
+            let mut moment = statement(&message).and_then(|text| control.take(&text));
+            if moment == Some(Moment::Before) {
+                // The server has done with all that came before.
+                let asked = progress.asked.load(Ordering::SeqCst);
+                let _ = progress.answered.subscribe().wait_for(|answered| *answered >= asked).await;
+                moment = control.stop().await;
+            }
+            let next = progress.asked.load(Ordering::SeqCst) + 1;
+            if let Some(moment) = moment {
+                stop_at = Some(moment);
+                progress.held.send_replace((next, Some(moment)));
+            }
+            if at < last {
+                progress.unheard.lock().unwrap_or_else(PoisonError::into_inner).insert(next);
+            }
+            server.write_all(&message).await?;
+            if matches!(message[0], b'Q' | b'S') {
+                progress.asked.fetch_add(1, Ordering::SeqCst);
+                match stop_at.take() {
+                    Some(Moment::During) => {
+                        control.stop().await;
+                        progress.held.send_replace((0, None));
+                    }
+                    // What follows waits too, so that nothing beyond the statement is done.
+                    Some(_) => drop(progress.held.subscribe().wait_for(|(held, _)| *held == 0).await),
+                    None => {}
                 }
-                // What follows waits too, so that nothing beyond the statement is done.
-                Some(_) => drop(progress.held.subscribe().wait_for(|(held, _)| *held == 0).await),
-                None => {}
             }
         }
     }
@@ -313,7 +347,9 @@ async fn answer(
         let is_held = held != 0 && ready + 1 >= held;
         ready += u32::from(message[0] == b'Z');
         progress.answered.send_replace(ready);
-        kept.extend(message);
+        let is_unheard =
+            message[0] == b'Z' && progress.unheard.lock().unwrap_or_else(PoisonError::into_inner).remove(&ready);
+        kept.extend(Some(message).filter(|_| !is_unheard).into_iter().flatten());
         if is_held && ready >= held {
             match moment {
                 Some(Moment::After) => {

@@ -6,6 +6,7 @@ use super::{Look, Plan, Wish, words};
 use crate::postgres::definition::{self, Difference, Object, Step};
 use crate::postgres::{Begin, Database, Limits, Statement, Transaction, look_again};
 use crate::replication::error::{Error, Result};
+use crate::replication::lost::{NOT_DONE, NOT_KNOWN};
 use crate::replication::{Operation, Pair};
 
 /// How many statements are sent at once: each of them takes memory until all are answered.
@@ -66,7 +67,7 @@ async fn add_labels(
         return Err(error.detail(what_stays(&[])));
     }
     let Some(after) = read_again(operation, db, look, wish).await else {
-        return Err(error.detail(NOT_SAID));
+        return Err(error.detail(NOT_KNOWN));
     };
     if after.plan.changed.iter().any(Difference::is_mended_first) {
         return Err(error.detail(NOT_DONE));
@@ -74,9 +75,6 @@ async fn add_labels(
     tracing::info!(cause = %error, "the connection broke, and the labels are there");
     Ok(())
 }
-
-const NOT_SAID: &str = "The server did not say afterwards whether it was done. The next plan shows it.";
-const NOT_DONE: &str = "What the server has was read again: it was not done. Apply again.";
 
 /// What both sides show after a connection broke. None where the server does not say.
 async fn read_again(operation: &Operation<'_>, db: &Database, look: &Look, wish: &Wish) -> Option<Look> {
@@ -111,7 +109,7 @@ async fn after_loss(
     error: Error,
 ) -> Result<Outcome> {
     let Some(after) = read_again(operation, db, &look, wish).await else {
-        return Err(error.detail(NOT_SAID));
+        return Err(error.detail(NOT_KNOWN));
     };
     if after.plan.is_done() {
         return Ok(Outcome { made: made(look.plan), look: after });
