@@ -96,19 +96,19 @@ const CAUSES_INTRODUCTION: &str = "\
 page_title: \"When something is stuck\"
 subcategory: \"\"
 description: |-
-  Each likely cause of a replication that does not go on, how it shows, and the statement that mends it.
+  Each likely cause of a replication that has stopped, its symptoms, and the statement that fixes it.
 ---
 
 # When something is stuck
 
-A subscription that cannot go on keeps trying, and the error stands in the log of the subscriber's server alone. Data source
+A subscription that cannot continue keeps retrying, and only the log of the subscriber's server has the error. Data source
 [neonrepl_replication_status](../data-sources/replication_status.md), `terraform-provider-neonrepl status` and the plans of
-`neonrepl_subscription` compare both servers instead, and name the likely causes, the likeliest first, each with its
-evidence and the statement that mends it. This page has all of them, as they read for subscription `shop` and its table
-`orders`. The headings are the `kind` of each cause.
+`neonrepl_subscription` compare both servers instead. They list the likely causes, the most likely first, each with its
+evidence and the statement that fixes it. This page has all of them, with their texts for subscription `shop` and its table
+`orders`. Each heading is the `kind` of a cause.
 
-A worker goes on by itself within seconds once the cause is gone. Nothing is lost meanwhile: the replication slot keeps what
-was written, and takes room on the publisher for it.
+A worker resumes within seconds once the cause is gone. Nothing is lost in the meantime: the replication slot keeps what
+was written, and uses disk space on the publisher for it.
 ";
 
 #[test]
