@@ -1,5 +1,5 @@
-# The whole way with the providers of AWS and Neon beside this one. The cluster, its tables and the role that
-# Neon connects as are there already.
+# All steps, together with the providers of AWS and Neon. The cluster, its tables and the role that Neon connects as
+# already exist.
 
 provider "aws" {
   region = var.aws_region
@@ -12,7 +12,7 @@ data "aws_rds_cluster" "shop" {
   cluster_identifier = var.cluster_identifier
 }
 
-# Neon's side. A subscriber needs no logical replication of its own; the way back, which reads from Neon, does.
+# Neon's side. A subscriber does not need logical replication itself. The way back reads from Neon, so it does.
 resource "neon_project" "shop" {
   name       = "shop"
   region_id  = "aws-${var.aws_region}"
@@ -36,7 +36,7 @@ provider "neonrepl" {
     password = var.aurora_password
   }
 
-  # The direct connection, not the pooler's. Unknown until the project exists: the first plan does without.
+  # The direct connection, not the pooler's. Unknown until the project exists; the first plan does not need it.
   subscriber {
     url = neon_project.shop.connection_uri
   }
@@ -46,12 +46,12 @@ provider "neonrepl" {
   }
 }
 
-# Step 1: a WAL that can be decoded.
+# Step 1: logical replication on the cluster.
 resource "neonrepl_aurora_logical_replication" "shop" {
   cluster_identifier = data.aws_rds_cluster.shop.cluster_identifier
 }
 
-# Step 2: Neon may connect. A change of Neon's addresses shows as a plan that adds and removes rules.
+# Step 2: let Neon connect. If Neon's addresses change, the plan adds and removes rules.
 data "neonrepl_neon_nat_addresses" "neon" {
   region = "aws-${var.aws_region}"
 }
@@ -67,7 +67,7 @@ resource "aws_vpc_security_group_ingress_rule" "neon" {
   to_port           = data.aws_rds_cluster.shop.port
 }
 
-# Step 3: what is replicated.
+# Step 3: choose what is replicated.
 resource "neonrepl_publication" "shop" {
   name   = "shop"
   tables = var.tables
@@ -75,12 +75,12 @@ resource "neonrepl_publication" "shop" {
   depends_on = [neonrepl_aurora_logical_replication.shop]
 }
 
-# Step 4: the tables, as they are on Aurora.
+# Step 4: create the tables, as they are on Aurora.
 resource "neonrepl_destination_schema" "shop" {
   publications = [neonrepl_publication.shop.name]
 }
 
-# Step 5: their rows, and every change.
+# Step 5: copy their rows, and follow every change.
 resource "neonrepl_subscription" "shop" {
   name         = "shop"
   publications = [neonrepl_publication.shop.name]
@@ -107,7 +107,7 @@ resource "neonrepl_subscription" "shop" {
   ]
 }
 
-# Step 6: indexes and foreign keys, once the rows are there.
+# Step 6: create indexes and foreign keys once the rows are copied.
 resource "neonrepl_destination_indexes" "shop" {
   publications         = [neonrepl_publication.shop.name]
   subscriptions        = [neonrepl_subscription.shop.name]
@@ -115,12 +115,12 @@ resource "neonrepl_destination_indexes" "shop" {
   maintenance_work_mem = "1GB"
 }
 
-# Step 7: which side takes writes. "publisher" until the day, then "subscriber".
+# Step 7: choose which side takes writes: "publisher" until the day, then "subscriber".
 resource "neonrepl_cutover" "shop" {
   subscriptions = [neonrepl_subscription.shop.name]
   active        = var.active
 
-  # How Aurora reaches Neon: as the provider does. Changes flow back, so that the way back loses nothing.
+  # Aurora reaches Neon as the provider does. Changes flow back, so that the way back loses nothing.
   reverse {}
 
   depends_on = [neonrepl_destination_indexes.shop]

@@ -47,13 +47,13 @@ resource "neonrepl_destination_schema" "playing_with_neon" {
   publications = [neonrepl_publication.playing_with_neon.name]
 }
 
-# Copies the rows that are there, then follows every change. Apply ends when the copy is complete.
+# Copies the existing rows, then follows every change. Apply ends when the copy is complete.
 resource "neonrepl_subscription" "playing_with_neon" {
   name                  = "playing_with_neon"
   publications          = [neonrepl_publication.playing_with_neon.name]
   wait_for_initial_sync = true
 
-  # A table that is added to the publication is subscribed to in the same apply.
+  # If you add a table to the publication, the same apply subscribes to it.
   refresh_triggers = {
     playing_with_neon = neonrepl_publication.playing_with_neon.fingerprint
   }
@@ -61,7 +61,7 @@ resource "neonrepl_subscription" "playing_with_neon" {
   depends_on = [neonrepl_destination_schema.playing_with_neon]
 }
 
-# Indexes and foreign keys, made once the rows are there: the copy is several times as fast without them.
+# Indexes and foreign keys, created once the rows are copied: the copy is several times as fast without them.
 resource "neonrepl_destination_indexes" "playing_with_neon" {
   publications  = [neonrepl_publication.playing_with_neon.name]
   subscriptions = [neonrepl_subscription.playing_with_neon.name]

@@ -63,7 +63,7 @@ variable "subscriber_password" {
   sensitive   = true
 }
 
-# AWS. What stays null follows the AWS SDK's own chain: environment, profile, role.
+# AWS. If a variable is null, the AWS SDK looks for the value: environment, profile, role.
 
 variable "aws_region" {
   description = "The region of the Aurora cluster, such as `us-east-2`."

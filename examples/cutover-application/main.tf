@@ -1,4 +1,4 @@
-# The application follows: it reads where its database is from a parameter, and the parameter from the cutover.
+# The application follows: it reads the address of its database from a parameter, which comes from the cutover.
 
 provider "aws" {
   region = "us-east-2"
@@ -20,7 +20,7 @@ resource "neonrepl_cutover" "shop" {
   reverse {}
 }
 
-# The plan of the cutover shows the new values already; they are written once writes have moved.
+# The plan of the cutover already shows the new values; apply writes them once writes have moved.
 resource "aws_ssm_parameter" "database" {
   for_each = {
     host = neonrepl_cutover.shop.host

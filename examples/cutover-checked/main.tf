@@ -1,4 +1,4 @@
-# A cutover that does not even begin unless your own conditions hold, beside those that it checks by itself.
+# A cutover that only begins if your own conditions hold, in addition to its own checks.
 
 # Both servers come from NEONREPL_PUBLISHER_URL and NEONREPL_SUBSCRIBER_URL.
 provider "neonrepl" {}

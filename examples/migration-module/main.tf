@@ -1,5 +1,5 @@
-# Many databases of one server, moved by one module: each database has a publication, a schema, a subscription and its indexes
-# of its own, and one variable says how far all of them go.
+# One module moves many databases of one server. Each database has its own publication, schema, subscription and indexes, and one
+# variable says how far all of them go.
 
 provider "neonrepl" {
   publisher {

@@ -7,7 +7,7 @@ terraform {
 }
 
 provider "neonrepl" {
-  # The server that is replicated from: the writer endpoint of an Aurora cluster.
+  # The server to replicate from: the writer endpoint of an Aurora cluster.
   publisher {
     host     = "shop.cluster-c9abcdefghij.us-east-2.rds.amazonaws.com"
     database = "shop"
@@ -15,12 +15,12 @@ provider "neonrepl" {
     password = var.aurora_password
   }
 
-  # The server that is replicated to. A URL may stand for the parts, here or in NEONREPL_SUBSCRIBER_URL.
+  # The server to replicate to. A URL can replace the parts, here or in NEONREPL_SUBSCRIBER_URL.
   subscriber {
     url = var.neon_url
   }
 
-  # Needed for neonrepl_aurora_logical_replication only.
+  # Only needed for neonrepl_aurora_logical_replication.
   aws {
     region = "us-east-2"
   }

@@ -18,7 +18,7 @@ provider "neonrepl" {
   }
 }
 
-# A pair is taken down by replicated = false first, and its entry is removed afterwards: what is destroyed still needs its
+# To take a pair down, set replicated = false first, and remove its entry afterwards: destroying an object still needs its
 # provider configuration.
 locals {
   replicated = { for key, pair in var.pairs : key => pair if pair.replicated }

@@ -1,5 +1,5 @@
 terraform {
-  # OpenTofu alone: Terraform has no for_each of providers.
+  # OpenTofu only: Terraform has no for_each of providers.
   required_version = ">= 1.11"
 
   required_providers {

@@ -154,8 +154,8 @@ fn check_subscriptions(found: &Value, major: Major) {
 fn takeover() -> String {
     let example = include_str!("../../examples/data-sources/neonrepl_publications/data-source.tf");
     let (data, rest) = example.split_once("\n\n").expect("a data source first");
-    let (_, takeover) = rest.split_once("# All of them under management").expect("then the takeover");
-    format!("{data}\n\n# All of them under management{takeover}")
+    let (_, takeover) = rest.split_once("# Manages all of them as they are").expect("then the takeover");
+    format!("{data}\n\n# Manages all of them as they are{takeover}")
 }
 
 /// What the data sources list are the arguments of the resources: everything is imported, and nothing is left to change.

@@ -7,7 +7,7 @@ action "neonrepl_wait_for_sync" "shop" {
   }
 }
 
-# Runs the migration's next step only once every row has arrived.
+# Runs the next step of the migration once every row has arrived.
 resource "terraform_data" "next_step" {
   input = "switch the application over"
 

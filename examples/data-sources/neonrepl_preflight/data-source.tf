@@ -1,4 +1,4 @@
-# Whether the tables could be replicated as they are.
+# Checks whether the tables can be replicated as they are.
 data "neonrepl_preflight" "shop" {
   tables            = ["users", "billing.invoices"]
   subscription_role = "replicator"
@@ -8,7 +8,7 @@ output "preflight" {
   value = data.neonrepl_preflight.shop.report
 }
 
-# Nothing is made while anything stands in the way, and the error says what.
+# Creates nothing as long as something stands in the way, and the error says what.
 resource "neonrepl_publication" "shop" {
   name   = "shop"
   tables = data.neonrepl_preflight.shop.tables
@@ -26,14 +26,14 @@ resource "neonrepl_subscription" "shop" {
   publications = [neonrepl_publication.shop.name]
 }
 
-# Before a cutover with a way back: whether the roles of both servers may switch, and whether changes can flow back.
+# Before a cutover with a way back: checks whether the roles of both servers may switch, and whether changes can flow back.
 data "neonrepl_preflight" "cutover" {
   publications = [neonrepl_publication.shop.name]
   reverse      = true
   reverse_role = "replicator"
 }
 
-# A look after every apply that warns, and stops nothing.
+# Warns after every apply, and stops nothing.
 check "replication" {
   data "neonrepl_preflight" "everything" {
     publications = [neonrepl_publication.shop.name]

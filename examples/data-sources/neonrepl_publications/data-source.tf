@@ -7,7 +7,7 @@ resource "neonrepl_subscription" "shop" {
   refresh_triggers = { for one in data.neonrepl_publications.shop.publications : one.name => one.fingerprint }
 }
 
-# All of them under management, as they are: nothing changes by it.
+# Manages all of them as they are. Nothing changes on the server.
 locals {
   publications = { for one in data.neonrepl_publications.shop.publications : one.name => one }
 }

@@ -12,7 +12,7 @@ output "replication" {
   value = data.neonrepl_replication_status.shop.report
 }
 
-# Waits until all that was written before is on the subscriber; what depends on it comes after that.
+# Waits until everything that was written before is on the subscriber; whatever depends on it comes after that.
 data "neonrepl_replication_status" "caught_up" {
   subscription = neonrepl_subscription.shop.name
   wait_until   = "caught_up"
@@ -26,7 +26,7 @@ data "neonrepl_replication_status" "caught_up" {
   }
 }
 
-# A look after every plan and apply that warns, and stops nothing.
+# Warns after every plan and apply, and stops nothing.
 check "replication" {
   data "neonrepl_replication_status" "all" {}
 

@@ -6,7 +6,7 @@ output "disabled_subscriptions" {
   value = [for one in data.neonrepl_subscriptions.warehouse.subscriptions : one.name if !one.enabled]
 }
 
-# All of them under management, as they are: nothing changes by it, and their passwords stay where they are.
+# Manages all of them as they are. Nothing changes on the servers, and the passwords stay where they are.
 locals {
   subscriptions = { for one in data.neonrepl_subscriptions.warehouse.subscriptions : one.name => one }
 }
@@ -40,7 +40,7 @@ resource "neonrepl_subscription" "all" {
   origin             = each.value.origin
   failover           = each.value.failover
 
-  # Null where the provider's own publisher block says the same.
+  # Null if it is the same as in the provider's publisher block.
   dynamic "publisher" {
     for_each = each.value.publisher[*]
 

@@ -1,4 +1,4 @@
-# Every row of what the publication sends, hashed on both sides in the same state of each table.
+# Hashes every row that the publication sends, on both sides in the same state of each table.
 data "neonrepl_table_comparison" "shop" {
   publications = ["shop"]
   mode         = "rows"

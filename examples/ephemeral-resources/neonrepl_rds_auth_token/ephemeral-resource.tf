@@ -4,7 +4,7 @@ ephemeral "neonrepl_rds_auth_token" "shop" {
   username = "app"
 }
 
-# A token as the password of another configuration of this provider. For its own servers, aws_iam_auth does the same.
+# Uses a token as the password of another configuration of this provider. For its own servers, set aws_iam_auth instead.
 provider "neonrepl" {
   alias = "shop"
 

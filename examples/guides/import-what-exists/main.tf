@@ -21,7 +21,7 @@ resource "neonrepl_subscription" "shop" {
   name         = "shop"
   publications = ["shop"]
 
-  # As the subscription connects today; the password is not needed for it.
+  # The subscription's current connection. The password is not needed.
   publisher {
     host     = "shop.cluster-c9abcdefghij.us-east-2.rds.amazonaws.com"
     database = "shop"

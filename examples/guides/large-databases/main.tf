@@ -1,4 +1,4 @@
-# The one large table alone, everything else together: two slots and two workers that do not wait for each other.
+# The large table alone, and everything else together: two slots and two workers that do not wait for each other.
 resource "neonrepl_publication" "events" {
   name   = "events"
   tables = ["public.events"]

@@ -25,7 +25,7 @@ resource "neonrepl_subscription" "shop" {
   name         = "shop"
   publications = [neonrepl_publication.shop.name]
 
-  # Reads the tables and the WAL, and may do nothing else.
+  # This role may only read the tables and the WAL.
   publisher {
     username    = "replicator"
     password_wo = var.replicator_password

@@ -29,7 +29,7 @@ resource "neonrepl_subscription" "shop" {
   publications = ["shop"]
   create_slot  = false
 
-  # What `conninfo` said, without the password.
+  # The parts of `conninfo`, without the password.
   publisher {
     host     = "shop.cluster-c9abcdefghij.us-east-2.rds.amazonaws.com"
     port     = 5432

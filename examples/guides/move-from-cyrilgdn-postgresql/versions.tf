@@ -6,7 +6,7 @@ terraform {
       source = "neonrepl/neonrepl"
     }
 
-    # Until the move is applied: the state still names it.
+    # Needed until the move is applied, because the state still names it.
     postgresql = {
       source = "cyrilgdn/postgresql"
     }

@@ -7,7 +7,7 @@ resource "neonrepl_subscription" "shop" {
     password_wo = var.replicator_password
   }
 
-  # Raise it whenever the password has changed.
+  # Raise it each time the password changes.
   connection_version = 2
 }
 

@@ -9,7 +9,7 @@ list "neonrepl_replication_slot" "shop" {
   }
 }
 
-# Those of subscriptions too.
+# Includes those of subscriptions.
 list "neonrepl_replication_slot" "all" {
   provider = neonrepl
 

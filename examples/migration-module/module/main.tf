@@ -11,12 +11,12 @@ locals {
     }
   }
 
-  # What the phase includes, beside the copy itself.
+  # What the phase includes, in addition to the copy.
   indexed = var.phase == "copy" ? {} : local.databases
   ready   = contains(["ready", "moved"], var.phase) ? local.databases : {}
 }
 
-# What could be published. A table without a primary key needs a replica identity first: name it in `tables` then.
+# The tables that can be published. A table without a primary key needs a replica identity first; then list it in `tables`.
 data "neonrepl_tables" "all" {
   for_each = { for key, given in var.databases : key => given if given.tables == null }
 
@@ -55,7 +55,7 @@ resource "neonrepl_subscription" "this" {
   }
 }
 
-# Once the rows are there: indexes, foreign keys, statistics.
+# Once the rows are copied: indexes, foreign keys, statistics.
 resource "neonrepl_destination_indexes" "this" {
   for_each = local.indexed
 
@@ -65,7 +65,7 @@ resource "neonrepl_destination_indexes" "this" {
   subscriptions      = [neonrepl_subscription.this[each.key].name]
 }
 
-# Who takes writes: prepared by `ready`, switched by `moved`, and moved back by `ready` again.
+# Which side takes writes: `ready` prepares the switch, `moved` makes it, and `ready` again moves back.
 resource "neonrepl_cutover" "this" {
   for_each = local.ready
 

@@ -2,7 +2,7 @@ resource "neonrepl_aurora_logical_replication" "shop" {
   cluster_identifier = "shop"
 }
 
-# With a group's name, further parameters, and a reboot in a maintenance window of your own.
+# With the name of a group, further parameters, and a reboot in your own maintenance window.
 resource "neonrepl_aurora_logical_replication" "mall" {
   cluster_identifier   = "mall"
   parameter_group_name = "mall-logical"

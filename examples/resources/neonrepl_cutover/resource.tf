@@ -1,4 +1,4 @@
-# The least: what the subscription brings moves, and changes flow back afterwards.
+# A minimal one: the subscription's tables move, and changes flow back afterwards.
 resource "neonrepl_cutover" "shop" {
   subscriptions = [neonrepl_subscription.shop.name]
   active        = var.active
@@ -12,7 +12,7 @@ variable "active" {
   default = "publisher"
 }
 
-# With everything said.
+# With all attributes.
 resource "neonrepl_cutover" "mall" {
   subscriptions       = [neonrepl_subscription.mall.name]
   active              = "publisher"
@@ -32,7 +32,7 @@ resource "neonrepl_cutover" "mall" {
   open_on_destroy     = false
   connection_version  = 1
 
-  # How Aurora reaches Neon, where that is not how the provider does.
+  # How Aurora reaches Neon, if not as the provider does.
   reverse {
     host        = "ep-cool-name-123456.us-east-2.aws.neon.tech"
     port        = 5432

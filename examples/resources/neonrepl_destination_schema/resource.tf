@@ -15,7 +15,7 @@ resource "neonrepl_subscription" "shop" {
   depends_on       = [neonrepl_destination_schema.shop]
 }
 
-# What is made once the rows are there: indexes, foreign keys and extended statistics.
+# Indexes, foreign keys and extended statistics, to be created once the rows are copied.
 output "statements_for_later" {
   value = neonrepl_destination_schema.shop.later[*].statement
 }

@@ -1,4 +1,4 @@
-# A table without a primary key: every column tells its rows apart.
+# For a table without a primary key: all columns together identify a row.
 resource "neonrepl_replica_identity" "events" {
   table    = "public.events"
   identity = "full"
@@ -18,7 +18,7 @@ resource "neonrepl_replica_identity" "visits" {
   }
 }
 
-# It refers to them, so that the tables are not published before.
+# The references make sure that the tables are not published before.
 resource "neonrepl_publication" "shop" {
   name = "shop"
   tables = [

@@ -2,7 +2,7 @@ resource "neonrepl_replication_slot" "warehouse" {
   name = "warehouse"
 }
 
-# A subscription that reads from it, and does not make a slot of its own.
+# A subscription that reads from it, and does not create its own slot.
 resource "neonrepl_subscription" "warehouse" {
   name         = "warehouse"
   publications = ["shop"]

@@ -1,15 +1,15 @@
-# It connects as the provider does, and copies the tables while the apply goes on.
+# Connects as the provider does. The apply does not wait for the copy of the tables.
 resource "neonrepl_subscription" "shop" {
   name         = "shop"
   publications = [neonrepl_publication.shop.name]
 
-  # A table that the publication gains or loses is looked for in the same apply.
+  # If the publication gains or loses tables, the same apply takes that over.
   refresh_triggers = {
     shop = neonrepl_publication.shop.fingerprint
   }
 }
 
-# It connects as a role of its own, and the apply waits until every row is copied.
+# Connects with its own role. The apply waits until every row is copied.
 resource "neonrepl_subscription" "billing" {
   name         = "billing"
   publications = [neonrepl_publication.billing.name]
@@ -19,7 +19,7 @@ resource "neonrepl_subscription" "billing" {
     billing = neonrepl_publication.billing.fingerprint
   }
 
-  # How the subscriber reaches the publisher, where that is not how the provider does.
+  # How the subscriber reaches the publisher, if not as the provider does.
   publisher {
     username    = "replicator"
     password_wo = var.replicator_password
