@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_build_indexes`: makes indexes, foreign keys and extended statistics of the subscriber's tables, and shows how
-//! it gets on.
+//! `neonrepl_build_indexes`: creates indexes, foreign keys and extended statistics of the subscriber's tables, and shows the
+//! progress.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;

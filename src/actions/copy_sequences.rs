@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_copy_sequences`: has the subscriber's sequences go on where the publisher's are.
+//! `neonrepl_copy_sequences`: raises the subscriber's sequences to the publisher's values.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_reboot_writer`: restarts whichever instance of an Aurora cluster takes writes, and waits for it.
+//! `neonrepl_reboot_writer`: restarts the instance of an Aurora cluster that takes writes, and waits for it.
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_refresh_publication`: has a subscription take up the tables that its publications publish since.
+//! `neonrepl_refresh_publication`: lets a subscription subscribe to the tables that its publications have added since.
 
 use std::time::Duration;
 

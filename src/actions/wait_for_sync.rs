@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_wait_for_sync`: waits until subscriptions are ready or have caught up, and shows how they get on.
+//! `neonrepl_wait_for_sync`: waits until subscriptions are ready or have caught up, and shows their progress.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The answers as JSON, with the names that the data sources have. Names stay from release to release; new ones may come.
+//! The answers as JSON, with the names that the data sources have. Names do not change between releases; new ones may be added.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The commands of the binary: for a person at a terminal and for pipelines, before a line of configuration is written.
+//! The commands of the binary: for a person at a terminal and for pipelines, without any configuration.
 //!
-//! A plugin's start never comes here. A command prints its answer to the standard output and what went wrong beside it,
-//! and tells by its exit status how it went: see [`Outcome`].
+//! A plugin's start never comes here. A command prints its answer to the standard output and errors to the standard error,
+//! and its exit status shows the result: see [`Outcome`].
 
 mod arguments;
 mod compare;

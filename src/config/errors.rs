@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the modules below say went wrong, as a diagnostic with its attribute; and what they have to say meanwhile.
+//! Errors and warnings of the modules below, as diagnostics with their attribute.
 
 use super::Context;
 use crate::tf_provider::call::Call;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the values of a server are called in errors: the attribute that gives each, or the URL, or the variable that holds it.
+//! What errors call the values of a server: the attribute that gives each, the URL, or the variable that holds it.
 
 use super::server_block::ServerBlock;
 use super::side::Side;

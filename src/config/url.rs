@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A server from its URL alone, for whoever has no provider block.
+//! A server from its URL alone, for code without a provider block.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_preflight`: whether a replication would work, and what it would not bring, before anything is changed.
+//! `neonrepl_preflight`: whether a replication would work, and what it would not copy, before anything is changed.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Locks that mean something to the provider alone, each held by a session for as long as it is needed.
+//! Locks that only mean something to the provider, each held by a session for as long as it is needed.
 //!
 //! A lock ends with its transaction, and so with its session, however that ends. The transaction writes nothing and keeps no
 //! snapshot, so that nobody waits for it.

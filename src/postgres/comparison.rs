@@ -3,8 +3,8 @@
 //! Comparing the rows of a table on two servers: what is compared, how a server counts and hashes it, and sessions that
 //! keep to one state of it.
 //!
-//! Rows are hashed by value where Postgres hashes a type alike on every server, and else by their text. A table is told
-//! apart in buckets of its keys, so that one pass over each side finds where they differ, whatever the key's type.
+//! Rows are hashed by value if Postgres hashes a type in the same way on every server, and otherwise by their text. The keys of a table
+//! are divided into buckets, so that one pass over each side finds where they differ, whatever the key's type.
 //!
 //! Source: "Record and Composite Functions", `LOCK`, `SAVEPOINT`, the view `pg_publication_tables` and "System Catalogs" in the
 //! Postgres documentation; which hash functions depend on the server: `hashenum` hashes an oid.

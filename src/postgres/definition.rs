@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How the tables of a database are defined, with everything that they need: as values, as the statements that make them,
+//! How the tables of a database are defined, with everything that they need: as values, as the statements that create them,
 //! and as the differences between two of them.
 //!
-//! [`read`] follows the catalog's own dependencies from the tables that are asked for, in one query whatever their number.
-//! [`steps`] puts what makes them in order, [`differences`] compares two definitions by what each part is called and how
-//! the server prints it, never by oids or the numbers of columns. What comes with an extension is no part of a definition:
+//! [`read`] follows the catalog's own dependencies from the given tables, in one query whatever their number.
+//! [`steps`] orders the statements that create them. [`differences`] compares two definitions by the names of their parts and by how
+//! the server prints them, never by oids or column numbers. Objects of an extension are not part of a definition:
 //! the extension is named instead.
 //!
 //! Source: the system catalogs, `pg_depend` and "System Catalog Information Functions" in the Postgres documentation.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A fence: what turns writers away from tables, on purpose, with a message.
+//! A fence: it deliberately refuses writes to tables, with a message.
 //!
 //! It is a function, and a statement trigger on every relation through which the tables can be written to. While the function
-//! is open it does nothing, so that it can be made at leisure. Armed in one transaction with a lock on all of the relations
-//! ([`Hold`]), it lets nothing through: writers that came before have ended, those that come meanwhile wait, and all who come
+//! is open it does nothing, so it can be created at any time. It is armed in one transaction with a lock on all of the relations
+//! ([`Hold`]). Then nothing gets through: earlier writers have ended, those that come meanwhile wait, and all that come
 //! after the commit are refused. The triggers do not fire for rows that a subscription applies.
 //!
 //! Source: `CREATE TRIGGER`, "Overview of Trigger Behavior" and `LOCK` in the Postgres documentation.

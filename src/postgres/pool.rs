@@ -2,13 +2,13 @@
 
 //! The connections to one server: as many as are needed at a time and allowed, over all its databases.
 //!
-//! One connection is for one piece of work, and whoever comes first is served first. A connection out of use is kept for
-//! its database, and closed as soon as another database needs its seat. What may be at work for long (a subscription, a
-//! slot, a transaction that is held) gets half of the connections at most, and all that changes something leaves one: so
+//! Each piece of work has a connection of its own, first come, first served. An idle connection is kept for
+//! its database, and closed as soon as another database needs its place. Work that may take long (a subscription, a
+//! slot, a transaction that is held) gets at most half of the connections, and all changes together leave one free: so
 //! nothing that waits in the server, however long, keeps a plan from reading.
 //!
-//! A pool of a library such as deadpool or bb8 holds one kind of connection that are all alike: there is no key to ask for
-//! one with, and no cap over several pools, let alone one pool that closes what another needs. Both are what this is for.
+//! A pool of a library such as deadpool or bb8 holds connections of one kind: it has no key to ask for
+//! one, and no limit over several pools, and no pool closes a connection that another one needs. This pool does both.
 
 mod broken;
 mod lease;

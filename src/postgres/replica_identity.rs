@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Replica identities: what tells the rows of a table apart when they change, as a choice that can be read and made.
+//! Replica identities: what identifies the rows of a table when they change, as a choice that can be read and made.
 //!
-//! A partitioned table has an identity of its own, which nothing uses: each partition with rows needs one. So a choice is
-//! made for a table together with its partitions, and an index stands for what each of them has of it.
+//! A partitioned table has its own identity, which nothing uses: each partition with rows needs one. So the choice is
+//! made for a table together with its partitions, and an index stands for the matching index of each of them.
 //!
 //! Source: `ALTER TABLE … REPLICA IDENTITY` and the catalogs `pg_class` and `pg_index` in the Postgres documentation.
 

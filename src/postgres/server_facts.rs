@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a server is, and what its roles and sessions are at: facts that no object of replication holds, and on which it
-//! depends all the same.
+//! What a server is, and what its roles and sessions are doing: facts that replication depends on, although none of its objects
+//! holds them.
 //!
 //! Each of them is one query, whatever the number of objects.
 //!

@@ -2,8 +2,8 @@
 
 //! Connections in replication mode, for the commands that SQL does not have.
 //!
-//! The mode is one more parameter of a connection's first message, and the client library sends only those that it
-//! knows. So the stream adds it on the way out; all else is the library's: TLS, authentication, channel binding.
+//! The mode is one more parameter of a connection's first message, and the client library only sends those that it
+//! knows. So the stream adds it on the way out; everything else is the library's: TLS, authentication, channel binding.
 //!
 //! Source: "Streaming Replication Protocol" and "Message Formats" (StartupMessage) in the Postgres documentation.
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! IAM database authentication: tokens that RDS takes for a password. They are signed here, without a call of RDS.
+//! IAM database authentication: tokens that RDS accepts as a password. They are signed here, without calling RDS.
 //!
 //! Source: "Connecting to your DB instance using IAM authentication" in the user guides of RDS and Aurora.
 

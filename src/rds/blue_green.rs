@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Blue/green deployments: a second cluster that is to take the place of the first.
+//! Blue/green deployments: a second cluster that will replace the first one.
 
 use aws_sdk_rds::types;
 

@@ -2,8 +2,8 @@
 
 //! Which cluster parameters change, and how. Pure.
 //!
-//! Values are compared as the server means them (`on` is `1`, `020` is `20`, `5min` is `300000` milliseconds), and only
-//! parameters that are named are ever touched: whatever else somebody set in the group stays.
+//! Values are compared by their meaning to the server (`on` is `1`, `020` is `20`, `5min` is `300000` milliseconds). Only
+//! named parameters are changed: whatever else somebody set in the group stays.
 
 mod value;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Waiting until a subscription has applied all that was written before.
+//! Waiting until a subscription has applied everything that was written before.
 //!
-//! The publisher decodes each change with the catalog of its time. One that is older than a publication stops a
+//! The publisher decodes each change with the catalog of its time. A change that is older than a publication stops a
 //! subscription to it for good (Postgres 14 to 17), or is lost (18).
 
 use std::time::Duration;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Comparing tables of both sides in the same state, while applications go on writing.
+//! Comparing tables of both sides in the same state, while applications keep writing.
 //!
-//! Nobody may write to a table for some milliseconds: until the subscriber has applied what was written before. In that
-//! moment both sides begin to see what the table holds, and keep to it however long they count afterwards. So what
-//! differs differs; nothing has to be looked at again. Where a role may not take such a lock, or nothing replicates the
+//! For some milliseconds nobody may write to a table: until the subscriber has applied what was written before. In that
+//! moment both sides take a snapshot of the table, and keep to it however long they count afterwards. So every
+//! difference is real, and nothing has to be compared again. If a role may not take such a lock, or nothing replicates the
 //! table, the answer says that it is not exact.
 
 mod closed;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Which of two sides takes writes, and moving that from one to the other.
+//! Which of two sides takes writes, and moving the writes from one to the other.
 //!
-//! What is there is found by names that follow from those of the subscriptions, and what was done is told by the comments of
-//! the fences: nothing depends on what a caller remembers. A call that was cut off at any point is finished, or undone where
-//! nothing was committed, by the next one.
+//! Everything is found by names that follow from those of the subscriptions, and the comments of the fences say what was done:
+//! nothing depends on what a caller remembers. If a call is interrupted at any point, the next one finishes it, or undoes it if
+//! nothing was committed.
 
 mod current;
 mod describing;

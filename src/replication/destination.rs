@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The tables of the subscriber, made as the publisher's are: which tables are meant, what has to be made, changed or left,
-//! and making it.
+//! The tables of the subscriber, created as the publisher's: which tables they are, what has to be created, changed or left,
+//! and doing it.
 //!
-//! Deciding is pure: [`Plan::of`] takes both sides' definitions. [`make`] runs what it says in one transaction, reads the
+//! Deciding is pure: [`Plan::of`] takes both sides' definitions. [`make`] runs the plan in one transaction, reads the
 //! subscriber again in it, and undoes everything unless both are the same then.
 
 pub mod building;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A publication that subscriptions use: dropping it is refused, and renaming it takes a way around.
+//! A publication that subscriptions use: it is not dropped, and renaming it takes a detour.
 //!
 //! Both would stop its subscriptions at the next change: for good before Postgres 18, and with lost changes since. A core
-//! drops a publication before it changes a subscription that used it, so that it is for us to see.
+//! drops a publication before it changes a subscription that used it, so the provider has to check.
 
 use std::time::Duration;
 

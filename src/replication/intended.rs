@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the plans of one run are going to make, and no server has yet: whatever refers to it is planned after it, and is not
-//! to be told that it is missing.
+//! What the plans of one run will create, and no server has yet. Whatever refers to it is planned after it, and must
+//! not be reported as missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -2,7 +2,7 @@
 
 //! A publication joins a slot that may still have older changes to send.
 //!
-//! The publisher decodes each change with the catalog of its time. One that is older than a publication stops a
+//! The publisher decodes each change with the catalog of its time. A change that is older than a publication stops a
 //! subscription to it for good (Postgres 14 to 17), or is lost (18).
 
 use std::collections::BTreeSet;

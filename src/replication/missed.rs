@@ -2,8 +2,8 @@
 
 //! Tables that come back to a subscription which has missed some of their changes.
 //!
-//! A subscription goes on with a table that was out of its publication for a while, and never gets what was written
-//! meanwhile: only a table that it has forgotten (`REFRESH PUBLICATION`) is copied again.
+//! A subscription continues with a table that was out of its publication for a while, and never gets what was written
+//! meanwhile. Only a table that it has forgotten (`REFRESH PUBLICATION`) is copied again.
 
 use std::collections::BTreeSet;
 

@@ -2,10 +2,10 @@
 
 //! What needs both servers: the publisher and the subscriber.
 //!
-//! `postgres` knows one server at a time, and what is there. Here is what follows from both: whether tables can be copied
-//! and whether the copy gets on, when a publication may join a subscription, who uses a publication or a slot. An
-//! [`Operation`] carries the limits and hears the warnings, so that a plan, an apply and a command at a terminal ask the
-//! same functions. Nothing here knows of Terraform.
+//! `postgres` knows one server at a time, and what exists there. This module knows what follows from both: whether tables can be copied
+//! and whether the copy makes progress, when a publication may join a subscription, who uses a publication or a slot. An
+//! [`Operation`] carries the limits and receives the warnings, so that a plan, an apply and a command at a terminal use the
+//! same functions. Nothing here knows Terraform.
 
 mod absent;
 mod catch_up;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What it means to subscriptions that a publication is to publish something else: tables that stop them, rows that would
-//! get lost. Asked before anything is changed.
+//! What it means to subscriptions if a publication publishes something else: tables that stop them, rows that would
+//! be lost. Asked before anything is changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Rows of partitions that arrive under another name than the subscription has taken up, or under two.
+//! Rows of partitions that arrive under another name than the subscription has a table for, or under two.
 //!
-//! Which name that is follows from all publications of a subscription together: one with `publish_via_partition_root`
-//! decides for the others. A subscription skips rows of a table that it has not taken up, and to take that up copies every
+//! The name follows from all publications of a subscription together: one with `publish_via_partition_root`
+//! decides for the others. A subscription skips rows of a table that it does not have, and adding the table copies every
 //! row of it once more. Measured on 14 to 18: one statement that changes the publications loses nothing while it runs with
-//! `copy_data = false`; a copy into a tree that holds the rows already never ends where a key forbids that, and puts them
-//! there twice where none does. Before 16, a new subscription copies a partition twice that it is sent under both names.
+//! `copy_data = false`; a copy into a tree that already holds the rows never ends if a key forbids it, and stores them
+//! twice if no key does. Before 16, a new subscription copies a partition twice if it is sent under both names.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Changing `failover` of a slot that is there: it keeps its position.
+//! Changing `failover` of an existing slot, which keeps its position.
 //!
-//! A subscription has the option too and passes it on to its slot, so that it is asked to where it is the subscriber's own:
-//! both stay the same. Any other slot is changed over a connection in replication mode, while nothing reads from it.
+//! A subscription has the option too and passes it on to its slot. If the slot belongs to a subscription of the subscriber, the
+//! subscription is altered, so that both stay the same. Any other slot is altered over a connection in replication mode, while nothing
+//! reads from it.
 
 use super::checks::Objection;
 use super::error::{Error, Result};

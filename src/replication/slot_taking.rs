@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! One subscription at a time takes a slot that exists.
+//! One subscription at a time takes an existing slot.
 //!
-//! Two subscriptions on one slot each lose what the other gets. Those of one subscriber see each other in its catalog,
-//! those of two do not: there the publisher has to tell. It shows the reader of a slot, and nothing before that has
-//! connected. So whoever takes a slot does so alone, from the look at it until its own subscription reads from it; who
-//! comes next sees the reader. One that stays disabled reads from nothing, and so leaves no trace for another subscriber.
+//! Two subscriptions on one slot each miss what the other one gets. Subscriptions of one subscriber see each other in its catalog.
+//! Those of two subscribers do not, so the publisher has to tell. It only shows the reader of a slot once that has
+//! connected. So the slot is locked from the look at it until the new subscription reads from it; the next one
+//! then sees the reader. A subscription that stays disabled reads from nothing, so another subscriber cannot see it.
 
 use std::time::Duration;
 

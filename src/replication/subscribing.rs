@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Making a subscription with its slot, such that nothing is left that belongs to nobody, and nothing of anybody else's is
-//! used, recorded or taken away.
+//! Creating a subscription with its slot, so that nothing is left without an owner, and nothing of anybody else's is
+//! used, recorded or removed.
 //!
-//! First comes the subscription: disabled, marked as being made, with its tables, and with the name of a slot that is not
-//! there yet. Then the slot is made on the publisher, and says what it was made for. Then the subscription is enabled, and
-//! the mark goes, in one transaction. Whatever cuts this short, the subscription says which slot would be its own, and the
-//! slot whose it is.
+//! The subscription comes first: disabled, marked as being created, with its tables, and with the name of a slot that does not
+//! exist yet. Then the slot is created on the publisher, with a note of what it was created for. Then one transaction enables the
+//! subscription and removes the mark. After any interruption, the subscription shows which slot would be its own, and the
+//! slot shows its subscription.
 //!
-//! `CREATE SUBSCRIPTION` would make the slot within its own transaction. That waits for itself for ever where publisher and
-//! subscriber are one cluster, and for another one that is made in the opposite direction. So it is left to the subscriber
-//! only where the publisher cannot be reached from here, or does not let us.
+//! `CREATE SUBSCRIPTION` would create the slot within its own transaction. That waits for itself forever if publisher and
+//! subscriber are one cluster, and for another one that is created in the opposite direction. So this is left to the subscriber
+//! only if we cannot reach the publisher, or may not create slots there.
 
 mod attempt;
 mod by_subscriber;

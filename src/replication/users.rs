@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Who uses a publication. It is not told itself: the slots of its server know only their database, and the names of
-//! publications stand in the commands of those who read from them, or in their subscriptions.
+//! Who uses a publication. The publication does not know: the slots of its server only know their database, and the names of
+//! publications are in the commands of their readers, or in the subscriptions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Which server a subscription reads from, as far as that can be told from here.
+//! Which server a subscription reads from, as far as the provider can tell.
 //!
-//! A subscription has a connection string of its own, and the subscriber may reach its publisher by another name than the
-//! provider does: a private host, a tunnel. It may as well read from another server than the provider's publisher, with
-//! slots and publications of the same names. What is asked of a server that is not proven to be the right one is no fact
-//! about the subscription: above all, a slot that is not there is not gone.
+//! A subscription has its own connection string, and the subscriber may reach its publisher by another name than the
+//! provider does: a private host, a tunnel. It may also read from another server than the provider's publisher, with
+//! slots and publications of the same names. A server that is not proven to be the right one says nothing
+//! about the subscription. Above all, a slot that is missing there is not gone.
 
 use std::sync::Arc;
 use std::time::Duration;

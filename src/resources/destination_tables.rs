@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What resources have in common that are of tables of both sides: which tables those are, and which databases.
+//! What resources for tables of both sides have in common: the tables, and the databases.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! An object of a database, for each resource that is one: what names it in an import, in `id` and in its identity, and
-//! which database that is.
+//! An object of a database, for each resource that manages one: its name in an import, in `id` and in its identity, and
+//! its database.
 
 use std::borrow::Cow;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How one server is told to reach the other: a block of a resource over what the provider's configuration says of that server.
+//! How one server is told to reach the other: a block of a resource, with the provider's configuration of that server as default.
 
 mod block;
 mod protection;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Tests that each field of a definition is followed or told when it changes later. A field that is new is not compiled before it
-//! stands in one of the lists below.
+//! Tests that later changes of each field of a definition are followed or reported. A new field does not compile until it
+//! is in one of the lists below.
 
 use std::collections::BTreeMap;
 

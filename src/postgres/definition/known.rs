@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Which table of the subscriber's is which of the publisher's, and which of their columns: what names do not tell.
+//! Which tables and columns of the subscriber belong to which of the publisher: names do not tell.
 //!
-//! A table that was dropped and made again has the name of the old one, and so does one that a migration has put in its
-//! place. Replication goes by names: rows of the old one stay on the subscriber, and rows that the new one got before it was
-//! published never arrive. What tells it is the number that a catalog keeps for a table, whatever is rewritten or renamed.
+//! A table that was dropped and created again has the name of the old one, and so does a table that replaces it in a migration.
+//! Replication finds tables by name: rows of the old one stay on the subscriber, and rows that the new one got before it was published
+//! never arrive. The number that a catalog keeps for a table tells the difference; it stays when a table is rewritten or renamed.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is made once the rows are there, without keeping others from reading and writing: indexes, foreign keys and extended
+//! What is created once the rows are copied, without blocking readers and writers: indexes, foreign keys and extended
 //! statistics. Pure.
 //!
-//! An index is built `CONCURRENTLY`. That of a partitioned table cannot be, so each of its partitions gets one first; then
-//! the partitioned table gets its own, which is only a name in the catalog, and takes in those of the partitions one by
-//! one. A foreign key is added `NOT VALID`, which reads no row, and validated by a statement of its own. That of a partitioned
-//! table is made in the same way on each partition, and taken up by the partitioned table at once.
+//! An index is built `CONCURRENTLY`. This is impossible for a partitioned table, so each of its partitions gets an index first. Then
+//! the partitioned table gets its own, which is only an entry in the catalog, and attaches those of the partitions one by
+//! one. A foreign key is added `NOT VALID`, which reads no row, and validated by a separate statement. For a partitioned
+//! table this is done on each partition, and the partitioned table then adopts the keys at once.
 //!
 //! The subscriber's own partitions count, whatever partitions the publisher has: an index of a partition that only the
 //! subscriber has gets a name that follows from both names, so that another attempt finds it again.

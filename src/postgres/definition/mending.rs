@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How a difference goes away: by statements that harm nothing, or by what a person has to do, in which order.
+//! How a difference is resolved: by statements that do no harm, or by what a person has to do, in which order.
 //!
-//! What only adds, or only lets more rows in, is safe at any time: a new column, a new label, a wider type, a NOT NULL that is
-//! gone. What takes away, or lets fewer rows in, stops a replication that runs where it comes too early.
+//! Changes that only add something, or only allow more rows, are safe at any time: a new column, a new label, a wider type, a dropped
+//! NOT NULL. Changes that remove something, or allow fewer rows, stop a running replication if they come too early.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Tables that have another name on the publisher by now.
+//! Tables that have another name on the publisher now.
 //!
-//! The worker of a subscription stops at the first row of one, as the subscriber has no table of that name. Once it has, and that
-//! is the old one, the worker goes on and nothing is lost; an empty one in its place would be copied from its first row on.
+//! The worker of a subscription stops at the first row of such a table, because the subscriber has no table of that name. Once the old
+//! table is renamed there, the worker resumes and nothing is lost; an empty table in its place would be copied from its first row.
 
 use super::known::Known;
 use super::model::{Definition, Table};

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a server has printed, as a tree: what is the same but for space and parentheses that change nothing has the same tree.
+//! What a server has printed, as a tree: texts that differ only in space and in parentheses that change nothing have the same tree.
 //!
-//! Servers print parentheses around every operator, more of them or fewer in one place than in another. They are left out by
-//! the precedence of operators, so that `(a + b) * c` and `a + (b * c)` stay what they are. A cast of an array's elements is
-//! printed as one of the array where the array was made first, and as one of each element once that text was read again.
+//! Servers print parentheses around every operator, in some places more of them than in others. They are left out by
+//! the precedence of operators, so that `(a + b) * c` and `a + (b * c)` stay different. A cast of an array's elements is
+//! printed as a cast of the array at first, and as a cast of each element once the server has read that text again.
 //! Keywords are printed in capitals, and names never are.
 //!
 //! Source: "Operator Precedence" in the Postgres documentation.

@@ -3,8 +3,9 @@
 //! The one query that reads a definition: what the tables need, by the catalog's own dependencies, and how each part is
 //! defined. Every row is a kind and a JSON object.
 //!
-//! What only some versions have is asked for by way of the JSON form of a row, in which it is absent otherwise; of constraints and
-//! indexes by the version, because there are many of them, and the JSON form of one has its whole expression tree.
+//! Columns of the catalog that only some versions have are read from the JSON form of a row, in which they are absent otherwise. For
+//! constraints and indexes the query depends on the version instead, because there are many of them, and their JSON form has the whole
+//! expression tree.
 
 use crate::postgres::version::ServerVersion;
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Columns that have another name on the publisher by now.
+//! Columns that have another name on the publisher now.
 //!
-//! A new name looks like a column that is gone and another one that is new, and rows that are there would lose what they
-//! hold. What tells it are the numbers that both catalogs keep for a column, which stay: those of columns that had one name
-//! once are kept as pairs.
+//! A renamed column looks like a dropped one and a new one, and existing rows would lose its values. The numbers that both catalogs keep
+//! for a column tell the difference, because they do not change: those of columns that once had the same name are stored as pairs.
 
 use super::known::{Known, Pairs};
 use super::model::{Definition, Table};

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The statements that make a definition, in the order in which each has what it needs.
+//! The statements that create a definition, in an order in which each has what it needs.
 //!
-//! Tables come first with their columns, then what refers to other objects, such as a default that calls a function: that
-//! closes no circle where the function takes a row of the table. A partition is made by itself, with the order of its own columns, and attached
-//! then. What partitions and children have in common with a parent comes to them first: so the parent takes up what is
-//! there, under the names that it has, instead of making it once more.
+//! Tables with their columns come first, then whatever refers to other objects, such as a default that calls a function. So there is no
+//! circle if the function takes a row of the table. A partition is created as a table of its own, with the order of its own columns, and
+//! then attached. What partitions and children share with a parent is created on them first: so the parent adopts it,
+//! under its existing names, instead of creating it once more.
 
 mod joining;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What becomes of publishing tables as they are: what Postgres refuses, and what it accepts and then breaks the
-//! application with, because every UPDATE and DELETE of a published table must say which row it means. Pure.
+//! What happens if tables are published as they are: what Postgres refuses, and what it accepts although it then breaks the
+//! application, because every UPDATE and DELETE of a published table must identify its row. Pure.
 //!
 //! Source: "Replica Identity", "Row Filters" and "Column Lists" in the Postgres documentation.
 

@@ -2,8 +2,8 @@
 
 //! Who reads what a publication publishes, as far as its server shows it.
 //!
-//! A publication is not told who uses it: the slot that a subscription reads from knows only its database, and the
-//! names of publications stand in the command with which the reader began.
+//! A publication does not know who uses it. The slot of a subscription only knows its database, and the names of the publications
+//! are in the command that started the reader.
 //!
 //! Source: "START_REPLICATION" in the streaming replication protocol, `pg_replication_slots` and `pg_stat_activity` in
 //! the Postgres documentation.

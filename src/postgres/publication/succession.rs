@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A publication that takes the place of another one, so that its subscriptions can be led from one to the other.
+//! A publication that replaces another one, so that its subscriptions can move from one to the other.
 //!
-//! A comment says whose place it takes, from the transaction that makes it until the other one is gone. So whoever
-//! finishes what was cut off knows it for what it is, and never takes one that somebody else has made.
+//! A comment says which one it replaces, from the transaction that creates it until the other one is dropped. So the next apply
+//! recognizes it after an interruption, and never takes one that somebody else has created.
 //!
 //! Source: `COMMENT` and `obj_description` in the Postgres documentation.
 

@@ -2,8 +2,8 @@
 
 //! What a slot is used for: how far it was read, by whom, and which subscriptions name it.
 //!
-//! A slot does not know whose it is. The publisher shows who reads from it now, and each subscriber which of its
-//! subscriptions name a slot so; whether one of them means this slot, only its connection tells.
+//! A slot does not know its owner. The publisher shows who reads from it now, and each subscriber which of its
+//! subscriptions name a slot of this name; only the connection of a subscription shows whether it means this slot.
 //!
 //! Source: `pg_replication_slots`, `pg_stat_replication_slots`, `pg_subscription` and `pg_stat_subscription` in the
 //! Postgres documentation.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A subscription that is being made says so in its comment, and whose it is.
+//! A subscription that is being created says so in its comment, with its owner's token.
 //!
-//! It is made disabled, in one transaction with that comment, before there is anything on the publisher for it. The
-//! transaction that makes it run takes the comment away. So one that has the comment has neither copied nor applied
-//! anything: whoever finds it may take it away. And whoever lost the answer to a statement knows whether it is theirs.
+//! It is created disabled, in one transaction with that comment, before anything exists on the publisher for it. The
+//! transaction that enables it removes the comment. So a subscription with the comment has neither copied nor applied
+//! anything, and whoever finds it may remove it. And if the answer to a statement is lost, the comment shows whose it is.
 
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};

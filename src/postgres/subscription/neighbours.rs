@@ -2,8 +2,8 @@
 
 //! Which subscriptions of the subscriber's cluster name a slot.
 //!
-//! Of two that read from one slot each loses what the other gets. The same name may as well be that of a slot on another
-//! publisher, and only those who may read every connection know that.
+//! If two read from one slot, each misses what the other one gets. The same name may also mean a slot on another
+//! publisher, and only roles that may read every connection can tell.
 
 use std::fmt;
 

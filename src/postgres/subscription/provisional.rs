@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A subscription whose slot the subscriber makes has another name until that is done.
+//! A subscription whose slot the subscriber creates has another name until that is done.
 //!
-//! `CREATE SUBSCRIPTION` makes the slot outside of any transaction, so nothing else can be done together with it, as
-//! saying in a comment whose the subscription is. Its name says it instead: nobody else has it, so whoever lost the answer
-//! sees by the name whether it was made. It is disabled, has never copied anything, and gets its own name in the
-//! transaction that lets it run.
+//! `CREATE SUBSCRIPTION` creates the slot outside of any transaction, so nothing else can be done together with it, such as
+//! writing a comment that identifies the subscription. Its name identifies it instead. No other attempt has that name, so if the answer
+//! is lost, the name shows whether it was created. It is disabled, has never copied anything, and gets its final name in the
+//! transaction that enables it.
 
 use std::fmt::Write as _;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Statements that stop a subscription and start it again, with or without its slot, as who takes writes changes. Each may share
-//! a transaction with others.
+//! Statements that stop a subscription and start it again, with or without its slot, when the side that takes writes changes. Each may
+//! share a transaction with others.
 //!
 //! Source: `ALTER SUBSCRIPTION` in the Postgres documentation.
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! That an Aurora cluster's writer really runs with `wal_level = logical`.
+//! Makes sure that an Aurora cluster's writer really runs with `wal_level = logical`.
 //!
-//! [`fetch`] reads what is, [`steps`] decides what has to be done (pure), [`apply`] does it; [`undo_steps`] and [`destroy`]
-//! take it back. Steps follow from the present state alone, so an apply that was cut off is finished by the next one.
+//! [`fetch`] reads what exists, [`steps`] decides what has to be done (pure), [`apply`] does it; [`undo_steps`] and [`destroy`]
+//! undo it. Steps only depend on the present state, so the next apply finishes an interrupted one.
 
 mod apply;
 mod checks;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What keeps tables from being replicated, as far as both servers show it: to a subscription that is yet to be made, and to
-//! one whose publications are yet to be changed.
+//! What keeps tables from being replicated, as far as both servers show it: to a new subscription, and to
+//! one whose publications are about to change.
 //!
-//! The subscriber's own counters tell that a copy fails, and its log why; no query does. So both sides are compared:
+//! The subscriber's own counters show that a copy fails, and its log why; no query does. So both sides are compared:
 //! the published columns and the rights to read them, and the tables that they are copied into.
 //!
 //! Source: "Initial Snapshot", "Security" and "Column Lists" of the chapter on logical replication in the Postgres

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Subscriptions that a cutover has stopped and that stay stopped once it is taken away: their publisher was left, and nothing starts
-//! them again. Their comment says so, as the fence that did is gone.
+//! Subscriptions that a cutover has stopped and that stay stopped after it is removed: writes have left their publisher, and nothing
+//! starts them again. Their comment says so, because the fence that did is gone.
 
 use std::collections::BTreeMap;
 

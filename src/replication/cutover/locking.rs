@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Closing tables to writers: tried for a moment at a time, so that no application waits long for what cannot be had.
+//! Closing tables to writers: each attempt is short, so that no application waits long for locks that cannot be had.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What everything of a cutover is called. It follows from the names of its subscriptions, and so is found without a state. Pure.
+//! The names of everything that belongs to a cutover. They follow from the names of its subscriptions, so no state is needed. Pure.
 
 use std::collections::BTreeSet;
 

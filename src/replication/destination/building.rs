@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Indexes, foreign keys and extended statistics, made once the rows are there and while changes go on to arrive.
+//! Indexes, foreign keys and extended statistics, created once the rows are copied and while changes keep arriving.
 //!
-//! [`look`] says what is missing; deciding that is pure, in [`definition::late`]. [`build`] makes it, several indexes at a
-//! time, and goes on with the others where one cannot be made. Whatever ends it, the next look finds what is left.
+//! [`look`] says what is missing; deciding that is pure, in [`definition::late`]. [`build`] creates it, several indexes at a
+//! time, and continues with the others if one cannot be created. Whatever ends it, the next look finds what is left.
 
 mod doing;
 mod findings;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether the provider's roles may make the switch of a cutover, and with a way back the one that leads back: all that
+//! Whether the provider's roles may make the switch of a cutover, and the switch back if there is a way back: everything that
 //! `neonrepl_cutover` would be refused for. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,7 +3,7 @@
 //! What both servers are asked for a preflight: each side through one connection, one query after the other, whatever the
 //! number of tables.
 //!
-//! What a role has no right to look at does not fail the whole: it is passed over, and said.
+//! If a role may not read something, the preflight does not fail: it skips that and says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What becomes of publishing the tables: what Postgres refuses, and what it takes and then breaks the application with.
+//! What happens if the tables are published: what Postgres refuses, and what it accepts although it then breaks the application.
 
 use std::collections::BTreeSet;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Why a subscription is not well: from what was read to likely causes, the likeliest first. Pure.
+//! Why a subscription is not healthy: from what was read to likely causes, the most likely first. Pure.
 //!
-//! The error itself stands in the log of the subscriber's server, which cannot be read from here. So all that can be the reason
-//! is compared with what the looks have shown: a cause counts where it can stop what does not get on.
+//! Only the log of the subscriber's server has the error, and it cannot be read from here. So all possible reasons
+//! are compared with what the looks have shown: a cause counts if it can stop whatever makes no progress.
 
 mod server;
 mod tables;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Judging subscriptions from one look after the other: whether each is well, and if not, why.
+//! Judging subscriptions from one look after the other: whether each is healthy, and if not, why.
 //!
-//! Evidence is gathered as soon as one is suspected. Where it shows a reason, and the next look does not show that all is well
-//! after all, that is the judgement; a suspicion without a reason is watched on until it is proven, or gone.
+//! Evidence is gathered as soon as one is suspected. If it shows a reason, and the next look does not show a healthy subscription,
+//! that is the judgement. A suspicion without a reason is watched until it is proven, or gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 

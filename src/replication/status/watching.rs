@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether a subscription is well, from several looks at it. Pure.
+//! Whether a subscription is healthy, from several looks at it. Pure.
 //!
-//! One look cannot tell: a worker that fails is started again every few seconds and is there for a moment, and one that
-//! follows a change of its subscription, or comes back after a restart, is away for a moment. What is well is seen within two
-//! seconds, or at once where a worker has run for long. What does not show within some seconds that it is well is suspected:
-//! whoever finds the reason need not wait any longer. Without a reason it is ill only after as long as the slowest of healthy
-//! servers may take. Servers start again what has failed after `wal_retrieve_retry_interval`, so that the times follow from it;
-//! and a machine on which each look takes long also takes long to start a worker, so that looks are counted beside the time.
+//! One look cannot tell: a worker that fails is started again every few seconds and exists for a moment, and one that
+//! follows a change of its subscription, or comes back after a restart, is away for a moment. A healthy one is recognized within two
+//! seconds, or at once if a worker has run for long. One that does not look healthy within some seconds is suspected:
+//! if a reason is found then, there is no need to wait longer. Without a reason it only counts as unhealthy after the longest time that
+//! a slow but healthy server may take. Servers restart what has failed after `wal_retrieve_retry_interval`, so the times depend on it.
+//! A machine on which each look takes long also takes long to start a worker, so the looks are counted as well as the time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `CREATE SUBSCRIPTION` makes the slot as well: where the publisher is out of our reach.
+//! `CREATE SUBSCRIPTION` creates the slot as well, if we cannot reach the publisher.
 //!
-//! It does so under a name that nobody else has, and disabled. Then one transaction gives the subscription its own name and
-//! lets it run. So whatever cuts this short, what is there says whose it is.
+//! It does so disabled, under a name that nobody else has. Then one transaction gives the subscription its final name and
+//! enables it. So after any interruption, the name shows whose it is.
 
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan has to say of a subscription that is yet to be made: what the servers would answer to its making, asked without
-//! making anything.
+//! What a plan says about a new subscription: what the servers would answer to its creation, asked without
+//! creating anything.
 //!
-//! What another resource of the same configuration may still bring (a publication, a slot, a table, a role) is a warning; what
-//! the servers refuse as things are is a refusal.
+//! What another resource of the same configuration may still create (a publication, a slot, a table, a role) is a warning. What
+//! the servers refuse in any case is an error.
 
 use std::collections::BTreeSet;
 

@@ -2,8 +2,8 @@
 
 //! What the provider has sent of a connection, kept in the private state, and what the server has.
 //!
-//! Where the role may not read `subconninfo`, this alone tells that the configuration has changed. It holds no password,
-//! and nothing from which one could be guessed: that a password has changed shows in a worker that no longer connects.
+//! If the role may not read `subconninfo`, only this shows that the configuration has changed. It holds no password,
+//! and nothing from which one could be guessed: a changed password shows in a worker that no longer connects.
 
 use serde_json::{Map, Value as Json};
 

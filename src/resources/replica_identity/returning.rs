@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What becomes of the table when the resource is destroyed: it gets back what it had before.
+//! What happens to the table when the resource is destroyed: it gets back what it had before.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

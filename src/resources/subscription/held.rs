@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A subscription that a cutover has stopped: its publisher was left, and the writes go to its subscriber now. It is the
-//! cutover's to start again, with its slot; started by itself, it would bring what is old to where everything new is.
+//! A subscription that a cutover has stopped: the writes have moved from its publisher to its subscriber. Only the
+//! cutover may start it again, with its slot; otherwise it would send old changes to the side that has everything new.
 
 use super::ident;
 use super::model::Model;

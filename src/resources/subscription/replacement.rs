@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says of a subscription that is made a second time: `-replace`, a taint, or another database.
+//! What a plan says about a subscription that is created a second time: `-replace`, a taint, or another database.
 //!
-//! A core asks for such a plan as for a new object: that it exists already is all that tells it.
+//! A core asks for such a plan as for a new object: only the existing subscription shows the difference.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A subscription that exists already comes under management: imported, listed or moved. Nothing of it changes by that, so
-//! the state begins with the connection that it has.
+//! An existing subscription is imported, listed or moved. This changes nothing of it, so
+//! the state begins with its current connection.
 
 use super::connection;
 use super::difference;

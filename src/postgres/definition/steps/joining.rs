@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a new partition has before it joins a partitioned table that is there already.
+//! What a new partition must have before it is attached to an existing partitioned table.
 //!
-//! When both are new, the partition joins first, and takes up the keys of its table one by one. A table that is there has its keys
-//! and checks: a server refuses a partition that lacks a check, and gives one that lacks a key another one of its own, so that
-//! the partition's could not be added any more. Those that it has are taken up when it joins.
+//! If both are new, the partition is attached first, and adopts the keys of its table one by one. An existing table has keys
+//! and checks already. A server refuses a partition that lacks a check. It creates a missing key under another name, so that
+//! the partition's own could no longer be added. Keys that the partition has are adopted when it is attached.
 
 use std::collections::{BTreeMap, BTreeSet};
 

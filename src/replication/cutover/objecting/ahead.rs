@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the switch needs and would be refused for lack of, said while it is only being prepared: rights and owners, which nothing
-//! but a person changes. What is so at one moment only is left to the plan of the switch.
+//! What the switch needs and would be refused without, reported while it is only being prepared: rights and owners, which only a
+//! person changes. What may differ at another moment is left to the plan of the switch.
 
 use std::collections::BTreeSet;
 

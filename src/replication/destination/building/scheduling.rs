@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Who is next: several at a time, but no two that want the same table. Two builds of one table would wait for each other
-//! all the same, and hold connections meanwhile.
+//! What is next: several at a time, but never two for the same table. Two builds of one table would wait for each other
+//! anyway, and hold connections meanwhile.
 
 use std::collections::{BTreeSet, VecDeque};
 
