@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What can be written behind the name of the binary.
+//! The arguments of the binary.
 
 use std::ffi::OsString;
 use std::time::Duration;

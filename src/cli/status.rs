@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `status`: how far replication is, and whether it is well.
+//! `status`: how far replication is, and whether it is healthy.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `watch`: how replication gets on, while it does.
+//! `watch`: how replication progresses, live.
 
 mod view;
 

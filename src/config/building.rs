@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How indexes are built, as the resource and the action that build them are told.
+//! How indexes are built, as configured in the resource and the action that build them.
 
 use super::check_name;
 use crate::replication::destination::building::{Analyze, How};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `aws_iam_auth`: an RDS IAM token for each connection, in the place of a password.
+//! `aws_iam_auth`: an RDS IAM token for each connection, instead of a password.
 
 use futures_util::future::{BoxFuture, FutureExt};
 

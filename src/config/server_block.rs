@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The `publisher` and `subscriber` blocks: a URL, parts that win over it, and what a host name gives away.
+//! The `publisher` and `subscriber` blocks: a URL, parts that take precedence over it, and what a host name shows.
 
 use super::side::Side;
 use crate::neon::endpoint;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! From a server's block and its connection string to how its connections are made, and what of that is refused.
+//! From a server's block and its connection string to how its connections are opened, and what is refused.
 
 use std::fmt::Display;
 use std::sync::Arc;

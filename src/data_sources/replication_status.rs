@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_replication_status`: how far subscriptions are, and why one is not well.
+//! `neonrepl_replication_status`: how far subscriptions are, and why one is not healthy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -298,11 +298,11 @@ const PARTS: &[(&str, &str)] = &[
     ("tables_total", "How many tables there are."),
     (
         "unsubscribed_tables",
-        "Tables that are published but not subscribed to yet. A refresh adds them. So is a table that was dropped on the subscriber and made again: rows that are written to it until then are passed over.",
+        "Tables that are published but not subscribed to yet. A refresh adds them. This includes tables that were dropped and created again on the subscriber: rows that are written to them before the refresh are skipped.",
     ),
     (
         "unpublished_tables",
-        "Tables that it has and that its publications do not publish under these names any more, as after a table was dropped and made again on the publisher, renamed, or taken out. What is written to them there does not arrive.",
+        "Tables that it has and that its publications no longer publish under these names, for instance because a table was dropped and created again on the publisher, renamed, or removed from the publication. Rows that are written to them there do not arrive.",
     ),
     ("lag_bytes", "How many bytes of the publisher's WAL the subscriber has not confirmed as flushed yet."),
     ("lag_seconds", "How long the subscriber has been behind. 0 if it is not."),

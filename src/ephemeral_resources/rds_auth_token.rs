@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_rds_auth_token`: what RDS takes for a password, for a quarter of an hour.
+//! `neonrepl_rds_auth_token`: what RDS accepts as a password, for a quarter of an hour.
 
 use crate::config::Context;
 use crate::rds::auth_token::{AuthTokens, Login, check_host};

@@ -3,7 +3,7 @@
 //! The addresses that Neon's connections come from, by region.
 //!
 //! Neon publishes them as a table on a page (`https://neon.com/docs/introduction/regions#nat-gateway-ip-addresses`) and
-//! through no API, and adds to it now and then. This is a dated copy.
+//! not through an API, and adds to it now and then. This is a dated copy.
 
 use std::net::Ipv4Addr;
 

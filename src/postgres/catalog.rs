@@ -2,7 +2,7 @@
 
 //! The relations of a database: one model of tables, their columns, keys and partition trees, for all who ask.
 //!
-//! It has two depths. An [`Outline`] names every relation with what tells its rows apart and where it stands in a
+//! It has two depths. An [`Outline`] names every relation with what identifies its rows and its place in a
 //! partition tree: one query, whatever their number, and shared by all who plan at the same time. A [`Table`] adds the
 //! columns, and what a role may do with it; it is read only for the tables that somebody asks for.
 //!

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a connection string means and what of it may be shown: in the parts in which a configuration says it.
+//! What a connection string means and which parts may be shown, in the parts that a configuration has.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a person calls the values that a server is reached with: an error that names them leads to where they are given.
+//! The names of the values that a server is reached with, as the person gave them: an error with these names shows where to look.
 
 /// The names of the values that a server is reached with, as in `publisher.host of the provider block`. By default each is
 /// what it is: the host, the port.

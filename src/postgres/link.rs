@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How a server is reached, with what is made of that once.
+//! How a server is reached, with everything that is prepared once for it.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether a login can replicate: the connection that a subscription's worker makes, tried from here.
+//! Whether a login can replicate: tries the connection that a subscription's worker opens.
 //!
 //! Source: "Streaming Replication Protocol" (IDENTIFY_SYSTEM) in the Postgres documentation.
 

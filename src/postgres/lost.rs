@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What became of a change whose connection broke.
+//! What happened to a change whose connection broke.
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a server says beside its answers.
+//! What a server says in addition to its answers.
 
 use tokio_postgres::error::DbError;
 

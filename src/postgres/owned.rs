@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Comments by which an object is known to be made here. Nothing of somebody else's is changed for its name alone.
+//! Comments that identify objects which this provider created. Nobody else's object is changed because of its name.
 //!
 //! Source: `COMMENT` and `obj_description` in the Postgres documentation.
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Passwords that are not the same for long.
+//! Passwords that change often.
 
 use futures_util::future::BoxFuture;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Changes of tables that end at once where their locks are free, and that nobody is to queue behind for long.
+//! Changes of tables that take a moment if their locks are free, so that nobody queues behind them for long.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Names, literals and statements: quoting lives here and nowhere else.
+//! Names, literals and statements: all quoting is here.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a connection string asks for beyond where to go and who logs in: how the socket is kept, which TLS is spoken, and
-//! what the server must be.
+//! What a connection string requires beyond the address and the login: the options of the socket, the versions of TLS, and
+//! the kind of server.
 
 use std::fmt::Display;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Server versions, and which version brought what, as data.
+//! Server versions, and which version introduced what, as data.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What to say of an object that is not there.
+//! What to say about an object that does not exist.
 
 use super::error::Error;
 use super::operation::Operation;

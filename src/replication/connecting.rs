@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether a subscription's worker connects: Postgres takes any connection string, and tries it in the background only.
+//! Whether a subscription's worker connects: Postgres accepts any connection string, and only tries it in the background.
 
 use std::time::Duration;
 

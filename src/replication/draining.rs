@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether subscriptions have applied all that was written.
+//! Whether subscriptions have applied everything that was written.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What failed in work on two servers, or what should be known about it.
+//! Errors of work on two servers, and what to know about them.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The initial copy: what is in its way before it begins, and waiting for its end.
+//! The initial copy: what would stop it, and waiting for its end.
 
 mod progress_log;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! One operation on two servers: what it is called, when it must end, and who hears what there is to say.
+//! One operation on two servers: its name, when it must end, and who receives its messages.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Taking up the tables that publications publish since a subscription looked last, when a person asks for it:
+//! Adding the tables that publications have published since the last look of a subscription, on request:
 //! `ALTER SUBSCRIPTION … REFRESH PUBLICATION`.
 
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether the slot of a subscription is there and whole.
+//! Whether the slot of a subscription exists and is intact.
 
 use super::error::Error;
 use crate::postgres::subscription::Subscription;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How far replication is, and whether it is well, from the views of both servers.
+//! How far replication is, and whether it is healthy, from the views of both servers.
 
 mod causes;
 mod comparing;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The tables that are published, beside those that a subscription has.
+//! The tables that are published, compared with those that a subscription has.
 
 use std::collections::BTreeSet;
 

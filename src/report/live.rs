@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How replication gets on, while it does: a screenful that is drawn again and again, or a line now and then.
+//! The progress of a replication, live: a screen that is redrawn, or a line now and then.
 
 mod bars;
 

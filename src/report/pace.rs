@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! From several looks at a replication to how fast it is.
+//! The speed of a replication, from several looks at it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

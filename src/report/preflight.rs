@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The look before anything moves, as text.
+//! The preflight, as text.
 
 use super::grid::{Grid, wrapped};
 use super::style::{Mood, Style};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 //! `neonrepl_destination_indexes`: indexes, foreign keys and extended statistics of the subscriber's tables, made once the
-//! rows are there.
+//! rows are copied.
 
 mod model;
 

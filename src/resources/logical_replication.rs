@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Logical replication on RDS as a resource: of an Aurora cluster, and of a DB instance by itself. They differ in their
+//! Logical replication on RDS as a resource: of an Aurora cluster, and of a single DB instance. They differ in their
 //! [`Product`] and in nothing else.
 
 mod lifecycle;

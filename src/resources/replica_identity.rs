@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_replica_identity`: what tells the rows of a table apart when they change.
+//! `neonrepl_replica_identity`: what identifies the rows of a table when they change.
 
 mod checks;
 mod model;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_replication_slot`: a logical slot of the publisher, apart from any subscription.
+//! `neonrepl_replication_slot`: a logical slot of the publisher, independent of any subscription.
 
 mod model;
 mod outlook;

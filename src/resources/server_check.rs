@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan asks the servers for, so that what they would refuse is refused before anything is changed.
+//! What a plan asks the servers, so that it refuses what they would refuse before anything is changed.
 
 use crate::postgres::{self, Database, ServerVersion, Unsupported};
 use crate::replication;

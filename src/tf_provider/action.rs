@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is done and leaves no state: the trait an action is written with, and its erased twin.
+//! What is done without leaving a state: the trait an action is written with, and its erased twin.
 
 use std::future::Future;
 

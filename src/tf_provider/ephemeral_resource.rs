@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is had for a while and never stored: the trait an ephemeral resource is written with, and its erased twin.
+//! What exists for a while and is never stored: the trait an ephemeral resource is written with, and its erased twin.
 
 use std::future::Future;
 use std::time::SystemTime;

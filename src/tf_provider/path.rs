@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Where in a configuration something is.
+//! The place of something in a configuration.
 
 use std::fmt;
 

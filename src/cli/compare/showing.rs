@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Shows on the standard error how far a comparison is: a line that is drawn over the one before, or lines now and then.
+//! Shows on the standard error how far a comparison is: a line that is redrawn, or lines now and then.
 
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};

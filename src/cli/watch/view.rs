@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a watch shows: a screenful that is drawn over the one before, lines, or lines of JSON.
+//! What a watch shows: a screen that is redrawn, lines, or lines of JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Constraints of tables: read for those that are asked for.
+//! Constraints of tables: read for the requested ones.
 //!
 //! Source: the catalog `pg_constraint` in the Postgres documentation.
 

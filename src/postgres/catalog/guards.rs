@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What stands between a table and its rows, beside its constraints: row security, triggers, and functions that are called
-//! for each row. Read for the tables that are asked for.
+//! What can keep rows out of a table, in addition to its constraints: row security, triggers, and functions that are called
+//! for each row. Read for the requested tables.
 //!
 //! Source: "Row Security Policies", `ALTER TABLE … ENABLE REPLICA TRIGGER` and the catalogs `pg_class`, `pg_trigger`, `pg_proc`
 //! and `pg_depend` in the Postgres documentation.

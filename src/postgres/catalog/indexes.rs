@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Indexes of tables: read for those that are asked for.
+//! Indexes of tables: read for the requested ones.
 //!
 //! Source: the catalogs `pg_index` and `pg_am` in the Postgres documentation.
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a database holds that logical replication does not bring, counted by kind.
+//! What a database contains that logical replication does not copy, counted by kind.
 //!
-//! What belongs to an extension comes with it, and is not counted by itself.
+//! Objects of an extension come with it, and are not counted separately.
 //!
 //! Source: the system catalogs, "Restrictions" of the chapter on logical replication in the Postgres documentation, and the
 //! documentation of `pg_cron`.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! All relations of a database, read together: what each is, how its rows are told apart, and its partition tree.
+//! All relations of a database, read together: what each is, what identifies its rows, and its partition tree.
 //!
 //! Source: the catalogs `pg_class`, `pg_index`, `pg_attribute`, `pg_inherits` and `ALTER TABLE … REPLICA IDENTITY` in
 //! the Postgres documentation.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether tables hold rows, and how much room they take.
+//! Whether tables hold rows, and how much space they use.
 
 use std::collections::{BTreeMap, BTreeSet};
 

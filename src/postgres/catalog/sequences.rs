@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Sequences that tables take numbers from: read for those tables that are asked for.
+//! Sequences that tables take numbers from: read for the requested tables.
 //!
 //! Source: the catalogs `pg_sequence`, `pg_depend` and `pg_attrdef` and the view `pg_sequences` in the Postgres documentation.
 

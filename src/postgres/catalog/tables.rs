@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Tables with their columns, and what a role may do with them: read for those that are asked for.
+//! Tables with their columns, and what a role may do with them: read for the requested ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The types of columns, as far as they decide which values a column takes: the labels of enums.
+//! The types of columns, as far as they decide which values a column accepts: the labels of enums.
 //!
 //! Source: the catalogs `pg_type` and `pg_enum` in the Postgres documentation.
 

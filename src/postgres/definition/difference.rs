@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is not the same in two definitions.
+//! What differs between two definitions.
 
 mod replacing;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is to be said about each object, as names and values: what two servers are compared by, and the hash of it.
+//! What there is to say about each object, as names and values: two servers are compared by these, and hashed.
 
 use std::collections::BTreeMap;
 

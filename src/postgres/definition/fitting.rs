@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What of a definition a server of another version can have.
+//! Which parts of a definition a server of another version can have.
 
 use std::collections::BTreeMap;
 

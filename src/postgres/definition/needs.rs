@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What an object needs to be there before it, from the dependencies that the catalog keeps between numbers.
+//! What must exist before an object, from the dependencies that the catalog keeps between numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A constraint that the subscriber lacks, where it has a unique index that does the same: that becomes the constraint.
+//! A constraint that the subscriber lacks, if it has an equivalent unique index: the index becomes the constraint.
 
 use super::likeness::is_alike;
 use super::model::{Constraint, ConstraintKind, Definition, Index, Table};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Why no connection was made, in words, and what to look at then.
+//! Why a connection failed, in words, and what to check.
 
 use std::error::Error as StdError;
 use std::io;

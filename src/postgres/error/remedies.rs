@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What usually mends an error of a statement that comes without a hint of the server's own: complete statements, with the
+//! What usually fixes an error of a statement if the server gives no hint: complete statements, with the
 //! server to run them on and who may.
 
 use tokio_postgres::error::SqlState;

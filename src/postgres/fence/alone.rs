@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whoever moves writers from one side to the other does it alone.
+//! A lock, so that only one session at a time moves writers from one side to the other.
 
 use super::Fence;
 use crate::postgres::advisory::{self, Kind};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Who keeps tables from being closed, and who waits because they are.
+//! Which sessions prevent tables from being closed, and which wait because they are closed.
 //!
 //! Source: `pg_blocking_pids`, `pg_stat_activity` and `pg_terminate_backend` in the Postgres documentation.
 

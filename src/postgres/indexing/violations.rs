@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The rows that keep an index or a foreign key from being made.
+//! The rows that prevent an index or a foreign key from being created.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a role needs for a publication, and does not have.
+//! The rights that a role lacks for a publication.
 //!
 //! Source: `CREATE PUBLICATION` and `ALTER PUBLICATION` in the Postgres documentation; the access privilege inquiry functions.
 

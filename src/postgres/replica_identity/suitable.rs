@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether an index can tell the rows of a table apart. Pure.
+//! Whether an index can identify the rows of a table. Pure.
 
 use crate::postgres::catalog::{Column, Index};
 use crate::postgres::sql::Ident;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What goes on at a server at the moment: transactions that making a slot waits for, and the slots of others.
+//! What happens on a server at the moment: transactions that the creation of a slot waits for, and the slots of others.
 
 use std::time::Duration;
 

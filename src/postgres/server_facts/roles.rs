@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Roles: what those that matter may do, and settings of their own.
+//! Roles: what the relevant ones may do, and their own settings.
 
 use std::collections::BTreeMap;
 

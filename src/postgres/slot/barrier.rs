@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A position in the WAL that everything written before is below, and that a reader can get to.
+//! A position in the WAL after everything that was written before, and that a reader can reach.
 //!
 //! Source: `pg_logical_emit_message` in the Postgres documentation.
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether a role may make replication slots.
+//! Whether a role may create replication slots.
 //!
 //! Source: `CREATE ROLE … REPLICATION` and `pg_drop_replication_slot` in the Postgres documentation; `rds_replication` in the
 //! user guides of RDS and Aurora.

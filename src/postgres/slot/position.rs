@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Where slots stand, beside where their server writes now.
+//! The positions of slots, compared with their server's current position.
 //!
 //! Source: `pg_replication_slots` in the Postgres documentation.
 

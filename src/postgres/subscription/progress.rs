@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How far the initial copy is, and whether it gets any further.
+//! How far the initial copy is, and whether it makes progress.
 //!
 //! Source: `pg_subscription_rel`, `pg_stat_subscription`, `pg_stat_subscription_stats` and `pg_stat_progress_copy` in the
 //! Postgres documentation.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What must be remembered to take everything back.
+//! What must be remembered to undo everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 

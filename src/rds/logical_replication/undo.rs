@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Taking it back: the previous group or the previous values.
+//! Undoing it: the previous group or the previous values.
 
 use super::apply::{OnStep, Phase, StepEvent, objecting, unreachable};
 use super::checks::is_fatal;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a role needs as which one server logs in to the other to replicate from it: each right with the statement that gives it.
+//! The rights of a role that one server uses to log in to the other and replicate from it, each with the statement that grants it.
 
 use crate::postgres::settings::Login;
 use crate::postgres::{Ident, quoted};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What there is to say of tables whose rows a server does not know: it plans badly for them. Pure.
+//! What to say about tables without statistics: the server makes poor plans for them. Pure.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether a column takes every value that is sent to it. Pure.
+//! Whether a column accepts every value that is sent to it. Pure.
 //!
-//! Values travel as text by default, so that a column of another type takes whatever it can read.
+//! Values are sent as text by default, so a column of another type accepts whatever it can read.
 
 use crate::postgres::catalog::Labels;
 

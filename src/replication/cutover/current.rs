@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What both servers show of a cutover: all that is decided follows from it, so that whatever was cut off is finished. Pure.
+//! What both servers show of a cutover: every decision follows from it, so that an interrupted call is finished. Pure.
 
 use crate::postgres::fence::Gate;
 use crate::replication::Place;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Taking a cutover away: what was made of it goes, and a side that was left stays closed.
+//! Removing a cutover: what it created is dropped, and the side that writes have left stays closed.
 
 use super::run::Run;
 use super::switching;

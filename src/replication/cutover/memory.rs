@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the comment of a fence remembers: what was done, for whoever looks next. It holds no secrets. Pure.
+//! What the comment of a fence stores: what was done, for the next call. It holds no secrets. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

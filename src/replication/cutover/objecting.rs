@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What stands against the steps: everything at once, before anything is changed.
+//! What prevents the steps: everything at once, before anything is changed.
 
 mod ahead;
 mod room;

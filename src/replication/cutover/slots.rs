@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The slots from which changes flow back: they begin while nobody writes, and what would keep writers waiting is done before.
+//! The slots from which changes flow back: they begin while nobody writes. Whatever would keep writers waiting is done before.
 
 use std::time::Duration;
 

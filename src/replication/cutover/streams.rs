@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The subscription that brings changes back: made ahead and without its slot, so that it proves the way before anybody waits.
+//! The subscription that brings changes back. It is created in advance and without its slot, so that it proves the connection before
+//! anybody waits.
 
 use super::reading::{self, OURS};
 use super::run::Run;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A switch: leaving one side in one open transaction. Until its commit, whatever goes wrong leaves writers where they were.
+//! A switch: writes leave one side in one open transaction. If anything fails before its commit, writers stay where they were.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;

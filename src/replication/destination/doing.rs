@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Making what a plan says, in one transaction, and proving it.
+//! Creating what a plan says, in one transaction, and verifying it.
 
 use super::{Look, Plan, Wish, words};
 use crate::postgres::definition::{self, Difference, Object, Step};

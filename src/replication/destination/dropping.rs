@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Taking back what was made, where it holds nothing.
+//! Dropping what was created, if it holds no rows.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What has to be made, changed and left, from both sides' definitions. Pure.
+//! What has to be created, changed and left, from both sides' definitions. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What goes on at the servers beside this replication, and what could not be looked at.
+//! What else happens on the servers, and what could not be checked.
 
 use std::time::Duration;
 

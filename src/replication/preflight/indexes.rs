@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Indexes that a copy or the changes after it need, and those that are in its way.
+//! Indexes that a copy or the changes after it need, and those that would slow it down or stop it.
 
 use super::facts::{Facts, Side};
 use crate::postgres::QualifiedName;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What replication does not bring, counted, so that nobody finds out afterwards.
+//! What replication does not copy, counted, so that it is no surprise afterwards.
 
 use super::facts::Facts;
 use crate::postgres::catalog::{Kind, LeftBehind, LeftKind};

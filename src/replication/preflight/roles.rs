@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether the roles may do what replication asks of them.
+//! Whether the roles may do what replication requires.
 
 use std::collections::BTreeMap;
 

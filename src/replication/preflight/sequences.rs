@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Sequences, whose values are not replicated: whether the subscriber can go on where the publisher was.
+//! Sequences, whose values are not replicated: whether the subscriber can continue where the publisher was.
 
 use super::facts::{Facts, Side};
 use crate::postgres::QualifiedName;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether the rows of each table arrive, and go on arriving.
+//! Whether the rows of each table arrive, and keep arriving.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether sequences fit, and where each has to go on. Pure.
+//! Whether sequences fit, and where each has to continue. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Which sequence of one side goes on where which one of the other is. Pure.
+//! Which sequence of one side continues which sequence of the other. Pure.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! One attempt to make a subscription: its beginning, its slot, its end, and how it is taken back.
+//! One attempt to create a subscription: its beginning, its slot, its end, and how it is undone.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What an attempt to make a subscription has left, and how it is removed without touching anything of anybody else's.
+//! What an attempt to create a subscription has left, and how that is removed without touching anybody else's objects.
 
 use crate::postgres::slot;
 use crate::postgres::subscription::{self, HalfMade, Subscription, Token};

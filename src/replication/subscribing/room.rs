@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether there is room for a slot of a name, whose one is that exists, and whether it can be used.
+//! Whether a slot of a name can be created, whose slot of that name exists, and whether it can be used.
 
 use super::{Creation, NewSlot, NotMade};
 use crate::postgres::slot::{self, Slot, Standing, Unusable};

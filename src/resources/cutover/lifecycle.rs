@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What reading, creating, changing and destroying a cutover take.
+//! How a cutover is read, created, changed and destroyed.
 
 use std::time::Duration;
 

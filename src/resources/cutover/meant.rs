@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a model means: both databases, and what is asked of the cutover between them.
+//! What a model means: both databases, and the request for the cutover between them.
 
 use super::model::{Model, subscriptions};
 use crate::config::Context;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says of a cutover: the steps, all that stands in the way, and how long writers are going to wait.
+//! What a plan says about a cutover: the steps, all that stands in the way, and how long writers are going to wait.
 
 use std::time::Duration;
 

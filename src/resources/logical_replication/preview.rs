@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says of both resources.
+//! What a plan says about both resources.
 
 use serde_json::Value as Json;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says of rights that are missing for a publication, with the statements that give them.
+//! What a plan says about rights that are missing for a publication, with the statements that give them.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How well a server's connection to the other one is protected: what it is told to verify, and what may stand in
+//! How well a server's connection to the other one is protected: what it must verify, and what is allowed in
 //! `options`.
 
 use std::collections::BTreeMap;

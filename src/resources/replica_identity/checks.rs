@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says of a choice that the server would refuse, or that would break the application.
+//! What a plan says about a choice that the server would refuse, or that would break the application.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says of a change: to those who read from the slot, a new one in its place is a gap.
+//! What a plan says about a change: to those who read from the slot, a new one in its place is a gap.
 
 use super::model::{self, Model};
 use super::{database, made_at, subscriber};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What differs between the connection that a subscription has and the one that is wanted, and what is sent then.
+//! What differs between the current and the wanted connection of a subscription, and what is sent then.
 
 use std::collections::BTreeSet;
 

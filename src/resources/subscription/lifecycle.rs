@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What creating, changing and dropping a subscription take, on both servers.
+//! How a subscription is created, changed and dropped, on both servers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says of the making of a subscription, and of a change of it: what the servers would answer to the apply.
+//! What a plan says about the making of a subscription, and of a change of it: what the servers would answer to the apply.
 
 use std::time::Duration;
 

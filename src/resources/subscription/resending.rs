@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says of a subscription's connection: what is sent in place of what, and what is left as it is.
+//! What a plan says about a subscription's connection: what is sent in place of what, and what is left as it is.
 
 use super::difference::{self, is_sent};
 use super::ident;

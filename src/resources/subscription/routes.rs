@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says of rows that would arrive under another name, or under two.
+//! What a plan says about rows that would arrive under another name, or under two.
 
 use super::connection::{self, publisher_of};
 use super::ident;

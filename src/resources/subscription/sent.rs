@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is kept of a subscription in the private state beside the connection that was sent: whether it was taken over, and
+//! What the private state stores of a subscription in addition to the connection that was sent: whether it was taken over, and
 //! what has proven where its publisher is.
 
 use serde_json::Value as Json;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says of another slot for a subscription.
+//! What a plan says about another slot for a subscription.
 
 use std::time::Duration;
 

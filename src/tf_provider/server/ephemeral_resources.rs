@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The RPCs of ephemeral resources. Once begun, none is given up: what was obtained is given back.
+//! The RPCs of ephemeral resources. None is given up once it has begun: what was opened is closed.
 
 use std::sync::Arc;
 use std::time::SystemTime;

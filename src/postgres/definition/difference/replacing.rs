@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What to say of tables that are others than those that were known: their names and definitions are the same, and rows are not.
+//! What to say about tables that were replaced: their names and definitions are the same, and their rows are not.
 
 use super::super::known::Replaced;
 use super::super::mending::Remedy;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Indexes that are made once the rows are there, with those of partitions.
+//! Indexes that are made once the rows are copied, with those of partitions.
 
 use std::collections::BTreeMap;
 

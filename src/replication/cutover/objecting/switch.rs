@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What stands against a switch at this moment.
+//! What prevents a switch at this moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

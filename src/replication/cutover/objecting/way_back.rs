@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What stands against the subscription that brings changes back.
+//! What prevents the subscription that brings changes back.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Making what is missing: several indexes at a time, then what counts on them.
+//! Creating what is missing: several indexes at a time, then whatever depends on them.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What could not be made, and what to do about it.
+//! What could not be created, and what to do about it.
 
 use crate::postgres::definition::{IndexBuild, Object};
 use crate::postgres::indexing::{self, Violations};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What there is to tell while indexes are built.
+//! What to report while indexes are built.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
