@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The examples before real cores: formatted as `fmt` does it, and, where they need no other provider, valid.
+//! Has real cores check the examples: they are formatted as `fmt` does it, and valid if they need no other provider.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
