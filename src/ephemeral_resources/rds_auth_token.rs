@@ -102,5 +102,5 @@ fn login(config: &Model) -> Result<Login> {
 }
 
 fn not_empty(text: &str) -> std::result::Result<(), String> {
-    if text.trim().is_empty() { Err("It is empty.".to_owned()) } else { Ok(()) }
+    if text.trim().is_empty() { Err("It must not be empty.".to_owned()) } else { Ok(()) }
 }

@@ -317,7 +317,9 @@ async fn stay(walk: &Walk) {
 #[tokio::test]
 async fn the_terminal_shows_what_the_guide_shows() {
     let page = Page::read("at-a-terminal.md");
-    let pair = Pair::empty(Major::V17, Major::V18, "shop").await;
+    // What a server has for all databases is looked at, too.
+    let [from, to] = [Major::V17, Major::V18].map(|major| Server::start(major, Settings::new()));
+    let pair = Pair { publisher: from.database("shop").await, subscriber: to.database("shop").await };
     pair.publisher
         .sql(
             "CREATE TABLE orders (id int PRIMARY KEY, total numeric); CREATE TABLE visits (token text); \

@@ -135,6 +135,20 @@ async fn how_far_a_replication_is_comes_from_both_servers() {
         assert!(there[0].is_ready(), "{there:?}");
         assert_eq!(pair.subscriber.rows("SELECT count(*) FROM orders").await, ["6000"]);
 
+        // A table that was made again has the name alone: nothing publishes that of the publisher, and the subscriber's is not
+        // subscribed to. No error says so.
+        let again = |table: &str| {
+            format!(
+                "CREATE TABLE again (LIKE {table} INCLUDING ALL); DROP TABLE {table} CASCADE; ALTER TABLE again RENAME TO {table}"
+            )
+        };
+        pair.publisher.sql(&again("customers")).await;
+        pair.subscriber.sql(&again("invoices")).await;
+        let other = asked.status().await;
+        assert_eq!(other.unpublished_tables, [QualifiedName::parse("customers").unwrap()]);
+        assert_eq!(other.unsubscribed_tables, [QualifiedName::parse("invoices").unwrap()]);
+        assert!(other.is_well() && !other.is_ready(), "{other:?}");
+
         // A subscription that reads from elsewhere learns nothing from this server.
         let elsewhere = connect(&pair.subscriber, &Role::superuser());
         let operation = Operation::new("reading the status", Limits::within(Duration::from_secs(30)), &Quiet);

@@ -79,7 +79,7 @@ async fn drop_behind(lane: &Lane) {
     lane.subscriber.database.sql("ALTER SUBSCRIPTION shop ENABLE").await;
 }
 
-const GONE: &[&str] = &["subscription \"shop\" replicates nothing", "is not in database", "-replace"];
+const GONE: &[&str] = &["subscription \"shop\" replicates nothing", "is no longer in database", "-replace"];
 const LOST: &[&str] = &["subscription \"shop\" replicates nothing", "has lost WAL", "-replace"];
 
 async fn gone(lane: &mut Lane) -> String {

@@ -243,7 +243,7 @@ async fn a_resource_configuration_is_checked() {
     check_error(&validate(PUBLICATION, both, true).await, "tables", "exclude each other");
     let table = |items| Value::List(vec![shape.nested("table", &[("name", "a".into())]), shape.nested("table", items)]);
     let blocks = [("name", "o".into()), ("table", table(&[("name", "b".into()), ("columns", set(&[]))]))];
-    check_error(&validate(PUBLICATION, shape.wire(&blocks), true).await, "table[1].columns", "It is empty");
+    check_error(&validate(PUBLICATION, shape.wire(&blocks), true).await, "table[1].columns", "It must not be empty");
 
     let shape = session.resource(SUBSCRIPTION);
     let connection = shape.nested(&session.connection_block(), &[("password_wo", PASSWORD.into())]);

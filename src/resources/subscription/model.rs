@@ -108,7 +108,7 @@ pub(super) fn schema() -> Schema {
     .attribute(
         Attribute::required("publications", strings(), "The publications on the publisher.").text(check_publication).validator(
             |value| match value {
-                Value::Set(items) if items.is_empty() => Err("It is empty. Name a publication.".to_owned()),
+                Value::Set(items) if items.is_empty() => Err("It must not be empty. Name a publication.".to_owned()),
                 _ => Ok(()),
             },
         ),
