@@ -46,12 +46,16 @@ const PEEK: &str = "SELECT DISTINCT CASE WHEN get_byte(data, 0) IN (73, 85, 68) 
     FROM pg_logical_slot_peek_binary_changes($1, NULL, $2, 'proto_version', '1', 'publication_names', $3) \
     WHERE get_byte(data, 0) IN (73, 85, 68, 84, 82)";
 
-/// Joins changes with the names of their tables. What cannot be read is passed over.
+/// Joins changes with the names of their tables. A table that was renamed in between counts under each of its names, as the
+/// messages are in no order. What cannot be read is passed over.
 fn tables(messages: &[Vec<u8>]) -> Pending {
-    let names: BTreeMap<u32, QualifiedName> = messages.iter().filter_map(|message| relation(message)).collect();
+    let mut names: BTreeMap<u32, Vec<QualifiedName>> = BTreeMap::new();
+    for (number, name) in messages.iter().filter_map(|message| relation(message)) {
+        names.entry(number).or_default().push(name);
+    }
     let mut found = Pending::new();
     for (number, operation) in messages.iter().flat_map(|message| changes(message)) {
-        if let Some(name) = names.get(&number) {
+        for name in names.get(&number).into_iter().flatten() {
             found.entry(name.clone()).or_default().insert(operation);
         }
     }
@@ -122,6 +126,20 @@ mod tests {
             })
             .collect();
         assert_eq!(shown, ["pg_catalog.odd: truncate", "public.orders: insert update truncate"]);
+    }
+
+    #[test]
+    fn a_table_that_was_renamed_counts_under_each_of_its_names() {
+        let mut messages = [
+            b"R\0\0\0\x07public\0new\0d\0\0".to_vec(),
+            b"R\0\0\0\x07public\0orders\0d\0\0".to_vec(),
+            b"I\0\0\0\x07".to_vec(),
+        ];
+        for _ in 0..2 {
+            let names: Vec<_> = tables(&messages).into_keys().map(|table| table.to_text()).collect();
+            assert_eq!(names, ["public.new", "public.orders"]);
+            messages.reverse();
+        }
     }
 
     #[test]
