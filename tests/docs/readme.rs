@@ -241,7 +241,10 @@ fn current<T: Default + Serialize + for<'a> Deserialize<'a>>(
     let Ok(noted) = fs::read_to_string(target.join(notes)) else { return current };
     if std::env::var_os("UPDATE_FIGURES").is_some() {
         update(&mut current, noted.lines().map(|line| serde_json::from_str(line).expect("a note")).collect());
-        fs::write(path, serde_json::to_string_pretty(&current).expect("JSON") + "\n").expect("writing what was seen");
+        let text = serde_json::to_string_pretty(&current).expect("JSON") + "\n";
+        // As everybody else reads it: a number may be another one in its last digit then, and be rounded to the other side.
+        current = serde_json::from_str(&text).expect("what was written");
+        fs::write(path, text).expect("writing what was seen");
     }
     current
 }
