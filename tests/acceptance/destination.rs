@@ -184,7 +184,12 @@ const SHOP: &str = "CREATE SCHEMA app; CREATE TYPE app.mood AS ENUM ('sad', 'gla
     INSERT INTO app.users (name, mood) SELECT n::text, 'glad' FROM generate_series(1, 100) n; INSERT INTO app.orders VALUES (1, 1, 2);";
 
 async fn shop(core: Core, from: Major, to: Major) -> (Sides, Workspace) {
-    let sides = Sides::new(from, to, SHOP).await;
+    shop_of(core, (from, to), SHOP).await
+}
+
+/// Two servers, the first with what these statements make, and a workspace for both.
+async fn shop_of(core: Core, (from, to): (Major, Major), statements: &str) -> (Sides, Workspace) {
+    let sides = Sides::new(from, to, statements).await;
     let mut workspace = Workspace::new(core);
     workspace.secret(SUPERUSER_PASSWORD);
     workspace.env("NEONREPL_PUBLISHER_URL", &sides.publisher.url());

@@ -8,6 +8,7 @@
 //! under its existing names, instead of creating it once more.
 
 mod joining;
+mod twins;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -301,9 +302,13 @@ impl Plan<'_> {
 
     fn indexes_and_statistics(&mut self) {
         let definition = self.definition;
+        let parts = twins::parts(definition);
         for (name, index) in definition.indexes.iter().filter(|(_, index)| index.is_valid) {
-            let needs = self.within(&index.table);
-            self.add(Object::Index(name.clone()), index.group(), index.statements(), needs);
+            let mut needs = self.within(&index.table);
+            let parts = twins::attached(definition, &parts, index);
+            let statements = if parts.is_empty() { index.statements() } else { twins::statements(index, &parts) };
+            needs.extend(parts.into_iter().cloned().map(Object::Index));
+            self.add(Object::Index(name.clone()), index.group(), statements, needs);
         }
         for (name, statistics) in &definition.statistics {
             let needs = vec![Object::Table(statistics.table.clone())];

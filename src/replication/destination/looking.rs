@@ -46,14 +46,9 @@ impl Look {
 
     pub(super) fn of(sides: Sides, wish: &Wish) -> Self {
         let tables: BTreeSet<_> = sides.publisher.tables.keys().cloned().collect();
-        let there = sides.subscriber.tables.keys().filter(|name| tables.contains(*name)).cloned().collect();
-        Self {
-            plan: Plan::of(&sides, wish),
-            fingerprint: definition::fingerprint(&sides.publisher),
-            tables,
-            there,
-            sides,
-        }
+        let there = there(&sides.subscriber, &tables);
+        let (plan, fingerprint) = (Plan::of(&sides, wish), definition::fingerprint(&sides.publisher));
+        Self { plan, fingerprint, tables, there, sides }
     }
 
     /// What is known without the tables that are made: those are others than what had their names before.
@@ -68,10 +63,18 @@ impl Look {
         wanted(&self.sides.publisher, &wish.known)
     }
 
-    /// The same after the subscriber was changed.
+    /// The same after the subscriber was changed: what follows from the publisher alone stays as it was.
     pub(super) fn with_subscriber(&self, subscriber: Definition, wish: &Wish) -> Self {
-        Self::of(Sides { subscriber, ..self.sides.clone() }, wish)
+        let there = there(&subscriber, &self.tables);
+        let sides = Sides { subscriber, ..self.sides.clone() };
+        let (fingerprint, tables) = (self.fingerprint.clone(), self.tables.clone());
+        Self { plan: Plan::of(&sides, wish), fingerprint, tables, there, sides }
     }
+}
+
+/// Those of the tables that the subscriber has.
+fn there(subscriber: &Definition, tables: &BTreeSet<QualifiedName>) -> BTreeSet<QualifiedName> {
+    subscriber.tables.keys().filter(|name| tables.contains(*name)).cloned().collect()
 }
 
 /// Looks at both sides. It changes nothing.

@@ -5,10 +5,9 @@
 
 use serde_json::json;
 
-use super::{Sides, wait_for_count};
+use super::{Sides, shop_of, wait_for_count};
 use crate::common::cli::{Core, Run, Workspace};
 use crate::common::postgres::Major::{self, V14, V18};
-use crate::common::postgres::SUPERUSER_PASSWORD;
 use crate::common::wait::wait_until;
 use crate::replication::DEADLINE;
 
@@ -47,13 +46,8 @@ struct Shop {
 
 impl Shop {
     /// A publication of all tables, or of a list of them, the tables, and a subscription that runs.
-    async fn begin(core: Core, (from, to): (Major, Major), publishes: Publishes) -> Self {
-        let sides = Sides::new(from, to, SHOP).await;
-        let mut workspace = Workspace::new(core);
-        workspace.secret(SUPERUSER_PASSWORD);
-        workspace.env("NEONREPL_PUBLISHER_URL", &sides.publisher.url());
-        workspace.env("NEONREPL_SUBSCRIBER_URL", &sides.subscriber.url());
-        workspace.init().await;
+    async fn begin(core: Core, majors: (Major, Major), publishes: Publishes) -> Self {
+        let (sides, workspace) = shop_of(core, majors, SHOP).await;
         // Databases of two servers may have one name, and subscriptions of both are on one server.
         let name = format!("{}_{}", sides.publisher.name, sides.publisher.port);
         let (published, made) = publishes.blocks();
