@@ -90,7 +90,8 @@ impl Maker {
                 return;
             }
             let to = (*self.chance.pick(&referable)).clone();
-            let Some(key) = to.columns.iter().find(|column| column.name == to.key[0]).cloned() else { continue };
+            let key = to.columns.iter().find(|column| column.name == to.key[0]).cloned();
+            let Some(key) = key.filter(|column| column.kind.refers) else { continue };
             let candidates: Vec<_> = tables.iter().filter(|table| table.is_plain || table.is_partitioned).collect();
             if candidates.is_empty() {
                 return;

@@ -23,20 +23,32 @@ pub(crate) struct Kind {
     pub(crate) is_long: bool,
     /// Whether it is the server's own.
     pub(crate) is_own: bool,
+    /// Whether it is an enum, or a domain over one.
+    pub(crate) is_enum: bool,
+    /// Whether a foreign key can be on it. No version takes one on a domain over an enum.
+    pub(crate) refers: bool,
 }
 
 impl Kind {
+    /// One of the server's own.
     fn of(sql: &str, values: &[&str]) -> Self {
         let values = values.iter().map(|value| format!("'{}'::{sql}", value.replace('\'', "''"))).collect();
+        Self { is_own: true, ..Self::made(sql.to_owned(), values) }
+    }
+
+    /// One that somebody made.
+    pub(crate) fn made(sql: String, values: Vec<String>) -> Self {
         Self {
-            sql: sql.to_owned(),
+            sql,
             values,
             sorts: true,
             hashes: true,
             overlaps: false,
             collates: false,
             is_long: false,
-            is_own: true,
+            is_own: false,
+            is_enum: false,
+            refers: true,
         }
     }
 
@@ -134,7 +146,7 @@ impl Kind {
             format!("ARRAY[NULL, {}]::{sql}", self.values[0]),
             format!("'{{}}'::{sql}"),
         ];
-        Self { sql, values, overlaps: false, is_long: true, ..self.clone() }
+        Self { sql, values, overlaps: false, is_long: true, is_enum: false, refers: true, ..self.clone() }
     }
 }
 
@@ -182,16 +194,7 @@ impl Maker {
         }
         self.comment("TYPE", &name);
         let values = listed.iter().map(|label| format!("{label}::{name}")).collect();
-        Kind {
-            sql: name,
-            values,
-            sorts: true,
-            hashes: true,
-            overlaps: false,
-            collates: false,
-            is_long: false,
-            is_own: false,
-        }
+        Kind { is_enum: true, ..Kind::made(name, values) }
     }
 
     fn domain(&mut self, depth: usize) -> Kind {
@@ -229,7 +232,7 @@ impl Maker {
         self.comment("DOMAIN", &name);
         let values = base.values.iter().map(|value| format!("({value})::{name}")).collect();
         // What is generated or takes a collation is decided by the base.
-        Kind { sql: name, values, is_own: false, overlaps: false, ..base }
+        Kind { sql: name, values, is_own: false, overlaps: false, refers: !base.is_enum, ..base }
     }
 
     fn composite(&mut self, depth: usize) -> Kind {
@@ -259,14 +262,10 @@ impl Maker {
         let values = vec![row(0), row(1)];
         let all = |test: fn(&Kind) -> bool| fields.iter().all(test);
         Kind {
-            values,
             sorts: all(|field| field.sorts),
             hashes: all(|field| field.hashes) && all(|field| field.sorts),
-            overlaps: false,
-            collates: false,
             is_long: true,
-            is_own: false,
-            sql: name,
+            ..Kind::made(name, values)
         }
     }
 
@@ -289,7 +288,6 @@ impl Maker {
             "double precision" => vec![format!("'[1,2.5)'::{name}"), format!("'(,)'::{name}")],
             _ => vec![format!("'[2024-01-01,2024-01-02)'::{name}"), format!("'[2025-01-01,)'::{name}")],
         };
-        let hashes = true;
-        Kind { sql: name, values, sorts: true, hashes, overlaps: true, collates: false, is_long: true, is_own: false }
+        Kind { overlaps: true, is_long: true, ..Kind::made(name, values) }
     }
 }

@@ -68,16 +68,8 @@ impl Maker {
     fn all(&mut self) {
         if self.chance.one_in(3) {
             self.extensions.insert("citext");
-            let citext = Kind {
-                sql: "public.citext".to_owned(),
-                values: vec!["'MiXeD'::public.citext".to_owned()],
-                sorts: true,
-                hashes: true,
-                overlaps: false,
-                collates: true,
-                is_long: true,
-                is_own: false,
-            };
+            let values = vec!["'MiXeD'::public.citext".to_owned()];
+            let citext = Kind { collates: true, is_long: true, ..Kind::made("public.citext".to_owned(), values) };
             self.made.push(citext);
         }
         for _ in 0..self.chance.between(1, 3) {
