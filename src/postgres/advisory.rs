@@ -13,6 +13,7 @@ use super::database::{Database, HeldSession};
 use super::error::{Cause, Result};
 use super::limits::Limits;
 use super::session::Begin;
+use super::sql::Literal;
 
 /// What is locked, as the first half of the lock's number, which tells our locks from those of others.
 #[derive(Clone, Copy)]
@@ -21,9 +22,16 @@ pub(super) enum Kind {
     Slot = 0x6e72_7073,
     /// A fence, while somebody moves writers.
     Fence = 0x6e72_6663,
+    /// The schema of the fences, while one is made in it or it is dropped.
+    Schema = 0x6e72_7363,
 }
 
 const LOCK: &str = "SELECT pg_try_advisory_xact_lock($1, hashtext($2::text))";
+
+/// The call that waits for the lock of that name, for a statement that needs it until its transaction ends.
+pub(super) fn waiting(kind: Kind, name: &str) -> String {
+    format!("pg_advisory_xact_lock({}, hashtext({}))", kind as i32, Literal(name))
+}
 
 /// The session that holds the lock of that name, in its open transaction; `None` where another session has it.
 ///

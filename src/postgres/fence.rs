@@ -112,9 +112,10 @@ impl Fence {
         text::comment(self, comment)
     }
 
-    /// The statement that drops the function, which no trigger may use any more.
-    pub fn dropping(&self) -> Statement {
-        text::drop_function(self)
+    /// The statements that drop the function, which no trigger may use any more, and with the last one the schema, where it was
+    /// made here. They belong into one transaction.
+    pub fn dropping(&self) -> [Statement; 2] {
+        [text::drop_function(self), text::drop_schema()]
     }
 
     /// The statement that drops the function with all of its triggers, for people: it waits for everybody who uses the tables.
@@ -144,12 +145,13 @@ impl Standing {
         self.relations.iter().filter(|relation| !relation.is_covered)
     }
 
-    /// The statements that make its function, open, with the schema that is missing for it. They belong into one
-    /// transaction. Nothing of what is there is changed.
+    /// The statements that make its function, open, and the schema for it where that is missing when they run. They belong into
+    /// one transaction. Nothing of what is there is changed.
     pub fn making(&self, fence: &Fence, comment: &str) -> Vec<Statement> {
-        let schema = (!self.has_schema).then(text::make_schema);
-        let function = (self.gate == Gate::Missing).then(|| [text::open(fence), text::comment(fence, comment)]);
-        schema.into_iter().chain(function.into_iter().flatten()).collect()
+        match self.gate {
+            Gate::Missing => vec![text::make_schema(), text::open(fence), text::comment(fence, comment)],
+            Gate::Open | Gate::Armed | Gate::Foreign => Vec::new(),
+        }
     }
 }
 

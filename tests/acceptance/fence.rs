@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use neonrepl::postgres::fence::{self, Around, Ending, Fence, Gate, Hold, Refusal, Standing};
-use neonrepl::postgres::{Database, Limits, QualifiedName};
+use neonrepl::postgres::{Database, Limits, QualifiedName, Statement};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
@@ -208,8 +208,7 @@ async fn no_writer_gets_through_a_fence() {
         }
         let covered = fence::covered(&fenced.db, &fenced.fence).await.unwrap();
         assert_eq!(covered.len(), 7);
-        let unmaking =
-            covered.iter().map(|relation| fenced.fence.uncovering(relation)).chain([fenced.fence.dropping()]);
+        let unmaking = covered.iter().map(|relation| fenced.fence.uncovering(relation)).chain(fenced.fence.dropping());
         fenced.db.run_within("taking a fence away", &unmaking.collect::<Vec<_>>(), &limits()).await.unwrap();
         let gone = fenced.standing().await;
         assert_eq!((gone.gate, gone.uncovered().count()), (Gate::Missing, 7));
@@ -240,5 +239,69 @@ async fn a_hold_that_nobody_is_heard_of_is_undone_by_the_server() {
         );
         assert_eq!(fence::ending(&fenced.db, &number, &limits()).await, Ending::Undone);
         assert_eq!(fenced.standing().await.gate, Gate::Open);
+    }
+}
+
+/// How many schemas of fences there are, and functions that have none.
+const SCHEMAS: &str = "SELECT concat((SELECT count(*) FROM pg_namespace WHERE nspname = 'neonrepl'), ' and ', \
+    (SELECT count(*) FROM pg_proc p WHERE NOT EXISTS (SELECT FROM pg_namespace n WHERE n.oid = p.pronamespace)), ' lost')";
+
+const WAITS: &str =
+    "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'";
+
+/// A fence that is made while another one is dropped has its schema, whichever of the two comes first.
+#[tokio::test]
+async fn the_schema_goes_with_the_last_fence() {
+    for major in [Major::V14, Major::V18] {
+        let fenced = Fenced::open(major).await;
+        let run = async |statements: &[Statement]| {
+            fenced.db.run_within("one of two", statements, &limits()).await.unwrap();
+        };
+        let relations = fence::covered(&fenced.db, &fenced.fence).await.unwrap();
+        run(&relations.iter().map(|relation| fenced.fence.uncovering(relation)).collect::<Vec<_>>()).await;
+        let other = Fence::new("mall").unwrap();
+        let made = fence::standing(&fenced.db, &other, &fenced.tables).await.unwrap().making(&other, "made by a test");
+        let dropped = fenced.fence.dropping();
+        let first_then = async |first: &[Statement], second: &[Statement], expected: &str| {
+            let client = fenced.writer().await;
+            client.batch_execute("BEGIN").await.unwrap();
+            for statement in first {
+                client.batch_execute(&statement.to_string()).await.unwrap();
+            }
+            let commit = async {
+                wait_until("the second one to wait", DEADLINE, async || fenced.test.value(WAITS).await).await;
+                client.batch_execute("COMMIT").await.unwrap();
+            };
+            futures_util::future::join(run(second), commit).await;
+            assert_eq!(fenced.test.value::<String>(SCHEMAS).await, expected, "on {major:?}");
+        };
+        first_then(&made, &dropped, "1 and 0 lost").await;
+        first_then(&other.dropping(), &made, "1 and 0 lost").await;
+        run(&other.dropping()).await;
+        assert_eq!(fenced.test.value::<String>(SCHEMAS).await, "0 and 0 lost", "on {major:?}");
+    }
+}
+
+/// A schema that somebody else made, uses or gave rights on is left.
+#[tokio::test]
+async fn a_schema_that_others_need_is_left() {
+    for major in [Major::V14, Major::V18] {
+        let fenced = Fenced::open(major).await;
+        let relations = fence::covered(&fenced.db, &fenced.fence).await.unwrap();
+        let uncovering: Vec<_> = relations.iter().map(|relation| fenced.fence.uncovering(relation)).collect();
+        fenced.db.run_within("uncovering", &uncovering, &limits()).await.unwrap();
+        let making = fence::standing(&fenced.db, &Fence::new("new").unwrap(), &fenced.tables).await.unwrap();
+        let making = making.making(&fenced.fence, "made by a test");
+        for need in [
+            "CREATE TABLE neonrepl.of_others ()",
+            "GRANT USAGE ON SCHEMA neonrepl TO PUBLIC",
+            "COMMENT ON SCHEMA neonrepl IS 'made by somebody else'",
+        ] {
+            fenced.test.sql(need).await;
+            fenced.db.run_within("dropping", &fenced.fence.dropping(), &limits()).await.unwrap();
+            assert_eq!(fenced.test.value::<String>(SCHEMAS).await, "1 and 0 lost", "{need} on {major:?}");
+            fenced.test.sql("DROP SCHEMA neonrepl CASCADE").await;
+            fenced.db.run_within("making", &making, &limits()).await.unwrap();
+        }
     }
 }

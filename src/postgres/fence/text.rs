@@ -3,10 +3,15 @@
 //! The statements of a fence, and the queries that find it.
 
 use super::{Fence, Gate};
+use crate::postgres::advisory::{self, Kind};
 use crate::postgres::sql::{Literal, QualifiedName, Statement};
 
 /// The schema of what the provider makes for itself.
 pub(super) const SCHEMA: &str = "neonrepl";
+
+/// What the comment of that schema says where it was made here.
+const SCHEMA_COMMENT: &str =
+    "Made by terraform-provider-neonrepl for the fences of cutovers, and dropped with the last of them.";
 
 /// What the body of a function that was made here begins with, and how it goes on where it is open.
 pub(super) const MARK: &str = "/* terraform-provider-neonrepl: fence */";
@@ -30,8 +35,32 @@ pub(super) fn gate(source: &str) -> Gate {
     }
 }
 
+/// Makes the schema where it is missing. `CREATE SCHEMA IF NOT EXISTS` needs the right to create one even where it is there.
 pub(super) fn make_schema() -> Statement {
-    Statement::new(format!("CREATE SCHEMA {SCHEMA}"))
+    alone_in_schema(&format!(
+        "IF to_regnamespace({name}) IS NULL THEN CREATE SCHEMA {SCHEMA}; COMMENT ON SCHEMA {SCHEMA} IS {comment}; END IF;",
+        name = Literal(SCHEMA),
+        comment = Literal(SCHEMA_COMMENT)
+    ))
+}
+
+/// Drops the schema where it was made here and nothing is left in it: no object, no default privileges, no grant.
+pub(super) fn drop_schema() -> Statement {
+    alone_in_schema(&format!(
+        "IF EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = {name} AND n.nspacl IS NULL \
+           AND pg_catalog.obj_description(n.oid, 'pg_namespace') = {comment} AND pg_catalog.pg_has_role(n.nspowner, 'USAGE') \
+           AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.refclassid = 'pg_catalog.pg_namespace'::regclass AND d.refobjid = n.oid)) \
+         THEN DROP SCHEMA {SCHEMA}; END IF;",
+        name = Literal(SCHEMA),
+        comment = Literal(SCHEMA_COMMENT)
+    ))
+}
+
+/// A function that is made while its schema is dropped would stay without one, as the server locks no schema for it. So whoever
+/// does either has our lock until the end of the transaction.
+fn alone_in_schema(body: &str) -> Statement {
+    let lock = advisory::waiting(Kind::Schema, SCHEMA);
+    Statement::new(format!("DO {}", Literal(&format!("BEGIN PERFORM {lock}; {body} END"))))
 }
 
 pub(super) fn open(fence: &Fence) -> Statement {

@@ -56,7 +56,7 @@ impl Run<'_> {
             in_short_turns(db, "taking the fence off tables", &[uncover], &[relation].into(), self.limits()).await?;
         }
         let mut drop = self.marks(place).await?;
-        drop.push(fence.dropping());
+        drop.extend(fence.dropping());
         match db.run_within("dropping the fence", &drop, self.limits()).await {
             Err(error) if error.is(&SqlState::UNDEFINED_FUNCTION) => Ok(()),
             result => result.map(|_| ()).map_err(Into::into),
