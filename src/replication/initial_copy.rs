@@ -121,8 +121,8 @@ pub(super) fn of_rows(operation: &Operation<'_>, held: &BTreeSet<QualifiedName>)
     (!held.is_empty()).then(|| {
         warning.detail(
             "If the publisher has one of these rows too, copying it violates a primary key or another unique index, \
-             and the table is not replicated. Empty such tables first, or set copy_data = false if the rows are the \
-             publisher's.",
+             and the table is not replicated; without such an index, the row exists twice. Empty such tables first, or \
+             set copy_data = false if the rows are the publisher's.",
         )
     })
 }

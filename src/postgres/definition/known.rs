@@ -16,8 +16,9 @@ use crate::postgres::sql::QualifiedName;
 /// Which table and column of the subscriber's is which of the publisher's, by the number of the publisher's table.
 pub type Known = BTreeMap<i64, Pairs>;
 
-/// The numbers of the subscriber's tables that a subscription has taken up.
-pub type TakenUp = BTreeSet<i64>;
+/// The numbers of the subscriber's tables that a subscription has taken up; `None` without a subscription, as then nothing is
+/// replicated yet.
+pub type TakenUp = Option<BTreeSet<i64>>;
 
 /// A table on both sides.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,9 +118,9 @@ pub fn known(publisher: &Definition, subscriber: &Definition, before: &Known, ta
     kept
 }
 
-/// Whether changes of a table that was made again do not arrive. Where no table is taken up, nothing is replicated yet.
+/// Whether changes of a table that was made again do not arrive.
 fn is_open(there: &Table, taken_up: &TakenUp) -> bool {
-    !taken_up.is_empty() && !taken_up.contains(&there.oid)
+    taken_up.as_ref().is_some_and(|taken_up| !taken_up.contains(&there.oid))
 }
 
 fn pairs(name: &QualifiedName, table: &Table, there: &Table, before: Option<&Pairs>) -> Pairs {
@@ -205,7 +206,7 @@ mod tests {
     /// Two tables of each side that belong together, as `t` and `u`.
     fn of_two() -> (Definition, Definition, Known) {
         let (publisher, subscriber) = (side(&[("t", 10), ("u", 11)]), side(&[("t", 20), ("u", 21)]));
-        let known = known(&publisher, &subscriber, &Known::new(), &TakenUp::new());
+        let known = known(&publisher, &subscriber, &Known::new(), &None);
         (publisher, subscriber, known)
     }
 
@@ -214,11 +215,14 @@ mod tests {
     }
 
     fn found(publisher: &Definition, subscriber: &Definition, before: &Known, taken_up: &[i64]) -> Replaced {
-        let taken_up = taken_up.iter().copied().collect();
-        let found = replaced(publisher, subscriber, before, &taken_up);
+        found_of(publisher, subscriber, before, &Some(taken_up.iter().copied().collect()))
+    }
+
+    fn found_of(publisher: &Definition, subscriber: &Definition, before: &Known, taken_up: &TakenUp) -> Replaced {
+        let found = replaced(publisher, subscriber, before, taken_up);
         // It stays so until a person has seen to it.
-        let after = known(publisher, subscriber, before, &taken_up);
-        assert_eq!(replaced(publisher, subscriber, &after, &taken_up), found);
+        let after = known(publisher, subscriber, before, taken_up);
+        assert_eq!(replaced(publisher, subscriber, &after, taken_up), found);
         found
     }
 
@@ -243,12 +247,12 @@ mod tests {
         nameless.values_mut().for_each(|pairs| pairs.name = None);
         assert_eq!(found(&publisher, &subscriber, &nameless, &[20, 21]), told);
         // It was away when somebody looked.
-        let away = known(&side(&[("u", 11)]), &subscriber, &before, &TakenUp::new());
+        let away = known(&side(&[("u", 11)]), &subscriber, &before, &None);
         assert_eq!(found(&publisher, &subscriber, &away, &[20, 21]), told);
         // Dropped on the subscriber and made again by an apply, or by hand.
         let mended = side(&[("t", 40), ("u", 21)]);
         assert_eq!(found(&publisher, &mended, &before, &[21]), Replaced::default());
-        let after = known(&publisher, &mended, &before, &TakenUp::new());
+        let after = known(&publisher, &mended, &before, &None);
         assert_eq!(after.keys().copied().collect::<Vec<_>>(), [11, 30]);
     }
 
@@ -267,7 +271,7 @@ mod tests {
         assert_eq!((&told.on_subscriber, told.on_publisher.is_empty()), (&names(&["t"]), true));
         assert!(has_others_there(&publisher, &subscriber, &before));
         assert_eq!(found(&publisher, &subscriber, &before, &[21, 40]), Replaced::default());
-        assert_eq!(found(&publisher, &subscriber, &before, &[]), Replaced::default(), "nothing is replicated");
+        assert_eq!(found_of(&publisher, &subscriber, &before, &None), Replaced::default(), "nothing is replicated");
         // One that this apply has made is nobody else's.
         let made = names(&["t"]);
         let known = forgotten(before, made.iter());
@@ -279,8 +283,11 @@ mod tests {
         let (publisher, subscriber, known) = of_two();
         let told = found(&side(&[("t", 30), ("u", 31)]), &subscriber, &known, &[20, 21]);
         assert!(told.is_all_of_publisher && !told.is_all_of_subscriber && told.on_publisher.len() == 2);
-        let told = found(&publisher, &side(&[("t", 30), ("u", 31)]), &known, &[7]);
-        assert!(told.is_all_of_subscriber && !told.is_all_of_publisher && told.on_subscriber.len() == 2);
+        // A subscription forgets the tables that are dropped.
+        for taken_up in [&[7][..], &[]] {
+            let told = found(&publisher, &side(&[("t", 30), ("u", 31)]), &known, taken_up);
+            assert!(told.is_all_of_subscriber && !told.is_all_of_publisher && told.on_subscriber.len() == 2);
+        }
         let new = side(&[("t", 30), ("u", 31), ("v", 32)]);
         let there = side(&[("t", 20), ("u", 21), ("v", 42)]);
         assert!(found(&new, &there, &known, &[20, 21]).is_all_of_publisher, "one that is new says nothing");

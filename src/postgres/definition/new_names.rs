@@ -111,7 +111,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use super::super::known::{TakenUp, known};
+    use super::super::known::known;
     use super::super::samples::{database, name};
     use super::*;
 
@@ -124,7 +124,7 @@ mod tests {
             .constraint("u", "u_t", "FOREIGN KEY (t_id) REFERENCES public.t(id)")
             .partitioned("p", "id")
             .partition("p1", "p", "id");
-        let known = known(&before, &before, &Known::new(), &TakenUp::new());
+        let known = known(&before, &before, &Known::new(), &None);
         let publisher = with_new_names(
             before.clone(),
             &[("t", "t2"), ("p", "P")].map(|(from, to)| NewName { from: name(from), to: name(to) }),

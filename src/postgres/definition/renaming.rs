@@ -153,7 +153,7 @@ pub(super) fn printed(name: &Ident) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::known::{TakenUp, known};
+    use super::super::known::known;
     use super::super::samples::database;
     use super::*;
 
@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn remember(publisher: &Definition, subscriber: &Definition, before: &Known) -> Known {
-        known(publisher, subscriber, before, &TakenUp::new())
+        known(publisher, subscriber, before, &None)
     }
 
     fn of_names(columns: &str) -> Definition {

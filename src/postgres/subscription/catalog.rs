@@ -192,14 +192,16 @@ async fn enable_again(db: &Database, doing: &str, name: &Ident, limits: &Limits,
     error.noting(format!("Subscription {name} may be left disabled; ALTER SUBSCRIPTION {name} ENABLE starts it again."))
 }
 
-/// The numbers of the tables that subscriptions of the database have taken up.
+/// The numbers of the tables that subscriptions of the database have taken up; `None` where it has no subscription.
 ///
 /// # Errors
 /// When the server cannot be asked.
-pub async fn taken_up(subscriber: &Database) -> Result<BTreeSet<i64>> {
-    let sql = "SELECT r.srrelid::int8 FROM pg_subscription_rel r";
-    let read = |row: &Row| row.try_get(0);
-    Ok(subscriber.query_all("reading which tables are subscribed to", sql, &[], read).await?.into_iter().collect())
+pub async fn taken_up(subscriber: &Database) -> Result<Option<BTreeSet<i64>>> {
+    let sql = "SELECT r.srrelid::int8 FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
+        LEFT JOIN pg_subscription_rel r ON r.srsubid = s.oid WHERE d.datname = current_database()";
+    let read = |row: &Row| row.try_get::<_, Option<i64>>(0);
+    let found = subscriber.query_all("reading which tables are subscribed to", sql, &[], read).await?;
+    Ok((!found.is_empty()).then(|| found.into_iter().flatten().collect()))
 }
 
 /// The tables of a subscription with the state of each, by name.

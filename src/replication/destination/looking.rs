@@ -106,7 +106,7 @@ pub(super) async fn sides(
     let (subscriber, missing) = try_join(read, missing).await?;
     let taken_up = match definition::has_others_there(&publisher, &subscriber, known) {
         true => Box::pin(subscription::taken_up(&pair.subscriber)).await?,
-        false => BTreeSet::new(),
+        false => None,
     };
     let (lists, outline) = (published.lists.clone(), published.outline.clone());
     Ok(Sides { publisher, subscriber, missing, lists, outline, taken_up })

@@ -191,6 +191,10 @@ pub async fn follow_outlook(
         Objection::Refusal(error) => Objection::Warning(error.detail(BY_THEN)),
         warning => warning,
     }));
+    if how.copy_data {
+        let held = catalog::with_rows(&pair.subscriber, &sent.tables.keys().cloned().collect()).await?;
+        objections.extend(initial_copy::of_rows(operation, &held).map(Objection::Warning));
+    }
     Ok(objections)
 }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{Sides, shop_of, wait_for_count};
 use crate::common::cli::{Core, Run, Workspace};
 use crate::common::postgres::Major::{self, V14, V18};
+use crate::common::postgres::quote;
 use crate::common::wait::wait_until;
 use crate::replication::DEADLINE;
 
@@ -26,15 +27,34 @@ enum Publishes {
     All,
     /// A list, which is that of the other resource.
     Listed,
+    /// A list, and no block has made it.
+    ByHand,
 }
 
 impl Publishes {
-    fn blocks(self) -> (&'static str, &'static str) {
+    /// The blocks of the publication and of the tables.
+    fn blocks(self, name: &str) -> String {
+        let publication = |published: &str| {
+            format!("resource \"neonrepl_publication\" \"shop\" {{\n  name = \"{name}\"\n  {published}\n}}\n")
+        };
+        let tables = |made: &str| format!("resource \"neonrepl_destination_schema\" \"shop\" {{\n  {made}\n}}\n");
         match self {
-            Self::All => ("all_tables = true", "publications = [neonrepl_publication.shop.name]"),
+            Self::All => publication("all_tables = true") + &tables("publications = [neonrepl_publication.shop.name]"),
             Self::Listed => {
-                ("tables = neonrepl_destination_schema.shop.tables", "tables = [\"app.a\", \"app.b\", \"app.p\"]")
+                publication("tables = neonrepl_destination_schema.shop.tables")
+                    + &tables("tables = [\"app.a\", \"app.b\", \"app.p\"]")
             }
+            Self::ByHand => tables(&format!("publications = [\"{name}\"]")),
+        }
+    }
+
+    /// What the subscription has of the publication.
+    fn arguments(self, name: &str) -> String {
+        match self {
+            Self::All | Self::Listed => "publications = [neonrepl_publication.shop.name]\n  \
+                refresh_triggers = { shop = neonrepl_publication.shop.fingerprint }"
+                .to_owned(),
+            Self::ByHand => format!("publications = [\"{name}\"]"),
         }
     }
 }
@@ -42,6 +62,8 @@ impl Publishes {
 struct Shop {
     sides: Sides,
     workspace: Workspace,
+    /// That of the publication and of the subscription.
+    name: String,
 }
 
 impl Shop {
@@ -50,19 +72,19 @@ impl Shop {
         let (sides, workspace) = shop_of(core, majors, SHOP).await;
         // Databases of two servers may have one name, and subscriptions of both are on one server.
         let name = format!("{}_{}", sides.publisher.name, sides.publisher.port);
-        let (published, made) = publishes.blocks();
+        if publishes == Publishes::ByHand {
+            sides.publisher.sql(&format!("CREATE PUBLICATION {} FOR TABLE app.a, app.b, app.p", quote(&name))).await;
+        }
+        let (blocks, arguments) = (publishes.blocks(&name), publishes.arguments(&name));
         workspace.write(
             "main.tf",
             &format!(
-                "resource \"neonrepl_publication\" \"shop\" {{\n  name = \"{name}\"\n  {published}\n}}\n\
-                 resource \"neonrepl_destination_schema\" \"shop\" {{\n  {made}\n}}\n\
-                 resource \"neonrepl_subscription\" \"shop\" {{\n  name = \"{name}\"\n  publications = [neonrepl_publication.shop.name]\n  \
-                 wait_for_initial_sync = true\n  refresh_triggers = {{ shop = neonrepl_publication.shop.fingerprint }}\n  \
-                 depends_on = [{ADDRESS}]\n}}\n"
+                "{blocks}resource \"neonrepl_subscription\" \"shop\" {{\n  name = \"{name}\"\n  {arguments}\n  \
+                 wait_for_initial_sync = true\n  depends_on = [{ADDRESS}]\n}}\n"
             ),
         );
         workspace.apply().await;
-        let shop = Self { sides, workspace };
+        let shop = Self { sides, workspace, name };
         shop.expect_same(&["app.a", "app.b", "app.p"]).await;
         shop.workspace.expect_empty_plan().await;
         shop
@@ -213,6 +235,38 @@ async fn a_table_in_the_place_of_another_is_told_with_all_tables() {
     put_in_place(Core::Terraform, (V18, V14), Publishes::All).await;
 }
 
+/// The same with a publication that no block has made: it goes on with the old table.
+async fn displaced(core: Core, pair: (Major, Major)) {
+    let shop = Shop::begin(core, pair, Publishes::ByHand).await;
+    shop.publisher("CREATE TABLE app.a_new (id int PRIMARY KEY, n text); INSERT INTO app.a_new SELECT * FROM app.a")
+        .await;
+    shop.publisher("BEGIN; ALTER TABLE app.a RENAME TO a_old; ALTER TABLE app.a_new RENAME TO a; COMMIT").await;
+    shop.publisher("INSERT INTO app.a VALUES (5, 'after')").await;
+    shop.says(&[
+        "table app.a_old: name: app.a_old on the publisher, app.a on the subscriber",
+        "which is not published",
+    ])
+    .await;
+    shop.publisher(&format!("ALTER PUBLICATION {} SET TABLE app.a, app.b, app.p", quote(&shop.name))).await;
+    shop.says(&[&format!("table app.a: {OTHER}"), "DROP TABLE \"app\".\"a\""]).await;
+    shop.subscriber("DROP TABLE app.a").await;
+    shop.workspace.apply().await;
+    shop.workspace.apply().await;
+    shop.expect_same(&["app.a", "app.b", "app.p"]).await;
+    shop.workspace.expect_empty_plan().await;
+    shop.workspace.destroy().await;
+}
+
+#[tokio::test]
+async fn terraform_tells_of_a_table_whose_name_another_has_from_18_to_14() {
+    displaced(Core::Terraform, (V18, V14)).await;
+}
+
+#[tokio::test]
+async fn opentofu_tells_of_a_table_whose_name_another_has_from_14_to_18() {
+    displaced(Core::OpenTofu, (V14, V18)).await;
+}
+
 /// Names that are exchanged, a partition that is made again, a new name, and the subscriber's own tables.
 async fn others(core: Core, pair: (Major, Major)) {
     let shop = Shop::begin(core, pair, Publishes::All).await;
@@ -302,4 +356,31 @@ async fn a_database_that_was_set_up_again_is_told_as_one() {
     shop.replace().await;
     let plan = shop.plan().await;
     assert!(!plan.contains("the tables: rows"), "{plan}");
+}
+
+/// So has a subscriber, to which nothing arrives any more, without an error.
+async fn subscriber_set_up_again(core: Core, pair: (Major, Major)) {
+    let shop = Shop::begin(core, pair, Publishes::All).await;
+    shop.subscriber(&format!("DROP SCHEMA app CASCADE; {SHOP}")).await;
+    shop.publisher("INSERT INTO app.a VALUES (8, 'lost')").await;
+    shop.says(&[
+        "the tables: rows: the same tables as before on the publisher, all 4 tables are others of the same names",
+    ])
+    .await;
+    shop.subscriber("TRUNCATE app.a, app.b, app.p").await;
+    shop.workspace.apply().await;
+    shop.expect_same(&["app.a", "app.b", "app.p"]).await;
+    shop.workspace.apply().await;
+    shop.workspace.expect_empty_plan().await;
+    shop.workspace.destroy().await;
+}
+
+#[tokio::test]
+async fn terraform_tells_of_a_subscriber_that_was_set_up_again_from_14_to_18() {
+    subscriber_set_up_again(Core::Terraform, (V14, V18)).await;
+}
+
+#[tokio::test]
+async fn opentofu_tells_of_a_subscriber_that_was_set_up_again_from_18_to_14() {
+    subscriber_set_up_again(Core::OpenTofu, (V18, V14)).await;
 }
