@@ -30,8 +30,8 @@ const ALL_OF_PUBLISHER: &str = "the publisher's database was restored from a dum
     -replace of this resource, which leaves the tables as they are";
 
 const ALL_OF_SUBSCRIBER: &str = "the subscriber's database was restored from a dump or set up again, and no subscription has taken these \
-    tables up since: what the publisher writes does not arrive. Empty them, and make the subscription again, or have it look for tables with \
-    ALTER SUBSCRIPTION … REFRESH PUBLICATION: either copies all rows";
+    tables up since: what the publisher writes does not arrive. Empty them, and then have the subscription look for tables, which copies all rows: \
+    neonrepl_subscription plans that by itself, and for another one it is ALTER SUBSCRIPTION … REFRESH PUBLICATION";
 
 const DISPLACED: &str = "the publisher has renamed this table and has another one of its old name, which is not published, as after a \
     migration that has put a new table in the place of the old one. If so, publish that one instead (ALTER PUBLICATION … SET TABLE, \
