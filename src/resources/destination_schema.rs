@@ -123,9 +123,8 @@ impl Resource for DestinationSchema {
         Box::pin(apply(call, plan, time, true, saved)).await
     }
 
-    async fn update(call: &Call<Context>, prior: Model, plan: Model, saved: &Saved<Model>) -> Result<Model> {
+    async fn update(call: &Call<Context>, _prior: Model, plan: Model, saved: &Saved<Model>) -> Result<Model> {
         let time = timeout(&plan.timeouts, |timeouts| &timeouts.update, UPDATE_TIME);
-        let _ = prior;
         Box::pin(apply(call, plan, time, false, saved)).await
     }
 
