@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Locks that only mean something to the provider, each held by a session for as long as it is needed.
+//! Locks that only the provider uses, each held by a session for as long as it is needed.
 //!
-//! A lock ends with its transaction, and so with its session, however that ends. The transaction writes nothing and keeps no
-//! snapshot, so that nobody waits for it.
+//! A lock ends with its transaction, and therefore with its session, however that ends. The transaction writes nothing
+//! and keeps no snapshot, so nobody waits for it.
 //!
 //! Source: "Advisory Locks" in the Postgres documentation.
 
@@ -15,12 +15,12 @@ use super::limits::Limits;
 use super::session::Begin;
 use super::sql::Literal;
 
-/// What is locked, as the first half of the lock's number, which tells our locks from those of others.
+/// What is locked. It is the first half of the lock's number, and distinguishes our locks from others'.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
-    /// A replication slot, while somebody takes it.
+    /// A replication slot, while a session creates or takes over it.
     Slot = 0x6e72_7073,
-    /// A fence, while somebody moves writers.
+    /// A fence, while a session moves writers.
     Fence = 0x6e72_6663,
     /// The schema of the fences, while one is made in it or it is dropped.
     Schema = 0x6e72_7363,
@@ -33,10 +33,10 @@ pub(super) fn waiting(kind: Kind, name: &str) -> String {
     format!("pg_advisory_xact_lock({}, hashtext({}))", kind as i32, Literal(name))
 }
 
-/// The session that holds the lock of that name, in its open transaction; `None` where another session has it.
+/// The session that holds the lock of that name, in its open transaction; `None` if another session has it.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub(super) async fn take(
     db: &Database,
     doing: &str,

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The relations of a database: one model of tables, their columns, keys and partition trees, for all who ask.
+//! The relations of a database: one model of tables, their columns, keys and partition trees, for the whole provider.
 //!
-//! It has two depths. An [`Outline`] names every relation with what identifies its rows and its place in a
-//! partition tree: one query, whatever their number, and shared by all who plan at the same time. A [`Table`] adds the
-//! columns, and what a role may do with it; it is read only for the tables that somebody asks for.
+//! It has two depths. An [`Outline`] names every relation with what identifies its rows and its place in a partition
+//! tree: one query, whatever their number, shared by all resources that plan at the same time. A [`Table`] adds the
+//! columns, and what a role may do with it; it is read only for the requested tables.
 //!
-//! Every session pins `search_path` to `pg_catalog`, which is in every path anyway. So whatever the server prints (types
-//! here) is qualified as under an empty path, and reads the same on both sides.
+//! Every session pins `search_path` to `pg_catalog`, which is in every path anyway. So the server prints names (here:
+//! of types) as qualified as under an empty path, and the same on both sides.
 //!
-//! Indexes, constraints, sequences and what else stands between a table and its rows are read in the same way, each by one
-//! query for all tables that somebody asks for.
+//! Indexes, constraints, sequences and guards are read in the same way, each by one query for all requested tables.
 //!
-//! What is read waits for no lock on the tables themselves: `pg_get_expr`, which would, is not asked here.
+//! These reads wait for no lock on the tables themselves: they do not call `pg_get_expr`, which would.
 
 mod constraints;
 mod extensions;

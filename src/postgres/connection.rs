@@ -25,14 +25,14 @@ use super::version::ServerVersion;
 use super::work::{LockWait, Param, Query, Request, Work};
 pub(super) use open::{attempts, may_try_otherwise};
 
-/// How long the server may take to end a statement that it was told to cancel, and how often it is told meanwhile.
+/// How long the server may take to end a statement after a cancel request.
 pub(super) const CANCEL_GRACE: Duration = Duration::from_secs(5);
 const CANCEL_TRIES: u32 = 5;
 
 /// What the connection shares with the task that drives it.
 struct Shared {
     notices: Vec<Notice>,
-    /// The server ended the connection while no statement was in its hands.
+    /// The server ended the connection while no statement was running.
     ended_idle: bool,
     last_used: Instant,
     lock_wait: LockWait,
@@ -42,7 +42,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An open connection. Dropping it closes it; what does not close by itself is cut off.
+/// An open connection. Dropping it closes it, by force if necessary.
 pub(super) struct Connection {
     client: Client,
     shared: Arc<Mutex<Shared>>,
@@ -55,9 +55,9 @@ pub(super) struct Connection {
 /// What ends the task that drives a connection.
 #[derive(Clone, Default)]
 struct Closing {
-    /// Nobody uses the connection any more, so that it has a moment to say goodbye.
+    /// Nobody uses the connection any more: it has a moment to close in an orderly way.
     unused: CancellationToken,
-    /// It is broken, and is not waited for.
+    /// It is broken: do not wait for it.
     cut: CancellationToken,
 }
 
@@ -80,10 +80,10 @@ impl Drop for Connection {
     }
 }
 
-/// The right to have a connection open. It is given back once every connection that was opened with it is closed.
+/// The right to have a connection open. It is released once every connection that was opened with it is closed.
 pub(super) type Seat = Arc<OwnedSemaphorePermit>;
 
-/// A process of the server, which no later one of the same number is.
+/// A process of the server. Its start time distinguishes it from a later one with the same number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Backend {
     pid: i32,
@@ -91,7 +91,7 @@ pub(super) struct Backend {
     started: String,
 }
 
-/// What it takes to cancel what a connection runs.
+/// Everything that is needed to cancel a connection's statement.
 #[derive(Clone)]
 struct Canceller {
     token: CancelToken,
@@ -115,7 +115,7 @@ impl Canceller {
     }
 }
 
-/// Why work failed, and what is left of it.
+/// Why work failed, and what it left on the server.
 pub(super) struct Failure {
     pub(super) cause: Cause,
     pub(super) left: Left,
@@ -124,9 +124,9 @@ pub(super) struct Failure {
 /// What failed work has left on the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
-    /// Nobody knows, or nothing for a reason that would be the same again.
+    /// Unknown, or nothing, for a reason that a retry would meet again.
     Unknown,
-    /// Nothing, because the connection was dead: it can be sent again on another.
+    /// Nothing, because the connection was dead: the work can be sent again on another connection.
     Nothing,
 }
 
@@ -135,7 +135,7 @@ impl Failure {
         Self { cause, left: Left::Unknown }
     }
 
-    /// The connection broke, rather than that the server refused something.
+    /// Whether the connection broke. Otherwise the server refused something.
     pub(super) fn is_broken(&self) -> bool {
         let lost = matches!(&self.cause, Cause::Statement(error) if error.as_db_error().is_none());
         lost || self.left == Left::Nothing
@@ -146,13 +146,13 @@ impl Failure {
     }
 }
 
-/// How work came to its end.
+/// How work ended.
 pub(super) enum End<T> {
     /// By itself.
     Done(T),
     /// After the server was told to cancel it. A request to cancel may still be on its way.
     Cancelled(T),
-    /// Not yet, though the server was told.
+    /// It still runs, even after the request.
     StillRuns(Cause),
 }
 
@@ -165,7 +165,7 @@ impl Connection {
         &self.backend
     }
 
-    /// Tells the server to end another session of this role's. Returns whether it was still there.
+    /// Ends another session of the same role. Returns whether it still existed.
     pub(super) async fn end_other(&self, backend: &Backend) -> Result<bool, tokio_postgres::Error> {
         let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity($1) \
             WHERE extract(epoch FROM backend_start)::text = $2";
@@ -187,13 +187,13 @@ impl Connection {
         matches!(tokio::time::timeout(CANCEL_GRACE, probe).await, Ok(Ok(())))
     }
 
-    /// Takes the notices that have come since the last call.
+    /// Takes the notices that arrived since the last call.
     pub(super) fn take_notices(&self) -> Vec<Notice> {
         std::mem::take(&mut lock(&self.shared).notices)
     }
 
-    /// Has the server cancel what runs, without waiting for it. The connection is of no use afterwards: nobody knows when
-    /// the request arrives.
+    /// Has the server cancel the running statement, without waiting for it. The connection cannot be used afterwards,
+    /// because the request can arrive at any time.
     pub(super) fn cancel_later(&self) {
         let canceller = self.canceller.clone();
         // Outside of a runtime the process ends, and the server notices that by itself.
@@ -202,15 +202,15 @@ impl Connection {
         }
     }
 
-    /// Cuts a connection off that is broken.
+    /// Closes a broken connection by force.
     pub(super) fn cut(&self) {
         self.closing.cut.cancel();
     }
 
     /// Does work in one round trip: all of it is sent before the first answer is awaited.
     ///
-    /// The rows are those of all queries, in order. `None` says that there was no query, or that the changes were made and the
-    /// query failed.
+    /// The rows are those of all queries, in order. `None` means that there was no query, or that the changes were made
+    /// and the query failed.
     async fn send(&self, work: &Work<'_>) -> Result<Option<Vec<Row>>, Failure> {
         if self.client.is_closed() {
             let cause = Cause::Unexpected("the connection was closed".to_owned());
@@ -235,7 +235,7 @@ impl Connection {
         }
     }
 
-    /// What is left to send, in order: the session waits for locks as it is asked to from then on.
+    /// The requests to send, in order. The session keeps the requested lock wait from then on.
     fn to_send<'a>(&self, work: &Work<'a>) -> Vec<Request<'a>> {
         let mut shared = lock(&self.shared);
         let is_news = |request: &&Request<'a>| match request {
@@ -249,7 +249,7 @@ impl Connection {
     async fn in_order(&self, requests: &[Request<'_>]) -> Vec<Result<Answer, (Asked, tokio_postgres::Error)>> {
         let mut asked: Vec<Pin<Box<MaybeDone<_>>>> =
             requests.iter().map(|request| Box::pin(maybe_done(self.ask(*request)))).collect();
-        // The first poll is what sends.
+        // The first poll sends the request.
         poll_fn(|cx| {
             for one in &mut asked {
                 let _ = one.as_mut().poll(cx);
@@ -282,7 +282,7 @@ impl Connection {
         done.map(|_| Answer::Done).map_err(|error| (Asked::Run, error))
     }
 
-    /// Begins a query whose rows are read one by one. The server sends no more than is read.
+    /// Starts a query whose rows are read one by one. The server sends only as much as is read.
     pub(super) async fn stream(&self, (sql, params): Query<'_>) -> Result<RowStream, Failure> {
         lock(&self.shared).last_used = Instant::now();
         let params = params.iter().map(|(value, ty)| (*value, ty.clone()));
@@ -307,7 +307,7 @@ impl Connection {
         self.unless(self.send(work), stop).await
     }
 
-    /// Waits for something to end, or has the server cancel it once `stop` resolves and gives it a moment to end.
+    /// Waits for work to end. Once `stop` resolves, has the server cancel it, and gives it a moment to end.
     pub(super) async fn unless<T>(
         &self,
         running: impl Future<Output = Result<T, Failure>>,
@@ -325,7 +325,7 @@ impl Connection {
                 Ok(Err(failure)) if failure.was_cancelled() => return End::Cancelled(Err(Failure::of(reason))),
                 // It ended by itself, well or badly, before the request arrived.
                 Ok(result) => return End::Cancelled(result),
-                // The request may have hit what the server had before it.
+                // The request may have hit the previous statement.
                 Err(_) => {}
             }
         }
@@ -333,7 +333,7 @@ impl Connection {
     }
 }
 
-/// What a request was for.
+/// The purpose of a request.
 enum Asked {
     Run,
     Read,

@@ -33,7 +33,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What a connection string says: libpq keywords with their values, empty ones left out.
+/// The contents of a connection string: libpq keywords with their values, without empty ones.
 ///
 /// `Display` and `Debug` show secrets as `***`; [`Conninfo::to_secret`] writes the whole text.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -41,7 +41,7 @@ pub struct Conninfo {
     parameters: BTreeMap<String, String>,
 }
 
-/// Why a text is not a connection string, or which of its keywords is wrong. Never holds a value of it.
+/// Why a text is not a connection string, or which of its keywords is wrong. Never contains a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidConninfo {
     keyword: Option<&'static str>,
@@ -49,12 +49,12 @@ pub struct InvalidConninfo {
 }
 
 impl InvalidConninfo {
-    /// A keyword whose value is wrong; the reason names the keyword and holds no value.
+    /// A keyword whose value is wrong; the reason names the keyword but contains no value.
     pub fn of(keyword: &'static str, reason: impl Into<String>) -> Self {
         Self { keyword: Some(keyword), reason: reason.into() }
     }
 
-    /// The keyword whose value is wrong, where it is one.
+    /// The keyword whose value is wrong, if that is the error.
     pub fn keyword(&self) -> Option<&'static str> {
         self.keyword
     }
@@ -75,11 +75,11 @@ fn invalid<T>(reason: impl Into<String>) -> Result<T, InvalidConninfo> {
     Err(InvalidConninfo { keyword: None, reason: reason.into() })
 }
 
-/// A keyword as it was read, with its value.
+/// A keyword as read, with its value.
 struct Pair {
     keyword: String,
     value: String,
-    /// Quotes say where the value ends.
+    /// Whether quotes mark the end of the value.
     is_quoted: bool,
 }
 
@@ -90,7 +90,7 @@ impl Pair {
 }
 
 impl Conninfo {
-    /// No keyword at all.
+    /// An empty connection string.
     pub fn new() -> Self {
         Self::default()
     }
@@ -98,8 +98,8 @@ impl Conninfo {
     /// Reads a URI (`postgresql://…`, `postgres://…`) or keyword/value text (`host=… port=…`).
     ///
     /// # Errors
-    /// When it is neither, holds a keyword that no libpq from 14 to 18 knows, or when a "/", "?" or "@" of a password may
-    /// have been taken for the end of it.
+    /// When it is neither, when it has a keyword that no libpq from 14 to 18 knows, or when a "/", "?" or "@" in a
+    /// password may have been read as its end.
     pub fn parse(text: &str) -> Result<Self, InvalidConninfo> {
         let pairs = parse_pairs(text)?;
         check_known(&pairs)?;
@@ -109,7 +109,7 @@ impl Conninfo {
         Ok(Self::of_pairs(pairs))
     }
 
-    /// What a catalog holds, keywords of a libpq that is not known here included.
+    /// Reads a connection string from a catalog, including unknown keywords of other libpq versions.
     pub(super) fn from_catalog(text: &str) -> Option<Self> {
         parse_pairs(text).ok().map(Self::of_pairs)
     }
@@ -120,12 +120,12 @@ impl Conninfo {
         conninfo
     }
 
-    /// The value of a libpq keyword, a secret one included: do not show it.
+    /// The value of a libpq keyword, which may be secret: do not show it.
     pub fn get(&self, keyword: &str) -> Option<&str> {
         self.parameters.get(keyword).map(String::as_str)
     }
 
-    /// Sets a keyword; an empty value removes it, as libpq takes an empty value for none.
+    /// Sets a keyword; an empty value removes it, because libpq treats an empty value as none.
     pub fn set(&mut self, keyword: impl Into<String>, value: impl Into<String>) {
         let (keyword, value) = (keyword.into(), value.into());
         if value.is_empty() {
@@ -148,8 +148,8 @@ impl Conninfo {
     /// The one host to connect to over TCP, and its port.
     ///
     /// # Errors
-    /// For the directory of a Unix socket and for lists of hosts, which this provider does not connect to, and for what
-    /// [`Conninfo::host`] refuses.
+    /// For the directory of a Unix socket and for lists of hosts, which this provider does not connect to, and for
+    /// everything that [`Conninfo::host`] refuses.
     pub fn tcp_address(&self) -> Result<(&str, u16), InvalidConninfo> {
         let Some(host) = self.host()? else { return invalid("it names no host") };
         let port = self.get("port").unwrap_or("5432");
@@ -159,7 +159,7 @@ impl Conninfo {
         }
     }
 
-    /// The one host to connect to over TCP, or its address where only that is given.
+    /// The one host to connect to over TCP, or its address if only that is given.
     ///
     /// # Errors
     /// When it is not a host name or an address, but something else, such as a URL; the message does not repeat it.
@@ -220,7 +220,7 @@ impl fmt::Debug for Conninfo {
     }
 }
 
-/// A value as keyword/value text needs it: in quotes unless it is plain.
+/// A value for keyword/value text: quoted unless it is plain.
 fn quote(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@+,%".contains(c);
     if !value.is_empty() && value.chars().all(plain) {
@@ -233,7 +233,7 @@ fn holds_port(host: &str) -> bool {
     host.contains(':') && !host.contains("::") && host.matches(':').count() == 1
 }
 
-/// Host names may be written in any script; what ends a part of a URL is in none.
+/// Host names may use any script, but no character that ends a part of a URL.
 fn is_of_host(c: char) -> bool {
     c.is_alphanumeric() || "-_.:%".contains(c)
 }
@@ -254,7 +254,7 @@ fn parse_pairs(text: &str) -> Result<Vec<Pair>, InvalidConninfo> {
     }
 }
 
-/// Refuses a keyword that does not exist. It is not named where it may be a piece of the secret before it.
+/// Refuses a keyword that does not exist. The error does not name it if it may be a piece of the secret before it.
 fn check_known(pairs: &[Pair]) -> Result<(), InvalidConninfo> {
     let Some(at) = pairs.iter().position(|pair| !keywords::exists(&pair.keyword)) else { return Ok(()) };
     match at.checked_sub(1).map(|before| &pairs[before]) {
@@ -273,7 +273,7 @@ fn parse_keywords(text: &str) -> Result<Vec<Pair>, InvalidConninfo> {
     while !rest.is_empty() {
         let end = rest.find(|c: char| c == '=' || is_space(c)).unwrap_or(rest.len());
         let (keyword, after) = rest.split_at(end);
-        // The keyword is not shown: where quotes are missing, it may be a piece of a password.
+        // The keyword is not shown: if quotes are missing, it may be a piece of a password.
         let Some(after) = after.trim_start_matches(is_space).strip_prefix('=') else {
             return invalid("a keyword is not followed by \"=\"; a value that holds a space needs single quotes");
         };
@@ -310,7 +310,8 @@ fn parse_uri(text: &str) -> Result<Vec<Pair>, InvalidConninfo> {
     let mut pairs = Vec::new();
     let end = text.find(['/', '?']).unwrap_or(text.len());
     let (authority, rest) = text.split_at(end);
-    // The "@" after a password that holds one of them would stand here, and its rest be taken for a database's name.
+    // If a password contains one of them, its rest would be read as a database name, and the "@" after it would be
+    // here.
     if rest.contains('@') {
         return invalid(
             "it has an \"@\" after a \"/\" or a \"?\", so that where the password ends is not clear; in the user, the password, \
@@ -370,7 +371,7 @@ fn parse_hosts(text: &str, pairs: &mut Vec<Pair>) -> Result<(), InvalidConninfo>
     Ok(())
 }
 
-/// Undoes percent-encoding, which the crate lets pass where it is broken.
+/// Decodes percent-encoding. The crate accepts broken encodings, so this checks them.
 fn decode(text: &str) -> Result<String, InvalidConninfo> {
     let is_code = |after: &str| after.len() >= 2 && after.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
     if !text.split('%').skip(1).all(is_code) {
@@ -471,7 +472,7 @@ mod tests {
             let remedies = ["%2F", "%25", "%26", "single quotes", "postgresql://"];
             assert!(remedies.iter().any(|remedy| error.contains(remedy)), "{error}");
         }
-        // These end where they were meant to.
+        // These passwords end in the right place.
         for text in ["postgresql://u:hun@ter#2@h/d", "postgresql://u:hun:ter[2@h/d", "postgresql://me@corp:x@h/d"] {
             let conninfo = Conninfo::parse(text).unwrap();
             assert_eq!((conninfo.get("host"), conninfo.get("dbname")), (Some("h"), Some("d")), "{text}");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a connection string means and which parts may be shown, in the parts that a configuration has.
+//! The meaning of a connection string, split into a configuration's attributes, without secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use super::keywords;
 /// The keywords of libpq that have an attribute of their own.
 pub const ATTRIBUTES: &[&str] = &["host", "port", "dbname", "user", "password", "sslmode"];
 
-/// A connection string but for the password and what must not be shown. What it leaves out is as libpq has it by default.
+/// A connection string without the password and other secrets. Missing parts have libpq's defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parts {
     /// The host or its address.
@@ -21,14 +21,14 @@ pub struct Parts {
     pub database: Option<String>,
     /// The role.
     pub username: Option<String>,
-    /// What it encrypts and verifies.
+    /// Its `sslmode`.
     pub sslmode: Option<String>,
     /// Further keywords that a configuration may set.
     pub options: BTreeMap<String, String>,
 }
 
 impl Parts {
-    /// Those of a connection string.
+    /// The parts of a connection string.
     pub fn of(conninfo: &Conninfo) -> Self {
         let text = |keyword| meant(conninfo, keyword).map(str::to_owned);
         let options = conninfo.iter().filter(|(keyword, _)| keywords::may_be_option(keyword));
@@ -43,7 +43,7 @@ impl Parts {
     }
 }
 
-/// The value of a keyword, or what libpq takes where there is none.
+/// The value of a keyword, or libpq's default.
 pub fn meant<'a>(conninfo: &'a Conninfo, keyword: &str) -> Option<&'a str> {
     conninfo.get(keyword).or_else(|| match keyword {
         "port" => Some("5432"),
@@ -54,7 +54,7 @@ pub fn meant<'a>(conninfo: &'a Conninfo, keyword: &str) -> Option<&'a str> {
     })
 }
 
-/// The keywords that mean something else in the one and in the other.
+/// The keywords that have different meanings in the two.
 pub fn differing(one: &Conninfo, other: &Conninfo) -> BTreeSet<String> {
     let keywords = ATTRIBUTES.iter().copied().chain(one.iter().chain(other.iter()).map(|(keyword, _)| keyword));
     keywords.filter(|keyword| meant(one, keyword) != meant(other, keyword)).map(str::to_owned).collect()

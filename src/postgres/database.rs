@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! One database of a server: statements, reads and sessions, each within limits.
+//! One database of a server: statements, reads and sessions, all with limits.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, OnceLock};
@@ -22,21 +22,20 @@ use super::version::{ServerVersion, Unsupported};
 use super::wait::{Ended, Pauses, Waiter};
 use super::work::{LockWait, Param, Query, split_last};
 
-/// The longest time for a read whose caller sets no deadline. It waits for the locks of others for seconds only.
+/// How long a read may take if its caller sets no deadline. It waits only seconds for locks of others.
 const READ_TIME: Duration = Duration::from_secs(60);
 
-/// Between two looks at what a statement waits for.
+/// The pauses between checks of a wait.
 const PAUSES: Pauses = Pauses { first: Duration::from_millis(5), longest: Duration::from_millis(200) };
 
 /// One database of a server. Clones share its snapshots, and the connections of the server.
 ///
-/// Everything has a limit: what a caller asks for, else the server's `statement_timeout` for changes and a minute for
-/// reads. A read whose caller sets no limits gives up after seconds where it meets another session's lock, and its error
-/// says who holds it.
+/// Everything has a limit: the caller's, otherwise the server's `statement_timeout` for changes and a minute for reads.
+/// A read without a caller's limits gives up after seconds at another session's lock, and its error says who holds it.
 #[derive(Clone)]
 pub struct Database {
     inner: Arc<Inner>,
-    /// What a caller asks for its reads.
+    /// The caller's limits for reads.
     limits: Option<Limits>,
 }
 
@@ -48,14 +47,14 @@ struct Inner {
     snapshots: Snapshots,
 }
 
-/// A session that is held for as long as it is needed, such as for a transaction. Snapshots of before are stale once it
-/// is given back.
+/// A session that is held for as long as it is needed, for example for a transaction. Giving it back invalidates
+/// earlier snapshots.
 pub struct HeldSession {
     lease: Lease,
     _change: Change,
 }
 
-/// The right to hold several sessions at once. Dropped, it goes to the next.
+/// The right to hold several sessions at once. Dropping it passes it on.
 pub struct Several {
     _turn: OwnedMutexGuard<()>,
 }
@@ -81,20 +80,20 @@ impl Database {
         Self { inner: Arc::new(inner), limits: None }
     }
 
-    /// The same database, whose reads keep these limits, and wait for locks as long as those allow: for what belongs to a
-    /// change. Plans do without. Once the limits are passed it is as any other.
+    /// The same database, with reads that keep these limits and wait for locks as long as those allow: for reads that
+    /// belong to a change, not for plans. Once the limits have passed, reads have the default ones.
     #[must_use]
     pub fn within(&self, limits: &Limits) -> Self {
         Self { inner: Arc::clone(&self.inner), limits: Some(limits.clone()) }
     }
 
-    /// The same database, whose reads keep the limits of those of another one: both belong to one change, or to a plan.
+    /// The same database, with the read limits of another one: both belong to one change, or to a plan.
     #[must_use]
     pub fn like(&self, other: &Self) -> Self {
         Self { inner: Arc::clone(&self.inner), limits: other.limits.clone() }
     }
 
-    /// The same database, whose reads give up after seconds where they meet a lock: for a look that is repeated.
+    /// The same database, with reads that give up after seconds at a lock: for reads that are repeated.
     #[must_use]
     pub fn briefly(&self) -> Self {
         Self { inner: Arc::clone(&self.inner), limits: None }
@@ -111,17 +110,17 @@ impl Database {
         if name == self.name() { self.clone() } else { Self::new(Arc::clone(&self.inner.pool), name) }
     }
 
-    /// How its server is reached.
+    /// The configuration of its server.
     pub fn config(&self) -> &ServerConfig {
         self.inner.pool.config()
     }
 
-    /// Makes an error of what went wrong here.
+    /// An error of this database.
     pub fn error(&self, doing: &str, cause: Cause) -> Error {
         Error::new(doing, self.inner.pool.place(self.name()), cause)
     }
 
-    /// Makes an error of an attribute that this server is too old for.
+    /// The error for an attribute that needs a newer server.
     pub fn unsupported(&self, doing: &str, unsupported: Unsupported) -> Error {
         self.error(doing, Cause::Unsupported(unsupported))
     }
@@ -136,10 +135,10 @@ impl Database {
         Ok(lease.version())
     }
 
-    /// Takes a session out of the pool, to hold it. Dropped, it goes back.
+    /// Takes a session out of the pool. Dropping it gives it back.
     ///
     /// # Errors
-    /// When there is no connection, or none is free in time.
+    /// When connecting fails, or no connection is free in time.
     pub async fn session(&self, doing: &str, limits: &Limits) -> Result<HeldSession> {
         let limits = limits.or_within(self.config().statement_timeout);
         let _change = self.inner.changes.begin();
@@ -148,11 +147,12 @@ impl Database {
         Ok(HeldSession { lease, _change })
     }
 
-    /// The right to hold several sessions of this server at once, which one piece of work of this process has at a time: two that
-    /// each wait for a session that the other holds would wait for ever. Whoever holds one session alone does not need it.
+    /// The right to hold several sessions of this server at once. Only one task of this process has it at a time,
+    /// because two tasks that each wait for the other's session would wait for ever. A task that holds a single session
+    /// does not need it.
     ///
     /// # Errors
-    /// When somebody else has it for longer than the limits allow.
+    /// When another task has it for longer than the limits allow.
     pub async fn several(&self, doing: &str, limits: &Limits) -> Result<Several> {
         let turn = self.inner.pool.several(limits).await;
         turn.map(|turn| Several { _turn: turn }).map_err(|cause| self.error(doing, cause))
@@ -163,17 +163,17 @@ impl Database {
         self.run_within(doing, statements, &Limits::default()).await
     }
 
-    /// Runs statements in order, neighbours that may share a transaction in one, each such group in one round trip.
+    /// Runs statements in order. Neighbours that may share a transaction run in one, in one round trip.
     ///
-    /// Stops at the first that fails; what its transaction did is undone, what ran before stays. When a limit is
-    /// reached, or the future is dropped, the server is told to cancel what it runs. A wait holds no connection while it
+    /// Stops at the first that fails: its transaction is rolled back, earlier ones stay. When a limit is reached, or
+    /// the future is dropped, the server is told to cancel the statement. A wait holds no connection while it
     /// sleeps. Returns the server's notices.
     pub async fn run_within(&self, doing: &str, statements: &[Statement], limits: &Limits) -> Result<Vec<Notice>> {
         self.run_and_read(doing, statements, None, limits).await.map(|(notices, _)| notices)
     }
 
-    /// Runs statements as [`Database::run_within`] does, and a query in the round trip of the last of them. No rows at
-    /// all says that only the query failed.
+    /// Runs statements as [`Database::run_within`] does, and a query in the round trip of the last of them. `None`
+    /// means that only the query failed.
     pub(super) async fn run_and_read(
         &self,
         doing: &str,
@@ -203,7 +203,7 @@ impl Database {
         Ok((notices, rows))
     }
 
-    /// The connection in use, or else a new one that is alive.
+    /// The connection in use, otherwise a new one that is alive.
     async fn leased<'l>(
         &self,
         lease: &'l mut Option<Lease>,
@@ -237,7 +237,7 @@ impl Database {
         lease.perform(Task::Change(group, query), limits).await.map_err(|cause| self.error(doing, cause))
     }
 
-    /// Asks until the answer is true. Whoever else wants to read comes in between.
+    /// Asks until the answer is true. Other reads can run in between.
     async fn wait(&self, doing: &str, wait: &Statement, limits: &Limits) -> Result<()> {
         let began = Instant::now();
         let mut waiter = Waiter::new(limits, PAUSES);
@@ -260,12 +260,12 @@ impl Database {
         self.query_in_turn(doing, &[(sql, params)]).await
     }
 
-    /// Reads the rows of several queries, in order, all in one round trip. Each sees what is there when its turn comes.
+    /// Reads the rows of several queries, in order, all in one round trip. Each sees the state at its turn.
     pub(super) async fn query_in_turn(&self, doing: &str, queries: &[Query<'_>]) -> Result<Vec<Row>> {
         self.read(doing, Task::Read(queries, self.lock_wait())).await
     }
 
-    /// Reads rows, and makes a value of each.
+    /// Reads rows, and converts each to a value.
     pub(super) async fn query_all<T>(
         &self,
         doing: &str,
@@ -278,7 +278,7 @@ impl Database {
         values.map_err(|error| self.error(doing, Cause::Statement(error)))
     }
 
-    /// Runs changes and reads, in a transaction that is undone, all in one round trip.
+    /// Runs changes and reads in a transaction that is rolled back, all in one round trip.
     pub(super) async fn query_undone(&self, doing: &str, changes: &[String], sql: &str) -> Result<Vec<Row>> {
         self.read(doing, Task::TryOut(changes, (sql, &[]), self.lock_wait())).await
     }
@@ -303,7 +303,7 @@ impl Database {
         Ok(lease)
     }
 
-    /// Adds to the error of a lock that was not given who holds one on a table, as far as the server says.
+    /// Adds the holders of locks on tables to the error of a lock timeout, as far as the server shows them.
     async fn naming_holders(&self, error: Error) -> Error {
         let task = Task::Read(&[(HOLDERS, &[])], LockWait::Brief);
         let held = self.perform("looking for the session that holds a lock", task, &self.read_limits()).await;
@@ -325,34 +325,34 @@ impl Database {
         self.open_limits().is_some()
     }
 
-    /// What a caller asks for its reads, while there is time: whoever takes back what was cut short still has to look.
+    /// The caller's limits for reads until they have passed: cleaning up after an interrupted change still has to read.
     fn open_limits(&self) -> Option<&Limits> {
         self.limits.as_ref().filter(|limits| limits.passed().is_none())
     }
 
-    /// How its server is reached, for connections that are none of the pool's.
+    /// The server's address, for connections outside the pool.
     pub(super) fn link(&self) -> &Link {
         self.inner.pool.link()
     }
 
-    /// Does work that changes something past the pool; snapshots of before are stale then.
+    /// Does work that changes something outside the pool, and invalidates earlier snapshots.
     pub(super) async fn changing<T>(&self, work: impl Future<Output = T>) -> T {
         let _change = self.inner.changes.begin();
         work.await
     }
 
-    /// Counts what this process changes here.
+    /// The number of changes by this process.
     pub(super) fn changes(&self) -> u64 {
         self.inner.changes.count()
     }
 
-    /// The objects of one kind that were read together. The type of what is loaded tells the kind.
+    /// The objects of one kind that were read together. `T` is the kind.
     pub(super) fn snapshot<T: Send + Sync + 'static>(&self) -> Arc<Snapshot<T>> {
         self.inner.snapshots.of()
     }
 }
 
-/// Who keeps a table from being read, or has asked to: everybody else waits behind that, too.
+/// The sessions that prevent reading a table, or have requested a lock that does: everybody else waits behind that too.
 ///
 /// Source: the views `pg_locks` and `pg_stat_activity` in the Postgres documentation. A prepared transaction has no process.
 const HOLDERS: &str = "SELECT concat(n.nspname, '.', c.relname, ' by ', \

@@ -3,10 +3,10 @@
 //! How the tables of a database are defined, with everything that they need: as values, as the statements that create them,
 //! and as the differences between two of them.
 //!
-//! [`read`] follows the catalog's own dependencies from the given tables, in one query whatever their number.
-//! [`steps`] orders the statements that create them. [`differences`] compares two definitions by the names of their parts and by how
-//! the server prints them, never by oids or column numbers. Objects of an extension are not part of a definition:
-//! the extension is named instead.
+//! [`read`] follows the catalog's own dependencies from the given tables, in one query for any number of them.
+//! [`steps`] orders the statements that create them. [`differences`] compares two definitions by the names of their
+//! parts and their printed forms, never by oids or column numbers. Objects of an extension are not part of a
+//! definition: the extension is named instead.
 //!
 //! Source: the system catalogs, `pg_depend` and "System Catalog Information Functions" in the Postgres documentation.
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What failed: what was being done, where, and why.
+//! Errors: what was being done, where, and why it failed.
 
 mod connecting;
 mod remedies;
@@ -23,8 +23,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// A failure at a server. Cheap to clone, because several readers may wait for one query.
 ///
-/// `Display` is one sentence: what was being done, where, and the cause with its SQLSTATE. What the server says beyond
-/// that is in [`Error::detail`] and [`Error::hint`]. No part of it ever holds a password or a statement's text.
+/// `Display` is one sentence: what was being done, where, and the cause with its SQLSTATE. The rest of the server's
+/// message is in [`Error::detail`] and [`Error::hint`]. No part ever contains a password or a statement's text.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -32,11 +32,11 @@ struct Inner {
     doing: String,
     place: Place,
     cause: Cause,
-    /// What a person must know beside the cause.
+    /// What a person must know in addition to the cause.
     note: Option<String>,
 }
 
-/// A database on a server as a role sees it, for messages.
+/// A database on a server, and the role that connects to it, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// `host:port`.
@@ -45,7 +45,7 @@ pub struct Place {
     pub database: String,
     /// The role that connects.
     pub role: String,
-    /// What a person calls the values that it is reached with.
+    /// The names of the values that it is reached with, as the user gave them.
     pub given: Arc<Given>,
 }
 
@@ -53,7 +53,7 @@ pub struct Place {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Cause {
-    /// The server cannot be reached, or does not let us in.
+    /// The server cannot be reached, or refuses the login.
     Connect(tokio_postgres::Error),
     /// No connection within this time.
     ConnectTimeout(Duration),
@@ -63,26 +63,26 @@ pub enum Cause {
     Password(String),
     /// The server refused a statement, or the connection broke under it.
     Statement(tokio_postgres::Error),
-    /// The time for it was over; it was cancelled on the server.
+    /// The statement took too long, and was cancelled on the server.
     Timeout(Duration),
-    /// The caller asked to stop; it was cancelled on the server.
+    /// The caller asked to stop, and the statement was cancelled on the server.
     Cancelled,
-    /// All connections that are allowed were in use for this long.
+    /// All allowed connections were in use for this long.
     Busy {
         /// How many are allowed.
         most: usize,
-        /// How long one was waited for.
+        /// How long the work waited for one.
         after: Duration,
     },
-    /// A transaction was to be committed in which a statement had failed, so that Postgres undid all of it.
+    /// A statement of the transaction had failed, so that Postgres rolled it back at the commit.
     RolledBack,
     /// The server's version lacks an attribute.
     Unsupported(Unsupported),
-    /// The server is older than anything known here.
+    /// The server is older than every supported version.
     TooOld(ServerVersion),
-    /// A name cannot be one.
+    /// A name is not valid.
     Name(InvalidName),
-    /// The server answered something unforeseen.
+    /// The server's answer was unexpected.
     Unexpected(String),
 }
 
@@ -91,7 +91,7 @@ impl Error {
         Self(Arc::new(Inner { doing: doing.into(), place, cause, note: None }))
     }
 
-    /// Adds to the hint what a person must know about the state that is left.
+    /// Adds to the hint what a person must know about the remaining state.
     pub fn noting(self, note: String) -> Self {
         match Arc::try_unwrap(self.0) {
             Ok(inner) => Self(Arc::new(Inner { note: Some(note), ..inner })),
@@ -114,7 +114,7 @@ impl Error {
         &self.0.cause
     }
 
-    /// The SQLSTATE, where the server gave one.
+    /// The SQLSTATE, if the server gave one.
     pub fn code(&self) -> Option<&SqlState> {
         self.db_error().map(DbError::code)
     }
@@ -124,7 +124,7 @@ impl Error {
         self.code() == Some(code)
     }
 
-    /// Whether another session held a lock for longer than was waited for it.
+    /// Whether another session held a lock for too long.
     pub fn is_locked(&self) -> bool {
         self.is(&SqlState::LOCK_NOT_AVAILABLE)
     }
@@ -134,8 +134,8 @@ impl Error {
         matches!(self.0.cause, Cause::Connect(_) | Cause::ConnectTimeout(_) | Cause::Tls(_) | Cause::Password(_))
     }
 
-    /// Whether the server has answered, and would answer the same to another try: a wrong password, a missing database or
-    /// right. Not so one that cannot be reached, is restarting, has no connection left or is kept waiting by somebody else.
+    /// Whether the server has answered, and would give the same answer again: a wrong password, a missing database or
+    /// right. Not if it cannot be reached, is restarting, has no connection left, or waits for another session.
     pub fn is_answer(&self) -> bool {
         match &self.0.cause {
             Cause::Connect(error) => error.code().map_or_else(|| connecting::is_refused_by_settings(error), is_final),
@@ -151,8 +151,8 @@ impl Error {
         matches!(&self.0.cause, Cause::Statement(error) if error.as_db_error().is_none_or(crashed))
     }
 
-    /// Whether it may go away by itself, as while a server restarts: refused, broken or timed-out connections, and a server
-    /// that is starting up or shutting down.
+    /// Whether it may go away by itself, for example while a server restarts: refused, broken or timed-out connections,
+    /// and a server that is starting up or shutting down.
     pub fn is_transient(&self) -> bool {
         let restarting = [SqlState::CANNOT_CONNECT_NOW, SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN];
         match &self.0.cause {
@@ -206,7 +206,8 @@ impl Error {
     }
 }
 
-/// Whether a server would say this again. What is left out passes: no resources, somebody else's lock, an operator's stop.
+/// Whether a server would give this error again. Others pass: missing resources, another session's lock, an operator's
+/// stop.
 fn is_final(code: &SqlState) -> bool {
     !matches!(&code.code()[..2], "08" | "40" | "53" | "57" | "58" | "XX") && *code != SqlState::LOCK_NOT_AVAILABLE
 }

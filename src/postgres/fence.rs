@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A fence: it deliberately refuses writes to tables, with a message.
+//! A fence refuses writes to tables, with a message.
 //!
-//! It is a function, and a statement trigger on every relation through which the tables can be written to. While the function
-//! is open it does nothing, so it can be created at any time. It is armed in one transaction with a lock on all of the relations
-//! ([`Hold`]). Then nothing gets through: earlier writers have ended, those that come meanwhile wait, and all that come
-//! after the commit are refused. The triggers do not fire for rows that a subscription applies.
+//! It is a function, and a statement trigger on every relation through which the tables can be written to. While the
+//! function is open it does nothing, so it can be created at any time. It is armed in one transaction with a lock on
+//! all of the relations ([`Hold`]). Then no write gets through: earlier writers have ended, new writers wait until the
+//! commit, and are refused after it. The triggers do not fire for rows that a subscription applies.
 //!
 //! Source: `CREATE TRIGGER`, "Overview of Trigger Behavior" and `LOCK` in the Postgres documentation.
 
@@ -30,10 +30,10 @@ pub use blocking::{Blocker, Holder, Waiting, blockers, deadlock_timeout, end_blo
 pub use holding::{Around, Closed, Ending, Hold, ending};
 pub use text::Refusal;
 
-/// The fence of one purpose, by its names.
+/// The names of a fence's objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fence {
-    /// Its function, in the schema that is ours.
+    /// Its function, in the provider's own schema.
     pub function: QualifiedName,
     /// Its trigger on each relation.
     pub trigger: Ident,
@@ -42,30 +42,30 @@ pub struct Fence {
 /// What its function does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
-    /// There is none.
+    /// There is no function.
     Missing,
-    /// Nothing: everybody may write.
+    /// It does nothing: everybody may write.
     Open,
-    /// It refuses.
+    /// It refuses writes.
     Armed,
-    /// There is a function of that name that was not made here.
+    /// The provider did not create the function of that name.
     Foreign,
 }
 
-/// How a fence stands.
+/// The state of a fence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// What its function does.
     pub gate: Gate,
     /// What the comment of its function says: who made it, and why.
     pub comment: Option<String>,
-    /// Whether the schema of its function is there.
+    /// Whether the schema of its function exists.
     pub has_schema: bool,
-    /// Whether the role may make it: in the schema where that is there, else the schema in the database.
+    /// Whether the role may create it: in the schema if that exists, otherwise the schema itself.
     pub may_make: bool,
-    /// Whether the role may change its function, where that is there.
+    /// Whether the role may change its function, if that exists.
     pub may_change: bool,
-    /// The role that was asked as.
+    /// The role of the connection.
     pub role: Ident,
     /// The relations through which the tables can be written to.
     pub relations: Vec<Fenced>,
@@ -80,7 +80,7 @@ pub struct Fenced {
     pub is_covered: bool,
     /// Whether the role has the rights of its owner.
     pub is_owned: bool,
-    /// Whether the role may keep others from writing to it.
+    /// Whether the role may lock it against writes.
     pub may_lock: bool,
     /// Its owner.
     pub owner: Ident,
@@ -90,24 +90,24 @@ impl Fence {
     /// The fence of that name.
     ///
     /// # Errors
-    /// When the name is too long for Postgres together with what goes in front of it.
+    /// When the name with its prefix is too long for Postgres.
     pub fn new(name: &str) -> std::result::Result<Self, InvalidName> {
         let function = QualifiedName { schema: Ident::new(text::SCHEMA)?, name: Ident::new(format!("fence_{name}"))? };
         Ok(Self { function, trigger: Ident::new(format!("neonrepl_fence_{name}"))? })
     }
 
-    /// The statement that lets everybody write again: it waits for nobody and takes effect in every session.
+    /// The statement that lets everybody write again. It takes effect at once in every session.
     pub fn opening(&self) -> Statement {
         text::open(self)
     }
 
-    /// The statement that arms the function alone. Whoever is writing goes on until the end of the transaction: this is for
-    /// tables that nobody writes to yet, and never in the place of [`Hold`].
+    /// The statement that arms the function alone. Open transactions can still write until they end, so use this only
+    /// for tables that nobody writes to yet. Otherwise use [`Hold`].
     pub fn arming(&self, refusal: &Refusal) -> Statement {
         text::armed(self, refusal)
     }
 
-    /// The statement that says in the function's comment who made it, and why.
+    /// The statement that sets the function's comment: who created it, and why.
     pub fn describing(&self, comment: &str) -> Statement {
         text::comment(self, comment)
     }
@@ -118,24 +118,25 @@ impl Fence {
         [text::drop_function(self), text::drop_schema()]
     }
 
-    /// The statement that drops the function with all of its triggers, for people: it waits for everybody who uses the tables.
+    /// The statement that drops the function with all of its triggers, shown to people. It waits for all users of the
+    /// tables.
     pub fn dropping_with_triggers(&self) -> Statement {
         text::drop_with_triggers(self)
     }
 
-    /// The statement that takes the fence off a relation. It waits for everybody who uses the table, readers as well.
+    /// The statement that takes the fence off a relation. It waits for all users of the table, including readers.
     pub fn uncovering(&self, relation: &QualifiedName) -> Statement {
         text::drop_trigger(self, relation)
     }
 
-    /// The statement that puts the fence on a relation. It waits for who writes to it.
+    /// The statement that puts the fence on a relation. It waits for writers.
     pub fn covering(&self, relation: &QualifiedName) -> Statement {
         text::make_trigger(self, relation)
     }
 }
 
 impl Standing {
-    /// Whether it turns away whoever writes to one of the tables.
+    /// Whether it refuses writes to any of the tables.
     pub fn is_shut(&self) -> bool {
         self.gate == Gate::Armed && self.relations.iter().all(|relation| relation.is_covered)
     }
@@ -155,17 +156,16 @@ impl Standing {
     }
 }
 
-/// The statement in front of those that change tables in one transaction, so that they give up soon where somebody else uses
-/// one of them.
+/// The first statement of a transaction that changes tables: it gives up soon if another session uses one of them.
 pub fn trying_briefly() -> Statement {
     Statement::new("SET LOCAL lock_timeout = '300ms'")
 }
 
-/// How a fence stands around tables: on them, on all that they are partitions or children of, and on all partitions and
-/// children of theirs. A trigger fires only for the relation that a statement names.
+/// The state of a fence around tables: on them, on their ancestors, and on all partitions and children. A trigger fires
+/// only for the relation that a statement names.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn standing(db: &Database, fence: &Fence, tables: &BTreeSet<QualifiedName>) -> Result<Standing> {
     let doing = "looking for the fence around tables";
     let asked = Asked::of(fence, tables);
@@ -178,26 +178,26 @@ pub async fn standing(db: &Database, fence: &Fence, tables: &BTreeSet<QualifiedN
     Ok(Standing { relations, ..standing })
 }
 
-/// The schema of what the provider makes for itself.
+/// The schema of the objects that the provider creates for itself.
 pub fn schema() -> Ident {
     Ident::from_catalog(text::SCHEMA)
 }
 
-/// How a fence that is yet to be made would stand around tables: whether the role may make it, and on what.
+/// The state that a new fence around tables would have: whether the role may create it, and on which relations.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn prospect(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<Standing> {
-    // No fence has this name: what they are called begins otherwise.
+    // No fence has this name: their names begin with another prefix.
     let name = Ident::from_catalog("planned");
     let function = QualifiedName { schema: schema(), name: name.clone() };
     standing(db, &Fence { function, trigger: name }, tables).await
 }
 
-/// The relations that a fence is on, whether or not the tables are still meant.
+/// The relations that a fence is on, even those of tables that it should no longer cover.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn covered(db: &Database, fence: &Fence) -> Result<BTreeSet<QualifiedName>> {
     let params = [(&fence.function.schema.as_str() as _, Type::TEXT), (&fence.function.name.as_str() as _, Type::TEXT)];
     let read = |row: &Row| Ok(QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?));
@@ -205,7 +205,7 @@ pub async fn covered(db: &Database, fence: &Fence) -> Result<BTreeSet<QualifiedN
     Ok(found.into_iter().collect())
 }
 
-/// A function that was made here, with what its comment says.
+/// A function of the provider, with its comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Described {
     /// Its name.
@@ -217,14 +217,14 @@ pub struct Described {
 /// The functions of all fences in a database that have a comment.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn described(db: &Database) -> Result<Vec<Described>> {
     let params = [(&text::SCHEMA as _, Type::TEXT), (&text::MARK as _, Type::TEXT)];
     let read = |row: &Row| Ok(Described { function: Ident::from_catalog(row.try_get(0)?), comment: row.try_get(1)? });
     db.query_all("looking for fences", text::DESCRIBED, &params, read).await
 }
 
-/// What the queries are asked with.
+/// The parameters of the queries.
 struct Asked<'a> {
     schemas: Vec<&'a str>,
     names: Vec<&'a str>,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Row filters of publications: their text, and the server's own printing of it.
+//! Row filters of publications: their text, and the server's printed form of it.
 
 use std::fmt;
 
-/// The expression of `WHERE (…)`. Two are equal when the server prints them alike, as far as that is known.
+/// The expression of `WHERE (…)`. Two are equal if the server prints them alike, if that is known.
 #[derive(Clone)]
 pub struct RowFilter {
     text: String,
@@ -24,21 +24,21 @@ impl fmt::Display for InvalidFilter {
 impl std::error::Error for InvalidFilter {}
 
 impl RowFilter {
-    /// Takes an expression as a person wrote it. Fails when it would end the parentheses around it.
+    /// Takes an expression as a person wrote it. Fails if it would close the parentheses around it.
     ///
-    /// Whether it is a valid expression is for the server to say.
+    /// Only the server checks whether it is a valid expression.
     pub fn new(text: impl Into<String>) -> Result<Self, InvalidFilter> {
         let text = text.into();
         check_enclosed(&text)?;
         Ok(Self { text, canonical: None })
     }
 
-    /// What the catalog holds, which is canonical by itself.
+    /// A filter from the catalog, which is already canonical.
     pub(super) fn from_catalog(text: String) -> Self {
         Self { canonical: Some(text.clone()), text }
     }
 
-    /// Adds the server's printing of it, from [`canonical_filter`](super::publication::canonical_filter).
+    /// Adds the server's printed form of it, from [`canonical_filter`](super::publication::canonical_filter).
     pub fn with_canonical(self, canonical: impl Into<String>) -> Self {
         Self { canonical: Some(canonical.into()), ..self }
     }
@@ -48,7 +48,7 @@ impl RowFilter {
         &self.text
     }
 
-    /// The server's printing where it is known, else the text.
+    /// The server's printed form if it is known, otherwise the text.
     pub fn meaning(&self) -> &str {
         self.canonical.as_deref().unwrap_or(&self.text)
     }
@@ -75,8 +75,8 @@ impl fmt::Debug for RowFilter {
 
 /// Checks that parentheses close what they open and nothing more, and that no quote or comment is left open.
 ///
-/// Reads the tokens that the scanner of Postgres reads with `standard_conforming_strings` on, which every session of ours
-/// has: a difference would let a text end its parentheses where this does not see it.
+/// Reads the same tokens as the scanner of Postgres with `standard_conforming_strings` on, which all of our sessions
+/// have. With any difference, a text could close its parentheses unseen.
 fn check_enclosed(text: &str) -> Result<(), InvalidFilter> {
     if text.contains('\0') {
         return Err(InvalidFilter("it holds a NUL character"));
@@ -98,8 +98,8 @@ fn check_enclosed(text: &str) -> Result<(), InvalidFilter> {
     if depth == 0 { Ok(()) } else { Err(InvalidFilter("a \"(\" is not closed")) }
 }
 
-/// What follows the token that begins here. A single character stands for each operator, as it ends where a comment
-/// begins inside of it.
+/// The text after the token that begins here. An operator is read character by character, because a comment inside
+/// of it ends it.
 ///
 /// `B'…'`, `X'…'`, `N'…'`, `U&'…'` and `U&"…"` need no case of their own: they end where plain ones end.
 fn after_token(text: &str) -> Result<&str, InvalidFilter> {
@@ -111,7 +111,7 @@ fn after_token(text: &str) -> Result<&str, InvalidFilter> {
         [b'-', b'-', ..] => Ok(after_line_comment(text)),
         [b'/', b'*', ..] => after_block_comment(&text[2..]),
         [b'$', ..] => after_dollar(text),
-        // A "$" is a part of names, and of numbers it is not.
+        // A "$" can be a part of names, but not of numbers.
         [b'0'..=b'9', ..] => Ok(text.trim_start_matches(is_tag_part)),
         _ if text.starts_with(is_name_start) => Ok(text.trim_start_matches(|c| is_tag_part(c) || c == '$')),
         // Only ASCII is left: all other characters are parts of names.
@@ -131,8 +131,8 @@ fn is_tag_part(c: char) -> bool {
     is_name_start(c) || c.is_ascii_digit()
 }
 
-/// A string with escapes, from behind its first quote. It goes on in the next one where only space with a line break, or
-/// line comments, stand between them.
+/// A string with escapes, after its first quote. The next string continues it if only space with a line break, or line
+/// comments, are between them.
 fn after_escape_string(text: &str) -> Result<&str, InvalidFilter> {
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -149,7 +149,7 @@ fn after_escape_string(text: &str) -> Result<&str, InvalidFilter> {
     Err(InvalidFilter("a single quote is not closed"))
 }
 
-/// What follows the quote with which a string goes on, where it does.
+/// The text after the quote with which a string continues, if it does.
 fn continued(text: &str) -> Option<&str> {
     let mut rest = text;
     let mut has_line_break = false;
@@ -163,12 +163,12 @@ fn continued(text: &str) -> Option<&str> {
     }
 }
 
-/// A carriage return ends it, too.
+/// A carriage return ends it too.
 fn after_line_comment(text: &str) -> &str {
     text.find(['\n', '\r']).map_or("", |end| &text[end..])
 }
 
-/// A comment from behind its `/*`; they nest.
+/// A comment after its `/*`; comments nest.
 fn after_block_comment(text: &str) -> Result<&str, InvalidFilter> {
     let mut rest = text;
     let mut depth = 1;
@@ -191,7 +191,7 @@ fn after_block_comment(text: &str) -> Result<&str, InvalidFilter> {
     Ok(rest)
 }
 
-/// A dollar-quoted text, or the dollar alone where no tag ends with another one.
+/// A dollar-quoted text, or only the dollar if it does not begin a tag.
 fn after_dollar(text: &str) -> Result<&str, InvalidFilter> {
     let after_tag = text[1..].trim_start_matches(is_tag_part);
     let is_tag = !text[1..].starts_with(|c: char| c.is_ascii_digit()) && after_tag.starts_with('$');

@@ -2,8 +2,8 @@
 
 //! The names of the values that a server is reached with, as the person gave them: an error with these names shows where to look.
 
-/// The names of the values that a server is reached with, as in `publisher.host of the provider block`. By default each is
-/// what it is: the host, the port.
+/// The names of the values that a server is reached with, such as `publisher.host of the provider block`. By default:
+/// the host, the port and so on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
     /// Of the host name or address.
@@ -27,7 +27,7 @@ pub struct Given {
 }
 
 impl Given {
-    /// The names that this function gives to the keywords of libpq, `max_connections` beside them.
+    /// The names that this function gives to libpq's keywords and to `max_connections`.
     pub fn named(name: impl Fn(&'static str) -> String) -> Self {
         Self {
             host: name("host"),
@@ -42,7 +42,8 @@ impl Given {
         }
     }
 
-    /// Two of the names, with what they share said once: `publisher.host and publisher.port of the provider block`.
+    /// Two of the names joined, with their common end only once: `publisher.host and publisher.port of the provider
+    /// block`.
     pub fn both(one: &str, other: &str) -> String {
         let place = |name: &str| [" of ", " in "].iter().filter_map(|word| name.find(word)).min();
         match (place(one), place(other)) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Building indexes, and whatever else reads whole tables to make what a definition has: in sessions with memory of their
-//! own, how far they are, what an earlier attempt has left, and who may.
+//! Builds indexes, and other objects that need a read of whole tables: the sessions with their own memory setting,
+//! their progress, remains of earlier attempts, and the rights.
 //!
 //! Source: "Building Indexes Concurrently" and "CREATE INDEX Progress Reporting" in the Postgres documentation.
 
@@ -23,8 +23,8 @@ pub use violations::{Violations, duplicates, orphans};
 
 type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
 
-/// Runs statements one after the other, each by itself, in a session that may use so much memory for it
-/// (`maintenance_work_mem`, such as `1GB`; the server's own where there is none).
+/// Runs statements one after the other, each in its own transaction, in a session with this
+/// `maintenance_work_mem` (such as `1GB`; by default the server's).
 ///
 /// # Errors
 /// When the server refuses one of them, or a limit is reached; what ran before stays.
@@ -39,7 +39,7 @@ pub async fn run(
     if let Some(memory) = memory {
         let set = Statement::new(format!("SET maintenance_work_mem = {}", Literal(memory)));
         let set = session.perform(Task::Change(&[set], None), limits).await;
-        // What is set stays set, so nobody else gets the connection.
+        // The setting stays, so the connection is not used again.
         session.retire();
         set.map_err(|failure| db.error(doing, failure.cause))?;
     }
@@ -50,30 +50,30 @@ pub async fn run(
     Ok(())
 }
 
-/// The statement that reads what a table holds, for plans of queries.
+/// The statement that analyzes a table, for query plans.
 pub fn analyze(table: &QualifiedName) -> Statement {
     Statement::new(format!("ANALYZE {table}"))
 }
 
-/// An index that a session builds at the moment.
+/// An index that a session is building.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Building {
     /// The index, once it has a name in the catalog.
     pub index: Option<QualifiedName>,
     /// Its table.
     pub table: QualifiedName,
-    /// What the server does, in its own words: `building index: scanning table`.
+    /// The phase, in the server's words: `building index: scanning table`.
     pub phase: String,
-    /// How much of this phase is done; in what, depends on the phase.
+    /// How much of this phase is done; the unit depends on the phase.
     pub done: u64,
-    /// How much of it there is; 0 where that is not known.
+    /// How much there is to do in this phase; 0 if unknown.
     pub all: u64,
 }
 
-/// The indexes that sessions build at the moment, as far as the role may see them.
+/// The indexes that sessions are building, as far as the role may see them.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn building(db: &Database) -> Result<Vec<Building>> {
     let sql = "SELECT xn.nspname::text, x.relname::text, n.nspname::text, c.relname::text, p.phase, \
          CASE WHEN p.phase LIKE 'waiting%' THEN p.lockers_done WHEN p.blocks_total > 0 THEN p.blocks_done ELSE p.tuples_done END, \
@@ -99,11 +99,11 @@ fn read_building(row: &Row) -> RowResult<Building> {
     })
 }
 
-/// Which of these indexes and statistics cannot have their names, since something else in the database has them: each with what
-/// that is. An index of the same table is not something else.
+/// The indexes and statistics whose names another object in the database has, each with that object. An index of the
+/// same table does not count.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn taken(db: &Database, names: &BTreeMap<Object, QualifiedName>) -> Result<BTreeMap<Object, String>> {
     let sql = "SELECT w.at, concat_ws(' ', i.type, i.identity) \
          FROM unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bool[]) AS w (at, s, n, ts, tn, is_index) \
@@ -139,20 +139,20 @@ pub async fn taken(db: &Database, names: &BTreeMap<Object, QualifiedName>) -> Re
     Ok(found.into_iter().filter_map(|(at, what)| Some((object(at)?, what))).collect())
 }
 
-/// An index as it stands.
+/// The state of an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// Whether queries may use it.
     pub is_valid: bool,
-    /// The process that builds it at the moment, as that of an apply that was killed may. Of other roles' it is only known
+    /// The process that is building it, for example that of a killed apply. For other roles' processes it is only known
     /// that they build something on its table.
     pub builder: Option<i32>,
 }
 
-/// How an index of this table stands, of any table where none is given; none where there is none of that name.
+/// The state of an index of this table, or of any table if none is given; none if there is no such index.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn standing(db: &Database, table: Option<&QualifiedName>, index: &QualifiedName) -> Result<Option<Standing>> {
     let sql = "SELECT x.indisvalid, (SELECT min(p.pid) FROM pg_stat_progress_create_index p WHERE p.datname = current_database() \
            AND (p.index_relid = x.indexrelid OR p.relid IS NULL AND EXISTS (SELECT 1 FROM pg_locks l \
@@ -172,7 +172,7 @@ pub async fn standing(db: &Database, table: Option<&QualifiedName>, index: &Qual
     Ok(db.query_all(&doing, sql, &params, read).await?.pop())
 }
 
-/// What the role of the connection may do to make what belongs to a table.
+/// The rights of the connection's role to create objects of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rights {
     /// The role.
@@ -181,16 +181,16 @@ pub struct Rights {
     pub owner: Ident,
     /// Whether it may act as the owner.
     pub owns: bool,
-    /// Whether it may make something in the table's schema.
+    /// Whether it may create objects in the table's schema.
     pub creates: bool,
-    /// Whether a foreign key of its may refer to the table.
+    /// Whether its foreign keys may reference the table.
     pub refers: bool,
 }
 
-/// What the role of the connection may do with those of the tables that exist.
+/// The rights of the connection's role on the existing tables among these.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn rights(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<BTreeMap<QualifiedName, Rights>> {
     let sql = "SELECT w.s, w.t, current_user::text, pg_get_userbyid(c.relowner)::text, pg_has_role(c.relowner, 'USAGE'), \
          has_schema_privilege(n.oid, 'CREATE'), has_any_column_privilege(c.oid, 'REFERENCES') \

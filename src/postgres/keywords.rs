@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The keywords of libpq's connection strings, majors 14 to 18: which exist, what this provider's own connections make of
-//! each, and which of them a subscription may be given.
+//! The keywords of libpq's connection strings, majors 14 to 18: which exist, what this provider's own connections do
+//! with each, and which a subscription may have.
 //!
 //! Source: "Parameter Key Words" in the documentation of libpq.
 
@@ -10,20 +10,20 @@ use super::version::ServerVersion;
 /// What this provider's own connections, which do not use libpq, do with a keyword.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ours {
-    /// What it says is done.
+    /// It works as documented.
     Works,
-    /// These values ask for no more than is done anyway; all others are refused, for this reason.
+    /// These values are accepted, because they ask for what is done anyway; all others are refused, for this reason.
     Only(&'static [&'static str], &'static str),
     /// Refused, with what to use instead.
     Refused(&'static str),
 }
 
-/// Whether a subscription's connection may have a keyword beside those that have attributes of their own.
+/// Whether a subscription's connection may have a keyword in addition to its attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Theirs {
-    /// libpq on the subscriber takes it.
+    /// libpq on the subscriber accepts it.
     Allowed,
-    /// The attribute that it has in the block.
+    /// It has this attribute in the block.
     Attribute(&'static str),
     /// Refused, with what to use instead.
     Refused(&'static str),
@@ -33,7 +33,7 @@ enum Theirs {
 #[derive(Debug, PartialEq, Eq)]
 struct Keyword {
     name: &'static str,
-    /// The first major version whose libpq has it; 14 for all that are older.
+    /// The first major version whose libpq has it; 14 for older ones.
     since: u32,
     /// Whether its value is never shown.
     is_secret: bool,
@@ -160,7 +160,7 @@ const KEYWORDS: &[Keyword] = &[
     keyword("user", Works, Attribute("username")),
 ];
 
-/// What people write who know another driver: not keywords, and the one that is meant.
+/// The names of other drivers, with the keywords that they mean.
 const OTHER_NAMES: &[(&str, &str)] = &[
     ("database", "dbname"),
     ("db", "dbname"),
@@ -190,19 +190,19 @@ pub(super) fn exists(name: &str) -> bool {
 /// Refuses a keyword that libpq has in none of its versions from 14 to 18.
 ///
 /// # Errors
-/// A phrase for people, without a dot at its end.
+/// A phrase for people, without a final dot.
 pub fn check_known(name: &str) -> Result<(), String> {
     if exists(name) { Ok(()) } else { Err(unknown(name)) }
 }
 
-/// Whether its value is never shown. What nobody knows may be a secret, too.
+/// Whether its value is never shown. An unknown keyword may be secret too.
 pub(super) fn is_secret(name: &str) -> bool {
     find(name).is_none_or(|keyword| keyword.is_secret)
 }
 
-/// What is wrong with a keyword that does not exist: its name, where it can be shown, and the one that may be meant.
+/// The error for a keyword that does not exist: its name, if that can be shown, and the nearest keyword.
 pub(super) fn unknown(name: &str) -> String {
-    // Where quotes or percent-encoding are missing, a piece of a password may stand where a keyword is expected.
+    // If quotes or percent-encoding are missing, a piece of a password may look like a keyword.
     let looks_like_one = (2..=40).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     if !looks_like_one {
         return "it holds a keyword that libpq does not know; a value that holds a space needs single quotes, and one in a URL \
@@ -215,7 +215,7 @@ pub(super) fn unknown(name: &str) -> String {
     }
 }
 
-/// The keyword that is nearest, where one is near.
+/// The nearest keyword, if one is near.
 fn meant(name: &str) -> Option<&'static str> {
     let other_name = OTHER_NAMES.iter().find(|(other, _)| *other == name).map(|(_, meant)| *meant);
     other_name.or_else(|| {
@@ -224,7 +224,7 @@ fn meant(name: &str) -> Option<&'static str> {
     })
 }
 
-/// How many letters are added, left out or changed between two words.
+/// The edit distance between two words.
 fn distance(one: &str, other: &str) -> usize {
     let other = other.as_bytes();
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -240,7 +240,7 @@ fn distance(one: &str, other: &str) -> usize {
     row[other.len()]
 }
 
-/// Refuses a keyword, or a value of it, that this provider's own connections would not heed.
+/// Refuses a keyword, or a value of it, that this provider's own connections would ignore.
 ///
 /// # Errors
 /// A sentence for people, which names the keyword and never the value.
@@ -254,8 +254,8 @@ pub(super) fn check_ours(name: &str, value: &str) -> Result<(), String> {
     }
 }
 
-/// Refuses a keyword that a subscription's connection may not have beside its attributes, in `publisher.options`: one that
-/// has an attribute, that holds a secret or leads to one, that Postgres sets by itself, or that does not exist.
+/// Refuses a keyword that `publisher.options` of a subscription may not have: one that has an attribute, that is secret
+/// or leads to a secret, that Postgres sets by itself, or that does not exist.
 ///
 /// # Errors
 /// A sentence for people, which names the keyword and never the value.
@@ -276,7 +276,7 @@ pub fn may_be_option(name: &str) -> bool {
     find(name).is_some_and(|keyword| keyword.theirs == Allowed)
 }
 
-/// The first major version whose libpq has a keyword, where the server's is older.
+/// The first major version whose libpq has a keyword, if the server's is older.
 pub fn newer_than(name: &str, server: ServerVersion) -> Option<u32> {
     find(name).map(|keyword| keyword.since).filter(|since| *since > server.major())
 }

@@ -13,7 +13,7 @@ use super::error::Cause;
 /// When to give up. The default has no deadline of its own and cannot be cancelled.
 #[derive(Debug, Clone, Default)]
 pub struct Limits {
-    /// Give up then. Without one, a default counts that depends on what is done: see
+    /// When to give up. Without one, there is a default that depends on the work: see
     /// [`Database`](super::Database).
     pub deadline: Option<Instant>,
     /// Give up as soon as this is cancelled.
@@ -31,7 +31,7 @@ impl Limits {
         Self { cancel, ..self }
     }
 
-    /// The same, with a deadline this far from now where there is none.
+    /// The same, with a deadline this far from now if it has none.
     pub(super) fn or_within(&self, time: Duration) -> Self {
         let deadline = self.deadline.or_else(|| Instant::now().checked_add(time));
         Self { deadline, cancel: self.cancel.clone() }
@@ -52,7 +52,7 @@ impl Limits {
         }
     }
 
-    /// The limit that has been reached already, if one has.
+    /// The limit that has already been reached, if any.
     pub(super) fn passed(&self) -> Option<Cause> {
         let late = self.deadline.filter(|deadline| *deadline <= Instant::now());
         match late {
@@ -84,7 +84,7 @@ mod tests {
         let limits = Limits::within(Duration::from_secs(3));
         limits.cancel.cancel();
         assert!(matches!(limits.keep(never()).await, Err(Cause::Cancelled)));
-        // What is there already is not thrown away.
+        // A result that is already there is not thrown away.
         assert!(matches!(limits.keep(std::future::ready(Ok(7))).await, Ok(7)));
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How a server is reached, with everything that is prepared once for it.
+//! How to reach a server, and everything that is prepared once for it.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct ServerConfig {
     pub host: String,
     /// The TCP port.
     pub port: u16,
-    /// The database that is meant where none is named.
+    /// The default database.
     pub database: String,
     /// The role to connect as.
     pub username: String,
@@ -29,7 +29,7 @@ pub struct ServerConfig {
     pub password: Option<Secret>,
     /// Whether to encrypt, and what to verify.
     pub sslmode: SslMode,
-    /// The authorities to trust: a path, PEM text, or `system`, which is also what `verify-full` trusts without.
+    /// The authorities to trust: a path, PEM text, or `system`, the default for `verify-full`.
     pub sslrootcert: Option<String>,
     /// The client's certificate, a path or PEM text; together with `sslkey`.
     pub sslcert: Option<String>,
@@ -37,15 +37,15 @@ pub struct ServerConfig {
     pub sslkey: Option<Secret>,
     /// How connections are made and kept.
     pub transport: Transport,
-    /// The longest time to connect, TLS and authentication included; [`Duration::MAX`] has no end.
+    /// How long connecting may take, including TLS and authentication; [`Duration::MAX`] means no limit.
     pub connect_timeout: Duration,
     /// The most connections to this server at a time, over all its databases; at least one is made.
     pub max_connections: usize,
-    /// The longest time for a change whose caller sets no deadline. What only reads has a shorter one of its own.
+    /// How long a change may take if its caller sets no deadline. Reads have a shorter limit of their own.
     pub statement_timeout: Duration,
     /// Shown in `pg_stat_activity`.
     pub application_name: String,
-    /// What a person calls these values, for errors.
+    /// The names of these values for errors, as the user gave them.
     pub given: Arc<Given>,
 }
 
@@ -82,10 +82,10 @@ impl ServerConfig {
         }
     }
 
-    /// The same as another server needs it to connect there: host, port, database, user, password, `sslmode` and
-    /// `channel_binding`.
+    /// The connection string for another server that connects there: host, port, database, user, password,
+    /// `sslmode` and `channel_binding`.
     ///
-    /// Paths of certificates and the like are left out, as they mean files, sockets and addresses of this machine.
+    /// Omits paths of certificates and the like, because they mean files, sockets and addresses of this machine.
     pub fn conninfo(&self) -> Conninfo {
         let mut conninfo = Conninfo::new();
         conninfo.set("host", &self.host);
@@ -98,8 +98,8 @@ impl ServerConfig {
         conninfo
     }
 
-    /// The same as a subscriber is told it where nobody says more: the certificates that verifying needs are files of this
-    /// machine.
+    /// The default connection string for a subscriber. It does not verify certificates, because the files for that are
+    /// on this machine.
     pub fn conninfo_without_files(&self) -> Conninfo {
         let mut conninfo = self.conninfo();
         conninfo.set("sslmode", self.sslmode.min(SslMode::Require).as_str());
@@ -120,7 +120,7 @@ pub fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// How a server is reached, with what is made of that once.
+/// How to reach a server, with everything that is prepared once.
 pub(super) struct Link {
     pub(super) config: ServerConfig,
     passwords: Option<Arc<dyn Passwords>>,
@@ -133,7 +133,7 @@ impl Link {
         Self { config, passwords, tls: OnceLock::new() }
     }
 
-    /// The TLS connector; certificates are read when it is first asked for.
+    /// The TLS connector; certificates are read at its first use.
     pub(super) fn tls(&self) -> Result<MakeRustlsConnect, Cause> {
         let made = self.tls.get_or_init(|| {
             tls::connector(self.config.sslmode, &self.config.certificates(), self.config.transport.tls())
@@ -141,7 +141,7 @@ impl Link {
         made.clone().map_err(Cause::Tls)
     }
 
-    /// What the client library is told for a connection that begins now, but for encryption.
+    /// The client library's configuration for a new connection, except encryption.
     pub(super) async fn client_config(&self, database: &str) -> Result<tokio_postgres::Config, Cause> {
         let config = &self.config;
         let mut client = config.transport.template();
@@ -153,7 +153,7 @@ impl Link {
         Ok(client)
     }
 
-    /// The password of a connection that begins now.
+    /// The password for a new connection.
     async fn password(&self) -> Result<Option<Secret>, Cause> {
         match &self.passwords {
             Some(passwords) => passwords.current().await.map(Some).map_err(Cause::Password),

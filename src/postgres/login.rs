@@ -9,11 +9,11 @@ use super::error::Result;
 use super::limits::Limits;
 use super::walsender;
 
-/// Connects in replication mode as this database is reached, and leaves again.
+/// Connects to this database in replication mode, and disconnects.
 ///
 /// # Errors
-/// What a subscription's worker would meet: a wrong password, a database or a right that is missing, no WAL sender left; and
-/// that the server cannot be reached from here.
+/// The errors of a subscription's worker: a wrong password, a missing database or right, no WAL sender left; or the
+/// server cannot be reached from here.
 pub async fn replicates(db: &Database, limits: &Limits) -> Result<()> {
     walsender::run(db, "connecting as the subscription does", "IDENTIFY_SYSTEM", limits).await
 }

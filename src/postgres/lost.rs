@@ -11,16 +11,16 @@ use super::error::Result;
 use super::limits::Limits;
 use super::wait::{Pauses, Waiter};
 
-/// How long a server is waited for that may be restarting.
+/// How long to wait for a server that may be restarting.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often it is asked meanwhile.
+/// How often to ask it meanwhile.
 const POLL: Pauses = Pauses::of(Duration::from_millis(250));
 
-/// Reads what the server has, as soon as it answers again; `None` where it did not in time, or would not say.
+/// Reads the server's state as soon as it answers again; `None` if it did not in time, or refused.
 ///
-/// It is true for good: the pool ends what a broken connection has left running before it reads anything. Is asked at
-/// least once, also when the caller wants to stop.
+/// The result cannot change later, because the pool ends what a broken connection left running before it reads. Asks
+/// at least once, even if the caller wants to stop.
 pub async fn look_again<T, F>(limits: &Limits, fetch: impl Fn() -> F) -> Option<T>
 where
     F: Future<Output = Result<T>>,

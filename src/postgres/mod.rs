@@ -3,15 +3,15 @@
 //! Replication objects of Postgres as values. The only place with SQL.
 //!
 //! A *value* ([`Publication`](publication::Publication), [`Subscription`](subscription::Subscription),
-//! [`Slot`](slot::Slot)) says what an object is, with neither nulls nor unknowns of a configuration in it. A *fetch*
-//! reads one: `fetch` from a snapshot of all objects of its kind that concurrent readers share, `fetch_now` by a query
-//! of its own. A *diff* is pure: from the current and the desired value, either of which may be absent, it makes the
-//! statements between them; equal in, empty out. It refuses what the server's version lacks, and names it.
+//! [`Slot`](slot::Slot)) describes an object, without the nulls and unknowns of a configuration. A *fetch* reads one:
+//! `fetch` from a snapshot of all objects of its kind that concurrent readers share, `fetch_now` by a query of its own.
+//! A *diff* is pure: from the current and the desired value, either of which may be absent, it makes the statements
+//! between them; equal values give none. It refuses features that the server's version lacks, and names them.
 //!
-//! [`Database::run_within`] runs statements, and [`Database::session`] holds a session for what takes several steps. Each
-//! [`Server`] has one pool of connections for all its databases. Names are [`Ident`]s, which quote themselves, and a
-//! [`Statement`] is only made here, so that no text from elsewhere becomes SQL. Secrets are [`Secret`]s and redacted
-//! statements: no error, log line or `Debug` holds one.
+//! [`Database::run_within`] runs statements, and [`Database::session`] holds a session for work in several steps. Each
+//! [`Server`] has one pool of connections for all its databases. Names are [`Ident`]s, which quote themselves, and
+//! [`Statement`]s are only made here, so that no text from elsewhere becomes SQL. Secrets are [`Secret`]s and redacted
+//! statements: no error, log line or `Debug` shows one.
 
 mod advisory;
 pub mod catalog;

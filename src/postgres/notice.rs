@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a server says in addition to its answers.
+//! Notices: messages of a server in addition to its answers.
 
 use tokio_postgres::error::DbError;
 
-/// A message of the server that is no error.
+/// A message of the server that is not an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// `WARNING`, `NOTICE` …, not translated.

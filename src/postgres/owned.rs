@@ -12,7 +12,7 @@ use super::database::Database;
 use super::error::Result;
 use super::sql::{Ident, Literal, Statement};
 
-/// An object that can say whose it is.
+/// An object whose comment can show that it is ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owned<'a> {
     /// A publication.
@@ -22,7 +22,7 @@ pub enum Owned<'a> {
 }
 
 impl Owned<'_> {
-    /// The statement that writes its comment.
+    /// The statement that sets its comment.
     pub fn marking(self, comment: &str) -> Statement {
         let (kind, name) = match self {
             Self::Publication(name) => ("PUBLICATION", name),
@@ -31,10 +31,10 @@ impl Owned<'_> {
         Statement::new(format!("COMMENT ON {kind} {name} IS {}", Literal(comment)))
     }
 
-    /// Its comment; none where it has none, or is not there.
+    /// Its comment; none if it has none or does not exist.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When a query fails.
     pub async fn comment(self, db: &Database) -> Result<Option<String>> {
         let (sql, name) = match self {
             Self::Publication(name) => {
@@ -56,7 +56,7 @@ impl Owned<'_> {
 /// The subscriptions of this database whose comment begins with a text, each with its comment.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn marked_subscriptions(db: &Database, beginning: &str) -> Result<BTreeMap<Ident, String>> {
     let sql = "SELECT s.subname::text, d.description FROM pg_subscription s JOIN pg_description d ON d.objoid = s.oid \
         AND d.classoid = 'pg_subscription'::regclass JOIN pg_database b ON b.oid = s.subdbid \

@@ -6,11 +6,11 @@ use futures_util::future::BoxFuture;
 
 use super::conninfo::Secret;
 
-/// Where the password of each new connection comes from, when the configuration of the server does not hold one.
+/// The source of passwords for new connections, if the server's configuration has none.
 pub trait Passwords: Send + Sync {
     /// The password to connect with now.
     ///
     /// # Errors
-    /// When there is none: a sentence for people, which holds no secret.
+    /// When there is none: a sentence for people, without secrets.
     fn current(&self) -> BoxFuture<'_, Result<Secret, String>>;
 }

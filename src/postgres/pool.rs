@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The connections to one server: as many as are needed at a time and allowed, over all its databases.
+//! The connections to one server: as many as needed and allowed, over all its databases.
 //!
-//! Each piece of work has a connection of its own, first come, first served. An idle connection is kept for
-//! its database, and closed as soon as another database needs its place. Work that may take long (a subscription, a
-//! slot, a transaction that is held) gets at most half of the connections, and all changes together leave one free: so
-//! nothing that waits in the server, however long, keeps a plan from reading.
+//! Each piece of work has a connection of its own, first come, first served. An idle connection is kept for its
+//! database, and closed as soon as another database needs its place. Work that may take long (a subscription, a slot,
+//! a transaction that is held) gets at most half of the connections, and all changes together leave one free, so that
+//! work that waits in the server never prevents a plan from reading.
 //!
-//! A pool of a library such as deadpool or bb8 holds connections of one kind: it has no key to ask for
-//! one, and no limit over several pools, and no pool closes a connection that another one needs. This pool does both.
+//! The pools of libraries such as deadpool or bb8 hold connections of one kind: they have no keys and no common
+//! limit, and do not close a connection that another pool needs. This pool does both.
 
 mod broken;
 mod lease;
@@ -34,11 +34,10 @@ use super::wait::{Ended, Outage, Pauses, Waiter};
 pub(super) use lease::Lease;
 pub(super) use turns::Purpose;
 
-/// How long a server is asked again that has no connection left: one that we have only just closed counts for a moment
-/// longer.
+/// How long to retry if the server has no connection left: one that we have just closed still counts for a moment.
 const FULL: Duration = Duration::from_secs(2);
 
-/// How often it is asked meanwhile.
+/// How often to retry meanwhile.
 const FULL_POLL: Pauses = Pauses::of(Duration::from_millis(50));
 
 /// The connections to one server.
@@ -49,21 +48,22 @@ pub(super) struct Pool {
     /// One for each open connection, in use or not.
     seats: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
-    /// Held by who holds several connections at once: two that each wait for one that the other holds would wait for ever.
+    /// Held by a task that holds several connections: two tasks that each wait for the other's connection would wait
+    /// for ever.
     several: Arc<AsyncMutex<()>>,
     broken: Broken,
-    /// What a person calls the values for a database that is named beside them.
+    /// The names of the values for other databases than the configured one.
     elsewhere: Arc<Given>,
 }
 
-/// A connection out of use.
+/// An idle connection.
 struct Idle {
     database: Arc<str>,
     connection: Arc<Connection>,
 }
 
 impl Pool {
-    /// How its server is reached.
+    /// How to reach its server.
     pub(super) fn link(&self) -> &Link {
         &self.link
     }
@@ -87,14 +87,14 @@ impl Pool {
         &self.link.config
     }
 
-    /// A database as our role sees it, for messages.
+    /// A database and our role, for messages.
     pub(super) fn place(&self, database: &str) -> Place {
         let (config, database) = (self.config(), database.to_owned());
         let given = if config.database == database { Arc::clone(&config.given) } else { Arc::clone(&self.elsewhere) };
         Place { address: config.address(), database, role: config.username.clone(), given }
     }
 
-    /// Takes a connection to a database, waiting for its turn and connecting where none is idle.
+    /// Takes a connection to a database: waits for a turn, and connects if none is idle.
     pub(super) async fn lease(
         self: &Arc<Self>,
         database: &Arc<str>,
@@ -121,8 +121,8 @@ impl Pool {
         limits.keep(async { Ok(Arc::clone(&self.several).lock_owned().await) }).await
     }
 
-    /// Opens a connection. Only for who has a turn: then no more than are allowed are in use, and one that is not gives
-    /// up its seat.
+    /// Opens a connection for a task with a turn. So no more than allowed are in use, and an idle one can give up its
+    /// seat.
     async fn open(&self, database: &str) -> Result<Arc<Connection>, Cause> {
         let limits = Limits::within(FULL);
         let mut waiter = Waiter::new(&limits, FULL_POLL);
@@ -137,7 +137,7 @@ impl Pool {
         }
     }
 
-    /// Opens a connection. Where the server has none left, the one that has been out of use for longest is closed.
+    /// Opens a connection. If the server has none left, closes the one that has been idle for longest.
     async fn try_open(&self, database: &str) -> Result<Arc<Connection>, Cause> {
         let seat = self.seat().await?;
         let opened = Box::pin(Connection::open(&self.link, database, &seat)).await;
@@ -147,7 +147,7 @@ impl Pool {
         opened.map(Arc::new)
     }
 
-    /// A free seat, or else that of the connection that has been out of use for longest.
+    /// A free seat, otherwise that of the connection that has been idle for longest.
     async fn seat(&self) -> Result<Seat, Cause> {
         if let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() {
             return Ok(Arc::new(seat));
@@ -157,7 +157,7 @@ impl Pool {
         seat.map(Arc::new).map_err(|error| Cause::Unexpected(error.to_string()))
     }
 
-    /// The connection to this database that was used last, of those that are still open.
+    /// The most recently used open connection to this database.
     fn take_idle(&self, database: &Arc<str>) -> Option<Arc<Connection>> {
         let mut idle = self.lock_idle();
         idle.retain(|idle| !idle.connection.is_closed());
@@ -184,7 +184,7 @@ impl Pool {
 /// Why a connection could not be opened.
 struct Unopened(Cause);
 
-/// That the server is full is over in a moment, as a rule; whatever else is wrong stays.
+/// A full server usually has room again in a moment; other errors stay.
 impl Outage for Unopened {
     fn is_outage(&self) -> bool {
         is_full(&self.0)
@@ -197,7 +197,7 @@ impl fmt::Display for Unopened {
     }
 }
 
-/// Whether the server, or our role or database in it, has all the connections that it may have.
+/// Whether the server, our role or the database has reached its limit of connections.
 fn is_full(cause: &Cause) -> bool {
     matches!(cause, Cause::Connect(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS))
 }

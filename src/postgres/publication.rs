@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Publications: the value, how it is read, and the statements between two of them.
+//! Publications: their values, how they are read, and the statements between two of them.
 //!
 //! Source: `CREATE PUBLICATION`, `ALTER PUBLICATION` and the catalogs `pg_publication*` in the Postgres documentation.
 
@@ -41,11 +41,11 @@ pub type Publications = BTreeMap<Ident, Publication>;
 pub struct Publication {
     /// Its name.
     pub name: Ident,
-    /// Its owner. Always known when read; absent in a desired value means: whoever it is.
+    /// Its owner. Always known when read; absent in a desired value if any owner is right.
     pub owner: Option<Ident>,
-    /// What it publishes.
+    /// The objects that it publishes.
     pub target: Target,
-    /// Which operations it publishes; none is possible.
+    /// The operations that it publishes; may be empty.
     pub publish: BTreeSet<Operation>,
     /// Whether changes of partitions are published as those of the partitioned table.
     pub via_partition_root: bool,
@@ -53,14 +53,14 @@ pub struct Publication {
     pub generated_columns: GeneratedColumns,
 }
 
-/// What a publication publishes.
+/// The objects that a publication publishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// Every table of the database, future ones included.
+    /// Every table of the database, including future ones.
     AllTables,
     /// These tables and the tables of these schemas; both may be empty.
     Lists {
-        /// Tables, each with what is published of it.
+        /// Tables, each with its published parts.
         tables: BTreeMap<QualifiedName, TableSpec>,
         /// Schemas (Postgres 15).
         schemas: BTreeSet<Ident>,
@@ -68,7 +68,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// Nothing at all.
+    /// Nothing.
     pub fn none() -> Self {
         Self::Lists { tables: BTreeMap::new(), schemas: BTreeSet::new() }
     }
@@ -82,12 +82,12 @@ impl Target {
     }
 }
 
-/// What is published of one table; everything by default.
+/// The published part of one table; everything by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TableSpec {
     /// Only these columns (Postgres 15). Postgres does not keep their order.
     pub columns: Option<BTreeSet<Ident>>,
-    /// Only the rows for which this is true (Postgres 15).
+    /// Only the rows that match this (Postgres 15).
     pub filter: Option<RowFilter>,
 }
 
@@ -162,7 +162,7 @@ impl Publication {
         }
     }
 
-    /// A hash of what is published: equal for equal content, whatever the name and the owner. 64 hexadecimal digits.
+    /// A hash of the published content, without name and owner. 64 hexadecimal digits.
     pub fn fingerprint(&self) -> String {
         let mut text = format!(
             "publish={:?}\nroot={}\ngenerated={:?}\n",
@@ -183,7 +183,7 @@ impl Publication {
         })
     }
 
-    /// Fails, naming the attribute, where the server's version lacks something that this asks for.
+    /// Fails if the server's version lacks a feature of it, and names the attribute.
     pub fn check_supported(&self, version: ServerVersion) -> std::result::Result<(), Unsupported> {
         if let Target::Lists { tables, schemas } = &self.target {
             if tables.values().any(|spec| spec.columns.is_some()) {
@@ -204,14 +204,15 @@ impl Publication {
 }
 
 fn push_line(text: &mut String, line: &str) {
-    // The length makes the text unambiguous, whatever a name holds.
+    // The length makes the text unambiguous, whatever a name contains.
     let _ = writeln!(text, "{} {line}", line.len());
 }
 
 /// Whether a subscription can read from a publication of this name.
 ///
-/// A worker sends the names as `E'…'` where one holds a backslash, which the publisher's replication grammar lacks: the
-/// subscription would be made and its worker end with a syntax error for ever (measured from Postgres 18 to 17).
+/// A worker sends names as `E'…'` if one contains a backslash, which the publisher's replication grammar does not
+/// accept: the subscription would be created, and its worker would always end with a syntax error (measured from
+/// Postgres 18 to 17).
 pub fn can_be_subscribed_to(name: &str) -> bool {
     !name.contains('\\')
 }
@@ -266,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_fingerprint_stays_the_same() {
-        // A change of it would refresh every subscription once.
+        // If the hash changed, every subscription would be refreshed once.
         let target = one(&["x"], Some("y>1"), &["s"]);
         expect!["d559e8cb9d445d1d86cdf01e0c08fdbf9dd8bbf077d1f6ddffba6d92b4b87692"]
             .assert_eq(&publication(target).fingerprint());

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Replica identities: what identifies the rows of a table when they change, as a choice that can be read and made.
+//! Replica identities, which identify changed rows of a table: the choice, how it is read, and how it is made.
 //!
-//! A partitioned table has its own identity, which nothing uses: each partition with rows needs one. So the choice is
-//! made for a table together with its partitions, and an index stands for the matching index of each of them.
+//! The identity of a partitioned table itself is never used: each leaf partition needs one. So a choice is made for a
+//! table together with its partitions, and an index stands for the matching index of each of them.
 //!
 //! Source: `ALTER TABLE … REPLICA IDENTITY` and the catalogs `pg_class` and `pg_index` in the Postgres documentation.
 
@@ -25,7 +25,7 @@ pub use breaking::{Breaking, breaking, chosen};
 pub use changing::change;
 pub use suitable::{Unsuitable, unsuitable};
 
-/// What is chosen to tell the rows of a table apart.
+/// The replica identity of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
     /// The primary key, if there is one.
@@ -36,12 +36,12 @@ pub enum Choice {
     Nothing,
     /// This index, in the schema of its table.
     Index(Ident),
-    /// An index that is not there any more: nothing.
+    /// An index that was dropped: nothing identifies rows.
     DroppedIndex,
 }
 
 impl Choice {
-    /// What kind of choice it is.
+    /// The kind of the choice.
     pub fn kind(&self) -> ReplicaIdentity {
         match self {
             Self::Default => ReplicaIdentity::Default,
@@ -56,7 +56,7 @@ impl Choice {
         if let Self::Index(name) = self { Some(name) } else { None }
     }
 
-    /// The choice of that name and index; `None` where they do not fit together.
+    /// The choice of that name and index; `None` if they do not fit together.
     pub fn from_parts(kind: &str, index: Option<Ident>) -> Option<Self> {
         match (kind, index) {
             ("default", None) => Some(Self::Default),
@@ -83,7 +83,7 @@ pub struct Tree {
 pub struct Member {
     /// Its own choice.
     pub choice: Choice,
-    /// The index of the table that its index is a part of; for the table itself, its index.
+    /// The table's index that its index is a part of; for the table itself, its own index.
     pub part_of: Option<Ident>,
     /// The role that owns it.
     pub owner: Ident,
@@ -92,7 +92,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// Whether a choice that was made for the whole table is the one that this member has.
+    /// Whether this member has the choice of the whole table.
     pub fn has(&self, choice: &Choice) -> bool {
         match (choice, &self.choice) {
             (Choice::Index(index), Choice::Index(_)) => self.part_of.as_ref() == Some(index),
@@ -102,7 +102,7 @@ impl Member {
 }
 
 impl Tree {
-    /// What is chosen for the table itself.
+    /// The choice of the table itself.
     pub fn choice(&self) -> Choice {
         self.members.get(&self.table).map_or(Choice::Default, |member| member.choice.clone())
     }
@@ -124,7 +124,7 @@ fn statement(table: &QualifiedName, choice: &Choice) -> Option<Statement> {
     by_hand(table, choice).map(Statement::new)
 }
 
-/// The same as a person runs it; none for an index that is gone.
+/// The same for people; none for a dropped index.
 pub fn by_hand(table: &QualifiedName, choice: &Choice) -> Option<String> {
     let what = match choice {
         Choice::Default => "DEFAULT".to_owned(),
@@ -136,12 +136,12 @@ pub fn by_hand(table: &QualifiedName, choice: &Choice) -> Option<String> {
     Some(format!("ALTER TABLE {table} REPLICA IDENTITY {what}"))
 }
 
-/// A table with its partitions as it is now; `None` where there is no table of that name.
+/// A table with its partitions as it is now; `None` if there is no table of that name.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn fetch(db: &Database, table: &QualifiedName) -> Result<Option<Tree>> {
-    // Of an index that is no partition of another one, and has none, the server tells no ancestors.
+    // The server returns no ancestors for an index that is not part of a partition tree.
     let sql = "SELECT pn.nspname::text, p.relname::text, p.relreplident::text, i.relname::text, \
            CASE WHEN p.oid = c.oid THEN i.relname ELSE u.relname END::text, \
            pg_get_userbyid(p.relowner)::text, pg_has_role(p.relowner, 'USAGE') \
@@ -173,10 +173,10 @@ fn read_member(row: &Row) -> std::result::Result<(QualifiedName, Member), tokio_
     Ok((QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?), member))
 }
 
-/// Which index of each member is a part of this index of the table; of the table itself, the index.
+/// The index of each member that is a part of this index of the table; for the table itself, this index.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn parts(db: &Database, table: &QualifiedName, index: &Ident) -> Result<BTreeMap<QualifiedName, Ident>> {
     let sql = "SELECT pn.nspname::text, p.relname::text, i.relname::text \
          FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = $2::name AND c.relkind IN ('r', 'p') \
@@ -197,8 +197,8 @@ pub async fn parts(db: &Database, table: &QualifiedName, index: &Ident) -> Resul
     Ok(found.await?.into_iter().collect())
 }
 
-/// What each member is to have, so that all have what is chosen for the table. Those that have it already are left out, and
-/// so are those that have no part of its index.
+/// The choice for each member that gives all the table's choice. Omits members that already have it, and members
+/// without a part of its index.
 pub fn wanted(tree: &Tree, choice: &Choice, parts: &BTreeMap<QualifiedName, Ident>) -> BTreeMap<QualifiedName, Choice> {
     let lacking = tree.members.iter().filter(|(_, member)| !member.has(choice));
     let own = |name: &QualifiedName| match choice {
@@ -208,12 +208,12 @@ pub fn wanted(tree: &Tree, choice: &Choice, parts: &BTreeMap<QualifiedName, Iden
     lacking.filter_map(|(name, _)| Some((name.clone(), own(name)?))).collect()
 }
 
-/// The partitions that have no part of the table's index.
+/// The partitions without a part of the table's index.
 pub fn without_part<'t>(tree: &'t Tree, parts: &BTreeMap<QualifiedName, Ident>) -> Vec<&'t QualifiedName> {
     tree.members.keys().filter(|name| !parts.contains_key(*name)).collect()
 }
 
-/// Names that tests of the modules below are written with.
+/// Names for the tests of the modules below.
 #[cfg(test)]
 mod example {
     use super::*;

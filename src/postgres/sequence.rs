@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Sequences by name: what bounds each, how far it is, and raising it.
+//! Sequences by name: their bounds, their positions, and raising them.
 //!
-//! How far a sequence is stands in its own relation. The view `pg_sequences` shows no number for one that was set with
-//! `setval(…, false)`, as for one that was never used and for one that the role may not see.
+//! The position of a sequence is in its own relation. The view `pg_sequences` shows no number after `setval(…,
+//! false)`, for a sequence that was never used, and for one that the role may not see.
 //!
 //! Source: "Sequence Manipulation Functions" and `pg_sequence` in the Postgres documentation.
 
@@ -24,20 +24,20 @@ type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
 /// How many sequences one query reads or raises.
 const BATCH: usize = 1000;
 
-/// A sequence, as its definition has it, and what the role may do with it.
+/// The definition of a sequence, and the rights of the role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
-    /// From one number to the next; never 0.
+    /// The increment; never 0.
     pub increment: i64,
     /// The lowest number.
     pub min: i64,
     /// The highest number.
     pub max: i64,
-    /// The role that asked.
+    /// The role of the connection.
     pub role: Ident,
     /// Whether the role may use its schema.
     pub may_use_schema: bool,
-    /// Whether the role may read how far it is (SELECT).
+    /// Whether the role may read its position (SELECT).
     pub may_read: bool,
     /// Whether the role may set it (UPDATE).
     pub may_set: bool,
@@ -52,28 +52,28 @@ impl Definition {
     }
 }
 
-/// How far a sequence is.
+/// The position of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// The number that was taken last, or else the one that is taken next.
+    /// The number that was taken last, or, if `is_called` is false, the next one.
     pub last: i64,
     /// Whether that number was taken.
     pub is_called: bool,
 }
 
-/// What a raise has found and done.
+/// The result of raising a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Raised {
-    /// Where the sequence was.
+    /// The position before.
     pub before: Position,
-    /// Whether it was raised: it was not as far as it was to be.
+    /// Whether it was raised: it had not reached the target yet.
     pub is_raised: bool,
 }
 
-/// Those of the sequences that exist.
+/// The existing sequences among these.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn definitions(
     db: &Database,
     names: &BTreeSet<QualifiedName>,
@@ -103,11 +103,11 @@ fn read_definition(row: &Row) -> RowResult<(QualifiedName, Definition)> {
     Ok((QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?), definition))
 }
 
-/// How far sequences are, in their order, a thousand in a query. The numbers that a session has taken ahead (`CACHE`) count
+/// The positions of sequences, in order, a thousand in a query. Numbers that a session has taken ahead (`CACHE`) count
 /// as taken.
 ///
 /// # Errors
-/// When one of them does not exist or may not be read, or the server cannot be asked.
+/// When one of them does not exist or may not be read, or a query fails.
 pub async fn positions(db: &Database, names: &[&QualifiedName]) -> Result<Vec<Position>> {
     let mut found = Vec::with_capacity(names.len());
     for batch in names.chunks(BATCH) {
@@ -119,13 +119,13 @@ pub async fn positions(db: &Database, names: &[&QualifiedName]) -> Result<Vec<Po
     Ok(found)
 }
 
-/// Raises sequences to positions, all in one transaction, a thousand in a statement. One that is as far already, or further,
-/// stays as it is: the server compares in the statement that sets it. Answers in their order.
+/// Raises sequences to positions, all in one transaction, a thousand in a statement. A sequence that has already
+/// reached its target stays as it is: the server compares in the statement that sets it. Answers in order.
 ///
-/// `setval` outlives a rollback. So whoever calls this has checked bounds and rights.
+/// `setval` is not undone by a rollback, so the caller must check bounds and rights before.
 ///
 /// # Errors
-/// When one of them does not exist, may not be read or set or cannot hold its number, or the server cannot be asked.
+/// When one of them does not exist, may not be read or set or cannot hold its number, or a query fails.
 pub async fn raise(
     db: &Database,
     targets: &[(&QualifiedName, &Definition, Position)],
@@ -172,7 +172,7 @@ fn raising(batch: &[(&QualifiedName, &Definition, Position)]) -> String {
     format!("{} ORDER BY 1", parts.collect::<Vec<_>>().join(" UNION ALL "))
 }
 
-/// A number, written so that a cast holds for its sign too.
+/// A number, in parentheses so that a cast applies to its sign too.
 struct Number(i64);
 
 impl std::fmt::Display for Number {

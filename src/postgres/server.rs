@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! One server with its databases; nothing connects before the first statement.
+//! One server with its databases; it connects at the first statement.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +23,7 @@ impl Server {
         Self::reached(Link::new(config, None))
     }
 
-    /// The same with a password of its own for each connection, instead of the configuration's.
+    /// The same, with a new password for each connection instead of the configuration's.
     pub fn with_passwords(config: ServerConfig, passwords: Arc<dyn Passwords>) -> Self {
         Self::reached(Link::new(config, Some(passwords)))
     }
@@ -32,7 +32,7 @@ impl Server {
         Self { pool: Arc::new(Pool::new(link)), databases: Arc::default() }
     }
 
-    /// How it is reached.
+    /// Its configuration.
     pub fn config(&self) -> &ServerConfig {
         self.pool.config()
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a server is, and what its roles and sessions are doing: facts that replication depends on, although none of its objects
-//! holds them.
+//! Facts about a server, its roles and its sessions: replication depends on them, although they are not part of its
+//! objects.
 //!
 //! Each of them is one query, whatever the number of objects.
 //!
@@ -23,7 +23,7 @@ use super::database::Database;
 use super::error::{Cause, Result};
 use super::version::ServerVersion;
 
-/// What a server is, and how its database stores text.
+/// Facts about a server, and how its database stores text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ServerFacts {
     /// Whether it replays the WAL of another server: a standby, or a reader of Aurora.
@@ -32,11 +32,11 @@ pub struct ServerFacts {
     pub is_aurora: bool,
     /// The encoding of the database, such as `UTF8`.
     pub encoding: String,
-    /// What sorts text: the provider and its locale, such as `libc en_US.UTF-8`.
+    /// The collation: its provider and locale, such as `libc en_US.UTF-8`.
     pub collation: String,
     /// `LC_CTYPE` of the database.
     pub ctype: String,
-    /// How many subscriptions' workers run on the cluster, those that copy tables included.
+    /// How many subscription workers run on the cluster, including those that copy tables.
     pub workers: u64,
     /// How many replication origins the cluster has: one for each subscription, and one for each table that is copied.
     pub origins: u64,
@@ -62,12 +62,12 @@ const SETTINGS: [&str; 12] = [
 ];
 
 impl ServerFacts {
-    /// A setting as text; none where the server has no such setting.
+    /// A setting as text; none if the server does not have it.
     pub fn setting(&self, name: &str) -> Option<&str> {
         self.settings.get(name).map(String::as_str)
     }
 
-    /// Whether the server is one of RDS or Aurora, where rights come from roles that AWS made.
+    /// Whether the server is RDS or Aurora, where rights come from AWS's own roles.
     pub fn is_rds(&self) -> bool {
         self.setting("rds.logical_replication").is_some()
     }
@@ -78,10 +78,10 @@ impl ServerFacts {
     }
 }
 
-/// Asks the server what it is.
+/// Reads the facts about the server.
 ///
 /// # Errors
-/// When it cannot be asked.
+/// When a query fails.
 pub async fn server_facts(db: &Database) -> Result<ServerFacts> {
     let doing = "asking the server what it is";
     let sql = query(db.version().await?);
@@ -102,7 +102,7 @@ pub async fn server_facts(db: &Database) -> Result<ServerFacts> {
     let facts =
         facts.into_iter().next().ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))?;
     let names = SETTINGS.to_vec();
-    // The view leaves out what no library has defined.
+    // The view omits settings that no loaded library defines.
     let sql = "SELECT name, setting FROM pg_settings WHERE name = ANY ($1) AND setting IS NOT NULL \
         UNION SELECT 'rds.logical_replication', s FROM current_setting('rds.logical_replication', true) s WHERE s IS NOT NULL";
     let settings =

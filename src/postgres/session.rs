@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The use of one connection, alone: work within limits, transactions that are held, rows as a stream.
+//! The exclusive use of one connection: work with limits, held transactions, and streams of rows.
 //!
-//! Whatever is sent has limits, and what they end is cancelled on the server. A session knows what it may have left
-//! behind there, so that whoever keeps sessions can tell which is fit for another use.
+//! All work has limits. Work that exceeds them is cancelled on the server. A session knows what it may have left
+//! running there, so that the pool can decide whether to use it again.
 
 mod rows;
 mod transaction;
@@ -28,26 +28,26 @@ pub use transaction::{Begin, Isolation, Savepoint, Transaction};
 pub struct Session {
     connection: Arc<Connection>,
     place: Place,
-    /// Something is in the server's hands whose end has not been seen.
+    /// Work was sent whose end has not been seen.
     at_work: bool,
-    /// What is at work changes something.
+    /// This work changes something.
     changes: bool,
     /// A transaction is open.
     in_transaction: bool,
-    /// Nobody else is to use the connection: a request to cancel may be on its way, and hit whatever comes next.
+    /// Nobody else may use the connection: a cancel request may still arrive, and hit the next statement.
     is_retired: bool,
-    /// Something may go on in the server though nobody waits for it any more.
+    /// Something may still run on the server although nobody waits for it any more.
     has_lost: bool,
 }
 
-/// Work that may be repeated on another connection, where it has not begun on this one.
+/// Work that may be repeated on another connection if it has not begun on this one.
 #[derive(Clone, Copy)]
 pub(super) enum Task<'a> {
-    /// Statements of one scope, several in a transaction, and then a query of what there is.
+    /// Statements of one scope, several in a transaction, and then a query for the result.
     Change(&'a [Statement], Option<Query<'a>>),
-    /// Queries, each of which sees what is there when its turn comes. The answer has the rows of all of them, in order.
+    /// Queries that each see the state at their turn. The answer has the rows of all of them, in order.
     Read(&'a [Query<'a>], LockWait),
-    /// Changes, a query of what the server made of them, and their undoing.
+    /// Changes, a query for their result, and a rollback.
     TryOut(&'a [String], Query<'a>, LockWait),
 }
 
@@ -70,7 +70,7 @@ impl Session {
         self.connection.version()
     }
 
-    /// Reads rows, all of them. What it reads is waited for a few seconds at most where another session has locked it.
+    /// Reads all rows of a query. It waits at most a few seconds for another session's lock.
     ///
     /// # Errors
     /// Also when a limit is reached.
@@ -79,7 +79,7 @@ impl Session {
         Ok(rows.map_err(|failure| self.failed(doing, failure))?.unwrap_or_default())
     }
 
-    /// Reads rows one by one: no more of them are in memory than are on their way. Limits hold for all of the reading.
+    /// Reads rows one by one, so that only a few are in memory. The limits apply to the whole read.
     ///
     /// # Errors
     /// Also when a limit is reached.
@@ -95,13 +95,13 @@ impl Session {
         Rows::begin(self, doing, (sql, params), limits).await
     }
 
-    /// A transaction, which begins with the first statement in it. Dropped before its end, it is undone, and its
-    /// connection closed.
+    /// A transaction, which begins with its first statement. If it is dropped before its end, it is rolled back,
+    /// and its connection is closed.
     pub fn transaction(&mut self, how: &Begin) -> Transaction<'_> {
         Transaction::new(self, how)
     }
 
-    /// Goes on with the transaction that is open.
+    /// Continues the open transaction.
     pub(super) fn resume(&mut self) -> Transaction<'_> {
         Transaction::resumed(self)
     }
@@ -125,7 +125,7 @@ impl Session {
         }
     }
 
-    /// Takes the notices that have come since they were last taken.
+    /// Takes the notices that arrived since the last call.
     pub(super) fn take_notices(&self) -> Vec<Notice> {
         self.connection.take_notices()
     }
@@ -139,13 +139,13 @@ impl Session {
         !(self.at_work || self.in_transaction || self.is_retired || self.connection.is_closed())
     }
 
-    /// Says that nobody else is to use the connection.
+    /// Marks the connection so that nobody else uses it.
     pub(super) fn retire(&mut self) {
         self.is_retired = true;
     }
 
-    /// Has the server cancel what is still at work there. Returns its process where that may still change something
-    /// though nobody waits for it.
+    /// Has the server cancel work that still runs there. Returns its process if that may still change something
+    /// although nobody waits for it.
     pub(super) fn take_leftover(&mut self) -> Option<Backend> {
         let may_go_on = self.has_lost || self.in_transaction || (self.at_work && self.changes);
         if self.at_work {
@@ -156,7 +156,7 @@ impl Session {
         may_go_on.then(|| self.connection.backend().clone())
     }
 
-    /// Whether the server answers: not asked where it has only just done so.
+    /// Whether the server answers; not checked if it has just done so.
     pub(super) async fn is_alive(&self, doubtful_after: Duration) -> bool {
         self.connection.idle_for() < doubtful_after || self.connection.is_alive().await
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a server runs with, as far as logical replication asks.
+//! The settings and limits of a server that matter for logical replication.
 //!
 //! Source: `SHOW`, `current_setting`, `pg_postmaster_start_time` and the view `pg_replication_slots` in the Postgres documentation;
 //! `aurora_db_instance_identifier` in the Aurora user guide.
@@ -11,33 +11,34 @@ use super::database::Database;
 use super::error::{Cause, Result};
 use super::sql::Ident;
 
-/// The settings of a publisher that decide whether it can be replicated from.
+/// The settings of a publisher that decide whether it can replicate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// `wal_level`: `minimal`, `replica` or `logical`.
     pub wal_level: String,
-    /// `rds.logical_replication`; absent on a server that is not of RDS.
+    /// `rds.logical_replication`; absent outside RDS.
     pub rds_logical_replication: Option<String>,
-    /// The names of all logical slots of the cluster, whatever their database.
+    /// The names of all logical slots of the cluster, in any database.
     pub logical_slots: Vec<String>,
-    /// `pg_postmaster_start_time()`, in microseconds since 1970: another one after a restart.
+    /// `pg_postmaster_start_time()`, in microseconds since 1970; changes with a restart.
     pub started_at: i64,
-    /// `aurora_db_instance_identifier()`; absent on a server that is not of Aurora.
+    /// `aurora_db_instance_identifier()`; absent outside Aurora.
     pub aurora_instance: Option<String>,
-    /// `inet_server_addr()` and `inet_server_port()`: where the server was reached, seen from the server.
+    /// `inet_server_addr()` and `inet_server_port()`: the server's own view of its address.
     pub own_address: Option<SocketAddr>,
 }
 
-/// The moment at which the postmaster started, as it is read.
+/// The expression for the start time of the postmaster.
 const STARTED_AT: &str = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint";
 
-/// Asks the server.
+/// Reads the settings.
 pub async fn fetch(db: &Database) -> Result<Settings> {
     let settings = fetch_common(db).await?;
     if settings.aurora_instance.is_none() {
         return Ok(settings);
     }
-    // A function that does not exist cannot stand in a statement, so this is a second one: of the same server?
+    // A statement cannot name a function that does not exist, so this is a second statement. Did it reach the
+    // same server?
     let doing = "asking the server which instance of Aurora it is";
     let sql = format!("SELECT pg_catalog.aurora_db_instance_identifier()::text, {STARTED_AT}");
     let rows = db.query(doing, &sql, &[]).await?;
@@ -50,7 +51,7 @@ pub async fn fetch(db: &Database) -> Result<Settings> {
     Ok(Settings { aurora_instance, ..settings })
 }
 
-/// All but the name of the instance: there it has an empty one, where the server has one to tell.
+/// Everything except the name of the instance, which is empty if the server can tell it.
 async fn fetch_common(db: &Database) -> Result<Settings> {
     let doing = "reading the server's settings";
     let sql = format!(
@@ -77,8 +78,8 @@ async fn fetch_common(db: &Database) -> Result<Settings> {
     read().map_err(|error| db.error(doing, Cause::Statement(error)))
 }
 
-/// How many replication slots and WAL senders are left on a publisher: the copy of each table needs one of both for its
-/// time.
+/// How many replication slots and WAL senders a publisher has left: the copy of each table temporarily needs one of
+/// each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
     /// Of `max_replication_slots`.
@@ -89,10 +90,10 @@ pub struct Room {
     pub is_standby: bool,
 }
 
-/// Asks the publisher for its room.
+/// Reads how much room the publisher has.
 ///
 /// # Errors
-/// When it cannot be asked.
+/// When a query fails.
 pub async fn room(db: &Database) -> Result<Room> {
     let doing = "reading how many replication slots are left";
     let sql = "SELECT current_setting('max_replication_slots')::bigint - (SELECT count(*) FROM pg_replication_slots), \
@@ -110,14 +111,14 @@ pub struct WorkerRoom {
     pub workers: i64,
     /// Of `max_worker_processes`, which all background workers share.
     pub processes: i64,
-    /// Whether it is a standby, on which no subscription runs.
+    /// Whether it is a standby, where no subscription runs.
     pub is_standby: bool,
 }
 
-/// Asks the subscriber for its room.
+/// Reads how much room the subscriber has.
 ///
 /// # Errors
-/// When it cannot be asked.
+/// When a query fails.
 pub async fn worker_room(db: &Database) -> Result<WorkerRoom> {
     let sql = "SELECT current_setting('max_logical_replication_workers')::bigint \
         - (SELECT count(*) FROM pg_stat_subscription WHERE pid IS NOT NULL), \
@@ -133,24 +134,24 @@ pub async fn worker_room(db: &Database) -> Result<WorkerRoom> {
     room.into_iter().next().ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))
 }
 
-/// What a role may do that a subscription logs in as.
+/// The rights of a role that a subscription logs in as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a right of its own")]
 pub struct Login {
-    /// Whether it may log in at all.
+    /// Whether it may log in.
     pub can_login: bool,
     /// Whether it may start a WAL sender: `REPLICATION`, or `rds_replication` on RDS.
     pub replicates: bool,
     /// Whether it may connect to the database.
     pub connects: bool,
-    /// Whether the server is RDS, where `rds_replication` is granted in the place of an attribute.
+    /// Whether the server is RDS, where `rds_replication` is granted instead of an attribute.
     pub is_rds: bool,
 }
 
-/// Asks the publisher about a role; none where it has none of that name.
+/// Reads the rights of a role on the publisher; none if it does not exist.
 ///
 /// # Errors
-/// When it cannot be asked.
+/// When a query fails.
 pub async fn login(db: &Database, role: &Ident) -> Result<Option<Login>> {
     let sql = "SELECT r.rolcanlogin, r.rolsuper OR r.rolreplication OR coalesce(pg_has_role(r.oid, (SELECT g.oid FROM pg_roles g \
         WHERE g.rolname = 'rds_replication'), 'USAGE'), false), has_database_privilege(r.oid, current_database(), 'CONNECT'), \
@@ -169,11 +170,11 @@ pub async fn login(db: &Database, role: &Ident) -> Result<Option<Login>> {
     Ok(found.into_iter().next())
 }
 
-/// The moment at which the postmaster started, in microseconds since 1970, which every role may read, and which no clone
-/// or standby shares.
+/// The start time of the postmaster, in microseconds since 1970. Every role may read it, and clones and standbys have
+/// other ones.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn started_at(db: &Database) -> Result<i64> {
     let doing = "telling one cluster from another";
     let rows = db.query(doing, &format!("SELECT {STARTED_AT}"), &[]).await?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Changes of tables that take a moment if their locks are free, so that nobody queues behind them for long.
+//! Short changes of tables that never wait long for locks, so that no session queues behind them for long.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use super::limits::Limits;
 use super::sql::{QualifiedName, Statement};
 use super::wait::{Ended, Pauses, Waiter};
 
-/// Between two attempts. An attempt makes every other session wait that wants one of the tables, so it is short, and the
-/// others get their turn in between.
+/// The pauses between attempts. During an attempt, all other sessions that need one of the tables wait, so it is short,
+/// and the others run in between.
 const PAUSES: Pauses = Pauses { first: Duration::from_millis(500), longest: Duration::from_secs(5) };
 
 /// How long one attempt waits for all its locks.
 const ATTEMPT: &str = "SET LOCAL lock_timeout = '1s'";
 
-/// Runs statements in one transaction that lock these tables. A lock that another session holds is tried for again and again,
-/// a second each time, until the limits are reached.
+/// Runs statements that lock these tables, in one transaction. If another session holds a lock, this retries for a
+/// second each time, until the limits are reached.
 ///
 /// # Errors
-/// When the server refuses it, or the locks are not given in time: then with who holds them.
+/// When the server refuses it, or the locks are not granted in time: then with their holders.
 pub async fn in_short_turns(
     db: &Database,
     doing: &str,
@@ -58,7 +58,7 @@ pub async fn in_short_turns(
     }
 }
 
-/// The error with who holds locks on the tables, as far as the server says.
+/// Adds the holders of locks on the tables to the error, as far as the server shows them.
 async fn named(db: &Database, locked: Error, tables: &BTreeSet<QualifiedName>) -> Error {
     let sql = "SELECT concat(n.nspname, '.', c.relname, ' by process ', l.pid, ' (' || nullif(concat_ws(', ', \
            nullif(a.application_name, ''), a.usename), '') || ')', ', for ' || extract(epoch FROM now() - a.xact_start)::bigint || ' s') \

@@ -57,20 +57,20 @@ pub struct Slot {
     pub failover: bool,
     /// Whether something reads from it now.
     pub active: bool,
-    /// Whether it can be read from; not while it is still being made, which takes until older transactions have ended.
+    /// Whether it can be read from; not while it is being created, which waits for older transactions.
     pub ready: bool,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: Option<String>,
     /// The oldest WAL position that it keeps; absent when it is lost.
     pub restart_lsn: Option<String>,
-    /// Up to where its reader has confirmed, as an LSN's text; where it began, before anything has read from it.
+    /// The position that its reader has confirmed, as the text of an LSN; its start before the first read.
     pub confirmed: Option<String>,
     /// Why it was invalidated, such as `wal_removed` or `idle_timeout` (Postgres 17; before, never).
     pub invalidation: Option<String>,
 }
 
 impl Slot {
-    /// A slot for a subscription, as `CREATE SUBSCRIPTION` makes it.
+    /// A slot for a subscription, as `CREATE SUBSCRIPTION` creates it.
     pub fn new(name: Ident) -> Self {
         Self {
             name,
@@ -86,18 +86,18 @@ impl Slot {
         }
     }
 
-    /// Whether WAL that it needs is gone, so that nothing can be read from it any more.
+    /// Whether WAL that it needs was removed, so that it cannot be read any more.
     pub fn is_lost(&self) -> bool {
         self.wal_status.as_deref() == Some("lost")
     }
 
-    /// Fails, naming the attribute, where the server's version lacks something that this asks for.
+    /// Fails if the server's version lacks a feature of it, and names the attribute.
     pub fn check_supported(&self, version: ServerVersion) -> std::result::Result<(), Unsupported> {
         if self.failover { version.require(version::FAILOVER) } else { Ok(()) }
     }
 
-    /// Whether it is of a subscription's worker that copies one table, and goes when that is done:
-    /// `pg_<subscription>_sync_<table>_<system>`, as `ReplicationSlotNameForTablesync` of Postgres makes it.
+    /// Whether it is the temporary slot of a worker that copies one table:
+    /// `pg_<subscription>_sync_<table>_<system>`, from Postgres's `ReplicationSlotNameForTablesync`.
     pub fn is_of_table_sync(&self) -> bool {
         let parts: Vec<_> = self.name.as_str().split('_').collect();
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -110,7 +110,7 @@ impl Slot {
     }
 }
 
-/// Checks that the server takes this text as a slot's name; the message says what is wrong with another.
+/// Checks that a text is valid as a slot's name; the message says what is wrong.
 pub fn check_name(text: &str) -> std::result::Result<(), String> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if text.is_empty() || text.len() > 63 || !text.bytes().all(fits) {
@@ -121,14 +121,14 @@ pub fn check_name(text: &str) -> std::result::Result<(), String> {
     Ok(())
 }
 
-/// The statement that makes a slot in the connected database.
+/// The statement that creates a slot in the connected database.
 pub fn create(slot: &Slot, version: ServerVersion) -> std::result::Result<Statement, Unsupported> {
     slot.check_supported(version)?;
     // Postgres refuses it in a transaction that has written, so it stands alone.
     Ok(Statement::alone(format!("SELECT pg_create_logical_replication_slot({})", arguments(slot))))
 }
 
-/// The same as a person runs it on a server that has what the slot asks for.
+/// The same for people, for a server with all features of the slot.
 pub fn by_hand(slot: &Slot) -> String {
     format!("SELECT pg_create_logical_replication_slot({});", arguments(slot))
 }
@@ -144,14 +144,14 @@ fn arguments(slot: &Slot) -> String {
     arguments
 }
 
-/// The statement that drops a slot. Fails while the slot is active (55006), and when it is gone (42704).
+/// The statement that drops a slot. Fails while the slot is active (55006), and if it does not exist (42704).
 pub fn drop_slot(name: &Ident) -> Statement {
     Statement::alone(format!("SELECT pg_drop_replication_slot({})", Literal(name.as_str())))
 }
 
-/// Sets whether a slot is copied to standbys, where it is; it goes on from where it was (Postgres 17).
+/// Sets whether a slot is copied to standbys, in place and without losing its position (Postgres 17).
 ///
-/// No function of SQL does it, so that it takes a connection in replication mode. It waits while something reads from the
+/// No SQL function does this, so it needs a connection in replication mode. It waits while something reads from the
 /// slot.
 ///
 /// # Errors
@@ -167,7 +167,7 @@ pub async fn set_failover(db: &Database, doing: &str, name: &Ident, failover: bo
     }
 }
 
-/// Every logical slot of the database that outlives the session which made it, from a snapshot that is at most two seconds old.
+/// All permanent logical slots of the database, from a snapshot that is at most two seconds old.
 pub async fn fetch_all(db: &Database) -> Result<Arc<Slots>> {
     db.snapshot::<Slots>().get(|| db.changes(), load(db, "reading the replication slots", None)).await
 }
@@ -183,7 +183,7 @@ pub async fn fetch_now(db: &Database, name: &Ident) -> Result<Option<Slot>> {
     Ok(load(db, &doing, Some(name)).await?.remove(name))
 }
 
-/// One slot as it is once nobody is making it any more: one whose maker is gone goes, too.
+/// One slot, once it is no longer being created: an unfinished slot disappears with the session that creates it.
 ///
 /// # Errors
 /// Also when a limit is reached before that.
@@ -197,10 +197,10 @@ pub async fn fetch_settled(db: &Database, doing: &str, name: &Ident, limits: &Li
     fetch_now(db, name).await
 }
 
-/// Where the server's WAL ends now, as an LSN's text: what has been written by now is before it.
+/// The current end of the server's WAL, as the text of an LSN: everything written so far is before it.
 ///
-/// At the beginning of a page, the server tells the place behind the page's header, which is not written before the next
-/// record is: on a server where nothing happens, a slot would not get there for minutes. That header is taken off.
+/// At the beginning of a page, the server reports the position after the page's header, but writes that header only
+/// with the next record: on an idle server, a slot would not get there for minutes. So the header is subtracted.
 ///
 /// Source: `pg_current_wal_insert_lsn` in the Postgres documentation; the headers are 24 bytes of a page, and 40 of a
 /// segment.
@@ -208,20 +208,20 @@ pub async fn current_lsn(db: &Database) -> Result<String> {
     one_fact(db, "reading the WAL position", &format!("SELECT w.lsn::text FROM ({WRITTEN}) w")).await
 }
 
-/// Where the server's WAL ends now, or on a standby, what it has replayed.
+/// The current end of the server's WAL, or, on a standby, the end of the replayed WAL.
 const WRITTEN: &str = "SELECT lsn - CASE WHEN mod(lsn - '0/0', segment) = 40 THEN 40 WHEN mod(lsn - '0/0', page) = 24 THEN 24 ELSE 0 END AS lsn \
     FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END AS lsn, \
     current_setting('wal_block_size')::numeric AS page, \
     (SELECT setting::numeric FROM pg_settings WHERE name = 'wal_segment_size') AS segment) p";
 
-/// The number that the next transaction that writes will get, as text: those that have written by now have lower ones.
+/// The number of the next transaction that writes, as text: transactions that have already written have lower ones.
 ///
 /// Source: `pg_current_snapshot` and `pg_snapshot_xmax` in the Postgres documentation.
 pub async fn next_transaction(db: &Database) -> Result<String> {
     one_fact(db, "reading the transactions", "SELECT pg_snapshot_xmax(pg_current_snapshot())::text").await
 }
 
-/// Whether all transactions before this one that have written, in any database of the cluster, have ended.
+/// Whether all earlier transactions that have written, in any database of the cluster, have ended.
 ///
 /// Source: `pg_snapshot_xmin` in the Postgres documentation.
 pub async fn have_ended(db: &Database, transaction: &str) -> Result<bool> {
@@ -239,7 +239,7 @@ async fn one_fact(db: &Database, doing: &str, sql: &str) -> Result<String> {
     fact.ok_or_else(|| db.error(doing, Cause::Unexpected("it answered nothing".to_owned())))
 }
 
-/// Whether the slot's subscription has confirmed everything before this LSN; `None` where there is no such slot.
+/// Whether the slot's subscription has confirmed everything before this LSN; `None` if there is no such slot.
 ///
 /// Source: `confirmed_flush_lsn` of the view `pg_replication_slots`.
 pub async fn has_confirmed(db: &Database, name: &Ident, lsn: &str) -> Result<Option<bool>> {
@@ -249,16 +249,16 @@ pub async fn has_confirmed(db: &Database, name: &Ident, lsn: &str) -> Result<Opt
     rows.first().map(|row| row.try_get(0)).transpose().map_err(|error| db.error(&doing, Cause::Statement(error)))
 }
 
-/// Where in the cluster a slot is: names are unique in all of it.
+/// The place of a slot in the cluster, where its name is unique.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Home {
     /// A logical slot, of this database.
     Database(String),
-    /// A physical slot, of none.
+    /// A physical slot, of no database.
     Cluster,
 }
 
-/// Where the slot of this name is, if there is any.
+/// The place of the slot with this name, if it exists.
 pub async fn home(db: &Database, name: &Ident) -> Result<Option<Home>> {
     let doing = format!("looking for replication slot {name}");
     let sql = "SELECT database::text FROM pg_replication_slots WHERE slot_name = $1";
@@ -266,7 +266,7 @@ pub async fn home(db: &Database, name: &Ident) -> Result<Option<Home>> {
     Ok(database.map(|database| database.map_or(Home::Cluster, Home::Database)))
 }
 
-/// What reads from a slot calls itself: a subscription's worker has the name of its subscription.
+/// The application name of a slot's reader: a subscription's worker uses the name of its subscription.
 pub async fn reader(db: &Database, name: &Ident) -> Result<Option<String>> {
     let doing = format!("looking for the reader of replication slot {name}");
     let sql = "SELECT a.application_name FROM pg_replication_slots s JOIN pg_stat_activity a ON a.pid = s.active_pid \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Objects of one kind in one database, read together and shared by all who ask within two seconds.
+//! Objects of one kind in one database, read together and shared by all readers within two seconds.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -14,10 +14,10 @@ use tokio::time::Instant;
 
 use super::error::Result;
 
-/// How long after its load a snapshot is served. Terraform reads all resources of a plan within moments of each other.
+/// How long a snapshot is valid after its load. Terraform reads all resources of a plan at almost the same time.
 const LIFETIME: Duration = Duration::from_secs(2);
 
-/// The last load of one kind, if any. Callers that come while one is under way wait for it, failures included.
+/// The last load of one kind, if any. Callers that come during a load wait for its result, even a failure.
 pub(super) struct Snapshot<T> {
     last: Mutex<Option<Load<T>>>,
 }
@@ -29,7 +29,7 @@ struct Load<T> {
     result: Result<Arc<T>>,
 }
 
-/// The snapshots of one database, one for each kind of object: the type of what is loaded tells the kind.
+/// The snapshots of one database, one for each kind of object, by the type of the loaded value.
 #[derive(Default)]
 pub(super) struct Snapshots(StdMutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
 
@@ -38,16 +38,16 @@ impl Snapshots {
     pub(super) fn of<T: Send + Sync + 'static>(&self) -> Arc<Snapshot<T>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let one = all.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(Snapshot::<T>::default()));
-        // What stands under a type's id is of that type.
+        // The value under a type's id always has that type.
         Arc::clone(one).downcast().unwrap_or_default()
     }
 }
 
-/// Counts the beginnings and ends of this process's own changes; snapshots of before are stale.
+/// Counts the beginnings and ends of this process's own changes, which invalidate earlier snapshots.
 #[derive(Clone, Default)]
 pub(super) struct Changes(Arc<AtomicU64>);
 
-/// A change that is under way.
+/// A change in progress.
 pub(super) struct Change(Changes);
 
 impl Changes {
@@ -75,14 +75,14 @@ impl<T> Default for Snapshot<T> {
 }
 
 impl<T> Snapshot<T> {
-    /// The objects, loaded now unless a load that is good enough exists. `changes` counts this process's own changes.
+    /// The objects, loaded now unless a valid load exists. `changes` counts this process's own changes.
     pub(super) async fn get(&self, changes: impl Fn() -> u64, load: impl Future<Output = Result<T>>) -> Result<Arc<T>> {
         let asked = Instant::now();
         let mut last = self.last.lock().await;
         if let Some(last) = last.as_ref().filter(|last| last.serves(changes(), asked)) {
             return last.result.clone();
         }
-        // The old one goes before the new one comes: two would be twice the memory.
+        // The old one is dropped before the new one is loaded: two would take twice the memory.
         *last = None;
         let changes = changes();
         let result = load.await.map(Arc::new);
@@ -94,9 +94,9 @@ impl<T> Snapshot<T> {
 impl<T> Load<T> {
     fn serves(&self, changes: u64, asked: Instant) -> bool {
         match self.result {
-            // From its end: who has waited for a load that took longer must not load it again.
+            // Counted from its end: callers that waited for a slow load must not load it again.
             Ok(_) => self.changes == changes && self.ended.elapsed() < LIFETIME,
-            // A failure serves only those who have been waiting for it.
+            // A failure is returned only to callers that have been waiting for it.
             Err(_) => asked <= self.ended,
         }
     }

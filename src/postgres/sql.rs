@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Names, literals and statements: all quoting is here.
+//! Names, literals and statements: all quoting happens here.
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ pub(super) const LONGEST_NAME: usize = 63;
 
 /// A name of one database object, exactly as the catalog holds it.
 ///
-/// `Display` always writes it in double quotes, so that whatever it holds stays one name in a statement. The bare text
-/// is [`Ident::as_str`], which belongs in messages and in bound parameters only.
+/// `Display` always writes it in double quotes, so that any text stays one name in a statement. The bare text is
+/// [`Ident::as_str`], which belongs in messages and in bound parameters only.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ident(String);
 
@@ -24,7 +24,7 @@ pub struct InvalidName {
 }
 
 impl Ident {
-    /// Takes a name literally: no case folding, no unquoting. Fails when Postgres could not store it whole.
+    /// Takes a name literally: no case folding, no unquoting. Fails if Postgres could not store it whole.
     pub fn new(text: impl Into<String>) -> Result<Self, InvalidName> {
         let text = text.into();
         let reason = if text.is_empty() {
@@ -39,7 +39,7 @@ impl Ident {
         Err(InvalidName { text, reason })
     }
 
-    /// A name that a catalog returned, and that is valid for that reason.
+    /// A name that a catalog returned, which is therefore valid.
     pub(super) fn from_catalog(text: &str) -> Self {
         Self(text.to_owned())
     }
@@ -56,7 +56,7 @@ impl fmt::Display for Ident {
     }
 }
 
-/// A name in a statement that a person is told to run: that of a database or a role, from a connection.
+/// A name in a statement for people: of a database or a role, from a connection.
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
@@ -89,8 +89,8 @@ pub struct QualifiedName {
 impl QualifiedName {
     /// Reads `schema.name`, or a lone `name`, which means schema `public`.
     ///
-    /// A part that holds a dot or a double quote stands in double quotes, with each double quote inside doubled, as in
-    /// SQL. Other than in SQL nothing is folded to lower case: `Users` is the table `"Users"`.
+    /// A part with a dot or a double quote must be in double quotes, with each double quote inside doubled, as in SQL.
+    /// Unlike in SQL, nothing is folded to lower case: `Users` is the table `"Users"`.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let invalid = |reason| InvalidName { text: text.to_owned(), reason };
         let (first, rest) = parse_part(text).map_err(invalid)?;
@@ -115,7 +115,7 @@ impl QualifiedName {
     }
 }
 
-/// Reads one part from the front: the part, and what follows its dot if there is one.
+/// Reads one part from the front: the part, and the text after its dot if there is one.
 fn parse_part(text: &str) -> Result<(String, Option<&str>), &'static str> {
     let Some(quoted) = text.strip_prefix('"') else {
         let (part, rest) = match text.split_once('.') {
@@ -168,7 +168,7 @@ impl fmt::Debug for QualifiedName {
     }
 }
 
-/// As a catalog prints it: whatever is read here was printed by one.
+/// A name as a catalog prints it: only such names are read.
 impl<'de> Deserialize<'de> for Ident {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         String::deserialize(from).map(Self)
@@ -195,7 +195,7 @@ impl<'de> Deserialize<'de> for QualifiedName {
     }
 }
 
-/// A string constant. `Display` quotes it for a session with `standard_conforming_strings` on or off.
+/// A string constant. `Display` quotes it so that `standard_conforming_strings` does not matter.
 #[derive(Clone, Copy)]
 pub(super) struct Literal<'a>(pub(super) &'a str);
 
@@ -206,7 +206,7 @@ impl fmt::Display for Literal<'_> {
     }
 }
 
-/// Joins what `Display` writes with `", "`.
+/// Joins the printed items with `", "`.
 pub(super) fn list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }
@@ -220,13 +220,13 @@ pub enum Scope {
     Alone,
 }
 
-/// One SQL statement. Only this module's parents make one, and only the statement runner reads its text.
+/// One SQL statement. Only this module's parents create one, and only the statement runner reads its text.
 ///
 /// `Debug` and `Display` show the text with every secret replaced by `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Statement {
     text: String,
-    /// The text without its secret; absent when there is none.
+    /// The text without its secret; absent if there is none.
     redacted: Option<String>,
     kind: Kind,
 }
@@ -254,7 +254,7 @@ impl Statement {
         Self { kind: Kind::Await, ..Self::new(text) }
     }
 
-    /// Marks the text as holding a secret; `redacted` is shown in its place.
+    /// Marks the text as secret; `redacted` is shown in its place.
     pub(super) fn showing(self, redacted: impl Into<String>) -> Self {
         Self { redacted: Some(redacted.into()), ..self }
     }
@@ -264,7 +264,7 @@ impl Statement {
         &self.text
     }
 
-    /// Whether it may share a transaction. A wait never does: what it waits for happens in other sessions.
+    /// Whether it may share a transaction. A wait may not: it waits for other sessions.
     pub fn scope(&self) -> Scope {
         match self.kind {
             Kind::Change(scope) => scope,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Subscriptions: the value, how it is read, and the statements between two of them.
+//! Subscriptions: their values, how they are read, and the statements between two of them.
 //!
 //! Source: `CREATE SUBSCRIPTION`, `ALTER SUBSCRIPTION` and the catalogs `pg_subscription*` in the Postgres documentation.
 
@@ -41,17 +41,18 @@ pub type Subscriptions = BTreeMap<Ident, Subscription>;
 pub struct Subscription {
     /// Its name.
     pub name: Ident,
-    /// Its owner. Always known when read; absent in a desired value means: whoever it is.
+    /// Its owner. Always known when read; absent in a desired value if any owner is right.
     pub owner: Option<Ident>,
-    /// Whether its worker runs.
+    /// Whether it is enabled.
     pub enabled: bool,
-    /// What it subscribes to; at least one.
+    /// Its publications; at least one.
     pub publications: BTreeSet<Ident>,
-    /// How the publisher is reached. Read as absent where the role may not see it; desired as absent: leave it.
+    /// The connection to the publisher. Absent when read if the role may not see it; absent in a desired value:
+    /// unchanged.
     pub connection: Option<Conninfo>,
-    /// The slot. Always known when read; absent in a desired value means: named as the subscription, or left as it is.
+    /// The slot. Always known when read; absent in a desired value: the subscription's name, or unchanged.
     pub slot: Option<SlotName>,
-    /// Everything else.
+    /// All other options.
     pub options: Options,
 }
 
@@ -64,10 +65,11 @@ pub enum SlotName {
     None,
 }
 
-/// Options of a subscription. Read as absent where the version lacks them; desired as absent: the server's default, or left as it is.
+/// Options of a subscription. Absent when read if the version lacks them; absent in a desired value: the server's
+/// default, or unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options {
-    /// Whether values travel in binary form.
+    /// Whether values are sent in binary form.
     pub binary: Option<bool>,
     /// Whether transactions in progress are sent.
     pub streaming: Option<Streaming>,
@@ -77,7 +79,7 @@ pub struct Options {
     pub two_phase: Option<bool>,
     /// Whether an error disables the subscription (Postgres 15).
     pub disable_on_error: Option<bool>,
-    /// Whether a connection for an owner who is no superuser needs a password (Postgres 16).
+    /// Whether the connection needs a password if the owner is not a superuser (Postgres 16).
     pub password_required: Option<bool>,
     /// Whether changes are applied as the subscription's owner, not the table's (Postgres 16).
     pub run_as_owner: Option<bool>,
@@ -92,9 +94,9 @@ pub struct Options {
 pub enum Streaming {
     /// Only when they are committed.
     Off,
-    /// As they grow; kept in files until they are committed.
+    /// While they grow; kept in files until they are committed.
     On,
-    /// As they grow, applied by parallel workers (Postgres 16).
+    /// While they grow, applied by parallel workers (Postgres 16).
     Parallel,
 }
 
@@ -155,7 +157,7 @@ impl Subscription {
         }
     }
 
-    /// The slot that creating it would make or use: its own name unless another, or none, is given.
+    /// The slot that creating it would create or use: its own name, unless another or none is given.
     pub fn slot_name(&self) -> Option<&Ident> {
         match &self.slot {
             None => Some(&self.name),
@@ -166,7 +168,7 @@ impl Subscription {
 }
 
 impl Options {
-    /// Fails, naming the attribute, where the server's version lacks an option that is given.
+    /// Fails if the server's version lacks a given option, and names the attribute.
     pub fn check_supported(&self, server: ServerVersion) -> Result<(), Unsupported> {
         let given = [
             (self.streaming == Some(Streaming::Parallel), version::PARALLEL_STREAMING),

@@ -2,8 +2,8 @@
 
 //! `sslmode`, `sslrootcert`, `sslcert` and `sslkey`, as libpq means them, for rustls.
 //!
-//! Source: "SSL Support" in the documentation of libpq. One difference: a host name is looked for in a certificate's
-//! subject alternative names only, never in its common name.
+//! Source: "SSL Support" in the documentation of libpq. One difference: host names are only checked against a
+//! certificate's subject alternative names, never its common name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -73,7 +73,7 @@ impl FromStr for SslMode {
     }
 }
 
-/// A version of TLS, oldest first. The first two are older than all that are spoken here.
+/// A version of TLS, oldest first. The first two are too old to be supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum TlsVersion {
     V10,
@@ -82,16 +82,16 @@ pub(super) enum TlsVersion {
     V13,
 }
 
-/// What is asked of TLS, beside `sslmode` and certificates.
+/// Options of TLS, in addition to `sslmode` and certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TlsOptions {
     /// Revocation lists: a path, or PEM text.
     pub(super) crl: Option<String>,
     pub(super) oldest: TlsVersion,
     pub(super) newest: TlsVersion,
-    /// Whether the server is told by which name it is asked for.
+    /// Whether to send the server's name (SNI).
     pub(super) sni: bool,
-    /// Whether TLS begins without asking the server first.
+    /// Whether to begin TLS without asking the server first.
     pub(super) direct: bool,
 }
 
@@ -108,17 +108,18 @@ const VERSIONS: [(&str, TlsVersion); 4] = [
     ("TLSv1.3", TlsVersion::V13),
 ];
 
-/// The version that libpq calls so.
+/// The version with this name in libpq.
 pub(super) fn version(name: &str) -> Result<TlsVersion, &'static str> {
     let found = VERSIONS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
     found.map(|(_, version)| *version).ok_or("is not one of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3")
 }
 
-/// Refuses certificate authorities that do not go with a mode.
+/// Refuses certificate authorities that do not match a mode.
 ///
 /// # Errors
-/// A sentence for people, when `verify-ca` has none, since each public authority would do for any server, or when the
-/// system's are to be trusted without a look at the host name, as any server may have one of theirs.
+/// A sentence for people: if `verify-ca` has no authority, because any public one would vouch for any server; or if
+/// the system's authorities are trusted without checking the host name, because any server may have their
+/// certificate.
 pub fn check_roots(mode: SslMode, root: Option<&str>) -> Result<(), &'static str> {
     match (mode, root) {
         (SslMode::VerifyCa, None) => {
@@ -133,7 +134,7 @@ pub fn check_roots(mode: SslMode, root: Option<&str>) -> Result<(), &'static str
     }
 }
 
-/// Where certificates come from. Each text is a path, or PEM itself; `root` may also be `system`.
+/// The sources of certificates. Each text is a path, or PEM itself; `root` may also be `system`.
 #[derive(Clone, Default)]
 pub(super) struct Certificates<'a> {
     pub(super) root: Option<&'a str>,
@@ -141,7 +142,7 @@ pub(super) struct Certificates<'a> {
     pub(super) key: Option<&'a str>,
 }
 
-/// Makes the connector. Fails with a sentence for people.
+/// Creates the connector. Fails with a sentence for people.
 pub(super) fn connector(
     mode: SslMode,
     certificates: &Certificates<'_>,
@@ -185,7 +186,7 @@ fn spoken(options: &TlsOptions) -> &'static [&'static SupportedProtocolVersion] 
     }
 }
 
-/// What is verified about the server's certificate.
+/// The checks of the server's certificate.
 #[derive(Debug)]
 enum Check {
     Nothing,
@@ -208,11 +209,12 @@ fn check_of(
     }
 }
 
-/// What chains are verified with.
+/// The verifier of certificate chains.
 #[derive(Debug)]
 struct Verified {
     webpki: Arc<WebPkiServerVerifier>,
-    /// The certificates of `sslrootcert`, to recognise a server that presents one of them as its own. None of the system's.
+    /// The certificates of `sslrootcert`, to recognise a server that presents one of them as its own. Without the
+    /// system's.
     pinned: Vec<CertificateDer<'static>>,
 }
 
@@ -236,7 +238,7 @@ impl Verified {
     }
 }
 
-/// Those of the files that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, where one of them is set.
+/// The system's certificates, or those from `SSL_CERT_FILE` and `SSL_CERT_DIR` if one of them is set.
 fn system_roots() -> Result<Vec<CertificateDer<'static>>, String> {
     let found = rustls_native_certs::load_native_certs();
     let remedy = "install them (the package ca-certificates), correct SSL_CERT_FILE and SSL_CERT_DIR where they are set, or give \
@@ -276,12 +278,12 @@ fn read_chain(attribute: &str, source: &str) -> Result<Vec<CertificateDer<'stati
 }
 
 fn read_key(source: &str) -> Result<PrivateKeyDer<'static>, String> {
-    // What the parser says about a key is not passed on, as it could quote the key.
+    // The parser's error about a key is not shown, because it could quote the key.
     let pem = read_pem("sslkey", source).map_err(|_| "sslkey cannot be read".to_owned())?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|_| "sslkey holds no unencrypted private key in PEM form".to_owned())
 }
 
-/// Verifies what the mode asks for, and the handshake's signatures always.
+/// Verifies what the mode requires, and always the handshake's signatures.
 #[derive(Debug)]
 struct Verifier {
     check: Check,
@@ -289,11 +291,12 @@ struct Verifier {
 }
 
 impl Verified {
-    /// Verifies the chain, and the name where it is asked for. rustls looks at the name last.
+    /// Verifies the chain, and the name if required. rustls checks the name last.
     fn verify(&self, presented: &Presented<'_>, with_name: bool) -> Result<(), rustls::Error> {
         match presented.verified_by(&self.webpki) {
             Err(error) if !with_name && is_about_name(&error) => Ok(()),
-            // A self-signed certificate of a server that is given as sslrootcert, too: webpki takes it for an issuer only.
+            // Also accept a server's self-signed certificate that is given as sslrootcert: webpki only accepts it as an
+            // issuer.
             Err(error) if is_about_chain(&error) && self.pinned.iter().any(|own| own == presented.certificate) => {
                 if with_name {
                     presented.verify_name()
@@ -306,7 +309,7 @@ impl Verified {
     }
 }
 
-/// What a server has presented, and the name that it was asked for.
+/// The certificates that a server has presented, and its requested name.
 struct Presented<'a> {
     certificate: &'a CertificateDer<'a>,
     intermediates: &'a [CertificateDer<'a>],
@@ -329,7 +332,8 @@ fn is_about_name(error: &rustls::Error) -> bool {
     matches!(error, rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }))
 }
 
-/// Whether no authority vouches for the certificate, or it is an authority's itself; not that it has expired or was revoked.
+/// Whether no authority vouches for the certificate, or it is itself an authority's; not whether it has expired or was
+/// revoked.
 fn is_about_chain(error: &rustls::Error) -> bool {
     use CertificateError::{Other, UnknownIssuer};
     matches!(error, rustls::Error::InvalidCertificate(UnknownIssuer | Other(_)))

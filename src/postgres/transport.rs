@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a connection string requires beyond the address and the login: the options of the socket, the versions of TLS, and
-//! the kind of server.
+//! The options of a connection string beyond address and login: the socket, the versions of TLS, and the kind of
+//! server.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use super::conninfo::{Conninfo, InvalidConninfo};
 use super::keywords;
 use super::tls::{self, SslMode, TlsOptions, TlsVersion};
 
-/// How connections are made and kept. The default is what libpq does by default.
+/// How connections are made and kept, by default as in libpq.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Transport {
     template: Box<Config>,
     tls: TlsOptions,
 }
 
-/// The settings that every session of ours sets for itself, so that one in `options` would have no effect.
+/// The settings that each of our sessions sets itself, so that `options` could not change them.
 const OWN_SETTINGS: &[&str] = &[
     "client_connection_check_interval",
     "client_encoding",
@@ -42,10 +42,10 @@ fn wrong<T>(keyword: &'static str, reason: impl Display) -> Result<T> {
 }
 
 impl Transport {
-    /// Reads what a connection string asks for.
+    /// Reads these options from a connection string.
     ///
     /// # Errors
-    /// When it holds a keyword or a value that would not be heeded. The message names the keyword, and never its value.
+    /// When it has a keyword or a value that would be ignored. The message names the keyword, but never its value.
     pub fn read(conninfo: &Conninfo) -> Result<Self> {
         for (keyword, value) in conninfo.iter() {
             keywords::check_ours(keyword, value).map_err(|reason| InvalidConninfo::of("url", reason))?;
@@ -55,11 +55,11 @@ impl Transport {
         Ok(transport)
     }
 
-    /// Refuses what only goes with another `sslmode`.
+    /// Refuses options that need another `sslmode`.
     ///
     /// # Errors
-    /// When channel binding is required and there may be no TLS, when TLS is to begin at once and may be left out, or when
-    /// there are revocation lists and nothing is verified.
+    /// When channel binding is required but TLS is optional, when direct TLS is requested but TLS is optional, or when
+    /// there are revocation lists but nothing is verified.
     pub fn check(&self, mode: SslMode, root: Option<&str>) -> Result<()> {
         if self.template.get_channel_binding() == ChannelBinding::Require && mode == SslMode::Disable {
             return wrong("channel_binding", "= require needs TLS, and sslmode is disable");
@@ -74,7 +74,7 @@ impl Transport {
         Ok(())
     }
 
-    /// The channel binding that is asked for, where it is not libpq's default.
+    /// The requested channel binding, if it is not libpq's default.
     pub fn channel_binding(&self) -> Option<&'static str> {
         match self.template.get_channel_binding() {
             ChannelBinding::Disable => Some("disable"),
@@ -83,7 +83,7 @@ impl Transport {
         }
     }
 
-    /// Where a connection's configuration begins.
+    /// The client configuration that a connection starts from.
     pub(super) fn template(&self) -> Config {
         Config::clone(&self.template)
     }
@@ -102,13 +102,13 @@ impl TlsOptions {
     }
 }
 
-/// The longest time to connect that a connection string asks for; [`Duration::MAX`] for one without an end.
+/// The `connect_timeout` of a connection string; [`Duration::MAX`] means no limit.
 ///
 /// # Errors
 /// When it is not a whole number.
 pub fn connect_timeout(conninfo: &Conninfo) -> Result<Option<Duration>> {
     let seconds = number(conninfo, "connect_timeout", "seconds")?;
-    // As in libpq, zero and less mean none.
+    // As in libpq, zero and less mean no limit.
     Ok(seconds.map(|seconds| positive(seconds).map_or(Duration::MAX, Duration::from_secs)))
 }
 
@@ -144,7 +144,7 @@ const LOAD_BALANCING: &[(&str, LoadBalanceHosts)] =
 const NEGOTIATIONS: &[(&str, SslNegotiation)] =
     &[("postgres", SslNegotiation::Postgres), ("direct", SslNegotiation::Direct)];
 
-/// With one host, preferring a standby leaves no choice.
+/// With a single host, `prefer-standby` means any server.
 const TARGETS: &[(&str, TargetSessionAttrs)] = &[
     ("any", TargetSessionAttrs::Any),
     ("prefer-standby", TargetSessionAttrs::Any),
@@ -160,7 +160,7 @@ fn target(conninfo: &Conninfo) -> Result<Option<TargetSessionAttrs>> {
     }
 }
 
-/// Goes to `hostaddr`, where it is given, and asks for `host` there.
+/// Connects to `hostaddr`, if given, and uses `host` as the server's name.
 fn address(conninfo: &Conninfo, template: &mut Config) -> Result<()> {
     let Some(address) = conninfo.get("hostaddr") else { return Ok(()) };
     match address.parse() {
@@ -233,12 +233,12 @@ fn number(conninfo: &Conninfo, keyword: &'static str, what: &str) -> Result<Opti
     }
 }
 
-/// What is above zero. Less means the system's own in libpq.
+/// A positive number. In libpq, zero and less mean the system's default.
 fn positive(number: i64) -> Option<u64> {
     u64::try_from(number).ok().filter(|number| *number > 0)
 }
 
-/// Refuses settings that our sessions set for themselves.
+/// Refuses settings that our sessions set themselves.
 fn check_options(options: &str) -> Result<()> {
     match settings(options).find(|name| OWN_SETTINGS.contains(&name.as_str())) {
         Some(name) => wrong("options", format!("sets {name}, which the provider sets for itself. Leave it out")),

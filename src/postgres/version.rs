@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Server versions, and which version introduced what, as data.
+//! Server versions, and the features that each version introduced, as data.
 
 use std::fmt;
 
-/// A server's version, as `server_version_num` gives it: 150018 is 15.18.
+/// A server's version, in the form of `server_version_num`: 150018 is 15.18.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerVersion(u32);
 
 impl ServerVersion {
-    /// The oldest version whose catalogs and statements are known here.
+    /// The oldest supported version.
     pub const OLDEST: Self = Self(140_000);
 
     /// Takes the number of `server_version_num`.
@@ -27,12 +27,12 @@ impl ServerVersion {
         self.0 / 10_000
     }
 
-    /// Whether the feature is there.
+    /// Whether this version has the feature.
     pub fn has(self, feature: Feature) -> bool {
         self.major() >= feature.since
     }
 
-    /// Fails, naming the option and both versions, where the feature is not there.
+    /// Fails if this version lacks the feature, and names the option and both versions.
     pub fn require(self, feature: Feature) -> Result<(), Unsupported> {
         if self.has(feature) {
             Ok(())
@@ -48,12 +48,12 @@ impl fmt::Display for ServerVersion {
     }
 }
 
-/// Something that not every supported version has.
+/// A feature that not every supported version has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Feature {
-    /// What it is, in words.
+    /// The feature in words.
     pub what: &'static str,
-    /// The option that asks for it, as Postgres and the resources name it.
+    /// The option for it, as Postgres and the resources name it.
     pub option: &'static str,
     /// The first major version that has it.
     pub since: u32,
@@ -79,13 +79,13 @@ pub const ALTER_TWO_PHASE: Feature = Feature { what: "a change of two_phase", ..
 pub const DISABLE_ON_ERROR: Feature = feature("disable_on_error", 15);
 /// The view `pg_stat_subscription_stats`, which counts errors.
 pub const SUBSCRIPTION_STATS: Feature = feature("the count of errors", 15);
-/// The view `pg_stat_subscription_stats` counts conflicts, too.
+/// The view `pg_stat_subscription_stats` counts conflicts too.
 pub const CONFLICTS: Feature = feature("the count of conflicts", 18);
 /// `CREATE SUBSCRIPTION … WITH (streaming = parallel)`.
 pub const PARALLEL_STREAMING: Feature = Feature { what: "streaming = \"parallel\"", ..feature("streaming", 16) };
-/// `binary = true` applies to the initial copy, too.
+/// `binary = true` applies to the initial copy too.
 pub const BINARY_COPY: Feature = feature("binary", 16);
-/// A subscription takes a partitioned table instead of its partitions where one of its publications sends it so.
+/// A subscription has a partitioned table instead of its partitions if one of its publications sends it so.
 pub const ROOTS_ALONE: Feature = feature("publish_via_partition_root", 16);
 /// `CREATE SUBSCRIPTION … WITH (password_required)`.
 pub const PASSWORD_REQUIRED: Feature = feature("password_required", 16);
@@ -96,21 +96,21 @@ pub const ORIGIN: Feature = feature("origin", 16);
 /// `CREATE SUBSCRIPTION … WITH (failover)`, and slots with the flag.
 pub const FAILOVER: Feature = feature("failover", 17);
 
-/// A standby decodes, and has logical slots of its own.
+/// A standby can decode, and has logical slots of its own.
 pub const STANDBY_SLOTS: Feature = Feature { what: "a logical slot on a standby", ..feature("name", 16) };
-/// A publisher goes on without a publication that is missing, where it ended the reader before.
+/// A publisher continues without a missing publication. Before, it ended the reader.
 pub const MISSING_PUBLICATIONS: Feature = feature("publications", 18);
 
 /// An option that the server's version is too old for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unsupported {
-    /// What is lacking, in words.
+    /// The missing feature in words.
     pub what: &'static str,
-    /// The option that asks for it, as Postgres and the resources name it.
+    /// The option for it, as Postgres and the resources name it.
     pub option: &'static str,
     /// The first major version that has it.
     pub since: u32,
-    /// What the server runs.
+    /// The server's version.
     pub server: ServerVersion,
 }
 

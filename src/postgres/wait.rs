@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Waiting: the one loop that asks again until there is an answer.
+//! Waiting: the one loop that repeats a question until there is an answer.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use super::error::Error;
 use super::limits::Limits;
 
-/// Whether an error says that something is away which may come back, such as a server that is restarting.
+/// An error that may mean a temporary outage, such as a server that is restarting.
 pub trait Outage {
-    /// Whether it does.
+    /// Whether it does mean one.
     fn is_outage(&self) -> bool;
 }
 
@@ -21,17 +21,17 @@ impl Outage for Error {
     }
 }
 
-/// The pauses between two questions: the first one, and the longest, which is approached by doubling.
+/// The pauses between questions: the first one, doubled each time up to the longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pauses {
     /// Before the second question.
     pub first: Duration,
-    /// No pause is longer.
+    /// The longest pause.
     pub longest: Duration,
 }
 
 impl Pauses {
-    /// Always the same pause.
+    /// A constant pause.
     pub const fn of(pause: Duration) -> Self {
         Self { first: pause, longest: pause }
     }
@@ -44,7 +44,7 @@ impl Pauses {
 /// Why a wait ended without an answer.
 #[derive(Debug)]
 pub enum Ended<E> {
-    /// The deadline has passed. If a server was away at the last question, this says how.
+    /// The deadline has passed. If the last question met an outage, this is its error.
     TimeOver(Option<E>),
     /// A person asked to stop.
     Stopped,
@@ -52,11 +52,11 @@ pub enum Ended<E> {
     Failed(E),
 }
 
-/// Waits between looks: `loop { if let Some(answer) = waiter.after(look().await).await? { … } }`.
+/// Waits between reads: `loop { if let Some(answer) = waiter.after(look().await).await? { … } }`.
 ///
-/// An outage counts as no answer yet, and so is lived through until the deadline. The first look comes before any limit
-/// is asked, so that what is already so is known. No look begins at the deadline: it would have no time for its answer, and
-/// say that instead of what is missing.
+/// An outage counts as no answer yet, until the deadline. The first read happens before limits are checked, so that an
+/// answer that is already there is found. No read begins at the deadline: it would have no time to finish, and its
+/// error would hide what is missing.
 #[derive(Debug)]
 pub struct Waiter<'a> {
     limits: &'a Limits,
@@ -65,15 +65,15 @@ pub struct Waiter<'a> {
 }
 
 impl<'a> Waiter<'a> {
-    /// One that has not waited yet.
+    /// A waiter that has not waited yet.
     pub fn new(limits: &'a Limits, pauses: Pauses) -> Self {
         Self { limits, pauses, pause: pauses.first }
     }
 
-    /// Returns the answer that a look gave, or waits for the time of the next look and returns none.
+    /// Returns the answer of a read, or waits until the next read is due and returns none.
     ///
     /// # Errors
-    /// When the limits are reached, or the look failed otherwise than by an outage.
+    /// When the limits are reached, or the read failed for another reason than an outage.
     pub async fn after<T, E: Outage + std::fmt::Display>(
         &mut self,
         look: Result<Option<T>, E>,

@@ -2,8 +2,8 @@
 
 //! Connections in replication mode, for the commands that SQL does not have.
 //!
-//! The mode is one more parameter of a connection's first message, and the client library only sends those that it
-//! knows. So the stream adds it on the way out; everything else is the library's: TLS, authentication, channel binding.
+//! The mode is one more parameter of a connection's first message, but the client library only sends parameters that it
+//! knows. So the stream adds it on the way out. The library does everything else: TLS, authentication, channel binding.
 //!
 //! Source: "Streaming Replication Protocol" and "Message Formats" (StartupMessage) in the Postgres documentation.
 
@@ -26,16 +26,17 @@ use super::error::{Cause, Result};
 use super::limits::Limits;
 use super::link::Link;
 
-/// What makes a connection one that replicates and knows its database: a name and a value of the first message.
+/// The parameter of the first message that requests replication mode with a database: its name and value.
 const MODE: &[u8] = b"replication\0database\0";
 
-/// How long the server may take for a request to cancel.
+/// How long a cancel request may take.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
 /// Runs one command of the replication protocol on a connection of its own, which ends with it.
 ///
 /// # Errors
-/// When the server cannot be reached in this mode, refuses the command, or a limit is reached: it is then told to cancel.
+/// When the server cannot be reached in this mode, refuses the command, or a limit is reached: then the command is
+/// cancelled.
 pub(super) async fn run(db: &Database, doing: &str, command: &str, limits: &Limits) -> Result<()> {
     let limits = limits.or_within(db.config().statement_timeout);
     let work = async {
@@ -52,7 +53,7 @@ pub(super) async fn run(db: &Database, doing: &str, command: &str, limits: &Limi
     db.changing(work).await.map_err(|cause| db.error(doing, cause))
 }
 
-/// A command that waits for somebody else does not notice that its client has gone.
+/// A command that waits for another session does not notice that its client has gone.
 async fn cancel(link: &Link, client: &Client, encrypted: bool) {
     let token = client.cancel_token();
     let request = async {
@@ -66,7 +67,7 @@ async fn cancel(link: &Link, client: &Client, encrypted: bool) {
     }
 }
 
-/// Connects within the server's `connect_timeout`, as its `sslmode` says. Returns whether it is encrypted, too.
+/// Connects within the server's `connect_timeout`, as its `sslmode` says. Also returns whether it is encrypted.
 async fn connect(link: &Link, database: &str) -> std::result::Result<(Client, bool), Cause> {
     let config = link.client_config(database).await?;
     let work = async {
@@ -96,13 +97,13 @@ async fn attempt(link: &Link, mut config: Config, encrypted: bool) -> std::resul
         let connected = config.connect(Replicating(link.tls()?)).await;
         return connected.map(|(client, connection)| driven(client, connection)).map_err(Cause::Connect);
     }
-    // The library hands the stream over as it would be encrypted: at once, as no server is asked whether it can.
+    // With direct TLS the library passes on the stream at once, without asking the server first.
     config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
     let connected = config.connect(Plain { asks: true }).await;
     connected.map(|(client, connection)| driven(client, connection)).map_err(Cause::Connect)
 }
 
-/// The client of a connection that a task of its own drives.
+/// The client of a connection that runs in a task of its own.
 fn driven<S, T>(client: Client, connection: Connection<S, T>) -> Client
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -133,8 +134,8 @@ where
     }
 }
 
-/// Stands where a TLS connector does, and leaves the stream as it is: so that the library opens it with all that a
-/// connection string says of sockets. `asks` is for replication mode.
+/// Takes the place of a TLS connector and leaves the stream plain, so that the library opens it with all socket
+/// options of the connection string. `asks` says whether to request replication mode.
 #[derive(Clone, Copy)]
 struct Plain {
     asks: bool,
@@ -176,13 +177,13 @@ where
     }
 }
 
-/// A stream that adds [`MODE`] to the first message that goes out on it.
+/// A stream that adds [`MODE`] to the first message that is sent on it.
 struct Asking<S> {
     inner: S,
-    /// How the stream binds the authentication to itself.
+    /// The channel binding of the stream.
     binding: fn(&S) -> ChannelBinding,
     is_asked: bool,
-    /// What of the first message is still to be sent.
+    /// The unsent rest of the first message.
     left: Vec<u8>,
 }
 
@@ -191,7 +192,7 @@ impl<S: AsyncWrite + Unpin> Asking<S> {
         Self { inner, binding, is_asked: false, left: Vec::new() }
     }
 
-    /// Sends what is left of the first message.
+    /// Sends the rest of the first message.
     fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.left.is_empty() {
             match ready!(Pin::new(&mut self.inner).poll_write(cx, &self.left))? {
@@ -292,7 +293,7 @@ mod tests {
                 server.read_exact(&mut message).await.unwrap();
                 let is_asked = message.windows(MODE.len()).any(|part| part == MODE);
                 assert!(is_asked && message.starts_with(&[0, 3, 0, 0]), "{message:?}");
-                // What was sent has to be acknowledged first.
+                // The sent data must be acknowledged first.
                 while timer(port).as_deref() != Some(expected) {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }

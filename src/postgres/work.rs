@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is sent to a server in one round trip.
+//! Work that is sent to a server in one round trip.
 
 use super::sql::{Scope, Statement};
 
 /// A value bound to a parameter, with the type it is sent as.
 pub(super) type Param<'a> = (&'a (dyn tokio_postgres::types::ToSql + Sync), tokio_postgres::types::Type);
 
-/// A query, and what is bound to its parameters.
+/// A query with its parameters.
 pub(super) type Query<'a> = (&'a str, &'a [Param<'a>]);
 
 /// How long a statement waits for a lock that another session holds. The server keeps this limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LockWait {
-    /// A few seconds: for what a plan reads, so that a locked table does not hold it up.
+    /// A few seconds: for a plan's reads, so that a locked table does not delay it.
     Brief,
     /// As long as the limits of the work allow.
     Patient,
 }
 
 impl LockWait {
-    /// The statement that asks the server for it, for all that follows in the session.
+    /// The statement that sets it for the rest of the session.
     pub(super) const fn statement(self) -> &'static str {
         match self {
             Self::Brief => "SET lock_timeout = '3s'",
@@ -32,27 +32,27 @@ impl LockWait {
 /// One message to the server.
 #[derive(Clone, Copy)]
 pub(super) enum Request<'a> {
-    /// A statement whose rows, if any, nobody wants.
+    /// A statement whose rows, if any, are ignored.
     Run(&'a str),
-    /// Statements in one message, as [`script`] writes them. One that fails keeps those behind it from being run.
+    /// Statements in one message, as [`script`] writes them. If one fails, the later ones do not run.
     Script(&'a str),
     /// A query whose rows belong to the answer.
     Read(Query<'a>),
-    /// From here on the session waits for locks like this. Nothing is sent where it does so already.
+    /// Sets the lock wait from here on. Nothing is sent if it is already set.
     Wait(LockWait),
 }
 
-/// What is sent in one round trip.
+/// Work for one round trip.
 pub(super) struct Work<'a> {
     pub(super) requests: Vec<Request<'a>>,
-    /// Something stays changed, whatever becomes of the query.
+    /// Whether something stays changed, whatever the result of the query.
     pub(super) changes: bool,
-    /// When the server ends the session under it, nothing of it stays.
+    /// Whether nothing of it stays if the server ends the session meanwhile.
     pub(super) all_or_nothing: bool,
 }
 
 impl<'a> Work<'a> {
-    /// A statement by itself, and then a query that is no part of it.
+    /// A statement, and then a query that is not part of it.
     pub(super) fn statement(statement: &'a Statement, query: Option<Query<'a>>) -> Self {
         let run = [Request::Wait(LockWait::Patient), Request::Run(statement.text())];
         Self {
@@ -67,7 +67,7 @@ impl<'a> Work<'a> {
         Self::queries(query.as_slice(), wait)
     }
 
-    /// Queries, each of which sees what is there when its turn comes.
+    /// Queries that each see the state at their turn.
     pub(super) fn queries(queries: &[Query<'a>], wait: LockWait) -> Self {
         let reads = queries.iter().copied().map(Request::Read);
         Self {
@@ -83,19 +83,19 @@ pub(super) fn read_back<'a>(query: Option<Query<'a>>) -> impl Iterator<Item = Re
     query.into_iter().flat_map(|query| [Request::Wait(LockWait::Brief), Request::Read(query)])
 }
 
-/// Statements as one text. The server takes it in one message, which costs a fifth less than a message each where there are
-/// thousands. No comment at the end of one keeps the next from being seen.
+/// Statements as one text, for one message: with thousands of statements, this takes a fifth less time than a message
+/// for each. A comment at the end of a statement cannot hide the next one.
 pub(super) fn script(statements: &[Statement]) -> String {
     statements.iter().fold(String::new(), |text, statement| text + statement.text() + "\n;\n")
 }
 
-/// Splits statements into the runs that share a transaction. A wait, like a statement that must be alone, is one of its
+/// Splits statements into groups that share a transaction. A wait, or a statement that must be alone, is a group of its
 /// own.
 pub(super) fn groups(statements: &[Statement]) -> impl Iterator<Item = &[Statement]> {
     statements.chunk_by(|one, next| one.scope() == Scope::Transaction && next.scope() == Scope::Transaction)
 }
 
-/// The last group, empty where there is none, and those before it.
+/// The last group, which may be empty, and the groups before it.
 pub(super) fn split_last(statements: &[Statement]) -> (&[Statement], impl Iterator<Item = &[Statement]>) {
     let last = groups(statements).last().unwrap_or_default();
     (last, groups(&statements[..statements.len() - last.len()]))

@@ -18,35 +18,35 @@ use crate::postgres::sql::{Ident, QualifiedName};
 pub struct Constraint {
     /// Its name.
     pub name: Ident,
-    /// What it demands.
+    /// What it requires.
     pub demand: Demand,
-    /// Whether all rows that are there are known to keep it.
+    /// Whether all existing rows are known to satisfy it.
     pub is_validated: bool,
 }
 
-/// What a constraint demands of rows.
+/// What a constraint requires of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Demand {
-    /// That a condition is not false.
+    /// A condition is not false.
     Check,
-    /// That its columns identify a row: `PRIMARY KEY`.
+    /// Its columns identify a row: `PRIMARY KEY`.
     PrimaryKey,
-    /// That no two rows are the same in its columns.
+    /// No two rows have the same values in its columns.
     Unique,
-    /// That no two rows meet its operators.
+    /// No two rows satisfy all of its operators.
     Exclusion,
-    /// That the row of another table is there.
+    /// The referenced row exists in another table.
     ForeignKey {
         /// That table.
         references: QualifiedName,
     },
 }
 
-/// The constraints of those of the tables that exist, in the order of their names. Those that a partition has from its parent,
-/// and NOT NULL, which is a property of the column, are left out.
+/// The constraints of the existing tables among these, by name. Omits those that a partition inherits from its parent,
+/// and NOT NULL, which is a property of the column.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn constraints(
     db: &Database,
     tables: &BTreeSet<QualifiedName>,
@@ -61,7 +61,7 @@ pub async fn constraints(
     Ok(wanted::by_table(rows))
 }
 
-/// A foreign key, as the table sees it that it leads to.
+/// A foreign key, as seen from the referenced table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reference {
     /// The table that has it.
@@ -70,11 +70,11 @@ pub struct Reference {
     pub name: Ident,
 }
 
-/// The foreign keys of other tables that lead to those of the tables that exist, whichever tables have them: as long as there
-/// are some, TRUNCATE of the table alone is refused. Those that a partition has from its parent are left out.
+/// The foreign keys of any other tables that reference these. While a table has some, TRUNCATE of that table alone is
+/// refused. Omits those that a partition inherits from its parent.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn references(
     db: &Database,
     tables: &BTreeSet<QualifiedName>,

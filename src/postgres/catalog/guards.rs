@@ -15,12 +15,12 @@ use crate::postgres::database::Database;
 use crate::postgres::error::Result;
 use crate::postgres::sql::{Ident, QualifiedName};
 
-/// What stands between a table and its rows.
+/// What can keep rows out of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guards {
-    /// Whether the role of the connection has the rights of the table's owner, such as to publish it.
+    /// Whether the role of the connection has the rights of the table's owner, for example to publish it.
     pub is_owned: bool,
-    /// Whether row security hides rows from the role that was asked about.
+    /// Whether row security hides rows from the role in question.
     pub hides_rows: bool,
     /// Whether row security hides rows from the table's own owner.
     pub hides_rows_from_owner: bool,
@@ -28,10 +28,10 @@ pub struct Guards {
     pub replica_triggers: Vec<Ident>,
 }
 
-/// The guards of those of the tables that exist; `role` is asked about, by default that of the connection.
+/// The guards of the existing tables among these, for `role`, by default that of the connection.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn guards(
     db: &Database,
     tables: &BTreeSet<QualifiedName>,
@@ -68,7 +68,7 @@ pub async fn guards(
     Ok(rows.into_iter().collect())
 }
 
-/// A function that is called for rows of a table, and that looks for what it uses wherever the session's `search_path` says.
+/// A function that is called for rows of a table and depends on the session's `search_path`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CalledFunction {
     /// Its name.
@@ -79,11 +79,11 @@ pub struct CalledFunction {
     pub by: String,
 }
 
-/// The functions that checks, defaults, generated columns, indexes and domains of those of the tables that exist call, and
-/// triggers that fire for replicated rows, and that have no `search_path` of their own. Replication runs with an empty one.
+/// The functions without a `search_path` of their own that are called by the tables' checks, defaults, generated
+/// columns, indexes, domains, and triggers that fire for replicated rows. Replication runs with an empty `search_path`.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn called_functions(
     db: &Database,
     tables: &BTreeSet<QualifiedName>,

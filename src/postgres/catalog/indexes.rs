@@ -21,35 +21,35 @@ pub struct Index {
     pub name: Ident,
     /// Its access method, such as `btree`.
     pub method: String,
-    /// What it sorts or hashes by, in its order, without the columns that it only includes; none for an expression.
+    /// Its key columns in order, without included columns; none for an expression.
     pub keys: Vec<Option<Ident>>,
-    /// Whether no two rows may be the same to it.
+    /// Whether it is unique.
     pub is_unique: bool,
     /// Whether it is the primary key's.
     pub is_primary: bool,
-    /// Whether it is chosen as the replica identity.
+    /// Whether it is the replica identity.
     pub is_replica_identity: bool,
-    /// Whether queries may use it; not after it could not be built.
+    /// Whether queries may use it; false after a failed build.
     pub is_valid: bool,
     /// Whether it is checked at once, and not at the end of a transaction.
     pub is_immediate: bool,
     /// Whether it has only the rows for which a condition is true.
     pub is_partial: bool,
-    /// Whether it enforces a constraint: a primary key, or one that is unique or excludes.
+    /// Whether it enforces a primary key, unique or exclusion constraint.
     pub is_of_constraint: bool,
 }
 
 impl Index {
-    /// The columns of its key, where all of it are columns.
+    /// The columns of its key; none if it has expressions.
     pub fn columns(&self) -> Option<BTreeSet<Ident>> {
         self.keys.iter().cloned().collect()
     }
 }
 
-/// The indexes of those of the tables that exist, in the order of their names.
+/// The indexes of the existing tables among these, by name.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn indexes(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<BTreeMap<QualifiedName, Vec<Index>>> {
     let sql = "SELECT w.s, w.t, i.relname::text, m.amname::text, k.keys, x.indisunique, x.indisprimary, x.indisreplident, \
          x.indisvalid, x.indimmediate, x.indpred IS NOT NULL, \

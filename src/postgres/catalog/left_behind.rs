@@ -23,7 +23,7 @@ pub struct LeftBehind {
     pub examples: Vec<String>,
 }
 
-/// A kind of objects that replication does not bring.
+/// A kind of objects that replication does not copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "each has the name of what it is")]
 pub enum LeftKind {
@@ -73,7 +73,7 @@ impl LeftKind {
         Self::CronJobs,
     ];
 
-    /// What they are called, as the plural of a sentence.
+    /// Their name in a sentence, in the plural.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::LargeObjects => "large objects",
@@ -97,7 +97,7 @@ impl LeftKind {
         }
     }
 
-    /// A query of the names of all objects of the kind.
+    /// A query for the names of all objects of the kind.
     fn names(self) -> String {
         match self {
             Self::LargeObjects => "SELECT oid::text FROM pg_largeobject_metadata".to_owned(),
@@ -160,20 +160,21 @@ fn of_schema(catalog: &str, name: &str, schema: &str, which: &str) -> String {
     )
 }
 
-/// What the database holds of each kind; kinds of which there is nothing are left out.
+/// The objects of each kind in the database; empty kinds are omitted.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn left_behind(db: &Database) -> Result<Vec<LeftBehind>> {
     let doing = "counting what replication does not bring";
     let kinds = LeftKind::ALL.iter().filter(|kind| **kind != LeftKind::CronJobs);
     count_kinds(db, doing, kinds.copied()).await
 }
 
-/// The jobs of `pg_cron` for the database; none where it is not in the database, or the role may not see its jobs.
+/// The jobs of `pg_cron` for the database; none if the extension is not in the database, or the role may not see
+/// its jobs.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn cron_jobs(db: &Database) -> Result<Vec<LeftBehind>> {
     let doing = "counting the jobs of pg_cron";
     let sql = "SELECT coalesce(has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), false) \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Tables as they are listed: with their size, and with who publishes them.
+//! The list of tables, with their sizes and their publications.
 
 use std::collections::BTreeSet;
 
@@ -13,28 +13,28 @@ use crate::postgres::database::Database;
 use crate::postgres::error::{Cause, Result};
 use crate::postgres::sql::{Ident, QualifiedName};
 
-/// A table as it is listed.
+/// A table in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     /// Its name.
     pub name: QualifiedName,
     /// The partitioned table that it is a partition of.
     pub partition_of: Option<QualifiedName>,
-    /// How many rows the server believes there are, partitions included; absent before the first ANALYZE or VACUUM.
+    /// The server's estimate of its rows, with partitions; absent before the first ANALYZE or VACUUM.
     pub rows_estimate: Option<i64>,
-    /// What it takes on disk with its indexes, TOAST and partitions, in bytes.
+    /// Its size on disk with indexes, TOAST and partitions, in bytes.
     pub bytes: i64,
     /// What identifies an old row.
     pub replica_identity: ReplicaIdentity,
     /// Whether it has a primary key.
     pub has_primary_key: bool,
-    /// Whether it is unlogged, and so cannot be published.
+    /// Whether it is unlogged, and therefore cannot be published.
     pub unlogged: bool,
     /// The publications that publish its changes under its own name.
     pub published_by: BTreeSet<Ident>,
 }
 
-/// Of a partitioned table only its leaves have rows and files.
+/// Only the leaves of a partitioned table have rows and files.
 const SIZES: &str = "SELECT n.nspname::text, c.relname::text, size.rows, size.bytes, coalesce(pub.names, '{}') \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
     CROSS JOIN LATERAL (SELECT sum(l.reltuples::float8) FILTER (WHERE l.reltuples >= 0)::bigint AS rows, \
@@ -46,10 +46,10 @@ const SIZES: &str = "SELECT n.nspname::text, c.relname::text, size.rows, size.by
     WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
     AND ($1 IS NULL OR n.nspname = ANY ($1)) ORDER BY n.nspname, c.relname";
 
-/// The tables of these schemas, or of all, in the order of their names. System schemas and temporary tables are left out.
+/// The tables of these schemas, or of all, by name. Omits system schemas and temporary tables.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 ///
 /// Source: `pg_class`, `pg_publication_tables` and the size functions in the Postgres documentation.
 pub async fn list(db: &Database, schemas: Option<&BTreeSet<Ident>>) -> Result<Vec<Listed>> {
@@ -63,7 +63,7 @@ pub async fn list(db: &Database, schemas: Option<&BTreeSet<Ident>>) -> Result<Ve
     Ok(tables.into_iter().flatten().collect())
 }
 
-/// A table with its size. None where it was made since the outline was read.
+/// A table with its size. None if it was created after the outline was read.
 fn read_listed(row: &Row, outline: &Outline) -> std::result::Result<Option<Listed>, tokio_postgres::Error> {
     let name = QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?);
     let Some(relation) = outline.relations.get(&name) else { return Ok(None) };

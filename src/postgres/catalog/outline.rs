@@ -14,14 +14,14 @@ use crate::postgres::database::Database;
 use crate::postgres::error::{Cause, Result};
 use crate::postgres::sql::{Ident, QualifiedName};
 
-/// The relations of one database, and the settings of its server that decide what becomes of publishing them.
+/// The relations of one database, and the settings of its server that matter for publishing them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outline {
-    /// Tables, views, sequences and whatever else a person may take for a table; not those of the system's schemas.
+    /// Tables, views, sequences and other relations that could be mistaken for tables, except in system schemas.
     pub relations: BTreeMap<QualifiedName, Relation>,
-    /// The partitions with rows of their own, at any depth, by the partitioned table.
+    /// The leaf partitions at any depth, by partitioned table.
     pub partitions: BTreeMap<QualifiedName, Vec<QualifiedName>>,
-    /// The schemas, the system's included.
+    /// The schemas, including system schemas.
     pub schemas: BTreeSet<Ident>,
     /// `wal_level`: `minimal`, `replica` or `logical`.
     pub wal_level: String,
@@ -30,25 +30,25 @@ pub struct Outline {
 /// One relation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relation {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Whether it is unlogged.
     pub is_unlogged: bool,
-    /// What was chosen to tell its rows apart.
+    /// Its `REPLICA IDENTITY` setting.
     pub replica_identity: ReplicaIdentity,
     /// Whether it has a primary key.
     pub has_primary_key: bool,
-    /// What tells its rows apart when they change, as that choice and its keys have it.
+    /// What identifies its old rows, as follows from that setting and its keys.
     pub identity: Identity,
     /// The stored generated columns of the identity.
     pub stored_generated: BTreeSet<Ident>,
     /// The virtual generated columns of the identity (Postgres 18).
     pub virtual_generated: BTreeSet<Ident>,
-    /// The partitioned tables that it is a partition of, its parent first and the topmost last.
+    /// The partitioned tables above it, from its parent to the root.
     pub ancestors: Vec<QualifiedName>,
 }
 
-/// What a relation is.
+/// The kind of a relation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A table with rows of its own.
@@ -82,7 +82,7 @@ impl Outline {
     }
 }
 
-/// What a table of the system's schemas is; no query reads them.
+/// The kind of tables in system schemas, which no query reads.
 pub(in crate::postgres) const SYSTEM_TABLE: Kind = Kind::Other("a system table");
 
 /// Whether a schema is the server's own.
@@ -100,12 +100,12 @@ pub enum ReplicaIdentity {
     Index,
     /// Every column.
     Full,
-    /// None.
+    /// Nothing.
     Nothing,
 }
 
 impl ReplicaIdentity {
-    /// Its name, as `ALTER TABLE … REPLICA IDENTITY` has it.
+    /// Its keyword in `ALTER TABLE … REPLICA IDENTITY`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Default => "default",
@@ -127,13 +127,13 @@ impl ReplicaIdentity {
 
 /// All relations of the database, from a snapshot that is at most two seconds old.
 ///
-/// Changes of this process do not end it, as they do the other snapshots: none of them is of a relation, and an apply,
-/// which plans each object once more, would read the whole catalog again for each.
+/// Unlike other snapshots, changes of this process do not invalidate it: no such change affects a relation, and an
+/// apply plans each object again, so it would read the whole catalog for each.
 pub async fn outline(db: &Database) -> Result<Arc<Outline>> {
     db.snapshot::<Outline>().get(|| 0, load(db)).await
 }
 
-/// One row for each schema, with a relation or none in it. An index that is deferrable or not valid identifies nothing.
+/// One row for each relation, or for a schema without any. A deferrable or invalid index cannot identify rows.
 const QUERY: &str = "SELECT current_setting('wal_level'), n.nspname, c.relname, c.relkind::text, c.relpersistence::text, \
      c.oid < 16384, c.relreplident::text, i.indexrelid IS NOT NULL, k.names, k.stored, k.virtual, \
      u.schemas, u.names, EXISTS (SELECT 1 FROM pg_index x WHERE x.indrelid = c.oid AND x.indisprimary) \
@@ -199,7 +199,7 @@ fn read_relation(row: &Row) -> std::result::Result<Relation, tokio_postgres::Err
     })
 }
 
-/// What `relkind` and `relpersistence` say together.
+/// The kind that follows from `relkind` and `relpersistence`.
 fn kind(kind: &str, persistence: &str, system: bool) -> Kind {
     match (kind, persistence) {
         ("v", _) => Kind::Other("a view"),

@@ -12,21 +12,21 @@ use crate::postgres::database::Database;
 use crate::postgres::error::{Cause, Result};
 use crate::postgres::sql::QualifiedName;
 
-/// How many tables are asked for a row in one query.
+/// How many tables one query checks for a row.
 const BATCH: usize = 500;
 
-/// Those of the tables that hold a row, as far as the role may read them.
+/// The tables among these that have a row, as far as the role may read them.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn with_rows(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<BTreeSet<QualifiedName>> {
-    // The others hold none.
+    // The others have none.
     let candidates: Vec<_> = taking_room(db, tables).await?.into_iter().collect();
     let mut found = BTreeSet::new();
     for batch in candidates.chunks(BATCH) {
         match holding_rows(db, batch).await {
             Ok(holding) => found.extend(holding),
-            // One of them is locked, or gone: the others tell all the same.
+            // One of them is locked or dropped: check the others one by one.
             Err(_) => {
                 for table in batch {
                     found.extend(holding_rows(db, std::slice::from_ref(table)).await.unwrap_or_default());
@@ -37,7 +37,7 @@ pub async fn with_rows(db: &Database, tables: &BTreeSet<QualifiedName>) -> Resul
     Ok(found)
 }
 
-/// Those of the tables that have a file with something in it, or a partition that has, and that the role may read.
+/// The tables that the role may read and that have a file that is not empty, or a partition with one.
 async fn taking_room(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<BTreeSet<QualifiedName>> {
     let sql = "SELECT w.s, w.t FROM unnest($1::text[], $2::text[]) AS w (s, t) JOIN pg_namespace n ON n.nspname = w.s \
          JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t WHERE c.relkind IN ('r', 'p') \
@@ -51,7 +51,7 @@ fn read_name(row: &Row) -> std::result::Result<QualifiedName, tokio_postgres::Er
     Ok(QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?))
 }
 
-/// Those of the tables that hold a row.
+/// The tables among these that have a row.
 async fn holding_rows(db: &Database, tables: &[QualifiedName]) -> Result<BTreeSet<QualifiedName>> {
     let looks =
         tables.iter().enumerate().map(|(at, table)| format!("SELECT {at} WHERE EXISTS (SELECT 1 FROM {table})"));
@@ -61,15 +61,15 @@ async fn holding_rows(db: &Database, tables: &[QualifiedName]) -> Result<BTreeSe
     Ok(found.into_iter().filter_map(table).collect())
 }
 
-/// What tables take on disk in all, with their indexes, TOAST and partitions, in bytes. Those that do not exist take nothing.
+/// The total size of tables on disk, with indexes, TOAST and partitions, in bytes. Missing tables count as 0.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn bytes(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<i64> {
     let doing = "reading the size of tables";
     let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
     let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
-    // A partition may be among the tables beside its root.
+    // A partition may be listed together with its root.
     let sql = "SELECT coalesce(sum(pg_total_relation_size(l.relid)), 0)::bigint FROM (SELECT c.oid AS relid \
         FROM unnest($1::text[], $2::text[]) AS w (s, t) JOIN pg_namespace n ON n.nspname = w.s \
         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t UNION SELECT p.relid FROM unnest($1::text[], $2::text[]) AS w (s, t) \
@@ -80,20 +80,20 @@ pub async fn bytes(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<i6
     Ok(found.map_err(|error| db.error(doing, Cause::Statement(error)))?.unwrap_or_default())
 }
 
-/// How big a table is, partitions included.
+/// The size of a table, including partitions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TableSize {
-    /// How many rows the server believes there are; absent before the first ANALYZE or VACUUM.
+    /// The server's estimate of its rows; absent before the first ANALYZE or VACUUM.
     pub rows: Option<u64>,
-    /// What it takes on disk without its indexes, in bytes.
+    /// Its size on disk without indexes, in bytes.
     pub bytes: u64,
 }
 
-/// The sizes of those of the tables that exist. That of one which another session has locked is what the last ANALYZE or
-/// VACUUM has found, since the server would wait for the lock.
+/// The sizes of the existing tables among these. For a table that another session has locked, the size at the last
+/// ANALYZE or VACUUM, because the server would wait for the lock.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn sizes(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<BTreeMap<QualifiedName, TableSize>> {
     let sql = "SELECT w.s, w.t, sum(l.reltuples::float8) FILTER (WHERE l.reltuples >= 0)::bigint, \
          coalesce(sum(CASE WHEN l.oid = ANY (k.locked) THEN l.relpages * current_setting('block_size')::bigint \

@@ -20,13 +20,13 @@ pub struct Sequence {
     pub name: QualifiedName,
     /// The column.
     pub column: Ident,
-    /// How the column is tied to it.
+    /// The relation of the column to it.
     pub tie: Tie,
     /// Its type, such as `bigint`.
     pub ty: String,
     /// Where it starts.
     pub start: i64,
-    /// From one number to the next; never 0.
+    /// The increment; never 0.
     pub increment: i64,
     /// The lowest number.
     pub min: i64,
@@ -34,27 +34,27 @@ pub struct Sequence {
     pub max: i64,
     /// How many numbers a session takes at a time.
     pub cache: i64,
-    /// Whether it begins again at its end.
+    /// Whether it starts again after its end.
     pub cycles: bool,
-    /// The last number that was taken; none where none was, or the role may not see it.
+    /// The last number that was taken; none if none was, or if the role may not see it.
     pub last: Option<i64>,
-    /// Whether the role may see which number was taken last.
+    /// Whether the role may see the last number.
     pub is_visible: bool,
 }
 
-/// How a column is tied to the sequence that it takes numbers from.
+/// The relation of a column to the sequence that it takes numbers from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tie {
     /// It is the column's identity.
     Identity,
-    /// The column owns it, as that of a `serial` does.
+    /// The column owns it, like a `serial` column.
     Owned,
     /// The column's default uses it.
     Used,
 }
 
 impl Sequence {
-    /// The number that is taken next, where the role may see that and the sequence has not come to its end.
+    /// The next number; none if the role may not see it, or if the sequence has reached its end.
     pub fn next(&self) -> Option<i64> {
         match self.last {
             Some(last) => last.checked_add(self.increment),
@@ -62,7 +62,7 @@ impl Sequence {
         }
     }
 
-    /// How many of a hundred numbers have been taken; 0 where that is not known.
+    /// The percentage of numbers that have been taken; 0 if unknown.
     pub fn used_percent(&self) -> u64 {
         let Some(last) = self.last else { return 0 };
         let (from, to) = if self.increment > 0 { (self.min, self.max) } else { (self.max, self.min) };
@@ -71,11 +71,11 @@ impl Sequence {
     }
 }
 
-/// The sequences that columns of those of the tables that exist take numbers from. One that several columns use is there for
-/// each of them.
+/// The sequences that columns of these tables take numbers from. A sequence that several columns use is listed for each
+/// of them.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn sequences(
     db: &Database,
     tables: &BTreeSet<QualifiedName>,
@@ -100,14 +100,14 @@ pub async fn sequences(
     Ok(wanted::by_table(rows))
 }
 
-/// How many columns are asked for their highest number in one query.
+/// How many columns one query asks for their highest number.
 const BATCH: usize = 200;
 
-/// The highest number in each of these columns, which are of an integer type and the first of an index, so that the server needs
-/// not read the table; none where it has no rows.
+/// The highest number in each of these columns; none if the table has no rows. Each column must have an integer type
+/// and be the first of an index, so that the server need not read the table.
 ///
 /// # Errors
-/// When the server cannot be asked, or the role may not read one of the columns.
+/// When a query fails, or the role may not read one of the columns.
 pub async fn highest(db: &Database, columns: &[(QualifiedName, Ident)]) -> Result<Vec<Option<i64>>> {
     let mut found = Vec::with_capacity(columns.len());
     for batch in columns.chunks(BATCH) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether the server knows the rows of tables well enough to plan for them.
+//! Whether the server has good enough statistics to plan queries on tables.
 //!
 //! Source: the view `pg_stats`, the catalog `pg_class` and the functions of the cumulative statistics in the Postgres documentation.
 
@@ -14,18 +14,18 @@ use crate::postgres::sql::{QualifiedName, Statement, list};
 /// Why plans for a table may be bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unanalyzed {
-    /// It has more than a few rows, or a partition of it has, and nothing is known of their values.
+    /// It, or a partition of it, has more than a few rows but no statistics.
     Never,
-    /// So many of its rows have come, changed or gone since it was analyzed: more than half of those that it has.
+    /// So many rows have been inserted, updated or deleted since it was analyzed: more than half of its rows.
     Since(u64),
 }
 
-/// The tables whose rows the server does not know, though it has some. A partitioned table is one of them where one of its partitions
-/// is, and where nothing is known of all of them together: the server never finds that out by itself. Where the role may not see what
-/// is known of a table, only one that neither ANALYZE nor VACUUM has ever looked at is named.
+/// The tables that have rows but no good statistics. A partitioned table is included if one of its partitions is, or if
+/// it has no statistics of its own: the server never collects these by itself. If the role may not see a table's
+/// statistics, the table is included only if neither ANALYZE nor VACUUM has ever run on it.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn unanalyzed(
     db: &Database,
     tables: &BTreeSet<QualifiedName>,
@@ -42,14 +42,15 @@ pub async fn unanalyzed(
     Ok(found.into_iter().collect())
 }
 
-/// The statement that has the server look at their rows.
+/// The statement that analyzes the tables.
 pub fn analyze<'a>(tables: impl IntoIterator<Item = &'a QualifiedName>) -> Statement {
     Statement::new(format!("ANALYZE {}", list(tables)))
 }
 
-/// `reltuples` is -1 before the first VACUUM or ANALYZE, and VACUUM alone leaves no row in `pg_stats`. What `pg_relation_size` would
-/// wait for, a locked table, is taken to have the size of before. Up to 50 rows, which no server analyzes by itself, do not matter; how
-/// many there are may have been forgotten by a server that has crashed, and then the size tells. A few rows of change are nothing.
+/// `reltuples` is -1 before the first VACUUM or ANALYZE, and VACUUM alone leaves no row in `pg_stats`. For a locked
+/// table, for which `pg_relation_size` would wait, the previous size is used. Up to 50 rows, which no server analyzes
+/// by itself, do not matter. A crashed server may have lost the number of rows; then the size decides. A few changed
+/// rows do not matter.
 const UNANALYZED: &str = "WITH locked AS MATERIALIZED (SELECT k.relation FROM pg_locks k WHERE k.locktype = 'relation' \
        AND k.mode = 'AccessExclusiveLock'), \
      member AS (SELECT w.s, w.t, l.oid, l.relkind, l.reltuples, l.relname, l.relnamespace, \

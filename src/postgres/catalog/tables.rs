@@ -17,7 +17,7 @@ type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
 /// A table, or another relation with columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// Whether rows can be replicated into it: a table of whatever persistence, partitioned or not.
+    /// Whether rows can be replicated into it: a table of any persistence, partitioned or not.
     pub takes_rows: bool,
     /// Whether its rows are in its partitions.
     pub is_partitioned: bool,
@@ -25,7 +25,7 @@ pub struct Table {
     pub owner: Ident,
     /// Its columns, in its own order.
     pub columns: Vec<Column>,
-    /// What the role may do with it that was asked about.
+    /// What the role in question may do with it.
     pub rights: Rights,
 }
 
@@ -38,24 +38,24 @@ pub struct Column {
     pub ty: String,
     /// Whether it must have a value.
     pub is_not_null: bool,
-    /// Whether it has a value where none is given: a default, or an identity.
+    /// Whether it gets a value if none is given: by a default or as an identity.
     pub has_default: bool,
     /// Whether its value follows from other columns: `STORED`, or since Postgres 18 `VIRTUAL`.
     pub is_generated: bool,
     /// Whether it is generated and stored, so that it can be published (Postgres 18).
     pub is_stored: bool,
-    /// What tells whether two servers have the same value in it.
+    /// How values on two servers are compared.
     pub equality: Equality,
 }
 
-/// What tells whether two servers have the same value.
+/// How values on two servers are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Equality {
-    /// The value: every server hashes it to the same number.
+    /// By value: every server hashes it to the same number.
     Value,
-    /// Each letter of its text: the collation takes texts for equal that differ.
+    /// By each letter of its text: the collation treats some different texts as equal.
     Letters,
-    /// Its text: the type has no hash, or one that depends on the server, as that of an enum, which is of an oid.
+    /// By text: the type has no hash, or one that depends on the server, like an enum's, which hashes an oid.
     Text,
 }
 
@@ -64,7 +64,7 @@ pub enum Equality {
 pub struct Rights {
     /// The role.
     pub role: Ident,
-    /// The columns that it may read; all of them where the server does not know the role.
+    /// The columns that it may read; all if the role does not exist.
     pub reads: BTreeSet<Ident>,
     /// Whether it may act as the owner: `SET ROLE` since Postgres 16, membership before.
     pub becomes_owner: bool,
@@ -77,10 +77,10 @@ impl Table {
     }
 }
 
-/// Those of the tables that exist, with what `role` may do with them; by default the role of the connection.
+/// The existing tables among these, with the rights of `role`; by default the role of the connection.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn tables(
     db: &Database,
     names: &BTreeSet<QualifiedName>,
@@ -101,14 +101,14 @@ pub async fn tables(
     tables.map_err(|error| db.error(doing, Cause::Statement(error)))
 }
 
-/// Types that every server of every version hashes to the same number, also in arrays.
+/// Types whose values have the same hash on every server of every version, also in arrays.
 const HASHED_ALIKE: &str = "'bool', 'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'text', 'varchar', 'bpchar', 'name', \
     'char', 'bytea', 'uuid', 'date', 'time', 'timetz', 'timestamp', 'timestamptz', 'interval', 'inet', 'cidr', 'macaddr', \
     'macaddr8', 'jsonb'";
 
-/// One row for each table, with the names, types and marks of its columns side by side: `n` must have a value, `d` has one
-/// by itself, `s` and `v` are generated, `r` may be read, `h` is hashed alike everywhere, `l` has a lax collation. A role
-/// that the server does not know has no oid, and questions about its rights no answer.
+/// One row for each table, with the names, types and marks of its columns in parallel arrays: `n` is not null, `d` has
+/// a default, `s` and `v` are generated, `r` may be read, `h` has the same hash everywhere, `l` has a nondeterministic
+/// collation. A role that does not exist has no oid, so that its rights are null.
 fn query(version: ServerVersion) -> String {
     let becomes = if version.has(version::RUN_AS_OWNER) { "SET" } else { "MEMBER" };
     format!(

@@ -14,10 +14,10 @@ use crate::postgres::sql::{Literal, QualifiedName};
 /// The labels of each enum, in its order, by the type's name as `format_type` prints it.
 pub type Labels = BTreeMap<String, Vec<String>>;
 
-/// The labels of the enums that columns of these tables have, as they are, in arrays, or behind a domain.
+/// The labels of the enums that columns of these tables use, directly, in arrays, or through a domain.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn labels(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<Labels> {
     let sql = "SELECT DISTINCT format_type(t.oid, NULL), \
          ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) \
@@ -30,7 +30,7 @@ pub async fn labels(db: &Database, tables: &BTreeSet<QualifiedName>) -> Result<L
     Ok(rows.into_iter().collect())
 }
 
-/// The statement that gives an enum a label.
+/// The statement that adds a label to an enum.
 pub fn add_label(ty: &str, label: &str) -> String {
     format!("ALTER TYPE {ty} ADD VALUE {};", Literal(label))
 }

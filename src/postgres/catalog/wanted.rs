@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The tables that a query is asked about, and what it answers for each of them.
+//! The tables that a query is about, and its results by table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,14 +9,14 @@ use tokio_postgres::types::Type;
 use crate::postgres::sql::QualifiedName;
 use crate::postgres::work::Param;
 
-/// The names of tables, as two parameters that `unnest($1::text[], $2::text[])` takes.
+/// The names of tables, as two parameters for `unnest($1::text[], $2::text[])`.
 pub(super) struct Wanted<'a> {
     schemas: Vec<&'a str>,
     names: Vec<&'a str>,
 }
 
 impl<'a> Wanted<'a> {
-    /// These tables.
+    /// For these tables.
     pub(super) fn of(tables: &'a BTreeSet<QualifiedName>) -> Self {
         Self {
             schemas: tables.iter().map(|table| table.schema.as_str()).collect(),
@@ -30,7 +30,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// What was found, by table.
+/// The results by table.
 pub(super) fn by_table<T>(found: Vec<(QualifiedName, T)>) -> BTreeMap<QualifiedName, Vec<T>> {
     let mut tables: BTreeMap<QualifiedName, Vec<T>> = BTreeMap::new();
     for (table, one) in found {

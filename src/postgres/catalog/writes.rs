@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a role may not do to rows of tables.
+//! The rights on rows of tables that a role lacks.
 //!
 //! Source: "Access Privilege Inquiry Functions" in the Postgres documentation.
 
@@ -13,11 +13,11 @@ use crate::postgres::database::Database;
 use crate::postgres::error::Result;
 use crate::postgres::sql::{Ident, QualifiedName};
 
-/// The privileges that a role lacks of those that replicated changes need, by table. Tables that lack none are left out, and
-/// so are all where the server does not know the role.
+/// The privileges for replicated changes that a role lacks, by table. Omits tables where it lacks none, and is empty if
+/// the role does not exist.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn lacking_writes(
     db: &Database,
     tables: &BTreeSet<QualifiedName>,

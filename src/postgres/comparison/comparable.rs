@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What of a table both sides have, and in which form it can be compared. Pure.
+//! The parts of a table that both sides have, and how they can be compared. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +13,9 @@ use crate::postgres::sql::{Ident, QualifiedName};
 pub struct Comparable {
     /// Its name on both sides.
     pub name: QualifiedName,
-    /// What tells its rows apart: the columns of its key, or all of them where it has none.
+    /// What identifies its rows: the columns of its key, or all columns if it has none.
     pub key: Vec<Ident>,
-    /// The columns, in the order of their names, each with what it is compared by.
+    /// The columns by name, each with how it is compared.
     pub(super) columns: BTreeMap<Ident, Equality>,
     pub(super) filter: Option<String>,
     pub(super) publisher_is_partitioned: bool,
@@ -25,11 +25,11 @@ pub struct Comparable {
 /// Why a table cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incomparable {
-    /// It is not there on the publisher, or is not a table.
+    /// It does not exist on the publisher, or is not a table.
     NotOnPublisher,
     /// The same on the subscriber.
     NotOnSubscriber,
-    /// The subscriber lacks these of its columns.
+    /// The subscriber lacks these columns.
     NoColumns(BTreeSet<Ident>),
 }
 
@@ -40,7 +40,7 @@ impl Comparable {
     }
 }
 
-/// What can be compared of a table that is published like this, or as a whole. `indexes` are the publisher's.
+/// The comparable part of a table that is published like this, or as a whole. `indexes` are the publisher's.
 ///
 /// # Errors
 /// When one side lacks it or a part of it.
@@ -73,14 +73,14 @@ pub fn comparable(
     })
 }
 
-/// The columns of the replica identity, or else of the primary key.
+/// The columns of the replica identity, otherwise of the primary key.
 fn key(indexes: &[Index]) -> Option<Vec<Ident>> {
     let chosen = indexes.iter().find(|index| index.is_replica_identity);
     let chosen = chosen.or_else(|| indexes.iter().find(|index| index.is_primary))?;
     chosen.keys.iter().cloned().collect()
 }
 
-/// Values of different types are the same where their texts are.
+/// Values of different types are compared by their texts.
 fn equality(one: &Column, other: &Column) -> Equality {
     match (one.equality, other.equality) {
         _ if without_modifier(&one.ty) != without_modifier(&other.ty) => Equality::Text,
@@ -90,7 +90,7 @@ fn equality(one: &Column, other: &Column) -> Equality {
     }
 }
 
-/// A type without what limits its values: `numeric(10,2)` is `numeric`.
+/// A type without its modifier: `numeric(10,2)` becomes `numeric`.
 fn without_modifier(ty: &str) -> String {
     let parts = ty.split_once('(').and_then(|(name, rest)| Some((name, rest.split_once(')')?.1)));
     parts.map_or_else(|| ty.to_owned(), |(name, tail)| format!("{name}{tail}"))

@@ -15,19 +15,19 @@ use crate::postgres::version;
 /// What publications together send of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Published {
-    /// The columns; none where the server is too old to choose any, and all that are not generated are sent.
+    /// The columns; none if the server is too old for column lists, so that all columns except generated ones are sent.
     pub columns: Option<BTreeSet<Ident>>,
-    /// The condition that a row has to meet, as the server prints it; none where every row is sent.
+    /// The row filter, as the server prints it; none if every row is sent.
     pub filter: Option<String>,
 }
 
 /// What these publications send, by the names under which the rows arrive.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn published(db: &Database, names: &BTreeSet<Ident>) -> Result<BTreeMap<QualifiedName, Published>> {
     let doing = "reading what is published";
-    // Both came together.
+    // Row filters and column lists came in the same version.
     let details = match db.version().await?.has(version::ROW_FILTERS) {
         true => "attnames::text[], rowfilter",
         false => "NULL::text[], NULL::text",
@@ -48,7 +48,7 @@ fn read(row: &Row) -> std::result::Result<(QualifiedName, Published), tokio_post
     Ok((QualifiedName::from_catalog(row.try_get(0)?, row.try_get(1)?), Published { columns, filter: row.try_get(3)? }))
 }
 
-/// A row is sent where one of the publications sends it, so one without a condition makes all others pointless.
+/// A row is sent if any of the publications sends it, so a publication without a filter makes all others irrelevant.
 fn merged(parts: Vec<(QualifiedName, Published)>) -> BTreeMap<QualifiedName, Published> {
     let mut found: BTreeMap<QualifiedName, Published> = BTreeMap::new();
     for (name, part) in parts {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! One side of a comparison: a transaction that keeps to one state of its tables.
+//! One side of a comparison: a transaction that sees one fixed state of its tables.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,10 +21,10 @@ type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
 /// How many tables are counted in one statement.
 const TOGETHER: usize = 100;
 
-/// Numbers of one side: how many rows, and the sum of their hashes.
+/// The number of rows, and the sum of their hashes.
 type Sum = (i64, String);
 
-/// A server's side of a comparison. It only reads; dropped, it lets go of everything.
+/// A server's side of a comparison. It only reads. Dropping it releases everything.
 pub struct Side<'s> {
     transaction: Transaction<'s>,
     doing: &'static str,
@@ -32,7 +32,7 @@ pub struct Side<'s> {
     limits: Limits,
 }
 
-/// That nobody writes to tables: a lock that is given back with [`Side::release`], long before the transaction ends.
+/// Proof of a lock against writes to tables. [`Side::release`] releases it, long before the transaction ends.
 pub struct Held(Savepoint);
 
 /// A row of one side, as [`Side::rows`] sends it.
@@ -40,7 +40,7 @@ pub struct Held(Savepoint);
 pub struct Entry {
     /// The hash of its key, by which the rows are sorted.
     pub hash: i64,
-    /// The values of its key as texts, by which those of one hash are sorted.
+    /// The values of its key as texts, which order rows with the same hash.
     pub key: Vec<Option<String>>,
     /// A hash of each compared column, in the order of [`Comparable::columns`].
     pub columns: Vec<i64>,
@@ -69,11 +69,11 @@ impl<'s> Side<'s> {
         Self { transaction: session.transaction(&begin), doing, is_partitioned, limits: limits.clone() }
     }
 
-    /// Sets what the texts of values depend on. A role that row-level security keeps rows from gets an error, and not
-    /// fewer rows. None of this takes a snapshot.
+    /// Sets everything that the texts of values depend on. If row-level security hides rows from the role, it gets an
+    /// error and not fewer rows. This takes no snapshot.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When a query fails.
     pub async fn begin(&mut self) -> Result<()> {
         let settings =
             ["row_security = off", "IntervalStyle = postgres", "extra_float_digits = 1", "bytea_output = hex"];
@@ -81,11 +81,11 @@ impl<'s> Side<'s> {
         self.run(&settings).await
     }
 
-    /// Keeps others from writing to the tables, and, until the transaction ends, their definitions as they are. Nothing is
-    /// seen yet, so that what is seen next includes everything that was written before.
+    /// Locks the tables against writes, and, until the transaction ends, against changes of their definitions. This
+    /// takes no snapshot, so that the next one includes all earlier writes.
     ///
     /// # Errors
-    /// When somebody writes for longer than `patience`, or the role may not lock them. The transaction goes on.
+    /// When others write for longer than `patience`, or the role may not lock them. The transaction continues.
     pub async fn hold(&mut self, tables: &[&Comparable], patience: Duration) -> Result<Held> {
         let all = || tables.iter().copied();
         let wait = Statement::new(format!("SET LOCAL lock_timeout = {}", patience.as_millis().max(1)));
@@ -95,26 +95,26 @@ impl<'s> Side<'s> {
         taken.inspect_err(|_| self.transaction.roll_back_to(&before))
     }
 
-    /// Takes the lock that stays, and then the one that is given back.
+    /// Takes the lock that stays, and then the one that is released early.
     async fn lock(&mut self, stays: &[Statement], given_back: String) -> Result<Held> {
         self.run(stays).await?;
         let held = self.transaction.savepoint();
         self.run(&[Statement::new(given_back)]).await.map(|()| Held(held))
     }
 
-    /// Lets others write again. What is seen stays.
+    /// Lets others write again. The visible state stays.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When a query fails.
     pub async fn release(&mut self, held: &Held) -> Result<()> {
         self.transaction.roll_back_to(&held.0);
         self.run(&[]).await
     }
 
-    /// Keeps to the state that the tables have now, whatever is written later.
+    /// Fixes the visible state of the tables: later writes are not seen.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When a query fails.
     pub async fn pin(&mut self) -> Result<()> {
         self.query("SELECT 1", &[]).await.map(drop)
     }
@@ -122,7 +122,7 @@ impl<'s> Side<'s> {
     /// Counts the rows of a table.
     ///
     /// # Errors
-    /// When the role may not read it, or the server cannot be asked. The transaction goes on.
+    /// When the role may not read it, or a query fails. The transaction continues.
     pub async fn count(&mut self, table: &Comparable) -> Result<i64> {
         let rows = self.guarded(&text::count(table, (self.is_partitioned)(table))).await?;
         self.read(&rows, |row| row.try_get(0)).map(|counts| counts.first().copied().unwrap_or_default())
@@ -138,8 +138,8 @@ impl<'s> Side<'s> {
         Ok(sums.into_iter().next().unwrap_or_default())
     }
 
-    /// Counts the rows of tables, in their order; where sums are asked for, with a sum of the hashes of each table's rows, else with
-    /// an empty text. Many tables share a round trip.
+    /// Counts the rows of tables, in order, with a sum of the hashes of each table's rows, or an empty text without
+    /// `with_sums`. Many tables share a round trip.
     ///
     /// # Errors
     /// As [`Side::count`], of any of the tables.
@@ -153,7 +153,7 @@ impl<'s> Side<'s> {
         Ok(all)
     }
 
-    /// The same for each bucket of its keys.
+    /// Counts and sums for each bucket of its keys.
     ///
     /// # Errors
     /// As [`Side::count`].
@@ -175,12 +175,12 @@ impl<'s> Side<'s> {
     /// Ends the transaction.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When a query fails.
     pub async fn end(self) -> Result<()> {
         self.transaction.roll_back(self.doing, &self.limits).await
     }
 
-    /// A query whose failure is not the end of the transaction.
+    /// A query whose failure does not end the transaction.
     async fn guarded(&mut self, sql: &str) -> Result<Vec<Row>> {
         let before = self.transaction.savepoint();
         match self.query(sql, &[]).await {

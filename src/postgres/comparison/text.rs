@@ -6,22 +6,22 @@ use super::comparable::Comparable;
 use crate::postgres::catalog::Equality;
 use crate::postgres::sql::{Ident, list};
 
-/// In how many buckets the keys of a table are sorted: enough to keep one small, few enough to hold all in memory.
+/// The number of buckets for the keys of a table: many enough to keep each small, few enough to hold all in memory.
 pub(super) const BUCKETS: i64 = 4096;
 
-/// The table itself: of a partitioned one all partitions, of others no table that inherits from it.
+/// The table itself: with all partitions if it is partitioned, otherwise without tables that inherit from it.
 fn itself(table: &Comparable, is_partitioned: bool) -> String {
     let only = if is_partitioned { "" } else { "ONLY " };
     format!("{only}{}", table.name)
 }
 
-/// The rows that are compared of it, as one side has it.
+/// Its rows to compare, on one side.
 fn from(table: &Comparable, is_partitioned: bool) -> String {
     let filter = table.filter.as_ref().map_or("true", String::as_str);
     format!("FROM {} WHERE ({filter})", itself(table, is_partitioned))
 }
 
-/// Locks tables in a mode. Of a partitioned table its partitions too.
+/// Locks tables in a mode, including partitions.
 pub(super) fn lock<'a>(tables: impl Iterator<Item = &'a Comparable>, mode: &str) -> String {
     let names = tables.map(|table| itself(table, table.publisher_is_partitioned));
     format!("LOCK TABLE {} IN {mode} MODE", list(names))
@@ -37,7 +37,7 @@ pub(super) fn checksum(table: &Comparable, is_partitioned: bool) -> String {
     format!("SELECT count(*), coalesce(sum({hash}::numeric), 0)::text {}", from(table, is_partitioned))
 }
 
-/// A row of the place, the number of rows and perhaps the sum for each table, in their order.
+/// A row for each table, in order: its position, the number of rows, and the sum if asked for.
 pub(super) fn totals(tables: &[(&Comparable, bool)], with_sums: bool) -> String {
     let each = tables.iter().enumerate().map(|(place, (table, is_partitioned))| {
         let (hash, from) = (hash(table.columns.iter()), from(table, *is_partitioned));
@@ -75,7 +75,7 @@ fn bucket(table: &Comparable) -> String {
     format!("({} & {})", hash(keys(table)), BUCKETS - 1)
 }
 
-/// The hash of a row of these columns, a bigint. A row without columns has one, too.
+/// The hash of a row of these columns, a bigint. A row without columns has one too.
 fn hash<'a>(columns: impl Iterator<Item = (&'a Ident, &'a Equality)>) -> String {
     let values = columns.map(|(name, equality)| match equality {
         Equality::Value => name.to_string(),

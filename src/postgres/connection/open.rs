@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Opening a connection as `sslmode` says, and the settings that are pinned in it.
+//! Opens a connection as `sslmode` says, and pins its settings.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
@@ -46,7 +46,7 @@ impl Connection {
     async fn attempt(link: &Link, mut pg: tokio_postgres::Config, encrypted: bool, seat: &Seat) -> Result<Self, Cause> {
         if encrypted {
             let tls = link.tls()?;
-            // With `prefer`, a server that declines TLS goes on with the same connection.
+            // With `prefer`, the same connection continues in plain text if the server declines TLS.
             pg.ssl_mode(match link.config.sslmode {
                 SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
                 _ => tokio_postgres::config::SslMode::Require,
@@ -85,7 +85,7 @@ impl Connection {
         });
         let canceller = Canceller { token: client.cancel_token(), tls };
         let (version, backend) = (ServerVersion::OLDEST, Backend::default());
-        // Whole before the first await, so that it is closed however this ends.
+        // Complete before the first await, so that it is closed however this ends.
         let mut opened = Self { client, shared, canceller, closing, version, backend };
         (opened.version, opened.backend) = pin_settings(&opened.client).await?;
         opened.take_notices();
@@ -103,7 +103,7 @@ pub(in crate::postgres) fn attempts(mode: SslMode) -> &'static [bool] {
     }
 }
 
-/// Whether encryption, or none, could be the reason: not when the host does not answer or the password is wrong.
+/// Whether encryption could be the reason for the failure: not if the host does not answer or the password is wrong.
 pub(in crate::postgres) fn may_try_otherwise(error: &tokio_postgres::Error) -> bool {
     match error.code() {
         Some(code) => *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
@@ -124,7 +124,7 @@ where
             }
             Some(Ok(_)) => {}
             Some(Err(error)) => {
-                // An error of the server's that answers no statement comes to an idle connection only.
+                // A server error that answers no statement can only arrive at an idle connection.
                 lock(&shared).ended_idle = error.code().is_some();
                 return;
             }
@@ -133,19 +133,20 @@ where
     }
 }
 
-/// Sets what the catalog's texts depend on and what we need of a session, and asks for the version. One round trip; as
-/// statements, not as start-up options, because poolers and proxies refuse those.
+/// Sets everything that the catalog's texts depend on and that a session needs, and reads the version. One round trip;
+/// as statements, not start-up options, because poolers and proxies refuse those.
 ///
-/// Whatever is printed is the same on every server for that. What is asked for is done too soon for compiling it to pay.
+/// With these settings, every server prints texts in the same form. JIT is off, because queries are too short for
+/// compiling to pay.
 ///
-/// A database that is read-only by default, as a guide advises before a switch, must not keep us from undoing what we
-/// made; a standby refuses to write all the same. What is reported as done has been flushed, also where the server does
-/// not wait for that by itself: a slot cannot be asked for what is not flushed yet. `client_connection_check_interval`
-/// ends a statement whose client was killed; servers elsewhere than on Linux may refuse it. Time limits are kept by the
-/// client, which cancels: those of the role would hit a long initial wait, or a transaction that is held. Locks are
-/// waited for briefly, as [`LockWait::Brief`] says. A server writes a statement that it refuses into its log, with the
-/// password of a subscription's connection string: a superuser's session can have the statement left out there, and the
-/// reason is logged all the same.
+/// A database that is read-only by default, as a guide advises before a switch, must not prevent us from undoing our
+/// changes; a standby still refuses to write. Commits are flushed before they are reported, even if the server does not
+/// wait for that by default, because a slot cannot wait for a position that is not flushed yet.
+/// `client_connection_check_interval` ends a statement whose client was killed; only servers on Linux are sure to
+/// accept it. The client keeps time limits and cancels: the role's limits would hit a long initial wait, or a
+/// transaction that is held. Locks are waited for briefly, as [`LockWait::Brief`] says. A server logs a statement that
+/// it refuses, with the password of a subscription's connection string: a superuser's session can omit the statement
+/// from the log, and the reason is still logged.
 async fn pin_settings(client: &Client) -> Result<(ServerVersion, Backend), Cause> {
     let sql = "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, YMD', false), \
         set_config('search_path', 'pg_catalog', false), set_config('standard_conforming_strings', 'on', false), \

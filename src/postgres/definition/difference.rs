@@ -18,23 +18,23 @@ use super::promoting::promoted;
 use super::renaming::{Renaming, Renamings};
 use crate::postgres::sql::{Ident, QualifiedName, Statement};
 
-/// Something that one side has otherwise than the other.
+/// Something that is not the same on both sides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The object.
     pub object: Object,
-    /// What of it, such as `type of column total`.
+    /// Its attribute, such as `type of column total`.
     pub attribute: String,
-    /// What the publisher has; empty where it has none.
+    /// The value on the publisher; may be empty.
     pub publisher: String,
-    /// What the subscriber has; empty where it has none.
+    /// The value on the subscriber; may be empty.
     pub subscriber: String,
-    /// How the subscriber becomes as the publisher.
+    /// How to make the subscriber like the publisher.
     pub(super) remedy: Remedy,
 }
 
 impl Difference {
-    /// The statements that mend it without harm to rows and to a replication that runs; none where a person must decide.
+    /// The statements that remove it without harm to rows or to running replication; none if a person must decide.
     pub fn mend(&self) -> Option<Vec<Statement>> {
         match &self.remedy {
             Remedy::Additive(statements) => Some(statements.iter().map(Statement::new).collect()),
@@ -42,12 +42,12 @@ impl Difference {
         }
     }
 
-    /// Whether mending it only works after everything else is there.
+    /// Whether its statements must run after all others.
     pub fn is_mended_last(&self) -> bool {
         self.attribute == "replica identity" || self.attribute == "owner"
     }
 
-    /// Whether mending it must be committed before anything uses it: new labels of an enum.
+    /// Whether its statements must be committed before anything uses the result: new labels of an enum.
     pub fn is_mended_first(&self) -> bool {
         self.attribute == "labels"
     }
@@ -56,7 +56,7 @@ impl Difference {
         matches!(&self.remedy, Remedy::Additive(statements) if statements.is_empty())
     }
 
-    /// Whether it is about rows alone: the definitions may be the same.
+    /// Whether it is only about rows: the definitions may be the same.
     pub fn is_of_rows(&self) -> bool {
         self.attribute == ROWS
     }
@@ -67,20 +67,20 @@ impl Difference {
     }
 }
 
-/// What names do not tell of two sides.
+/// Facts about two sides that names do not show.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BeyondNames {
-    /// Columns that have other names.
+    /// Renamed columns.
     pub columns: Renamings,
-    /// Tables that have other names.
+    /// Renamed tables.
     pub tables: NewNames,
-    /// Tables that are others than those that are known.
+    /// Replaced tables.
     pub replaced: Replaced,
 }
 
-/// The differences between what both have. What one side lacks altogether is none of them, but for a unique index that only
-/// the subscriber has: rows that the publisher takes would stop there. Columns whose names are mixed up are a difference
-/// each, as what their names say is not what they are; so are those that the publisher has made again, and tables.
+/// The differences between objects that both sides have. An object that one side lacks is not a difference, except a
+/// unique index that only the subscriber has: it could refuse rows that the publisher accepts. Each column with a
+/// swapped name is a difference, and so is each column or table that the publisher has created again.
 pub fn differences(publisher: &Definition, subscriber: &Definition, beyond: &BeyondNames) -> Vec<Difference> {
     let BeyondNames { columns: Renamings { mixed, made_again, .. }, tables, replaced } = beyond;
     let there = facets::all(subscriber);
@@ -91,7 +91,7 @@ pub fn differences(publisher: &Definition, subscriber: &Definition, beyond: &Bey
             found.extend(between.compare(&wanted, has));
         }
     }
-    // What another difference takes along is none of its own, as a column that a parent brings.
+    // A difference that another one resolves is not reported, such as a column that comes with the parent's.
     found.retain(|difference| !difference.is_taken_along());
     found.extend(unique_indexes(publisher, subscriber));
     let is_of_mixed = |difference: &Difference| {
@@ -100,7 +100,7 @@ pub fn differences(publisher: &Definition, subscriber: &Definition, beyond: &Bey
     found.retain(|difference| !is_of_mixed(difference));
     found.extend(mixed.iter().map(mixed_up));
     found.extend(made_again.iter().map(|(table, column)| another(table, column)));
-    // What else differs of a table that is to be made again goes with it.
+    // Other differences of a table that must be created again are resolved with it.
     let is_of_other =
         |one: &Difference| matches!(&one.object, Object::Table(name) if replaced.on_publisher.contains_key(name));
     found.retain(|one| one.mend().is_some() || !is_of_other(one));
@@ -115,7 +115,7 @@ fn depth(definition: &Definition, object: &Object) -> usize {
     if let Object::Table(name) = object { definition.depth(name) } else { 0 }
 }
 
-/// Two definitions that both have this object.
+/// An object that both definitions have.
 struct Between<'a> {
     publisher: &'a Definition,
     subscriber: &'a Definition,
@@ -131,7 +131,7 @@ impl Between<'_> {
         parts.into_iter().flat_map(|part| self.compare_part(part, wanted, has)).collect()
     }
 
-    /// Whether it is a foreign key that only one side has: whoever makes those once the rows are there compares them.
+    /// Whether it is a foreign key that only one side has: those are compared when they are created after the copy.
     fn comes_later(&self, part: &Part) -> bool {
         let (Object::Table(table), Part::Constraint(name)) = (self.object, part) else { return false };
         let of = |side: &Definition| {
@@ -141,14 +141,14 @@ impl Between<'_> {
         kinds.contains(&Some(ConstraintKind::ForeignKey)) && kinds.contains(&None)
     }
 
-    /// Whether the subscriber lacks the index that the publisher has a table clustered by.
+    /// Whether the subscriber lacks the index by which the publisher's table is clustered.
     fn waits_for_index(&self) -> bool {
         let Object::Table(name) = self.object else { return false };
         let index = self.publisher.tables.get(name).and_then(|table| table.clustered_by.as_ref());
         index.is_some_and(|index| !self.subscriber.has_index(name, index))
     }
 
-    /// Where a column stands among the publisher's: new ones are added in that order.
+    /// The position of a column on the publisher: new columns are added in that order.
     fn place(&self, part: &Part) -> Option<usize> {
         match (self.object, part) {
             (Object::Table(table), Part::Column(name)) => {
@@ -206,7 +206,7 @@ fn title(part: &Part, attribute: &str) -> String {
     }
 }
 
-/// A column that cannot have its name, since another column of the subscriber's has it.
+/// A column that cannot get its name, because another column of the subscriber has it.
 fn mixed_up(renaming: &Renaming) -> Difference {
     let Renaming { from, to, .. } = renaming;
     Difference {
@@ -223,7 +223,7 @@ fn mixed_up(renaming: &Renaming) -> Difference {
     }
 }
 
-/// A column that has the name of another one which the publisher has dropped.
+/// A column with the name of one that the publisher has dropped.
 fn another(table: &QualifiedName, column: &Ident) -> Difference {
     Difference {
         object: Object::Table(table.clone()),

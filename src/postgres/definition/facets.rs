@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What there is to say about each object, as names and values: two servers are compared by these, and hashed.
+//! The facets of each object, as names and values. Comparisons and hashes use these.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::object::Object;
 use super::table::{compression_name, storage_name};
 use crate::postgres::sql::{Ident, list};
 
-/// A part of an object that may be there or not.
+/// A part of an object that may or may not exist.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
     /// The object itself.
@@ -24,16 +24,16 @@ pub(super) enum Part {
     Constraint(Ident),
 }
 
-/// What is said about one part. What is not named is as it is by default. The first value names the whole part.
+/// The facets by part. A missing facet has its default.
 pub(super) type Facets = BTreeMap<(Part, &'static str), String>;
 
-/// The name under which it is said that a part is there, and what it is in short.
+/// The name of the facet that a part exists, with its short form as the value.
 pub(super) const SHORT: &str = "";
 
-/// What a table is clustered by, which counts once the subscriber has that index.
+/// The index by which a table is clustered. It is compared once the subscriber has that index.
 pub(super) const CLUSTERED_BY: &str = "clustered by";
 
-/// What is said about each object.
+/// The facets of each object.
 pub(super) fn all(definition: &Definition) -> BTreeMap<Object, Facets> {
     let collations = definition.collations.iter().map(|(name, one)| (Object::Collation(name.clone()), one.facets()));
     let types = definition.types.iter().map(|(name, ty)| (Object::Type(name.clone()), ty.facets()));
@@ -48,7 +48,7 @@ pub(super) fn all(definition: &Definition) -> BTreeMap<Object, Facets> {
     objects.chain(statistics).collect()
 }
 
-/// Collects what is said.
+/// Collects facets.
 #[derive(Default)]
 struct Said(Facets);
 
@@ -158,7 +158,7 @@ impl Table {
 }
 
 impl Column {
-    /// A partition has its identity from its parent, or not, as the version has it.
+    /// Whether a partition inherits its identity columns depends on the version, so partitions do not compare them.
     fn say(&self, said: Said, is_of_partition: bool) -> Said {
         let part = &Part::Column(self.name.clone());
         let identity = self.identity.as_ref().filter(|_| !is_of_partition).and_then(|_| self.generation());
@@ -185,13 +185,13 @@ impl Column {
     }
 }
 
-/// A foreign key without the mark of one that is not validated.
+/// A foreign key without `NOT VALID`.
 pub(super) fn unvalidated(definition: &str) -> &str {
     definition.strip_suffix(" NOT VALID").unwrap_or(definition)
 }
 
 impl Constraint {
-    /// Whether it is compared with the other side's: not what comes from a parent.
+    /// Whether it is compared with the other side's: not if it comes from a parent.
     fn is_compared(&self) -> bool {
         self.is_declared() && !self.is_clone
     }
@@ -199,7 +199,7 @@ impl Constraint {
     fn say(&self, said: Said) -> Said {
         let part = &Part::Constraint(self.name.clone());
         let options = self.index_options.as_ref().filter(|options| !options.is_empty()).map(list);
-        // Whether the rows of one are known to keep it is for whoever makes it later.
+        // Whether a foreign key is validated matters only when it is created after the copy.
         let is_key = self.kind == ConstraintKind::ForeignKey;
         let definition = if is_key { unvalidated(&self.definition) } else { &self.definition };
         let said = said.say(part, SHORT, definition).maybe(part, "comment", self.comment.as_ref());

@@ -13,8 +13,8 @@ use super::model::{
 use super::samples::{column, database, ident, name};
 use super::steps::steps;
 
-/// Variants of a value, one for each field that counts, with the field's name. Behind `not` are those that do not, each with the
-/// reason.
+/// Variants of a value, one for each field that counts, with the field's name. Fields that do not count follow `not`,
+/// each with the reason.
 macro_rules! variants {
     ($of:ident $value:expr; $($field:ident: $new:expr),* $(,)?; not $($other:ident: $why:literal),* $(,)?) => {{
         let value = &$value;
@@ -263,7 +263,7 @@ fn of_not_null(constraint: &Constraint) -> Vec<(&'static str, Constraint)> {
         .into()
 }
 
-/// What the sequence of an identity column has from its table and column.
+/// The fields that an identity column's sequence takes from its table and column.
 const NOT_OF_IDENTITY: [&str; 3] = ["Sequence.ty", "Sequence.is_unlogged", "Sequence.owner"];
 
 fn of_sequence() -> Vec<(&'static str, Sequence)> {
@@ -328,7 +328,7 @@ fn a_comment_is_followed_wherever_it_is() {
             let mends: Vec<_> = mends.flatten().map(|statement| statement.to_string()).collect();
             assert!(mends.len() == 1 && mends[0].ends_with(text), "{what}: {mends:?}");
         }
-        // What is followed is what the one that makes it has.
+        // A change that is followed gives the same result as creating the object.
         let made = steps(after, |_| true).unwrap();
         let made: Vec<_> = made.iter().flat_map(|step| &step.statements).map(ToString::to_string).collect();
         assert!(made.iter().any(|statement| statement.ends_with("IS 'new'")), "{what} is not made: {made:#?}");

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::facets;
 use super::model::Definition;
 
-/// A hash of what is defined: equal for what a comparison finds to be the same on servers of one version. 64 hexadecimal digits.
+/// A hash of a definition: equal if a comparison of servers of one version finds no difference. 64 hexadecimal digits.
 pub fn fingerprint(definition: &Definition) -> String {
     let mut text = String::new();
     for (object, facets) in facets::all(definition) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Which parts of a definition a server of another version can have.
+//! Fits a definition to a server of another version.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,18 @@ use super::model::{Collation, Column, Constraint, ConstraintKind, Definition, In
 use super::object::Object;
 use crate::postgres::version::ServerVersion;
 
-/// A definition as a server of that version can have it.
+/// The parts of a definition that a server of that version supports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fitted {
-    /// What it can have.
+    /// The supported parts.
     pub definition: Definition,
-    /// What is left out, with the reason.
+    /// The omitted parts, with reasons.
     pub left: Vec<Left>,
-    /// What it cannot have, and rows need.
+    /// The unsupported parts that rows need.
     pub refused: Vec<Refusal>,
 }
 
-/// Something that is not copied.
+/// An object or part that is not copied.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Left {
     /// The object, or a part of one, in words.
@@ -71,7 +71,7 @@ pub fn fit(definition: &Definition, version: ServerVersion) -> Fitted {
     Fitted { definition: fitted, left: fitting.left, refused: fitting.refused }
 }
 
-/// The storage parameters that a version after 14 has brought.
+/// The storage parameters that are newer than version 14.
 const NEWER_OPTIONS: [(&str, u32); 1] = [("vacuum_max_eager_freeze_failure_rate", 18)];
 
 struct Fitting {
@@ -107,7 +107,7 @@ impl Fitting {
             self.leave(object, format!("its access method {method} is not copied: it is made with the default one"));
         }
         if table.is_unlogged && table.partition_key.is_some() && !self.lacks(18) {
-            // It never had an effect there.
+            // It never had an effect on partitioned tables.
             table.is_unlogged = false;
         }
         let lacked = NEWER_OPTIONS.iter().filter(|(_, since)| self.lacks(*since));
@@ -144,7 +144,7 @@ impl Fitting {
         }
     }
 
-    /// Since Postgres 17 a partition has its identity from its parent, and a table that has its own cannot become one.
+    /// Since Postgres 17 a partition inherits its identity columns, and a table with its own cannot become a partition.
     fn partition_identity(&mut self, table: &Object, column: &mut Column) {
         if column.sequence.take().is_some() {
             column.identity = None;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Which tables and columns of the subscriber belong to which of the publisher: names do not tell.
+//! Which tables and columns of the subscriber belong to which of the publisher: names alone do not show it.
 //!
-//! A table that was dropped and created again has the name of the old one, and so does a table that replaces it in a migration.
-//! Replication finds tables by name: rows of the old one stay on the subscriber, and rows that the new one got before it was published
-//! never arrive. The number that a catalog keeps for a table tells the difference; it stays when a table is rewritten or renamed.
+//! A table that was dropped and created again has the old table's name, and so does a table that replaces it in a
+//! migration. Replication finds tables by name: rows of the old one stay on the subscriber, and rows that the new one
+//! got before it was published never arrive. The table's oid shows the difference: it stays the same when a table is
+//! rewritten or renamed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::model::{Definition, Table};
 use crate::postgres::sql::QualifiedName;
 
-/// Which table and column of the subscriber's is which of the publisher's, by the number of the publisher's table.
+/// The matching tables and columns of both sides, by the oid of the publisher's table.
 pub type Known = BTreeMap<i64, Pairs>;
 
 /// The numbers of the subscriber's tables that a subscription has taken up; `None` without a subscription, as then nothing is
@@ -23,46 +24,46 @@ pub type TakenUp = Option<BTreeSet<i64>>;
 /// A table on both sides.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pairs {
-    /// The name that both had when they were last looked at. A state of before has none.
+    /// The name that both had when they were last read. States of older versions do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<QualifiedName>,
-    /// The number of the subscriber's table.
+    /// The oid of the subscriber's table.
     pub(super) there: i64,
     /// The numbers of the subscriber's columns, by those of the publisher's.
     pub(super) columns: BTreeMap<i16, i16>,
 }
 
-/// Tables that are others by now than those that are known by their names.
+/// Tables that have replaced the recorded ones of the same name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Replaced {
-    /// Those of the publisher, each with the name that the subscriber has for it, where that has it under another one.
+    /// Those of the publisher, each with the subscriber's name for it if that differs.
     pub on_publisher: BTreeMap<QualifiedName, Option<QualifiedName>>,
-    /// Those of the subscriber which no subscription has taken up since.
+    /// Those of the subscriber that are not in a subscription.
     pub on_subscriber: BTreeSet<QualifiedName>,
-    /// Whether none of the publisher's tables is the one that it was, of several.
+    /// Whether the publisher has several tables and all were replaced.
     pub is_all_of_publisher: bool,
-    /// Whether none of the subscriber's is.
+    /// Whether all of the subscriber's were replaced.
     pub is_all_of_subscriber: bool,
 }
 
-/// How two tables of one name stand to what is known.
+/// How two tables of one name relate to the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// They belong together, or nothing is known of either.
+    /// They belong together, or neither is recorded.
     Together,
-    /// The subscriber's is known to be another one's of the publisher.
+    /// The subscriber's table is recorded for another table of the publisher.
     PublishersIsOther {
-        /// That one's number.
+        /// The oid of that table.
         old: i64,
     },
-    /// The publisher's is known to be another one's of the subscriber.
+    /// The publisher's table is recorded for another table of the subscriber.
     SubscribersIsOther,
 }
 
-/// What is known, to be asked about tables of both sides.
+/// The record, prepared for lookups by tables of both sides.
 struct Asked<'a> {
     known: &'a Known,
-    /// The numbers of the publisher's tables by those of the subscriber's.
+    /// The oids of the publisher's tables by those of the subscriber's.
     by_there: BTreeMap<i64, i64>,
 }
 
@@ -89,13 +90,13 @@ fn both<'a>(
     publisher.tables.iter().filter_map(|(name, table)| Some((name, table, subscriber.tables.get(name)?)))
 }
 
-/// What is to be kept to know tables and columns again: what was known, as far as the subscriber still has it, and what has
-/// one name. What the publisher has dropped is kept too: another table or column that gets its name is not the same. So is
-/// what was replaced, until a person has seen to it.
+/// The record that identifies tables and columns later: the previous record, as far as the subscriber still has the
+/// objects, and all objects with the same name. Objects that the publisher has dropped are kept, because another table
+/// or column that gets the name is not the same. So are replaced ones, until a person has resolved it.
 pub fn known(publisher: &Definition, subscriber: &Definition, before: &Known, taken_up: &TakenUp) -> Known {
     let replaced = replaced(publisher, subscriber, before, taken_up);
     if replaced.is_all_of_publisher || replaced.is_all_of_subscriber {
-        // Else a table that is new would look like one that was kept.
+        // Otherwise a new table would look like one that was kept.
         return before.clone();
     }
     let asked = Asked::of(before);
@@ -136,27 +137,26 @@ fn pairs(name: &QualifiedName, table: &Table, there: &Table, before: Option<&Pai
     Pairs { name: Some(name.clone()), there: there.oid, columns }
 }
 
-/// The names under which the subscriber had tables that the publisher does not have by these names.
+/// The names under which the subscriber had tables and that the publisher's tables do not have.
 pub fn names_beyond(publisher: &Definition, known: &Known) -> BTreeSet<QualifiedName> {
     let names = known.values().filter_map(|pairs| pairs.name.clone());
     names.filter(|name| !publisher.tables.contains_key(name)).collect()
 }
 
-/// Without what is known of tables that are made by these names: they are others than those that are gone.
+/// The record without tables that are created under these names: they are not the dropped ones.
 pub fn forgotten<'a>(mut known: Known, made: impl Iterator<Item = &'a QualifiedName>) -> Known {
     let made: BTreeSet<_> = made.collect();
     known.retain(|_, pairs| pairs.name.as_ref().is_none_or(|name| !made.contains(name)));
     known
 }
 
-/// Whether the subscriber has tables that are others than those that are known: whether a subscription has taken them up then
-/// makes a difference.
+/// Whether the subscriber has tables that replace recorded ones. Then it matters whether they are in a subscription.
 pub fn has_others_there(publisher: &Definition, subscriber: &Definition, known: &Known) -> bool {
     let asked = Asked::of(known);
     both(publisher, subscriber).any(|(_, table, there)| asked.standing(table, there) == Standing::SubscribersIsOther)
 }
 
-/// The tables that are others by now than those that are known by their names.
+/// The tables that have replaced the recorded ones of the same name.
 pub fn replaced(publisher: &Definition, subscriber: &Definition, known: &Known, taken_up: &TakenUp) -> Replaced {
     let asked = Asked::of(known);
     let (mut found, mut same) = (Replaced::default(), 0);
@@ -194,7 +194,7 @@ mod tests {
     use super::super::samples::{database, name};
     use super::*;
 
-    /// A database of tables with these names and numbers.
+    /// A database of tables with these names and oids.
     fn side(tables: &[(&str, i64)]) -> Definition {
         tables.iter().fold(database(18), |side, (called, oid)| {
             let mut side = side.table(called, "id");
@@ -220,7 +220,7 @@ mod tests {
 
     fn found_of(publisher: &Definition, subscriber: &Definition, before: &Known, taken_up: &TakenUp) -> Replaced {
         let found = replaced(publisher, subscriber, before, taken_up);
-        // It stays so until a person has seen to it.
+        // It stays so until a person has resolved it.
         let after = known(publisher, subscriber, before, taken_up);
         assert_eq!(replaced(publisher, subscriber, &after, taken_up), found);
         found
@@ -242,14 +242,14 @@ mod tests {
         let told = found(&publisher, &subscriber, &before, &[20, 21]);
         assert_eq!(told.on_publisher, [(name("t"), None)].into());
         assert!(told.on_subscriber.is_empty() && !told.is_all_of_publisher);
-        // What a state of before has no name for is known by the subscriber's number.
+        // If an older version's state has no name, the subscriber's oid identifies the table.
         let mut nameless = before.clone();
         nameless.values_mut().for_each(|pairs| pairs.name = None);
         assert_eq!(found(&publisher, &subscriber, &nameless, &[20, 21]), told);
-        // It was away when somebody looked.
+        // The table was missing at one read.
         let away = known(&side(&[("u", 11)]), &subscriber, &before, &None);
         assert_eq!(found(&publisher, &subscriber, &away, &[20, 21]), told);
-        // Dropped on the subscriber and made again by an apply, or by hand.
+        // Dropped on the subscriber and created again by an apply, or by hand.
         let mended = side(&[("t", 40), ("u", 21)]);
         assert_eq!(found(&publisher, &mended, &before, &[21]), Replaced::default());
         let after = known(&publisher, &mended, &before, &None);
@@ -272,7 +272,7 @@ mod tests {
         assert!(has_others_there(&publisher, &subscriber, &before));
         assert_eq!(found(&publisher, &subscriber, &before, &[21, 40]), Replaced::default());
         assert_eq!(found_of(&publisher, &subscriber, &before, &None), Replaced::default(), "nothing is replicated");
-        // One that this apply has made is nobody else's.
+        // A table that this apply has created belongs to no other.
         let made = names(&["t"]);
         let known = forgotten(before, made.iter());
         assert_eq!(found(&publisher, &subscriber, &known, &[21]), Replaced::default());
@@ -299,7 +299,7 @@ mod tests {
         let json = serde_json::to_value(&known).unwrap();
         assert_eq!(json["10"], serde_json::json!({"name": ["public", "t"], "there": 20, "columns": {"1": 1}}));
         assert_eq!(serde_json::from_value::<Known>(json).unwrap(), known);
-        // As states of before have it.
+        // The form in states of older versions.
         let old = serde_json::json!({"10": {"there": 20, "columns": {"1": 1}}});
         assert!(serde_json::from_value::<Known>(old).unwrap()[&10].name.is_none());
     }

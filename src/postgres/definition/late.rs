@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is created once the rows are copied, without blocking readers and writers: indexes, foreign keys and extended
-//! statistics. Pure.
+//! The objects that are created after the copy, without blocking readers and writers: indexes, foreign keys and
+//! extended statistics. Pure.
 //!
 //! An index is built `CONCURRENTLY`. This is impossible for a partitioned table, so each of its partitions gets an index first. Then
 //! the partitioned table gets its own, which is only an entry in the catalog, and attaches those of the partitions one by
 //! one. A foreign key is added `NOT VALID`, which reads no row, and validated by a separate statement. For a partitioned
 //! table this is done on each partition, and the partitioned table then adopts the keys at once.
 //!
-//! The subscriber's own partitions count, whatever partitions the publisher has: an index of a partition that only the
-//! subscriber has gets a name that follows from both names, so that another attempt finds it again.
+//! The subscriber's own partitions count, not the publisher's. An index of a partition that only the subscriber has
+//! gets a name that follows from the names of both, so that the next attempt finds it.
 
 mod indexes;
 mod keys;
@@ -23,23 +23,23 @@ use super::model::{ConstraintKind, Definition, Table};
 use super::object::Object;
 use crate::postgres::sql::{Ident, QualifiedName, Statement};
 
-/// What is made once the rows are there.
+/// The objects that are created after the copy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Late {
-    /// The indexes of which something is missing, each with those of partitions.
+    /// The missing or incomplete indexes, each with those of partitions.
     pub indexes: Vec<LateIndex>,
     /// The foreign keys that are missing, or not validated.
     pub keys: Vec<LateKey>,
     /// The extended statistics that are missing.
     pub statistics: Vec<Turn>,
-    /// What is there already and complete.
+    /// The objects that exist and are complete.
     pub there: BTreeSet<Object>,
-    /// What is there under the same name and is something else, with what to do, a sentence each.
+    /// Different objects with the same name, with what to do, one sentence each.
     pub otherwise: Vec<String>,
 }
 
 impl Late {
-    /// What is to be made under a name that nothing has which was read, each with its table.
+    /// The new objects whose names no object that was read has, each with its table.
     pub fn new_names(&self) -> BTreeMap<Object, QualifiedName> {
         let indexes = self.indexes.iter().flat_map(|index| &index.names);
         let indexes = indexes.map(|(name, table)| (Object::Index(name.clone()), table.clone()));
@@ -48,7 +48,7 @@ impl Late {
         indexes.chain(statistics).collect()
     }
 
-    /// Leaves out what cannot have its name, since something else has it: these, each with what that is.
+    /// Removes objects whose names are taken; `taken` says by what.
     pub fn without(mut self, taken: &BTreeMap<Object, String>) -> Self {
         let mut told = Vec::new();
         let mut keeps = |names: Vec<Object>| {
@@ -70,29 +70,30 @@ impl Late {
     }
 }
 
-/// A statement that ends at once where it gets its lock, which it should not wait for long: others queue behind it.
+/// Statements that end at once after they get their locks. They should not wait long for these, because others
+/// queue behind them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
-    /// What it makes.
+    /// The object that they create.
     pub object: Object,
-    /// The tables that it locks.
+    /// The tables that they lock.
     pub tables: Vec<QualifiedName>,
     /// The statements, all in one transaction.
     pub statements: Vec<Statement>,
 }
 
-/// An index that is asked for.
+/// A requested index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LateIndex {
     /// Its name.
     pub name: QualifiedName,
     /// Its table.
     pub table: QualifiedName,
-    /// The names that it and those of partitions get that nothing has which was read, each with its table.
+    /// The new names of it and of the partitions' indexes that no object that was read has, each with its table.
     pub names: BTreeMap<QualifiedName, QualifiedName>,
-    /// What is built: itself, or one for each partition.
+    /// The indexes to build: itself, or one for each partition.
     pub builds: Vec<IndexBuild>,
-    /// What is done afterwards, in order.
+    /// The statements that follow, in order.
     pub turns: Vec<Turn>,
 }
 
@@ -101,20 +102,20 @@ pub struct LateIndex {
 pub struct IndexBuild {
     /// Its name.
     pub name: QualifiedName,
-    /// Its table, which has rows of its own.
+    /// Its table, which is not partitioned.
     pub table: QualifiedName,
-    /// Whether no two rows may be the same to it.
+    /// Whether it is unique.
     pub is_unique: bool,
-    /// Whether an attempt has left it, unfinished.
+    /// Whether an earlier attempt left it unfinished.
     pub is_left_over: bool,
-    /// Whether it is a part of another index by now, so that it can only be built again in its place.
+    /// Whether it is already attached to another index, so that it can only be rebuilt in place.
     pub is_attached: bool,
     /// The statement that builds it.
     pub create: Statement,
 }
 
 impl IndexBuild {
-    /// The statements that build it, each of which stands alone.
+    /// The statements that build it, each in a transaction of its own.
     pub fn statements(&self) -> Vec<Statement> {
         if self.is_left_over && self.is_attached {
             return vec![Statement::alone(format!("REINDEX INDEX CONCURRENTLY {}", self.name))];
@@ -124,13 +125,13 @@ impl IndexBuild {
     }
 }
 
-/// The statement that drops an index which could not be built: it is written to all the same, and a unique one still
-/// refuses rows.
+/// The statement that drops an index after a failed build: it would still be updated, and a unique one would still
+/// refuse rows.
 pub fn drop_left_over(index: &QualifiedName) -> Statement {
     Statement::alone(format!("DROP INDEX CONCURRENTLY IF EXISTS {index}"))
 }
 
-/// A foreign key that is asked for.
+/// A requested foreign key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LateKey {
     /// Its table.
@@ -139,22 +140,22 @@ pub struct LateKey {
     pub name: Ident,
     /// The table that it refers to.
     pub references: QualifiedName,
-    /// The index that it counts on, where no constraint has made that.
+    /// The unique index that it depends on, if that does not belong to a constraint.
     pub counts_on: Option<QualifiedName>,
-    /// What is done, in order.
+    /// Its steps, in order.
     pub steps: Vec<KeyStep>,
 }
 
-/// A step to a foreign key.
+/// A step of a foreign key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyStep {
-    /// It is added, without a look at the rows.
+    /// It is added without reading rows.
     Add(Turn),
-    /// The rows of a table are compared with it.
+    /// The rows of a table are checked.
     Validate(QualifiedName, Statement),
 }
 
-/// What `wanted` has and `there` lacks.
+/// The objects that `wanted` has and `there` lacks.
 pub fn late(wanted: &Definition, there: &Definition) -> Late {
     let mut plan = Plan { wanted, there, children: there.children(), late: Late::default() };
     for (name, index) in &wanted.indexes {
@@ -171,7 +172,7 @@ pub fn late(wanted: &Definition, there: &Definition) -> Late {
     plan.late
 }
 
-/// What is there, and the tables of `wanted` that are not, without what is made once their rows are there.
+/// The existing objects, and the missing tables of `wanted` without the objects that are created after the copy.
 pub fn with_tables_of(there: &Definition, wanted: &Definition) -> Definition {
     let mut planned = there.clone();
     for (name, table) in wanted.tables.iter().filter(|(name, _)| !there.tables.contains_key(name)) {
@@ -185,13 +186,13 @@ pub fn with_tables_of(there: &Definition, wanted: &Definition) -> Definition {
 struct Plan<'a> {
     wanted: &'a Definition,
     there: &'a Definition,
-    /// Of tables that are there.
+    /// The children of existing tables.
     children: BTreeMap<&'a QualifiedName, Vec<&'a QualifiedName>>,
     late: Late,
 }
 
 impl<'a> Plan<'a> {
-    /// The partitions of a table that are there, by name.
+    /// The existing partitions of a table, by name.
     fn parts(&self, table: &QualifiedName) -> Vec<&'a QualifiedName> {
         let is_partition = |name: &&QualifiedName| self.there.tables.get(*name).is_some_and(Table::is_partition);
         self.children.get(table).into_iter().flatten().copied().filter(is_partition).collect()
@@ -230,7 +231,7 @@ mod tests {
     use super::super::samples::{database, name};
     use super::*;
 
-    /// A line for each statement, and for what is said.
+    /// A line for each statement and each message.
     fn told(late: &Late) -> Vec<String> {
         let turns = |turns: &[Turn]| -> Vec<String> {
             turns.iter().flat_map(|turn| &turn.statements).map(ToString::to_string).collect()
@@ -308,7 +309,7 @@ mod tests {
             let told = planned(&wanted, &there);
             assert!(told.len() == 1 && told[0].starts_with("otherwise: ") && told[0].contains(said), "{told:?}");
         }
-        // A check has a name of its own among constraints, and an index has none there.
+        // Checks and indexes do not share a namespace.
         let check = users().constraint("users", "users_email", "CHECK (email > 0)");
         assert_eq!(planned(&wanted, &check).len(), 1);
         assert!(planned(&wanted, &check)[0].starts_with("CREATE INDEX"));
@@ -366,7 +367,7 @@ mod tests {
         let attach =
             ["log_1_day_idx", "log_2_log_day"].map(|part| format!("ALTER INDEX log_day ATTACH PARTITION {part}"));
         assert_eq!(planned(&wanted, &tree()), [first, second, create, &attach[0], &attach[1]]);
-        // An attempt that was cut off goes on where it was.
+        // An interrupted attempt continues where it stopped.
         let begun = tree()
             .index("log", "log_day", "USING btree (day)")
             .with_index("log_day", |index| index.is_valid = false)
@@ -376,7 +377,7 @@ mod tests {
             .with_index("log_2_log_day", |index| index.is_valid = false);
         let dropped = "DROP INDEX CONCURRENTLY IF EXISTS log_2_log_day";
         assert_eq!(planned(&wanted, &begun), [dropped, second, &attach[1]]);
-        // A part that is taken in already can only be built again in its place.
+        // An attached part can only be rebuilt in place.
         let broken = begun.with_index("log_1_day_idx", |index| index.is_valid = false);
         assert_eq!(planned(&wanted, &broken)[0], "REINDEX INDEX CONCURRENTLY log_1_day_idx");
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether two servers mean the same by what they print.
+//! Whether two printed texts have the same meaning.
 
 use super::printed::{tree, words};
 

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The statements that make what is not a table: schemas, collations, types, functions, sequences, indexes, statistics.
+//! The statements that create everything except tables: schemas, collations, types, functions, sequences, indexes,
+//! statistics.
 
 use crate::postgres::sql::{Literal, QualifiedName, list};
 
 use super::model::{Collation, Domain, Field, Function, Index, Range, Sequence, Statistics, Type, TypeKind};
 
-/// A statement that gives something a comment, where it has one.
+/// The statement that sets a comment, if there is one.
 pub(super) fn comment(what: &str, text: Option<&String>) -> Option<String> {
     text.map(|text| format!("COMMENT ON {what} IS {}", Literal(text)))
 }
 
-/// A collation where there is one, behind a space.
+/// A `COLLATE` clause with a leading space, if there is a collation.
 pub(super) fn collate(collation: Option<&QualifiedName>) -> String {
     collation.map(|collation| format!(" COLLATE {collation}")).unwrap_or_default()
 }
 
 impl Collation {
-    /// The statements that make it.
+    /// The statements that create it.
     pub(super) fn statements(&self) -> Vec<String> {
         let text = |name: &str, text: &Option<String>| text.as_ref().map(|text| format!("{name} = {}", Literal(text)));
         let provider = match self.provider.as_str() {
@@ -39,7 +40,7 @@ impl Collation {
 }
 
 impl Type {
-    /// The statements that make it, without the constraints of a domain.
+    /// The statements that create it, without the constraints of a domain.
     pub(super) fn statements(&self, name: &QualifiedName) -> Vec<String> {
         let (create, kind) = match &self.kind {
             TypeKind::Enum(labels) => {
@@ -68,7 +69,7 @@ impl Domain {
 }
 
 impl Field {
-    /// How the declaration of a composite type names it.
+    /// Its declaration in a composite type.
     pub(super) fn declaration(&self) -> String {
         format!("{} {}{}", self.name, self.ty, collate(self.collation.as_ref()))
     }
@@ -89,7 +90,7 @@ impl Range {
 }
 
 impl Function {
-    /// The statements that make it. One that somebody has made meanwhile is not replaced.
+    /// The statements that create it. They do not replace one that somebody has created meanwhile.
     pub(super) fn statements(&self) -> Vec<String> {
         let create = match self.definition.strip_prefix("CREATE OR REPLACE ") {
             Some(rest) => format!("CREATE {rest}"),
@@ -100,14 +101,14 @@ impl Function {
 }
 
 impl Sequence {
-    /// What follows its name where it is made.
+    /// The options after its name in `CREATE`.
     pub(super) fn options(&self) -> String {
         let Self { start, increment, min, max, cache, .. } = self;
         let cycle = if self.cycles { " CYCLE" } else { "" };
         format!("START WITH {start} INCREMENT BY {increment} MINVALUE {min} MAXVALUE {max} CACHE {cache}{cycle}")
     }
 
-    /// The statements that make it, without its owner.
+    /// The statements that create it, without its owner.
     pub(super) fn statements(&self) -> Vec<String> {
         let unlogged = if self.is_unlogged { "UNLOGGED " } else { "" };
         let create = format!("CREATE {unlogged}SEQUENCE {} AS {} {}", self.name, self.ty, self.options());
@@ -116,12 +117,12 @@ impl Sequence {
 }
 
 impl Index {
-    /// The statements that make it.
+    /// The statements that create it.
     pub(super) fn statements(&self) -> Vec<String> {
         [self.definition.clone()].into_iter().chain(self.finishing(&self.name)).collect()
     }
 
-    /// The statements that set what the one that makes it does not, for an index of that name.
+    /// The statements for everything that its `CREATE` does not set, for an index of that name.
     pub(super) fn finishing(&self, name: &QualifiedName) -> Vec<String> {
         let target = |(number, target): (&String, &i32)| {
             format!("ALTER INDEX {name} ALTER COLUMN {number} SET STATISTICS {target}")
@@ -132,7 +133,7 @@ impl Index {
 }
 
 impl Statistics {
-    /// The statements that make them.
+    /// The statements that create them.
     pub(super) fn statements(&self) -> Vec<String> {
         let target = self.target.map(|target| format!("ALTER STATISTICS {} SET STATISTICS {target}", self.name));
         let comment = comment(&format!("STATISTICS {}", self.name), self.comment.as_ref());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How a difference is resolved: by statements that do no harm, or by what a person has to do, in which order.
+//! How to resolve a difference: by safe statements, or by steps for a person, in order.
 //!
 //! Changes that only add something, or only allow more rows, are safe at any time: a new column, a new label, a wider type, a dropped
 //! NOT NULL. Changes that remove something, or allow fewer rows, stop a running replication if they come too early.
@@ -19,16 +19,16 @@ use super::promoting::{holder, index_for};
 use super::table::assignments;
 use crate::postgres::sql::{Ident, Literal, QualifiedName};
 
-/// How the subscriber becomes as the publisher.
+/// How to make the subscriber like the publisher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Remedy {
-    /// By statements that harm nothing. None where another difference takes this one along.
+    /// By safe statements. Empty if another difference resolves this one.
     Additive(Vec<String>),
-    /// By a person, with statements where there are some, when the text says.
+    /// By a person, with statements if there are any; the text says when to run them.
     Person {
         /// The statements.
         statements: Vec<String>,
-        /// What to know about them.
+        /// When to run them.
         when: &'static str,
     },
 }
@@ -58,7 +58,7 @@ impl fmt::Display for Remedy {
     }
 }
 
-/// How a difference goes away.
+/// The remedy of a difference.
 pub(super) fn remedy(
     publisher: &Definition,
     subscriber: &Definition,
@@ -101,12 +101,12 @@ pub(super) fn remedy(
     }
 }
 
-/// A comment, or that there is none.
+/// The statement that sets or removes a comment.
 fn remark(what: &str, text: Option<&String>) -> String {
     comment(what, text).unwrap_or_else(|| format!("COMMENT ON {what} IS NULL"))
 }
 
-/// What gives something these options in place of those that it has: what is gone first.
+/// The clauses that replace old options with new ones: first those that reset, then those that set.
 fn turned(new: &BTreeSet<String>, old: &BTreeSet<String>) -> Vec<String> {
     let name = |option: &str| option.split('=').next().unwrap_or_default().to_owned();
     let kept: BTreeSet<_> = new.iter().map(|option| name(option)).collect();
@@ -254,7 +254,7 @@ fn of_type(
     }
 }
 
-/// The other name of a domain's NOT NULL, unless it goes or comes with that.
+/// Renames a domain's NOT NULL, if both sides have one.
 fn rename_domains_not_null(name: &QualifiedName, domain: &Domain, subscriber: &Definition) -> Remedy {
     let there = match subscriber.types.get(name) {
         Some(Type { kind: TypeKind::Domain(there), .. }) => there.name_of_not_null.as_ref(),
@@ -265,7 +265,7 @@ fn rename_domains_not_null(name: &QualifiedName, domain: &Domain, subscriber: &D
     Remedy::Additive(rename.into_iter().collect())
 }
 
-/// The statements that give an enum its new labels, where the old ones are still there in their order.
+/// The statements that add an enum's new labels, if the old ones are still there in the same order.
 fn new_labels(name: &QualifiedName, new: &[String], old: &[String]) -> Option<Vec<String>> {
     let kept: Vec<&String> = new.iter().filter(|label| old.contains(label)).collect();
     if !kept.into_iter().eq(old) {

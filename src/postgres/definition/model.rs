@@ -10,7 +10,7 @@ use super::object::Object;
 use crate::postgres::sql::{Ident, QualifiedName};
 use crate::postgres::version::ServerVersion;
 
-/// How tables are defined, with what they need.
+/// The definitions of tables, with everything that they need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
     /// The server's version.
@@ -29,13 +29,13 @@ pub struct Definition {
     pub sequences: BTreeMap<QualifiedName, Sequence>,
     /// Tables.
     pub tables: BTreeMap<QualifiedName, Table>,
-    /// Indexes that no constraint has made.
+    /// Indexes that do not belong to a constraint.
     pub indexes: BTreeMap<QualifiedName, Index>,
     /// Extended statistics.
     pub statistics: BTreeMap<QualifiedName, Statistics>,
-    /// What is needed and cannot be made from the catalogs.
+    /// Needed objects that cannot be created from the catalogs.
     pub others: Vec<Other>,
-    /// What each object needs to be there before it, by the catalog.
+    /// The objects that must exist before each object, by the catalog.
     pub needs: BTreeMap<Object, BTreeSet<Object>>,
 }
 
@@ -48,7 +48,7 @@ pub struct Extension {
     pub version: String,
     /// The schema of its objects.
     pub schema: Ident,
-    /// Whether something here comes with it.
+    /// Whether an object here belongs to it.
     pub is_needed: bool,
 }
 
@@ -57,7 +57,7 @@ pub struct Extension {
 pub struct Collation {
     /// Its name.
     pub name: QualifiedName,
-    /// `c` for libc, `i` for ICU, `b` for what Postgres brings, `d` for the database's own.
+    /// `c` for libc, `i` for ICU, `b` for built-in, `d` for the database's default.
     pub provider: String,
     /// `LC_COLLATE`, of libc.
     pub collate: Option<String>,
@@ -67,7 +67,7 @@ pub struct Collation {
     pub locale: Option<String>,
     /// Rules beyond the locale's (Postgres 16).
     pub rules: Option<String>,
-    /// Whether texts that are equal to it have the same bytes.
+    /// Whether equal texts have the same bytes.
     pub is_deterministic: bool,
     /// Its comment.
     pub comment: Option<String>,
@@ -76,18 +76,18 @@ pub struct Collation {
 /// A type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Type {
-    /// What it is.
+    /// Its kind.
     pub kind: TypeKind,
     /// Its comment.
     pub comment: Option<String>,
 }
 
-/// What a type is.
+/// The kind of a type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TypeKind {
     /// One of these labels, in this order.
     Enum(Vec<String>),
-    /// Values of another type that keep to constraints.
+    /// Values of another type that satisfy constraints.
     Domain(Domain),
     /// Several fields.
     Composite(Vec<Field>),
@@ -98,13 +98,13 @@ pub enum TypeKind {
 /// A domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Domain {
-    /// The type that it is made of.
+    /// Its base type.
     pub base: String,
-    /// Its collation, where it is not its type's.
+    /// Its collation, if it is not its type's.
     pub collation: Option<QualifiedName>,
-    /// Whether it takes no nulls.
+    /// Whether it is NOT NULL.
     pub is_not_null: bool,
-    /// The name of the constraint that takes none (Postgres 18).
+    /// The name of its NOT NULL constraint (Postgres 18).
     pub name_of_not_null: Option<Ident>,
     /// Its default.
     pub default: Option<String>,
@@ -117,7 +117,7 @@ pub struct Domain {
 pub struct DomainConstraint {
     /// Its name.
     pub name: Ident,
-    /// What follows the name in its declaration.
+    /// Its declaration after the name.
     pub definition: String,
     /// Its comment.
     pub comment: Option<String>,
@@ -130,7 +130,7 @@ pub struct Field {
     pub name: Ident,
     /// Its type.
     pub ty: String,
-    /// Its collation, where it is not its type's.
+    /// Its collation, if it is not its type's.
     pub collation: Option<QualifiedName>,
     /// Its comment.
     pub comment: Option<String>,
@@ -141,13 +141,13 @@ pub struct Field {
 pub struct Range {
     /// The type of its bounds.
     pub subtype: String,
-    /// The operator class that orders them, where it is not the type's default.
+    /// The operator class that orders them, if it is not the type's default.
     pub opclass: Option<QualifiedName>,
-    /// Their collation, where it is not the type's.
+    /// Their collation, if it is not the type's.
     pub collation: Option<QualifiedName>,
-    /// The function that makes equal ranges the same, which only a function in C can be.
+    /// The canonicalization function, which must be written in C.
     pub canonical: Option<QualifiedName>,
-    /// The function that tells how far two bounds are apart.
+    /// The function that returns the distance between two bounds.
     pub difference: Option<QualifiedName>,
     /// Its multirange type.
     pub multirange: QualifiedName,
@@ -160,7 +160,7 @@ pub struct Function {
     pub signature: String,
     /// Its schema.
     pub schema: Ident,
-    /// The statement that makes it.
+    /// The statement that creates it.
     pub definition: String,
     /// Its comment.
     pub comment: Option<String>,
@@ -175,7 +175,7 @@ pub struct Sequence {
     pub ty: String,
     /// Its first number.
     pub start: i64,
-    /// What each further number adds.
+    /// Its increment.
     pub increment: i64,
     /// The lowest number.
     pub min: i64,
@@ -183,7 +183,7 @@ pub struct Sequence {
     pub max: i64,
     /// How many numbers a session takes at once.
     pub cache: i64,
-    /// Whether it begins again after the last.
+    /// Whether it starts again after the last number.
     pub cycles: bool,
     /// Whether it is unlogged (Postgres 15).
     pub is_unlogged: bool,
@@ -196,25 +196,25 @@ pub struct Sequence {
 /// A table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
-    /// Its number in the catalog, which outlives a new name.
+    /// Its number in the catalog, which survives renaming.
     pub oid: i64,
     /// Its columns, in their order.
     pub columns: Vec<Column>,
     /// Whether it is unlogged.
     pub is_unlogged: bool,
-    /// What its partitions are chosen by, where it has some.
+    /// Its partition key, if it is partitioned.
     pub partition_key: Option<String>,
-    /// The tables that it has its columns from; the partitioned table alone where it is a partition.
+    /// The tables that it inherits from; for a partition, only the partitioned table.
     pub parents: Vec<QualifiedName>,
     /// The rows that it takes as a partition: `FOR VALUES …` or `DEFAULT`.
     pub bound: Option<String>,
-    /// The type that it is declared to be of.
+    /// The type of a typed table (`OF`).
     pub of_type: Option<String>,
     /// Storage parameters, as `name=value`; those of its TOAST table begin with `toast.`.
     pub options: BTreeSet<String>,
-    /// Its access method, where it is another than `heap`.
+    /// Its access method, if it is not `heap`.
     pub access_method: Option<String>,
-    /// Its constraints, by name, NOT NULL not among them.
+    /// Its constraints by name, without NOT NULL.
     pub constraints: BTreeMap<Ident, Constraint>,
     /// `d` for its primary key, `f` for the whole row, `n` for nothing, `i` for an index.
     pub replica_identity: String,
@@ -232,33 +232,33 @@ pub struct Table {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a property of its own")]
 pub struct Column {
-    /// Its number in the catalog, which outlives a new name.
+    /// Its number in the catalog, which survives renaming.
     pub number: i16,
     /// Its name.
     pub name: Ident,
     /// Its type.
     pub ty: String,
-    /// Its collation, where it is not its type's.
+    /// Its collation, if it is not its type's.
     pub collation: Option<QualifiedName>,
-    /// Whether it takes no nulls.
+    /// Whether it is NOT NULL.
     pub is_not_null: bool,
-    /// The constraint that says so (Postgres 18).
+    /// The constraint of NOT NULL (Postgres 18).
     #[serde(skip)]
     pub not_null: Option<Constraint>,
-    /// Its default, or what it is generated from.
+    /// Its default or generation expression.
     pub expression: Option<String>,
-    /// `s` where it is generated and stored, `v` where it is generated when it is read (Postgres 18).
+    /// `s` if it is generated and stored, `v` if it is generated when it is read (Postgres 18).
     pub generated: Option<String>,
-    /// `a` or `d` where it is an identity column: always, or by default.
+    /// `a` (always) or `d` (by default) if it is an identity column.
     pub identity: Option<String>,
     /// The sequence of an identity column.
     #[serde(skip)]
     pub sequence: Option<Sequence>,
-    /// How long values are stored, where it is not as its type says: `p`, `e`, `x` or `m`.
+    /// Its storage, if it is not the type's: `p`, `e`, `x` or `m`.
     pub storage: Option<String>,
-    /// How they are compressed, where that was chosen: `p` for pglz, `l` for lz4.
+    /// Its compression, if one was set: `p` for pglz, `l` for lz4.
     pub compression: Option<String>,
-    /// The statistics target, where one was chosen.
+    /// The statistics target, if one was set.
     pub statistics: Option<i32>,
     /// Options, as `name=value`.
     pub options: Option<BTreeSet<String>>,
@@ -276,57 +276,57 @@ pub struct Column {
 pub struct Constraint {
     /// Its name.
     pub name: Ident,
-    /// What it demands.
+    /// Its kind.
     pub kind: ConstraintKind,
-    /// What follows the name in its declaration.
+    /// Its declaration after the name.
     pub definition: String,
     /// Whether the table itself declares it.
     pub is_local: bool,
-    /// Whether partitions and children do without it.
+    /// Whether partitions and children do not inherit it.
     pub is_not_inherited: bool,
-    /// Whether all rows are known to keep it.
+    /// Whether all rows are known to satisfy it.
     pub is_valid: bool,
     /// Whether it is enforced (Postgres 18; before, all are).
     pub is_enforced: bool,
-    /// Whether it is about periods (Postgres 18).
+    /// Whether it is temporal, with `PERIOD` or `WITHOUT OVERLAPS` (Postgres 18).
     pub is_temporal: bool,
-    /// Whether a partition has it from its parent.
+    /// Whether a partition inherits it from its parent.
     pub is_clone: bool,
-    /// Whether two nulls are the same to it (Postgres 15).
+    /// Whether it treats nulls as equal (Postgres 15).
     pub nulls_are_equal: bool,
-    /// Whether a deletion sets some of its columns only (Postgres 15).
+    /// Whether a deletion sets only some of its columns (Postgres 15).
     pub sets_some: bool,
     /// Storage parameters of its index.
     pub index_options: Option<BTreeSet<String>>,
     /// The table that it refers to.
     pub references: Option<QualifiedName>,
-    /// The index of that table which it counts on.
+    /// The unique index of that table that it depends on.
     pub counts_on: Option<QualifiedName>,
-    /// The columns that it is about.
+    /// Its columns.
     pub columns: Vec<Ident>,
     /// Its comment.
     pub comment: Option<String>,
 }
 
-/// What a constraint demands.
+/// What a constraint requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum ConstraintKind {
-    /// That a condition is not false.
+    /// A condition is not false.
     #[serde(rename = "c")]
     Check,
-    /// That a column has a value (Postgres 18).
+    /// A column is not null (Postgres 18).
     #[serde(rename = "n")]
     NotNull,
-    /// That its columns identify a row.
+    /// Its columns identify a row.
     #[serde(rename = "p")]
     PrimaryKey,
-    /// That no two rows are the same in its columns.
+    /// No two rows have the same values in its columns.
     #[serde(rename = "u")]
     Unique,
-    /// That no two rows meet its operators.
+    /// No two rows satisfy all of its operators.
     #[serde(rename = "x")]
     Exclusion,
-    /// That the row of another table is there.
+    /// The referenced row exists in another table.
     #[serde(rename = "f")]
     ForeignKey,
 }
@@ -338,7 +338,7 @@ impl ConstraintKind {
     }
 }
 
-/// An index that no constraint has made.
+/// An index that does not belong to a constraint.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a property of its own")]
 pub struct Index {
@@ -346,19 +346,19 @@ pub struct Index {
     pub name: QualifiedName,
     /// Its table.
     pub table: QualifiedName,
-    /// The statement that makes it, partitions included.
+    /// The statement that creates it, including partitions.
     pub definition: String,
-    /// What follows the table in that statement: method, keys, condition and the rest.
+    /// The part of that statement after the table: method, keys, condition and the rest.
     pub tail: String,
-    /// Whether no two rows may be the same to it.
+    /// Whether it is unique.
     pub is_unique: bool,
-    /// Whether two nulls are the same to it (Postgres 15).
+    /// Whether it treats nulls as equal (Postgres 15).
     pub nulls_are_equal: bool,
     /// Whether queries may use it.
     pub is_valid: bool,
     /// Whether it identifies old rows.
     pub is_replica_identity: bool,
-    /// Whether a partition has it from its parent.
+    /// Whether a partition inherits it from its parent.
     pub is_clone: bool,
     /// The index of the partitioned table that it is a part of.
     pub parent: Option<QualifiedName>,
@@ -375,22 +375,22 @@ pub struct Statistics {
     pub name: QualifiedName,
     /// Its table.
     pub table: QualifiedName,
-    /// The statement that makes it.
+    /// The statement that creates it.
     pub definition: String,
-    /// The target, where one was chosen.
+    /// The target, if one was set.
     pub target: Option<i32>,
     /// Its comment.
     pub comment: Option<String>,
 }
 
-/// Something that is needed and that the catalogs do not tell how to make.
+/// A needed object that cannot be created from the catalogs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub struct Other {
-    /// What it is, in words.
+    /// A description in words.
     pub description: String,
-    /// Its kind and its name, as `pg_identify_object` prints them.
+    /// Its type, as `pg_identify_object` prints it.
     pub kind: String,
-    /// The same.
+    /// Its identity, as `pg_identify_object` prints it.
     pub identity: String,
 }
 
@@ -407,14 +407,14 @@ impl Table {
 }
 
 impl Column {
-    /// Its default; none where it is generated.
+    /// Its default; none if it is generated.
     pub fn default(&self) -> Option<&str> {
         self.expression.as_deref().filter(|_| self.generated.is_none())
     }
 }
 
 impl Definition {
-    /// Whether it has this.
+    /// Whether it has this object.
     pub fn has(&self, object: &Object) -> bool {
         match object.whole() {
             Object::Schema(name) => self.schemas.contains_key(&name),
@@ -429,7 +429,7 @@ impl Definition {
         }
     }
 
-    /// Whether a table has an index of that name, a constraint's or its own.
+    /// Whether a table has an index of that name, including those of constraints.
     pub(super) fn has_index(&self, table: &QualifiedName, index: &Ident) -> bool {
         let own = QualifiedName { schema: table.schema.clone(), name: index.clone() };
         let of_constraint = self.tables.get(table).and_then(|table| table.constraints.get(index));
@@ -437,14 +437,14 @@ impl Definition {
             || self.indexes.get(&own).is_some_and(|own| own.table == *table)
     }
 
-    /// The collations that something here names, the system's included.
+    /// The collations that are used here, including system collations.
     pub fn named_collations(&self) -> BTreeSet<&QualifiedName> {
         let columns =
             self.tables.values().flat_map(|table| &table.columns).filter_map(|column| column.collation.as_ref());
         columns.chain(self.types.values().flat_map(|ty| ty.kind.collations())).collect()
     }
 
-    /// The partitions and other children of each table that has some, by name.
+    /// The partitions and other children of each table that has any, by name.
     pub(super) fn children(&self) -> BTreeMap<&QualifiedName, Vec<&QualifiedName>> {
         let mut children: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (name, table) in &self.tables {
@@ -453,7 +453,7 @@ impl Definition {
         children
     }
 
-    /// How deep below its topmost parent a table is.
+    /// The depth of a table below its topmost parent.
     pub(super) fn depth(&self, table: &QualifiedName) -> usize {
         let parents = self.tables.get(table).map(|table| table.parents.as_slice()).unwrap_or_default();
         parents.iter().filter(|parent| *parent != table).map(|parent| 1 + self.depth(parent)).max().unwrap_or_default()

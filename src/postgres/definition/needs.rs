@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What must exist before an object, from the dependencies that the catalog keeps between numbers.
+//! The objects that must exist before an object, from the catalog's dependencies between oids.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::object::Object;
 use crate::postgres::sql::Ident;
 
-/// That one object of the catalog needs another.
+/// A dependency: one object of the catalog needs another.
 #[derive(Debug, Deserialize)]
 pub(super) struct Edge {
     class: String,
@@ -18,7 +18,7 @@ pub(super) struct Edge {
     of_oid: i64,
 }
 
-/// That a number of the catalog stands for another one, or for a part of that.
+/// A mapping: an oid of the catalog stands for another object, or for a part of it.
 #[derive(Debug, Deserialize)]
 pub(super) struct Place {
     class: String,
@@ -29,10 +29,10 @@ pub(super) struct Place {
     is_generated: bool,
 }
 
-/// A number of the catalog.
+/// An oid, with its catalog.
 type Number = (String, i64);
 
-/// Which object a number of the catalog is.
+/// The objects by their oids.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     objects: BTreeMap<Number, Object>,
@@ -48,7 +48,7 @@ impl Places {
         self.others.extend(places.into_iter().map(|place| ((place.class.clone(), place.oid), place)));
     }
 
-    /// What each object needs.
+    /// The needs of each object.
     pub(super) fn needs(&self, edges: Vec<Edge>) -> BTreeMap<Object, BTreeSet<Object>> {
         let mut needs: BTreeMap<Object, BTreeSet<Object>> = BTreeMap::new();
         for edge in edges {
@@ -70,7 +70,7 @@ impl Places {
         let place = self.others.get(number)?;
         let whole = self.object(&(place.of_class.clone(), place.of_oid))?;
         Some(match (&place.column, whole) {
-            // What a column is generated from stands in its declaration.
+            // The expression of a generated column is in its declaration.
             (Some(column), Object::Table(table)) if !place.is_generated => Object::Default(table, column.clone()),
             (Some(name), Object::Type(domain)) => Object::DomainConstraint(domain, name.clone()),
             (_, whole) => whole,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Tables that have another name on the publisher now.
+//! Tables that were renamed on the publisher.
 //!
 //! The worker of a subscription stops at the first row of such a table, because the subscriber has no table of that name. Once the old
 //! table is renamed there, the worker resumes and nothing is lost; an empty table in its place would be copied from its first row.
@@ -11,7 +11,7 @@ use super::object::Object;
 use super::renaming::{printed, replace};
 use crate::postgres::sql::{QualifiedName, Statement};
 
-/// A table that has another name on the publisher by now.
+/// A table that was renamed on the publisher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewName {
     /// The name on the subscriber.
@@ -20,22 +20,22 @@ pub struct NewName {
     pub to: QualifiedName,
 }
 
-/// The tables that have other names.
+/// The renamed tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewNames {
-    /// Those that get them.
+    /// The tables to rename on the subscriber.
     pub due: Vec<NewName>,
-    /// Those whose old name another table of the publisher has, which is not among those that are meant.
+    /// The tables whose old name now belongs to another table of the publisher that is not managed here.
     pub displaced: Vec<NewName>,
 }
 
 impl NewName {
-    /// The table, as the publisher names it.
+    /// The table, by its name on the publisher.
     pub fn object(&self) -> Object {
         Object::Table(self.to.clone())
     }
 
-    /// The statement that names it so.
+    /// The statement that renames it.
     pub fn statement(&self) -> Statement {
         Statement::new(self.text())
     }
@@ -45,8 +45,8 @@ impl NewName {
     }
 }
 
-/// The tables that are known by another name, in the same schema, and that the subscriber still has under that. The new name is
-/// free there.
+/// The tables that are recorded under another name in the same schema, still have it on the subscriber, and whose new
+/// name is free there.
 pub fn new_names(
     publisher: &Definition,
     subscriber: &Definition,
@@ -64,7 +64,7 @@ pub fn new_names(
     NewNames { due, displaced }
 }
 
-/// What the subscriber has once they have their names.
+/// The subscriber's definition after the renaming.
 pub fn with_new_names(mut subscriber: Definition, names: &[NewName]) -> Definition {
     for name in names {
         subscriber.rename_table(name);
@@ -138,10 +138,10 @@ mod tests {
         assert!(renamed.indexes[&name("t_id")].table == t2 && renamed.tables[&name("p1")].parents == [name("P")]);
         let key = renamed.tables[&name("u")].constraints.values().next().unwrap();
         assert_eq!(key.definition, "FOREIGN KEY (t_id) REFERENCES public.t2(id)");
-        // A table that nobody publishes has the old name.
+        // An unpublished table has the old name.
         let found = new_names(&publisher, &before, &known, |table| *table == name("t"));
         assert_eq!((found.due.len(), found.displaced.len()), (1, 1));
-        // Or one that is published: then it is another one in its place.
+        // If a published table has it, that one replaces the old table.
         let replaced = publisher.table("t", "id");
         assert_eq!(new_names(&replaced, &before, &known, |_| false).due.len(), 1);
     }

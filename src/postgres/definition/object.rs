@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a definition consists of, by name.
+//! The objects of a definition, by name.
 
 use std::fmt;
 
@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::postgres::sql::{Ident, Literal, QualifiedName, Statement, list};
 
-/// A part of a definition that a statement of its own makes. The order is that in which parts are made where none needs
-/// another.
+/// A part of a definition with a statement of its own. Parts that do not need each other are created in this order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Object {
     /// A schema.
@@ -26,15 +25,15 @@ pub enum Object {
     Sequence(QualifiedName),
     /// A table with its columns.
     Table(QualifiedName),
-    /// That a table is a partition.
+    /// The attachment of a table as a partition.
     Attachment(QualifiedName),
     /// The default of a column.
     Default(QualifiedName, Ident),
     /// A constraint of a table.
     Constraint(QualifiedName, Ident),
-    /// That a column owns a sequence.
+    /// The ownership of a sequence by a column.
     Owner(QualifiedName),
-    /// An index that no constraint has made.
+    /// An index that does not belong to a constraint.
     Index(QualifiedName),
     /// What identifies an old row of a table.
     ReplicaIdentity(QualifiedName),
@@ -42,7 +41,7 @@ pub enum Object {
     Cluster(QualifiedName),
     /// Extended statistics.
     Statistics(QualifiedName),
-    /// All tables of one side, of which no statement makes anything.
+    /// All tables of one side, for messages: no statement creates it.
     Tables,
 }
 
@@ -71,17 +70,17 @@ impl fmt::Display for Object {
     }
 }
 
-/// The statements that drop objects, those that were made last first. Parts go with their whole, and nothing goes that
-/// somebody else depends on.
+/// The statements that drop objects, the last created first. Parts are dropped with their whole. Nothing is dropped
+/// that other objects depend on.
 pub fn drops(made: &[Object]) -> Vec<Statement> {
     made.iter().rev().filter_map(Object::drop_statement).map(Statement::new).collect()
 }
 
-/// How many tables one statement looks into.
+/// How many tables one statement checks.
 const BATCH: usize = 500;
 
-/// The statements that end a transaction where one of these tables holds a row, with `raise_exception`, and keep everybody else
-/// from writing one until it has ended. Rows that a policy hides count too: the server refuses the look then.
+/// The statements that fail with `raise_exception` if one of these tables has a row, and block writes to them until the
+/// transaction ends. Rows that a policy hides count too: the server refuses to read such a table.
 pub fn only_if_empty(tables: &[&QualifiedName]) -> Vec<Statement> {
     let lock = |tables: &[&QualifiedName]| format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", list(tables));
     let check = |tables: &[&QualifiedName]| {
@@ -94,7 +93,8 @@ pub fn only_if_empty(tables: &[&QualifiedName]) -> Vec<Statement> {
     if tables.is_empty() { Vec::new() } else { texts.map(Statement::new).collect() }
 }
 
-/// What holds in the transaction that makes a definition. The body of a function may name what is made after it.
+/// The settings of the transaction that creates a definition. The body of a function may name objects that are
+/// created later.
 pub fn settings() -> Vec<Statement> {
     let set = "SELECT set_config('check_function_bodies', 'off', true), set_config('default_tablespace', '', true), \
         set_config('default_table_access_method', 'heap', true)";
@@ -102,7 +102,7 @@ pub fn settings() -> Vec<Statement> {
 }
 
 impl Object {
-    /// Whether tables are made after it.
+    /// Whether it is created before tables.
     pub fn comes_before_tables(&self) -> bool {
         let comes_after =
             matches!(self, Self::Table(_) | Self::Attachment(_) | Self::Default(..) | Self::Constraint(..));
@@ -119,7 +119,8 @@ impl Object {
             Self::Function(signature) => Some(format!("DROP FUNCTION IF EXISTS {signature}")),
             Self::Sequence(name) => Some(format!("DROP SEQUENCE IF EXISTS {name}")),
             Self::Table(name) => Some(format!("DROP TABLE IF EXISTS {name}")),
-            // Else a default or a constraint would keep the function that it calls, and the function a table.
+            // Otherwise a default or a constraint would keep the function that it calls, and the function
+            // would keep a table.
             Self::Default(table, column) => {
                 Some(format!("ALTER TABLE IF EXISTS {table} ALTER COLUMN {column} DROP DEFAULT"))
             }
@@ -133,7 +134,7 @@ impl Object {
         }
     }
 
-    /// What exists or does not, of which this is a part: a table, with its defaults and constraints, for instance.
+    /// The object of which this is a part, for example the table of a default or a constraint.
     pub fn whole(&self) -> Self {
         match self {
             Self::DomainConstraint(name, _) => Self::Type(name.clone()),

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! An order in which everything comes after what it needs.
+//! Orders things by what they need.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Puts things in the order of their keys, but each behind what it needs. Needs that are not among them count for nothing.
+/// Orders things by their keys, but each after the things that it needs. Ignores needs outside the map.
 ///
 /// # Errors
-/// What is left where things need each other in a circle.
+/// The remaining things, if they need each other in a circle.
 pub(super) fn ordered<K: Ord + Clone>(needs: &BTreeMap<K, BTreeSet<K>>) -> Result<Vec<K>, Vec<K>> {
     let mut open: BTreeMap<&K, usize> = needs.keys().map(|key| (key, 0)).collect();
     let mut waiting: BTreeMap<&K, Vec<&K>> = BTreeMap::new();

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a server has printed, as a tree: texts that differ only in space and in parentheses that change nothing have the same tree.
+//! Printed expressions as trees: texts that differ only in spaces and redundant parentheses have the same tree.
 //!
-//! Servers print parentheses around every operator, in some places more of them than in others. They are left out by
-//! the precedence of operators, so that `(a + b) * c` and `a + (b * c)` stay different. A cast of an array's elements is
-//! printed as a cast of the array at first, and as a cast of each element once the server has read that text again.
-//! Keywords are printed in capitals, and names never are.
+//! Servers print parentheses around every operator, in some places more of them than in others. The precedence of
+//! operators decides which are redundant, so that `(a + b) * c` and `a + (b * c)` stay different. A cast of an array's
+//! elements is printed as a cast of the array at first, and as a cast of each element once the server has read that
+//! text again. Keywords are printed in capitals, and names never are.
 //!
 //! Source: "Operator Precedence" in the Postgres documentation.
 
-/// How deep parentheses may be within each other, and how many words there may be. What is more is compared word by word.
+/// How deeply parentheses may be nested. Texts beyond this limit are compared word by word.
 const DEPTH: usize = 100;
 const WORDS: usize = 5000;
 
@@ -18,15 +18,15 @@ const WORDS: usize = 5000;
 pub(super) enum Tree {
     /// A name, a keyword, a number or a string.
     Word(String),
-    /// What stands beside each other, such as a function and its arguments.
+    /// Trees side by side, such as a function and its arguments.
     Phrase(Vec<Tree>),
-    /// What stands between brackets, each item with what precedes it.
+    /// The items between brackets, each with its separator.
     Group(String, Vec<(String, Tree)>),
-    /// An operator between two operands, the first of which is empty where there is one alone.
+    /// An operator with two operands; the first is empty if there is only one.
     Operation(String, Box<(Tree, Tree)>),
 }
 
-/// The words of a text: names with their schemas, strings and brackets are one each.
+/// The words of a text: a name with its schema, a string and a bracket each count as one.
 pub(super) fn words(text: &str) -> Vec<&str> {
     let (mut found, mut rest) = (Vec::new(), text.trim_start());
     while let Some(first) = rest.chars().next() {
@@ -38,7 +38,7 @@ pub(super) fn words(text: &str) -> Vec<&str> {
     found
 }
 
-/// How many bytes the first word has.
+/// The length of the first word in bytes.
 fn length(text: &str, first: char) -> usize {
     let is_operator = |c: char| "+-*/<>=~!@#%^&|`?".contains(c);
     match first {
@@ -51,7 +51,7 @@ fn length(text: &str, first: char) -> usize {
     }
 }
 
-/// The length of what is quoted; a doubled quote belongs to it.
+/// The length of a quoted text; a doubled quote belongs to it.
 fn quoted(text: &str, quote: char) -> usize {
     let mut end = 1;
     while let Some(at) = text[end..].find(quote) {
@@ -64,7 +64,7 @@ fn quoted(text: &str, quote: char) -> usize {
     text.len()
 }
 
-/// The length of what stands between `$tag$` and `$tag$`.
+/// The length of a text between `$tag$` and `$tag$`.
 fn dollar_quoted(text: &str) -> Option<usize> {
     let tag = &text[..=text[1..].find('$')? + 1];
     let is_tag = tag[1..tag.len() - 1].chars().all(|c| c.is_alphanumeric() || c == '_');
@@ -72,7 +72,7 @@ fn dollar_quoted(text: &str) -> Option<usize> {
     Some(end + 2 * tag.len())
 }
 
-/// The length of a name with all that is joined to it by dots, or of a number.
+/// The length of a name with all parts joined by dots, or of a number.
 fn name(text: &str) -> usize {
     let mut end = 0;
     while let Some(c) = text[end..].chars().next() {
@@ -86,14 +86,14 @@ fn name(text: &str) -> usize {
     end
 }
 
-/// The tree of a text. None where brackets do not match, or there is too much of it.
+/// The tree of a text. None if brackets do not match, or if it is too large.
 pub(super) fn tree(text: &str) -> Option<Tree> {
     let mut reader = Reader { words: words(text), at: 0, depth: 0 };
     let items = if reader.words.len() > WORDS { None } else { reader.items() }?;
     (reader.at == reader.words.len()).then(|| alone(String::new(), items))
 }
 
-/// How strongly an operator binds, the weakest first.
+/// The precedence of an operator, the weakest first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     None,
@@ -114,7 +114,7 @@ enum Rank {
 }
 
 impl Rank {
-    /// What binds more strongly by one.
+    /// The next stronger precedence.
     fn next(self) -> Self {
         let all = [
             Self::Or,
@@ -134,7 +134,7 @@ impl Rank {
         all.into_iter().find(|rank| *rank > self).unwrap_or(Self::Above)
     }
 
-    /// That of an operator between two operands. None for what is no operator.
+    /// The precedence of a binary operator; none if it is not an operator.
     fn of(word: &str) -> Option<Self> {
         Some(match word {
             "OR" => Self::Or,
@@ -153,7 +153,7 @@ impl Rank {
         })
     }
 
-    /// That of an operator before its only operand.
+    /// The precedence of a prefix operator.
     fn before(word: &str) -> Option<Self> {
         match word {
             "NOT" => Some(Self::Not),
@@ -164,12 +164,12 @@ impl Rank {
     }
 }
 
-/// What parts the items of a group.
+/// Whether a word separates the items of a group.
 fn is_separator(word: &str) -> bool {
     matches!(word, "," | ";" | ":" | ":=" | "FROM" | "FOR" | "AS" | "WHEN" | "THEN" | "ELSE" | "WHERE" | "USING")
 }
 
-/// What ends a group that begins with this word.
+/// The word that ends a group that begins with this one.
 fn end_of(word: &str) -> Option<&'static str> {
     match word {
         "(" => Some(")"),
@@ -206,7 +206,7 @@ impl<'a> Reader<'a> {
         is_it
     }
 
-    /// Items up to the end of their group, or of the text.
+    /// The items up to the end of their group, or of the text.
     fn items(&mut self) -> Option<Vec<(String, Tree)>> {
         let mut items = Vec::new();
         let mut before = String::new();
@@ -221,7 +221,7 @@ impl<'a> Reader<'a> {
         Some(if is_empty { Vec::new() } else { items })
     }
 
-    /// An expression of operators that bind at least so strongly.
+    /// An expression of operators with at least this precedence.
     fn expression(&mut self, least: Rank) -> Option<Tree> {
         let mut left = match Rank::before(self.peek()) {
             Some(rank) => {
@@ -237,7 +237,7 @@ impl<'a> Reader<'a> {
         Some(left)
     }
 
-    /// An operator, with all words of it.
+    /// An operator, with all of its words.
     fn operator(&mut self) -> String {
         let mut operator = self.take().to_owned();
         let more: &[&str] = match operator.as_str() {
@@ -254,7 +254,7 @@ impl<'a> Reader<'a> {
         operator
     }
 
-    /// What follows OPERATOR: an operator with its schema, in parentheses.
+    /// The operator after the keyword OPERATOR: with its schema, in parentheses.
     fn named_operator(&mut self) -> String {
         let end = self.words[self.at.min(self.words.len())..].iter().position(|word| *word == ")");
         let until = self.at + end.map_or(0, |end| end + 1);
@@ -263,7 +263,7 @@ impl<'a> Reader<'a> {
         name
     }
 
-    /// What stands beside each other.
+    /// Trees side by side.
     fn phrase(&mut self) -> Option<Tree> {
         let mut parts = Vec::new();
         loop {
@@ -294,7 +294,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A group that stands alone: parentheses around one item mean nothing.
+/// A group that stands alone: parentheses around a single item are redundant.
 fn alone(open: String, mut items: Vec<(String, Tree)>) -> Tree {
     let is_plain = (open == "(" || open.is_empty()) && items.len() == 1;
     match is_plain.then(|| items.remove(0)) {
@@ -303,7 +303,7 @@ fn alone(open: String, mut items: Vec<(String, Tree)>) -> Tree {
     }
 }
 
-/// Parts beside each other. Parentheses around a name at their beginning mean nothing.
+/// Parts side by side. Parentheses around a name at the beginning are redundant.
 fn phrase(mut parts: Vec<Tree>) -> Tree {
     if let Some(first) = parts.first_mut() {
         let name = match first {
@@ -325,7 +325,7 @@ fn operation(operator: String, left: Tree, right: Tree) -> Tree {
     }
 }
 
-/// The elements of an array that is written out, if it has some.
+/// The elements of an `ARRAY[…]`, if it has any.
 fn elements(tree: &Tree) -> Option<&[(String, Tree)]> {
     match tree {
         Tree::Phrase(parts) => match parts.as_slice() {
@@ -338,7 +338,7 @@ fn elements(tree: &Tree) -> Option<&[(String, Tree)]> {
     }
 }
 
-/// What the elements of an array type are.
+/// The element type of an array type.
 fn element_type(ty: &Tree) -> Option<Tree> {
     let Tree::Phrase(parts) = ty else { return None };
     match parts.as_slice() {
@@ -348,7 +348,7 @@ fn element_type(ty: &Tree) -> Option<Tree> {
     }
 }
 
-/// An array whose elements are cast, each by itself. Those of an array of arrays are arrays.
+/// An array whose elements are cast one by one. The elements of an array of arrays are arrays.
 fn cast_each(items: &[(String, Tree)], ty: &Tree) -> Tree {
     let of_one = element_type(ty).unwrap_or_else(|| ty.clone());
     let cast = |(before, item): &(String, Tree)| {

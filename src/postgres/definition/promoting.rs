@@ -6,7 +6,7 @@ use super::likeness::is_alike;
 use super::model::{Constraint, ConstraintKind, Definition, Index, Table};
 use crate::postgres::sql::{Ident, QualifiedName};
 
-/// The index of the subscriber's that can become this constraint of the publisher's without being built again.
+/// The subscriber's index that can become this constraint of the publisher without a rebuild.
 pub(super) fn index_for<'a>(
     publisher: &Definition,
     subscriber: &'a Definition,
@@ -30,7 +30,7 @@ pub(super) fn index_for<'a>(
     }
 }
 
-/// The index that has the name of a constraint which the table lacks, so that the constraint cannot be made beside it.
+/// The index with the name of a constraint that the table lacks, so that the constraint cannot be created.
 pub(super) fn holder<'a>(
     subscriber: &'a Definition,
     table: &QualifiedName,
@@ -50,7 +50,7 @@ pub(super) fn promoted(publisher: &Definition, subscriber: &Definition) -> Vec<Q
     missing.map(|(table, index)| QualifiedName { schema: table.schema.clone(), name: index.clone() }).collect()
 }
 
-/// What follows the table in the statement that makes the index of a constraint, as a server prints it.
+/// The part after the table in the statement of a constraint's index, as a server prints it.
 fn tail_of(constraint: &Constraint) -> Option<String> {
     let definition = constraint.definition.as_str();
     let keys = match constraint.kind {
@@ -68,7 +68,7 @@ fn tail_of(constraint: &Constraint) -> Option<String> {
     })
 }
 
-/// The same without storage parameters, which can be changed later. A condition comes after them, and stays.
+/// The same without storage parameters, which can be changed later. A condition, which follows them, stays.
 fn without_parameters(tail: &str) -> &str {
     match tail.split_once(" WITH (") {
         Some((before, after)) if after.ends_with(')') && !after.contains(" WHERE ") => before,
@@ -91,7 +91,7 @@ mod tests {
         database(18).table("users", "id email")
     }
 
-    /// How the subscriber gets a constraint of that definition, where it has that index.
+    /// The test's text for the remedy of a constraint if the subscriber has that index.
     fn remedy(constraint: &str, index: &str, tail: &str) -> String {
         let publisher = users().constraint("users", "users_key", constraint);
         let found = differences(&publisher, &users().index("users", index, tail), &BeyondNames::default());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The one query that reads a definition: what the tables need, by the catalog's own dependencies, and how each part is
-//! defined. Every row is a kind and a JSON object.
+//! The one query that reads a definition: the objects that the tables need, by the catalog's own dependencies, and
+//! their definitions. Each row is a kind and a JSON object.
 //!
 //! Columns of the catalog that only some versions have are read from the JSON form of a row, in which they are absent otherwise. For
 //! constraints and indexes the query depends on the version instead, because there are many of them, and their JSON form has the whole
@@ -9,8 +9,8 @@
 
 use crate::postgres::version::ServerVersion;
 
-/// `$1` and `$2` name relations, `$3` and `$4` types, `$5` and `$6` collations, `$7` functions by their signature, and `$8` says
-/// whether the partitions of the relations belong to them.
+/// `$1` and `$2` name relations, `$3` and `$4` types, `$5` and `$6` collations, `$7` functions by their signature, and
+/// `$8` says whether to include the partitions of the relations.
 pub(super) fn definition(version: ServerVersion) -> String {
     let (constraints, indexes) = (constraints(version), indexes(version));
     let parts = [
@@ -34,14 +34,14 @@ pub(super) fn definition(version: ServerVersion) -> String {
     format!("{CLOSURE} {}", parts.join(" UNION ALL "))
 }
 
-/// The same, of which only the digest is read: whether something was changed meanwhile. The printing functions look at the
-/// newest catalog, and not at the one that the query sees.
+/// The query for the digest alone, which shows whether something was changed meanwhile. Postgres's printing functions
+/// use the newest catalog, not the query's snapshot.
 pub(super) fn digest() -> String {
     format!("{CLOSURE} SELECT 'digest', row_to_json(q)::text FROM ({DIGEST}) q")
 }
 
-/// Objects with a number below 16384 came with the server. The cast keeps that condition from being taken for one on an index,
-/// as a server does whose catalogs were not analyzed since many tables were made: it would read all of them for each object.
+/// Objects with an oid below 16384 came with the server. The cast keeps this condition away from the index: without it,
+/// a server whose catalogs were not analyzed after many tables were created would read all of them for each object.
 const CLOSURE: &str = "WITH RECURSIVE seed (classid, objid) AS ( \
   SELECT 'pg_class'::regclass::oid, c.oid FROM unnest($1::text[], $2::text[]) AS w (s, t) \
     JOIN pg_namespace n ON n.nspname = w.s JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t \
@@ -165,7 +165,7 @@ const COLUMNS: &str = "SELECT r.oid::int8 AS relation, a.attnum AS number, a.att
   LEFT JOIN pg_description d ON d.objoid = a.attrelid AND d.classoid = 'pg_class'::regclass AND d.objsubid = a.attnum \
   WHERE r.relkind IN ('r', 'p') ORDER BY r.oid, a.attnum";
 
-/// A column of the catalog that servers have from a major on, or what it would be before.
+/// A column of the catalog since a major version, or its value before.
 fn since(version: ServerVersion, major: u32, column: &'static str, before: &'static str) -> &'static str {
     if version.major() < major { before } else { column }
 }
@@ -194,7 +194,7 @@ fn constraints(version: ServerVersion) -> String {
     )
 }
 
-/// `OFFSET 0` has an index printed once: a server would do it again wherever the text is used.
+/// `OFFSET 0` makes the server print an index only once, and not again for each use of the text.
 fn indexes(version: ServerVersion) -> String {
     let nulls_are_equal = nulls_are_equal(version);
     format!(
@@ -234,7 +234,7 @@ const OTHERS: &str = "SELECT pg_describe_object(o.classid, o.objid, 0) AS descri
   AND coalesce(t.typtype NOT IN ('e', 'd', 'r', 'm', 'c') AND NOT (t.typelem <> 0 AND t.typlen = -1 AND t.typcategory = 'A'), true) \
   AND coalesce(p.prokind NOT IN ('f', 'w') OR l.lanname IN ('c', 'internal'), true)";
 
-/// Which object a number of the catalog stands for, where its own row does not say so.
+/// The objects that oids stand for, if their own rows do not say so.
 const PLACES: &str = "SELECT 'pg_type' AS class, t.oid::int8 AS oid, CASE WHEN t.typtype = 'c' THEN 'pg_class' ELSE 'pg_type' END AS of_class, \
     CASE WHEN t.typtype = 'c' THEN t.typrelid WHEN t.typtype = 'm' THEN m.rngtypid ELSE t.typelem END::int8 AS of_oid, \
     NULL AS column, false AS is_generated FROM own o JOIN pg_type t ON t.oid = o.objid LEFT JOIN pg_range m ON m.rngmultitypid = t.oid \
@@ -261,7 +261,7 @@ const DIGEST: &str = "SELECT sum(hashtextextended(x.line, 0)) AS value FROM ( \
   UNION ALL SELECT concat('p', p.oid, ' ', p.xmin) FROM own o JOIN pg_proc p ON p.oid = o.objid WHERE o.classid = 'pg_proc'::regclass \
   UNION ALL SELECT concat('d', f.oid, ' ', f.xmin) FROM own o JOIN pg_attrdef f ON f.oid = o.objid WHERE o.classid = 'pg_attrdef'::regclass) x (line)";
 
-/// Which of these things, by name, the database has.
+/// Which of these objects, by name, the database has.
 pub(super) const PRESENT: &str = "SELECT i.type, i.identity FROM ( \
   SELECT 'pg_operator'::regclass::oid, oid FROM pg_operator UNION ALL SELECT 'pg_opclass'::regclass::oid, oid FROM pg_opclass \
   UNION ALL SELECT 'pg_opfamily'::regclass::oid, oid FROM pg_opfamily UNION ALL SELECT 'pg_am'::regclass::oid, oid FROM pg_am \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Reading a definition: the rows of the one query, and what they make together.
+//! Reads a definition: assembles the rows of the one query.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,21 +26,21 @@ use crate::postgres::work::Param;
 
 const DOING: &str = "reading how tables are defined";
 
-/// How often it is read again because something was changed meanwhile.
+/// How many reads are made if something was changed meanwhile.
 const TRIES: usize = 3;
 
-/// What a definition is asked for.
+/// What to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Tables and sequences.
     pub relations: BTreeSet<QualifiedName>,
     /// Types.
     pub types: BTreeSet<QualifiedName>,
-    /// Collations, the system's included.
+    /// Collations, including system collations.
     pub collations: BTreeSet<QualifiedName>,
     /// Functions, by signature.
     pub functions: BTreeSet<String>,
-    /// Whether the partitions of the relations belong to them.
+    /// Whether to include the partitions of the relations.
     pub with_partitions: bool,
 }
 
@@ -50,7 +50,7 @@ impl Wanted {
         Self { relations: tables.into_iter().collect(), with_partitions: true, ..Self::default() }
     }
 
-    /// Whatever has the names of what this definition consists of.
+    /// All objects with the names of the objects in this definition.
     pub fn like(definition: &Definition) -> Self {
         let relations = definition.tables.keys().chain(definition.sequences.keys());
         let named = definition.named_collations().into_iter().chain(definition.collations.keys());
@@ -64,10 +64,10 @@ impl Wanted {
     }
 }
 
-/// Reads how the tables are defined, as far as they exist, with what they need.
+/// Reads the definitions of the tables that exist, with everything that they need.
 ///
 /// # Errors
-/// When the server cannot be asked, or one of the tables is locked.
+/// When a query fails, or one of the tables is locked.
 pub async fn read(db: &Database, wanted: &Wanted) -> Result<Definition> {
     let version = db.version().await?;
     let bound = Bound::of(wanted);
@@ -82,14 +82,14 @@ pub async fn read(db: &Database, wanted: &Wanted) -> Result<Definition> {
     assemble(&rows, version).map_err(|cause| db.error(DOING, cause))
 }
 
-/// A definition that was read, and what of.
+/// A definition, with the question that it answers.
 struct Shared {
     wanted: Wanted,
     definition: Definition,
 }
 
-/// The same, of a server that this process does not change, as it was at most two seconds ago: whoever plans a table reads it once
-/// more when it is made.
+/// Like [`read`], for a server that this process does not change, and at most two seconds old. An apply reads the
+/// definition again before it creates a planned table.
 ///
 /// # Errors
 /// As [`read`].
@@ -99,7 +99,7 @@ pub async fn read_shared(db: &Database, wanted: &Wanted) -> Result<Definition> {
     if shared.wanted == *wanted { Ok(shared.definition.clone()) } else { read(db, wanted).await }
 }
 
-/// The same in a transaction, which sees what it has made.
+/// Like [`read`], in a transaction, which sees its own changes.
 ///
 /// # Errors
 /// As [`read`].
@@ -114,10 +114,10 @@ pub async fn read_in(
     assemble(&rows, version).map_err(|cause| transaction.error(DOING, cause))
 }
 
-/// Which of these the database has, of what cannot be made from the catalogs. Returns those that it lacks.
+/// The objects among these that cannot be created from the catalogs and that the database lacks.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn missing_of(db: &Database, others: &[Other]) -> Result<Vec<Other>> {
     if others.is_empty() {
         return Ok(Vec::new());
@@ -161,14 +161,14 @@ impl<'a> Bound<'a> {
     }
 }
 
-/// Whether nothing was changed while the rows were read: the digest that they bring is the one from behind them.
+/// Whether nothing was changed while the rows were read: the digests before and after them are equal.
 fn is_of_one_moment(rows: &[Row]) -> bool {
     let is_digest = |row: &&Row| row.try_get::<_, &str>(0).is_ok_and(|kind| kind == "digest");
     let mut digests = rows.iter().filter(is_digest).map(|row| row.try_get::<_, &str>(1).ok());
     digests.next() == digests.next()
 }
 
-/// The rows, each kind by itself.
+/// The rows by kind.
 struct Parts(BTreeMap<String, Vec<String>>);
 
 impl Parts {
@@ -187,23 +187,23 @@ impl Parts {
         texts.iter().map(|text| Read::of(text).map_err(unread)).collect()
     }
 
-    /// Those of a kind that are of no interest by their numbers.
+    /// The rows of a kind whose oids are not needed.
     fn plain<T: DeserializeOwned>(&mut self, kind: &str) -> std::result::Result<Vec<T>, Cause> {
         Ok(self.take(kind)?.into_iter().map(|read| read.of).collect())
     }
 }
 
-/// A row, with the numbers that the catalog has for it.
+/// A row, with its oids.
 struct Read<T> {
     oid: i64,
-    /// Of the relation that it is a part of.
+    /// The oid of the relation that it is a part of.
     relation: i64,
     /// Whether it is the sequence of an identity column.
     is_identity: bool,
     of: T,
 }
 
-/// What the query says of a row that the row itself is not about.
+/// Facts about a row that are not part of its definition.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Numbers {
@@ -312,7 +312,7 @@ impl TableRow {
     }
 }
 
-/// Makes a definition of the rows.
+/// Assembles a definition from the rows.
 fn assemble(rows: &[Row], version: ServerVersion) -> std::result::Result<Definition, Cause> {
     let mut parts = Parts::of(rows)?;
     let mut places = Places::default();
@@ -376,7 +376,7 @@ fn read_statistics(
     Ok(rows.into_iter().map(|row| (row.of.name.clone(), row.of)).collect())
 }
 
-/// Adds tables with all that is within them, and sequences.
+/// Adds tables with all of their parts, and sequences.
 fn with_relations(
     definition: Definition,
     parts: &mut Parts,
@@ -411,7 +411,7 @@ fn with_relations(
 }
 
 impl Table {
-    /// Takes up a constraint; one that is NOT NULL becomes a property of its column.
+    /// Adds a constraint; NOT NULL becomes a property of its column.
     fn take(&mut self, constraint: Constraint) {
         if constraint.kind != ConstraintKind::NotNull {
             self.constraints.insert(constraint.name.clone(), constraint);
@@ -420,7 +420,7 @@ impl Table {
         }
     }
 
-    /// Takes up the sequence of an identity column.
+    /// Adds the sequence of an identity column.
     fn take_identity(&mut self, sequence: Sequence) {
         let owner = sequence.owner.as_ref().map(|(_, column)| column.clone());
         if let Some(column) = self.columns.iter_mut().find(|column| Some(&column.name) == owner.as_ref()) {

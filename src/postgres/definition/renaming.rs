@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Columns that have another name on the publisher now.
+//! Columns that were renamed on the publisher.
 //!
-//! A renamed column looks like a dropped one and a new one, and existing rows would lose its values. The numbers that both catalogs keep
-//! for a column tell the difference, because they do not change: those of columns that once had the same name are stored as pairs.
+//! A renamed column looks like a dropped one and a new one, and existing rows would lose its values. The column numbers
+//! in both catalogs show the difference, because they do not change: the numbers of columns that once had the same name
+//! are recorded as pairs.
 
 use super::known::{Known, Pairs};
 use super::model::{Definition, Table};
 use super::object::Object;
 use crate::postgres::sql::{Ident, QualifiedName, Statement};
 
-/// A column that gets another name.
+/// A column that was renamed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Renaming {
     /// Its table.
@@ -19,19 +20,19 @@ pub struct Renaming {
     pub from: Ident,
     /// Its name on the publisher.
     pub to: Ident,
-    /// Whether it gets the name together with that of a parent.
+    /// Whether it is renamed together with its parent's column.
     is_inherited: bool,
 }
 
-/// The columns that have other names.
+/// The renamed columns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Renamings {
-    /// Those that get them, in an order in which each name is free.
+    /// The columns to rename, in an order in which each name is free.
     pub due: Vec<Renaming>,
-    /// Those that cannot have them before a person has seen to it: the subscriber has other columns of these names, so that rows
-    /// have gone on to arrive, with values in the wrong columns.
+    /// The columns that a person must resolve: the subscriber has other columns of these names, so that rows kept
+    /// arriving, with values in the wrong columns.
     pub mixed: Vec<Renaming>,
-    /// The columns that are others on the publisher by now, of the same name.
+    /// The columns that the publisher has replaced by others of the same name.
     pub made_again: Vec<(QualifiedName, Ident)>,
 }
 
@@ -46,14 +47,14 @@ impl Renaming {
         attribute == format!("column {}", self.from.as_str())
     }
 
-    /// The statement, unless that of a parent does it.
+    /// The statement that renames it, unless a parent's statement does.
     pub fn statement(&self) -> Option<Statement> {
         let Self { table, from, to, .. } = self;
         (!self.is_inherited).then(|| Statement::new(format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}")))
     }
 }
 
-/// The columns that are known by another name.
+/// The columns that are recorded under another name.
 pub fn renamings(publisher: &Definition, subscriber: &Definition, known: &Known) -> Renamings {
     let both = publisher.tables.iter().filter_map(|(name, table)| Some((name, table, subscriber.tables.get(name)?)));
     let mut all = Renamings::default();
@@ -74,8 +75,8 @@ pub fn renamings(publisher: &Definition, subscriber: &Definition, known: &Known)
 }
 
 impl Pairs {
-    /// The columns whose name another one had that the publisher has dropped, and whose rows the subscriber still has. Those that
-    /// come from a parent are that one's.
+    /// The columns with the name of one that the publisher has dropped and the subscriber still has. Inherited columns
+    /// are reported for the parent.
     fn made_again<'a>(&'a self, table: &'a Table, there: &'a Table) -> impl Iterator<Item = &'a Ident> {
         let was_other =
             |number: i16| self.columns.iter().any(|(one, other)| *other == number && !table.has_number(*one));
@@ -86,7 +87,8 @@ impl Pairs {
     }
 }
 
-/// Shares out the columns of a table: a name can be had if nothing has it, or if what has it gets another one that can be had.
+/// Splits the columns of a table into those that can be renamed and the rest: a name is available if it is free, or if
+/// its column can itself be renamed.
 fn shared(there: &Table, mut open: Vec<Renaming>) -> (Vec<Renaming>, Vec<Renaming>) {
     let mut due: Vec<Renaming> = Vec::new();
     loop {
@@ -96,7 +98,7 @@ fn shared(there: &Table, mut open: Vec<Renaming>) -> (Vec<Renaming>, Vec<Renamin
     }
 }
 
-/// What the subscriber has once they are renamed.
+/// The subscriber's definition after the renaming.
 pub fn renamed(mut subscriber: Definition, renamings: &[Renaming]) -> Definition {
     for renaming in renamings {
         let Some(table) = subscriber.tables.get_mut(&renaming.table) else { continue };
@@ -124,7 +126,7 @@ impl Table {
     }
 }
 
-/// Puts one name in the place of another in what a server has printed, but not within quotes.
+/// Replaces a name in a printed text, but not within quotes.
 pub(super) fn replace(text: &mut String, old: &str, new: &str) {
     let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$' || c == '"' || c == '\'';
     let mut found = String::with_capacity(text.len());
@@ -178,8 +180,8 @@ mod tests {
         database(18).table("t", columns)
     }
 
-    /// What is due and what is mixed up, once the columns that had these names have those on the publisher and these others on the
-    /// subscriber.
+    /// The columns that are due and mixed up, if columns with the names `before` now have the other names on the
+    /// publisher and on the subscriber.
     fn found(before: &str, publisher: &str, subscriber: &str) -> (String, String) {
         let known = remember(&of_names(before), &of_names(before), &Known::new());
         let Renamings { due, mixed, .. } = renamings(&of_names(publisher), &of_names(subscriber), &known);
@@ -197,10 +199,10 @@ mod tests {
             ("a b", "c b", "a b", "a>c", ""),
             // By hand, on both sides.
             ("a b", "c b", "c b", "", ""),
-            // One takes the name that another gives up.
+            // One column takes the name that another gives up.
             ("a b", "b c", "a b", "b>c a>b", ""),
             ("a b c", "b c d", "a b c", "c>d b>c a>b", ""),
-            // Two exchange theirs: rows have gone on to arrive in the wrong ones.
+            // Two columns swap their names: rows kept arriving in the wrong ones.
             ("a b", "b a", "a b", "", "a>b b>a"),
             ("a b", "b a", "b a", "", ""),
             ("a b c", "b a d", "a b c", "c>d", "a>b b>a"),
@@ -223,13 +225,13 @@ mod tests {
         table.columns[0].name = Ident::new("a").unwrap();
         let Renamings { due, mixed, .. } = renamings(&publisher, &subscriber, &known);
         assert_eq!((due.len(), mixed.len()), (0, 1));
-        // It stays known until a person has dropped the old one.
+        // It stays recorded until a person has dropped the old one.
         let known = remember(&publisher, &subscriber, &known);
         let mut mended = subscriber.clone();
         mended.tables.values_mut().next().unwrap().columns.remove(0);
         let Renamings { due, mixed, .. } = renamings(&publisher, &mended, &known);
         assert_eq!((due.len(), mixed.len()), (1, 0));
-        // A table that was made again has other columns.
+        // A table that was created again has other columns.
         mended.tables.values_mut().next().unwrap().oid = 7;
         assert_eq!(renamings(&publisher, &mended, &known), Renamings::default());
     }
@@ -250,7 +252,7 @@ mod tests {
         // An apply of something else does not forget it.
         let later = remember(&publisher, &subscriber, &known);
         assert_eq!(again(&subscriber, &later), ["a"]);
-        // Nor is it known without what was kept.
+        // Without the record it is unknown.
         assert!(again(&subscriber, &remember(&publisher, &subscriber, &Known::new())).is_empty());
         let mut mended = of_names("a b a2");
         let columns = &mut mended.tables.values_mut().next().unwrap().columns;

@@ -140,7 +140,7 @@ impl Definition {
         self
     }
 
-    /// With something else about an index.
+    /// With a change to an index.
     pub(super) fn with_index(mut self, called: &str, change: impl FnOnce(&mut Index)) -> Self {
         change(self.indexes.get_mut(&name(called)).unwrap());
         self

@@ -2,10 +2,10 @@
 
 //! The statements that create a definition, in an order in which each has what it needs.
 //!
-//! Tables with their columns come first, then whatever refers to other objects, such as a default that calls a function. So there is no
-//! circle if the function takes a row of the table. A partition is created as a table of its own, with the order of its own columns, and
-//! then attached. What partitions and children share with a parent is created on them first: so the parent adopts it,
-//! under its existing names, instead of creating it once more.
+//! Tables with their columns come first, then whatever refers to other objects, such as a default that calls a
+//! function. So there is no circle if the function takes a row of the table. A partition is created as a table of its
+//! own, with the order of its own columns, and then attached. Parts that partitions and children share with a parent
+//! are created on them first, so that the parent adopts them under their names instead of creating them again.
 
 mod joining;
 mod twins;
@@ -21,12 +21,12 @@ use super::ordering::ordered;
 use super::table;
 use crate::postgres::sql::{Ident, QualifiedName, Statement};
 
-/// Which part of a definition a step makes.
+/// The part of a definition that a step belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
-    /// What rows need to arrive.
+    /// Everything that rows need to arrive.
     Tables,
-    /// An index that rows do without.
+    /// An index that rows do not need.
     Index,
     /// A foreign key.
     ForeignKey,
@@ -34,22 +34,23 @@ pub enum Group {
     Statistics,
 }
 
-/// What makes one object.
+/// The statements for one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// The object.
     pub object: Object,
-    /// Which part of the definition it is of.
+    /// The part of the definition that it belongs to.
     pub group: Group,
     /// The statements, in order.
     pub statements: Vec<Statement>,
-    /// What it needs to be there before.
+    /// The objects that must exist before.
     pub needs: BTreeSet<Object>,
-    /// Whether it is dropped by a statement of its own: not what goes with its table, unless it keeps another object there.
+    /// Whether it is dropped by a statement of its own: not if it is dropped with its table, unless another object
+    /// needs it gone first.
     pub is_dropped: bool,
 }
 
-/// Objects that need each other, so that none can be made first.
+/// Objects that need each other, so that none can be created first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Circle(pub Vec<Object>);
 
@@ -60,10 +61,10 @@ impl fmt::Display for Circle {
     }
 }
 
-/// What makes the objects that are wanted, in order, with the schemas that they need.
+/// The steps that create the wanted objects, in order, with the schemas that they need.
 ///
 /// # Errors
-/// Where they need each other in a circle.
+/// When they need each other in a circle.
 pub fn steps(definition: &Definition, is_wanted: impl Fn(&Step) -> bool) -> Result<Vec<Step>, Circle> {
     let mut plan = Plan { definition, children: definition.children(), steps: BTreeMap::new() };
     plan.schemas_and_types();
@@ -97,11 +98,11 @@ fn order(definition: &Definition, steps: &BTreeMap<Object, Step>) -> Result<Vec<
     ordered(&needs.collect()).map(objects).map_err(objects)
 }
 
-/// Where a step comes among those that could be next.
+/// The priority of a step among those that could be next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key<'a> {
     rank: usize,
-    /// Children come before their parents in what they have in common.
+    /// For shared parts, children come before their parents.
     depth: Reverse<usize>,
     is_default_partition: bool,
     object: &'a Object,
@@ -143,7 +144,7 @@ fn key<'a>(definition: &Definition, object: &'a Object) -> Key<'a> {
     Key { rank, depth, is_default_partition, object }
 }
 
-/// The steps as they are collected.
+/// The steps while they are collected.
 struct Plan<'a> {
     definition: &'a Definition,
     children: BTreeMap<&'a QualifiedName, Vec<&'a QualifiedName>>,
@@ -160,7 +161,7 @@ impl Plan<'_> {
         self.steps.insert(object.clone(), Step { object, group, statements, needs, is_dropped });
     }
 
-    /// Checks and defaults keep functions, and foreign keys other tables.
+    /// Checks and defaults keep functions from being dropped, and foreign keys keep other tables.
     fn is_dropped(&self, object: &Object) -> bool {
         match object {
             Object::Constraint(table, name) => {
@@ -222,7 +223,8 @@ impl Plan<'_> {
         needs.extend(parents.iter().filter(|_| is_heir).cloned());
         self.add(Object::Table(name.clone()), Group::Tables, table::statements(definition, name, table), needs);
         if !is_heir && !table.parents.is_empty() {
-            // A partition takes up an identity from a parent that has it, and gives it to no partition that it has already.
+            // A partition inherits an identity from its parent when it is attached, but does not pass it on to its
+            // existing partitions.
             let above = table.parents.iter().cloned().map(Object::Attachment);
             let needs = parents.into_iter().chain(above).chain([Object::Table(name.clone())]).collect();
             self.add(Object::Attachment(name.clone()), Group::Tables, attachment(name, table), needs);
@@ -236,7 +238,7 @@ impl Plan<'_> {
             let object = Object::Default(name.clone(), column.name.clone());
             self.add(object, Group::Tables, vec![set], vec![Object::Table(name.clone())]);
         }
-        // What comes from a parent's default is not this table's.
+        // A parent's default is not this table's own.
         let bare = table.columns.iter().filter(|column| column.expression.is_none() && column.generation().is_none());
         for column in bare.filter(|column| is_heir && !column.is_local) {
             let drop = format!("ALTER TABLE ONLY {name} ALTER COLUMN {} DROP DEFAULT", column.name);
@@ -264,7 +266,7 @@ impl Plan<'_> {
         self.add(object, group, constraint.statements(table), needs);
     }
 
-    /// The table with its partitions and children, as far as they are attached by statements of their own.
+    /// The partitions and children that are attached to the table by statements of their own.
     fn within(&self, table: &QualifiedName) -> Vec<Object> {
         let below = self.children.get(table).into_iter().flatten().flat_map(|child| self.within(child));
         [Object::Table(table.clone()), Object::Attachment(table.clone())].into_iter().chain(below).collect()
@@ -291,7 +293,7 @@ impl Plan<'_> {
         }
     }
 
-    /// What has made an index of a table.
+    /// The object that an index of a table belongs to.
     fn index_of(&self, name: &QualifiedName, table: &Table, index: Option<&Ident>) -> Vec<Object> {
         let made = index.map(|index| match table.constraints.get(index) {
             Some(_) => Object::Constraint(name.clone(), index.clone()),
@@ -327,8 +329,8 @@ fn attachment(name: &QualifiedName, table: &Table) -> Vec<String> {
 }
 
 impl Constraint {
-    /// Whether a statement of the table's own makes it. A check that only a parent declares comes with the parent's; a key
-    /// of a partition is made first, for its name.
+    /// Whether it has a statement of its own. A check that only a parent declares comes with the parent's; a
+    /// partition's key is created first, to keep its name.
     pub(super) fn is_declared(&self) -> bool {
         match self.kind {
             ConstraintKind::Check => self.is_local,
@@ -339,14 +341,14 @@ impl Constraint {
 }
 
 impl Index {
-    /// Which part of the definition it is of.
+    /// The part of the definition that it belongs to.
     pub fn group(&self) -> Group {
         if self.is_replica_identity { Group::Tables } else { Group::Index }
     }
 }
 
 impl Definition {
-    /// Whether it is an index that rows do without.
+    /// Whether it is an index that rows do not need.
     fn is_late(&self, object: &Object) -> bool {
         matches!(object, Object::Index(name) if self.indexes.get(name).is_some_and(|index| index.group() == Group::Index))
     }

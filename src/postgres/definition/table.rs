@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The statements that make a table.
+//! The statements that create a table.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::model::{Column, Constraint, ConstraintKind, Definition, Sequence, Tab
 use super::object::Object;
 use crate::postgres::sql::{Ident, Literal, QualifiedName, list};
 
-/// The statements that make a table with its columns: what else it has comes with statements of its own.
+/// The statements that create a table with its columns. Its other parts have statements of their own.
 pub(super) fn statements(definition: &Definition, name: &QualifiedName, table: &Table) -> Vec<String> {
     let is_heir = inherits_in_order(definition, table);
     let declared = table.columns.iter().filter(|column| !is_heir || column.is_local);
@@ -38,7 +38,7 @@ pub(super) fn statements(definition: &Definition, name: &QualifiedName, table: &
     made.chain(settings).chain(comments).chain(of_columns).collect()
 }
 
-/// NOT NULL that a table declares of columns which a parent brings (Postgres 18).
+/// The NOT NULL constraints that a table itself declares on inherited columns (Postgres 18).
 fn own_not_nulls(table: &Table) -> impl Iterator<Item = String> {
     let columns = table.columns.iter().filter(|column| !column.is_local);
     let own = columns.filter_map(|column| Some((column, column.not_null.as_ref()?)));
@@ -46,12 +46,12 @@ fn own_not_nulls(table: &Table) -> impl Iterator<Item = String> {
         .map(|(column, of)| format!("CONSTRAINT {} NOT NULL {}", of.name, column.name))
 }
 
-/// Storage parameters, behind a space.
+/// A `WITH` clause of storage parameters, with a leading space.
 fn with(options: &BTreeSet<String>) -> String {
     if options.is_empty() { String::new() } else { format!(" WITH ({})", assignments(options)) }
 }
 
-/// Options as a statement sets them.
+/// Options in the form of a statement.
 pub(super) fn assignments(options: &BTreeSet<String>) -> String {
     list(options.iter().map(|option| match option.split_once('=') {
         Some((name, value)) => format!("{name} = {}", Literal(value)),
@@ -59,8 +59,8 @@ pub(super) fn assignments(options: &BTreeSet<String>) -> String {
     }))
 }
 
-/// Whether the table comes out right when it is made as a child of its parents: they bring their columns first. Else it is
-/// made by itself and becomes their child then.
+/// Whether the table gets the right order of columns if it is created as a child of its parents, whose columns come
+/// first. Otherwise it is created alone and becomes their child later.
 pub(super) fn inherits_in_order(definition: &Definition, table: &Table) -> bool {
     if table.parents.is_empty() || table.is_partition() {
         return false;
@@ -75,8 +75,8 @@ pub(super) fn inherits_in_order(definition: &Definition, table: &Table) -> bool 
     expected.into_iter().eq(table.columns.iter().map(|column| &column.name))
 }
 
-/// Whether the declaration of a column can have its default: one that needs sequences and what the table needs, and nothing
-/// else, such as a function, which may take a row of the table.
+/// Whether the declaration of a column can have its default: if that needs only sequences and the table's own needs. A
+/// function, for example, may take a row of the table.
 pub(super) fn declares_default(definition: &Definition, name: &QualifiedName, table: &Table, column: &Column) -> bool {
     let needs = |object| definition.needs.get(&object);
     let of_table = needs(Object::Table(name.clone()));
@@ -88,7 +88,7 @@ pub(super) fn declares_default(definition: &Definition, name: &QualifiedName, ta
         && of_default.into_iter().flatten().all(is_there)
 }
 
-/// The sequences that the defaults in a table's declaration count with.
+/// The sequences that the defaults in a table's declaration use.
 pub(super) fn sequences(definition: &Definition, name: &QualifiedName, table: &Table) -> Vec<Object> {
     let columns = table.columns.iter().filter(|column| declares_default(definition, name, table, column));
     let defaults = columns.map(|column| Object::Default(name.clone(), column.name.clone()));
@@ -96,14 +96,14 @@ pub(super) fn sequences(definition: &Definition, name: &QualifiedName, table: &T
     needs.filter(|need| matches!(need, Object::Sequence(_))).cloned().collect()
 }
 
-/// Whether a parent has the column without nulls.
+/// Whether the column is NOT NULL in a parent.
 fn inherits_not_null(definition: &Definition, table: &Table, name: &Ident) -> bool {
     let parents = table.parents.iter().filter_map(|parent| definition.tables.get(parent));
     parents.filter_map(|parent| parent.column(name)).any(|column| column.is_not_null)
 }
 
 impl Column {
-    /// The same as [`Column::declaration`], without the NOT NULL that a parent brings to an heir (Postgres 18).
+    /// Like [`Column::declaration`], without a NOT NULL that the table inherits (Postgres 18).
     fn declared(&self, is_heir: bool) -> String {
         match &self.not_null {
             Some(constraint) if is_heir && !constraint.is_local => {
@@ -113,14 +113,14 @@ impl Column {
         }
     }
 
-    /// How the declaration of a table names it, without its default.
+    /// Its declaration in a table, without its default.
     pub(super) fn declaration(&self) -> String {
         let generated = self.generation().map(|text| format!(" {text}")).unwrap_or_default();
         let not_null = self.not_null_declaration().map(|text| format!(" {text}")).unwrap_or_default();
         format!("{} {}{}{generated}{not_null}", self.name, self.ty, collate(self.collation.as_ref()))
     }
 
-    /// From what it is generated, or how its identity is.
+    /// Its generation expression or identity clause.
     pub(super) fn generation(&self) -> Option<String> {
         match (&self.generated, &self.expression, &self.identity, &self.sequence) {
             (Some(kind), Some(expression), _, _) => {
@@ -132,14 +132,14 @@ impl Column {
         }
     }
 
-    /// The statements that make it an identity where a parent has brought the column, maybe with a default.
+    /// The statements that make an inherited column an identity, after dropping an inherited default.
     fn added_identity(&self, table: &QualifiedName) -> Vec<String> {
         let Some(identity) = self.generation().filter(|_| self.generated.is_none()) else { return Vec::new() };
         let alter = format!("ALTER TABLE ONLY {table} ALTER COLUMN {}", self.name);
         vec![format!("{alter} DROP DEFAULT"), format!("{alter} ADD {identity}")]
     }
 
-    /// That it takes no nulls, where it is so. What only new rows keep to is added afterwards.
+    /// Its NOT NULL, if it has one. One that is not valid is added afterwards.
     fn not_null_declaration(&self) -> Option<String> {
         match &self.not_null {
             Some(constraint) if !constraint.is_valid => None,
@@ -151,7 +151,7 @@ impl Column {
         }
     }
 
-    /// The comments of it, of its NOT NULL and of the sequence of its identity.
+    /// The comments on it, on its NOT NULL and on the sequence of its identity.
     pub(super) fn comments(&self, table: &QualifiedName) -> Vec<String> {
         let own = comment(&format!("COLUMN {table}.{}", self.name), self.comment.as_ref());
         let not_null = self.not_null.as_ref().filter(|constraint| constraint.is_local);
@@ -162,7 +162,7 @@ impl Column {
         [own, not_null, sequence].into_iter().flatten().collect()
     }
 
-    /// The statements that set what its declaration does not.
+    /// The statements for settings that its declaration cannot have.
     pub(super) fn settings(&self, table: &QualifiedName) -> Vec<String> {
         let alter = |what: String| format!("ALTER TABLE ONLY {table} ALTER COLUMN {} {what}", self.name);
         let late = self.not_null.as_ref().filter(|constraint| !constraint.is_valid);
@@ -177,13 +177,13 @@ impl Column {
     }
 }
 
-/// How an identity column is declared.
+/// The declaration of an identity column.
 fn identity(kind: &str, sequence: &Sequence) -> String {
     let when = if kind == "a" { "ALWAYS" } else { "BY DEFAULT" };
     format!("GENERATED {when} AS IDENTITY (SEQUENCE NAME {} {})", sequence.name, sequence.options())
 }
 
-/// The word for a way of storing.
+/// The keyword of a storage.
 pub(super) fn storage_name(letter: &str) -> &str {
     match letter {
         "p" => "PLAIN",
@@ -193,7 +193,7 @@ pub(super) fn storage_name(letter: &str) -> &str {
     }
 }
 
-/// The word for a way of compressing.
+/// The keyword of a compression.
 pub(super) fn compression_name(letter: &str) -> &str {
     match letter {
         "p" => "pglz",
@@ -207,7 +207,7 @@ impl Constraint {
         self.added_as(table, &self.definition)
     }
 
-    /// The statements that make it of an index which the table has.
+    /// The statements that create it from an existing index of the table.
     pub(super) fn statements_with(&self, table: &QualifiedName, index: &Ident) -> Vec<String> {
         let kind = if self.kind == ConstraintKind::PrimaryKey { "PRIMARY KEY" } else { "UNIQUE" };
         let deferrable = self.definition.find(" DEFERRABLE").map_or("", |at| &self.definition[at..]);

@@ -11,7 +11,7 @@ use super::Place;
 use crate::postgres::given::Given;
 use crate::postgres::sql::Ident;
 
-/// The messages of an error and of everything below it, joined by colons, without the numbers of the operating system.
+/// The messages of an error and its sources, joined by colons, without the operating system's error numbers.
 pub(super) fn sources(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -26,7 +26,7 @@ pub(super) fn sources(error: &dyn StdError) -> String {
     without_number(&text)
 }
 
-/// A text of the operating system's without the number that it ends with: `Connection refused (os error 111)`.
+/// A message of the operating system without its number: `Connection refused (os error 111)` loses the last part.
 fn without_number(text: &str) -> String {
     match text.rfind(" (os error ") {
         Some(at) if text.ends_with(')') => text[..at].to_owned(),
@@ -34,7 +34,7 @@ fn without_number(text: &str) -> String {
     }
 }
 
-/// What the operating system, or the name service, says below an error.
+/// The error of the operating system or of the name service below an error.
 fn io_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a io::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -57,12 +57,12 @@ pub(super) fn described(error: &tokio_postgres::Error) -> String {
         Some(Why::NoRoute) => "there is no route to it".to_owned(),
         Some(Why::Closed) => "the connection was closed before Postgres answered".to_owned(),
         Some(Why::NoPassword) => "the server asks for a password, and none is given".to_owned(),
-        // What is below the error says more than its own "error connecting to server".
+        // The source says more than the error's own "error connecting to server".
         _ => error.source().map_or_else(|| sources(error), sources),
     }
 }
 
-/// Why there is no connection where the server has not said so with an SQLSTATE.
+/// Why a connection failed, if the server gave no SQLSTATE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
     Refused,
@@ -83,7 +83,7 @@ impl Why {
         let text = sources(error);
         let says = |part: &str| text.contains(part);
         match () {
-            // Of an authority that has the name of another one, the signature alone is wrong.
+            // If two authorities have the same name, only the signature is wrong.
             () if says("UnknownIssuer") || says("BadSignature") => Some(Self::UnknownIssuer),
             () if says("NotValidForName") || says("not valid for name") => Some(Self::OtherName),
             () if says("invalid peer certificate") => Some(Self::BadCertificate),
@@ -108,14 +108,14 @@ impl Why {
     }
 }
 
-/// Whether it is a setting of ours that the server, or its certificate, does not go together with.
+/// Whether one of our settings does not match the server or its certificate.
 pub(super) fn is_refused_by_settings(error: &tokio_postgres::Error) -> bool {
     use Why::{BadCertificate, NoChannelBinding, NoPassword, NoTls, OtherName, UnknownIssuer};
     let of_settings = [NoPassword, NoTls, UnknownIssuer, OtherName, BadCertificate, NoChannelBinding];
     Why::of(error).is_some_and(|why| of_settings.contains(&why))
 }
 
-/// What to look at where nothing answered in time.
+/// What to check if nothing answered in time.
 pub(super) fn silence(place: &Place) -> String {
     let given = &place.given;
     format!(
@@ -180,7 +180,7 @@ fn of_missing_answer(why: Why, place: &Place) -> String {
     }
 }
 
-/// What to do about what the server has answered to a connection.
+/// What to do about a server's answer to a connection.
 fn of_answer(code: &SqlState, message: &str, detail: &str, place: &Place) -> Option<String> {
     let given = &place.given;
     let (role, address) = (Ident::from_catalog(&place.role), &place.address);

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What usually fixes an error of a statement if the server gives no hint: complete statements, with the
-//! server to run them on and who may.
+//! The usual remedy for a statement's error if the server gives no hint: complete statements, where to
+//! run them, and who may.
 
 use tokio_postgres::error::SqlState;
 
 use super::Place;
 use crate::postgres::sql::Ident;
 
-/// What mends an error with this SQLSTATE whose message contains this part, which is the same in every version. Servers
-/// with translated messages get no remedy. In it, `{role}` is the role that connects, `{database}` the database,
-/// `{address}` the server, and `{name}` the name that follows the part in the message.
+/// The remedies by SQLSTATE and a part of the message that is the same in every version. Servers with translated
+/// messages get no remedy. In it, `{role}` is the role that connects, `{database}` the database, `{address}` the
+/// server, and `{name}` the name that follows the part in the message.
 const REMEDIES: &[(SqlState, &str, &str)] = &[
     (
         SqlState::INSUFFICIENT_PRIVILEGE,
@@ -161,18 +161,18 @@ const REPLICATION: &str = "On {address}, as a superuser: ALTER ROLE {role} REPLI
 const REPLICATION_OF_CONNECTION: &str =
     "The role that the subscription's connection logs in as needs REPLICATION on the publisher.";
 
-/// The statements that let a role replicate, with the server to run one of them on.
+/// The statements that let a role replicate (one is enough), with the server to run it on.
 pub fn grant_of_replication(role: &Ident, address: &str) -> String {
     REPLICATION.replace("{role}", &role.to_string()).replace("{address}", address)
 }
 
 const WAL_LEVEL: &str = "The publisher must run with wal_level = logical; on Aurora that is rds.logical_replication = 1 and a reboot of the writer.";
 
-/// What a server that only reads needs.
+/// The remedy for a read-only server.
 pub(super) const READ_ONLY: &str = "The server is read-only, as a standby or a reader is: connect to the primary, \
      which for an Aurora cluster is the writer endpoint.";
 
-/// What mends it.
+/// The remedy for an error.
 pub(super) fn remedy(code: &SqlState, message: &str, place: &Place) -> Option<String> {
     let fits = |(of, part, _): &&(SqlState, &str, &str)| of == code && message.contains(part);
     let (_, part, remedy) = REMEDIES.iter().find(fits)?;

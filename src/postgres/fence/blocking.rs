@@ -17,28 +17,29 @@ use crate::postgres::limits::Limits;
 use crate::postgres::session::Session;
 use crate::postgres::sql::{Ident, QualifiedName};
 
-/// A session that keeps another one waiting for a lock.
+/// A session that makes another one wait for a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocker {
     /// Its process; 0 for a prepared transaction, which has none.
     pub process: i32,
-    /// Its role, and what it calls itself; empty where the role of the connection may not see that.
+    /// Its role and application name; empty if the role of the connection may not see them.
     pub whose: String,
-    /// Its kind, such as `client backend` or `autovacuum worker`; none where that cannot be seen.
+    /// Its kind, such as `client backend` or `autovacuum worker`; none if the role may not see it.
     pub kind: Option<String>,
-    /// For how long its transaction is open, in seconds.
+    /// How long its transaction has been open, in seconds.
     pub seconds: Option<i64>,
-    /// When it began its last query, as the server prints a time in UTC.
+    /// When it began its last query: a time in UTC, as the server prints it.
     pub query_start: Option<String>,
 }
 
 impl Blocker {
-    /// Whether it is a session of an application, as far as that can be seen.
+    /// Whether it is a session of an application, as far as the role may see.
     pub fn is_client(&self) -> bool {
         self.kind.as_deref() == Some("client backend")
     }
 
-    /// Whether it gives way only to who waits longer than the server looks for deadlocks, or may be one that does.
+    /// Whether it is, or may be, an autovacuum: that gives way only to a session that waits longer than
+    /// `deadlock_timeout`.
     pub fn may_be_autovacuum(&self) -> bool {
         self.process != 0
             && self.kind.as_deref().is_none_or(|kind| kind == "autovacuum worker")
@@ -68,7 +69,7 @@ impl fmt::Display for Blocker {
 /// The process of a session.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn process(session: &mut Session, limits: &Limits) -> Result<i32> {
     let doing = "looking for our own process";
     let rows = session.query(doing, "SELECT pg_backend_pid()", &[], limits).await?;
@@ -76,17 +77,17 @@ pub async fn process(session: &mut Session, limits: &Limits) -> Result<i32> {
     Ok(found.ok().flatten().unwrap_or_default())
 }
 
-/// What a session is. A role that may not see that sees its user all the same, which an autovacuum has not, and which processes
-/// replicate.
+/// The kind of a session. A role that may not see it still sees the session's user, which an autovacuum does not have,
+/// and which processes replicate.
 const KIND: &str = "CASE WHEN a.backend_type IS NOT NULL OR a.usesysid IS NULL THEN a.backend_type \
      WHEN EXISTS (SELECT 1 FROM pg_stat_replication r WHERE r.pid = a.pid) THEN 'walsender' \
      WHEN EXISTS (SELECT 1 FROM pg_stat_subscription r WHERE r.pid = a.pid) THEN 'logical replication worker' \
      ELSE 'client backend' END";
 
-/// Who keeps a process waiting.
+/// The sessions that make a process wait.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn blockers(db: &Database, process: i32) -> Result<Vec<Blocker>> {
     let sql = format!(
         "SELECT b.pid, concat_ws(', ', a.usename, nullif(a.application_name, '')), {KIND}, \
@@ -106,11 +107,11 @@ pub async fn blockers(db: &Database, process: i32) -> Result<Vec<Blocker>> {
     db.query_all("looking for sessions that hold the tables", &sql, &[(&process, Type::INT4)], read).await
 }
 
-/// Ends the sessions of applications among those that keep a process waiting at this moment. Returns how many. Their transactions
-/// are undone, so that nothing is lost that was acknowledged.
+/// Ends the sessions of applications that make a process wait at this moment. Returns how many. Their transactions are
+/// rolled back, so nothing that was acknowledged is lost.
 ///
 /// # Errors
-/// When the role may not, or the server cannot be asked.
+/// When the role may not end sessions, or a query fails.
 pub async fn end_blockers(db: &Database, process: i32) -> Result<u64> {
     let doing = "ending sessions that hold the tables";
     let sql = format!(
@@ -121,21 +122,21 @@ pub async fn end_blockers(db: &Database, process: i32) -> Result<u64> {
     Ok(ended.first().and_then(|count| u64::try_from(*count).ok()).unwrap_or_default())
 }
 
-/// What is so at the end of a hold.
+/// The sessions that wait at the end of a hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
     /// How many sessions wait for it.
     pub sessions: u64,
-    /// What time it is at the server, as RFC 3339 has it, in UTC.
+    /// The server's time, in UTC, in the format of RFC 3339.
     pub at: String,
     /// The role of the connection.
     pub role: Ident,
 }
 
-/// How many sessions wait for a process, and when that is.
+/// How many sessions wait for a process at the server's current time.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn waiting(db: &Database, process: i32) -> Result<Waiting> {
     let doing = "counting the writers that wait";
     let sql = "SELECT (SELECT count(*) FROM (SELECT DISTINCT pid FROM pg_locks WHERE NOT granted) l \
@@ -152,14 +153,14 @@ pub async fn waiting(db: &Database, process: i32) -> Result<Waiting> {
 /// After how long a session that waits for a lock looks for a deadlock, and asks an autovacuum to give way.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn deadlock_timeout(db: &Database) -> Result<Duration> {
     let sql = "SELECT setting::bigint FROM pg_settings WHERE name = 'deadlock_timeout'";
     let found = db.query_all("reading deadlock_timeout", sql, &[], |row| row.try_get::<_, i64>(0)).await?;
     Ok(Duration::from_millis(found.first().and_then(|ms| u64::try_from(*ms).ok()).unwrap_or(1000)))
 }
 
-/// What holds a lock on a relation that keeps it from being closed.
+/// A lock on a relation that prevents closing it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     /// The relation.
@@ -170,11 +171,11 @@ pub struct Holder {
     pub prepared: Option<String>,
 }
 
-/// What has written to relations, or has locked them, and has not ended: prepared transactions, and those that are open for
-/// longer than `old`.
+/// Transactions that wrote to relations or locked them and have not ended: prepared ones, and those open for longer
+/// than `old`.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn holders(db: &Database, relations: &BTreeSet<QualifiedName>, old: Duration) -> Result<Vec<Holder>> {
     let schemas: Vec<&str> = relations.iter().map(|table| table.schema.as_str()).collect();
     let names: Vec<&str> = relations.iter().map(|table| table.name.as_str()).collect();
@@ -194,8 +195,9 @@ pub async fn holders(db: &Database, relations: &BTreeSet<QualifiedName>, old: Du
     db.query_all("looking for sessions that have written to the tables", &holders_query(), &params, read).await
 }
 
-/// A prepared transaction has no process. What it has locked and its own number, which it has locked as well, have its virtual
-/// transaction in common. How long a session's transaction is open is not shown to everybody: those are only waited for.
+/// A prepared transaction has no process. Its locks are found by its virtual transaction, which they share with the
+/// lock on its own number. A role that may not see how long a session's transaction has been open does not report it,
+/// and only waits for it.
 fn holders_query() -> String {
     format!(
         "SELECT DISTINCT ON (coalesce(l.pid, 0), x.gid) n.nspname::text, c.relname::text, coalesce(l.pid, 0), \

@@ -18,40 +18,40 @@ use crate::postgres::wait::{Pauses, Waiter};
 
 const DOING: &str = "closing tables to writers";
 
-/// How long a transaction is waited for that is about to end.
+/// How long to wait for a transaction that is about to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often it is asked for meanwhile.
+/// How often to ask for it meanwhile.
 const POLL: Pauses = Pauses::of(Duration::from_millis(100));
 
-/// What a hold closes, and how.
+/// The tables that a hold closes, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Around<'a> {
     /// The fence that is armed.
     pub fence: &'a Fence,
-    /// The tables that it is around.
+    /// The tables that the fence protects.
     pub tables: &'a BTreeSet<QualifiedName>,
-    /// The relations through which they can be written to, in the order of locking. Whoever tries again gives another one, as an
-    /// order that crosses the application's own never succeeds.
+    /// The relations through which they can be written to, in the order of locking. Each new try uses another order,
+    /// because one that conflicts with the application's own order never succeeds.
     pub relations: &'a [&'a QualifiedName],
-    /// Whether the fence is put on relations that it is not on yet.
+    /// Whether to put the fence on relations that it does not cover yet.
     pub covers: bool,
-    /// What writers are told.
+    /// The message for writers.
     pub refusal: &'a Refusal,
 }
 
-/// Tables that nobody writes to: writers wait for the end of this transaction. Dropped, or cut off in whatever way, it is
-/// undone by the server, and they go on.
+/// Tables that nobody can write to: writers wait for the end of this transaction. When it is dropped or its connection
+/// breaks, the server rolls it back and writers go on.
 pub struct Hold<'s> {
     transaction: Transaction<'s>,
     closed: Closed,
     limits: Limits,
 }
 
-/// That a session holds tables closed. It does so until [`Hold::of`] ends that, or the session is dropped.
+/// Proof that a session holds tables closed, until a [`Hold::of`] it ends or the session is dropped.
 #[derive(Debug, Clone)]
 pub struct Closed {
-    /// The transaction's number, by which it is asked for when the answer to its commit is lost.
+    /// The transaction's number, to ask what became of it when the answer to its commit is lost.
     number: String,
     before: (Gate, Option<String>),
 }
@@ -61,14 +61,14 @@ pub struct Closed {
 pub enum Ending {
     /// It was committed.
     Committed,
-    /// It was undone.
+    /// It was rolled back.
     Undone,
-    /// Nobody knows: the server does not answer, or has forgotten it.
+    /// Unknown: the server does not answer, or has forgotten it.
     Unknown,
 }
 
 impl<'s> Hold<'s> {
-    /// Closes tables, and holds them. See [`Hold::close`].
+    /// Closes tables and keeps them closed. See [`Hold::close`].
     ///
     /// # Errors
     /// As [`Hold::close`].
@@ -82,12 +82,12 @@ impl<'s> Hold<'s> {
         Ok(Self::of(session, closed, limits))
     }
 
-    /// Waits up to `patience` until nobody writes to the relations any more, and arms the fence around the tables. A server that
-    /// hears nothing for the time `silence` undoes all of it.
+    /// Waits up to `patience` until nobody writes to the relations any more, and arms the fence around the tables. A
+    /// server that hears nothing for the time `silence` rolls all of it back.
     ///
     /// # Errors
-    /// When others write for longer (see [`Error::is_locked`]), the role lacks rights, or the server cannot be asked. Nothing
-    /// has changed then.
+    /// When others write for longer (see [`Error::is_locked`]), the role lacks rights, or a query fails. Then nothing
+    /// has changed.
     pub async fn close(
         session: &mut Session,
         around: &Around<'_>,
@@ -101,19 +101,19 @@ impl<'s> Hold<'s> {
         match armed(&mut transaction, around, &lock, limits).await {
             Ok((number, before)) => Ok(Closed { number, before }),
             Err(error) => {
-                // What it failed with says more than a connection that breaks now.
+                // The first error says more than a connection that breaks now.
                 let _ = transaction.roll_back(DOING, limits).await;
                 Err(error)
             }
         }
     }
 
-    /// Goes on with what a session holds closed.
+    /// Continues with the tables that a session holds closed.
     pub fn of(session: &'s mut Session, closed: Closed, limits: &Limits) -> Self {
         Self { transaction: session.resume(), closed, limits: limits.clone() }
     }
 
-    /// What the function did before, and what its comment said: nobody else can have changed it since the lock was had.
+    /// What the function did before, and its comment. Nobody else can have changed it since the lock was taken.
     pub fn before(&self) -> (Gate, Option<&str>) {
         (self.closed.before.0, self.closed.before.1.as_deref())
     }
@@ -123,10 +123,10 @@ impl<'s> Hold<'s> {
         &self.closed.number
     }
 
-    /// Lets the server hear that somebody is there.
+    /// Tells the server that this client is still there.
     ///
     /// # Errors
-    /// When the transaction is gone: writers go on.
+    /// When the transaction has ended, so that writers go on.
     pub async fn beat(&mut self) -> Result<()> {
         self.transaction.query(DOING, "SELECT 1", &[], &self.limits).await.map(drop)
     }
@@ -134,16 +134,16 @@ impl<'s> Hold<'s> {
     /// Runs statements that take effect with the commit.
     ///
     /// # Errors
-    /// When one fails: then nothing of the transaction can be kept.
+    /// When one fails. Then the whole transaction is lost.
     pub async fn run(&mut self, doing: &str, statements: &[Statement]) -> Result<()> {
         self.transaction.run(doing, statements, &self.limits).await.map(drop)
     }
 
-    /// Keeps the tables closed. Whoever waited is refused. Whatever is answered, and if nothing is, the server is asked what
-    /// became of it: a commit that was given up may have been done all the same.
+    /// Commits, so that the tables stay closed and waiting writers are refused. If the commit does not succeed, the
+    /// server is asked what became of it, because it may have committed anyway.
     ///
     /// # Errors
-    /// When it was undone, so that writers go on, or when nobody knows; each says so.
+    /// When it was rolled back, so that writers go on, or when its result is unknown. The error says which.
     pub async fn commit(self, db: &Database) -> std::result::Result<(), (Ending, Error)> {
         let (number, limits) = (self.closed.number, self.limits);
         let Err(error) = self.transaction.commit(DOING, &limits).await else { return Ok(()) };
@@ -159,7 +159,7 @@ impl<'s> Hold<'s> {
     /// Lets writers go on.
     ///
     /// # Errors
-    /// When the connection breaks; they go on then too.
+    /// When the connection breaks. Writers go on then too.
     pub async fn let_go(self) -> Result<()> {
         self.transaction.roll_back(DOING, &self.limits).await
     }
@@ -187,7 +187,7 @@ async fn armed(
     Ok(locked)
 }
 
-/// The relations without the trigger, which came after the fence was made: none can come any more.
+/// The relations without the trigger, which were created after the fence. The lock prevents new ones.
 async fn uncovered(transaction: &mut Transaction<'_>, around: &Around<'_>, limits: &Limits) -> Result<Vec<Fenced>> {
     let asked = Asked::of(around.fence, around.tables);
     let rows = transaction.query(DOING, text::RELATIONS, &asked.params(), limits).await?;
@@ -210,8 +210,8 @@ fn read_locked(row: &Row) -> std::result::Result<Locked, tokio_postgres::Error> 
     Ok((row.try_get(0)?, (gate, row.try_get(2)?)))
 }
 
-/// What became of a transaction, by its number. A server that restarts is waited for, and for half a minute one that has
-/// not ended it yet.
+/// What became of a transaction, by its number. Waits for a server that restarts, and up to half a minute for a
+/// transaction that has not ended yet.
 ///
 /// Source: `pg_xact_status` in the Postgres documentation.
 pub async fn ending(db: &Database, number: &str, limits: &Limits) -> Ending {

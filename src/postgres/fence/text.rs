@@ -6,27 +6,27 @@ use super::{Fence, Gate};
 use crate::postgres::advisory::{self, Kind};
 use crate::postgres::sql::{Literal, QualifiedName, Statement};
 
-/// The schema of what the provider makes for itself.
+/// The schema of the objects that the provider creates for itself.
 pub(super) const SCHEMA: &str = "neonrepl";
 
 /// What the comment of that schema says where it was made here.
 const SCHEMA_COMMENT: &str =
     "Made by terraform-provider-neonrepl for the fences of cutovers, and dropped with the last of them.";
 
-/// What the body of a function that was made here begins with, and how it goes on where it is open.
+/// The beginning of the body of each function of the provider, and the rest of an open one's.
 pub(super) const MARK: &str = "/* terraform-provider-neonrepl: fence */";
 const OPEN: &str = "/* terraform-provider-neonrepl: fence */ BEGIN RETURN NULL; END";
 
-/// What a writer is told who is turned away.
+/// The error that a refused writer gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The message.
     pub message: String,
-    /// What to do about it; nothing where it is empty.
+    /// What to do about it; may be empty.
     pub hint: String,
 }
 
-/// What a function does, by its body.
+/// The state of a function, read from its body.
 pub(super) fn gate(source: &str) -> Gate {
     match source {
         OPEN => Gate::Open,
@@ -67,7 +67,7 @@ pub(super) fn open(fence: &Fence) -> Statement {
     function(fence, OPEN)
 }
 
-/// 25006 is what a write to a read-only server gets: clients that follow a primary know it.
+/// 25006 is the error of a write to a read-only server: clients that look for the primary know it.
 pub(super) fn armed(fence: &Fence, refusal: &Refusal) -> Statement {
     let hint = match refusal.hint.as_str() {
         "" => String::new(),
@@ -89,7 +89,7 @@ pub(super) fn comment(fence: &Fence, text: &str) -> Statement {
     Statement::new(format!("COMMENT ON FUNCTION {}() IS {}", fence.function, Literal(text)))
 }
 
-/// One that was disabled, or is another of that name, is replaced.
+/// Replaces a trigger that was disabled, or another one of that name.
 pub(super) fn make_trigger(fence: &Fence, relation: &QualifiedName) -> Statement {
     Statement::new(format!(
         "CREATE OR REPLACE TRIGGER {} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {relation} FOR EACH STATEMENT \
@@ -110,19 +110,19 @@ pub(super) fn drop_with_triggers(fence: &Fence) -> Statement {
     Statement::new(format!("DROP FUNCTION {}() CASCADE", fence.function))
 }
 
-/// Not `ONLY`: partitions that come and go between a look and the lock are locked with their parent.
+/// Without `ONLY`, so that partitions that appear between the query and the lock are locked with their parent.
 pub(super) fn lock<'a>(relations: impl Iterator<Item = &'a QualifiedName>) -> Statement {
     let all = relations.map(ToString::to_string).collect::<Vec<_>>().join(", ");
     Statement::new(format!("LOCK TABLE {all} IN SHARE ROW EXCLUSIVE MODE"))
 }
 
-/// Whether the schema is there, whether the role may make the function, the role, and the function's body and comment.
+/// Whether the schema exists, whether the role may make the function, the role, and the function's body and comment.
 pub(super) const FUNCTION: &str = "SELECT n.oid IS NOT NULL, CASE WHEN n.oid IS NULL \
        THEN has_database_privilege(current_database(), 'CREATE') ELSE has_schema_privilege(n.oid, 'CREATE') AND has_schema_privilege(n.oid, 'USAGE') END, \
        current_user::text, p.prosrc, obj_description(p.oid, 'pg_proc'), pg_has_role(p.proowner, 'USAGE') FROM (SELECT 1) one LEFT JOIN pg_namespace n ON n.nspname = $1 \
      LEFT JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = $2 AND p.pronargs = 0";
 
-/// What a hold needs to know once it has the lock: its transaction, and the function as it was before.
+/// Read by a hold once it has the lock: its transaction's number, and the function as it was before.
 pub(super) const LOCKED: &str = "SELECT pg_current_xact_id()::text, f.prosrc, f.comment FROM (SELECT 1) one LEFT JOIN \
      (SELECT p.prosrc, obj_description(p.oid, 'pg_proc') AS comment FROM pg_namespace n JOIN pg_proc p ON p.pronamespace = n.oid \
      WHERE n.nspname = $1 AND p.proname = $2 AND p.pronargs = 0) f ON true";
@@ -132,7 +132,7 @@ pub(super) const COVERED: &str = "SELECT n.nspname::text, c.relname::text FROM p
      JOIN pg_namespace pn ON pn.oid = p.pronamespace JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE pn.nspname = $1 AND p.proname = $2 AND NOT g.tgisinternal ORDER BY 1, 2";
 
-/// The functions that were made here, with their comments.
+/// The provider's functions, with their comments.
 pub(super) const DESCRIBED: &str = "SELECT p.proname::text, d.description FROM pg_namespace n \
      JOIN pg_proc p ON p.pronamespace = n.oid AND starts_with(p.prosrc, $2) \
      JOIN pg_description d ON d.objoid = p.oid AND d.classoid = 'pg_proc'::regclass WHERE n.nspname = $1 ORDER BY 1";

@@ -15,10 +15,10 @@ use crate::postgres::sql::{Ident, QualifiedName, list};
 /// How many keys are shown.
 const SHOWN: usize = 5;
 
-/// How long they are looked for: the table may be of any size, and the server has named one of them.
+/// How long to look for them: the table may be of any size, and the server has named one already.
 const TIME: Duration = Duration::from_secs(60);
 
-/// Rows that keep something from being made.
+/// Rows that prevent the creation of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violations {
     /// The query that finds all of them.
@@ -29,11 +29,10 @@ pub struct Violations {
     pub has_more: bool,
 }
 
-/// The keys that several rows have, and that a unique index which could not be built was to have once. None where the index is
-/// not there.
+/// The keys that several rows have, so that a unique index could not be built. None if the index does not exist.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn duplicates(db: &Database, index: &QualifiedName) -> Result<Option<Violations>> {
     let sql = "SELECT tn.nspname::text, t.relname::text, pg_get_expr(x.indpred, x.indrelid), \
          coalesce((to_jsonb(x) ->> 'indnullsnotdistinct')::bool, false), \
@@ -67,10 +66,10 @@ fn duplicates_query(
     (format!("SELECT {keys}, count(*) FROM {table}{filter} GROUP BY {keys} HAVING count(*) > 1"), keys)
 }
 
-/// The keys by which rows refer to a row that is not there. None where the foreign key is not there, or is one of periods.
+/// The keys by which rows reference a missing row. None if the foreign key does not exist, or is temporal.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn orphans(db: &Database, table: &QualifiedName, key: &Ident) -> Result<Option<Violations>> {
     let sql = "SELECT rn.nspname::text, r.relname::text, \
          ARRAY(SELECT a.attname::text FROM unnest(o.conkey) WITH ORDINALITY AS k (number, place) \
@@ -112,7 +111,7 @@ fn orphans_query(
     (format!("SELECT {keys}, count(*) FROM {table} c WHERE {nulls} AND {missing} GROUP BY {keys}"), keys)
 }
 
-/// Asks for the first keys. None are shown where that takes too long, or the role may not read the table.
+/// Reads the first keys. None are shown if that takes too long, or the role may not read the table.
 async fn found(db: &Database, query: String, keys: &str) -> Violations {
     let of_text = query.replacen(&format!("SELECT {keys}, count(*)"), &format!("SELECT ROW({keys})::text"), 1);
     let sql = format!("{of_text} LIMIT {}", SHOWN + 1);

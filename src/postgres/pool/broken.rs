@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What broken connections have left running in the server.
+//! Server processes that broken connections have left running.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,14 +13,14 @@ use crate::postgres::wait::{Ended, Outage, Pauses, Waiter};
 /// How long the server may take to end sessions whose connection broke.
 const END_GRACE: Duration = Duration::from_secs(5);
 
-/// Between two looks at whether one has ended.
+/// The pauses between checks whether one has ended.
 const PAUSES: Pauses = Pauses { first: Duration::from_millis(5), longest: Duration::from_millis(200) };
 
-/// Processes of the server that may go on though nobody waits for them any more.
+/// Server processes that may still run although nobody waits for them any more.
 #[derive(Default)]
 pub(super) struct Broken {
     left: Mutex<Vec<Backend>>,
-    /// Whoever comes while they are being ended waits for that.
+    /// Held while they are being ended: others wait for that.
     ending: tokio::sync::Mutex<()>,
 }
 
@@ -29,7 +29,7 @@ impl Broken {
         self.lock().push(backend);
     }
 
-    /// Ends all of them, so that what is read from now on stays true.
+    /// Ends all of them, so that later reads stay true.
     pub(super) async fn end(&self, connection: &Connection, limits: &Limits) {
         let _one = self.ending.lock().await;
         let left = self.lock().clone();
@@ -48,7 +48,7 @@ impl Broken {
         };
         match ended {
             Ok(()) => {}
-            // Another connection is to do it.
+            // Another connection must do it.
             Err(Ended::Failed(Unended(error))) if error.as_db_error().is_none() => return,
             Err(ended) => tracing::debug!(?ended, "broken sessions could not be ended"),
         }
@@ -64,7 +64,7 @@ impl Broken {
 #[derive(Debug)]
 struct Unended(tokio_postgres::Error);
 
-/// The connection that tells it does not come back.
+/// A broken connection does not come back.
 impl Outage for Unended {
     fn is_outage(&self) -> bool {
         false

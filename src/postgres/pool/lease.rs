@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The use of a session of the pool, and what happens when its connection is dead.
+//! The use of a session of the pool, and how a dead connection is replaced.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -15,15 +15,16 @@ use crate::postgres::error::Cause;
 use crate::postgres::limits::Limits;
 use crate::postgres::session::{Session, Task};
 
-/// After this long without use a connection is asked whether it is still there before a change is sent on it.
+/// After this long without use, a connection is checked before a change is sent on it.
 const DOUBTFUL_AFTER: Duration = Duration::from_secs(15);
 
-/// A session of the pool, in use. Dropped, its connection goes back to the pool, unless something may still run on it.
+/// A session of the pool, in use. Dropping it gives the connection back to the pool, unless something may still run on
+/// it.
 pub(in crate::postgres) struct Lease {
     session: Session,
     pool: Arc<Pool>,
     database: Arc<str>,
-    /// Opened for this lease, so that a failure on it does not mean that the connection is old.
+    /// Whether it was opened for this lease, so that a failure does not mean that it is old.
     fresh: bool,
     _turn: Turn,
 }
@@ -51,13 +52,13 @@ impl Lease {
         self.session.connection()
     }
 
-    /// Makes sure that a connection which has been out of use for long is still there.
+    /// Makes sure that a connection that was idle for long still works.
     pub(in crate::postgres) async fn ensure_alive(&mut self, limits: &Limits) -> Result<(), Cause> {
         if self.session.is_alive(DOUBTFUL_AFTER).await { Ok(()) } else { self.replace(limits).await }
     }
 
-    /// Does work within the limits. On a connection of the pool that turns out to be dead it is done once more, on a new
-    /// one: what only reads in any case, a change where nothing of it was done.
+    /// Does work within the limits. If a connection of the pool turns out to be dead, the work is repeated on a new
+    /// one: reads always, a change only if no part of it was done.
     pub(in crate::postgres) async fn perform(
         &mut self,
         task: Task<'_>,

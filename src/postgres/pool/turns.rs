@@ -9,19 +9,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::postgres::error::Cause;
 use crate::postgres::sql::{Scope, Statement};
 
-/// What a connection is wanted for.
+/// The purpose of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::postgres) enum Purpose {
-    /// Reading, which ends soon: it does not wait for others' locks for long.
+    /// Reads, which end soon: they do not wait long for others' locks.
     Read,
-    /// Changes that as a rule end soon, and wait only for a lock.
+    /// Changes that usually end soon, and wait only for a lock.
     Change,
-    /// What may be at work for minutes or hours: it waits for other transactions or other servers, or is held.
+    /// Work that may take minutes or hours: it waits for other transactions or servers, or is held.
     Long,
 }
 
 impl Purpose {
-    /// What running these statements takes.
+    /// The purpose of running these statements.
     pub(in crate::postgres) fn of(statements: &[Statement]) -> Self {
         let changes = || statements.iter().filter(|statement| !statement.is_wait());
         if changes().any(|statement| statement.scope() == Scope::Alone) {
@@ -34,7 +34,8 @@ impl Purpose {
     }
 }
 
-/// Permits by purpose: each purpose takes its own and those of all that end sooner, so that those always have some left.
+/// Permits by purpose. Each purpose takes its own permit and those of all shorter purposes, so that shorter ones always
+/// have some left.
 pub(super) struct Turns {
     all: Arc<Semaphore>,
     changes: Arc<Semaphore>,
@@ -47,13 +48,13 @@ pub(super) struct Turn {
 }
 
 impl Turns {
-    /// For so many connections: half of them for what takes long, all but one for changes. Of one, each has it.
+    /// For so many connections: half of them for long work, all but one for changes. A single connection is for all.
     pub(super) fn new(most: usize) -> Self {
         let permits = |count: usize| Arc::new(Semaphore::new(count.max(1)));
         Self { all: permits(most), changes: permits(most.saturating_sub(1)), long: permits(most / 2) }
     }
 
-    /// Waits for a turn. First come, first served, among those who want it for the same.
+    /// Waits for a turn: first come, first served, within a purpose.
     pub(super) async fn take(&self, purpose: Purpose) -> Result<Turn, Cause> {
         let stages = [&self.long, &self.changes, &self.all];
         let from = match purpose {
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
     use futures_util::FutureExt;
 
-    /// How many can be had at once, after those that are held.
+    /// How many more can be taken at once.
     fn free(turns: &Turns, purpose: Purpose, held: &mut Vec<Turn>) -> usize {
         let before = held.len();
         held.extend(std::iter::from_fn(|| turns.take(purpose).now_or_never().map(Result::unwrap)));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Reading publications, and running changes of them.
+//! Reads publications, and runs changes of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use crate::postgres::notice::Notice;
 use crate::postgres::sql::{Ident, QualifiedName, Statement};
 use crate::postgres::version::{self, ServerVersion};
 
-/// Every publication of the database that can be read.
+/// All publications of the database that can be read.
 struct Readable {
     publications: Arc<Publications>,
-    /// Those with a row filter on a table that another session has locked: Postgres prints no filter of such a table. And
-    /// the error that comes of it.
+    /// The publications with a row filter on a table that another session has locked, and the resulting error: Postgres
+    /// prints no filter of such a table.
     locked: Option<(BTreeSet<Ident>, Error)>,
 }
 
-/// Every publication of the database, from a snapshot that is at most two seconds old.
+/// All publications of the database, from a snapshot that is at most two seconds old.
 ///
 /// # Errors
 /// Also when a row filter of one of them cannot be read, because its table is locked.
@@ -41,7 +41,7 @@ pub async fn fetch_all(db: &Database) -> Result<Arc<Publications>> {
 /// One publication, from the same snapshot.
 ///
 /// # Errors
-/// As of [`fetch_all`], but that others cannot be read does not matter.
+/// As [`fetch_all`], but unreadable other publications do not matter.
 pub async fn fetch(db: &Database, name: &Ident) -> Result<Option<Publication>> {
     let readable = readable(db).await?;
     match &readable.locked {
@@ -55,12 +55,12 @@ async fn readable(db: &Database) -> Result<Arc<Readable>> {
     if found.locked.is_none() || !db.is_patient() {
         return Ok(found);
     }
-    // What a plan has passed over a moment ago, a change waits for.
+    // A change waits for a lock that a plan has skipped a moment ago.
     let publications = Box::pin(load(db, "reading the publications", None)).await?;
     Ok(Arc::new(Readable { publications: Arc::new(publications), locked: None }))
 }
 
-/// Reads all of them, and where that meets a lock, those that it does not concern.
+/// Reads all of them or, if that meets a lock, those that the lock does not affect.
 async fn load_readable(db: &Database) -> Result<Readable> {
     let doing = "reading the publications";
     let error = match load(db, doing, None).await {
@@ -75,7 +75,7 @@ async fn load_readable(db: &Database) -> Result<Readable> {
     Ok(Readable { publications: Arc::new(publications), locked })
 }
 
-/// The publication of a row whose filter was passed over.
+/// The publication of a row whose filter was skipped.
 fn unread(row: &Row) -> std::result::Result<Option<Ident>, tokio_postgres::Error> {
     let is_unread = row.try_get::<_, Option<bool>>(13)? == Some(true) && row.try_get::<_, Option<&str>>(12)?.is_none();
     Ok(if is_unread { Some(Ident::from_catalog(row.try_get(0)?)) } else { None })
@@ -99,14 +99,14 @@ async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Public
     read_rows(&rows).map_err(|error| db.error(doing, Cause::Statement(error)))
 }
 
-/// The tables that a subscription to these publications takes up: partitions, schemas and `FOR ALL TABLES` expanded. Where
-/// both servers are of 16 or later (`version` is the older one's), a partition is left out whose root one of them sends.
+/// The tables of a subscription to these publications: partitions, schemas and `FOR ALL TABLES` expanded. If both
+/// servers have version 16 or later (`version` is the older one), omits partitions whose root a publication sends.
 ///
 /// Publications that do not exist contribute nothing. Source: the view `pg_publication_tables`, and the function
-/// `pg_get_publication_tables`, with which a subscription asks since 16.
+/// `pg_get_publication_tables`, which subscriptions use since 16.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn published_tables(
     db: &Database,
     names: &BTreeSet<Ident>,
@@ -129,10 +129,11 @@ pub async fn published_tables(
 
 /// The columns that the row filters of these publications use, by publication.
 ///
-/// What a filter is stored as names its columns by their numbers, which can be read of a table that somebody has locked, too.
+/// A stored filter refers to columns by their numbers, which can be read even while another session has locked the
+/// table.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn filter_columns(db: &Database, names: &BTreeSet<Ident>) -> Result<BTreeMap<Ident, FilterColumns>> {
     if !db.version().await?.has(version::ROW_FILTERS) {
         return Ok(BTreeMap::new());
@@ -155,9 +156,9 @@ pub async fn filter_columns(db: &Database, names: &BTreeSet<Ident>) -> Result<BT
     Ok(found)
 }
 
-/// Runs statements that make or alter a publication, and reads it back in the same round trip.
+/// Runs statements that create or alter a publication, and reads it back in the same round trip.
 ///
-/// `name` is the one that it has afterwards. Statements as of [`diff`](super::diff).
+/// `name` is its name afterwards. The statements are those of [`diff`](super::diff).
 pub async fn apply(
     db: &Database,
     doing: &str,
@@ -175,10 +176,10 @@ pub async fn apply(
     Ok((notices, found))
 }
 
-/// Drops a publication, in one transaction with the statements that guard it. Returns whether it was there.
+/// Drops a publication, in one transaction with the statements that guard it. Returns whether it existed.
 ///
 /// # Errors
-/// When a guard fails, or the server refuses it or does not say whether it was done.
+/// When a guard fails, the server refuses it, or it is unknown whether it was done.
 pub async fn drop(db: &Database, doing: &str, guards: Vec<Statement>, name: &Ident, limits: &Limits) -> Result<bool> {
     let statements: Vec<_> = guards.into_iter().chain([drop_publication(name)]).collect();
     match db.run_and_read(doing, &statements, None, limits).await {
@@ -188,7 +189,7 @@ pub async fn drop(db: &Database, doing: &str, guards: Vec<Statement>, name: &Ide
     }
 }
 
-/// Which publications a query is about.
+/// The publications that a query is about.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Which {
     All,
@@ -196,22 +197,23 @@ enum Which {
     Named,
 }
 
-/// What becomes of a row filter on a table that another session has locked.
+/// What to do with a row filter on a table that another session has locked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Locked {
-    /// It is waited for.
+    /// Wait for the lock.
     Awaited,
-    /// It is not read.
+    /// Skip the filter.
     PassedOver,
 }
 
-/// The tables that nobody can read now, or that somebody has asked to have so: everybody else waits behind that, too.
+/// The tables that nobody can read now, because of a granted or a waiting lock: everybody else waits behind a waiting
+/// one too.
 const LOCKED: &str = "SELECT l.relation FROM pg_locks l WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' \
      AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())";
 
 /// One row for each member, or one for a publication without any.
 ///
-/// The restriction to one publication stands in each part, so that the server looks up its members by their index.
+/// Each part has the restriction to one publication, so that the server looks up its members by index.
 fn query(version: ServerVersion, which: Which, locked: Locked) -> String {
     let only = |column: &str| match which {
         Which::All => String::new(),
@@ -305,23 +307,23 @@ fn read_member(
     Ok(())
 }
 
-/// What the server makes of a row filter.
+/// A row filter, as the server understands it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadFilter {
-    /// Its printing, by which spellings are compared.
+    /// Its printed form, for comparisons.
     pub canonical: String,
     /// The columns that it uses.
     pub columns: BTreeSet<Ident>,
 }
 
-/// The server's printing of a row filter on a table. See [`read_filter`].
+/// The server's printed form of a row filter on a table. See [`read_filter`].
 pub async fn canonical_filter(db: &Database, table: &QualifiedName, filter: &RowFilter) -> Result<String> {
     Ok(read_filter(db, table, filter).await?.canonical)
 }
 
-/// Has the server read a row filter on a table. Leaves nothing behind.
+/// Has the server parse a row filter on a table. Leaves nothing behind.
 ///
-/// Needs SELECT on the table and TEMP on the database, or else ownership of the table and CREATE on the database.
+/// Needs SELECT on the table and TEMP on the database, or ownership of the table and CREATE on the database.
 pub async fn read_filter(db: &Database, table: &QualifiedName, filter: &RowFilter) -> Result<ReadFilter> {
     let doing = format!("reading the row filter of table {table}");
     let scratch = "pg_temp.neonrepl_row_filter";
@@ -347,7 +349,7 @@ pub async fn read_filter(db: &Database, table: &QualifiedName, filter: &RowFilte
     Ok(ReadFilter { canonical: canonical.ok_or_else(unprinted)?, columns })
 }
 
-/// A publication with the filter, to be undone, and the query of what the server made of it.
+/// The statement for a temporary publication with the filter, and the query for its printed form.
 fn scratch_publication(table: &QualifiedName, filter: &RowFilter) -> ([String; 1], &'static str) {
     let spec = TableSpec { columns: None, filter: Some(filter.clone()) };
     let create = format!(

@@ -8,9 +8,9 @@ use super::{Publication, TableSpec, Target};
 use crate::postgres::sql::{Ident, Literal, QualifiedName, Statement, list};
 use crate::postgres::version::{ServerVersion, Unsupported};
 
-/// The statements that turn `current` into `desired`; none when they are equal. Absent is: does not exist.
+/// The statements that turn `current` into `desired`; none if they are equal. `None` means that it does not exist.
 ///
-/// Everything runs in one transaction. Fails where the server's version lacks something that `desired` asks for.
+/// Everything runs in one transaction. Fails if the server's version lacks a feature of `desired`.
 pub fn diff(
     current: Option<&Publication>,
     desired: Option<&Publication>,
@@ -73,7 +73,7 @@ fn alter(current: &Publication, desired: &Publication) -> Vec<Statement> {
     let set_options =
         (!options.is_empty()).then(|| Statement::new(format!("ALTER PUBLICATION {name} SET ({})", list(options))));
     let set_members = change_members(current, desired);
-    // Filters and column lists of partitioned tables need publish_via_partition_root while they are there.
+    // Filters and column lists of partitioned tables need publish_via_partition_root as long as they exist.
     if desired.via_partition_root {
         statements.extend(set_options.into_iter().chain(set_members));
     } else {
@@ -92,7 +92,7 @@ fn replace(current: &Publication, desired: &Publication) -> Vec<Statement> {
     [drop_publication(&current.name), create(desired)].into_iter().chain(owner).collect()
 }
 
-/// The options whose values differ, as `SET (…)` and `WITH (…)` take them.
+/// The options whose values differ, for `SET (…)` and `WITH (…)`.
 fn changed_options(current: &Publication, desired: &Publication) -> Vec<String> {
     let mut options = Vec::new();
     if current.publish != desired.publish {
@@ -124,7 +124,7 @@ fn change_members(current: &Publication, desired: &Publication) -> Vec<Statement
     let added_schemas: Vec<_> = new_schemas.difference(old_schemas).collect();
     let drops = !(dropped.is_empty() && dropped_schemas.is_empty());
     let adds = !(added.is_empty() && added_schemas.is_empty());
-    // SET with a schema needs a superuser, even if the schema stays: leave it out of it.
+    // SET with a schema needs a superuser, even if the schema stays: do not use it then.
     let only_tables = dropped_schemas.is_empty() && added_schemas.is_empty() && !new_schemas.is_empty();
     if drops && adds && !only_tables {
         return vec![statement("SET", members(new.iter(), new_schemas.iter()))];

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What happens if tables are published as they are: what Postgres refuses, and what it accepts although it then breaks the
-//! application, because every UPDATE and DELETE of a published table must identify its row. Pure.
+//! Finds problems of publishing tables as they are: what Postgres refuses, and what it accepts although the
+//! application's statements then fail, because every UPDATE and DELETE of a published table must identify its row.
+//! Pure.
 //!
 //! Source: "Replica Identity", "Row Filters" and "Column Lists" in the Postgres documentation.
 
@@ -15,14 +16,14 @@ use crate::postgres::version::{self, ServerVersion};
 /// The columns that row filters use, by table.
 pub type FilterColumns = BTreeMap<QualifiedName, BTreeSet<Ident>>;
 
-/// One thing to say about a publication.
+/// A flaw of a publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flaw {
-    /// What it is.
+    /// The problem.
     pub problem: Problem,
-    /// The member of the publication that brings it.
+    /// The member of the publication that causes it.
     pub member: Member,
-    /// The tables that it is about, each with the columns that matter, if any do.
+    /// The affected tables, each with the columns that matter, if any.
     pub tables: BTreeMap<QualifiedName, BTreeSet<Ident>>,
 }
 
@@ -39,7 +40,7 @@ pub enum Member {
     Whole,
 }
 
-/// What is wrong.
+/// The kind of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Problem {
     /// The table does not exist.
@@ -50,43 +51,43 @@ pub enum Problem {
     WalLevel,
     /// Tables without a replica identity.
     NoIdentity,
-    /// Partitioned tables without a replica identity, under whose name the rows of partitions are sent that have one: the
-    /// publisher takes what subscribers cannot find.
+    /// Partitioned tables without a replica identity, under whose names rows of partitions with one are sent: the
+    /// publisher accepts changes whose rows subscribers cannot find.
     RootWithoutIdentity,
-    /// Partitions whose replica identity lacks columns of that of the partitioned table under whose name they are sent: subscribers
-    /// do not find the rows, and say nothing.
+    /// Partitions whose replica identity lacks columns of the identity of the partitioned table under whose name they
+    /// are sent: subscribers do not find the rows, and do not report it.
     LessThanRoot,
-    /// A row filter on other columns than those of the replica identity.
+    /// A row filter on columns outside the replica identity.
     FilterOutsideIdentity,
     /// A column list without all columns of the replica identity.
     ColumnsWithoutIdentity,
-    /// A column list where the replica identity is the whole row.
+    /// A column list although the replica identity is the whole row.
     ColumnsOfFullIdentity,
     /// Generated columns in the replica identity that are not published (Postgres 18).
     GeneratedIdentity,
-    /// Nothing that can be published, but this.
+    /// A relation of this kind, which cannot be published.
     WrongKind(&'static str),
-    /// A schema of the server's own.
+    /// A system schema.
     SystemSchema,
     /// A row filter on a partitioned table that is not published as such.
     PartitionedFilter,
-    /// The same with a column list.
+    /// A column list on a partitioned table that is not published as such.
     PartitionedColumns,
 }
 
-/// How grave a problem is.
+/// The severity of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gravity {
-    /// It may be gone before the publication is made.
+    /// It may be gone before the publication is created.
     Passing,
-    /// Postgres takes it, and then the application's statements fail.
+    /// Postgres accepts it, and then the application's statements fail.
     Breaking,
     /// Postgres refuses it.
     Refused,
 }
 
 impl Problem {
-    /// How grave it is.
+    /// Its severity.
     pub fn gravity(self) -> Gravity {
         match self {
             Self::NoTable | Self::NoSchema | Self::WalLevel => Gravity::Passing,
@@ -104,7 +105,7 @@ impl Problem {
     }
 }
 
-/// The filtered tables of which [`flaws`] must know the columns that the filter uses.
+/// The tables whose filters' columns [`flaws`] must know.
 pub fn filters_to_read<'a>(
     publication: &'a Publication,
     outline: &'a Outline,
@@ -121,9 +122,9 @@ pub fn filters_to_read<'a>(
     })
 }
 
-/// What there is to say about a publication of these relations.
+/// The flaws of a publication of these relations.
 ///
-/// Filters that `filters` does not know are passed over.
+/// Filters that are not in `filters` are skipped.
 pub fn flaws(
     publication: &Publication,
     outline: &Outline,
@@ -155,7 +156,7 @@ fn of_table(problem: Problem, table: &QualifiedName) -> Flaw {
     Flaw { problem, member: Member::Table(table.clone()), tables }
 }
 
-/// What keeps a table from being listed.
+/// Why a table cannot be listed.
 fn member_problem(
     publication: &Publication,
     table: &QualifiedName,
@@ -208,7 +209,7 @@ fn broken(publication: &Publication, outline: &Outline, filters: &FilterColumns,
     found.into_iter().map(|((problem, member), tables)| Flaw { problem, member, tables }).collect()
 }
 
-/// What makes updates and deletes of one table fail, with the columns that matter.
+/// Why updates and deletes of one table would fail, with the columns that matter.
 fn identity_problems(
     relation: &Relation,
     spec: Option<&TableSpec>,
@@ -240,8 +241,8 @@ fn identity_problems(
     found
 }
 
-/// What keeps subscribers from finding the rows of a partition that is sent under the name of another table: they look for them by
-/// the identity of that one, and get the values of the partition's.
+/// Why subscribers would not find the rows of a partition that is sent under another table's name: they search by that
+/// table's identity, but get the values of the partition's.
 fn root_problem(partition: &Relation, root: &Relation) -> Option<(Problem, BTreeSet<Ident>)> {
     match (&partition.identity, &root.identity) {
         (Identity::Missing, _) => None,
@@ -255,7 +256,7 @@ fn root_problem(partition: &Relation, root: &Relation) -> Option<(Problem, BTree
     }
 }
 
-/// The tables with rows of their own that are published, each with the member that does it.
+/// The published tables that are not partitioned, each with the member that publishes it.
 fn published<'a>(publication: &'a Publication, outline: &'a Outline) -> BTreeMap<&'a QualifiedName, Member> {
     let mut found = BTreeMap::new();
     for (table, _) in publication.listed() {
@@ -295,7 +296,7 @@ impl Publication {
         schemas.into_iter().flatten()
     }
 
-    /// Whether it publishes what needs a replica identity.
+    /// Whether it publishes operations that need a replica identity.
     fn needs_identity(&self) -> bool {
         self.publish.contains(&Operation::Update) || self.publish.contains(&Operation::Delete)
     }

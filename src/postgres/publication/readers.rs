@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Who reads what a publication publishes, as far as its server shows it.
+//! The readers of publications, as far as the publisher shows them.
 //!
-//! A publication does not know who uses it. The slot of a subscription only knows its database, and the names of the publications
-//! are in the command that started the reader.
+//! A publication does not know its users. The slot of a subscription only knows its database, and the names of the
+//! publications are only in the command that started the reader.
 //!
 //! Source: "START_REPLICATION" in the streaming replication protocol, `pg_replication_slots` and `pg_stat_activity` in
 //! the Postgres documentation.
@@ -18,32 +18,32 @@ use crate::postgres::database::Database;
 use crate::postgres::error::{Cause, Result};
 use crate::postgres::sql::{Ident, Literal, Statement};
 
-/// The logical slots of a database, each with what is known of its reader.
+/// The logical slots of a database, each with the known facts about its reader.
 pub type Readers = BTreeMap<Ident, Reader>;
 
-/// Who reads from a slot.
+/// The reader of a slot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reader {
-    /// The publications that it asked for: not known while nobody reads, and where our role may not see what others run
+    /// The publications that it asked for: unknown while nobody reads, or if our role may not see other roles' queries
     /// (`pg_read_all_stats`).
     pub asked_for: Option<BTreeSet<Ident>>,
     /// The role that it logged in as, while it reads.
     pub role: Option<Ident>,
 }
 
-/// All of them, from a snapshot that is at most two seconds old. Changes of this process do not end it: no publication
-/// that comes or goes changes who reads.
+/// All readers, from a snapshot that is at most two seconds old. Changes of this process do not invalidate it, because
+/// publications do not change who reads.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn readers(db: &Database) -> Result<Arc<Readers>> {
     db.snapshot::<Readers>().get(|| 0, readers_now(db)).await
 }
 
-/// The same as it is now.
+/// All readers now.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn readers_now(db: &Database) -> Result<Readers> {
     let doing = "looking for readers of the publisher";
     let sql = format!(
@@ -55,24 +55,25 @@ pub async fn readers_now(db: &Database) -> Result<Readers> {
     readers.map_err(|error| db.error(doing, Cause::Statement(error)))
 }
 
-/// The slots of a database, without those that a copy of a table has for a while.
+/// The slots of a database, without temporary slots for copies of tables.
 const READ_FROM: &str =
     "s.slot_type = 'logical' AND s.database = current_database() AND s.slot_name !~ '^pg_[0-9]+_sync_'";
 
-/// A statement that fails ([`SqlState::DIVISION_BY_ZERO`](crate::postgres::SqlState::DIVISION_BY_ZERO)) where there is such
-/// a slot. Ahead of others in their transaction it lets them be done only where nobody reads, without a round trip to ask.
+/// A statement that fails ([`SqlState::DIVISION_BY_ZERO`](crate::postgres::SqlState::DIVISION_BY_ZERO)) if there is
+/// such a slot. As the first statement of a transaction, it lets the rest run only if nobody reads, without another
+/// round trip.
 pub fn unless_read() -> Statement {
     Statement::new(format!("SELECT 1 / (count(*) = 0)::int FROM pg_replication_slots s WHERE {READ_FROM}"))
 }
 
-/// Those of the publications that may be younger than something that the slot has still to send: their row in the
-/// catalog was written at or after the oldest transaction whose catalog the slot keeps. One whose options or name were
-/// changed since counts as young, too. None where there is no such slot.
+/// The publications that may be younger than changes that the slot still has to send: their catalog row was written at
+/// or after the oldest transaction whose catalog the slot keeps. One whose options or name changed since then also
+/// counts. None if there is no such slot.
 ///
 /// Source: `catalog_xmin` of the view `pg_replication_slots`, and the system column `xmin`.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn younger_than_slot(db: &Database, slot: &Ident, names: &BTreeSet<Ident>) -> Result<Vec<Ident>> {
     let doing = format!("comparing publications with replication slot {slot}");
     let sql = "SELECT p.pubname FROM pg_publication p, pg_replication_slots s \
@@ -84,8 +85,8 @@ pub async fn younger_than_slot(db: &Database, slot: &Ident, names: &BTreeSet<Ide
     younger.map_err(|error| db.error(&doing, Cause::Statement(error)))
 }
 
-/// What a person runs so that a subscription skips all that its slot has still to send: the server and the statement of
-/// each step. A subscription whose name is not known is left out.
+/// The statements with which a person makes a subscription skip everything that its slot still has to send, each with
+/// its server. Omits the steps for a subscription whose name is unknown.
 pub fn skip_missed(subscription: Option<&Ident>, slot: &Ident) -> Vec<(&'static str, String)> {
     let alter = |verb: &str| subscription.map(|name| ("subscriber", format!("ALTER SUBSCRIPTION {name} {verb};")));
     let advance = format!("SELECT pg_replication_slot_advance({}, pg_current_wal_lsn());", Literal(slot.as_str()));
@@ -101,7 +102,7 @@ fn read_row(row: &Row) -> std::result::Result<(Ident, Reader), tokio_postgres::E
 }
 
 /// The publications in a START_REPLICATION command, such as `(proto_version '4', publication_names '"a","b"')`. `None`
-/// where it is another command, or was cut off (`track_activity_query_size`).
+/// if it is another command, or was truncated (`track_activity_query_size`).
 fn asked_for(command: &str) -> Option<BTreeSet<Ident>> {
     let (_, list) = command.split_once("publication_names ")?;
     let list = literal(list.trim_start())?;
@@ -136,7 +137,7 @@ fn literal(text: &str) -> Option<String> {
     None
 }
 
-/// An identifier in double quotes, or bare, and what follows it.
+/// An identifier, with or without double quotes, and the text after it.
 fn identifier(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([',', ' ']).unwrap_or(text.len());

@@ -14,32 +14,32 @@ use crate::postgres::error::{Cause, Result};
 use crate::postgres::sql::{Ident, QualifiedName};
 use crate::postgres::version;
 
-/// What stands in the way of making or changing a publication.
+/// What prevents creating or changing a publication.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lack {
-    /// The server only reads.
+    /// The server is read-only.
     ReadOnly,
-    /// The role may not make publications in the database.
+    /// The role may not create publications in the database.
     Create,
-    /// What is asked for needs a superuser, by the name of its option.
+    /// This option needs a superuser.
     Superuser(&'static str),
     /// The publication belongs to this role.
     Publication(Ident),
-    /// These tables belong to others: the table, and its owner.
+    /// These tables belong to others, each with its owner.
     Tables(BTreeSet<(QualifiedName, Ident)>),
-    /// There is no such role, which is to own it.
+    /// The role that should own it does not exist.
     NoOwner(Ident),
     /// The role may not make this one the owner.
     SetOwner(Ident),
 }
 
-/// What the connected role lacks to turn `old` into `new`. Tables that are not there are passed over.
+/// The rights that the connected role lacks to turn `old` into `new`. Missing tables are skipped.
 ///
-/// Most objects of a plan lack nothing: their rights are of a snapshot that is at most two seconds old. What is said to be
-/// lacking was asked for at once, because something else in the same apply may just have given it.
+/// Most objects of a plan lack nothing, so rights come from a snapshot that is at most two seconds old. A right that it
+/// lacks is read again, because another resource of the same apply may just have granted it.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn lacks(db: &Database, old: Option<&Publication>, new: &Publication) -> Result<Vec<Lack>> {
     let known = db.snapshot::<Rights>().get(|| 0, load(db)).await?;
     if known.lacks(old, new).is_empty() {
@@ -85,7 +85,7 @@ fn idents<'a>(names: Vec<&'a str>) -> impl Iterator<Item = Ident> + use<'a> {
     names.into_iter().map(Ident::from_catalog)
 }
 
-/// The statement, for people, that gives a table to a role; its name is quoted already.
+/// The statement, for people, that gives a table to a role, whose name is already quoted.
 pub fn owned_by(table: &QualifiedName, role: &str) -> String {
     format!("ALTER TABLE {table} OWNER TO {role};")
 }
@@ -97,15 +97,15 @@ const PUBLICATIONS: &str = "pg_publication p WHERE NOT pg_has_role(p.pubowner, '
 const TABLES: &str = "pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') \
      AND c.relpersistence <> 't' AND n.nspname <> 'pg_catalog' AND NOT pg_has_role(c.relowner, 'USAGE') ORDER BY c.oid";
 
-/// What a role may do in a database.
+/// The rights of a role in a database.
 #[derive(Debug, Clone, Default)]
 struct Rights {
     reads_only: bool,
     is_super: bool,
     creates: bool,
-    /// All roles of the server: whether it may make each an owner.
+    /// All roles of the server, each with whether it may be made an owner.
     roles: BTreeMap<Ident, bool>,
-    /// What belongs to others, and to whom.
+    /// The objects of other owners, with these.
     publications: BTreeMap<Ident, Ident>,
     tables: BTreeMap<QualifiedName, Ident>,
 }
@@ -132,7 +132,7 @@ impl Rights {
         found
     }
 
-    /// The tables that join and belong to others.
+    /// The new tables that belong to others.
     fn foreign(&self, old: Option<&Publication>, new: &Publication) -> BTreeSet<(QualifiedName, Ident)> {
         let known: BTreeSet<_> = old.into_iter().flat_map(Publication::listed).map(|(table, _)| table).collect();
         let joining = new.listed().map(|(table, _)| table).filter(|table| !known.contains(table));
@@ -140,7 +140,7 @@ impl Rights {
     }
 }
 
-/// The option that only a superuser may ask for.
+/// The option that only a superuser may use.
 fn needs_superuser(old: Option<&Publication>, new: &Publication) -> Option<&'static str> {
     match (&new.target, old.map(|old| &old.target)) {
         (Target::AllTables, None | Some(Target::Lists { .. })) => Some("all_tables"),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What subscriptions to publications are sent: which tables they must have, under whose name the rows of a partition
-//! arrive, and with which columns. Pure, so that it can be asked for publications that are yet to be made or changed.
+//! The data that subscriptions to publications are sent: the tables that they must have, the name under which the
+//! rows of a partition arrive, and the columns. Pure, so that it also works for planned publications.
 //!
 //! Rows arrive under the name of the topmost ancestor that a publication with `publish_via_partition_root` publishes,
 //! whatever the other publications of the subscription say.
@@ -16,35 +16,35 @@ use crate::postgres::catalog::{Column, Kind, Outline, Relation, Table};
 use crate::postgres::sql::{Ident, QualifiedName};
 use crate::postgres::version::{self, ServerVersion};
 
-/// What a subscription is sent.
+/// The data that a subscription is sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// The tables that it has to have, by the name under which their rows arrive.
+    /// The tables that it must have, by the name under which their rows arrive.
     pub tables: BTreeMap<QualifiedName, SentTable>,
-    /// For each table with rows of its own, the name under which they arrive.
+    /// For each table that is not partitioned, the name under which its rows arrive.
     pub routes: BTreeMap<QualifiedName, QualifiedName>,
 }
 
 /// A table as the publications send it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SentTable {
-    /// What each publication sends of it.
+    /// The parts that publications send of it.
     parts: BTreeMap<Ident, Part>,
 }
 
-/// What one publication sends of a table.
+/// The part of a table that one publication sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Part {
     columns: Option<BTreeSet<Ident>>,
     generated: GeneratedColumns,
 }
 
-/// What a change of publications means to a subscription.
+/// The effect of a change of publications on a subscription.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Difference {
-    /// Tables that it has to have from then on.
+    /// Tables that it must have from then on.
     pub joined: BTreeSet<QualifiedName>,
-    /// Tables that it has already, and of which other columns are sent.
+    /// Tables that it already has, with other columns than before.
     pub changed: BTreeSet<QualifiedName>,
     /// Tables whose rows are not sent any more.
     pub left: BTreeSet<QualifiedName>,
@@ -52,7 +52,7 @@ pub struct Difference {
     pub moved: BTreeMap<QualifiedName, (QualifiedName, QualifiedName)>,
 }
 
-/// What a subscription to these publications is sent. `version` is the older of both servers'.
+/// The data that a subscription to these publications is sent. `version` is the older one of both servers.
 pub fn sent<'a>(
     publications: impl IntoIterator<Item = &'a Publication>,
     outline: &Outline,
@@ -81,7 +81,7 @@ pub fn sent<'a>(
 }
 
 impl Sent {
-    /// What becomes different with `after`.
+    /// The difference to `after`.
     pub fn difference(&self, after: &Self) -> Difference {
         let is_new = |(name, _): &(&QualifiedName, &SentTable)| !self.tables.contains_key(*name);
         let is_changed =
@@ -99,8 +99,8 @@ impl Sent {
         }
     }
 
-    /// The tables that a subscription without any of them would copy twice, each with the ancestor whose rows include
-    /// its own (before Postgres 16).
+    /// The tables that a new subscription would copy twice, each with the ancestor whose rows include its own (before
+    /// Postgres 16).
     pub fn twice(&self, outline: &Outline) -> BTreeMap<QualifiedName, QualifiedName> {
         let includes = |name: &QualifiedName| {
             let ancestors = &outline.relations.get(name)?.ancestors;
@@ -126,8 +126,8 @@ impl SentTable {
         self.parts.values().flat_map(|part| part.columns(table)).collect()
     }
 
-    /// The publications of which some send other columns than the others, which Postgres refuses: to a new subscription
-    /// at once, to one that runs at the next row.
+    /// The publications that send different columns of a table, which Postgres refuses: for a new subscription at once,
+    /// for a running one at the next row.
     pub fn clash(&self, table: &Table) -> Vec<Ident> {
         let columns: BTreeSet<_> = self.parts.values().map(|part| part.columns(table)).collect();
         if columns.len() > 1 { self.parts.keys().cloned().collect() } else { Vec::new() }
@@ -145,8 +145,8 @@ impl Part {
 }
 
 impl Publication {
-    /// How far up the rows of a table arrive: 0 is under its own name, 1 under its parent's. A partitioned table is only
-    /// sent itself where its partitions are not. `None` where it is not published.
+    /// The level at which the rows of a table arrive: 0 under its own name, 1 under its parent's. A partitioned table
+    /// itself is only sent if its partitions are not. `None` if it is not published.
     pub(super) fn level(&self, name: &QualifiedName, relation: &Relation) -> Option<usize> {
         let is_sent = match relation.kind {
             Kind::Table => true,
@@ -159,8 +159,8 @@ impl Publication {
         Some(if self.via_partition_root { highest } else { 0 })
     }
 
-    /// Whose column list and filter apply to a table: those of the topmost published table that it is a partition of
-    /// where partitions are published as their root, or else its own.
+    /// The table whose column list and filter apply to a table: its topmost published ancestor if partitions are
+    /// published as their root, otherwise itself.
     pub(super) fn governing<'a>(
         &'a self,
         name: &'a QualifiedName,

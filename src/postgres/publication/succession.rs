@@ -19,13 +19,13 @@ use crate::postgres::limits::Limits;
 use crate::postgres::lost::look_again;
 use crate::postgres::sql::{Ident, Literal, Statement};
 
-/// What the comment of one that takes the place of `old` says.
+/// The comment of a publication that replaces `old`.
 fn mark(old: &Ident) -> String {
     format!("terraform-provider-neonrepl: takes the place of publication {old}")
 }
 
-/// The publications with a comment. Those with numbers from 16384 on, which are not the server's own, are a range of the index on
-/// comments: however many publications there are, few rows are read.
+/// The publications with a comment. Those with oids from 16384 on, which are not the server's own, are a range of the
+/// index on comments, so only a few rows are read.
 const MARKED: &str = "pg_description d JOIN pg_publication p ON p.oid = d.objoid WHERE d.objoid >= 16384 \
     AND d.classoid = 'pg_publication'::regclass AND d.objsubid = 0 AND d.description";
 
@@ -34,10 +34,10 @@ fn comment(name: &Ident, text: Option<&str>) -> Statement {
     Statement::new(format!("COMMENT ON PUBLICATION {name} IS {text}"))
 }
 
-/// The publications that are to take the place of `old`.
+/// The publications that should replace `old`.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn successors(db: &Database, old: &Ident) -> Result<BTreeSet<Ident>> {
     let doing = format!("looking for what takes the place of publication {old}");
     let sql = format!("SELECT p.pubname FROM {MARKED} = $1");
@@ -47,16 +47,17 @@ pub async fn successors(db: &Database, old: &Ident) -> Result<BTreeSet<Ident>> {
     names.map_err(|error| db.error(&doing, Cause::Statement(error)))
 }
 
-/// A statement that fails ([`SqlState::DIVISION_BY_ZERO`](crate::postgres::SqlState::DIVISION_BY_ZERO)) where there is one.
-/// Ahead of others in their transaction it lets them be done only where there is none, without a round trip to ask.
+/// A statement that fails ([`SqlState::DIVISION_BY_ZERO`](crate::postgres::SqlState::DIVISION_BY_ZERO)) if there is
+/// one. As the first statement of a transaction, it lets the rest run only if there is none, without another round
+/// trip.
 pub fn unless_succeeded(old: &Ident) -> Statement {
     Statement::new(format!("SELECT 1 / (count(*) = 0)::int FROM {MARKED} = {}", Literal(&mark(old))))
 }
 
-/// Makes a publication that is to take the place of `old`, or lets one that was made for it publish what `successor` does.
+/// Creates a publication that replaces `old`, or changes an earlier one to publish the same as `successor`.
 ///
 /// # Errors
-/// When the server refuses it; among others where there is another publication of that name.
+/// When the server refuses it, for example because of another publication with that name.
 pub async fn make_successor(
     db: &Database,
     doing: &str,
@@ -68,17 +69,17 @@ pub async fn make_successor(
     let current = if is_made { fetch_now(db, &successor.name).await? } else { None };
     let version = db.version().await?;
     let statements = diff(current.as_ref(), Some(successor), version).map_err(|error| db.unsupported(doing, error))?;
-    // It is marked before it may be given away.
+    // It is marked before its owner may change.
     let marked = current.is_none().then(|| comment(&successor.name, Some(&mark(old))));
     let (first, rest) = statements.split_at(statements.len().min(1));
     let statements: Vec<_> = first.iter().cloned().chain(marked).chain(rest.iter().cloned()).collect();
     super::apply(db, doing, &statements, &successor.name, limits).await.map(drop)
 }
 
-/// Drops `old`, and gives its comment to the one that takes its place, in one transaction.
+/// Drops `old`, and gives its comment to the replacement, in one transaction.
 ///
 /// # Errors
-/// When the server refuses it, or does not say whether it was done.
+/// When the server refuses it, or it is unknown whether it was done.
 pub async fn succeed(db: &Database, doing: &str, old: &Ident, successor: &Ident, limits: &Limits) -> Result<()> {
     let kept = comment_of(db, old).await?;
     let statements = [drop_publication(old), comment(successor, kept.as_deref())];

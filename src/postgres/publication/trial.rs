@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Trying column lists and row filters in a transaction that is undone, so that a plan knows what Postgres refuses.
+//! Tries column lists and row filters in a transaction that is rolled back, so that a plan knows what Postgres refuses.
 //!
-//! Source: "Row Filters" and "Column Lists" in the Postgres documentation; what is refused is told by the server itself.
+//! Source: "Row Filters" and "Column Lists" in the Postgres documentation; the server itself decides.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,7 +14,7 @@ use crate::postgres::database::Database;
 use crate::postgres::error::{Error, Result};
 use crate::postgres::sql::{QualifiedName, list};
 
-/// What of a table's publishing is refused.
+/// The refused part of a published table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// The column list.
@@ -28,17 +28,17 @@ pub enum Part {
 pub struct Refused {
     /// The table.
     pub table: QualifiedName,
-    /// What of it.
+    /// The refused part.
     pub part: Part,
-    /// What the server says.
+    /// The server's error.
     pub error: Error,
 }
 
-/// Has the server take the column lists and row filters of these tables of a publication, and undoes it. Returns those
-/// that it refuses; none where the role may not publish the tables: then only the real thing tells.
+/// Tries the column lists and row filters of these tables of a publication, and rolls back. Returns those that the
+/// server refuses; none if the role may not publish the tables, because then only the real change shows it.
 ///
 /// # Errors
-/// When the server cannot be asked, or a table is locked.
+/// When a query fails, or a table is locked.
 pub async fn refused(
     db: &Database,
     publication: &Publication,
@@ -72,7 +72,7 @@ async fn refused_part(db: &Database, table: &QualifiedName, spec: &TableSpec) ->
 
 /// The server's refusal, if it refuses.
 async fn attempt(db: &Database, tables: &[(&QualifiedName, &TableSpec)]) -> Result<Option<Error>> {
-    // Two with one name would wait for each other.
+    // Two trials with the same name would wait for each other.
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = format!("neonrepl_trial_{}_{number}", std::process::id());
@@ -85,7 +85,7 @@ async fn attempt(db: &Database, tables: &[(&QualifiedName, &TableSpec)]) -> Resu
         Ok(_) => Ok(None),
         Err(error) if is_refusal(&error) => Ok(Some(error)),
         Err(error) if error.is_locked() => Err(error),
-        // Missing rights, a server that only reads: the real thing will tell.
+        // Missing rights or a read-only server: the real change will show it.
         Err(error) if error.code().is_some() && !error.is_connect() && !error.is_lost() => Ok(None),
         Err(error) => Err(error),
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a change of replica identities breaks: updates and deletes of tables that are published. Pure.
+//! Finds what a change of replica identities breaks: updates and deletes of published tables. Pure.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::postgres::version::ServerVersion;
 /// A published table whose updates and deletes would fail from then on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Breaking {
-    /// What publishes it.
+    /// The publication.
     pub publication: Ident,
     /// The table.
     pub table: QualifiedName,
@@ -21,7 +21,7 @@ pub struct Breaking {
     pub problem: Problem,
 }
 
-/// A relation as it is once this is chosen for it.
+/// A relation with this choice.
 pub fn chosen(relation: &Relation, choice: &Choice, table: &Table, indexes: &[Index]) -> Relation {
     let identity = match choice {
         Choice::Full => Identity::Full,
@@ -47,9 +47,9 @@ fn of_index(index: Option<&Index>) -> Identity {
     usable.and_then(Index::columns).map_or(Identity::Missing, Identity::Columns)
 }
 
-/// What breaks when these relations become what `after` has of them. What is broken already is no reason not to.
+/// What breaks when these relations become as in `after`. Tables that are already broken do not count.
 ///
-/// Both outlines have the relations that change and what those are partitions of, and need no others. `filters` as of
+/// Both outlines only need the changed relations and their ancestors. `filters` is that of
 /// [`flaws`](publication::flaws), by publication.
 pub fn breaking(
     publications: &Publications,
@@ -155,7 +155,7 @@ mod tests {
         outline
     }
 
-    /// What breaks when the table becomes so, published with these columns.
+    /// What breaks if the table changes so while it is published with these columns.
     fn breaks(before: &Choice, after: &Choice, listed: Option<&str>, publish: &[Operation]) -> Vec<Problem> {
         let spec = TableSpec { columns: listed.map(|name| [ident(name)].into()), filter: None };
         let target = Target::Lists { tables: [(table("t"), spec)].into(), schemas: BTreeSet::new() };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Making the choice: with short waits for the tables' locks, so that nobody queues behind us for long.
+//! Changes replica identities, with short waits for locks, so that no session queues behind us for long.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,11 @@ use crate::postgres::sql::QualifiedName;
 
 /// Makes these choices, all or none.
 ///
-/// Each table is locked against reads and writes for the moment that it takes. A lock that another session holds is tried for
-/// again and again, a second each time, until the limits are reached.
+/// Each table is locked against reads and writes for the moment that it takes. If another session holds a lock, this
+/// retries for a second each time, until the limits are reached.
 ///
 /// # Errors
-/// When the server refuses it, or the locks are not given in time: then with who holds them.
+/// When the server refuses it, or the locks are not granted in time: then with their holders.
 pub async fn change(
     db: &Database,
     doing: &str,

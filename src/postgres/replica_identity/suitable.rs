@@ -10,22 +10,22 @@ use crate::postgres::sql::Ident;
 pub enum Unsuitable {
     /// The table has no index of that name.
     Missing,
-    /// Two rows may be the same to it.
+    /// It is not unique.
     NotUnique,
     /// It is checked at the end of a transaction.
     Deferrable,
-    /// It has only some of the rows.
+    /// It covers only some of the rows.
     Partial,
-    /// It is of an expression.
+    /// It is on an expression.
     Expression,
-    /// It could not be built.
+    /// It is invalid after a failed build.
     Invalid,
     /// These columns of its key may be null.
     Nullable(Vec<Ident>),
 }
 
 impl Unsuitable {
-    /// What is wrong, of the index: "it is not unique".
+    /// The problem in words: "it is not unique".
     pub fn describe(&self) -> String {
         match self {
             Self::Missing => "the table has no index of that name".to_owned(),
@@ -42,13 +42,13 @@ impl Unsuitable {
     }
 }
 
-/// Why the table's index of that name cannot be its replica identity; `None` where it can.
+/// Why the table's index of that name cannot be its replica identity; `None` if it can.
 pub fn unsuitable(name: &Ident, indexes: &[Index], columns: &[Column]) -> Option<Unsuitable> {
     let Some(index) = indexes.iter().find(|index| index.name == *name) else { return Some(Unsuitable::Missing) };
     let Some(keys) = index.columns() else { return Some(Unsuitable::Expression) };
     let nullable = columns.iter().filter(|column| keys.contains(&column.name) && !column.is_not_null);
     let nullable: Vec<_> = nullable.map(|column| column.name.clone()).collect();
-    // One that excludes, as a temporal primary key does, is left to the server.
+    // An exclusion index, such as that of a temporal primary key, is left to the server.
     let is_unique = index.is_unique || index.is_primary;
     match index {
         _ if !is_unique => Some(Unsuitable::NotUnique),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What happens on a server at the moment: transactions that the creation of a slot waits for, and the slots of others.
+//! The current activity on a server: transactions that the creation of a slot waits for, and others' slots.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::postgres::database::Database;
 use crate::postgres::error::Result;
 use crate::postgres::sql::Ident;
 
-/// The transactions of a cluster that have written and not ended.
+/// The transactions of a cluster that have written and have not ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Transactions {
-    /// Those that are open for long.
+    /// The long ones.
     pub old: Vec<OldTransaction>,
-    /// How many have written something and do not show since when, because the role may not see it.
+    /// How many have written but do not show for how long, because the role may not see it.
     pub hidden: u64,
-    /// Those that are prepared for a commit in two phases.
+    /// The prepared ones (two-phase commit).
     pub prepared: Vec<PreparedTransaction>,
 }
 
@@ -27,11 +27,11 @@ pub struct Transactions {
 pub struct OldTransaction {
     /// The server's process.
     pub process: i32,
-    /// The role of the session, and what the session calls itself.
+    /// The role and application name of the session.
     pub whose: String,
     /// The database that it is in.
     pub database: String,
-    /// For how long, in seconds.
+    /// How long it has been open, in seconds.
     pub seconds: u64,
 }
 
@@ -42,14 +42,14 @@ pub struct PreparedTransaction {
     pub name: String,
     /// The database that it is in.
     pub database: String,
-    /// For how long, in seconds.
+    /// How long it has been open, in seconds.
     pub seconds: u64,
 }
 
-/// The transactions of the cluster that have written and are open for longer than `old`, and all that are prepared.
+/// The transactions of the cluster that have written and have been open for longer than `old`, and all prepared ones.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn transactions(db: &Database, old: Duration) -> Result<Transactions> {
     let doing = "looking for old transactions";
     let sql = "SELECT a.pid, concat_ws(', ', a.usename, nullif(a.application_name, '')), coalesce(a.datname::text, ''), \
@@ -81,7 +81,7 @@ pub async fn transactions(db: &Database, old: Duration) -> Result<Transactions> 
     })
 }
 
-/// A logical slot of the cluster, whatever its database.
+/// A logical slot of the cluster, in any database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotInUse {
     /// Its name.
@@ -96,10 +96,10 @@ pub struct SlotInUse {
     pub held_back: u64,
 }
 
-/// The logical slots of the cluster, in the order of their names, but for those that copy a table and go when that is done.
+/// The logical slots of the cluster by name, without temporary ones for copies of tables.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn logical_slots(db: &Database) -> Result<Vec<SlotInUse>> {
     let doing = "reading the replication slots of the server";
     let sql = "SELECT s.slot_name::text, s.database::text, s.active, coalesce(s.wal_status, 'reserved'), \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Roles: what the relevant ones may do, and their own settings.
+//! The rights and settings of the relevant roles.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +10,16 @@ use crate::postgres::database::Database;
 use crate::postgres::error::Result;
 use crate::postgres::sql::Ident;
 
-/// The roles that were asked about.
+/// The requested roles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roles {
     /// The role of the connection.
     pub own: Ident,
-    /// Those that exist, the connection's own among them.
+    /// The existing ones, including the connection's.
     pub known: BTreeMap<Ident, Role>,
 }
 
-/// What a role may do in the connected database.
+/// The rights of a role in the connected database.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a right of its own")]
 pub struct Role {
@@ -29,12 +29,12 @@ pub struct Role {
     pub can_log_in: bool,
     /// Whether it has the attribute REPLICATION.
     pub has_replication: bool,
-    /// Whether it is a member of `rds_replication`, which stands for that attribute on RDS.
+    /// Whether it is a member of `rds_replication`, which replaces that attribute on RDS.
     pub has_rds_replication: bool,
-    /// Whether it may create subscriptions by being a member of a role that gives it: `pg_create_subscription`, or what
-    /// stands in for a superuser on RDS and on Neon.
+    /// Whether it may create subscriptions as a member of `pg_create_subscription`, or of the superuser substitute of
+    /// RDS or Neon.
     pub creates_subscriptions: bool,
-    /// Whether it may see what other roles' sessions are at.
+    /// Whether it may see the activity of other roles' sessions.
     pub reads_all_stats: bool,
     /// Whether it may create objects in the database.
     pub creates: bool,
@@ -43,16 +43,16 @@ pub struct Role {
 }
 
 impl Role {
-    /// Whether it may open a connection that replicates.
+    /// Whether it may open a replication connection.
     pub fn may_replicate(&self) -> bool {
         self.is_superuser || self.has_replication || self.has_rds_replication
     }
 }
 
-/// What these roles, and that of the connection, may do; those that the server does not know are left out.
+/// The rights of these roles and of the connection's. Omits roles that do not exist.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn roles(db: &Database, names: &[&Ident]) -> Result<Roles> {
     let doing = "reading what roles may do";
     let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
@@ -85,7 +85,7 @@ pub async fn roles(db: &Database, names: &[&Ident]) -> Result<Roles> {
     Ok(Roles { own, known: rows.into_iter().map(|(_, name, role)| (name, role)).collect() })
 }
 
-/// A setting that a role has for itself, and that its sessions begin with whatever the database says.
+/// A role's own setting. Its sessions begin with it, whatever the database's setting.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RoleSetting {
     /// The role.
@@ -94,15 +94,15 @@ pub struct RoleSetting {
     pub name: String,
     /// Its value.
     pub value: String,
-    /// Whether it counts in the connected database alone.
+    /// Whether it applies only in the connected database.
     pub in_database: bool,
 }
 
-/// The settings of these names that roles have for themselves in the connected database, but for the roles with which RDS
-/// and Neon run their servers.
+/// The roles' own settings of these names in the connected database, except of the roles with which RDS and Neon run
+/// their servers.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn role_settings(db: &Database, names: &[&str]) -> Result<Vec<RoleSetting>> {
     let doing = "reading the settings of roles";
     let sql = "SELECT r.rolname::text, split_part(c.text, '=', 1), substr(c.text, strpos(c.text, '=') + 1), s.setdatabase <> 0 \

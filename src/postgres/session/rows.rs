@@ -14,9 +14,9 @@ use crate::postgres::error::{Cause, Error, Result};
 use crate::postgres::limits::Limits;
 use crate::postgres::work::Query;
 
-/// The rows of a query as they come. The server sends them as fast as they are taken.
+/// The rows of a query as they arrive. The server sends them as fast as they are taken.
 ///
-/// Dropped before the last of them, it leaves a query that runs: the connection is closed then.
+/// If it is dropped before the last row, the query still runs, so the connection is closed.
 pub struct Rows<'s> {
     session: &'s mut Session,
     stream: Pin<Box<RowStream>>,
@@ -44,7 +44,7 @@ impl<'s> Rows<'s> {
     /// The next row; none after the last.
     ///
     /// # Errors
-    /// Also when a limit is reached: the query is cancelled then.
+    /// Also when a limit is reached: then the query is cancelled.
     pub async fn next(&mut self) -> Result<Option<Row>> {
         if self.ended {
             return Ok(None);

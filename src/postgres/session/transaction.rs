@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Transactions: in one round trip, or held over several.
+//! Transactions, in one round trip or over several.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::postgres::notice::Notice;
 use crate::postgres::sql::Statement;
 use crate::postgres::work::{LockWait, Param, Query, Request, Work, read_back, script};
 
-/// What a transaction sees of others'.
+/// The isolation level of a transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Isolation {
     /// Each statement sees what was committed before it.
@@ -23,14 +23,14 @@ pub enum Isolation {
     ReadCommitted,
     /// All statements see what was committed before the first.
     RepeatableRead,
-    /// The same, and as if no other ran beside it.
+    /// Like `RepeatableRead`, and as if no other transaction ran at the same time.
     Serializable,
 }
 
 /// How a transaction begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Begin {
-    /// What it sees of others'.
+    /// Its isolation level.
     pub isolation: Isolation,
     /// Whether it may only read.
     pub read_only: bool,
@@ -52,16 +52,16 @@ impl Begin {
     }
 }
 
-/// A transaction of a session. Dropped before its end, it is undone, and its connection closed.
+/// A transaction of a session. If it is dropped before its end, it is rolled back, and its connection is closed.
 ///
-/// Statements that only begin it, or make and leave savepoints, travel with the next that does something.
+/// Statements that begin it or handle savepoints are sent together with the next real statement.
 pub struct Transaction<'s> {
     session: &'s mut Session,
     unsent: Vec<String>,
     savepoints: usize,
 }
 
-/// A point of a transaction to which it can go back.
+/// A savepoint of a transaction.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Savepoint(usize);
 
@@ -70,23 +70,23 @@ impl<'s> Transaction<'s> {
         Self { session, unsent: how.statements(), savepoints: 0 }
     }
 
-    /// The one that is open on the session.
+    /// The open transaction of the session.
     pub(super) fn resumed(session: &'s mut Session) -> Self {
         Self { session, unsent: Vec::new(), savepoints: 0 }
     }
 
-    /// Runs statements in order, all in one round trip. One that fails spoils the transaction, until it goes back to a
-    /// savepoint. Returns the server's notices.
+    /// Runs statements in order, all in one round trip. If one fails, the transaction cannot continue until it rolls
+    /// back to a savepoint. Returns the server's notices.
     ///
     /// # Errors
-    /// Also when a limit is reached: what runs then is cancelled.
+    /// Also when a limit is reached: then the running statement is cancelled.
     pub async fn run(&mut self, doing: &str, statements: &[Statement], limits: &Limits) -> Result<Vec<Notice>> {
         let statements = statements.iter().map(|statement| Request::Run(statement.text()));
         self.send(doing, statements.collect(), limits).await?;
         Ok(self.session.take_notices())
     }
 
-    /// Runs statements in order, all in one message: for thousands of them. Which of them has failed is not said.
+    /// Runs thousands of statements in order, in one message. The error does not say which one failed.
     ///
     /// # Errors
     /// As [`Transaction::run`].
@@ -96,7 +96,7 @@ impl<'s> Transaction<'s> {
         Ok(self.session.take_notices())
     }
 
-    /// Reads rows, all of them.
+    /// Reads all rows of a query.
     ///
     /// # Errors
     /// Also when a limit is reached.
@@ -104,7 +104,7 @@ impl<'s> Transaction<'s> {
         Ok(self.send(doing, vec![Request::Read((sql, params))], limits).await?.unwrap_or_default())
     }
 
-    /// Reads rows one by one: no more of them are in memory than are on their way. Limits hold for all of the reading.
+    /// Reads rows one by one, so that only a few are in memory. The limits apply to the whole read.
     ///
     /// # Errors
     /// Also when a limit is reached.
@@ -113,31 +113,31 @@ impl<'s> Transaction<'s> {
         Rows::begin(self.session, doing, (sql, params), limits).await
     }
 
-    /// Marks this point, to go back to.
+    /// Sets a savepoint.
     pub fn savepoint(&mut self) -> Savepoint {
         self.savepoints += 1;
         self.unsent.push(format!("SAVEPOINT s{}", self.savepoints));
         Savepoint(self.savepoints)
     }
 
-    /// Undoes what was done since a savepoint; a transaction that a failure has spoiled goes on from there.
+    /// Rolls back to a savepoint, from which a failed transaction can continue.
     pub fn roll_back_to(&mut self, savepoint: &Savepoint) {
         self.unsent.push(format!("ROLLBACK TO SAVEPOINT s{}", savepoint.0));
     }
 
-    /// Forgets a savepoint, and keeps what was done since.
+    /// Releases a savepoint, and keeps the later changes.
     pub fn release(&mut self, savepoint: &Savepoint) {
         self.unsent.push(format!("RELEASE SAVEPOINT s{}", savepoint.0));
     }
 
-    /// Ends the transaction, and keeps what it did.
+    /// Commits the transaction.
     ///
-    /// Of a transaction that a failure has spoiled, Postgres makes `ROLLBACK` out of `COMMIT` and reports no error; the
-    /// tag alone tells, which the driver does not show. So a query goes ahead of it in the same round trip: it fails in
-    /// such a transaction, and nowhere else.
+    /// In a failed transaction, Postgres turns `COMMIT` into `ROLLBACK` and reports no error: only the command tag
+    /// shows it, which the driver hides. So a query is sent before it in the same round trip: it fails in such a
+    /// transaction only.
     ///
     /// # Errors
-    /// When nothing was kept. An error that [`is_lost`](crate::postgres::Error::is_lost) leaves that open.
+    /// When nothing was committed. After an error that [`is_lost`](crate::postgres::Error::is_lost), that is unknown.
     pub async fn commit(mut self, doing: &str, limits: &Limits) -> Result<()> {
         if !self.session.in_transaction {
             return Ok(());
@@ -149,10 +149,10 @@ impl<'s> Transaction<'s> {
         }
     }
 
-    /// Ends the transaction, and undoes what it did.
+    /// Rolls the transaction back.
     ///
     /// # Errors
-    /// When the connection breaks; then it is undone as well.
+    /// When the connection breaks; then it is rolled back too.
     pub async fn roll_back(mut self, doing: &str, limits: &Limits) -> Result<()> {
         self.unsent.clear();
         if !self.session.in_transaction {
@@ -162,7 +162,7 @@ impl<'s> Transaction<'s> {
         ended.map_err(|failure| self.session.failed(doing, failure))
     }
 
-    /// Does all of it in one round trip, and then runs a query of what there is. `None` says that there was no query, or
+    /// Runs everything in one round trip, and then a query for the result. `None` means that there was no query, or
     /// that only the query failed.
     pub(super) async fn commit_all(
         self,
@@ -177,7 +177,7 @@ impl<'s> Transaction<'s> {
         self.session.attempt(&work, limits).await
     }
 
-    /// Makes changes, runs a query and undoes them, all in one round trip.
+    /// Makes changes, runs a query and rolls back, all in one round trip.
     pub(super) async fn try_out(
         self,
         changes: &[String],
@@ -193,7 +193,7 @@ impl<'s> Transaction<'s> {
             all_or_nothing: true,
         };
         let rows = self.session.attempt(&work, limits).await;
-        // What is undone is nobody's business.
+        // Notices of a rolled back change do not matter.
         self.session.take_notices();
         Ok(rows?.unwrap_or_default())
     }
@@ -203,7 +203,7 @@ impl<'s> Transaction<'s> {
         self.session.error(doing, cause)
     }
 
-    /// Sends what is unsent, and more.
+    /// Sends pending requests, and more.
     async fn send(&mut self, doing: &str, more: Vec<Request<'_>>, limits: &Limits) -> Result<Option<Vec<Row>>> {
         let unsent = std::mem::take(&mut self.unsent);
         let patient = (!self.session.in_transaction).then_some(Request::Wait(LockWait::Patient));
@@ -214,7 +214,8 @@ impl<'s> Transaction<'s> {
         answer.map_err(|failure| self.session.failed(doing, failure))
     }
 
-    /// Sends what is unsent and what ends the transaction. It has ended then, well or badly, unless that still runs.
+    /// Sends pending requests and the end of the transaction. Then it has ended, well or badly, unless the end still
+    /// runs.
     async fn finish(&mut self, end: &[&str], limits: &Limits) -> std::result::Result<(), Failure> {
         let requests = requests(&self.unsent).chain(end.iter().map(|text| Request::Run(text))).collect();
         let work = Work { requests, changes: true, all_or_nothing: false };

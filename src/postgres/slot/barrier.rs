@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A position in the WAL after everything that was written before, and that a reader can reach.
+//! A position in the WAL that a reader can reach and that is after everything written so far.
 //!
 //! Source: `pg_logical_emit_message` in the Postgres documentation.
 
@@ -10,18 +10,18 @@ use crate::postgres::error::{Error, Result};
 use crate::postgres::limits::Limits;
 use crate::postgres::sql::Statement;
 
-/// Where a publisher has written to.
+/// How far a publisher has written.
 #[derive(Debug, Clone)]
 pub struct Barrier {
-    /// The position, as an LSN's text. Commits that were acknowledged by now are below it, asynchronous ones too.
+    /// The position, as the text of an LSN. All acknowledged commits are below it, including asynchronous ones.
     pub lsn: String,
-    /// Why no marker could be written behind it. Without one, an idle server may take a quarter of a minute until it has
-    /// flushed so far.
+    /// Why no marker could be written after it. Without one, an idle server may need a quarter of a minute to flush
+    /// that far.
     pub unmarked: Option<Error>,
 }
 
-/// Takes the position, and writes a marker behind it from a second session, which flushes what is before. Subscriptions are
-/// not sent such messages.
+/// Reads the position, and writes a marker after it from a second session, which flushes everything before.
+/// Subscriptions do not get such messages.
 ///
 /// # Errors
 /// When the position cannot be read.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! One slot takes over from another: where each of them stands, and what a reader would miss that changes over.
+//! One slot takes over from another: their positions, and the changes that a reader would miss.
 //!
-//! A reader asks its new slot for what comes after the last change that it has applied. What is older is not sent again, so
-//! a slot that stands at or before the old one loses nothing. One that stands behind it never sends what lies in between.
+//! A reader asks its new slot for the changes after the last one that it has applied. Older changes are not sent again,
+//! so a new slot at or before the old one's position loses nothing. A slot at a later position never sends the changes
+//! in between.
 //!
 //! Source: "Replication Management Functions" and "Logical Replication Message Formats" in the Postgres documentation.
 
@@ -17,14 +18,14 @@ use crate::postgres::error::{Cause, Result};
 use crate::postgres::sql::{Ident, Literal, Statement, list};
 use crate::postgres::work::Param;
 
-/// How many messages are looked at: more than a transaction without changes has.
+/// How many messages to look at: more than a transaction without changes has.
 const LOOKED_AT: i64 = 100;
 
-/// What a slot's reader has confirmed, as an LSN's text: a new slot is read from there on. `None` where there is no such
-/// slot, or it is still being made.
+/// The position that a slot's reader has confirmed, as the text of an LSN: a new slot is read from there. `None` if
+/// there is no such slot, or if it is still being created.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn confirmed(db: &Database, name: &Ident) -> Result<Option<String>> {
     let doing = format!("reading where replication slot {name} stands");
     let sql = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1";
@@ -33,11 +34,11 @@ pub async fn confirmed(db: &Database, name: &Ident) -> Result<Option<String>> {
     Ok(found.map_err(|error| db.error(&doing, Cause::Statement(error)))?.flatten())
 }
 
-/// Whether a slot that nothing reads from has still to send changes of these publications from before an LSN. Where that
-/// takes more than a short look to tell, it has.
+/// Whether a slot without a reader still has to send changes of these publications from before an LSN. Also true if a
+/// short look cannot decide it.
 ///
 /// # Errors
-/// When something reads from the slot, the role may not, or the server cannot be asked.
+/// When something reads from the slot, the role lacks the right, or a query fails.
 pub async fn has_pending(db: &Database, name: &Ident, publications: &BTreeSet<Ident>, lsn: &str) -> Result<bool> {
     let doing = format!("looking for changes that replication slot {name} has still to send");
     let names = list(publications);
@@ -53,7 +54,7 @@ pub async fn has_pending(db: &Database, name: &Ident, publications: &BTreeSet<Id
     Ok(found.is_none_or(|(messages, has_changes)| has_changes || messages >= LOOKED_AT))
 }
 
-/// The statement that makes a slot which stands where another stands now. Whatever reads from that may go on.
+/// The statement that creates a slot at another slot's current position. The other slot's reader can continue.
 pub fn copy(from: &Ident, to: &Ident) -> Statement {
     Statement::alone(format!(
         "SELECT pg_copy_logical_replication_slot({}, {})",
@@ -62,7 +63,7 @@ pub fn copy(from: &Ident, to: &Ident) -> Statement {
     ))
 }
 
-/// The statement that moves a slot that nothing reads from up to an LSN.
+/// The statement that advances a slot without a reader to an LSN.
 pub fn advance(name: &Ident, lsn: &str) -> Statement {
     Statement::alone(format!("SELECT pg_replication_slot_advance({}, {})", Literal(name.as_str()), Literal(lsn)))
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A slot that says which subscription it was made for.
+//! Slots that record the subscription that they were created for.
 //!
-//! A slot has room for no note of its own. So the statement that makes it writes one into the WAL right behind it: whoever
-//! may read the slot finds it among the first that the slot has to send. Where the slot was not made, because somebody
-//! else's has the name, the statement ends before it writes. Subscriptions never ask for such messages.
+//! A slot cannot store a note. So the statement that creates it also writes one into the WAL right after it: a role
+//! that may read the slot finds the note among the first messages. If the slot is not created, because another one has
+//! the name, the statement fails before it writes. Subscriptions never ask for such messages.
 //!
 //! Source: `pg_logical_emit_message` and `pg_logical_slot_peek_binary_changes` in the Postgres documentation.
 
@@ -20,13 +20,13 @@ use crate::postgres::version::{ServerVersion, Unsupported};
 /// The prefix of the messages.
 const PREFIX: &str = "neonrepl";
 
-/// How many changes the slot may have to send before the note: whatever others commit in the same moment.
+/// How many changes the slot may have before the note: those that others commit in the same moment.
 const FIRST: i32 = 1000;
 
-/// The statement that makes a slot in the connected database, for the subscription of this attempt.
+/// The statement that creates a slot in the connected database, for the subscription of this attempt.
 ///
 /// # Errors
-/// Where the server's version lacks something that the slot asks for.
+/// When the server's version lacks a feature of the slot.
 pub fn create_for(slot: &Slot, token: &Token, version: ServerVersion) -> std::result::Result<Statement, Unsupported> {
     slot.check_supported(version)?;
     let (make, note) = (arguments(slot), token.to_string());
@@ -38,13 +38,13 @@ pub fn create_for(slot: &Slot, token: &Token, version: ServerVersion) -> std::re
     )))
 }
 
-/// Whether this attempt made the slot of this name. Leaves it as it is.
+/// Whether this attempt created the slot of this name. Does not change it.
 ///
 /// # Errors
-/// When the server cannot be asked, or something reads from the slot.
+/// When a query fails, or something reads from the slot.
 pub async fn is_made_for(db: &Database, name: &Ident, token: &Token) -> Result<bool> {
     let doing = format!("reading what replication slot {name} was made for");
-    // The publications matter for rows alone.
+    // The publications matter only for rows.
     let sql = "SELECT EXISTS (SELECT 1 FROM pg_logical_slot_peek_binary_changes($1, NULL, $2, 'proto_version', '1', \
         'publication_names', '\"neonrepl\"', 'messages', 'true') WHERE position(convert_to($3, 'UTF8') IN data) > 0)";
     let note = token.to_string();

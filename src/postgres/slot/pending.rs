@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a slot has to send next: which tables, and what was done to them. It is looked at and left as it is.
+//! The changes that a slot has to send next: their tables and operations. Reading them does not change the slot.
 //!
 //! Source: `pg_logical_slot_peek_binary_changes` and "Logical Replication Message Formats" in the Postgres documentation.
 
@@ -13,21 +13,21 @@ use crate::postgres::error::{Cause, Result};
 use crate::postgres::publication::Operation;
 use crate::postgres::sql::{Ident, QualifiedName};
 
-/// After so many changes no further transaction is looked at.
+/// After this many changes, no further transaction is read.
 const CHANGES: i32 = 2000;
 
-/// The tables of the transactions that a slot has to send next, and what was done to each.
+/// The tables of the transactions that a slot has to send next, with the operations on each.
 pub type Pending = BTreeMap<QualifiedName, BTreeSet<Operation>>;
 
 /// The columns of tables, as they were when the changes were written.
 pub type Columns = BTreeMap<QualifiedName, Vec<Ident>>;
 
-/// Looks at what the slot has to send to a subscription to these publications, as far as it is the next. The server alone
-/// reads the rows: what comes back names tables.
+/// The next changes that the slot has to send to a subscription to these publications. Rows do not leave the server:
+/// only names of tables come back.
 ///
 /// # Errors
-/// When something reads from the slot (55006), the publications or the WAL are gone, or the role may not read from slots: the
-/// error is what a subscription would be told, too.
+/// When something reads from the slot (55006), the publications or the WAL are gone, or the role may not read from
+/// slots. A subscription would get the same error.
 pub async fn pending(db: &Database, slot: &Ident, publications: &BTreeSet<Ident>) -> Result<(Pending, Columns)> {
     let doing = format!("looking at what replication slot {slot} has to send");
     let names = publications.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -41,13 +41,13 @@ pub async fn pending(db: &Database, slot: &Ident, publications: &BTreeSet<Ident>
     Ok((tables(&messages), columns))
 }
 
-/// Of a change only what it is and the number of its table; of a truncation all numbers; tables as they are.
+/// Only the kind and the table's number of each change, all numbers of a truncation, and whole messages about tables.
 const PEEK: &str = "SELECT DISTINCT CASE WHEN get_byte(data, 0) IN (73, 85, 68) THEN substring(data FROM 1 FOR 5) ELSE data END \
     FROM pg_logical_slot_peek_binary_changes($1, NULL, $2, 'proto_version', '1', 'publication_names', $3) \
     WHERE get_byte(data, 0) IN (73, 85, 68, 84, 82)";
 
-/// Joins changes with the names of their tables. A table that was renamed in between counts under each of its names, as the
-/// messages are in no order. What cannot be read is passed over.
+/// Joins changes with the names of their tables. A table that was renamed in between counts under each name, because
+/// the messages are in no order. Unreadable messages are skipped.
 fn tables(messages: &[Vec<u8>]) -> Pending {
     let mut names: BTreeMap<u32, Vec<QualifiedName>> = BTreeMap::new();
     for (number, name) in messages.iter().filter_map(|message| relation(message)) {
@@ -62,7 +62,8 @@ fn tables(messages: &[Vec<u8>]) -> Pending {
     found
 }
 
-/// The number and the name of a table, from the message that introduces it. The system's own schema is sent as nothing.
+/// The number and the name of a table, from the message that introduces it. The schema `pg_catalog` is sent as an empty
+/// name.
 fn relation(message: &[u8]) -> Option<(u32, QualifiedName)> {
     let (b'R', rest) = message.split_first()? else { return None };
     let (number, rest) = rest.split_first_chunk::<4>()?;
@@ -72,7 +73,8 @@ fn relation(message: &[u8]) -> Option<(u32, QualifiedName)> {
     Some((u32::from_be_bytes(*number), QualifiedName::from_catalog(schema, &name)))
 }
 
-/// The columns of a table, from the same message: behind the replica identity and their number, each with flags, and a type.
+/// The columns of a table, from the same message: they follow the replica identity and their number, each with flags
+/// and a type.
 fn columns(message: &[u8]) -> Option<(QualifiedName, Vec<Ident>)> {
     let (_, name) = relation(message)?;
     let names = message.get(5..)?;

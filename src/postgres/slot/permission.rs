@@ -15,17 +15,18 @@ use tokio_postgres::error::SqlState;
 const KNOWN: &str = "SELECT rolsuper OR rolreplication OR EXISTS (SELECT 1 FROM pg_roles g WHERE g.rolname = 'rds_replication' \
      AND pg_has_role(current_user, g.oid, 'MEMBER')) FROM pg_roles WHERE rolname = current_user";
 
-/// What the server says against making a slot, where the role may not.
+/// The server's error about creating a slot, if the role may not.
 ///
 /// # Errors
-/// When it cannot be asked.
+/// When a query fails.
 pub async fn forbidden(db: &Database, doing: &str) -> Result<Option<Error>> {
     let rows = db.query(doing, KNOWN, &[]).await?;
     let known = rows.first().map(|row| row.try_get(0)).transpose();
     if known.map_err(|error| db.error(doing, Cause::Statement(error)))? == Some(true) {
         return Ok(None);
     }
-    // A provider may have another way to grant it. The right is asked for before the slot is looked for, and there is none.
+    // A service may have another way to grant it. The server checks the right before it looks for the slot, which does
+    // not exist.
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let sql = format!("SELECT pg_drop_replication_slot('neonrepl_no_such_slot_{}_{number}')", std::process::id());

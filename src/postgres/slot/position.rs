@@ -15,42 +15,42 @@ use crate::postgres::error::{Cause, Result};
 use crate::postgres::sql::Ident;
 use crate::postgres::version;
 
-/// A slot of any kind and database of the cluster, with how far behind its reader is.
+/// A slot of any kind and database of the cluster, with the lag of its reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
-    /// Where it is.
+    /// Its place.
     pub home: Home,
-    /// Its output plugin; none where it is physical.
+    /// Its output plugin; none if it is physical.
     pub plugin: Option<String>,
     /// Whether something reads from it.
     pub active: bool,
-    /// What reads from it calls itself: a subscription's worker has the name of its subscription.
+    /// The application name of its reader: a subscription's worker uses the name of its subscription.
     pub reader: Option<String>,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: Option<String>,
-    /// The oldest WAL position that it keeps, as an LSN's text; absent when it is lost.
+    /// The oldest WAL position that it keeps, as the text of an LSN; absent if it is lost.
     pub restart_lsn: Option<String>,
-    /// Up to where its reader has confirmed.
+    /// The position that its reader has confirmed.
     pub confirmed: Option<String>,
-    /// How much WAL can still be written before it may be lost, in bytes; absent where there is no limit.
+    /// How much WAL can still be written before it may be lost, in bytes; absent without a limit.
     pub safe_wal_size: Option<i64>,
-    /// What was written and is not confirmed, in bytes of WAL; absent where it is physical, or is being made.
+    /// How much was written but is not confirmed, in bytes of WAL; absent if it is physical or is being created.
     pub lag: Option<u64>,
     /// Why it was invalidated, such as `wal_removed` (Postgres 17; before, never).
     pub invalidation: Option<String>,
 }
 
 impl Position {
-    /// Whether WAL that it needs is gone, so that nothing can be read from it any more.
+    /// Whether WAL that it needs was removed, so that it cannot be read any more.
     pub fn is_lost(&self) -> bool {
         self.wal_status.as_deref() == Some("lost") || self.invalidation.is_some()
     }
 }
 
-/// The slots of these names, whatever their database: names are unique in the cluster.
+/// The slots of these names, in any database: names are unique in the cluster.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn positions(db: &Database, names: &BTreeSet<Ident>) -> Result<BTreeMap<Ident, Position>> {
     if names.is_empty() {
         return Ok(BTreeMap::new());

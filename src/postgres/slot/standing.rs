@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Who has a slot of a name, and whether a subscription can use it.
+//! The slot of a name, and whether a subscription can use it.
 //!
 //! Source: `pg_replication_slots` in the Postgres documentation.
 
@@ -14,22 +14,22 @@ use crate::postgres::database::Database;
 use crate::postgres::error::{Cause, Result};
 use crate::postgres::sql::Ident;
 
-/// A slot of any kind, as it stands in the whole cluster: names are unique in all of it.
+/// A slot of any kind in the cluster, where its name is unique.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// Where it is.
+    /// Its place.
     pub home: Home,
-    /// Its output plugin; none where it is physical.
+    /// Its output plugin; none if it is physical.
     pub plugin: Option<String>,
-    /// Whether it goes with the session that made it.
+    /// Whether it is temporary: it ends with the session that created it.
     pub temporary: bool,
-    /// Whether something reads from it, or makes it, at the moment.
+    /// Whether something reads from it, or is creating it.
     pub active: bool,
-    /// Whether it can be read from; not while it is being made.
+    /// Whether it can be read from; not while it is being created.
     pub ready: bool,
-    /// Whether WAL that it needs is gone.
+    /// Whether WAL that it needs was removed.
     pub lost: bool,
-    /// What reads from it calls itself: a subscription's worker has the name of its subscription.
+    /// The application name of its reader: a subscription's worker uses the name of its subscription.
     pub reader: Option<String>,
 }
 
@@ -38,20 +38,20 @@ pub struct Standing {
 pub enum Unusable {
     /// It is a physical one.
     Physical,
-    /// It is of this other database.
+    /// It belongs to this other database.
     OtherDatabase(String),
     /// Its changes come from another output plugin, of this name.
     OtherPlugin(String),
-    /// It goes with the session that made it.
+    /// It ends with the session that created it.
     Temporary,
-    /// WAL that it needs is gone.
+    /// WAL that it needs was removed.
     Lost,
-    /// Something reads from it, which calls itself so.
+    /// Something with this application name reads from it.
     InUse(Option<String>),
 }
 
 impl Standing {
-    /// Why a subscription to that database cannot use it; `None` where it can.
+    /// Why a subscription to that database cannot use it; `None` if it can.
     pub fn unusable(&self, database: &str) -> Option<Unusable> {
         let plugin = self.plugin.as_deref().unwrap_or_default();
         match &self.home {
@@ -82,7 +82,7 @@ impl fmt::Display for Unusable {
     }
 }
 
-/// Asks for the slot of a name.
+/// The query for the slot of a name.
 pub(super) const STANDING: &str = "SELECT s.database::text, s.plugin::text, s.temporary, s.active, s.slot_type = 'physical' \
     OR s.confirmed_flush_lsn IS NOT NULL OR s.wal_status = 'lost', coalesce(s.wal_status = 'lost', false), \
     nullif(a.application_name, '') \
@@ -91,7 +91,7 @@ pub(super) const STANDING: &str = "SELECT s.database::text, s.plugin::text, s.te
 /// The slot of this name in the cluster, whatever its kind and database.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn standing(db: &Database, name: &Ident) -> Result<Option<Standing>> {
     let doing = format!("looking for replication slot {name}");
     let rows = db.query(&doing, STANDING, &[(&name.as_str(), Type::NAME)]).await?;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Who takes a slot that exists takes it alone.
+//! A lock, so that only one session at a time takes over an existing slot.
 //!
-//! A slot does not say whose it is: the publisher sees its reader once that has connected, and each subscriber knows only
-//! its own subscriptions. So whoever takes a slot holds a lock on the publisher meanwhile. All who use a slot are
-//! connected to its database, and advisory locks belong to one.
+//! A slot does not record its owner: the publisher sees its reader only once that has connected, and each subscriber
+//! knows only its own subscriptions. So taking over a slot needs a lock on the publisher. All users of a slot connect
+//! to its database, and advisory locks belong to a database.
 
 use tokio_postgres::types::Type;
 
@@ -15,27 +15,27 @@ use crate::postgres::error::{Cause, Result};
 use crate::postgres::limits::Limits;
 use crate::postgres::sql::{Ident, Statement};
 
-/// The right to take a slot. Dropped, it is given back.
+/// The right to take over a slot. Dropping it gives it back.
 pub struct Taking {
     session: HeldSession,
     slot: Ident,
 }
 
 impl Taking {
-    /// Takes the right; `None` where somebody else has it.
+    /// Takes the right; `None` if another session has it.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When a query fails.
     pub async fn begin(db: &Database, slot: &Ident, limits: &Limits) -> Result<Option<Self>> {
         let doing = format!("taking replication slot {slot}");
         let session = advisory::take(db, &doing, (Kind::Slot, slot.as_str()), limits).await?;
         Ok(session.map(|session| Self { session, slot: slot.clone() }))
     }
 
-    /// The slot as it stands now.
+    /// The current state of the slot.
     ///
     /// # Errors
-    /// When the server cannot be asked. The right is lost then.
+    /// When a query fails. Then the right is lost.
     pub async fn standing(&mut self, limits: &Limits) -> Result<Option<Standing>> {
         let doing = format!("looking for replication slot {}", self.slot);
         let mut transaction = self.session.resume();
@@ -43,11 +43,11 @@ impl Taking {
         rows.first().map(read).transpose().map_err(|error| transaction.error(&doing, Cause::Statement(error)))
     }
 
-    /// Runs a statement that makes or moves the slot, on the same connection: one that waits for another would wait for
-    /// this one where a server has but one.
+    /// Runs a statement that creates or moves the slot, on the same connection: if the server allows only one
+    /// connection, waiting for another would never end.
     ///
     /// # Errors
-    /// When the server refuses it. The right is lost then.
+    /// When the server refuses it. Then the right is lost.
     pub async fn run(&mut self, doing: &str, statement: Statement, limits: &Limits) -> Result<()> {
         self.session.resume().run(doing, &[statement], limits).await.map(drop)
     }
@@ -55,7 +55,7 @@ impl Taking {
     /// Gives the right back.
     ///
     /// # Errors
-    /// When the server does not answer. Then its session ends, and the right with it.
+    /// When the server does not answer. Then the session ends, which gives the right back too.
     pub async fn end(mut self, limits: &Limits) -> Result<()> {
         let doing = format!("letting go of replication slot {}", self.slot);
         self.session.resume().commit(&doing, limits).await

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a slot is used for: how far it was read, by whom, and which subscriptions name it.
+//! The use of a slot: how far it was read, by whom, and which subscriptions name it.
 //!
-//! A slot does not know its owner. The publisher shows who reads from it now, and each subscriber which of its
-//! subscriptions name a slot of this name; only the connection of a subscription shows whether it means this slot.
+//! A slot does not know its owner. The publisher shows its current reader, and each subscriber shows which
+//! subscriptions use a slot of this name. Only the connection of a subscription shows whether it means this slot.
 //!
 //! Source: `pg_replication_slots`, `pg_stat_replication_slots`, `pg_subscription` and `pg_stat_subscription` in the
 //! Postgres documentation.
@@ -19,25 +19,25 @@ use crate::postgres::error::{Cause, Result};
 use crate::postgres::link::ServerConfig;
 use crate::postgres::sql::Ident;
 
-/// How a slot was used, and what is lost with it.
+/// The use of a slot, and what is lost with it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Whether something reads from it now.
     pub active: bool,
-    /// What its reader calls itself: a subscription's worker has the name of its subscription.
+    /// The application name of its reader: a subscription's worker uses the name of its subscription.
     pub reader: Option<String>,
-    /// Up to where its reader has confirmed, as an LSN's text.
+    /// The position that its reader has confirmed, as the text of an LSN.
     pub confirmed: Option<String>,
     /// Whether something has read from it since the server's statistics began.
     pub was_read: bool,
-    /// How many bytes of WAL there are from the oldest that it keeps until now; none when it is lost.
+    /// How many bytes of WAL it keeps; none if it is lost.
     pub held_back: Option<u64>,
 }
 
-/// How a slot of the database was used; `None` where there is no such slot, or it is still being made.
+/// The use of a slot of the database; `None` if there is no such slot, or if it is still being created.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn usage(db: &Database, name: &Ident) -> Result<Option<Usage>> {
     let doing = format!("looking at the use of replication slot {name}");
     let sql = "SELECT s.active, nullif(a.application_name, ''), s.confirmed_flush_lsn::text, coalesce(t.total_txns > 0, false), \
@@ -68,11 +68,11 @@ pub struct Namer {
     pub database: String,
     /// Its name.
     pub name: Ident,
-    /// Whether it runs.
+    /// Whether it is enabled.
     pub enabled: bool,
-    /// How it connects, where the role may see that.
+    /// Its connection, if the role may see it.
     pub connection: Option<Conninfo>,
-    /// Whether its worker receives changes now, from wherever.
+    /// Whether its worker receives changes now, from any server.
     pub receives: bool,
 }
 
@@ -81,14 +81,14 @@ pub struct Namer {
 pub enum Reads {
     /// It reads from there.
     Surely,
-    /// Nothing tells.
+    /// Unknown.
     Perhaps,
     /// It reads from elsewhere.
     Not,
 }
 
 impl Namer {
-    /// Whether it means the slot of this database, which is used so.
+    /// Whether it means the slot of this database with this use.
     pub fn reads_from(&self, publisher: &Database, usage: &Usage) -> Reads {
         self.reads(publisher.config(), publisher.name(), usage)
     }
@@ -102,20 +102,20 @@ impl Namer {
         if usage.reader.as_deref() == Some(self.name.as_str()) || address == Some((&server.host, server.port)) {
             return Reads::Surely;
         }
-        // Either alone may be another name of the same server, or a moment without its worker.
+        // Each of these alone may have another reason: another name of the same server, or a moment without the worker.
         if address.is_some() && self.receives && !usage.active { Reads::Not } else { Reads::Perhaps }
     }
 
-    /// Where its connection leads, where the role may see that.
+    /// The address of its connection, if the role may see it.
     pub fn address(&self) -> Option<(&str, u16)> {
         self.connection.as_ref().and_then(|connection| connection.tcp_address().ok())
     }
 }
 
-/// The subscriptions of the cluster, in whichever database, that name slots of these names, by slot.
+/// The subscriptions of the cluster, in any database, that use slots of these names, by slot.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub async fn named_by(subscriber: &Database, slots: &BTreeSet<Ident>) -> Result<BTreeMap<Ident, Vec<Namer>>> {
     let doing = "looking for the subscriptions that name replication slots";
     let failed = |error| subscriber.error(doing, Cause::Statement(error));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What subscriptions are doing at the moment: their workers, the copies of their tables, what has failed so far.
+//! The current activity of subscriptions: their workers, the copies of their tables, and failures so far.
 //!
 //! Source: `pg_subscription_rel`, `pg_stat_subscription`, `pg_stat_subscription_stats`, `pg_stat_progress_copy` and
 //! `pg_stat_activity` in the Postgres documentation.
@@ -20,21 +20,21 @@ use crate::postgres::version::{self, ServerVersion};
 
 type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
 
-/// What one subscription is doing.
+/// The activity of one subscription.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Activity {
     /// Whether it is enabled.
     pub enabled: bool,
-    /// The worker that applies its changes; none where none runs at the moment.
+    /// The worker that applies its changes; none if none runs at the moment.
     pub worker: Option<ApplyWorker>,
     /// How often applying a change has failed; none before Postgres 15.
     pub apply_errors: Option<u64>,
     /// How often copying a table has failed; none before Postgres 15.
     pub sync_errors: Option<u64>,
-    /// How often rows did not fit those of the subscriber, by the kind of conflict, such as `insert_exists`; empty before
+    /// How often rows conflicted with the subscriber's, by the kind of conflict, such as `insert_exists`; empty before
     /// Postgres 18.
     pub conflicts: BTreeMap<&'static str, u64>,
-    /// After how long the server starts a worker again that has failed (`wal_retrieve_retry_interval`).
+    /// After how long the server restarts a failed worker (`wal_retrieve_retry_interval`).
     pub retries_after: Duration,
     /// Its tables.
     pub tables: BTreeMap<QualifiedName, TableActivity>,
@@ -43,30 +43,30 @@ pub struct Activity {
 /// The worker that applies changes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ApplyWorker {
-    /// Its process. One that fails ends, and another is started after a while.
+    /// Its process. After a failure it ends, and another one is started later.
     pub pid: i32,
-    /// The last position that its publisher has sent, as an LSN's text; absent until it has connected.
+    /// The last position that its publisher has sent, as the text of an LSN; absent until it has connected.
     pub received: Option<String>,
     /// The last position that was reported back.
     pub latest_end: Option<String>,
-    /// For how long it has reported nothing newer, in seconds.
+    /// How long it has reported nothing newer, in seconds.
     pub latest_end_age: Option<f64>,
-    /// When it heard from its publisher last.
+    /// When it last received a message from its publisher.
     pub last_message: Option<SystemTime>,
-    /// For how long it has run, in seconds; none where the role may not see that.
+    /// How long it has run, in seconds; none if the role may not see it.
     pub age: Option<f64>,
 }
 
 /// One table of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableActivity {
-    /// How far its copy is.
+    /// The state of its copy.
     pub state: SyncState,
-    /// The process of the worker of its own that is at it, if one is. One that fails ends, and another is started.
+    /// The process of the worker that copies it, if one runs. After a failure it ends, and another one is started.
     pub copier: Option<i32>,
-    /// How many rows this copy has brought, where one runs and the role may see it.
+    /// How many rows this copy has copied, if one runs and the role may see it.
     pub rows: Option<u64>,
-    /// How many bytes this copy has brought; like `rows`.
+    /// How many bytes this copy has copied; like `rows`.
     pub bytes: Option<u64>,
 }
 
@@ -76,7 +76,7 @@ impl Activity {
         self.worker.as_ref().is_some_and(|worker| worker.received.is_some())
     }
 
-    /// The same as a look at its initial copy.
+    /// The progress of its initial copy.
     pub fn progress(&self) -> Progress {
         let rows = |(name, table): (&QualifiedName, &TableActivity)| {
             Some((name.clone(), i64::try_from(table.rows?).unwrap_or(i64::MAX)))
@@ -97,10 +97,10 @@ impl Activity {
     }
 }
 
-/// What these subscriptions of the database are doing, or all of them. Those that do not exist are left out.
+/// The activity of these subscriptions of the database, or of all. Omits missing ones.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub async fn activity(db: &Database, names: Option<&BTreeSet<Ident>>) -> Result<BTreeMap<Ident, Activity>> {
     let doing = "reading what the subscriptions are doing";
     let names: Option<Vec<&str>> = names.map(|names| names.iter().map(Ident::as_str).collect());
@@ -111,7 +111,7 @@ pub async fn activity(db: &Database, names: Option<&BTreeSet<Ident>>) -> Result<
     read(&workers, &tables).map_err(|error| db.error(doing, Cause::Statement(error)))
 }
 
-/// The kinds of conflict that Postgres 18 counts, as the columns are named behind `confl_`.
+/// The kinds of conflict that Postgres 18 counts: the names of the columns after `confl_`.
 const CONFLICTS: [&str; 7] = [
     "insert_exists",
     "update_origin_differs",
@@ -122,7 +122,8 @@ const CONFLICTS: [&str; 7] = [
     "multiple_unique_conflicts",
 ];
 
-/// One row a subscription. `pg_stat_subscription` is of the whole cluster; a subscription's id is of one database.
+/// One row for each subscription. `pg_stat_subscription` covers the whole cluster, but the id of a subscription
+/// belongs to one database.
 fn workers(version: ServerVersion) -> String {
     let leads = if version.has(version::PARALLEL_STREAMING) { "AND w.leader_pid IS NULL" } else { "" };
     let (errors, stats) = match version.has(version::SUBSCRIPTION_STATS) {
@@ -148,7 +149,7 @@ fn workers(version: ServerVersion) -> String {
     )
 }
 
-/// One row a table.
+/// One row for each table.
 const TABLES: &str = "SELECT s.subname::text, n.nspname::text, c.relname::text, r.srsubstate, w.pid, w.rows, w.bytes \
     FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid JOIN pg_subscription_rel r ON r.srsubid = s.oid \
     JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace \

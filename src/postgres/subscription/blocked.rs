@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Workers of subscriptions that wait for locks which other sessions of the subscriber hold.
+//! Workers of subscriptions that wait for locks of other sessions on the subscriber.
 //!
 //! Source: the views `pg_locks`, `pg_stat_activity` and `pg_stat_subscription`, and `pg_blocking_pids`, in the Postgres
 //! documentation.
@@ -14,29 +14,29 @@ use crate::postgres::database::Database;
 use crate::postgres::error::Result;
 use crate::postgres::sql::{Ident, QualifiedName};
 
-/// A worker of a subscription that waits for a lock, with one of those who hold it or are before it in the queue.
+/// A worker of a subscription that waits for a lock, with a session that holds the lock or is before it in the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocked {
-    /// What is locked, where that is a table or an index.
+    /// The locked table or index, if it is one.
     pub relation: Option<QualifiedName>,
-    /// For how long it has waited.
+    /// How long it has waited.
     pub waits: Duration,
-    /// The process in its way; none where that is a prepared transaction.
+    /// The process that blocks it; none if that is a prepared transaction.
     pub blocker: Option<i32>,
-    /// Who that is: the role, and what the session calls itself. Empty where the role that asks may not see it.
+    /// The role and application name of the blocking session. Empty if our role may not see them.
     pub whose: String,
-    /// What it does, such as `active` or `idle in transaction`; none where the role that asks may not see it.
+    /// Its state, such as `active` or `idle in transaction`; none if our role may not see it.
     pub state: Option<String>,
-    /// Since when its transaction is open; likewise.
+    /// How long its transaction has been open; likewise.
     pub transaction: Option<Duration>,
-    /// Since when it runs its statement, or has run the last one; likewise.
+    /// How long ago its current or last statement began; likewise.
     pub query: Option<Duration>,
 }
 
 /// The workers of a subscription that have waited for a lock for longer than `patience`, the longest wait first.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub async fn blocked(db: &Database, name: &Ident, patience: Duration) -> Result<Vec<Blocked>> {
     let doing = format!("looking for what subscription {name} waits for");
     let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
@@ -44,7 +44,7 @@ pub async fn blocked(db: &Database, name: &Ident, patience: Duration) -> Result<
     db.query_all(&doing, BLOCKED, &params, read).await
 }
 
-/// A lock is waited for since `waitstart`. Who blocks is asked for the few alone that wait for long.
+/// `waitstart` is the beginning of a wait. Blockers are only read for the few workers that wait for long.
 const BLOCKED: &str = "SELECT n.nspname::text, c.relname::text, l.waits, nullif(b.pid, 0), \
     concat_ws(', ', a.usename, nullif(a.application_name, '')), a.state, \
     extract(epoch FROM clock_timestamp() - a.xact_start)::float8, extract(epoch FROM clock_timestamp() - a.query_start)::float8 \

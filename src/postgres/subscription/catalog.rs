@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Reading subscriptions, and running changes of them.
+//! Reads subscriptions, and runs changes of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,12 +22,12 @@ use crate::postgres::version::{self, Feature, ServerVersion};
 
 type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
 
-/// Every subscription of the database, from a snapshot that is at most two seconds old.
+/// All subscriptions of the database, from a snapshot that is at most two seconds old.
 pub async fn fetch_all(db: &Database) -> Result<Arc<Subscriptions>> {
     db.snapshot::<Subscriptions>().get(|| db.changes(), load(db, "reading the subscriptions", None)).await
 }
 
-/// Every subscription of the database as it is now, by a query of its own.
+/// All subscriptions of the database now, by a query of its own.
 pub async fn fetch_all_now(db: &Database) -> Result<Subscriptions> {
     load(db, "reading the subscriptions", None).await
 }
@@ -62,11 +62,11 @@ async fn load(db: &Database, doing: &str, name: Option<&Ident>) -> Result<Subscr
     Ok(subscriptions)
 }
 
-/// The one column of `pg_subscription` that not everybody may read, so that it needs a query of its own.
+/// The only column of `pg_subscription` that not every role may read, so it needs a query of its own.
 const CONNECTIONS: &str = "SELECT s.subname, s.subconninfo FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
     WHERE d.datname = current_database() AND ($1 IS NULL OR s.subname = $1)";
 
-/// Where in a row of [`query`] it says whether that may be read.
+/// The column of [`query`] that says whether the role may read the connections.
 const CONNECTIONS_VISIBLE: usize = 14;
 
 fn read_connection(row: &Row) -> RowResult<(Ident, Option<Conninfo>)> {
@@ -142,11 +142,11 @@ fn read_options(row: &Row) -> RowResult<Options> {
     })
 }
 
-/// The subscriptions that read from slots of these names, whatever their database in the cluster: database and name of
-/// each, by slot. A name that two have is left out: their slots are on different publishers.
+/// The subscriptions that read from slots of these names, in any database of the cluster: database and name of each,
+/// by slot. Omits slot names that two subscriptions use: their slots are on different publishers.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub async fn reading_from(subscriber: &Database, slots: &BTreeSet<Ident>) -> Result<BTreeMap<Ident, (String, Ident)>> {
     let doing = "looking for the subscriptions that read from replication slots";
     let names: Vec<&str> = slots.iter().map(Ident::as_str).collect();
@@ -163,8 +163,8 @@ pub async fn reading_from(subscriber: &Database, slots: &BTreeSet<Ident>) -> Res
 
 /// Runs statements of [`diff`](super::diff), and reads the subscription back.
 ///
-/// `name` is the one that it has afterwards. Where a step fails while the subscription is disabled for it only, it is
-/// enabled again; should that fail too, the error says so.
+/// `name` is its name afterwards. If a step fails while the subscription is disabled only for it, it is enabled
+/// again; if that fails too, the error says so.
 pub async fn apply(
     db: &Database,
     doing: &str,
@@ -180,7 +180,7 @@ pub async fn apply(
     }
 }
 
-/// Ends a pause that a failure has cut short. A server that is restarting is waited for.
+/// Enables the subscription again after a failure. Waits for a server that is restarting.
 async fn enable_again(db: &Database, doing: &str, name: &Ident, limits: &Limits, error: Error) -> Error {
     let there = match error.is_lost() {
         true => look_again(limits, || fetch_now(db, name)).await.is_some(),
@@ -195,7 +195,7 @@ async fn enable_again(db: &Database, doing: &str, name: &Ident, limits: &Limits,
 /// The numbers of the tables that subscriptions of the database have taken up; `None` where it has no subscription.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn taken_up(subscriber: &Database) -> Result<Option<BTreeSet<i64>>> {
     let sql = "SELECT r.srrelid::int8 FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
         LEFT JOIN pg_subscription_rel r ON r.srsubid = s.oid WHERE d.datname = current_database()";
@@ -217,8 +217,8 @@ pub async fn tables(subscriber: &Database, name: &Ident) -> Result<Vec<(Qualifie
     rows.iter().map(read).collect::<RowResult<_>>().map_err(|error| subscriber.error(&doing, Cause::Statement(error)))
 }
 
-/// The slots on the publisher that copy tables now, by the names that the subscriber gives them: they go with the copy, or
-/// with the subscription while the publisher can be reached.
+/// The slots on the publisher that copy tables now, by the subscriber's names for them. They are dropped with the copy,
+/// or with the subscription if the publisher can be reached.
 ///
 /// Source: `ReplicationSlotNameForTablesync` in Postgres' `tablesync.c`.
 pub async fn sync_slots(subscriber: &Database, name: &Ident) -> Result<Vec<Ident>> {

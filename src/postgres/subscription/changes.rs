@@ -9,18 +9,18 @@ use crate::postgres::conninfo::Conninfo;
 use crate::postgres::sql::{Ident, Literal, Statement, list};
 use crate::postgres::version::{self, ServerVersion, Unsupported};
 
-/// What a change should do that no catalog stores.
+/// Options of a change that no catalog stores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct How {
-    /// At creation: connect to the publisher. Without, no slot is made and no table is subscribed.
+    /// At creation: connect to the publisher. Otherwise no slot is created and no table is subscribed.
     pub connect: bool,
-    /// At creation: make the slot. Without, one of that name must exist.
+    /// At creation: create the slot. Otherwise one of that name must exist.
     pub create_slot: bool,
-    /// Copy the rows of tables that become subscribed.
+    /// Copy the rows of newly subscribed tables.
     pub copy_data: bool,
     /// Look for tables that the publications have gained or lost.
     pub refresh: bool,
-    /// Send the connection even where it does not differ, or cannot be compared.
+    /// Set the connection even if it does not differ, or cannot be compared.
     pub resend_connection: bool,
 }
 
@@ -30,10 +30,10 @@ impl Default for How {
     }
 }
 
-/// The statements that turn `current` into `desired`; none when they are equal and `how` asks for nothing.
+/// The statements that turn `current` into `desired`; none if they are equal and `how` asks for nothing.
 ///
-/// Where Postgres changes an option of a disabled subscription only, the statements disable it, wait for its worker to
-/// end, and enable it again. Fails where the server's version lacks something that `desired` asks for.
+/// If Postgres changes an option only while the subscription is disabled, the statements disable it, wait for its
+/// worker to end, and enable it again. Fails if the server's version lacks a feature of `desired`.
 pub fn diff(
     current: Option<&Subscription>,
     desired: Option<&Subscription>,
@@ -54,19 +54,19 @@ pub fn diff(
     }
 }
 
-/// The statement that drops a subscription, and its slot on the publisher where it has one.
+/// The statement that drops a subscription, and its slot on the publisher if it has one.
 pub fn drop_with_slot(current: &Subscription) -> Statement {
     let text = format!("DROP SUBSCRIPTION {}", current.name);
     if current.slot == Some(SlotName::None) { Statement::new(text) } else { Statement::alone(text) }
 }
 
-/// The statements that drop a subscription without its publisher; the slot stays there, if it is there.
+/// The statements that drop a subscription without connecting to its publisher; an existing slot stays there.
 pub fn drop_detached(name: &Ident) -> Vec<Statement> {
     vec![disable(name), set(name, ["slot_name = NONE".to_owned()]), Statement::new(format!("DROP SUBSCRIPTION {name}"))]
 }
 
-/// The statement that names other publications which publish the same tables. It looks for no tables, and so may share a
-/// transaction, and works while the subscription is disabled.
+/// The statement that changes the list of publications to others with the same tables. It does not refresh, so it may
+/// share a transaction, and it also works while the subscription is disabled.
 pub fn rename_publications(name: &Ident, publications: &BTreeSet<Ident>) -> Statement {
     Statement::new(format!("ALTER SUBSCRIPTION {name} SET PUBLICATION {} WITH (refresh = false)", list(publications)))
 }
@@ -96,7 +96,7 @@ fn wait_for_worker(name: &Ident) -> Statement {
     ))
 }
 
-/// Makes the statement twice, with the connection and with what may be shown of it.
+/// Builds the statement twice: with the connection, and with its redacted form.
 fn with_connection(connection: &Conninfo, text: impl Fn(Literal<'_>) -> String) -> (String, String) {
     (text(Literal(connection.to_secret().expose())), text(Literal(&connection.to_string())))
 }
@@ -127,7 +127,7 @@ fn creation_options(desired: &Subscription, how: &How) -> Vec<String> {
         ];
         options.extend(unlike_default.into_iter().filter(|(given, _)| *given).map(|(_, option)| option.to_owned()));
     } else {
-        // Postgres takes the three options above as false then, and refuses anything else.
+        // Postgres then treats the three options above as false, and refuses other values.
         options.push("connect = false".to_owned());
     }
     options.extend(desired.slot.as_ref().map(slot_option));
@@ -144,7 +144,7 @@ fn slot_option(slot: &SlotName) -> String {
     }
 }
 
-/// The options that are given and differ, of those that Postgres changes at any time.
+/// The given options that differ, of those that Postgres can change at any time.
 fn given_options(desired: &Options, current: &Options) -> Vec<String> {
     fn option<T: PartialEq + Clone>(
         name: &str,
@@ -211,7 +211,7 @@ fn change_connection(current: &Subscription, desired: &Subscription, how: &How) 
     Some(Statement::new(text).showing(shown))
 }
 
-/// What Postgres changes only while the subscription is disabled.
+/// The changes that need a disabled subscription.
 fn disabled_only(
     current: &Subscription,
     desired: &Subscription,
@@ -234,8 +234,8 @@ fn disabled_only(
     Ok(statements)
 }
 
-/// The change of the publications, with the refresh that goes with it or that is asked for. Postgres refreshes enabled
-/// subscriptions only: one that stays disabled gets its list alone.
+/// The change of the publications, with its refresh or the requested one. Postgres refreshes only enabled
+/// subscriptions: for one that stays disabled, only the list changes.
 fn change_publications(current: &Subscription, desired: &Subscription, how: &How) -> Option<Statement> {
     let name = &desired.name;
     let can_refresh = current.enabled || desired.enabled;
@@ -249,7 +249,7 @@ fn change_publications(current: &Subscription, desired: &Subscription, how: &How
     let dropped: Vec<_> = current.publications.difference(&desired.publications).collect();
     let (verb, publications) = match (added.is_empty(), dropped.is_empty()) {
         (false, true) => ("ADD", list(added)),
-        // DROP copies what remains and is taken up only now, as partitions whose root goes, and cannot be told otherwise.
+        // DROP always copies tables that join now, for example partitions whose root leaves. This cannot be turned off.
         (true, false) if how.copy_data || !can_refresh => ("DROP", list(dropped)),
         _ => ("SET", list(&desired.publications)),
     };
@@ -262,7 +262,8 @@ fn change_publications(current: &Subscription, desired: &Subscription, how: &How
     Some(if can_refresh { Statement::alone(text) } else { Statement::new(text) })
 }
 
-/// Puts the disabling and enabling where it belongs: publications are refreshed while enabled, the rest is changed while disabled.
+/// Adds the disabling and enabling in the right places: publications are refreshed while enabled, the rest is changed
+/// while disabled.
 fn order(
     enabled: bool,
     desired: &Subscription,
@@ -358,7 +359,7 @@ mod tests {
     #[test]
     fn equal_in_empty_out() {
         check_change(|_| (), expect![""]);
-        // What is not given is left as it is.
+        // Options that are not given stay unchanged.
         check_alter(|s| s.options.binary = Some(true), |_| (), &How::default(), expect![""]);
         check_alter(|s| s.slot = Some(SlotName::Named(ident("s"))), |_| (), &How::default(), expect![""]);
         check_alter(|s| s.connection = None, |_| (), &How::default(), expect![""]);

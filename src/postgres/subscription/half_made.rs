@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A subscription that is being created says so in its comment, with its owner's token.
+//! The comment of a subscription that is being created says so, with the token of its creator.
 //!
 //! It is created disabled, in one transaction with that comment, before anything exists on the publisher for it. The
 //! transaction that enables it removes the comment. So a subscription with the comment has neither copied nor applied
-//! anything, and whoever finds it may remove it. And if the answer to a statement is lost, the comment shows whose it is.
+//! anything, and anyone may remove it. If the answer to a statement is lost, the comment shows who created it.
 
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -19,18 +19,18 @@ use crate::postgres::error::{Cause, Result};
 use crate::postgres::sql::{Ident, Literal, Statement};
 use crate::postgres::version::{ServerVersion, Unsupported};
 
-/// What only one attempt to make a subscription knows: 32 hexadecimal digits that nobody else has.
+/// A random token that only one attempt to create a subscription knows: 32 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// One that nobody has had.
+    /// A new token.
     pub fn random() -> Self {
         let half = || RandomState::new().build_hasher().finish();
         Self(format!("{:016x}{:016x}", half(), half()))
     }
 
-    /// Reads one from the beginning of a text, and returns what follows it.
+    /// Reads a token from the beginning of a text, and returns the rest.
     fn read(text: &str) -> Option<(Self, &str)> {
         let (digits, rest) = text.split_at_checked(32)?;
         digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| (Self(digits.to_owned()), rest))
@@ -43,29 +43,29 @@ impl fmt::Display for Token {
     }
 }
 
-/// Whose a subscription is that is being made.
+/// The owner of a subscription that is being created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Of the attempt that began to make it, which its slot may bear too.
+    /// The token of the attempt that began it. Its slot may have it too.
     pub token: Token,
-    /// Of whoever has it in hand now: that attempt, or one that takes it away because nobody was at it any more.
+    /// The token of the current holder: that attempt, or one that removes it because nobody worked on it any more.
     pub holder: Token,
 }
 
 impl Claim {
-    /// The one of an attempt that begins.
+    /// The claim of a new attempt.
     pub fn begin() -> Self {
         let token = Token::random();
         Self { holder: token.clone(), token }
     }
 
-    /// The same in the hands of somebody new, so that whoever had it goes no further.
+    /// The claim with a new holder, so that the previous one cannot continue.
     #[must_use]
     pub fn taken_over(&self) -> Self {
         Self { token: self.token.clone(), holder: Token::random() }
     }
 
-    /// How the comment begins.
+    /// The beginning of the comment.
     fn comment(&self) -> String {
         format!("{COMMENT}{}{HOLDER}{}", self.token, self.holder)
     }
@@ -77,26 +77,26 @@ impl Claim {
     }
 }
 
-/// How the comment of a subscription that is being made begins, and what stands between its two tokens.
+/// The beginning of the comment, and the text between its two tokens.
 const COMMENT: &str = "terraform-provider-neonrepl is making this subscription, token ";
 const HOLDER: &str = ", in the hands of ";
 
-/// What a subscription says of itself that is not made wholly.
+/// The state of a subscription that is not completely created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HalfMade {
-    /// Whose it is.
+    /// Its owner.
     pub claim: Claim,
-    /// Whether the session that has it in hand is still there, and so, as far as anybody can tell, whoever is at it.
+    /// Whether the holder's session still exists, so that the holder probably still works on it.
     pub is_attended: bool,
-    /// Whether it runs, which only a person's statement does to it.
+    /// Whether it is enabled, which only a person can have done.
     pub enabled: bool,
 }
 
-/// The statements that begin to make a subscription: it is there then with its tables, is disabled, and names a slot that
-/// may not be there yet. All run in one transaction, which makes nothing on any other server.
+/// The statements that begin to create a subscription: afterwards it exists with its tables, disabled, with the name of
+/// a slot that may not exist yet. All run in one transaction, which creates nothing on any other server.
 ///
 /// # Errors
-/// Where the server's version lacks something that `desired` asks for.
+/// When the server's version lacks a feature of `desired`.
 pub fn begin(
     desired: &Subscription,
     how: &How,
@@ -109,30 +109,30 @@ pub fn begin(
     Ok(statements)
 }
 
-/// The statements that end what [`begin`] began, in one transaction. They fail with 42704 where the subscription is not the
-/// one of this attempt any more.
+/// The statements that finish the work of [`begin`], in one transaction. They fail with 42704 if the subscription no
+/// longer belongs to this attempt.
 pub fn finish(desired: &Subscription, claim: &Claim) -> Vec<Statement> {
     let name = &desired.name;
-    // The first one locks it, so that nobody puts another in its place before the transaction ends.
+    // The first statement locks it, so that nobody can replace it before the transaction ends.
     let first = if desired.enabled { enable(name) } else { disable(name) };
     let unmark = Statement::new(format!("COMMENT ON SUBSCRIPTION {name} IS NULL"));
     let owner = desired.owner.as_ref().map(|owner| change_owner(name, owner));
     [first, check(name, claim), unmark].into_iter().chain(owner).collect()
 }
 
-/// The statements that take away what [`begin`] made, and nothing on the publisher. They fail with 42704 where it is not the
-/// one of this attempt any more.
+/// The statements that remove the subscription that [`begin`] created, and nothing on the publisher. They fail with
+/// 42704 if it no longer belongs to this attempt.
 pub fn take_away(name: &Ident, claim: &Claim) -> Vec<Statement> {
     let detach = set(name, ["slot_name = NONE".to_owned()]);
     vec![detach, check(name, claim), Statement::new(format!("DROP SUBSCRIPTION {name}"))]
 }
 
-/// The statements that take over what nobody is at any more. They fail with 42704 where it is in other hands by now.
+/// The statements that take over an abandoned subscription. They fail with 42704 if it has another holder by now.
 pub fn take_over(name: &Ident, from: &Claim, to: &Claim) -> Vec<Statement> {
     vec![disable(name), check(name, from), mark(name, to)]
 }
 
-/// The comment holds the process that runs it, which only the server knows.
+/// The comment contains the server process that runs this statement, which only the server knows.
 fn mark(name: &Ident, claim: &Claim) -> Statement {
     let text = "One that no session makes any more is taken away by the next apply.";
     let body = format!(
@@ -145,7 +145,7 @@ fn mark(name: &Ident, claim: &Claim) -> Statement {
     Statement::new(format!("DO {}", Literal(&body)))
 }
 
-/// Fails where the subscription of this name is not the one of this attempt.
+/// Fails if the subscription of this name does not belong to this attempt.
 fn check(name: &Ident, claim: &Claim) -> Statement {
     let body = format!(
         "BEGIN IF NOT EXISTS (SELECT 1 FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
@@ -159,10 +159,10 @@ fn check(name: &Ident, claim: &Claim) -> Statement {
     Statement::new(format!("DO {}", Literal(&body)))
 }
 
-/// What the subscription of this name says of itself; `None` where there is none, and where it is made wholly.
+/// The state of the subscription of this name; `None` if it does not exist or is completely created.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub async fn half_made(subscriber: &Database, name: &Ident) -> Result<Option<HalfMade>> {
     let doing = format!("reading whether subscription {name} is made wholly");
     let sql = "SELECT c.said, s.subenabled, EXISTS (SELECT 1 FROM \

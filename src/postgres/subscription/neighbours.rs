@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Which subscriptions of the subscriber's cluster name a slot.
+//! The subscriptions of the subscriber's cluster that use a slot of a name.
 //!
-//! If two read from one slot, each misses what the other one gets. The same name may also mean a slot on another
-//! publisher, and only roles that may read every connection can tell.
+//! If two read from one slot, each misses the changes that the other gets. The same name may also mean a slot on
+//! another publisher, which only roles that may read all connections can see.
 
 use std::fmt;
 
@@ -14,18 +14,18 @@ use crate::postgres::database::Database;
 use crate::postgres::error::{Cause, Result};
 use crate::postgres::sql::Ident;
 
-/// Another subscription that names a slot.
+/// Another subscription that uses a slot of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neighbour {
     /// Its database.
     pub database: String,
     /// Its name.
     pub name: Ident,
-    /// Its number in the catalog: one that was begun later has a higher one.
+    /// Its oid: a later subscription has a higher one.
     pub oid: u32,
-    /// Whether it is to run.
+    /// Whether it is enabled.
     pub enabled: bool,
-    /// Whether its worker has heard from its publisher, and so reads from its slot now.
+    /// Whether its worker has received a message from its publisher, and therefore reads from its slot now.
     pub streams: bool,
 }
 
@@ -35,13 +35,13 @@ impl fmt::Display for Neighbour {
     }
 }
 
-/// The subscriptions that name a slot, in any database of the cluster.
+/// The subscriptions that use a slot of this name, in any database of the cluster.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 async fn naming(subscriber: &Database, slot: &Ident) -> Result<Vec<Neighbour>> {
     let doing = format!("looking for the subscriptions that name replication slot {slot}");
-    // A worker that is starting has times already (-infinity), and a position only once its publisher has sent one.
+    // A worker that is starting already has times (-infinity), but has a position only once its publisher has sent one.
     let sql = "SELECT d.datname::text, s.subname::text, s.oid, s.subenabled, EXISTS (SELECT 1 FROM pg_stat_subscription w WHERE w.subid = s.oid \
         AND w.relid IS NULL AND w.pid IS NOT NULL AND w.received_lsn IS NOT NULL) \
         FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE s.subslotname = $1 ORDER BY 1, 2";
@@ -54,27 +54,27 @@ async fn naming(subscriber: &Database, slot: &Ident) -> Result<Vec<Neighbour>> {
     found.map_err(|error| subscriber.error(&doing, Cause::Statement(error)))
 }
 
-/// The subscriptions that name a slot, but for the one of this name in the connected database.
+/// The subscriptions that use a slot of this name, except the given one in the connected database.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub async fn neighbours(subscriber: &Database, slot: &Ident, but: &Ident) -> Result<Vec<Neighbour>> {
     Ok(apart(naming(subscriber, slot).await?, subscriber.name(), but).1)
 }
 
-/// The subscription of this name in the connected database, where it names the slot, and all others that do.
+/// The subscription of this name in the connected database, if it uses a slot of this name, and all others that do.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub async fn rivals(subscriber: &Database, slot: &Ident, of: &Ident) -> Result<(Option<Neighbour>, Vec<Neighbour>)> {
     Ok(apart(naming(subscriber, slot).await?, subscriber.name(), of))
 }
 
-/// Another subscription that may read from the slot of this one, if there is any. Two that read at the same time read from
-/// two slots, on two publishers.
+/// Another subscription that may read from the slot of this one, if there is any. If two read at the same time, they
+/// read from two slots on two publishers.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub async fn sharer(subscriber: &Database, slot: &Ident, of: &Ident) -> Result<Option<Neighbour>> {
     let (own, others) = apart(naming(subscriber, slot).await?, subscriber.name(), of);
     let streams = own.is_some_and(|own| own.streams);

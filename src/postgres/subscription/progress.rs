@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How far the initial copy is, and whether it makes progress.
+//! The state of the initial copy, and whether it makes progress.
 //!
 //! Source: `pg_subscription_rel`, `pg_stat_subscription`, `pg_stat_subscription_stats` and `pg_stat_progress_copy` in the
 //! Postgres documentation.
@@ -18,12 +18,12 @@ use crate::postgres::version;
 
 type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
 
-/// How far the initial copy of a table is.
+/// The state of a table's initial copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SyncState {
     /// Not begun.
     Initializing,
-    /// Rows are being copied, or copying them fails again and again.
+    /// Rows are being copied, or copying fails repeatedly.
     Copying,
     /// Copied.
     Copied,
@@ -56,14 +56,14 @@ impl SyncState {
     }
 }
 
-/// One look at the initial copy.
+/// The state of the initial copy at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The tables, each with its state.
     pub tables: BTreeMap<QualifiedName, SyncState>,
     /// Those that a worker is copying at the moment.
     pub copying: BTreeSet<QualifiedName>,
-    /// How many rows of those have been copied so far, where the role may see it.
+    /// How many of their rows have been copied so far, if the role may see it.
     pub rows: BTreeMap<QualifiedName, i64>,
     /// Whether the subscription is enabled: an error may have disabled it.
     pub enabled: bool,
@@ -86,16 +86,16 @@ impl fmt::Display for SyncState {
 }
 
 impl Progress {
-    /// The tables that are not replicated yet.
+    /// The tables that are not ready yet.
     pub fn left(&self) -> impl Iterator<Item = &QualifiedName> {
         self.tables.iter().filter(|(_, state)| **state != SyncState::Ready).map(|(table, _)| table)
     }
 }
 
-/// Looks at the initial copy of a subscription.
+/// Reads the state of a subscription's initial copy.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub async fn progress(subscriber: &Database, name: &Ident) -> Result<Progress> {
     let doing = format!("reading how far subscription {name} is");
     let (errors, stats) = if subscriber.version().await?.has(version::SUBSCRIPTION_STATS) {
@@ -103,7 +103,7 @@ pub async fn progress(subscriber: &Database, name: &Ident) -> Result<Progress> {
     } else {
         ("NULL::bigint", "")
     };
-    // `pg_stat_subscription` is of the whole cluster; a subscription's id is of one database.
+    // `pg_stat_subscription` covers the whole cluster, but the id of a subscription belongs to one database.
     let sql = format!(
         "SELECT s.subenabled, EXISTS (SELECT 1 FROM pg_stat_subscription w WHERE w.subid = s.oid AND w.relid IS NULL \
          AND w.pid IS NOT NULL), {errors}, n.nspname::text, c.relname::text, r.srsubstate, \
@@ -138,20 +138,20 @@ fn read_rows(rows: &[Row]) -> RowResult<Progress> {
     Ok(progress)
 }
 
-/// Tells from several looks at the initial copy whether it fails again and again. Pure.
+/// Decides from several reads whether the initial copy fails repeatedly. Pure.
 ///
-/// A table whose rows are being copied has a worker of its own, from the first row to the last. One that has none has
-/// failed, and is waiting to be tried again (`wal_retrieve_retry_interval`).
+/// A table whose rows are being copied has a worker of its own, from the first row to the last. A table without a
+/// worker has failed, and waits for the next try (`wal_retrieve_retry_interval`).
 #[derive(Debug, Default)]
 pub struct Watch {
     idle: BTreeMap<QualifiedName, u32>,
     without_worker: u32,
 }
 
-/// What the looks tell.
+/// The result of these reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It gets on, or it is too early to tell.
+    /// It makes progress, or it is too early to decide.
     GoesOn,
     /// Copying these tables fails.
     Fails(BTreeSet<QualifiedName>),
@@ -161,12 +161,13 @@ pub enum Verdict {
     Disabled,
 }
 
-/// How many looks without a worker say that a table has failed: fewer might fall between a copy's end and its record.
+/// How many reads without a worker mean that a table has failed: fewer might fall between the end of a copy and its
+/// record.
 const IDLE_LOOKS: u32 = 3;
 
 impl Watch {
-    /// Adds a look. `patience` is how many looks the subscription's own worker may be away: it ends to follow each change
-    /// of the subscription, and one that fails is started again after a while.
+    /// Adds a read. `patience` is the number of reads during which the subscription's own worker may be missing: it
+    /// restarts after each change of the subscription, and after a failure with a delay.
     pub fn look(&mut self, progress: &Progress, patience: u32) -> Verdict {
         if !progress.enabled {
             return Verdict::Disabled;
@@ -174,7 +175,7 @@ impl Watch {
         let is_idle = |table: &&QualifiedName| {
             progress.tables.get(*table) == Some(&SyncState::Copying) && !progress.copying.contains(*table)
         };
-        // It starts those that copy: without it, none is to be expected.
+        // It starts the workers that copy: without it, none can run.
         for table in progress.left().filter(|_| progress.worker_runs).filter(is_idle) {
             *self.idle.entry(table.clone()).or_default() += 1;
         }
@@ -182,14 +183,14 @@ impl Watch {
         self.without_worker = if progress.worker_runs { 0 } else { self.without_worker + 1 };
         let failing: BTreeSet<_> =
             self.idle.iter().filter(|(_, looks)| **looks >= IDLE_LOOKS).map(|(table, _)| table.clone()).collect();
-        // Where errors are counted, none says that the workers were ended from outside.
+        // If errors are counted and there are none, the workers were ended from outside.
         if !failing.is_empty() && progress.sync_errors != Some(0) {
             return Verdict::Fails(failing);
         }
         if self.without_worker >= patience { Verdict::NoWorker } else { Verdict::GoesOn }
     }
 
-    /// How many looks have found this table without a worker.
+    /// How many reads have found this table without a worker.
     pub fn idle_looks(&self, table: &QualifiedName) -> u32 {
         self.idle.get(table).copied().unwrap_or_default()
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A subscription whose slot the subscriber creates has another name until that is done.
+//! A subscription whose slot the subscriber creates has a provisional name until that is done.
 //!
 //! `CREATE SUBSCRIPTION` creates the slot outside of any transaction, so nothing else can be done together with it, such as
 //! writing a comment that identifies the subscription. Its name identifies it instead. No other attempt has that name, so if the answer
@@ -19,18 +19,18 @@ use crate::postgres::error::{Cause, Error, Result};
 use crate::postgres::sql::{Ident, Statement};
 use crate::postgres::version::{ServerVersion, Unsupported};
 
-/// How such a name begins.
+/// The beginning of such a name.
 const PREFIX: &str = "neonrepl_making_";
 
-/// A name that only one attempt to make the subscription of this name has.
+/// A provisional name that only one attempt to create this subscription has.
 pub fn provisional_name(name: &Ident) -> Ident {
     Ident::from_catalog(&format!("{}{}", prefix(name), &Token::random().to_string()[..16]))
 }
 
-/// What the names of all attempts to make the subscription of this name begin with.
+/// The common beginning of the provisional names of a subscription.
 fn prefix(name: &Ident) -> String {
     let mut text = PREFIX.to_owned();
-    // A string takes whatever is written into it.
+    // Writing to a String cannot fail.
     let _ = write!(text, "{:016x}_", fingerprint(name.as_str()));
     text
 }
@@ -40,10 +40,10 @@ fn fingerprint(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// The statement that makes a subscription with its slot under a provisional name, disabled.
+/// The statement that creates a subscription and its slot under a provisional name, disabled.
 ///
 /// # Errors
-/// Where the server's version lacks something that `desired` asks for.
+/// When the server's version lacks a feature of `desired`.
 pub fn begin_provisional(
     desired: &Subscription,
     how: &How,
@@ -56,8 +56,8 @@ pub fn begin_provisional(
     diff(None, Some(&bare), how, version)
 }
 
-/// The statements that give it its own name and let it run, in one transaction. They fail with 42704 where it is gone, and
-/// with 42710 where another one has the name.
+/// The statements that give it its final name and enable it, in one transaction. They fail with 42704 if it is gone,
+/// and with 42710 if another one has the name.
 pub fn finish_provisional(desired: &Subscription, provisional: &Ident) -> Vec<Statement> {
     let name = &desired.name;
     let rename = Statement::new(format!("ALTER SUBSCRIPTION {provisional} RENAME TO {name}"));
@@ -66,15 +66,15 @@ pub fn finish_provisional(desired: &Subscription, provisional: &Ident) -> Vec<St
     [rename].into_iter().chain(enable).chain(owner).collect()
 }
 
-/// The statement that drops one with its slot, which nothing else has made.
+/// The statement that drops it with its slot, which it created itself.
 pub fn drop_provisional(provisional: &Ident) -> Statement {
     Statement::alone(format!("DROP SUBSCRIPTION {provisional}"))
 }
 
-/// What attempts to make the subscription of this name have left, or are making.
+/// The provisional subscriptions of this name: abandoned ones and those in progress.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub async fn provisionals(subscriber: &Database, name: &Ident) -> Result<Vec<Ident>> {
     let doing = format!("looking for what an attempt to make subscription {name} has left");
     let sql = "SELECT s.subname::text FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
@@ -102,7 +102,7 @@ mod tests {
         assert!(names.iter().all(|name| name.as_str().len() <= 63));
         assert!(names[0] != names[1]);
         assert!(names[0].as_str().starts_with(&prefix(&long)) && !names[2].as_str().starts_with(&prefix(&long)));
-        // What an older build has left is found.
+        // The remains of an older build are found.
         assert_eq!(prefix(&ident("shop")), "neonrepl_making_46dc5e18e28e2409_");
     }
 

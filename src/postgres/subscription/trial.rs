@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Trying a subscription in a transaction that is undone, so that a plan knows what its server refuses.
+//! Tries a subscription in a transaction that is rolled back, so that a plan knows what its server refuses.
 //!
-//! Nothing connects to the publisher, and no secret is sent: where a statement is refused, its text may end in the server's log.
+//! Nothing connects to the publisher, and no secret is sent, because a refused statement may appear in the server's
+//! log.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,14 +15,14 @@ use crate::postgres::database::Database;
 use crate::postgres::error::{Error, Result};
 use crate::postgres::sql::{Ident, Statement};
 
-/// Has the server make this subscription, and undoes it. Returns what it says against it: rights that are missing, an owner
-/// that does not exist, a keyword that its libpq does not know, a server that only reads.
+/// Tries to create this subscription, and rolls back. Returns the server's refusal: missing rights, an owner that does
+/// not exist, a keyword that its libpq does not know, a read-only server.
 ///
 /// # Errors
-/// When the server cannot be asked, or lacks what is asked for.
+/// When a query fails, or the server's version lacks a feature.
 pub async fn refused(db: &Database, doing: &str, desired: &Subscription, how: &How) -> Result<Option<Error>> {
     let version = db.version().await?;
-    // With its own name it would wait for whoever makes it at the same time.
+    // With its own name it would wait for another session that creates it at the same time.
     let name = trial_name();
     let connection = Some(without_secrets(desired.connection.as_ref()));
     let slot = desired.slot.clone().or_else(|| Some(SlotName::Named(desired.name.clone())));
@@ -33,22 +34,22 @@ pub async fn refused(db: &Database, doing: &str, desired: &Subscription, how: &H
     attempt(db, doing, statements.into_iter().chain(owner)).await
 }
 
-/// Has the server give a subscription to this owner, and undoes it. Returns what it says against it.
+/// Tries to give a subscription to this owner, and rolls back. Returns the server's refusal.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn refused_owner(db: &Database, doing: &str, name: &Ident, owner: &Ident) -> Result<Option<Error>> {
     attempt(db, doing, [change_owner(name, owner)]).await
 }
 
 async fn attempt(db: &Database, doing: &str, statements: impl IntoIterator<Item = Statement>) -> Result<Option<Error>> {
-    // Whoever reads the server's log sees that it is not the real thing.
+    // Readers of the server's log can see that it is only a trial.
     let statements = statements.into_iter().map(|statement| format!("{} /* neonrepl_trial */", statement.text()));
     let changes: Vec<_> = ["SET LOCAL lock_timeout = '1s'".to_owned()].into_iter().chain(statements).collect();
     match db.query_undone(doing, &changes, "SELECT 1").await {
         Ok(_) => Ok(None),
         Err(error) if error.is_answer() && !error.is_connect() => Ok(Some(error)),
-        // Somebody else is in the way for the moment: only the real thing tells.
+        // Another session holds a lock: only the real change will show it.
         Err(error) if error.is_locked() => Ok(None),
         Err(error) => Err(error),
     }
@@ -60,7 +61,7 @@ fn trial_name() -> Ident {
     Ident::from_catalog(&format!("neonrepl_trial_{}_{number}", std::process::id()))
 }
 
-/// The connection string with another password in the place of the one that it has.
+/// The connection string with a fake password in place of its own.
 fn without_secrets(connection: Option<&Conninfo>) -> Conninfo {
     let mut shown = connection.cloned().unwrap_or_default();
     if connection.is_none() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Statements that stop a subscription and start it again, with or without its slot, when the side that takes writes changes. Each may
-//! share a transaction with others.
+//! Statements that stop and start subscriptions, with or without their slots, when writes move to the other side. Each
+//! may share a transaction with others.
 //!
 //! Source: `ALTER SUBSCRIPTION` in the Postgres documentation.
 
@@ -16,7 +16,7 @@ use crate::postgres::limits::Limits;
 use crate::postgres::sql::{Ident, Literal, Statement};
 use crate::postgres::wait::{Ended, Pauses, Waiter};
 
-/// How often a worker is looked for while writers wait.
+/// How often to look for a worker while writers wait.
 const POLL: Pauses = Pauses { first: Duration::from_millis(2), longest: Duration::from_millis(50) };
 
 /// Stops it. Its worker ends soon after the commit, see [`end_worker`].
@@ -29,25 +29,25 @@ pub fn start(name: &Ident, slot: &Ident) -> [Statement; 2] {
     [set(name, [format!("slot_name = {}", Literal(slot.as_str()))]), enable(name)]
 }
 
-/// Lets one that is stopped forget its slot, which stays where it is.
+/// Detaches a stopped subscription from its slot, which stays where it is.
 pub fn detach(name: &Ident) -> Statement {
     set(name, ["slot_name = NONE".to_owned()])
 }
 
-/// Drops one that was detached, and nothing on its publisher.
+/// Drops a detached subscription, and nothing on its publisher.
 pub fn drop_detached(name: &Ident) -> Statement {
     Statement::new(format!("DROP SUBSCRIPTION {name}"))
 }
 
-/// How durable a change must be before its worker confirms it. The worker goes on.
+/// Sets how durable a change must be before the worker confirms it. The worker continues.
 pub fn confirm(name: &Ident, synchronous_commit: &str) -> Statement {
     set(name, [format!("synchronous_commit = {}", Literal(synchronous_commit))])
 }
 
-/// The owners of those of these subscriptions that the role may not change.
+/// The subscriptions among these that the role may not change, with their owners.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn of_others(db: &Database, names: &[&Ident]) -> Result<Vec<(Ident, Ident)>> {
     let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
     let sql = "SELECT s.subname::text, pg_get_userbyid(s.subowner)::text FROM pg_subscription s \
@@ -58,11 +58,11 @@ pub async fn of_others(db: &Database, names: &[&Ident]) -> Result<Vec<(Ident, Id
     db.query_all("looking for who owns subscriptions", sql, &[(&names, Type::TEXT_ARRAY)], read).await
 }
 
-/// Ends the workers of a subscription that is stopped, which would otherwise notice it up to a second later, and waits until
-/// they are gone. Where the role may not end them, they end by themselves.
+/// Ends the workers of a stopped subscription, which would otherwise notice it up to a second later, and waits until
+/// they are gone. If the role may not end them, they end by themselves.
 ///
 /// # Errors
-/// When the server cannot be asked, or the time is over.
+/// When a query fails, or the time is over.
 pub async fn end_worker(db: &Database, name: &Ident, limits: &Limits) -> Result<()> {
     let doing = format!("waiting for the worker of subscription {name} to end");
     let mut waiter = Waiter::new(limits, POLL);

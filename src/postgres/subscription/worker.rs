@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The worker of a subscription, and the trace that it leaves on the server that it reads from.
+//! The worker of a subscription, and its traces on the server that it reads from.
 //!
 //! Source: the views `pg_stat_subscription`, `pg_replication_slots` and `pg_stat_activity` in the Postgres documentation.
 
@@ -17,26 +17,26 @@ type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
 /// The worker that applies a subscription's changes, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Worker {
-    /// Its process on the subscriber. One that fails ends, and another is started after a while.
+    /// Its process on the subscriber. After a failure it ends, and another one is started later.
     pub pid: i32,
-    /// The last position that its publisher has sent, as an LSN's text; absent until it has connected.
+    /// The last position that its publisher has sent, as the text of an LSN; absent until it has connected.
     pub received: Option<String>,
 }
 
 impl Worker {
-    /// Whether it has connected to its publisher: that sends its position at once.
+    /// Whether it has connected to its publisher, which sends its position at once.
     pub fn is_connected(&self) -> bool {
         self.received.is_some()
     }
 }
 
-/// The worker of a subscription; `None` where none runs at the moment.
+/// The worker of a subscription; `None` if none runs at the moment.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub async fn worker(subscriber: &Database, name: &Ident) -> Result<Option<Worker>> {
     let doing = format!("looking for the worker of subscription {name}");
-    // Those that only help it to apply have no position of their own.
+    // Parallel apply workers have no position of their own.
     let leads =
         if subscriber.version().await?.has(version::PARALLEL_STREAMING) { "AND w.leader_pid IS NULL" } else { "" };
     let sql = format!(
@@ -50,15 +50,15 @@ pub async fn worker(subscriber: &Database, name: &Ident) -> Result<Option<Worker
     found.map_err(|error| subscriber.error(&doing, Cause::Statement(error)))
 }
 
-/// Whether the worker of this subscription reads from this slot of this database. A `false` says no more than that it
-/// cannot be seen now.
+/// Whether the worker of this subscription reads from this slot of this database. `false` only means that this cannot
+/// be seen now.
 ///
-/// A slot's reader has the name of its subscription, and so may that of another server. But what a subscription has
-/// confirmed, what it has received and what its server has written are in this order on that server alone: positions of
-/// another cluster are elsewhere. `reader` is the name that the worker gives itself.
+/// A slot's reader has the name of its subscription, but a reader from another server may have the same name. The
+/// positions that a subscription has confirmed, has received, and that its server has written are in this order only on
+/// the right server: positions of other clusters do not fit in between. `reader` is the worker's application name.
 ///
 /// # Errors
-/// When one of the two servers cannot be asked.
+/// When one of the two servers cannot be queried.
 pub async fn reads_from(
     publisher: &Database,
     slot: &Ident,
@@ -71,7 +71,7 @@ pub async fn reads_from(
     is_between(publisher, &confirmed, &received).await
 }
 
-/// What the reader of that name has confirmed of a slot of this database.
+/// The position of a slot of this database that the reader of that name has confirmed.
 async fn confirmed_by(publisher: &Database, slot: &Ident, reader: &str) -> Result<Option<String>> {
     let doing = format!("looking for the reader of replication slot {slot}");
     let sql = "SELECT s.confirmed_flush_lsn::text, a.application_name FROM pg_replication_slots s \
@@ -83,7 +83,7 @@ async fn confirmed_by(publisher: &Database, slot: &Ident, reader: &str) -> Resul
     Ok(found.filter(|(_, name)| is_named(name.as_deref(), reader)).and_then(|(confirmed, _)| confirmed))
 }
 
-/// Whether a session has this name. Postgres writes what is not ASCII in another way, which depends on its version.
+/// Whether a session has this name. Postgres replaces characters outside ASCII, depending on its version.
 fn is_named(found: Option<&str>, name: &str) -> bool {
     !name.is_ascii() || found == Some(name)
 }
@@ -97,11 +97,11 @@ async fn is_between(publisher: &Database, confirmed: &str, received: &str) -> Re
     Ok(found.map_err(|error| publisher.error(doing, Cause::Statement(error)))?.flatten().unwrap_or(false))
 }
 
-/// What a cluster was named when it was made. Its copies have the same, so it proves nothing by itself; another one
-/// says that it is another server.
+/// The system identifier of a cluster. Copies of a cluster have the same one, so equal identifiers prove nothing,
+/// but different ones mean different servers.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub async fn system_identifier(db: &Database) -> Result<String> {
     let doing = "reading the identifier of the cluster";
     let rows = db.query(doing, "SELECT system_identifier::text FROM pg_control_system()", &[]).await?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What to say about tables that were replaced: their names and definitions are the same, and their rows are not.
+//! The differences for replaced tables: their names and definitions are the same, but their rows are not.
 
 use super::super::known::Replaced;
 use super::super::mending::Remedy;
@@ -10,7 +10,7 @@ use super::super::object::Object;
 use super::Difference;
 use crate::postgres::sql::QualifiedName;
 
-/// What of a table differs.
+/// The attribute that differs.
 pub(super) const ROWS: &str = "rows";
 
 const COPY_AGAIN: &str = "once the new table is published, and while the publisher takes the writes; with CASCADE where other tables refer to it. Then apply: that makes it \
@@ -38,7 +38,7 @@ const DISPLACED: &str = "the publisher has renamed this table and has another on
     or tables of neonrepl_publication): the next plan then says how its rows are copied";
 
 impl Replaced {
-    /// A line for each table, or one for all of them. Partitions are replaced with their parent.
+    /// A difference for each table, or one for all of them. Partitions are replaced with their parent.
     pub(super) fn differences(&self, publisher: &Definition) -> Vec<Difference> {
         if self.is_all_of_publisher {
             return vec![all(self.on_publisher.len(), true)];
@@ -90,7 +90,7 @@ fn all(count: usize, is_publisher: bool) -> Difference {
 }
 
 impl NewNames {
-    /// A line for each that the subscriber has under its old name.
+    /// A difference for each table that the subscriber has under its old name.
     pub(super) fn differences(&self) -> impl Iterator<Item = Difference> {
         let due = self.due.iter().map(|one| {
             one.difference(Remedy::person(

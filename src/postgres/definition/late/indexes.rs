@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Indexes that are made once the rows are copied, with those of partitions.
+//! Indexes that are created after the copy, with those of partitions.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::{IndexBuild, LateIndex, Plan, Turn, turn};
 use crate::postgres::sql::{Ident, LONGEST_NAME, QualifiedName, Statement};
 
 impl Plan<'_> {
-    /// Whether it comes with the index of a partitioned table that is asked for too.
+    /// Whether it comes with the index of a partitioned table that is requested too.
     pub(super) fn is_part(&self, index: &Index) -> bool {
         let parent = index.parent.as_ref().and_then(|parent| self.wanted.indexes.get(parent));
         parent.is_some_and(|parent| self.there.tables.contains_key(&parent.table))
@@ -37,7 +37,7 @@ impl Plan<'_> {
         }
     }
 
-    /// What an index has beside what its statement says: all of it where it is made, else what is missing.
+    /// The properties of an index that its statement does not set: all for a new index, otherwise the missing ones.
     fn finishing(&self, name: &QualifiedName, index: &Index, is_new: bool) -> Vec<String> {
         let has = self.there.indexes.get(name).filter(|_| !is_new);
         let lacks = has.is_none_or(|has| index.statistics.is_some() && has.statistics.is_none());
@@ -66,7 +66,7 @@ impl<'p, 'a> Family<'p, 'a> {
         Self { plan, root, index, names: BTreeMap::new(), builds: Vec::new(), turns: Vec::new() }
     }
 
-    /// What makes the index of that name on that table a part of the other one, where there is one.
+    /// The statements that make the index of that name on that table a part of the other one, if there is one.
     fn node(
         &mut self,
         name: &QualifiedName,
@@ -102,7 +102,7 @@ impl<'p, 'a> Family<'p, 'a> {
         Ok(())
     }
 
-    /// Those of the partitions, between the making of the index itself and its becoming valid with the last of them.
+    /// The indexes of the partitions. The index itself is created before them, and becomes valid with the last of them.
     fn partitioned(&mut self, name: &QualifiedName, table: &QualifiedName, is_there: bool) -> Result<(), String> {
         if !is_there {
             let create = self.create("", name, "ONLY ", table);
@@ -137,7 +137,7 @@ impl<'p, 'a> Family<'p, 'a> {
         same.map_or_else(|| derived(part, self.root), |(name, _)| name.clone())
     }
 
-    /// A name that something else has cannot be this index's.
+    /// Checks that no other object has the index's name.
     fn check(&self, name: &QualifiedName, table: &QualifiedName, has: Option<&Index>) -> Result<(), String> {
         let Some(has) = has else { return self.check_constraint(name, table) };
         let is_same =
@@ -154,7 +154,7 @@ impl<'p, 'a> Family<'p, 'a> {
 }
 
 impl Family<'_, '_> {
-    /// The index of a constraint has the constraint's name.
+    /// Checks the name of a constraint, which is also the name of its index.
     fn check_constraint(&self, name: &QualifiedName, table: &QualifiedName) -> Result<(), String> {
         let there = self.plan.there.tables.get(table).and_then(|table| table.constraints.get(&name.name));
         let Some(constraint) = there.filter(|one| one.kind.has_index() && table.schema == name.schema) else {
@@ -171,7 +171,7 @@ impl Family<'_, '_> {
 }
 
 impl Plan<'_> {
-    /// The index of which this is a part, at the top.
+    /// The topmost index of which this one is a part.
     fn root_of<'n>(&'n self, name: &'n QualifiedName) -> &'n QualifiedName {
         let mut root = name;
         while let Some(parent) = self.wanted.indexes.get(root).and_then(|index| index.parent.as_ref()) {
@@ -181,11 +181,11 @@ impl Plan<'_> {
     }
 }
 
-/// A name for the index of a partition that follows from the partition's and the index's.
+/// A name for a partition's index that follows from the names of the partition and of the parent index.
 fn derived(part: &QualifiedName, index: &QualifiedName) -> QualifiedName {
     let text = format!("{}_{}", part.name.as_str(), index.name.as_str());
     let name = if text.len() > LONGEST_NAME {
-        // What both names have in common is at the front, as a rule.
+        // Both names usually have a common beginning.
         let tail = format!("_{}", &digest(&text)[..8]);
         let mut end = LONGEST_NAME - tail.len();
         while !text.is_char_boundary(end) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Foreign keys that are made once the rows are copied, with those of partitions.
+//! Foreign keys that are created after the copy, with those of partitions.
 
 use std::collections::BTreeSet;
 
@@ -47,8 +47,8 @@ impl<'a> Plan<'a> {
         self.there.tables.get(table).and_then(|table| table.constraints.get(name))
     }
 
-    /// Adds a key that is not there: to the partitions first, where there are some. A partitioned table takes up what they
-    /// have, and reads no row then; before Postgres 18 it would have no other way.
+    /// Adds a missing key: to the partitions first, if there are any. The partitioned table then adopts their keys
+    /// without reading rows. Before Postgres 18 this is the only way.
     fn add(&self, table: &QualifiedName, key: &Constraint, references: &QualifiedName, steps: &mut Vec<KeyStep>) {
         let is_partitioned = self.there.tables.get(table).is_some_and(|table| table.partition_key.is_some());
         for leaf in if is_partitioned { self.leaves(table) } else { vec![table] } {
@@ -75,7 +75,7 @@ impl<'a> Plan<'a> {
         turn(Object::Constraint(table.clone(), key.name.clone()), [table, references], key.statements(table))
     }
 
-    /// The partitions that have rows of their own.
+    /// The leaf partitions.
     fn leaves(&self, table: &QualifiedName) -> Vec<&'a QualifiedName> {
         let parts = self.parts(table);
         let below = |part: &'a QualifiedName| {
@@ -91,13 +91,13 @@ fn validate(table: &QualifiedName, name: &Ident) -> KeyStep {
     KeyStep::Validate(table.clone(), Statement::new(validate))
 }
 
-/// Whether all rows are to keep a foreign key. One that the publisher has not validated, or does not enforce, stays so.
+/// Whether a foreign key must be validated. One that the publisher has not validated, or does not enforce, stays so.
 fn is_checked(key: &Constraint) -> bool {
     key.is_valid && key.is_enforced
 }
 
-/// The statements that drop foreign keys between these tables, which may have come later than the tables: a table that another one
-/// refers to cannot be dropped before that.
+/// The statements that drop foreign keys between these tables, including later ones: a table that is still referenced
+/// cannot be dropped.
 pub fn drops_of_keys(there: &Definition, tables: &BTreeSet<QualifiedName>) -> Vec<Statement> {
     let ours = there.tables.iter().filter(|(name, _)| tables.contains(name));
     let keys = ours.flat_map(|(name, table)| table.constraints.values().map(move |constraint| (name, constraint)));

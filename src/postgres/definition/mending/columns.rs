@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How a difference of a column goes away.
+//! How to resolve a difference of a column.
 
 use std::fmt;
 
@@ -91,12 +91,12 @@ fn rename_not_null(place: &Place<'_>, column: &Column, there: &Column) -> Remedy
         (Some(new), Some(old)) => {
             Remedy::one(format!("ALTER TABLE {} RENAME CONSTRAINT {} TO {}", place.table, old.name, new.name))
         }
-        // It goes or comes with NOT NULL itself.
+        // It changes together with NOT NULL itself.
         _ => Remedy::Additive(Vec::new()),
     }
 }
 
-/// A column that the subscriber lacks. One that takes no nulls has no value for rows that are there, unless it has a default.
+/// A column that the subscriber lacks. If it is NOT NULL without a default, there is no value for existing rows.
 fn missing_column(
     publisher: &Definition,
     place: &Place<'_>,
@@ -106,7 +106,7 @@ fn missing_column(
 ) -> Remedy {
     if let Some(parent) = lacking_parent(publisher, table, column, subscriber) {
         return match missing_column(publisher, &Place { table: parent.0, ..*place }, parent.1, parent.2, subscriber) {
-            // The parent brings the column, and what else is set is each table's own.
+            // The parent brings the column; other settings are each table's own.
             Remedy::Additive(_) => Remedy::Additive(own_settings(place, column)),
             of_parent => of_parent,
         };
@@ -126,7 +126,7 @@ fn missing_column(
     Remedy::Additive([add].into_iter().chain(new.settings(place.table)).chain(comments).collect())
 }
 
-/// The parent that brings a column which it lacks itself.
+/// The parent that will bring a column and lacks it too.
 fn lacking_parent<'a>(
     publisher: &'a Definition,
     table: &'a Table,
@@ -141,7 +141,7 @@ fn lacking_parent<'a>(
     })
 }
 
-/// What a table sets of a column that its parent brings, with the parent's default.
+/// The statements for a table's own settings of a column that its parent brings with the parent's default.
 fn own_settings(place: &Place<'_>, column: &Column) -> Vec<String> {
     let default = match column.default() {
         _ if column.generation().is_some() => None,
@@ -152,8 +152,8 @@ fn own_settings(place: &Place<'_>, column: &Column) -> Vec<String> {
     default.into_iter().chain(own.settings(place.table)).chain(own.comments(place.table)).collect()
 }
 
-/// A column of the same type that the publisher does not have: it may be the one, under its old name. A new column in its
-/// place would be empty in every row that is there.
+/// A column of the same type that the publisher does not have: it may be the same column under its old name. A new
+/// column in its place would be empty in every existing row.
 fn renamed_from<'a>(table: &Table, there: &'a Table, column: &Column) -> Option<&'a Column> {
     there.columns.iter().find(|old| table.column(&old.name).is_none() && old.ty == column.ty)
 }
@@ -179,7 +179,7 @@ fn is_wider(new: &str, old: &str) -> bool {
             more.len() == 1 && less.len() == 1 && more > less
         }
         ("numeric", "numeric") if more.is_empty() => !less.is_empty(),
-        // As many digits after the point, and at least as many before it.
+        // The same number of digits after the point, and at least as many before it.
         ("numeric", "numeric") => match (more.as_slice(), less.as_slice()) {
             ([more, scale], [less, old_scale]) => {
                 (more, scale) != (less, old_scale) && scale >= old_scale && more - scale >= less - old_scale
@@ -190,7 +190,7 @@ fn is_wider(new: &str, old: &str) -> bool {
     }
 }
 
-/// A type's name, and the numbers behind it.
+/// A type's name and its modifiers.
 fn with_modifiers(ty: &str) -> (&str, Vec<i64>) {
     match ty.strip_suffix(')').and_then(|ty| ty.split_once('(')) {
         Some((name, numbers)) => (name, numbers.split(',').filter_map(|number| number.trim().parse().ok()).collect()),

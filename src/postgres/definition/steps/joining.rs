@@ -13,7 +13,7 @@ use super::super::object::Object;
 use super::{Group, Step};
 use crate::postgres::sql::{QualifiedName, Statement};
 
-/// Puts keys and checks of new partitions before their joining, and leaves out indexes that come with it.
+/// Moves keys and checks of new partitions before their attachment, and omits indexes that come with it.
 pub(super) fn arranged(definition: &Definition, steps: &mut BTreeMap<Object, Step>) {
     let joining: Vec<_> =
         definition.tables.iter().filter(|(name, table)| joins_what_is_there(definition, steps, name, table)).collect();
@@ -32,7 +32,7 @@ pub(super) fn arranged(definition: &Definition, steps: &mut BTreeMap<Object, Ste
     }
 }
 
-/// Whether it is a new partition, at any depth, of a table that is there.
+/// Whether it is a new partition, at any depth, of an existing table.
 fn joins_what_is_there(
     definition: &Definition,
     steps: &BTreeMap<Object, Step>,
@@ -54,7 +54,7 @@ fn first(definition: &Definition, name: &QualifiedName, table: &Table) -> BTreeS
     constraints.chain(indexes.map(|(index, _)| Object::Index(index.clone()))).collect()
 }
 
-/// Adds the checks that it has from its table: they come with the joining of others.
+/// Adds the checks that it inherits: for other partitions they come with the attachment.
 fn add_checks(definition: &Definition, steps: &mut BTreeMap<Object, Step>, name: &QualifiedName, table: &Table) {
     let checks = table.constraints.values().filter(|one| one.kind == ConstraintKind::Check && !one.is_declared());
     for check in checks {
@@ -65,14 +65,14 @@ fn add_checks(definition: &Definition, steps: &mut BTreeMap<Object, Step>, name:
             group: Group::Tables,
             statements: check.statements(name).into_iter().map(Statement::new).collect(),
             needs: known.chain([Object::Table(name.clone())]).collect(),
-            // It goes with its table.
+            // It is dropped with its table.
             is_dropped: false,
         };
         steps.insert(object, step);
     }
 }
 
-/// Leaves out the indexes that a server makes when a partition joins, as its table has them.
+/// Omits the indexes that a server creates when it attaches a partition, because the partitioned table has them.
 fn leave_indexes(definition: &Definition, steps: &mut BTreeMap<Object, Step>, name: &QualifiedName) {
     for (index, of) in definition.indexes.iter().filter(|(_, of)| of.table == *name && !of.is_replica_identity) {
         let comes_along = of.parent.as_ref().is_some_and(|parent| !steps.contains_key(&Object::Index(parent.clone())));

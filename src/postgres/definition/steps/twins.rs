@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Indexes of a partitioned table that differ in nothing, or in their direction alone.
+//! Indexes of a partitioned table that are equal except for their direction.
 //!
-//! When a server creates the index of a partitioned table, it takes up the first index of each partition that fits, and does not
-//! look at `DESC` and `NULLS FIRST`. With two such indexes it may take up the other one's. So these are created alone, and the
-//! indexes of the partitions are attached by their names.
+//! When a server creates the index of a partitioned table, it attaches the first index of each partition that fits, but
+//! ignores `DESC` and `NULLS FIRST`. With two such indexes it may attach the wrong one. So these are created with `ON
+//! ONLY`, and the indexes of the partitions are attached by name.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub(super) fn parts(definition: &Definition) -> Parts<'_> {
     parts
 }
 
-/// The indexes of partitions that are attached by their names: none where the server finds them.
+/// The indexes of partitions to attach by name; empty if the server attaches the right ones.
 pub(super) fn attached<'a>(definition: &Definition, parts: &Parts<'a>, index: &Index) -> Vec<&'a QualifiedName> {
     let is_twin = |other: &Index| {
         let is_other = other.name != index.name && other.table == index.table;
@@ -32,7 +32,7 @@ pub(super) fn attached<'a>(definition: &Definition, parts: &Parts<'a>, index: &I
     parts.cloned().unwrap_or_default()
 }
 
-/// The statements that create an index alone and attach the others to it.
+/// The statements that create an index with `ON ONLY` and attach the others to it.
 pub(super) fn statements(index: &Index, parts: &[&QualifiedName]) -> Vec<String> {
     let unique = if index.is_unique { "UNIQUE " } else { "" };
     let create = format!("CREATE {unique}INDEX {} ON ONLY {} {}", index.name.name, index.table, index.tail);
