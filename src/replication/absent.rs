@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What to say about an object that does not exist.
+//! Errors about objects that do not exist.
 
 use super::error::Error;
 use super::operation::Operation;
 use crate::postgres::{Database, Ident};
 
-/// That publications are not there.
+/// Publications that do not exist.
 pub(super) fn publications(operation: &Operation<'_>, publisher: &Database, names: &[&Ident]) -> Error {
     let names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     operation.error(format!("there is no publication {names} in {}", place(publisher))).about("publications")
 }
 
-/// That a subscription is not there.
+/// A subscription that does not exist.
 pub(super) fn subscription(operation: &Operation<'_>, subscriber: &Database, name: &Ident) -> Error {
     operation.error(format!("there is no subscription {name} in {}", place(subscriber))).about("subscription")
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Waiting until a subscription has applied everything that was written before.
+//! Waits until a subscription has applied everything written before.
 //!
 //! The publisher decodes each change with the catalog of its time. A change that is older than a publication stops a
 //! subscription to it for good (Postgres 14 to 17), or is lost (18).
@@ -13,14 +13,15 @@ use super::error::{Error, Result};
 use super::operation::{Look, Operation};
 use crate::postgres::{Database, Ident, slot};
 
-/// How long a subscription is waited for that may be unable to get further.
+/// How long to wait for a subscription that may be stuck.
 const GIVE_UP: Duration = Duration::from_secs(5);
 
-/// Waits until what has written by now has ended, and until the slot's subscription has confirmed all of it. One that is
-/// not `whole`, as after a publication of it went, gets no further: then it is not waited for long.
+/// Waits until all transactions that have written so far have ended, and until the slot's subscription has confirmed
+/// all of them. A subscription that is not `whole`, for example because a publication of it was dropped, is stuck: then
+/// the wait is short.
 ///
 /// # Errors
-/// When the time is over, a person asks to stop, or the publisher cannot be asked.
+/// When the time is over, a person asks to stop, or a query fails.
 pub(super) async fn catch_up(operation: &Operation<'_>, publisher: &Database, slot: &Ident, whole: bool) -> Result<()> {
     let next = operation.unless_stopped(slot::next_transaction(publisher)).await?;
     let mut waiting = operation.waiting();

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Comparing tables of both sides in the same state, while applications keep writing.
+//! Compares tables of both sides in the same state, while applications keep writing.
 //!
-//! For some milliseconds nobody may write to a table: until the subscriber has applied what was written before. In that
-//! moment both sides take a snapshot of the table, and keep to it however long they count afterwards. So every
-//! difference is real, and nothing has to be compared again. If a role may not take such a lock, or nothing replicates the
-//! table, the answer says that it is not exact.
+//! For some milliseconds nobody may write to a table, until the subscriber has applied all earlier writes. In that
+//! moment both sides take a snapshot of the table, and use it for as long as they count. So every difference is real,
+//! and nothing must be compared again. If a role may not take such a lock, or nothing replicates the table, the result
+//! is marked as not exact.
 
 mod closed;
 mod feeding;
@@ -29,12 +29,12 @@ use crate::postgres::{Ident, QualifiedName, publication};
 /// How closely tables are compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mode {
-    /// How many rows they have.
+    /// By the number of rows.
     #[default]
     Counts,
-    /// A sum of the hashes of their rows, too.
+    /// Also by a sum of the hashes of their rows.
     Checksums,
-    /// Where the sums differ: which rows, by their keys, and in which columns.
+    /// If the sums differ, also finds the rows, by their keys, and the columns.
     Rows,
 }
 
@@ -57,29 +57,29 @@ impl Mode {
     }
 }
 
-/// How many differing rows of a table are named where nobody says.
+/// How many differing rows of a table are reported by default.
 pub const DIFFERENCES: usize = 100;
 
-/// What is to be compared.
+/// What to compare.
 #[derive(Debug, Clone, Default)]
 pub struct Question {
-    /// What these publications send: their columns, of the rows that meet their filters.
+    /// The publications: their columns, for rows that match their filters.
     pub publications: BTreeSet<Ident>,
-    /// Only these tables of them; without publications, these tables as a whole.
+    /// Only these of their tables; without publications, these tables as a whole.
     pub tables: BTreeSet<QualifiedName>,
-    /// How closely.
+    /// How closely to compare.
     pub mode: Mode,
-    /// How many differing rows of a table are named at most.
+    /// How many differing rows of a table are reported at most.
     pub max_differences: usize,
 }
 
-/// What a comparison has found.
+/// The result of a comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// The tables, in the order of their names.
     pub tables: Vec<Compared>,
-    /// The position in the publisher's WAL up to which the last of them was compared, as an LSN's text; none where nothing
-    /// could be compared exactly.
+    /// The position in the publisher's WAL at which the last of them was compared, as the text of an LSN; none if
+    /// nothing could be compared exactly.
     pub position: Option<String>,
 }
 
@@ -100,30 +100,30 @@ impl Outcome {
 pub struct Compared {
     /// Its name.
     pub name: QualifiedName,
-    /// How many of its rows the publisher sends; none where it could not be asked.
+    /// How many of its rows the publisher sends; none if that could not be read.
     pub publisher_rows: Option<u64>,
-    /// How many the subscriber has; none where it could not be asked.
+    /// How many rows the subscriber has; none if that could not be read.
     pub subscriber_rows: Option<u64>,
-    /// Whether both are the same, as closely as was asked for.
+    /// Whether both are the same in this mode.
     pub equal: bool,
-    /// Whether both sides were in the same state. Where not, what was written meanwhile may make them differ.
+    /// Whether both sides were in the same state. If not, writes in the meantime may make them differ.
     pub exact: bool,
     /// Why it could not be compared, or not exactly. Empty otherwise.
     pub note: String,
-    /// Rows that differ, as many as were asked for.
+    /// Rows that differ, up to the requested number.
     pub differences: Vec<Difference>,
-    /// How many further differing rows were seen. There may be more than these.
+    /// How many more differing rows were seen. There may be even more.
     pub further_differences: u64,
 }
 
 /// A row that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// The columns of its key with their values as texts; all columns where the table has no key.
+    /// The columns of its key with their values as texts; all columns if the table has no key.
     pub key: Vec<(Ident, Option<String>)>,
     /// How it differs.
     pub kind: Kind,
-    /// The columns that differ; none where one side lacks the row.
+    /// The columns that differ; empty if one side lacks the row.
     pub columns: Vec<Ident>,
 }
 
@@ -168,34 +168,34 @@ impl Compared {
     }
 }
 
-/// How far a comparison is.
+/// The progress of a comparison.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress<'a> {
-    /// What is going on.
+    /// The current step.
     pub step: Step<'a>,
-    /// How many are compared.
+    /// How many tables have been compared.
     pub done: usize,
-    /// How many there are.
+    /// How many tables there are.
     pub all: usize,
 }
 
-/// What goes on in a comparison.
+/// A step of a comparison.
 #[derive(Debug, Clone, Copy)]
 pub enum Step<'a> {
-    /// So many tables are compared from now on, of which this is the first.
+    /// The comparison of this many tables begins; this is the first one.
     Begins(&'a QualifiedName, usize),
     /// This table was compared.
     Ended(&'a Compared),
 }
 
-/// Who hears how far a comparison is.
+/// The receiver of a comparison's progress.
 pub type OnProgress<'a> = &'a mut (dyn FnMut(Progress<'_>) + Send);
 
 /// Compares tables. Changes nothing on either side.
 ///
 /// # Errors
-/// When a publication or table is missing on the publisher, a server cannot be asked, the time is over, or a person asks
-/// to stop. A table that cannot be compared is none: the outcome says why.
+/// When a publication or table is missing on the publisher, a query fails, the time is over, or a person asks to stop.
+/// A table that cannot be compared is not an error: the result says why.
 pub async fn compare(
     operation: &Operation<'_>,
     pair: &Pair,
@@ -211,13 +211,13 @@ pub async fn compare(
 /// The tables of a comparison.
 struct Tables {
     comparable: Vec<Comparable>,
-    /// What they take on the publisher's disk.
+    /// Their sizes on the publisher's disk.
     sizes: BTreeMap<QualifiedName, TableSize>,
     /// Those that cannot be compared, with the reason.
     others: Vec<Compared>,
 }
 
-/// What both servers have of them.
+/// The tables on both servers.
 struct Sources {
     published: BTreeMap<QualifiedName, Published>,
     publisher: BTreeMap<QualifiedName, Table>,
@@ -261,7 +261,7 @@ impl Tables {
     }
 }
 
-/// What a subscription to the publications is sent, of the tables that are asked for.
+/// The data of the requested tables that a subscription to the publications is sent.
 async fn published(
     operation: &Operation<'_>,
     pair: &Pair,
@@ -273,7 +273,7 @@ async fn published(
     if !missing.is_empty() {
         return Err(absent::publications(operation, publisher, &missing));
     }
-    // A tree that is sent in both ways arrives in one.
+    // A partition tree that is sent in both ways arrives in only one.
     let version = operation.unless_stopped(pair.older_version()).await?;
     let arriving = publication::published_tables(publisher, names, version);
     let both = Box::pin(try_join(comparison::published(publisher, names), arriving));

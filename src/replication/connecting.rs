@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether a subscription's worker connects: Postgres accepts any connection string, and only tries it in the background.
+//! Checks that a subscription's worker connects: Postgres accepts any connection string, and only tries it in the
+//! background.
 
 use std::time::Duration;
 
@@ -13,22 +14,22 @@ use super::whereabouts;
 use crate::postgres::subscription::{SlotName, Subscription, Worker, worker};
 use crate::postgres::{Conninfo, Database, Ident};
 
-/// How long a new connection may take until it is given up: the time of some tries.
+/// How long a new connection may take: the time of several tries.
 const TRIES: Duration = Duration::from_secs(15);
 
-/// A worker that is still the same after this time has taken notice of its new connection, and found that it does not
-/// differ: it looks about every second.
+/// A worker that still runs after this time has read its new connection, and found no difference: it checks about
+/// every second.
 const NOTICES: Duration = Duration::from_secs(3);
 
-/// The process of the worker, before it is given another connection.
+/// The process of the worker, before its connection changes.
 pub async fn process(database: &Database, name: &Ident) -> Option<i32> {
     worker(database, name).await.ok().flatten().map(|worker| worker.pid)
 }
 
-/// Waits until the worker has connected with a connection that was just sent; `old` is its process from before.
+/// Waits until the worker has connected with a new connection; `old` is its process from before.
 ///
 /// # Errors
-/// When it does not, with what the publisher says to such a connection from here.
+/// When it does not, with the publisher's answer to such a connection from here.
 pub async fn check(
     operation: &Operation<'_>,
     database: &Database,
@@ -42,7 +43,7 @@ pub async fn check(
         return Ok(());
     }
     let error = operation.error(format!("its new connection was sent, but its worker does not connect: {sent}"));
-    // It goes where the new connection says, whichever server it has read from before.
+    // The worker uses the new connection, whichever server it read from before.
     let publisher = whereabouts::named(sent, database);
     let subscription = Subscription { connection: Some(sent.clone()), ..found.clone() };
     let known = Known { subscriber: database, publisher: publisher.as_ref(), subscription: &subscription };
@@ -54,7 +55,7 @@ pub async fn check(
     ))
 }
 
-/// Looks until a worker is connected. Where that cannot be asked, or a person asks to stop, nothing is claimed.
+/// Waits until a worker is connected. If a query fails, or a person asks to stop, this reports no problem.
 async fn connects(
     operation: &Operation<'_>,
     database: &Database,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Which of two sides takes writes, and moving the writes from one to the other.
+//! Cutover: which of two sides takes writes, and how writes move to the other.
 //!
-//! Everything is found by names that follow from those of the subscriptions, and the comments of the fences say what was done:
-//! nothing depends on what a caller remembers. If a call is interrupted at any point, the next one finishes it, or undoes it if
-//! nothing was committed.
+//! All objects have names that follow from the names of the subscriptions, and the comments of the fences record what
+//! was done, so the caller need not remember anything. If a call is interrupted at any point, the next one finishes it,
+//! or undoes it if nothing was committed.
 
 mod current;
 mod describing;
@@ -38,15 +38,15 @@ pub use current::{Active, Current, Flow, SideNow, StreamNow};
 pub use names::is_way_back;
 pub use steps::{Desired, Refused, Step, Under, steps};
 
-/// A cutover: what replicates between the two sides, which of them is to take writes, and on which terms that changes.
+/// A cutover: what replicates between the two sides, which of them should take writes, and how a switch is done.
 #[derive(Debug, Clone)]
 pub struct Cutover {
-    /// The subscriptions on the subscriber that bring the publisher's writes to it. They are made by somebody else, and are
-    /// stopped and started here, and never dropped.
+    /// The subscriptions on the subscriber that bring the publisher's writes to it. Others create them. A cutover stops
+    /// and starts them, but never drops them.
     pub subscriptions: BTreeSet<Ident>,
-    /// What is wanted.
+    /// The desired state.
     pub desired: Desired,
-    /// How the publisher's server reaches the subscriber, where changes are to flow back.
+    /// How the publisher's server reaches the subscriber, if changes flow back.
     pub way_back: Option<WayBack>,
     /// How a switch is done.
     pub terms: Terms,
@@ -57,32 +57,32 @@ pub struct Cutover {
 pub struct WayBack {
     /// The connection, with its password.
     pub connection: Conninfo,
-    /// Send the connection once more to a subscription that is there, such as after another password was given.
+    /// Whether to set the connection of an existing subscription again, for example after a change of the password.
     pub resend: bool,
 }
 
 /// How a switch is done.
 #[derive(Debug, Clone)]
 pub struct Terms {
-    /// Who keeps writers from the side that is left.
+    /// Who keeps writers away from the old side.
     pub writes: Writes,
-    /// What becomes of the slot of the stream that led to the side which takes writes now.
+    /// What happens to the slot of the stream to the side that now takes writes.
     pub forward: Forward,
-    /// What becomes of writes to tables that are not replicated, on the side that is left.
+    /// What happens to writes on the old side to tables that are not replicated.
     pub unpublished_writes: Unpublished,
-    /// A switch does not begin where more is still to be applied, in bytes of WAL.
+    /// A switch does not begin while more than this is still to be applied, in bytes of WAL.
     pub max_lag_bytes: u64,
-    /// Sessions that keep the tables from being closed for longer than this are ended; none never are.
+    /// Sessions that prevent closing the tables for longer than this are ended; `None`: never.
     pub end_blockers_after: Option<Duration>,
-    /// How closely the tables are compared before the commit; none are not.
+    /// How the tables are compared before the commit; `None`: not at all.
     pub compare: Option<comparison::Mode>,
-    /// Larger tables, by the planner's estimate, are not compared while writers wait.
+    /// Tables with more rows than this, by the planner's estimate, are not compared while writers wait.
     pub compare_max_rows: u64,
-    /// How many numbers of each sequence are left out.
+    /// How many numbers each sequence skips.
     pub sequence_margin: u32,
-    /// Sequences that are copied beside those of the tables.
+    /// Sequences that are copied in addition to those of the tables.
     pub sequences: BTreeSet<QualifiedName>,
-    /// What an application is told that still writes to the side that was left.
+    /// The message for an application that still writes to the old side.
     pub message: String,
 }
 
@@ -103,53 +103,53 @@ impl Default for Terms {
     }
 }
 
-/// Who keeps writers from the side that is left.
+/// Who keeps writers away from the old side.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Writes {
-    /// The fence: triggers on the tables, which take their owner's rights.
+    /// The fence: triggers on the tables. Creating them needs the rights of the tables' owner.
     #[default]
     Fence,
-    /// The user, who has stopped them. Whoever still writes is waited for, and the tables are locked until all of it has
-    /// arrived; afterwards nothing turns away who writes there. No trigger is made on a side that is left.
+    /// The user, who has stopped them. The switch waits for open transactions and locks the tables until everything has
+    /// arrived. Afterwards nothing refuses writes to the old side, and no trigger is created there.
     External,
 }
 
-/// What becomes of the slot of the stream that led to the side which takes writes now. The subscription stays, disabled.
+/// What happens to the slot of the stream to the side that now takes writes. The subscription stays, disabled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Forward {
-    /// It is dropped, so that nothing keeps WAL on the side that was left.
+    /// It is dropped, so that nothing keeps WAL on the old side.
     #[default]
     Drop,
-    /// It stays, and keeps WAL.
+    /// It stays and keeps WAL.
     Disable,
 }
 
-/// What becomes of writes to tables that are not replicated, on the side that is left.
+/// What happens to writes on the old side to tables that are not replicated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Unpublished {
-    /// The database's default makes new sessions read-only, until the side takes writes again.
+    /// New sessions are read-only by the database's default, until the side takes writes again.
     #[default]
     Block,
-    /// They go on.
+    /// They are allowed.
     Allow,
 }
 
-/// What both servers show, what is left to do, and what stands against it.
+/// The state of both servers, the remaining steps, and what prevents them.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// What both servers show.
+    /// The state of both servers.
     pub current: Current,
     /// The side that takes writes now.
     pub active: Active,
-    /// What is left to do; nothing where all is as desired, or a refusal says why nothing can be done.
+    /// The remaining steps; empty if all is as desired, or if a refusal says why nothing can be done.
     pub steps: Vec<Step>,
-    /// Everything that stands against the steps, and what should be known about them.
+    /// Everything that prevents the steps, and warnings about them.
     pub objections: Vec<Objection>,
-    /// The tables that the subscriptions bring, by the names under which their rows arrive.
+    /// The replicated tables, by their names on the subscriber.
     pub tables: BTreeSet<QualifiedName>,
-    /// The subscription that brings changes back, where there is or will be one.
+    /// The subscription that brings changes back, if there is or will be one.
     pub reverse_subscription: Option<Ident>,
-    /// About how long writers are going to wait in a switch, should nobody hold the tables.
+    /// About how long writers will wait in a switch, if no session locks the tables.
     pub expected_wait: Duration,
     /// Whether a switch compares the tables.
     pub is_compared: bool,
@@ -157,66 +157,66 @@ pub struct Found {
     pub last: Option<Switched>,
 }
 
-/// A switch that was done. It is kept in the comment of the fence of the side that was left.
+/// A completed switch. It is recorded in the comment of the old side's fence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Switched {
     /// Its number: the first is 1.
     pub number: u64,
-    /// The side that takes writes since.
+    /// The side that has taken writes since then.
     pub to: Place,
-    /// The position in the WAL of the side that was left: all before it has arrived on the other one.
+    /// The position in the old side's WAL: everything before it has arrived on the other side.
     pub position: String,
-    /// When it was committed, as RFC 3339 has it, in UTC by the clock of the server that was left.
+    /// When it was committed, in UTC, in the format of RFC 3339, by the old server's clock.
     pub at: String,
     /// How long nobody could write to either side.
     pub pause: Duration,
-    /// How many sessions waited for its end.
+    /// How many sessions waited when it was committed.
     pub writers_waited: u64,
     /// How many sequences were copied.
     pub sequences_copied: u64,
 }
 
-/// What [`run`] has come to.
+/// The result of [`run`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// The side that takes writes, or is the next to.
+    /// The side that takes writes, or will take them next.
     pub active: Place,
-    /// Whether a switch to it was cut off after its commit, so that nobody can write until the next [`run`].
+    /// Whether a switch to it was interrupted after its commit, so that nobody can write until the next [`run`].
     pub is_unfinished: bool,
-    /// The tables that a fence is around.
+    /// The tables that a fence protects.
     pub fenced_tables: BTreeSet<QualifiedName>,
-    /// The last switch, of this call or of one before; none before the first.
+    /// The last switch, by this call or an earlier one; none before the first.
     pub last: Option<Switched>,
     /// Whether it was done by this call.
     pub has_switched: bool,
-    /// The subscription that brings changes back, where there is one.
+    /// The subscription that brings changes back, if there is one.
     pub reverse_subscription: Option<Ident>,
 }
 
-/// What [`take_away`] has left.
+/// What [`take_away`] has left behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Left {
     /// A side that stays closed to writers, with the statements that open it, in order.
     pub closed: Option<(Place, Vec<String>)>,
 }
 
-/// What a cutover has made of a subscription.
+/// How a cutover has changed a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopped {
-    /// The slot that it had, and gets back with the switch back.
+    /// The slot that it had, and will have again after the switch back.
     pub slot: Option<Ident>,
-    /// The `synchronous_commit` that it had, and gets back, while a switch has set another.
+    /// The `synchronous_commit` to restore, if a switch has set another for now.
     pub synchronous_commit: Option<String>,
-    /// Whether it was disabled because its publisher was left.
+    /// Whether it was disabled because writes have left its publisher.
     pub is_disabled: bool,
-    /// Whether the cutover was taken away since, so that nothing starts it again.
+    /// Whether the cutover has been removed since, so that nothing starts it again.
     pub is_left_behind: bool,
 }
 
-/// Looks at both servers. Changes nothing, and finds everything that stands in the way at once.
+/// Reads both servers and changes nothing. Finds everything that stands in the way at once.
 ///
 /// # Errors
-/// When a server cannot be asked. What stands against a switch is no error but an [`Objection`].
+/// When a query fails. A reason against a switch is not an error but an [`Objection`].
 pub async fn look(pair: &Pair, cutover: &Cutover, operation: &Operation<'_>) -> Result<Found> {
     let run = Run::begin(operation, pair, cutover).await?;
     let (steps, objections) = Box::pin(objecting::judge(&run)).await?;
@@ -236,37 +236,36 @@ pub async fn look(pair: &Pair, cutover: &Cutover, operation: &Operation<'_>) -> 
     })
 }
 
-/// The steps in words, a line each, in the order of doing. Pure.
+/// The steps in words, one line each, in their order. Pure.
 pub fn describe(steps: &[Step], found: &Found) -> Vec<String> {
     describing::describe(steps, found)
 }
 
-/// Does what is left to do: looks, decides, does, and looks again until nothing is left. Warnings go to the operation's
-/// listener. Whatever it fails with, writers go on on one side, but for a switch that was cut off between its commit and the
-/// opening of the other side: that one is finished by the next call.
+/// Does the remaining steps: reads, decides, acts, and reads again until none is left. Warnings go to the operation's
+/// listener. If it fails, one side still takes writes, unless the switch stopped between its commit and the opening of
+/// the other side. Then the next call finishes it.
 ///
 /// # Errors
-/// With all that stands in the way, before anything is changed; or when a step fails, or a server cannot be asked.
+/// With everything that stands in the way, before anything is changed; or when a step or a query fails.
 pub async fn run(pair: &Pair, cutover: &Cutover, operation: &Operation<'_>) -> Result<Outcome> {
     Box::pin(running::run(pair, cutover, operation)).await
 }
 
-/// What there is, as [`run`] would tell it, where nothing is left to do: for reading a state. None where nothing of the
-/// cutover is there.
+/// The current state, in the form of [`run`]'s result. None if no part of the cutover exists.
 ///
 /// # Errors
-/// When a server cannot be asked.
+/// When a query fails.
 pub async fn read(pair: &Pair, cutover: &Cutover, operation: &Operation<'_>) -> Result<Option<Outcome>> {
     let run = Run::begin(operation, pair, cutover).await?;
     let gates = [run.facts.publisher.standing.gate, run.facts.subscriber.standing.gate];
     Ok(gates.iter().any(|gate| matches!(gate, Gate::Open | Gate::Armed)).then(|| run.outcome(false)))
 }
 
-/// Takes the fences and the way back away. A side that was left stays closed to writers, unless `open_on_destroy`; the guard of
-/// one that never took writes goes. The subscriptions stay as they are.
+/// Removes the fences and the way back. A side that writes have left stays closed, unless `open_on_destroy`; the guard
+/// of one that never took writes is removed. The subscriptions stay as they are.
 ///
 /// # Errors
-/// When a server cannot be asked or refuses it. The next call goes on.
+/// When a server refuses it or a query fails. The next call continues.
 pub async fn take_away(
     pair: &Pair,
     cutover: &Cutover,
@@ -276,11 +275,11 @@ pub async fn take_away(
     Box::pin(leaving::take_away(pair, cutover, open_on_destroy, operation)).await
 }
 
-/// Whether a cutover has stopped a subscription of this database that reads from this slot. It has dropped the slot then, where
-/// nothing was said against that, and makes it again when the publisher takes over.
+/// Whether a cutover has stopped a subscription of this database that reads from this slot. Unless configured
+/// otherwise, it has dropped the slot then, and creates it again when the publisher takes over.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub async fn has_stopped_reader(subscriber: &Database, slot: &Ident) -> Result<bool> {
     let fences = fence::described(subscriber).await?;
     let has = |comment: &str| Memory::read(Some(comment)).stopped.values().any(|stopped| stopped == slot);
@@ -290,11 +289,11 @@ pub async fn has_stopped_reader(subscriber: &Database, slot: &Ident) -> Result<b
     Ok(left_behind::found(subscriber).await?.values().any(|stopped| stopped == slot))
 }
 
-/// What a cutover has made of a subscription, by what the fences of its database say, or its own comment once they are gone: none
-/// where no cutover has changed it, or it has been given back.
+/// How a cutover has changed a subscription. The fences of its database say it, or its own comment once they are gone.
+/// None if no cutover has changed it, or if the change was undone.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub async fn stopped(subscriber: &Database, subscription: &Ident) -> Result<Option<Stopped>> {
     let fences = fence::described(subscriber).await?;
     let found = fences.iter().find_map(|fence| {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The tables of the subscriber, created as the publisher's: which tables they are, what has to be created, changed or left,
-//! and doing it.
+//! The tables of the subscriber, created like the publisher's: which tables they are, what must be created, changed or
+//! left, and doing so.
 //!
 //! Deciding is pure: [`Plan::of`] takes both sides' definitions. [`make`] runs the plan in one transaction, reads the
-//! subscriber again in it, and undoes everything unless both are the same then.
+//! subscriber again in it, and rolls back unless both sides are the same.
 
 pub mod building;
 mod doing;
@@ -25,31 +25,31 @@ pub use looking::{Look, look};
 pub use planning::{Plan, Unlike};
 pub use published::{Published, published};
 
-/// What the subscriber is to have.
+/// What the subscriber should have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wish {
-    /// The publications whose tables it is to have.
+    /// The publications whose tables it should have.
     pub publications: BTreeSet<Ident>,
     /// Further tables.
     pub tables: BTreeSet<QualifiedName>,
-    /// When secondary indexes and extended statistics are made.
+    /// When secondary indexes and extended statistics are created.
     pub indexes: When,
-    /// When foreign keys are made.
+    /// When foreign keys are created.
     pub foreign_keys: When,
-    /// Whether functions that something needs are made.
+    /// Whether needed functions are created.
     pub makes_functions: bool,
-    /// Whether what is there is changed where that only adds.
+    /// Whether existing objects are changed if the change only adds something.
     pub follows: bool,
-    /// Which columns of the subscriber are which of the publisher's, as far as that is known.
+    /// The recorded matches of both sides' tables and columns.
     pub known: Known,
 }
 
-/// When something is made.
+/// When something is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     /// Together with the tables.
     WithTables,
-    /// After the rows are there, by something else.
+    /// After the copy, by another resource.
     Later,
     /// Never.
     Never,
@@ -65,7 +65,7 @@ impl When {
         }
     }
 
-    /// The one of that name.
+    /// The choice of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::WithTables, Self::Later, Self::Never].into_iter().find(|when| when.as_str() == name)
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether subscriptions have applied everything that was written.
+//! Waits until subscriptions have applied everything written so far.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use super::error::{Error, Result};
 use super::operation::Operation;
 use crate::postgres::{Database, Ended, Ident, Limits, Pauses, Waiter, slot};
 
-/// How often a slot is asked while writers wait.
+/// How often to read a slot while writers wait.
 const POLL: Pauses = Pauses { first: Duration::from_millis(2), longest: Duration::from_millis(20) };
 
-/// Waits until what was written up to now is applied and flushed, and returns the position; or else what is late after this
-/// time. Nothing takes longer: writers may be waiting for it. The slots come with the subscription that reads from each.
+/// Waits until everything written so far is applied and flushed, and returns the position, or what is late after this
+/// time. It never takes longer, because writers may be waiting. Each slot comes with its subscription.
 ///
 /// # Errors
-/// When the publisher cannot be asked, or a person asks to stop.
+/// When a query fails, or a person asks to stop.
 pub(super) async fn drained(
     operation: &Operation<'_>,
     publisher: &Database,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Errors of work on two servers, and what to know about them.
+//! Errors of work on two servers.
 
 use std::fmt;
 
@@ -9,8 +9,8 @@ use crate::postgres::{self, Cause, SqlState};
 /// The result of anything that works on two servers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why work on two servers cannot go on, or, handed to [`Listener::warn`](super::Listener::warn), what a person should
-/// know about it: one line, what else there is to say, and the option it is about.
+/// Why work on two servers failed, or, passed to [`Listener::warn`](super::Listener::warn), a warning about it: one
+/// line, details, and the option that it is about.
 #[derive(Clone, Debug)]
 pub struct Error {
     summary: String,
@@ -21,7 +21,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error with its one line.
+    /// An error with this line.
     pub fn new(summary: impl Into<String>) -> Self {
         Self { summary: summary.into(), details: Vec::new(), option: None, cause: None, is_cancelled: false }
     }
@@ -35,7 +35,7 @@ impl Error {
         self.is_cancelled
     }
 
-    /// Says more: cause, remedy. An empty text says nothing.
+    /// Adds a detail: cause, remedy. An empty text adds nothing.
     #[must_use]
     pub fn detail(mut self, detail: impl AsRef<str>) -> Self {
         if !detail.as_ref().is_empty() {
@@ -44,14 +44,14 @@ impl Error {
         self
     }
 
-    /// Says what was being done: put in front of the line.
+    /// Adds what was being done in front of the line.
     #[must_use]
     pub fn during(mut self, doing: &str) -> Self {
         self.summary = format!("{doing}: {}", self.summary);
         self
     }
 
-    /// Says which option of a publication or subscription it is about, such as `slot_name`.
+    /// Sets the option of a publication or subscription that it is about, such as `slot_name`.
     #[must_use]
     pub fn about(mut self, option: &'static str) -> Self {
         self.option = Some(option);
@@ -63,7 +63,7 @@ impl Error {
         &self.summary
     }
 
-    /// What else there is to say, a paragraph each.
+    /// The details, one paragraph each.
     pub fn details(&self) -> &[String] {
         &self.details
     }
@@ -73,7 +73,7 @@ impl Error {
         self.option
     }
 
-    /// What the server said, where it comes from one.
+    /// The server's error, if it comes from one.
     pub fn cause(&self) -> Option<&postgres::Error> {
         self.cause.as_ref()
     }

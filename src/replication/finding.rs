@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a look at two servers has found: one thing that a person should know, and what to do about it.
+//! Findings: facts about two servers that a person should know, and what to do about them.
 
 use std::fmt;
 
-/// How much a finding matters.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// It would fail, or lose something.
     Error,
-    /// It works, and a person should think about it first.
+    /// It works, but a person should think about it first.
     Warning,
     /// Good to know.
     Info,
@@ -26,7 +26,7 @@ impl Severity {
     }
 }
 
-/// Where something was found.
+/// The side where something was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// On the server that is replicated from.
@@ -62,39 +62,39 @@ impl Place {
 /// same order every time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    /// How much it matters.
+    /// Its severity.
     pub severity: Severity,
-    /// Which check found it: a name in snake case that stays the same from release to release, such as `wal_level`.
+    /// The check that found it: a name in snake case that is the same in all releases, such as `wal_level`.
     pub check: &'static str,
-    /// Where.
+    /// The side.
     pub place: Place,
-    /// What it is about: a table, a role, a setting. Empty where it is about the server or the pair as a whole.
+    /// Its object: a table, a role, a setting. Empty for the server or the pair as a whole.
     pub object: String,
-    /// What is so, in one sentence or two.
+    /// The fact, in one or two sentences.
     pub message: String,
-    /// What to do: the exact statement, with the server to run it on, or the step. Empty where there is nothing to do.
+    /// What to do: the exact statement, with the server to run it on, or the step. Empty if there is nothing to do.
     pub remedy: String,
 }
 
 impl Finding {
-    /// A finding about a server or the pair as a whole, which says nothing yet.
+    /// A finding about a server or the pair as a whole, without texts yet.
     pub fn new(severity: Severity, check: &'static str, place: Place) -> Self {
         Self { severity, check, place, object: String::new(), message: String::new(), remedy: String::new() }
     }
 
-    /// The same about one object.
+    /// Sets the object.
     #[must_use]
     pub fn about(self, object: impl Into<String>) -> Self {
         Self { object: object.into(), ..self }
     }
 
-    /// The same with what is so.
+    /// Sets the message.
     #[must_use]
     pub fn says(self, message: impl Into<String>) -> Self {
         Self { message: message.into(), ..self }
     }
 
-    /// The same with what to do.
+    /// Sets the remedy.
     #[must_use]
     pub fn mended_by(self, remedy: impl Into<String>) -> Self {
         Self { remedy: remedy.into(), ..self }

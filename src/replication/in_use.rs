@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A publication that subscriptions use: it is not dropped, and renaming it takes a detour.
+//! Publications that subscriptions use: they are not dropped, and renaming them needs several steps.
 //!
-//! Both would stop its subscriptions at the next change: for good before Postgres 18, and with lost changes since. A core
-//! drops a publication before it changes a subscription that used it, so the provider has to check.
+//! Both would stop its subscriptions at the next change: for good before Postgres 18, and with lost changes since.
+//! Terraform and OpenTofu drop a publication before they change a subscription that used it, so the provider must
+//! check.
 
 use std::time::Duration;
 
@@ -17,13 +18,13 @@ use crate::postgres::publication::{self, Publication, Reader, Readers, Target};
 use crate::postgres::subscription;
 use crate::postgres::{Database, Ident, Server, SqlState, version};
 
-/// How long a subscription may take to let go: its worker ends, and starts again, a moment after each change of it.
+/// How long a subscription may take to release a publication: its worker restarts a moment after each change of it.
 const LET_GO: Duration = Duration::from_secs(10);
 
-/// Fails while somebody uses the publication. Those who are about to let go are waited for.
+/// Fails while the publication is in use. Waits for users that are about to release it.
 ///
 /// # Errors
-/// When it is in use, a person asks to stop, or the publisher cannot be asked.
+/// When it is in use, a person asks to stop, or a query fails.
 pub async fn refuse_to_drop(
     operation: &Operation<'_>,
     publisher: &Database,
@@ -61,11 +62,12 @@ fn used(operation: &Operation<'_>, users: &[User]) -> Error {
         )
 }
 
-/// What a change means to those who use the publication, or have asked for it before it is made, with what else is intended
-/// done. Those who read are known from a moment ago, so that a plan of many publications asks for them once.
+/// The effect of a change on readers that use the publication, or that ask for it before it exists, with all other
+/// planned changes applied. Readers come from a short-lived snapshot, so that a plan of many publications reads them
+/// once.
 ///
 /// # Errors
-/// When the publisher cannot be asked who does.
+/// When a query fails.
 pub async fn outlook(
     publisher: &Database,
     subscriber: Option<&Server>,
@@ -77,11 +79,11 @@ pub async fn outlook(
     objections(&readers, (publisher, subscriber), old, new, Some(intended)).await
 }
 
-/// Refuses a change right before it is done for what its plan would refuse it for: a table may have gone, or a
-/// subscription come, since then.
+/// Repeats the plan's checks right before a change is done, because tables or subscriptions may have changed
+/// since then.
 ///
 /// # Errors
-/// When the change would stop somebody or lose rows, a person asks to stop, or the publisher cannot be asked.
+/// When the change would stop a reader or lose rows, a person asks to stop, or a query fails.
 pub async fn refuse(
     operation: &Operation<'_>,
     publisher: &Database,
@@ -126,8 +128,8 @@ async fn objections(
     Ok(objections)
 }
 
-/// What it means to those who ask for a publication that is yet to be made: whatever was written while there was none is
-/// decoded with the catalog of that time, and a table that they do not have stops them.
+/// The effect on readers that ask for a publication that does not exist yet: changes from before are decoded with the
+/// catalog of their time, and a table that the subscriber lacks stops the reader.
 async fn awaited(
     readers: &Readers,
     (publisher, subscriber): (&Database, Option<&Server>),
@@ -135,7 +137,7 @@ async fn awaited(
     intended: Option<&Intended>,
 ) -> Result<Vec<Objection>> {
     let name = &new.name;
-    // Where all are known, and none asks for it, there is nobody.
+    // If all readers are known and none asks for it, there is no effect.
     let may_ask = |reader: &Reader| reader.asked_for.as_ref().is_none_or(|names| names.contains(name));
     if !readers.values().any(may_ask) {
         return Ok(Vec::new());
@@ -171,7 +173,7 @@ fn asks_already(user: &User, name: &Ident, survives: bool) -> Error {
         .about("name")
 }
 
-/// What a renaming takes, or that it would stop somebody.
+/// The effect of a renaming, or the refusal if it would stop a reader.
 async fn rename_outlook(publisher: &Database, old: &Ident, new: &Ident, users: &[User]) -> Result<Vec<Objection>> {
     let successors = publication::successors(publisher, old).await?;
     if let Some(other) = successors.iter().find(|name| *name != new) {
@@ -208,7 +210,7 @@ fn leads_over(old: &Ident, new: &Ident, users: &[User], is_begun: bool) -> Objec
     )
 }
 
-/// A renaming that was cut off is not to end under a third name: subscriptions may read under the second.
+/// An interrupted renaming must not end with a third name, because subscriptions may already read under the second.
 fn half_done(old: &Ident, new: &Ident, other: &Ident) -> Error {
     Error::new(format!("renaming publication {old} to {new}: renaming it to {other} was interrupted"))
         .detail(format!(
@@ -223,7 +225,7 @@ fn half_done(old: &Ident, new: &Ident, other: &Ident) -> Error {
         .about("name")
 }
 
-/// Only subscriptions that run, and that are the subscriber's own, can be led from one name to the other.
+/// Only running subscriptions of the configured subscriber can be moved from one name to the other.
 fn check_users(doing: &str, users: &[User]) -> Result<()> {
     let runs = |user: &&User| user.subscription().is_some_and(|(_, subscription)| subscription.enabled);
     let stays = users.iter().find(|user| !runs(user));
@@ -238,19 +240,19 @@ fn check_users(doing: &str, users: &[User]) -> Result<()> {
     ))
 }
 
-/// Whether a renaming has to lead subscriptions from one name to the other, or was cut off while it did.
+/// Whether a renaming must move subscriptions from one name to the other, or was interrupted while it did.
 ///
 /// # Errors
-/// When the publisher cannot be asked.
+/// When a query fails.
 pub async fn is_led_over(publisher: &Database, old: &Ident, new: &Ident, users: &[User]) -> Result<bool> {
     Ok(!users.is_empty() || publication::successors(publisher, old).await?.contains(new))
 }
 
-/// Renames a publication that is in use: the new one is made beside it, each subscription changes over once it has applied
-/// all that is older, and the old one is dropped. Cut off, it is gone on with by the next apply. Returns the new one.
+/// Renames a publication that is in use: creates the new one beside it, moves each subscription once it has applied all
+/// older changes, and drops the old one. The next apply continues after an interruption. Returns the new one.
 ///
 /// # Errors
-/// When somebody who uses it cannot be led over, the time is over, or a server refuses a step.
+/// When a reader cannot be moved, the time is over, or a server refuses a step.
 pub async fn rename(
     operation: &Operation<'_>,
     publisher: &Database,
@@ -277,8 +279,8 @@ pub async fn rename(
     Ok(copy)
 }
 
-/// Makes the publication of the new name, unless a renaming that was cut off has made it already. One that somebody else
-/// has made is not taken for it.
+/// Creates the publication of the new name, unless an interrupted renaming has already created it. Does not use one
+/// that somebody else has created.
 async fn make_beside(operation: &Operation<'_>, publisher: &Database, copy: &Publication, old: &Ident) -> Result<()> {
     let (doing, limits) = (operation.doing(), operation.limits());
     match publication::make_successor(publisher, doing, copy, old, limits).await {

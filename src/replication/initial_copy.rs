@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The initial copy: what would stop it, and waiting for its end.
+//! The initial copy: its obstacles, and waiting for its end.
 
 mod progress_log;
 
@@ -19,14 +19,15 @@ use super::{Pair, tables, units};
 use crate::postgres::subscription::{self, How, Progress, Subscription, Verdict, Watch};
 use crate::postgres::{Database, Ident, Outage as _, QualifiedName, catalog, publication, settings};
 
-/// After so many looks without a worker a table has failed for good, even if no query tells why: ten seconds, in which
-/// the server tries twice by default.
+/// After this many reads without a worker, a table has failed for good, even if no query shows why: ten seconds, in
+/// which the server tries twice by default.
 const UNEXPLAINED: u32 = 40;
 
-/// After so many looks without the subscription's own worker it is given up: twenty seconds.
+/// After this many reads without the subscription's own worker, the wait fails: twenty seconds.
 const NO_WORKER: u32 = 80;
 
-/// What is in the way of a subscription's tables. Nothing where the publisher cannot be asked: the subscriber may reach it.
+/// The obstacles for a subscription's tables. Empty if the publisher cannot be queried from here: the subscriber may
+/// still reach it.
 async fn obstacles(pair: &Pair, subscription: &Subscription) -> BTreeMap<QualifiedName, Vec<Obstacle>> {
     match checks::obstacles(pair, subscription, checks::login(subscription).as_ref()).await {
         Ok(found) => found,
@@ -37,11 +38,11 @@ async fn obstacles(pair: &Pair, subscription: &Subscription) -> BTreeMap<Qualifi
     }
 }
 
-/// Looks at both sides before a subscription is made. What Postgres would refuse is refused with all of its tables; what
-/// would keep rows from being copied is refused where the copy is waited for, and warned of elsewhere.
+/// Checks both sides before a subscription is created. Refuses what Postgres would refuse, with all affected tables. An
+/// obstacle to copying rows is refused if the apply waits for the copy, and otherwise a warning.
 ///
 /// # Errors
-/// When a publication or a table is missing, or the copy is waited for and cannot come to its end.
+/// When a publication or a table is missing, or the apply waits for the copy and that cannot finish.
 pub async fn check(
     operation: &Operation<'_>,
     pair: &Pair,
@@ -62,7 +63,7 @@ pub async fn check(
     warn_of_rows(operation, pair, desired, how).await
 }
 
-/// What these obstacles mean to a subscription that is made so.
+/// The objection that follows from these obstacles for such a subscription.
 pub(super) fn objection(
     operation: &Operation<'_>,
     mut found: Obstacles,
@@ -89,11 +90,10 @@ pub(super) fn objection(
     })
 }
 
-/// Warns of tables that are to be subscribed and hold rows before the copy. Those may be others than the publisher's, and
-/// then all is well.
+/// Warns of tables that already have rows before the copy. If these do not conflict with the publisher's, all is well.
 ///
 /// # Errors
-/// When a person asks to stop. Servers that cannot be asked are none.
+/// When a person asks to stop. Failed queries are not an error.
 pub async fn warn_of_rows(
     operation: &Operation<'_>,
     pair: &Pair,
@@ -114,7 +114,7 @@ pub async fn warn_of_rows(
     Ok(())
 }
 
-/// What it means that these tables hold rows before they are copied.
+/// The warning about tables that have rows before the copy.
 pub(super) fn of_rows(operation: &Operation<'_>, held: &BTreeSet<QualifiedName>) -> Option<Error> {
     let names = names::tables(held);
     let warning = operation.error(format!("on the subscriber, tables hold rows before they are copied: {names}"));
@@ -130,8 +130,8 @@ pub(super) fn of_rows(operation: &Operation<'_>, held: &BTreeSet<QualifiedName>)
 /// A subscription to a publication that is made later is stuck at the first change from before (Postgres 14 to 17).
 ///
 /// # Errors
-/// When one of them is not there, or a person asks to stop. A publisher that cannot be asked is none: it is the subscriber
-/// that has to reach it.
+/// When one of them does not exist, or a person asks to stop. A publisher that cannot be queried from here is not an
+/// error: only the subscriber must reach it.
 pub async fn refuse_missing(operation: &Operation<'_>, publisher: &Database, names: &BTreeSet<Ident>) -> Result<()> {
     let Ok(existing) = operation.unless_stopped(publication::fetch_all(publisher)).await else {
         return operation.go_on();
@@ -143,7 +143,7 @@ pub async fn refuse_missing(operation: &Operation<'_>, publisher: &Database, nam
     Err(self::missing(operation, publisher, &missing).detail("Nothing was changed."))
 }
 
-/// What it means that publications are not there.
+/// The error about missing publications.
 pub(super) fn missing(operation: &Operation<'_>, publisher: &Database, missing: &[&Ident]) -> Error {
     absent::publications(operation, publisher, missing)
         .detail(
@@ -161,22 +161,22 @@ fn in_the_way(tables: usize) -> String {
     format!("{what} cannot be copied")
 }
 
-/// A copy that is waited for.
+/// A copy to wait for.
 pub struct InitialCopy<'a> {
-    /// Where the subscription is.
+    /// The database of the subscription.
     pub subscriber: &'a Database,
-    /// Where it can be reached from here.
+    /// Its publisher, if it can be reached from here.
     pub publisher: Option<&'a Database>,
-    /// With the connection that it has.
+    /// The subscription, with its connection.
     pub subscription: &'a Subscription,
 }
 
-/// Waits until every table is replicated, and shows the progress in the log. Fails as soon as a table cannot be.
+/// Waits until every table is replicated, and logs the progress. Fails as soon as a table cannot be copied.
 ///
-/// A person who asks to stop is no error: the subscription is there, and goes on copying.
+/// A request to stop is not an error: the subscription exists and continues to copy.
 ///
 /// # Errors
-/// When copying a table fails again and again, the subscription's worker does not run, or the time is over.
+/// When copying a table fails repeatedly, the subscription's worker does not run, or the time is over.
 pub async fn wait(operation: &Operation<'_>, copy: &InitialCopy<'_>) -> Result<()> {
     let name = &copy.subscription.name;
     let mut looks = Looks::default();
@@ -190,7 +190,7 @@ pub async fn wait(operation: &Operation<'_>, copy: &InitialCopy<'_>) -> Result<(
     };
     let progress = &looks.progress;
     if waited.is_err() && operation.is_stopped() {
-        // An error would taint it: the next apply would drop it, and copy rows again that are there already.
+        // An error would taint the resource: the next apply would drop it, and copy existing rows again.
         let (left, all) = (progress.left().count(), progress.tables.len());
         let all = units::counted(all, "table");
         let made = Error::new(format!("subscription {name} is created, and goes on copying {left} of {all}"));
@@ -200,7 +200,7 @@ pub async fn wait(operation: &Operation<'_>, copy: &InitialCopy<'_>) -> Result<(
     waited.map_err(|error| error.detail(KEPT_BY_UNTAINT))
 }
 
-/// The looks at a copy so far.
+/// The reads of a copy so far.
 #[derive(Default)]
 struct Looks {
     progress: Progress,
@@ -209,10 +209,10 @@ struct Looks {
 }
 
 impl Looks {
-    /// Looks whether all tables are replicated.
+    /// Checks whether all tables are replicated.
     ///
     /// # Errors
-    /// When it cannot come to its end.
+    /// When it cannot finish.
     async fn look(&mut self, operation: &Operation<'_>, copy: &InitialCopy<'_>) -> Result<Look<()>> {
         let name = &copy.subscription.name;
         self.progress = match operation.unless_stopped(subscription::progress(copy.subscriber, name)).await {
@@ -238,7 +238,7 @@ impl Looks {
 }
 
 impl Looks {
-    /// What was seen before an outage, and while the workers come back after it, tells nothing.
+    /// Starts again after an outage: earlier reads, and those while the workers restart, mean nothing.
     fn begin_again(&mut self, what: &'static str, outage: Error) -> Error {
         tracing::info!(cause = %outage, "{what}; the wait goes on");
         self.watch = Watch::default();
@@ -246,7 +246,7 @@ impl Looks {
     }
 }
 
-/// Makes an error of what the looks tell, with the reason as far as it can be told.
+/// Turns the result of the reads into an error, with the reason as far as known.
 async fn judge(
     operation: &Operation<'_>,
     copy: &InitialCopy<'_>,
@@ -266,7 +266,7 @@ async fn judge(
             let error = error.detail(still_waiting(progress)).detail(unexplained.unwrap_or_default());
             Some(reasons.iter().fold(error, Error::detail))
         }
-        // One that cannot reach its publisher at the moment does not run either.
+        // A worker that cannot reach its publisher at the moment does not run either.
         Verdict::NoWorker => {
             let reasons = reasons(operation, copy, &Trouble::Worker).await;
             let error = Error::new(format!("subscription {name}: its worker does not run, so no table is copied"));
@@ -294,7 +294,7 @@ fn fails(name: &Ident, progress: &Progress, tables: &BTreeSet<QualifiedName>, re
     reasons.into_iter().chain(unexplained).fold(error, Error::detail)
 }
 
-/// Why that is so, as far as the servers can be asked. A publisher that cannot be reached may come back.
+/// The reasons, as far as the servers can be queried. An unreachable publisher may come back.
 async fn reasons(operation: &Operation<'_>, copy: &InitialCopy<'_>, trouble: &Trouble) -> Vec<String> {
     let InitialCopy { subscriber, publisher, subscription } = *copy;
     let found = status::reasons(operation, Known { subscriber, publisher, subscription }, trouble).await;
@@ -326,6 +326,6 @@ fn still_waiting(progress: &Progress) -> String {
     format!("Still waiting for: {}", names::tables(progress.left()))
 }
 
-/// What an error means to a core once the subscription is made.
+/// Added to an error after the subscription was created.
 pub const KEPT_BY_UNTAINT: &str = "A new subscription is tainted now, so the next apply would recreate it and copy \
     every row again. To keep it, run `terraform untaint` or `tofu untaint` with its address first.";

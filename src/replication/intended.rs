@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the plans of one run will create, and no server has yet. Whatever refers to it is planned after it, and must
-//! not be reported as missing.
+//! Objects that the plans of one run will create. Resources that refer to them are planned later, and must not
+//! report them as missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,19 +11,19 @@ use crate::postgres::catalog::{Outline, Relation};
 use crate::postgres::publication::{Publication, Publications};
 use crate::postgres::{Database, Ident, QualifiedName};
 
-/// What is going to be made by the end of an apply, as far as it was planned so far.
+/// The objects that will exist after the apply, as planned so far.
 #[derive(Debug, Default)]
 pub struct Intended(Mutex<Objects>);
 
 #[derive(Debug, Default)]
 struct Objects {
-    /// What each publication is going to be; none where that is not known yet.
+    /// The planned publications; none if one is not known yet.
     publications: BTreeMap<(Place, Ident), Option<Publication>>,
     slots: BTreeSet<(String, Ident)>,
     subscriptions: BTreeSet<(Place, Ident)>,
-    /// Tables as they are going to be.
+    /// The planned tables.
     relations: BTreeMap<(Place, QualifiedName), Relation>,
-    /// Tables of a subscriber that are going to be as the publisher's.
+    /// Tables of a subscriber that will be like the publisher's.
     copies: BTreeSet<(Place, QualifiedName)>,
     logical: bool,
 }
@@ -36,53 +36,53 @@ fn place(database: &Database) -> Place {
 }
 
 impl Intended {
-    /// Notes a publication that a plan makes or changes; `None` where it is not known yet what it will be.
+    /// Records a publication that a plan creates or changes; `None` if its planned state is not known yet.
     pub fn publication(&self, database: &Database, name: &Ident, publication: Option<Publication>) {
         self.lock().publications.insert((place(database), name.clone()), publication);
     }
 
-    /// Notes a replication slot that a plan makes. Its name is unique on the whole server.
+    /// Records a replication slot that a plan creates. Its name is unique on the whole server.
     pub fn slot(&self, database: &Database, name: &Ident) {
         self.lock().slots.insert((database.config().address(), name.clone()));
     }
 
-    /// Notes a subscription that a plan makes, or makes again.
+    /// Records a subscription that a plan creates or replaces.
     pub fn subscription(&self, database: &Database, name: &Ident) {
         self.lock().subscriptions.insert((place(database), name.clone()));
     }
 
-    /// Whether a plan makes this subscription.
+    /// Whether a plan creates this subscription.
     pub fn makes_subscription(&self, database: &Database, name: &Ident) -> bool {
         self.lock().subscriptions.contains(&(place(database), name.clone()))
     }
 
-    /// Notes a table whose replica identity a plan changes, as it is going to be.
+    /// Records the planned state of a table whose replica identity a plan changes.
     pub fn relation(&self, database: &Database, table: &QualifiedName, relation: Relation) {
         self.lock().relations.insert((place(database), table.clone()), relation);
     }
 
-    /// Notes tables of a subscriber that a plan makes as the publisher has them, or that are so already.
+    /// Records tables of a subscriber that are, or will be, like the publisher's.
     pub fn copies(&self, subscriber: &Database, tables: impl IntoIterator<Item = QualifiedName>) {
         let here = place(subscriber);
         self.lock().copies.extend(tables.into_iter().map(|table| (here.clone(), table)));
     }
 
-    /// Notes that a plan makes the publisher's WAL logical.
+    /// Records that a plan sets the publisher's WAL to logical.
     pub fn logical_wal(&self) {
         self.lock().logical = true;
     }
 
-    /// Whether a plan makes this slot.
+    /// Whether a plan creates this slot.
     pub fn has_slot(&self, database: &Database, name: &Ident) -> bool {
         self.lock().slots.contains(&(database.config().address(), name.clone()))
     }
 
-    /// Whether a plan makes the publisher's WAL logical.
+    /// Whether a plan sets the publisher's WAL to logical.
     pub fn makes_wal_logical(&self) -> bool {
         self.lock().logical
     }
 
-    /// The publications as they are going to be, and the names of those of which that is not known yet.
+    /// The publications in their planned state, and the names of those whose planned state is not known yet.
     pub fn over(&self, database: &Database, existing: &Publications) -> (Publications, BTreeSet<Ident>) {
         let (mut all, mut open) = (existing.clone(), BTreeSet::new());
         let here = place(database);
@@ -99,7 +99,7 @@ impl Intended {
         (all, open)
     }
 
-    /// The tables as they are going to be. One that is not there stays away.
+    /// The tables in their planned state. Missing tables stay missing.
     pub fn over_tables(&self, database: &Database, existing: Arc<Outline>) -> Arc<Outline> {
         let here = place(database);
         let planned = self.lock();
@@ -114,7 +114,7 @@ impl Intended {
         Arc::new(all)
     }
 
-    /// The obstacles that are left once the tables of the subscriber are what plans make of them.
+    /// The obstacles that remain once the subscriber's tables are in their planned state.
     #[must_use]
     pub fn left_of(&self, subscriber: &Database, mut found: Obstacles) -> Obstacles {
         let here = place(subscriber);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A publication joins a slot that may still have older changes to send.
+//! Publications that join a slot that may still have older changes to send.
 //!
 //! The publisher decodes each change with the catalog of its time. A change that is older than a publication stops a
 //! subscription to it for good (Postgres 14 to 17), or is lost (18).
@@ -18,11 +18,11 @@ use crate::postgres::{Database, Ident, publication};
 const WHAT_HAPPENS: &str = "Before Postgres 18, a change that is older than a publication stops a subscription to \
     it for good; since 18 it is lost.";
 
-/// Makes sure that publications can join a subscription. One that runs is waited for until it has applied all that was
-/// written before; one that is disabled applies nothing, so nothing that it has still to apply may be older.
+/// Makes sure that publications can join a subscription. Waits until a running one has applied all older writes. A
+/// disabled one applies nothing, so it must have no older changes left.
 ///
 /// # Errors
-/// When the wait is too long, or an older change may be left. Where the publisher cannot be asked there is a warning.
+/// When the wait is too long, or an older change may be left. If the publisher cannot be queried, there is a warning.
 pub async fn prepare(
     operation: &Operation<'_>,
     publisher: &Database,
@@ -67,10 +67,11 @@ async fn refuse_younger(
         .about("publications"))
 }
 
-/// Warns where a slot that exists is to be used, and may still send what is older than a publication.
+/// Warns if an existing slot will be used that may still send changes older than a publication.
 ///
 /// # Errors
-/// When a person asks to stop. A publisher that cannot be asked is no error: it is the subscriber that has to reach it.
+/// When a person asks to stop. A publisher that cannot be queried from here is not an error: only the subscriber must
+/// reach it.
 pub async fn warn_of_younger(operation: &Operation<'_>, publisher: &Database, desired: &Subscription) -> Result<()> {
     let Some(slot) = desired.slot_name() else { return Ok(()) };
     let asked = operation.unless_stopped(publication::younger_than_slot(publisher, slot, &desired.publications)).await;
@@ -89,7 +90,7 @@ fn listed(publications: &[Ident]) -> String {
     names::list(publications.iter().map(ToString::to_string))
 }
 
-/// Says what is left open where it is not known which server the publisher is.
+/// Warns of what cannot be checked if it is not known which server the publisher is.
 ///
 /// # Errors
 /// When a person asks to stop.
@@ -97,7 +98,7 @@ pub fn warn_of_unknown(operation: &Operation<'_>) -> Result<()> {
     unknown(operation, &Error::new("It is not known from here which server its publisher is."))
 }
 
-/// What a publisher that cannot be asked leaves open.
+/// Warns of what cannot be checked if the publisher cannot be queried.
 fn unknown(operation: &Operation<'_>, cause: &Error) -> Result<()> {
     operation.go_on()?;
     let warning = operation.error("it is not known whether it has caught up with its publisher");

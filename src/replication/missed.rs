@@ -2,8 +2,8 @@
 
 //! Tables that come back to a subscription which has missed some of their changes.
 //!
-//! A subscription continues with a table that was out of its publication for a while, and never gets what was written
-//! meanwhile. Only a table that it has forgotten (`REFRESH PUBLICATION`) is copied again.
+//! A subscription continues with a table that was not in its publication for a while, and never gets the writes from
+//! that time. Only a table that it has forgotten (`REFRESH PUBLICATION`) is copied again.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::postgres::publication::Target;
 use crate::postgres::subscription::Subscription;
 use crate::postgres::{self, Database, QualifiedName};
 
-/// Warnings of tables that a change publishes again under subscriptions that never forgot them.
+/// Warnings about tables that a change publishes again for subscriptions that never forgot them.
 pub(super) async fn warnings(
     publisher: &Database,
     subscriptions: impl Iterator<Item = &(Database, Subscription)>,

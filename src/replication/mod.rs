@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What needs both servers: the publisher and the subscriber.
+//! Work that needs both servers: the publisher and the subscriber.
 //!
-//! `postgres` knows one server at a time, and what exists there. This module knows what follows from both: whether tables can be copied
-//! and whether the copy makes progress, when a publication may join a subscription, who uses a publication or a slot. An
-//! [`Operation`] carries the limits and receives the warnings, so that a plan, an apply and a command at a terminal use the
-//! same functions. Nothing here knows Terraform.
+//! `postgres` handles one server at a time. This module decides what depends on both: whether tables can be copied and
+//! whether the copy makes progress, when a publication may join a subscription, who uses a publication or a slot. An
+//! [`Operation`] carries the limits and receives the warnings, so that a plan, an apply and a command at a terminal use
+//! the same functions. Nothing here knows Terraform.
 
 mod absent;
 mod catch_up;

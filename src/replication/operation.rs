@@ -9,16 +9,16 @@ use tokio::time::Instant;
 use super::error::{Error, Result};
 use crate::postgres::{Ended, Limits, Pauses, Waiter};
 
-/// How often a server is asked for what an operation waits for.
+/// How often to ask a server during a wait.
 const POLL: Pauses = Pauses::of(Duration::from_millis(250));
 
-/// Who hears what an operation has to say before it ends.
+/// The receiver of an operation's messages before its end.
 pub trait Listener: Sync {
-    /// Something that a person can act on; the operation goes on.
+    /// Receives a warning that a person can act on; the operation continues.
     fn warn(&self, warning: Error);
 }
 
-/// An operation that is going on.
+/// An operation in progress.
 #[derive(Clone)]
 pub struct Operation<'a> {
     doing: String,
@@ -32,7 +32,7 @@ impl<'a> Operation<'a> {
         Self { doing: doing.into(), limits, listener }
     }
 
-    /// The same, over after this time at the latest.
+    /// The same operation, with this time as its limit.
     #[must_use]
     pub fn within(&self, time: Duration) -> Self {
         let deadline = Instant::now() + time;
@@ -60,7 +60,7 @@ impl<'a> Operation<'a> {
         Error::new(format!("{}: {what}", self.doing))
     }
 
-    /// Says something that a person can act on.
+    /// Sends a warning that a person can act on.
     pub fn warn(&self, warning: Error) {
         self.listener.warn(warning);
     }
@@ -73,10 +73,10 @@ impl<'a> Operation<'a> {
         if self.is_stopped() { Err(Error::cancelled()) } else { Ok(()) }
     }
 
-    /// Waits for work that may be given up at any moment, as reading may, and gives it up once a person has asked to stop.
+    /// Does work that may be abandoned at any moment, such as reading, and abandons it once a person has asked to stop.
     ///
     /// # Errors
-    /// What the work fails with, or that the operation was cancelled.
+    /// The error of the work, or that the operation was cancelled.
     pub async fn unless_stopped<T, E: Into<Error>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T> {
         tokio::select! {
             biased;
@@ -85,7 +85,7 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Waits for something with looks a quarter of a second apart. Servers that are away are waited for.
+    /// A wait that reads every quarter of a second, and also waits for unavailable servers.
     pub fn waiting(&self) -> Waiting<'_> {
         Waiting(Waiter::new(&self.limits, POLL))
     }
@@ -95,11 +95,11 @@ impl<'a> Operation<'a> {
 pub struct Waiting<'a>(Waiter<'a>);
 
 impl Waiting<'_> {
-    /// Returns what a look has found, or waits for the time of the next look and returns none.
+    /// Returns what a look has found, or waits until the next look is due and returns none.
     ///
     /// # Errors
-    /// Once the time is over: what the look found missing, or the outage that it met. Else that the operation was
-    /// cancelled, or what the look failed with.
+    /// Once the time is over: the missing state, or the outage. Otherwise that the operation was cancelled, or
+    /// the error of the look.
     pub async fn after<T>(&mut self, look: Result<Look<T>>) -> Result<Option<T>> {
         let (look, missing) = match look {
             Ok(Look::There(answer)) => (Ok(Some(answer)), None),
@@ -114,12 +114,12 @@ impl Waiting<'_> {
     }
 }
 
-/// What a look shows.
+/// The result of a look.
 #[derive(Debug)]
 pub enum Look<T> {
-    /// What was waited for.
+    /// The awaited value.
     There(T),
-    /// It is missing; this is the error, should the time be over.
+    /// It is still missing; this is the error if the time is over.
     NotYet(Error),
 }
 

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Two databases, one of which is replicated to the other.
+//! A pair of databases: one is replicated to the other.
 
 use futures_util::future::try_join;
 
 use crate::postgres::{Database, Limits, Result, ServerVersion, settings};
 
-/// The database that is replicated from, and the one that is replicated to.
+/// The source and the target of a replication.
 #[derive(Clone, Debug)]
 pub struct Pair {
-    /// Where rows come from.
+    /// The database that rows come from.
     pub publisher: Database,
-    /// Where rows go to.
+    /// The database that rows go to.
     pub subscriber: Database,
 }
 
 impl Pair {
-    /// The same two the other way round: for what flows back.
+    /// The same pair in the other direction, for changes that flow back.
     #[must_use]
     pub fn reversed(&self) -> Self {
         Self { publisher: self.subscriber.clone(), subscriber: self.publisher.clone() }
     }
 
-    /// The same two, within these limits.
+    /// The same pair, with these limits.
     #[must_use]
     pub fn within(&self, limits: &Limits) -> Self {
         Self { publisher: self.publisher.within(limits), subscriber: self.subscriber.within(limits) }
@@ -31,18 +31,18 @@ impl Pair {
     /// The older of both servers' versions, which decides what they can do together.
     ///
     /// # Errors
-    /// When one of them cannot be asked.
+    /// When a query fails.
     pub async fn older_version(&self) -> Result<ServerVersion> {
         Ok(self.publisher.version().await?.min(self.subscriber.version().await?))
     }
 
-    /// Whether both are in one cluster, where `CREATE SUBSCRIPTION` with a slot would wait for itself for ever.
+    /// Whether both are in the same cluster, where `CREATE SUBSCRIPTION` with a slot would wait for itself for ever.
     ///
-    /// Told by the moment at which the postmaster started, to the microsecond, which every role may read, and which a
-    /// clone or a standby does not share.
+    /// Compares the postmasters' start times in microseconds, which every role may read, and which differ for clones
+    /// and standbys.
     ///
     /// # Errors
-    /// When one of them cannot be asked.
+    /// When a query fails.
     pub async fn is_one_cluster(&self) -> Result<bool> {
         let (one, other) =
             try_join(settings::started_at(&self.publisher), settings::started_at(&self.subscriber)).await?;

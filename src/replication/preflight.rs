@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The look before anything moves: whether replicating a publisher's tables to a subscriber will work, what it will not
-//! bring, and how big it is.
+//! The preflight: whether replicating a publisher's tables to a subscriber will work, what it will not copy, and how
+//! large it is.
 
 //!
-//! Reading is apart from deciding: [`facts`] holds what both servers tell, and each of the other modules below decides from
-//! them, purely, what there is to say.
+//! Reading is separate from deciding: [`facts`] has the answers of both servers, and each of the other modules below
+//! derives findings from them. These are pure.
 
 mod activity;
 mod cutover;
@@ -32,48 +32,49 @@ use super::finding::{Finding, Severity};
 use super::{Operation, Pair};
 use crate::postgres::{Ident, QualifiedName};
 
-/// What is going to be replicated, and how.
+/// What will be replicated, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Question {
-    /// The publications that are going to be subscribed to; those that do not exist yet are findings.
+    /// The publications to subscribe to; missing ones are findings.
     pub publications: BTreeSet<Ident>,
-    /// Tables that are going to be published, beside those of the publications. With neither, every table of the
-    /// database is meant.
+    /// Tables that will be published, in addition to those of the publications. Without both, all tables of the
+    /// database.
     pub tables: BTreeSet<QualifiedName>,
-    /// The role on the publisher that the subscription logs in as; by default the one that asks.
+    /// The role on the publisher that the subscription logs in as; by default the connection's.
     pub subscription_role: Option<Ident>,
     /// Whether a cutover is planned, so that the roles of both servers must be able to switch.
     pub cutover: bool,
-    /// Whether changes are to flow back after the cutover, so that the subscriber must be able to publish. It needs a cutover.
+    /// Whether changes will flow back after the cutover, so that the subscriber must be able to publish. Needs
+    /// `cutover`.
     pub reverse: bool,
-    /// The role on the subscriber that the way back logs in as; by default the one that asks.
+    /// The role on the subscriber that the way back logs in as; by default the connection's.
     pub reverse_role: Option<Ident>,
 }
 
 impl Question {
-    /// Whether writes are to move to the subscriber.
+    /// Whether writes will move to the subscriber.
     pub(super) fn plans_cutover(&self) -> bool {
         self.cutover || self.reverse
     }
 }
 
-/// What the look has found.
+/// The result of a preflight.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// All findings, in their order.
+    /// All findings, in order.
     pub findings: Vec<Finding>,
-    /// How big it is.
+    /// The amount of data.
     pub size: Size,
 }
 
-/// How much there is to copy, as the publisher's catalog estimates it.
+/// The amount of data to copy, by the estimates in the publisher's catalog.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Size {
-    /// How many tables with rows of their own.
+    /// How many tables there are, without partitioned ones.
     pub tables: u64,
     /// About how many rows they have.
     pub rows: u64,
-    /// What they take on disk without their indexes, in bytes.
+    /// Their size on disk without indexes, in bytes.
     pub bytes: u64,
     /// The largest of them, largest first.
     pub largest: Vec<SizedTable>,
@@ -86,23 +87,23 @@ pub struct SizedTable {
     pub name: QualifiedName,
     /// About how many rows it has; none before the first ANALYZE.
     pub rows: Option<u64>,
-    /// What it takes on disk without its indexes, in bytes.
+    /// Its size on disk without indexes, in bytes.
     pub bytes: u64,
 }
 
-/// Looks at both servers, and says all that there is to say before anything is changed. It changes nothing itself, and takes one
-/// connection of each server.
+/// Checks both servers, and reports everything before anything is changed. It changes nothing itself, and uses one
+/// connection to each server.
 ///
-/// What a role may not look at is a finding that says so.
+/// Facts that a role may not read become a finding.
 ///
 /// # Errors
-/// When one of the servers cannot be asked at all, or the operation is cancelled.
+/// When one of the servers cannot be queried at all, or the operation is cancelled.
 pub async fn preflight(operation: &Operation<'_>, pair: &Pair, question: &Question) -> Result<Report> {
     let facts = Box::pin(facts::read(operation, pair, question)).await?;
     Ok(decide(&facts))
 }
 
-/// All findings, in their order, and the size.
+/// All findings, in order, and the size.
 fn decide(facts: &Facts) -> Report {
     let checks = [
         servers::find,
@@ -123,12 +124,12 @@ fn decide(facts: &Facts) -> Report {
 }
 
 impl Report {
-    /// Whether nothing of it is an error.
+    /// Whether no finding is an error.
     pub fn is_ok(&self) -> bool {
         self.count(Severity::Error) == 0
     }
 
-    /// How many findings are that grave.
+    /// How many findings have that severity.
     pub fn count(&self, severity: Severity) -> usize {
         self.findings.iter().filter(|finding| finding.severity == severity).count()
     }

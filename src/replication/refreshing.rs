@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Adding the tables that publications have published since the last look of a subscription, on request:
-//! `ALTER SUBSCRIPTION … REFRESH PUBLICATION`.
+//! Adds new tables of publications to a subscription, on request: `ALTER SUBSCRIPTION … REFRESH
+//! PUBLICATION`.
 
 use std::collections::BTreeSet;
 
@@ -13,20 +13,20 @@ use super::{Pair, absent, initial_copy, tables, whereabouts};
 use crate::postgres::subscription::{self, How, Subscription};
 use crate::postgres::{Database, Ident, QualifiedName};
 
-/// What a refresh has changed.
+/// The result of a refresh.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refreshed {
-    /// Tables that it has now, and had not before.
+    /// New tables of the subscription.
     pub added: BTreeSet<QualifiedName>,
-    /// Tables that it has forgotten: they are not published any more.
+    /// Tables that it has dropped, because they are no longer published.
     pub forgotten: BTreeSet<QualifiedName>,
 }
 
-/// Has a subscription look for tables. What is new is checked as in an apply, where its publisher can be told and reached.
+/// Refreshes a subscription. Checks new tables as an apply does, if its publisher is known and can be reached.
 ///
 /// # Errors
-/// When there is no such subscription, or it is disabled, a table cannot be taken up, or the server refuses. Nothing was
-/// changed then.
+/// When there is no such subscription, it is disabled, a table cannot be replicated, or the server refuses. Then
+/// nothing was changed.
 pub async fn refresh(
     operation: &Operation<'_>,
     subscriber: &Database,
@@ -54,7 +54,7 @@ pub async fn refresh(
     Ok(Refreshed { added: added.cloned().collect(), forgotten: forgotten.cloned().collect() })
 }
 
-/// Refuses where a new table could not be replicated. What is wrong with others is not the refresh's business.
+/// Refuses if a new table could not be replicated. Problems of other tables do not matter for a refresh.
 async fn check_new(operation: &Operation<'_>, pair: &Pair, found: &Subscription, how: &How) -> Result<()> {
     let new = operation.unless_stopped(tables::unsubscribed(pair, found)).await?;
     let mut obstacles = operation.unless_stopped(checks::obstacles(pair, found, checks::login(found).as_ref())).await?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What it means to subscriptions if a publication publishes something else: tables that stop them, rows that would
-//! be lost. Asked before anything is changed.
+//! The effect on subscriptions if a publication publishes something else: tables that stop them, rows that would be
+//! lost. It is checked before anything is changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::postgres::publication::{self, Difference, Publication, Publications, 
 use crate::postgres::subscription::{self, Subscription};
 use crate::postgres::{Database, QualifiedName};
 
-/// A change of a publication, and what its server has.
+/// A change of a publication, and the state of its server.
 struct Change<'a> {
     publisher: &'a Database,
     old: &'a Publication,
@@ -26,7 +26,7 @@ struct Change<'a> {
     intended: Option<&'a Intended>,
 }
 
-/// What becomes different for one who reads it.
+/// The effect on one reader.
 struct Outlook<'a> {
     before: Sent,
     after: Sent,
@@ -34,10 +34,10 @@ struct Outlook<'a> {
     user: &'a User,
 }
 
-/// What it means to those who read publication `old` that it becomes `new`, once what else is intended is done.
+/// The effect on readers of publication `old` if it becomes `new`, with all other planned changes applied.
 ///
 /// # Errors
-/// When the publisher cannot be asked.
+/// When a query fails.
 pub(super) async fn outlook(
     publisher: &Database,
     users: &[User],
@@ -70,7 +70,7 @@ impl Change<'_> {
         let read = user.publications();
         let before = read.iter().filter_map(|name| self.existing.get(name));
         let others = read.iter().filter(|name| ![&self.old.name, &self.new.name].contains(name));
-        // Under the name that it has: a renaming alone makes no difference.
+        // With the old name: renaming alone makes no difference.
         let changed = Publication { name: self.old.name.clone(), ..self.new.clone() };
         let after = others.filter_map(|name| self.existing.get(name)).chain([&changed]);
         let (before, after) =
@@ -84,7 +84,7 @@ impl Change<'_> {
         Some(Pair { publisher: self.publisher.clone(), subscriber: subscriber.clone() })
     }
 
-    /// Rows that would arrive under a name that the subscription has not taken up: it skips them.
+    /// Rows that would arrive under the name of a table that the subscription does not have: it skips them.
     async fn moved(&self, outlook: &Outlook<'_>) -> Result<Option<Objection>> {
         let mut moved = outlook.difference.moved.clone();
         if moved.is_empty() {
@@ -139,7 +139,7 @@ impl Change<'_> {
         (!left.is_empty()).then_some(Objection::Warning(warning))
     }
 
-    /// Tables that would stop the subscription, or keep from being copied.
+    /// Tables that would stop the subscription, or could not be copied.
     async fn stopped(&self, outlook: &Outlook<'_>) -> Result<Option<Objection>> {
         let Difference { joined, changed, moved, .. } = &outlook.difference;
         let is_moved = |table: &&QualifiedName| !moved.values().any(|(_, new)| new == *table);
@@ -165,7 +165,7 @@ impl Change<'_> {
         Ok((!found.is_empty()).then(|| self.would_stop(outlook.user, &found)))
     }
 
-    /// What can be told of a subscriber that cannot be asked.
+    /// The findings for a subscriber that cannot be queried.
     async fn clashes(&self, outlook: &Outlook<'_>, tables: &BTreeSet<QualifiedName>) -> Result<Obstacles> {
         let sources = catalog::tables(self.publisher, tables, None).await?;
         let found = sources.into_iter().filter_map(|(name, table)| {
@@ -175,7 +175,7 @@ impl Change<'_> {
         Ok(found.collect())
     }
 
-    /// What is said of a reader that cannot be asked what it has.
+    /// The warning about a reader whose tables cannot be read.
     fn unchecked(&self, user: &User, tables: &BTreeSet<QualifiedName>) -> Error {
         let names = names::tables(tables);
         Error::new(format!("it was not checked whether {} can replicate {names}", user.describe()))
@@ -204,7 +204,7 @@ impl Change<'_> {
         }
     }
 
-    /// The option that publishes a table, or that changed.
+    /// The option that publishes a table, or that has changed.
     fn option(&self, table: Option<&QualifiedName>) -> &'static str {
         let lists = |target: &Target| match target {
             Target::AllTables => None,
@@ -221,7 +221,7 @@ impl Change<'_> {
     }
 }
 
-/// What is in the way of tables after the change, and was not before.
+/// The obstacles for tables that are new with the change.
 async fn obstacles(
     pair: &Pair,
     subscription: &Subscription,

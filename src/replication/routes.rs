@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Rows of partitions that arrive under another name than the subscription has a table for, or under two.
+//! Rows of partitions that arrive under the name of a table that the subscription does not have, or under two names.
 //!
-//! The name follows from all publications of a subscription together: one with `publish_via_partition_root`
-//! decides for the others. A subscription skips rows of a table that it does not have, and adding the table copies every
-//! row of it once more. Measured on 14 to 18: one statement that changes the publications loses nothing while it runs with
-//! `copy_data = false`; a copy into a tree that already holds the rows never ends if a key forbids it, and stores them
-//! twice if no key does. Before 16, a new subscription copies a partition twice if it is sent under both names.
+//! The name follows from all publications of a subscription together: one with `publish_via_partition_root` decides for
+//! the others. A subscription skips rows of a table that it does not have, and adding the table copies all of its rows
+//! again. Measured on 14 to 18: one statement that changes the publications loses nothing while it runs with `copy_data
+//! = false`; a copy into a tree that already holds the rows never ends if a key forbids it, and stores them twice if no
+//! key does. Before 16, a new subscription copies a partition twice if it is sent under both names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,37 +21,37 @@ use crate::postgres::publication::{self, Publications, Sent};
 use crate::postgres::subscription::{self, Subscription};
 use crate::postgres::{Ident, QualifiedName};
 
-/// A subscription that takes up tables: one that is to be made, or that is to read other publications, or to look for tables.
+/// A subscription that gets tables: because it is created, changes its publications, or refreshes.
 #[derive(Clone, Copy)]
 pub struct TakingUp<'a> {
     /// Both servers.
     pub pair: &'a Pair,
-    /// The subscription that is there.
+    /// The existing subscription.
     pub current: Option<&'a Subscription>,
-    /// The subscription as it is to be.
+    /// The desired subscription.
     pub desired: &'a Subscription,
-    /// Whether the rows of what it takes up are copied.
+    /// Whether the rows of new tables are copied.
     pub copies: bool,
 }
 
-/// Tables with rows of their own, each with the name that its rows have arrived under and the one that they will.
+/// Tables that are not partitioned, each with the old and the new name under which its rows arrive.
 type Moves = BTreeMap<QualifiedName, (QualifiedName, QualifiedName)>;
 
-/// What both servers have.
+/// The state of both servers.
 struct Seen {
     taken_up: BTreeSet<QualifiedName>,
     after: Sent,
-    /// What was so already before this change.
+    /// The tables for which this was already so before the change.
     is_so: BTreeSet<QualifiedName>,
     moves: Moves,
     twice: BTreeMap<QualifiedName, QualifiedName>,
 }
 
 impl TakingUp<'_> {
-    /// What is to be said against it.
+    /// The objections to it.
     ///
     /// # Errors
-    /// When one of the servers cannot be asked.
+    /// When one of the servers cannot be queried.
     pub async fn outlook(&self) -> Result<Vec<Objection>> {
         let seen = self.look().await?;
         let mut objections = Vec::new();
@@ -67,10 +67,10 @@ impl TakingUp<'_> {
         Ok(objections)
     }
 
-    /// Refuses it right before it is done.
+    /// Checks it again right before it is done.
     ///
     /// # Errors
-    /// When rows would get lost or come twice, or a person asks to stop. Servers that cannot be asked are none.
+    /// When rows would be lost or arrive twice, or a person asks to stop. Failed queries are not an error.
     pub async fn refuse(&self, operation: &Operation<'_>) -> Result<()> {
         let found = match operation.unless_stopped(Box::pin(self.outlook())).await {
             Ok(found) => found,
@@ -152,7 +152,7 @@ impl TakingUp<'_> {
         Ok(are_elsewhere.then(|| Objection::Refusal(what.detail(elsewhere(&new, &kept)))))
     }
 
-    /// Tables that came to a publication by themselves, as a partition does that is attached, and whose rows are not copied.
+    /// Tables that joined a publication by themselves, such as an attached partition, and whose rows are not copied.
     async fn left_out(&self, seen: &Seen) -> Result<Option<Objection>> {
         let Some(current) = self.current.filter(|_| self.desired.enabled && !self.copies) else { return Ok(None) };
         if current.publications != self.desired.publications {
@@ -182,8 +182,8 @@ fn ancestors<'a>(outline: &'a Outline, table: &QualifiedName) -> impl Iterator<I
     outline.relations.get(table).into_iter().flat_map(|relation| &relation.ancestors)
 }
 
-/// Tables whose rows will arrive under a name that is not taken up, though they have arrived under another one: their own,
-/// or that of a table which they are a partition of on either side.
+/// Tables whose rows will arrive under a name that the subscription does not have, although it has the old one: their
+/// own name, or that of an ancestor on either side.
 fn moves(after: &Sent, taken_up: &BTreeSet<QualifiedName>, outlines: [&Outline; 2]) -> Moves {
     let moved = after.routes.iter().filter(|(_, to)| !taken_up.contains(*to)).filter_map(|(table, to)| {
         let above = outlines.into_iter().flat_map(|outline| ancestors(outline, table));
@@ -286,10 +286,10 @@ mod tests {
         let (tree, flat) = (outline(&[("eu", &["all"]), ("us", &["all"])]), outline(&[("eu", &[]), ("all", &[])]));
         let rooted = [("eu", "all"), ("us", "all")];
         check(&rooted, &["eu", "us"], &tree, &tree, &[("eu", "eu", "all"), ("us", "us", "all")]);
-        // A table that was never taken up is a new one.
+        // A table that the subscription never had is a new one.
         check(&rooted, &["eu"], &tree, &flat, &[("eu", "eu", "all")]);
         check(&[("eu", "eu"), ("us", "us")], &["all"], &tree, &flat, &[("eu", "all", "eu"), ("us", "all", "us")]);
-        // What is taken up already arrives.
+        // Rows of tables that the subscription has already arrive.
         check(&rooted, &["eu", "all"], &tree, &tree, &[]);
         check(&[("other", "other")], &["all"], &tree, &tree, &[]);
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Sequences copied from one side to the other, whose values no subscription carries.
+//! Copies sequences from one side to the other, because subscriptions do not replicate their values.
 //!
-//! Two steps, so that the second is short while writers wait: [`prepare`] finds out which sequence goes on where which other
-//! one is, with all that can be refused by then, and [`copy`] reads how far they are and raises the others. Either side may be
-//! the one that is copied from.
+//! There are two steps, so that the second is short while writers wait: [`prepare`] matches the sequences of both sides
+//! and does all checks, and [`copy`] reads positions and raises the other side's sequences. Either side may be the
+//! source.
 
 mod deciding;
 mod matching;
@@ -26,13 +26,13 @@ use matching::Matched;
 /// Which sequences are copied.
 #[derive(Debug, Clone, Default)]
 pub struct Question {
-    /// Those that tables of these publications take numbers from.
+    /// Sequences that tables of these publications take numbers from.
     pub publications: BTreeSet<Ident>,
-    /// Those that these tables take numbers from.
+    /// Sequences that these tables take numbers from.
     pub tables: BTreeSet<QualifiedName>,
-    /// These, which go by the same name on both sides.
+    /// These sequences, which have the same name on both sides.
     pub sequences: BTreeSet<QualifiedName>,
-    /// How many numbers are left out, so that what is still taken on the one side is not taken on the other.
+    /// How many numbers to skip, so that numbers still taken on one side are not used on the other.
     pub margin: u32,
 }
 
@@ -43,11 +43,11 @@ pub struct Sides {
     pub from: Database,
     /// Where they are raised.
     pub to: Database,
-    /// Which of the two `from` is.
+    /// Which side `from` is.
     pub place: Place,
 }
 
-/// What [`prepare`] has found: the sequences that are copied, which fit each other by their definitions.
+/// The result of [`prepare`]: the sequences to copy, whose definitions match.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     pairs: Vec<Pair>,
@@ -55,7 +55,7 @@ pub struct Prepared {
     left_out: Vec<QualifiedName>,
 }
 
-/// A sequence, and the one that goes on where it is.
+/// A sequence, and the one that continues it.
 #[derive(Debug, Clone)]
 struct Pair {
     from: (QualifiedName, Definition),
@@ -73,17 +73,17 @@ impl Prepared {
         self.pairs.is_empty()
     }
 
-    /// The sequences that nothing takes numbers from on the other side: their columns have another default there.
+    /// The sequences that are not used on the other side: their columns have another default there.
     pub fn left_out(&self) -> &[QualifiedName] {
         &self.left_out
     }
 }
 
-/// Finds the sequences, and says everything that stands in the way of copying them. Changes nothing.
+/// Finds the sequences, and reports everything that prevents copying them. Changes nothing.
 ///
 /// # Errors
-/// When a publication, a table or a sequence is missing, one counts the other way there, the roles lack rights, or a server
-/// cannot be asked.
+/// When a publication, a table or a sequence is missing, a sequence counts in the other direction there, the roles lack
+/// rights, or a query fails.
 pub async fn prepare(operation: &Operation<'_>, sides: &Sides, question: &Question) -> Result<Prepared> {
     let tables = tables(operation, sides, question).await?;
     let both = try_join3(
@@ -98,12 +98,11 @@ pub async fn prepare(operation: &Operation<'_>, sides: &Sides, question: &Questi
     deciding::prepared(operation, sides, (matched, question.margin), &defined)
 }
 
-/// Copies what was prepared: one query reads how far the sequences are, one transaction raises the others. None of them is
-/// lowered.
+/// Copies the prepared sequences: one query reads their positions, one transaction raises the others. None is lowered.
 ///
 /// # Errors
-/// When a number does not fit on the other side, which is known before anything is raised; when a server cannot be asked, or
-/// the time is over.
+/// When a number does not fit on the other side, which is checked before anything is raised; when a query fails, or the
+/// time is over.
 pub async fn copy(operation: &Operation<'_>, sides: &Sides, prepared: &Prepared) -> Result<Vec<Copied>> {
     let limits = operation.limits();
     let names: Vec<&QualifiedName> = prepared.pairs.iter().map(|pair| &pair.from.0).collect();
@@ -116,7 +115,7 @@ pub async fn copy(operation: &Operation<'_>, sides: &Sides, prepared: &Prepared)
     Ok(targets.iter().zip(raised).map(|(target, raised)| target.copied(raised)).collect())
 }
 
-/// What a copy is about, as both servers have it.
+/// The scope of a copy on both servers.
 struct Meant<'a> {
     from: &'a BTreeMap<QualifiedName, Vec<Sequence>>,
     to: &'a BTreeMap<QualifiedName, Vec<Sequence>>,
@@ -124,7 +123,7 @@ struct Meant<'a> {
     named: &'a BTreeSet<QualifiedName>,
 }
 
-/// How the sequences of both sides are defined, those that exist.
+/// The definitions of the existing sequences of both sides.
 struct Defined {
     from: BTreeMap<QualifiedName, Definition>,
     to: BTreeMap<QualifiedName, Definition>,
@@ -137,8 +136,8 @@ async fn definitions(operation: &Operation<'_>, sides: &Sides, matched: &Matched
     Ok(Defined { from, to })
 }
 
-/// The tables whose sequences are meant, with their whole partition trees: a partition may take numbers from a sequence of its
-/// root, and inserts may name any of them.
+/// The tables whose sequences are copied, with their whole partition trees: a partition may use its root's sequence,
+/// and inserts may name any of them.
 async fn tables(operation: &Operation<'_>, sides: &Sides, question: &Question) -> Result<BTreeSet<QualifiedName>> {
     let mut tables = published(operation, &sides.from, question).await?;
     if tables.is_empty() && question.tables.is_empty() {

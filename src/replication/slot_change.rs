@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Another slot for a subscription that exists: what the old one has still to send must not be lost, and the old one
-//! must not be forgotten.
+//! Changes the slot of an existing subscription: changes that the old slot still has to send must not be lost, and the
+//! old slot must not be forgotten.
 //!
-//! A slot that stands at or before the old one sends all that the old one would have sent, and the subscriber, which keeps
-//! how far it is, asks for no change twice. So a new slot is brought to where the old one stands, and then the subscription
-//! changes over, running or not. A slot that stands behind the old one is waited for until the old one gets there.
+//! A slot at or before the old one's position sends everything that the old one would have sent, and the subscriber,
+//! which records its own position, asks for no change twice. So the new slot is moved to the old one's position, and
+//! then the subscription changes over, running or not. If the new slot is at a later position, this waits until the old
+//! one has reached it.
 
 use std::collections::BTreeSet;
 
@@ -16,37 +17,37 @@ use crate::postgres::slot::{self, Slot, Standing};
 use crate::postgres::subscription::{self, SlotName, Subscription};
 use crate::postgres::{Database, Ident};
 
-/// One subscription that is to read from another slot than it does.
+/// A subscription that should read from another slot.
 pub struct SlotChange<'a> {
     operation: &'a Operation<'a>,
     subscriber: &'a Database,
-    /// Where it is known which server that is.
+    /// The publisher, if it is known which server that is.
     publisher: Option<&'a Database>,
     current: &'a Subscription,
     /// The slot to read from.
     new: &'a Ident,
-    /// Whether a slot that is not there is made.
+    /// Whether to create a missing slot.
     makes_slot: bool,
 }
 
 /// How the change is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Way {
-    /// The new slot is made as a copy of the old one, and the old one is dropped afterwards.
+    /// Create the new slot as a copy of the old one, and drop the old one afterwards.
     Copy,
-    /// The new slot is there and is brought to where the old one stands, which stays.
+    /// Move the existing new slot to the old one's position. The old one stays.
     Meet,
     /// The old slot has nothing to send that the new one lacks.
     Over,
-    /// There is no old slot, or it has lost what it had to send.
+    /// There is no old slot, or it has lost its changes.
     Attach,
-    /// The new slot is not there, and is not to be made: something else has to make it before.
+    /// The new slot does not exist, and something else must create it before.
     Awaited,
 }
 
 impl<'a> SlotChange<'a> {
-    /// The change of slot that turns `current` into `desired`, where there is one. `makes_slot` says whether a slot that is
-    /// not there is to be made. The publisher is left out where it is not known which server that is.
+    /// The change of slot between `current` and `desired`, if any. `makes_slot` says whether to create a missing slot.
+    /// `publisher` is none if it is not known which server that is.
     pub fn of(
         operation: &'a Operation<'a>,
         (publisher, subscriber): (Option<&'a Database>, &'a Database),
@@ -61,7 +62,7 @@ impl<'a> SlotChange<'a> {
         Some(Self { operation, subscriber, publisher, current, new, makes_slot })
     }
 
-    /// The slot that it reads from, where there is one.
+    /// The slot that it reads from, if any.
     fn old(&self) -> Option<&Ident> {
         match &self.current.slot {
             Some(SlotName::Named(old)) => Some(old),
@@ -69,10 +70,10 @@ impl<'a> SlotChange<'a> {
         }
     }
 
-    /// Looks at both slots, and decides. Changes nothing.
+    /// Reads both slots, and decides. Changes nothing.
     ///
     /// # Errors
-    /// When something would be lost, the new slot is not one to read from, or that cannot be asked.
+    /// When changes would be lost, the new slot cannot be used, or a query fails.
     pub async fn decide(&self) -> Result<Way> {
         let Some(publisher) = self.publisher else {
             return Err(self.refused("its publisher cannot be asked from here"));
@@ -146,7 +147,7 @@ impl<'a> SlotChange<'a> {
         }
     }
 
-    /// What the plan says of it.
+    /// The plan's message about it.
     pub fn outlook(&self, way: &Way) -> Error {
         let (name, new) = (&self.current.name, self.new);
         let error = self.operation.error(format!("it changes over to replication slot {new}"));
@@ -181,7 +182,7 @@ impl<'a> SlotChange<'a> {
     /// Waits until the subscription can change over.
     ///
     /// # Errors
-    /// As [`SlotChange::decide`], and when the subscription does not get to where the new slot stands in time.
+    /// As [`SlotChange::decide`], and when the subscription does not reach the new slot's position in time.
     pub async fn prepare(&self) -> Result<Way> {
         let way = self.decide().await?;
         if way == Way::Awaited {
@@ -194,11 +195,11 @@ impl<'a> SlotChange<'a> {
         Ok(way)
     }
 
-    /// Changes over: brings the new slot to where the old one stands, and makes the `change` that gives it to the
+    /// Changes over: moves the new slot to the old one's position, and runs the `change` that gives it to the
     /// subscription. Nobody else can take the slot until the subscription reads from it.
     ///
     /// # Errors
-    /// What the change fails with, or that somebody else has taken the slot; nothing was changed then.
+    /// The error of the change, or that somebody else has taken the slot; then nothing was changed.
     pub async fn change_over<E: From<Error>>(
         &self,
         way: &Way,
@@ -216,7 +217,7 @@ impl<'a> SlotChange<'a> {
         changed
     }
 
-    /// Takes the new slot, and brings it to where the old one stands.
+    /// Takes the new slot, and moves it to the old one's position.
     async fn take(&self, publisher: &Database, way: &Way) -> Result<SlotTaking<'a>> {
         let place = match (way, self.old()) {
             (Way::Meet, Some(old)) => Some(slot::confirmed(publisher, old).await?.ok_or_else(|| self.gone())?),
@@ -246,7 +247,7 @@ impl<'a> SlotChange<'a> {
         Err(self.refused(&format!("replication slot {} {wrong}", self.new)))
     }
 
-    /// A change that is older than the copy of its table would be applied again by a slot that is older.
+    /// Checks the copies: an older slot would apply changes again that are older than the copy of their table.
     async fn check_copied(&self) -> Result<()> {
         let progress = subscription::progress(self.subscriber, &self.current.name).await?;
         match progress.left().next() {
@@ -275,7 +276,8 @@ impl<'a> SlotChange<'a> {
         Ok(Look::NotYet(self.refused(&late).detail("Apply again once it has caught up.")))
     }
 
-    /// What is left to do once the subscription reads from its new slot: a slot that was copied is dropped, another named.
+    /// Finishes once the subscription reads from its new slot: drops a slot that was copied, and reports any other old
+    /// one.
     pub async fn finish(&self, way: &Way) {
         let (Some(publisher), Some(old)) = (self.publisher, self.old().filter(|_| *way != Way::Attach)) else { return };
         let is_dropped = *way == Way::Copy && self.drop(publisher, old).await.is_ok();
@@ -287,7 +289,7 @@ impl<'a> SlotChange<'a> {
         }
     }
 
-    /// The subscription's worker may still read from it.
+    /// Drops the old slot, from which the subscription's worker may still read.
     async fn drop(&self, publisher: &Database, old: &Ident) -> Result<()> {
         let mut waiting = self.operation.waiting();
         while waiting.after(self.is_free(publisher, old).await).await?.is_none() {}
@@ -309,7 +311,7 @@ impl<'a> SlotChange<'a> {
         self.refused(&format!("there is no replication slot {} on its publisher", self.new)).detail(self.by_hand())
     }
 
-    /// How somebody else makes the slot.
+    /// The statement with which a person creates the slot.
     fn by_hand(&self) -> String {
         let copy = self.old().map(|old| {
             format!("To create it at the position of the old one, run on the publisher: {}", slot::copy(old, self.new))

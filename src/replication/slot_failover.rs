@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Changing `failover` of an existing slot, which keeps its position.
+//! Changes `failover` of an existing slot, which keeps its position.
 //!
 //! A subscription has the option too and passes it on to its slot. If the slot belongs to a subscription of the subscriber, the
 //! subscription is altered, so that both stay the same. Any other slot is altered over a connection in replication mode, while nothing
@@ -14,14 +14,14 @@ use crate::postgres::slot::{self, Namer, Reads};
 use crate::postgres::subscription::{self, How, Options, Subscription};
 use crate::postgres::{Database, Ident, version};
 
-/// How the option of a slot is changed.
+/// How to change the option of a slot.
 #[derive(Debug, PartialEq, Eq)]
 enum Way<'a> {
     /// By this subscription, which is disabled for a moment.
     Subscription(&'a Namer),
     /// By itself.
     Slot,
-    /// Not while this one reads from it: a subscription of the provider's subscriber, or a stranger.
+    /// Not while this one reads from it: a subscription of the provider's subscriber, or an unknown reader.
     Busy(Option<&'a Namer>),
 }
 
@@ -36,7 +36,7 @@ fn way(users: &Users) -> Way<'_> {
     }
 }
 
-/// What to do about a slot that is read from.
+/// The error about a slot with a reader.
 fn busy(doing: &str, users: &Users, own: Option<&Namer>) -> Error {
     let reader = users.usage.as_ref().and_then(|usage| usage.reader.as_deref());
     let reader = reader.map(|reader| format!(" by a reader that calls itself {reader:?}"));
@@ -57,10 +57,10 @@ fn busy(doing: &str, users: &Users, own: Option<&Namer>) -> Error {
     error.detail(remedy).about("failover")
 }
 
-/// How the option would be changed, or that it could not be.
+/// The objection to changing the option, if any.
 ///
 /// # Errors
-/// When the publisher cannot be asked.
+/// When a query fails.
 pub async fn outlook(publisher: &Database, subscriber: Subscriber<'_>, name: &Ident) -> Result<Option<Objection>> {
     let users = slot_use::users(publisher, subscriber, name).await?;
     Ok(match way(&users) {
@@ -105,7 +105,7 @@ pub async fn change(
     }
 }
 
-/// Has the subscription change it, whether or not its own option differs.
+/// Changes it by the subscription, even if the subscription's own option does not differ.
 async fn by_subscription(operation: &Operation<'_>, subscriber: &Database, name: &Ident, failover: bool) -> Result<()> {
     let Some(found) = operation.unless_stopped(subscription::fetch_now(subscriber, name)).await? else {
         return Ok(());

@@ -6,12 +6,12 @@ use super::error::Error;
 use crate::postgres::subscription::Subscription;
 use crate::postgres::{Database, slot};
 
-/// What is wrong with the slot of an enabled subscription, where the publisher can be asked: the subscriber's own catalog
-/// and counters do not tell.
+/// The problem of an enabled subscription's slot, if the publisher can be queried: the subscriber's own catalog and
+/// counters do not show it.
 pub async fn wrong_slot(publisher: &Database, found: &Subscription) -> Option<Error> {
     let slot = found.slot_name().filter(|_| found.enabled)?;
     let there = match slot::fetch(publisher, slot).await.ok()? {
-        // The subscriber may have made it since the snapshot that this is from.
+        // The subscriber may have created it since the snapshot.
         None => slot::fetch_now(publisher, slot).await.ok()?,
         there => there,
     };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Dropping a slot: never while a subscription names it, and only once nothing reads from it.
+//! Drops a slot: never while a subscription uses it, and only once nothing reads from it.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use super::slot_use::{self, Subscriber};
 use crate::postgres::slot;
 use crate::postgres::{self, Database, Ident, Limits, SqlState, look_again};
 
-/// How long a subscription that is destroyed in the same apply may take to let go.
+/// How long a subscription that is destroyed in the same apply may take to release it.
 const LET_GO: Duration = Duration::from_secs(10);
 
-/// Fails while a subscription names the slot. One that is destroyed in the same apply is waited for.
+/// Fails while a subscription uses the slot. Waits for one that is destroyed in the same apply.
 ///
 /// # Errors
-/// When one still does, nobody can be asked whether one does, or a person asks to stop.
+/// When one still does, when that cannot be checked, or when a person asks to stop.
 pub async fn refuse_to_drop(
     operation: &Operation<'_>,
     publisher: &Database,
@@ -90,7 +90,7 @@ async fn gone_after_loss(publisher: &Database, name: &Ident, error: postgres::Er
     if matches!(found, Some(None)) { Ok(()) } else { Err(lost::explain(error, found.as_ref())) }
 }
 
-/// The server's error, with who it is that reads and what to do.
+/// The server's error, with the reader and what to do.
 async fn still_read(publisher: &Database, name: &Ident, error: Error) -> Error {
     let reader = slot::reader(publisher, name).await.ok().flatten();
     let reader = reader.map(|reader| format!("Its reader calls itself {reader:?}, like a subscription of that name."));

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! One subscription at a time takes an existing slot.
+//! Makes sure that only one subscription at a time takes over an existing slot.
 //!
-//! Two subscriptions on one slot each miss what the other one gets. Subscriptions of one subscriber see each other in its catalog.
-//! Those of two subscribers do not, so the publisher has to tell. It only shows the reader of a slot once that has
-//! connected. So the slot is locked from the look at it until the new subscription reads from it; the next one
-//! then sees the reader. A subscription that stays disabled reads from nothing, so another subscriber cannot see it.
+//! Two subscriptions on one slot each miss the changes that the other one gets. Subscriptions of one subscriber see
+//! each other in its catalog. For two subscribers, only the publisher can show it, but it shows the reader of a slot
+//! only once that has connected. So the slot is locked from the check until the new subscription reads from it; the
+//! next one then sees the reader. A subscription that stays disabled does not read, so another subscriber cannot see
+//! it.
 
 use std::time::Duration;
 
@@ -14,26 +15,26 @@ use super::operation::{Look, Operation};
 use crate::postgres::slot::{Standing, Taking};
 use crate::postgres::{Database, Ident, Limits, Statement};
 
-/// How long another one may take.
+/// How long to wait for another one's turn.
 const TURN: Duration = Duration::from_secs(60);
 
-/// How long a subscription may take until it reads from its slot.
+/// How long a subscription may take to read from its slot.
 const CONNECTS: Duration = Duration::from_secs(15);
 
 /// How long giving it back may take.
 const END: Duration = Duration::from_secs(5);
 
-/// The right to take one slot.
+/// The right to take over one slot.
 pub(super) struct SlotTaking<'a> {
     operation: &'a Operation<'a>,
     taking: Taking,
     slot: Ident,
 }
 
-/// Waits for the right to take a slot.
+/// Waits for the right to take over a slot.
 ///
 /// # Errors
-/// When another one takes it all the time, the publisher cannot be asked, or a person asks to stop.
+/// When another one keeps it for too long, a query fails, or a person asks to stop.
 pub(super) async fn take<'a>(
     operation: &'a Operation<'a>,
     publisher: &Database,
@@ -62,15 +63,15 @@ fn others_turn(operation: &Operation<'_>, slot: &Ident) -> Error {
 }
 
 impl SlotTaking<'_> {
-    /// The slot as it stands now.
+    /// The current state of the slot.
     ///
     /// # Errors
-    /// When the publisher cannot be asked.
+    /// When a query fails.
     pub(super) async fn standing(&mut self) -> Result<Option<Standing>> {
         self.operation.unless_stopped(self.taking.standing(self.operation.limits())).await
     }
 
-    /// Runs what makes the slot, or moves it.
+    /// Runs a statement that creates or moves the slot.
     ///
     /// # Errors
     /// When the publisher refuses it.
@@ -78,9 +79,9 @@ impl SlotTaking<'_> {
         Ok(self.taking.run(self.operation.doing(), statement, self.operation.limits()).await?)
     }
 
-    /// Gives the right back. Where a subscription runs that took the slot, that is once it reads from it.
+    /// Gives the right back. If a running subscription has taken the slot, waits until it reads from it.
     ///
-    /// That it does not do so yet is a warning: it is there, and tries again and again.
+    /// If it does not read in time, that is only a warning: it exists, and keeps retrying.
     pub(super) async fn end(mut self, runs: Option<&Ident>) {
         if let Some(subscription) = runs {
             self.wait_until_read(subscription).await;
@@ -93,7 +94,7 @@ impl SlotTaking<'_> {
     async fn wait_until_read(&mut self, subscription: &Ident) {
         let patient = self.operation.within(CONNECTS);
         let mut waiting = patient.waiting();
-        // Once the publisher cannot be asked, the right is lost.
+        // Once a query fails, the right is lost.
         while let Ok(look) = self.is_read(subscription).await {
             match waiting.after(Ok(look)).await {
                 Ok(Some(())) => break,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A slot that somebody reads from: a new one in its place begins at the present, and whoever reads goes on without the
-//! rows in between, without an error. So that is refused where it can be seen.
+//! Slots that are in use. A new slot in the place of one begins at the current position, and its reader continues
+//! without the rows in between, without an error. So this is refused if it can be detected.
 
 use std::collections::BTreeSet;
 
@@ -11,33 +11,33 @@ use super::units;
 use crate::postgres::slot::{self, Namer, Reads, Usage};
 use crate::postgres::{self, Database, Ident, Server, ServerVersion, settings, version};
 
-/// The server whose subscriptions may name a slot.
+/// The server whose subscriptions may use a slot.
 #[derive(Clone, Copy)]
 pub enum Subscriber<'a> {
     /// There is none.
     None,
-    /// There is one, which is not known yet.
+    /// There is one, but it is not known yet.
     Later,
     /// This one.
     At(&'a Server),
 }
 
-/// Who uses a slot, as far as its server and the subscriber show it.
+/// The users of a slot, as far as its server and the subscriber show them.
 pub struct Users {
-    /// How it was used; absent where there is no such slot.
+    /// Its use; absent if there is no such slot.
     pub(super) usage: Option<Usage>,
-    /// The subscriptions that name it, but those that read from elsewhere.
+    /// The subscriptions that use a slot of this name, except those that read from other servers.
     pub(super) namers: Vec<(Namer, Reads)>,
-    /// The subscriber's version, where it was asked.
+    /// The subscriber's version, if it was read.
     pub(super) subscriber: Option<ServerVersion>,
-    /// Why the subscriber could not be asked, though there is one.
+    /// Why the subscriber could not be queried, if there is one.
     unasked: Option<String>,
 }
 
-/// Looks for everybody who uses the slot of this name.
+/// Finds all users of the slot of this name.
 ///
 /// # Errors
-/// When its own server cannot be asked. That the subscriber cannot is among what was found.
+/// When a query of its own server fails. A failed query of the subscriber is part of the result.
 pub async fn users(publisher: &Database, subscriber: Subscriber<'_>, name: &Ident) -> Result<Users> {
     let usage = slot::usage(publisher, name).await?;
     let mut users = Users { usage, namers: Vec::new(), subscriber: None, unasked: None };
@@ -77,7 +77,8 @@ impl Users {
         self.usage.is_some()
     }
 
-    /// Each subscription that names the slot, with what is not known of it; and that the subscriber could not be asked.
+    /// Each subscription that uses the slot, with what is not known about it; and whether the subscriber could not be
+    /// queried.
     pub(super) fn names(&self) -> Vec<String> {
         let namers = self.namers.iter().map(|(namer, reads)| describe(namer, *reads));
         let unasked = self.unasked.iter().map(|cause| {
@@ -86,8 +87,8 @@ impl Users {
         namers.chain(unasked).collect()
     }
 
-    /// Why a new slot in its place would lose something; none where nothing shows that. `made_at` is where it began,
-    /// where that was recorded.
+    /// Why a new slot in its place would lose changes; empty if nothing shows that. `made_at` is its recorded start,
+    /// if any.
     fn reasons(&self, made_at: Option<&str>) -> Vec<String> {
         let mut reasons = self.names();
         let Some(usage) = &self.usage else { return reasons };
@@ -118,7 +119,7 @@ fn describe(namer: &Namer, reads: Reads) -> String {
     format!("subscription {name} of database {database:?} on the subscriber uses it{unsure}")
 }
 
-/// What is lost with a slot.
+/// The text about what is lost with a slot.
 fn lost(usage: &Usage) -> String {
     match usage.held_back {
         Some(bytes) => format!(
@@ -130,8 +131,8 @@ fn lost(usage: &Usage) -> String {
     }
 }
 
-/// What it means that a new slot takes the place of one. `made_at` is where that began, where it was recorded, `forced`
-/// says that a person has agreed to the loss, and `option` is what makes a new one.
+/// The objection to replacing a slot by a new one. `made_at` is its recorded start, if any, `forced` says that a person
+/// has agreed to the loss, and `option` is the option that requires a new one.
 pub fn loss(
     doing: &str,
     users: &Users,
@@ -157,7 +158,7 @@ pub fn loss(
     )))
 }
 
-/// How the slot stays.
+/// How to keep the slot.
 fn instead(option: Option<&str>) -> &'static str {
     match option {
         Some("two_phase") => {
@@ -172,11 +173,11 @@ fn instead(option: Option<&str>) -> &'static str {
     }
 }
 
-/// What a server lacks that is to have one slot more: that it decodes at all, a logical WAL, unless something else of this run
-/// makes it so, and room.
+/// What a server lacks for one more slot: support for decoding, logical WAL (unless another resource of this run sets
+/// it), and room.
 ///
 /// # Errors
-/// When it cannot be asked.
+/// When it cannot be queried.
 pub async fn room(publisher: &Database, doing: &str, will_be_logical: bool) -> Result<Vec<Objection>> {
     let address = publisher.config().address();
     let found = settings::fetch(publisher).await?;
@@ -204,7 +205,7 @@ pub async fn room(publisher: &Database, doing: &str, will_be_logical: bool) -> R
     Ok(wal_level.into_iter().chain(full).map(Objection::Warning).collect())
 }
 
-/// What it means to those who name a slot that is not there yet.
+/// The warning about subscriptions that use a slot that does not exist yet.
 pub fn late(name: &Ident, users: &Users) -> Option<Objection> {
     if users.has_slot() || users.namers.is_empty() {
         return None;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How far replication is, and whether it is healthy, from the views of both servers.
+//! The progress and health of replication, from the views of both servers.
 
 mod causes;
 mod comparing;
@@ -27,70 +27,70 @@ use super::operation::Operation;
 use crate::postgres::subscription::SyncState;
 use crate::postgres::{Database, Ident, QualifiedName};
 
-/// How one subscription is.
+/// The status of one subscription.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
     /// The subscription.
     pub name: Ident,
     /// Whether it is enabled.
     pub enabled: bool,
-    /// Whether a cutover has stopped it: its publisher was left, with everything applied, and the writes go to its subscriber.
+    /// Whether a cutover has stopped it: everything was applied, and writes have moved to its subscriber.
     pub is_stopped_by_cutover: bool,
-    /// Whether it brings changes back to the publisher that a cutover has left.
+    /// Whether it is the way back of a cutover: it brings changes back to the old publisher.
     pub is_way_back: bool,
     /// Whether the worker that applies changes runs.
     pub worker_running: bool,
-    /// Its publisher, as `host:port/database`; none where it is not known which server that is. Without it, nothing of
-    /// this comes from a publisher.
+    /// Its publisher, as `host:port/database`; none if it is not known which server that is. Then no value here comes
+    /// from a publisher.
     pub publisher: Option<String>,
     /// Its tables, in the order of their names.
     pub tables: Vec<TableStatus>,
-    /// Tables that its publications publish and that it does not have: they are not replicated.
+    /// Published tables that it does not have: they are not replicated.
     pub unsubscribed_tables: Vec<QualifiedName>,
-    /// Tables that it has and that its publications do not publish: what is written to them does not arrive.
+    /// Its tables that are not published any more: writes to them do not arrive.
     pub unpublished_tables: Vec<QualifiedName>,
-    /// What the publisher has written and the subscriber has not confirmed as flushed, in bytes of WAL; none where the
-    /// publisher cannot be asked, or there is no slot.
+    /// How much the publisher has written that the subscriber has not confirmed as flushed, in bytes of WAL; none if
+    /// the publisher cannot be queried, or there is no slot.
     pub lag_bytes: Option<u64>,
-    /// For how long the subscriber has been behind, in seconds; 0 where it is not, and none where that is not known.
+    /// How long the subscriber has been behind, in seconds; 0 if it is not, none if unknown.
     pub lag_seconds: Option<f64>,
     /// The last WAL position that the worker has received, as Postgres prints it: `0/1A2B3C`.
     pub received_lsn: Option<String>,
     /// The last WAL position that was reported back to the publisher.
     pub latest_end_lsn: Option<String>,
-    /// When the worker heard from the publisher last.
+    /// When the worker last received a message from the publisher.
     pub last_msg_receipt_time: Option<SystemTime>,
     /// How often applying a change has failed; none before Postgres 15.
     pub apply_error_count: Option<u64>,
     /// How often copying a table has failed; none before Postgres 15.
     pub sync_error_count: Option<u64>,
-    /// How often rows did not fit those of the subscriber, by the kind of conflict, such as `insert_exists`; empty before
+    /// How often rows conflicted with the subscriber's, by the kind of conflict, such as `insert_exists`; empty before
     /// Postgres 18.
     pub conflicts: BTreeMap<&'static str, u64>,
-    /// Its slot on the publisher; none where there is none, or it cannot be asked for.
+    /// Its slot on the publisher; none if there is none, or if it cannot be read.
     pub slot: Option<SlotStatus>,
-    /// Why it is not well, the likeliest first. Empty where it is.
+    /// Why it is unhealthy, the most likely cause first. Empty if it is healthy.
     pub causes: Vec<Cause>,
     /// Differences between the tables of both sides that stop replication or will, one sentence each.
     pub schema_drift: Vec<Drift>,
 }
 
-/// How one table of a subscription is.
+/// The status of one table of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableStatus {
     /// The table.
     pub name: QualifiedName,
-    /// How far its copy is.
+    /// The state of its copy.
     pub state: SyncState,
     /// Whether a worker is copying it at the moment.
     pub is_copying: bool,
-    /// How many rows this copy has brought so far; none where it does not run or the role may not see it.
+    /// How many rows this copy has copied so far; none if it does not run or the role may not see it.
     pub rows_copied: Option<u64>,
-    /// About how many rows it has on the publisher; none where that is not known.
+    /// About how many rows it has on the publisher; none if unknown.
     pub rows_estimate: Option<u64>,
-    /// How many bytes this copy has brought so far; like `rows_copied`.
+    /// How many bytes this copy has copied so far; like `rows_copied`.
     pub bytes_copied: Option<u64>,
-    /// What it takes on the publisher's disk without indexes, in bytes; none where that is not known.
+    /// Its size on the publisher's disk without indexes, in bytes; none if unknown.
     pub bytes: Option<u64>,
 }
 
@@ -105,22 +105,22 @@ pub struct SlotStatus {
     pub wal_status: Option<String>,
     /// The oldest WAL position that it keeps.
     pub restart_lsn: Option<String>,
-    /// What the subscriber has confirmed as flushed.
+    /// The position that the subscriber has confirmed as flushed.
     pub confirmed_flush_lsn: Option<String>,
-    /// How much WAL can still be written before it may be lost, in bytes; none where there is no limit.
+    /// How much WAL can still be written before it may be lost, in bytes; none without a limit.
     pub safe_wal_size: Option<i64>,
 }
 
-/// A likely reason why a subscription is not well.
+/// A likely reason why a subscription is unhealthy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cause {
-    /// Which one it is: a name in snake case that stays the same from release to release, such as `slot_lost`.
+    /// Its name in snake case, which is the same in all releases, such as `slot_lost`.
     pub kind: &'static str,
-    /// What is wrong, in a sentence.
+    /// The problem, in one sentence.
     pub message: String,
-    /// What shows it: the values that were read, and where.
+    /// The evidence: the values that were read, and where.
     pub evidence: String,
-    /// What mends it: the exact statement with the server to run it on, or the step.
+    /// The remedy: the exact statement with the server to run it on, or the step.
     pub remedy: String,
 }
 
@@ -129,37 +129,37 @@ pub struct Cause {
 pub struct Drift {
     /// The table.
     pub table: QualifiedName,
-    /// What differs, in a sentence.
+    /// The difference, in one sentence.
     pub message: String,
     /// What to do about it.
     pub remedy: String,
 }
 
-/// Whose subscriptions are asked about.
+/// Which subscriptions to check.
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
     /// The database of the subscriptions.
     pub subscriber: &'a Database,
-    /// The server that the caller is configured for. What it says counts for the subscriptions that are proven to read from
-    /// it (see [`whereabouts`](super::whereabouts)); of the others their own connection is followed, where it may be read.
+    /// The configured server. It counts for subscriptions that are proven to read from it (see
+    /// [`whereabouts`](super::whereabouts)); for others, their own connection is used if it may be read.
     pub publisher: Option<&'a Database>,
     /// Their names; none means all.
     pub names: Option<&'a BTreeSet<Ident>>,
 }
 
-/// How the subscriptions of a database are, in the order of their names.
+/// The statuses of a database's subscriptions, by name.
 ///
-/// This takes some seconds where a worker does not run, because one that has just been started is not ill, and up to
-/// half a minute where no reason is found why it does not.
+/// This takes some seconds if a worker does not run, because a subscription that has just been started is not
+/// unhealthy, and up to half a minute if no reason is found.
 ///
 /// # Errors
-/// When the subscriber cannot be asked, one of the names is not there, or the operation is over. A publisher that cannot
-/// be asked is none.
+/// When a query of the subscriber fails, one of the names does not exist, or the operation is over. An unreachable
+/// publisher is not an error.
 pub async fn statuses(operation: &Operation<'_>, question: &Question<'_>) -> Result<Vec<Status>> {
     Watcher::default().judge(operation, question).await
 }
 
-/// Statuses with what is known of why they are not well.
+/// Statuses with the known causes.
 fn judged(mut statuses: Vec<Status>, judgements: &BTreeMap<Ident, Judgement>) -> Vec<Status> {
     for status in &mut statuses {
         if let Some(judgement) = judgements.get(&status.name) {
@@ -169,8 +169,7 @@ fn judged(mut statuses: Vec<Status>, judgements: &BTreeMap<Ident, Judgement>) ->
     statuses
 }
 
-/// Subscriptions that are looked at again and again, for whoever watches them. Each look is quick; whether they are well
-/// follows from several.
+/// Watches subscriptions by repeated looks. Each look is quick; their health follows from several looks.
 #[derive(Default)]
 pub struct Watcher {
     judging: Judging,
@@ -178,14 +177,14 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Looks once. Why a subscription is not well is what was found out last; nothing before it is known.
+    /// Looks once. The causes are those that were found last; empty before any are known.
     ///
     /// # Errors
     /// As [`statuses`].
     pub async fn look(&mut self, operation: &Operation<'_>, question: &Question<'_>) -> Result<Vec<Status>> {
         let looked = Box::pin(self.look_again(operation, question)).await;
         if looked.is_err() {
-            // What was seen before an outage tells nothing.
+            // Looks from before an outage mean nothing.
             self.judging = Judging::default();
         }
         looked
@@ -203,7 +202,7 @@ impl Watcher {
         Ok(judged(reading.statuses(&seen), &self.told))
     }
 
-    /// Looks until it is known whether each is well, as [`statuses`] does.
+    /// Looks until the health of each is known, as [`statuses`] does.
     ///
     /// # Errors
     /// As [`statuses`].
@@ -215,7 +214,7 @@ impl Watcher {
     }
 }
 
-/// Shows in the log how far they are.
+/// Logs their progress.
 pub fn log(statuses: &[Status]) {
     for status in statuses {
         let (subscription, ready, tables) = (status.name.as_str(), status.tables_ready(), status.tables.len());
@@ -223,13 +222,14 @@ pub fn log(statuses: &[Status]) {
     }
 }
 
-/// One of each cause, as they read for a subscription `shop` with a table `orders`: what the guide is made of.
+/// One example of each cause, for a subscription `shop` with a table `orders`. The guide is generated from these.
 pub fn examples() -> Vec<Cause> {
     causes::examples()
 }
 
 impl Status {
-    /// Whether every published table is replicated and its worker runs; or there is nothing any more that it could bring.
+    /// Whether every published table is replicated and its worker runs, or a cutover has stopped it with everything
+    /// applied.
     pub fn is_ready(&self) -> bool {
         self.is_stopped_by_cutover || self.runs_with_all()
     }
@@ -247,7 +247,7 @@ impl Status {
         self.tables.iter().filter(|table| table.state == SyncState::Ready).count()
     }
 
-    /// Whether nothing is wrong with it, as far as that can be told.
+    /// Whether no problem is known.
     pub fn is_well(&self) -> bool {
         self.causes.is_empty()
     }

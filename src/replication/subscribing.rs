@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Creating a subscription with its slot, so that nothing is left without an owner, and nothing of anybody else's is
+//! Creates a subscription with its slot, so that nothing is left without an owner, and no other owner's objects are
 //! used, recorded or removed.
 //!
 //! The subscription comes first: disabled, marked as being created, with its tables, and with the name of a slot that does not
@@ -30,31 +30,31 @@ use crate::postgres::{self, Database, Ident, Limits, Notice, SqlState};
 pub use outlook::{Prospect, follow_outlook, outlook, owner_outlook};
 pub use remains::{Remains, remove};
 
-/// What is to be made, and where.
+/// The subscription to create, and where.
 #[derive(Clone, Copy)]
 pub struct Creation<'a> {
-    /// Where the subscription is made.
+    /// The database of the subscription.
     pub subscriber: &'a Database,
-    /// The server that the subscription is sent to, where it can be reached from here.
+    /// The subscription's publisher, if it can be reached from here.
     pub publisher: Option<&'a Database>,
     /// The subscription.
     pub desired: &'a Subscription,
-    /// What no catalog stores.
+    /// Options that no catalog stores.
     pub how: &'a How,
     /// The operation.
     pub operation: &'a Operation<'a>,
 }
 
-/// Why a subscription was not made.
+/// Why a subscription was not created.
 #[derive(Debug)]
 pub enum NotMade {
-    /// There is one of that name already.
+    /// One of that name exists.
     Exists,
     /// It failed.
     Failed {
         /// Why.
         error: Box<Error>,
-        /// What this attempt has made and could not take back; nothing of anybody else's.
+        /// The object that this attempt created and could not remove; never another owner's.
         left: Option<Box<Subscription>>,
     },
 }
@@ -71,16 +71,16 @@ impl From<postgres::Error> for NotMade {
     }
 }
 
-/// A subscription that was made, and what the server had to say.
+/// A created subscription, and the server's notices.
 pub type Made = (Vec<Notice>, Subscription);
 
-/// The slot that a subscription is made with, and where.
+/// A new slot for a subscription, and its database.
 type NewSlot<'a> = (&'a Database, Slot);
 
-/// Looks whether a subscription can be made, and takes away what an attempt has left at which nobody is any more.
+/// Checks whether a subscription can be created, and removes the remains of abandoned attempts.
 ///
 /// # Errors
-/// When one of the name exists, or a slot that is to be used is not there, does not fit or is somebody else's.
+/// When one of the name exists, or when the existing slot that it should use is missing, unsuitable or in use.
 pub async fn prepare(creation: Creation<'_>) -> Result<(), NotMade> {
     creation.clear_the_way().await?;
     creation.clear_provisionals().await?;
@@ -93,11 +93,11 @@ pub async fn prepare(creation: Creation<'_>) -> Result<(), NotMade> {
     Ok(())
 }
 
-/// Makes a subscription.
+/// Creates a subscription.
 ///
 /// # Errors
-/// When one of the name exists, its slot belongs to something else, or a server refuses a step. What was made is taken back
-/// then; where that fails as well, the error says what is left.
+/// When one of the name exists, its slot belongs to something else, or a server refuses a step. Then created objects
+/// are removed; if that fails too, the error says what is left.
 pub async fn create(creation: Creation<'_>) -> Result<Made, NotMade> {
     let makes_slot = creation.how.connect && creation.how.create_slot;
     let Some(name) = creation.desired.slot_name().filter(|_| makes_slot) else { return creation.make(None).await };
@@ -120,7 +120,7 @@ impl<'a> Creation<'a> {
         self.operation.limits()
     }
 
-    /// Refuses where one of the name is there. What an attempt has left at which nobody is any more is taken away.
+    /// Refuses if one of the name exists. Removes the remains of abandoned attempts.
     async fn clear_the_way(&self) -> Result<(), NotMade> {
         let found = self.operation.unless_stopped(subscription::fetch_now(self.subscriber, self.name())).await;
         let Some(found) = found.map_err(|error| error.during(self.operation.doing()))? else { return Ok(()) };
@@ -134,7 +134,7 @@ impl<'a> Creation<'a> {
         Ok(())
     }
 
-    /// Whether the slot is to be made by the subscriber, whose role may do what ours may not.
+    /// Whether the subscriber should create the slot, because its role may have a right that ours lacks.
     async fn may_be_left_to_subscriber(&self, error: &Error) -> Result<bool> {
         let Some(publisher) = self.publisher.filter(|publisher| is_refusal_of(error, publisher)) else {
             return Ok(false);
@@ -144,7 +144,7 @@ impl<'a> Creation<'a> {
         Ok(!pair.is_one_cluster().await?)
     }
 
-    /// Makes the subscription, and between its beginning and its end the slot, if there is one to make.
+    /// Creates the subscription and, between its beginning and its end, the slot, if there is one to create.
     async fn make(&self, slot: Option<NewSlot<'_>>) -> Result<Made, NotMade> {
         if self.how.create_slot {
             return self.attempt(slot, &[]).await;
@@ -173,7 +173,7 @@ fn is_refusal_of(error: &Error, publisher: &Database) -> bool {
         && error.cause().is_some_and(|cause| cause.place().address == publisher.config().address())
 }
 
-/// Whether the server went away under the change.
+/// Whether the server became unavailable during the change.
 fn is_outage(error: &postgres::Error) -> bool {
     error.is_lost() || error.is_transient()
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The tables that are published, compared with those that a subscription has.
+//! Compares the published tables with the tables of a subscription.
 
 use std::collections::BTreeSet;
 
@@ -11,29 +11,29 @@ use super::{Pair, names};
 use crate::postgres::subscription::{self, Subscription};
 use crate::postgres::{QualifiedName, Result, publication};
 
-/// The tables that the publications publish and the subscription does not have yet: a refresh would add them.
+/// The published tables that the subscription does not have yet: a refresh would add them.
 ///
 /// # Errors
-/// When one of the servers cannot be asked.
+/// When one of the servers cannot be queried.
 pub async fn unsubscribed(pair: &Pair, subscription: &Subscription) -> Result<BTreeSet<QualifiedName>> {
     let (published, subscribed) = on_both_sides(pair, subscription).await?;
     Ok(published.difference(&subscribed).cloned().collect())
 }
 
-/// The tables that the subscription has and its publications do not publish: what is written to them now never arrives,
-/// not even once they are published again.
+/// The tables of the subscription that its publications do not publish: writes to them never arrive, even if they are
+/// published again later.
 ///
 /// # Errors
-/// When one of the servers cannot be asked.
+/// When one of the servers cannot be queried.
 pub async fn missed(pair: &Pair, subscription: &Subscription) -> Result<BTreeSet<QualifiedName>> {
     let (published, subscribed) = on_both_sides(pair, subscription).await?;
     Ok(subscribed.difference(&published).cloned().collect())
 }
 
-/// Both: what a refresh would add, and what is missed.
+/// Both: the tables that a refresh would add, and the missed ones.
 ///
 /// # Errors
-/// When one of the servers cannot be asked.
+/// When one of the servers cannot be queried.
 pub async fn compared(
     pair: &Pair,
     subscription: &Subscription,
@@ -43,7 +43,7 @@ pub async fn compared(
     Ok((beyond(&published, &subscribed), beyond(&subscribed, &published)))
 }
 
-/// What it means that a subscription has tables that are missed.
+/// The warning about a subscription with missed tables.
 pub fn left_behind(subscription: &Subscription, missed: &BTreeSet<QualifiedName>) -> Error {
     let tables = names::tables(missed);
     Error::new(format!("subscription {} no longer receives anything under the name of {tables}", subscription.name))
@@ -61,7 +61,7 @@ pub fn left_behind(subscription: &Subscription, missed: &BTreeSet<QualifiedName>
         .about("publications")
 }
 
-/// The tables that the publications publish, and those that the subscription has.
+/// The published tables, and the tables of the subscription.
 async fn on_both_sides(
     pair: &Pair,
     subscription: &Subscription,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Numbers as people read them.
+//! Numbers in the form that people read.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub fn counted(number: usize, what: &str) -> String {
     format!("{} {what}{plural}", count(number as u64))
 }
 
-/// A count in little room: `9,999`, `61 k`, `1.2 M`.
+/// A count in short form: `9,999`, `61 k`, `1.2 M`.
 pub fn short(number: u64) -> String {
     let of = |unit: u64, name: &str| {
         let tenths = number / (unit / 10);
@@ -48,7 +48,7 @@ pub fn bytes(number: u64) -> String {
     }
     let (mut size, mut unit) = (number as f64, None);
     for larger in UNITS {
-        // What would be printed as 1024 is one of the next.
+        // A number that would print as 1024 gets the next unit.
         if size < 1023.95 {
             break;
         }
@@ -73,12 +73,12 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
-/// A time that is still to come: as [`duration`], in whole seconds, of which the last has begun.
+/// A remaining time: as [`duration`], in whole seconds, rounded up.
 pub fn remaining(time: Duration) -> String {
     duration(Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0)))
 }
 
-/// A time that is given in seconds, as servers do. What is negative or no number is none.
+/// A time in seconds, as servers report it. Negative numbers and NaN count as 0.
 pub fn seconds(number: f64) -> String {
     match Duration::try_from_secs_f64(number) {
         Ok(time) if !time.is_zero() => duration(time),
@@ -86,7 +86,7 @@ pub fn seconds(number: f64) -> String {
     }
 }
 
-/// How much of a whole is there, in whole percent: 100 only once all of it is. Above the whole, which may be an
+/// The part of a whole in whole percent: 100 only once it is complete. If it exceeds the whole, which may be an
 /// estimate, it stays at 99.
 pub fn percent(part: u64, whole: u64) -> u64 {
     match whole {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Who uses a publication. The publication does not know: the slots of its server only know their database, and the names of
-//! publications are in the commands of their readers, or in the subscriptions.
+//! The users of a publication. The publication does not know them: the slots of its server only know their database,
+//! and the names of publications are in the commands of their readers, or in the subscriptions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,17 +14,17 @@ use crate::postgres::publication::{self, Reader};
 use crate::postgres::subscription::{self, Subscription};
 use crate::postgres::{self, Database, Ident, Limits, Pauses, Server, Waiter};
 
-/// Somebody who reads from a publication's server and asks for that publication.
+/// A reader on a publication's server that asks for that publication.
 pub struct User {
     /// The slot that it reads from.
     pub(super) slot: Ident,
     reader: Reader,
-    /// The subscription with its database, where it is one of the provider's subscriber.
+    /// The subscription with its database, if it is on the provider's subscriber.
     subscription: Option<(Database, Subscription)>,
 }
 
 impl User {
-    /// The subscription with its database, where it is one of the provider's subscriber.
+    /// The subscription with its database, if it is on the provider's subscriber.
     pub fn subscription(&self) -> Option<&(Database, Subscription)> {
         self.subscription.as_ref()
     }
@@ -37,13 +37,13 @@ impl User {
         }
     }
 
-    /// The role that it logs in as, where that is known.
+    /// The role that it logs in as, if known.
     pub(super) fn role(&self) -> Option<Ident> {
         let (_, subscription) = self.subscription.as_ref()?;
         checks::login(subscription).or_else(|| self.reader.role.clone())
     }
 
-    /// What it is called in messages.
+    /// Its description for messages.
     pub(super) fn describe(&self) -> String {
         match &self.subscription {
             Some((_, subscription)) => format!("subscription {}", subscription.name),
@@ -52,35 +52,36 @@ impl User {
     }
 }
 
-/// All of them in one line.
+/// All users in one line.
 pub(super) fn describe(users: &[User]) -> String {
     users.iter().map(User::describe).collect::<Vec<_>>().join(", ")
 }
 
-/// How long a reader is waited for that asks for others than its subscription names: a worker ends, and starts again, a
-/// moment after each change of its subscription.
+/// How long to wait for a reader that asks for other publications than its subscription has: a worker restarts a moment
+/// after each change of its subscription.
 const FOLLOWS: Duration = Duration::from_secs(3);
 
-/// How often it is looked at meanwhile.
+/// How often to check meanwhile.
 const POLL: Pauses = Pauses::of(Duration::from_millis(250));
 
-/// Who uses a publication, as far as its server and the subscriber show it.
+/// The users of a publication, as far as its server and the subscriber show them.
 ///
 /// # Errors
-/// When the publisher cannot be asked.
+/// When a query fails.
 pub async fn users(publisher: &Database, subscriber: Option<&Server>, name: &Ident) -> Result<Vec<User>> {
     let limits = Limits::within(FOLLOWS);
     let mut waiter = Waiter::new(&limits, POLL);
     loop {
         let (users, is_behind) = look(publisher, subscriber, name).await?;
-        // One that does not follow is another one's reader, of a slot of the same name.
+        // A reader that does not follow belongs to another subscription with a slot of the same name.
         if !is_behind || waiter.after(Ok::<Option<()>, postgres::Error>(None)).await.is_err() {
             return Ok(users);
         }
     }
 }
 
-/// Who uses a publication now, and whether one of those who may asks for others than its subscription names.
+/// The current users of a publication, and whether a possible one asks for other publications than its
+/// subscription has.
 async fn look(publisher: &Database, subscriber: Option<&Server>, name: &Ident) -> Result<(Vec<User>, bool)> {
     let mut is_behind = false;
     let readers = publication::readers_now(publisher).await?;
@@ -100,8 +101,8 @@ async fn look(publisher: &Database, subscriber: Option<&Server>, name: &Ident) -
     Ok((users, is_behind))
 }
 
-/// The subscriptions of the subscriber that read from these slots, in whichever of its databases. None where it is not
-/// known or cannot be asked: their readers are strangers then.
+/// The subscriptions in any database of the subscriber that read from these slots. Empty if it is unknown or cannot be
+/// queried: then their readers are unknown too.
 async fn subscriptions(
     publisher: &Database,
     subscriber: Option<&Server>,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Which server a subscription reads from, as far as the provider can tell.
+//! Finds the server that a subscription reads from, as far as the provider can see it.
 //!
 //! A subscription has its own connection string, and the subscriber may reach its publisher by another name than the
 //! provider does: a private host, a tunnel. It may also read from another server than the provider's publisher, with
-//! slots and publications of the same names. A server that is not proven to be the right one says nothing
-//! about the subscription. Above all, a slot that is missing there is not gone.
+//! slots and publications of the same names. So a server that is not proven to be the right one proves nothing about
+//! the subscription. Above all, a slot that is missing there is not gone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use std::time::Duration;
 use crate::postgres::subscription::{Subscription, reads_from, system_identifier};
 use crate::postgres::{Conninfo, Database, Given, Server, ServerConfig, SslMode, is_loopback};
 
-/// The longest time to connect to a server that may not be reachable from here at all.
+/// How long to try to connect to a server that may not be reachable from here.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// That two addresses lead to one server, as it was once seen.
+/// Earlier proof that two addresses lead to the same server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
     /// The address in the subscription's connection.
@@ -31,26 +31,26 @@ pub struct Proof {
 pub struct Publisher {
     /// The database that its slot is in.
     pub database: Database,
-    /// What has proven it just now, to be remembered: the slot may be idle the next time.
+    /// The new proof, to be recorded: the slot may be idle the next time.
     pub proof: Option<Proof>,
 }
 
-/// What there is to find a publisher with.
+/// The facts for finding a publisher.
 pub struct Clues<'a> {
     /// The subscriber.
     pub subscriber: &'a Database,
     /// The subscription, as it was read there.
     pub subscription: &'a Subscription,
-    /// The connection that it has, as far as that is known; with a password where it can be reached with one.
+    /// Its connection, as far as known, with a password if there is one.
     pub connection: Option<&'a Conninfo>,
     /// The provider's publisher, in the database that the subscription names.
     pub configured: Option<Database>,
-    /// What was proven before.
+    /// An earlier proof.
     pub proof: Option<Proof>,
 }
 
 impl Clues<'_> {
-    /// The publisher, where it is known which of the servers that can be reached from here it is.
+    /// The publisher, if it is known to be one of the servers that can be reached from here.
     pub async fn find(self) -> Option<Publisher> {
         if let Some(configured) = &self.configured {
             if self.is_at(configured) || self.was_proven(configured).await {
@@ -64,7 +64,7 @@ impl Clues<'_> {
         named(self.connection?, self.subscriber).map(|database| Publisher { database, proof: None })
     }
 
-    /// Whether the subscription is told to go where the provider goes.
+    /// Whether the subscription's connection has the provider's address.
     fn is_at(&self, configured: &Database) -> bool {
         self.connection.is_some_and(|connection| leads_to(connection, configured, self.subscriber))
     }
@@ -96,8 +96,8 @@ impl Clues<'_> {
     }
 }
 
-/// The publisher of a subscription, where it is known which server that is: the configured one, in the database that the
-/// subscription names, or the one that its connection leads to from here.
+/// The publisher of a subscription, if it is known: the configured one, in the subscription's database, or the one that
+/// its connection leads to from here.
 pub async fn publisher_of(
     subscriber: &Database,
     configured: Option<&Database>,
@@ -110,8 +110,8 @@ pub async fn publisher_of(
     clues.find().await.map(|publisher| publisher.database)
 }
 
-/// Whether a connection string of a subscription names the server that this database is on. A loopback address is the
-/// subscriber's own machine, which is this one only where the subscriber is reached by such an address, too.
+/// Whether a connection string of a subscription names the server that this database is on. A loopback address means
+/// the subscriber's own machine, which is this one only if the subscriber has such an address too.
 pub fn leads_to(connection: &Conninfo, publisher: &Database, subscriber: &Database) -> bool {
     let Ok((host, port)) = connection.tcp_address() else { return false };
     let config = publisher.config();
@@ -126,18 +126,18 @@ fn means_the_same_here(host: &str, subscriber: &Database) -> bool {
     !is_loopback(host) || is_loopback(&subscriber.config().host)
 }
 
-/// All that says where a connection leads, as a text to compare.
+/// The address of a connection, as a text for comparisons.
 fn address_of(connection: &Conninfo) -> String {
     let parts = ["host", "hostaddr", "port"].map(|keyword| connection.get(keyword).unwrap_or_default());
     parts.join(" ")
 }
 
-/// The server that the connection names, as it is reached from here.
+/// The server that the connection names, reached from here.
 pub fn named(connection: &Conninfo, subscriber: &Database) -> Option<Database> {
     named_as(connection, subscriber, Given::default())
 }
 
-/// The same with what a person calls the parts of the connection.
+/// The same, with the user's names for the parts of the connection.
 pub fn named_as(connection: &Conninfo, subscriber: &Database, given: Given) -> Option<Database> {
     let (host, port) = connection.tcp_address().ok().filter(|(host, _)| means_the_same_here(host, subscriber))?;
     let user = connection.get("user")?;
@@ -149,7 +149,8 @@ pub fn named_as(connection: &Conninfo, subscriber: &Database, given: Given) -> O
     config.connect_timeout = CONNECT;
     config.sslmode = connection.get("sslmode").and_then(|mode| mode.parse().ok()).unwrap_or(config.sslmode);
     if config.sslmode == SslMode::VerifyCa {
-        // The authority's certificate is a file of the subscriber; the public ones are trusted with the host name only.
+        // The authority's certificate is a file on the subscriber, and public authorities are only trusted together
+        // with the host name.
         config.sslmode = SslMode::VerifyFull;
     }
     Some(Server::new(config).database(None))

@@ -5,24 +5,24 @@
 use crate::postgres::settings::Login;
 use crate::postgres::{Ident, quoted};
 
-/// One thing that the role needs.
+/// A requirement on the role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::replication) enum Right {
-    /// That it exists.
+    /// It exists.
     Exist,
-    /// To log in at all.
+    /// It may log in.
     LogIn,
-    /// To replicate, which on RDS is a role to be granted in place of an attribute.
+    /// It may replicate, which on RDS is a granted role instead of an attribute.
     Replicate {
         /// Whether the server is RDS.
         is_rds: bool,
     },
-    /// To connect to the database.
+    /// It may connect to the database.
     Connect,
 }
 
 impl Right {
-    /// What a role lacks of them; existence alone where there is no such role.
+    /// The requirements that a role does not meet; only existence if there is no such role.
     pub(in crate::replication) fn lacking(login: Option<&Login>) -> Vec<Self> {
         let Some(login) = login else { return vec![Self::Exist] };
         let rights = [
@@ -33,7 +33,7 @@ impl Right {
         rights.into_iter().filter(|(has, _)| !has).map(|(_, right)| right).collect()
     }
 
-    /// What to run so that the role has it, and as whom.
+    /// The statement that grants it, and who may run it.
     pub(in crate::replication) fn remedy(self, server: &str, role: &Ident, database: &str) -> String {
         match self {
             Self::Exist => {

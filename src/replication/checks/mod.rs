@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What can be known beforehand, each check once: plans, and errors that explain what went wrong, ask here.
+//! Checks that can be made in advance, each only once. Plans use them, and errors that explain what went wrong.
 
 mod logging_in;
 mod obstacles;
@@ -13,17 +13,17 @@ pub use obstacles::{Obstacle, Obstacles, described, login, obstacles, obstacles_
 
 use super::error::Error;
 
-/// What a check has to say against a change.
+/// The objection of a check to a change.
 #[derive(Clone, Debug)]
 pub enum Objection {
-    /// It would fail, or lose something: it is not to be done.
+    /// It would fail or lose something, so it must not be done.
     Refusal(Error),
-    /// It goes on; a person should know.
+    /// It can be done, but a person should know this.
     Warning(Error),
 }
 
 impl Objection {
-    /// Says what was being done: put in front of the line.
+    /// Adds what was being done in front of the line.
     #[must_use]
     pub fn during(self, doing: &str) -> Self {
         match self {
@@ -32,10 +32,10 @@ impl Objection {
         }
     }
 
-    /// The first refusal, as an error of what was being done; none where nothing is refused.
+    /// Returns the first refusal as an error of what was being done.
     ///
     /// # Errors
-    /// That one.
+    /// The first refusal, if there is one.
     pub fn refuse(found: Vec<Self>, doing: &str) -> super::error::Result<()> {
         let refusal = found.into_iter().find_map(|objection| match objection {
             Self::Refusal(error) => Some(error),

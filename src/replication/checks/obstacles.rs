@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What keeps tables from being replicated, as far as both servers show it: to a new subscription, and to
-//! one whose publications are about to change.
+//! Obstacles that prevent replicating tables, as far as both servers show them: for a new subscription, and for one
+//! whose publications will change.
 //!
-//! The subscriber's own counters show that a copy fails, and its log why; no query does. So both sides are compared:
-//! the published columns and the rights to read them, and the tables that they are copied into.
+//! The subscriber's counters show that a copy fails, but only its log shows why. So both sides are compared: the
+//! published columns and the rights to read them, and the tables that they are copied into.
 //!
 //! Source: "Initial Snapshot", "Security" and "Column Lists" of the chapter on logical replication in the Postgres
 //! documentation.
@@ -26,17 +26,17 @@ use crate::replication::names::{self, SHOWN};
 /// Why a table cannot be copied.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Obstacle {
-    /// It is not on the subscriber, or is no table there.
+    /// It does not exist on the subscriber, or is not a table there.
     NoTable,
     /// These publications send different columns of it (Postgres 15).
     Clash(Vec<Ident>),
-    /// It lacks these published columns there.
+    /// The subscriber lacks these published columns.
     NoColumns(BTreeSet<Ident>),
-    /// These columns there are generated, though they are published.
+    /// These published columns are generated on the subscriber.
     Generated(BTreeSet<Ident>),
-    /// These columns there must have a value, have no default, and are not published.
+    /// These columns on the subscriber are NOT NULL without a default, and are not published.
     Required(BTreeSet<Ident>),
-    /// These columns have other types there, and rows are copied in binary form (Postgres 16).
+    /// These columns have other types on the subscriber, and rows are copied in binary form (Postgres 16).
     BinaryTypes(BTreeSet<Ident>),
     /// The role of the subscription's connection may not read it on the publisher.
     NoSelect {
@@ -53,7 +53,7 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
-    /// What to do about it, on the server that is named in it.
+    /// What to do about it; the text names the server.
     pub fn remedy(&self, table: &QualifiedName) -> String {
         match self {
             Self::NoTable => "Create the table on the subscriber first, which neonrepl_destination_schema does, or drop it from the publication."
@@ -119,7 +119,7 @@ fn joined(columns: &BTreeSet<Ident>) -> String {
     columns.iter().map(Ident::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// Obstacles by table; tables with nothing in their way are left out.
+/// Obstacles by table, without tables that have none.
 pub type Obstacles = BTreeMap<QualifiedName, Vec<Obstacle>>;
 
 /// Adds a line for each obstacle, and what to do.
@@ -131,18 +131,18 @@ pub fn described(error: Error, found: &Obstacles) -> Error {
     if found.len() > SHOWN { error.detail(format!("And {} tables more.", found.len() - SHOWN)) } else { error }
 }
 
-/// The role that a subscription logs in as on its publisher, where its connection may be read.
+/// The role that a subscription logs in as on its publisher, if its connection may be read.
 pub fn login(subscription: &Subscription) -> Option<Ident> {
     subscription.connection.as_ref()?.get("user").and_then(|role| Ident::new(role).ok())
 }
 
-/// What keeps the tables of a subscription from being replicated.
+/// The obstacles for the tables of a subscription.
 ///
-/// `subscription` may not exist yet. `role` is the one that its connection logs in as; without one, whether it may read the
-/// tables is not looked at. Nor is whether rows collide with rows that are there already.
+/// `subscription` may not exist yet. `role` is the role of its connection; without it, the right to read the tables is
+/// not checked. Conflicts with existing rows are not checked either.
 ///
 /// # Errors
-/// When one of the servers cannot be asked.
+/// When one of the servers cannot be queried.
 pub async fn obstacles(pair: &Pair, subscription: &Subscription, role: Option<&Ident>) -> Result<Obstacles> {
     let (existing, outline) =
         Box::pin(try_join(publication::fetch_all(&pair.publisher), catalog::outline(&pair.publisher))).await?;
@@ -150,10 +150,10 @@ pub async fn obstacles(pair: &Pair, subscription: &Subscription, role: Option<&I
     obstacles_of(pair, subscription, role, &sent).await
 }
 
-/// The same for what is sent to it, as of publications that are yet to be made.
+/// The same for planned publications, by what they will send.
 ///
 /// # Errors
-/// When one of the servers cannot be asked.
+/// When one of the servers cannot be queried.
 pub async fn obstacles_of(
     pair: &Pair,
     subscription: &Subscription,
@@ -164,10 +164,10 @@ pub async fn obstacles_of(
     Ok(BothSides::read(pair, subscription, role, &tables).await?.obstacles(sent))
 }
 
-/// What a subscription receives of these publications.
+/// The data that a subscription receives from these publications.
 ///
 /// # Errors
-/// When one of the servers cannot be asked.
+/// When one of the servers cannot be queried.
 pub async fn sent(
     pair: &Pair,
     subscription: &Subscription,
@@ -178,7 +178,7 @@ pub async fn sent(
     Ok(publication::sent(publications, outline, pair.older_version().await?))
 }
 
-/// Tables as both sides have them.
+/// Tables on both sides.
 #[derive(Default)]
 pub(in crate::replication) struct BothSides {
     sources: BTreeMap<QualifiedName, Table>,
@@ -186,7 +186,7 @@ pub(in crate::replication) struct BothSides {
     rules: Rules,
 }
 
-/// What a subscription asks of its tables.
+/// What a subscription requires of its tables.
 #[derive(Default)]
 struct Rules {
     /// Whether the role on the publisher is known, and must be able to read them.
@@ -197,7 +197,7 @@ struct Rules {
     becomes_owner: bool,
 }
 
-/// What a table is sent with.
+/// A table and its sent columns.
 struct Source<'a> {
     table: &'a Table,
     columns: BTreeSet<Ident>,
@@ -208,7 +208,7 @@ impl BothSides {
     /// Reads the tables on both sides.
     ///
     /// # Errors
-    /// When one of the servers cannot be asked.
+    /// When one of the servers cannot be queried.
     pub(in crate::replication) async fn read(
         pair: &Pair,
         subscription: &Subscription,
@@ -227,7 +227,7 @@ impl BothSides {
         Ok(Self { sources, targets, rules })
     }
 
-    /// Tables that nobody had to read.
+    /// Tables for tests.
     #[cfg(test)]
     pub(in crate::replication) fn of(
         sources: BTreeMap<QualifiedName, Table>,
@@ -236,17 +236,17 @@ impl BothSides {
         Self { sources, targets, rules: Rules { reads: true, is_binary: false, becomes_owner: true } }
     }
 
-    /// The tables of the publisher.
+    /// The publisher's tables.
     pub(in crate::replication) fn sources(&self) -> &BTreeMap<QualifiedName, Table> {
         &self.sources
     }
 
-    /// Those of the same names on the subscriber.
+    /// The subscriber's tables of the same names.
     pub(in crate::replication) fn targets(&self) -> &BTreeMap<QualifiedName, Table> {
         &self.targets
     }
 
-    /// What is in the way of those of these tables that are sent so.
+    /// The obstacles for those of these tables that are sent.
     pub(in crate::replication) fn obstacles(&self, sent: &Sent) -> Obstacles {
         let found = self.sources.iter().filter_map(|(name, table)| {
             let sent = sent.tables.get(name)?;

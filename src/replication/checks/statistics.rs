@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What to say about tables without statistics: the server makes poor plans for them. Pure.
+//! Messages about tables without statistics, for which the server makes poor plans. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use crate::postgres::QualifiedName;
 use crate::postgres::catalog::{self, Unanalyzed};
 use crate::replication::{Place, names};
 
-/// Tables of which the same is to be said.
+/// Tables with the same message.
 pub(in crate::replication) struct Unknown<'a> {
     /// The tables.
     pub(in crate::replication) tables: Vec<&'a QualifiedName>,
-    /// What is so, without a full stop.
+    /// The message, without a full stop.
     pub(in crate::replication) says: String,
-    /// The statement that mends it, with the server to run it on.
+    /// The statement that fixes it, with the server to run it on.
     pub(in crate::replication) remedy: String,
 }
 
-/// Those that were never analyzed, and those of which most rows have changed since.
+/// Messages for tables that were never analyzed, and for tables of which most rows have changed since.
 pub(in crate::replication) fn unknown<'a>(
     found: &'a BTreeMap<QualifiedName, Unanalyzed>,
     place: Place,
@@ -45,7 +45,8 @@ fn says(why: Unanalyzed, tables: &str, side: &str) -> String {
     }
 }
 
-/// Of very many tables the whole database is the shorter statement; those that the role does not own are passed over then.
+/// For very many tables, analyzing the whole database is the shorter statement; it skips tables that the role does not
+/// own.
 fn remedy(tables: &[&QualifiedName], side: &str, database: &str) -> String {
     let statement = match tables.len() {
         ..=names::SHOWN => catalog::analyze(tables.iter().copied()).to_string(),

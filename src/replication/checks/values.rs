@@ -6,8 +6,8 @@
 
 use crate::postgres::catalog::Labels;
 
-/// Whether a column of the second type takes every value of the first, as text. Types are named as `format_type` prints them;
-/// what is not known to fit does not.
+/// Whether a column of the second type accepts every value of the first, as text. Types are named as `format_type`
+/// prints them. An unknown combination does not fit.
 pub(in crate::replication) fn takes_all(sent: &str, taken: &str) -> bool {
     if sent == taken {
         return true;
@@ -37,18 +37,18 @@ pub(in crate::replication) fn takes_all(sent: &str, taken: &str) -> bool {
     }
 }
 
-/// The labels that the second enum lacks of those of the first, where the types are one enum on both sides.
+/// The labels of the first enum that the second one lacks, if the types are the same enum on both sides.
 pub(in crate::replication) fn missing_labels(sent: &str, taken: &str, there: &Labels, here: &Labels) -> Vec<String> {
     let labels = |ty: &str, labels: &Labels| labels.get(ty.trim_end_matches("[]")).cloned();
     let (Some(sent), Some(taken)) = (labels(sent, there), labels(taken, here)) else { return Vec::new() };
     sent.into_iter().filter(|label| !taken.contains(label)).collect()
 }
 
-/// A type's name without its modifier, and the modifier: `numeric(10,2)` is `numeric` and 10, 2.
+/// A type's name and its modifier: `numeric(10,2)` is `numeric` and 10, 2.
 fn parts(ty: &str) -> (&str, Vec<i64>) {
     let Some((name, rest)) = ty.split_once('(') else { return (ty, Vec::new()) };
     let Some((numbers, tail)) = rest.split_once(')') else { return (ty, Vec::new()) };
-    // Of `timestamp(3) with time zone` the rest names the type, too, and both sides have the same or another one.
+    // In `timestamp(3) with time zone`, the rest belongs to the type too, so the whole text is compared.
     let name = if tail.is_empty() { name } else { ty };
     (name, numbers.split(',').filter_map(|number| number.trim().parse().ok()).collect())
 }
@@ -57,7 +57,7 @@ fn is_text(ty: &str) -> bool {
     matches!(ty, "character varying" | "character")
 }
 
-/// How wide a whole number is.
+/// The size of an integer type.
 fn whole(ty: &str) -> Option<u8> {
     match ty {
         "smallint" => Some(2),
@@ -67,7 +67,7 @@ fn whole(ty: &str) -> Option<u8> {
     }
 }
 
-/// Whether a number of so many digits fits before the point; behind it is rounded.
+/// Whether the digits before the point fit; digits after it are rounded.
 fn fits(given: &[i64], limit: &[i64]) -> bool {
     let before = |digits: &[i64]| Some(digits.first()? - digits.get(1).copied().unwrap_or_default());
     before(given).zip(before(limit)).is_some_and(|(given, limit)| given <= limit)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Comparing tables that nobody writes to on either side, because a fence holds them closed: in as few round trips as can be, as
-//! writers wait for it.
+//! Compares tables that a fence keeps closed on both sides: in as few round trips as possible, because writers wait.
 
 use futures_util::future::{try_join, try_join_all};
 
@@ -13,10 +12,10 @@ use crate::replication::Pair;
 use crate::replication::error::Result;
 use crate::replication::operation::Operation;
 
-/// What a row takes at least in a table that was never analysed.
+/// The smallest size of a row, for tables that were never analyzed.
 const SMALLEST_ROW: u64 = 32;
 
-/// The tables of a comparison, found out beforehand.
+/// The tables of a comparison, read in advance.
 pub struct Closed {
     comparable: Vec<Comparable>,
     others: Vec<Compared>,
@@ -25,14 +24,14 @@ pub struct Closed {
     mode: Mode,
 }
 
-/// Sessions that are open for it already.
+/// The open sessions for it.
 pub struct Sessions {
     publisher: HeldSession,
     subscriber: HeldSession,
 }
 
 impl Closed {
-    /// Finds out what is compared: tables of up to `most` rows, by the planner's estimate.
+    /// Finds the tables to compare: those of up to `most` rows, by the planner's estimate.
     ///
     /// # Errors
     /// As [`compare`](super::compare).
@@ -52,7 +51,7 @@ impl Closed {
         })
     }
 
-    /// The tables that are left out because of their size.
+    /// The tables that are too large.
     pub fn too_large(&self) -> &[QualifiedName] {
         &self.too_large
     }
@@ -80,10 +79,10 @@ impl Closed {
         Ok(Sessions { publisher, subscriber })
     }
 
-    /// Compares them, while somebody else keeps writers off. Returns the tables that differ.
+    /// Compares them, while the caller keeps writers away. Returns the tables that differ.
     ///
     /// # Errors
-    /// When a role may not read one of them, a server cannot be asked, or a limit is reached.
+    /// When a role may not read one of them, a query fails, or a limit is reached.
     pub async fn compare(&self, operation: &Operation<'_>, sessions: &mut Sessions) -> Result<Vec<Compared>> {
         let limits = operation.limits();
         let sides =

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Which subscriptions bring the rows of the tables, and whether they have brought all that was written.
+//! The subscriptions that bring the rows of tables, and whether they have applied everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,16 +15,16 @@ use crate::replication::{Pair, draining};
 /// The subscriptions to the publisher, and the tables that they bring.
 #[derive(Debug, Default)]
 pub(super) struct Feeds {
-    /// The slots that they read from, with the name of each.
+    /// The slots that they read from, each with the subscription's name.
     slots: BTreeMap<Ident, Ident>,
-    /// The tables, each with what stands against an exact comparison of it.
+    /// The tables, each with the reason against an exact comparison, if any.
     tables: BTreeMap<QualifiedName, Option<String>>,
 }
 
 /// Finds the subscriptions that bring these tables from the publisher.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub(super) async fn feeds<'a>(
     operation: &Operation<'_>,
     pair: &Pair,
@@ -52,7 +52,7 @@ pub(super) async fn feeds<'a>(
     Ok(feeds)
 }
 
-/// Why a subscription does not bring what is written on the publisher.
+/// Why a subscription does not bring the publisher's writes.
 async fn doubt(pair: &Pair, found: &Subscription) -> Option<String> {
     let name = &found.name;
     if !found.enabled || found.slot_name().is_none() {
@@ -70,7 +70,7 @@ fn not_ready(name: &Ident, state: SyncState) -> Option<String> {
 }
 
 impl Feeds {
-    /// One subscription that brings it as it should is enough.
+    /// One working subscription is enough.
     fn add(&mut self, table: QualifiedName, doubt: Option<String>) {
         let known = self.tables.entry(table).or_insert_with(|| doubt.clone());
         *known = known.take().and(doubt);
@@ -84,11 +84,11 @@ impl Feeds {
         }
     }
 
-    /// Waits until what was written up to now is applied and flushed, and returns the position; or else what is late after
-    /// this time. Nothing takes longer: writers may be waiting for it.
+    /// Waits until everything written so far is applied and flushed, and returns the position, or what is late after
+    /// this time. It never takes longer, because writers may be waiting.
     ///
     /// # Errors
-    /// When the publisher cannot be asked, or a person asks to stop.
+    /// When a query fails, or a person asks to stop.
     pub(super) async fn drained(
         &self,
         operation: &Operation<'_>,

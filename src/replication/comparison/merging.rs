@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Finding the rows that differ in two streams that have the same order. Pure.
+//! Finds the rows that differ in two streams with the same order. Pure.
 
 use std::cmp::Ordering;
 
@@ -8,14 +8,14 @@ use super::{Difference, Kind};
 use crate::postgres::Ident;
 use crate::postgres::comparison::{Comparable, Entry};
 
-/// From which of two streams the next row is taken.
+/// The stream that the next row is taken from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// From the publisher's, whose row the subscriber lacks.
+    /// The publisher's: the subscriber lacks this row.
     Publisher,
-    /// From the subscriber's, whose row only it has.
+    /// The subscriber's: only it has this row.
     Subscriber,
-    /// From both: it is one row.
+    /// Both: it is the same row.
     Both,
 }
 
@@ -43,7 +43,7 @@ fn by_key(one: &[Option<String>], other: &[Option<String>]) -> Ordering {
     one.iter().zip(other).map(by_value).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
-/// The differences of a table, of which the first are kept and the others counted.
+/// The differences of a table: the first ones are kept, the others counted.
 #[derive(Debug)]
 pub(super) struct Differences<'a> {
     table: &'a Comparable,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Bringing both sides to the same state of some tables.
+//! Brings both sides to the same state of some tables.
 
 use std::time::Duration;
 
@@ -11,37 +11,37 @@ use crate::replication::Pair;
 use crate::replication::error::{Error, Result};
 use crate::replication::operation::Operation;
 
-/// How long the lock is waited for, try by try: whoever wants to write waits behind it. An autovacuum gives way only to who
+/// How long each try waits for the lock, because writers wait behind it. An autovacuum only gives way to a session that
 /// waits longer than `deadlock_timeout`, a second by default.
 const PATIENCE: [Duration; 3] = [Duration::from_millis(500), Duration::from_millis(500), Duration::from_millis(1500)];
 
-/// How often the lock is tried for.
+/// How many times to try for the lock.
 const TRIES: usize = 20;
 
-/// How often writers are kept waiting for a subscriber that then takes too long.
+/// How many tries are made if the subscriber takes too long while writers wait.
 const LATE_TRIES: usize = 4;
 
-/// What it takes at least beside the session that holds the lock: one connection for reads, one for the marker.
+/// How many connections it needs: the session that holds the lock, one for reads, and one for the marker.
 const CONNECTIONS: usize = 3;
 
-/// Between the tries.
+/// The pauses between tries.
 const PAUSES: Pauses = Pauses { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
 
-/// The longest time for the subscriber to catch up while writers go on.
+/// How long the subscriber may take to catch up while writers go on.
 const CATCHES_UP: Duration = Duration::from_secs(60);
 
-/// The longest time for it while they wait.
+/// How long it may take while they wait.
 const WRITERS_WAIT: Duration = Duration::from_secs(2);
 
 /// Whether both sides are in the same state.
 pub(super) enum Pin {
-    /// They are: the publisher's WAL up to this position.
+    /// They are, at this position of the publisher's WAL.
     Exact(String),
-    /// They are not, because of this.
+    /// They are not, for this reason.
     Loose(String),
 }
 
-/// Both sides of a comparison, and who brings rows from one to the other.
+/// Both sides of a comparison, and the subscriptions between them.
 pub(super) struct Pinning<'a, 's> {
     pub(super) operation: &'a Operation<'a>,
     pub(super) pair: &'a Pair,
@@ -51,10 +51,10 @@ pub(super) struct Pinning<'a, 's> {
 }
 
 impl Pinning<'_, '_> {
-    /// Lets both sides keep to one state of the tables.
+    /// Fixes both sides to the same state of the tables.
     ///
     /// # Errors
-    /// When a server cannot be asked, the time is over, or a person asks to stop.
+    /// When a query fails, the time is over, or a person asks to stop.
     pub(super) async fn pin(&mut self, tables: &[&Comparable]) -> Result<Pin> {
         self.publisher.begin().await?;
         self.subscriber.begin().await?;
@@ -69,11 +69,11 @@ impl Pinning<'_, '_> {
         Ok(pin)
     }
 
-    /// What stands against it from the start.
+    /// Why it is not possible, if that is known from the start.
     fn doubt(&self, tables: &[&Comparable]) -> Option<String> {
         let most = self.pair.publisher.config().max_connections;
         if most < CONNECTIONS {
-            // Nobody would be left to ask how far the subscriber is, while writers wait.
+            // No connection would be left to ask for the subscriber's position while writers wait.
             return Some(format!("max_connections of the publisher is {most}, and it takes {CONNECTIONS}."));
         }
         tables.iter().find_map(|table| self.feeds.doubt(&table.name)).map(str::to_owned)
@@ -120,13 +120,13 @@ impl Pinning<'_, '_> {
     }
 }
 
-/// What came of a try.
+/// The result of a try.
 enum Try {
-    /// Both sides keep to the state at this position.
+    /// Both sides see the state at this position.
     Pinned(String),
-    /// Others write: the lock could not be had.
+    /// The lock was not granted, because others write.
     Locked(String),
-    /// It was had, and the subscriber took too long.
+    /// It was granted, but the subscriber took too long.
     Late(String),
     /// It is not allowed.
     Never(String),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The course of a comparison: tables in groups, each in one state of both sides.
+//! Runs a comparison: tables in groups, each in one state of both sides.
 
 use std::collections::BTreeMap;
 
@@ -17,16 +17,16 @@ use crate::replication::Pair;
 use crate::replication::error::{Error, Result};
 use crate::replication::operation::Operation;
 
-/// Tables that are locked together: small ones, so that a thousand of them do not take a thousand moments.
+/// How many small tables are locked together, so that a thousand of them do not take a thousand locks one by one.
 const TOGETHER: usize = 50;
 
-/// How much the tables of one group may take on disk.
+/// The maximum size of a group's tables on disk.
 const TOGETHER_BYTES: u64 = 64 << 20;
 
-/// How often a table is compared whose sides could not be brought to the same state.
+/// How often a table is compared if its sides could not be brought to the same state.
 const LOOSE_LOOKS: usize = 3;
 
-/// A comparison that is going on.
+/// A comparison in progress.
 pub(super) struct Run<'a> {
     pub(super) operation: &'a Operation<'a>,
     pub(super) pair: &'a Pair,
@@ -55,7 +55,7 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    /// Neighbours that are small, and can be compared exactly, come together.
+    /// Groups small neighbouring tables that can be compared exactly.
     fn groups<'t>(
         &self,
         tables: &'t [Comparable],
@@ -84,7 +84,7 @@ impl Run<'_> {
         groups
     }
 
-    /// Compares a group; where one of its tables fails, each by itself.
+    /// Compares a group; if one of its tables fails, each alone.
     async fn group(&self, tables: &[&Comparable]) -> Result<Vec<(Compared, Option<String>)>> {
         if let [table] = tables {
             return Ok(vec![self.alone(table).await?]);
@@ -101,8 +101,8 @@ impl Run<'_> {
         Ok(compared)
     }
 
-    /// Compares one table. What could not be brought to the same state is looked at again where it differs: that may come
-    /// of what was written meanwhile.
+    /// Compares one table. If the sides could not be brought to the same state and differ, compares again, because
+    /// writes in the meantime may be the reason.
     async fn alone(&self, table: &Comparable) -> Result<(Compared, Option<String>)> {
         let mut last = (Compared::of(&table.name), None);
         for _ in 0..LOOSE_LOOKS {
@@ -118,7 +118,7 @@ impl Run<'_> {
         Ok(last)
     }
 
-    /// Whether an error ends the comparison, and not only that of a table.
+    /// Whether an error ends the whole comparison, not only that of a table.
     fn is_final(&self, error: &Error) -> bool {
         let over = self.operation.limits().deadline.is_some_and(|deadline| deadline <= tokio::time::Instant::now());
         self.operation.is_stopped() || over || error.is_outage() || error.cause().is_none()
@@ -178,7 +178,7 @@ impl<'s> Sides<'s> {
         Ok(found)
     }
 
-    /// Counts or hashes tables, many in a round trip: of a thousand small ones, the way to the servers takes longest.
+    /// Counts or hashes tables, many in a round trip: for a thousand small tables, round trips take most of the time.
     async fn totals(&mut self, tables: &[&Comparable], mode: Mode) -> Result<Vec<Compared>> {
         let with_sums = mode != Mode::Counts;
         let both = try_join(self.publisher.totals(tables, with_sums), self.subscriber.totals(tables, with_sums));
@@ -187,7 +187,7 @@ impl<'s> Sides<'s> {
         Ok(both.map(|(table, (one, other))| from_sums(table, (Ok(one), Ok(other)))).collect())
     }
 
-    /// Counts or hashes one table. What a side says against it is noted.
+    /// Counts or hashes one table. Notes a side's error.
     async fn total(&mut self, table: &Comparable, mode: Mode) -> Compared {
         match mode {
             Mode::Counts => {
@@ -200,7 +200,7 @@ impl<'s> Sides<'s> {
         }
     }
 
-    /// Finds the rows that differ, where they are asked for.
+    /// Finds the rows that differ, if requested.
     async fn look_closer(&mut self, table: &Comparable, question: &Question, compared: Compared) -> Result<Compared> {
         let is_known = compared.note.is_empty() && !compared.equal;
         if question.mode != Mode::Rows || !is_known || question.max_differences == 0 {
@@ -209,8 +209,7 @@ impl<'s> Sides<'s> {
         self.find(table, question.max_differences, compared).await
     }
 
-    /// Finds the rows that differ: first in which buckets of keys, of which each has a difference, and then in some of
-    /// those.
+    /// Finds the rows that differ: first the buckets of keys with differences, and then the rows in some of those.
     async fn find(&mut self, table: &Comparable, most: usize, compared: Compared) -> Result<Compared> {
         let (publisher, subscriber) = try_join(self.publisher.buckets(table), self.subscriber.buckets(table)).await?;
         let differs = |bucket: &&i64| publisher.get(*bucket) != subscriber.get(*bucket);
@@ -224,10 +223,10 @@ impl<'s> Sides<'s> {
     }
 }
 
-/// What one side says of all rows: how many they are, and perhaps more.
+/// One side's result for all rows: their number, and perhaps more.
 type Sum<T> = postgres::Result<(i64, T)>;
 
-/// What both sides say of all rows.
+/// The result of both sides for all rows.
 fn from_sums<T: PartialEq>(table: &Comparable, (publisher, subscriber): (Sum<T>, Sum<T>)) -> Compared {
     let count = |side: &Sum<T>| side.as_ref().ok().and_then(|(count, _)| u64::try_from(*count).ok());
     let compared = Compared {

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What both servers show of a cutover: every decision follows from it, so that an interrupted call is finished. Pure.
+//! The state of a cutover on both servers. Every decision follows from it, so that the next call can finish an
+//! interrupted one. Pure.
 
 use crate::postgres::fence::Gate;
 use crate::replication::Place;
 
-/// What both servers show.
+/// The state of both servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Current {
-    /// The side that was replicated from at first.
+    /// The side that was the source at first.
     pub publisher: SideNow,
     /// The other one.
     pub subscriber: SideNow,
@@ -25,33 +26,33 @@ pub struct SideNow {
     pub gate: Gate,
     /// How many relations it does not cover.
     pub uncovered: usize,
-    /// The number of the switch by which this side was left the last time, which its fence bears; 0 where it never was.
+    /// The number of the last switch away from this side, as recorded in its fence; 0 if there was none.
     pub left_by: u64,
-    /// Whether it tells writers something else than it should.
+    /// Whether its message for writers is outdated.
     pub says_other: bool,
 }
 
-/// What brings changes to a side.
+/// The stream of changes to a side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamNow {
     /// Whether it runs.
     pub flow: Flow,
-    /// Whether a slot is there for it at the other end although it was stopped.
+    /// Whether its slot still exists at the other end although the stream was stopped.
     pub has_slot: bool,
-    /// Whether it confirms each commit at once for a switch, which it does not do otherwise.
+    /// Whether it confirms each commit at once, which it does only for a switch.
     pub is_hastened: bool,
-    /// Whether it brings the tables that it should.
+    /// Whether it brings the right tables.
     pub fits: bool,
-    /// Whether its connection is to be sent once more.
+    /// Whether its connection must be set again.
     pub reconnects: bool,
 }
 
 /// Whether a stream runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
-    /// It is not there.
+    /// It does not exist.
     Missing,
-    /// It is there, and receives nothing.
+    /// It exists, and receives nothing.
     Disabled,
     /// Some of its subscriptions run.
     Partly,
@@ -64,7 +65,8 @@ pub enum Flow {
 pub enum Active {
     /// This side. Its own fence is open.
     Side(Place),
-    /// Nobody: a switch to this side was cut off after its commit. This side was not opened, so that it has taken no writes.
+    /// Neither: a switch to this side was interrupted after its commit. This side was not opened, so it has taken no
+    /// writes.
     Between(Place),
 }
 
@@ -74,13 +76,13 @@ impl Current {
         if place == Place::Subscriber { self.subscriber } else { self.publisher }
     }
 
-    /// What brings changes to a side.
+    /// The stream of changes to a side.
     pub fn stream_to(&self, place: Place) -> StreamNow {
         if place == Place::Subscriber { self.forward } else { self.backward }
     }
 
-    /// Who takes writes. Where both fences are alike, the side that was left last tells: switches are numbered, and the fence
-    /// bears the number from the commit that shut it. One that is open all the same was opened by somebody else.
+    /// Which side takes writes. If both fences are alike, the side that was left last decides: switches are numbered,
+    /// and the commit that shuts a fence writes the number into it. If that fence is open, somebody else has opened it.
     pub fn active(&self) -> Active {
         match (self.publisher.is_shut(), self.subscriber.is_shut()) {
             (true, false) => Active::Side(Place::Subscriber),
@@ -92,7 +94,7 @@ impl Current {
         }
     }
 
-    /// Whether the last switch has left this side.
+    /// Whether the last switch moved writes away from this side.
     pub fn is_left_last(&self, place: Place) -> bool {
         self.side(place).left_by > self.side(place.other()).left_by
     }
@@ -104,12 +106,12 @@ impl Current {
 }
 
 impl SideNow {
-    /// Whether it turns writers away.
+    /// Whether it refuses writes.
     pub fn is_shut(self) -> bool {
         self.gate == Gate::Armed
     }
 
-    /// Whether something of it is missing.
+    /// Whether a part of it is missing.
     pub fn is_lacking(self) -> bool {
         self.gate == Gate::Missing || self.uncovered > 0
     }

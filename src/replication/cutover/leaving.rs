@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Removing a cutover: what it created is dropped, and the side that writes have left stays closed.
+//! Removes a cutover: drops the objects that it created, and keeps the side that writes have left closed.
 
 use super::run::Run;
 use super::switching;
@@ -35,7 +35,7 @@ pub(super) async fn take_away(
 }
 
 impl Run<'_> {
-    /// Ends a switch that was cut off after its commit.
+    /// Finishes a switch that was interrupted after its commit.
     async fn finish_switch(&mut self) -> Result<()> {
         let Active::Between(next) = self.facts.current(self.cutover).active() else { return Ok(()) };
         self.stop(next).await?;
@@ -43,7 +43,7 @@ impl Run<'_> {
         self.drop_slots(next).await
     }
 
-    /// Takes a side's fence away, with what it has set.
+    /// Removes a side's fence, and restores the settings that it recorded.
     async fn unmake(&mut self, place: Place) -> Result<()> {
         if matches!(self.facts.side(place).standing.gate, Gate::Missing | Gate::Foreign) {
             return Ok(());
@@ -63,7 +63,7 @@ impl Run<'_> {
         }
     }
 
-    /// What becomes of the side that does not take writes: one that was left stays closed.
+    /// Handles the side that does not take writes: one that writes have left stays closed.
     async fn leave_closed(&mut self, place: Place, open_on_destroy: bool) -> Result<Left> {
         let side = self.facts.side(place);
         let was_left = side.memory.left.is_some() && side.standing.gate == Gate::Armed;

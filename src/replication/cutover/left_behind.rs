@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Subscriptions that a cutover has stopped and that stay stopped after it is removed: writes have left their publisher, and nothing
-//! starts them again. Their comment says so, because the fence that did is gone.
+//! Subscriptions that stay stopped after their cutover is removed: writes have left their publisher, and nothing starts
+//! them again. Their comment records this, because the fence that did so is gone.
 
 use std::collections::BTreeMap;
 
@@ -12,36 +12,36 @@ use crate::postgres::{Database, Ident, Statement};
 use crate::replication::Place;
 use crate::replication::error::Result;
 
-/// What stands behind [`OURS`] in the comment, in front of the slot that it had.
+/// The text of the comment between [`OURS`] and the name of the former slot.
 const LEFT: &str = "its publisher was left in a cutover that was taken away, and its slot was ";
 
-/// The comment, in front of what it said before. Pure.
+/// The new comment, which ends with the previous one. Pure.
 fn comment(slot: &Ident, before: Option<&str>) -> String {
     let slot = serde_json::to_string(slot).unwrap_or_default();
     let before = before.filter(|before| slot_of(before).is_none()).map(|before| format!("\n{before}"));
     format!("{OURS}{LEFT}{slot}{}", before.unwrap_or_default())
 }
 
-/// The slot of such a comment. Pure.
+/// The slot that such a comment names. Pure.
 fn slot_of(comment: &str) -> Option<Ident> {
     let rest = comment.strip_prefix(OURS)?.strip_prefix(LEFT)?;
     serde_json::Deserializer::from_str(rest).into_iter::<Ident>().next()?.ok()
 }
 
-/// Those of a database, each with the slot that it had.
+/// These subscriptions of a database, each with its former slot.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub(super) async fn found(subscriber: &Database) -> Result<BTreeMap<Ident, Ident>> {
     let marked = owned::marked_subscriptions(subscriber, &format!("{OURS}{LEFT}")).await?;
     Ok(marked.into_iter().filter_map(|(name, comment)| Some((name, slot_of(&comment)?))).collect())
 }
 
 impl Run<'_> {
-    /// What says it of the subscriptions to a side whose fence goes.
+    /// The statements that set this comment on the subscriptions to a side whose fence is removed.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When a query fails.
     pub(super) async fn marks(&self, place: Place) -> Result<Vec<Statement>> {
         let stopped = &self.facts.side(place).memory.stopped;
         let mut marks = Vec::new();

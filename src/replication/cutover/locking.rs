@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Closing tables to writers: each attempt is short, so that no application waits long for locks that cannot be had.
+//! Closes tables to writers. Each try is short, so that no application waits long behind a lock request that cannot
+//! succeed.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -15,29 +16,29 @@ use crate::postgres::{self, Database, Ended, Pauses, QualifiedName, Session, Sql
 use crate::replication::error::{Error, Result};
 use crate::replication::{Place, names};
 
-/// How long a try waits for the lock: below the time after which a server looks for deadlocks, so that it is always this try that
-/// gives way, and never the application.
+/// How long a try waits for the lock. It is shorter than `deadlock_timeout`, so that the try gives way and never the
+/// application.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// How much longer than that time a try waits that an autovacuum is to give way to.
+/// How much longer than `deadlock_timeout` a try waits so that an autovacuum gives way.
 const BEYOND: Duration = Duration::from_millis(500);
 
-/// A server that has heard nothing for so long lets writers go on.
+/// After this time without a message, the server lets writers go on.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// How often who is in the way is looked for.
+/// How often to look for blocking sessions.
 const LOOKS: Duration = Duration::from_millis(100);
 
-/// Between the tries.
+/// The pauses between tries.
 const PAUSES: Pauses = Pauses { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
 
-/// After how long those in the way are named: who writes in several transactions is often there when a try begins.
+/// When blocking sessions are first reported: sessions that write in short transactions often block the start of a try.
 const NAMED_AFTER: Duration = Duration::from_secs(2);
 
-/// How often the same are named again.
+/// How often the same sessions are reported again.
 const NAMED_AGAIN: Duration = Duration::from_secs(30);
 
-/// Trying to close the tables of one side.
+/// The tries to close the tables of one side.
 pub(super) struct Locking<'r> {
     run: &'r Run<'r>,
     db: &'r Database,
@@ -55,7 +56,7 @@ impl<'r> Locking<'r> {
     /// Begins.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When a query fails.
     pub(super) async fn begin(run: &'r Run<'r>, from: Place, session: &mut Session) -> Result<Self> {
         let db = run.db(from);
         let process = fence::process(session, run.limits()).await?;
@@ -82,13 +83,14 @@ impl<'r> Locking<'r> {
     /// Tries until the tables are closed. Returns when the successful try began, too: writers wait since then.
     ///
     /// # Errors
-    /// When the time is over, with who is in the way; when the role lacks rights, or the server cannot be asked.
+    /// When the time is over, with the blocking sessions; when the role lacks rights, or a query fails.
     pub(super) async fn close(&mut self, session: &mut Session, around: Around<'_>) -> Result<(Closed, Instant)> {
         let mut order = around.relations.to_vec();
         let mut is_new = true;
         loop {
             self.run.operation().go_on()?;
-            // One that crosses the application's own never succeeds; of two tables, the opposite one then does.
+            // An order that conflicts with the application's own never succeeds; with two tables, the reversed
+            // one does.
             match is_new {
                 true => shuffle(&mut order),
                 false => order.reverse(),
@@ -105,7 +107,7 @@ impl<'r> Locking<'r> {
         }
     }
 
-    /// One try, in which somebody else looks for who is in the way.
+    /// One try. Meanwhile another session looks for blocking sessions.
     async fn once(&mut self, session: &mut Session, around: &Around<'_>) -> postgres::Result<Closed> {
         let limits = self.run.limits();
         let mut trying = pin!(Hold::close(session, around, (self.patience, SILENCE), limits));
@@ -121,7 +123,7 @@ impl<'r> Locking<'r> {
                 }
             }
         };
-        // The last try may be too short to see anybody.
+        // The last try may be too short to see any of them.
         if !(seen.is_empty() && self.is_over()) {
             self.blockers = seen;
         }
@@ -133,7 +135,7 @@ impl<'r> Locking<'r> {
             && self.run.limits().deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
-    /// Looks for who is in the way, and ends those that were for too long, where that is wanted.
+    /// Looks for blocking sessions, and ends those that have blocked for too long, if configured.
     async fn look(&mut self) -> Option<Vec<Blocker>> {
         let db = self.db.briefly();
         let found = fence::blockers(&db, self.process).await.ok().filter(|found| !found.is_empty())?;
@@ -151,7 +153,7 @@ impl<'r> Locking<'r> {
         Some(found)
     }
 
-    /// Lets writers go on for a while, and says who was in the way.
+    /// Lets writers go on for a while, and reports the blocking sessions.
     async fn pause(&mut self, locked: postgres::Error) -> Result<()> {
         let may_be_autovacuum = self.blockers.iter().any(Blocker::may_be_autovacuum);
         self.patience = if may_be_autovacuum { self.deadlock + BEYOND } else { PATIENCE.min(self.deadlock / 2) };
@@ -163,7 +165,7 @@ impl<'r> Locking<'r> {
         }
     }
 
-    /// Names those that are in the way, once.
+    /// Reports the blocking sessions, each once.
     fn name(&mut self) {
         let who: BTreeSet<i32> = self.blockers.iter().map(|blocker| blocker.process).collect();
         let is_known = |(named, when): &(BTreeSet<i32>, Instant)| *named == who && when.elapsed() < NAMED_AGAIN;
@@ -193,12 +195,12 @@ impl<'r> Locking<'r> {
     }
 }
 
-/// Whether others had the lock, or waited for what this try had already.
+/// Whether others had the lock, or waited for locks of this try.
 fn is_beaten(error: &postgres::Error) -> bool {
     error.is_locked() || error.is(&SqlState::T_R_DEADLOCK_DETECTED)
 }
 
-/// Another order than before.
+/// Changes the order of the relations.
 fn shuffle(relations: &mut [&QualifiedName]) {
     let random = RandomState::new();
     relations.sort_by_cached_key(|name| random.hash_one(name));

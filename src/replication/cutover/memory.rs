@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the comment of a fence stores: what was done, for the next call. It holds no secrets. Pure.
+//! What the comment of a fence records for the next call. It holds no secrets. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,40 +15,40 @@ use crate::replication::Place;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Memory {
-    /// What made it, for a person who reads the comment.
+    /// The program that created it, for people who read the comment.
     made_by: String,
     /// The subscriptions that the fence is for.
     pub(super) subscriptions: BTreeSet<Ident>,
-    /// The database at the other end, as its server's identifier and its name; none where the server did not tell it.
+    /// The database at the other end: its server's identifier and its name; none if the server did not tell it.
     pub(super) other: Option<String>,
-    /// The last switch by which this side was left.
+    /// The last switch away from this side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) left: Option<Left>,
     /// The subscriptions of this side that were stopped, each with its slot.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) stopped: BTreeMap<Ident, Ident>,
-    /// The subscriptions of this side that confirm each commit for now, each with what it did before.
+    /// The subscriptions of this side that confirm each commit for now, each with its previous setting.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) hastened: BTreeMap<Ident, String>,
-    /// What the database's default was before it was made read-only; none where it was not.
+    /// The database's default before it was made read-only; none if it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) read_only: Option<Before>,
 }
 
-/// What a setting was before: a value, or left to the server.
+/// The previous value of a setting, or none if it was left to the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Before {
     pub(super) value: Option<String>,
 }
 
-/// A switch by which a side was left.
+/// A switch away from a side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Left {
     pub(super) switch: u64,
     /// The role that did it.
     pub(super) by: Ident,
     pub(super) at: String,
-    /// What writers are told.
+    /// The message for writers.
     pub(super) message: String,
     pub(super) position: String,
     pub(super) pause_ms: u64,
@@ -57,13 +57,14 @@ pub(super) struct Left {
 }
 
 impl Memory {
-    /// The one of a fence that is made now.
+    /// The memory of a new fence.
     pub(super) fn new(subscriptions: &BTreeSet<Ident>, other: Option<String>) -> Self {
         let made_by = "terraform-provider-neonrepl".to_owned();
         Self { made_by, subscriptions: subscriptions.clone(), other, ..Self::default() }
     }
 
-    /// Reads a comment. One that somebody has changed, or that a later version wrote in another way, says nothing.
+    /// Reads a comment. A comment that somebody has changed, or that a later version wrote in another form, counts
+    /// as empty.
     pub(super) fn read(comment: Option<&str>) -> Self {
         comment.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
@@ -73,14 +74,14 @@ impl Memory {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// The number of the switch by which this side was left.
+    /// The number of the last switch away from this side.
     pub(super) fn left_by(&self) -> u64 {
         self.left.as_ref().map(|left| left.switch).unwrap_or_default()
     }
 }
 
 impl Left {
-    /// The same as what a caller is told, for the side that was left.
+    /// The switch in the form that callers get.
     pub(super) fn switched(&self, side: Place) -> Switched {
         Switched {
             number: self.switch,

@@ -10,25 +10,26 @@ use crate::postgres::Ident;
 use crate::postgres::fence::Fence;
 use crate::replication::error::{Error, Result};
 
-/// The longest part of a subscription's name that is taken over: with all that goes around it, it fits into a name of Postgres.
+/// How much of a subscription's name is used: with prefix and suffix, it still fits into a Postgres name.
 const LONGEST: usize = 40;
 
-/// How the names of the way back begin.
+/// The prefix of the way back's names.
 const BACK: &str = "neonrepl_back_";
 
-/// Whether a subscription of the publisher is one that brings changes back, by its name.
+/// Whether a subscription on the publisher has the name of one that brings changes back.
 pub fn is_way_back(subscription: &Ident) -> bool {
     subscription.as_str().starts_with(BACK)
 }
 
-/// What everything is called.
+/// The names of a cutover's objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Names {
     /// The fence of each side.
     pub fence: Fence,
     /// The subscription on the publisher that brings changes back, and its publication on the subscriber.
     pub back: Ident,
-    /// The slot of that subscription. Its name is unique on the subscriber's server, and so bears a hash of the database too.
+    /// The slot of that subscription. It must be unique on the subscriber's server, so it also contains a hash of the
+    /// database.
     pub slot: Ident,
 }
 
@@ -56,18 +57,18 @@ impl Names {
     }
 }
 
-/// What a slot's name may consist of.
+/// Whether a text has only characters that a slot's name may have.
 fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// What of a name can be read in another one, with room for a hash.
+/// The readable part of a name within another one, with room for a hash.
 fn readable(text: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
     text.chars().map(plain).take(LONGEST - 9).collect()
 }
 
-/// Eight digits that other names do not have.
+/// Eight digits that make a name unique.
 fn hash(parts: &[&str]) -> String {
     let digest = digest::digest(&digest::SHA256, parts.join("\0").as_bytes());
     digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()

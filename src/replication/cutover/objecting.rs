@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What prevents the steps: everything at once, before anything is changed.
+//! Finds everything that prevents the steps at once, before anything is changed.
 
 mod ahead;
 mod room;
@@ -20,21 +20,22 @@ use crate::replication::checks::Objection;
 use crate::replication::error::{Error, Result};
 use crate::replication::{Place, names};
 
-/// What the provider takes at the same time on a server: the right to the fence, the transaction that holds it, and a comparison are
-/// half of them.
+/// How many connections to a server the provider uses at the same time. Half of them are for the lock, the open
+/// transaction and a comparison.
 const CONNECTIONS: usize = 8;
 
-/// What is left to do, and all that there is to say against it. Nothing is left where a refusal says why nothing can be done.
+/// The remaining steps, and everything that prevents them. There are no steps if a refusal says why nothing can be
+/// done.
 ///
 /// # Errors
-/// When a server cannot be asked.
+/// When a query fails.
 pub(super) async fn judge(run: &Run<'_>) -> Result<(Vec<Step>, Vec<Objection>)> {
     let (facts, cutover) = (&run.facts, run.cutover);
     let current = facts.current(cutover);
     let mut found = standing(facts, cutover);
     let decided = match steps(&current, &cutover.desired) {
         Ok(steps) => done(cutover, steps),
-        // One that is not there is named already.
+        // A missing subscription is reported already.
         Err(Refused::NoStream(_) | Refused::NoWayBack) if !facts.missing.is_empty() => return Ok((Vec::new(), found)),
         Err(refused) => {
             found.push(Objection::Refusal(words(facts, &refused)));
@@ -57,13 +58,13 @@ pub(super) async fn judge(run: &Run<'_>) -> Result<(Vec<Step>, Vec<Objection>)> 
     Ok((decided, found))
 }
 
-/// The steps without those that the terms leave out.
+/// The steps without those that the terms exclude.
 fn done(cutover: &Cutover, steps: Vec<Step>) -> Vec<Step> {
     let keeps = cutover.terms.forward == Forward::Disable;
     steps.into_iter().filter(|step| !(keeps && *step == Step::DropSlot(Place::Subscriber))).collect()
 }
 
-/// What is wrong whatever is to be done.
+/// Objections to any step.
 fn standing(facts: &Facts, cutover: &Cutover) -> Vec<Objection> {
     let mut found = Vec::new();
     if !facts.missing.is_empty() {
@@ -83,7 +84,7 @@ fn standing(facts: &Facts, cutover: &Cutover) -> Vec<Objection> {
     found
 }
 
-/// Fences that were made between other databases.
+/// Fences that were created between other databases.
 fn of_others(facts: &Facts) -> Vec<Objection> {
     let both = [(&facts.publisher, &facts.subscriber), (&facts.subscriber, &facts.publisher)];
     let others = both.into_iter().filter(|(side, neighbour)| side.is_of_others(neighbour));
@@ -105,7 +106,7 @@ fn of_others(facts: &Facts) -> Vec<Objection> {
     found.collect()
 }
 
-/// A side that was left, and that somebody has opened since.
+/// A side that writes had left, and that somebody has opened since.
 fn opened(facts: &Facts, current: &Current) -> Option<Objection> {
     let sides = [Place::Publisher, Place::Subscriber];
     let is_opened = |place: &Place| {
@@ -124,7 +125,7 @@ fn opened(facts: &Facts, current: &Current) -> Option<Objection> {
     ))))
 }
 
-/// Objects of the names of the way back that were not made here.
+/// Objects with names of the way back that the provider did not create.
 fn foreign(facts: &Facts) -> Vec<Objection> {
     let name = &facts.names.back;
     let subscription = facts.backward.as_ref().is_some_and(|back| !back.is_ours);
@@ -206,7 +207,8 @@ fn may_make(facts: &Facts, side: &Side) -> Option<Objection> {
     })
 }
 
-/// A fence that another role has made: found before a commit after which it has to be opened.
+/// A fence that another role has created. This must be found before the commit, because the fence
+/// must be opened after it.
 fn may_change(facts: &Facts, side: &Side) -> Option<Objection> {
     let (role, place, function) = (&side.standing.role, side.place.as_str(), &facts.names.fence.function);
     (!side.standing.may_change).then(|| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Reading what both servers show of a cutover.
+//! Reads the state of a cutover on both servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,23 +19,23 @@ use crate::postgres::{Database, Ident, QualifiedName, ServerVersion, publication
 use crate::replication::error::Result;
 use crate::replication::{Pair, Place};
 
-/// How the comment of what was made here begins.
+/// The beginning of the comment of each object that the provider created.
 pub(super) const OURS: &str = "terraform-provider-neonrepl: ";
 
-/// What both servers show.
+/// The state of both servers.
 pub(super) struct Facts {
     pub(super) names: Names,
     pub(super) publisher: Side,
     pub(super) subscriber: Side,
-    /// The subscriptions that are there.
+    /// The subscriptions that exist.
     pub(super) forward: BTreeMap<Ident, Stream>,
-    /// Those that are not.
+    /// The subscriptions that do not exist.
     pub(super) missing: BTreeSet<Ident>,
-    /// What has the name of the subscription that brings changes back.
+    /// The subscription with the name of the one that brings changes back.
     pub(super) backward: Option<Stream>,
-    /// What has the name of its publication: whether that was made here.
+    /// Whether the provider created the publication of that name; none if there is no such publication.
     pub(super) publication: Option<bool>,
-    /// The tables, by the names under which their rows arrive.
+    /// The tables, by their names on the subscriber.
     pub(super) tables: BTreeSet<QualifiedName>,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Side {
     pub(super) standing: Standing,
     pub(super) memory: Memory,
     pub(super) read_only: ReadOnly,
-    /// Its server and database, as the other side remembers them.
+    /// Its server and database, as recorded on the other side.
     pub(super) identity: Option<String>,
 }
 
@@ -55,11 +55,11 @@ pub(super) struct Side {
 pub(super) struct Stream {
     pub(super) subscription: Subscription,
     pub(super) tables: BTreeMap<QualifiedName, SyncState>,
-    /// Whether it was made here; nobody asks that of those that others make.
+    /// Whether the provider created it; used only for the way back.
     pub(super) is_ours: bool,
     /// The slot that it has, or had before it was stopped.
     pub(super) slot: Ident,
-    /// Where that stands at the other end; none where it is not there.
+    /// The slot's position at the other end; none if it does not exist.
     pub(super) position: Option<Position>,
 }
 
@@ -98,7 +98,7 @@ impl Facts {
         }
     }
 
-    /// What is decided from.
+    /// The facts that decisions follow from.
     pub(super) fn current(&self, cutover: &Cutover) -> Current {
         let forward = StreamNow {
             has_slot: cutover.terms.forward == Forward::Drop && self.forward.values().any(|one| self.is_left_over(one)),
@@ -144,13 +144,13 @@ impl Facts {
         StreamNow { flow, has_slot: false, is_hastened, fits: true, reconnects: false }
     }
 
-    /// Whether a slot is still there for a subscription that was stopped here.
+    /// Whether the slot of a subscription that the cutover stopped still exists.
     fn is_left_over(&self, stream: &Stream) -> bool {
         let was_stopped = self.subscriber.memory.stopped.contains_key(&stream.subscription.name);
         was_stopped && !stream.subscription.enabled && stream.has_slot()
     }
 
-    /// Whether the way back is about the same tables.
+    /// Whether the way back has the same tables.
     fn backward_fits(&self) -> bool {
         let brought = |back: &Stream| back.tables.keys().eq(self.tables.iter());
         self.backward.as_ref().is_some_and(|back| back.is_ours && brought(back) && self.publication == Some(true))
@@ -161,7 +161,7 @@ impl Side {
     async fn read(db: &Database, place: Place, fence: &Fence, tables: &BTreeSet<QualifiedName>) -> Result<Self> {
         let (standing, read_only, version) =
             try_join3(fence::standing(db, fence, tables), read_only::read_only(db), db.version()).await?;
-        // Not every service lets its users ask.
+        // Some services do not let users read it.
         let system = subscription::system_identifier(db).await.ok();
         let identity = system.map(|system| format!("{system}/{}", db.name()));
         let memory = Memory::read(standing.comment.as_deref());
@@ -177,7 +177,7 @@ impl Side {
         }
     }
 
-    /// Whether its fence was made for other databases than these: its neighbour was another one.
+    /// Whether its fence was created for another pair of databases.
     pub(super) fn is_of_others(&self, neighbour: &Self) -> bool {
         let known = self.memory.other.as_ref().zip(neighbour.identity.as_ref());
         self.standing.gate != Gate::Missing && known.is_some_and(|(remembered, now)| remembered != now)
@@ -191,14 +191,14 @@ impl Stream {
         Ok(Self { subscription, tables, is_ours: true, slot, position: None })
     }
 
-    /// Takes the slot that it had before it was stopped, where it has none.
+    /// Uses the slot that it had before it was stopped, if it has none.
     fn remember(&mut self, stopped: Option<&Ident>) {
         if let (None, Some(slot)) = (self.subscription.slot_name(), stopped) {
             self.slot = slot.clone();
         }
     }
 
-    /// Whether its slot is there, with nobody reading from it.
+    /// Whether its slot exists, with no reader.
     fn has_slot(&self) -> bool {
         self.position.as_ref().is_some_and(|position| !position.active)
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! One call: what it is about, what it has found, and how it names things.
+//! One call: its parameters, the facts that it has read, and the names that it uses.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::postgres::{Database, Ident, Limits, Statement};
 use crate::replication::error::{Error, Result};
 use crate::replication::{Listener, Operation, Pair, Place};
 
-/// A call that is going on.
+/// A call in progress.
 pub(super) struct Run<'a> {
     operation: Operation<'a>,
     pair: Pair,
@@ -20,20 +20,20 @@ pub(super) struct Run<'a> {
     pub(super) facts: Facts,
 }
 
-/// How long a switch that is committed may take to its end, whoever asks to stop: nobody can write until then.
+/// How long a committed switch may take to finish, even after a request to stop: nobody can write until then.
 const AFTER_COMMIT: Duration = Duration::from_secs(60);
 
 impl<'a> Run<'a> {
     /// Looks at both servers.
     ///
     /// # Errors
-    /// When one of them cannot be asked.
+    /// When a query fails.
     pub(super) async fn begin(operation: &Operation<'a>, pair: &Pair, cutover: &'a Cutover) -> Result<Self> {
         let facts = operation.unless_stopped(Box::pin(Facts::read(pair, cutover))).await?;
         Ok(Self { operation: operation.clone(), pair: pair.clone(), cutover, facts })
     }
 
-    /// Goes on for as long as the end of a switch takes, and no more heeds a person who asks to stop.
+    /// Continues until the switch is finished, and ignores requests to stop.
     pub(super) fn finish_in_any_case(&mut self) {
         self.operation = Operation::new(self.operation.doing(), Limits::within(AFTER_COMMIT), &Nobody);
         self.pair = self.pair.within(self.operation.limits());
@@ -63,7 +63,7 @@ impl<'a> Run<'a> {
         &mut self.facts.side_mut(place).memory
     }
 
-    /// A memory for a fence of this side that has none, or the one that it has.
+    /// The memory of this side's fence, or a new one if it has none.
     pub(super) fn remembered(&self, place: Place) -> Memory {
         let side = self.facts.side(place);
         let other = self.facts.side(place.other());
@@ -73,10 +73,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Runs statements on a side together with what its fence is to remember, in one transaction.
+    /// Runs statements on a side and updates the memory of its fence, in one transaction.
     ///
     /// # Errors
-    /// When the server refuses it, or cannot be asked.
+    /// When the server refuses it, or a query fails.
     pub(super) async fn change(
         &mut self,
         place: Place,
@@ -91,7 +91,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// What a writer is told on a side that does not take writes.
+    /// The message for writers on a side that does not take writes.
     pub(super) fn refusal(&self, closed: Place, is_left: bool) -> Refusal {
         let active = self.db(closed.other());
         let config = active.config();
@@ -124,7 +124,7 @@ impl Facts {
     }
 }
 
-/// Nobody hears warnings after a commit but the log.
+/// After a commit, warnings go only to the log.
 struct Nobody;
 
 impl Listener for Nobody {

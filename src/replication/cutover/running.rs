@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The course of a call: looks, decides, does, and looks again until nothing is left.
+//! Runs a call: reads, decides, acts, and reads again until nothing is left to do.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::replication::comparison::{Closed, Mode};
 use crate::replication::error::{Error, Result};
 use crate::replication::{Operation, Pair, Place};
 
-/// How often it looks again: what a step leaves undone is found by the second look, and the third finds nothing.
+/// How often it reads at most. The second time finds what a step has left, and the third should find nothing.
 const LOOKS: usize = 5;
 
-/// What is said of a failure after the commit.
+/// Added to the error of a failure after the commit.
 const COMMITTED: &str = "The switch itself is committed. Apply again: that finishes it.";
 
 /// How many round trips a switch takes while writers wait.
@@ -30,10 +30,10 @@ const ROUND_TRIPS: u32 = 20;
 /// How many rows a server counts in a millisecond, at least.
 const COUNTED: u64 = 10_000;
 
-/// How many it hashes.
+/// How many rows a server hashes in a millisecond, at least.
 const HASHED: u64 = 1_500;
 
-/// Does what is left to do.
+/// Does the remaining steps.
 pub(super) async fn run(pair: &Pair, cutover: &Cutover, operation: &Operation<'_>) -> Result<Outcome> {
     let pair = pair.within(operation.limits());
     let mut cutover = cutover.clone();
@@ -61,7 +61,7 @@ pub(super) async fn run(pair: &Pair, cutover: &Cutover, operation: &Operation<'_
         .detail("Check whether another run works on the same cutover."))
 }
 
-/// Refuses with everything that stands in the way, and warns of the rest.
+/// Fails with all refusals, and reports the warnings.
 fn heed(operation: &Operation<'_>, objections: Vec<Objection>) -> Result<()> {
     let (mut refusals, mut warnings) = (Vec::new(), Vec::new());
     for objection in objections {
@@ -157,7 +157,7 @@ impl Run<'_> {
         }
     }
 
-    /// Remembers how long nobody could write, now that it is over.
+    /// Records how long nobody could write, once that is over.
     async fn note_pause(&mut self, from: Place, since: Instant) {
         let mut memory = self.remembered(from);
         if let Some(left) = memory.left.as_mut() {
@@ -168,7 +168,7 @@ impl Run<'_> {
         }
     }
 
-    /// What there is.
+    /// The current result.
     pub(super) fn outcome(&self, has_switched: bool) -> Outcome {
         let (active, is_unfinished) = match self.facts.current(self.cutover).active() {
             Active::Side(active) => (active, false),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The slots from which changes flow back: they begin while nobody writes. Whatever would keep writers waiting is done before.
+//! Creates the slots from which changes flow back. They begin while nobody writes, so all slow work is done before.
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ use crate::postgres::slot::{self, Forerunner, Slot};
 use crate::postgres::{Database, Ident, Limits};
 use crate::replication::error::{Error, Result};
 
-/// The longest time for a slot to begin while writers wait.
+/// How long creating a slot may take while writers wait.
 const SLOT: Duration = Duration::from_secs(10);
 
 /// What is being done, for messages.
 const MAKING: &str = "creating the slot of the way back";
 
-/// What is said where a slot could not be made.
+/// Added to the error if a slot could not be created.
 const WAITED_FOR: &str = "Nothing has changed: writers go on. Postgres creates a slot only once all transactions \
      that write to any database of that server have ended.";
 
 impl Switch<'_> {
-    /// What the slots of the way back are copied from: made before anybody waits, as that waits for every transaction that writes
-    /// in any database of the server. That may be another switch, which leaves that server.
+    /// The slot that the slots of the way back are copied from. It is created before writers wait, because creating it
+    /// waits for every transaction that writes in any database of the server, which may be another switch.
     ///
     /// # Errors
-    /// When these do not end in time, or the server cannot be asked.
+    /// When these transactions do not end in time, or a query fails.
     pub(super) async fn forerunner(&self) -> Result<Option<Forerunner>> {
         let is_wanted = self.does(Under::BeginSlot) && self.run.facts.streams_to(self.from).into_iter().any(is_plain);
         if !is_wanted {
@@ -38,7 +38,7 @@ impl Switch<'_> {
         let limits = self.run.limits();
         match Forerunner::make(self.run.db(self.to()), MAKING, limits).await {
             Ok(made) => Ok(Some(made)),
-            // Such as where no more than one slot has room: that one is made at once, then.
+            // For example, there is room for only one slot: then that one is created directly.
             Err(cause) if cause.code().is_some() && !is_over(limits) => {
                 tracing::info!(%cause, "the slot of the way back is created while writers wait");
                 Ok(None)
@@ -47,11 +47,11 @@ impl Switch<'_> {
         }
     }
 
-    /// Lets the slots of the way back begin here: nobody writes to the other side, so that nothing is missing in them and nothing
-    /// is in them twice. Or says what took too long.
+    /// Starts the slots of the way back. Nobody writes to either side, so each change is in them exactly once. Returns
+    /// what took too long, if anything did.
     ///
     /// # Errors
-    /// When the server refuses it, or cannot be asked.
+    /// When the server refuses it, or a query fails.
     pub(super) async fn begin_slots(
         &self,
         forerunner: &mut Option<Forerunner>,
@@ -72,7 +72,8 @@ impl Switch<'_> {
             forerunner.advance(MAKING, limits).await?;
         }
         for stream in run.facts.streams_to(self.from) {
-            // What is in one that was kept came from here. It is made again, as one that was advanced falls back after a crash.
+            // An old slot holds only changes that came from here. It is created again, because an advanced slot can
+            // fall back after a crash.
             if slot::fetch_now(&db.within(limits), &stream.slot).await?.is_some() {
                 db.run_within(MAKING, &[slot::drop_slot(&stream.slot)], limits).await?;
             }
@@ -84,7 +85,8 @@ impl Switch<'_> {
     }
 }
 
-/// Whether a slot could be copied. Where it could not, such as where one slot has room and no more, that room is given back.
+/// Whether a slot could be copied. If not, for example because there is room for only one slot, the forerunner is
+/// dropped to make room.
 async fn is_copied(forerunner: &mut Option<Forerunner>, slot: &Ident, limits: &Limits) -> Result<bool> {
     let Some(there) = forerunner else { return Ok(false) };
     match there.copy_to(MAKING, slot, limits).await {
@@ -92,7 +94,7 @@ async fn is_copied(forerunner: &mut Option<Forerunner>, slot: &Ident, limits: &L
         Err(cause) if cause.code().is_some() && !is_over(limits) => tracing::info!(%cause, "the slot is not copied"),
         Err(error) => return Err(error.into()),
     }
-    // It has gone with what failed.
+    // The failure has ended it.
     *forerunner = None;
     Ok(false)
 }
@@ -101,7 +103,7 @@ fn is_over(limits: &Limits) -> bool {
     limits.deadline.is_some_and(|deadline| deadline <= Instant::now())
 }
 
-/// Makes a slot of which a copy would lack something.
+/// Creates a slot with options that a copy would lack.
 async fn make(run: &Run<'_>, db: &Database, stream: &Stream, limits: &Limits) -> Result<()> {
     let made = slot::create(&slot_of(stream), db.version().await?)
         .map_err(|error| db.unsupported(run.operation().doing(), error))?;
@@ -109,7 +111,7 @@ async fn make(run: &Run<'_>, db: &Database, stream: &Stream, limits: &Limits) ->
     Ok(())
 }
 
-/// Whether a copy of any slot does for a stream.
+/// Whether a copied slot is enough for a stream.
 fn is_plain(stream: &Stream) -> bool {
     let slot = slot_of(stream);
     !slot.two_phase && !slot.failover

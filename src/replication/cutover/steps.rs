@@ -1,49 +1,50 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is left to do, decided from what both servers show. Pure.
+//! Decides the remaining steps from the state of both servers. Pure.
 
 use super::current::{Active, Current, Flow};
 use crate::postgres::fence::Gate;
 use crate::replication::Place;
 
-/// What is wanted.
+/// The desired state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Desired {
-    /// The side that takes writes.
+    /// The side that should take writes.
     pub active: Place,
-    /// Whether changes flow back after a switch.
+    /// Whether changes should flow back after a switch.
     pub reverse: bool,
-    /// Whether the side that is not active turns writers away.
+    /// Whether the side that is not active should refuse writes.
     pub guard: bool,
 }
 
-/// One step, in the order of doing.
+/// One step, in the order of execution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Make what is missing of a side's fence. It stays as open or shut as it is.
+    /// Create the missing parts of a side's fence. It stays open or shut.
     MakeFence(Place),
-    /// Turn writers away from a side that is not active.
+    /// Refuse writes on a side that is not active.
     Guard(Place),
-    /// Take away the subscription that brings changes back, with its slot and its publication.
+    /// Drop the subscription that brings changes back, with its slot and its publication.
     RemoveStream(Place),
-    /// Make the subscription that will bring changes to a side: disabled, without its slot, so that it proves the way.
+    /// Create the subscription that will bring changes to a side: disabled and without a slot, to prove that the
+    /// connection works.
     MakeStream(Place),
-    /// Send the connection of that subscription once more.
+    /// Set the connection of that subscription again.
     Reconnect(Place),
     /// Have the subscription to a side confirm each commit at once, and wait until it lags little.
     Hasten(Place),
-    /// Leave a side, in one open transaction there.
+    /// Move writes away from a side, in one open transaction there.
     Switch {
-        /// The side that is left.
+        /// The side that writes leave.
         from: Place,
-        /// The number that its fence bears afterwards.
+        /// The number of the switch, which its fence records.
         number: u64,
         /// What is done while writers wait.
         under: Vec<Under>,
     },
-    /// Stop the subscription to a side, which takes writes next.
+    /// Stop the subscription to the side that takes writes next.
     Stop(Place),
-    /// Start the subscription to a side again, from which nothing is missing: neither side has taken a write meanwhile.
+    /// Start the subscription to a side again. It misses nothing, because neither side has taken a write meanwhile.
     Start(Place),
     /// Let everybody write to a side.
     Open(Place),
@@ -53,7 +54,7 @@ pub enum Step {
     Calm(Place),
 }
 
-/// What is done in the transaction that leaves a side, before its commit.
+/// A part of a switch's transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Under {
     /// Keep writers waiting, and arm the fence.
@@ -64,29 +65,29 @@ pub enum Under {
     Compare,
     /// Raise the other side's sequences.
     Sequences,
-    /// Let the slot of the way back begin here.
+    /// Create the slot of the way back.
     BeginSlot,
-    /// Start the subscription of the way back with the commit.
+    /// Enable the subscription of the way back with the commit.
     Start,
-    /// Commit: from here on the side is left.
+    /// Commit: writes have left the side.
     Commit,
 }
 
 /// Why nothing is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// The subscriber has taken writes, and nothing brings them back.
+    /// The subscriber has taken writes, and no stream brings them back.
     NoWayBack,
     /// No subscription brings the active side's writes to the other one.
     NoStream(Place),
-    /// On a side there is a function in the place of the fence's that was not made here.
+    /// On a side, a function that the provider did not create has the name of the fence's.
     Foreign(Place),
 }
 
-/// What has to be done. Nothing, if all is as desired.
+/// The remaining steps; empty if all is as desired.
 ///
 /// # Errors
-/// With what stands against it.
+/// With the reason why nothing can be done.
 pub fn steps(current: &Current, desired: &Desired) -> Result<Vec<Step>, Refused> {
     let sides = [Place::Publisher, Place::Subscriber];
     if let Some(side) = sides.into_iter().find(|side| current.side(*side).gate == Gate::Foreign) {
@@ -103,11 +104,11 @@ pub fn steps(current: &Current, desired: &Desired) -> Result<Vec<Step>, Refused>
     }
 }
 
-/// What makes the switch short, and what was left of one. All of it leaves the active side open.
+/// Steps that make the switch short, and those left from an earlier one. The active side stays open.
 fn preparing(current: &Current, desired: &Desired, active: Place) -> Vec<Step> {
     let (other, is_switching) = (active.other(), active != desired.active);
     let mut steps = Vec::new();
-    // What still brings changes to the side that takes writes was to be stopped before that.
+    // A stream to the side that takes writes should have been stopped by the last switch.
     if current.stream_to(active).runs() {
         steps.push(Step::Stop(active));
     }
@@ -126,8 +127,8 @@ fn preparing(current: &Current, desired: &Desired, active: Place) -> Vec<Step> {
     steps
 }
 
-/// The guard of the side that is not active. With a way back there is one during a switch in any case: whoever writes to the
-/// new side before the stream to it has stopped would get his writes back.
+/// The guard of the side that is not active. With a way back, a switch always needs one: otherwise a write to the new
+/// side before the stream to it has stopped would come back.
 fn guarding(current: &Current, desired: &Desired, active: Place) -> Option<Step> {
     let other = active.other();
     let side = current.side(other);
@@ -136,7 +137,7 @@ fn guarding(current: &Current, desired: &Desired, active: Place) -> Option<Step>
     match (is_wanted, side.is_shut()) {
         (true, false) => Some(Step::Guard(other)),
         (true, true) if side.says_other && !is_switching => Some(Step::Guard(other)),
-        // One that was left stays shut: that tells who takes writes.
+        // A side that writes have left stays shut: this shows which side takes writes.
         (false, true) if side.left_by == 0 => Some(Step::Open(other)),
         _ => None,
     }
@@ -151,7 +152,7 @@ fn way_back(current: &Current, desired: &Desired, active: Place) -> Vec<Step> {
         (true, true) if !back.fits => remove.into_iter().chain([Step::MakeStream(to)]).collect(),
         (true, _) if back.flow != Flow::Missing => {
             let reconnect = back.reconnects.then_some(Step::Reconnect(to));
-            // Somebody has disabled it. All that it lacks is in its slot.
+            // Somebody has disabled it. Its slot still has every change that it misses.
             let is_stopped = active != to && back.flow == Flow::Disabled && back.has_slot;
             reconnect.into_iter().chain(is_stopped.then_some(Step::Start(to))).collect()
         }
@@ -167,7 +168,7 @@ fn switching(current: &Current, desired: &Desired, from: Place) -> Result<Vec<St
         Flow::Missing if from == Place::Subscriber => return Err(Refused::NoWayBack),
         _ => return Err(Refused::NoStream(to)),
     }
-    // After the way back, the subscription that somebody else has made goes on as before.
+    // After the switch back, the user's own subscription continues as before.
     let goes_back = match from {
         Place::Subscriber => current.forward.flow != Flow::Missing,
         _ => desired.reverse,
@@ -177,18 +178,19 @@ fn switching(current: &Current, desired: &Desired, from: Place) -> Result<Vec<St
         under.extend([Under::BeginSlot, Under::Start]);
     }
     under.push(Under::Commit);
-    // Stopped before the commit, it would stay stopped where the switch is cut off and writes go on; stopped after the other
-    // side is open, its changes could come back to it.
+    // If the stream were stopped before the commit, it would stay stopped after an interrupted switch while writes go
+    // on. If it were stopped after the other side is open, changes could come back.
     let switch = Step::Switch { from, number: current.next_switch(), under };
     Ok(vec![Step::Hasten(to), switch, Step::Stop(to), Step::Open(to), Step::DropSlot(to)])
 }
 
-/// What is left of a switch that was cut off after its commit. Where the stream is stopped already, its worker may still run.
+/// The rest of a switch that was interrupted after its commit. Even if the stream is disabled already, its worker may
+/// still run.
 fn finishing(next: Place) -> Vec<Step> {
     vec![Step::Stop(next), Step::Open(next), Step::DropSlot(next)]
 }
 
-/// Back to the side that was left: neither has taken a write since, so that no change is on its way.
+/// Moves writes back to the old side. Neither side has taken a write since, so no change is in transit.
 fn undoing(current: &Current, next: Place) -> Vec<Step> {
     let left = next.other();
     let stop = (current.stream_to(left).flow != Flow::Missing).then_some(Step::Stop(left));
@@ -252,10 +254,10 @@ mod tests {
         let no_guard = Desired { guard: false, ..desired(Publisher, false) };
         let gone = vec![Step::Open(Subscriber), Step::RemoveStream(Publisher)];
         assert_eq!(steps(&prepared(), &no_guard), Ok(gone));
-        // A side that was left stays shut.
+        // A side that writes have left stays shut.
         let left = Current { subscriber: side(Gate::Armed, 2), ..prepared() };
         assert_eq!(steps(&left, &no_guard), Ok(vec![Step::RemoveStream(Publisher)]));
-        // It goes only where it is not what leads back right now.
+        // It is removed only while it does not carry changes.
         assert_eq!(steps(&moved(), &desired(Subscriber, false)), Ok(vec![Step::RemoveStream(Publisher)]));
         let back = steps(&moved(), &desired(Publisher, false)).unwrap();
         assert!(matches!(back.get(1), Some(Step::Switch { from: Subscriber, .. })), "{back:?}");
@@ -295,7 +297,7 @@ mod tests {
         assert_eq!(steps(&prepared(), &desired(Subscriber, true)), Ok(all(Publisher, 1)));
         assert_eq!(steps(&moved(), &desired(Subscriber, true)), Ok(Vec::new()));
         assert_eq!(steps(&moved(), &desired(Publisher, true)), Ok(all(Subscriber, 2)));
-        // Without a guard there is one as long as both streams could run.
+        // Even without `guard`, there is a guard while both streams could run.
         let open = Current { subscriber: side(Gate::Open, 0), ..prepared() };
         let guarded = steps(&open, &Desired { guard: false, ..desired(Subscriber, true) }).unwrap();
         assert_eq!(guarded[0], Step::Guard(Subscriber));
@@ -327,7 +329,7 @@ mod tests {
     fn a_way_back_that_somebody_has_disabled_goes_on_where_it_stood() {
         let stopped = |has_slot| Current { backward: StreamNow { has_slot, ..stream(Disabled) }, ..moved() };
         assert_eq!(steps(&stopped(true), &desired(Subscriber, true)), Ok(vec![Step::Start(Publisher)]));
-        // What it lacks may be gone.
+        // Changes that it misses may be lost.
         assert_eq!(steps(&stopped(false), &desired(Subscriber, true)), Ok(Vec::new()));
         assert_eq!(steps(&stopped(true), &desired(Publisher, true)), Err(Refused::NoStream(Publisher)));
         assert_eq!(steps(&stopped(true), &desired(Subscriber, false)), Ok(vec![Step::RemoveStream(Publisher)]));
@@ -341,7 +343,7 @@ mod tests {
         assert_eq!(steps(&hastened, &desired(Publisher, true)), Ok(vec![Step::Calm(Subscriber)]));
         let begun = Current { backward: StreamNow { has_slot: true, ..stream(Disabled) }, ..prepared() };
         assert_eq!(steps(&begun, &desired(Publisher, true)), Ok(vec![Step::DropSlot(Publisher)]));
-        // Without a guard nothing tells that the stream was to be stopped but that the side takes writes.
+        // Without a guard, only the fact that the side takes writes shows that the stream must be stopped.
         let running = Current { forward: stream(Enabled), ..moved() };
         assert_eq!(steps(&running, &desired(Subscriber, true)), Ok(vec![Step::Stop(Subscriber)]));
     }

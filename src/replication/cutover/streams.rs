@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The subscription that brings changes back. It is created in advance and without its slot, so that it proves the connection before
-//! anybody waits.
+//! The subscription that brings changes back. It is created in advance and without a slot, so that the connection is
+//! proven before writers wait.
 
 use super::reading::{self, OURS};
 use super::run::Run;
@@ -23,7 +23,7 @@ impl Run<'_> {
     pub(super) fn back_subscription(&self) -> Option<Subscription> {
         let connection = self.cutover.way_back.as_ref()?.connection.clone();
         let name = &self.facts.names.back;
-        // What it would send back is what was sent to it.
+        // Without the origin filter it would send received changes back.
         let origin = self.facts.publisher.version.has(version::ORIGIN).then_some(Origin::None);
         Some(Subscription {
             enabled: false,
@@ -58,7 +58,7 @@ impl Run<'_> {
         self.prove_way_back().await
     }
 
-    /// Whether the connection led to this subscriber: its publication, made a moment ago, is nowhere else.
+    /// Whether the connection led to this subscriber: its new publication exists nowhere else.
     async fn prove_way_back(&mut self) -> Result<()> {
         let found = self.facts.backward.as_ref().map(|back| back.tables.keys().eq(self.facts.tables.iter()));
         if found == Some(true) {
@@ -85,7 +85,7 @@ impl Run<'_> {
         let desired = self.back_publication();
         let made = publication::diff(None, Some(&desired), self.facts.subscriber.version)
             .map_err(|error| self.pair().subscriber.unsupported(doing, error))?;
-        // One that was made here for other tables, or by a call that was cut off.
+        // One that the provider created for other tables, or in an interrupted call.
         let old = (self.facts.publication == Some(true)).then(|| publication::drop_publication(&desired.name));
         let mark = Owned::Publication(&desired.name).marking(&self.mark());
         let statements: Vec<Statement> = old.into_iter().chain(made).chain([mark]).collect();
@@ -93,13 +93,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What says that something was made here.
+    /// The comment that marks an object as created by the provider.
     fn mark(&self) -> String {
         let names: Vec<_> = self.cutover.subscriptions.iter().map(ToString::to_string).collect();
         format!("{OURS}brings changes back of subscription {}", names.join(", "))
     }
 
-    /// Takes the subscription away with its slot and its publication.
+    /// Drops the subscription with its slot and its publication.
     pub(super) async fn remove_stream(&mut self) -> Result<()> {
         if self.facts.streams_to(Place::Publisher).is_empty() {
             return self.remove_publication().await;
@@ -138,7 +138,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Sends the connection once more.
+    /// Sets the connection again.
     pub(super) async fn reconnect(&self) -> Result<()> {
         let (Some(back), Some(way)) = (&self.facts.backward, &self.cutover.way_back) else { return Ok(()) };
         let desired = Subscription { connection: Some(way.connection.clone()), ..back.subscription.clone() };
@@ -152,7 +152,7 @@ impl Run<'_> {
     }
 }
 
-/// A subscription that connects, and copies nothing.
+/// Options of a subscription that connects but copies nothing.
 pub(super) fn quietly() -> How {
     How { create_slot: false, copy_data: false, ..How::default() }
 }

@@ -23,16 +23,16 @@ use crate::replication::error::{Error, Result};
 use crate::replication::sequences::{self, Prepared, Sides};
 use crate::replication::{Look, Place, draining, names};
 
-/// How often the server hears that somebody is still there.
+/// How often to tell the server that this client is still there.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// The longest time for the other side to catch up while writers wait.
+/// How long the other side may take to catch up while writers wait.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// How often writers are kept waiting for another side that then takes too long.
+/// How many tries are made if the other side takes too long to catch up while writers wait.
 const LATE_TRIES: usize = 4;
 
-/// A switch that is to be done.
+/// A switch to do.
 pub(super) struct Switch<'r> {
     pub(super) run: &'r Run<'r>,
     pub(super) from: Place,
@@ -40,18 +40,18 @@ pub(super) struct Switch<'r> {
     pub(super) under: &'r [Under],
 }
 
-/// One that was committed.
+/// A committed switch.
 pub(super) struct Done {
-    /// What the fence of the side that was left remembers.
+    /// The new memory of the old side's fence.
     pub(super) memory: Memory,
     /// Since when nobody can write.
     pub(super) since: Instant,
 }
 
-/// Why one was not.
+/// Why a switch was not committed.
 pub(super) struct NotDone {
     pub(super) error: Error,
-    /// Whether it may be committed all the same.
+    /// Whether it may have been committed anyway.
     pub(super) is_open: bool,
 }
 
@@ -67,7 +67,7 @@ impl From<crate::postgres::Error> for NotDone {
     }
 }
 
-/// What is found out and opened before writers wait.
+/// Everything that is read and opened before writers wait.
 struct Ahead {
     session: HeldSession,
     sequences: Prepared,
@@ -75,14 +75,14 @@ struct Ahead {
     forerunner: Option<Forerunner>,
 }
 
-/// What was done while they wait.
+/// The results of the work while writers wait.
 struct Arrived {
     position: String,
     sequences: usize,
     waiting: Waiting,
 }
 
-/// What came of a try.
+/// The result of a try.
 enum Try {
     Done(Box<Done>),
     /// The other side took too long.
@@ -90,10 +90,10 @@ enum Try {
 }
 
 impl Switch<'_> {
-    /// Does it.
+    /// Does the switch.
     ///
     /// # Errors
-    /// Whatever stands in the way. Unless it says that it is open, nothing has changed.
+    /// When anything stands in the way. Unless [`NotDone::is_open`], nothing has changed.
     pub(super) async fn perform(&self) -> Result<Done, NotDone> {
         let mut ahead = Box::pin(self.ahead()).await?;
         let mut last = String::new();
@@ -155,7 +155,7 @@ impl Switch<'_> {
         let mut locking = Locking::begin(run, self.from, &mut ahead.session).await?;
         let (closed, since) = Box::pin(locking.close(&mut ahead.session, around)).await?;
         let mut hold = Hold::of(&mut ahead.session, closed, run.limits());
-        // Somebody else may have left this side while the lock was waited for.
+        // Another switch may have left this side while this one waited for the lock.
         if hold.before().0 != Gate::Open {
             let _ = hold.let_go().await;
             return Err(run.operation().error("another run has switched in the meantime; apply again").into());
@@ -169,14 +169,14 @@ impl Switch<'_> {
                 Ok(Try::Late(late))
             }
             Err(error) => {
-                // Writers go on as soon as that is heard; a connection that breaks now has the same effect.
+                // Writers go on as soon as the server gets this; a broken connection has the same effect.
                 let _ = hold.let_go().await;
                 Err(error.into())
             }
         }
     }
 
-    /// All that is done while writers wait, up to the commit.
+    /// Does everything that must be done while writers wait, up to the commit.
     async fn arrive(
         &self,
         process: i32,
@@ -251,7 +251,7 @@ impl Switch<'_> {
         }
     }
 
-    /// What takes effect with the commit.
+    /// The statements that take effect with the commit.
     fn last_statements(&self, hold: &Hold<'_>, arrived: &Arrived, since: Instant) -> (Vec<Statement>, Memory) {
         let run = self.run;
         let mut memory = Memory::read(hold.before().1);
@@ -288,7 +288,7 @@ pub(super) fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Does work, and lets the server hear all the while that somebody is there.
+/// Does work, and keeps telling the server that this client is still there.
 async fn beating<T>(hold: &mut Hold<'_>, work: impl Future<Output = Result<T>>) -> Result<T> {
     let mut work = pin!(work);
     loop {
@@ -301,7 +301,7 @@ async fn beating<T>(hold: &mut Hold<'_>, work: impl Future<Output = Result<T>>) 
 }
 
 impl Run<'_> {
-    /// Takes back what a switch from this side has begun. What cannot be taken back now is found by the next call.
+    /// Undoes what a switch from this side has begun. The next call finds what cannot be undone now.
     pub(super) async fn undo_switch(&mut self, from: Place) {
         self.finish_in_any_case();
         for stream in self.facts.streams_to(from) {
@@ -318,7 +318,7 @@ impl Run<'_> {
         }
     }
 
-    /// The sequences that are copied.
+    /// The sequences to copy.
     pub(super) fn sequence_question(&self) -> sequences::Question {
         sequences::Question {
             publications: BTreeSet::new(),
@@ -328,7 +328,7 @@ impl Run<'_> {
         }
     }
 
-    /// What is compared, if anything.
+    /// The tables to compare, if any.
     pub(super) fn comparison_question(&self) -> Option<Question> {
         let mode = self.terms().compare?;
         let publications: BTreeSet<Ident> =
@@ -337,7 +337,7 @@ impl Run<'_> {
     }
 }
 
-/// Waits for its turn: two calls for the same cutover come one after the other.
+/// Waits for the lock: two calls for the same cutover run one after the other.
 pub(super) async fn alone(run: &Run<'_>) -> Result<Alone> {
     let mut waiting = run.operation().waiting();
     loop {

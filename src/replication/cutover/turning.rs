@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The steps that take one change on one side, and those that come right after a switch while nobody can write.
+//! The steps that change one side, and those right after a switch while nobody can write.
 
 use std::time::Duration;
 
@@ -15,20 +15,20 @@ use crate::postgres::{
 use crate::replication::error::{Error, Result};
 use crate::replication::{Place, draining};
 
-/// How many relations are covered in one transaction, where nobody writes to them at the moment.
+/// How many relations are covered in one transaction, while nobody writes to them.
 const TOGETHER: usize = 50;
 
-/// How long a subscription may take to catch up before writers are kept waiting.
+/// How long a subscription may take to catch up before writers must wait.
 const CATCHES_UP: Duration = Duration::from_secs(60);
 
-/// How often a slot is tried to be dropped that something still reads from.
+/// How often to try to drop a slot that still has a reader.
 const POLL: Pauses = Pauses { first: Duration::from_millis(20), longest: Duration::from_millis(500) };
 
-/// How long that may take: the walsender of a worker that has ended notices it soon.
+/// How long that may take: the walsender of an ended worker soon notices the end.
 const READER_ENDS: Duration = Duration::from_secs(60);
 
 impl Run<'_> {
-    /// Makes what is missing of a side's fence.
+    /// Creates the missing parts of a side's fence.
     pub(super) async fn make_fence(&mut self, place: Place, is_active: bool) -> Result<()> {
         let fence = self.facts.names.fence.clone();
         let memory = self.remembered(place);
@@ -49,7 +49,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Puts the fence on relations: on all at once where nobody writes to them, else on one after the other, so that no writer
+    /// Puts the fence on relations: on all at once if nobody writes to them, otherwise one by one, so that no writer
     /// waits long.
     async fn cover(&self, place: Place, relations: &[QualifiedName]) -> Result<()> {
         let fence = &self.facts.names.fence;
@@ -67,7 +67,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Turns writers away from a side that is not active.
+    /// Refuses writes on a side that is not active.
     pub(super) async fn guard(&mut self, place: Place) -> Result<()> {
         let mut memory = self.remembered(place);
         let was_left = memory.left.is_some() || place == Place::Publisher;
@@ -80,7 +80,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Lets everybody write to a side. Where the switch that left it is undone, it was never left.
+    /// Lets everybody write to a side. If a switch away from it is undone, its record is removed too.
     pub(super) async fn open(&mut self, place: Place, is_undone: bool) -> Result<()> {
         let mut memory = self.remembered(place);
         let read_only = memory.read_only.take().map(|before| self.default_of(place, before.value.as_deref()));
@@ -100,13 +100,13 @@ impl Run<'_> {
         Some(read_only::set(&database, value))
     }
 
-    /// What the database's default is before it is made read-only, to be remembered.
+    /// The database's default before it is made read-only, for the fence's memory.
     pub(super) fn default_now(&self, place: Place) -> Before {
         Before { value: self.facts.side(place).read_only.value.clone() }
     }
 
-    /// Stops the subscriptions to a side, and waits until their workers are gone: what one of them still received could be a
-    /// change that comes back.
+    /// Stops the subscriptions to a side, and waits until their workers have ended, because a worker could still
+    /// receive a change that comes back.
     pub(super) async fn stop(&mut self, place: Place) -> Result<()> {
         let mut memory = self.remembered(place);
         let mut statements = Vec::new();
@@ -131,7 +131,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Starts the subscriptions to a side again, which have lost nothing.
+    /// Starts the subscriptions to a side again. They have missed nothing.
     pub(super) async fn start(&mut self, place: Place) -> Result<()> {
         let mut memory = self.remembered(place);
         let slots = self.slots_to(place);

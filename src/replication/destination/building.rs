@@ -2,8 +2,8 @@
 
 //! Indexes, foreign keys and extended statistics, created once the rows are copied and while changes keep arriving.
 //!
-//! [`look`] says what is missing; deciding that is pure, in [`definition::late`]. [`build`] creates it, several indexes at a
-//! time, and continues with the others if one cannot be created. Whatever ends it, the next look finds what is left.
+//! [`look`] finds what is missing; the decision is pure, in [`definition::late`]. [`build`] creates it, several indexes
+//! at a time, and continues with the others if one fails. After any interruption, the next look finds what is left.
 
 mod doing;
 mod findings;
@@ -28,12 +28,12 @@ use crate::replication::error::Result;
 pub use doing::{Built, build, wait_for_copies};
 pub use telling::{Event, Tell};
 
-/// How it is made.
+/// How to build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct How {
     /// How many indexes are built at a time.
     pub parallel: usize,
-    /// How much memory a session may use for it, such as `1GB`; the server's own where there is none.
+    /// How much memory a session may use for it, such as `1GB`; by default the server's setting.
     pub memory: Option<String>,
     /// Whether the tables are analyzed afterwards.
     pub analyzes: Analyze,
@@ -44,39 +44,39 @@ pub struct How {
 pub enum Analyze {
     /// All of them.
     All,
-    /// Those for which something was made.
+    /// Those that got something new.
     Changed,
     /// None.
     None,
 }
 
-/// What a look is for.
+/// Which state a look is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
-    /// What there is.
+    /// The current state.
     Now,
-    /// What there is going to be, once the tables are made.
+    /// The state once the tables are created.
     Planned,
 }
 
-/// What both sides show.
+/// The state of both sides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
-    /// What is missing, and what is there.
+    /// The missing and the existing objects.
     pub late: Late,
-    /// The tables that are meant and that the subscriber has, but for partitions.
+    /// The selected tables that the subscriber has, without partitions.
     pub tables: BTreeSet<QualifiedName>,
-    /// The tables that are meant and that it lacks, but for partitions, whose rows may go elsewhere.
+    /// The selected tables that it lacks, without partitions, whose rows may go elsewhere.
     pub absent: BTreeSet<QualifiedName>,
-    /// What is not made, with the reason.
+    /// The objects that are not created, with reasons.
     pub left: Vec<Left>,
-    /// How big the tables are.
+    /// The sizes of the tables.
     sizes: BTreeMap<QualifiedName, TableSize>,
-    /// What the role may do with the tables.
+    /// The rights of the role on the tables.
     rights: BTreeMap<QualifiedName, Rights>,
 }
 
-/// The names of what is there and complete.
+/// The names of the existing, complete objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct There {
     /// Indexes, as `schema.index`.
@@ -88,12 +88,12 @@ pub struct There {
 }
 
 impl Look {
-    /// Whether nothing is left to make.
+    /// Whether nothing is left to create.
     pub fn is_done(&self) -> bool {
         self.late.indexes.is_empty() && self.late.keys.is_empty() && self.late.statistics.is_empty()
     }
 
-    /// What is there and complete.
+    /// The existing, complete objects.
     pub fn there(&self) -> There {
         let mut there = There::default();
         for object in &self.late.there {
@@ -107,7 +107,7 @@ impl Look {
         there
     }
 
-    /// The tables to which something is added, and those that foreign keys refer to.
+    /// The tables that get something, and those that foreign keys reference.
     fn touched(&self) -> (BTreeSet<&QualifiedName>, BTreeSet<&QualifiedName>) {
         let Late { indexes, keys, statistics, .. } = &self.late;
         let built = indexes.iter().flat_map(|index| index.builds.iter().map(|build| &build.table));
@@ -118,16 +118,16 @@ impl Look {
     }
 }
 
-/// The name of a foreign key, which is one only within its table.
+/// The name of a foreign key, with its table, within which it is unique.
 fn key_name(table: &QualifiedName, key: &Ident) -> String {
     format!("{}.{}", table.to_text(), key.as_str())
 }
 
-/// Looks at both sides, as they are or, for a plan, as they are going to be: tables that the subscriber lacks are made first then.
-/// It changes nothing.
+/// Reads both sides, in the current or, for a plan, the future state, in which missing tables of the subscriber are
+/// created. It changes nothing.
 ///
 /// # Errors
-/// When one of the servers cannot be asked.
+/// When one of the servers cannot be queried.
 pub async fn look(pair: &Pair, published: &Published, when: Seen) -> Result<Look> {
     let sides = Box::pin(looking::sides(pair, published, (&Known::new(), true))).await?;
     let (wanted, left) = Plan::late(&sides);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Creating what a plan says, in one transaction, and verifying it.
+//! Creates what a plan contains, in one transaction, and verifies it.
 
 use super::{Look, Plan, Wish, words};
 use crate::postgres::definition::{self, Difference, Object, Step};
@@ -9,24 +9,24 @@ use crate::replication::error::{Error, Result};
 use crate::replication::lost::{NOT_DONE, NOT_KNOWN};
 use crate::replication::{Operation, Pair};
 
-/// How many statements are sent at once: each of them takes memory until all are answered.
+/// How many statements are sent at once: each takes memory until all are answered.
 const BATCH: usize = 10_000;
 
-/// What was done.
+/// The result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// What was made.
+    /// The created objects.
     pub made: Vec<Object>,
-    /// What both sides show afterwards.
+    /// The state of both sides afterwards.
     pub look: Look,
 }
 
-/// Makes what the look says is missing, and changes what may be changed. It is all done, or nothing of it; new labels of
-/// enums, which nothing may use in the transaction that adds them, are there before.
+/// Creates what the look has found missing, and makes the allowed changes: everything or nothing, except new labels of
+/// enums. These are added before, because no statement may use them in the same transaction.
 ///
 /// # Errors
-/// What stands in the way, all of it, before anything is changed. Else the statement that failed, or what is not the same
-/// afterwards: everything is undone then.
+/// With all obstacles, before anything is changed. Otherwise with the failed statement, or the remaining differences:
+/// then everything is rolled back.
 pub async fn make(operation: &Operation<'_>, pair: &Pair, look: Look, wish: &Wish) -> Result<Outcome> {
     if let Some(error) = words::refusal(operation, &look.plan) {
         return Err(error);
@@ -49,7 +49,7 @@ pub async fn make(operation: &Operation<'_>, pair: &Pair, look: Look, wish: &Wis
     }
 }
 
-/// Adds the labels, all or none. Where the connection breaks, what is there tells whether it was done.
+/// Adds the labels, all or none. If the connection breaks, reads whether it was done.
 async fn add_labels(
     operation: &Operation<'_>,
     db: &Database,
@@ -76,14 +76,14 @@ async fn add_labels(
     Ok(())
 }
 
-/// What both sides show after a connection broke. None where the server does not say.
+/// The state of both sides after a connection broke. None if it cannot be read.
 async fn read_again(operation: &Operation<'_>, db: &Database, look: &Look, wish: &Wish) -> Option<Look> {
     let like = look.wanted(wish);
     let subscriber = look_again(operation.limits(), || definition::read(db, &like)).await?;
     Some(look.with_subscriber(subscriber, wish))
 }
 
-/// What a transaction that was undone leaves: what was committed before it.
+/// The text about changes that stay after a rollback, because they were committed before.
 fn what_stays(labels: &[String]) -> String {
     if labels.is_empty() {
         return "Nothing was changed.".to_owned();
@@ -95,12 +95,12 @@ fn what_stays(labels: &[String]) -> String {
     )
 }
 
-/// What a plan makes, in order, as far as it is dropped by itself one day.
+/// The objects that a plan creates, in order, without those that are dropped together with others.
 fn made(plan: Plan) -> Vec<Object> {
     plan.made.into_iter().filter(|step| step.is_dropped).map(|step| step.object).collect()
 }
 
-/// The connection broke, maybe under the COMMIT: what is there tells whether it was done.
+/// The connection broke, maybe during the COMMIT: reads whether it was done.
 async fn after_loss(
     operation: &Operation<'_>,
     db: &Database,
@@ -138,11 +138,11 @@ async fn transact(operation: &Operation<'_>, db: &Database, look: &Look, wish: &
     Ok(after)
 }
 
-/// Statements that belong to one object.
+/// The statements of one object.
 type Piece = (String, Vec<Statement>);
 
-/// All that is to be done, in pieces that are sent together: what tables need, then what tables that are there become, then
-/// new tables, which may be partitions of those.
+/// All statements, in pieces that are sent together: first what tables need, then changes of existing tables, then new
+/// tables, which may be partitions of those.
 fn batches(plan: &Plan) -> Vec<Vec<Piece>> {
     let made = |step: &Step| (format!("making {}", step.object), step.statements.clone());
     let changed = |one: &Difference| (format!("changing {}", one.object), one.mend().unwrap_or_default());
@@ -165,7 +165,7 @@ fn mends<'a>(differences: impl Iterator<Item = &'a Difference>) -> Vec<Statement
     differences.flat_map(|one| one.mend().unwrap_or_default()).collect()
 }
 
-/// Sends all pieces at once. Where one fails, they are run one by one, to say which.
+/// Sends all pieces at once. If one fails, runs them one by one to find out which.
 async fn run(transaction: &mut Transaction<'_>, doing: &str, pieces: &[Piece], limits: &Limits) -> Result<()> {
     let savepoint = transaction.savepoint();
     let all: Vec<Statement> = pieces.iter().flat_map(|(_, statements)| statements.clone()).collect();
@@ -183,7 +183,7 @@ async fn run(transaction: &mut Transaction<'_>, doing: &str, pieces: &[Piece], l
     Ok(())
 }
 
-/// The server's error, and which object it is about.
+/// The server's error, with the object that it is about.
 fn said_of(what: &str, error: &crate::postgres::Error) -> Error {
     Error::from(error.clone()).detail(format!("It came up while {what}."))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Dropping what was created, if it holds no rows.
+//! Drops the created objects, if they have no rows.
 
 use std::collections::BTreeSet;
 
@@ -11,20 +11,20 @@ use crate::replication::error::Error;
 use crate::replication::error::Result;
 use crate::replication::{Operation, names};
 
-/// What became of what was made.
+/// The result of dropping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Drop {
-    /// It is gone.
+    /// Everything is dropped.
     Done,
-    /// It stays, since these tables hold rows.
+    /// Everything stays, because these tables have rows.
     Kept(BTreeSet<QualifiedName>),
 }
 
-/// Drops what was made, unless one of its tables holds rows, be they written at this very moment. What others use stays
-/// too, and everything with it: nothing is dropped with what depends on it.
+/// Drops the created objects, unless one of the tables has rows, even uncommitted ones. If other objects depend on one
+/// of them, everything stays.
 ///
 /// # Errors
-/// When the server refuses it, as where something else uses it by now.
+/// When the server refuses it, for example because something else depends on it.
 pub async fn drop_made(operation: &Operation<'_>, db: &Database, made: &[Object]) -> Result<Drop> {
     let tables: BTreeSet<_> = made
         .iter()
@@ -55,7 +55,7 @@ pub async fn drop_made(operation: &Operation<'_>, db: &Database, made: &[Object]
     if !is_lost {
         return Err(error.detail(still));
     }
-    // All of it was done, or nothing: the connection broke, maybe under the COMMIT.
+    // The connection broke, maybe during the COMMIT, so either everything was done or nothing.
     match look_again(operation.limits(), || definition::read(db, &wanted)).await {
         Some(found) if found.tables.is_empty() => Ok(Drop::Done),
         Some(_) => Err(error.detail(still)),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Reading both sides, and what follows from it.
+//! Reads both sides, and plans from them.
 
 use std::collections::BTreeSet;
 
@@ -13,28 +13,28 @@ use crate::postgres::{QualifiedName, subscription};
 use crate::replication::Pair;
 use crate::replication::error::Result;
 
-/// What both sides show.
+/// The state of both sides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
-    /// What follows from it.
+    /// The plan that follows from it.
     pub plan: Plan,
-    /// A hash of how the publisher defines what is meant.
+    /// A hash of the publisher's definitions of the selected objects.
     pub fingerprint: String,
-    /// The tables that are meant, with partitions and what else they need.
+    /// The selected tables, with partitions and other tables that they need.
     pub tables: BTreeSet<QualifiedName>,
-    /// Those of them that the subscriber has.
+    /// Those that the subscriber has.
     pub there: BTreeSet<QualifiedName>,
-    /// What is meant, as the publisher defines it.
+    /// The definitions of both sides.
     pub(super) sides: Sides,
 }
 
 impl Look {
-    /// What is to be kept to know the columns again, with what was known before.
+    /// The new record of matching columns, with the previous one.
     pub fn known(&self, before: &Known) -> Known {
         definition::known(&self.sides.publisher, &self.sides.subscriber, before, &self.sides.taken_up)
     }
 
-    /// The tables that are as the publisher's once the plan is done.
+    /// The tables that are like the publisher's once the plan is done.
     pub fn settled(&self) -> BTreeSet<QualifiedName> {
         if !self.plan.refused.is_empty() {
             return BTreeSet::new();
@@ -51,19 +51,19 @@ impl Look {
         Self { plan, fingerprint, tables, there, sides }
     }
 
-    /// What is known without the tables that are made: those are others than what had their names before.
+    /// The record without tables that are created: they are not the earlier ones of these names.
     pub fn known_before(&self, known: Known) -> Known {
         let made = self.plan.made.iter();
         let made = made.filter_map(|step| if let Object::Table(name) = &step.object { Some(name) } else { None });
         definition::forgotten(known, made)
     }
 
-    /// What is asked of the subscriber.
+    /// What to read from the subscriber.
     pub(super) fn wanted(&self, wish: &Wish) -> Wanted {
         wanted(&self.sides.publisher, &wish.known)
     }
 
-    /// The same after the subscriber was changed: what follows from the publisher alone stays as it was.
+    /// The same look after a change of the subscriber, with the publisher's part unchanged.
     pub(super) fn with_subscriber(&self, subscriber: Definition, wish: &Wish) -> Self {
         let there = there(&subscriber, &self.tables);
         let sides = Sides { subscriber, ..self.sides.clone() };
@@ -72,27 +72,27 @@ impl Look {
     }
 }
 
-/// Those of the tables that the subscriber has.
+/// The tables among these that the subscriber has.
 fn there(subscriber: &Definition, tables: &BTreeSet<QualifiedName>) -> BTreeSet<QualifiedName> {
     subscriber.tables.keys().filter(|name| tables.contains(*name)).cloned().collect()
 }
 
-/// Looks at both sides. It changes nothing.
+/// Reads both sides. It changes nothing.
 ///
 /// # Errors
-/// When one of the servers cannot be asked.
+/// When one of the servers cannot be queried.
 pub async fn look(pair: &Pair, published: &Published, wish: &Wish) -> Result<Look> {
     Ok(Look::of(sides(pair, published, (&wish.known, false)).await?, wish))
 }
 
-/// What is asked of a subscriber: whatever has the names of the publisher's tables, and those that had other names before.
+/// What to read from a subscriber: all objects with the names of the publisher's, including former names.
 fn wanted(publisher: &Definition, known: &Known) -> Wanted {
     let mut wanted = Wanted::like(publisher);
     wanted.relations.extend(definition::names_beyond(publisher, known));
     wanted
 }
 
-/// Reads both sides; the subscriber's with the partitions that only it has, where they count.
+/// Reads both sides; on the subscriber also partitions that only it has, if they count.
 pub(super) async fn sides(
     pair: &Pair,
     published: &Published,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What has to be created, changed and left, from both sides' definitions. Pure.
+//! Plans what must be created, changed and left, from both sides' definitions. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,37 +13,37 @@ use crate::postgres::definition::{
 };
 use crate::postgres::{Ident, QualifiedName};
 
-/// What the subscriber is to become, and how.
+/// The steps that make the subscriber like the publisher.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// What is made, in order.
+    /// The steps that create objects, in order.
     pub made: Vec<Step>,
-    /// What is left for later, in order.
+    /// The steps that are left for later, in order.
     pub later: Vec<Step>,
-    /// The tables that get the names which they have on the publisher.
+    /// The tables to rename to their names on the publisher.
     pub renamed_tables: Vec<NewName>,
-    /// The columns that do.
+    /// The columns to rename.
     pub renamed: Vec<Renaming>,
-    /// What is there and is changed, since that only adds.
+    /// Differences that are resolved, because the change only adds something.
     pub changed: Vec<Difference>,
-    /// What is there otherwise and stays so.
+    /// Differences that stay.
     pub differences: Vec<Difference>,
-    /// What is not copied.
+    /// The objects that are not copied.
     pub not_copied: Vec<Left>,
-    /// What stands in the way.
+    /// The obstacles.
     pub refused: Vec<Refusal>,
 }
 
-/// One difference between both sides, for whoever shows it.
+/// One difference between both sides, for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unlike {
     /// The object.
     pub object: String,
-    /// What of it.
+    /// Its attribute that differs.
     pub attribute: String,
-    /// What the publisher has.
+    /// The value on the publisher.
     pub publisher: String,
-    /// What the subscriber has.
+    /// The value on the subscriber.
     pub subscriber: String,
     /// What to do.
     pub remedy: String,
@@ -54,18 +54,19 @@ pub struct Unlike {
 pub(super) struct Sides {
     pub publisher: Definition,
     pub subscriber: Definition,
-    /// What the publisher's tables need, the catalogs do not tell how to make, and the subscriber lacks.
+    /// Objects that the publisher's tables need, that the subscriber lacks, and that cannot be created
+    /// from the catalogs.
     pub missing: Vec<Other>,
-    /// Of tables with a column list, the columns that are sent.
+    /// The sent columns of tables with a column list.
     pub lists: BTreeMap<QualifiedName, BTreeSet<Ident>>,
-    /// All that the publisher has.
+    /// All relations of the publisher.
     pub outline: Arc<Outline>,
-    /// The subscriber's tables that a subscription has taken up; only where that makes a difference.
+    /// The subscriber's tables that are in a subscription; only read if that makes a difference.
     pub taken_up: TakenUp,
 }
 
 impl Plan {
-    /// What follows from both sides.
+    /// The plan for both sides.
     pub(super) fn of(sides: &Sides, wish: &Wish) -> Self {
         let Fitted { definition, left, refused } = definition::fit(&sides.publisher, sides.subscriber.version);
         let mut plan = Self { not_copied: left, refused, ..Self::default() };
@@ -90,7 +91,7 @@ impl Plan {
         Self { changed, differences, ..plan }
     }
 
-    /// What names do not tell of tables. Those that get other names are the plan's.
+    /// Facts about tables that names do not show. The plan takes over the tables to rename.
     fn beyond_names(&mut self, wanted: &Definition, sides: &Sides, wish: &Wish) -> BeyondNames {
         let Sides { subscriber, outline, taken_up, .. } = sides;
         let is_there = |name: &QualifiedName| outline.relations.contains_key(name);
@@ -102,7 +103,7 @@ impl Plan {
         BeyondNames { tables, replaced, ..BeyondNames::default() }
     }
 
-    /// What the subscriber should have that rows do without, and what of it is left out.
+    /// The objects that the subscriber should have but rows do not need, and the omitted ones.
     pub(super) fn late(sides: &Sides) -> (Definition, Vec<Left>) {
         let Fitted { definition, left, .. } = definition::fit(&sides.publisher, sides.subscriber.version);
         let is_late = |left: &Left| left.object.starts_with("index ");
@@ -114,12 +115,12 @@ impl Plan {
         (wanted, plan.not_copied)
     }
 
-    /// Whether nothing is left to do.
+    /// Whether nothing remains to be done.
     pub fn is_done(&self) -> bool {
         self.made.is_empty() && self.changed.is_empty() && self.renamed.is_empty() && self.renamed_tables.is_empty()
     }
 
-    /// All that is not as on the publisher, what is missing included.
+    /// All differences to the publisher, including missing objects.
     pub fn unlike(&self) -> Vec<Unlike> {
         let missing = self.made.iter().filter(|step| step.object.whole() == step.object).map(|step| Unlike {
             object: step.object.to_string(),
@@ -160,7 +161,7 @@ impl Plan {
         self.refused.push(Refusal { object: object.to_string(), reason: reason.into(), remedy: remedy.into() });
     }
 
-    /// Lets columns take nulls that no publication sends: rows would stop there.
+    /// Makes columns nullable that no publication sends: otherwise rows would be refused.
     fn relax(&mut self, wanted: &mut Definition, lists: &BTreeMap<QualifiedName, BTreeSet<Ident>>) {
         let governed: Vec<_> =
             wanted.tables.keys().filter_map(|table| Some((table.clone(), list_of(wanted, table, lists)?))).collect();
@@ -222,7 +223,8 @@ impl Plan {
         }
     }
 
-    /// What the catalogs do not tell how to make. Who makes a foreign table makes its server too.
+    /// Refuses objects that cannot be created from the catalogs. The server of a foreign table is
+    /// not reported separately.
     fn refuse_others(&mut self, missing: &[Other]) {
         let is_foreign = |other: &Other| other.kind == "foreign table";
         let has_foreign = missing.iter().any(is_foreign);
@@ -245,7 +247,7 @@ impl Plan {
         }
     }
 
-    /// Leaves out foreign keys to tables that are not meant.
+    /// Omits foreign keys to tables that are not selected.
     fn leave_keys(&mut self, wanted: &mut Definition) {
         let tables: BTreeSet<_> = wanted.tables.keys().cloned().collect();
         for (name, table) in &mut wanted.tables {
@@ -260,7 +262,7 @@ impl Plan {
         }
     }
 
-    /// Leaves out what calls functions that the subscriber does not have.
+    /// Omits objects that call functions that the subscriber does not have.
     fn leave_functions(&mut self, wanted: &mut Definition, subscriber: &Definition) {
         let missing: Vec<_> = wanted
             .functions
@@ -292,7 +294,7 @@ impl Plan {
         }
     }
 
-    /// Shares out the steps among now, later and never.
+    /// Divides the steps into now, later and never.
     fn take_steps(&mut self, wanted: &Definition, subscriber: &Definition, wish: &Wish) {
         let steps = match definition::steps(wanted, |step| is_missing(subscriber, step)) {
             Ok(steps) => steps,
@@ -328,7 +330,7 @@ fn when(group: Group, wish: &Wish) -> When {
     }
 }
 
-/// The columns that are sent of a table, or of the partitioned table that it is a partition of.
+/// The sent columns of a table, or of its partitioned table.
 fn list_of(
     definition: &Definition,
     table: &QualifiedName,
@@ -341,8 +343,8 @@ fn list_of(
     list_of(definition, found.parents.first()?, lists)
 }
 
-/// Whether the subscriber lacks what a step makes. What is part of something that is there is compared instead; foreign keys
-/// come later, though, and are missing one by one.
+/// Whether the subscriber lacks the object of a step. Parts of existing objects are compared instead, except foreign
+/// keys, which come later and can be missing one by one.
 fn is_missing(subscriber: &Definition, step: &Step) -> bool {
     match &step.object {
         Object::Constraint(table, name) if step.group == Group::ForeignKey => {
@@ -353,7 +355,7 @@ fn is_missing(subscriber: &Definition, step: &Step) -> bool {
     }
 }
 
-/// Takes an object out that rows do without.
+/// Removes an object that rows do not need.
 fn remove(wanted: &mut Definition, object: &Object) -> bool {
     match object {
         Object::Default(table, name) => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Which tables are meant.
+//! The selected tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,29 +13,29 @@ use crate::postgres::{Ident, QualifiedName};
 use crate::replication::error::{Error, Result};
 use crate::replication::{Intended, Pair, names};
 
-/// The tables that are meant.
+/// The selected tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Published {
     /// By name.
     pub tables: BTreeSet<QualifiedName>,
-    /// Of tables with a column list in every publication, the columns that are sent.
+    /// The sent columns of tables that have a column list in every publication.
     pub lists: BTreeMap<QualifiedName, BTreeSet<Ident>>,
-    /// All that the publisher has.
+    /// All relations of the publisher.
     pub outline: Arc<Outline>,
 }
 
-/// The tables that the publications publish, as they are going to be, and those that are named. None while it is not known
-/// what one of the publications is going to be.
+/// The tables of the publications in their planned state, and the tables given by name. None while the planned state of
+/// a publication is unknown.
 ///
 /// # Errors
-/// When a publication or a table does not exist, or the publisher cannot be asked.
+/// When a publication or a table does not exist, or a query fails.
 pub async fn published(
     pair: &Pair,
     (publications, tables): (&BTreeSet<Ident>, &BTreeSet<QualifiedName>),
     intended: Option<&Intended>,
 ) -> Result<Option<Published>> {
     let db = &pair.publisher;
-    // The subscriber is connected to meanwhile.
+    // The subscriber's connection is opened meanwhile.
     let asked = try_join3(publication::fetch_all(db), outline(db), pair.subscriber.version());
     let (existing, outline, _) = Box::pin(asked).await?;
     let (all, open) = match intended {
@@ -56,7 +56,7 @@ pub async fn published(
     Ok(Some(Published { tables: sent.tables.into_keys().chain(tables.iter().cloned()).collect(), lists, outline }))
 }
 
-/// The publications that are wished for.
+/// The wanted publications.
 fn of<'a>(wished: &BTreeSet<Ident>, all: &'a Publications) -> Result<Vec<&'a Publication>> {
     let missing: Vec<_> = wished.iter().filter(|name| !all.contains_key(*name)).collect();
     if let Some(name) = missing.first() {
@@ -66,7 +66,7 @@ fn of<'a>(wished: &BTreeSet<Ident>, all: &'a Publications) -> Result<Vec<&'a Pub
     Ok(wished.iter().filter_map(|name| all.get(name)).collect())
 }
 
-/// The columns of tables of which no publication sends all.
+/// The sent columns of tables that no publication sends completely.
 fn lists<'a>(
     publications: &[&Publication],
     tables: impl Iterator<Item = &'a QualifiedName>,

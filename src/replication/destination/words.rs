@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says to a person.
+//! The messages of a plan.
 
 use super::Plan;
 use crate::postgres::definition::{Difference, Object, Step};
@@ -10,8 +10,8 @@ use crate::replication::error::Error;
 /// How many lines a list has at most.
 const LINES: usize = 40;
 
-/// What stands in the way, all of it: what cannot be copied, and what is there and is not as it should be. A table that is
-/// there must be as it should before rows come.
+/// The error with all obstacles: objects that cannot be copied, and existing ones that differ. An existing table must
+/// be right before rows arrive.
 pub(super) fn refusal(operation: &Operation<'_>, plan: &Plan) -> Option<Error> {
     if plan.refused.is_empty() {
         return None;
@@ -20,12 +20,12 @@ pub(super) fn refusal(operation: &Operation<'_>, plan: &Plan) -> Option<Error> {
 }
 
 impl Plan {
-    /// That something cannot be copied, if so.
+    /// The error that something cannot be copied, if so.
     pub fn refusal(&self, doing: &str) -> Option<Error> {
         (!self.refused.is_empty()).then(|| refused(doing, self))
     }
 
-    /// That what is there is not as it should be, if so.
+    /// The error that existing objects differ, if so.
     pub fn objection(&self, doing: &str) -> Option<Error> {
         let lines: Vec<_> = self.differences.iter().map(line).collect();
         if lines.is_empty() {
@@ -39,7 +39,7 @@ impl Plan {
         ))
     }
 
-    /// That both sides are not the same, for one who does not want them to be made so.
+    /// The warning that both sides differ, if the configuration does not change them.
     pub fn drift(&self, doing: &str) -> Option<Error> {
         let unlike = self.unlike();
         if unlike.is_empty() {
@@ -108,7 +108,7 @@ fn refused(doing: &str, plan: &Plan) -> Error {
         .detail("Nothing was changed.")
 }
 
-/// What is not the same although the statements ran.
+/// The error about remaining differences after the statements ran.
 pub(super) fn unproven(operation: &Operation<'_>, before: &Plan, after: &Plan) -> Option<Error> {
     let made = |one: &&Difference| before.made.iter().any(|step| step.object == one.object);
     let unlike = after.differences.iter().chain(&after.changed).filter(made).map(line);
@@ -140,7 +140,7 @@ pub(super) fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("one {what}") } else { format!("{count} {what}s") }
 }
 
-/// A title and a line for each; nothing where there is none.
+/// A title and the lines; empty without lines.
 pub(super) fn listed(title: &str, lines: Vec<String>) -> String {
     if lines.is_empty() {
         return String::new();

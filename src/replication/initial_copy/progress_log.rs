@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use crate::postgres::subscription::{Progress, SyncState};
 use crate::postgres::{Ident, QualifiedName};
 
-/// How often the rows of tables that are being copied are shown.
+/// How often to show the copied rows of tables.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// What has been shown by now.
+/// What has been shown so far.
 #[derive(Debug, Default)]
 pub(super) struct ProgressLog {
     states: BTreeMap<QualifiedName, SyncState>,
@@ -21,7 +21,7 @@ pub(super) struct ProgressLog {
 }
 
 impl ProgressLog {
-    /// Shows each table whose state is another one than before, and every ten seconds how many rows are copied.
+    /// Shows each table whose state has changed, and every ten seconds the number of copied rows.
     pub(super) fn show(&mut self, subscription: &Ident, progress: &Progress, now: Instant) {
         let subscription = subscription.as_str();
         let ready = progress.tables.len() - progress.left().count();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What else happens on the servers, and what could not be checked.
+//! Other activity on the servers, and facts that could not be checked.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ fn hidden_transactions(side: &Side) -> Option<Finding> {
     (!sees).then_some(found)
 }
 
-/// Whether a setting is not what the server does anyway.
+/// Whether a setting differs from the server's behavior.
 fn matters(setting: &RoleSetting) -> bool {
     let usual = match setting.name.as_str() {
         "row_security" => "on",
@@ -190,7 +190,7 @@ mod tests {
                 setting("statement_timeout", "0", false),
                 setting("statement_timeout", "30s", false),
             ];
-            // The subscriber's own transactions matter where it is to publish.
+            // The subscriber's own transactions matter if it will publish.
             facts.subscriber.transactions = facts.publisher.transactions.clone();
         };
         check(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether the provider's roles may make the switch of a cutover, and the switch back if there is a way back: everything that
-//! `neonrepl_cutover` would be refused for. Pure.
+//! Whether the provider's roles have the rights for the switch of a cutover, and for the switch back if there is a way
+//! back: every reason for which `neonrepl_cutover` would be refused. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,22 +22,22 @@ pub(super) fn find(facts: &Facts) -> Vec<Finding> {
     let reverse = facts.question.reverse;
     let mut found = Vec::new();
     for side in [&facts.publisher, &facts.subscriber] {
-        // The side that is left, and with a way back each of them.
+        // The side that writes leave; with a way back, both sides.
         let is_left = side.place == Place::Publisher || reverse;
         found.extend(is_left.then(|| slots(facts, side)).flatten());
         let Some(switch) = &side.switch else { continue };
         found.extend(schema(side, switch, reverse));
         found.extend(owners(side, switch));
         found.extend(is_left.then(|| database(side, switch)).flatten());
-        // The side that is left is read, and the other one raised.
+        // Sequences are read on the side that writes leave, and raised on the other one.
         found.extend(sequences(side, switch, side.place == Place::Subscriber || reverse));
     }
     found.extend(statistics(facts));
     found
 }
 
-/// A switch drops the slot of the stream that led to the new side, and makes that of the way back. The role of the connection does
-/// both; the one that a subscription logs in as has a finding of its own.
+/// A switch drops the slot of the stream to the new side, and creates that of the way back. The connection's role does
+/// both; a subscription's login role has a finding of its own.
 fn slots(facts: &Facts, side: &Side) -> Option<Finding> {
     let (name, login) = (&side.roles.own, facts.login_on(side.place));
     let lacks = side.roles.known.get(name).is_some_and(|role| !role.may_replicate()) && name != login;
@@ -74,7 +74,7 @@ fn schema(side: &Side, switch: &PlannedSwitch, reverse: bool) -> Option<Finding>
     (!creates).then(|| lacks_create(side, name, why))
 }
 
-/// The tables with all that can be written to instead of them: partitions, parents and children.
+/// The tables with all relations through which they can be written to: partitions, parents and children.
 fn owners(side: &Side, switch: &PlannedSwitch) -> Vec<Finding> {
     let (name, server) = (&side.roles.own, side.place.as_str());
     let mut owners: BTreeMap<&Ident, Vec<&QualifiedName>> = BTreeMap::new();
@@ -91,7 +91,7 @@ fn owners(side: &Side, switch: &PlannedSwitch) -> Vec<Finding> {
     each.collect()
 }
 
-/// Tables that no subscription brings are closed by the database's default.
+/// The database's default closes tables that are not replicated.
 fn database(side: &Side, switch: &PlannedSwitch) -> Option<Finding> {
     let (name, server) = (&side.roles.own, side.place.as_str());
     (!switch.may_default).then(|| {
@@ -108,7 +108,7 @@ fn database(side: &Side, switch: &PlannedSwitch) -> Option<Finding> {
     })
 }
 
-/// Sequences that are read, or raised as well.
+/// Sequences that are read, and maybe raised.
 fn sequences(side: &Side, switch: &PlannedSwitch, raises: bool) -> Option<Finding> {
     let may = |one: &Definition| one.may_use_schema && one.may_read && (one.may_set || !raises);
     let lacking: Vec<_> = switch.sequences.iter().filter(|(_, one)| !may(one)).map(|(name, _)| name).collect();
@@ -130,7 +130,7 @@ fn sequences(side: &Side, switch: &PlannedSwitch, raises: bool) -> Option<Findin
     Some(error("sequence_rights", side, name).says(says).mended_by(mend))
 }
 
-/// Tables that are replicated already: those that are yet to be copied have no statistics yet, of course.
+/// Only tables that are already replicated: tables that are not copied yet have no statistics yet.
 fn statistics(facts: &Facts) -> Vec<Finding> {
     let side = &facts.subscriber;
     let Some(switch) = &side.switch else { return Vec::new() };
@@ -169,7 +169,7 @@ mod tests {
         PlannedSwitch { standing, may_default: true, sequences: BTreeMap::new(), unanalyzed: BTreeMap::new() }
     }
 
-    /// A pair of which a cutover is planned.
+    /// A pair with a planned cutover.
     fn planned(reverse: bool) -> Facts {
         let mut facts = example::facts();
         (facts.question.cutover, facts.question.reverse) = (true, reverse);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A sound pair of servers, for the tests of what is decided: each changes the one thing that it is about.
+//! A pair of servers without problems, for tests: each test changes only the fact that it is about.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(super) fn table(text: &str) -> QualifiedName {
     QualifiedName::parse(text).unwrap()
 }
 
-/// The findings, a line each.
+/// The findings, one line each.
 pub(super) fn shown(findings: &[Finding]) -> String {
     findings.iter().map(|finding| format!("{}: {finding}\n", finding.check)).collect()
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What both servers are asked for a preflight: each side through one connection, one query after the other, whatever the
-//! number of tables.
+//! The facts about both servers for a preflight: each side is read through one connection, one query after the other,
+//! with the same number of queries for any number of tables.
 //!
 //! If a role may not read something, the preflight does not fail: it skips that and says so.
 
@@ -26,7 +26,7 @@ use crate::replication::checks::BothSides;
 use crate::replication::error::{Error, Result};
 use crate::replication::{Operation, Pair, Place};
 
-/// A transaction that is open for longer than this keeps others waiting.
+/// A transaction that is open for longer than this blocks others.
 pub(super) const OLD_TRANSACTION: Duration = Duration::from_secs(300);
 
 /// The settings of a role that matter to replication, or to closing a database to writes.
@@ -38,48 +38,48 @@ const ROLE_SETTINGS: [&str; 5] = [
     "session_replication_role",
 ];
 
-/// What was asked, and what both servers answered.
+/// The question, and the answers of both servers.
 pub(super) struct Facts {
     pub question: Question,
     pub publisher: Side,
     pub subscriber: Side,
-    /// Whether both are databases of one cluster.
+    /// Whether both are databases of the same cluster.
     pub is_one_cluster: bool,
-    /// The publications that are meant and exist, and one of the tables that are yet to be published, if there are any.
+    /// The requested publications that exist, and, if there are tables to publish, one for these.
     pub publications: Vec<Publication>,
-    /// Those that do not exist.
+    /// The requested publications that do not exist.
     pub missing: Vec<Ident>,
-    /// The tables that are yet to be published.
+    /// The tables that are not published yet.
     pub unpublished: BTreeSet<QualifiedName>,
-    /// What the role of the connection lacks to publish those.
+    /// The rights that the role of the connection lacks to publish those.
     pub lacks: Vec<Lack>,
     pub filters: BTreeMap<Ident, FilterColumns>,
     pub sent: Sent,
     pub tables: BothSides,
-    /// The same with the roles of both servers exchanged, where changes are to flow back.
+    /// The tables in the other direction, if changes will flow back.
     pub tables_back: Option<BothSides>,
-    /// Subscriptions that read from the publications already, and their tables.
+    /// Subscriptions that already read from the publications, and their tables.
     pub own: BTreeMap<Ident, BTreeSet<QualifiedName>>,
     /// The tables of all other subscriptions, with the subscription.
     pub others: BTreeMap<QualifiedName, Ident>,
-    /// The tables of the subscriber that hold rows.
+    /// The tables of the subscriber that have rows.
     pub with_rows: BTreeSet<QualifiedName>,
-    /// How much there is in each table with rows of its own.
+    /// The size of each table that is not partitioned.
     pub extents: BTreeMap<QualifiedName, TableSize>,
-    /// The same by the name under which the rows are sent.
+    /// The sizes by the name under which the rows are sent.
     pub totals: BTreeMap<QualifiedName, TableSize>,
-    /// The highest number in columns of the publisher that take theirs from a sequence.
+    /// The highest number in columns of the publisher that take numbers from a sequence.
     pub highest: BTreeMap<(QualifiedName, Ident), i64>,
     pub left_behind: Vec<LeftBehind>,
-    /// The extensions that the subscriber could install, of those that it lacks.
+    /// The missing extensions that the subscriber could install.
     pub available: BTreeMap<String, String>,
     pub unchecked: Vec<Unchecked>,
 }
 
-/// What one of the servers answered.
+/// The answers of one server.
 pub(super) struct Side {
     pub place: Place,
-    /// The database that was asked.
+    /// The database.
     pub database: String,
     pub version: ServerVersion,
     pub server: ServerFacts,
@@ -98,11 +98,11 @@ pub(super) struct Side {
     pub functions: BTreeMap<QualifiedName, Vec<CalledFunction>>,
     /// The labels of the enums that columns of the tables have.
     pub labels: Labels,
-    /// What a cutover will ask of it, where one is planned.
+    /// What a cutover will require of it, if one is planned.
     pub switch: Option<PlannedSwitch>,
 }
 
-/// Something that a server was asked for and did not tell.
+/// A fact that a server refused to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unchecked {
     pub place: Place,
@@ -133,10 +133,10 @@ impl Facts {
     }
 }
 
-/// Asks both servers.
+/// Reads both servers.
 ///
 /// # Errors
-/// When one of them cannot be asked at all, or the operation is cancelled.
+/// When a query fails at all, or the operation is cancelled.
 pub(super) async fn read(operation: &Operation<'_>, pair: &Pair, question: &Question) -> Result<Facts> {
     let mut publisher = Reader::new(operation, &pair.publisher, Place::Publisher);
     let mut subscriber = Reader::new(operation, &pair.subscriber, Place::Subscriber);
@@ -180,7 +180,7 @@ pub(super) async fn read(operation: &Operation<'_>, pair: &Pair, question: &Ques
 }
 
 impl Facts {
-    /// What is asked of both at the same time.
+    /// Reads facts from both at the same time.
     async fn read_pair(&mut self, operation: &Operation<'_>, pair: &Pair) -> Result<()> {
         let mut both = Reader::new(operation, &pair.publisher, Place::Both);
         self.is_one_cluster = both.may("whether both are in one cluster", pair.is_one_cluster()).await?;
@@ -198,7 +198,7 @@ impl Facts {
         Ok(())
     }
 
-    /// What is asked of each about its tables.
+    /// Reads facts about the tables of each.
     async fn read_tables(&mut self, publisher: &mut Reader<'_>, subscriber: &mut Reader<'_>) -> Result<()> {
         let names: BTreeSet<_> = self.sent.tables.keys().chain(self.sent.routes.keys()).cloned().collect();
         let partitions = self.sent.tables.keys().filter_map(|table| self.subscriber.outline.partitions.get(table));
@@ -241,8 +241,8 @@ impl Facts {
     }
 }
 
-/// The columns that take numbers from a sequence and that can be asked for their highest one at no cost: of an integer type, the
-/// first of an index, and of a table that the role owns.
+/// The columns that take numbers from a sequence and whose highest number is cheap to read: of an integer type, the
+/// first column of an index, in a table that the role owns.
 fn numbered(side: &Side, tables: &BothSides) -> Vec<(QualifiedName, Ident)> {
     let is_integer = |table: &QualifiedName, column: &Ident| {
         let found = tables.sources().get(table).and_then(|table| table.column(column));
@@ -266,7 +266,7 @@ fn numbered(side: &Side, tables: &BothSides) -> Vec<(QualifiedName, Ident)> {
     columns.filter(|(table, column)| is_integer(table, column) && is_first(table, column)).collect()
 }
 
-/// What a first look at the publisher shows.
+/// The result of the first read of the publisher.
 struct Asked {
     side: Side,
     publications: Vec<Publication>,
@@ -276,7 +276,7 @@ struct Asked {
     filters: BTreeMap<Ident, FilterColumns>,
 }
 
-/// Asks one server.
+/// Reads from one server.
 struct Reader<'a> {
     operation: &'a Operation<'a>,
     db: &'a Database,
@@ -289,10 +289,10 @@ impl<'a> Reader<'a> {
         Self { operation, db, place, unchecked: Vec::new() }
     }
 
-    /// What is read, or nothing where the server refuses to tell.
+    /// The result of a read, or the default if the server refuses it.
     ///
     /// # Errors
-    /// When it cannot be asked any more.
+    /// When the server cannot be queried any more.
     async fn may<T: Default>(&mut self, what: &str, read: impl Future<Output = postgres::Result<T>>) -> Result<T> {
         match self.operation.unless_stopped(read).await {
             Err(error) if is_refusal(&error) => {
@@ -304,7 +304,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What the server is, and what goes on there. `login` is a role to ask about, beside that of the connection.
+    /// Facts about the server and its activity. `login` is a role to read in addition to that of the connection.
     async fn server(&mut self, login: Option<&Ident>) -> Result<Side> {
         let (operation, db) = (self.operation, self.db);
         let version = operation.unless_stopped(db.version()).await?;
@@ -341,7 +341,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The publisher, and what is meant to be published there.
+    /// Reads the publisher, and what will be published there.
     async fn first_look(&mut self, question: &Question) -> Result<Asked> {
         let side = self.server(question.subscription_role.as_ref()).await?;
         let (mut publications, mut missing) = (Vec::new(), Vec::new());
@@ -382,7 +382,7 @@ impl<'a> Reader<'a> {
         Ok(found)
     }
 
-    /// What there is about these tables. `role` is asked about, by default that of the connection.
+    /// Reads the facts about these tables, for `role`, by default that of the connection.
     async fn tables(&mut self, side: &mut Side, names: &BTreeSet<QualifiedName>, role: Option<&Ident>) -> Result<()> {
         let db = self.db;
         side.indexes = self.may("the indexes of the tables", catalog::indexes(db, names)).await?;
@@ -394,7 +394,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// What a cutover will ask of it.
+    /// Reads what a cutover will require.
     async fn switch(&mut self, side: &mut Side, names: &BTreeSet<QualifiedName>, is_planned: bool) -> Result<()> {
         if is_planned {
             let (db, sequences) = (self.db, &side.sequences);
@@ -405,7 +405,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether the server answers, and does not want to tell this.
+/// Whether the server answers, but refuses to show this.
 fn is_refusal(error: &Error) -> bool {
     error.cause().is_some_and(|cause| cause.code().is_some() && !cause.is_connect() && !cause.is_transient())
 }

@@ -8,10 +8,10 @@ use crate::postgres::catalog::{Identity, Index};
 use crate::postgres::version::RUN_AS_OWNER;
 use crate::replication::{Finding, Place, Severity, names, units};
 
-/// A table of more rows than that is not to be searched from end to end for each changed row.
+/// A table with more rows than this should not be scanned for each changed row.
 const MANY_ROWS: u64 = 1_000_000;
 
-/// Copying more than that into a table with further indexes takes several times as long.
+/// Copying more bytes than this into a table with secondary indexes takes several times as long.
 const LARGE_COPY: u64 = 1 << 30;
 
 pub(super) fn find(facts: &Facts) -> Vec<Finding> {
@@ -21,14 +21,14 @@ pub(super) fn find(facts: &Facts) -> Vec<Finding> {
     found
 }
 
-/// Tables whose rows are told apart by all of their columns: each change looks for its row with an index, or reads all of them.
+/// Tables whose replica identity is the whole row: each change finds its row by an index, or scans the table.
 fn whole_rows(facts: &Facts) -> Vec<Finding> {
     let is_whole = |table: &&QualifiedName| {
         let relation = facts.publisher.outline.relations.get(*table);
         let rows = facts.totals.get(*table).and_then(|extent| extent.rows).unwrap_or_default();
         relation.is_some_and(|relation| relation.identity == Identity::Full) && rows > MANY_ROWS
     };
-    // Postgres 16 and later take other indexes than the primary key, too.
+    // Postgres 16 and later also use other indexes than the primary key.
     let any_index = facts.subscriber.version.has(RUN_AS_OWNER);
     let helps = |index: &Index| {
         index.is_valid

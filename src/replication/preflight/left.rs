@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What replication does not copy, counted, so that it is no surprise afterwards.
+//! Counts objects that replication does not copy, so that they are no surprise later.
 
 use super::facts::Facts;
 use crate::postgres::catalog::{Kind, LeftBehind, LeftKind};
@@ -29,7 +29,7 @@ fn left(left: &LeftBehind) -> Finding {
         .mended_by(step(*kind))
 }
 
-/// One of them, in words.
+/// The kind in the singular.
 fn one(kind: LeftKind) -> &'static str {
     match kind {
         LeftKind::LargeObjects => "large object",
@@ -53,7 +53,7 @@ fn one(kind: LeftKind) -> &'static str {
     }
 }
 
-/// What a person does about it.
+/// What to do about it.
 fn step(kind: LeftKind) -> &'static str {
     match kind {
         LeftKind::LargeObjects => {
@@ -84,7 +84,7 @@ fn step(kind: LeftKind) -> &'static str {
     }
 }
 
-/// The tables of the database that are not meant.
+/// The tables of the database that are not selected.
 fn tables(facts: &Facts) -> Option<Finding> {
     let is_left = |(name, relation): &(&_, &crate::postgres::catalog::Relation)| {
         relation.kind == Kind::Table && !facts.sent.routes.contains_key(*name)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is meant by a question: which publications, which tables, and which subscriptions have them already. Pure.
+//! The scope of a question: its publications, its tables, and the subscriptions that already have them. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,14 +10,14 @@ use crate::postgres::publication::{self, Publication, Sent, Target};
 use crate::postgres::subscription::{Subscription, Subscriptions};
 use crate::postgres::{Conninfo, Ident, QualifiedName, ServerVersion};
 
-/// The subscription that is going to be made, as far as checks of tables ask for it.
+/// The planned subscription, as far as the checks of tables need it.
 pub(super) fn planned(publications: &[Publication], name: &Ident) -> Subscription {
-    // No check looks at its name, and no text shows it.
+    // Checks ignore its name, and no text shows it.
     let names = publications.iter().map(|publication| publication.name.clone());
     Subscription::new(name.clone(), Conninfo::new(), names)
 }
 
-/// The tables that are meant and that none of the publications publishes.
+/// The selected tables that none of the publications publishes.
 pub(super) fn unpublished(
     question: &Question,
     publications: &[Publication],
@@ -45,18 +45,18 @@ pub(super) fn to_be_made(question: &Question, unpublished: &BTreeSet<QualifiedNa
     if unpublished.is_empty() {
         return None;
     }
-    // One that is asked for and missing is most likely the one that they are meant for.
+    // A requested publication that is missing will most likely publish them.
     let name = question.publications.iter().next().cloned().or_else(|| Ident::new("neonrepl").ok())?;
     Some(Publication::new(name, Target::tables(unpublished.iter().cloned())))
 }
 
-/// The tables of subscriptions that read from what is asked for, and of all others.
+/// The tables of subscriptions to the requested publications, and of all others.
 pub(super) fn owned(
     subscriptions: &Subscriptions,
     tables: &BTreeMap<Ident, BTreeSet<QualifiedName>>,
     question: &Question,
 ) -> (BTreeMap<Ident, BTreeSet<QualifiedName>>, BTreeMap<QualifiedName, Ident>) {
-    // Where no publication is named, whatever is subscribed to is taken for what is meant.
+    // Without requested publications, every subscription counts.
     let is_own = |name: &Ident| {
         let publications = subscriptions.get(name).map(|subscription| &subscription.publications);
         question.publications.is_empty() || publications.is_some_and(|named| !named.is_disjoint(&question.publications))
@@ -66,7 +66,7 @@ pub(super) fn owned(
     (own.into_iter().map(|(name, tables)| (name.clone(), tables.clone())).collect(), others.collect())
 }
 
-/// How much is sent under each name.
+/// The size of the data that is sent under each name.
 pub(super) fn totals(extents: &BTreeMap<QualifiedName, TableSize>, sent: &Sent) -> BTreeMap<QualifiedName, TableSize> {
     let mut totals: BTreeMap<QualifiedName, TableSize> = BTreeMap::new();
     for (table, extent) in extents {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a cutover will ask of one side, beyond what replicating asks: rights to the fence, to sequences and to the database, and
-//! statistics.
+//! What a cutover requires of one side, in addition to replication: rights to the fence, to sequences and to the
+//! database, and statistics.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,23 +10,23 @@ use crate::postgres::fence::{self, Standing};
 use crate::postgres::sequence::{self, Definition};
 use crate::postgres::{Database, QualifiedName, Result, read_only};
 
-/// What a server answered.
+/// The answers of a server.
 #[derive(Debug, Clone)]
 pub(super) struct PlannedSwitch {
-    /// Whether the role may make a fence, and around which relations.
+    /// Whether the role may create a fence, and on which relations.
     pub(super) standing: Standing,
     /// Whether it may make the database read-only by default.
     pub(super) may_default: bool,
-    /// The sequences of the tables, with what the role may do with them.
+    /// The sequences of the tables, with the rights of the role.
     pub(super) sequences: BTreeMap<QualifiedName, Definition>,
-    /// Tables whose rows the server does not know.
+    /// Tables without good statistics.
     pub(super) unanalyzed: BTreeMap<QualifiedName, Unanalyzed>,
 }
 
-/// Asks a server.
+/// Reads the answers of a server.
 ///
 /// # Errors
-/// When it cannot be asked.
+/// When a query fails.
 pub(super) async fn read(
     db: &Database,
     tables: &BTreeSet<QualifiedName>,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What happens if the tables are published: what Postgres refuses, and what it accepts although it then breaks the application.
+//! Finds problems of publishing the tables: what Postgres refuses, and what it accepts although the application's
+//! statements then fail.
 
 use std::collections::BTreeSet;
 
@@ -63,7 +64,7 @@ fn backslashes(facts: &Facts) -> Vec<Finding> {
     found.collect()
 }
 
-/// Both sides come apart where some changes are not sent.
+/// Both sides will differ if some kinds of changes are not sent.
 fn part_of_the_changes(publication: &Publication) -> Option<Finding> {
     let left: Vec<_> =
         Operation::ALL.into_iter().filter(|one| !publication.publish.contains(one)).map(Operation::as_str).collect();
@@ -87,10 +88,10 @@ fn part_of_the_rows(publication: &Publication) -> Option<Finding> {
     (!parts.is_empty()).then_some(found)
 }
 
-/// One finding for each table of a flaw, or one where it is about none.
+/// One finding for each table of a flaw, or one if it has no tables.
 fn described(side: &Side, publication: &Publication, flaw: &Flaw) -> Vec<Finding> {
     if flaw.problem == Problem::WalLevel {
-        // The server is asked for it whatever is published.
+        // Another check reports it for every server.
         return Vec::new();
     }
     if let (Member::Schema(schema), true) = (&flaw.member, flaw.tables.is_empty()) {
@@ -202,10 +203,10 @@ fn remedy(side: &Side, publication: &Publication, problem: Problem, table: &Qual
     }
 }
 
-/// What makes the same choice in a configuration.
+/// The resource that makes the same choice.
 const MANAGED: &str = " A neonrepl_replica_identity does the same.";
 
-/// What gives a partitioned table a replica identity that its partitions have too.
+/// The remedy that gives a partitioned table a replica identity that its partitions have too.
 fn root_remedy(side: &Side, publication: &Publication, table: &QualifiedName) -> String {
     let (server, name) = (side.place.as_str(), &publication.name);
     let has_primary_key = side.outline.relations.get(table).is_some_and(|relation| relation.has_primary_key);
@@ -220,7 +221,8 @@ fn root_remedy(side: &Side, publication: &Publication, table: &QualifiedName) ->
     )
 }
 
-/// What gives a table a replica identity: its primary key where it has one, else an index that may be one, else the whole row.
+/// The remedy that gives a table a replica identity: its primary key if it has one, otherwise a suitable index,
+/// otherwise the whole row.
 fn identity_remedy(side: &Side, table: &QualifiedName) -> String {
     let has_key = side.outline.relations.get(table).is_some_and(|relation| relation.has_primary_key);
     let indexes = side.indexes.get(table).map(Vec::as_slice).unwrap_or_default();
@@ -238,7 +240,7 @@ fn identity_remedy(side: &Side, table: &QualifiedName) -> String {
     }
 }
 
-/// The tables of the subscriber that changes are to flow back from.
+/// The subscriber's tables whose changes will flow back.
 fn way_back(facts: &Facts) -> Vec<Finding> {
     let side = &facts.subscriber;
     let lacks = facts.sent.tables.keys().filter(|table| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether the roles may do what replication requires.
+//! Whether the roles have the rights that replication requires.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub(super) fn error(check: &'static str, side: &Side, role: &Ident) -> Finding {
 /// The role that a subscription logs in as, on the server that it reads from.
 fn login(side: &Side, name: &Ident) -> Vec<Finding> {
     let Some(role) = side.roles.known.get(name) else {
-        // The server did not want to tell about roles at all.
+        // The server did not show any roles.
         if side.roles.known.is_empty() {
             return Vec::new();
         }
@@ -62,7 +62,7 @@ fn remedy(side: &Side, name: &Ident, right: Right) -> String {
     right.remedy(side.place.as_str(), name, &side.database)
 }
 
-/// The statement that lets a role replicate, and make slots.
+/// The statement that lets a role replicate and create slots.
 pub(super) fn replication(side: &Side, name: &Ident) -> String {
     remedy(side, name, Right::Replicate { is_rds: side.server.is_rds() })
 }
@@ -101,7 +101,7 @@ pub(super) fn lacks_create(side: &Side, name: &Ident, why: &str) -> Finding {
     error("create_on_database", side, name).says(says).mended_by(mend)
 }
 
-/// Whether the role of the connection may publish the tables that are yet to be published.
+/// Whether the role of the connection may publish the tables that are not published yet.
 fn publishes(facts: &Facts) -> Vec<Finding> {
     let (side, name) = (&facts.publisher, &facts.publisher.roles.own);
     facts.lacks.iter().flat_map(|lack| lacks(side, name, lack)).collect()
@@ -122,7 +122,7 @@ fn lacks(side: &Side, name: &Ident, lack: &Lack) -> Vec<Finding> {
             }
             owners.into_iter().map(|(owner, tables)| not_owned(name, owner, &tables)).collect()
         }
-        // A standby has a finding of its own, and neither all tables nor another owner are asked for.
+        // A standby has a finding of its own, and the question asks neither for all tables nor for another owner.
         Lack::ReadOnly | Lack::Superuser(_) | Lack::NoOwner(_) | Lack::SetOwner(_) => Vec::new(),
     }
 }

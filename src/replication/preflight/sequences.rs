@@ -7,7 +7,7 @@ use crate::postgres::QualifiedName;
 use crate::postgres::catalog::Sequence;
 use crate::replication::{Finding, Place, Severity, names};
 
-/// A sequence of which more than so many of a hundred numbers are taken comes to its end soon.
+/// A sequence with more than this percentage of its numbers taken will soon reach its end.
 const NEARLY_USED_UP: u64 = 80;
 
 pub(super) fn find(facts: &Facts) -> Vec<Finding> {
@@ -43,7 +43,8 @@ fn used_up(sequence: &Sequence) -> Option<Finding> {
     (percent > NEARLY_USED_UP && !sequence.cycles).then_some(found)
 }
 
-/// A sequence that hands out a number which its column has already: inserts fail now and then, and all the more on the other side.
+/// A sequence that returns numbers that its column already has: some inserts fail, and even more will fail on the other
+/// side.
 fn behind(facts: &Facts, table: &QualifiedName, sequence: &Sequence) -> Option<Finding> {
     let most = *facts.highest.get(&(table.clone(), sequence.column.clone()))?;
     let next = sequence.next().filter(|next| sequence.increment > 0 && !sequence.cycles && *next <= most)?;
@@ -54,7 +55,7 @@ fn behind(facts: &Facts, table: &QualifiedName, sequence: &Sequence) -> Option<F
     Some(warning("sequence_behind", Place::Publisher, sequence).says(says).mended_by(mend))
 }
 
-/// The sequence of the same column there.
+/// Compares it with the sequence of the same column on the subscriber.
 fn compared(facts: &Facts, table: &QualifiedName, sequence: &Sequence) -> Option<Finding> {
     let target = facts.tables.targets().get(table)?.column(&sequence.column)?;
     let there = facts.subscriber.sequences.get(table).map(Vec::as_slice).unwrap_or_default();
@@ -96,7 +97,7 @@ fn compared(facts: &Facts, table: &QualifiedName, sequence: &Sequence) -> Option
     Some(warning("sequence_narrower", Place::Subscriber, other).says(says).mended_by(mend))
 }
 
-/// The sequences of which the role does not see the number.
+/// The sequences whose numbers the role may not see.
 fn hidden(publisher: &Side) -> Option<Finding> {
     let all = publisher.sequences.values().flatten();
     let mut hidden: Vec<_> = all.filter(|one| !one.is_visible).map(|one| &one.name).collect();

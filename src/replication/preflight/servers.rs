@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the two servers are, and whether they have room for one more subscription.
+//! Facts about the two servers, and whether they have room for one more subscription.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use super::facts::{Facts, Side};
 use crate::postgres::ServerVersion;
 use crate::replication::{Finding, Place, Severity, units};
 
-/// Aurora of this version fails to decode some changes.
+/// This version of Aurora fails to decode some changes.
 const FLAWED_AURORA: u32 = 160_001;
 
-/// The copy of a table this large may be broken off by a timeout of minutes.
+/// A timeout of minutes may interrupt the copy of a table of this size.
 const LARGE_TABLE: u64 = 100 << 30;
 
-/// A timeout below this, in milliseconds, may break off the copy of a large table.
+/// A timeout below this, in milliseconds, may interrupt the copy of a large table.
 const SHORT_TIMEOUT: i64 = 300_000;
 
 pub(super) fn find(facts: &Facts) -> Vec<Finding> {
@@ -35,7 +35,7 @@ pub(super) fn find(facts: &Facts) -> Vec<Finding> {
     found
 }
 
-/// A server that replays another's WAL can neither be subscribed to before Postgres 16 nor make a publication or subscription.
+/// A standby cannot be a publisher before Postgres 16, and cannot create publications or subscriptions.
 fn standby(side: &Side) -> Option<Finding> {
     let found = Finding::new(Severity::Error, "standby", side.place)
         .says(
@@ -65,7 +65,7 @@ fn wal_level(side: &Side) -> Option<Finding> {
     }))
 }
 
-/// How a setting is changed that counts from the next start.
+/// How to change a setting that takes effect at the next start.
 fn raised(side: &Side, setting: &str, value: &str) -> String {
     if side.server.is_rds() {
         return format!(
@@ -106,13 +106,13 @@ fn flawed_aurora(publisher: &Side) -> Option<Finding> {
     is_flawed.then_some(found)
 }
 
-/// What one more subscription takes.
+/// What one more subscription needs.
 struct Need {
-    /// Whether it is yet to be made.
+    /// Whether it does not exist yet.
     is_new: bool,
     /// Whether it has tables to copy.
     copies: bool,
-    /// How many tables it would copy at a time.
+    /// How many tables it would copy at the same time.
     at_a_time: i64,
 }
 
@@ -123,7 +123,7 @@ impl Need {
         Self { is_new: facts.own.is_empty(), copies: new > 0, at_a_time: at_a_time.min(new) }
     }
 
-    /// What flows back copies nothing.
+    /// The way back copies nothing.
     fn back(facts: &Facts) -> Self {
         let is_new = facts.publisher.subscriptions.is_empty();
         Self { is_new, copies: false, at_a_time: 0 }
@@ -138,12 +138,12 @@ impl Need {
     }
 }
 
-/// Something of which a server has a limited number.
+/// A limited resource of a server.
 struct Supply<'a> {
     side: &'a Side,
     check: &'static str,
     setting: &'static str,
-    /// What they are, in the plural.
+    /// Its name in the plural.
     what: &'static str,
     free: i64,
 }
@@ -170,7 +170,7 @@ fn room(from: &Side, to: &Side, need: &Need) -> Vec<Finding> {
 fn workers(side: &Side) -> Option<Supply<'_>> {
     let used = i64::try_from(side.server.workers).unwrap_or(i64::MAX);
     let most = side.server.number("max_logical_replication_workers")?;
-    // One of the server's workers launches the others.
+    // One of the server's workers only launches the others.
     let processes = side.server.number("max_worker_processes")?.saturating_sub(1);
     let (setting, most) =
         if processes < most { ("max_worker_processes", processes) } else { ("max_logical_replication_workers", most) };
@@ -178,7 +178,7 @@ fn workers(side: &Side) -> Option<Supply<'_>> {
     Some(Supply { side, check, setting, what, free: most - used })
 }
 
-/// Which setting limits the origins that replicate at the same time, since Postgres 18 one of its own.
+/// The limit of active replication origins, which has its own setting since Postgres 18.
 fn origins(side: &Side) -> Option<Supply<'_>> {
     let names = ["max_active_replication_origins", "max_replication_slots"];
     let (setting, most) = names.into_iter().find_map(|name| Some((name, side.server.number(name)?)))?;
@@ -226,7 +226,7 @@ fn kept_wal(facts: &Facts) -> Option<Finding> {
     Some(found.mended_by(reload))
 }
 
-/// A slot that nothing reads from for that long is lost (Postgres 18).
+/// A slot without a reader for that long is lost (Postgres 18).
 fn idle_slots(publisher: &Side) -> Option<Finding> {
     let setting = "idle_replication_slot_timeout";
     let seconds = publisher.server.number(setting).filter(|seconds| *seconds > 0)?;
@@ -296,7 +296,7 @@ mod tests {
                 wal_level: error on publisher, wal_level: wal_level is replica, so no logical replication slot can be created: nobody can subscribe to this server. Set rds.logical_replication to 1 in its parameter group and reboot the writer: the resource neonrepl_aurora_logical_replication does both, neonrepl_rds_logical_replication on an instance of RDS.
             "#]],
         );
-        // The subscriber publishes only where changes flow back.
+        // The subscriber publishes only if changes flow back.
         check(|facts| replica(&mut facts.subscriber), &expect![[""]]);
         check(
             |facts| {
@@ -326,7 +326,7 @@ mod tests {
             "#]],
         );
         check(|facts| slots(facts, 2), &expect![[""]]);
-        // One that runs and has copied all takes nothing more.
+        // A running subscription that has copied everything needs nothing more.
         check(
             |facts| {
                 slots(facts, 0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How much there is to copy.
+//! The amount of data to copy.
 
 use super::facts::Facts;
 use super::{Size, SizedTable};

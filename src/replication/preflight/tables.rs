@@ -41,7 +41,7 @@ fn listed<'a>(columns: impl IntoIterator<Item = &'a Ident>) -> String {
     names::list(columns.into_iter().map(|column| column.as_str().to_owned()))
 }
 
-/// What a plan of a subscription would say, too.
+/// The obstacles that the plan of a subscription would report too.
 fn obstacles(facts: &Facts) -> Vec<Finding> {
     let found = facts.tables.obstacles(&facts.sent);
     let each = found.iter().flat_map(|(table, obstacles)| obstacles.iter().map(move |obstacle| (table, obstacle)));
@@ -65,19 +65,19 @@ fn named(obstacle: &Obstacle) -> (&'static str, Place) {
     }
 }
 
-/// A sentence of words that begin in the middle of one.
+/// Words from the middle of a sentence, with a capital letter.
 pub(super) fn capital(words: &str) -> String {
     let mut letters = words.chars();
     letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }
 
-/// The statement that lets columns be null.
+/// The statement that makes columns nullable.
 fn without_not_null<'a>(table: &QualifiedName, columns: impl IntoIterator<Item = &'a Ident>) -> String {
     let columns: Vec<_> = columns.into_iter().map(ToString::to_string).collect();
     format!(" ALTER TABLE {table} ALTER COLUMN {} DROP NOT NULL;", columns.join(" DROP NOT NULL, ALTER COLUMN "))
 }
 
-/// The columns that tell rows apart.
+/// The columns that identify rows.
 #[derive(Debug, PartialEq, Eq)]
 enum Key {
     Missing,
@@ -85,18 +85,18 @@ enum Key {
     Columns(BTreeSet<Ident>),
 }
 
-/// By which columns the publisher says which row it means.
+/// The columns by which the publisher identifies rows.
 fn sent_key(side: &Side, table: &QualifiedName) -> Option<Key> {
     let relation = side.outline.relations.get(table)?;
     Some(match (&relation.identity, relation.replica_identity) {
         (Identity::Full, _) => Key::Whole,
         (_, ReplicaIdentity::Nothing) => Key::Missing,
-        // Of a partitioned table the outline knows no columns.
+        // The outline has no columns for a partitioned table.
         (_, choice) => index_key(side, table, choice == ReplicaIdentity::Index).map_or(Key::Missing, Key::Columns),
     })
 }
 
-/// By which columns a subscriber looks for the row that is meant: its replica identity's index, or else its primary key.
+/// The columns by which a subscriber finds rows: those of its replica identity's index, otherwise of its primary key.
 fn applied_key(side: &Side, table: &QualifiedName) -> Option<Key> {
     let relation = side.outline.relations.get(table)?;
     let chosen = (relation.replica_identity == ReplicaIdentity::Index).then(|| index_key(side, table, true)).flatten();
@@ -111,7 +111,7 @@ fn index_key(side: &Side, table: &QualifiedName, is_chosen: bool) -> Option<BTre
     side.indexes.get(table)?.iter().find(is_it)?.columns()
 }
 
-/// The first update or delete of a table that cannot look for rows stops replication.
+/// The first update or delete of a table that cannot find rows stops replication.
 fn keys(facts: &Facts) -> Vec<Finding> {
     let version = facts.publisher.version.min(facts.subscriber.version);
     let changing = facts.publications.iter().filter(|publication| {
@@ -150,7 +150,7 @@ fn key(facts: &Facts, table: &QualifiedName) -> Option<Finding> {
     }
 }
 
-/// What is there before the copy is there twice after it, or stops it.
+/// Existing rows are there twice after the copy, or stop it.
 fn rows(facts: &Facts) -> Vec<Finding> {
     let held = facts.with_rows.iter().map(|table| {
         let says = "It holds rows before the copy. If the publisher has one of these rows too, copying it violates \
@@ -172,7 +172,7 @@ fn rows(facts: &Facts) -> Vec<Finding> {
     held.chain(shared).collect()
 }
 
-/// Columns that hold other values there.
+/// Columns whose type does not accept every value there.
 fn columns(facts: &Facts) -> Vec<Finding> {
     let pairs = facts.sent.tables.iter().filter_map(|(name, sent)| {
         let (source, target) = (facts.tables.sources().get(name)?, facts.tables.targets().get(name)?);
@@ -214,7 +214,7 @@ fn compared(name: &QualifiedName, sent: &BTreeSet<Ident>, source: &Table, target
     found
 }
 
-/// Enums that lack labels there; a type that is not there under its name is another one, and said to be so.
+/// Enums that lack labels there. A type without the same name there is reported as another type.
 fn labels(facts: &Facts) -> Vec<Finding> {
     let (here, there) = (&facts.publisher.labels, &facts.subscriber.labels);
     let lacking = here.keys().map(|ty| (ty, values::missing_labels(ty, ty, here, there)));
@@ -232,7 +232,7 @@ fn labels(facts: &Facts) -> Vec<Finding> {
     found.collect()
 }
 
-/// Row security of the publisher hides rows from the copy without a word; that of the subscriber refuses them.
+/// Row security on the publisher silently hides rows from the copy; on the subscriber it refuses them.
 fn row_security(facts: &Facts) -> Vec<Finding> {
     let login = facts.login();
     let hidden = facts.publisher.guards.iter().filter(|(_, guards)| guards.hides_rows).map(|(table, _)| {
@@ -272,8 +272,8 @@ fn triggers(subscriber: &Side) -> Vec<Finding> {
     found.collect()
 }
 
-/// Functions that look for what they use in a path that is empty while rows are replicated. Those of tables that are not on the
-/// subscriber yet are taken from the publisher, from where they will come.
+/// Functions that depend on the search path, which is empty during replication. For tables that do not exist on the
+/// subscriber yet, the publisher's functions count.
 fn functions(facts: &Facts) -> Vec<Finding> {
     let is_there = |table: &QualifiedName| facts.subscriber.outline.relations.contains_key(table);
     let there = facts.subscriber.functions.iter().map(|one| (Place::Subscriber, one));
@@ -303,7 +303,7 @@ fn functions(facts: &Facts) -> Vec<Finding> {
     found.collect()
 }
 
-/// What the subscriber demands of rows and the publisher does not.
+/// Constraints that only the subscriber has.
 fn constraints(facts: &Facts) -> Vec<Finding> {
     let none = Vec::new();
     let tables = facts.sent.tables.keys().filter_map(|table| Some((table, facts.subscriber.constraints.get(table)?)));
@@ -315,7 +315,7 @@ fn constraints(facts: &Facts) -> Vec<Finding> {
     found.collect()
 }
 
-/// Whether two constraints demand the same, as far as their names tell.
+/// Whether two constraints require the same, as far as names show.
 fn is_alike(one: &Constraint, other: &Constraint) -> bool {
     one.demand == other.demand
         && (one.name == other.name || matches!(one.demand, Demand::PrimaryKey | Demand::ForeignKey { .. }))
@@ -365,7 +365,7 @@ fn unlogged(facts: &Facts) -> Vec<Finding> {
     found.collect()
 }
 
-/// What is in the way of changes that flow back from the subscriber.
+/// The obstacles for changes that flow back from the subscriber.
 fn way_back(facts: &Facts) -> Vec<Finding> {
     let Some(back) = &facts.tables_back else { return Vec::new() };
     let there: Vec<_> = facts.publications.iter().map(|publication| publication.name.clone()).collect();
@@ -378,7 +378,7 @@ fn way_back(facts: &Facts) -> Vec<Finding> {
     each.filter_map(|(table, obstacle)| backwards(table, obstacle)).collect()
 }
 
-/// An obstacle of the way back, where the subscriber publishes.
+/// An obstacle of the way back, for which the subscriber publishes.
 fn backwards(table: &QualifiedName, obstacle: &Obstacle) -> Option<Finding> {
     let (place, says, mend) = match obstacle {
         Obstacle::NoColumns(columns) => (
@@ -407,8 +407,8 @@ fn backwards(table: &QualifiedName, obstacle: &Obstacle) -> Option<Finding> {
                 "On the publisher: GRANT {owner} TO {subscription}; or ALTER TABLE {table} OWNER TO {subscription};"
             ),
         ),
-        // A table that is not on the publisher is not published at all, and its own finding. What flows back is not copied,
-        // and changes are sent whatever the role may read.
+        // A table that does not exist on the publisher is not published at all, and has a finding of its own. The way
+        // back copies no rows, and sends changes even of tables that the role may not read.
         Obstacle::NoTable | Obstacle::Clash(_) | Obstacle::BinaryTypes(_) | Obstacle::NoSelect { .. } => return None,
     };
     let says = format!("When changes flow back, no row of it arrives: {says}.");
@@ -451,7 +451,7 @@ mod tests {
                 not_null: warning on subscriber, public.orders: Columns may be null on the publisher, but not on the subscriber: note. The first null stops replication. On the subscriber: ALTER TABLE "public"."orders" ALTER COLUMN "note" DROP NOT NULL;
             "#]],
         );
-        // What takes every value is no other one.
+        // A type that accepts every value does not count as another one.
         let wider = |facts: &mut Facts| {
             facts.tables = target(|columns| columns.iter_mut().for_each(|column| column.ty = "text".to_owned()));
         };

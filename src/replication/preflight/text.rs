@@ -102,7 +102,7 @@ mod tests {
                 extension_missing: warning on subscriber, postgis: The subscriber's database lacks extension postgis, which the publisher's has. Its server does not offer the extension: find out what needs it, and what can replace it.
             "#]],
         );
-        // One locale, spelled in two ways.
+        // The same locale, spelled in two ways.
         check(|facts| facts.subscriber.server.collation = "libc c.utf8".to_owned(), &expect![[r#""#]]);
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether sequences fit, and where each has to continue. Pure.
+//! Decides whether sequences match, and where each must continue. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,19 +16,19 @@ use crate::replication::{Operation, Place, names};
 pub struct Copied {
     /// The one that was read.
     pub from: QualifiedName,
-    /// The one that goes on there.
+    /// The one that continues it.
     pub to: QualifiedName,
-    /// Where that one was.
+    /// The position of that one before.
     pub before: Position,
-    /// Where it was to be at least.
+    /// Its target: the lowest position that it must have.
     pub position: Position,
-    /// Whether it was raised. Otherwise it was as far already, or further.
+    /// Whether it was raised. Otherwise it had already reached the target.
     pub is_raised: bool,
     /// Whether there was no room for the whole margin.
     pub is_clamped: bool,
 }
 
-/// Where a sequence has to be.
+/// The target of a sequence.
 pub(super) struct Target<'p> {
     pub(super) pair: &'p Pair,
     pub(super) position: Position,
@@ -36,7 +36,7 @@ pub(super) struct Target<'p> {
 }
 
 impl Target<'_> {
-    /// How it came out.
+    /// The result of raising it.
     pub(super) fn copied(&self, raised: Raised) -> Copied {
         Copied {
             from: self.pair.from.0.clone(),
@@ -49,7 +49,7 @@ impl Target<'_> {
     }
 }
 
-/// The pairs with their definitions, or everything that stands in the way.
+/// The pairs with their definitions, or everything that prevents copying them.
 pub(super) fn prepared(
     operation: &Operation<'_>,
     sides: &Sides,
@@ -99,7 +99,7 @@ fn missing(place: Place, matched: &Matched, defined: &Defined) -> Vec<String> {
     problems
 }
 
-/// One that counts up, where the other counts down.
+/// The objection if one counts up and the other down.
 fn turned(place: Place, pair: &Pair) -> Option<String> {
     let ((from, here), (to, there)) = (&pair.from, &pair.to);
     let says = || {
@@ -122,9 +122,9 @@ fn turned(place: Place, pair: &Pair) -> Option<String> {
 enum Right {
     /// To use the schema of a sequence.
     Schema,
-    /// To read how far it is.
+    /// To read its position.
     Read,
-    /// To raise it, which takes a look at it as well.
+    /// To raise it, which also requires reading it.
     Raise,
 }
 
@@ -170,7 +170,7 @@ fn grant(place: Place, right: Right, all: &BTreeMap<&QualifiedName, &Definition>
     Some(format!("Role {role} may not {verb} sequence {}. {remedy}", names::tables(lacking.iter().copied())))
 }
 
-/// Where each sequence of the other side has to be: as far as the furthest of those that it follows.
+/// The targets of the other side's sequences: each must reach the furthest of those that it continues.
 pub(super) fn targets<'p>(
     operation: &Operation<'_>,
     sides: &Sides,
@@ -191,7 +191,7 @@ pub(super) fn targets<'p>(
     Ok(targets.into_values().collect())
 }
 
-/// A number that the other sequence cannot have.
+/// The objection if the other sequence cannot have this number.
 fn outside(place: Place, pair: &Pair, position: Position) -> Option<String> {
     let ((from, here), (to, there)) = (&pair.from, &pair.to);
     let says = || {
@@ -212,7 +212,7 @@ fn outside(place: Place, pair: &Pair, position: Position) -> Option<String> {
     (position.last < there.min || position.last > there.max).then(says)
 }
 
-/// The margin in numbers of the one side, as far as the other has room for it and one more.
+/// The target with the margin, in steps of the source, as far as the other side has room for it and one more number.
 fn target(pair: &Pair, position: Position, margin: u32) -> Target<'_> {
     let (here, there) = (&pair.from.1, &pair.to.1);
     let end = i128::from(if there.increment > 0 { there.max } else { there.min });

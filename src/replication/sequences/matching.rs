@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Which sequence of one side continues which sequence of the other. Pure.
+//! Matches the sequences of one side with those that continue them on the other. Pure.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +8,12 @@ use super::Meant;
 use crate::postgres::QualifiedName;
 use crate::postgres::catalog::{Outline, Sequence};
 
-/// Sequences of the one side, with those of the other.
+/// The matched sequences of both sides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Matched {
-    /// Which is followed by which.
+    /// Pairs of a sequence and the one that continues it.
     pub(super) pairs: BTreeSet<(QualifiedName, QualifiedName)>,
-    /// Those that nothing takes numbers from on the other side, as their columns have another default there.
+    /// Those that are not used on the other side, because their columns have another default there.
     pub(super) left_out: BTreeSet<QualifiedName>,
 }
 
@@ -35,8 +35,8 @@ pub(super) fn trees(outline: &Outline, tables: &BTreeSet<QualifiedName>) -> BTre
     members.chain(tables).cloned().collect()
 }
 
-/// A column's sequence is followed by that of the same column on the other side, whatever that is called. Where none of its
-/// columns has one there, it is followed by the one of its own name.
+/// A column's sequence is continued by that of the same column on the other side, whatever its name. If none of its
+/// columns has one there, the sequence of the same name continues it.
 pub(super) fn matched(meant: &Meant<'_>) -> Matched {
     let mut matched = Matched::default();
     matched.pairs.extend(meant.named.iter().map(|name| (name.clone(), name.clone())));
@@ -53,7 +53,7 @@ pub(super) fn matched(meant: &Meant<'_>) -> Matched {
     matched
 }
 
-/// The sequences of the other side that columns with this one take numbers from there.
+/// The sequences that this one's columns take numbers from on the other side.
 fn followers(meant: &Meant<'_>, name: &QualifiedName) -> BTreeSet<QualifiedName> {
     let of = |(table, sequence): (&QualifiedName, &Sequence)| {
         let beside =
@@ -65,20 +65,21 @@ fn followers(meant: &Meant<'_>, name: &QualifiedName) -> BTreeSet<QualifiedName>
     columns(meant, name).filter_map(of).collect()
 }
 
-/// That of the same name, or the only one of the column, or the one that is tied to it in the same way.
+/// The sequence of the same name, or the column's only one, or the one with the same relation to the column.
 fn follower<'s>(sequence: &Sequence, beside: usize, there: &'s [Sequence]) -> Option<&'s Sequence> {
     let same_name = there.iter().find(|one| one.name == sequence.name);
     let only = || there.first().filter(|_| there.len() == 1 && beside == 1);
     same_name.or_else(only).or_else(|| there.iter().find(|one| one.tie == sequence.tie))
 }
 
-/// Whether each column that takes numbers from it gets its value otherwise on the other side, or is not there.
+/// Whether all columns that take numbers from it get their values in another way on the other side, or do not
+/// exist there.
 fn is_replaced(meant: &Meant<'_>, name: &QualifiedName) -> bool {
     let is_replaced = |(table, sequence): (&QualifiedName, &Sequence)| {
         let Some(target) = meant.targets.get(table) else { return false };
         target.column(&sequence.column).is_none_or(|column| column.has_default)
     };
-    // A tree may consist of other tables there; what is the same in both decides.
+    // A partition tree may have other tables there; only common tables count.
     let mut columns = columns(meant, name).filter(|(table, _)| meant.targets.contains_key(*table)).peekable();
     columns.peek().is_some() && columns.all(is_replaced)
 }
@@ -108,7 +109,8 @@ mod tests {
         Ident::new(text).unwrap()
     }
 
-    /// Sequences of columns of table t, as `column sequence`, owned by it, or used where the line ends in an exclamation mark.
+    /// Sequences of columns of table t, as `column sequence`: owned by the column, or only used if the line ends in an
+    /// exclamation mark.
     fn sequences(lines: &[&str]) -> BTreeMap<QualifiedName, Vec<Sequence>> {
         let read = |line: &&str| {
             let (column, rest) = line.split_once(' ').unwrap();

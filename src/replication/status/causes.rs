@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Why a subscription is not healthy: from what was read to likely causes, the most likely first. Pure.
+//! Derives the likely causes of an unhealthy subscription from the evidence, the most likely first. Pure.
 //!
 //! Only the log of the subscriber's server has the error, and it cannot be read from here. So all possible reasons
-//! are compared with what the looks have shown: a cause counts if it can stop whatever makes no progress.
+//! are compared with the observed state: a cause counts if it can stop the part that makes no progress.
 
 mod server;
 mod tables;
@@ -19,46 +19,46 @@ use crate::postgres::slot::{Pending, Position};
 use crate::postgres::subscription::Blocked;
 use crate::postgres::{Ident, QualifiedName};
 
-/// How many causes are told.
+/// How many causes are reported.
 const TOLD: usize = 10;
 
-/// What was read about one subscription.
+/// The evidence about one subscription.
 #[derive(Debug, Clone)]
 pub(super) struct Evidence {
-    /// How the two sides are called.
+    /// The names of the two sides.
     pub(super) names: Names,
-    /// What the looks have told.
+    /// Its observed health.
     pub(super) health: Health,
-    /// Its slot's name; none where it has none.
+    /// The name of its slot, if it has one.
     pub(super) slot: Option<Ident>,
-    /// What the publisher says of its slot: none where that is not known, and `Some(None)` where there is none.
+    /// Its slot's position on the publisher: none if unknown, `Some(None)` if there is no slot.
     pub(super) position: Option<Option<Position>>,
     /// Whether its worker has a connection at the moment.
     pub(super) is_connected: bool,
     /// Its publications that are missing on the publisher.
     pub(super) missing_publications: Vec<Ident>,
-    /// Whether the publisher goes on without them (Postgres 18).
+    /// Whether the publisher continues without them (Postgres 18).
     pub(super) skips_publications: bool,
-    /// Why the publisher cannot be asked, or what it says to the subscription's connection.
+    /// Why the publisher cannot be queried, or its answer to the subscription's connection.
     pub(super) refusal: Option<Refusal>,
-    /// The role that the subscription logs in as, and what it may do; none where that is not known.
+    /// The role that the subscription logs in as, with its rights; none if unknown.
     pub(super) login: Option<(Ident, Option<Login>)>,
-    /// What the servers have run out of.
+    /// The resources that the servers have run out of.
     pub(super) shortages: Vec<Shortage>,
     /// Whether the subscriber is a standby.
     pub(super) is_standby: bool,
-    /// How many errors have disabled it; none where it is enabled, or is disabled otherwise.
+    /// How many errors have disabled it; none if it is enabled, or was disabled in another way.
     pub(super) disabling_errors: Option<u64>,
-    /// What is wrong with its tables.
+    /// The flaws of its tables.
     pub(super) flaws: BTreeMap<QualifiedName, Vec<Flaw>>,
-    /// What its slot has to send next; none where that could not be looked at.
+    /// The next changes of its slot; none if these could not be read.
     pub(super) pending: Option<Pending>,
-    /// Its workers that wait for locks for long.
+    /// Its workers that have waited long for locks.
     pub(super) blocked: Vec<Blocked>,
 }
 
-/// The likely causes, the likeliest first, and whether one of them is more than a guess. None where the subscription is well,
-/// or was disabled on purpose.
+/// The likely causes, the most likely first, and whether one of them is more than a guess. None if the subscription is
+/// healthy, or was disabled on purpose.
 pub(super) fn told(evidence: &Evidence) -> (Vec<Cause>, bool) {
     let found = weighed(evidence);
     let has_reason = found.iter().any(|(weight, _)| *weight < Weight::Possible);
@@ -98,7 +98,7 @@ fn listed(kinds: &BTreeSet<&'static str>) -> String {
 }
 
 impl Evidence {
-    /// What does not heal, whether or not it shows at the moment.
+    /// Causes that do not go away, even if they have no effect at the moment.
     fn lasting(&self) -> Vec<Cause> {
         let (names, is_enabled) = (&self.names, self.health.worker != Worker::Disabled);
         let mut found = Vec::new();
@@ -124,13 +124,13 @@ impl Evidence {
         found
     }
 
-    /// Why the worker does not stay.
+    /// Why the worker does not keep running.
     fn of_worker(&self) -> Vec<(Weight, Cause)> {
         if self.health.worker == Worker::Steady {
             return Vec::new();
         }
         let mut found: Vec<_> = self.of_start().into_iter().map(|cause| (Weight::Certain, cause)).collect();
-        // Where errors are counted, one that fails at its start has none.
+        // If errors are counted, a worker that fails at its start has none.
         let applies = match self.health.apply_failed {
             Some(failed) => failed,
             None => !self.pending.as_ref().is_some_and(Pending::is_empty),
@@ -141,7 +141,7 @@ impl Evidence {
         found
     }
 
-    /// Why the worker does not get to work.
+    /// Why the worker cannot start its work.
     fn of_start(&self) -> Vec<Cause> {
         if self.health.apply_failed == Some(true) {
             return Vec::new();
@@ -168,7 +168,7 @@ impl Evidence {
         found
     }
 
-    /// What can stop the changes that are sent.
+    /// Causes that can stop sent changes.
     fn of_changes(&self) -> Vec<(Weight, Cause)> {
         let waiting = |table: &QualifiedName| match self.pending.as_ref().filter(|pending| !pending.is_empty()) {
             Some(pending) => pending.get(table).map(Some),
@@ -219,7 +219,7 @@ impl Evidence {
         server::duplicate_key(&self.names, evidence)
     }
 
-    /// What can stop the copies of these tables, or of any.
+    /// Causes that can stop the copies of these tables, or of any.
     fn of_copies(&self, failing: Option<&BTreeSet<QualifiedName>>) -> Vec<(Weight, Cause)> {
         let is_asked = |table: &QualifiedName| failing.is_none_or(|failing| failing.contains(table));
         let mut found: Vec<_> = Vec::new();
@@ -232,7 +232,7 @@ impl Evidence {
         let waits = failing.is_some() && !(self.health.failing.is_empty() && self.health.stalled.is_empty());
         let has_certain = found.iter().any(|(weight, _)| *weight == Weight::Certain);
         if waits && !has_certain {
-            // Without room no copy begins, so that nothing else is to blame yet.
+            // Without room no copy begins, so nothing else can be the cause yet.
             let short =
                 self.shortages.iter().map(|shortage| (Weight::Certain, server::shortage(&self.names, *shortage)));
             found.splice(0..0, short);
@@ -240,9 +240,9 @@ impl Evidence {
         found
     }
 
-    /// What is said where nothing was found.
+    /// The message if nothing was found.
     fn left_over(&self, is_unexplained: bool) -> Option<Cause> {
-        // One whose errors are not counted fails at its start.
+        // A worker without counted errors fails at its start.
         let is_away = self.health.worker == Worker::Away || self.health.apply_failed != Some(true);
         let is_copy = self.health.worker == Worker::Steady;
         match (is_unexplained, is_copy) {
@@ -390,7 +390,7 @@ mod tests {
         let used = Position { reader: Some("other".to_owned()), ..position() };
         check(&Evidence { position: Some(Some(used)), ..starting.clone() }, &["slot_in_use"]);
         check(&starting, &["worker_away"]);
-        // Where errors are not counted, a slot with nothing to send says as much.
+        // If errors are not counted, a slot without pending changes shows the same.
         let health = Health { worker: Worker::Fails, ..Health::default() };
         let idle = Evidence { health, pending: Some(Pending::new()), ..starting };
         check(&idle, &["worker_away"]);

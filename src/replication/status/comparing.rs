@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Compares the tables of a subscription on both sides, beyond what keeps every row out ([`obstacles`](crate::replication::checks)).
+//! Compares the tables of a subscription on both sides, also for flaws that do not stop every row, unlike
+//! [`obstacles`](crate::replication::checks).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,10 +18,10 @@ use crate::postgres::{Database, Ident, QualifiedName, Result, version};
 use crate::replication::Pair;
 use crate::replication::checks::{self, BothSides, Obstacle, Obstacles, values};
 
-/// What is wrong with the tables, by table; those with nothing are left out.
+/// Flaws by table, without tables that have none.
 pub(super) type Flaws = BTreeMap<QualifiedName, Vec<Flaw>>;
 
-/// What was read of both sides.
+/// The facts from both sides.
 struct Read {
     both: BothSides,
     obstacles: Obstacles,
@@ -29,7 +30,7 @@ struct Read {
     labels: (Labels, Labels),
     indexes: (Indexes, Indexes),
     constraints: (Constraints, Constraints),
-    /// The foreign keys of other tables that lead to them.
+    /// The foreign keys of other tables that reference them.
     references: (References, References),
     guards: BTreeMap<QualifiedName, Guards>,
     functions: BTreeMap<QualifiedName, Vec<CalledFunction>>,
@@ -47,7 +48,7 @@ type References = BTreeMap<QualifiedName, Vec<Reference>>;
 /// Compares the tables that a subscription is sent.
 ///
 /// # Errors
-/// When one of the servers cannot be asked.
+/// When one of the servers cannot be queried.
 pub(super) async fn compare(pair: &Pair, subscription: &Subscription) -> Result<Flaws> {
     let read = read(pair, subscription).await?;
     let names: BTreeSet<_> = read.sent.tables.keys().collect();
@@ -131,7 +132,7 @@ impl Read {
         found
     }
 
-    /// What an obstacle means here, column by column.
+    /// The flaws for an obstacle, column by column.
     fn of_obstacle(
         &self,
         obstacle: &Obstacle,
@@ -157,7 +158,7 @@ impl Read {
         }
     }
 
-    /// One column that is missing beside one of the same type that is too many was renamed.
+    /// If one column is missing and one of the same type is extra, it was renamed.
     fn of_missing(
         &self,
         missing: &BTreeSet<Ident>,
@@ -179,7 +180,7 @@ impl Read {
         missing.iter().map(|column| Flaw::MissingColumn { column: column.clone(), ty: ty(column) }).collect()
     }
 
-    /// What `CREATE TABLE` needs of a table: its columns that are sent, and its primary key.
+    /// The text of a table for `CREATE TABLE`: its sent columns and its primary key.
     fn definition(&self, name: &QualifiedName, source: &Table, sent: &BTreeSet<Ident>) -> String {
         let columns = source.columns.iter().filter(|column| sent.contains(&column.name));
         let mut parts: Vec<_> = columns
@@ -219,7 +220,7 @@ impl Read {
         let has_column = |column: &&Ident| target.column(column).is_some();
         match (&there.identity, &here.identity) {
             (Identity::Full, _) => None,
-            // A primary key is used where the replica identity is another choice.
+            // A primary key is used if the replica identity is another choice.
             (_, Identity::Missing | Identity::Full) if !here.has_primary_key => Some(Flaw::NoIdentity),
             (Identity::Columns(sent), Identity::Columns(needed)) => {
                 let lacking: Vec<_> = needed.difference(sent).filter(has_column).cloned().collect();
@@ -264,8 +265,8 @@ impl Read {
         checks.chain(self.of_references(name)).collect()
     }
 
-    /// Foreign keys in the way of a TRUNCATE. Where the table that has one is replicated too, and has it on the publisher, both
-    /// are truncated together; one that is not replicated is not.
+    /// Foreign keys that prevent a TRUNCATE. If the referencing table is replicated too, and has the key on the
+    /// publisher, both are truncated together; a table that is not replicated is not.
     fn of_references(&self, name: &QualifiedName) -> Vec<Flaw> {
         let of = |references: &References| references.get(name).cloned().unwrap_or_default();
         let there = of(&self.references.0);

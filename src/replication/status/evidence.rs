@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Reading what may be the reason why a subscription is not well: a handful of queries, for those that need it.
+//! Reads evidence about unhealthy subscriptions: a few queries, only for those that need it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,19 +19,19 @@ use crate::postgres::{
 use crate::replication::whereabouts;
 use crate::replication::{Pair, checks};
 
-/// The longest time to look at what a slot has to send: a transaction may be large.
+/// How long reading a slot's next changes may take: a transaction may be large.
 const PEEK: Duration = Duration::from_secs(5);
 
-/// How long a slot is tried that the worker reads from at the moment.
+/// How long to try to read a slot while its worker reads from it.
 const BUSY: Duration = Duration::from_millis(1500);
 
-/// How often it is tried meanwhile.
+/// How often to try meanwhile.
 const POLL: Pauses = Pauses::of(Duration::from_millis(150));
 
-/// A worker that has waited for a lock for so long is held up by somebody.
+/// A worker that has waited this long for a lock counts as blocked.
 pub(super) const LOCKED: Duration = Duration::from_secs(5);
 
-/// The differences between the tables of both sides; none where the publisher is not known, or one of them cannot be asked.
+/// The differences between the tables of both sides; none if the publisher is not known, or a query fails.
 pub(super) async fn flaws(followed: &Followed, subscriber: &Database) -> Flaws {
     let Some(publisher) = followed.publisher.clone() else { return Flaws::new() };
     let pair = Pair { publisher, subscriber: subscriber.clone() };
@@ -41,7 +41,7 @@ pub(super) async fn flaws(followed: &Followed, subscriber: &Database) -> Flaws {
     })
 }
 
-/// All that can be known of a subscription of this health.
+/// All available evidence about a subscription of this health.
 pub(super) async fn gather(
     followed: &Followed,
     subscriber: &Database,
@@ -80,7 +80,7 @@ pub(super) async fn gather(
     evidence
 }
 
-/// What its workers wait for on the subscriber. One that is disabled has none.
+/// The locks that its workers wait for on the subscriber. A disabled subscription has no workers.
 async fn blocked(followed: &Followed, subscriber: &Database, activity: &Activity) -> Vec<Blocked> {
     if !activity.enabled {
         return Vec::new();
@@ -101,14 +101,14 @@ fn names(followed: &Followed) -> Names {
     Names { subscription, publisher: followed.publisher.as_ref().map(|publisher| format!("{publisher:?}")), database }
 }
 
-/// How many errors an error that disables has counted; none where nothing says that one did.
+/// The number of errors if an error has disabled it; none if nothing shows that.
 fn disabling_errors(followed: &Followed, activity: &Activity) -> Option<u64> {
     let errors = activity.apply_errors.unwrap_or_default() + activity.sync_errors.unwrap_or_default();
     let disables = followed.subscription.options.disable_on_error == Some(true);
     (!activity.enabled && disables && errors > 0).then_some(errors)
 }
 
-/// What concerns every subscription, well or not.
+/// Reads evidence about every subscription, healthy or not.
 async fn ask_publisher(evidence: &mut Evidence, followed: &Followed, publisher: &Database) {
     if let (Ok(existing), Ok(version)) = (publication::fetch_all(publisher).await, publisher.version().await) {
         let publications = followed.subscription.publications.iter();
@@ -117,7 +117,7 @@ async fn ask_publisher(evidence: &mut Evidence, followed: &Followed, publisher: 
     }
 }
 
-/// What concerns one that is not well.
+/// Reads evidence about an unhealthy one.
 async fn look_closer(
     evidence: &mut Evidence,
     followed: &Followed,
@@ -148,8 +148,8 @@ async fn look_closer(
     hold_rows(evidence, subscriber, &seen.activity).await;
 }
 
-/// What the publisher says to the subscription's own connection. That it cannot be reached from here says something where
-/// the worker does not reach it either.
+/// The publisher's answer to the subscription's own connection. A failure to reach it from here counts only if the
+/// worker cannot reach it either.
 async fn refusal(followed: &Followed, subscriber: &Database, seen: &Seen) -> Option<Refusal> {
     if let Heard::Failed(error) = &seen.publisher {
         return Refusal::of(error);
@@ -165,7 +165,7 @@ async fn login(followed: &Followed, publisher: Option<&Database>) -> Option<(Ide
     Some((role, login))
 }
 
-/// What the slot has to send next. The worker that fails reads from it now and then.
+/// The slot's next changes. A failing worker reads from it now and then.
 async fn pending(
     publisher: &Database,
     slot: &Ident,
@@ -190,7 +190,7 @@ async fn pending(
     }
 }
 
-/// Adds tables that the subscriber lacks and the publisher has no more under these names, of which changes are still to come.
+/// Adds tables with pending changes that the subscriber lacks and that the publisher no longer has under these names.
 async fn former_names(evidence: &mut Evidence, subscriber: &Database, columns: &slot::Columns) {
     let Ok(outline) = catalog::outline(subscriber).await else { return };
     let is_lacking = |table: &QualifiedName| {
@@ -202,7 +202,7 @@ async fn former_names(evidence: &mut Evidence, subscriber: &Database, columns: &
     }
 }
 
-/// Adds tables that held rows before their copy.
+/// Adds tables that had rows before their copy.
 async fn hold_rows(evidence: &mut Evidence, subscriber: &Database, activity: &Activity) {
     let is_left = |state| matches!(state, SyncState::Initializing | SyncState::Copying);
     let begun: BTreeSet<QualifiedName> = match evidence.disabling_errors {
@@ -218,7 +218,7 @@ async fn hold_rows(evidence: &mut Evidence, subscriber: &Database, activity: &Ac
     if held.is_empty() {
         return;
     }
-    // A copy that has ended since has brought them.
+    // The rows may come from a copy that has ended since then.
     let name = &evidence.names.subscription;
     let found = subscription::activity(subscriber, Some(&BTreeSet::from([name.clone()]))).await.unwrap_or_default();
     let is_left_now = |table: &QualifiedName| {

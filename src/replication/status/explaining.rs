@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Why a subscription that was looked at is not well: evidence is gathered for it, and causes follow from it.
+//! Explains an unhealthy subscription: gathers evidence, and derives causes from it.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{causes, evidence};
 use crate::postgres::{Database, Ident};
 
 impl Reading<'_> {
-    /// Why one of them is not well, and what differs between its tables. None where it is not one of them.
+    /// The causes of an unhealthy subscription, and the differences between its tables. None if it is not one of these.
     pub(super) fn explain<'s>(
         &'s self,
         name: &Ident,

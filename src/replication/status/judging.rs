@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Judging subscriptions from one look after the other: whether each is healthy, and if not, why.
+//! Judges subscriptions by repeated looks: whether each is healthy, and if not, why.
 //!
 //! Evidence is gathered as soon as one is suspected. If it shows a reason, and the next look does not show a healthy subscription,
 //! that is the judgement. A suspicion without a reason is watched until it is proven, or gone.
@@ -17,22 +17,22 @@ use crate::postgres::{self, Ident};
 use crate::replication::error::Result;
 use crate::replication::operation::Look;
 
-/// The looks so far, and what follows from them.
+/// The looks so far, and their results.
 #[derive(Default)]
 pub(super) struct Judging {
     watches: Watches,
     judgements: BTreeMap<Ident, Judgement>,
 }
 
-/// Whether a subscription is well, and why not.
+/// Whether a subscription is healthy, and if not, why.
 #[derive(Debug, Clone)]
 pub(super) struct Judgement {
     opinion: Opinion,
     /// Whether the evidence shows a reason.
     has_reason: bool,
-    /// Why it is not well, the likeliest first.
+    /// Why it is unhealthy, the most likely cause first.
     pub(super) causes: Vec<Cause>,
-    /// What differs between its tables.
+    /// The differences between its tables.
     pub(super) drift: Vec<Drift>,
 }
 
@@ -41,7 +41,7 @@ impl Judgement {
         Self { opinion, has_reason, causes, drift }
     }
 
-    /// What the looks have told.
+    /// The observed health.
     pub(super) fn health(&self) -> &Health {
         &self.opinion.health
     }
@@ -63,7 +63,7 @@ impl Judging {
         };
         let (same, new): (BTreeMap<_, _>, BTreeMap<_, _>) =
             opinions.into_iter().partition(|(name, opinion)| is_same(name, opinion));
-        // What is only suspected must be so at the next look too.
+        // A suspicion must be confirmed by the next look.
         let is_confirmed = |(name, opinion): &(&Ident, &Opinion)| {
             opinion.is_sure || self.judgements.get(*name).is_some_and(|judgement| judgement.has_reason)
         };
@@ -89,10 +89,11 @@ impl Judging {
         Ok(())
     }
 
-    /// Looks until each subscription is judged, or the time is over: what is not known to be ill by then counts as well.
+    /// Looks until each subscription is judged, or the time is over: a subscription that is not known to be unhealthy
+    /// by then counts as healthy.
     ///
     /// # Errors
-    /// When the subscriber cannot be asked, or a person asks to stop.
+    /// When a query fails, or a person asks to stop.
     pub(super) async fn until_told(mut self, reading: &mut Reading<'_>) -> Result<Judged> {
         let operation = reading.operation;
         let mut waiting = operation.waiting();
@@ -115,19 +116,19 @@ impl Judging {
         }
     }
 
-    /// What is known of a subscription so far.
+    /// The judgement of a subscription so far.
     pub(super) fn judgement(&self, name: &Ident) -> Option<&Judgement> {
         self.judgements.get(name)
     }
 
-    /// Begins again with one subscription: what was seen of it counts no more.
+    /// Starts again with one subscription, without its earlier looks.
     pub(super) fn forget(&mut self, name: &Ident) {
         self.watches.0.remove(name);
         self.judgements.remove(name);
     }
 }
 
-/// Subscriptions that are judged, with the last look at them.
+/// Judged subscriptions, with the last look at them.
 pub(super) struct Judged {
     pub(super) seen: BTreeMap<Ident, Seen>,
     pub(super) judgements: BTreeMap<Ident, Judgement>,
@@ -138,7 +139,7 @@ pub(super) struct Judged {
 struct Watches(BTreeMap<Ident, Watching>);
 
 impl Watches {
-    /// Adds a look, and returns what is known by now.
+    /// Adds a look, and returns the results so far.
     fn look(&mut self, seen: &BTreeMap<Ident, Seen>) -> BTreeMap<Ident, Opinion> {
         let now = Instant::now();
         let away = seen.values().filter(|seen| seen.activity.enabled && !seen.activity.is_connected()).count();

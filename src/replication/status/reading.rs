@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Reading how subscriptions are: what they are doing on the subscriber, and where their slots stand on the publisher.
+//! Reads the state of subscriptions: their activity on the subscriber, and the positions of their slots on the
+//! publisher.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,16 +16,17 @@ use crate::replication::whereabouts;
 use crate::replication::{absent, cutover, names};
 use futures_util::future::join_all;
 
-/// The subscriptions that are looked at, each with its publisher.
+/// The observed subscriptions, each with its publisher.
 pub(super) struct Reading<'a> {
     pub(super) operation: &'a Operation<'a>,
     pub(super) subscriber: &'a Database,
     pub(super) followed: Vec<Followed>,
-    /// Whether tables of subscriptions that are well are compared too: they may differ in what has not mattered yet.
+    /// Whether to compare the tables of healthy subscriptions too: they may have differences that have not mattered
+    /// yet.
     pub(super) compares_all: bool,
 }
 
-/// A subscription with its publisher, where it is known which server that is.
+/// A subscription with its publisher, if it is known which server that is.
 pub(super) struct Followed {
     pub(super) subscription: Subscription,
     pub(super) publisher: Option<Database>,
@@ -33,45 +35,45 @@ pub(super) struct Followed {
     sizes: BTreeMap<QualifiedName, TableSize>,
 }
 
-/// What one look has shown of a subscription.
+/// The result of one look at a subscription.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
-    /// What the subscriber says.
+    /// The activity on the subscriber.
     pub(super) activity: Activity,
-    /// What the publisher says.
+    /// The publisher's answer.
     pub(super) publisher: Heard,
 }
 
-/// What was heard from a publisher.
+/// The answer of a publisher.
 #[derive(Debug, Clone, Default)]
 pub(super) enum Heard {
     /// It is not known which server it is.
     #[default]
     Nothing,
-    /// It could not be asked.
+    /// The query failed.
     Failed(postgres::Error),
     /// It has answered.
     Facts(Box<Facts>),
 }
 
 impl Heard {
-    /// Whether the publisher is away, and may come back.
+    /// Whether the publisher is temporarily unavailable.
     pub(super) fn is_outage(&self) -> bool {
         matches!(self, Self::Failed(error) if error.is_outage())
     }
 }
 
-/// What a publisher says.
+/// The facts from a publisher.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Facts {
-    /// The slot of the subscription's slot name; none where there is none in the whole cluster.
+    /// The slot with the subscription's slot name; none if the cluster has none.
     pub(super) slot: Option<Position>,
-    /// What the publications publish.
+    /// The published tables.
     pub(super) published: BTreeSet<QualifiedName>,
 }
 
 impl<'a> Reading<'a> {
-    /// One subscription, whose publisher is known or not.
+    /// A reading of one subscription, whose publisher may be unknown.
     pub(super) fn of(operation: &'a Operation<'a>, subscriber: &'a Database, followed: Followed) -> Self {
         Self { operation, subscriber, followed: vec![followed], compares_all: false }
     }
@@ -79,7 +81,7 @@ impl<'a> Reading<'a> {
     /// Finds the subscriptions and their publishers.
     ///
     /// # Errors
-    /// When the subscriber cannot be asked, or one of the names is not there.
+    /// When a query fails, or one of the names does not exist.
     pub(super) async fn begin(operation: &'a Operation<'a>, question: &Question<'a>) -> Result<Self> {
         let Question { subscriber, publisher, names } = *question;
         let all = operation.unless_stopped(subscription::fetch_all_now(subscriber)).await?;
@@ -92,15 +94,15 @@ impl<'a> Reading<'a> {
         Ok(Self { operation, subscriber, followed, compares_all: true })
     }
 
-    /// The same from what was seen.
+    /// The statuses from a look.
     pub(super) fn statuses(&self, seen: &BTreeMap<Ident, Seen>) -> Vec<Status> {
         self.followed.iter().filter_map(|one| Some(one.status(seen.get(&one.subscription.name)?))).collect()
     }
 
-    /// Asks both sides. A subscription that has gone is left out.
+    /// Reads both sides. Omits a subscription that no longer exists.
     ///
     /// # Errors
-    /// When the subscriber cannot be asked.
+    /// When a query fails.
     pub(super) async fn see(&mut self) -> Result<BTreeMap<Ident, Seen>> {
         let names = self.followed.iter().map(|one| one.subscription.name.clone()).collect();
         let activities = subscription::activity(self.subscriber, Some(&names));
@@ -137,7 +139,7 @@ impl Followed {
         Self { is_stopped, ..Self::new(subscription, publisher) }
     }
 
-    /// With what its caller knows.
+    /// A subscription with its publisher, as the caller knows them.
     pub(super) fn new(subscription: Subscription, publisher: Option<Database>) -> Self {
         Self { subscription, publisher, is_stopped: false, sizes: BTreeMap::new() }
     }
@@ -158,7 +160,7 @@ impl Followed {
         heard.map_or_else(Heard::Failed, |facts| Heard::Facts(Box::new(facts)))
     }
 
-    /// Reads the sizes of tables that are new here. They are estimates, so those that are known are not read again.
+    /// Reads the sizes of new tables. These are estimates, so known ones are not read again.
     async fn measure(&mut self, activity: &Activity) {
         let new = activity.tables.keys().filter(|table| !self.sizes.contains_key(*table)).cloned().collect();
         let Some(publisher) = self.publisher.as_ref().filter(|_| !BTreeSet::is_empty(&new)) else { return };
@@ -222,13 +224,13 @@ impl Followed {
     }
 }
 
-/// Whether a cutover has stopped it, as far as that can be told.
+/// Whether a cutover has stopped it, as far as known.
 async fn is_stopped(subscriber: &Database, name: &Ident) -> bool {
     let stopped = Box::pin(cutover::stopped(subscriber, name)).await;
     stopped.is_ok_and(|stopped| stopped.is_some_and(|stopped| stopped.is_disabled))
 }
 
-/// On an idle pair nothing newer is reported, however long, so that the age alone says nothing.
+/// An idle pair reports nothing newer for any time, so the age alone means nothing.
 fn lag_seconds(lag_bytes: Option<u64>, age: Option<f64>) -> Option<f64> {
     match lag_bytes? {
         0 => Some(0.0),

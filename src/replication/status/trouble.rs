@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The same words for one subscription whose publisher the caller knows: for its plan, and for errors of what waits for it.
+//! The causes for one subscription whose publisher the caller knows: for its plan, and for errors of waits for it.
 
 use std::collections::BTreeSet;
 
@@ -15,18 +15,18 @@ use crate::postgres::{Database, Ident, QualifiedName, publication};
 use crate::replication::error::{Error, Result};
 use crate::replication::operation::Operation;
 
-/// A subscription as its caller knows it.
+/// A subscription, as the caller knows it.
 #[derive(Clone, Copy)]
 pub struct Known<'a> {
-    /// Where it is.
+    /// The database of the subscription.
     pub subscriber: &'a Database,
-    /// Its publisher, where it is known which server that is.
+    /// Its publisher, if it is known which server that is.
     pub publisher: Option<&'a Database>,
-    /// It, with its connection as far as that is known, and a password where there is one.
+    /// The subscription, with its connection and password as far as known.
     pub subscription: &'a Subscription,
 }
 
-/// What a caller has found wrong with a subscription.
+/// A problem that the caller has found.
 #[derive(Debug, Clone)]
 pub enum Trouble {
     /// Copying these tables fails.
@@ -37,10 +37,10 @@ pub enum Trouble {
     Disabled,
 }
 
-/// Why a caller has found trouble; empty where nothing tells. Guesses are left out.
+/// The causes of a problem that the caller has found; empty if none is known. Without guesses.
 ///
 /// # Errors
-/// When the subscriber cannot be asked, or the operation is over.
+/// When a query fails, or the operation is over.
 pub async fn reasons(operation: &Operation<'_>, known: Known<'_>, trouble: &Trouble) -> Result<Vec<Cause>> {
     let health = match trouble {
         Trouble::Copies(tables) => Health { failing: tables.clone(), copy_failed: Some(true), ..Health::default() },
@@ -57,18 +57,18 @@ pub async fn reasons(operation: &Operation<'_>, known: Known<'_>, trouble: &Trou
     Ok(causes.into_iter().filter(|cause| !GUESSES.contains(&cause.kind)).collect())
 }
 
-/// Causes that are told where nothing else is found.
+/// Causes that are only reported if no other is found.
 const GUESSES: [&str; 4] = ["worker_away", "worker_fails", "copy_fails", "duplicate_key"];
 
 fn followed(known: Known<'_>) -> Followed {
     Followed::new(known.subscription.clone(), known.publisher.cloned())
 }
 
-/// A warning of a subscription that is not well, or was disabled by an error; none where it is well. One that looks well at
-/// once is not looked at twice, unless it was `changed`: then its worker has only just begun again.
+/// A warning about a subscription that is unhealthy, or was disabled by an error; none if it is healthy. If the first
+/// look shows no problem, there is no second one, unless it was `changed`: then its worker has just restarted.
 ///
 /// # Errors
-/// When the subscriber cannot be asked, or the operation is over.
+/// When a query fails, or the operation is over.
 pub async fn warning(operation: &Operation<'_>, known: Known<'_>, changed: bool) -> Result<Option<Error>> {
     let Known { subscriber, subscription, .. } = known;
     let names = BTreeSet::from([subscription.name.clone()]);
@@ -99,14 +99,14 @@ pub async fn warning(operation: &Operation<'_>, known: Known<'_>, changed: bool)
     }))
 }
 
-/// Whether nothing suggests a closer look: errors that were counted once may be over.
+/// Whether nothing suggests a closer look: earlier counted errors may be over.
 fn looks_well(activity: &Activity) -> bool {
     let counted = |errors: Option<u64>| errors.unwrap_or_default() > 0;
     let is_idle = activity.tables.values().any(|table| table.state == SyncState::Copying && table.copier.is_none());
     activity.is_connected() && !counted(activity.apply_errors) && !counted(activity.sync_errors) && !is_idle
 }
 
-/// Whether a publication is missing: Postgres 18 goes on without it, and loses rows.
+/// Whether a publication is missing: Postgres 18 continues without it, and loses rows.
 async fn lacks_publications(operation: &Operation<'_>, known: Known<'_>) -> bool {
     let Some(publisher) = known.publisher else { return false };
     let existing = operation.unless_stopped(publication::fetch_all(publisher)).await;
@@ -119,7 +119,7 @@ async fn is_blocked(operation: &Operation<'_>, known: Known<'_>) -> bool {
     operation.unless_stopped(blocked).await.is_ok_and(|blocked| !blocked.is_empty())
 }
 
-/// Looks until it is known whether it is well, or at once where its slot is gone.
+/// Looks until its health is known; a single look is enough if its slot is gone.
 async fn judgement(reading: &mut Reading<'_>, name: &Ident) -> Result<Option<Judgement>> {
     let seen = reading.see().await?;
     let is_gone = |seen: &Seen| match &seen.publisher {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Waiting until subscriptions are ready, or have caught up with what was written before.
+//! Waits until subscriptions are ready, or have caught up with earlier writes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,12 +15,12 @@ use crate::postgres::{Database, Ident, slot};
 use crate::replication::error::{Error, Result};
 use crate::replication::operation::{Look, Operation};
 
-/// What is waited for.
+/// The goal of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
     /// Every published table is replicated, and a worker runs.
     Ready,
-    /// That, and all that was written on the publisher before the wait began is applied and flushed.
+    /// `Ready`, and everything written on the publisher before the wait began is applied and flushed.
     CaughtUp,
 }
 
@@ -49,14 +49,16 @@ impl Until {
     }
 }
 
-/// Waits for subscriptions of a database, which are found as by [`statuses`](super::statuses), and tells of each look. Servers
-/// that are away are waited for.
+/// Waits for subscriptions of a database, which are found as by [`statuses`](super::statuses), and reports each look.
+/// Also waits for unavailable servers.
 ///
-/// What has caught up is known by a position: the one that the publisher has written to when the wait begins, once each
-/// slot has confirmed that it was flushed. A lag of nothing would say less: it knows only of what was sent.
+/// A subscription has caught up once its slot has confirmed the position to which the publisher had written when the
+/// wait began. A lag of 0 would mean less, because it only covers sent changes.
 ///
 /// # Errors
-/// When a subscription cannot get there, as with a lost slot or an error that stops it again and again, with the causes; when the subscriber refuses to be asked, one of the names is not there, the time is over, or a person asks to stop.
+/// When a subscription cannot reach the goal, for example after a lost slot or because of an error that stops it
+/// repeatedly, with the causes; when the subscriber refuses a query, one of the names does not exist, the time is over,
+/// or a person asks to stop.
 pub async fn wait_until(
     operation: &Operation<'_>,
     question: &Question<'_>,
@@ -80,24 +82,23 @@ pub async fn wait_until(
     }
 }
 
-/// How often one must be found ill, one after the other: what has only just begun may be mended by then.
+/// How many times in a row one must be found unhealthy: a new problem may be resolved by then.
 const STRIKES: u32 = 2;
 
-/// How long published tables may be missing from a subscription that is ready otherwise: whoever has published them may be
-/// about to refresh it.
+/// How long published tables may be missing from an otherwise ready subscription: a refresh may be about to follow.
 const REFRESHES: Duration = Duration::from_secs(10);
 
-/// What a wait has found out so far.
+/// The state of a wait.
 struct Wait<'a> {
     operation: &'a Operation<'a>,
     until: Until,
-    /// Where each publisher had written to when the wait began.
+    /// How far each publisher had written when the wait began.
     barriers: BTreeMap<String, String>,
     judging: Judging,
     strikes: BTreeMap<Ident, u32>,
-    /// Since when a subscription lacks published tables only.
+    /// Since when a subscription only lacks published tables.
     lacking: BTreeMap<Ident, Instant>,
-    /// What was wrong at the last look that could tell.
+    /// The causes from the last look that found any.
     wrong: BTreeMap<Ident, Vec<Cause>>,
 }
 
@@ -121,7 +122,7 @@ impl<'a> Wait<'a> {
     ) -> Result<Look<Vec<Status>>> {
         let seen = match reading.see().await {
             Err(error) => {
-                // What was seen before an outage, and while the workers come back after it, tells nothing.
+                // Looks from before an outage, and while the workers restart, mean nothing.
                 self.begin_again();
                 return Err(error);
             }
@@ -158,7 +159,7 @@ impl<'a> Wait<'a> {
         self.strikes.clear();
     }
 
-    /// Fails where a subscription cannot get there.
+    /// Fails if a subscription cannot reach the goal.
     async fn judge(&mut self, reading: &Reading<'_>, seen: &BTreeMap<Ident, Seen>, statuses: &[Status]) -> Result<()> {
         for name in Box::pin(self.judging.look(reading, seen)).await? {
             let Some(judgement) = self.judging.judgement(&name).cloned() else { continue };
@@ -194,7 +195,7 @@ impl<'a> Wait<'a> {
         error.detail(format!("On the subscriber, as the owner of the subscription: ALTER SUBSCRIPTION {name} ENABLE;"))
     }
 
-    /// Tables that were published later join with a refresh only.
+    /// Tables that were published later only join with a refresh.
     fn refuse_lacking(&mut self, statuses: &[Status]) -> Result<()> {
         for status in statuses {
             let lacks = status.worker_running && status.tables_ready() == status.tables.len() && !status.is_ready();
@@ -222,7 +223,7 @@ impl<'a> Wait<'a> {
         }
     }
 
-    /// The subscriptions that have not confirmed what was written before.
+    /// The subscriptions that have not confirmed the earlier writes.
     async fn behind(&mut self, reading: &Reading<'_>) -> Result<BTreeSet<Ident>> {
         let mut behind = BTreeSet::new();
         for followed in reading.followed.iter().filter(|followed| !followed.is_stopped) {
@@ -266,7 +267,7 @@ const UNKNOWN_PUBLISHER: &str = "Whether the subscription has caught up can only
 
 const UNMARKED: &str = "The wait goes on without one. On an idle server it may take 15 seconds longer.";
 
-/// Causes that only a person can do something about, however long one waits.
+/// Causes that only a person can resolve, however long the wait.
 const LASTING: [&str; 3] = ["slot_lost", "slot_missing", "disabled_by_error"];
 
 /// Causes that may go away by themselves.
@@ -285,7 +286,7 @@ fn told(error: Error, cause: &Cause) -> Error {
     error.detail(cause.to_string())
 }
 
-/// What a subscription is still waited for.
+/// The text about what a subscription still lacks.
 fn missing(status: &Status, is_behind: bool) -> String {
     let mut parts = Vec::new();
     let (ready, all) = (status.tables_ready(), status.tables.len());

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether a subscription is healthy, from several looks at it. Pure.
+//! Decides from several looks whether a subscription is healthy. Pure.
 //!
-//! One look cannot tell: a worker that fails is started again every few seconds and exists for a moment, and one that
-//! follows a change of its subscription, or comes back after a restart, is away for a moment. A healthy one is recognized within two
-//! seconds, or at once if a worker has run for long. One that does not look healthy within some seconds is suspected:
-//! if a reason is found then, there is no need to wait longer. Without a reason it only counts as unhealthy after the longest time that
-//! a slow but healthy server may take. Servers restart what has failed after `wal_retrieve_retry_interval`, so the times depend on it.
-//! A machine on which each look takes long also takes long to start a worker, so the looks are counted as well as the time.
+//! One look is not enough: a failing worker is restarted every few seconds and exists for a moment, and a worker that
+//! follows a change of its subscription, or a restart of a server, is missing for a moment. A healthy one is recognized
+//! within two seconds, or at once if a worker has run for long. One that does not look healthy within some seconds is
+//! suspected: if a reason is found then, there is no need to wait longer. Without a reason it only counts as unhealthy
+//! after the longest time that a slow but healthy server may take. Servers restart failed workers after
+//! `wal_retrieve_retry_interval`, so the times depend on it. A machine on which each look takes long also takes long to
+//! start a worker, so the looks are counted as well as the time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,53 +18,52 @@ use tokio::time::Instant;
 use crate::postgres::QualifiedName;
 use crate::postgres::subscription::{Activity, SyncState};
 
-/// A worker that has been connected for so long is well, and so is a copy that goes on for so long.
+/// A worker that has been connected for this long is healthy, and so is a copy that has run for this long.
 const STEADY: Duration = Duration::from_millis(1500);
 
-/// But not before so many further looks: on a slow machine one that is about to fail takes longer, too.
+/// But not before this many further looks: on a slow machine, a worker also takes longer to fail.
 const STEADY_LOOKS: u32 = 2;
 
-/// A worker that is older when it is first seen is well.
+/// A worker that is older than this many seconds at the first look is healthy.
 const GROWN_UP: f64 = 10.0;
 
-/// How many errors, or how many workers one after the other, make one suspected; one more of each proves it.
+/// How many errors, or how many workers in a row, make a subscription suspected; one more proves it.
 const STRIKES: u64 = 2;
 
-/// How long a worker, or a copy, may be away.
+/// How long a worker or a copy may be missing.
 #[derive(Debug, Clone, Copy)]
 struct Patience {
-    /// How often the server may have started it again meanwhile.
+    /// How often the server may have restarted it meanwhile.
     tries: u32,
-    /// What a start may take beside.
+    /// How long a start may take in addition.
     start: Duration,
-    /// And so many looks, however short the time that they have taken.
+    /// The minimum number of looks, however short their time.
     looks: u32,
 }
 
-/// Until it is suspected.
+/// How long until it is suspected.
 const SUSPICION: Patience = Patience { tries: 1, start: Duration::from_secs(2), looks: 7 };
 
-/// Until nobody doubts it any more.
+/// How long until it is certain.
 const CERTAINTY: Patience = Patience { tries: 4, start: Duration::from_secs(10), looks: 60 };
 
-/// What the looks have told about one subscription.
+/// The result of the looks at one subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Opinion {
     pub(super) health: Health,
-    /// Whether it needs no further proof. One that is well never does; one that is only suspected of being ill is ill where
-    /// a reason is found.
+    /// Whether it needs no further proof. A healthy one never does; a suspected one is unhealthy if a reason is found.
     pub(super) is_sure: bool,
 }
 
-/// What the looks tell.
+/// The observed health.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Health {
     pub(super) worker: Worker,
-    /// Tables whose copy fails again and again.
+    /// Tables whose copy fails repeatedly.
     pub(super) failing: BTreeSet<QualifiedName>,
-    /// Tables that are left to copy, while no copy begins.
+    /// Tables that remain to be copied while no copy begins.
     pub(super) stalled: BTreeSet<QualifiedName>,
-    /// Whether applying failed meanwhile; none where that is not counted (before Postgres 15).
+    /// Whether applying failed meanwhile; none if that is not counted (before Postgres 15).
     pub(super) apply_failed: Option<bool>,
     /// Whether copying failed meanwhile; likewise.
     pub(super) copy_failed: Option<bool>,
@@ -71,7 +71,7 @@ pub(super) struct Health {
     pub(super) conflicts: BTreeSet<&'static str>,
 }
 
-/// How the worker that applies changes is.
+/// The state of the worker that applies changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Worker {
     /// The subscription is disabled.
@@ -79,14 +79,14 @@ pub(super) enum Worker {
     /// It is connected and stays so.
     #[default]
     Steady,
-    /// It ends again and again.
+    /// It ends repeatedly.
     Fails,
     /// It does not run, or does not get a connection.
     Away,
 }
 
 impl Health {
-    /// Whether nothing is wrong with it. One that is disabled may be so on purpose.
+    /// Whether no problem is known. A disabled one may be disabled on purpose.
     pub(super) fn is_well(&self) -> bool {
         matches!(self.worker, Worker::Steady | Worker::Disabled) && self.failing.is_empty() && self.stalled.is_empty()
     }
@@ -98,7 +98,7 @@ pub(super) struct Watching {
     began: Moment,
     /// The last look.
     now: Moment,
-    /// How many subscriptions were away when it began.
+    /// How many subscriptions had no worker when it began.
     away: u32,
     /// Whether its publisher answered at the last look, or need not.
     is_heard: bool,
@@ -106,11 +106,11 @@ pub(super) struct Watching {
     pids: BTreeSet<i32>,
     connected: Option<(i32, Moment)>,
     copies: BTreeMap<QualifiedName, Copy>,
-    /// When the last table was copied to its end.
+    /// When the last copy of a table ended.
     copied: Option<Moment>,
 }
 
-/// When something was seen.
+/// The time of a look.
 #[derive(Debug, Clone, Copy)]
 struct Moment {
     at: Instant,
@@ -127,8 +127,8 @@ struct Copy {
 }
 
 impl Watching {
-    /// None yet. Servers before Postgres 16 start one worker after the other, so that those of many subscriptions that are
-    /// away may take longer to come.
+    /// No looks yet. Servers before Postgres 16 start workers one after the other, so many missing workers may take
+    /// longer to start.
     pub(super) fn new(now: Instant, away: usize) -> Self {
         let began = Moment { at: now, look: 0 };
         Self {
@@ -144,9 +144,9 @@ impl Watching {
         }
     }
 
-    /// Adds a look, and whether the publisher answered as well. None while it is too early to tell.
+    /// Adds a look, and whether the publisher answered. None while it is too early to decide.
     ///
-    /// What was seen while the publisher was away tells nothing once it is there again.
+    /// Looks while the publisher was unavailable mean nothing once it is back.
     pub(super) fn look(&mut self, activity: &Activity, is_heard: bool, now: Instant) -> Option<Opinion> {
         if is_heard && !self.is_heard {
             *self = Self { away: self.away, ..Self::new(now, 1) };
@@ -202,7 +202,7 @@ impl Watching {
         }
     }
 
-    /// Whether something has been away for too long since then.
+    /// Whether something has been missing for too long since then.
     fn is_over(&self, since: Moment, patience: Patience) -> bool {
         let retries = self.first.as_ref().map(|first| first.retries_after).unwrap_or_default();
         let time = (retries * patience.tries + patience.start) * self.away;
@@ -218,12 +218,12 @@ impl Watching {
         Some(now?.saturating_sub(then(self.first.as_ref()?)?))
     }
 
-    /// How often applying has failed meanwhile, where that is counted.
+    /// How often applying has failed meanwhile, if that is counted.
     fn apply_errors(&self, activity: &Activity) -> Option<u64> {
         self.grown(activity.apply_errors, |first| first.apply_errors)
     }
 
-    /// How often copying has failed meanwhile, where that is counted.
+    /// How often copying has failed meanwhile, if that is counted.
     fn copy_errors(&self, activity: &Activity) -> Option<u64> {
         self.grown(activity.sync_errors, |first| first.sync_errors)
     }
@@ -239,7 +239,7 @@ impl Watching {
             return Some(Worker::Fails);
         }
         let comes_and_goes = errors > 0 || self.pids.len() >= 2;
-        // One that is there at last may yet stay: that is known in a moment.
+        // A worker that has finally started may stay: that is known in a moment.
         let is_told = self.is_over(self.began, SUSPICION) && self.connected.is_none();
         is_told.then_some(if comes_and_goes { Worker::Fails } else { Worker::Away })
     }
@@ -254,7 +254,7 @@ impl Watching {
         let is_over = self.is_over(self.copies_begin(), SUSPICION);
         let is_idle = |name: &QualifiedName| self.copies.get(name).is_none_or(|copy| copy.current.is_none());
         if left().any(|(name, _)| self.goes_on(name)) || self.ends_tables() {
-            // A table whose turn has not come has not failed.
+            // A table whose copy has not begun has not failed.
             let begun_and_idle = left().any(|(name, table)| table.state == SyncState::Copying && is_idle(name));
             return (!begun_and_idle || is_over).then(Default::default);
         }
@@ -268,13 +268,13 @@ impl Watching {
         Some(if begun.is_empty() { (BTreeSet::new(), names(waiting)) } else { (names(begun), BTreeSet::new()) })
     }
 
-    /// Since when a copy is due: the worker starts them, and each has its turn when another has ended.
+    /// Since when a copy is due: the worker starts them, each after another has ended.
     fn copies_begin(&self) -> Moment {
         let due = [self.connected.map(|(_, since)| since), self.copied];
         due.into_iter().flatten().chain([self.began]).max_by_key(|moment| moment.look).unwrap_or(self.began)
     }
 
-    /// Whether the copy of a table has gone on for a while.
+    /// Whether the copy of a table has run for a while.
     fn goes_on(&self, name: &QualifiedName) -> bool {
         let current = self.copies.get(name).and_then(|copy| copy.current);
         current.is_some_and(|(_, since)| self.is_steady(since))
@@ -284,12 +284,12 @@ impl Watching {
         self.since(since) >= STEADY && self.now.look - since.look >= STEADY_LOOKS
     }
 
-    /// Whether one copy after the other comes to its end: small tables are done before the next look.
+    /// Whether copies keep ending: small tables are done before the next look.
     fn ends_tables(&self) -> bool {
         self.since(self.began) >= STEADY && self.copied.is_some_and(|copied| !self.is_over(copied, SUSPICION))
     }
 
-    /// Tables whose copy ended and was begun again, or that have none while failures are counted.
+    /// Tables whose copy ended and was started again, or that have no copy while failures are counted.
     fn failed_copies(&self, activity: &Activity) -> BTreeSet<QualifiedName> {
         let errors = self.copy_errors(activity);
         let has_failed = |name: &QualifiedName| {
@@ -302,7 +302,7 @@ impl Watching {
         let left = activity.tables.iter().filter(|(_, table)| is_left(table.state));
         let copying = |table: SyncState| table == SyncState::Copying;
         let failed: Vec<_> = left.filter(|(name, _)| has_failed(name) && !self.goes_on(name)).collect();
-        // One that has begun has failed rather than one that waits for its turn.
+        // More likely, a copy that has begun has failed than one that waits for its turn.
         let any_begun = failed.iter().any(|(_, table)| copying(table.state));
         failed
             .into_iter()
@@ -311,7 +311,8 @@ impl Watching {
             .collect()
     }
 
-    /// Whether one that looks ill has failed so often, or has been away for so long, that no slow machine explains it.
+    /// Whether a worker or copy has failed so often, or has been missing for so long, that a slow machine cannot
+    /// explain it.
     fn is_proven(&self, activity: &Activity, health: &Health) -> bool {
         match health.worker {
             Worker::Steady => self.copies_fail_for_sure(activity, health),
@@ -322,7 +323,7 @@ impl Watching {
         }
     }
 
-    /// A publisher that starts again fails each copy that goes on, once: so errors are counted for each.
+    /// A restart of the publisher makes each running copy fail once, so errors are counted for each.
     fn copies_fail_for_sure(&self, activity: &Activity, health: &Health) -> bool {
         let begun = activity.tables.values().filter(|table| table.state == SyncState::Copying).count();
         let errors = self.copy_errors(activity).unwrap_or_default();
@@ -344,7 +345,7 @@ fn count(pids: &BTreeSet<i32>) -> u64 {
     u64::try_from(pids.len()).unwrap_or(u64::MAX)
 }
 
-/// Whether a table has rows yet to be copied.
+/// Whether a table still has rows to copy.
 fn is_left(state: SyncState) -> bool {
     matches!(state, SyncState::Initializing | SyncState::Copying)
 }
@@ -354,7 +355,7 @@ mod tests {
     use super::*;
     use crate::postgres::subscription::{ApplyWorker, TableActivity};
 
-    /// A look: the worker as `pid`, with `+` where it is connected; its errors; and tables as `name:state:pid`.
+    /// A look: the worker as `pid`, with `+` if it is connected; its errors; and tables as `name:state:pid`.
     fn activity(worker: &str, errors: Option<u64>, tables: &str) -> Activity {
         let (pid, connected) = (worker.trim_end_matches('+'), worker.ends_with('+'));
         let worker = pid.parse().ok().map(|pid| ApplyWorker {
@@ -382,7 +383,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// What looks tell that are so far apart, each with when it came.
+    /// The results of looks at this interval, each with its number.
     fn opinions(apart: Duration, looks: impl IntoIterator<Item = Activity>) -> Vec<(usize, Opinion)> {
         let began = Instant::now();
         let mut watching = Watching::new(began, 1);
@@ -394,7 +395,7 @@ mod tests {
         told.collect()
     }
 
-    /// The first thing that looks a second apart tell, and after how many of them.
+    /// The first result of looks a second apart, and after how many of them.
     fn told(looks: impl IntoIterator<Item = Activity>) -> (usize, Option<Health>) {
         match opinions(SECOND, looks).into_iter().next() {
             Some((at, opinion)) => (at, Some(opinion.health)),
@@ -407,7 +408,7 @@ mod tests {
         health.map(|health| (at, health.worker))
     }
 
-    /// After how many looks, so far apart, it is sure that all is well, or that it is not.
+    /// After how many looks at this interval it is certain whether all is well.
     fn sure(apart: Duration, looks: impl IntoIterator<Item = Activity>) -> Option<(usize, bool)> {
         let sure = opinions(apart, looks).into_iter().find(|(_, opinion)| opinion.is_sure);
         sure.map(|(at, opinion)| (at, opinion.health.is_well()))
@@ -475,7 +476,7 @@ mod tests {
     #[test]
     fn a_copy_that_goes_on_is_well_however_many_wait() {
         assert_eq!(failing((0..3).map(|_| activity("7+", Some(0), "a:d:8 b:i c:i"))), [""; 0]);
-        // After a restart two of three copies go on, and the third has its turn later.
+        // After a restart two of three copies continue, and the third one starts later.
         assert_eq!(failing((0..9).map(|_| activity("7+", Some(4), "a:d:8 b:d:9 c:d"))), [""; 0]);
         assert_eq!(failing((0..9).map(|_| activity("7+", None, "a:d:8 b:d"))), [""; 0]);
     }

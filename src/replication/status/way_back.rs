@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What brings changes back to a publisher that a cutover has left: the same status, the other way round.
+//! The status of ways back: the subscriptions that bring changes back to the old publisher of a cutover.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,8 @@ use crate::replication::cutover;
 use crate::replication::error::Result;
 use crate::replication::operation::Operation;
 
-/// The statuses that were found, and those of the ways back where a cutover has stopped one of them. A publisher that cannot
-/// be asked has none to tell of.
+/// The statuses, with those of the ways back if a cutover has stopped one of them. Without a publisher that can be
+/// queried, there are none.
 ///
 /// # Errors
 /// When a person asks to stop.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! One attempt to create a subscription: its beginning, its slot, its end, and how it is undone.
+//! One attempt to create a subscription: its beginning, its slot, its end, and its cleanup.
 
 use std::time::Duration;
 
@@ -12,24 +12,24 @@ use crate::replication::Error;
 use crate::replication::lost::{NOT_DONE, NOT_KNOWN, with_outcome};
 use crate::replication::operation::Look;
 
-/// How long what was made is being taken back, after whatever ended the attempt.
+/// How long the cleanup after a failed attempt may take.
 const TAKE_BACK: Duration = Duration::from_secs(30);
 
-/// How long another one may take to step back that was begun later on the same slot.
+/// How long a later attempt on the same slot may take to withdraw.
 const STEP_BACK: Duration = Duration::from_secs(20);
 
-/// One attempt to make a subscription.
+/// One attempt to create a subscription.
 pub(super) struct Attempt<'a> {
-    /// What is to be made.
+    /// The subscription to create.
     pub(super) creation: Creation<'a>,
-    /// What nobody else says of a subscription.
+    /// The claim that only this attempt has.
     pub(super) claim: Claim,
-    /// The slot, if there is one to make.
+    /// The slot, if there is one to create.
     pub(super) slot: Option<NewSlot<'a>>,
 }
 
 impl Attempt<'_> {
-    /// Makes the disabled, marked subscription.
+    /// Creates the disabled, marked subscription.
     pub(super) async fn begin(&self) -> Result<Vec<Notice>, NotMade> {
         let Creation { subscriber, desired, how, operation, .. } = self.creation;
         let version = subscriber.version().await?;
@@ -53,7 +53,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Makes the slot on the publisher. One that exists is somebody else's, whoever was quicker.
+    /// Creates the slot on the publisher. An existing one belongs to somebody else, who was faster.
     pub(super) async fn make_slot(&self) -> Result<(), NotMade> {
         let Some((publisher, slot)) = &self.slot else { return Ok(()) };
         let operation = self.creation.operation;
@@ -75,9 +75,9 @@ impl Attempt<'_> {
         Err(self.take_back(with_outcome(error, NOT_DONE), Slots::MayBeOurs).await)
     }
 
-    /// Makes sure that a slot that was there before is this subscription's alone, now that everybody can see that it names
-    /// it: another one may have been begun since the slot was looked at. Of two that see each other the later one steps
-    /// back, and the earlier one waits to see it do so. `readers` read from slots of that name on other publishers.
+    /// Makes sure that only this subscription uses an existing slot, now that its claim is visible: another attempt may
+    /// have begun since the slot was checked. If two see each other, the later one withdraws, and the earlier one waits
+    /// for that. `readers` read from slots of that name on other publishers.
     pub(super) async fn yield_slot(&self, readers: &[Neighbour]) -> Result<(), NotMade> {
         let Creation { desired, how, operation, .. } = self.creation;
         let Some(slot) = desired.slot_name().filter(|_| how.connect && !how.create_slot) else { return Ok(()) };
@@ -105,11 +105,11 @@ impl Attempt<'_> {
         })
     }
 
-    /// Lets the subscription run, and takes the mark away. After an outage it is done once more.
+    /// Enables the subscription, and removes the mark. Repeats this after an outage.
     pub(super) async fn finish(&self) -> Result<Subscription, NotMade> {
         match self.finish_once().await {
             Err(Unfinished::NotDone(error)) if is_outage(&error) && !self.creation.operation.is_stopped() => {
-                // That waits for a server which comes back.
+                // This waits until the server is back.
                 self.look_at_subscription().await;
                 match self.finish_once().await {
                     Err(unfinished) => Err(self.give_up(unfinished).await),
@@ -127,7 +127,7 @@ impl Attempt<'_> {
         let done = subscriber.run_within(operation.doing(), &statements, operation.limits()).await;
         let read = || subscription::fetch_now(subscriber, &desired.name);
         let Err(error) = done else {
-            // It is made, whether it can be read now or not.
+            // It is created, even if it cannot be read now.
             let found = look_again(operation.limits(), read).await.flatten();
             return Ok(found.unwrap_or_else(|| desired.clone()));
         };
@@ -136,7 +136,7 @@ impl Attempt<'_> {
         }
         match self.look_at_subscription().await {
             Some(Some(_)) => Err(Unfinished::NotDone(error)),
-            // Only its holder takes the mark away.
+            // Only its holder removes the mark.
             Some(None) => look_again(operation.limits(), read).await.flatten().ok_or(Unfinished::NotDone(error)),
             None => Err(Unfinished::NotKnown(error)),
         }
@@ -149,7 +149,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Whether the subscription is there and marked as this attempt's; `None` where the subscriber does not say.
+    /// Whether the subscription exists with this attempt's mark; `None` if that cannot be read.
     async fn look_at_subscription(&self) -> Option<Option<()>> {
         let Creation { subscriber, desired, .. } = self.creation;
         let limits = Limits::within(TAKE_BACK);
@@ -157,13 +157,13 @@ impl Attempt<'_> {
         Some(found.filter(|found| found.claim == self.claim).map(drop))
     }
 
-    /// Whether the slot is there and is proven to be of this attempt.
+    /// Whether the slot exists and provably belongs to this attempt.
     async fn has_own_slot(&self, publisher: &Database, slot: &Slot) -> bool {
         let limits = self.creation.limits();
         remains::whose(publisher, &slot.name, &self.claim.token, limits).await == Some(remains::Whose::Own)
     }
 
-    /// Takes back what this attempt has made: the slot, as far as that is its own, and then the subscription, which says
+    /// Removes what this attempt has created: the slot, if that is its own, and then the subscription, which shows
     /// until the end whose the slot is.
     async fn take_back(&self, error: Error, slots: Slots) -> NotMade {
         let Creation { subscriber, desired, operation, .. } = self.creation;
@@ -176,7 +176,7 @@ impl Attempt<'_> {
             }
             _ => error,
         };
-        // A server that is restarting is waited for.
+        // This waits for a server that is restarting.
         match self.look_at_subscription().await {
             Some(Some(())) => {}
             Some(None) => return error.into(),
@@ -187,7 +187,7 @@ impl Attempt<'_> {
             .await;
         match taken {
             Ok(_) => error.into(),
-            // It is gone, or in other hands.
+            // It is gone, or has another holder.
             Err(cause) if cause.is(&SqlState::UNDEFINED_OBJECT) => error.into(),
             Err(cause) => {
                 tracing::warn!(%cause, "the unfinished subscription could not be removed");
@@ -196,7 +196,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// What is to be recorded because it may be there.
+    /// The object to record because it may exist.
     fn left(&self, error: Error) -> NotMade {
         let Creation { desired, .. } = self.creation;
         let name = &desired.name;
@@ -210,14 +210,14 @@ impl Attempt<'_> {
     }
 }
 
-/// Whether a slot of the name may be of this attempt. One that is not is not even looked into.
+/// Whether a slot of the name may belong to this attempt. Otherwise it is not even read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slots {
     Untouched,
     MayBeOurs,
 }
 
-/// Why the last step is not done.
+/// Why the last step was not done.
 enum Unfinished {
     NotDone(postgres::Error),
     NotKnown(postgres::Error),

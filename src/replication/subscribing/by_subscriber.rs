@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `CREATE SUBSCRIPTION` creates the slot as well, if we cannot reach the publisher.
+//! Lets `CREATE SUBSCRIPTION` create the slot too, if we cannot reach the publisher.
 //!
-//! It does so disabled, under a name that nobody else has. Then one transaction gives the subscription its final name and
-//! enables it. So after any interruption, the name shows whose it is.
+//! The subscription is created disabled, under a unique name. Then one transaction gives it its final name and enables
+//! it. So after any interruption, the name shows whose it is.
 
 use std::time::Duration;
 
@@ -15,29 +15,29 @@ use crate::replication::lost::{NOT_DONE, NOT_KNOWN};
 use crate::replication::operation::Look;
 use crate::replication::{Error, Result};
 
-/// How long what was made is being taken back, after whatever ended the attempt.
+/// How long the cleanup after a failed attempt may take.
 const TAKE_BACK: Duration = Duration::from_secs(30);
 
-/// How long an attempt may take to give its subscription the name, once that is there.
+/// How long an attempt may take to give an existing subscription its final name.
 const NAMING: Duration = Duration::from_secs(10);
 
 /// One attempt.
 struct Attempt<'a> {
     creation: Creation<'a>,
-    /// The name that nobody else has.
+    /// The unique name.
     provisional: Ident,
 }
 
 impl Creation<'_> {
-    /// Makes the subscription and lets the subscriber make the slot.
+    /// Creates the subscription and lets the subscriber create the slot.
     pub(super) async fn make_by_subscriber(&self) -> Result<Made, NotMade> {
         let attempt = Attempt { creation: *self, provisional: subscription::provisional_name(self.name()) };
         let notices = attempt.begin().await?;
         Ok((notices, attempt.finish().await?))
     }
 
-    /// Takes away what attempts have left that were cut off before the subscription had its name. One that is being made
-    /// gets its name in a moment.
+    /// Removes the remains of attempts that were interrupted before the subscription had its final name. An attempt in
+    /// progress will set the name in a moment.
     pub(super) async fn clear_provisionals(&self) -> Result<()> {
         let operation = self.operation.within(NAMING);
         let mut waiting = operation.waiting();
@@ -93,14 +93,14 @@ impl Attempt<'_> {
         }
     }
 
-    /// Whoever was quicker may have the name by now, or only the slot.
+    /// A faster attempt may have the name by now, or only the slot.
     async fn refused(&self, error: postgres::Error) -> NotMade {
         let is_taken =
             error.is(&SqlState::PROTOCOL_VIOLATION) && self.is_there(self.creation.name()).await == Some(true);
         if is_taken { NotMade::Exists } else { error.into() }
     }
 
-    /// Gives the subscription its name, and lets it run. After an outage it is done once more.
+    /// Gives the subscription its final name, and enables it. Repeats this after an outage.
     async fn finish(&self) -> Result<Subscription, NotMade> {
         let Creation { operation, .. } = self.creation;
         let error = match self.finish_once().await {
@@ -113,7 +113,7 @@ impl Attempt<'_> {
                 self.finished(again).await
             }
             Some(true) => Err(self.take_back(Error::from(error).detail(NOT_DONE)).await.into()),
-            // Only this attempt takes that name away.
+            // Only this attempt removes that name.
             Some(false) if self.is_there(self.creation.name()).await == Some(true) => self.finished(Ok(())).await,
             Some(false) => Err(Error::from(error).detail(NOT_DONE).into()),
             None => Err(self.not_known(error).into()),
@@ -129,7 +129,7 @@ impl Attempt<'_> {
     async fn finished(&self, done: postgres::Result<()>) -> Result<Subscription, NotMade> {
         let Creation { subscriber, desired, operation, .. } = self.creation;
         match done {
-            // It is made, whether it can be read now or not.
+            // It is created, even if it cannot be read now.
             Ok(()) => {
                 let read = || subscription::fetch_now(subscriber, &desired.name);
                 let found = look_again(operation.limits(), read).await.flatten();
@@ -143,14 +143,14 @@ impl Attempt<'_> {
         }
     }
 
-    /// Whether a subscription of the name is there; `None` where the subscriber does not say.
+    /// Whether a subscription of the name exists; `None` if that cannot be read.
     async fn is_there(&self, name: &Ident) -> Option<bool> {
         let limits = Limits::within(TAKE_BACK);
         let found = look_again(&limits, || subscription::fetch_now(self.creation.subscriber, name)).await?;
         Some(found.is_some())
     }
 
-    /// Drops the subscription and its slot. Where that fails, the error says what is left.
+    /// Drops the subscription and its slot. If that fails, the error says what is left.
     async fn take_back(&self, error: Error) -> Error {
         let Creation { subscriber, operation, .. } = self.creation;
         let drop = [subscription::drop_provisional(&self.provisional)];
@@ -163,7 +163,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Postgres takes the subscription back that it has not made wholly, and the slot only where it still can.
+    /// Postgres removes a subscription that it has not completely created, but the slot only if it still can.
     fn slot_may_be_left(&self, error: Error) -> Error {
         match self.creation.desired.slot_name() {
             Some(slot) => SlotLeft::Maybe(slot.clone()).noted_in(error),

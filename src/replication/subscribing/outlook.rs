@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says about a new subscription: what the servers would answer to its creation, asked without
-//! creating anything.
+//! The plan of a new subscription: checks how the servers would answer its creation, without creating anything.
 //!
-//! What another resource of the same configuration may still create (a publication, a slot, a table, a role) is a warning. What
-//! the servers refuse in any case is an error.
+//! A missing object that another resource may still create (a publication, a slot, a table, a role) is a warning.
+//! Everything that the servers refuse in any case is an error.
 
 use std::collections::BTreeSet;
 
@@ -17,23 +16,23 @@ use crate::postgres::{self, Database, Ident, SqlState, catalog, publication, rep
 use crate::replication::checks::{self, Objection, Obstacle, Obstacles};
 use crate::replication::{Error, Intended, Operation, Pair, Result, initial_copy, slot_use};
 
-/// A subscription that is planned.
+/// A planned subscription.
 #[derive(Clone, Copy)]
 pub struct Prospect<'a> {
-    /// What is to be made. Its operation is the plan.
+    /// The subscription to create. Its operation is the plan.
     pub creation: Creation<'a>,
-    /// The publisher as the subscription will log in there, where that can be tried from here.
+    /// The publisher with the subscription's login, if that can be tried from here.
     pub login: Option<&'a Database>,
-    /// What other plans of this run make.
+    /// The objects that other plans of this run create.
     pub intended: &'a Intended,
-    /// Whether the initial copy is waited for.
+    /// Whether the apply waits for the initial copy.
     pub waits: bool,
 }
 
-/// All that there is to say against it. Nothing of a server that cannot be reached: that is no answer.
+/// All objections to it. A server that cannot be reached gives no answer, and therefore no objection.
 ///
 /// # Errors
-/// When the subscriber cannot be asked, or a person asks to stop.
+/// When a query fails, or a person asks to stop.
 pub async fn outlook(prospect: Prospect<'_>) -> Result<Vec<Objection>> {
     let operation = prospect.creation.operation;
     let looks = Box::pin(join(prospect.at_subscriber(), prospect.at_publisher()));
@@ -44,12 +43,12 @@ pub async fn outlook(prospect: Prospect<'_>) -> Result<Vec<Objection>> {
 }
 
 impl Prospect<'_> {
-    /// What the subscriber says.
+    /// The subscriber's objection.
     async fn at_subscriber(&self) -> Result<Option<Objection>> {
         let Creation { subscriber, desired, how, operation, .. } = self.creation;
         let refused = subscription::refused(subscriber, operation.doing(), desired, how).await?;
         Ok(refused.map(|error| match error.is(&SqlState::UNDEFINED_OBJECT) {
-            // A role may be made by the same apply.
+            // The same apply may create the role.
             true => Objection::Warning(Error::from(error).about("owner")),
             false => Objection::Refusal(self.of_subscriber(error)),
         }))
@@ -61,7 +60,7 @@ impl Prospect<'_> {
         if is_about_owner { error.about("owner") } else { error }
     }
 
-    /// What the publisher says, to the login of the subscription and to ours.
+    /// The publisher's objections, to the subscription's login and to ours.
     async fn at_publisher(&self) -> Result<Vec<Objection>> {
         if !self.creation.how.connect {
             return Ok(Vec::new());
@@ -83,11 +82,11 @@ impl Prospect<'_> {
         name.is_some_and(|name| self.intended.has_slot(publisher, name))
     }
 
-    /// What the publisher answers to the connection that the subscription will make.
+    /// The publisher's objection to the subscription's connection.
     async fn of_login(&self) -> Option<Objection> {
         let Creation { operation, .. } = self.creation;
         let error = replicates(self.login?, operation.limits()).await.err()?;
-        // What depends on where the connection comes from says nothing of the subscriber's.
+        // Errors that depend on where the connection comes from do not apply to the subscriber.
         let is_answer = [SqlState::INVALID_PASSWORD, SqlState::INVALID_CATALOG_NAME, SqlState::INSUFFICIENT_PRIVILEGE];
         is_answer.iter().any(|code| error.is(code)).then(|| {
             Objection::Refusal(
@@ -98,7 +97,7 @@ impl Prospect<'_> {
         })
     }
 
-    /// The subscriber has to reach the publisher; that we cannot leaves things unchecked.
+    /// Only the subscriber must reach the publisher; if we cannot, some things are not checked.
     fn of_unasked(&self, error: postgres::Error) -> Option<Objection> {
         let operation = self.creation.operation;
         let what = "the publisher could not be asked for publications, tables and slots";
@@ -108,7 +107,7 @@ impl Prospect<'_> {
         ))
     }
 
-    /// What a publisher lacks that is to have a slot.
+    /// What a publisher lacks for a new slot.
     async fn of_settings(&self, publisher: &Database) -> Result<Vec<Objection>> {
         if !self.creation.how.create_slot || self.creation.desired.slot_name().is_none() {
             return Ok(Vec::new());
@@ -116,7 +115,7 @@ impl Prospect<'_> {
         slot_use::room(publisher, self.creation.operation.doing(), self.intended.makes_wal_logical()).await
     }
 
-    /// What is in the way of the tables that are going to be published.
+    /// The obstacles for the tables that will be published.
     async fn of_tables(&self, publisher: &Database) -> Vec<Objection> {
         let Creation { subscriber, desired, operation, .. } = self.creation;
         let Ok(existing) = publication::fetch_all(publisher).await else { return Vec::new() };
@@ -154,10 +153,10 @@ impl Prospect<'_> {
     }
 }
 
-/// What there is to say of a subscription that follows its publications: `asked` has the publications that it is to have.
+/// The objections to a subscription that changes its publications to those of `asked`.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub async fn follow_outlook(
     operation: &Operation<'_>,
     pair: &Pair,
@@ -198,7 +197,7 @@ pub async fn follow_outlook(
     Ok(objections)
 }
 
-/// That publications are missing which neither are there nor are made by another plan.
+/// The objection about publications that neither exist nor are created by another plan.
 fn missing(
     operation: &Operation<'_>,
     publisher: &Database,
@@ -212,18 +211,18 @@ fn missing(
     warning.map(|warning| Objection::Warning(warning.detail(by_then)))
 }
 
-/// What tables must be that another resource, or somebody, may still make.
+/// Added to a warning about tables that may still be created.
 const BY_THEN: &str = "Apply fails unless this has changed by then.";
 
-/// Tables that are not there, which the same apply may make, and what is in the way of the others.
+/// Splits obstacles into missing tables, which the same apply may create, and the others.
 fn apart(found: Obstacles) -> (Obstacles, Obstacles) {
     found.into_iter().partition(|(_, obstacles)| obstacles.contains(&Obstacle::NoTable))
 }
 
-/// What the owner that a subscription is given would meet; `None` where nothing.
+/// The objection to a new owner of a subscription; `None` if there is none.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub async fn owner_outlook(
     subscriber: &Database,
     doing: &str,

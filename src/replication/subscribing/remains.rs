@@ -1,37 +1,37 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What an attempt to create a subscription has left, and how that is removed without touching anybody else's objects.
+//! The remains of an attempt to create a subscription, and their removal without touching other owners' objects.
 
 use crate::postgres::slot;
 use crate::postgres::subscription::{self, HalfMade, Subscription, Token};
 use crate::postgres::{Database, Ident, Limits, look_again};
 use crate::replication::{Error, Operation, Result};
 
-/// A subscription that is not made wholly.
+/// A subscription that is not completely created.
 #[derive(Clone, Copy)]
 pub struct Remains<'a> {
-    /// Where it is.
+    /// The database of the subscription.
     pub subscriber: &'a Database,
-    /// The server that it is sent to, where it can be reached from here.
+    /// Its publisher, if it can be reached from here.
     pub publisher: Option<&'a Database>,
     /// The subscription.
     pub found: &'a Subscription,
-    /// What it says of itself.
+    /// Its mark.
     pub half_made: &'a HalfMade,
 }
 
-/// What became of a slot that may be an attempt's own.
+/// The result for a slot that may be an attempt's own.
 pub(super) enum SlotLeft {
-    /// It is gone, or was never there.
+    /// It does not exist.
     Gone,
-    /// One of the name is there that the attempt did not make.
+    /// A slot of the name exists that the attempt did not create.
     Foreign,
-    /// It may be there.
+    /// It may exist.
     Maybe(Ident),
 }
 
 impl SlotLeft {
-    /// Adds to an error what a person must know.
+    /// Adds to an error what a person must know about the slot.
     pub(super) fn noted_in(self, error: Error) -> Error {
         match self {
             Self::Gone | Self::Foreign => error,
@@ -44,18 +44,18 @@ impl SlotLeft {
     }
 }
 
-/// Removes a subscription that is not made wholly, and the slot that was made for it. It has never copied nor applied
-/// anything, so nothing is lost with it. A slot that is not proven to be its own stays.
+/// Removes a subscription that is not completely created, and the slot that was created for it. It has never copied
+/// or applied anything, so nothing is lost. A slot that is not proven to be its own stays.
 ///
 /// # Errors
-/// When whoever makes it is still at it, or a server refuses.
+/// When its creator is still at work, or a server refuses.
 pub async fn remove(remains: Remains<'_>, operation: &Operation<'_>) -> Result<()> {
     let Remains { subscriber, found, half_made, .. } = remains;
     let name = &found.name;
     if half_made.is_attended {
         return Err(attended(operation, name));
     }
-    // Whoever makes a slot may be alive, though its session on the subscriber is not.
+    // The creator of a slot may be alive, even if its session on the subscriber is not.
     if let (Some(publisher), Some(slot)) = (remains.publisher, found.slot_name()) {
         slot::fetch_settled(publisher, operation.doing(), slot, operation.limits()).await.ok();
     }
@@ -84,7 +84,7 @@ fn attended(operation: &Operation<'_>, name: &Ident) -> Error {
         ))
 }
 
-/// Drops a slot that was made for the subscription of this attempt, and no other.
+/// Drops a slot that was created for the subscription of this attempt, and no other slot.
 pub(super) async fn drop_own_slot(
     publisher: &Database,
     doing: &str,
@@ -102,19 +102,19 @@ pub(super) async fn drop_own_slot(
     }
 }
 
-/// Whose a slot of a name is.
+/// The owner of a slot of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whose {
-    /// There is none.
+    /// There is no such slot.
     Nobodys,
-    /// The attempt made it.
+    /// The attempt created it.
     Own,
-    /// Something else made it.
+    /// Something else created it.
     Foreign,
 }
 
-/// Whose the slot of this name is; `None` where that cannot be told. One that something reads from is no half-made
-/// subscription's.
+/// The owner of the slot of this name; `None` if unknown. A slot with a reader does not belong to an incomplete
+/// subscription.
 pub(super) async fn whose(publisher: &Database, name: &Ident, token: &Token, limits: &Limits) -> Option<Whose> {
     let Some(standing) = look_again(limits, || slot::standing(publisher, name)).await? else {
         return Some(Whose::Nobodys);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether a slot of a name can be created, whose slot of that name exists, and whether it can be used.
+//! Checks whether a slot of a name can be created, and whether an existing one can be used.
 
 use super::{Creation, NewSlot, NotMade};
 use crate::postgres::slot::{self, Slot, Standing, Unusable};
@@ -11,8 +11,8 @@ use crate::replication::slot_taking::{self, SlotTaking};
 use crate::replication::{Error, Result, names};
 
 impl<'a> Creation<'a> {
-    /// The slot to make, where the publisher can be asked and none of the name is there; `None` where the subscriber has to
-    /// make it.
+    /// The slot to create, if the publisher can be queried and has none of that name; `None` if the subscriber must
+    /// create it.
     pub(super) async fn find_room(&self, name: &Ident) -> Result<Option<NewSlot<'a>>, NotMade> {
         let Some(publisher) = self.publisher else { return Ok(None) };
         let slot = Slot { failover: self.desired.options.failover == Some(true), ..Slot::new(name.clone()) };
@@ -30,7 +30,7 @@ impl<'a> Creation<'a> {
         Ok(Some((publisher, slot)))
     }
 
-    /// The error about a slot that has the name, with what is known of its owner.
+    /// The error about an existing slot of the name, with what is known about its owner.
     pub(super) async fn taken(&self, publisher: &Database, name: &Ident) -> Error {
         let address = publisher.config().address();
         let standing = slot::standing(publisher, name).await.ok().flatten();
@@ -55,17 +55,17 @@ impl<'a> Creation<'a> {
             .about("slot_name")
     }
 
-    /// What a plan has to say of the slot, though another resource may make one (`is_intended`) before this is applied.
+    /// The plan's objection about the slot. Another resource may create it before this is applied (`is_intended`).
     pub(super) async fn foresee_slot(&self, is_intended: bool) -> Result<Option<Objection>> {
         let (Some(name), Some(publisher), true) = (self.desired.slot_name(), self.publisher, self.how.connect) else {
             return Ok(None);
         };
         let neighbours = neighbours(self.subscriber, name, self.name()).await?;
-        // Whether the publisher can be asked is for its own check to say.
+        // Another check reports a publisher that cannot be queried.
         let Ok(seen) = slot::standing(publisher, name).await else { return Ok(None) };
         Ok(match (seen, self.how.create_slot) {
             (Some(_), true) if neighbours.is_empty() => Some(Objection::Refusal(self.taken(publisher, name).await)),
-            // Of a subscription that is replaced, it may be gone by then.
+            // The slot of a subscription that is replaced may be gone by then.
             (Some(_), true) => Some(Objection::Warning(self.taken(publisher, name).await)),
             (None, true) => is_intended.then(|| Objection::Refusal(self.made_twice(name))),
             (None, false) if is_intended => None,
@@ -82,7 +82,7 @@ impl<'a> Creation<'a> {
         neighbours: &[Neighbour],
     ) -> Option<Objection> {
         match (standing.unusable(publisher.name()), neighbours.iter().find(|neighbour| !neighbour.streams)) {
-            // Its reader may have let go by then.
+            // Its reader may have released it by then.
             (Some(why @ Unusable::InUse(_)), _) => Some(Objection::Warning(self.unusable(name, &why, neighbours))),
             (Some(why), _) => Some(Objection::Refusal(self.unusable(name, &why, neighbours))),
             (None, Some(neighbour)) => Some(Objection::Warning(self.shared(name, neighbour))),
@@ -97,12 +97,12 @@ impl<'a> Creation<'a> {
             .about("create_slot")
     }
 
-    /// Checks the slot that exists and is to be used, before anything is made.
+    /// Checks the existing slot that will be used, before anything is created.
     pub(super) async fn check_existing_slot(&self) -> Result<SlotSeen<'a>, NotMade> {
         let Some(name) = self.desired.slot_name().filter(|_| self.how.connect) else {
             return Ok(SlotSeen::Free(Vec::new()));
         };
-        // In this order: a subscription that was streaming a moment ago from this slot would still read from it.
+        // The order matters: a subscription that was just streaming from this slot would still read from it.
         let neighbours = neighbours(self.subscriber, name, self.name()).await?;
         let Some(publisher) = self.publisher else {
             return Ok(SlotSeen::Unchecked(name, "The publisher cannot be reached from here.".to_owned()));
@@ -116,8 +116,8 @@ impl<'a> Creation<'a> {
         Ok(SlotSeen::Free(neighbours))
     }
 
-    /// Checks the slot that exists and is to be used, and again once nobody else can take it. Returns those that read from
-    /// slots of that name on other publishers, and the right to the slot where its server can be asked.
+    /// Checks the existing slot that will be used, and again once nobody else can take it. Returns the subscriptions
+    /// that read from slots of that name on other publishers, and the right to the slot if its server can be queried.
     pub(super) async fn take_existing_slot(&self) -> Result<(Vec<Neighbour>, Option<SlotTaking<'a>>), NotMade> {
         let SlotSeen::Free(readers) = self.check_existing_slot().await? else { return Ok((Vec::new(), None)) };
         let (Some(name), Some(publisher), true) = (self.desired.slot_name(), self.publisher, self.how.connect) else {
@@ -140,7 +140,7 @@ impl<'a> Creation<'a> {
             return Err(self.no_slot(publisher, name).detail("Nothing was changed."));
         };
         if let Some(why) = standing.unusable(publisher.name()) {
-            // Who has taken it only a moment ago was not seen before.
+            // A subscription that has just taken it was not visible before.
             let now = neighbours(self.subscriber, name, self.name()).await?;
             return Err(self.unusable(name, &why, &now));
         }
@@ -150,7 +150,7 @@ impl<'a> Creation<'a> {
         }
     }
 
-    /// The slot as it is once nobody is making it any more.
+    /// The slot once it is no longer being created.
     async fn settled(&self, publisher: &Database, name: &Ident) -> Result<Seen> {
         let standing = match slot::standing(publisher, name).await {
             Ok(Some(standing)) if !standing.ready => {
@@ -215,23 +215,23 @@ impl<'a> Creation<'a> {
     }
 }
 
-/// What a look at a slot shows that exists and is to be used.
+/// The result of a check of an existing slot that will be used.
 pub(super) enum SlotSeen<'a> {
-    /// It is there, and nothing uses it; these subscriptions read from slots of that name on other publishers.
+    /// It exists and nothing uses it; these subscriptions read from slots of that name on other publishers.
     Free(Vec<Neighbour>),
-    /// Its server cannot be asked about this one, and why.
+    /// Its server cannot be queried about this slot, for this reason.
     Unchecked(&'a Ident, String),
 }
 
-/// What a look at a slot shows.
+/// The result of reading a slot.
 enum Seen {
     Nothing,
     Slot(Standing),
-    /// The publisher cannot be asked from here, or does not let us.
+    /// The publisher cannot be queried from here, or refuses.
     NotAsked(Error),
 }
 
-/// A sentence of the subscriptions that name the slot, too; nothing where there is none.
+/// A sentence about other subscriptions that use the slot; empty if there are none.
 fn also_named_by(neighbours: &[Neighbour]) -> String {
     if neighbours.is_empty() {
         return String::new();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the switch needs and would be refused without, reported while it is only being prepared: rights and owners, which only a
-//! person changes. What may differ at another moment is left to the plan of the switch.
+//! Reports what the switch will need while it is only being prepared: rights and owners, which only people change. The
+//! plan of the switch checks everything that can change by itself.
 
 use std::collections::BTreeSet;
 
@@ -14,19 +14,19 @@ use crate::replication::Place;
 use crate::replication::checks::Objection;
 use crate::replication::error::{Error, Result};
 
-/// Said of each.
+/// Added to each warning.
 const LATER: &str = "It is not needed yet, but the switch would be refused without it.";
 
-/// Whether these steps prepare a switch to the subscriber, and do not make it.
+/// Whether these steps prepare a switch to the subscriber without doing it.
 pub(super) fn is_preparing(run: &Run<'_>, current: &Current, decided: &[Step]) -> bool {
     let stays = run.cutover.desired.active == Place::Publisher && current.active() == Active::Side(Place::Publisher);
     stays && !decided.is_empty()
 }
 
-/// What the switch to the subscriber lacks, and with a way back the one to the publisher.
+/// What the switch to the subscriber lacks, and, if there is a way back, the switch to the publisher.
 ///
 /// # Errors
-/// When a server cannot be asked.
+/// When a query fails.
 pub(super) async fn objections(run: &Run<'_>, current: &Current) -> Result<Vec<Objection>> {
     let desired = Desired { active: Place::Subscriber, ..run.cutover.desired };
     let Ok(there) = steps(current, &desired) else { return Ok(Vec::new()) };
@@ -46,7 +46,7 @@ pub(super) async fn objections(run: &Run<'_>, current: &Current) -> Result<Vec<O
     Ok(warnings(found))
 }
 
-/// The switch drops the slot of the subscription on the publisher, and the way back makes it again.
+/// The switch drops the subscription's slot on the publisher, and the way back creates it again.
 async fn slots(run: &Run<'_>) -> Result<Option<Objection>> {
     if run.terms().forward != Forward::Drop && !run.cutover.desired.reverse {
         return Ok(None);
@@ -56,7 +56,7 @@ async fn slots(run: &Run<'_>) -> Result<Option<Objection>> {
     Ok(said.map(|said| Objection::Refusal(Error::from(said).about("forward"))))
 }
 
-/// Each once, as a warning.
+/// Turns objections into warnings without duplicates.
 fn warnings(found: Vec<Objection>) -> Vec<Objection> {
     let mut said = BTreeSet::new();
     let errors = found.into_iter().map(|objection| match objection {

@@ -9,10 +9,11 @@ use crate::replication::Place;
 use crate::replication::checks::{self, Objection, Right};
 use crate::replication::error::{Error, Result};
 
-/// What is full for a stream whose slot is made on a side: there must be room by the time of the switch.
+/// The limits that leave no room for a stream whose slot is created on a side. There must be room by the
+/// time of the switch.
 ///
 /// # Errors
-/// When a server cannot be asked.
+/// When a query fails.
 pub(super) async fn full(run: &Run<'_>, slot: Place) -> Result<Vec<Objection>> {
     let reader = slot.other();
     let room = run.operation().unless_stopped(settings::room(run.db(slot))).await?;
@@ -60,10 +61,11 @@ fn raising(side: &str, setting: &str, or: &str) -> String {
     )
 }
 
-/// What the role lacks as which the publisher's server logs in to the subscriber. Another resource may still give it.
+/// The rights that are missing from the role as which the publisher's server logs in to the subscriber. Another
+/// resource may still grant them.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub(super) async fn login(run: &Run<'_>) -> Result<Vec<Objection>> {
     let role = run.back_subscription().as_ref().and_then(checks::login);
     let Some(role) = role else { return Ok(Vec::new()) };
@@ -73,7 +75,7 @@ pub(super) async fn login(run: &Run<'_>) -> Result<Vec<Objection>> {
     Ok(lacking.map(|right| Objection::Warning(lacks(&role, right, db.name()))).collect())
 }
 
-/// What the role may not do, with the statement that lets it.
+/// A right that the role lacks, with the statement that grants it.
 fn lacks(role: &Ident, right: Right, database: &str) -> Error {
     let what = match right {
         Right::Exist => "does not exist there",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What prevents a switch at this moment.
+//! Finds what prevents a switch at this moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,11 +21,12 @@ use crate::replication::error::{Error, Result};
 use crate::replication::sequences::{self, Sides};
 use crate::replication::{Place, names, units, whereabouts};
 
-/// A transaction that has written to the tables, or to anything on the other side, and is open for longer is not waited for.
+/// The switch does not wait for a transaction that has been open for longer and wrote to the tables, or to anything on
+/// the other side.
 const OLD: Duration = Duration::from_secs(60);
 
-/// How long a worker may take that was only just started until it shows which server it reads from, and how often it is looked at.
-/// After its publisher's restart it tries again every five seconds (`wal_retrieve_retry_interval`).
+/// How long a new worker may take to show which server it reads from. After its publisher's restart it retries every
+/// five seconds (`wal_retrieve_retry_interval`).
 const SHOWS_ITSELF: Duration = Duration::from_secs(15);
 const LOOKS: Duration = Duration::from_millis(200);
 
@@ -98,7 +99,7 @@ fn lag(run: &Run<'_>, from: Place, stream: &Stream) -> Option<Objection> {
     })
 }
 
-/// A subscription that reads from another server than the one that is left.
+/// A subscription that reads from a server other than the one that writes leave.
 async fn elsewhere(run: &Run<'_>, to: Place, stream: &Stream) -> Result<Option<Objection>> {
     let (subscriber, left, found) = (run.db(to), run.db(to.other()), &stream.subscription);
     let operation = run.operation().within(SHOWS_ITSELF);
@@ -123,14 +124,14 @@ async fn elsewhere(run: &Run<'_>, to: Place, stream: &Stream) -> Result<Option<O
     Ok(Some(refusal(error.detail("Its worker does not run, or it reads from another server.").about("subscriptions"))))
 }
 
-/// Whether the connection says so, where the role may see it.
+/// Whether the connection leads there, if the role may see it.
 async fn leads_there(subscriber: &Database, left: &Database, found: &Subscription) -> bool {
     whereabouts::publisher_of(subscriber, Some(left), found)
         .await
         .is_some_and(|found| found.config().address() == left.config().address() && found.name() == left.name())
 }
 
-/// Subscriptions that another role owns: they could not be stopped after the commit.
+/// Subscriptions that another role owns: the switch could not stop them after the commit.
 pub(super) async fn of_others(run: &Run<'_>, place: Place) -> Result<Vec<Objection>> {
     let names = run.facts.streams_to(place).into_iter().map(|stream| &stream.subscription.name).collect::<Vec<_>>();
     let others = run.operation().unless_stopped(turning::of_others(run.db(place), &names)).await?;
@@ -142,7 +143,7 @@ pub(super) async fn of_others(run: &Run<'_>, place: Place) -> Result<Vec<Objecti
     Ok(found.collect())
 }
 
-/// What has written to the tables and does not end.
+/// Transactions that wrote to the tables and do not end.
 async fn holders(run: &Run<'_>, from: Place) -> Result<Vec<Objection>> {
     let relations = run.facts.side(from).standing.relations.iter().map(|one| one.name.clone()).collect();
     let found = run.operation().unless_stopped(fence::holders(run.db(from), &relations, OLD)).await?;
@@ -177,7 +178,7 @@ fn held(run: &Run<'_>, from: Place, holder: &Holder) -> Option<Objection> {
     }
 }
 
-/// Subscriptions that bring rows into the side that is left from elsewhere: replication passes a fence.
+/// Subscriptions that bring rows from elsewhere to the side that writes leave: a fence does not stop replication.
 async fn chained(run: &Run<'_>, from: Place) -> Result<Vec<Objection>> {
     let db = run.db(from);
     let ours: BTreeSet<&Ident> = run.facts.streams_to(from).iter().map(|stream| &stream.subscription.name).collect();
@@ -200,7 +201,7 @@ async fn chained(run: &Run<'_>, from: Place) -> Result<Vec<Objection>> {
     Ok(found)
 }
 
-/// What keeps a slot from being made on the other side.
+/// What prevents the creation of a slot on the other side.
 async fn slots(run: &Run<'_>, to: Place) -> Result<Vec<Objection>> {
     let (db, place) = (run.db(to), to.as_str());
     let mut found = Vec::new();
@@ -236,7 +237,7 @@ fn open_transactions(open: &Transactions, place: &str) -> Vec<Objection> {
     old.chain(prepared).collect()
 }
 
-/// Sequences that do not fit.
+/// Sequences that cannot be copied.
 pub(super) async fn numbers(run: &Run<'_>, from: Place) -> Option<Objection> {
     let sides = Sides { from: run.db(from).clone(), to: run.db(from.other()).clone(), place: from };
     match sequences::prepare(run.operation(), &sides, &run.sequence_question()).await {
@@ -282,7 +283,7 @@ async fn compared(run: &Run<'_>) -> Result<Vec<Objection>> {
     Ok(large.into_iter().chain(others).collect())
 }
 
-/// Indexes that the side that is left has, and the other one lacks.
+/// Indexes that only the old side has.
 async fn indexes(run: &Run<'_>, from: Place) -> Result<Option<Objection>> {
     let tables = &run.facts.tables;
     let both = futures_util::future::try_join(
@@ -300,7 +301,7 @@ async fn indexes(run: &Run<'_>, from: Place) -> Result<Option<Objection>> {
     }))
 }
 
-/// Tables whose rows the side does not know that writes go to. What a copy has just brought is in nobody's statistics.
+/// Tables without statistics on the side that takes writes next. Nothing has analyzed rows that were copied just now.
 async fn unanalyzed(run: &Run<'_>, from: Place) -> Result<Vec<Objection>> {
     let (to, tables) = (from.other(), &run.facts.tables);
     let found = run.operation().unless_stopped(catalog::unanalyzed(run.db(to), tables)).await?;
@@ -308,7 +309,7 @@ async fn unanalyzed(run: &Run<'_>, from: Place) -> Result<Vec<Objection>> {
     Ok(unknown.into_iter().map(|one| Objection::Warning(Error::new(one.says).detail(one.remedy))).collect())
 }
 
-/// The indexes that have no like on the other side.
+/// The indexes that have no equivalent on the other side.
 fn missing(here: &BTreeMap<QualifiedName, Vec<Index>>, there: &BTreeMap<QualifiedName, Vec<Index>>) -> Vec<String> {
     let alike = |one: &Index, other: &Index| {
         other.is_valid

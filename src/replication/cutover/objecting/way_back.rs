@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What prevents the subscription that brings changes back.
+//! Finds what prevents the subscription that brings changes back.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ fn wal_level(outline: &Outline) -> Option<Objection> {
     })
 }
 
-/// Tables of the subscriber whose rows nothing tells apart: once they are published, the application's updates fail.
+/// Tables of the subscriber without a replica identity: once they are published, the application's updates fail.
 fn identities(outline: &Outline, tables: &BTreeSet<QualifiedName>) -> Option<Objection> {
     let members = tables.iter().flat_map(|table| match outline.partitions.get(table) {
         Some(partitions) => partitions.iter().collect(),
@@ -106,7 +106,7 @@ fn lacking(run: &Run<'_>, lack: &Lack) -> Option<Objection> {
     Some(refusal(Error::new(what).detail(mend).about("reverse")))
 }
 
-/// Tables of the publisher that cannot take what would come back.
+/// Tables of the publisher that cannot take the changes that come back.
 async fn tables(run: &Run<'_>, outline: &Outline) -> Result<Option<Objection>> {
     let Some(desired) = run.back_subscription() else { return Ok(None) };
     let back = run.back_publication();
@@ -117,7 +117,7 @@ async fn tables(run: &Run<'_>, outline: &Outline) -> Result<Option<Objection>> {
         checks::obstacles_of(&pair, &desired, checks::login(&desired).as_ref(), &sent).await
     };
     let mut obstacles = run.operation().unless_stopped(Box::pin(read)).await?;
-    // Nothing is copied, and changes are sent whatever the role may read.
+    // No rows are copied, and changes are sent even from tables that the role may not read.
     obstacles.retain(|_, all| {
         all.retain(|one| !matches!(one, Obstacle::NoSelect { .. }));
         !all.is_empty()
@@ -130,7 +130,7 @@ async fn tables(run: &Run<'_>, outline: &Outline) -> Result<Option<Objection>> {
     Ok(Some(refusal(lines.take(names::SHOWN).fold(error, Error::detail).about("reverse"))))
 }
 
-/// An obstacle, with the sides named as they are called where nothing flows back.
+/// An obstacle, worded with the sides' usual names, which do not change when changes flow back.
 fn line(table: &QualifiedName, obstacle: &Obstacle) -> String {
     let text = format!("{}: {obstacle}. {}", table.to_text(), obstacle.remedy(table));
     let parts = text.split("publisher").map(|part| part.replace("subscriber", "publisher"));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Creating what is missing: several indexes at a time, then whatever depends on them.
+//! Creates what is missing: several indexes at a time, then everything that depends on them.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -22,27 +22,27 @@ use crate::replication::operation::Look as Waited;
 use crate::replication::status::{self, Question, Until};
 use crate::replication::{Operation, Pair};
 
-/// How often the server is asked how far it is.
+/// How often to ask the server for its progress.
 const LOOKS: Duration = Duration::from_secs(2);
 
-/// How long such a question may take: it must not hold up what goes on.
+/// How long such a question may take: it must not delay the work.
 const LOOK_TIME: Duration = Duration::from_secs(1);
 
-/// How often one index is begun again, after a deadlock or where somebody else has begun it in the same moment.
+/// How often one index is started again, after a deadlock or if another session has started it at the same moment.
 const TRIES: usize = 5;
 
-/// What was made.
+/// Something that was created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Built {
     /// How long it took.
     pub took: Duration,
 }
 
-/// Waits until all tables of these subscriptions are copied. One whose tables are all there is not asked whether it still runs:
-/// after a cutover it may not.
+/// Waits until all tables of these subscriptions are copied. A subscription whose tables are all copied need not run
+/// any more: after a cutover it may be stopped.
 ///
 /// # Errors
-/// When one of them does not exist, its copy cannot come to an end, the time is over or a person asks to stop.
+/// When one of them does not exist, its copy cannot finish, the time is over or a person asks to stop.
 pub async fn wait_for_copies(
     operation: &Operation<'_>,
     pair: &Pair,
@@ -65,11 +65,11 @@ pub async fn wait_for_copies(
     Box::pin(waited).await.map(drop)
 }
 
-/// Makes what a look has found missing. Where one thing cannot be made, the others are made all the same.
+/// Creates what a look has found missing. If one object cannot be created, the others are still created.
 ///
 /// # Errors
-/// When the role may not make something of it: before anything is made. Else when something could not be made, with all of that
-/// and why, or a person asks to stop, with what is left unfinished.
+/// When the role lacks a right, before anything is created. When objects could not be created, with all of them and the
+/// reasons. When a person asks to stop, with what is unfinished.
 pub async fn build(operation: &Operation<'_>, pair: &Pair, look: &Look, how: &How, tell: &Tell<'_>) -> Result<Built> {
     if let Some(error) = words::absent(operation.doing(), look).or_else(|| words::forbidden(operation.doing(), look)) {
         return Err(error);
@@ -86,7 +86,7 @@ pub async fn build(operation: &Operation<'_>, pair: &Pair, look: &Look, how: &Ho
     Err(findings::error(operation, &pair.subscriber, failures).await)
 }
 
-/// One thing that is made.
+/// One object to create.
 #[derive(Clone, Copy)]
 enum Job<'a> {
     Index(&'a IndexBuild),
@@ -113,7 +113,7 @@ impl Job<'_> {
         }
     }
 
-    /// The tables that nothing else is made on meanwhile.
+    /// The tables on which nothing else is created meanwhile.
     fn tables(&self) -> BTreeSet<QualifiedName> {
         match self {
             Self::Key(key) => [&key.table, &key.references].into_iter().cloned().collect(),
@@ -122,7 +122,7 @@ impl Job<'_> {
     }
 }
 
-/// What is going on.
+/// The work in progress.
 struct Work<'a> {
     operation: &'a Operation<'a>,
     db: &'a Database,
@@ -161,7 +161,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Makes all of it, and returns what could not be made.
+    /// Creates everything, and returns what could not be created.
     async fn all(&self) -> Vec<Failure> {
         let late = &self.look.late;
         let builds = late.indexes.iter().flat_map(|index| &index.builds).map(Job::Index);
@@ -191,7 +191,7 @@ impl<'a> Work<'a> {
         self.look.sizes.get(table).map(|size| size.bytes).unwrap_or_default()
     }
 
-    /// Does several jobs at a time. Once one fails with what the others would meet too, no other is begun.
+    /// Does several jobs at a time. If one fails with an error that the others would meet too, no more jobs begin.
     async fn several(&self, jobs: Vec<Job<'_>>) -> Vec<Failure> {
         let mut queue = Queue::new(jobs.into_iter().map(|job| (job, job.tables())), self.how.parallel);
         let (mut running, mut failures) = (FuturesUnordered::new(), Vec::new());
@@ -234,7 +234,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Runs statements that others do not wait for, however long they take.
+    /// Runs statements that do not block others, however long they take.
     async fn alone(&self, what: &str, statements: &[crate::postgres::Statement]) -> Result<()> {
         let limits = self.operation.limits();
         Ok(indexing::run(self.db, what, statements, self.how.memory.as_deref(), limits).await?)
@@ -273,8 +273,8 @@ impl<'a> Work<'a> {
         self.index_once(what, build).await
     }
 
-    /// Builds an index as it stands now. One that the server could not build is dropped again: it would slow down whoever
-    /// writes, and a unique one would refuse rows.
+    /// Builds an index in its current state. An index whose build failed is dropped again: it would slow down writes,
+    /// and a unique one would refuse rows.
     async fn index_once(&self, what: &str, build: &IndexBuild) -> Result<()> {
         let standing = self.settled(build).await?;
         if standing == Some(true) {
@@ -298,7 +298,7 @@ impl<'a> Work<'a> {
         built
     }
 
-    /// Whether an index is there, and valid, once nobody else builds it any more.
+    /// Whether an index exists and is valid, once nobody else is building it any more.
     async fn settled(&self, build: &IndexBuild) -> Result<Option<bool>> {
         let (mut waiting, mut told) = (self.operation.waiting(), false);
         loop {
@@ -322,7 +322,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// What follows once all of an index is built.
+    /// Runs the steps after all parts of an index are built.
     async fn finish(&self, index: &LateIndex, failures: &mut Vec<Failure>) {
         let has_failed = |build: &IndexBuild| failures.iter().any(|failure| failure.is_of_index(&build.name));
         if failures.iter().any(Failure::ends_all) || index.builds.iter().any(has_failed) {
@@ -337,14 +337,14 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Tells how far the builds are, for as long as it is asked to.
+    /// Reports the progress of the builds until it is dropped.
     async fn watch(&self) -> Infallible {
         let ours: BTreeSet<_> =
             self.look.late.indexes.iter().flat_map(|index| &index.builds).map(|build| &build.name).collect();
         let (db, mut pace) = (self.db.briefly(), Pace::default());
         loop {
             sleep(LOOKS).await;
-            // A server that does not say so now may do so the next time.
+            // If the query fails now, the next one may succeed.
             let Ok(Ok(building)) = timeout(LOOK_TIME, indexing::building(&db)).await else { continue };
             let ours = |one: &indexing::Building| one.index.as_ref().is_some_and(|name| ours.contains(name));
             for one in building.iter().filter(|one| ours(one)) {
@@ -366,7 +366,7 @@ impl Job<'_> {
     }
 }
 
-/// Whether a foreign key cannot be made since the index that it counts on could not be. It is a failure then.
+/// Whether a foreign key cannot be created because the index that it depends on could not be. Then it is a failure.
 fn lacks_index(key: &LateKey, failures: &mut Vec<Failure>) -> bool {
     let ends_all = failures.iter().any(Failure::ends_all);
     let lacked = key.counts_on.as_ref().filter(|index| failures.iter().any(|failure| failure.is_of_index(index)));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What could not be created, and what to do about it.
+//! Objects that could not be created, and what to do about them.
 
 use crate::postgres::definition::{IndexBuild, Object};
 use crate::postgres::indexing::{self, Violations};
@@ -9,7 +9,7 @@ use crate::replication::Operation;
 use crate::replication::destination::words::{counted, listed};
 use crate::replication::error::Error;
 
-/// Something that could not be made.
+/// An object that could not be created.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     object: Object,
@@ -26,14 +26,14 @@ impl Failure {
         matches!(&self.object, Object::Index(index) if index == name)
     }
 
-    /// Whether whatever comes next would fail in the same way: no time, no connection, or a person who asked to stop.
+    /// Whether all later jobs would fail in the same way: no time left, no connection, or a request to stop.
     pub(super) fn ends_all(&self) -> bool {
         self.error.is_cancelled()
             || self.error.cause().is_some_and(|cause| cause.code().is_none() || cause.is_transient())
     }
 }
 
-/// The error of an index with the rows that keep it from being unique.
+/// The error of an index, with the rows that violate it.
 pub(super) async fn of_index(db: &Database, build: &IndexBuild, error: Error) -> Error {
     if !error.is(&SqlState::UNIQUE_VIOLATION) {
         return error;
@@ -46,7 +46,7 @@ pub(super) async fn of_index(db: &Database, build: &IndexBuild, error: Error) ->
     )
 }
 
-/// The error of a foreign key with the rows that it does not hold for.
+/// The error of a foreign key, with the rows that violate it.
 pub(super) async fn of_key(db: &Database, table: &QualifiedName, key: &Ident, error: Error) -> Error {
     if !error.is(&SqlState::FOREIGN_KEY_VIOLATION) {
         return error;
@@ -67,7 +67,7 @@ fn with_keys(error: Error, title: &str, found: Option<Violations>) -> Error {
     error.detail(keys).detail(format!("All of them, on the subscriber: {query};"))
 }
 
-/// What could not be made, all of it, and how the next apply goes on.
+/// The error with everything that could not be created, and how the next apply continues.
 pub(super) async fn error(operation: &Operation<'_>, db: &Database, failures: Vec<Failure>) -> Error {
     let unfinished = unfinished(db, &failures).await;
     let unfinished = listed("Left unfinished, to be built again by the next apply:", unfinished);
@@ -85,7 +85,7 @@ pub(super) async fn error(operation: &Operation<'_>, db: &Database, failures: Ve
         .detail("Everything else was created. The next apply goes on with what is missing.")
 }
 
-/// The indexes that are there and cannot be used.
+/// The indexes that exist but are invalid.
 async fn unfinished(db: &Database, failures: &[Failure]) -> Vec<String> {
     let mut unfinished = Vec::new();
     for failure in failures {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is next: several at a time, but never two for the same table. Two builds of one table would wait for each other
-//! anyway, and hold connections meanwhile.
+//! Chooses the next job: several at a time, but never two for the same table, because these would wait for each other
+//! and hold connections meanwhile.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::postgres::QualifiedName;
 
-/// What waits for its turn, and which tables are in use.
+/// The waiting jobs, and the tables in use.
 #[derive(Debug)]
 pub(super) struct Queue<J> {
     waiting: VecDeque<(J, BTreeSet<QualifiedName>)>,
@@ -17,12 +17,12 @@ pub(super) struct Queue<J> {
 }
 
 impl<J> Queue<J> {
-    /// These jobs, each with its tables, in the order in which they are wished for.
+    /// A schedule of these jobs, each with its tables, in the preferred order.
     pub(super) fn new(jobs: impl IntoIterator<Item = (J, BTreeSet<QualifiedName>)>, most: usize) -> Self {
         Self { waiting: jobs.into_iter().collect(), busy: BTreeSet::new(), running: 0, most: most.max(1) }
     }
 
-    /// The first whose tables are free, while not too many run.
+    /// The first job whose tables are free, unless too many run.
     pub(super) fn next(&mut self) -> Option<(J, BTreeSet<QualifiedName>)> {
         if self.running >= self.most {
             return None;
@@ -34,13 +34,13 @@ impl<J> Queue<J> {
         Some((job, tables))
     }
 
-    /// One has ended, and its tables are free.
+    /// Records that a job has ended, so that its tables are free.
     pub(super) fn ended(&mut self, tables: &BTreeSet<QualifiedName>) {
         self.running -= 1;
         self.busy.retain(|table| !tables.contains(table));
     }
 
-    /// Gives up what waits.
+    /// Drops all waiting jobs.
     pub(super) fn give_up(&mut self) {
         self.waiting.clear();
     }

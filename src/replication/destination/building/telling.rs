@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What to report while indexes are built.
+//! Progress reports while indexes are built.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,52 +13,52 @@ use crate::postgres::indexing::Building;
 use crate::replication::status::Status;
 use crate::replication::units;
 
-/// Who hears how it gets on.
+/// The receiver of progress reports.
 pub type Tell<'a> = dyn Fn(&Event<'_>) + Send + Sync + 'a;
 
-/// Something that there is to tell.
+/// An event to report.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// The initial copy is waited for.
+    /// The build waits for the initial copy.
     Copying(&'a [Status]),
-    /// Something is begun.
+    /// A job has begun.
     Began {
-        /// What is done, such as `building index app.users_name on table app.users`.
+        /// The job, such as `building index app.users_name on table app.users`.
         what: &'a str,
-        /// How big its table is, in bytes.
+        /// The size of its table in bytes.
         bytes: u64,
     },
-    /// How far one is.
+    /// The progress of one build.
     Builds(&'a Building),
-    /// Somebody else builds it already, as an apply that was killed may have asked for.
+    /// Another session is already building it, for example that of a killed apply.
     Waits {
         /// The index.
         object: &'a Object,
         /// The process on the server.
         process: i32,
     },
-    /// Something has ended.
+    /// A job has ended.
     Ended {
-        /// What was done.
+        /// The job.
         what: &'a str,
         /// How long it took.
         took: Duration,
-        /// How many have ended by now.
+        /// How many jobs have ended so far.
         done: usize,
-        /// How many there are.
+        /// How many jobs there are.
         all: usize,
     },
-    /// Something could not be done.
+    /// A job has failed.
     Failed {
-        /// What.
+        /// The job.
         what: &'a str,
-        /// Why, in one line.
+        /// The reason, in one line.
         why: &'a str,
     },
 }
 
 impl Event<'_> {
-    /// It in one line; none for how far the copy is, which others tell better.
+    /// The event in one line; none for the progress of the copy, which is reported elsewhere.
     pub fn line(&self) -> Option<String> {
         Some(match self {
             Self::Copying(_) => return None,
@@ -88,15 +88,15 @@ fn building_line(building: &Building) -> String {
     format!("{name}: {}{share}", building.phase)
 }
 
-/// How often one that only gets on is told of.
+/// How often to report a build within the same phase.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// When each index was told of last.
+/// The last report of each index.
 #[derive(Debug, Default)]
 pub(super) struct Pace(BTreeMap<QualifiedName, (String, Instant)>);
 
 impl Pace {
-    /// Whether it is time to tell: on each change of its phase, and otherwise now and then.
+    /// Whether a report is due: at each change of the phase, and otherwise after a pause.
     pub(super) fn is_due(&mut self, building: &Building, now: Instant) -> bool {
         let name = building.index.as_ref().unwrap_or(&building.table);
         let told = self.0.get(name);

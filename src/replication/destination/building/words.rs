@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a look says to a person.
+//! The messages of a look.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::replication::error::Error;
 use crate::replication::names;
 
 impl Look {
-    /// What apply will make, for a plan.
+    /// What apply will create, for a plan.
     pub fn announcement(&self, doing: &str) -> Option<Error> {
         if self.is_done() {
             return None;
@@ -38,7 +38,7 @@ impl Look {
         Some(warning)
     }
 
-    /// The indexes, those of the largest tables first, each with what there is to say of it.
+    /// The indexes, those of the largest tables first, each with its description.
     fn largest_first(&self) -> Vec<(String, String)> {
         let bytes = |table: &QualifiedName| self.sizes.get(table).map(|size| size.bytes).unwrap_or_default();
         let mut indexes: Vec<_> = self.late.indexes.iter().collect();
@@ -57,7 +57,7 @@ impl Look {
         indexes.iter().map(line).collect()
     }
 
-    /// That what is there is not what it should be, if so.
+    /// The warning that existing objects are not as they should be, if so.
     pub fn objection(&self, doing: &str) -> Option<Error> {
         let lines: Vec<_> = self.late.otherwise.clone();
         let count = counted(lines.len(), "object");
@@ -68,7 +68,7 @@ impl Look {
         })
     }
 
-    /// That something is missing although all of it was made, if so.
+    /// The error that something is still missing after everything was created, if so.
     pub fn unproven(&self, doing: &str) -> Option<Error> {
         self.announcement("apply").map(|left| {
             let what = format!("{doing}: something is still missing on the subscriber");
@@ -77,7 +77,7 @@ impl Look {
         })
     }
 
-    /// That the role may not make something of it, if so.
+    /// The error that the role lacks rights, if so.
     pub fn refusal(&self, doing: &str) -> Option<Error> {
         forbidden(doing, self)
     }
@@ -87,7 +87,7 @@ fn be(count: usize) -> &'static str {
     if count == 1 { "is" } else { "are" }
 }
 
-/// That tables are not there.
+/// The error about missing tables, if any.
 pub(super) fn absent(doing: &str, look: &Look) -> Option<Error> {
     (!look.absent.is_empty()).then(|| {
         let tables = names::tables(&look.absent);
@@ -99,7 +99,7 @@ pub(super) fn absent(doing: &str, look: &Look) -> Option<Error> {
     })
 }
 
-/// That the role may not make something of it.
+/// The error that the role lacks rights, if so.
 pub(super) fn forbidden(doing: &str, look: &Look) -> Option<Error> {
     let (tables, referenced) = look.touched();
     let mut lines: BTreeMap<String, ()> = BTreeMap::new();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What stops a whole subscription: its connection, its slot, its publications, and what servers have run out of. In words.
+//! The texts of causes that stop a whole subscription: its connection, its slot, its publications, and exhausted
+//! resources.
 
 use std::time::Duration;
 
@@ -13,12 +14,12 @@ use crate::replication::status::Cause;
 use crate::replication::status::watching::Health;
 use crate::replication::{Place, names, units};
 
-/// Where the two sides are, and how they are called in texts.
+/// The names of the two sides in texts.
 #[derive(Debug, Clone)]
 pub(in crate::replication::status) struct Names {
     /// The subscription.
     pub(in crate::replication::status) subscription: Ident,
-    /// The publisher, as `host:port/database`; none where it is not known.
+    /// The publisher, as `host:port/database`; none if it is not known.
     pub(in crate::replication::status) publisher: Option<String>,
     /// The database of the publisher.
     pub(in crate::replication::status) database: Ident,
@@ -47,7 +48,7 @@ pub(super) fn slot_missing(names: &Names, slot: &Ident) -> Cause {
     )
 }
 
-/// Its WAL is gone.
+/// Its WAL was removed.
 pub(super) fn slot_lost(names: &Names, slot: &Ident, position: &Position) -> Cause {
     let why = match position.invalidation.as_deref() {
         Some(reason) => format!("Its invalidation_reason on {} is {reason}.", names.publisher()),
@@ -61,7 +62,7 @@ pub(super) fn slot_lost(names: &Names, slot: &Ident, position: &Position) -> Cau
     )
 }
 
-/// It is of another database, or not one for subscriptions.
+/// It belongs to another database, or is not a slot for subscriptions.
 pub(super) fn slot_elsewhere(names: &Names, slot: &Ident, position: &Position) -> Option<Cause> {
     let (kind, what) = match &position.home {
         Home::Cluster => ("slot_physical", "it is a physical slot".to_owned()),
@@ -146,18 +147,18 @@ pub(super) fn publication_missing(names: &Names, slot: Option<&Ident>, missing: 
     )
 }
 
-/// The steps that skip what a slot has still to send.
+/// The steps that skip everything that a slot still has to send.
 fn skipping(names: &Names, slot: &Ident) -> String {
     let steps = postgres::publication::skip_missed(Some(&names.subscription), slot);
     steps.into_iter().map(|(side, statement)| format!("On the {side}: {statement}")).collect::<Vec<_>>().join(" ")
 }
 
-/// What a publisher says to the connection of a subscription.
+/// A publisher's refusal of a subscription's connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::replication::status) struct Refusal {
     /// Why it is refused.
     pub(super) why: Why,
-    /// The error, as it was met from here.
+    /// The error, as it occurred from here.
     pub(super) error: String,
 }
 
@@ -175,7 +176,7 @@ pub(in crate::replication::status) enum Why {
 }
 
 impl Refusal {
-    /// What an error of connecting says; none where it is an answer of another kind.
+    /// The refusal that an error of connecting means; none if it is an answer of another kind.
     pub(in crate::replication::status) fn of(error: &postgres::Error) -> Option<Self> {
         let is = |code: &SqlState| error.is(code);
         let why = if is(&SqlState::INVALID_PASSWORD) || is(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) {
@@ -231,11 +232,11 @@ pub(super) fn refused(names: &Names, refusal: &Refusal) -> Cause {
     }
 }
 
-/// What the role that the subscription logs in as lacks.
+/// The rights that the subscription's login role lacks.
 pub(super) fn login_lacks(names: &Names, role: &Ident, login: Option<&Login>) -> Option<Cause> {
     let on = format!("Asked on {}.", names.publisher());
     let lacking = Right::lacking(login);
-    // What keeps it out comes before what it may not do once it is in.
+    // Rights to log in come before rights that are needed after the login.
     let order = [Right::Exist, Right::LogIn, Right::Connect];
     let first = order.into_iter().find(|right| lacking.contains(right)).or_else(|| lacking.first().copied())?;
     let (kind, what) = match first {
@@ -253,7 +254,7 @@ pub(super) fn login_lacks(names: &Names, role: &Ident, login: Option<&Login>) ->
     Some(cause(kind, message, on, first.remedy(Place::Publisher.as_str(), role, names.database.as_str())))
 }
 
-/// Something that a server has run out of.
+/// A resource that a server has run out of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::replication::status) enum Shortage {
     /// The publisher has no replication slot left.
@@ -266,7 +267,7 @@ pub(in crate::replication::status) enum Shortage {
     Processes,
 }
 
-/// Nothing of it is left.
+/// A resource is exhausted.
 pub(super) fn shortage(names: &Names, shortage: Shortage) -> Cause {
     let (kind, side, what, setting) = match shortage {
         Shortage::Slots => ("no_free_slot", "publisher", "replication slot", "max_replication_slots"),
@@ -318,7 +319,7 @@ pub(super) fn disabled_by_error(names: &Names, errors: u64) -> Cause {
     )
 }
 
-/// A row that is sent is there already.
+/// A sent row already exists.
 pub(super) fn duplicate_key(names: &Names, evidence: String) -> Cause {
     let subscription = &names.subscription;
     cause(
@@ -364,7 +365,7 @@ pub(super) fn blocked(blocked: &Blocked) -> Cause {
     )
 }
 
-/// Parts of a sentence, the last one behind an `and`.
+/// Parts of a sentence, with `and` before the last one.
 fn and(parts: &[String]) -> String {
     match parts {
         [] => String::new(),
@@ -426,7 +427,7 @@ pub(super) fn unexplained_copy(servers: &Names, health: &Health) -> Cause {
     cause("copy_fails", message, evidence, remedy)
 }
 
-/// One of each, for the guide.
+/// One example of each, for the guide.
 pub(super) fn examples() -> Vec<Cause> {
     let name = |text: &str| Ident::new(text).ok();
     let examples = || {

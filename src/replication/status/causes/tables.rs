@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What stops the rows of one table, in words.
+//! The texts of causes that stop the rows of one table.
 
 use crate::postgres::catalog::add_label;
 use crate::postgres::publication::Operation;
@@ -8,42 +8,42 @@ use crate::postgres::{Ident, QualifiedName};
 use crate::replication::names;
 use crate::replication::status::{Cause, Drift};
 
-/// What is wrong with a table for a subscription that replicates it. The order is that of likelihood, all else being equal.
+/// A flaw of a replicated table. The variants are in order of likelihood, everything else being equal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::replication::status) enum Flaw {
-    /// It is not there on the subscriber; these columns with their types would make it.
+    /// It does not exist on the subscriber; these columns with their types would create it.
     NoTable {
-        /// What stands between the parentheses of `CREATE TABLE`.
+        /// The text between the parentheses of `CREATE TABLE`.
         columns: String,
     },
-    /// It is not there on the subscriber, nor by this name on the publisher any more.
+    /// It does not exist on the subscriber, nor, under this name, on the publisher any more.
     FormerName {
         /// The columns that it had.
         columns: Vec<Ident>,
     },
-    /// It is something else than a table on the subscriber.
+    /// It is not a table on the subscriber.
     NotATable,
     /// Publications send different columns of it.
     Clash(Vec<Ident>),
-    /// A column that is sent has another name on the subscriber.
+    /// A sent column has another name on the subscriber.
     Renamed {
         /// The subscriber's name.
         from: Ident,
         /// The publisher's.
         to: Ident,
     },
-    /// A column that is sent is missing on the subscriber.
+    /// A sent column is missing on the subscriber.
     MissingColumn {
         /// Its name.
         column: Ident,
         /// Its type on the publisher.
         ty: String,
     },
-    /// A column that is sent is generated on the subscriber.
+    /// A sent column is generated on the subscriber.
     Generated(Ident),
-    /// A column of the subscriber must have a value, and gets none.
+    /// A column of the subscriber is NOT NULL, but gets no value.
     Required(Ident),
-    /// A column has another type there, and rows travel in binary form.
+    /// A column has another type there, and rows are sent in binary form.
     BinaryType {
         /// Its name.
         column: Ident,
@@ -65,14 +65,14 @@ pub(in crate::replication::status) enum Flaw {
     NoWrite {
         /// That role.
         role: Ident,
-        /// What it lacks.
+        /// The missing privileges.
         privileges: Vec<String>,
     },
-    /// Row security is in the way of the role that applies changes.
+    /// Row security restricts the role that applies changes.
     RowSecurity,
-    /// It held rows before it was copied.
+    /// It had rows before it was copied.
     HeldRows,
-    /// Updates and deletes find no row: there is no key on the subscriber.
+    /// Updates and deletes find no row, because there is no key on the subscriber.
     NoIdentity,
     /// The key of the subscriber has columns that the publisher does not send with updates and deletes.
     OtherIdentity(Vec<Ident>),
@@ -83,7 +83,7 @@ pub(in crate::replication::status) enum Flaw {
         /// The labels.
         labels: Vec<String>,
     },
-    /// A column of the subscriber does not take every value of the publisher's type.
+    /// A column of the subscriber does not accept every value of the publisher's type.
     Narrower {
         /// Its name.
         column: Ident,
@@ -92,59 +92,59 @@ pub(in crate::replication::status) enum Flaw {
         /// Its type on the subscriber.
         subscriber: String,
     },
-    /// A unique index is on the subscriber alone.
+    /// Only the subscriber has a unique index.
     ExtraUnique {
         /// Its name.
         index: Ident,
         /// Its columns.
         columns: String,
     },
-    /// A check is on the subscriber alone.
+    /// Only the subscriber has a check.
     ExtraCheck(Ident),
     /// A trigger of the subscriber fires for replicated rows.
     Trigger(Ident),
-    /// A function is called that finds what it uses by the search path.
+    /// A called function depends on the search path.
     Function {
-        /// It.
+        /// The function.
         function: QualifiedName,
         /// Its arguments.
         arguments: String,
         /// What calls it.
         by: String,
     },
-    /// A foreign key of a table that is not truncated together with it, so that truncating is refused on the subscriber.
+    /// A foreign key of a table that is not truncated together with it, so that the subscriber refuses TRUNCATE.
     Referenced {
         /// The table that has it.
         by: QualifiedName,
         /// Its name.
         constraint: Ident,
-        /// Whether it is on the subscriber alone.
+        /// Whether only the subscriber has it.
         is_extra: bool,
     },
 }
 
-/// How sure it is that something is the reason.
+/// How certain it is that a flaw is the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::replication::status) enum Weight {
-    /// It stops whatever is tried.
+    /// It stops everything that is tried.
     Certain,
-    /// It stops some values or rows, and nothing else is known to.
+    /// It stops some values or rows, and no other reason is known.
     Likely,
-    /// It may.
+    /// It may stop it.
     Possible,
 }
 
-/// What is tried with a table.
+/// The work that is tried on a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::replication::status) enum Trying<'a> {
     /// Its copy.
     Copy,
-    /// Changes of these kinds, where that is known.
+    /// Changes, of these kinds if known.
     Changes(Option<&'a std::collections::BTreeSet<Operation>>),
 }
 
 impl Flaw {
-    /// How sure it is that it stops what is tried; none where it cannot.
+    /// How certain it is that it stops the work; none if it cannot.
     pub(in crate::replication::status) fn weight(&self, trying: Trying<'_>) -> Option<Weight> {
         let writes = match trying {
             Trying::Copy => return self.weight_of_copy(),
@@ -190,7 +190,7 @@ impl Flaw {
         }
     }
 
-    /// The same as a difference between both tables; none where it is none.
+    /// The flaw as a difference between both tables; none if it is not a difference.
     pub(in crate::replication::status) fn drift(&self, table: &QualifiedName) -> Option<Drift> {
         let is_drift = !matches!(
             self,
@@ -208,7 +208,7 @@ impl Flaw {
         is_drift.then(|| Drift { table: table.clone(), message, remedy })
     }
 
-    /// It in words.
+    /// The flaw as a cause.
     pub(in crate::replication::status) fn cause(&self, table: &QualifiedName) -> Cause {
         let (kind, message, evidence, remedy) = self.words(table);
         Cause { kind, message, evidence, remedy }
@@ -472,7 +472,7 @@ impl Flaw {
         }
     }
 
-    /// One of each kind, for the guide.
+    /// One example of each kind, for the guide.
     pub(super) fn examples() -> Vec<Self> {
         let name = |text: &str| Ident::new(text).ok();
         let examples = || {
