@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_aurora_logical_replication`: the writer of an Aurora cluster runs with a logical WAL.
+//! `neonrepl_aurora_logical_replication`: makes sure that the writer of an Aurora cluster runs with logical WAL.
 
 use super::logical_replication::{LogicalReplication, Product, Words};
 use crate::config::Context;

@@ -22,7 +22,7 @@ use crate::tf_provider::schema::{IdentitySchema, Schema};
 use crate::tf_provider::timeouts::timeout;
 use crate::tf_provider::value::Value;
 
-/// How long operations may take where the configuration does not say.
+/// How long operations may take by default.
 const CREATE_TIME: Duration = Duration::from_secs(10 * 60);
 const UPDATE_TIME: Duration = Duration::from_secs(5 * 60);
 const DELETE_TIME: Duration = UPDATE_TIME;

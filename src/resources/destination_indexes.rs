@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_destination_indexes`: indexes, foreign keys and extended statistics of the subscriber's tables, made once the
-//! rows are copied.
+//! `neonrepl_destination_indexes`: indexes, foreign keys and extended statistics of the subscriber's tables, created
+//! after the copy.
 
 mod model;
 
@@ -26,10 +26,10 @@ use crate::tf_provider::schema::{IdentitySchema, Schema};
 use crate::tf_provider::timeouts::timeout;
 use crate::tf_provider::value::Value;
 
-/// How long operations may take where the configuration does not say.
+/// How long operations may take by default.
 const TIME: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// What is known after apply only, where something is made.
+/// The attributes that are known only after apply, if something is created.
 const FOUND: [&str; 4] = ["indexes", "foreign_keys", "statistics", "seconds"];
 
 /// The resource.
@@ -124,14 +124,14 @@ impl Resource for DestinationIndexes {
 /// Publications and tables.
 type Wished = (BTreeSet<Ident>, BTreeSet<QualifiedName>);
 
-/// Looks at both sides as they are.
+/// Reads the current state of both sides.
 async fn look(pair: &Pair, (publications, tables): &Wished) -> replication::Result<Look> {
-    // Without plans that are still to come, what the publications publish is known.
+    // Without pending plans, the published tables are always known.
     let published = published(pair, (publications, tables), None).await?.unwrap_or_default();
     look_at(pair, &published, Seen::Now).await
 }
 
-/// Looks at both sides as they are going to be. None while that is not known.
+/// The planned state of both sides. None while that is not known.
 async fn foresee(
     call: &Call<Context>,
     planned: &Model,
@@ -144,7 +144,7 @@ async fn foresee(
     }
 }
 
-/// Plans what follows from both sides.
+/// Plans the attributes that follow from both sides.
 fn plan_what_is_done(change: &mut PlannedChange<Model>, look: &Look, doing: &str) -> Result<()> {
     let is_new = change.prior().is_none() || change.replaces();
     if let Some(error) = look.refusal(doing) {
@@ -162,7 +162,7 @@ fn plan_what_is_done(change: &mut PlannedChange<Model>, look: &Look, doing: &str
     Ok(())
 }
 
-/// Warns where the provider may not open as many connections.
+/// Warns if the provider may not open as many connections.
 fn warn_of_parallel(call: &Call<Context>, planned: &Model) {
     let Ok(server) = call.context().subscriber().server() else { return };
     let most = building::at_a_time(server.config().max_connections);
@@ -211,7 +211,7 @@ async fn apply(
     let most = pair.subscriber.config().max_connections;
     let how = building::how(&plan.parallel, &plan.maintenance_work_mem, most, analyzes);
     let built = Box::pin(build(&operation, &pair, &first, &how, &log)).await;
-    // What has been made is there, whatever ended it.
+    // Everything created so far is kept, even after an error.
     let after = Box::pin(look(&pair, &wished)).await;
     if let Ok(after) = &after {
         saved.record(&to_model(&after.there(), &plan));
@@ -224,7 +224,7 @@ async fn apply(
     Ok(to_model(&after.there(), &Model { seconds: seconds.into(), ..plan }))
 }
 
-/// Shows in the log how it gets on.
+/// Logs the progress.
 fn log(event: &Event<'_>) {
     match event {
         Event::Copying(statuses) => status::log(statuses),

@@ -21,18 +21,18 @@ use crate::tf_provider::schema::{IdentitySchema, Schema};
 use crate::tf_provider::timeouts::timeout;
 use crate::tf_provider::value::Value;
 
-/// How long operations may take where the configuration does not say.
+/// How long operations may take by default.
 const CREATE_TIME: Duration = Duration::from_secs(20 * 60);
 const UPDATE_TIME: Duration = Duration::from_secs(20 * 60);
 const DELETE_TIME: Duration = Duration::from_secs(5 * 60);
 
-/// The key in the private state for what was made here.
+/// The key in the private state for the objects that this resource created.
 const MADE: &str = "made";
 
-/// The key for which columns of the subscriber are which of the publisher's.
+/// The key for which of the subscriber's columns matches which of the publisher's.
 const COLUMNS: &str = "columns";
 
-/// What is known after apply only, where something is changed.
+/// The attributes that are known only after apply, if something is changed.
 const FOUND: [&str; 3] = ["differences", "not_copied", "later"];
 
 /// The resource.
@@ -108,12 +108,12 @@ impl Resource for DestinationSchema {
         if look.there.is_empty() && !look.tables.is_empty() {
             return Ok(None);
         }
-        // Columns that both sides have got by hand are known from then on, too.
+        // This also records columns that were added to both sides by hand.
         if look.plan.unlike().is_empty() {
             know(call, &look, &wish);
         }
         let model = to_model(&look, &state);
-        // One that was only just imported is what is there.
+        // A resource that was just imported has no fingerprint yet, so it takes the current one.
         let fingerprint = state.fingerprint.into_known().unwrap_or(look.fingerprint);
         Ok(Some(Model { fingerprint: fingerprint.into(), ..model }))
     }
@@ -154,14 +154,14 @@ impl Resource for DestinationSchema {
     }
 }
 
-/// Looks at both sides as they are.
+/// Reads the current state of both sides.
 async fn look(pair: &Pair, wish: &Wish) -> replication::Result<Look> {
-    // Without plans that are still to come, what the publications publish is known.
+    // Without pending plans, the published tables are always known.
     let published = destination::published(pair, (&wish.publications, &wish.tables), None).await?.unwrap_or_default();
     destination::look(pair, &published, wish).await
 }
 
-/// Looks at both sides as they are going to be. None while that is not known.
+/// The planned state of both sides. None while that is not known.
 async fn foresee(call: &Call<Context>, planned: &Model, wish: &Wish) -> Result<Option<Look>, replication::Error> {
     let Ok(pair) = pair(call, planned) else { return Ok(None) };
     match destination::published(&pair, (&wish.publications, &wish.tables), Some(call.context().intended())).await? {
@@ -170,12 +170,12 @@ async fn foresee(call: &Call<Context>, planned: &Model, wish: &Wish) -> Result<O
     }
 }
 
-/// Whether an apply makes the subscriber as the publisher: with `report` alone, it does so where the configuration is new.
+/// Whether an apply makes the subscriber like the publisher. With `report`, only a new configuration does.
 fn is_made(change: &PlannedChange<Model>, wish: &Wish) -> bool {
     change.prior().is_none() || change.replaces() || wish.follows || change.changes()
 }
 
-/// Plans what follows from both sides.
+/// Plans the attributes that follow from both sides.
 fn plan_what_is_done(change: &mut PlannedChange<Model>, look: &Look, wish: &Wish, doing: &str) -> Result<()> {
     let plan = &look.plan;
     let is_new = change.prior().is_none() || change.replaces();
@@ -211,7 +211,7 @@ fn is_known_otherwise(prior: Option<&Model>, look: &Look) -> bool {
 }
 
 async fn apply(call: &Call<Context>, plan: Model, time: Duration, is_new: bool, saved: &Saved<Model>) -> Result<Model> {
-    // Whoever makes a new object of it says that what is there is right: nothing is known of columns from before.
+    // A new resource accepts the tables as they are: it has no record of earlier columns.
     let known = if is_new { Known::new() } else { known(call) };
     let (pair, wish) = (pair(call, &plan)?, wish(&plan, known)?);
     let limits = Limits::within(time).cancelled_by(call.stop().clone());
@@ -239,7 +239,7 @@ async fn apply(call: &Call<Context>, plan: Model, time: Duration, is_new: bool, 
     Ok(model)
 }
 
-/// Refuses to make what nobody has seen in a plan.
+/// Refuses to create objects that no plan has shown.
 fn check_unchanged(doing: &str, plan: &Model, look: &Look) -> Result<()> {
     match plan.fingerprint.known() {
         Some(planned) if *planned != look.fingerprint => {
@@ -250,24 +250,24 @@ fn check_unchanged(doing: &str, plan: &Model, look: &Look) -> Result<()> {
     }
 }
 
-/// Which columns are known to be which.
+/// The recorded matches of columns.
 fn known(call: &Call<Context>) -> Known {
     call.private().get(COLUMNS).and_then(|known| serde_json::from_value(known).ok()).unwrap_or_default()
 }
 
-/// Keeps which columns are which, with what was known before.
+/// Records which columns match, together with earlier records.
 fn know(call: &Call<Context>, look: &Look, wish: &Wish) {
     if let Ok(known) = serde_json::to_value(look.known(&wish.known)) {
         call.private().set(COLUMNS, known);
     }
 }
 
-/// What was made here, in order.
+/// The objects that this resource created, in order.
 fn made_here(call: &Call<Context>) -> Vec<Object> {
     call.private().get(MADE).and_then(|made| serde_json::from_value(made).ok()).unwrap_or_default()
 }
 
-/// What to say where tables are to be dropped and none is known to be made here.
+/// The error if tables should be dropped but none is recorded as created by this resource.
 fn nothing_to_drop(call: &Call<Context>, prior: &Model) -> Option<Error> {
     let is_asked = prior.drop_on_destroy.known() == Some(&true);
     (is_asked && made_here(call).is_empty()).then(|| {
@@ -282,7 +282,7 @@ fn nothing_to_drop(call: &Call<Context>, prior: &Model) -> Option<Error> {
     })
 }
 
-/// Keeps what was made, to take it back one day.
+/// Records what was created, so that destroy can drop it.
 fn remember(call: &Call<Context>, made: Vec<Object>) {
     let mut all = made_here(call);
     all.extend(made);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What resources for tables of both sides have in common: the tables, and the databases.
+//! Shared by resources for tables of both sides: the tables and the databases.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::tf_provider::schema::{Attribute, Schema, Type};
 
 /// A model of such a resource: it has `publications`, `tables` and `publisher_database`. Written by [`of_tables!`].
 pub(super) trait OfTables: InDatabase {
-    /// The publications whose tables are meant.
+    /// The publications whose tables it is for.
     fn publications(&self) -> &Attr<BTreeSet<String>>;
 
     /// Further tables.
@@ -25,14 +25,14 @@ pub(super) trait OfTables: InDatabase {
     /// The database of the publisher.
     fn publisher_database(&self) -> &Attr<String>;
 
-    /// The same of other tables.
+    /// The same model for other tables.
     fn of(self, publications: Attr<BTreeSet<String>>, tables: Attr<BTreeSet<String>>, database: Attr<String>) -> Self;
 
-    /// The same with this `id`.
+    /// The same model with this `id`.
     fn identified(self, id: String) -> Self;
 }
 
-/// Makes a model with `publications`, `tables` and `publisher_database` one of tables of both sides.
+/// Implements [`OfTables`] for a model with `publications`, `tables` and `publisher_database`.
 macro_rules! of_tables {
     ($model:ty) => {
         impl $crate::resources::destination_tables::OfTables for $model {
@@ -65,8 +65,8 @@ macro_rules! of_tables {
 }
 pub(super) use of_tables;
 
-/// The attributes that say which tables are meant. `what` says what becomes of them, such as `whose tables are made`, and
-/// `stays` what happens to that when the database is another one.
+/// The attributes that select tables. `what` says what happens to them, such as `whose tables are made`, and `stays`
+/// says what stays behind when the database changes.
 pub(super) fn with_places(schema: Schema, what: &str, stays: &str) -> Schema {
     let names = Type::set(Type::String);
     schema
@@ -112,7 +112,7 @@ pub(super) fn with_places(schema: Schema, what: &str, stays: &str) -> Schema {
         )
 }
 
-/// At least one table is meant.
+/// Checks that at least one publication or table is given.
 pub(super) fn validate<M: OfTables>(config: &M, diagnostics: &mut Diagnostics) {
     if are_empty(&[config.publications(), config.tables()]) {
         let error = Error::new("neither publications nor tables are given");
@@ -120,7 +120,7 @@ pub(super) fn validate<M: OfTables>(config: &M, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The name of what these publications and tables are.
+/// The name that stands for these publications and tables.
 pub(super) fn name(publications: &Attr<BTreeSet<String>>, tables: &Attr<BTreeSet<String>>) -> Attr<String> {
     if publications.is_unknown() || tables.is_unknown() {
         return Attr::Unknown;
@@ -134,7 +134,7 @@ pub(super) fn name(publications: &Attr<BTreeSet<String>>, tables: &Attr<BTreeSet
     publications.chain(tables).collect::<Vec<_>>().join(",").into()
 }
 
-/// The publications and tables of a name.
+/// The publications and tables that a name stands for.
 fn named(name: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let decode = |text: &str| text.replace("%3A", ":").replace("%2C", ",").replace("%25", "%");
     let (tables, publications): (Vec<_>, Vec<_>) = name.split(',').partition(|part| part.starts_with("table:"));
@@ -150,7 +150,7 @@ pub(super) fn plan_name<M: OfTables>(change: &mut PlannedChange<M>) -> Result<()
     object_id::plan_id(change)
 }
 
-/// Goes on with the plan of a new object whose servers cannot be reached yet.
+/// Continues the plan of a new resource whose servers cannot be reached yet.
 pub(super) fn go_on_without<M: OfTables>(
     change: &mut PlannedChange<M>,
     error: replication::Error,
@@ -168,7 +168,7 @@ pub(super) fn go_on_without<M: OfTables>(
     }
 }
 
-/// The same with the `id`, where that was not known in the plan.
+/// The model with its `id`, if that was not known in the plan.
 pub(super) fn with_id<M: OfTables>(model: M) -> M {
     match (model.database().known(), model.name().known()) {
         (Some(database), Some(name)) => {
@@ -179,7 +179,7 @@ pub(super) fn with_id<M: OfTables>(model: M) -> M {
     }
 }
 
-/// Whether a value of a server's configuration is not known yet.
+/// Whether a value in a server's configuration is not known yet.
 pub(super) fn is_waiting(call: &Call<Context>) -> bool {
     call.context().publisher().is_waiting() || call.context().subscriber().is_waiting()
 }
@@ -198,7 +198,7 @@ pub(super) fn plan_publisher_database<M: OfTables>(call: &Call<Context>, change:
     }
 }
 
-/// The state with what its name says, after an import.
+/// The state with the values from its name, after an import.
 pub(super) fn with_names<M: OfTables>(call: &Call<Context>, state: M) -> Result<M> {
     if !(state.publications().is_null() && state.tables().is_null()) {
         return Ok(state);

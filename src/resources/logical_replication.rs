@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Logical replication on RDS as a resource: of an Aurora cluster, and of a single DB instance. They differ in their
-//! [`Product`] and in nothing else.
+//! Logical replication on RDS as a resource: for an Aurora cluster, and for a single DB instance. They differ only
+//! in their [`Product`].
 
 mod lifecycle;
 mod model;
@@ -21,11 +21,11 @@ use crate::tf_provider::resource::{ImportId, PlannedChange, Resource};
 use crate::tf_provider::schema::{Attribute, IdentityAttribute, IdentitySchema, Schema};
 use crate::tf_provider::value::Value;
 
-/// One of the two products: what its resource has of its own.
+/// One of the two products: the parts that differ between their resources.
 pub(super) trait Product: Copy + Default + Send + Sync + 'static {
-    /// The calls that are made for it.
+    /// The API for it.
     type Api: RdsApi + 'static;
-    /// What it is about.
+    /// Its kind of deployment.
     const DEPLOYMENT: Deployment;
     /// The name of the resource.
     const TYPE_NAME: &'static str;
@@ -35,32 +35,32 @@ pub(super) trait Product: Copy + Default + Send + Sync + 'static {
     const HAS_READERS: bool;
     /// The default of `reboot`.
     const REBOOT: &'static str;
-    /// What the texts of its schema call things.
+    /// The words in the texts of its schema.
     const WORDS: Words;
 
     /// The API, which makes no call yet.
     fn api(context: &Context) -> Result<&Self::Api>;
 
-    /// The attribute `reboot`, whose choices differ.
+    /// The attribute `reboot`, with the product's own choices.
     fn reboot() -> Attribute;
 }
 
-/// What the texts of a product's schema call things.
+/// The words in the texts of a product's schema.
 #[derive(Clone, Copy)]
 pub(super) struct Words {
     /// The description of the resource.
     pub(super) resource: &'static str,
-    /// What has the parameter group.
+    /// The owner of the parameter group.
     pub(super) whole: &'static str,
-    /// What is rebooted and asked.
+    /// The server that is rebooted and queried.
     pub(super) server: &'static str,
     /// The kind of parameter group.
     pub(super) group: &'static str,
-    /// The beginning of what is said of `parameters`.
+    /// The beginning of the description of `parameters`.
     pub(super) parameters: &'static str,
-    /// A family.
+    /// An example of a family.
     pub(super) family: &'static str,
-    /// What is said of `endpoint`.
+    /// The description of `endpoint`.
     pub(super) endpoint: &'static str,
 }
 
@@ -68,7 +68,7 @@ pub(super) struct Words {
 pub(super) struct LogicalReplication<P>(PhantomData<P>);
 
 impl<P: Product> LogicalReplication<P> {
-    /// The one that there is.
+    /// The only value.
     pub(super) const NEW: Self = Self(PhantomData);
 }
 
@@ -138,7 +138,7 @@ impl<P: Product> Resource for LogicalReplication<P> {
     }
 }
 
-/// The error at the attribute that it is about.
+/// The error with its attribute.
 fn shown<P: Product>(error: rds::Error) -> Error {
     let is_about_it = error.parameter.is_none() && matches!(error.kind, Kind::NotFound | Kind::Refused);
     let shown = Error::from(error);

@@ -21,7 +21,7 @@ mod subscription;
 use crate::config::Context;
 use crate::tf_provider::resource::AnyResource;
 
-/// All of them, in the order of the docs.
+/// All resources, in the order of the docs.
 pub const ALL: &[&dyn AnyResource<Context>] = &[
     aurora_logical_replication::AURORA_LOGICAL_REPLICATION,
     &cutover::Cutover,
@@ -34,7 +34,7 @@ pub const ALL: &[&dyn AnyResource<Context>] = &[
     &subscription::Subscription,
 ];
 
-/// What holds for everything that the provider offers, and for its own block.
+/// Rules for all blocks that the provider offers, and for its own block.
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
@@ -49,7 +49,7 @@ mod tests {
 
     /// A block that a configuration can hold, with its model behind a function.
     struct Entry {
-        /// As a configuration writes it.
+        /// Its kind in a configuration.
         kind: &'static str,
         name: &'static str,
         schema: Schema,
@@ -109,7 +109,7 @@ mod tests {
         }
     }
 
-    /// Every block there, with nothing in it.
+    /// A value with every block, all empty.
     fn hollow(ty: &Type) -> Value {
         match ty {
             Type::List(of) if matches!(**of, Type::Object(..)) => Value::List(vec![hollow(of)]),
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn secrets_are_hidden() {
-        // The id of an AWS access key is no secret: it stands in the logs of AWS itself.
+        // The id of an AWS access key is not a secret: AWS's own logs have it.
         let public = ["provider.aws.access_key"];
         each_attribute(&mut |at, attribute| {
             let words = ["password", "secret", "token"];

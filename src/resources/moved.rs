@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `moved` from the provider cyrilgdn/postgresql: its states name an object by database and name, as ours do.
+//! `moved` from the provider cyrilgdn/postgresql: its states identify an object by database and name, as ours do.
 //!
-//! What else they hold is not taken over: the move ends with a refresh, which reads the object itself.
+//! Their other values are not used: the move ends with a refresh, which reads the object itself.
 
 use super::object_id::{InDatabase, ObjectId};
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::resource::MoveSource;
 use crate::tf_provider::value::Value;
 
-/// The state to begin with for the object of a state of that provider's resource type; `None` for a state of anything else.
+/// The initial state for an object from that provider's resource type; `None` for any other source.
 pub(super) fn moved<M: InDatabase>(source: &MoveSource, type_name: &str) -> Option<Result<M>> {
     object_id(source, type_name).map(|id| id.map(|id| M::called(&id)))
 }

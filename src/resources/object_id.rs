@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! An object of a database, for each resource that manages one: its name in an import, in `id` and in its identity, and
-//! its database.
+//! Objects of a database, for resources that manage them: the name in an import, in `id` and in the identity, and the
+//! database.
 
 use std::borrow::Cow;
 
@@ -25,7 +25,7 @@ pub(super) struct ObjectId {
 crate::model! {
     /// The identity of such an object.
     struct Identity {
-        /// The server's host, as the provider reaches it.
+        /// The server's host in the provider's configuration.
         host: Attr<String>,
         /// The server's port.
         port: Attr<String>,
@@ -47,11 +47,11 @@ pub(super) trait InDatabase: Model {
     /// Its name.
     fn name(&self) -> &Attr<String>;
 
-    /// A state that only says which object it is of.
+    /// A state that only identifies the object.
     fn called(id: &ObjectId) -> Self;
 }
 
-/// Makes a model with `id`, `name` and `database` one of an object on that server.
+/// Implements [`InDatabase`] for a model with `id`, `name` and `database`, on that server.
 macro_rules! in_database {
     ($model:ty, $server:path) => {
         impl $crate::resources::object_id::InDatabase for $model {
@@ -76,10 +76,10 @@ macro_rules! in_database {
 }
 pub(super) use in_database;
 
-/// The state that an import begins with; a bare name is of the side's configured database.
+/// The initial state of an import; a bare name means the side's configured database.
 ///
 /// # Errors
-/// When what was given names no object, or one of another server than the configured one.
+/// When the import id or identity is not valid, or names another server than the configured one.
 pub(super) fn imported<M: InDatabase>(context: &Context, id: ImportId) -> Result<M> {
     let server = M::server(context);
     let (database, name) = match id {
@@ -100,7 +100,8 @@ pub(super) fn imported<M: InDatabase>(context: &Context, id: ImportId) -> Result
     Ok(M::called(&ObjectId { database, name }))
 }
 
-/// Refuses an identity of another server than the configured one: an object of the same name there is another object.
+/// Refuses an identity of another server than the configured one: an object of the same name there is a different
+/// object.
 fn check_server(identity: &Identity, side: &str, configured: Option<(String, u16)>) -> Result<()> {
     let Some((host, port)) = configured else { return Ok(()) };
     let other_host = identity.host.known().filter(|given| !given.eq_ignore_ascii_case(&host));
@@ -117,7 +118,7 @@ fn check_server(identity: &Identity, side: &str, configured: Option<(String, u16
         .attribute(attribute))
 }
 
-/// Where the provider reaches a server; `None` while that is not known.
+/// The provider's address of a server; `None` while that is not known.
 fn address(server: &ConfiguredServer) -> Option<(String, u16)> {
     let config = server.server().ok()?.config();
     Some((config.host.clone(), config.port))
@@ -143,8 +144,8 @@ pub(super) fn identity_schema(name: &'static str) -> IdentitySchema {
     }
 }
 
-/// The identity of an object. The server is named as it was stored first: Terraform 1.12 takes no other identity for an
-/// object that it reads again, and the provider may be given another address of the same server at any time.
+/// The identity of an object. The server's address stays as it was first stored: Terraform 1.12 accepts no other
+/// identity for an existing object, but the user may configure another address of the same server at any time.
 pub(super) fn identify<M: InDatabase>(context: Option<&Context>, state: &M, stored: &Value) -> Value {
     let (Attr::Known(_), Attr::Known(_)) = (state.database(), state.name()) else { return Value::UNKNOWN };
     let stored = Identity::from_value(stored.clone()).unwrap_or_default();
@@ -171,7 +172,7 @@ pub(super) fn upgrade_identity<M: InDatabase>(
     Ok(located::<M>(context, old).to_value())
 }
 
-/// The same identity with the configured server in the parts that name none.
+/// The same identity, with the configured server for missing parts.
 fn located<M: InDatabase>(context: Option<&Context>, identity: Identity) -> Identity {
     let (host, port) = context.and_then(|context| address(M::server(context))).unzip();
     let or = |part: Attr<String>, configured: Option<String>| part.into_known().or(configured).into();
@@ -186,7 +187,7 @@ pub(super) fn database<M: InDatabase>(context: &Context, model: &M) -> Result<Da
     M::server(context).database(model.database().known().map(String::as_str))
 }
 
-/// Plans the configured database where none is given, and what follows from it.
+/// Plans the configured database as the default, and the `id`.
 ///
 /// # Errors
 /// As [`plan_id`].
@@ -224,12 +225,12 @@ impl ObjectId {
     }
 }
 
-/// A name that Postgres can take; the message says what is wrong with another.
+/// Checks that a text is a valid name in Postgres; the message says what is wrong.
 pub(super) fn check_name(text: &str) -> std::result::Result<(), String> {
     Ident::new(text).map(|_| ()).map_err(|error| format!("{error}."))
 }
 
-/// `database/name` or a bare name; a part that holds "/" or "%" is percent-encoded.
+/// `database/name` or a bare name; "/" and "%" in a part are percent-encoded.
 fn parse(text: &str) -> Result<(Option<String>, String)> {
     let invalid = |why: &str| {
         Error::new(format!("{text:?} is not a valid id: {why}"))
@@ -246,7 +247,7 @@ fn parse(text: &str) -> Result<(Option<String>, String)> {
     }
 }
 
-/// The crate leaves what is not an escape as it is; here that is a mistake.
+/// The crate keeps invalid escapes as they are; here they are an error.
 fn decode(part: &str) -> Option<String> {
     let is_escape = |after: &str| after.get(..2).is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
     let is_well_formed = part.split('%').skip(1).all(is_escape);

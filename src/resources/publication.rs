@@ -26,7 +26,7 @@ use crate::tf_provider::resource::{ImportId, MoveSource, PlannedChange, Resource
 use crate::tf_provider::schema::{IdentitySchema, Schema};
 use crate::tf_provider::value::Value;
 
-/// How long the statements of one change may take, waiting for locks included.
+/// How long the statements of one change may take, including waits for locks.
 const CHANGE_TIME: Duration = Duration::from_secs(300);
 
 /// The resource.
@@ -91,7 +91,7 @@ impl Resource for Publication {
         let database = database(call, &state)?;
         let name = ident(&state.name, "name")?;
         let found = match publication::fetch(&database, &name).await {
-            // A state that was only just imported holds nothing to keep.
+            // A state that was just imported has no values to keep.
             Err(error) if error.is_locked() && state.fingerprint.known().is_some() => {
                 let what = "Whether it was changed is not known, so the state is kept as it was.";
                 call.warn(unchecked(&format!("reading publication {name}"), what, &error));
@@ -113,7 +113,7 @@ impl Resource for Publication {
     }
 
     async fn update(call: &Call<Context>, prior: Model, plan: Model, saved: &Saved<Model>) -> Result<Model> {
-        // What is read for a change waits for locks as the change itself does.
+        // Reads for a change wait for locks like the change itself.
         let database = database(call, &prior)?.within(&Limits::within(CHANGE_TIME));
         let name = ident(&prior.name, "name")?;
         let doing = format!("changing publication {name}");
@@ -136,7 +136,7 @@ impl Resource for Publication {
                 let renamed = in_use::rename(&operation, &database, subscriber, &current, &desired.name, &users);
                 current = Box::pin(renamed).await?;
                 saved.record(&to_model(database.name(), &current, &prior, &Filters::of(call.private())));
-                // It may have waited long.
+                // The change may have waited long.
                 check_again(call, &database, &doing, Some(&current), &desired).await?;
             }
         }
@@ -154,7 +154,7 @@ impl Resource for Publication {
         if drop_unused(call, &database, &name, is_forced).await? {
             return Ok(());
         }
-        // What a renaming that was cut off has left goes with it.
+        // The remains of an interrupted renaming are dropped too.
         let left = call.unless_stopped(publication::successors(&database, &name)).await;
         for name in left.map_err(|error| error.during(&doing))?.iter().chain([&name]) {
             drop_one(call, &database, name, is_forced).await?;
@@ -171,8 +171,8 @@ impl Resource for Publication {
     }
 }
 
-/// Drops one where nobody was seen to read from the database: the server itself makes sure of that in the same round trip,
-/// and that no renaming that was cut off has left anything. Returns whether that was so.
+/// Drops a publication if the database seems to have no reader. In the same round trip, the server itself checks this,
+/// and that there are no remains of an interrupted renaming. Returns whether it was dropped.
 async fn drop_unused(call: &Call<Context>, database: &Database, name: &Ident, is_forced: bool) -> Result<bool> {
     let mut guards = vec![publication::unless_succeeded(name)];
     if !is_forced {
@@ -186,7 +186,7 @@ async fn drop_unused(call: &Call<Context>, database: &Database, name: &Ident, is
     drop_guarded(call, database, guards, name).await
 }
 
-/// Drops one publication, unless somebody uses it.
+/// Drops one publication, unless it is in use.
 async fn drop_one(call: &Call<Context>, database: &Database, name: &Ident, is_forced: bool) -> Result<()> {
     if !is_forced {
         let doing = format!("dropping publication {name}");
@@ -212,7 +212,7 @@ async fn drop_guarded(call: &Call<Context>, database: &Database, guards: Vec<Sta
     }
 }
 
-/// Says in the plan what the change means to those who use the publication.
+/// Shows in the plan the effect of the change on readers of the publication.
 async fn announce(
     call: &Call<Context>,
     change: &mut PlannedChange<Model>,
@@ -227,8 +227,8 @@ async fn announce(
     let subscriber = call.context().subscriber().server().ok();
     match in_use::outlook(publisher, subscriber, old.as_ref(), new, call.context().intended()).await {
         Ok(objections) => report(change, objections),
-        // A server that is not there yet is no reason to refuse a new object; what it answers, and what was not checked, is
-        // said elsewhere.
+        // A server that does not exist yet is no reason to refuse a new object; other checks report its answers and
+        // what was not checked.
         Err(cause) if old.is_none() => tracing::info!(%cause, "which subscriptions use the publication is not known"),
         Err(error) => match error.cause().filter(|cause| cause.is_locked()) {
             Some(cause) => {
@@ -241,7 +241,7 @@ async fn announce(
     Ok(())
 }
 
-/// Refuses what the plan would refuse by now.
+/// Repeats the plan's checks.
 async fn check_again(
     call: &Call<Context>,
     publisher: &Database,
@@ -254,7 +254,7 @@ async fn check_again(
     Ok(in_use::refuse(&operation, publisher, subscriber, old, new).await?)
 }
 
-/// What follows from the other attributes once they are known.
+/// Plans the attributes that follow from others once these are known.
 fn plan_computed(change: &mut PlannedChange<Model>) -> Result<()> {
     object_id::plan_id(change)?;
     let Some(planned) = change.planned() else { return Ok(()) };
@@ -265,7 +265,7 @@ fn plan_computed(change: &mut PlannedChange<Model>) -> Result<()> {
     change.set("fingerprint", fingerprint)
 }
 
-/// Keeps the state's spelling of tables that are the same.
+/// Keeps the state's spelling of equal tables.
 fn keep_equal_tables(change: &mut PlannedChange<Model>) -> Result<()> {
     let (Some(prior), Some(planned)) = (change.prior(), change.planned()) else { return Ok(()) };
     let parsed = |tables: &Attr<BTreeSet<String>>| -> Option<BTreeSet<QualifiedName>> {
@@ -277,7 +277,7 @@ fn keep_equal_tables(change: &mut PlannedChange<Model>) -> Result<()> {
     }
 }
 
-/// Keeps the state's spelling of `table` blocks where all of them, in any order, mean what the server has.
+/// Keeps the state's spelling of `table` blocks if all of them, in any order, mean the same as on the server.
 async fn keep_equal_blocks(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
     let (Some(prior), Some(planned)) = (change.prior(), change.planned()) else { return Ok(()) };
     let (Attr::Known(old), Attr::Known(new)) = (&prior.table, &planned.table) else { return Ok(()) };
@@ -297,8 +297,8 @@ async fn keep_equal_blocks(call: &Call<Context>, change: &mut PlannedChange<Mode
     change.keep("table")
 }
 
-/// Whether a core takes the old blocks in the place of the new: for a value that is set it takes another, for none it
-/// takes none.
+/// Whether Terraform and OpenTofu accept the old blocks instead of the new: another value is accepted if one is set,
+/// but none if it is null.
 fn may_stand_for(old: &[Table], new: &[Table]) -> bool {
     let alike = |(old, new): (&Table, &Table)| {
         old.columns.is_null() == new.columns.is_null() && old.r#where.is_null() == new.r#where.is_null()
@@ -310,7 +310,8 @@ fn by_name(blocks: &[Table]) -> Option<BTreeMap<QualifiedName, Table>> {
     blocks.iter().map(|block| Some((QualifiedName::parse(block.name.known()?).ok()?, block.clone()))).collect()
 }
 
-/// Whether two blocks of one table publish the same. What the server cannot print, it will refuse when it is applied.
+/// Whether two blocks of one table publish the same. If the server cannot print a filter, it will refuse it in the
+/// apply.
 async fn means_the_same(
     call: &Call<Context>,
     database: &Database,
@@ -343,7 +344,7 @@ async fn means_the_same(
     }
 }
 
-/// Says what is not known because a table is locked.
+/// The warning about what is unknown because a table is locked.
 fn unchecked(doing: &str, what: &str, error: &postgres::Error) -> Error {
     let warning = Error::new(format!("{doing}: another session has locked a table")).detail(what);
     warning.detail(error.hint().unwrap_or_default())
@@ -358,7 +359,8 @@ fn limits(call: &Call<Context>) -> Limits {
     Limits::within(CHANGE_TIME).cancelled_by(call.stop().clone())
 }
 
-/// Adds the server's printing to filters that stand beside one of the same table, so that equal ones compare equal.
+/// Adds the server's printed form to filters that are compared with another one of the same table, so that equal
+/// ones compare equal.
 async fn with_known_filters(
     call: &Call<Context>,
     database: &Database,
@@ -385,8 +387,8 @@ async fn with_known_filters(
     Ok(desired)
 }
 
-/// Makes a new one. Where nobody was seen to read from the database, the server itself makes sure of that in the same round
-/// trip; otherwise, those who read are looked at first.
+/// Creates a publication. If the database seems to have no reader, the server itself checks this in the same round
+/// trip; otherwise, readers are checked first.
 async fn make(
     call: &Call<Context>,
     database: &Database,
@@ -407,7 +409,7 @@ async fn make(
     apply(call, database, doing, &statements, plan, desired).await
 }
 
-/// Runs the statements, and returns what the server then has.
+/// Runs the statements, and returns the publication afterwards.
 async fn apply(
     call: &Call<Context>,
     database: &Database,
@@ -420,7 +422,7 @@ async fn apply(
     finish(call, database, doing, result, plan, desired).await
 }
 
-/// What the server has after statements were sent, whatever came of them.
+/// The publication after statements were sent, whatever their result.
 async fn finish(
     call: &Call<Context>,
     database: &Database,
@@ -447,8 +449,8 @@ async fn finish(
     Ok(to_model(database.name(), &found, plan, &filters))
 }
 
-/// What there is after the connection broke, where that is what was wanted. All was one transaction, so otherwise nothing
-/// of it was done.
+/// The publication after the connection broke, if it is the desired one. All was one transaction, so otherwise nothing
+/// was done.
 async fn after_loss(
     call: &Call<Context>,
     database: &Database,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_rds_logical_replication`: a DB instance of RDS for PostgreSQL runs with a logical WAL.
+//! `neonrepl_rds_logical_replication`: makes sure that a DB instance of RDS for PostgreSQL runs with logical WAL.
 
 use super::logical_replication::{LogicalReplication, Product, Words};
 use crate::config::Context;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How one server is told to reach the other: a block of a resource, with the provider's configuration of that server as default.
+//! How one server connects to the other: a block of a resource, with the provider's configuration of that server as the
+//! default.
 
 mod block;
 mod protection;
@@ -32,23 +33,23 @@ pub(super) struct Way {
 }
 
 impl Way {
-    /// That of a subscription.
+    /// The way of a subscription.
     pub(super) const FORWARD: Self =
         Self { object: "subscription", block: "publisher", from: "subscriber", to: "publisher" };
 
-    /// That of the changes that flow back after a cutover.
+    /// The way of changes that flow back after a cutover.
     pub(super) const BACK: Self = Self { object: "cutover", block: "reverse", from: "publisher", to: "subscriber" };
 
-    /// The server that is reached, as the provider's configuration has it.
+    /// The target server in the provider's configuration.
     pub(super) fn target(self, context: &Context) -> &ConfiguredServer {
         if self.to == "publisher" { context.publisher() } else { context.subscriber() }
     }
 
-    /// The connection string for a server of this version, or as any could take it where that is not known. `database` is the
-    /// one that is reached where the block names none; the provider's where there is none here either.
+    /// The connection string for a server of this version, or, without a version, in a form that all accept. `database`
+    /// is the default if the block has none; without both, the provider's.
     ///
     /// # Errors
-    /// When neither block names the host, or a value is not known.
+    /// When neither block has a host, or a value is not known.
     pub(super) fn conninfo(
         self,
         context: &Context,
@@ -80,13 +81,13 @@ impl Way {
         error.detail(format!("Or give the host in the {object}'s own {block} block.")).attribute(block)
     }
 
-    /// Whether what is sent, or may be sent, depends on the version of the server that connects.
+    /// Whether the connection depends, or may depend, on the version of the server that connects.
     pub(super) fn needs_version(self, context: &Context, block: &Attr<Connection>) -> bool {
         let target = self.target(context).database(None).ok();
         protection::needs_version(target.as_ref().map(Database::config), block.known())
     }
 
-    /// What the plan says of a connection that protects less than the provider's own does.
+    /// The plan's warning about a connection that protects less than the provider's own.
     pub(super) fn weaker_leg(
         self,
         context: &Context,
@@ -102,11 +103,11 @@ impl Way {
         protection::weaker(self, target.config(), block, version)
     }
 
-    /// Refuses a connection that would log in with the provider's IAM token: it ends within minutes, and the server connects
-    /// again and again. `configured` has the write-only password, as the configuration and an apply have it.
+    /// Refuses a connection that would log in with the provider's IAM token: the token expires within minutes, but the
+    /// server reconnects later. `configured` has the write-only password, as in the configuration and in an apply.
     ///
     /// # Errors
-    /// When the provider reaches that server with tokens and the block gives no login of its own.
+    /// When the provider uses tokens for that server and the block has no login of its own.
     pub(super) fn check_login(self, context: &Context, configured: &Attr<Connection>) -> Result<()> {
         let has_login = match configured {
             Attr::Null => false,
@@ -127,7 +128,7 @@ impl Way {
             .attribute(block))
     }
 
-    /// Refuses a plan that would not know where the server is. What a later value may still say is passed over.
+    /// Refuses a plan without a host for the server. Skips values that are not known yet.
     ///
     /// # Errors
     /// As [`Way::conninfo`].
@@ -144,7 +145,7 @@ impl Way {
     }
 }
 
-/// Checks the block by itself. Unknown values are passed over.
+/// Checks the block alone. Skips unknown values.
 pub(super) fn validate(way: Way, block: &Attr<Connection>, diagnostics: &mut Diagnostics) {
     let Some(block) = block.known() else { return };
     if !block.password.is_null() && !block.password_wo.is_null() {
@@ -154,7 +155,7 @@ pub(super) fn validate(way: Way, block: &Attr<Connection>, diagnostics: &mut Dia
     diagnostics.take(protection::validate(way, block));
 }
 
-/// The provider's password is no other role's.
+/// Removes the provider's password if the block has another role.
 fn forget_password(conninfo: &mut Conninfo, block: &Connection) {
     if block.username.known().is_some_and(|user| conninfo.get("user") != Some(user)) {
         conninfo.set("password", "");
@@ -181,12 +182,12 @@ fn overlay(conninfo: &mut Conninfo, block: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// Whether the block is another one, write-only values aside.
+/// Whether the block changes, without write-only values.
 pub(super) fn block_changes(prior: &Attr<Connection>, planned: &Attr<Connection>) -> bool {
     *prior != without_write_only(planned)
 }
 
-/// The block as a state keeps it.
+/// The block in the form of a state.
 pub(super) fn without_write_only(block: &Attr<Connection>) -> Attr<Connection> {
     match block {
         Attr::Known(block) => Attr::Known(Connection { password_wo: Attr::Null, ..block.clone() }),
@@ -194,7 +195,7 @@ pub(super) fn without_write_only(block: &Attr<Connection>) -> Attr<Connection> {
     }
 }
 
-/// The planned block with what only the configuration has.
+/// The planned block with the values that only the configuration has.
 pub(super) fn with_write_only(planned: Attr<Connection>, configured: &Attr<Connection>) -> Attr<Connection> {
     let password_wo = configured.known().map(|block| block.password_wo.clone()).unwrap_or_default();
     match planned {
@@ -203,11 +204,11 @@ pub(super) fn with_write_only(planned: Attr<Connection>, configured: &Attr<Conne
     }
 }
 
-/// The options, beside the password, with which a role proves who it is.
+/// The options, in addition to the password, that authenticate a role.
 const PROOFS: &[&str] = &["sslcert"];
 
 impl Connection {
-    /// Whether it names a role of its own and how that proves who it is. What is unknown may yet do so.
+    /// Whether it has a role of its own and something that authenticates it. Unknown values count as set.
     fn has_login(&self) -> bool {
         let proves = |options: &BTreeMap<String, String>| PROOFS.iter().any(|proof| options.contains_key(*proof));
         let in_options = self.options.is_unknown() || self.options.known().is_some_and(proves);

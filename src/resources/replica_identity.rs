@@ -23,7 +23,7 @@ use crate::tf_provider::schema::{IdentitySchema, Schema};
 use crate::tf_provider::timeouts::timeout;
 use crate::tf_provider::value::Value;
 
-/// How long operations may take where the configuration does not say.
+/// How long operations may take by default.
 const TIME: Duration = Duration::from_secs(5 * 60);
 
 /// The resource.
@@ -44,7 +44,7 @@ impl Resource for ReplicaIdentity {
 
     fn identify(context: Option<&Context>, state: &Model, stored: &Value) -> Value {
         let mut identity = object_id::identify(context, state, stored);
-        // However the configuration spells the table, it is the same object.
+        // The spelling of the table in the configuration does not matter: it is the same object.
         if let (Ok(table), false) = (table(state), identity.is_unknown()) {
             identity.set("name", table.to_text().into());
         }
@@ -109,7 +109,7 @@ fn database(call: &Call<Context>, model: &Model) -> Result<Database> {
     object_id::database(call.context(), model)
 }
 
-/// Keeps the state's spelling of the same table, and makes a new object of another one.
+/// Keeps the state's spelling of the same table; another table needs a new object.
 fn plan_table(change: &mut PlannedChange<Model>) -> Result<()> {
     let (Some(prior), Some(planned)) = (change.prior(), change.planned()) else { return Ok(()) };
     match (table(prior), table(planned)) {
@@ -121,7 +121,7 @@ fn plan_table(change: &mut PlannedChange<Model>) -> Result<()> {
     }
 }
 
-/// What follows from the other attributes once they are known.
+/// Plans the attributes that follow from others once these are known.
 fn plan_computed(change: &mut PlannedChange<Model>) -> Result<()> {
     let Some(planned) = change.planned() else { return Ok(()) };
     let id = match (planned.database.known(), table(planned)) {
@@ -151,7 +151,7 @@ async fn choose(call: &Call<Context>, plan: &Model, time: Duration) -> Result<Mo
     Ok(to_model(database.name(), &tree, plan))
 }
 
-/// The table, which must be there by now.
+/// The table, which must exist by now.
 async fn found(database: &Database, doing: &str, table: &QualifiedName) -> Result<Tree> {
     let tree = replica_identity::fetch(database, table).await?;
     tree.ok_or_else(|| {
@@ -164,7 +164,7 @@ async fn found(database: &Database, doing: &str, table: &QualifiedName) -> Resul
     })
 }
 
-/// Makes the choices, all or none, though the connection may break.
+/// Makes the choices, all or none, even if the connection breaks.
 async fn make(
     database: &Database,
     doing: &str,
@@ -186,7 +186,7 @@ async fn make(
     }
 }
 
-/// Whether each relation has what was wanted of it.
+/// Whether each relation has the wanted choice.
 async fn is_made(database: &Database, wanted: &BTreeMap<QualifiedName, Choice>) -> postgres::Result<bool> {
     for (table, choice) in wanted {
         let tree = replica_identity::fetch(database, table).await?;

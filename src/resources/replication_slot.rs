@@ -23,12 +23,12 @@ use crate::tf_provider::schema::{IdentitySchema, Schema};
 use crate::tf_provider::timeouts::timeout;
 use crate::tf_provider::value::Value;
 
-/// How long operations may take where the configuration does not say.
+/// How long operations may take by default.
 const CREATE_TIME: Duration = Duration::from_secs(5 * 60);
 const UPDATE_TIME: Duration = Duration::from_secs(5 * 60);
 const DELETE_TIME: Duration = Duration::from_secs(5 * 60);
 
-/// The key in the private state for where the slot began: beyond it, somebody has read.
+/// The key in the private state for the slot's start: a later position shows that somebody has read from it.
 const MADE_AT: &str = "made_at";
 
 /// The resource.
@@ -112,7 +112,7 @@ impl Resource for ReplicationSlot {
         }
         let found = match database.run_within(&doing, &[statement], &limits).await {
             Ok(_) => {
-                // It is there, whatever becomes of reading it.
+                // It exists, even if reading it fails.
                 saved.record(&to_model(database.name(), &desired, &plan));
                 slot::fetch_now(&database, &desired.name).await?
             }
@@ -125,7 +125,7 @@ impl Resource for ReplicationSlot {
         Ok(to_model(database.name(), &found, &plan))
     }
 
-    /// Of the slot itself only `failover` is changed; all else makes a new one.
+    /// Only `failover` can be changed in place; other changes need a new slot.
     async fn update(call: &Call<Context>, prior: Model, plan: Model, saved: &Saved<Model>) -> Result<Model> {
         let database = database(call, &prior)?;
         let name = model::ident(&prior)?;
@@ -172,7 +172,7 @@ fn database(call: &Call<Context>, model: &Model) -> Result<Database> {
     object_id::database(call.context(), model)
 }
 
-/// The server whose subscriptions may name the slot.
+/// The server whose subscriptions may use the slot.
 fn subscriber(call: &Call<Context>) -> Subscriber<'_> {
     let configured = call.context().subscriber();
     match configured.server() {
@@ -182,12 +182,12 @@ fn subscriber(call: &Call<Context>) -> Subscriber<'_> {
     }
 }
 
-/// Where the slot began, as far as it was made here.
+/// The slot's start, if the provider created it.
 fn made_at(call: &Call<Context>) -> Option<String> {
     call.private().get(MADE_AT)?.as_str().map(str::to_owned)
 }
 
-/// What is wrong with a slot, so that it cannot be read from, or soon not.
+/// The problem of a slot that cannot be read from, or soon not any more.
 fn unhealthy(found: &Slot) -> Option<Error> {
     let name = &found.name;
     if found.is_lost() {
@@ -221,7 +221,7 @@ fn limits(call: &Call<Context>, time: Duration) -> Limits {
     Limits::within(time).cancelled_by(call.stop().clone())
 }
 
-/// Names are unique in a cluster: the one that exists need not be of this database.
+/// Names are unique in a cluster: the existing slot may belong to another database.
 fn exists(database: &Database, doing: &str, home: &Home, plan: &Model) -> Error {
     let error = Error::new(format!("{doing}: it already exists")).attribute("name");
     let elsewhere = match home {
@@ -232,7 +232,7 @@ fn exists(database: &Database, doing: &str, home: &Home, plan: &Model) -> Error 
     error.detail(elsewhere).detail("The name of a slot is unique on the whole server. Give this one another name.")
 }
 
-/// The slot that was made though the connection broke; or why it could not be made.
+/// The slot if it was created although the connection broke; otherwise the error.
 async fn after_failure(
     database: &Database,
     name: &Ident,
@@ -241,7 +241,7 @@ async fn after_failure(
     limits: &Limits,
 ) -> Result<Slot> {
     if error.is_lost() {
-        // It was not there before.
+        // It did not exist before.
         let found = look_again(limits, || slot::fetch_now(database, name)).await;
         let explained = lost::explain(error, found.as_ref());
         return found.flatten().ok_or_else(|| explained.into());
@@ -254,7 +254,7 @@ async fn after_failure(
     Err(error.into())
 }
 
-/// Whether a cutover has dropped a slot that was read from, and makes it again with the way back.
+/// Whether a cutover has dropped the slot of a subscription, and will create it again with the way back.
 async fn is_dropped_by_cutover(call: &Call<Context>, name: &Ident) -> bool {
     let Ok(subscriber) = call.context().subscriber().database(None) else { return false };
     cutover::has_stopped_reader(&subscriber, name).await.unwrap_or_else(|cause| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan asks the servers, so that it refuses what they would refuse before anything is changed.
+//! The plan's questions to the servers, so that it refuses what they would refuse before anything is changed.
 
 use crate::postgres::{self, Database, ServerVersion, Unsupported};
 use crate::replication;
@@ -9,7 +9,7 @@ use crate::tf_provider::convert::Model;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::resource::PlannedChange;
 
-/// Says in the plan what checks have found.
+/// Reports the results of checks in the plan.
 pub(super) fn report<M: Model>(change: &mut PlannedChange<M>, objections: impl IntoIterator<Item = Objection>) {
     for objection in objections {
         match objection {
@@ -19,11 +19,11 @@ pub(super) fn report<M: Model>(change: &mut PlannedChange<M>, objections: impl I
     }
 }
 
-/// Goes on with the plan of a new object whose server cannot be reached yet, and warns of what was not checked.
+/// Continues the plan of a new object whose server cannot be reached yet, and warns of what was not checked.
 ///
 /// # Errors
-/// Where the server has answered: an apply would get the same answer. And for an object that exists, whose server must be
-/// there.
+/// When the server has answered: an apply would get the same answer. Also for an existing object, whose server must be
+/// reachable.
 pub(super) fn go_on_without<M: Model>(
     change: &mut PlannedChange<M>,
     error: postgres::Error,
@@ -39,18 +39,18 @@ pub(super) fn go_on_without<M: Model>(
     Ok(())
 }
 
-/// Checks a plan against the server's version, and whether the server lets us in. One that cannot be reached yet is no
-/// reason to refuse a new object: a warning says what was not checked. Returns whether the server was asked.
+/// Checks a plan against the server's version, and whether the login works. A server that cannot be reached yet is not
+/// an error for a new object: a warning says what was not checked. Returns whether the server was queried.
 ///
 /// # Errors
-/// Where the server has answered that it does not let us in, or lacks what is asked for.
+/// When the server refuses the login, or lacks a required feature.
 pub(super) async fn check_version<M: Model>(
     change: &mut PlannedChange<M>,
     database: &Database,
     doing: &str,
     check: impl Fn(ServerVersion) -> Result<(), Unsupported>,
 ) -> Result<bool> {
-    // What exists was read a moment ago, and what the oldest server has needs no question.
+    // An existing object was just read, and features of the oldest version need no check.
     if change.prior().is_some() && check(ServerVersion::OLDEST).is_ok() {
         return Ok(true);
     }

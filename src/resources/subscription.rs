@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_subscription`: the subscriber replicates what publications publish.
+//! `neonrepl_subscription`: a subscription of the subscriber to publications.
 
 mod connection;
 mod difference;
@@ -33,7 +33,7 @@ use crate::tf_provider::schema::{IdentitySchema, Schema};
 use crate::tf_provider::timeouts::timeout;
 use crate::tf_provider::value::Value;
 
-/// How long operations may take where the configuration does not say.
+/// How long operations may take by default.
 const CREATE_TIME: Duration = Duration::from_secs(20 * 60);
 const UPDATE_TIME: Duration = CREATE_TIME;
 const DELETE_TIME: Duration = Duration::from_secs(5 * 60);
@@ -130,7 +130,7 @@ impl Resource for Subscription {
     async fn create(call: &Call<Context>, plan: Model, saved: &Saved<Model>) -> Result<Model> {
         let time = timeout(&plan.timeouts, |timeouts| &timeouts.create, CREATE_TIME);
         let limits = limits(call, time);
-        // What is read for a change waits for locks as the change itself does.
+        // Reads for a change wait for locks like the change itself.
         let database = database(call, &plan)?.within(&limits);
         lifecycle::create(call, &database, plan, saved, &limits).await
     }
@@ -154,7 +154,7 @@ impl Resource for Subscription {
     }
 
     fn move_from(source: &MoveSource) -> Option<Result<Model>> {
-        // No catalog stores it, and a difference would be planned.
+        // No catalog stores it, so a difference would be planned.
         let without_slot = source.state.get("create_slot") == Some(&Value::Bool(false));
         let imported = |state| Model { create_slot: (!without_slot).into(), ..model::with_defaults(state) };
         moved::moved(source, "postgresql_subscription").map(|state| state.map(imported))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How a cutover is read, created, changed and destroyed.
+//! Reads, creates, changes and destroys a cutover.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::tf_provider::diagnostics::{Error, Result};
 /// How long a look may take.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// For how long an apply that failed looks for what is there.
+/// How long a failed apply may read the current state.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 pub(super) async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {
@@ -44,7 +44,7 @@ pub(super) async fn read(call: &Call<Context>, state: Model) -> Result<Option<Mo
     Ok(Some(Seen::now(&found, meant::active(&state)).to_model(&pair, &state)))
 }
 
-/// Both sides closed is the one thing that a person must know at once.
+/// If both sides are closed, a person must know it at once.
 fn between(doing: &str, next: Place) -> Error {
     Error::new(format!("{doing}: neither side takes writes"))
         .detail(format!(
@@ -60,7 +60,7 @@ fn between(doing: &str, next: Place) -> Error {
         )
 }
 
-/// Somebody has dropped what brings changes back: there is no way back that loses nothing.
+/// Somebody has dropped the subscription that brings changes back, so switching back would lose changes.
 fn lost_way_back(doing: &str, name: Option<&Ident>) -> Error {
     let name = name.map(|name| format!("{name}, ")).unwrap_or_default();
     Error::new(format!("{doing}: changes to the subscriber no longer flow back"))
@@ -71,12 +71,12 @@ fn lost_way_back(doing: &str, name: Option<&Ident>) -> Error {
         .detail("Remove the `reverse` block, and stay on the subscriber.")
 }
 
-/// The state of an import before anything was looked at.
+/// The state of an import before anything is read.
 fn taken_over(pair: &Pair, state: Model) -> Model {
     Model { publisher_database: pair.publisher.name().into(), active: "publisher".into(), ..state }
 }
 
-/// The same with what was found of what a configuration says.
+/// The same, with configured values that can be read from the servers.
 async fn with_found(call: &Call<Context>, pair: &Pair, found: &Found, state: Model) -> Model {
     use crate::postgres::fence::Gate;
     let active = match found.active {
@@ -92,8 +92,8 @@ async fn with_found(call: &Call<Context>, pair: &Pair, found: &Found, state: Mod
     Model { active: active.as_str().into(), guard: guard.into(), reverse, ..state }
 }
 
-/// The block of a way back that is there: empty where the provider's configuration by itself says the same, or where its
-/// connection may not be read.
+/// The block of an existing way back: empty if the provider's configuration alone gives the same, or if its connection
+/// may not be read.
 async fn block(call: &Call<Context>, pair: &Pair, name: &Ident, state: &Model) -> Connection {
     let empty = Connection::default();
     let by_default = Model { reverse: empty.clone().into(), ..state.clone() };
@@ -162,15 +162,15 @@ impl Change<'_> {
         Ok(Cutover { way_back: asked.way_back.map(|back| cutover::WayBack { resend, ..back }), ..asked })
     }
 
-    /// Keeps what was sent, without its password.
+    /// Records the connection that was set, without its password.
     fn remember(&self, asked: &Cutover) {
         if let Some(back) = &asked.way_back {
             reaching::remember(self.call.private(), &back.connection, &self.plan.reverse);
         }
     }
 
-    /// The state becomes what the servers show. After the commit of a switch, a create must not fail: a core would have the
-    /// next apply undo it first, the way back included.
+    /// Sets the state from the servers. After the commit of a switch, a create must not fail: Terraform and OpenTofu
+    /// would make the next apply undo it first, including the way back.
     async fn after_failure(&self, doing: &str, asked: &Cutover, error: replication::Error) -> Result<Model> {
         let Self { call, prior, plan, .. } = *self;
         let limits = Limits::within(LOOK_AGAIN);
@@ -206,7 +206,7 @@ impl Change<'_> {
     }
 }
 
-/// What a failed create leaves.
+/// Added to the error of a failed create.
 const KEPT: &str = "What has been prepared is kept, and writers on the publisher do not notice it. The resource is \
      tainted now, so the next apply would delete and create it again. To go on from here instead, run `terraform \
      untaint` or `tofu untaint` with its address first.";

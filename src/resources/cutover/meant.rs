@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a model means: both databases, and the request for the cutover between them.
+//! The meaning of a model: both databases, and the cutover between them.
 
 use super::model::{Model, subscriptions};
 use crate::config::Context;
@@ -22,7 +22,7 @@ pub(super) fn pair(call: &Call<Context>, model: &Model) -> Result<Pair> {
     call.context().pair(&model.publisher_database, &model.subscriber_database)
 }
 
-/// The side that a model has as active.
+/// The active side of a model.
 pub(super) fn active(model: &Model) -> Place {
     match model.active.known().map(String::as_str) {
         Some("subscriber") => Place::Subscriber,
@@ -35,10 +35,10 @@ pub(super) fn side(pair: &Pair, place: Place) -> &crate::postgres::Database {
     if place == Place::Subscriber { &pair.subscriber } else { &pair.publisher }
 }
 
-/// What a model asks for. `resend` sends the connection of the way back once more.
+/// The cutover of a model. `resend` sets the connection of the way back again.
 ///
 /// # Errors
-/// When the connection of the way back lacks a host, or a name is not one.
+/// When the connection of the way back lacks a host, or a name is not valid.
 pub(super) async fn cutover(call: &Call<Context>, pair: &Pair, model: &Model, resend: bool) -> Result<Cutover> {
     let way_back = match &model.reverse {
         Attr::Null => None,
@@ -52,7 +52,7 @@ pub(super) async fn cutover(call: &Call<Context>, pair: &Pair, model: &Model, re
 /// How the publisher's server reaches the subscriber.
 ///
 /// # Errors
-/// When neither block names the host, or a value is not known.
+/// When neither block has a host, or a value is not known.
 pub(super) async fn connection(call: &Call<Context>, pair: &Pair, model: &Model) -> Result<Conninfo> {
     let version = match Way::BACK.needs_version(call.context(), &model.reverse) {
         true => pair.publisher.version().await.ok(),
@@ -89,25 +89,26 @@ fn terms(pair: &Pair, model: &Model) -> Result<Terms> {
     })
 }
 
-/// What an application is told that writes to the side that is not active.
+/// The message for an application that writes to the inactive side.
 fn message(pair: &Pair, model: &Model) -> String {
     let host = || side(pair, active(model)).config().host.clone();
     model.message.known().cloned().unwrap_or_else(|| format!("writes have moved to {}", host()))
 }
 
-/// Whether an update sends the connection of the way back again.
+/// Whether an update sets the connection of the way back again.
 pub(super) fn is_sent_again(private: &Private, prior: &Model, plan: &Model, wanted: &Conninfo) -> bool {
     prior.connection_version != plan.connection_version
         || !prior.reverse.is_null() && block_changes(&prior.reverse, &plan.reverse)
         || differs(private, wanted)
 }
 
-/// Whether the connection of the way back is another one than was last sent. Passwords are not kept, and not compared.
+/// Whether the connection of the way back differs from the one that was last set. Passwords are not recorded, and not
+/// compared.
 pub(super) fn differs(private: &Private, wanted: &Conninfo) -> bool {
     let Some(sent) = reaching::sent(private) else { return false };
     let mut keywords = crate::postgres::conninfo_parts::differing(&sent, wanted);
     keywords.remove("password");
-    // What may not be kept cannot be compared.
+    // Keywords that may not be recorded cannot be compared.
     keywords.retain(|keyword| sent.get(keyword).is_some() || reaching::is_kept(keyword));
     !keywords.is_empty()
 }

@@ -20,7 +20,7 @@ crate::model! {
         id: Attr<String>,
         /// The subscriptions, as one name.
         name: Attr<String>,
-        /// The subscriptions that lead from the publisher to the subscriber.
+        /// The subscriptions from the publisher to the subscriber.
         subscriptions: Attr<BTreeSet<String>>,
         /// The side that takes writes: `publisher` or `subscriber`.
         active: Attr<String>,
@@ -30,33 +30,33 @@ crate::model! {
         subscriber_database: Attr<String>,
         /// How the publisher reaches the subscriber, for the way back.
         reverse: Attr<Connection>,
-        /// A change sends that connection again.
+        /// A change of this number sets that connection again.
         connection_version: Attr<i64>,
         /// Who stops the writes: `fence` or `external`.
         writes: Attr<String>,
-        /// Whether the side that is not active turns writers away.
+        /// Whether the inactive side refuses writes.
         guard: Attr<bool>,
-        /// What becomes of writes to tables that are not published: `block` or `allow`.
+        /// What happens to writes to unpublished tables: `block` or `allow`.
         unpublished_writes: Attr<String>,
-        /// Above it no switch begins.
+        /// The largest lag at which a switch begins.
         max_lag_bytes: Attr<i64>,
-        /// When sessions are ended that hold a table.
+        /// When to end sessions that block a table.
         end_blockers_after: Attr<String>,
-        /// What is compared before the commit: `counts`, `checksums` or `none`.
+        /// How to compare tables before the commit: `counts`, `checksums` or `none`.
         compare: Attr<String>,
-        /// Up to how many rows a table is compared.
+        /// The largest number of rows of a table that is compared.
         compare_max_rows: Attr<i64>,
         /// How many values sequences skip.
         sequence_margin: Attr<i64>,
-        /// Further sequences that are copied.
+        /// Further sequences to copy.
         sequences: Attr<BTreeSet<String>>,
-        /// What becomes of the slot of the subscriptions: `drop` or `disable`.
+        /// What happens to the slots of the subscriptions: `drop` or `disable`.
         forward: Attr<String>,
-        /// What an application is told that still writes.
+        /// The message for an application that still writes.
         message: Attr<String>,
-        /// Whether destroy opens the side that is not active.
+        /// Whether destroy opens the inactive side.
         open_on_destroy: Attr<bool>,
-        /// Whether all that a switch needs is there.
+        /// Whether everything that a switch needs exists.
         prepared: Attr<bool>,
         /// The tables that are guarded.
         fenced_tables: Attr<BTreeSet<String>>,
@@ -68,13 +68,13 @@ crate::model! {
         port: Attr<i64>,
         /// Its database.
         database: Attr<String>,
-        /// The position up to which the other side has everything.
+        /// The position up to which the other side has applied everything.
         position: Attr<String>,
         /// When the last switch was committed.
         cut_over_at: Attr<String>,
-        /// For how long writers waited.
+        /// How long writers waited, in milliseconds.
         write_pause_ms: Attr<i64>,
-        /// How many waited.
+        /// How many writers waited.
         writers_waited: Attr<i64>,
         /// How many sequences were raised.
         sequences_copied: Attr<i64>,
@@ -147,19 +147,19 @@ pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {
 /// The names of the subscriptions.
 ///
 /// # Errors
-/// When one of them is not a name.
+/// When one of them is not a valid name.
 pub(super) fn subscriptions(model: &Model) -> Result<BTreeSet<Ident>> {
     names("subscriptions", &model.subscriptions, |text| Ident::new(text))
 }
 
-/// What the last switch was like.
+/// The attributes of the last switch.
 const OF_SWITCH: [&str; 5] = ["position", "cut_over_at", "write_pause_ms", "writers_waited", "sequences_copied"];
-/// Where the active side is.
+/// The attributes with the address of the active side.
 const WHERE: [&str; 3] = ["host", "port", "database"];
-/// What else follows from the servers.
+/// Further attributes that follow from the servers.
 pub(super) const OF_SERVERS: [&str; 2] = ["fenced_tables", "reverse_subscription"];
 
-/// What follows from the other attributes. A change that does not switch leaves what the last switch was like.
+/// Plans the attributes that follow from others. A change without a switch keeps those of the last switch.
 pub(super) fn plan_computed(change: &mut PlannedChange<Model>) -> Result<()> {
     let Some(planned) = change.planned().cloned() else { return Ok(()) };
     change.set("name", name(&planned.subscriptions))?;
@@ -177,7 +177,7 @@ pub(super) fn plan_computed(change: &mut PlannedChange<Model>) -> Result<()> {
     OF_SERVERS.iter().try_for_each(|attribute| change.set_unknown(attribute))
 }
 
-/// The state of an import with what no server keeps: the defaults of the configuration.
+/// The state of an import with the defaults of all attributes that no server stores.
 pub(super) fn with_defaults(imported: Model) -> Model {
     Model {
         writes: "fence".into(),

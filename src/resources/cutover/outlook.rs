@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says about a cutover: the steps, all that stands in the way, and how long writers are going to wait.
+//! The plan of a cutover: the steps, all obstacles, and how long writers will wait.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::resource::PlannedChange;
 
-/// How long a plan looks at both servers.
+/// How long a plan may read both servers.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// Says what the apply will do, and refuses what it could not.
+/// Shows what the apply will do, and refuses what it could not do.
 ///
 /// # Errors
-/// When a server that must be there cannot be asked, or a person asks to stop.
+/// When a query of a required server fails, or a person asks to stop.
 pub(super) async fn preview(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
     if change.planned().is_none() {
         leaving(change);
@@ -54,7 +54,7 @@ pub(super) async fn preview(call: &Call<Context>, change: &mut PlannedChange<Mod
     Ok(())
 }
 
-/// What is being done, for messages.
+/// The current work, for messages.
 pub(super) fn doing(verb: &str, model: &Model) -> String {
     match subscriptions(model) {
         Ok(names) if !names.is_empty() => {
@@ -64,7 +64,7 @@ pub(super) fn doing(verb: &str, model: &Model) -> String {
     }
 }
 
-/// Plans the configured databases where none are given.
+/// Plans the configured databases as defaults.
 fn plan_databases(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
     let is_open =
         |pick: fn(&Model) -> &Attr<String>| change.planned().is_some_and(|planned| pick(planned).is_unknown());
@@ -81,7 +81,7 @@ fn plan_databases(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Re
     Ok(())
 }
 
-/// Refuses a way back that would not know where to go, or would log in with what soon ends.
+/// Refuses a way back without a host, or with a login that soon expires.
 fn check_way_back(call: &Call<Context>, change: &mut PlannedChange<Model>, planned: &Model) -> Result<()> {
     if planned.reverse.is_null() {
         return Ok(());
@@ -94,7 +94,7 @@ fn is_waiting(call: &Call<Context>) -> bool {
     call.context().publisher().is_waiting() || call.context().subscriber().is_waiting()
 }
 
-/// Whether what is asked for is not known yet.
+/// Whether a configured value is not known yet.
 fn is_open(planned: &Model) -> bool {
     let has_unknown = planned.reverse.known().is_some_and(Connection::has_unknown);
     let subscriptions = planned.subscriptions.known().is_none();
@@ -105,8 +105,8 @@ fn is_open(planned: &Model) -> bool {
         || planned.message.is_unknown()
 }
 
-/// Whether the connection of the way back is sent again, which is a change of its own where it follows from the provider's
-/// configuration.
+/// Plans whether to set the connection of the way back again. If it follows from the provider's configuration, this is
+/// a change of its own.
 async fn plan_sending(call: &Call<Context>, change: &mut PlannedChange<Model>, pair: &Pair) -> Result<bool> {
     let Some((prior, planned)) = change.prior().cloned().zip(change.planned().cloned()) else { return Ok(false) };
     if planned.reverse.is_null() || prior.reverse.is_null() || change.replaces() {
@@ -127,7 +127,7 @@ async fn plan_sending(call: &Call<Context>, change: &mut PlannedChange<Model>, p
     Ok(is_sent)
 }
 
-/// Where the active side is follows from the provider's configuration, so that others' plans can use it.
+/// Plans the address of the active side from the provider's configuration, so that other resources' plans can use it.
 fn plan_where(change: &mut PlannedChange<Model>, pair: &Pair) -> Result<()> {
     let planned = change.planned().cloned().unwrap_or_default();
     if planned.host.is_unknown() {
@@ -142,7 +142,7 @@ fn plan_where(change: &mut PlannedChange<Model>, pair: &Pair) -> Result<()> {
     Ok(())
 }
 
-/// A way back is made before the first write to the subscriber, or never.
+/// A way back can only be created before the first write to the subscriber.
 fn late_way_back(prior: Option<&Model>, planned: &Model) -> Option<Error> {
     let prior = prior.filter(|prior| prior.reverse.is_null() && !planned.reverse.is_null())?;
     (meant::active(prior) == Place::Subscriber).then(|| too_late(planned))
@@ -159,12 +159,12 @@ fn too_late(planned: &Model) -> Error {
         .attribute("reverse")
 }
 
-/// Whether nothing brings back what is written to the subscriber.
+/// Whether no stream brings the subscriber's writes back.
 pub(super) fn has_lost_way_back(found: &Found) -> bool {
     found.active == Active::Side(Place::Subscriber) && found.current.backward.flow == Flow::Missing
 }
 
-/// Another object takes the place of this one: what it is of changes.
+/// Refuses to replace this resource while writes are on the subscriber.
 fn replacing(prior: &Model, planned: &Model) -> Result<()> {
     if meant::active(prior) == Place::Publisher {
         return Ok(());
@@ -180,7 +180,7 @@ fn replacing(prior: &Model, planned: &Model) -> Result<()> {
         .attribute(attribute))
 }
 
-/// What both servers say.
+/// Plans from the state of both servers.
 async fn of_servers(call: &Call<Context>, change: &mut PlannedChange<Model>, pair: &Pair, resend: bool) -> Result<()> {
     let planned = change.planned().cloned().unwrap_or_default();
     let doing = doing("planning", &planned);
@@ -202,7 +202,7 @@ async fn of_servers(call: &Call<Context>, change: &mut PlannedChange<Model>, pai
     Ok(())
 }
 
-/// Goes on with the plan of a new object whose servers cannot be reached yet.
+/// Continues the plan of a new resource whose servers cannot be reached yet.
 fn unasked(change: &mut PlannedChange<Model>, error: crate::replication::Error, doing: &str) -> Result<()> {
     let unchecked = "The steps, and what stands in their way, are only known when this is applied.";
     match error.cause().cloned() {
@@ -211,7 +211,7 @@ fn unasked(change: &mut PlannedChange<Model>, error: crate::replication::Error, 
     }
 }
 
-/// What the publisher's server would be told, and could not do.
+/// Checks the connection that the publisher's server would use.
 async fn check_legs(
     call: &Call<Context>,
     change: &mut PlannedChange<Model>,
@@ -231,7 +231,7 @@ async fn check_legs(
     Ok(())
 }
 
-/// Whether all subscriptions are there. One that this run makes is waited for; any other is an error.
+/// Whether all subscriptions exist. One that this run creates is expected; any other missing one is an error.
 async fn are_there(
     call: &Call<Context>,
     change: &mut PlannedChange<Model>,
@@ -280,7 +280,7 @@ fn comes_later(doing: &str, planned: &Model, coming: &[&Ident]) -> Error {
         .detail("What stands in its way is only known then.")
 }
 
-/// Everything that stands in the way at once, and what will be done.
+/// Reports all obstacles at once, and the steps.
 fn say(change: &mut PlannedChange<Model>, pair: &Pair, found: &Found, planned: &Model) {
     report(change, found.objections.iter().cloned());
     if change.prior().is_none() && !planned.reverse.is_null() && has_lost_way_back(found) {
@@ -291,7 +291,7 @@ fn say(change: &mut PlannedChange<Model>, pair: &Pair, found: &Found, planned: &
     }
 }
 
-/// The steps, in words. None where there are none.
+/// The steps in words. None if there are none.
 fn announcement(pair: &Pair, found: &Found, planned: &Model) -> Option<Error> {
     if found.steps.is_empty() {
         return None;
@@ -329,7 +329,7 @@ fn pause(found: &Found) -> String {
     )
 }
 
-/// What a destroy leaves.
+/// Warns of what a destroy leaves behind.
 fn leaving(change: &mut PlannedChange<Model>) {
     let Some(prior) = change.prior() else { return };
     let has_switched = prior.position.known().is_some();

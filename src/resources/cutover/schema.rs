@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The schema, which is the page of the docs.
+//! The schema, from which the page of the docs is generated.
 
 use crate::config::{check_name, check_table};
 use crate::resources::reaching::{Way, of_block};
@@ -8,7 +8,7 @@ use crate::tf_provider::schema::{Attribute, NestedBlock, Schema, Type};
 use crate::tf_provider::timeouts::{duration_attribute, timeouts_block};
 use crate::tf_provider::value::Value;
 
-/// What stands in front of the attributes.
+/// The text before the attributes.
 const DESCRIPTION: &str = include_str!("page.md");
 
 pub(super) fn schema() -> Schema {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The state, from what both servers show.
+//! Turns the state of both servers into the resource's state.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::replication::{Pair, Place};
 use crate::resources::object_id::ObjectId;
 use crate::tf_provider::convert::Attr;
 
-/// What a look has shown, as far as a state holds it.
+/// The result of a look, as far as a state stores it.
 pub(super) struct Seen {
     active: Place,
     prepared: bool,
@@ -22,13 +22,13 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// What is there after all was done.
+    /// The state after everything was done.
     pub(super) fn done(outcome: Outcome) -> Self {
         let Outcome { active, is_unfinished, fenced_tables: tables, last, reverse_subscription: reverse, .. } = outcome;
         Self { active, prepared: !is_unfinished, tables, reverse, last }
     }
 
-    /// What is there now. Between two sides, neither of which takes writes, the state keeps what it had: `before`.
+    /// The current state. While neither side takes writes, it keeps the previous active side: `before`.
     pub(super) fn now(found: &Found, before: Place) -> Self {
         let active = match found.active {
             Active::Side(side) => side,
@@ -44,7 +44,7 @@ impl Seen {
         }
     }
 
-    /// The state; what only the configuration says is `before`'s.
+    /// The resource's state; values that only the configuration has come from `before`.
     pub(super) fn to_model(&self, pair: &Pair, before: &Model) -> Model {
         let config = side(pair, self.active).config();
         let last = self.last.as_ref();
@@ -73,7 +73,7 @@ impl Seen {
     }
 }
 
-/// Whether nothing is left to do beside a switch.
+/// Whether nothing remains to be done except a switch.
 fn is_prepared(found: &Found) -> bool {
     let is_between = matches!(found.active, Active::Between(_));
     let is_begin = |step: &&Step| !matches!(step, Step::Hasten(_) | Step::Switch { .. });
@@ -82,20 +82,20 @@ fn is_prepared(found: &Found) -> bool {
     !is_between && first.is_none() && (switches || found.steps.is_empty())
 }
 
-/// Whether anything of a cutover is there.
+/// Whether any part of a cutover exists.
 pub(super) fn is_there(found: &Found) -> bool {
     use crate::postgres::fence::Gate;
     let sides = [found.current.publisher, found.current.subscriber];
     sides.iter().any(|side| side.gate != Gate::Missing) || found.current.backward.flow != Flow::Missing
 }
 
-/// Whether a model asks for something that can be seen on the servers.
+/// Whether a model creates something that can be seen on the servers.
 pub(super) fn leaves_traces(model: &Model) -> bool {
     let is_fenced = model.writes.known().is_none_or(|writes| writes == "fence");
     is_fenced || model.guard.known() != Some(&false) || !matches!(model.reverse, Attr::Null)
 }
 
-/// The side that is active in a state, or in the words of a plan.
+/// The active side in a state or plan, in words.
 pub(super) fn said(model: &Model) -> &'static str {
     meant::active(model).as_str()
 }

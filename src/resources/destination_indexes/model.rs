@@ -20,9 +20,9 @@ crate::model! {
     pub(in crate::resources) struct Model {
         /// `database/name`.
         id: Attr<String>,
-        /// What it is of: its publications and tables.
+        /// Its publications and tables, as one name.
         name: Attr<String>,
-        /// The publications whose tables are meant.
+        /// The publications whose tables get their indexes.
         publications: Attr<BTreeSet<String>>,
         /// Further tables.
         tables: Attr<BTreeSet<String>>,
@@ -30,21 +30,21 @@ crate::model! {
         publisher_database: Attr<String>,
         /// The database of the subscriber.
         database: Attr<String>,
-        /// The subscriptions whose copy is waited for.
+        /// The subscriptions whose copy must end first.
         subscriptions: Attr<BTreeSet<String>>,
-        /// How many are built at a time.
+        /// How many indexes are built at a time.
         parallel: Attr<i64>,
-        /// The memory of the sessions that build.
+        /// The `maintenance_work_mem` of the sessions that build.
         maintenance_work_mem: Attr<String>,
         /// Whether the tables are analyzed.
         analyze: Attr<bool>,
-        /// The indexes that are there.
+        /// The indexes that exist.
         indexes: Attr<Vec<String>>,
-        /// The foreign keys that are there.
+        /// The foreign keys that exist.
         foreign_keys: Attr<Vec<String>>,
-        /// The extended statistics that are there.
+        /// The extended statistics that exist.
         statistics: Attr<Vec<String>>,
-        /// How long the last apply has built.
+        /// How long the last apply took to build, in seconds.
         seconds: Attr<i64>,
         /// How long operations may take.
         timeouts: Attr<Timeouts>,
@@ -114,12 +114,12 @@ pub(super) fn wished(model: &Model) -> Result<Wished> {
     ))
 }
 
-/// The subscriptions whose copy is waited for.
+/// The subscriptions whose copy must end first.
 pub(super) fn subscriptions(model: &Model) -> Result<BTreeSet<Ident>> {
     names("subscriptions", &model.subscriptions, |text| Ident::new(text))
 }
 
-/// The state of what is there, with the configuration of before.
+/// The state from what exists, with the previous configuration.
 pub(super) fn to_model(there: &There, before: &Model) -> Model {
     Model {
         name: name(&before.publications, &before.tables),

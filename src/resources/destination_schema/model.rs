@@ -20,9 +20,9 @@ crate::model! {
     pub(in crate::resources) struct Model {
         /// `database/name`.
         id: Attr<String>,
-        /// What it is of: its publications and tables.
+        /// Its publications and tables, as one name.
         name: Attr<String>,
-        /// The publications whose tables are made.
+        /// The publications whose tables are created.
         publications: Attr<BTreeSet<String>>,
         /// Further tables.
         tables: Attr<BTreeSet<String>>,
@@ -30,23 +30,23 @@ crate::model! {
         publisher_database: Attr<String>,
         /// The database of the subscriber.
         database: Attr<String>,
-        /// When indexes are made.
+        /// When indexes are created.
         indexes: Attr<String>,
-        /// When foreign keys are made.
+        /// When foreign keys are created.
         foreign_keys: Attr<String>,
-        /// Which functions are made.
+        /// Which functions are created.
         functions: Attr<String>,
-        /// What becomes of later changes.
+        /// What happens after later changes on the publisher.
         changes: Attr<String>,
-        /// Whether empty tables are dropped.
+        /// Whether destroy drops empty tables.
         drop_on_destroy: Attr<bool>,
         /// A hash of the publisher's definitions.
         fingerprint: Attr<String>,
-        /// What is not the same.
+        /// The differences.
         differences: Attr<Vec<Unlikeness>>,
-        /// What is not copied.
+        /// The objects that are not copied.
         not_copied: Attr<Vec<LeftOut>>,
-        /// What is left for later.
+        /// The statements that are left for later.
         later: Attr<Vec<Later>>,
         /// How long operations may take.
         timeouts: Attr<Timeouts>,
@@ -56,13 +56,13 @@ crate::model! {
 crate::model! {
     /// A difference.
     pub(in crate::resources) struct Unlikeness {
-        /// What it is about.
+        /// The object that differs.
         object: Attr<String>,
-        /// What of it.
+        /// Its attribute that differs.
         attribute: Attr<String>,
-        /// What the publisher has.
+        /// The value on the publisher.
         publisher: Attr<String>,
-        /// What the subscriber has.
+        /// The value on the subscriber.
         subscriber: Attr<String>,
         /// What to do.
         remedy: Attr<String>,
@@ -72,9 +72,9 @@ crate::model! {
 crate::model! {
     /// Something that is not copied.
     pub(in crate::resources) struct LeftOut {
-        /// What it is.
+        /// The object.
         object: Attr<String>,
-        /// Why.
+        /// Why it is not copied.
         reason: Attr<String>,
     }
 }
@@ -82,7 +82,7 @@ crate::model! {
 crate::model! {
     /// A statement for later.
     pub(in crate::resources) struct Later {
-        /// What it makes.
+        /// The object that it creates.
         object: Attr<String>,
         /// The statement.
         statement: Attr<String>,
@@ -218,7 +218,7 @@ fn texts<const N: usize>(names: [&str; N]) -> Type {
     Type::list(Type::object(names.map(|name| (name, Type::String))))
 }
 
-/// What the subscriber is to have.
+/// What the subscriber should have.
 pub(super) fn wish(model: &Model, known: Known) -> Result<Wish> {
     let when = |name: &str, attribute: &Attr<String>| match attribute.optional(name)? {
         Some(text) => When::from_name(text).ok_or_else(|| Error::new(format!("{text:?} is unknown")).attribute(name)),
@@ -237,7 +237,7 @@ pub(super) fn wish(model: &Model, known: Known) -> Result<Wish> {
     })
 }
 
-/// The state of what was found, with the configuration of before.
+/// The state from what was found, with the previous configuration.
 pub(super) fn to_model(look: &Look, before: &Model) -> Model {
     let or = |attribute: &Attr<String>, default: &str| attribute.known().map_or(default, String::as_str).into();
     Model {

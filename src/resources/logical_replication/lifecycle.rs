@@ -21,11 +21,11 @@ use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::timeouts::timeout;
 
-/// How long an operation may take where the configuration does not say.
+/// How long an operation may take by default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
 /// The key of the [`Record`] in the private state.
 const RECORD: &str = "record";
-/// The key in the private state that says: the last read found something to mend.
+/// The key in the private state for: the last read found something to repair.
 pub(super) const MEND: &str = "mend";
 
 /// See [`Resource::read`](crate::tf_provider::resource::Resource::read).
@@ -43,7 +43,8 @@ pub(super) async fn read<P: Product>(call: &Call<Context>, state: Model<P>) -> R
     }
     let mends = match flow::steps(&current, &desired, &record) {
         Ok(steps) => steps.iter().any(Step::is_change),
-        // A plan without a change of the configuration says nothing of it otherwise, and nothing here can mend it.
+        // Without this, a plan without a change of the configuration would not report it, and nothing here can
+        // repair it.
         Err(refusal) => {
             call.warn(shown::<P>(refusal));
             false
@@ -102,17 +103,17 @@ pub(super) async fn delete<P: Product>(call: &Call<Context>, prior: Model<P>) ->
     destroyed.map(drop).map_err(shown::<P>)
 }
 
-/// What is there.
+/// The current state.
 pub(super) struct Seen {
     pub(super) current: Current,
-    /// Why the server could not be asked over SQL, where it was to be.
+    /// Why the server could not be queried over SQL, if it should have been.
     pub(super) unasked: Option<ProbeError>,
 }
 
-/// Why nothing was seen.
+/// Why the current state could not be read.
 pub(super) struct Unseen {
     pub(super) error: Error,
-    /// Whether AWS was not reached, or has not answered to the question.
+    /// Whether AWS was not reached, or has not answered the request.
     pub(super) is_unreached: bool,
 }
 
@@ -122,7 +123,7 @@ impl From<Error> for Unseen {
     }
 }
 
-/// What is there, with what the server says where it can be asked; `None` when there is nothing.
+/// The current state, with the server's settings if it can be queried; `None` if the cluster does not exist.
 pub(super) async fn look_closely<P: Product>(
     call: &Call<Context>,
     desired: &LogicalReplication,
@@ -138,7 +139,7 @@ pub(super) async fn look_closely<P: Product>(
     Ok(Some(Seen { current, unasked }))
 }
 
-/// The same with a warning where the server could not be asked.
+/// The same, with a warning if the server could not be queried.
 pub(super) async fn look<P: Product>(call: &Call<Context>, desired: &LogicalReplication) -> Result<Option<Current>> {
     let Some(seen) = look_closely::<P>(call, desired).await.map_err(|unseen| unseen.error)? else { return Ok(None) };
     if let Some(error) = seen.unasked {
@@ -147,7 +148,7 @@ pub(super) async fn look<P: Product>(call: &Call<Context>, desired: &LogicalRepl
     Ok(Some(seen.current))
 }
 
-/// What it means that the server could not be asked.
+/// The warning if the server could not be queried.
 pub(super) fn unasked<P: Product>(error: &ProbeError) -> Error {
     let server = P::WORDS.server;
     Error::new(format!("the {server} could not be asked for its wal_level")).detail(&error.message)
@@ -181,7 +182,7 @@ async fn bring_about<P: Product>(
     Ok(Model::from(to_state(plan, &applied.current, &applied.record)))
 }
 
-/// The connection leads to another server, or to one that nobody knows.
+/// The warning if the connection leads to another server, or to an unidentified one.
 pub(super) fn unproven(current: &Current, objection: &str) -> Error {
     Error::new(format!("the provider's publisher connection {objection}"))
         .detail(format!("{}, or set verify = false.", flow::remedy(&current.cluster)))
@@ -200,7 +201,7 @@ fn operation<'a, P: Product>(
     })
 }
 
-/// Asks the publisher, where one is configured.
+/// Queries the publisher, if one is configured.
 fn probe(context: &Context) -> Option<impl Probe + use<>> {
     let database = context.publisher().database(None).ok()?;
     Some(move || {
@@ -228,8 +229,9 @@ fn probe(context: &Context) -> Option<impl Probe + use<>> {
     })
 }
 
-/// A core that was asked to stop runs nothing that depends on this, so an unfinished object is no false promise: the next
-/// plan sees what is left of it. Failing would have the core mark it as tainted, to be undone and begun again.
+/// After a request to stop, Terraform and OpenTofu run nothing that depends on this, so an unfinished object does no
+/// harm: the next plan sees what remains. An error would mark it as tainted, so that it would be undone and started
+/// again.
 fn go_on_later(stopped: &Error) -> Error {
     Error::new("the operation was cancelled before logical replication was enabled")
         .detail(format!("{stopped}. The state has what was done so far: the next apply goes on from there."))

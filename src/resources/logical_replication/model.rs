@@ -13,17 +13,17 @@ use crate::tf_provider::resource::PlannedChange;
 use crate::tf_provider::timeouts::Timeouts;
 use crate::tf_provider::value::Value;
 
-/// The field that a product has another name for.
+/// The field that has another name in each product.
 const IDENTIFIER: &str = "identifier";
-/// The attribute that a product without readers has not.
+/// The attribute that a product without readers does not have.
 const WRITER: &str = "writer_instance_identifier";
 
 crate::model! {
     /// The attributes of both resources: configuration, plan and state.
     pub(in crate::resources) struct Attributes {
-        /// What the product calls its identifier: see [`Product::IDENTIFIER`].
+        /// The identifier, named by [`Product::IDENTIFIER`].
         identifier: Attr<String>,
-        /// Whether the parameter group may be made, edited and attached here.
+        /// Whether the provider may create, edit and attach the parameter group.
         manage_parameter_group: Attr<bool>,
         /// The parameter group.
         parameter_group_name: Attr<String>,
@@ -31,7 +31,7 @@ crate::model! {
         parameters: Attr<BTreeMap<String, String>>,
         /// Which instances may be rebooted.
         reboot: Attr<String>,
-        /// Whether the server is asked over SQL.
+        /// Whether the server is queried over SQL.
         verify: Attr<bool>,
         /// Whether a destroy leaves everything as it is.
         skip_destroy: Attr<bool>,
@@ -43,11 +43,11 @@ crate::model! {
         id: Attr<String>,
         /// The family of the parameter group.
         parameter_group_family: Attr<String>,
-        /// Whether the parameter group was made here.
+        /// Whether the provider created the parameter group.
         parameter_group_created: Attr<bool>,
         /// The parameter group that was attached before.
         previous_parameter_group_name: Attr<String>,
-        /// The writer, of a product that has readers.
+        /// The writer, for a product with readers.
         writer_instance_identifier: Attr<String>,
         /// The host name to connect to.
         endpoint: Attr<String>,
@@ -64,7 +64,7 @@ crate::model! {
     }
 }
 
-/// The attributes as one product's resource has them.
+/// The attributes of one product's resource.
 #[derive(Clone, Default)]
 pub(in crate::resources) struct Model<P> {
     pub(super) attributes: Attributes,
@@ -125,7 +125,7 @@ pub(super) fn validate(config: &Attributes, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The same with defaults where an import left nothing.
+/// The same, with defaults for values that an import does not have.
 pub(super) fn with_defaults(mut model: Attributes, reboot: &str) -> Attributes {
     fn or<T>(attribute: &mut Attr<T>, default: T) {
         if attribute.is_null() {
@@ -140,8 +140,8 @@ pub(super) fn with_defaults(mut model: Attributes, reboot: &str) -> Attributes {
     model
 }
 
-/// What a model asks for. `group` is the parameter group that the user asked for, if any: a state says which one the
-/// cluster has, which is no wish.
+/// The desired state of a model. `group` is the configured parameter group, if any: the group in a state is the
+/// cluster's, not the user's choice.
 pub(super) fn to_desired(model: &Attributes, group: &Attr<String>, identifier: &str) -> Result<LogicalReplication> {
     let flag = |attribute: &Attr<bool>, name| attribute.optional(name).map(|flag| flag.copied().unwrap_or(true));
     let map = |attribute: &Attr<BTreeMap<String, String>>, name| {
@@ -163,7 +163,7 @@ pub(super) fn to_desired(model: &Attributes, group: &Attr<String>, identifier: &
     })
 }
 
-/// The state: what the user wrote, and what is.
+/// The state from the user's values and the current ones.
 pub(super) fn to_state(written: &Attributes, current: &Current, record: &Record) -> Attributes {
     let named = written.parameters.known();
     let port = current.cluster.port.map(i64::from);
@@ -184,8 +184,8 @@ pub(super) fn to_state(written: &Attributes, current: &Current, record: &Record)
     }
 }
 
-/// The state of an object whose making was cut short: what the plan says, and nothing of what only the end shows. The
-/// next read fills it in.
+/// The state after an interrupted create: the planned values, without those that are only known at the end. The next
+/// read fills them in.
 pub(super) fn interrupted(plan: &Attributes, record: &Record) -> Attributes {
     fn so_far<T: Clone>(attribute: &Attr<T>) -> Attr<T> {
         attribute.known().cloned().into()
@@ -207,7 +207,7 @@ pub(super) fn interrupted(plan: &Attributes, record: &Record) -> Attributes {
     }
 }
 
-/// What a destroy is to do. Rebooting for it follows `reboot`, and takes the writer where that says never.
+/// What a destroy does. Its reboots follow `reboot`; if that is never, it reboots the writer.
 pub(super) fn on_destroy(model: &Attributes, reboot: Reboot) -> OnDestroy {
     match (model.skip_destroy.known(), model.reboot_on_destroy.known()) {
         (Some(true), _) => OnDestroy::Leave,
@@ -217,7 +217,7 @@ pub(super) fn on_destroy(model: &Attributes, reboot: Reboot) -> OnDestroy {
     }
 }
 
-/// RDS keeps names in lower case; the user's spelling stays.
+/// RDS stores names in lower case; this keeps the user's spelling.
 fn spelled(written: &Attr<String>, actual: &str) -> String {
     match written.known() {
         Some(name) if name.eq_ignore_ascii_case(actual) => name.clone(),
@@ -225,7 +225,7 @@ fn spelled(written: &Attr<String>, actual: &str) -> String {
     }
 }
 
-/// What is known of the outcome already, and that the rest is not where steps are to be taken.
+/// Plans the known results, and marks the others as unknown if there are steps.
 pub(super) fn planned_outcome<P: Product>(
     change: &mut PlannedChange<Model<P>>,
     current: &Current,
@@ -242,7 +242,7 @@ pub(super) fn planned_outcome<P: Product>(
     change.set("id", config.identifier)?;
     change.set("parameter_group_family", current.family().to_owned())?;
     if current.cluster.status != "available" {
-        // What goes on may be an upgrade, and that brings another family.
+        // An upgrade may be in progress, which brings another family.
         change.set_unknown("parameter_group_family")?;
         if config.parameter_group_name.is_null() {
             change.set_unknown("parameter_group_name")?;

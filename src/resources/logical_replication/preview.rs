@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says about both resources.
+//! The plans of both resources.
 
 use serde_json::Value as Json;
 
@@ -16,7 +16,7 @@ use crate::tf_provider::resource::PlannedChange;
 
 /// See [`Resource::preview`](crate::tf_provider::resource::Resource::preview).
 pub(super) async fn preview<P: Product>(call: &Call<Context>, change: &mut PlannedChange<Model<P>>) -> Result<()> {
-    // What is to be made again is asked for a second time, as a new object.
+    // A replacement is planned a second time, as a new object.
     if call.context().is_aws_waiting() || change.replaces() {
         return Ok(());
     }
@@ -28,7 +28,7 @@ pub(super) async fn preview<P: Product>(call: &Call<Context>, change: &mut Plann
     }
 }
 
-/// Whatever is not there yet may be by the time of the apply; for a new object, that is no failure.
+/// Missing objects may exist by the time of the apply; for a new object, that is not an error.
 async fn preview_apply<P: Product>(call: &Call<Context>, change: &mut PlannedChange<Model<P>>) -> Result<()> {
     let asked = change.config().attributes.parameter_group_name.clone();
     let desired = change.planned().map(|planned| to_desired(&planned.attributes, &asked, P::IDENTIFIER));
@@ -40,7 +40,7 @@ async fn preview_apply<P: Product>(call: &Call<Context>, change: &mut PlannedCha
         Ok(Some(Seen { mut current, unasked })) => {
             current.blue_green = Box::pin(flow::blue_green(P::api(call.context())?, &current.cluster)).await;
             match unasked {
-                // After a reboot it would answer the same, and be unproven then.
+                // It would give the same answer after a reboot, and could not be verified then.
                 Some(error) if !error.is_transient => change.error(lifecycle::unasked::<P>(&error).attribute("verify")),
                 Some(error) => change.warn(lifecycle::unasked::<P>(&error)),
                 None => {}
@@ -62,7 +62,7 @@ async fn preview_apply<P: Product>(call: &Call<Context>, change: &mut PlannedCha
     }
 }
 
-/// Shows what a destroy would do. What cannot be read is for the destroy itself to report.
+/// Shows what a destroy would do. The destroy itself reports what cannot be read.
 async fn preview_destroy<P: Product>(call: &Call<Context>, change: &mut PlannedChange<Model<P>>) -> Result<()> {
     let Some(prior) = change.prior().map(|prior| prior.attributes.clone()) else { return Ok(()) };
     let Ok(desired) = to_desired(&prior, &Attr::Null, P::IDENTIFIER) else { return Ok(()) };
@@ -75,7 +75,7 @@ async fn preview_destroy<P: Product>(call: &Call<Context>, change: &mut PlannedC
     Ok(())
 }
 
-/// Shows the steps that an apply would take, and what they lead to as far as that is known.
+/// Shows the steps of an apply, and their results as far as known.
 fn plan_steps<P: Product>(
     call: &Call<Context>,
     change: &mut PlannedChange<Model<P>>,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says about the tables that it would publish: warnings, and errors where Postgres would refuse or
-//! `strict` asks for them.
+//! The plan's findings about the published tables: warnings, and errors if Postgres would refuse them or
+//! `strict` is set.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,8 +20,8 @@ use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::path::AttributePath;
 use crate::tf_provider::resource::PlannedChange;
 
-/// Checks a plan against the version and the tables of its server. A server that cannot be reached yet is no reason to
-/// refuse a new object: a warning says what was not checked.
+/// Checks a plan against the version and the tables of its server. A server that cannot be reached yet is not an error
+/// for a new object: a warning says what was not checked.
 pub(super) async fn check(
     change: &mut PlannedChange<Model>,
     database: &Database,
@@ -56,7 +56,7 @@ pub(super) async fn check(
     Ok(())
 }
 
-/// Says which rights are missing.
+/// Reports missing rights.
 async fn check_rights(
     change: &mut PlannedChange<Model>,
     database: &Database,
@@ -73,7 +73,8 @@ async fn check_rights(
     Ok(())
 }
 
-/// Has the server take the column lists and row filters, and says what it refuses. Returns the columns of the filters.
+/// Tries the column lists and row filters on the server, and reports what it refuses. Returns the columns of the
+/// filters.
 async fn ask_of_members(
     change: &mut PlannedChange<Model>,
     database: &Database,
@@ -85,7 +86,7 @@ async fn ask_of_members(
     filter_columns(database, desired, outline).await
 }
 
-/// What the server refuses of column lists and row filters, each at its attribute.
+/// Reports refused column lists and row filters, each at its attribute.
 async fn report_refused(
     change: &mut PlannedChange<Model>,
     database: &Database,
@@ -116,7 +117,7 @@ async fn ask(database: &Database) -> crate::postgres::Result<(ServerVersion, std
     Ok((database.version().await?, outline))
 }
 
-/// The columns that the filters use. What the server cannot read as a filter, it will refuse when it is applied.
+/// The columns that the filters use. If the server cannot parse a filter, it will refuse it in the apply.
 async fn filter_columns(
     database: &Database,
     desired: &Desired,
@@ -156,7 +157,7 @@ fn report(change: &mut PlannedChange<Model>, doing: &str, desired: &Desired, fou
     }
 }
 
-/// Where in the configuration the flaw comes from.
+/// The attribute that causes the flaw.
 fn path(planned: &Model, flaw: &Flaw) -> AttributePath {
     let table = match &flaw.member {
         Member::Table(table) => table,
@@ -170,7 +171,7 @@ fn path(planned: &Model, flaw: &Flaw) -> AttributePath {
     }
 }
 
-/// Which `table` block is about this table.
+/// The index of the `table` block for this table.
 fn block_of(planned: &Model, table: &QualifiedName) -> Option<usize> {
     let is_it = |text: Option<&String>| text.and_then(|text| QualifiedName::parse(text).ok()).as_ref() == Some(table);
     let blocks = planned.table.known().map(Vec::as_slice).unwrap_or_default();
@@ -191,7 +192,7 @@ fn shown(table: &QualifiedName, columns: &BTreeSet<Ident>) -> String {
     if names.is_empty() { table.to_text() } else { format!("{} ({})", table.to_text(), names.join(", ")) }
 }
 
-/// What is wrong, and with which tables.
+/// The problem, with its tables.
 fn summary(problem: Problem, names: &BTreeSet<String>, desired: &Desired) -> String {
     let names = names::list(names.iter().cloned());
     let published = |operation| desired.publish.contains(&operation);

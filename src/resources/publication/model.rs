@@ -43,7 +43,7 @@ crate::model! {
         owner: Attr<String>,
         /// Whether a plan that would break the publisher's application is refused.
         strict: Attr<bool>,
-        /// Whether it is dropped although subscriptions use it.
+        /// Whether to drop it even if subscriptions use it.
         force_destroy: Attr<bool>,
         /// A hash of what is published.
         fingerprint: Attr<String>,
@@ -212,7 +212,7 @@ pub(super) fn schema() -> Schema {
 }
 
 fn check_table(text: &str) -> std::result::Result<(), String> {
-    // Only in quotes may it be a part of a name.
+    // Within quotes it may be a part of a name.
     if !text.contains('"') && text.to_ascii_lowercase().contains(" where ") {
         return Err(format!(
             "{text:?} is more than a table. Write a row filter or a column list in a block: table {{ }}, with name, \
@@ -223,14 +223,14 @@ fn check_table(text: &str) -> std::result::Result<(), String> {
     QualifiedName::parse(text).map(|_| ()).map_err(|error| format!("{error}. {remedy}"))
 }
 
-/// What is wrong across attributes, as far as it is known.
+/// Checks rules across attributes, as far as values are known.
 pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {
     check_targets(config, diagnostics);
     check_duplicates(config, diagnostics);
     check_backslash(config, diagnostics);
 }
 
-/// Postgres takes such a name, and no subscription can be made to it.
+/// Refuses a name that Postgres accepts, but that no subscription can use.
 fn check_backslash(config: &Model, diagnostics: &mut Diagnostics) {
     if let Some(name) = config.name.known().filter(|name| !can_be_subscribed_to(name)) {
         let warning = Error::new(format!("no subscription can read from publication {name:?}"))
@@ -239,7 +239,7 @@ fn check_backslash(config: &Model, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// What can be published together.
+/// Checks what can be published together.
 fn check_targets(config: &Model, diagnostics: &mut Diagnostics) {
     let blocks = config.table.known().map(Vec::as_slice).unwrap_or_default();
     let has_schemas = config.schemas.known().is_some_and(|schemas| !schemas.is_empty());
@@ -265,7 +265,7 @@ fn check_targets(config: &Model, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The same table twice, in any spelling.
+/// Refuses the same table twice, in any spelling.
 fn check_duplicates(config: &Model, diagnostics: &mut Diagnostics) {
     let mut seen = BTreeMap::new();
     let listed = config.tables.known().into_iter().flatten().map(|text| (text, AttributePath::of("tables")));
@@ -296,7 +296,7 @@ fn to_ident(text: &str, attribute: &str) -> Result<Ident> {
 /// The publication that a wholly known model describes.
 pub(super) fn desired(model: &Model) -> Result<Desired> {
     let mut desired = Desired::new(ident(&model.name, "name")?, target(model)?);
-    // A computed owner is not known before it is made, and is nobody in particular.
+    // A computed owner is not known before creation, and means any owner.
     desired.owner = model.owner.known().map(|owner| to_ident(owner, "owner")).transpose()?;
     if let Some(names) = model.publish.optional("publish")? {
         desired.publish = names.iter().filter_map(|name| Operation::from_name(name)).collect();

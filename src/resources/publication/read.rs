@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! From what the server has to a state: the user's spelling stays as long as it means the same.
+//! Turns the server's publication into a state, which keeps the user's spelling as long as it means the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::tf_provider::convert::Attr;
 /// The key in the private state.
 const KEY: &str = "row_filters";
 
-/// The server's printing of each filter that the user wrote, by table; kept in the private state.
+/// The server's printed form of each filter that the user wrote, by table; stored in the private state.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Filters(BTreeMap<QualifiedName, Filter>);
 
@@ -27,7 +27,7 @@ struct Filter {
 }
 
 impl Filters {
-    /// What the private state holds.
+    /// Reads them from the private state.
     pub(super) fn of(private: &Private) -> Self {
         let stored = private.get(KEY);
         let entries = stored.as_ref().and_then(Json::as_object).into_iter().flatten();
@@ -38,7 +38,7 @@ impl Filters {
         Self(filters.collect())
     }
 
-    /// What was written, and what the server made of it.
+    /// The written filters with their printed forms on the server.
     pub(super) fn between(written: &Publication, found: &Publication) -> Self {
         let (Target::Lists { tables: written, .. }, Target::Lists { tables: found, .. }) =
             (&written.target, &found.target)
@@ -53,7 +53,7 @@ impl Filters {
         Self(filters.collect())
     }
 
-    /// Keeps them in the private state.
+    /// Stores them in the private state.
     pub(super) fn store(&self, private: &Private) {
         if self.0.is_empty() {
             return private.remove(KEY);
@@ -65,12 +65,12 @@ impl Filters {
         private.set(KEY, Json::Object(entries.collect()));
     }
 
-    /// The server's printing of this text, where it is known.
+    /// The server's printed form of this text, if known.
     pub(super) fn canonical(&self, table: &QualifiedName, text: &str) -> Option<&str> {
         self.0.get(table).filter(|filter| filter.text == text).map(|filter| filter.canonical.as_str())
     }
 
-    /// The text to show for what the server has.
+    /// The text for the server's filter.
     fn shown(&self, table: &QualifiedName, written: Option<&str>, found: &str) -> String {
         match written {
             Some(text) if self.canonical(table, text) == Some(found) => text.to_owned(),
@@ -79,7 +79,7 @@ impl Filters {
     }
 }
 
-/// The state of a publication that was found, in the spelling of what was there or planned before.
+/// The state of a publication, in the spelling of the previous state or plan.
 pub(super) fn to_model(database: &str, found: &Publication, before: &Model, filters: &Filters) -> Model {
     let name = found.name.as_str();
     let mut model = Model {
@@ -115,7 +115,7 @@ pub(super) fn to_model(database: &str, found: &Publication, before: &Model, filt
     model
 }
 
-/// An empty set where the user wrote one, or null where they did not.
+/// An empty set if the user wrote one, otherwise null.
 fn set(items: BTreeSet<String>, was_null: bool) -> Attr<BTreeSet<String>> {
     if items.is_empty() && was_null { Attr::Null } else { Attr::Known(items) }
 }
@@ -136,7 +136,7 @@ fn spelled<'a>(tables: impl Iterator<Item = &'a QualifiedName>, before: &Model) 
     tables.map(|table| spellings.get(table).map_or_else(|| table.to_text(), |text| (*text).clone())).collect()
 }
 
-/// The `table` blocks: those that were there, in their order, then those of tables that are not published whole.
+/// The `table` blocks: first the previous ones, in their order, then those of tables that are only partly published.
 fn blocks(found: &BTreeMap<QualifiedName, TableSpec>, before: &Model, filters: &Filters) -> Vec<Table> {
     let before = before.table.known().map(Vec::as_slice).unwrap_or_default();
     let kept: Vec<_> = before.iter().filter_map(|block| Some((parsed(block)?, block))).collect();

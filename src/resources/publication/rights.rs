@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says about rights that are missing for a publication, with the statements that give them.
+//! The plan's messages about missing rights for a publication, with the statements that grant them.
 
 use std::collections::BTreeSet;
 
@@ -9,16 +9,16 @@ use crate::postgres::{Database, Ident, QualifiedName, Result, quoted};
 use crate::replication::names::SHOWN;
 use crate::tf_provider::diagnostics::Error;
 
-/// Something to say: an error, or a warning of what the same apply may still make.
+/// A message: an error, or a warning if the same apply may still grant it.
 pub(super) enum Said {
     Refused(Error),
     Warned(Error),
 }
 
-/// What the role lacks to turn the one publication into the other.
+/// The rights that the role lacks to turn one publication into the other.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When a query fails.
 pub(super) async fn missing(
     database: &Database,
     doing: &str,
@@ -34,7 +34,7 @@ pub(super) async fn missing(
     Ok(lacks.iter().map(|lack| said(doing, &place, lack, old.unwrap_or(new))).collect())
 }
 
-/// Where it is lacking, and to whom.
+/// The place where rights are missing, and the role.
 struct Place<'a> {
     database: &'a str,
     address: String,

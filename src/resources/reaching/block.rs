@@ -12,7 +12,7 @@ use crate::tf_provider::convert::Attr;
 use crate::tf_provider::schema::{Attribute, Block, NestedBlock, Type};
 
 crate::model! {
-    /// How a server is reached.
+    /// A connection to a server.
     pub(in crate::resources) struct Connection {
         /// The host.
         host: Attr<String>,
@@ -82,8 +82,8 @@ pub(in crate::resources) fn of_block(way: Way, description: &str) -> NestedBlock
 }
 
 impl Connection {
-    /// The block that says what a connection string says, but for the password and what must not be shown. What it
-    /// leaves out is as libpq has it by default.
+    /// The block for a connection string, without the password and other secrets. Missing values have libpq's
+    /// defaults.
     pub(in crate::resources) fn of(conninfo: &Conninfo) -> Self {
         let Parts { host, port, database, username, sslmode, options } = Parts::of(conninfo);
         Self {
@@ -97,7 +97,7 @@ impl Connection {
         }
     }
 
-    /// The keywords that the block gives by itself.
+    /// The keywords that the block sets.
     pub(in crate::resources) fn given(&self) -> BTreeSet<&str> {
         let attributes = [
             ("host", self.host.known().is_some()),

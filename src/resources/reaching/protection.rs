@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How well a server's connection to the other one is protected: what it must verify, and what is allowed in
+//! The protection of a server's connection to the other one: what it must verify, and what is allowed in
 //! `options`.
 
 use std::collections::BTreeMap;
@@ -16,16 +16,16 @@ use crate::tf_provider::value::Value;
 /// The first major version whose libpq can trust the system's certificate authorities.
 const SYSTEM_ROOTS: u32 = 16;
 
-/// What a server is told about TLS on its way to the other one.
+/// The TLS settings of a server's connection to the other one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Leg {
     mode: SslMode,
-    /// Whether the system's authorities are passed on.
+    /// Whether to pass on the system's authorities.
     with_system_roots: bool,
 }
 
 impl Leg {
-    /// What follows from the provider's connection and the resource's own block.
+    /// The settings that follow from the provider's connection and the resource's own block.
     pub(super) fn of(
         provider: Option<&ServerConfig>,
         block: Option<&Connection>,
@@ -40,7 +40,7 @@ impl Leg {
             Some("system") => SslMode::VerifyFull,
             Some(_) => inherited,
             None if system => inherited,
-            // The certificates that verifying needs are files of the provider's machine, not of the server's.
+            // The certificates for verification are files on the provider's machine, not on the server.
             None => inherited.min(SslMode::Require),
         });
         Self { mode, with_system_roots: system && mode == SslMode::VerifyFull }
@@ -52,7 +52,7 @@ impl Leg {
     }
 }
 
-/// Whether what is sent, or may be sent, depends on the version of the server that connects.
+/// Whether the connection depends, or may depend, on the version of the server that connects.
 pub(super) fn needs_version(provider: Option<&ServerConfig>, block: Option<&Connection>) -> bool {
     let options = block.and_then(|block| block.options.known()).into_iter().flatten();
     let is_newer = |keyword: &str| keywords::newer_than(keyword, ServerVersion::OLDEST).is_some();
@@ -69,7 +69,7 @@ fn trusts_system(config: &ServerConfig) -> bool {
     config.sslmode == SslMode::VerifyFull && config.sslrootcert.as_deref() == Some("system")
 }
 
-/// How much a connection verifies: nothing, who has signed the certificate, or whose it is as well.
+/// How much a connection verifies: nothing, the certificate's authority, or also its name.
 fn verified(mode: SslMode, has_root: bool) -> u8 {
     match mode {
         SslMode::VerifyFull => 2,
@@ -79,8 +79,7 @@ fn verified(mode: SslMode, has_root: bool) -> u8 {
     }
 }
 
-/// What to say where the server verifies less than the provider does, and nobody has asked for that by giving the block an
-/// `sslmode` of its own.
+/// The warning if the server verifies less than the provider does, and the block has no `sslmode` of its own.
 pub(super) fn weaker(
     way: Way,
     provider: &ServerConfig,
@@ -131,7 +130,7 @@ fn why(way: Way, provider: &ServerConfig, leg: &Leg, version: Option<ServerVersi
     }
 }
 
-/// Takes keywords that libpq on a server may be given, and none that holds a secret.
+/// Accepts keywords for libpq on a server, except secret ones.
 pub(in crate::resources) fn validate_options(options: &Value) -> std::result::Result<(), String> {
     let Value::Map(options) = options else { return Ok(()) };
     let mut known = options.iter().filter_map(|(keyword, value)| Some((keyword, value.as_str().or(unknown(value))?)));
@@ -143,7 +142,7 @@ fn unknown(value: &Value) -> Option<&'static str> {
     (!value.is_null()).then_some("")
 }
 
-/// What libpq would refuse of the whole block.
+/// Refuses a block that libpq would refuse as a whole.
 pub(super) fn validate(way: Way, block: &Connection) -> Result<()> {
     let Some(mode) = block.sslmode.known().and_then(|mode| mode.parse().ok()) else { return Ok(()) };
     let is_system = option(Some(block), "sslrootcert") == Some("system");
@@ -151,7 +150,7 @@ pub(super) fn validate(way: Way, block: &Connection) -> Result<()> {
     checked.map_err(|reason| Error::new(reason).at(&AttributePath::of(way.block).attribute("sslmode")))
 }
 
-/// Refuses options that the libpq of the server that connects is too old for.
+/// Refuses options that are too new for libpq on the connecting server.
 ///
 /// # Errors
 /// When there is one, with its name and both versions.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the provider has sent of a connection, kept in the private state, and what the server has.
+//! The connection that the provider has set, stored in the private state, and the server's.
 //!
-//! If the role may not read `subconninfo`, only this shows that the configuration has changed. It holds no password,
-//! and nothing from which one could be guessed: a changed password shows in a worker that no longer connects.
+//! If the role may not read `subconninfo`, only this shows that the configuration has changed. It has no password,
+//! and nothing from which one could be guessed: a changed password only shows in a worker that no longer connects.
 
 use serde_json::{Map, Value as Json};
 
@@ -13,24 +13,24 @@ use crate::postgres::{Conninfo, keywords};
 use crate::tf_provider::call::Private;
 use crate::tf_provider::convert::Attr;
 
-/// The key of the connection that was sent, without secrets, by keyword.
+/// The key of the connection that was set, without secrets, by keyword.
 const SENT: &str = "sent_connection";
 /// The key that says: the password was write-only.
 const WRITE_ONLY: &str = "write_only_password";
 
-/// The connection that a subscription has, as far as it is known.
+/// The connection of a subscription, as far as known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::resources) enum Connected {
-    /// Read from the catalog, password included.
+    /// Read from the catalog, with the password.
     Read(Conninfo),
-    /// As it was last sent from here, without secrets; the role may not read it.
+    /// As the provider last set it, without secrets; the role may not read it.
     Sent(Conninfo),
-    /// The role may not read it, and it was never sent from here.
+    /// The role may not read it, and the provider never set it.
     Unknown,
 }
 
 impl Connected {
-    /// From what the catalog shows, and else from the private state.
+    /// From the catalog, otherwise from the private state.
     pub(in crate::resources) fn of(found: Option<&Conninfo>, private: &Private) -> Self {
         match (found, sent(private)) {
             (Some(found), _) => Self::Read(found.clone()),
@@ -39,7 +39,7 @@ impl Connected {
         }
     }
 
-    /// What is known of it.
+    /// Its known part.
     pub(in crate::resources) fn conninfo(&self) -> Option<&Conninfo> {
         match self {
             Self::Read(conninfo) | Self::Sent(conninfo) => Some(conninfo),
@@ -48,7 +48,8 @@ impl Connected {
     }
 }
 
-/// What was last sent, without secrets; `None` for a subscription that has the connection which it was taken over with.
+/// The connection that was last set, without secrets; `None` for a subscription that still has the one that it was
+/// imported with.
 pub(in crate::resources) fn sent(private: &Private) -> Option<Conninfo> {
     let kept = private.get(SENT)?;
     let mut conninfo = Conninfo::new();
@@ -58,7 +59,8 @@ pub(in crate::resources) fn sent(private: &Private) -> Option<Conninfo> {
     Some(conninfo)
 }
 
-/// Keeps what is sent now. `wanted` is what the configuration says, without what only stays as it was.
+/// Records the connection that is set now. `wanted` has the configured keywords, without those that
+/// only stay as they were.
 pub(in crate::resources) fn remember(private: &Private, wanted: &Conninfo, block: &Attr<Connection>) {
     let kept = wanted.iter().filter(|(keyword, _)| is_kept(keyword));
     let kept: Map<_, _> = kept.map(|(keyword, value)| (keyword.to_owned(), Json::from(value))).collect();
@@ -70,12 +72,12 @@ pub(in crate::resources) fn remember(private: &Private, wanted: &Conninfo, block
     }
 }
 
-/// Whether a keyword is kept of what is sent: it holds no secret.
+/// Whether a keyword is recorded: if it is not secret.
 pub(in crate::resources) fn is_kept(keyword: &str) -> bool {
     keyword != "password" && ATTRIBUTES.contains(&keyword) || keywords::may_be_option(keyword)
 }
 
-/// Whether the password that was sent last was write-only.
+/// Whether the last password was write-only.
 pub(in crate::resources) fn was_write_only(private: &Private) -> bool {
     private.get(WRITE_ONLY).is_some()
 }

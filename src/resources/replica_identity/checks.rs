@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says about a choice that the server would refuse, or that would break the application.
+//! The plan's checks of a choice: whether the server would refuse it, or it would break the application.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::tf_provider::call::Call;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::resource::PlannedChange;
 
-/// Checks a plan against the tables of its server, and notes for others in this run what the tables are going to be.
+/// Checks a plan against the tables of its server, and records the planned tables for other resources of this run.
 pub(super) async fn check(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
     let planned = change.planned().cloned().unwrap_or_default();
     let database = super::database(call, &planned)?;
@@ -62,7 +62,7 @@ fn keyless(doing: &str) -> Error {
         .attribute("identity")
 }
 
-/// What is said where there is no table of that name.
+/// The message if there is no table of that name.
 async fn say_missing(
     change: &mut PlannedChange<Model>,
     database: &Database,
@@ -110,10 +110,10 @@ fn not_owned(database: &Database, doing: &str, tree: &Tree) -> Option<Error> {
     })
 }
 
-/// The index of each member that the choice means; none where it is not of an index.
+/// The index of each member for this choice; none if it is not an index.
 ///
 /// # Errors
-/// Where the index is not there, or cannot be what it is chosen for, naming the attribute.
+/// When the index does not exist, or cannot be a replica identity, at the attribute.
 pub(super) async fn parts(
     database: &Database,
     doing: &str,
@@ -157,7 +157,7 @@ pub(super) async fn parts(
 /// Relations by their names.
 type Relations = BTreeMap<QualifiedName, Relation>;
 
-/// The relations as they are, and as they are once these choices are made.
+/// The relations before and after these choices.
 async fn foresee(
     database: &Database,
     tree: &Tree,
@@ -174,10 +174,10 @@ async fn foresee(
     for (name, choice) in wanted {
         let (relation, table, member) = (outline.relations.get(name), tables.get(name), tree.members.get(name));
         let (Some(relation), Some(table), Some(member)) = (relation, table, member) else { continue };
-        // Of a partitioned table nothing depends on its own choice.
+        // Nothing depends on a partitioned table's own choice.
         if relation.kind == Kind::Table {
             let indexes = indexes.get(name).map(Vec::as_slice).unwrap_or_default();
-            // What the outline has of it may be from before a change of ours.
+            // The outline may be from before a change of ours.
             let chosen = |choice| (name.clone(), replica_identity::chosen(relation, choice, table, indexes));
             before.extend([chosen(&member.choice)]);
             after.extend([chosen(choice)]);
@@ -186,7 +186,7 @@ async fn foresee(
     Ok((before, after))
 }
 
-/// What breaks once these choices are made, in the publications that there are and are planned.
+/// What these choices would break, in existing and planned publications.
 pub(super) async fn broken(
     call: &Call<Context>,
     database: &Database,
@@ -206,7 +206,7 @@ pub(super) async fn broken(
     Ok(replica_identity::breaking(&publications, &before, &changed, &filters, version))
 }
 
-/// Those relations alone, with what they are partitions of: a database may have very many.
+/// Only these relations and their ancestors, because a database may have very many.
 fn around(all: &Outline, those: &Relations) -> Outline {
     let mut outline = Outline { schemas: all.schemas.clone(), wal_level: all.wal_level.clone(), ..Outline::default() };
     let ancestors: BTreeSet<_> = those.values().flat_map(|relation| &relation.ancestors).collect();
@@ -217,7 +217,7 @@ fn around(all: &Outline, those: &Relations) -> Outline {
     outline
 }
 
-/// The columns that the row filters on these relations use. One that cannot be read is passed over.
+/// The columns that the row filters on these relations use. Skips a filter that cannot be read.
 async fn filters(
     database: &Database,
     publications: &Publications,
@@ -238,7 +238,7 @@ async fn filters(
     Ok(found)
 }
 
-/// What is said of what would break.
+/// The refusal of choices that would break something.
 pub(super) fn refusal(doing: &str, found: &[Breaking], attribute: Option<&str>) -> Error {
     let cases: BTreeSet<_> = found.iter().map(|one| (one.table.to_text(), &one.publication, one.problem)).collect();
     let cases = cases

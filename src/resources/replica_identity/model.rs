@@ -24,9 +24,9 @@ crate::model! {
         id: Attr<String>,
         /// The table.
         table: Attr<String>,
-        /// What is chosen.
+        /// The choice.
         identity: Attr<String>,
-        /// The index that is chosen.
+        /// The chosen index.
         index: Attr<String>,
         /// The table's database.
         database: Attr<String>,
@@ -135,7 +135,7 @@ fn check_table(text: &str) -> std::result::Result<(), String> {
     QualifiedName::parse(text).map(|_| ()).map_err(|error| format!("{error}. {remedy}"))
 }
 
-/// What is wrong across attributes, as far as it is known.
+/// Checks rules across attributes, as far as values are known.
 pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {
     if table(config).is_ok_and(|table| is_system_schema(&table.schema)) {
         let error = Error::new("a system table has no replica identity of its own");
@@ -161,13 +161,13 @@ fn check_index(config: &Model, diagnostics: &mut Diagnostics) {
     diagnostics.error(error);
 }
 
-/// The table that a model is of.
+/// The table of a model.
 pub(super) fn table(model: &Model) -> Result<QualifiedName> {
     let text = model.table.required("table")?;
     QualifiedName::parse(text).map_err(|error| Error::new(error.to_string()).attribute("table"))
 }
 
-/// What a model chooses.
+/// The choice of a model.
 pub(super) fn choice(model: &Model) -> Result<Choice> {
     let index = model.index.optional("index")?.map(|name| Ident::new(name.as_str())).transpose();
     let index = index.map_err(|error| Error::new(error.to_string()).attribute("index"))?;
@@ -180,7 +180,7 @@ pub(super) fn choice(model: &Model) -> Result<Choice> {
 pub(super) fn to_model(database: &str, found: &Tree, before: &Model) -> Model {
     let choice = found.choice();
     let differing: BTreeSet<_> = found.differing().into_iter().map(QualifiedName::to_text).collect();
-    // What the configuration wrote stays as long as it means this table.
+    // The configuration's spelling stays as long as it means this table.
     let is_it = |text: &&String| QualifiedName::parse(text).as_ref() == Ok(&found.table);
     let written = before.table.known().filter(is_it).cloned();
     Model {
@@ -195,10 +195,10 @@ pub(super) fn to_model(database: &str, found: &Tree, before: &Model) -> Model {
     }
 }
 
-/// The key in the private state for what the table and its partitions had before this resource was made.
+/// The key in the private state for the choices of the table and its partitions before this resource was created.
 const BEFORE: &str = "before";
 
-/// What was kept of the time before; none after an import.
+/// The recorded previous choices; none after an import.
 pub(super) fn kept(private: &Private) -> Option<BTreeMap<QualifiedName, Choice>> {
     let Some(Json::Object(kept)) = private.get(BEFORE) else { return None };
     let entry = |(table, choice): (&String, &Json)| {
@@ -208,7 +208,7 @@ pub(super) fn kept(private: &Private) -> Option<BTreeMap<QualifiedName, Choice>>
     Some(kept.iter().filter_map(entry).collect())
 }
 
-/// Keeps what the members have now, of those of which nothing is kept yet.
+/// Records the current choices of members that have no record yet.
 pub(super) fn keep(private: &Private, tree: &Tree) {
     let mut all: BTreeMap<_, _> =
         tree.members.iter().map(|(name, member)| (name.clone(), member.choice.clone())).collect();

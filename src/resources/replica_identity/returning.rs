@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What happens to the table when the resource is destroyed: it gets back what it had before.
+//! Restores the table's previous choices when the resource is destroyed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,16 +16,16 @@ use crate::tf_provider::call::Call;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::resource::PlannedChange;
 
-/// What can be given back, and what cannot.
+/// The choices that can be restored, and those that cannot.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Return {
-    /// What each relation gets.
+    /// The choice for each relation.
     gets: BTreeMap<QualifiedName, Choice>,
     /// Relations whose old index is gone.
     cannot: Vec<QualifiedName>,
 }
 
-/// What each member had before, where it still has what this resource gave it. What somebody else has chosen since stays.
+/// The previous choice of each member that still has this resource's choice. A later choice by somebody else stays.
 fn plan_return(tree: &Tree, given: &Choice, before: &BTreeMap<QualifiedName, Choice>) -> Return {
     let mut plan = Return::default();
     for (name, member) in tree.members.iter().filter(|(_, member)| member.has(given)) {
@@ -39,7 +39,7 @@ fn plan_return(tree: &Tree, given: &Choice, before: &BTreeMap<QualifiedName, Cho
     plan
 }
 
-/// Takes out what names an index that is not there any more.
+/// Removes choices whose index no longer exists.
 async fn without_dropped(database: &Database, mut plan: Return) -> Result<Return> {
     let named: Vec<_> =
         plan.gets.iter().filter_map(|(table, choice)| Some((table.clone(), choice.index()?.clone()))).collect();
@@ -53,7 +53,7 @@ async fn without_dropped(database: &Database, mut plan: Return) -> Result<Return
     Ok(plan)
 }
 
-/// Looks at what a destroy would do, and says in the plan what stands in its way by now.
+/// Checks what a destroy would do, and reports obstacles in the plan.
 pub(super) async fn preview(call: &Call<Context>, change: &mut PlannedChange<Model>) -> Result<()> {
     let Some(prior) = change.prior().cloned() else { return Ok(()) };
     if prior.skip_destroy.known() == Some(&true) || call.context().publisher().is_waiting() {
@@ -63,7 +63,7 @@ pub(super) async fn preview(call: &Call<Context>, change: &mut PlannedChange<Mod
         return Ok(());
     };
     let doing = format!("restoring the replica identity of table {}", table.to_text());
-    // What cannot be asked now is asked when it is applied, and refused then.
+    // A failed check is repeated in the apply, and refused there.
     let Ok(Some(tree)) = replica_identity::fetch(&database, &table).await else { return Ok(()) };
     let Ok(given) = choice(&prior) else { return Ok(()) };
     let plan = without_dropped(&database, plan_return(&tree, &given, &before)).await?;
@@ -78,7 +78,7 @@ pub(super) async fn preview(call: &Call<Context>, change: &mut PlannedChange<Mod
     Ok(())
 }
 
-/// Gives the table and its partitions back what they had before.
+/// Restores the previous choices of the table and its partitions.
 ///
 /// # Errors
 /// When that would break a publication, or the server refuses it.
@@ -129,7 +129,7 @@ mod tests {
         QualifiedName::parse(text).unwrap()
     }
 
-    /// Members that have `full`, but `stranger`, which somebody else has given nothing.
+    /// Members that have `full`, except `stranger`, for which somebody else has chosen nothing.
     fn tree(members: &[&str]) -> Tree {
         let member = |table: &&str| {
             let choice = if *table == "stranger" { Choice::Nothing } else { Choice::Full };

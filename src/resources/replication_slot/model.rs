@@ -28,11 +28,11 @@ crate::model! {
         failover: Attr<bool>,
         /// Whether something reads from it.
         active: Attr<bool>,
-        /// Whether its WAL is there.
+        /// Whether its WAL is kept.
         wal_status: Attr<String>,
         /// The oldest position that it keeps.
         restart_lsn: Attr<String>,
-        /// Whether it is dropped although somebody uses it.
+        /// Whether to drop it even if it is in use.
         force_destroy: Attr<bool>,
         /// How long operations may take.
         timeouts: Attr<Timeouts>,
@@ -128,7 +128,7 @@ pub(super) fn ident(model: &Model) -> Result<Ident> {
     Ident::new(name.as_str()).map_err(|error| Error::new(error.to_string()).attribute("name"))
 }
 
-/// The slot that a model describes. An option that is not known is the server's to choose.
+/// The slot that a model describes. The server chooses unknown options.
 pub(super) fn desired(model: &Model) -> Result<Slot> {
     let mut slot = Slot::new(ident(model)?);
     if let Some(plugin) = model.plugin.optional("plugin")? {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says about a change: to those who read from the slot, a new one in its place is a gap.
+//! The plan's messages about a change: for readers of the slot, a new one in its place means a gap.
 
 use super::model::{self, Model};
 use super::{database, made_at, subscriber};
@@ -14,10 +14,10 @@ use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::Result;
 use crate::tf_provider::resource::PlannedChange;
 
-/// What the change means to those who use the slot.
+/// The effect of the change on users of the slot.
 ///
 /// # Errors
-/// When the publisher cannot be asked.
+/// When a query fails.
 pub(super) async fn outlook(
     call: &Call<Context>,
     change: &PlannedChange<Model>,
@@ -39,7 +39,7 @@ pub(super) async fn outlook(
     }
 }
 
-/// A new object is planned where one is replaced because of its address (`-replace`, or tainted), too.
+/// With `-replace` or a taint, a replacement is also planned as a new object.
 async fn of_new(call: &Call<Context>, publisher: &Database, planned: &Model) -> Result<Option<Objection>> {
     let Ok(name) = model::ident(planned) else { return Ok(None) };
     let users = slot_use::users(publisher, subscriber(call), &name).await?;
@@ -47,10 +47,10 @@ async fn of_new(call: &Call<Context>, publisher: &Database, planned: &Model) -> 
     Ok(loss(&doing, &users, None, planned, Some("name")).or_else(|| slot_use::late(&name, &users)))
 }
 
-/// What its server would answer to the making of the slot.
+/// How its server would answer the creation of the slot.
 ///
 /// # Errors
-/// When it cannot be asked.
+/// When a query fails.
 pub(super) async fn of_making(call: &Call<Context>, publisher: &Database, doing: &str) -> Result<Vec<Objection>> {
     let forbidden = slot::forbidden(publisher, doing).await?;
     let mut objections: Vec<_> = forbidden.map(|error| Objection::Refusal(error.into())).into_iter().collect();

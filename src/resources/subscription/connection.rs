@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How the subscriber reaches the publisher: the resource's `publisher` block over the provider's.
+//! The subscriber's connection to the publisher: the resource's `publisher` block over the provider's.
 
 use super::Model;
 use super::sent;
@@ -13,15 +13,15 @@ use crate::resources::reaching::{Connected, Connection, Way};
 use crate::tf_provider::call::Call;
 use crate::tf_provider::diagnostics::Result;
 
-/// The connection string for a subscriber of this version, or as any could take it where that is not known.
+/// The connection string for a subscriber of this version, or, without a version, in a form that all accept.
 ///
 /// # Errors
-/// When neither block names the host, or a value is not known.
+/// When neither block has a host, or a value is not known.
 pub(super) fn conninfo(context: &Context, model: &Model, version: Option<ServerVersion>) -> Result<Conninfo> {
     Way::FORWARD.conninfo(context, &model.publisher, None, version)
 }
 
-/// The publisher of a subscription that exists, where it is known which server that is.
+/// The publisher of an existing subscription, if it is known which server that is.
 pub(super) async fn publisher_of(
     call: &Call<Context>,
     subscriber: &Database,
@@ -40,13 +40,13 @@ pub(super) async fn publisher_of(
     Some(publisher.database.like(subscriber))
 }
 
-/// The connection of a subscription that exists, as far as it is known; with a password where there is one.
+/// The connection of an existing subscription, as far as known, with a password if there is one.
 pub(super) fn known(call: &Call<Context>, found: &Subscription, model: &Model) -> Option<Conninfo> {
     let connected = Connected::of(found.connection.as_ref(), call.private());
     connected.conninfo().map(|connection| with_password(call.context(), connection, model))
 }
 
-/// A connection whose password only the configuration has.
+/// A connection with the password that only the configuration has.
 fn with_password(context: &Context, connection: &Conninfo, model: &Model) -> Conninfo {
     let mut connection = connection.clone();
     if connection.get("password").is_none()
@@ -58,15 +58,15 @@ fn with_password(context: &Context, connection: &Conninfo, model: &Model) -> Con
     connection
 }
 
-/// The publisher of a subscription that is not there yet: the provider's where the connection leads to it, and else the
-/// server that the connection names, as it is reached from here.
+/// The publisher of a new subscription: the provider's if the connection leads to it, otherwise the server that the
+/// connection names, reached from here.
 pub(super) fn publisher(context: &Context, conninfo: &Conninfo, subscriber: &Database) -> Option<Database> {
     let configured = context.publisher().database(conninfo.get("dbname")).ok();
     let configured = configured.filter(|configured| whereabouts::leads_to(conninfo, configured, subscriber));
     configured.or_else(|| whereabouts::named(conninfo, subscriber)).map(|publisher| publisher.like(subscriber))
 }
 
-/// The publisher as the subscription logs in there, where that can be tried from here.
+/// The publisher with the subscription's login, if that can be tried from here.
 pub(super) fn login(context: &Context, model: &Model, conninfo: &Conninfo, subscriber: &Database) -> Option<Database> {
     let provider = context.publisher().database(None).ok();
     let ours = model.publisher.known().map(Connection::given).unwrap_or_default();

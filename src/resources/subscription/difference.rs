@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What differs between the current and the wanted connection of a subscription, and what is sent then.
+//! The differences between the current and the wanted connection of a subscription, and the connection to set.
 
 use std::collections::BTreeSet;
 
@@ -13,11 +13,11 @@ use crate::resources::reaching::{self, Connected, Connection, block_changes};
 use crate::tf_provider::call::Private;
 use crate::tf_provider::diagnostics::Result;
 
-/// The keywords whose difference is drift, given or by default. Others may have been added for good reasons.
+/// The keywords whose difference is drift, even if only a default differs. Others may have been added on purpose.
 const COMPARED: &[&str] = &["host", "port", "dbname", "user", "password"];
 
-/// The keywords in which the connection differs from the configuration. One that was taken over is compared with what the
-/// `publisher` block says by itself: it stays as it is until the configuration asks for something else.
+/// The keywords in which the connection differs from the configuration. An imported connection is only compared with
+/// the `publisher` block itself: it stays as it is until the configuration requires something else.
 pub(super) fn differing(
     context: &Context,
     private: &Private,
@@ -37,8 +37,8 @@ pub(super) fn differing(
     conninfo_parts::differing(there, &wanted).into_iter().filter(|keyword| is_compared(keyword)).collect()
 }
 
-/// Whether the password that is wanted is in the provider's configuration or in the state. A write-only one is in
-/// neither, and the provider's is no other role's.
+/// Whether the wanted password is in the provider's configuration or in the state. A write-only one is in
+/// neither, and the provider's is not for other roles.
 fn sees_password(private: &Private, model: &Model) -> bool {
     let Some(block) = model.publisher.known() else { return true };
     let another_role = block.username.known().is_some();
@@ -47,13 +47,13 @@ fn sees_password(private: &Private, model: &Model) -> bool {
         || !another_role && !reaching::was_write_only(private)
 }
 
-/// Whether both say the same, password included.
+/// Whether both are the same, including the password.
 pub(super) fn is_same(there: &Conninfo, wanted: &Conninfo) -> bool {
     conninfo_parts::differing(there, wanted).is_empty()
 }
 
-/// The connection to send to a subscription that has one: as the configuration says, with the keywords that were there and
-/// that it does not speak of. What was sent from here before is the configuration's to take back.
+/// The connection to set for a subscription that has one: the configured keywords, with existing keywords that the
+/// configuration does not mention. Keywords that the provider set before can be removed by the configuration.
 ///
 /// # Errors
 /// As [`connection::conninfo`].
@@ -95,14 +95,14 @@ fn strength(mode: &str) -> Option<SslMode> {
     mode.parse().ok()
 }
 
-/// What becomes of a connection, a line for each keyword, for people: old and new, and no secret.
+/// The changes of a connection for people, one line for each keyword: old and new, without secrets.
 pub(super) fn lines(connected: &Connected, new: &Conninfo) -> Vec<String> {
     let Some(there) = connected.conninfo() else {
         let what = "This role may not read the current connection, and none was sent from here. It is replaced by";
         return vec![format!("{what} {new}.")];
     };
     let line = |keyword: String| match keyword.as_str() {
-        // What was sent from here is kept without its password.
+        // The record of a set connection has no password.
         "password" if !matches!(connected, Connected::Read(_)) => None,
         "password" => Some("password: a new one is sent.".to_owned()),
         keyword => Some(format!("{keyword}: {} becomes {}.", shown(there, keyword), shown(new, keyword))),
@@ -119,8 +119,8 @@ fn shown(conninfo: &Conninfo, keyword: &str) -> String {
     text.split_once('=').map(|(_, value)| value.to_owned()).unwrap_or_default()
 }
 
-/// Whether an update gives the subscriber its connection string again. One that was taken over is sent only where it was
-/// found to differ, or where that is asked for.
+/// Whether an update sets the connection again. An imported one is only set if it was found to differ, or if this is
+/// requested.
 pub(super) fn is_sent(private: &Private, prior: &Model, plan: &Model) -> bool {
     prior.connection_version != plan.connection_version
         || plan.connection_differs.is_unknown()

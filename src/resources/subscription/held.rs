@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 //! A subscription that a cutover has stopped: the writes have moved from its publisher to its subscriber. Only the
-//! cutover may start it again, with its slot; otherwise it would send old changes to the side that has everything new.
+//! cutover may start it again, with its slot; otherwise it would send old changes to the side that has all new ones.
 
 use super::ident;
 use super::model::Model;
@@ -13,25 +13,25 @@ use crate::tf_provider::call::Call;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::resource::PlannedChange;
 
-/// What a cutover has made of one that was found; none where it has changed nothing of it.
+/// How a cutover has changed a subscription; none if it has not.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub(super) async fn found(database: &Database, found: &Subscription) -> Result<Option<Stopped>> {
-    // One that runs as its own options say is nobody's.
+    // A subscription that runs with its own options is not held by a cutover.
     let is_plain = found.enabled && found.options.synchronous_commit.as_deref() != Some("on");
     if is_plain {
         return Ok(None);
     }
     let stopped = Box::pin(cutover::stopped(database, &found.name)).await?;
-    // Whoever has started one whose cutover is gone meant it.
+    // If its cutover is gone, starting it was on purpose.
     Ok(stopped.filter(|stopped| !(stopped.is_left_behind && found.enabled)))
 }
 
-/// Says of one whose cutover is gone that it is of no use any more.
+/// Warns that a subscription whose cutover is gone is no longer useful.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub(super) async fn warn_of_left_behind(
     call: &Call<Context>,
     database: &Database,
@@ -44,7 +44,7 @@ pub(super) async fn warn_of_left_behind(
     Ok(())
 }
 
-/// The state of a subscription that a cutover has changed: as it is going to be when the cutover gives it back.
+/// The state of a subscription that a cutover has changed: as it will be after the cutover restores it.
 pub(super) fn as_given_back(model: Model, stopped: Option<&Stopped>) -> Model {
     let Some(stopped) = stopped else { return model };
     let synchronous_commit = match &stopped.synchronous_commit {
@@ -61,7 +61,7 @@ pub(super) fn as_given_back(model: Model, stopped: Option<&Stopped>) -> Model {
     Model { enabled: true.into(), slot_name, synchronous_commit, ..model }
 }
 
-/// What an update may make of it: what the cutover has changed stays as it is.
+/// The subscription for an update: the cutover's changes stay.
 pub(super) fn kept(desired: Subscription, current: &Subscription, stopped: Option<&Stopped>) -> Subscription {
     let mut desired = desired;
     let Some(stopped) = stopped else { return desired };
@@ -75,11 +75,10 @@ pub(super) fn kept(desired: Subscription, current: &Subscription, stopped: Optio
     desired
 }
 
-/// Refuses what would start it, or would have to look at the publisher that was left. Returns whether a cutover has
-/// stopped it.
+/// Refuses changes that would start it, or that need its old publisher. Returns whether a cutover has stopped it.
 ///
 /// # Errors
-/// When the subscriber cannot be asked.
+/// When a query fails.
 pub(super) async fn preview(
     call: &Call<Context>,
     change: &mut PlannedChange<Model>,
@@ -90,7 +89,7 @@ pub(super) async fn preview(
     };
     let prior = change.prior().cloned();
     let name = ident(prior.as_ref().map_or(&planned.name, |prior| &prior.name))?;
-    // A new one whose server is not there yet is nobody's.
+    // A new one whose server cannot be reached yet is not held.
     let current = match call.unless_stopped(crate::postgres::subscription::fetch(database, &name)).await {
         Ok(Some(current)) => current,
         Ok(None) => return Ok(false),
@@ -146,7 +145,7 @@ fn starts_again(stopped: &Stopped) -> String {
     )
 }
 
-/// What is said of one whose cutover is gone.
+/// The text about a subscription whose cutover is gone.
 const LEFT_BEHIND: &str = "A cutover has stopped it and has been destroyed since: writes go to the subscriber now. \
      Nothing starts it again, because it would write old rows over new ones.";
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How a subscription is created, changed and dropped, on both servers.
+//! Creates, changes and drops a subscription, on both servers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::resources::reaching::{self, Connected, Way};
 use crate::tf_provider::call::{Call, Saved};
 use crate::tf_provider::diagnostics::{Error, Result};
 
-/// The state of a subscription that was found, with what only both servers together tell, and a warning of a slot that is gone.
+/// The state of a subscription, with values that need both servers, and a warning if its slot is gone.
 pub(super) async fn observe(
     call: &Call<Context>,
     database: &Database,
@@ -38,7 +38,7 @@ pub(super) async fn observe(
     Ok(model)
 }
 
-/// The state of a subscription that was found, and its publisher where that is known.
+/// The state of a subscription, and its publisher if known.
 pub(super) async fn look_at(
     call: &Call<Context>,
     database: &Database,
@@ -54,10 +54,11 @@ pub(super) async fn look_at(
     Ok((model, publisher))
 }
 
-/// How long it may take to find out whether a subscription is well; what is not known to be ill by then counts as well.
+/// How long to check whether a subscription is healthy; if no problem is known by then, it counts as healthy.
 const JUDGING: Duration = Duration::from_secs(90);
 
-/// Warns of a subscription that is not well, with the causes; `changed` says that it was changed just now. Returns whether there was something to warn of.
+/// Warns of an unhealthy subscription, with the causes; `changed` says that it was just changed. Returns whether there
+/// was a warning.
 pub(super) async fn warn_of_trouble(
     call: &Call<Context>,
     (publisher, database): (Option<&Database>, &Database),
@@ -76,8 +77,8 @@ pub(super) async fn warn_of_trouble(
     Ok(is_ill)
 }
 
-/// The state of a subscription after a change of it, and a warning where it does not run, with the causes. What was changed
-/// is a success all the same.
+/// The state of a subscription after a change, and a warning with the causes if it does not run. The change itself is
+/// still a success.
 async fn observe_changed(
     call: &Call<Context>,
     database: &Database,
@@ -100,7 +101,7 @@ async fn observe_changed(
     Ok(model)
 }
 
-/// Tables that a refresh would add; none where the publisher cannot be asked, which is not the subscription's fault.
+/// Tables that a refresh would add; empty if the publisher cannot be queried, which is not the subscription's fault.
 async fn unsubscribed(
     call: &Call<Context>,
     (publisher, database): (Option<Database>, &Database),
@@ -239,7 +240,7 @@ pub(super) async fn update(
     let change = Change { call, database, prior, doing: &doing, saved, limits };
     let mut slot = slot_change.as_ref().zip(way.as_ref());
     if joins && !current.enabled && desired.enabled {
-        // It has to apply what is older than the publication first, and disabled it applies nothing.
+        // It must first apply changes older than the publication, but applies nothing while disabled.
         let first = Subscription { publications: current.publications.clone(), ..desired.clone() };
         let without_refresh = How { refresh: false, ..how.clone() };
         current = change.run_over(slot.take(), &current, &first, &without_refresh).await?;
@@ -267,7 +268,7 @@ pub(super) async fn update(
             &connection::conninfo(call.context(), &plan, database.version().await.ok())?,
             &plan.publisher,
         );
-        // What only the configuration says stays as it was, so that the next plan sends the connection again.
+        // Values that only the configuration has stay as they were, so that the next plan sends the connection again.
         let (connection_version, publisher) = (prior.connection_version.clone(), prior.publisher.clone());
         saved.record(&Model { connection_version, publisher, ..to_model(database.name(), &found, &plan) });
         connecting::check(&operation, database, &found, (old_worker, connection)).await?;
@@ -280,7 +281,7 @@ pub(super) async fn update(
     Box::pin(observe_changed(call, database, &found, &plan, saved)).await
 }
 
-/// Waits for the copy. Each look is short, as another one follows.
+/// Waits for the copy. Each read is short, because another one follows.
 async fn wait_for_copy(
     operation: &Operation<'_>,
     subscriber: &Database,
@@ -292,7 +293,7 @@ async fn wait_for_copy(
     Ok(initial_copy::wait(operation, &copy).await?)
 }
 
-/// What every part of one update shares.
+/// The shared parts of one update.
 struct Change<'a> {
     call: &'a Call<Context>,
     database: &'a Database,
@@ -303,7 +304,7 @@ struct Change<'a> {
 }
 
 impl Change<'_> {
-    /// Does what [`Change::run`] does, alone with the slot that the subscription changes over to, if it does.
+    /// Like [`Change::run`], with the lock on the new slot if the slot changes.
     async fn run_over(
         &self,
         slot: Option<(&SlotChange<'_>, &slot_change::Way)>,
@@ -318,10 +319,10 @@ impl Change<'_> {
         }
     }
 
-    /// Turns `current` into `desired`, and returns what the server then has.
+    /// Turns `current` into `desired`, and returns the result on the server.
     ///
     /// # Errors
-    /// Where the server refuses a statement or its version lacks something. The state then says what is.
+    /// When the server refuses a statement or its version lacks a feature. Then the state has the actual values.
     async fn run(&self, current: &Subscription, desired: &Subscription, how: &How) -> Result<Subscription> {
         let Self { call, database, prior, doing, saved, limits } = *self;
         let version = call.unless_stopped(database.version()).await.map_err(|error| error.during(doing))?;
@@ -336,10 +337,10 @@ impl Change<'_> {
         };
         let found = what_is(database, &[&desired.name, &current.name], limits).await;
         if let Some(Some(found)) = &found {
-            // What only the configuration says stays as it was, so that the next plan tries again.
+            // Values that only the configuration has stay as they were, so that the next plan tries again.
             saved.record(&to_model(database.name(), found, prior));
         }
-        // A connection that may be read was compared.
+        // A connection that may be read has been compared.
         let left = |found: &Subscription| {
             let resend_connection = how.resend_connection && found.connection.is_none();
             subscription::diff(Some(found), Some(desired), &How { resend_connection, ..how.clone() }, version)
@@ -351,7 +352,7 @@ impl Change<'_> {
     }
 }
 
-/// After a failure some statements may have run: the state must say what is, under whichever name.
+/// After a failure some statements may have run: reads the actual subscription, under any of its names.
 async fn what_is(database: &Database, names: &[&Ident], limits: &Limits) -> Option<Option<Subscription>> {
     for name in names {
         match look_again(limits, || subscription::fetch_now(database, name)).await {
@@ -388,7 +389,7 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
         }
         Err(error) => error,
     };
-    // Only the publisher's side can be done without.
+    // Only the publisher's side is optional.
     let publisher_failed = error.is(&SqlState::CONNECTION_FAILURE);
     let slot = current.slot_name().cloned();
     let slot_is_gone = publisher_failed && is_slot_gone(call, database, prior, &current).await;
@@ -399,7 +400,7 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
         let shown = Error::from(error);
         return Err(if publisher_failed { shown.detail(remedy) } else { shown });
     }
-    // Those that copy a table now are dropped with the subscription where the publisher answers.
+    // Slots that copy a table now are dropped with the subscription if the publisher answers.
     let copying =
         if slot_is_gone { Vec::new() } else { subscription::sync_slots(database, &name).await.unwrap_or_default() };
     database.run_within(&doing, &subscription::drop_detached(&name), limits).await?;
@@ -416,7 +417,7 @@ pub(super) async fn delete(call: &Call<Context>, database: &Database, prior: &Mo
     Ok(())
 }
 
-/// What the subscription says of itself that is not made wholly. One that is has never run.
+/// The mark of a subscription that is not completely created, which has never run.
 async fn half_made(database: &Database, current: &Subscription) -> Result<Option<HalfMade>> {
     if current.enabled {
         return Ok(None);
@@ -424,7 +425,7 @@ async fn half_made(database: &Database, current: &Subscription) -> Result<Option
     Ok(subscription::half_made(database, &current.name).await?.filter(|half_made| !half_made.enabled))
 }
 
-/// Drops a subscription and leaves its slot to another one, which may need it.
+/// Drops a subscription and keeps its slot for another one, which may need it.
 async fn drop_beside(
     call: &Call<Context>,
     database: &Database,
@@ -451,7 +452,7 @@ async fn is_slot_gone(call: &Call<Context>, database: &Database, prior: &Model, 
     }
 }
 
-/// Records what is left of a subscription that was not made, and says what to do.
+/// Records the remains of a failed create, and says what to do.
 fn explain(
     not_made: NotMade,
     saved: &Saved<Model>,
@@ -471,7 +472,7 @@ fn explain(
     }
 }
 
-/// Postgres says what failed; this says what to do about it.
+/// Adds a remedy to Postgres's error.
 fn with_remedy(error: replication::Error, connection: Option<&Conninfo>) -> replication::Error {
     match connection {
         Some(connection) if error.is(&SqlState::CONNECTION_FAILURE) => unreached(error, connection),
@@ -483,7 +484,7 @@ fn with_remedy(error: replication::Error, connection: Option<&Conninfo>) -> repl
     }
 }
 
-/// The subscriber could not connect, or was not let in, with the connection that it was given.
+/// Adds a remedy if the subscriber could not connect or log in with its connection.
 fn unreached(error: replication::Error, connection: &Conninfo) -> replication::Error {
     let address = connection.tcp_address().map(|(host, port)| format!("{host}:{port}"));
     let address = address.unwrap_or_else(|_| connection.to_string());

@@ -26,21 +26,21 @@ crate::model! {
         name: Attr<String>,
         /// Its database.
         database: Attr<String>,
-        /// What it subscribes to.
+        /// Its publications.
         publications: Attr<BTreeSet<String>>,
-        /// A change refreshes.
+        /// A change of these triggers a refresh.
         refresh_triggers: Attr<BTreeMap<String, String>>,
-        /// How the subscriber reaches the publisher.
+        /// The subscriber's connection to the publisher.
         publisher: Attr<Connection>,
-        /// A change sends the connection again.
+        /// A change of this number sets the connection again.
         connection_version: Attr<i64>,
-        /// Whether it runs.
+        /// Whether it is enabled.
         enabled: Attr<bool>,
-        /// Whether the rows that are there are copied.
+        /// Whether existing rows are copied.
         copy_data: Attr<bool>,
-        /// Whether the slot is made.
+        /// Whether to create the slot.
         create_slot: Attr<bool>,
-        /// Whether the publisher is connected to at creation.
+        /// Whether to connect to the publisher at creation.
         connect: Attr<bool>,
         /// The slot.
         slot_name: Attr<String>,
@@ -56,7 +56,7 @@ crate::model! {
         disable_on_error: Attr<bool>,
         /// Whether the connection needs a password.
         password_required: Attr<bool>,
-        /// Whose rights changes are applied with.
+        /// Whether changes are applied with the rights of the subscription's owner.
         run_as_owner: Attr<bool>,
         /// Which changes are sent.
         origin: Attr<String>,
@@ -66,9 +66,9 @@ crate::model! {
         owner: Attr<String>,
         /// Whether create waits for the copy.
         wait_for_initial_sync: Attr<bool>,
-        /// Whether destroy does without the publisher.
+        /// Whether destroy works without the publisher.
         force_destroy: Attr<bool>,
-        /// Published, not yet subscribed.
+        /// Published tables that it does not have yet.
         unsubscribed_tables: Attr<BTreeSet<String>>,
         /// Parts of the connection that differ from the configuration.
         connection_differs: Attr<BTreeSet<String>>,
@@ -228,7 +228,7 @@ pub(super) fn schema() -> Schema {
     .block(timeouts_block("20m", "20m", "5m"))
 }
 
-/// Not named `connection`: in a resource, cores keep that name for themselves, as provisioners' way to a machine.
+/// Not named `connection`: Terraform and OpenTofu reserve that name in resources, for provisioners.
 fn publisher_block() -> NestedBlock {
     let description = "How the subscriber reaches the publisher. Every part defaults to the provider's `publisher` \
     block. The certificates of an `sslrootcert` there are not on the subscriber's server, so `verify-ca` and \
@@ -281,7 +281,7 @@ pub(super) fn validate(config: &Model, diagnostics: &mut Diagnostics) {
     reaching::validate(Way::FORWARD, &config.publisher, diagnostics);
 }
 
-/// The slot is named as the subscription where nothing else is said, and not every name is a slot's.
+/// The default slot has the subscription's name, but not every name is valid for a slot.
 fn check_default_slot(config: &Model, diagnostics: &mut Diagnostics) {
     if let (Some(name), Attr::Null) = (config.name.known(), &config.slot_name)
         && check_name(name).is_ok()
@@ -293,7 +293,7 @@ fn check_default_slot(config: &Model, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// What follows from the other attributes, and what the last read found to mend.
+/// Plans the attributes that follow from others, and repairs of problems that the last read found.
 pub(super) fn plan_computed(change: &mut PlannedChange<Model>) -> Result<()> {
     plan_id(change)?;
     let Some(planned) = change.planned().cloned() else { return Ok(()) };
@@ -312,7 +312,7 @@ pub(super) fn plan_computed(change: &mut PlannedChange<Model>) -> Result<()> {
     Ok(())
 }
 
-/// Whether this change looks for tables: one is missing, or something that the tables follow from changes.
+/// Whether this change refreshes: a table is missing, or a value that the tables depend on changes.
 fn refreshes(change: &PlannedChange<Model>) -> bool {
     let (Some(prior), Some(planned)) = (change.prior(), change.planned()) else { return false };
     let enabled = planned.enabled.known() != Some(&false);
@@ -326,7 +326,7 @@ fn has_any(set: Option<&Attr<BTreeSet<String>>>) -> bool {
     set.and_then(Attr::known).is_some_and(|set| !set.is_empty())
 }
 
-/// The state of an import with what no catalog stores: the defaults of the configuration.
+/// The state of an import with the defaults of all attributes that no catalog stores.
 pub(super) fn with_defaults(imported: Model) -> Model {
     Model {
         copy_data: true.into(),
@@ -347,7 +347,7 @@ pub(super) fn to_ident(text: &str, attribute: &str) -> Result<Ident> {
     Ident::new(text).map_err(|error| Error::new(error.to_string()).attribute(attribute))
 }
 
-/// The subscription that a model describes, without its connection. Options that are not known are left to the server.
+/// The subscription that a model describes, without its connection. The server chooses unknown options.
 pub(super) fn to_desired(model: &Model) -> Result<Desired> {
     let name = to_ident(model.name.required("name")?, "name")?;
     let publications = model.publications.required("publications")?.iter();
@@ -374,7 +374,7 @@ pub(super) fn to_desired(model: &Model) -> Result<Desired> {
     })
 }
 
-/// The state of a subscription that was found; what no catalog stores stays as it was.
+/// The state of a subscription; values that no catalog stores stay as they were.
 pub(super) fn to_model(database: &str, found: &Desired, before: &Model) -> Model {
     let name = found.name.as_str();
     let options = &found.options;

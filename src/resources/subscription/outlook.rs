@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says about the making of a subscription, and of a change of it: what the servers would answer to the apply.
+//! The plan's checks of creating and changing a subscription: how the servers would answer the apply.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::path::AttributePath;
 use crate::tf_provider::resource::PlannedChange;
 
-/// How long a plan looks at both servers.
+/// How long a plan may read both servers.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// What is being done, for messages.
+/// The current work, for messages.
 pub(super) fn doing(planned: &Model) -> String {
     match planned.name.known() {
         Some(name) => format!("planning subscription {name:?}"),
@@ -32,7 +32,7 @@ pub(super) fn doing(planned: &Model) -> String {
     }
 }
 
-/// Asks the subscriber for its version, where the subscription is new or something depends on it; `None` where not.
+/// Reads the subscriber's version, if the subscription is new or something depends on it; otherwise `None`.
 ///
 /// # Errors
 /// When a person asks to stop.
@@ -49,10 +49,10 @@ pub(super) async fn ask(
     call.unless_stopped(async { Ok::<_, Error>(Some(database.version().await)) }).await
 }
 
-/// Says what the servers would answer.
+/// Reports how the servers would answer.
 ///
 /// # Errors
-/// When the subscriber has answered that it does not let us in, or a person asks to stop.
+/// When the subscriber refuses the login, or a person asks to stop.
 pub(super) async fn preview(
     call: &Call<Context>,
     change: &mut PlannedChange<Model>,
@@ -73,7 +73,7 @@ async fn of_new(
     planned: &Model,
 ) -> Result<()> {
     let Ok(desired) = to_desired(planned) else { return Ok(()) };
-    // One that is there is replaced, or refused: what the servers say now is not what they will say then.
+    // An existing one is replaced, or refused: the servers' answers will be different then.
     if call.unless_stopped(subscription::fetch(subscriber, &desired.name)).await?.is_some() {
         return Ok(());
     }
@@ -106,7 +106,7 @@ async fn of_new(
     Ok(())
 }
 
-/// What no catalog stores.
+/// The options that no catalog stores.
 fn how(planned: &Model) -> How {
     How {
         connect: is_set(&planned.connect),
@@ -116,7 +116,7 @@ fn how(planned: &Model) -> How {
     }
 }
 
-/// What is said of a login whose part the resource gives itself is said there.
+/// Reports objections to a login at the resource's own attribute, if that gives the value.
 fn say(change: &mut PlannedChange<Model>, objections: Vec<Objection>) {
     let block = change.config().publisher.known().cloned().unwrap_or_default();
     for objection in objections {
@@ -134,7 +134,7 @@ fn say(change: &mut PlannedChange<Model>, objections: Vec<Objection>) {
     }
 }
 
-/// The attribute of the `publisher` block that the answer to a login is about, where that gives it.
+/// The attribute of the `publisher` block that gives the value which a login's answer is about.
 fn giver(block: &Connection, cause: &postgres::Error) -> Option<&'static str> {
     let attributes = [
         ("password", SqlState::INVALID_PASSWORD, block.password.known().is_some()),
@@ -147,7 +147,7 @@ fn giver(block: &Connection, cause: &postgres::Error) -> Option<&'static str> {
     attributes.iter().find(fits).map(|(attribute, ..)| *attribute)
 }
 
-/// What is known of the connection while planning, and where it leads.
+/// The connection as far as it is known while planning, and its target.
 struct Known {
     connection: Option<Conninfo>,
     publisher: Option<Database>,
@@ -155,7 +155,7 @@ struct Known {
 }
 
 impl Known {
-    /// `configured` is the block of the configuration, which alone has a write-only password.
+    /// `configured` is the block of the configuration: only that has a write-only password.
     fn of(context: &Context, planned: &Model, configured: &Attr<Connection>, subscriber: &Database) -> Self {
         let nothing = Self { connection: None, publisher: None, login: None };
         if context.publisher().is_waiting() || configured.is_unknown() {
@@ -194,7 +194,7 @@ fn without_unknown(block: Connection) -> Connection {
     }
 }
 
-/// What a change would meet: an owner that it cannot be given to, publications and tables that are not there.
+/// Checks a change: an owner that it cannot be given to, missing publications and tables.
 async fn of_change(
     call: &Call<Context>,
     change: &mut PlannedChange<Model>,

@@ -8,7 +8,7 @@ use super::model::Model;
 use crate::replication::names;
 use crate::tf_provider::convert::Attr;
 
-/// Why it looks for new tables: `unsubscribed_tables` is not known.
+/// Why it refreshes: `unsubscribed_tables` is not known.
 pub(super) fn of_refresh(prior: &Model, planned: &Model) -> Option<String> {
     if !planned.unsubscribed_tables.is_unknown() {
         return None;
@@ -26,7 +26,7 @@ pub(super) fn of_refresh(prior: &Model, planned: &Model) -> Option<String> {
     })
 }
 
-/// Why its connection is sent again: `connection_differs` is not known, or a write-only password has another version.
+/// Why its connection is set again: `connection_differs` is not known, or a write-only password has another version.
 pub(super) fn of_sending(prior: &Model, planned: &Model) -> Option<String> {
     if let Some(parts) = listed(&prior.connection_differs) {
         return Some(format!("its connection is sent again, because it differs from the configuration in: {parts}"));

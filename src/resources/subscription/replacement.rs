@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says about a subscription that is created a second time: `-replace`, a taint, or another database.
+//! The plan of a subscription that is created a second time: because of `-replace`, a taint, or another database.
 //!
-//! A core asks for such a plan as for a new object: only the existing subscription shows the difference.
+//! Terraform and OpenTofu request this plan like that of a new object: only the existing subscription shows the
+//! difference.
 
 use std::collections::BTreeSet;
 
@@ -16,11 +17,11 @@ use crate::tf_provider::call::Call;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::resource::PlannedChange;
 
-/// Says what it means where a subscription that exists is to be made again. Into tables that hold rows, nothing is copied
-/// without harm, and so it is refused: of a plan with `-replace`, a core shows no warning.
+/// Checks the replacement of an existing subscription. A copy into tables with rows does harm, so it is refused and not
+/// only a warning: with `-replace`, Terraform and OpenTofu show no warnings.
 ///
 /// # Errors
-/// When a person asks to stop. A server that cannot be asked is none: it may not be there yet.
+/// When a person asks to stop. A failed query is not an error: the server may not exist yet.
 pub(super) async fn preview(
     call: &Call<Context>,
     change: &mut PlannedChange<Model>,

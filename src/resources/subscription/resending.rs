@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says about a subscription's connection: what is sent in place of what, and what is left as it is.
+//! The plan's message about a subscription's connection: what changes, and what stays.
 
 use super::difference::{self, is_sent};
 use super::ident;
@@ -12,10 +12,10 @@ use crate::tf_provider::call::Call;
 use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::resource::PlannedChange;
 
-/// Decides whether the connection of one that exists is sent, and says what becomes of it.
+/// Decides whether to set the connection of an existing subscription, and reports the changes.
 ///
 /// # Errors
-/// When the subscriber cannot be asked for the connection that is there, or none is known that could be sent.
+/// When the query for the current connection fails, or no connection to set is known.
 pub(super) async fn preview(
     call: &Call<Context>,
     change: &mut PlannedChange<Model>,

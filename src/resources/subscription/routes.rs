@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says about rows that would arrive under another name, or under two.
+//! The plan's checks of rows that would arrive under another name, or under two.
 
 use super::connection::{self, publisher_of};
 use super::ident;
@@ -15,10 +15,10 @@ use crate::tf_provider::call::Call;
 use crate::tf_provider::diagnostics::Result;
 use crate::tf_provider::resource::PlannedChange;
 
-/// Asks both servers, where they can be asked: what is not known now is asked once more before anything is changed.
+/// Reads both servers, if they can be reached. A failed check is repeated before anything is changed.
 ///
 /// # Errors
-/// When a person asks to stop, or the subscriber cannot be asked for a subscription that is there.
+/// When a person asks to stop, or the query for an existing subscription fails.
 pub(super) async fn preview(
     call: &Call<Context>,
     change: &mut PlannedChange<Model>,
@@ -54,7 +54,7 @@ pub(super) async fn preview(
     Ok(())
 }
 
-/// The publisher of one that is to be made with a connection.
+/// The publisher of a new subscription that connects.
 fn publisher_of_new(context: &Context, planned: &Model, subscriber: &Database) -> Option<Database> {
     let conninfo = connection::conninfo(context, planned, None).ok().filter(|_| is_set(&planned.connect))?;
     connection::publisher(context, &conninfo, subscriber)

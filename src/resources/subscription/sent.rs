@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the private state stores of a subscription in addition to the connection that was sent: whether it was taken over, and
-//! what has proven where its publisher is.
+//! Further private state of a subscription: whether it was taken over, and the proof of where its publisher is.
 
 use serde_json::Value as Json;
 
@@ -9,29 +8,29 @@ use crate::replication::whereabouts::Proof;
 use crate::resources::reaching;
 use crate::tf_provider::call::Private;
 
-/// The key that says: the subscription was taken over, and its connection was looked at.
+/// The key that says: the subscription was taken over, and its connection was read.
 const TAKEN_OVER: &str = "taken_over";
-/// The key of what has proven where the publisher is.
+/// The key of the proof of where the publisher is.
 const PROOF: &str = "publisher_proof";
 
-/// Whether the connection was neither sent from here nor looked at yet: the subscription was imported or moved.
+/// Whether the connection was neither set by the provider nor read yet: the subscription was imported or moved.
 pub(super) fn is_to_be_taken_over(private: &Private) -> bool {
     reaching::sent(private).is_none() && private.get(TAKEN_OVER).is_none()
 }
 
-/// Notes that the connection was looked at.
+/// Records that the connection was read.
 pub(super) fn take_over(private: &Private) {
     private.set(TAKEN_OVER, true.into());
 }
 
-/// What has proven where the publisher is.
+/// The proof of where the publisher is.
 pub(super) fn proof(private: &Private) -> Option<Proof> {
     let kept = private.get(PROOF)?;
     let text = |key: &str| kept.get(key)?.as_str().map(str::to_owned);
     Some(Proof { named: text("named")?, configured: text("configured")?, system: text("system")? })
 }
 
-/// Keeps what has proven it.
+/// Records the proof.
 pub(super) fn remember_proof(private: &Private, proof: &Proof) {
     let kept = [("named", &proof.named), ("configured", &proof.configured), ("system", &proof.system)];
     private.set(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan says about another slot for a subscription.
+//! The plan of a change of a subscription's slot.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::tf_provider::call::Call;
 use crate::tf_provider::diagnostics::Result;
 use crate::tf_provider::resource::PlannedChange;
 
-/// How long a plan looks at the slots.
+/// How long a plan may read the slots.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// Decides while planning, and says what will be done.
+/// Decides while planning, and reports what will be done.
 ///
 /// # Errors
 /// As [`SlotChange::decide`].

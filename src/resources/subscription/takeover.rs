@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! An existing subscription is imported, listed or moved. This changes nothing of it, so
+//! Takes over an existing subscription by an import, a list or a move. This does not change it, so
 //! the state begins with its current connection.
 
 use super::connection;
@@ -17,8 +17,8 @@ use crate::tf_provider::call::Call;
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::Error;
 
-/// Fills the `publisher` block from the connection string, once, where the configuration by itself would say something
-/// else. Warns of what cannot be taken into the state.
+/// Fills the `publisher` block from the connection string, once, if the configuration alone would give another one.
+/// Warns of parts that the state cannot have.
 pub(super) fn take_over(call: &Call<Context>, found: &Subscription, model: &mut Model) {
     let private = call.private();
     if !sent::is_to_be_taken_over(private) {
