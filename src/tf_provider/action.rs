@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is done without leaving a state: the trait an action is written with, and its erased twin.
+//! Actions: the trait that an action implements, and its type-erased form.
 
 use std::future::Future;
 
@@ -13,11 +13,11 @@ use super::diagnostics::{Diagnostics, Result};
 use super::schema::Schema;
 use super::value::Value;
 
-/// One kind of thing that a configuration, or a person on the command line, can have done.
+/// One kind of action, which a configuration or a person on the command line can invoke.
 pub trait Action: Send + Sync + 'static {
     /// Its configuration.
     type Model: Model;
-    /// What the provider's configuration makes.
+    /// The result of the provider's configuration.
     type Context: Send + Sync + 'static;
     /// The name of the action's type in a configuration.
     const TYPE_NAME: &'static str;
@@ -25,17 +25,17 @@ pub trait Action: Send + Sync + 'static {
     /// The schema. Nothing in it is computed.
     fn schema() -> Schema;
 
-    /// Checks a configuration across its attributes. Unknown values must be passed over.
+    /// Checks a configuration across its attributes. Must skip unknown values.
     fn validate(_config: &Self::Model, _diagnostics: &mut Diagnostics) {}
 
-    /// Looks at the real thing for the sake of the plan: warns of what the action will do, refuses what it could not.
-    /// Called again at apply; not called before the provider is configured. Values may be unknown. Changes nothing.
+    /// Checks the real objects for the plan: warns of what the action will do, refuses what it could not do. Called
+    /// again at apply; not called before the provider is configured. Values may be unknown. Changes nothing.
     fn plan(_call: &Call<Self::Context>, _config: Self::Model) -> impl Future<Output = Result<()>> + Send {
         async { Ok(()) }
     }
 
-    /// Does it. The configuration is wholly known. Runs to its end whoever still listens; one that waits watches
-    /// [`Call::stop`].
+    /// Runs the action. The configuration is completely known. It runs to its end even if nobody listens any
+    /// more; an action that waits watches [`Call::stop`].
     fn invoke(
         call: &Call<Self::Context>,
         config: Self::Model,
@@ -43,20 +43,20 @@ pub trait Action: Send + Sync + 'static {
     ) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// Where an action says what is happening: the core prints each line as it comes. The action has ended only when the last
-/// clone is gone.
+/// The progress of an action: Terraform prints each line as it comes. The action has ended only when the last clone is
+/// gone.
 #[derive(Clone)]
 pub struct Progress(UnboundedSender<String>);
 
 impl Progress {
-    /// Lines go to this channel.
+    /// Sends lines to this channel.
     pub fn new(lines: UnboundedSender<String>) -> Self {
         Self(lines)
     }
 
-    /// Says one line.
+    /// Sends one line.
     pub fn say(&self, line: impl Into<String>) {
-        // Nobody listens where the core went away; the action is done all the same.
+        // If Terraform is gone, nobody listens; the action still finishes.
         let _ = self.0.send(line.into());
     }
 }
@@ -73,7 +73,7 @@ pub trait AnyAction<C>: Send + Sync {
     fn plan(&self, call: Call<C>, config: Value) -> BoxFuture<'static, Result<()>>;
     /// See [`Action::invoke`].
     fn invoke(&self, call: Call<C>, config: Value, progress: Progress) -> BoxFuture<'static, Result<()>>;
-    /// Reads a value as the model and writes it again: what the tests over the registry compare.
+    /// Reads a value as the model and writes it again, for the tests over the registry.
     fn round_trip(&self, value: Value) -> Result<Value>;
 }
 

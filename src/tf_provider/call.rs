@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What an operation runs with: the provider's context, a way to be stopped, private state, warnings.
+//! The environment of an operation: the provider's context, cancellation, private state, warnings.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -33,22 +33,22 @@ impl<C> Clone for Call<C> {
 }
 
 impl<C> Call<C> {
-    /// A call with what was stored privately beside the object.
+    /// A call with the object's private state.
     pub fn new(context: Arc<C>, stop: CancellationToken, private: Private) -> Self {
         Self { context, stop, private, diagnostics: Arc::default() }
     }
 
-    /// What the provider's configuration made.
+    /// The result of the provider's configuration.
     pub fn context(&self) -> &C {
         &self.context
     }
 
-    /// Cancelled once a person has asked to stop, and stays so. Whoever waits should watch it.
+    /// Cancelled once a person has asked to stop, and stays so. Waits should watch it.
     pub fn stop(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Fails once a person has asked to stop; called before a step that had better not begin then.
+    /// Fails once a person has asked to stop; called before a step that should not begin then.
     ///
     /// # Errors
     /// When the operation was cancelled.
@@ -56,11 +56,11 @@ impl<C> Call<C> {
         if self.stop.is_cancelled() { Err(cancelled()) } else { Ok(()) }
     }
 
-    /// Waits for work that may be given up at any moment, as connecting and reading may, and gives it up once a
+    /// Does work that may be abandoned at any moment, such as connecting and reading, and abandons it once a
     /// person has asked to stop.
     ///
     /// # Errors
-    /// What the work fails with, or that the operation was cancelled.
+    /// The error of the work, or that the operation was cancelled.
     pub async fn unless_stopped<T, E: Into<Error>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T> {
         tokio::select! {
             biased;
@@ -74,19 +74,19 @@ impl<C> Call<C> {
         &self.private
     }
 
-    /// Tells the person something they can act on; the operation goes on.
+    /// Warns of something that a person can act on; the operation continues.
     pub fn warn(&self, warning: Error) {
         lock(&self.diagnostics).warning(warning);
     }
 
-    /// All that was said so far, taken out, and then the error that ended the call.
+    /// Takes all diagnostics so far, followed by the error that ended the call.
     pub fn failed(&self, error: Error) -> Diagnostics {
         let mut diagnostics = self.take_diagnostics();
         diagnostics.error(error);
         diagnostics
     }
 
-    /// All that was said so far, taken out.
+    /// Takes all diagnostics so far.
     pub fn take_diagnostics(&self) -> Diagnostics {
         std::mem::take(&mut lock(&self.diagnostics))
     }
@@ -96,18 +96,18 @@ fn cancelled() -> Error {
     Error::new("the operation was cancelled")
 }
 
-/// What a provider stores beside an object's state, out of the configuration's sight: JSON by key.
+/// Private data that a provider stores with an object's state, hidden from configurations: JSON by key.
 #[derive(Clone, Default)]
 pub struct Private(Arc<Mutex<BTreeMap<String, Json>>>);
 
 impl Private {
-    /// Reads what a core stored. Anything but what [`Private::to_bytes`] wrote counts as nothing.
+    /// Reads stored bytes. Anything that [`Private::to_bytes`] did not write counts as empty.
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let entries = serde_json::from_slice::<serde_json::Map<String, Json>>(bytes).unwrap_or_default();
         Self(Arc::new(Mutex::new(entries.into_iter().collect())))
     }
 
-    /// What a core is to store; nothing at all where there is no entry.
+    /// The bytes to store; empty without entries.
     pub fn to_bytes(&self) -> Vec<u8> {
         let entries = lock(&self.0);
         if entries.is_empty() {
@@ -132,14 +132,14 @@ impl Private {
     }
 }
 
-/// What exists by now, though the verb has not ended: recorded after each step that cannot be undone, so that
-/// the rest may fail, be cancelled or panic and the state is true all the same.
+/// The object so far, while the verb still runs: recorded after each step that cannot be undone, so that the
+/// state is true even if the rest fails, is cancelled or panics.
 pub struct Saved<M> {
     value: SavedValue,
     model: PhantomData<fn(M)>,
 }
 
-/// The erased form of [`Saved`]: what the server looks at when the verb has ended.
+/// The type-erased form of [`Saved`], which the server reads when the verb has ended.
 pub type SavedValue = Arc<Mutex<Option<Value>>>;
 
 impl<M: Model> Saved<M> {
@@ -159,8 +159,8 @@ impl<M: Model> Saved<M> {
     }
 }
 
-/// A lock is poisoned when its holder panicked; what is in it is whole all the same, since each holder only
-/// replaces values.
+/// A poisoned lock means that its holder panicked; its value is still complete, because holders only
+/// replace values.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -193,7 +193,7 @@ mod tests {
         call.stop().cancel();
         let waits = call.unless_stopped(std::future::pending::<Result<()>>());
         assert_eq!(waits.await.unwrap_err().to_string(), "the operation was cancelled");
-        // What is there already is not thrown away.
+        // A result that is already there is not thrown away.
         assert_eq!(call.unless_stopped(std::future::ready(Ok::<_, Error>(7))).await, Ok(7));
     }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `Value` to and from what the wire carries: msgpack and JSON, guided by the schema's type.
+//! `Value` to and from msgpack and JSON, guided by the schema's type.
 //!
-//! Total on any bytes: what does not fit the type is an error that says where, never a panic.
+//! It accepts any bytes: a mismatch with the type is an error that says where, never a panic.
 
 use std::collections::BTreeMap;
 
@@ -19,13 +19,13 @@ use super::value::{Refinement, Value};
 const UNKNOWN: i8 = 0;
 /// The msgpack extension of an unknown value with refinements.
 const REFINED: i8 = 12;
-/// How deep a value may be nested; configurations stay far below, and the stack far above.
+/// How deep a value may be nested: far more than configurations need, and far less than the stack allows.
 const MAX_DEPTH: usize = 200;
 
 /// Reads the msgpack form of a value of this type.
 ///
 /// # Errors
-/// When the bytes are no msgpack, or do not fit the type; the error's path says where.
+/// When the bytes are not msgpack, or do not fit the type; the error's path says where.
 pub fn from_msgpack(ty: &Type, bytes: &[u8]) -> Result<Value> {
     let mut rest = bytes;
     let pack = rmpv::decode::read_value_with_max_depth(&mut rest, MAX_DEPTH)
@@ -48,22 +48,22 @@ pub fn to_msgpack(ty: &Type, value: &Value) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the JSON form of a value of this type, as states are stored.
+/// Reads the JSON form of a value of this type, which states use.
 ///
-/// Attributes that the type does not have are passed over and missing ones are null: a state may have
-/// been written by a version of the provider whose schema held one more or one fewer.
+/// Skips attributes that the type does not have, and missing ones are null: a state may come from a
+/// version of the provider whose schema had one more or one fewer.
 ///
 /// # Errors
-/// When the bytes are no JSON, or do not fit the type; the error's path says where.
+/// When the bytes are not JSON, or do not fit the type; the error's path says where.
 pub fn from_json(ty: &Type, bytes: &[u8]) -> Result<Value> {
     from_json_value(ty, parse_json(bytes)?)
 }
 
-/// Reads JSON of which no type is known: the state of another provider, or of an older schema.
-/// Arrays become lists, objects maps.
+/// Reads JSON without a known type: the state of another provider, or of an older schema. Arrays
+/// become lists, objects maps.
 ///
 /// # Errors
-/// When the bytes are no JSON.
+/// When the bytes are not JSON.
 pub fn from_untyped_json(bytes: &[u8]) -> Result<Value> {
     Ok(untyped(parse_json(bytes)?))
 }
@@ -76,7 +76,7 @@ fn mismatch(ty: &Type, found: &str) -> Error {
     Error::new(format!("expected {ty}, found {found}"))
 }
 
-/// Runs the conversion of one part, and says which part it was where that fails.
+/// Converts one part, and adds it to the path of an error.
 fn part<T>(step: impl FnOnce() -> Step, convert: Result<T>) -> Result<T> {
     convert.map_err(|error| error.at(&AttributePath::default().then(step())))
 }
@@ -238,7 +238,7 @@ fn pack_number(number: &Number) -> Pack {
     Pack::from(number.to_string())
 }
 
-/// An object has exactly its type's attributes: what the value lacks is null, what it has beyond is an error.
+/// An object has exactly its type's attributes: missing ones are null, others are an error.
 fn pack_object(of: &BTreeMap<String, Type>, items: &BTreeMap<String, Value>) -> Result<Pack> {
     if let Some(extra) = items.keys().find(|name| !of.contains_key(*name)) {
         return Err(Error::new(format!("there is no attribute {extra:?}")));

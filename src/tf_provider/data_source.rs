@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is only read: the trait a data source is written with, and its erased twin.
+//! Data sources: the trait that a data source implements, and its type-erased form.
 
 use std::future::Future;
 
@@ -12,11 +12,11 @@ use super::diagnostics::{Diagnostics, Result};
 use super::schema::Schema;
 use super::value::Value;
 
-/// One kind of thing that a configuration can ask about.
+/// One kind of data that a configuration can read.
 pub trait DataSource: Send + Sync + 'static {
     /// Question and answer.
     type Model: Model;
-    /// What the provider's configuration makes.
+    /// The result of the provider's configuration.
     type Context: Send + Sync + 'static;
     /// The name of the data source's type in a configuration.
     const TYPE_NAME: &'static str;
@@ -24,10 +24,10 @@ pub trait DataSource: Send + Sync + 'static {
     /// The schema.
     fn schema() -> Schema;
 
-    /// Checks a configuration across its attributes. Unknown values must be passed over.
+    /// Checks a configuration across its attributes. Must skip unknown values.
     fn validate(_config: &Self::Model, _diagnostics: &mut Diagnostics) {}
 
-    /// Answers. The configuration is wholly known.
+    /// Reads the data. The configuration is completely known.
     fn read(call: &Call<Self::Context>, config: Self::Model) -> impl Future<Output = Result<Self::Model>> + Send;
 }
 
@@ -41,7 +41,7 @@ pub trait AnyDataSource<C>: Send + Sync {
     fn validate(&self, config: Value, diagnostics: &mut Diagnostics);
     /// See [`DataSource::read`].
     fn read(&self, call: Call<C>, config: Value) -> BoxFuture<'static, Result<Value>>;
-    /// Reads a value as the model and writes it again: what the tests over the registry compare.
+    /// Reads a value as the model and writes it again, for the tests over the registry.
     fn round_trip(&self, value: Value) -> Result<Value>;
 }
 

@@ -6,33 +6,33 @@ use std::fmt;
 
 use super::path::AttributePath;
 
-/// What a resource returns when it cannot go on.
+/// The result of a resource's verb.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// How grave a diagnostic is.
+/// The severity of a diagnostic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// The operation fails.
     Error,
-    /// The operation goes on; the person should know.
+    /// The operation continues; the person should know.
     Warning,
 }
 
 /// One message to the person who runs Terraform (`Diagnostic` of the protocol).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How grave it is.
+    /// Its severity.
     pub severity: Severity,
     /// One line.
     pub summary: String,
-    /// What else is known, and what to do; may be empty.
+    /// Details, and what to do; may be empty.
     pub detail: String,
-    /// The attribute it is about; the root when it is about the whole block.
+    /// The attribute that it is about; the root for the whole block.
     pub path: AttributePath,
 }
 
-/// Why an operation failed: one error diagnostic, made with [`Error::new`] and refined by the callers
-/// it passes through.
+/// Why an operation failed: one error diagnostic, created by [`Error::new`] and extended by its
+/// callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     summary: String,
@@ -46,7 +46,7 @@ impl Error {
         Self { summary: summary.into(), detail: String::new(), path: AttributePath::default() }
     }
 
-    /// Says more: cause, remedy. Text given before stays in front.
+    /// Adds details: cause, remedy. Earlier text stays in front.
     #[must_use]
     pub fn detail(mut self, detail: impl AsRef<str>) -> Self {
         if !self.detail.is_empty() && !detail.as_ref().is_empty() {
@@ -56,20 +56,20 @@ impl Error {
         self
     }
 
-    /// Says which attribute it is about, as seen from the caller: put in front of what is known already.
+    /// Sets the attribute that it is about, as seen from the caller: added in front of the known path.
     #[must_use]
     pub fn at(mut self, path: &AttributePath) -> Self {
         self.path = self.path.below(path);
         self
     }
 
-    /// The same for an attribute of the block at hand.
+    /// The same for an attribute of the current block.
     #[must_use]
     pub fn attribute(self, name: &str) -> Self {
         self.at(&AttributePath::of(name))
     }
 
-    /// Says what was being done when it came up: put in front of the summary.
+    /// Adds what was being done in front of the summary.
     #[must_use]
     pub fn during(mut self, doing: &str) -> Self {
         self.summary = format!("{doing}: {}", self.summary);
@@ -81,7 +81,7 @@ impl Error {
         &self.summary
     }
 
-    /// What else it says; may be empty.
+    /// The details; may be empty.
     pub fn details(&self) -> &str {
         &self.detail
     }
@@ -114,12 +114,12 @@ fn write(f: &mut fmt::Formatter<'_>, path: &AttributePath, summary: &str, detail
     Ok(())
 }
 
-/// All that an operation has to say.
+/// All messages of an operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// Adds an error; the operation fails, but may first find more to say.
+    /// Adds an error; the operation fails, but may report more before.
     pub fn error(&mut self, error: Error) {
         self.0.push(error.into_diagnostic(Severity::Error));
     }
@@ -134,7 +134,7 @@ impl Diagnostics {
         result.map_err(|error| self.error(error)).ok()
     }
 
-    /// Adds all of another's, with a path in front of theirs.
+    /// Adds all of another's, with a path in front of each.
     pub fn extend_at(&mut self, path: &AttributePath, other: Self) {
         self.0.extend(other.0.into_iter().map(|mut diagnostic| {
             diagnostic.path = diagnostic.path.below(path);
@@ -147,12 +147,12 @@ impl Diagnostics {
         self.0.extend(other.0);
     }
 
-    /// Whether there is an error among them.
+    /// Whether there is an error.
     pub fn has_error(&self) -> bool {
         self.0.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
-    /// Whether there is nothing to say.
+    /// Whether there are no messages.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Schema -> the Markdown pages that the registries show, in their layout.
+//! Renders schemas as the Markdown pages that the registries show, in their layout.
 //!
-//! What a page says comes from the schema alone, its examples from files beside it. The wording of sections and the
-//! anchors of nested blocks are those that other providers have, so that a reader finds things where they always are.
+//! The text of a page comes only from the schema, its examples from files. The wording of sections and the anchors of
+//! nested blocks are the same as in other providers' docs, so that readers find everything in the usual place.
 
 mod schema;
 
@@ -15,20 +15,20 @@ use super::provider::Provider;
 use super::resource::AnyResource;
 use super::schema::{IdentitySchema, Schema};
 
-/// Reads a file of a directory, by its path below it; `None` where there is none.
+/// Reads a file of a directory by its relative path; `None` if there is none.
 pub type Files<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// What a page is made of beside the schema.
+/// The sources of a page, in addition to the schema.
 #[derive(Clone, Copy)]
 pub struct Sources<'a> {
     /// `examples/`.
     pub examples: Files<'a>,
-    /// `templates/`: Markdown that is written by hand, which stands between a page's example and its schema.
+    /// `templates/`: handwritten Markdown between a page's example and its schema.
     pub templates: Files<'a>,
 }
 
-/// All pages of a provider by their path below `docs/`. `name` is the provider's own, such as `neonrepl`: page names go
-/// without it. A template has the path of its page.
+/// All pages of a provider by their path below `docs/`. `name` is the provider's own, such as `neonrepl`: page names
+/// omit it. A template has the path of its page.
 pub fn render<P: Provider>(name: &str, sources: Sources<'_>) -> BTreeMap<String, String> {
     let short = |type_name: &str| type_name.strip_prefix(&format!("{name}_")).unwrap_or(type_name).to_owned();
     let mut pages = BTreeMap::from([("index.md".to_owned(), provider(name, &P::schema(), sources))]);
@@ -77,7 +77,7 @@ fn resource_page<C>(provider: &str, resource: &dyn AnyResource<C>, (sources, pat
     page.0
 }
 
-/// A kind of block whose page has nothing but an example and a schema.
+/// A kind of block whose page has only an example and a schema.
 struct Kind {
     title: &'static str,
     /// Below `docs/` and below `examples/`.
@@ -139,7 +139,7 @@ fn argument(position: usize, parameter: &Parameter, is_variadic: bool) -> String
     describe(&format!("{position}. `{}` ({kind}{ty}{null})", parameter.name), parameter.description)
 }
 
-/// A page in the making: paragraphs with an empty line between them.
+/// A page under construction: paragraphs with an empty line between them.
 struct Page(String);
 
 impl Page {
@@ -176,7 +176,7 @@ impl Page {
         }
     }
 
-    /// What is written by hand for the page.
+    /// Adds the handwritten part of the page.
     fn written(&mut self, templates: Files<'_>, path: &str) {
         if let Some(text) = templates(path) {
             self.text(text.trim());
@@ -190,7 +190,7 @@ impl Page {
         }
     }
 
-    /// The ways to import that there are examples of.
+    /// Adds the ways to import that have examples.
     fn import(&mut self, examples: Files<'_>, name: &str, identity: Option<&IdentitySchema>) {
         let read = |file: &str| examples(&format!("resources/{name}/{file}"));
         let by_identity = read("import-by-identity.tf").zip(identity);
@@ -214,7 +214,7 @@ impl Page {
         }
     }
 
-    /// The move from another provider's resource, where there is an example of one.
+    /// Adds the move from another provider's resource, if it has an example.
     fn moved(&mut self, examples: Files<'_>, name: &str) {
         if let Some(example) = examples(&format!("resources/{name}/moved.tf")) {
             self.section("Move");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What exists for a while and is never stored: the trait an ephemeral resource is written with, and its erased twin.
+//! Ephemeral resources: the trait that an ephemeral resource implements, and its type-erased form.
 
 use std::future::Future;
 use std::time::SystemTime;
@@ -13,14 +13,14 @@ use super::diagnostics::{Diagnostics, Result};
 use super::schema::Schema;
 use super::value::Value;
 
-/// One kind of thing that a run obtains, uses and gives back: a token, a lease. No plan and no state holds it.
+/// One kind of object that a run obtains, uses and gives back: a token, a lease. It is in no plan and no state.
 ///
-/// What one verb leaves in [`Call::private`] the next finds there. The verbs run to their end, even when a person asks
-/// to stop: what was obtained must be given back. One that waits watches [`Call::stop`] itself.
+/// Each verb finds what the previous one left in [`Call::private`]. The verbs run to their end, even if a person asks
+/// to stop, because the object must be given back. A verb that waits watches [`Call::stop`] itself.
 pub trait EphemeralResource: Send + Sync + 'static {
     /// Configuration and result.
     type Model: Model;
-    /// What the provider's configuration makes.
+    /// The result of the provider's configuration.
     type Context: Send + Sync + 'static;
     /// The name of the ephemeral resource's type in a configuration.
     const TYPE_NAME: &'static str;
@@ -28,16 +28,16 @@ pub trait EphemeralResource: Send + Sync + 'static {
     /// The schema.
     fn schema() -> Schema;
 
-    /// Checks a configuration across its attributes. Unknown values must be passed over.
+    /// Checks a configuration across its attributes. Must skip unknown values.
     fn validate(_config: &Self::Model, _diagnostics: &mut Diagnostics) {}
 
-    /// Obtains it. The configuration is wholly known.
+    /// Obtains it. The configuration is completely known.
     fn open(
         call: &Call<Self::Context>,
         config: Self::Model,
     ) -> impl Future<Output = Result<Opened<Self::Model>>> + Send;
 
-    /// Keeps it alive; when to do so again, `None` for never.
+    /// Keeps it alive. Returns when to do so again, `None` for never.
     fn renew(_call: &Call<Self::Context>) -> impl Future<Output = Result<Option<SystemTime>>> + Send {
         async { Ok(None) }
     }
@@ -48,10 +48,10 @@ pub trait EphemeralResource: Send + Sync + 'static {
     }
 }
 
-/// What opening came to.
+/// The result of opening.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Opened<T> {
-    /// The configuration with what was obtained.
+    /// The configuration with the obtained values.
     pub result: T,
     /// When to renew it; `None` for never.
     pub renew_at: Option<SystemTime>,
@@ -71,7 +71,7 @@ pub trait AnyEphemeralResource<C>: Send + Sync {
     fn renew(&self, call: Call<C>) -> BoxFuture<'static, Result<Option<SystemTime>>>;
     /// See [`EphemeralResource::close`].
     fn close(&self, call: Call<C>) -> BoxFuture<'static, Result<()>>;
-    /// Reads a value as the model and writes it again: what the tests over the registry compare.
+    /// Reads a value as the model and writes it again, for the tests over the registry.
     fn round_trip(&self, value: Value) -> Result<Value>;
 }
 

@@ -16,11 +16,11 @@ pub trait Function: Send + Sync {
     /// The result for these arguments, which have the types of the parameters.
     ///
     /// # Errors
-    /// When an argument is not one the function has a result for.
+    /// When the function has no result for an argument.
     fn call(&self, arguments: Vec<Value>) -> Result<Value, FunctionError>;
 }
 
-/// What a function takes and gives.
+/// The signature of a function.
 #[derive(Clone, Debug)]
 pub struct Signature {
     /// One line.
@@ -44,7 +44,7 @@ pub struct Parameter {
     pub ty: Type,
     /// Markdown.
     pub description: &'static str,
-    /// Whether null is passed on to the function; a core refuses it otherwise.
+    /// Whether the function accepts null; otherwise Terraform and OpenTofu refuse it.
     pub allow_null: bool,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Which objects of a managed resource exist: the trait a list is written with, and its erased twin.
+//! List resources: the trait that a list implements, and its type-erased form.
 
 use std::future::Future;
 
@@ -13,12 +13,12 @@ use super::resource::ImportId;
 use super::schema::Schema;
 use super::value::Value;
 
-/// What a query is asked with for the objects of one managed resource. It only finds them: each is then imported and
-/// read as the resource itself does.
+/// Finds the existing objects of one managed resource for a query. Each is then imported and read by the resource
+/// itself.
 pub trait ListResource: Send + Sync + 'static {
-    /// The `config` block: which objects are meant.
+    /// The `config` block, which selects objects.
     type Model: Model;
-    /// What the provider's configuration makes.
+    /// The result of the provider's configuration.
     type Context: Send + Sync + 'static;
     /// The name of the managed resource's type, which has an identity.
     const TYPE_NAME: &'static str;
@@ -26,19 +26,19 @@ pub trait ListResource: Send + Sync + 'static {
     /// The schema of the `config` block. Nothing in it is computed.
     fn schema() -> Schema;
 
-    /// Checks a configuration across its attributes. Unknown values must be passed over.
+    /// Checks a configuration across its attributes. Must skip unknown values.
     fn validate(_config: &Self::Model, _diagnostics: &mut Diagnostics) {}
 
-    /// Finds the objects that exist. The configuration is wholly known.
+    /// Finds the existing objects. The configuration is completely known.
     fn list(call: &Call<Self::Context>, config: Self::Model) -> impl Future<Output = Result<Vec<Listed>>> + Send;
 }
 
 /// One object that was found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listed {
-    /// What to call it in output.
+    /// Its name in output.
     pub display_name: String,
-    /// What to import it with.
+    /// Its import id.
     pub id: ImportId,
 }
 
@@ -52,7 +52,7 @@ pub trait AnyListResource<C>: Send + Sync {
     fn validate(&self, config: Value, diagnostics: &mut Diagnostics);
     /// See [`ListResource::list`].
     fn list(&self, call: Call<C>, config: Value) -> BoxFuture<'static, Result<Vec<Listed>>>;
-    /// Reads a value as the model and writes it again: what the tests over the registry compare.
+    /// Reads a value as the model and writes it again, for the tests over the registry.
     fn round_trip(&self, value: Value) -> Result<Value>;
 }
 

@@ -2,8 +2,8 @@
 
 //! The log: tracing's events as the JSON lines of Terraform's own logger, on stderr, where the parent picks them up.
 //!
-//! `TF_LOG_PROVIDER`, else `TF_LOG`, says how much: `trace`, `debug`, `info`, `warn`, `error`; `off` or nothing for none.
-//! Other crates only get to warn (and to inform, at `trace`): what they would trace may hold passwords.
+//! `TF_LOG_PROVIDER`, otherwise `TF_LOG`, sets the level: `trace`, `debug`, `info`, `warn`, `error`; `off` or nothing
+//! for none. Other crates may only warn (and inform, at `trace`), because their traces may have passwords.
 
 use std::fmt;
 use std::io::Write as _;
@@ -17,13 +17,13 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::{LookupSpan, Registry, Scope};
 
-/// The parent splits lines of 64 KiB, and then takes them for plain text.
+/// The parent splits lines of 64 KiB, and then treats them as plain text.
 const LONGEST_LINE: usize = 64 * 1024 - 1;
-/// Longer texts are cut: even with every byte escaped, a message of this length fits on a line.
+/// Longer texts are truncated: even with every byte escaped, a message of this length fits on a line.
 const LONGEST_TEXT: usize = 8 * 1024;
 
-/// Sends this process's events to stderr, as far as the environment asks for them. Where it asks for none, an event
-/// costs next to nothing.
+/// Sends this process's events to stderr at the level of the environment. Without a level, an event costs almost
+/// nothing.
 pub fn install() {
     let variable = |name| std::env::var(name).ok();
     let level = level(variable("TF_LOG_PROVIDER"), variable("TF_LOG"));
@@ -33,7 +33,7 @@ pub fn install() {
     let lines = JsonLines {
         level,
         write: |line: &[u8]| {
-            // Nobody is left to tell when stderr is gone.
+            // If stderr is gone, nobody can be told.
             let _ = std::io::stderr().write_all(line);
         },
     };
@@ -41,7 +41,7 @@ pub fn install() {
     let _ = tracing::subscriber::set_global_default(Registry::default().with(lines));
 }
 
-/// How much to log. As for Terraform itself, a word that is no level means everything, and so does `json`.
+/// The level to log. As in Terraform itself, an unknown word means everything, and so does `json`.
 fn level(provider: Option<String>, all: Option<String>) -> LevelFilter {
     let given = |text: &String| !text.is_empty();
     let Some(text) = provider.filter(given).or(all.filter(given)) else {
@@ -111,7 +111,7 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
-        // The event's own fields come last: they win over a span's of the same name.
+        // The event's own fields come last, so that they override a span's of the same name.
         for span in context.event_scope(event).into_iter().flat_map(Scope::from_root) {
             if let Some(outer) = span.extensions().get::<Fields>() {
                 fields.0.extend(outer.0.clone());
@@ -157,14 +157,14 @@ impl Visit for Fields {
     }
 }
 
-/// One line, line feed included. Fields that do not fit are left out.
+/// One line, with its line feed. Omits fields that do not fit.
 fn line(metadata: &Metadata<'_>, fields: Map<String, Value>, now: SystemTime) -> Vec<u8> {
     let mut all = fields;
     all.entry("@message").or_insert_with(|| "".into());
     all.insert("@level".to_owned(), level_name(metadata.level()).into());
     all.insert("@timestamp".to_owned(), timestamp(now).into());
     all.insert("@module".to_owned(), metadata.target().into());
-    // Other crates' paths are those of the machine that built them.
+    // Other crates' paths would be those of the build machine.
     if let (true, Some(file), Some(line)) = (is_ours(metadata.target()), metadata.file(), metadata.line()) {
         all.insert("@caller".to_owned(), format!("{file}:{line}").into());
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What any Terraform provider needs, whatever it manages.
+//! Everything that any Terraform provider needs, independent of what it manages.
 pub mod action;
 pub mod call;
 pub mod codec;

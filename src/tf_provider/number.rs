@@ -2,12 +2,12 @@
 
 //! Numbers of any size, without loss.
 //!
-//! Terraform's numbers are arbitrary-precision decimals. On the wire one arrives as an integer, a
-//! double or decimal text, whichever holds it exactly; equality is of the number, not of its spelling.
+//! Terraform's numbers are arbitrary-precision decimals. On the wire, a number is an integer, a double
+//! or decimal text, whichever is exact. Equality compares numbers, not their spelling.
 
 use std::fmt;
 
-/// How many digits a number may have. Terraform computes with 512 bits of mantissa, far below this.
+/// How many digits a number may have: far more than Terraform's own 512 bits of mantissa.
 const MAX_DIGITS: usize = 4096;
 
 /// An exact decimal number: `digits * 10^exponent`, with no leading or trailing zero among the digits.
@@ -19,7 +19,7 @@ pub struct Number {
 }
 
 impl Number {
-    /// Reads decimal text such as `12`, `-0.5` or `1e300`. `None` when it is not a finite number.
+    /// Reads decimal text such as `12`, `-0.5` or `1e300`. `None` if it is not a finite number.
     pub fn parse(text: &str) -> Option<Self> {
         let (negative, unsigned) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
@@ -45,12 +45,12 @@ impl Number {
         value.is_finite().then(|| Self::parse(&format!("{value:.1074}"))).flatten()
     }
 
-    /// The number as a signed 64-bit integer, where it is one.
+    /// The number as a signed 64-bit integer, if it is one.
     pub fn as_i64(&self) -> Option<i64> {
         self.integer_text()?.parse().ok()
     }
 
-    /// The number as an unsigned 64-bit integer, where it is one.
+    /// The number as an unsigned 64-bit integer, if it is one.
     pub fn as_u64(&self) -> Option<u64> {
         self.integer_text()?.parse().ok()
     }
@@ -82,7 +82,7 @@ impl Number {
         format!("{sign}{}e{}", self.digits, self.exponent)
     }
 
-    /// Plain decimal text where it stays short: no exponent below forty places either way.
+    /// Plain decimal text if it is short: without an exponent up to forty places in both directions.
     fn plain(&self) -> Option<String> {
         let sign = if self.negative { "-" } else { "" };
         if self.exponent >= 0 {

@@ -17,7 +17,7 @@ pub enum Step {
     Key(String),
     /// An element of a list, by position.
     Index(i64),
-    /// An element of a set. The protocol has no way to say which: on the wire the path ends before it.
+    /// An element of a set. The protocol cannot say which one: on the wire the path ends before it.
     Element,
 }
 
@@ -58,7 +58,7 @@ impl AttributePath {
         self
     }
 
-    /// This path with another in front: how a caller says where the callee was.
+    /// This path with another one in front, so that a caller can add its own position.
     #[must_use]
     pub fn below(self, outer: &Self) -> Self {
         let mut steps = outer.0.clone();

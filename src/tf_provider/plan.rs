@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a schema alone says of a change: defaults, what is computed, what replaces. Pure.
+//! Plans what follows from a schema alone: defaults, computed values, replacement. Pure.
 
 use std::collections::VecDeque;
 
@@ -8,20 +8,20 @@ use super::path::AttributePath;
 use super::schema::{Attribute, Block, NestedBlock, Nesting, Origin};
 use super::value::Value;
 
-/// A planned value, and the attributes whose change makes a new object.
+/// A planned value, and the attributes whose change needs a new object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// The value after apply, with what is not known yet as unknown.
+    /// The value after apply; values that are not known yet are unknown.
     pub planned: Value,
-    /// Where a change makes a new object.
+    /// The attributes whose change needs a new object.
     pub replace: Vec<AttributePath>,
 }
 
 /// Plans the creation (`prior` is null) or change of an object.
 ///
-/// `proposed` is the core's merge of configuration and prior state. Write-only values are taken out, defaults
-/// put in, and what the provider computes is unknown when the object is new, or when it changes at all and the
-/// attribute is not stable.
+/// `proposed` is Terraform's merge of configuration and prior state. Write-only values are removed, and
+/// defaults set. Computed values are unknown if the object is new, or if it changes and the attribute is not
+/// stable.
 pub fn plan(block: &Block, prior: &Value, proposed: Value, config: &Value) -> Plan {
     let mut planned = proposed;
     let beside = Beside { config, prior };
@@ -41,7 +41,7 @@ pub fn plan(block: &Block, prior: &Value, proposed: Value, config: &Value) -> Pl
     Plan { planned, replace }
 }
 
-/// Takes every write-only value out, at any depth: plan and state never hold one.
+/// Removes all write-only values, at any depth: plans and states never have them.
 pub fn without_write_only(block: &Block, value: &mut Value) {
     each_attribute(block, value, Beside::NOTHING, &mut |attribute, value, _| {
         if attribute.write_only {
@@ -50,7 +50,7 @@ pub fn without_write_only(block: &Block, value: &mut Value) {
     });
 }
 
-/// Puts the configuration's write-only values into a planned value, for whoever applies it.
+/// Adds the configuration's write-only values to a planned value, for the apply.
 pub fn with_write_only(block: &Block, planned: &mut Value, config: &Value) {
     each_attribute(block, planned, Beside { config, ..Beside::NOTHING }, &mut |attribute, value, beside| {
         if attribute.write_only {
@@ -59,8 +59,8 @@ pub fn with_write_only(block: &Block, planned: &mut Value, config: &Value) {
     });
 }
 
-/// The configuration that would make this state: what the provider computed is left out, and so is what has
-/// its default, or what others may change.
+/// The configuration that would give this state: without computed values, defaults, and values that others
+/// may change.
 pub fn config_of(block: &Block, state: &Value) -> Value {
     let mut config = state.clone();
     each_attribute(block, &mut config, Beside::NOTHING, &mut |attribute, value, _| {
@@ -87,7 +87,7 @@ fn awaits_apply(attribute: &Attribute, value: &Value, configured: &Value, is_new
     ours && (is_new || !attribute.stable || value.is_null() && attribute.origin == Origin::Computed)
 }
 
-/// What stands at the same place of other objects, null where there is nothing.
+/// The values at the same place in other objects, null if there is none.
 #[derive(Clone, Copy)]
 struct Beside<'a> {
     config: &'a Value,
@@ -107,7 +107,7 @@ impl<'a> Beside<'a> {
     }
 }
 
-/// What to do with an attribute: its value, and what is beside the block that it is of.
+/// The work for an attribute: it gets the value, and the values beside its block.
 type Visit<'v> = &'v mut dyn FnMut(&Attribute, &mut Value, Beside<'_>);
 
 /// Visits each attribute of the block and of those within it.
@@ -160,14 +160,14 @@ fn elements(value: &Value) -> &[Value] {
     }
 }
 
-/// Takes out the configured block that this planned block of a set came from, null where there is none. A core
-/// orders a set by what is in it: a computed value or a default moves a block to another place.
+/// Takes out the configured block that this planned block of a set came from, null if there is none. Terraform
+/// and OpenTofu order a set by its contents, so a computed value or a default can move a block.
 fn take_fitting<'a>(block: &Block, configured: &mut VecDeque<&'a Value>, planned: &Value) -> &'a Value {
     let at = configured.iter().position(|configured| fits(block, configured, planned));
     at.and_then(|at| configured.remove(at)).unwrap_or(&Value::Null)
 }
 
-/// Whether all that is configured is planned so.
+/// Whether all configured values are planned.
 fn fits(block: &Block, configured: &Value, planned: &Value) -> bool {
     let attributes = block.attributes.iter().all(|attribute| {
         let configured = part(configured, &attribute.name);
@@ -222,7 +222,7 @@ fn find_replacing_nested(
                 find_replacing(&nested.block, old, new, &path.clone().key(key), found);
             }
         }
-        // Which block of a set became which, nobody can say; and of what is unknown, nothing.
+        // The blocks of a set cannot be matched, and unknown values cannot be compared.
         (_, prior, planned) if prior != planned => found.push(path.clone()),
         _ => {}
     }
@@ -278,7 +278,7 @@ mod tests {
         ])
     }
 
-    /// What a core proposes: the configuration, with prior values where it gives none.
+    /// Plans with the proposal of Terraform: the configuration, with prior values for missing ones.
     fn check(prior: &Value, config: &Value) -> Plan {
         let mut proposed = config.clone();
         for name in ["enabled", "streaming", "id", "pending"] {

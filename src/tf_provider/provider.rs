@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A provider: its own configuration, what that makes, and the plain lists of all it offers.
+//! A provider: its own configuration, the resulting context, and the plain lists of everything that it offers.
 
 use super::action::AnyAction;
 use super::convert::Model;
@@ -12,24 +12,24 @@ use super::list_resource::AnyListResource;
 use super::resource::AnyResource;
 use super::schema::Schema;
 
-/// A provider. The server calls nothing but this and what its lists hold.
+/// A provider. The server only calls this and the members of its lists.
 pub trait Provider: Send + Sync + 'static {
     /// The `provider` block.
     type Config: Model;
-    /// What the configuration makes; every verb gets it.
+    /// The result of the configuration; every verb gets it.
     type Context: Send + Sync + 'static;
 
     /// The schema of the `provider` block.
     fn schema() -> Schema;
 
-    /// Checks a configuration across its attributes. Unknown values must be passed over.
+    /// Checks a configuration across its attributes. Must skip unknown values.
     fn validate(_config: &Self::Config, _diagnostics: &mut Diagnostics) {}
 
-    /// Makes the context. Values may be unknown while something is planned, and nothing may be connected,
-    /// resolved or loaded yet: a plan that needs no server must work without one.
+    /// Creates the context. Values may be unknown during a plan, and nothing may be connected, resolved
+    /// or loaded yet: a plan that needs no server must work without one.
     ///
     /// # Errors
-    /// When the configuration cannot be right, whatever the unknown values turn out to be.
+    /// When the configuration cannot be valid, whatever the unknown values will be.
     fn configure(config: Self::Config, diagnostics: &mut Diagnostics) -> Result<Self::Context>;
 
     /// The managed resources, in the order of the docs.

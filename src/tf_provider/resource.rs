@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Managed objects: the trait a resource is written with, and its erased twin that the server calls.
+//! Resources: the trait that a resource implements, and its type-erased form, which the server calls.
 
 use std::future::Future;
 
@@ -14,29 +14,29 @@ use super::plan::Plan;
 use super::schema::{IdentitySchema, Schema};
 use super::value::Value;
 
-/// One kind of managed object. Stateless: all that a verb needs arrives in its [`Call`].
+/// One kind of managed object. Stateless: a verb gets everything that it needs in its [`Call`].
 ///
-/// The verbs run in tasks of their own: a core that goes away does not interrupt them, and a panic becomes a
-/// diagnostic. Write-only attributes are set in the plan that `create` and `update` get, and are taken out of
-/// what they return.
+/// The verbs run in tasks of their own: if Terraform goes away, they are not interrupted, and a panic becomes
+/// a diagnostic. Write-only attributes are set in the plan that `create` and `update` get, and are removed
+/// from their results.
 pub trait Resource: Send + Sync + 'static {
     /// Configuration, plan and state of one object.
     type Model: Model;
-    /// What the provider's configuration makes.
+    /// The result of the provider's configuration.
     type Context: Send + Sync + 'static;
     /// The name of the resource type in a configuration.
     const TYPE_NAME: &'static str;
 
-    /// The schema. What follows from it alone is checked and planned before the resource is asked.
+    /// The schema. Everything that follows from it is checked and planned before the resource is called.
     fn schema() -> Schema;
 
-    /// What names an object across configurations, where the resource has an identity.
+    /// The schema of the identity, which names an object across configurations, if the resource has one.
     fn identity() -> Option<IdentitySchema> {
         None
     }
 
-    /// The identity of this object, with the attributes of [`Resource::identity`]; null where it has none. `stored` is the
-    /// one that it was known by so far, null where there is none: older cores take no other for the same object. The
+    /// The identity of this object, with the attributes of [`Resource::identity`]; null if it has none. `stored` is its
+    /// previous identity, null if there is none: older versions of Terraform accept no other for the same object. The
     /// context is absent before the provider is configured.
     fn identify(_context: Option<&Self::Context>, _state: &Self::Model, _stored: &Value) -> Value {
         Value::Null
@@ -50,7 +50,7 @@ pub trait Resource: Send + Sync + 'static {
         Err(Error::new(format!("{} has no identities of version {version}", Self::TYPE_NAME)))
     }
 
-    /// Checks a configuration across its attributes. Unknown values must be passed over.
+    /// Checks a configuration across its attributes. Must skip unknown values.
     fn validate(_config: &Self::Model, _diagnostics: &mut Diagnostics) {}
 
     /// Adds rules across attributes to the plan. Pure.
@@ -61,9 +61,9 @@ pub trait Resource: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Looks at the real thing for the sake of the plan: warns of what apply will do, refuses what it could not.
-    /// Not called before the provider is configured. Must change nothing, and must succeed for a new object
-    /// whose server is not there yet.
+    /// Checks the real objects for the plan: warns of what apply will do, refuses what it could not do. Not
+    /// called before the provider is configured. Must change nothing, and must succeed for a new object whose
+    /// server does not exist yet.
     fn preview(
         _call: &Call<Self::Context>,
         _change: &mut PlannedChange<Self::Model>,
@@ -71,18 +71,18 @@ pub trait Resource: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Reads the object; `None` when it is gone.
+    /// Reads the object; `None` if it is gone.
     fn read(call: &Call<Self::Context>, state: Self::Model)
     -> impl Future<Output = Result<Option<Self::Model>>> + Send;
 
-    /// Makes the object and returns it, wholly known.
+    /// Creates the object and returns it, completely known.
     fn create(
         call: &Call<Self::Context>,
         plan: Self::Model,
         saved: &Saved<Self::Model>,
     ) -> impl Future<Output = Result<Self::Model>> + Send;
 
-    /// Changes the object and returns it, wholly known.
+    /// Changes the object and returns it, completely known.
     fn update(
         call: &Call<Self::Context>,
         prior: Self::Model,
@@ -90,14 +90,14 @@ pub trait Resource: Send + Sync + 'static {
         saved: &Saved<Self::Model>,
     ) -> impl Future<Output = Result<Self::Model>> + Send;
 
-    /// Removes the object. One that is gone already is a success.
+    /// Removes the object. Succeeds if it is already gone.
     fn delete(
         call: &Call<Self::Context>,
         prior: Self::Model,
         saved: &Saved<Self::Model>,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// The state to begin with for an object that exists; it is read right after.
+    /// The initial state of an existing object, which is then read.
     fn import(_call: &Call<Self::Context>, _id: ImportId) -> impl Future<Output = Result<Self::Model>> + Send {
         async { Err(Error::new(format!("{} cannot be imported", Self::TYPE_NAME))) }
     }
@@ -110,18 +110,18 @@ pub trait Resource: Send + Sync + 'static {
         Err(Error::new(format!("{} has no states of version {version}", Self::TYPE_NAME)))
     }
 
-    /// The state from one of another resource type, for a `moved` block; `None` where that type is none of ours.
+    /// The state from one of another resource type, for a `moved` block; `None` if that type is not supported.
     fn move_from(_source: &MoveSource) -> Option<Result<Self::Model>> {
         None
     }
 }
 
-/// What an import was asked with.
+/// The input of an import.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ImportId {
     /// The text of an `id`.
     Id(String),
-    /// An identity object, with null for what was left out.
+    /// An identity object, with null for missing parts.
     Identity(Value),
 }
 
@@ -137,7 +137,7 @@ pub struct MoveSource {
     pub state: Value,
 }
 
-/// A change on its way from configuration to plan.
+/// A change while it is planned.
 pub struct PlannedChange<M> {
     config: M,
     prior: Option<M>,
@@ -145,23 +145,23 @@ pub struct PlannedChange<M> {
     erased: ErasedChange,
 }
 
-/// The same without types: what the server passes in and takes back.
+/// The type-erased form, which the server passes in and gets back.
 #[derive(Default)]
 pub struct ErasedChange {
     /// The configuration; null for a destroy.
     pub config: Value,
-    /// The object as it is; null for a create.
+    /// The current object; null for a create.
     pub prior: Value,
-    /// The object as planned; null for a destroy.
+    /// The planned object; null for a destroy.
     pub planned: Value,
-    /// Where the change makes a new object.
+    /// The attributes whose change needs a new object.
     pub replace: Vec<AttributePath>,
-    /// What there is to say.
+    /// The messages.
     pub diagnostics: Diagnostics,
 }
 
 impl ErasedChange {
-    /// A change with what the schema alone makes of it.
+    /// A change with the plan that follows from the schema.
     pub fn new(config: Value, prior: Value, plan: Plan) -> Self {
         Self { config, prior, planned: plan.planned, replace: plan.replace, diagnostics: Diagnostics::default() }
     }
@@ -174,7 +174,7 @@ impl<M: Model> PlannedChange<M> {
         Ok(Self { config, prior: model(&erased.prior)?, planned: model(&erased.planned)?, erased })
     }
 
-    /// The change with its outcome, so that what was said before a failure is not lost.
+    /// The change with its result, so that messages before a failure are not lost.
     fn into_erased(mut self, outcome: Result<()>) -> ErasedChange {
         self.erased.diagnostics.take(outcome);
         self.erased
@@ -185,22 +185,22 @@ impl<M: Model> PlannedChange<M> {
         &self.config
     }
 
-    /// The object as it is; `None` for a create.
+    /// The current object; `None` for a create.
     pub fn prior(&self) -> Option<&M> {
         self.prior.as_ref()
     }
 
-    /// The object as planned; `None` for a destroy.
+    /// The planned object; `None` for a destroy.
     pub fn planned(&self) -> Option<&M> {
         self.planned.as_ref()
     }
 
-    /// Whether the plan differs from what is.
+    /// Whether the plan differs from the current object.
     pub fn changes(&self) -> bool {
         self.erased.planned != self.erased.prior
     }
 
-    /// Whether a change makes a new object.
+    /// Whether the change needs a new object.
     pub fn replaces(&self) -> bool {
         !self.erased.replace.is_empty()
     }
@@ -223,7 +223,7 @@ impl<M: Model> PlannedChange<M> {
         self.set(name, Value::UNKNOWN)
     }
 
-    /// Keeps what is in the state for an attribute whose configured value means the same.
+    /// Keeps the state's value of an attribute whose configured value means the same.
     ///
     /// # Errors
     /// When the prior value is not of the attribute's kind.
@@ -237,12 +237,12 @@ impl<M: Model> PlannedChange<M> {
         self.erased.replace.push(AttributePath::of(name));
     }
 
-    /// Tells the person what apply will do.
+    /// Warns of what apply will do.
     pub fn warn(&mut self, warning: Error) {
         self.erased.diagnostics.warning(warning);
     }
 
-    /// Refuses the plan, and goes on to find what else is wrong.
+    /// Refuses the plan, but continues to find other errors.
     pub fn error(&mut self, error: Error) {
         self.erased.diagnostics.error(error);
     }
@@ -262,9 +262,9 @@ pub trait AnyResource<C>: Send + Sync {
     fn upgrade_identity(&self, context: Option<&C>, version: u64, identity: Value) -> Result<Value>;
     /// See [`Resource::validate`].
     fn validate(&self, config: Value, diagnostics: &mut Diagnostics);
-    /// See [`Resource::plan`]; not called for a destroy. Its failure is among the change's diagnostics.
+    /// See [`Resource::plan`]; not called for a destroy. Its error is in the change's diagnostics.
     fn plan(&self, change: ErasedChange) -> Result<ErasedChange>;
-    /// See [`Resource::preview`]. Its failure is among the change's diagnostics.
+    /// See [`Resource::preview`]. Its error is in the change's diagnostics.
     fn preview(&self, call: Call<C>, change: ErasedChange) -> BoxFuture<'static, Result<ErasedChange>>;
     /// See [`Resource::read`].
     fn read(&self, call: Call<C>, state: Value) -> BoxFuture<'static, Result<Option<Value>>>;
@@ -280,7 +280,7 @@ pub trait AnyResource<C>: Send + Sync {
     fn upgrade(&self, version: u64, state: Value) -> Result<Value>;
     /// See [`Resource::move_from`].
     fn move_from(&self, source: &MoveSource) -> Option<Result<Value>>;
-    /// Reads a value as the model and writes it again: what the tests over the registry compare.
+    /// Reads a value as the model and writes it again, for the tests over the registry.
     fn round_trip(&self, value: Value) -> Result<Value>;
 }
 

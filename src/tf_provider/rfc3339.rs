@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Times as Terraform's own functions read them.
+//! Times in the format of Terraform's own functions.
 
 use std::time::SystemTime;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a block of configuration may hold: types, attributes, nested blocks, and their builders.
+//! The schemas of blocks: types, attributes, nested blocks, and their builders.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,12 +9,12 @@ use std::sync::Arc;
 pub use super::ty::Type;
 use super::value::Value;
 
-/// The root block of a resource, data source or provider, and the version of the state it makes.
+/// The root block of a resource, data source or provider, and the version of its state.
 #[derive(Clone, Debug)]
 pub struct Schema {
-    /// The version that is stored beside a state; older states go through `Resource::upgrade`.
+    /// The version that is stored with a state; older states go through `Resource::upgrade`.
     pub version: u64,
-    /// What the block holds.
+    /// The block.
     pub block: Block,
 }
 
@@ -60,7 +60,7 @@ pub struct Block {
     pub attributes: Vec<Attribute>,
     /// The nested blocks.
     pub blocks: Vec<NestedBlock>,
-    /// What to use instead, when the block should no longer be used.
+    /// What to use instead, if the block is deprecated.
     pub deprecated: Option<String>,
 }
 
@@ -111,7 +111,7 @@ pub enum Origin {
     Required,
     /// The configuration may; null otherwise.
     Optional,
-    /// The configuration may; the provider does otherwise.
+    /// The configuration may; otherwise the provider does.
     OptionalComputed,
     /// Only the provider does.
     Computed,
@@ -120,7 +120,7 @@ pub enum Origin {
 /// A check of one known, non-null value; the text says what is wrong and what would be right.
 pub type Validator = Arc<dyn Fn(&Value) -> Result<(), String> + Send + Sync>;
 
-/// One attribute. Made with a constructor that names its [`Origin`], refined with the methods below.
+/// One attribute. Created by a constructor for its [`Origin`], and extended with the methods below.
 #[derive(Clone)]
 pub struct Attribute {
     /// Its name in the configuration.
@@ -131,23 +131,23 @@ pub struct Attribute {
     pub description: String,
     /// Who gives it its value.
     pub origin: Origin,
-    /// Whether a core hides its value in what it prints.
+    /// Whether Terraform and OpenTofu hide its value in their output.
     pub sensitive: bool,
     /// Whether its value is only ever in the configuration, never in plan or state.
     pub write_only: bool,
-    /// What to use instead, when the attribute should no longer be used.
+    /// What to use instead, if the attribute is deprecated.
     pub deprecated: Option<String>,
-    /// The value it has when the configuration gives none.
+    /// Its default.
     pub default: Option<Value>,
-    /// Whether a change of its value makes a new object.
+    /// Whether a change of its value needs a new object.
     pub replaces: bool,
-    /// Whether the provider's value outlives a change of other attributes.
+    /// Whether the provider's value stays when other attributes change.
     pub stable: bool,
-    /// Whether a generated configuration leaves it out, because others than the configuration may change it.
+    /// Whether a generated configuration omits it, because others than the configuration may change it.
     pub unpinned: bool,
-    /// The only values it may have, where there are few; for messages and docs.
+    /// The only allowed values, if there are few; for messages and docs.
     pub choices: Vec<&'static str>,
-    /// What the attributes of the objects in it are, for docs: names, with dots between those of nested objects, and Markdown.
+    /// The descriptions of nested attributes, for docs: names, with dots for nested objects, and Markdown.
     pub parts: &'static [(&'static str, &'static str)],
     /// The checks that validation runs.
     pub validators: Vec<Validator>,
@@ -164,8 +164,8 @@ impl Attribute {
         Self::new(name, ty, description, Origin::Optional)
     }
 
-    /// An attribute that the configuration may give, and the provider otherwise. Its value outlives
-    /// changes of other attributes, so that leaving it out never shows a difference.
+    /// An attribute that the configuration may give, and otherwise the provider. Its value stays
+    /// when other attributes change, so that omitting it never shows a difference.
     pub fn optional_computed(name: &str, ty: Type, description: &str) -> Self {
         Self::new(name, ty, description, Origin::OptionalComputed).stable()
     }
@@ -194,14 +194,14 @@ impl Attribute {
         }
     }
 
-    /// Hides the value in what a core prints.
+    /// Hides the value in the output of Terraform and OpenTofu.
     #[must_use]
     pub fn sensitive(mut self) -> Self {
         self.sensitive = true;
         self
     }
 
-    /// Keeps the value out of plan and state; it is there when something is applied, and only then.
+    /// Keeps the value out of plans and states; it is only available during an apply.
     #[must_use]
     pub fn write_only(mut self) -> Self {
         self.write_only = true;
@@ -209,14 +209,14 @@ impl Attribute {
         self
     }
 
-    /// Warns whoever sets it; the text says what to use instead.
+    /// Warns users who set it; the text says what to use instead.
     #[must_use]
     pub fn deprecated(mut self, instead: &str) -> Self {
         self.deprecated = Some(instead.to_owned());
         self
     }
 
-    /// The value where the configuration gives none. The protocol then counts it as computed.
+    /// Sets the default. The protocol then counts it as computed.
     #[must_use]
     pub fn default(mut self, value: impl Into<Value>) -> Self {
         self.default = Some(value.into());
@@ -224,7 +224,7 @@ impl Attribute {
         self
     }
 
-    /// A change makes a new object.
+    /// A change needs a new object.
     #[must_use]
     pub fn replaces(mut self) -> Self {
         self.replaces = true;
@@ -238,7 +238,7 @@ impl Attribute {
         self
     }
 
-    /// A generated configuration leaves it out: others may change it, and the value of the moment is no decision.
+    /// A generated configuration omits it: others may change it, and its current value is not a decision.
     #[must_use]
     pub fn unpinned(mut self) -> Self {
         self.unpinned = true;
@@ -253,7 +253,7 @@ impl Attribute {
         self
     }
 
-    /// The only values it may have.
+    /// Sets the only allowed values.
     #[must_use]
     pub fn one_of(mut self, choices: &[&'static str]) -> Self {
         self.choices = choices.to_vec();
@@ -266,7 +266,7 @@ impl Attribute {
         })
     }
 
-    /// The least and the greatest whole number it may be.
+    /// Sets the smallest and the largest allowed integer.
     #[must_use]
     pub fn between(self, least: i64, most: i64) -> Self {
         self.validator(move |value| {
@@ -278,7 +278,7 @@ impl Attribute {
         })
     }
 
-    /// A check of its text, or of each text in it where it is a list or a set.
+    /// Adds a check of its text, or, for a list or a set, of each text in it.
     #[must_use]
     pub fn text(self, check: impl Fn(&str) -> Result<(), String> + Send + Sync + 'static) -> Self {
         self.validator(move |value| match value {
@@ -288,7 +288,7 @@ impl Attribute {
         })
     }
 
-    /// A check of its value, which is neither null nor unknown itself (its parts may be).
+    /// Adds a check of its value, which is neither null nor unknown itself (its parts may be).
     #[must_use]
     pub fn validator(mut self, check: impl Fn(&Value) -> Result<(), String> + Send + Sync + 'static) -> Self {
         self.validators.push(Arc::new(check));
@@ -301,7 +301,7 @@ impl Attribute {
     }
 }
 
-/// The checks are code and are left out.
+/// Omits the checks, which are code.
 impl fmt::Debug for Attribute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Attribute")
@@ -316,7 +316,7 @@ fn quoted(choices: &[&str]) -> String {
     choices.iter().map(|choice| format!("{choice:?}")).collect::<Vec<_>>().join(", ")
 }
 
-/// How often a nested block may stand, and what its values look like.
+/// How often a nested block may occur, and the form of its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nesting {
     /// At most once: an object, or null.
@@ -327,7 +327,7 @@ pub enum Nesting {
     Set,
     /// Any number, each with a label: a map of objects.
     Map,
-    /// Once, written or not: an object whose attributes are null where it is not written.
+    /// Exactly once: an object whose attributes are null if it is not written.
     Group,
 }
 
@@ -336,9 +336,9 @@ pub enum Nesting {
 pub struct NestedBlock {
     /// Its name in the configuration.
     pub name: String,
-    /// What it holds.
+    /// The block itself.
     pub block: Block,
-    /// How often it may stand.
+    /// How often it may occur.
     pub nesting: Nesting,
     /// The least number of blocks; 0 for no limit.
     pub min_items: u64,
@@ -352,12 +352,12 @@ impl NestedBlock {
         Self { name: name.to_owned(), block, nesting, min_items: 0, max_items: 0 }
     }
 
-    /// A block that may stand once.
+    /// A block that may occur once.
     pub fn single(name: &str, block: Block) -> Self {
         Self::new(name, Nesting::Single, block)
     }
 
-    /// A block that may stand any number of times, in order.
+    /// A block that may occur any number of times, in order.
     pub fn list(name: &str, block: Block) -> Self {
         Self::new(name, Nesting::List, block)
     }
@@ -374,7 +374,8 @@ impl NestedBlock {
     }
 }
 
-/// What names an object of a resource across configurations (`ResourceIdentitySchema`): plain text attributes.
+/// The schema of an identity, which names an object across configurations (`ResourceIdentitySchema`): plain
+/// text attributes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentitySchema {
     /// The version of the identity.

@@ -19,7 +19,7 @@ crate::model! {
     }
 }
 
-/// The block, with the times that hold where the configuration gives none.
+/// The block, with the default times.
 pub fn timeouts_block(create: &str, update: &str, delete: &str) -> NestedBlock {
     let attribute = |name: &str, what: &str, default: &str| {
         let description = format!("How long {what} may take, such as `30s`, `10m` or `1h30m`. Default: `{default}`.");
@@ -34,7 +34,7 @@ pub fn timeouts_block(create: &str, update: &str, delete: &str) -> NestedBlock {
     )
 }
 
-/// An attribute that holds a duration.
+/// An attribute for a duration.
 pub fn duration_attribute(name: &str, description: &str) -> Attribute {
     Attribute::optional(name, Type::String, description)
         .text(|text| parse_duration(text).map(|_| ()).ok_or_else(|| not_a_duration(text)))
@@ -46,13 +46,14 @@ fn not_a_duration(text: &str) -> String {
     )
 }
 
-/// The configured time, or the default where there is none. `operation` picks the attribute.
+/// The configured time, or the default. `operation` selects the attribute.
 pub fn timeout(block: &Attr<Timeouts>, operation: impl Fn(&Timeouts) -> &Attr<String>, default: Duration) -> Duration {
     let configured = block.known().and_then(|timeouts| operation(timeouts).known().cloned());
     configured.and_then(|text| parse_duration(&text)).unwrap_or(default)
 }
 
-/// Reads a duration as Go writes them: numbers with the units `h`, `m`, `s`, `ms`. `None` when it is none, or zero.
+/// Reads a duration as Go writes them: numbers with the units `h`, `m`, `s`, `ms`. `None` if it is not a duration,
+/// or zero.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     let mut rest = text.trim();

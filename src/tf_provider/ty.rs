@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Terraform's type system, and the JSON in which the protocol carries it.
+//! Terraform's type system, and its JSON form in the protocol.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,13 +24,13 @@ pub enum Type {
     Set(Box<Type>),
     /// `map(…)`
     Map(Box<Type>),
-    /// `object({…})`, and which of its attributes may be left out.
+    /// `object({…})`, with the names of its optional attributes.
     Object(BTreeMap<String, Type>, BTreeSet<String>),
     /// `tuple([…])`
     Tuple(Vec<Type>),
 }
 
-/// As a type constraint is written in a configuration: `set(string)`.
+/// The form of a type constraint in a configuration: `set(string)`.
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -75,7 +75,7 @@ impl Type {
         Self::Object(attributes.into(), BTreeSet::new())
     }
 
-    /// The JSON form that the protocol carries in `Schema.Attribute.type`.
+    /// The JSON form in `Schema.Attribute.type` of the protocol.
     pub fn to_json(&self) -> Json {
         match self {
             Self::Bool => json!("bool"),
@@ -93,7 +93,7 @@ impl Type {
         }
     }
 
-    /// Reads the JSON form; `None` when it is none.
+    /// Reads the JSON form; `None` if it is not one.
     pub fn from_json(json: &Json) -> Option<Self> {
         match json {
             Json::String(name) => match name.as_str() {

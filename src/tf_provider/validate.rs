@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a schema alone says of a configuration: the checks of its attributes, and deprecations.
+//! Checks a configuration by its schema: the checks of its attributes, and deprecations.
 
 use super::diagnostics::{Diagnostics, Error};
 use super::path::AttributePath;
 use super::schema::{Attribute, Block, NestedBlock, Nesting};
 use super::value::Value;
 
-/// Checks a configuration. What is unknown is passed over: it is checked again once it is known.
+/// Checks a configuration. Skips unknown values, which are checked again once they are known.
 pub fn validate(block: &Block, config: &Value, diagnostics: &mut Diagnostics) {
     check_block(block, config, &AttributePath::default(), diagnostics);
 }
@@ -67,7 +67,7 @@ fn item_path(nested: &NestedBlock, path: &AttributePath, at: usize) -> Attribute
     if nested.nesting == Nesting::Set { path.clone().element() } else { path.clone().index(at) }
 }
 
-/// Refuses write-only values, for a core that would keep them: one that does not know of such attributes.
+/// Refuses write-only values, for versions of Terraform that do not support them and would store them.
 pub fn refuse_write_only(block: &Block, config: &Value, diagnostics: &mut Diagnostics) {
     refuse_in(block, config, &AttributePath::default(), diagnostics);
 }

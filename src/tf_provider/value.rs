@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `Value`: what Terraform's type system can hold, with no schema attached.
+//! `Value`: any value of Terraform's type system, without a schema.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,19 +30,19 @@ pub enum Value {
     Set(Vec<Value>),
     /// A map or an object.
     Map(BTreeMap<String, Value>),
-    /// A value of a `dynamic` attribute, with the type it turned out to have.
+    /// A value of a `dynamic` attribute, with its actual type.
     Dynamic(Box<Type>, Box<Value>),
 }
 
-/// What a core already promises of an unknown value (a prefix, not null, …), as it arrived.
+/// Terraform's promises about an unknown value (a prefix, not null, …), as received.
 ///
-/// Opaque on purpose: a planned value that is the configured one must go back as it came, and a
-/// refinement of our own would be enforced by the core at apply.
+/// Opaque on purpose: a planned value that is the configured one must be returned unchanged, and
+/// Terraform would enforce a refinement of our own at apply.
 #[derive(Clone, Default)]
 pub struct Refinement(pub(super) Option<Box<[u8]>>);
 
 impl Value {
-    /// An unknown value of which nothing is promised.
+    /// An unknown value without promises.
     pub const UNKNOWN: Self = Self::Unknown(Refinement(None));
 
     /// Whether this is `null`.
@@ -54,7 +54,7 @@ impl Value {
         }
     }
 
-    /// Whether this value itself is unknown (not whether something in it is).
+    /// Whether this value itself is unknown (not a part of it).
     pub fn is_unknown(&self) -> bool {
         match self {
             Self::Unknown(_) => true,
@@ -63,7 +63,7 @@ impl Value {
         }
     }
 
-    /// Whether nothing in this value is unknown, at any depth.
+    /// Whether this value has no unknown part, at any depth.
     pub fn is_wholly_known(&self) -> bool {
         match self {
             Self::Unknown(_) => false,
@@ -74,7 +74,7 @@ impl Value {
         }
     }
 
-    /// The attribute or element of that name; `None` when this is no map or has none.
+    /// The attribute or element of that name; `None` if this is not a map or has none.
     pub fn get(&self, name: &str) -> Option<&Self> {
         match self {
             Self::Map(items) => items.get(name),
@@ -90,14 +90,14 @@ impl Value {
         }
     }
 
-    /// Sets an attribute of an object; does nothing on anything else.
+    /// Sets an attribute of an object; does nothing for other values.
     pub fn set(&mut self, name: &str, value: Self) {
         if let Self::Map(items) = self {
             items.insert(name.to_owned(), value);
         }
     }
 
-    /// The text, where this is a known string.
+    /// The text, if this is a known string.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(text),
@@ -137,12 +137,12 @@ impl PartialEq for Value {
     }
 }
 
-/// Whether two sets hold the same elements.
+/// Whether two sets have the same elements.
 fn same_elements(a: &[Value], b: &[Value]) -> bool {
     if a.len() != b.len() {
         return false;
     }
-    // Sets of strings are the common and the large case: ten thousand tables must not cost their square.
+    // Sets of strings are common and can be large: ten thousand tables must not take quadratic time.
     if let (Some(mut a), Some(mut b)) = (texts(a), texts(b)) {
         a.sort_unstable();
         b.sort_unstable();
@@ -162,7 +162,7 @@ fn texts(items: &[Value]) -> Option<Vec<&str>> {
     items.iter().map(Value::as_str).collect()
 }
 
-/// Shows the shape, never the text: a value may be a password.
+/// Shows only the shape, because a value may be a password.
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

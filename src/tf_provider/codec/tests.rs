@@ -96,7 +96,7 @@ fn objects_have_exactly_their_attributes() {
     let one = to_msgpack(&Type::object([("a", Type::Bool)]), &map([("a", Value::Bool(true))])).unwrap();
     assert!(from_msgpack(&ty, &one).unwrap_err().to_string().contains("\"b\" is missing"));
     assert!(to_msgpack(&Type::object([("a", Type::Bool)]), &map([("z", Value::Null)])).is_err());
-    // What a value lacks is written as null: every attribute is there.
+    // A missing attribute is written as null, so that all attributes are there.
     let bytes = to_msgpack(&ty, &map([("a", Value::Bool(true))])).unwrap();
     assert_eq!(from_msgpack(&ty, &bytes).unwrap(), map([("a", Value::Bool(true)), ("b", Value::Null)]));
 }
@@ -145,6 +145,6 @@ fn deep_nesting_is_an_error_not_an_overflow() {
     let bytes = vec![0x91; 100_000];
     assert!(from_msgpack(&Type::Dynamic, &bytes).is_err());
     assert!(from_json(&Type::Dynamic, &vec![b'['; 100_000]).is_err());
-    // A length that is not there must not be believed.
+    // A length without its data must not be trusted.
     assert!(from_msgpack(&Type::list(Type::Bool), &[0xdd, 0xff, 0xff, 0xff, 0xff]).is_err());
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The "Schema" section of a page: attributes by who gives them, nested blocks behind anchors.
+//! The "Schema" section of a page: attributes grouped by who sets them, nested blocks with anchors.
 
 use super::super::schema::{Attribute, Block, NestedBlock, Nesting, Origin, Type};
 use super::super::value::Value;
@@ -16,7 +16,7 @@ enum Group {
     ReadOnly,
 }
 
-/// What stands behind an anchor, for a member whose own line cannot say it.
+/// The section at an anchor, for a member that needs more than its own line.
 enum Nested<'a> {
     Block(&'a Block),
     Object(&'a Type, &'a Parts<'a>),
@@ -35,7 +35,7 @@ pub(super) fn anchored(block: &Block) -> String {
     text
 }
 
-/// A line of a list: what it is, and its description.
+/// A line of a list: its head and its description.
 pub(super) fn describe(head: &str, description: &str) -> String {
     // A further paragraph would end the item.
     format!("{head} {}", description.split_whitespace().collect::<Vec<_>>().join(" ")).trim_end().to_owned()
@@ -107,7 +107,7 @@ fn attribute_line(attribute: &Attribute, path: &str) -> String {
     describe(&head, &text)
 }
 
-/// The values that it may have, unless its description already goes through them.
+/// Its allowed values, unless the description already lists them.
 fn choices(attribute: &Attribute) -> Option<String> {
     let marked = |choice: &&str| format!("`{choice}`");
     let is_told = attribute.choices.iter().all(|choice| attribute.description.contains(&marked(choice)));
@@ -149,7 +149,7 @@ fn block_line(block: &NestedBlock, path: &str) -> String {
     describe(&format!("- `{}` ({kind}{limits})", block.name), &text)
 }
 
-/// The object type that an attribute holds, however deep in collections.
+/// The object type of an attribute, at any depth in collections.
 fn object_in(ty: &Type) -> Option<&Type> {
     match ty {
         Type::List(of) | Type::Set(of) | Type::Map(of) => object_in(of),
@@ -189,7 +189,7 @@ fn nested_section(name: &str, path: &str, nested: &Nested<'_>, text: &mut String
     }
 }
 
-/// The attributes of an object type, whose descriptions are those of the attribute that holds it.
+/// The attributes of an object type, with the descriptions from the attribute that has it.
 fn object_section(ty: &Type, path: &str, described: &Parts<'_>, text: &mut String) {
     let Type::Object(attributes, _) = ty else { return };
     text.push('\n');

@@ -17,16 +17,17 @@ use tonic::transport::server::Connected;
 use super::Lifecycle;
 use super::listener::{Io, Listener};
 
-/// A client that has not finished its TLS handshake by then is dropped.
+/// How long a client's TLS handshake may take.
 const TLS_DEADLINE: Duration = Duration::from_secs(10);
-/// How long to let the system recover when it refuses to accept, as with too many open files.
+/// The pause after the system refuses to accept a connection, for example because of too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a process waits for its parent's first connection.
 const FIRST_CONNECTION: Duration = Duration::from_secs(60);
 /// How long a process waits for its parent to come back.
 const NEXT_CONNECTION: Duration = Duration::from_secs(5);
 
-/// Accepts connections until the process ends; the listener goes before that. Each handshake runs on its own: a client that dawdles holds up no other.
+/// Accepts connections until the process ends; the listener is closed before that. Each handshake runs in a task of its
+/// own, so that a slow client delays no other.
 pub(super) fn incoming(
     listener: Listener,
     tls: Option<TlsAcceptor>,
@@ -43,7 +44,7 @@ pub(super) fn incoming(
                     let (ready, tls, count) = (ready.clone(), tls.clone(), count.clone());
                     tokio::spawn(async move {
                         if let Some(io) = encrypt(io, tls).await {
-                            // Fails only when the server is gone already.
+                            // Fails only if the server is already gone.
                             let _ = ready.send(Ok(count.track(io))).await;
                         }
                     });
@@ -83,12 +84,12 @@ pub(super) struct OpenConnections(watch::Sender<Count>);
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     open: usize,
-    /// The closed ones too: one that came and went between two looks counts.
+    /// With closed ones: a connection that came and went between two reads counts.
     total: u64,
 }
 
 impl OpenConnections {
-    /// None yet.
+    /// No connections yet.
     pub(super) fn new() -> Self {
         Self(watch::Sender::default())
     }
@@ -115,7 +116,7 @@ impl OpenConnections {
         self.reached(|count| count.total > seen).await;
     }
 
-    /// Waits until no connection is open; how many there have been.
+    /// Waits until no connection is open. Returns how many there have been.
     pub(super) async fn all_closed(&self) -> u64 {
         self.reached(|count| count.open == 0).await.total
     }

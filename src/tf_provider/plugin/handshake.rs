@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The handshake of a go-plugin child process: what the parent says in the environment, and the one line it reads on stdout.
+//! The handshake of a go-plugin child process: the parent's variables in the environment, and the line that it reads on
+//! stdout.
 //!
 //! Pure: nothing here reads the environment, listens or prints.
 
@@ -18,11 +19,11 @@ use rustls::pki_types::pem::PemObject as _;
 pub(super) const PROTOCOL: u32 = 5;
 /// The version of go-plugin's own handshake.
 const CORE_PROTOCOL: u32 = 1;
-/// What Terraform and OpenTofu set so that a plugin knows its parent, and the value it must have.
+/// The variable by which a plugin recognizes Terraform and OpenTofu, and its value.
 const COOKIE: (&str, &str) =
     ("TF_PLUGIN_MAGIC_COOKIE", "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2");
 
-/// What the parent process asks for.
+/// The parent process's requirements.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Settings {
     /// Where to listen.
@@ -54,7 +55,7 @@ pub(super) enum Transport {
 pub(super) enum Error {
     /// Not started by Terraform or OpenTofu.
     NoCookie,
-    /// A variable holds something unusable.
+    /// A variable has an invalid value.
     Variable {
         /// The variable.
         name: &'static str,
@@ -80,7 +81,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Settings {
-    /// Reads the parent's wishes with `env`. `tcp` asks for TCP where a unix socket would do.
+    /// Reads the parent's requirements with `env`. `tcp` prefers TCP to a unix socket.
     pub(super) fn negotiate(env: impl Fn(&str) -> Option<String>, tcp: bool) -> Result<Self, Error> {
         if env(COOKIE.0).as_deref() != Some(COOKIE.1) {
             return Err(Error::NoCookie);
@@ -133,7 +134,7 @@ fn client_certificate(env: &impl Fn(&str) -> Option<String>) -> Result<Option<Ce
     }
 }
 
-/// The protocols on offer when ours is not one of them. The order says nothing; an old parent sends no list.
+/// The offered protocols, if ours is not one of them. The order does not matter; an old parent sends no list.
 fn incompatible(env: &impl Fn(&str) -> Option<String>) -> Result<Option<BTreeSet<u32>>, Error> {
     let name = "PLUGIN_PROTOCOL_VERSIONS";
     let Some(list) = set(env, name) else {
@@ -149,7 +150,7 @@ fn incompatible(env: &impl Fn(&str) -> Option<String>) -> Result<Option<BTreeSet
     Ok((!offered.contains(&PROTOCOL)).then_some(offered))
 }
 
-/// Where the plugin listens, as the parent must dial it.
+/// The plugin's address for the parent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
     /// `unix` or `tcp`.
@@ -163,8 +164,8 @@ pub(super) fn line(endpoint: &Endpoint, certificate: Option<&CertificateDer<'_>>
     let Endpoint { network, address } = endpoint;
     // Go decodes without padding, and refuses it.
     let certificate = certificate.map_or_else(String::new, |der| STANDARD_NO_PAD.encode(der));
-    // A parent that splits into six parts must not see a seventh, so it is there only when asked for. To say yes
-    // would mean yamux below every connection, for brokers that providers do not use.
+    // A parent that expects six parts must not see a seventh, so it is only there on request. A yes would
+    // require yamux below every connection, for brokers that providers do not use.
     let multiplex = if asks_multiplex { "|false" } else { "" };
     format!("{CORE_PROTOCOL}|{PROTOCOL}|{network}|{address}|grpc|{certificate}{multiplex}\n")
 }

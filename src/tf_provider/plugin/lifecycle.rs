@@ -16,11 +16,11 @@ pub struct Lifecycle {
     tasks: TaskTracker,
 }
 
-/// Who is to stop.
+/// The tokens that stop work.
 #[derive(Debug)]
 struct Stop {
     all: CancellationToken,
-    /// What only reads: cancelled with all else, or before it.
+    /// For work that only reads: cancelled with everything else, or before it.
     readers: CancellationToken,
 }
 
@@ -39,13 +39,14 @@ impl Lifecycle {
         self.stop.lock().unwrap_or_else(PoisonError::into_inner).all.clone()
     }
 
-    /// The same for work that changes nothing. Ctrl-C in the terminal of the core ends it as well: while an apply still
-    /// plans, cores tell nobody to stop, and wait for as long as a data source does.
+    /// The same for work that changes nothing. Ctrl-C in Terraform's terminal ends it too: while an apply still plans,
+    /// Terraform and OpenTofu tell no provider to stop, and wait for data sources to end.
     pub fn reading_stop_token(&self) -> CancellationToken {
         self.stop.lock().unwrap_or_else(PoisonError::into_inner).readers.clone()
     }
 
-    /// Spawns work that outlives its caller: a dropped connection does not end it, and the process waits for it a while.
+    /// Spawns work that outlives its caller: a dropped connection does not end it, and the process waits for it for a
+    /// while.
     pub fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -54,7 +55,7 @@ impl Lifecycle {
         self.tasks.spawn(work)
     }
 
-    /// Makes the process end, once work in flight had its chance to.
+    /// Makes the process end, after work in flight had time to finish.
     pub(super) fn shut_down(&self) {
         self.stop_token().cancel();
         self.shutdown.cancel();
@@ -65,12 +66,12 @@ impl Lifecycle {
         self.shutdown.clone()
     }
 
-    /// Forgets that a run was interrupted, where one process serves several runs.
+    /// Resets the interruption of a run, because one process may serve several runs.
     pub(super) fn renew(&self) {
         *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = Stop::default();
     }
 
-    /// Waits until nothing spawned is left.
+    /// Waits until all spawned work has ended.
     pub(super) async fn finished(&self) {
         self.tasks.close();
         self.tasks.wait().await;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Where the parent connects: a unix socket, or a port of 127.0.0.1.
+//! The listener for the parent: a unix socket, or a port of 127.0.0.1.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -29,7 +29,7 @@ pub(super) enum Listener {
 }
 
 impl Listener {
-    /// Listens where the parent wants it.
+    /// Listens as the parent requires.
     ///
     /// # Errors
     /// When no socket or port can be bound; the message names the last one tried.
@@ -43,7 +43,7 @@ impl Listener {
         }
     }
 
-    /// What to dial.
+    /// The address to connect to.
     ///
     /// # Errors
     /// When the system does not know its own port.
@@ -68,7 +68,7 @@ impl Listener {
     }
 }
 
-/// Calls are small and waited for: never hold one back to fill a packet.
+/// Calls are small and awaited, so never delay one to fill a packet.
 fn prompt(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     Ok(stream)
@@ -99,9 +99,9 @@ mod unix {
 
     use super::{Failure, Listener};
 
-    /// Systems take 103 to 107 bytes as the path of a socket.
+    /// Systems accept 103 to 107 bytes as the path of a socket.
     const LONGEST_PATH: usize = 100;
-    /// Where a socket goes when the folder for temporary files is too deep or missing.
+    /// The directory for a socket if the path of the temporary one is too long or missing.
     const SHORT_DIR: &str = "/tmp";
 
     /// A socket's file, removed when dropped.
@@ -109,7 +109,7 @@ mod unix {
     pub(in super::super) struct SocketFile(PathBuf);
 
     impl SocketFile {
-        /// Where the file is.
+        /// The path of the file.
         pub(in super::super) fn path(&self) -> &Path {
             &self.0
         }
@@ -141,20 +141,20 @@ mod unix {
         Err(last)
     }
 
-    /// Where the socket may go, best first.
+    /// The candidate paths for the socket, best first.
     fn candidates(dir: &Path, name: &str) -> Vec<PathBuf> {
         let mut paths = vec![dir.join(name), Path::new(SHORT_DIR).join(name)];
         paths.retain(|path| path.as_os_str().len() <= LONGEST_PATH);
         paths
     }
 
-    /// A name that no other process has, alive or dead.
+    /// A name that no other process has or had.
     fn unique_name() -> String {
         let random = RandomState::new().build_hasher().finish();
         format!("plugin-{}-{random:016x}.sock", process::id())
     }
 
-    /// Keeps everyone out but the user, and `group` if there is one.
+    /// Allows access only for the user, and for `group` if there is one.
     fn restrict(path: &Path, group: Option<&str>) -> Result<(), Failure> {
         let mode = if let Some(group) = group {
             let failed = |cause| format!("giving socket {} to group {group}: {cause}", path.display());

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Being a go-plugin child process: the process that Terraform and OpenTofu start, ask over gRPC, and end.
+//! The go-plugin child process that Terraform and OpenTofu start, call over gRPC, and end.
 //!
-//! Nothing here knows what the process provides; it gets that as [`Routes`]. The life of the process:
-//! 1. `handshake`: the parent's wishes are in the environment, where to connect goes to stdout.
+//! Nothing here depends on what the process provides: that comes as [`Routes`]. The life of the process:
+//! 1. `handshake`: the parent's requirements are in the environment; the address goes to stdout.
 //! 2. `listener`, `tls` and `connection`: the parent connects, over mutual TLS with certificates made for this run.
-//! 3. `services` answers the parent's own calls, beside the provider's.
-//! 4. It ends when the parent says so, is gone, or the system says so. [`Lifecycle`] lets work in flight finish before.
+//! 3. `services` answers the parent's own calls, in addition to the provider's.
+//! 4. It ends when the parent or the system asks for it, or when the parent is gone. [`Lifecycle`] lets work in flight
+//!    finish before.
 //!
 //! With `-debug` a user starts the process by hand, and tells Terraform where it is.
 
@@ -38,7 +39,7 @@ use self::listener::Listener;
 use self::signals::{OnInterrupt, Signals};
 use super::log;
 
-/// Whatever keeps the process from serving; it is shown, never matched on.
+/// Any reason why the process cannot serve; it is only shown.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// How long work in flight may take after Shutdown. The parent kills the process after two seconds.
@@ -46,18 +47,18 @@ const GRACE_WITH_PARENT: Duration = Duration::from_millis(1500);
 /// How long work in flight may take when no parent is waiting.
 const GRACE_ALONE: Duration = Duration::from_secs(10);
 
-/// What a plugin process is.
+/// The facts about a plugin.
 #[derive(Clone, Copy, Debug)]
 pub struct Plugin {
     /// The binary's name: `terraform-provider-` and the provider's.
     pub name: &'static str,
     /// The release, without a `v`.
     pub version: &'static str,
-    /// The commit that it was built from, where that is known.
+    /// The commit that it was built from, if known.
     pub commit: Option<&'static str>,
     /// The provider's source address without the registry's host: `namespace/type`.
     pub address: &'static str,
-    /// What a person who starts it by hand can do with it; may be empty.
+    /// The text for a person who starts it by hand; may be empty.
     pub by_hand: &'static str,
 }
 
@@ -68,13 +69,13 @@ impl Plugin {
         format!("{}_{suffix}", kind.to_uppercase().replace('-', "_"))
     }
 
-    /// What it is, as a line for a person.
+    /// Its name and release, as a line for a person.
     fn release(&self) -> String {
         let commit = self.commit.map(|commit| format!(", commit {commit}")).unwrap_or_default();
         format!("{} {} (protocol {}{commit})\n", self.name, self.version, handshake::PROTOCOL)
     }
 
-    /// Whether to use TCP: where there are no unix sockets, and where the environment asks for it.
+    /// Whether to use TCP: if there are no unix sockets, or if the environment requests it.
     fn wants_tcp(&self) -> bool {
         let variable = self.variable("PLUGIN_TRANSPORT");
         cfg!(not(unix)) || env::var(variable).is_ok_and(|transport| transport == "tcp")
@@ -84,11 +85,11 @@ impl Plugin {
 /// Runs the process from its arguments and environment to its end. `routes` makes the services to offer beside the
 /// plugin's own; it is called once the parent knows where to connect.
 ///
-/// `-version` prints name, release, protocol and commit, `-debug` serves until interrupted and prints how to attach Terraform or OpenTofu.
-/// Started in any other way than by one of those two, the process says so and fails.
+/// `-version` prints name, release, protocol and commit, `-debug` serves until interrupted and prints how to attach
+/// Terraform or OpenTofu. If neither of those two has started it, the process reports this and fails.
 pub fn main(plugin: &Plugin, routes: impl FnOnce(Lifecycle) -> Routes) -> ExitCode {
     let arguments: Vec<_> = env::args_os().skip(1).collect();
-    // One that is no text is unknown, like any other.
+    // An argument that is not text is unknown, like any other.
     let arguments: Vec<&str> = arguments.iter().map(|argument| argument.to_str().unwrap_or_default()).collect();
     let outcome = match arguments[..] {
         [] => negotiate(plugin).and_then(|mode| serve(plugin, mode, routes)),
@@ -139,7 +140,7 @@ fn incompatible(plugin: &Plugin, offered: &BTreeSet<u32>) -> String {
 fn serve(plugin: &Plugin, mode: Mode, routes: impl FnOnce(Lifecycle) -> Routes) -> Result<(), Failure> {
     panic::install_hook();
     log::install();
-    // What the process does is waiting: a second thread would cost the core memory and processor time for nothing.
+    // The process mostly waits: a second thread would only cost memory and processor time.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         match mode {
@@ -147,12 +148,12 @@ fn serve(plugin: &Plugin, mode: Mode, routes: impl FnOnce(Lifecycle) -> Routes) 
             Mode::Debug => serve_by_hand(plugin, routes).await,
         }
     });
-    // Whatever still runs had its time.
+    // Work that still runs has had its time.
     runtime.shutdown_background();
     outcome
 }
 
-/// Serves the parent until it says to end, is gone, or the system says to end.
+/// Serves the parent until that or the system asks it to end, or until the parent is gone.
 async fn serve_parent(settings: Settings, routes: impl FnOnce(Lifecycle) -> Routes) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let tls = settings.client_certificate.map(tls::server).transpose()?;
@@ -233,7 +234,7 @@ async fn run(
     }
 }
 
-/// Writes to stdout, where the parent expects the handshake and nothing else, in one piece.
+/// Writes to stdout in one piece. The parent expects only the handshake there.
 fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;

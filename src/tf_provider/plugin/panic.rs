@@ -6,19 +6,19 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::Write as _;
 use std::panic::{self, PanicHookInfo};
 
-/// Longer messages are cut; the parent splits lines of 64 KiB.
+/// Longer messages are truncated, because the parent splits lines of 64 KiB.
 const LONGEST_MESSAGE: usize = 8 * 1024;
 
 /// Writes every later panic to stderr, in one piece.
 pub(super) fn install_hook() {
     panic::set_hook(Box::new(|info| {
         let report = report(info, &Backtrace::capture());
-        // Nobody is left to tell when stderr is gone.
+        // If stderr is gone, nobody can be told.
         let _ = std::io::stderr().write_all(report.as_bytes());
     }));
 }
 
-/// The message and the place; the calls that led there when RUST_BACKTRACE is set.
+/// The message and the place, with a backtrace if RUST_BACKTRACE is set.
 fn report(info: &PanicHookInfo<'_>, backtrace: &Backtrace) -> String {
     let message = info.payload_as_str().unwrap_or("(no message)");
     let message = &message[..message.floor_char_boundary(LONGEST_MESSAGE)];

@@ -20,7 +20,7 @@ use crate::tf_provider::proto::plugin::{ConnInfo, Empty, StdioData};
 /// The name under which go-plugin asks for the health of the whole plugin.
 const HEALTH_SERVICE: &str = "plugin";
 
-/// `routes` with the services of every plugin beside them.
+/// `routes` with the services of every plugin.
 pub(super) async fn with_plugin_services(routes: Routes, lifecycle: &Lifecycle) -> Routes {
     let services = PluginServices(lifecycle.clone());
     let health = HealthReporter::new();
@@ -39,7 +39,7 @@ struct PluginServices(Lifecycle);
 
 #[tonic::async_trait]
 impl GrpcController for PluginServices {
-    /// Ends the process; calls in flight, this one among them, are still answered.
+    /// Ends the process; calls in flight, including this one, are still answered.
     async fn shutdown(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
         tracing::debug!("told to shut down");
         self.0.shut_down();
@@ -51,7 +51,7 @@ impl GrpcController for PluginServices {
 impl GrpcStdio for PluginServices {
     type StreamStdioStream = Messages<StdioData>;
 
-    /// Sends nothing: the parent reads stderr itself, and warns about what comes this way.
+    /// Sends nothing: the parent reads stderr itself, and would log a warning about output from here.
     async fn stream_stdio(&self, _: Request<()>) -> Result<Response<Self::StreamStdioStream>, Status> {
         let shutdown = self.0.shutdown_token().cancelled_owned();
         Ok(Response::new(Box::pin(stream::pending().take_until(shutdown))))

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 /// What an interrupt means.
 #[derive(Clone, Debug)]
 pub(super) enum OnInterrupt {
-    /// Nothing but the end of what only reads: Ctrl-C reaches every process of the terminal, and the parent tells its plugins
-    /// what to do about it.
+    /// It only ends work that reads: Ctrl-C reaches every process of the terminal, and the parent tells its plugins
+    /// what to do.
     GoOn(CancellationToken),
     /// The user who started this process by hand ends it.
     End,
@@ -34,7 +34,7 @@ pub(super) struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    /// Takes the signals over from the system, whose default would end the process in the middle of its work.
+    /// Handles the signals, whose default would end the process in the middle of its work.
     ///
     /// # Errors
     /// When the system refuses.
@@ -64,10 +64,10 @@ impl Signals {
 
 #[cfg(not(unix))]
 impl Signals {
-    /// Takes Ctrl-C over from the system, whose default would end the process in the middle of its work.
+    /// Handles Ctrl-C, whose default would end the process in the middle of its work.
     ///
     /// # Errors
-    /// None on this system.
+    /// Never on this system.
     pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {})
     }

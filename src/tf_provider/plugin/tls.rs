@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! AutoMTLS: a certificate of our own for this one run, and the parent's certificate as the only one let in.
+//! AutoMTLS: our own certificate for this run, and the parent's certificate as the only accepted one.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, ServerC
 
 use super::Failure;
 
-/// Parents ask for this name, whatever the address.
+/// Parents request this name, whatever the address.
 const SERVER_NAME: &str = "localhost";
 
-/// What the server side of AutoMTLS needs.
+/// The server side of AutoMTLS.
 pub(super) struct ServerTls {
     /// For the listener.
     pub(super) config: Arc<ServerConfig>,
@@ -23,10 +23,10 @@ pub(super) struct ServerTls {
     pub(super) certificate: CertificateDer<'static>,
 }
 
-/// Makes a key and a certificate for this process, and a configuration that lets in `client` alone.
+/// Creates a key and a certificate for this process, and a configuration that only accepts `client`.
 ///
 /// # Errors
-/// When the system gives no randomness; not for any input.
+/// When the system has no randomness; never because of the input.
 pub(super) fn server(client: CertificateDer<'static>) -> Result<ServerTls, Failure> {
     let key = rcgen::KeyPair::generate()?;
     let params = rcgen::CertificateParams::new([SERVER_NAME.to_owned()])?;
@@ -45,9 +45,10 @@ pub(super) fn server(client: CertificateDer<'static>) -> Result<ServerTls, Failu
     Ok(ServerTls { config: Arc::new(config), certificate })
 }
 
-/// Lets in the holder of one certificate.
+/// Accepts only the holder of one certificate.
 ///
-/// The certificate is compared, not validated: parents mark theirs as a CA's, which a validator refuses as a client's.
+/// The certificate is compared, not validated: parents mark theirs as a CA certificate, which a validator would refuse
+/// for a client.
 #[derive(Debug)]
 struct PinnedClient {
     certificate: CertificateDer<'static>,
@@ -145,7 +146,7 @@ mod tests {
         ClientConnection::new(Arc::new(config), name).unwrap()
     }
 
-    /// Runs the handshake in memory; the server's verdict.
+    /// Runs the handshake in memory, and returns the server's result.
     fn shake(server: &ServerTls, mut client: ClientConnection) -> Result<ServerConnection, rustls::Error> {
         let mut server = ServerConnection::new(Arc::clone(&server.config)).unwrap();
         while client.is_handshaking() || server.is_handshaking() {

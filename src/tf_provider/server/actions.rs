@@ -41,7 +41,7 @@ pub(super) async fn plan<P: Provider>(
     Ok(pb::plan_action::Response { diagnostics: wire::diagnostics(call.take_diagnostics()), deferred: None })
 }
 
-/// The lines that an action says, as it says them, and its end. The action goes on when nobody listens any more.
+/// The lines of an action as they come, and its end. The action continues even if nobody listens any more.
 pub(super) fn invoke<P: Provider>(
     inner: Arc<Inner<P>>,
     request: pb::invoke_action::Request,

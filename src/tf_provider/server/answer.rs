@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How each response says that its request failed.
+//! How each response reports that its request failed.
 
 use super::wire;
 use crate::tf_provider::diagnostics::Diagnostics;
 use crate::tf_provider::proto::tfplugin5 as pb;
 
-/// A response that can carry a failure: the core shows it, where a gRPC error would only be called a plugin fault.
+/// A response that can report a failure, which Terraform shows. It would report a gRPC error only as a fault of
+/// the plugin.
 pub(super) trait Answer: Default + Send + 'static {
     /// The response of a request that failed.
     fn failed(diagnostics: Diagnostics) -> Self;

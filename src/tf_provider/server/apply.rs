@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! ApplyResourceChange: whatever happens, the core is told what exists.
+//! ApplyResourceChange: whatever happens, the response says what exists.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::tf_provider::proto::tfplugin5 as pb;
 use crate::tf_provider::provider::Provider;
 use crate::tf_provider::value::Value;
 
-/// What to do, decoded.
+/// A decoded change.
 struct Change {
     prior: Value,
     /// With the configuration's write-only values in it; null for a destroy.
@@ -59,7 +59,7 @@ fn decode<C>(entry: &ResourceEntry<C>, request: &pb::apply_resource_change::Requ
     Ok(Change { prior, planned })
 }
 
-/// The answer to what failed before it began: a core must keep all that it had.
+/// The answer to a change that failed before it began: the state must stay as it was.
 pub(super) fn unchanged(request: &pb::apply_resource_change::Request) -> pb::apply_resource_change::Response {
     pb::apply_resource_change::Response {
         new_state: Some(request.prior_state.clone().unwrap_or_default()),
@@ -69,7 +69,7 @@ pub(super) fn unchanged(request: &pb::apply_resource_change::Request) -> pb::app
     }
 }
 
-/// The verb that the change is.
+/// Runs the verb of the change.
 fn perform<C>(
     entry: &ResourceEntry<C>,
     call: Call<C>,
@@ -85,7 +85,7 @@ fn perform<C>(
     }
 }
 
-/// A state may hold neither write-only nor unknown values: a core would lose the object, or keep the secret.
+/// A state may have neither write-only nor unknown values: the object would be lost, or the secret stored.
 fn answer<C>(
     entry: &ResourceEntry<C>,
     mut exists: Value,
@@ -100,7 +100,7 @@ fn answer<C>(
         }
         forget_unknown(&mut exists);
     }
-    // What exists must reach the core, whatever its identity is.
+    // Existing objects must be reported, whatever their identity is.
     let new_identity = diagnostics.take(super::identity_of(entry, Some(call.context()), &exists, planned)).flatten();
     Ok(pb::apply_resource_change::Response {
         new_state: Some(wire::encode(&entry.ty, &exists)?),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The RPCs of ephemeral resources. None is given up once it has begun: what was opened is closed.
+//! The RPCs of ephemeral resources. None is abandoned once it has begun: each opened one is closed.
 
 use std::sync::Arc;
 use std::time::SystemTime;

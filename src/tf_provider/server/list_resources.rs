@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The RPCs of lists: what is found is imported and read as a core would do it for each.
+//! The RPCs of lists: each found object is imported and read, as Terraform would do.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(super) fn validate<P: Provider>(
     entry.validate(request.config.as_ref(), AnyListResource::validate)
 }
 
-/// The objects as they are read, and what went wrong. Reading ends when nobody listens any more.
+/// The objects while they are read, and errors. Reading ends when nobody listens any more.
 pub(super) fn list<P: Provider>(
     inner: Arc<Inner<P>>,
     request: pb::list_resource::Request,
@@ -57,7 +57,7 @@ async fn find<P: Provider>(
     let listed = listed.map_err(|error| call.failed(error))?;
     let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     for one in listed.into_iter().take(limit) {
-        // Private state is an object's own.
+        // Each object has its own private state.
         let call = inner.call(Private::default())?;
         let event = describe(resource, &call, one, request.include_resource_object).await;
         if let Some(event) = event
@@ -69,7 +69,7 @@ async fn find<P: Provider>(
     Ok(())
 }
 
-/// One object; `None` when it is gone by now.
+/// One object; `None` if it no longer exists.
 async fn describe<C>(
     resource: &ResourceEntry<C>,
     call: &Call<C>,

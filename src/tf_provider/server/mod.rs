@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The provider service of the protocol: one short method an RPC, decode -> call -> encode.
+//! The provider service of the protocol: one short method for each RPC, decode -> call -> encode.
 //!
 //! A failure is a diagnostic, never a gRPC error. The work of each request runs in a task of its own, so that
-//! neither a panic nor a core that goes away leaves it half done.
+//! neither a panic nor the end of Terraform leaves it half done.
 
 mod actions;
 mod answer;
@@ -35,7 +35,7 @@ use super::provider::Provider;
 use super::validate;
 use super::value::Value;
 
-/// The largest request that is read, in bytes: a state with ten thousand tables is far smaller.
+/// The largest accepted request, in bytes: a state with ten thousand tables is far smaller.
 const MAX_REQUEST: usize = 256 << 20;
 
 /// The services of a provider, for [`plugin::main`](super::plugin::main) to serve.
@@ -75,19 +75,19 @@ impl<P: Provider> Inner<P> {
         Ok(Call::new(context, self.lifecycle.stop_token(), private))
     }
 
-    /// The same for what only reads.
+    /// The same for work that only reads.
     fn reading_call(&self) -> Result<Call<P::Context>> {
         let context = self.context().ok_or_else(|| Error::new("the provider is not configured"))?;
         Ok(Call::new(context, self.lifecycle.reading_stop_token(), Private::default()))
     }
 
-    /// Runs work to its end, whoever still waits for it.
+    /// Runs work to its end, even if nobody waits for it any more.
     async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
         joined(self.lifecycle.spawn(work)).await
     }
 }
 
-/// What spawned work came to.
+/// The result of spawned work.
 async fn joined<T>(task: JoinHandle<T>) -> Result<T> {
     task.await.map_err(|_| {
         Error::new("the provider panicked")
@@ -107,7 +107,7 @@ impl<P: Provider> Server<P> {
         }))
     }
 
-    /// The same for what only computes.
+    /// The same for work that only computes.
     async fn compute<T: Answer>(
         &self,
         work: impl FnOnce(&Inner<P>) -> Result<T> + Send + 'static,
@@ -117,8 +117,8 @@ impl<P: Provider> Server<P> {
     }
 }
 
-/// The identity of what exists, where the resource has one and all of it is known. `stored` is the one by which the core
-/// knows it so far.
+/// The identity of an existing object, if the resource has one and it is completely known. `stored` is its identity so
+/// far.
 fn identity_of<C>(
     entry: &ResourceEntry<C>,
     context: Option<&C>,
@@ -134,7 +134,7 @@ fn identity_of<C>(
     if value.is_wholly_known() { wire::encode_identity(identity, &value) } else { Ok(None) }
 }
 
-/// What a core is to store is wholly known.
+/// Checks that a value to store is completely known.
 fn known(value: Value) -> Result<Value> {
     if value.is_wholly_known() { Ok(value) } else { Err(left_unknown()) }
 }
@@ -160,7 +160,7 @@ fn validate_provider<P: Provider>(
     let config = wire::decode(&registry.provider_ty, request.config.as_ref())?;
     let mut diagnostics = Diagnostics::default();
     validate::validate(&registry.provider.block, &config, &mut diagnostics);
-    // What is made of a wrong part is wrong too, and would be said again in other words.
+    // A value from a wrong part is wrong too, and would be reported twice.
     if !diagnostics.has_error()
         && let Some(config) = diagnostics.take(P::Config::from_value(config))
     {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the provider offers, with each schema built once.
+//! Everything that the provider offers, with each schema built once.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ impl<T: ?Sized> Entry<T> {
         Self { verbs, ty: schema.implied_type(), schema }
     }
 
-    /// What is wrong with a configuration: by the schema, and then by rules that the schema cannot say.
+    /// Checks a configuration: by the schema, and then by rules that the schema cannot express.
     pub(super) fn validate(
         &self,
         config: Option<&pb::DynamicValue>,
@@ -60,7 +60,7 @@ pub(super) struct FunctionEntry {
     pub(super) signature: Signature,
 }
 
-/// All of them, by name.
+/// Everything by name.
 pub(super) struct Registry<P: Provider> {
     pub(super) provider: Schema,
     pub(super) provider_ty: Type,
@@ -125,7 +125,7 @@ impl<P: Provider> Registry<P> {
     }
 }
 
-/// There is no such thing in this provider.
+/// The error about a name that this provider does not have.
 pub(super) fn unknown(kind: &str, name: &str) -> Error {
     Error::new(format!("this provider has no {kind} {name:?}"))
 }

@@ -126,7 +126,7 @@ pub(super) async fn plan<P: Provider>(
     Ok(planned(entry, context.as_deref(), change, &private, request.prior_identity.as_ref())?)
 }
 
-/// What the schema alone makes of the change.
+/// The plan that follows from the schema.
 fn from_schema<C>(entry: &ResourceEntry<C>, request: &pb::plan_resource_change::Request) -> Result<ErasedChange> {
     let prior = wire::decode(&entry.ty, request.prior_state.as_ref())?;
     let proposed = wire::decode(&entry.ty, request.proposed_new_state.as_ref())?;
@@ -146,7 +146,7 @@ fn planned<C>(
     private: &Private,
     stored: Option<&pb::ResourceIdentityData>,
 ) -> Result<pb::plan_resource_change::Response> {
-    // An identity that is not known yet must be left out: a core would try to store it.
+    // An identity that is not known yet must be omitted: Terraform would try to store it.
     let keeps_identity = !change.prior.is_null() && change.replace.is_empty();
     let planned_identity = if keeps_identity { identity_of(entry, context, &change.planned, stored)? } else { None };
     Ok(pb::plan_resource_change::Response {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the provider offers, as a core asks for it.
+//! The RPCs that return the schemas of everything that the provider offers.
 
 use std::collections::HashMap;
 

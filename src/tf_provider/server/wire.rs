@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Schemas, diagnostics and values in the forms that the protocol carries.
+//! Schemas, diagnostics and values in the protocol's form.
 
 use crate::tf_provider::codec;
 use crate::tf_provider::diagnostics::{Diagnostic, Diagnostics, Result, Severity};
@@ -10,7 +10,7 @@ use crate::tf_provider::proto::tfplugin5 as pb;
 use crate::tf_provider::schema::{Attribute, Block, IdentitySchema, NestedBlock, Nesting, Origin, Schema, Type};
 use crate::tf_provider::value::Value;
 
-/// Reads a value of this type, in whichever form the core sent it.
+/// Reads a value of this type, in either form.
 pub(super) fn decode(ty: &Type, value: Option<&pb::DynamicValue>) -> Result<Value> {
     match value {
         None => Ok(Value::Null),
@@ -25,7 +25,7 @@ pub(super) fn encode(ty: &Type, value: &Value) -> Result<pb::DynamicValue> {
     Ok(pb::DynamicValue { msgpack: codec::to_msgpack(ty, value)?, json: Vec::new() })
 }
 
-/// Writes an identity; a null one is left out.
+/// Writes an identity; omits a null one.
 pub(super) fn encode_identity(identity: &IdentitySchema, value: &Value) -> Result<Option<pb::ResourceIdentityData>> {
     if value.is_null() {
         return Ok(None);
