@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Generates the wire types from the protocol files beside it, with a compiler written in Rust: nobody installs `protoc`.
-//! Adds what the binary needs to stand alone.
+//! Generates the wire types from the protocol files beside it, with a compiler written in Rust, so that nobody must
+//! install `protoc`. Also adds what the binary needs to be self-contained.
 
 use std::env;
 
-/// What the provider speaks: Terraform's protocol, and the services of the plugin process around it.
+/// The protocols of the provider: Terraform's, and the services of the plugin process around it.
 const FILES: [&str; 4] = ["tfplugin5.proto", "grpc_controller.proto", "grpc_stdio.proto", "grpc_broker.proto"];
 
-/// How names are looked up, where the C library is GNU's.
+/// The lookup of names, if the C library is GNU's.
 const NAME_SERVICE: &str = "src/name_service.c";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -22,16 +22,16 @@ use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
 use crate::tf_provider::schema::{Attribute, Schema, Type};
 use crate::tf_provider::timeouts::{duration_attribute, parse_duration};
 
-/// How long it may take where the configuration does not say.
+/// How long it may take by default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// The action.
 pub(super) struct BuildIndexes;
 
 crate::model! {
-    /// What is built.
+    /// The configuration of a build.
     pub(super) struct Model {
-        /// The publications whose tables are meant.
+        /// The publications whose tables get their indexes.
         publications: Attr<BTreeSet<String>>,
         /// Further tables.
         tables: Attr<BTreeSet<String>>,
@@ -39,11 +39,11 @@ crate::model! {
         publisher_database: Attr<String>,
         /// The database of the subscriber.
         database: Attr<String>,
-        /// The subscriptions whose copy is waited for.
+        /// The subscriptions whose copy must end first.
         subscriptions: Attr<BTreeSet<String>>,
-        /// How many are built at a time.
+        /// How many indexes are built at a time.
         parallel: Attr<i64>,
-        /// The memory of the sessions that build.
+        /// The `maintenance_work_mem` of the sessions that build.
         maintenance_work_mem: Attr<String>,
         /// Whether the tables are analyzed.
         analyze: Attr<bool>,
@@ -110,7 +110,7 @@ impl Action for BuildIndexes {
         let publications = names("publications", &config.publications, |text| Ident::new(text))?;
         let tables = names("tables", &config.tables, QualifiedName::parse)?;
         let looked = Box::pin(async {
-            // Without plans that are still to come, what the publications publish is known.
+            // Without pending plans, the published tables are always known.
             let published = published(&pair, (&publications, &tables), None).await?.unwrap_or_default();
             look(&pair, &published, Seen::Now).await
         });
@@ -132,10 +132,10 @@ impl Action for BuildIndexes {
     }
 }
 
-/// Says how it gets on.
+/// Reports the progress.
 fn tell(progress: &Progress, reporter: &Mutex<Reporter>, event: &Event<'_>) {
     match event {
-        // A lock is poisoned when its holder panicked, and then nobody listens any more.
+        // A poisoned lock means that its holder panicked: then nobody listens any more.
         Event::Copying(statuses) => {
             if let Ok(mut reporter) = reporter.lock() {
                 reporter.tell(statuses);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_compare_tables`: compares the rows of tables on both sides, and fails where they differ.
+//! `neonrepl_compare_tables`: compares the rows of tables on both sides, and fails if they differ.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,22 +18,22 @@ use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
 use crate::tf_provider::schema::{Attribute, Schema, Type};
 use crate::tf_provider::timeouts::{duration_attribute, parse_duration};
 
-/// How long a comparison may take where the configuration does not say.
+/// How long a comparison may take by default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// The action.
 pub(super) struct CompareTables;
 
 crate::model! {
-    /// What is compared.
+    /// The configuration of a comparison.
     pub(super) struct Model {
-        /// What these publications send.
+        /// The publications whose tables are compared.
         publications: Attr<BTreeSet<String>>,
         /// Only these tables.
         tables: Attr<BTreeSet<String>>,
-        /// How closely.
+        /// How closely to compare.
         mode: Attr<String>,
-        /// How many differing rows are named.
+        /// How many differing rows are reported.
         max_differences: Attr<i64>,
         /// The database of the publisher.
         publisher_database: Attr<String>,
@@ -120,7 +120,7 @@ impl Action for CompareTables {
     }
 }
 
-/// Says how it came out.
+/// Reports the result.
 fn concluded(outcome: &Outcome, progress: &Progress) -> Result<()> {
     let verdict = report::comparison_verdict(outcome);
     if outcome.is_equal() {

@@ -18,22 +18,22 @@ use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
 use crate::tf_provider::schema::{Attribute, Schema, Type};
 use crate::tf_provider::timeouts::{duration_attribute, parse_duration};
 
-/// How long it may take where the configuration does not say.
+/// How long it may take by default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// The action.
 pub(super) struct CopySequences;
 
 crate::model! {
-    /// What is copied.
+    /// The configuration of a copy.
     pub(super) struct Model {
-        /// The sequences of what these publish.
+        /// The publications whose tables' sequences are copied.
         publications: Attr<BTreeSet<String>>,
-        /// Those of these tables.
+        /// The tables whose sequences are copied.
         tables: Attr<BTreeSet<String>>,
-        /// These.
+        /// Further sequences to copy.
         sequences: Attr<BTreeSet<String>>,
-        /// How many numbers are left out.
+        /// How many numbers to skip.
         margin: Attr<i64>,
         /// The database of the publisher.
         publisher_database: Attr<String>,
@@ -122,7 +122,7 @@ impl Action for CopySequences {
     }
 }
 
-/// Says how it came out.
+/// Reports the result.
 fn concluded(copied: &[Copied], progress: &Progress) {
     for one in copied.iter().filter(|one| one.is_raised) {
         progress.say(raised(one));
@@ -132,7 +132,7 @@ fn concluded(copied: &[Copied], progress: &Progress) {
     progress.say(format!("{raised} of {} raised.{others}", units::counted(all, "sequence")));
 }
 
-/// What a sequence that was raised goes on with.
+/// The text about the next number of a raised sequence.
 fn raised(one: &Copied) -> String {
     let names = if one.from == one.to {
         one.to.to_text()

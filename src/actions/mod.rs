@@ -13,7 +13,7 @@ use crate::config::{Context, check_name};
 use crate::tf_provider::action::AnyAction;
 use crate::tf_provider::schema::{Attribute, Schema, Type};
 
-/// All of them, in the order of the docs.
+/// All actions, in the order of the docs.
 pub const ALL: &[&dyn AnyAction<Context>] = &[
     &build_indexes::BuildIndexes,
     &compare_tables::CompareTables,
@@ -23,7 +23,7 @@ pub const ALL: &[&dyn AnyAction<Context>] = &[
     &wait_for_sync::WaitForSync,
 ];
 
-/// Adds the attributes that name a database of each side, as the actions about both have them.
+/// Adds the attributes for the database of each side, which actions about both sides have.
 fn with_databases(schema: Schema) -> Schema {
     let database = |name: &str, side: &str| {
         let description = format!("The database of the {side}. Default: the provider's.");

@@ -19,16 +19,16 @@ use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::schema::{Attribute, Schema, Type};
 use crate::tf_provider::timeouts::{duration_attribute, parse_duration};
 
-/// How long the reboot may take where the configuration does not say.
+/// How long the reboot may take by default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
-/// A state that does not change is said again after this long, so that nobody thinks it hangs.
+/// An unchanged state is reported again after this long, so that nobody thinks it hangs.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// The action.
 pub(super) struct RebootWriter;
 
 crate::model! {
-    /// Which cluster.
+    /// The configuration of a reboot.
     pub(super) struct Model {
         /// The cluster.
         cluster_identifier: Attr<String>,
@@ -92,7 +92,7 @@ impl Action for RebootWriter {
     }
 }
 
-/// Says in the plan whom it will hit.
+/// Says in the plan what the reboot will affect.
 fn announce(call: &Call<Context>, cluster: &Cluster) -> Result<()> {
     let name = &cluster.identifier;
     let Some(writer) = cluster.writer() else {
@@ -109,7 +109,7 @@ fn announce(call: &Call<Context>, cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// What a person must know where the wait ended before the reboot did.
+/// The error with what a person must know if the wait ended before the reboot.
 fn given_up(error: rds::Error) -> Error {
     let remedy = match error.kind {
         Kind::Cancelled => "A reboot that has begun goes on in AWS.",
@@ -119,14 +119,14 @@ fn given_up(error: rds::Error) -> Error {
     shown(error).detail(remedy)
 }
 
-/// The error at the attribute that it is about.
+/// The error with its attribute.
 fn shown(error: rds::Error) -> Error {
     let is_about_it = matches!(error.kind, Kind::NotFound | Kind::Refused);
     let shown = Error::from(error);
     if is_about_it { shown.attribute("cluster_identifier") } else { shown }
 }
 
-/// How the cluster is after the reboot.
+/// The text about the cluster after the reboot.
 fn outcome(cluster: &Cluster, rebooted: &str) -> String {
     let Some(writer) = cluster.writer() else {
         return format!("DB cluster \"{}\" has no writer now", cluster.identifier);
@@ -141,7 +141,7 @@ fn outcome(cluster: &Cluster, rebooted: &str) -> String {
     }
 }
 
-/// Says what is waited for when that changes, and otherwise now and then.
+/// Reports the state of the wait at each change, and otherwise from time to time.
 struct Reporter {
     progress: Progress,
     began: Instant,

@@ -20,14 +20,14 @@ use crate::tf_provider::timeouts::{duration_attribute, parse_duration};
 
 use super::wait_for_sync::Reporter;
 
-/// How long it may take where the configuration does not say.
+/// How long it may take by default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// The action.
 pub(super) struct RefreshPublication;
 
 crate::model! {
-    /// Which subscription, and how.
+    /// The configuration of a refresh.
     pub(super) struct Model {
         /// The subscription.
         subscription: Attr<String>,
@@ -35,7 +35,7 @@ crate::model! {
         database: Attr<String>,
         /// Whether the rows of new tables are copied.
         copy_data: Attr<bool>,
-        /// Whether the copy is waited for.
+        /// Whether to wait for the copy.
         wait: Attr<bool>,
         /// How long it may take.
         timeout: Attr<String>,
@@ -97,7 +97,7 @@ impl Action for RefreshPublication {
     }
 }
 
-/// What has changed, in a line.
+/// The changes in one line.
 fn said(name: &Ident, refreshed: &Refreshed) -> String {
     let list = |tables: &std::collections::BTreeSet<_>| {
         names::list(tables.iter().map(crate::postgres::QualifiedName::to_text))

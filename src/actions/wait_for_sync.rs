@@ -19,7 +19,7 @@ use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::schema::{Attribute, Schema, Type};
 use crate::tf_provider::timeouts::{duration_attribute, parse_duration};
 
-/// How long the wait may take where the configuration does not say.
+/// How long the wait may take by default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// The values of `until`.
 const UNTIL: &[&str] = &["ready", "caught_up"];
@@ -28,9 +28,9 @@ const UNTIL: &[&str] = &["ready", "caught_up"];
 pub(super) struct WaitForSync;
 
 crate::model! {
-    /// What is waited for.
+    /// The configuration of a wait.
     pub(super) struct Model {
-        /// The subscription; all of the database where there is none.
+        /// The subscription; by default all of the database.
         subscription: Attr<String>,
         /// The database of the subscriber.
         database: Attr<String>,
@@ -79,7 +79,7 @@ impl Action for WaitForSync {
     async fn invoke(call: &Call<Context>, config: Model, progress: &Progress) -> Result<()> {
         let context = call.context();
         let subscriber = context.subscriber().database(config.database.known().map(String::as_str))?;
-        // The subscription's own connection leads to it where the provider has none.
+        // If the provider has no publisher, the subscription's own connection leads to it.
         let publisher = context.publisher().database(None).ok();
         let names = names(&config)?;
         let until = config.until.known().and_then(|name| Until::from_name(name)).unwrap_or(Until::CaughtUp);
@@ -103,7 +103,7 @@ fn names(config: &Model) -> Result<Option<BTreeSet<Ident>>> {
     Ok(Some([name].into()))
 }
 
-/// Says how subscriptions get on when that changes, and otherwise now and then.
+/// Reports the progress of subscriptions at each change, and otherwise from time to time.
 pub(super) struct Reporter {
     progress: Progress,
     began: Instant,

@@ -20,7 +20,7 @@ const NAME: &str = "terraform-provider-neonrepl";
 const AFTER: &str = "Exit status: 0 if all is well (warnings included), 1 if something is wrong, 2 if it could not be asked.\n\
     A URL that is given as an option can be seen by others in the list of processes; a variable cannot.";
 
-/// The commands, for whoever starts the binary without one.
+/// The commands, for people who start the binary without one.
 #[cfg(test)]
 pub(super) const NAMES: [&str; 4] = ["preflight", "status", "watch", "compare"];
 
@@ -34,7 +34,7 @@ pub(super) struct Arguments {
     pub(super) command: Command,
 }
 
-/// What is to be done.
+/// The steps to do.
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Says whether replicating will work, what stands in its way, what it will not bring, and how big it is

@@ -18,7 +18,7 @@ use crate::replication::Operation;
 use crate::replication::comparison::{Progress, Question, compare};
 use crate::report;
 
-/// Compares once, and shows on the standard error how far it is.
+/// Compares once, and shows the progress on the standard error.
 pub(super) async fn run(
     asked: &Asked,
     environment: &Environment<'_>,

@@ -143,7 +143,7 @@ struct Drift<'a> {
     remedy: &'a str,
 }
 
-/// The look before anything moves.
+/// The report of a preflight.
 pub(super) fn preflight(report: &preflight::Report) -> String {
     let findings = report.findings.iter().map(Finding::of).collect();
     let sizes = &report.size;
@@ -152,12 +152,12 @@ pub(super) fn preflight(report: &preflight::Report) -> String {
     pretty(&Preflight { ok: report.count(Severity::Error) == 0, findings, size })
 }
 
-/// How subscriptions are.
+/// The statuses of subscriptions.
 pub(super) fn statuses(statuses: &[status::Status]) -> String {
     pretty(&Statuses { time: None, subscriptions: statuses.iter().map(Status::of).collect() })
 }
 
-/// The same on one line, with the time at which it was so.
+/// The statuses on one line, with the time of the look.
 pub(super) fn statuses_at(time: SystemTime, statuses: &[status::Status]) -> String {
     let found = Statuses { time: Some(rfc3339::utc(time)), subscriptions: statuses.iter().map(Status::of).collect() };
     serde_json::to_string(&found).unwrap_or_default() + "\n"
@@ -171,7 +171,7 @@ pub(super) fn comparison(outcome: &comparison::Outcome) -> String {
 }
 
 fn pretty(answer: &impl Serialize) -> String {
-    // Texts, numbers and lists have a JSON in any case.
+    // Texts, numbers and lists always have a JSON form.
     serde_json::to_string_pretty(answer).unwrap_or_default() + "\n"
 }
 

@@ -2,8 +2,8 @@
 
 //! The commands of the binary: for a person at a terminal and for pipelines, without any configuration.
 //!
-//! A plugin's start never comes here. A command prints its answer to the standard output and errors to the standard error,
-//! and its exit status shows the result: see [`Outcome`].
+//! Starting the plugin never runs this code. A command prints its answer to the standard output and errors to the
+//! standard error, and its exit status shows the result: see [`Outcome`].
 
 mod arguments;
 mod compare;
@@ -28,16 +28,16 @@ use self::servers::Environment;
 use crate::replication;
 use crate::tf_provider::{diagnostics, log};
 
-/// How a command went.
+/// The result of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    /// All is well; warnings are.
+    /// All is well, warnings included.
     Well,
     /// Something is wrong.
     Wrong,
-    /// The servers could not be asked, or the command was not understood.
+    /// The servers could not be queried, or the command was not understood.
     NotAsked,
-    /// A person has ended it before it came to its end.
+    /// A person has interrupted it.
     Interrupted,
 }
 
@@ -47,7 +47,7 @@ impl Outcome {
             Self::Well => 0,
             Self::Wrong => 1,
             Self::NotAsked => 2,
-            // As of a process that SIGINT has ended.
+            // Like a process that SIGINT has ended.
             Self::Interrupted => 130,
         }
     }
@@ -58,14 +58,14 @@ impl Outcome {
     }
 }
 
-/// Whether these arguments, without the binary's name, are meant for a command. Without any, and with those that begin
-/// with one of the plugin's own, they are not.
+/// Whether these arguments, without the binary's name, are for a command: not if there are none, or if they begin with
+/// one of the plugin's own.
 pub fn is_meant(first: Option<&OsString>) -> bool {
     let plugins = ["-debug", "--debug", "-version", "--version"];
     first.is_some_and(|first| !plugins.iter().any(|plugin| first == plugin))
 }
 
-/// How to use the binary by hand, for whoever starts it without a command.
+/// How to use the binary by hand, for people who start it without a command.
 pub const USAGE: &str = "\nBy hand it looks at a replication, and changes nothing:\n  \
     terraform-provider-neonrepl preflight   whether replicating will work, and what stands in its way\n  \
     terraform-provider-neonrepl status      how far it is, whether it is well, and if not, why\n  \
@@ -91,10 +91,10 @@ pub fn main() -> ExitCode {
     ExitCode::from(outcome.status())
 }
 
-/// How long what was asked of servers may take to end after Ctrl-C.
+/// How long servers may take to end their work after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Runs a command. Ctrl-C asks it to end, and to have the servers end what they do for it; a second one does not wait.
+/// Runs a command. Ctrl-C asks it to end, and to end its work on the servers; a second one does not wait.
 async fn until_interrupted(arguments: &[OsString], screen: &mut Screen<'_>) -> Outcome {
     let stop = CancellationToken::new();
     let interrupted = async {
@@ -107,7 +107,7 @@ async fn until_interrupted(arguments: &[OsString], screen: &mut Screen<'_>) -> O
     };
     let environment = |name: &str| std::env::var(name).ok();
     tokio::select! {
-        // Before anything is asked, Ctrl-C is heard.
+        // Ctrl-C is handled before any server is asked.
         biased;
         () = interrupted => Outcome::Interrupted,
         outcome = run(arguments, &environment, screen, &stop) => outcome,
@@ -139,7 +139,7 @@ async fn run(
     })
 }
 
-/// Help that was asked for is an answer; anything else that clap says is a mistake.
+/// Requested help is an answer; any other output of clap is an error.
 fn not_a_command(error: &clap::Error, arguments: &[OsString], screen: &mut Screen<'_>) -> Outcome {
     let text = arguments::said(error, arguments, screen.style.is_coloured);
     if error.use_stderr() {
@@ -165,7 +165,7 @@ impl From<replication::Error> for Failure {
     }
 }
 
-/// Keeps what an operation has to say until it can be printed.
+/// Keeps an operation's messages until they can be printed.
 #[derive(Default)]
 struct Heard(std::sync::Mutex<Vec<replication::Error>>);
 
@@ -181,7 +181,7 @@ impl Heard {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_empty()
     }
 
-    /// Prints what was heard since this was called last.
+    /// Prints the messages since the last call.
     fn tell(&self, screen: &mut Screen<'_>) {
         let heard = std::mem::take(&mut *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         heard.iter().for_each(|warning| screen.warn(warning));

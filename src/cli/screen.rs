@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Where a command prints, and what it may use there.
+//! The output of a command, and what it may use there.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 
 use crate::report::{Mood, Style};
 
-/// The width of a text that no terminal shows.
+/// The width of a text without a terminal.
 const WIDTH_ELSEWHERE: u16 = 100;
 
-/// Where a command prints. Nobody may be reading any more: what cannot be written is dropped.
+/// The output of a command. If nobody reads it any more, texts that cannot be written are dropped.
 pub(super) struct Screen<'a> {
     /// For the answer.
     pub(super) out: &'a mut dyn Write,
-    /// For what went wrong.
+    /// For errors.
     pub(super) errors: &'a mut dyn Write,
-    /// How the answer is laid out.
+    /// The layout of the answer.
     pub(super) style: Style,
-    /// Whether the answer goes to a terminal, which can show it live.
+    /// Whether the answer goes to a terminal that can show it live.
     pub(super) is_live: bool,
-    /// How wide the terminal is that shows the errors; none where there is none that could show something live.
+    /// The width of the terminal for errors; none without a terminal that can show something live.
     pub(super) errors_width: Option<u16>,
 }
 
@@ -35,12 +35,12 @@ impl Screen<'_> {
         let _ = self.errors.write_all(text.as_bytes()).and_then(|()| self.errors.flush());
     }
 
-    /// Prints what went wrong.
+    /// Prints an error.
     pub(super) fn complain(&mut self, error: &dyn std::fmt::Display) {
         self.remark(Mood::Bad, "error", error);
     }
 
-    /// Prints what a person should know about.
+    /// Prints a warning.
     pub(super) fn warn(&mut self, warning: &dyn std::fmt::Display) {
         self.remark(Mood::Doubtful, "warning", warning);
     }
@@ -59,7 +59,7 @@ pub(super) fn style_of_stdout(environment: impl Fn(&str) -> Option<OsString>) ->
     (style(is_terminal && !is_dumb, width, environment("NO_COLOR")), is_terminal && !is_dumb)
 }
 
-/// How wide the terminal of the standard error is, where it is one that can draw over a line.
+/// The width of the standard error's terminal, if it can redraw a line.
 pub(super) fn width_of_stderr(environment: impl Fn(&str) -> Option<OsString>) -> Option<u16> {
     let is_dumb = environment("TERM").is_some_and(|term| term == "dumb");
     let is_live = io::stderr().is_terminal() && !is_dumb;
@@ -67,12 +67,12 @@ pub(super) fn width_of_stderr(environment: impl Fn(&str) -> Option<OsString>) ->
     is_live.then(|| size.map_or(WIDTH_ELSEWHERE, |(_, columns)| columns))
 }
 
-/// How many rows and columns the terminal of the standard output has, where it is one and says so.
+/// The rows and columns of the standard output's terminal, if known.
 pub(super) fn size() -> Option<(u16, u16)> {
     console::Term::stdout().size_checked().filter(|(rows, columns)| *rows > 0 && *columns > 0)
 }
 
-/// Colours where a terminal shows them and `NO_COLOR` does not say otherwise; an empty value says nothing.
+/// Uses colours if a terminal shows them and `NO_COLOR` is not set; an empty value counts as not set.
 fn style(is_terminal: bool, width: Option<u16>, no_color: Option<OsString>) -> Style {
     let is_refused = no_color.is_some_and(|value| !value.is_empty());
     Style { width: width.unwrap_or(WIDTH_ELSEWHERE), is_coloured: is_terminal && !is_refused }

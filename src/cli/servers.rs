@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! From options and the environment to the two databases.
+//! Finds the two databases from options and the environment.
 
 use super::arguments::Servers;
 use crate::config::{self, Side};
@@ -16,7 +16,7 @@ impl Servers {
     /// Both databases.
     ///
     /// # Errors
-    /// When there is no URL for one of them, or one that cannot be used.
+    /// When one of them has no URL, or a URL that cannot be used.
     pub(super) fn pair(&self, environment: &Environment<'_>) -> Result<Pair> {
         Ok(Pair { publisher: self.publisher(environment)?, subscriber: self.subscriber(environment)? })
     }
@@ -24,13 +24,13 @@ impl Servers {
     /// The database that is replicated from.
     ///
     /// # Errors
-    /// When there is no URL for it, or one that cannot be used.
+    /// When it has no URL, or a URL that cannot be used.
     pub(super) fn publisher(&self, environment: &Environment<'_>) -> Result<Database> {
         let found = self.known_publisher(environment)?;
         found.ok_or_else(|| missing(Side::Publisher, "--publisher-url"))
     }
 
-    /// The database that is replicated from, where there is a URL for it.
+    /// The database that is replicated from, if it has a URL.
     ///
     /// # Errors
     /// When the URL cannot be used.
@@ -42,14 +42,14 @@ impl Servers {
     /// The database that is replicated to.
     ///
     /// # Errors
-    /// When there is no URL for it, or one that cannot be used.
+    /// When it has no URL, or a URL that cannot be used.
     pub(super) fn subscriber(&self, environment: &Environment<'_>) -> Result<Database> {
         let given = given(Side::Subscriber, "--subscriber-url", self.subscriber_url.as_ref(), environment);
         given.ok_or_else(|| missing(Side::Subscriber, "--subscriber-url"))?.database(self.database.as_ref())
     }
 }
 
-/// A URL, and what has given it.
+/// A URL and its source.
 struct Given {
     side: Side,
     url: Secret,
@@ -63,7 +63,7 @@ impl Given {
     }
 }
 
-/// The option's, or else the variable's, where that is not empty.
+/// The URL of the option, otherwise of the variable, if that is not empty.
 fn given(side: Side, option: &'static str, url: Option<&Secret>, environment: &Environment<'_>) -> Option<Given> {
     if let Some(url) = url {
         return Some(Given { side, url: url.clone(), giver: option });

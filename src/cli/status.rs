@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `status`: how far replication is, and whether it is healthy.
+//! `status`: the progress and health of replication.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -49,12 +49,12 @@ pub(super) async fn run(
     Ok(outcome(&found))
 }
 
-/// The subscriptions that were named; none means all.
+/// The given subscriptions; none means all.
 pub(super) fn names(named: &[Ident]) -> Option<BTreeSet<Ident>> {
     (!named.is_empty()).then(|| named.iter().cloned().collect())
 }
 
-/// Well is what has a subscription, and nothing wrong with any.
+/// All is well if there is a subscription and all are healthy.
 pub(super) fn outcome(statuses: &[Status]) -> Outcome {
     Outcome::of(!statuses.is_empty() && statuses.iter().all(Status::is_well))
 }

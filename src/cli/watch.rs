@@ -20,16 +20,16 @@ use crate::postgres::{Database, Ident, Limits, Outage as _};
 use crate::replication::status::{self, Question, Status, Watcher};
 use crate::replication::{Error, Operation};
 
-/// What is watched.
+/// The watched subscriptions.
 struct Watched {
     publisher: Option<Database>,
     subscriber: Database,
     names: Option<BTreeSet<Ident>>,
 }
 
-/// How a watch has ended.
+/// The end of a watch.
 enum Ended {
-    /// What was waited for is there.
+    /// It has reached its goal.
     Reached(Vec<Status>),
     /// The wait for it has failed.
     Failed(Error),
@@ -37,7 +37,7 @@ enum Ended {
     Interrupted,
 }
 
-/// Shows each look until what was asked for is there, or a person ends it.
+/// Shows each look until the goal is reached, or a person ends it.
 pub(super) async fn run(
     asked: &Asked,
     environment: &Environment<'_>,
@@ -55,8 +55,8 @@ pub(super) async fn run(
     let operation = Operation::new("watching", limits, &heard);
     let mut view = View::new(asked.json);
     let mut watcher = Watcher::default();
-    // Told at once when it cannot be asked at all, or there is nothing of that name. Whoever watches sees at once how far it
-    // is, and a moment later whether it is well; a line that is kept has both.
+    // Fails at once if a query fails, or nothing has that name. On a live screen the progress appears at once and the
+    // health a moment later; a printed line has both.
     let mut last = match screen.is_live && !asked.json {
         true => Box::pin(watcher.look(&operation, &watched.question())).await?,
         false => Box::pin(watcher.judge(&operation, &watched.question())).await?,
@@ -73,7 +73,7 @@ pub(super) async fn run(
     end(asked, ended, last, deadline, &mut view, screen)
 }
 
-/// What is looked at again and again.
+/// A watch in progress.
 struct Looking<'a> {
     asked: &'a Asked,
     watched: &'a Watched,
@@ -81,10 +81,9 @@ struct Looking<'a> {
 }
 
 impl Looking<'_> {
-    /// Shows a look after each interval. Nothing is waited for here, so that this is no wait with an end of its own: what else
-    /// ends the watch ends it. Servers that are away are told of.
+    /// Shows a look after each interval. It has no end of its own: the caller ends it. Reports unavailable servers.
     ///
-    /// Returns why it cannot go on.
+    /// Returns why it cannot continue.
     async fn on(
         &self,
         watcher: &mut Watcher,
@@ -121,7 +120,7 @@ fn end(
             view.last(&found, screen);
             Ok(Outcome::Well)
         }
-        // What no server has refused is an answer: the time is over, or what was waited for cannot come.
+        // An error that no server gave is an answer: the time is over, or the goal cannot be reached.
         Ended::Failed(error)
             if error.cause().is_none() || deadline.is_some_and(|deadline| Instant::now() >= deadline) =>
         {
@@ -143,7 +142,7 @@ impl Watched {
         Question { subscriber: &self.subscriber, publisher, names }
     }
 
-    /// Resolves once what is waited for is there; never where nothing is.
+    /// Resolves once the goal is reached; never without a goal.
     fn wait<'a>(&'a self, operation: &'a Operation<'a>, until: Option<Until>) -> BoxFuture<'a, Ended> {
         let until = match until {
             None => return pending().boxed(),

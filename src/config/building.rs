@@ -7,10 +7,10 @@ use crate::replication::destination::building::{Analyze, How};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::schema::{Attribute, Schema, Type};
 
-/// How many are built at a time where the configuration does not say.
+/// How many indexes are built at a time by default.
 const PARALLEL: i64 = 2;
 
-/// The attributes that say when and how it is done.
+/// The attributes for when and how to build.
 pub(crate) fn with_choices(schema: Schema) -> Schema {
     schema
         .attribute(
@@ -48,7 +48,7 @@ pub(crate) fn with_choices(schema: Schema) -> Schema {
         ))
 }
 
-/// An amount of memory as Postgres reads it.
+/// Checks an amount of memory in the form that Postgres reads.
 fn check_memory(text: &str) -> std::result::Result<(), String> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let is_number = !text.starts_with('0') && unit.len() < text.len();
@@ -60,12 +60,12 @@ fn check_memory(text: &str) -> std::result::Result<(), String> {
     ))
 }
 
-/// How many may be built at a time with so many connections.
+/// How many may be built at a time with this many connections.
 pub(crate) fn at_a_time(max_connections: usize) -> usize {
     (max_connections / 2).max(1)
 }
 
-/// How it is made, with so many connections.
+/// How to build, with this many connections.
 pub(crate) fn how(parallel: &Attr<i64>, memory: &Attr<String>, max_connections: usize, analyzes: Analyze) -> How {
     let wanted = usize::try_from(parallel.known().copied().unwrap_or(PARALLEL)).unwrap_or(1);
     How { parallel: wanted.clamp(1, at_a_time(max_connections)), memory: memory.known().cloned(), analyzes }

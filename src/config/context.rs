@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the provider's configuration makes: two servers and access to AWS, none of them connected yet.
+//! The result of the provider's configuration: two servers and access to AWS, none of them connected yet.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::tf_provider::diagnostics::{Error, Result};
 use crate::tf_provider::path::AttributePath;
 use crate::tf_provider::timeouts::parse_duration;
 
-/// How far a server's configuration is known.
+/// The state of a server's configuration.
 pub(super) enum Endpoint {
     /// Not configured at all, or too little to connect; the text says what is missing.
     Missing(String),
@@ -31,14 +31,14 @@ pub(super) enum Endpoint {
     Ready(Box<Ready>),
 }
 
-/// A server, and how one logs in there.
+/// A server, and how to log in there.
 pub(super) struct Ready {
     server: Server,
     uses_iam: bool,
 }
 
 impl Endpoint {
-    /// Reads a side's block. `environment` answers for the variables.
+    /// Reads a side's block. `environment` returns variables.
     pub(super) fn resolve(
         side: Side,
         block: &Attr<ServerBlock>,
@@ -126,12 +126,12 @@ impl ConfiguredServer {
         Ok(self.server()?.database(name))
     }
 
-    /// The name of the configured database, where it is known.
+    /// The name of the configured database, if known.
     pub fn database_name(&self) -> Option<String> {
         self.server().ok().map(|server| server.config().database.clone())
     }
 
-    /// Whether it is reached with tokens, which nobody else can use for long.
+    /// Whether connections use IAM tokens, which other servers can use only for a short time.
     pub fn uses_iam(&self) -> bool {
         self.ready().is_ok_and(|ready| ready.uses_iam)
     }
@@ -153,7 +153,7 @@ impl ConfiguredServer {
     }
 }
 
-/// Made once a provider is configured; shared by all of its resources.
+/// The context of a configured provider, shared by all of its resources.
 pub struct Context {
     publisher: ConfiguredServer,
     subscriber: ConfiguredServer,
@@ -171,7 +171,7 @@ impl Context {
         Self { publisher, subscriber, aws, cluster_api, instance_api, intended: Intended::default() }
     }
 
-    /// What the plans of this run are going to make.
+    /// The objects that the plans of this run will create.
     pub fn intended(&self) -> &Intended {
         &self.intended
     }
@@ -186,7 +186,7 @@ impl Context {
         &self.subscriber
     }
 
-    /// The databases of these names on both sides; the configured ones where there is none. Does not connect.
+    /// The databases of these names on both sides; by default the configured ones. Does not connect.
     ///
     /// # Errors
     /// When a side is not configured, or its values are not known yet.
@@ -223,7 +223,7 @@ impl Context {
         Ok(self.cluster_api.get_or_init(|| rds::RdsClusters::new(config)))
     }
 
-    /// The same for DB instances by themselves.
+    /// The RDS API for single DB instances.
     ///
     /// # Errors
     /// As [`Context::cluster_api`].
@@ -232,13 +232,13 @@ impl Context {
         Ok(self.instance_api.get_or_init(|| rds::RdsInstances::new(config)))
     }
 
-    /// How often AWS is asked while something is waited for. The variable `NEONREPL_AWS_POLL_INTERVAL` (such as `500ms`)
-    /// says otherwise, for tests and for accounts that are throttled.
+    /// How often AWS is asked during a wait. The variable `NEONREPL_AWS_POLL_INTERVAL` (such as `500ms`) overrides it,
+    /// for tests and for throttled accounts.
     pub fn polling(&self) -> Polling {
         poll_interval().map_or_else(Polling::default, |interval| Polling { first: interval, longest: interval })
     }
 
-    /// How long to wait for AWS to show what it has accepted: a number of looks where their interval is set.
+    /// How long to wait for AWS to show an accepted change: a number of looks if their interval is set.
     pub fn patience(&self) -> Patience {
         let default = Patience::default();
         let settle = poll_interval().map_or(default.settle, |interval| (interval * 20).min(default.settle));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Errors and warnings of the modules below, as diagnostics with their attribute.
+//! Turns errors and warnings of lower modules into diagnostics with their attribute.
 
 use super::Context;
 use crate::tf_provider::call::Call;
@@ -8,7 +8,7 @@ use crate::tf_provider::diagnostics::Error;
 use crate::tf_provider::path::AttributePath;
 use crate::{postgres, rds, replication};
 
-/// At the element of the attribute `parameters` that the error is about, where it is about one.
+/// At the element of the attribute `parameters` that the error is about, if any.
 impl From<rds::Error> for Error {
     fn from(error: rds::Error) -> Self {
         let summary = rds::Error { hint: None, ..error.clone() }.to_string();
@@ -36,7 +36,7 @@ impl From<replication::Error> for Error {
     }
 }
 
-/// The attribute or block that an option is set with.
+/// The attribute or block that sets an option.
 fn attribute(option: &'static str) -> &'static str {
     match option {
         "columns" | "where" => "table",

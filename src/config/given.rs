@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What errors call the values of a server: the attribute that gives each, the URL, or the variable that holds it.
+//! The names of a server's values in errors: the attribute, the URL, or the variable that gives each.
 
 use super::server_block::ServerBlock;
 use super::side::Side;
 use crate::postgres::{Conninfo, Given};
 use crate::tf_provider::convert::Attr;
 
-/// Where each value of a side's connection comes from.
+/// The source of each value of a side's connection.
 pub(super) fn names(side: Side, block: &ServerBlock, conninfo: &Conninfo) -> Given {
     Given::named(|keyword| name(side, block, conninfo, keyword))
 }
@@ -23,7 +23,7 @@ fn name(side: Side, block: &ServerBlock, conninfo: &Conninfo, keyword: &'static 
     }
 }
 
-/// The attribute that stands for a keyword, and whether it is given.
+/// The attribute for a keyword, and whether it is set.
 fn attribute(block: &ServerBlock, keyword: &'static str) -> (&'static str, bool) {
     match keyword {
         "dbname" => ("database", block.database.known().is_some()),

@@ -23,15 +23,15 @@ impl Passwords for IamPasswords {
     }
 }
 
-/// Whether a server's block asks for tokens.
+/// Whether a server's block requires tokens.
 pub(super) fn is_asked_for(block: &ServerBlock) -> bool {
     block.aws_iam_auth.known() == Some(&true)
 }
 
-/// Refuses what a token cannot go together with.
+/// Refuses options that cannot be combined with a token.
 ///
 /// # Errors
-/// When there is a password too, the host is none of RDS, or the connection might go without TLS.
+/// When there is a password too, the host is not an RDS host, or the connection might not use TLS.
 pub(super) fn check(side: Side, block: &ServerBlock, conninfo: &Conninfo) -> Result<()> {
     if conninfo.get("password").is_some() {
         let attribute = if block.password.known().is_some() { "password" } else { "aws_iam_auth" };

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The provider's configuration block, and what is made of it: two servers and access to AWS, none of them connected
-//! yet.
+//! The provider's configuration block, and its result: two servers and access to AWS, none of them connected yet.
 
 pub(crate) mod building;
 mod context;
@@ -38,7 +37,7 @@ crate::model! {
 }
 
 crate::model! {
-    /// The `aws` block; what is absent follows the AWS SDK's own chain.
+    /// The `aws` block; absent values follow the AWS SDK's own chain.
     pub struct AwsBlock {
         /// The region of the Aurora cluster.
         region: Attr<String>,
@@ -52,11 +51,11 @@ crate::model! {
         token: Attr<String>,
         /// The address of the RDS API.
         endpoint_url: Attr<String>,
-        /// How often a call is tried.
+        /// How many times a call is tried.
         max_attempts: Attr<i64>,
         /// The role to assume.
         assume_role_arn: Attr<String>,
-        /// The external id that the role asks for.
+        /// The external id that the role requires.
         assume_role_external_id: Attr<String>,
     }
 }
@@ -72,17 +71,17 @@ pub fn schema() -> Schema {
     .block(aws_schema())
 }
 
-/// Checks what can be checked before any value of the environment is read.
+/// Checks everything that can be checked before any value of the environment is read.
 pub fn validate(config: &Config, diagnostics: &mut Diagnostics) {
     for (side, block) in [(Side::Publisher, &config.publisher), (Side::Subscriber, &config.subscriber)] {
         diagnostics.take(Endpoint::resolve(side, block, &config.aws, |_| None));
     }
 }
 
-/// What the block and the environment make together. Nothing is connected.
+/// The context from the block and the environment. Nothing is connected.
 ///
 /// # Errors
-/// When a value of the block, or a variable of the environment, is not what it should be.
+/// When a value of the block, or a variable of the environment, is not valid.
 pub fn configure(config: Config) -> Result<Context> {
     let endpoint = |side, block| Endpoint::resolve(side, block, &config.aws, |name| std::env::var(name).ok());
     let publisher = endpoint(Side::Publisher, &config.publisher)?;

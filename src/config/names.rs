@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Names of databases, publications and tables, as blocks of a configuration have them.
+//! Names of databases, publications and tables in a configuration.
 
 use std::collections::BTreeSet;
 
@@ -8,23 +8,23 @@ use crate::postgres::{Ident, InvalidName, QualifiedName};
 use crate::tf_provider::convert::Attr;
 use crate::tf_provider::diagnostics::{Error, Result};
 
-/// A check that a text is a name which Postgres can take; the message says what is wrong with another.
+/// Checks that a text is a valid name in Postgres; the message says what is wrong.
 ///
 /// # Errors
-/// When it is empty, too long or holds a NUL character.
+/// When it is empty, too long or has a NUL character.
 pub(crate) fn check_name(text: &str) -> std::result::Result<(), String> {
     Ident::new(text).map(|_| ()).map_err(|error| format!("{error}."))
 }
 
-/// The same of a table's name, as `schema.table`, or `table` in `public`.
+/// Checks a table's name: `schema.table`, or `table` in `public`.
 ///
 /// # Errors
-/// When it is not such a name.
+/// When it is not a valid table name.
 pub(crate) fn check_table(text: &str) -> std::result::Result<(), String> {
     QualifiedName::parse(text).map(|_| ()).map_err(|error| format!("{error}."))
 }
 
-/// Whether none of these attributes names anything. One whose value is not known yet may.
+/// Whether all of these attributes are empty. An unknown value does not count as empty.
 pub(crate) fn are_empty(attributes: &[&Attr<BTreeSet<String>>]) -> bool {
     attributes.iter().all(|names| match names {
         Attr::Null => true,
@@ -33,10 +33,10 @@ pub(crate) fn are_empty(attributes: &[&Attr<BTreeSet<String>>]) -> bool {
     })
 }
 
-/// The names of an attribute; none where it has no value.
+/// The names of an attribute; empty if it has no value.
 ///
 /// # Errors
-/// When one of them is not a name, at the attribute.
+/// When one of them is not a valid name, at the attribute.
 pub(crate) fn names<T: Ord>(
     attribute: &str,
     texts: &Attr<BTreeSet<String>>,

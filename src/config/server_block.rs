@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The `publisher` and `subscriber` blocks: a URL, parts that take precedence over it, and what a host name shows.
+//! The `publisher` and `subscriber` blocks: a URL, attributes that take precedence over it, and checks of the host
+//! name.
 
 use super::side::Side;
 use crate::neon::endpoint;
@@ -14,7 +15,7 @@ use crate::tf_provider::schema::{Attribute, Block, NestedBlock, Type};
 pub(crate) const SSL_MODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
 crate::model! {
-    /// How one server is reached.
+    /// The connection to one server.
     pub struct ServerBlock {
         /// A connection URI or keyword/value text.
         url: Attr<String>,
@@ -22,7 +23,7 @@ crate::model! {
         host: Attr<String>,
         /// The port.
         port: Attr<i64>,
-        /// The database that is used where a resource names none.
+        /// The default database of resources.
         database: Attr<String>,
         /// The role.
         username: Attr<String>,
@@ -122,7 +123,7 @@ pub(super) fn schema(side: Side) -> NestedBlock {
     NestedBlock::single(side.name(), block)
 }
 
-/// Refuses a text that is not a host, and a host that logical replication cannot use, with the one that it can.
+/// Refuses a text that is not a host, and a host that logical replication cannot use, and names the right one.
 pub(super) fn check_host(side: Side, block: &ServerBlock, conninfo: &Conninfo) -> Result<()> {
     let at_host = |error: Error| match block.host {
         Attr::Known(_) => error.at(&path(side, "host")),
@@ -144,7 +145,7 @@ pub(super) fn check_host(side: Side, block: &ServerBlock, conninfo: &Conninfo) -
     }
 }
 
-/// What to write in the place of a host that ends with a port.
+/// What to write instead of a host that ends with a port.
 fn without_port(text: &str) -> Option<String> {
     let (host, port) = text.rsplit_once(':')?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -167,7 +168,7 @@ pub(super) fn path(side: Side, attribute: &str) -> AttributePath {
     AttributePath::of(side.name()).attribute(attribute)
 }
 
-/// The URL with the parts that win over it.
+/// The URL with the attributes that override it.
 pub(super) fn merged(side: Side, block: &ServerBlock, url: Option<&str>) -> Result<Conninfo> {
     let mut conninfo = match url {
         Some(url) => Conninfo::parse(url).map_err(|error| {

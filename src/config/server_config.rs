@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! From a server's block and its connection string to how its connections are opened, and what is refused.
+//! Turns a server's block and connection string into the configuration of its connections, or refuses them.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -13,25 +13,25 @@ use crate::postgres::conninfo::{Conninfo, InvalidConninfo, Secret};
 use crate::postgres::{ServerConfig, SslMode, Transport, check_roots, connect_timeout, is_loopback};
 use crate::tf_provider::diagnostics::{Error, Result};
 
-/// What is given to reach one server.
+/// The given values for one server.
 pub(super) struct Given<'a> {
     pub(super) side: Side,
     pub(super) block: &'a ServerBlock,
-    /// The URL, with the attributes that win over it.
+    /// The URL with the attributes that override it.
     pub(super) conninfo: &'a Conninfo,
     /// Whether an RDS IAM token is the password.
     pub(super) uses_iam: bool,
 }
 
-/// What there is to reach a server with.
+/// Whether the given values are enough to connect.
 pub(super) enum Reach {
-    /// This is missing; the name of its attribute.
+    /// The attribute of this name is missing.
     Missing(&'static str),
-    /// Everything.
+    /// Everything is given.
     Complete(Box<ServerConfig>),
 }
 
-/// What follows from the keywords, whatever the host is.
+/// The security that follows from the keywords, for any host.
 struct Security {
     transport: Transport,
     mode: SslMode,
@@ -39,10 +39,10 @@ struct Security {
 }
 
 impl Given<'_> {
-    /// Says what is wrong with what is known already. A value that is not known yet may still make it right.
+    /// Checks the values that are already known. An unknown value may still resolve a problem.
     ///
     /// # Errors
-    /// When a keyword, its value, or what it is combined with would not be heeded, or protect less than it says.
+    /// When a keyword, its value, or a combination would be ignored, or would protect less than it says.
     pub(super) fn check(&self) -> Result<()> {
         match server_block::unknown(self.block) {
             Some(_) => self.keywords().map(drop),
@@ -53,7 +53,7 @@ impl Given<'_> {
     /// The configuration of the server's connections.
     ///
     /// # Errors
-    /// As [`Given::check`], and when host or port are not usable.
+    /// As [`Given::check`], and when the host or port cannot be used.
     pub(super) fn reach(&self) -> Result<Reach> {
         let get = |keyword| self.conninfo.get(keyword);
         if get("host").is_none() && get("hostaddr").is_none() {
@@ -94,7 +94,7 @@ impl Given<'_> {
         transport.check(mode, root).map_err(|error| self.wrong(&error))?;
         check_roots(mode, root).map_err(|reason| self.error(self.giver(&["sslrootcert", "sslmode"]), reason))?;
         self.check_client_certificate()?;
-        // Said, so that what is sent to a subscriber can say the same.
+        // Set explicitly, so that the connection string for a subscriber can contain it.
         let root = root.or((mode == SslMode::VerifyFull).then_some("system")).map(str::to_owned);
         Ok(Security { transport, mode, root })
     }
@@ -107,7 +107,7 @@ impl Given<'_> {
         }
     }
 
-    /// The mode that is given, or else what is right for the host.
+    /// The given mode, or the default for the host.
     fn mode(&self) -> Result<SslMode> {
         match self.conninfo.get("sslmode") {
             Some(mode) => mode.parse().map_err(|reason: String| self.error("sslmode", reason)),
@@ -121,7 +121,7 @@ impl Given<'_> {
         if root == Some("system") || host.is_some_and(endpoint::is_neon) {
             return SslMode::VerifyFull;
         }
-        // `prefer` would not look at the authority that is given.
+        // `prefer` would ignore the given authority.
         let is_plain = root.is_none() && !self.uses_iam;
         let host = host.or(self.conninfo.get("hostaddr"));
         if is_plain && host.is_some_and(is_loopback) { SslMode::Prefer } else { SslMode::Require }
@@ -131,13 +131,13 @@ impl Given<'_> {
         self.error(error.keyword().unwrap_or("url"), error)
     }
 
-    /// The first of these keywords that is given.
+    /// The first given one of these keywords.
     fn giver<'k>(&self, keywords: &[&'k str]) -> &'k str {
         let given = keywords.iter().find(|keyword| self.conninfo.get(keyword).is_some());
         given.or(keywords.first()).copied().unwrap_or("url")
     }
 
-    /// An error at whatever has given a keyword: its attribute, or else the URL.
+    /// An error at the source of a keyword: its attribute, otherwise the URL.
     fn error(&self, keyword: &str, cause: impl Display) -> Error {
         let error = Error::new(format!("{}: {cause}", self.side.name()));
         match attribute_of(self.block, keyword) {
@@ -147,7 +147,7 @@ impl Given<'_> {
     }
 }
 
-/// The attribute that a keyword's value is from, where it is from one.
+/// The attribute that a keyword's value comes from, if any.
 fn attribute_of(block: &ServerBlock, keyword: &str) -> Option<&'static str> {
     let attributes = [
         ("host", "host", block.host.known().is_some()),

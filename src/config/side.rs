@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The two servers by their blocks.
+//! The two sides, by their blocks.
 
-/// Which of the two servers.
+/// One of the two servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The server that is replicated from.

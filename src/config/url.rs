@@ -11,20 +11,20 @@ use crate::postgres::conninfo::Conninfo;
 use crate::postgres::{self, Server};
 use crate::tf_provider::diagnostics::{Error, Result};
 
-/// The server that a URL leads to, with the defaults and the refusals of the provider block. Does not connect.
+/// The server of a URL, with the defaults and checks of the provider block. Does not connect.
 ///
-/// `giver` names what the URL is from, an option or a variable of the environment: an error begins with it. None holds
-/// a password.
+/// `giver` is the source of the URL, an option or a variable of the environment: errors begin with it. No error
+/// contains a password.
 ///
 /// # Errors
-/// When it is not a connection string, lacks a host, user or database, or says something that would not be heeded; and
-/// for a pooler or, on the publisher's side, a reader.
+/// When it is not a connection string, lacks a host, user or database, or has an option that would be ignored; and for
+/// a pooler or, on the publisher's side, a reader.
 pub fn server(side: Side, url: &str, giver: &str) -> Result<Server> {
     let conninfo = Conninfo::parse(url).map_err(|error| {
         Error::new(format!("{giver}: {error}"))
             .detail("Write postgresql://user:password@host:port/database, with reserved characters percent-encoded.")
     })?;
-    // With a URL in the block, no error says that it is from the environment: the giver does.
+    // With the URL in the block, errors do not mention the environment; the giver replaces the block's name.
     let block = ServerBlock { url: url.into(), ..ServerBlock::default() };
     match reach(side, &block, &conninfo).map_err(|error| at_giver(side, giver, &error))? {
         Reach::Missing(what) => Err(Error::new(format!("{giver}: the URL has no {what}"))
@@ -43,7 +43,7 @@ fn reach(side: Side, block: &ServerBlock, conninfo: &Conninfo) -> Result<Reach> 
     given.reach()
 }
 
-/// What a person calls a value of the URL.
+/// The name of a value of the URL, for errors.
 fn named(keyword: &str, giver: &str) -> String {
     let name = match keyword {
         "dbname" => "database",
@@ -53,7 +53,7 @@ fn named(keyword: &str, giver: &str) -> String {
     format!("{name} in the URL of {giver}")
 }
 
-/// The error with the giver's name where it has the block's.
+/// The error with the giver's name instead of the block's.
 fn at_giver(side: Side, giver: &str, error: &Error) -> Error {
     let block = format!("{}: ", side.name());
     let cause = error.summary().strip_prefix(&block).unwrap_or(error.summary());

@@ -19,7 +19,7 @@ use crate::tf_provider::data_source::AnyDataSource;
 use crate::tf_provider::diagnostics::Result;
 use crate::tf_provider::schema::{Attribute, Schema, Type};
 
-/// All of them, in the order of the docs.
+/// All data sources, in the order of the docs.
 pub const ALL: &[&dyn AnyDataSource<Context>] = &[
     &neon_nat_addresses::NeonNatAddresses,
     &preflight::Preflight,
@@ -30,13 +30,13 @@ pub const ALL: &[&dyn AnyDataSource<Context>] = &[
     &tables::Tables,
 ];
 
-/// The attribute that says which database is asked, as the data sources about databases have it.
+/// The attribute for the database, which data sources about databases have.
 fn database_attribute(side: &str) -> Attribute {
     let description = format!("The database to read. Default: the provider's {side} database.");
     Attribute::optional_computed("database", Type::String, &description).text(check_name)
 }
 
-/// Adds the attributes that name a database of each side, as the data sources about both have them.
+/// Adds the attributes for the database of each side, which data sources about both sides have.
 fn with_databases(schema: Schema) -> Schema {
     let database = |name: &str, side: &str| {
         let description = format!("The database of the {side}. Default: the provider's.");

@@ -17,9 +17,9 @@ pub(super) struct NeonNatAddresses;
 crate::model! {
     /// Question and answer.
     pub(super) struct Model {
-        /// The region that is asked about, or was found in the host.
+        /// The given region, or the one found in the host.
         region: Attr<String>,
-        /// A Neon host whose region is asked about.
+        /// A Neon host, to find its region.
         host: Attr<String>,
         /// The addresses.
         addresses: Attr<Vec<String>>,
@@ -93,7 +93,7 @@ impl DataSource for NeonNatAddresses {
     }
 }
 
-/// The region that is asked about; `None` where that is not known yet.
+/// The region in question; `None` if it is not known yet.
 fn lookup(config: &Model) -> Result<Option<&'static Region>> {
     if let Some(id) = config.region.known() {
         let region = nat_addresses::region(id).ok_or_else(|| unknown_region(id).attribute("region"))?;

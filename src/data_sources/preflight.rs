@@ -22,15 +22,15 @@ pub(super) struct Preflight;
 crate::model! {
     /// Question and answer.
     pub(super) struct Model {
-        /// The publications that are going to be subscribed to.
+        /// The publications to subscribe to.
         publications: Attr<BTreeSet<String>>,
-        /// Tables that are going to be published.
+        /// Tables that will be published.
         tables: Attr<BTreeSet<String>>,
         /// The role that the subscription logs in as.
         subscription_role: Attr<String>,
         /// Whether a cutover is planned.
         cutover: Attr<bool>,
-        /// Whether changes are to flow back later.
+        /// Whether changes will flow back later.
         reverse: Attr<bool>,
         /// The role that the way back logs in as.
         reverse_role: Attr<String>,
@@ -40,7 +40,7 @@ crate::model! {
         database: Attr<String>,
         /// Whether no finding is an error.
         ok: Attr<bool>,
-        /// What was found.
+        /// The findings.
         findings: Attr<Vec<Found>>,
         /// The same as text.
         report: Attr<String>,
@@ -50,22 +50,22 @@ crate::model! {
 crate::model! {
     /// A finding.
     pub(super) struct Found {
-        /// How grave it is.
+        /// Its severity.
         severity: Attr<String>,
-        /// Which check it is of.
+        /// The check that found it.
         check: Attr<String>,
-        /// Where.
+        /// The side.
         side: Attr<String>,
-        /// What it is about.
+        /// Its object.
         object: Attr<String>,
-        /// What is so.
+        /// The message.
         message: Attr<String>,
         /// What to do.
         remedy: Attr<String>,
     }
 }
 
-/// What the attributes of its objects are.
+/// The descriptions of the nested attributes.
 const PARTS: &[(&str, &str)] = &[
     ("severity", "`error` (replicating would fail, or lose something), `warning` or `info`."),
     ("check", "The name of the check, such as `wal_level` or `replica_identity`. It does not change between releases."),

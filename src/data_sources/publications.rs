@@ -38,9 +38,9 @@ crate::model! {
         all_tables: Attr<bool>,
         /// The tables that it publishes whole.
         tables: Attr<BTreeSet<String>>,
-        /// The tables of which it publishes some columns or rows.
+        /// The tables of which it publishes only some columns or rows.
         table: Attr<Vec<Table>>,
-        /// The schemas that it names.
+        /// The schemas that it publishes.
         schemas: Attr<BTreeSet<String>>,
         /// Which operations it publishes.
         publish: Attr<BTreeSet<String>>,
@@ -65,7 +65,7 @@ crate::model! {
     }
 }
 
-/// What the attributes of its objects are.
+/// The descriptions of the nested attributes.
 const PARTS: &[(&str, &str)] = &[
     ("name", "The name."),
     ("owner", "The role that owns it."),
@@ -145,7 +145,7 @@ fn to_found(publication: &Publication) -> Found {
     }
 }
 
-/// As the resource has it in its state: null where a configuration would leave it out.
+/// The form of the resource's state: null if a configuration would omit it.
 fn unless_empty(names: BTreeSet<String>) -> Attr<BTreeSet<String>> {
     if names.is_empty() { Attr::Null } else { names.into() }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_replication_status`: how far subscriptions are, and why one is not healthy.
+//! `neonrepl_replication_status`: the progress of subscriptions, and why one is not healthy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::tf_provider::rfc3339;
 use crate::tf_provider::schema::{Attribute, Schema, Type};
 use crate::tf_provider::timeouts::{duration_attribute, parse_duration};
 
-/// How long a wait may take where the configuration says nothing.
+/// How long a wait may take by default.
 const TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// How long a look without a wait may take.
@@ -32,19 +32,19 @@ pub(super) struct ReplicationStatus;
 crate::model! {
     /// Question and answer.
     pub(super) struct Model {
-        /// The one subscription that is asked about.
+        /// The only subscription to check.
         subscription: Attr<String>,
         /// The database of the subscriber.
         database: Attr<String>,
-        /// What is waited for.
+        /// The goal of the wait.
         wait_until: Attr<String>,
-        /// How long.
+        /// How long the wait may take.
         timeout: Attr<String>,
         /// Whether all of them are ready.
         ready: Attr<bool>,
-        /// Whether nothing is wrong with any of them.
+        /// Whether all of them are healthy.
         ok: Attr<bool>,
-        /// How they are.
+        /// Their statuses.
         subscriptions: Attr<Vec<Found>>,
         /// The same as text.
         report: Attr<String>,
@@ -52,7 +52,7 @@ crate::model! {
 }
 
 crate::model! {
-    /// How one subscription is.
+    /// The status of one subscription.
     pub(super) struct Found {
         /// Its name.
         name: Attr<String>,
@@ -72,21 +72,21 @@ crate::model! {
         tables: Attr<Vec<Table>>,
         /// How many of them are ready.
         tables_ready: Attr<i64>,
-        /// How many they are.
+        /// How many there are.
         tables_total: Attr<i64>,
         /// Published tables that it does not have.
         unsubscribed_tables: Attr<BTreeSet<String>>,
         /// Tables that it has and that are not published.
         unpublished_tables: Attr<BTreeSet<String>>,
-        /// How far it is behind.
+        /// How far it is behind, in bytes of WAL.
         lag_bytes: Attr<i64>,
-        /// For how long.
+        /// How long it has been behind, in seconds.
         lag_seconds: Attr<Number>,
-        /// What its worker has received.
+        /// The last position that its worker has received.
         received_lsn: Attr<String>,
-        /// What was reported back.
+        /// The last position that was reported back.
         latest_end_lsn: Attr<String>,
-        /// When the worker heard from the publisher last.
+        /// When the worker last received a message from the publisher.
         last_msg_receipt_time: Attr<String>,
         /// Failures of applying.
         apply_error_count: Attr<i64>,
@@ -96,9 +96,9 @@ crate::model! {
         conflicts: Attr<BTreeMap<String, i64>>,
         /// Its slot.
         slot: Attr<Slot>,
-        /// Why it is not well.
+        /// Why it is unhealthy.
         causes: Attr<Vec<Reason>>,
-        /// What differs between its tables.
+        /// The differences between its tables.
         schema_drift: Attr<Vec<Difference>>,
     }
 }
@@ -108,7 +108,7 @@ crate::model! {
     pub(super) struct Table {
         /// Its name.
         name: Attr<String>,
-        /// How far it is.
+        /// The state of its copy.
         state: Attr<String>,
         /// Rows copied so far.
         rows_copied: Attr<i64>,
@@ -128,13 +128,13 @@ crate::model! {
         name: Attr<String>,
         /// Whether something reads from it.
         active: Attr<bool>,
-        /// Whether its WAL is there.
+        /// Whether its WAL is kept.
         wal_status: Attr<String>,
-        /// What it keeps.
+        /// The oldest position that it keeps.
         restart_lsn: Attr<String>,
-        /// What was confirmed.
+        /// The confirmed position.
         confirmed_flush_lsn: Attr<String>,
-        /// How much can still be written.
+        /// How much WAL can still be written before it may be lost.
         safe_wal_size: Attr<i64>,
     }
 }
@@ -142,13 +142,13 @@ crate::model! {
 crate::model! {
     /// A cause.
     pub(super) struct Reason {
-        /// Which one.
+        /// Its name.
         kind: Attr<String>,
-        /// What is wrong.
+        /// The problem.
         message: Attr<String>,
-        /// What shows it.
+        /// The evidence.
         evidence: Attr<String>,
-        /// What mends it.
+        /// The remedy.
         remedy: Attr<String>,
     }
 }
@@ -158,7 +158,7 @@ crate::model! {
     pub(super) struct Difference {
         /// The table.
         table: Attr<String>,
-        /// What differs.
+        /// The difference.
         message: Attr<String>,
         /// What to do.
         remedy: Attr<String>,
@@ -226,7 +226,8 @@ impl DataSource for ReplicationStatus {
 
     async fn read(call: &Call<Context>, config: Model) -> Result<Model> {
         let subscriber = database(call.context().subscriber(), &config.database)?;
-        // Without a publisher the views of the subscriber are left, and servers that the subscriptions themselves name.
+        // Without a publisher, only the views of the subscriber remain, and servers from the subscriptions' own
+        // connections.
         let publisher = call.context().publisher().database(None).ok();
         let name = config.subscription.known().map(|name| Ident::new(name.as_str())).transpose();
         let name = name.map_err(|error| Error::new(error.to_string()).attribute("subscription"))?;
@@ -241,7 +242,7 @@ impl DataSource for ReplicationStatus {
             let waited = Box::pin(status::wait_until(&waiting, &question, until, &mut heard)).await;
             waited.map_err(|error| Error::from(error).attribute("wait_until"))?;
         }
-        // What a wait saw is the state of copies; now everything is compared once more.
+        // A wait only reads the state of copies; now everything is compared.
         let looking = Operation::new("reading how far replication is", limits(LOOK), call);
         let found = Box::pin(status::statuses(&looking, &question)).await?;
         let found = Box::pin(status::with_ways_back(&looking, &question, found)).await?;
@@ -266,7 +267,7 @@ fn waiting_for(until: Until) -> &'static str {
 const SUBSCRIPTIONS: &str =
     "The subscriptions in the order of their names, followed by those that bring changes back since a cutover.";
 
-/// What the attributes of its objects are.
+/// The descriptions of the nested attributes.
 const PARTS: &[(&str, &str)] = &[
     ("name", "The subscription."),
     ("enabled", "Whether it is enabled."),

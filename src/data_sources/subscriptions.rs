@@ -29,7 +29,7 @@ crate::model! {
 }
 
 crate::model! {
-    /// How a subscription connects, but for its password.
+    /// A subscription's connection without its password.
     pub(super) struct Publisher {
         /// The host.
         host: Attr<String>,
@@ -53,11 +53,11 @@ crate::model! {
         name: Attr<String>,
         /// Its owner.
         owner: Attr<String>,
-        /// Whether it runs.
+        /// Whether it is enabled.
         enabled: Attr<bool>,
-        /// What it subscribes to.
+        /// Its publications.
         publications: Attr<BTreeSet<String>>,
-        /// The slot; null where it has none.
+        /// The slot; null if it has none.
         slot_name: Attr<String>,
         /// Binary transfer.
         binary: Attr<bool>,
@@ -71,18 +71,18 @@ crate::model! {
         disable_on_error: Attr<bool>,
         /// Whether the connection needs a password.
         password_required: Attr<bool>,
-        /// Whose rights changes are applied with.
+        /// Whether changes are applied with the rights of the subscription's owner.
         run_as_owner: Attr<bool>,
         /// Which changes are sent.
         origin: Attr<String>,
         /// Whether the slot is copied to standbys.
         failover: Attr<bool>,
-        /// How it connects; null where the provider's publisher block says the same.
+        /// Its connection; null if it is the same as the provider's publisher block.
         publisher: Attr<Publisher>,
     }
 }
 
-/// What the attributes of its objects are.
+/// The descriptions of the nested attributes.
 const PARTS: &[(&str, &str)] = &[
     ("name", "The name."),
     ("owner", "The role that owns it."),
@@ -168,7 +168,7 @@ impl DataSource for Subscriptions {
     }
 }
 
-/// How it connects, where that is not what a resource without a `publisher` block would be sent.
+/// Its connection, if it differs from that of a resource without a `publisher` block.
 fn publisher(there: Option<&Conninfo>, by_default: Option<&Conninfo>) -> Attr<Publisher> {
     let is_default =
         |there: &&Conninfo| by_default.is_some_and(|other| conninfo_parts::differing(there, other).is_empty());

@@ -18,7 +18,7 @@ use crate::tf_provider::diagnostics::{Diagnostics, Error, Result};
 use crate::tf_provider::schema::{Attribute, Schema, Type};
 use crate::tf_provider::timeouts::{duration_attribute, parse_duration};
 
-/// How long a comparison may take where the configuration does not say.
+/// How long a comparison may take by default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
 /// The data source.
@@ -27,13 +27,13 @@ pub(super) struct TableComparison;
 crate::model! {
     /// Question and answer.
     pub(super) struct Model {
-        /// What these publications send is compared.
+        /// The publications whose tables are compared.
         publications: Attr<BTreeSet<String>>,
         /// Only these tables.
         tables_only: Attr<BTreeSet<String>>,
-        /// How closely.
+        /// How closely to compare.
         mode: Attr<String>,
-        /// How many differing rows are named.
+        /// How many differing rows are reported.
         max_differences: Attr<i64>,
         /// The database of the publisher.
         publisher_database: Attr<String>,
@@ -65,7 +65,7 @@ crate::model! {
         equal: Attr<bool>,
         /// Whether both sides were in the same state.
         exact: Attr<bool>,
-        /// What there is to say about it.
+        /// Why it could not be compared, or not exactly.
         note: Attr<String>,
         /// The rows that differ.
         differences: Attr<Vec<FoundRow>>,
@@ -77,16 +77,16 @@ crate::model! {
 crate::model! {
     /// A row that differs.
     pub(super) struct FoundRow {
-        /// What tells it apart.
+        /// Its key.
         key: Attr<String>,
         /// How it differs.
         kind: Attr<String>,
-        /// In which columns.
+        /// The columns that differ.
         columns: Attr<Vec<String>>,
     }
 }
 
-/// What the attributes of its objects are.
+/// The descriptions of the nested attributes.
 const PARTS: &[(&str, &str)] = &[
     ("name", "The table, as `schema.table`."),
     ("publisher_rows", "How many rows the publisher has. Null if it could not be asked."),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_tables`: the tables of a database of the publisher, as replication sees them.
+//! `neonrepl_tables`: the tables of a database of the publisher, with facts for replication.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ crate::model! {
         schema: Attr<String>,
         /// Its name.
         name: Attr<String>,
-        /// Both, as a publication's `tables` takes them.
+        /// Both, in the form of a publication's `tables`.
         qualified_name: Attr<String>,
         /// The table that it is a partition of.
         partition_of: Attr<String>,
@@ -50,12 +50,12 @@ crate::model! {
         has_primary_key: Attr<bool>,
         /// Whether it is unlogged.
         unlogged: Attr<bool>,
-        /// Who publishes it.
+        /// The publications that publish it.
         published_by: Attr<BTreeSet<String>>,
     }
 }
 
-/// What the attributes of its objects are.
+/// The descriptions of the nested attributes.
 const PARTS: &[(&str, &str)] = &[
     ("schema", "Its schema."),
     ("name", "Its name."),

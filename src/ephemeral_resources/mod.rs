@@ -7,5 +7,5 @@ mod rds_auth_token;
 use crate::config::Context;
 use crate::tf_provider::ephemeral_resource::AnyEphemeralResource;
 
-/// All of them, in the order of the docs.
+/// All ephemeral resources, in the order of the docs.
 pub const ALL: &[&dyn AnyEphemeralResource<Context>] = &[&rds_auth_token::RdsAuthToken];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_rds_auth_token`: what RDS accepts as a password, for a quarter of an hour.
+//! `neonrepl_rds_auth_token`: a token that RDS accepts as a password for a quarter of an hour.
 
 use crate::config::Context;
 use crate::rds::auth_token::{AuthTokens, Login, check_host};
@@ -11,16 +11,16 @@ use crate::tf_provider::ephemeral_resource::{EphemeralResource, Opened};
 use crate::tf_provider::rfc3339;
 use crate::tf_provider::schema::{Attribute, Schema, Type};
 
-/// The port where the configuration gives none.
+/// The default port.
 const DEFAULT_PORT: u16 = 5432;
 
 /// The ephemeral resource.
 pub(super) struct RdsAuthToken;
 
 crate::model! {
-    /// Who logs in where, and the token.
+    /// The login, and its token.
     pub(super) struct Model {
-        /// The host as RDS calls it.
+        /// The host name in RDS.
         host: Attr<String>,
         /// The port.
         port: Attr<i64>,
@@ -30,7 +30,7 @@ crate::model! {
         region: Attr<String>,
         /// The token.
         token: Attr<String>,
-        /// When RDS stops taking it.
+        /// When RDS stops accepting it.
         expires_at: Attr<String>,
     }
 }
@@ -86,7 +86,7 @@ impl EphemeralResource for RdsAuthToken {
         let token = call.unless_stopped(tokens.sign()).await?;
         let expires_at = rfc3339::utc(token.expires_at);
         let result = Model { token: token.text.into(), expires_at: expires_at.into(), ..config };
-        // Nothing keeps a token alive: whoever needs it for longer opens another.
+        // A token cannot be renewed: if it is needed for longer, open another one.
         Ok(Opened { result, renew_at: None })
     }
 }

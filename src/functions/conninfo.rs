@@ -80,7 +80,7 @@ fn entries(what: &str, value: Value) -> Result<BTreeMap<String, Value>, String> 
     }
 }
 
-/// A value without the type that it has in a dynamic place.
+/// A value without the type that a dynamic place adds.
 fn undressed(value: Value) -> Value {
     match value {
         Value::Dynamic(_, inner) => *inner,

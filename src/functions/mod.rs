@@ -9,7 +9,7 @@ mod quote_identifier;
 
 use crate::tf_provider::function::Function;
 
-/// All of them, in the order of the docs.
+/// All functions, in the order of the docs.
 pub const ALL: &[&dyn Function] = &[
     &conninfo::Conninfo,
     &neon_nat_cidrs::NeonNatCidrs,

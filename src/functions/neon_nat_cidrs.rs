@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neon_nat_cidrs`: where Neon's connections come from, known while planning.
+//! `neon_nat_cidrs`: the addresses that Neon's connections come from, known while planning.
 
 use crate::neon::nat_addresses;
 use crate::tf_provider::function::{Function, FunctionError, Parameter, Signature};

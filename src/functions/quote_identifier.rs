@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `quote_identifier`: a name as SQL needs it.
+//! `quote_identifier`: a name quoted for SQL.
 
 use crate::postgres::Ident;
 use crate::tf_provider::function::{Function, FunctionError, Parameter, Signature};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What `terraform query` can list, one file each.
+//! The resources that `terraform query` can list, one file each.
 
 mod publication;
 mod replica_identity;
@@ -16,7 +16,7 @@ use crate::tf_provider::resource::ImportId;
 use crate::tf_provider::schema::{Attribute, Schema, Type};
 use crate::tf_provider::value::Value;
 
-/// All of them, in the order of the docs.
+/// All list resources, in the order of the docs.
 pub const ALL: &[&dyn AnyListResource<Context>] = &[
     &publication::Publications,
     &replica_identity::ReplicaIdentities,
@@ -25,7 +25,7 @@ pub const ALL: &[&dyn AnyListResource<Context>] = &[
 ];
 
 crate::model! {
-    /// The `config` block of a list of what a database has.
+    /// The `config` block of a list for a database.
     pub struct Model {
         /// The database.
         database: Attr<String>,
@@ -44,12 +44,12 @@ fn database(server: &ConfiguredServer, config: &Model) -> Result<Database> {
     server.database(config.database.known().map(String::as_str))
 }
 
-/// What is imported as `database/name`.
+/// An object that is imported as `database/name`.
 fn listed(database: &Database, name: &Ident) -> Listed {
     named(database, name.as_str())
 }
 
-/// The same of what is not named by one identifier alone.
+/// The same for objects whose name is not a single identifier.
 fn named(database: &Database, name: &str) -> Listed {
     let identity = [("database", database.name()), ("name", name)];
     let identity = identity.map(|(part, text)| (part.to_owned(), Value::from(text)));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_replica_identity` as a list: the tables of a database of the publisher that have one of their own.
+//! `neonrepl_replica_identity` as a list: the tables of a database of the publisher whose replica identity is
+//! not the default.
 
 use super::{Model, database, named, schema};
 use crate::config::Context;

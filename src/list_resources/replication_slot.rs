@@ -21,7 +21,7 @@ crate::model! {
     pub(super) struct Model {
         /// The database.
         database: Attr<String>,
-        /// Whether slots that somebody uses are listed too.
+        /// Whether to list slots that are in use too.
         include_in_use: Attr<bool>,
     }
 }
@@ -59,7 +59,7 @@ impl ListResource for ReplicationSlots {
     }
 }
 
-/// Those that something reads from, or that a subscription of the provider's subscriber may mean.
+/// The slots with a reader, and those that a subscription of the provider's subscriber may use.
 async fn in_use(
     call: &Call<Context>,
     publisher: &Database,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a host name says: Neon's pooler and region, Aurora's reader endpoint. Pure text rules, nothing is resolved.
+//! Facts from host names: Neon's pooler and region, Aurora's reader endpoint. Pure text rules; no name is resolved.
 
-/// The host that reaches the compute itself, where `host` is Neon's connection pooler; nothing for any other host.
+/// The direct host of the compute, if `host` is Neon's connection pooler; none for any other host.
 ///
 /// The pooler of endpoint `ep-x` is `ep-x-pooler`, in the first label. Logical replication needs the direct host.
 #[must_use]
@@ -39,7 +39,7 @@ pub fn is_neon(host: &str) -> bool {
     host.trim_end_matches('.').to_ascii_lowercase().ends_with(".neon.tech")
 }
 
-/// The region id of a Neon host, as in `aws-us-east-2` of `ep-x.us-east-2.aws.neon.tech`; nothing for any other host.
+/// The region id of a Neon host, as in `aws-us-east-2` of `ep-x.us-east-2.aws.neon.tech`; none for any other host.
 ///
 /// Newer regions have several cells, and their hosts one more label: `ep-x.c-2.us-east-2.aws.neon.tech`.
 #[must_use]

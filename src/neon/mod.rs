@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is Neon's own: where its connections come from, and what its host names say.
+//! Facts about Neon: the addresses of its connections, and its host names.
 
 pub mod endpoint;
 pub mod nat_addresses;

@@ -3,7 +3,7 @@
 //! The addresses that Neon's connections come from, by region.
 //!
 //! Neon publishes them as a table on a page (`https://neon.com/docs/introduction/regions#nat-gateway-ip-addresses`) and
-//! not through an API, and adds to it now and then. This is a dated copy.
+//! not through an API, and extends it from time to time. This is a dated copy.
 
 use std::net::Ipv4Addr;
 
@@ -15,14 +15,14 @@ pub const AS_OF: &str = "2026-04-01";
 pub struct Region {
     /// Its id as Neon's API spells it, as in `aws-us-east-2`.
     pub id: &'static str,
-    /// Where connections out of Neon come from.
+    /// The addresses that connections out of Neon come from.
     pub addresses: &'static [Ipv4Addr],
-    /// Why the region is on its way out, where it is.
+    /// Why the region is deprecated, if it is.
     pub deprecated: Option<&'static str>,
 }
 
 impl Region {
-    /// The addresses as a firewall takes them, each as a network of one: `3.16.227.37/32`.
+    /// The addresses in the form of firewall rules, each as a network of one: `3.16.227.37/32`.
     pub fn cidrs(&self) -> impl Iterator<Item = String> {
         self.addresses.iter().map(|address| format!("{address}/32"))
     }
@@ -34,7 +34,7 @@ pub fn region(id: &str) -> Option<&'static Region> {
     REGIONS.iter().find(|region| region.id == id)
 }
 
-/// What to say of an id that is none: which ones there are.
+/// The error about an unknown id, with the known ones.
 #[must_use]
 pub fn unknown_region(id: &str) -> String {
     let known: Vec<_> = REGIONS.iter().map(|region| region.id).collect();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The few calls of the RDS API that are used, in plain types of our own.
+//! The few used calls of the RDS API, with plain types of our own.
 //!
-//! [`RdsApi`] is the one seam at which AWS is replaced in unit tests. Names follow the API (version 2014-10-31).
+//! [`RdsApi`] is the only place where unit tests replace AWS. Names follow the API (version 2014-10-31).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,13 +15,13 @@ use super::Result;
 /// The most parameters that one modify or reset call takes ("A maximum of 20 parameters can be modified").
 pub const PARAMETERS_PER_CALL: usize = 20;
 
-/// What a parameter group is attached to. It prints as AWS calls it.
+/// What a parameter group is attached to. `Display` prints AWS's name for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Deployment {
     /// An Aurora DB cluster, with a cluster parameter group.
     #[default]
     AuroraCluster,
-    /// A DB instance of RDS for PostgreSQL by itself, with a DB parameter group.
+    /// A single DB instance of RDS for PostgreSQL, with a DB parameter group.
     RdsInstance,
 }
 
@@ -44,7 +44,7 @@ impl Deployment {
         }
     }
 
-    /// What has the parameters, in a sentence that has named it already.
+    /// The word for the owner of the parameters, in a sentence that has already named it.
     #[must_use]
     pub fn whole(self) -> &'static str {
         match self {
@@ -53,7 +53,7 @@ impl Deployment {
         }
     }
 
-    /// What takes the writes, is rebooted and asked, in such a sentence.
+    /// The word for the instance that takes writes, is rebooted and queried, in such a sentence.
     #[must_use]
     pub fn server(self) -> &'static str {
         match self {
@@ -62,7 +62,7 @@ impl Deployment {
         }
     }
 
-    /// What AWS calls the kind of its parameters.
+    /// AWS's name for the kind of its parameters.
     #[must_use]
     pub fn parameter(self) -> &'static str {
         match self {
@@ -71,8 +71,7 @@ impl Deployment {
         }
     }
 
-    /// The tag by which a parameter group is known to have been made here: its value is the identifier of what it was
-    /// made for.
+    /// The tag of parameter groups that the provider created: its value is the identifier of the cluster or instance.
     #[must_use]
     pub fn tag(self) -> &'static str {
         match self {
@@ -91,7 +90,7 @@ impl fmt::Display for Deployment {
     }
 }
 
-/// An Aurora DB cluster as `DescribeDBClusters` shows it, or a DB instance by itself, as `DescribeDBInstances` does: a
+/// An Aurora DB cluster as `DescribeDBClusters` shows it, or a single DB instance as `DescribeDBInstances` shows it: a
 /// cluster of one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cluster {
@@ -103,13 +102,13 @@ pub struct Cluster {
     pub arn: String,
     /// `Status`: `available`, `modifying`, `stopped`, ….
     pub status: String,
-    /// `Engine`: `aurora-postgresql` for what this module is about.
+    /// `Engine`: `aurora-postgresql` for the clusters of this module.
     pub engine: String,
     /// `EngineVersion`, as in `16.4`.
     pub engine_version: String,
     /// `EngineMode`: `provisioned`, or `serverless` for Serverless v1.
     pub engine_mode: Option<String>,
-    /// `DBClusterParameterGroup`, the name of the group that is attached.
+    /// `DBClusterParameterGroup`, the name of the attached group.
     pub parameter_group: String,
     /// `Endpoint`: the host name that follows the writer.
     pub endpoint: Option<String>,
@@ -117,13 +116,13 @@ pub struct Cluster {
     pub port: Option<u16>,
     /// `DBClusterMembers`.
     pub members: Vec<Member>,
-    /// Whether `PendingModifiedValues` holds anything.
+    /// Whether `PendingModifiedValues` has any values.
     pub has_pending_modifications: bool,
     /// `GlobalClusterIdentifier`, or a marker that the cluster is a secondary of a global database.
     pub global_cluster: Option<String>,
     /// `ReplicationSourceIdentifier` or `ReadReplicaSourceDBInstanceIdentifier`: it is a read replica of that one.
     pub replication_source: Option<String>,
-    /// `DBClusterIdentifier` of an instance: the cluster has the parameters then.
+    /// `DBClusterIdentifier` of an instance: then the cluster has the parameters.
     pub member_of: Option<String>,
     /// `MultiAZ` of an instance: it has a standby in another availability zone.
     pub is_multi_az: bool,
@@ -177,13 +176,13 @@ pub struct Member {
 }
 
 impl Member {
-    /// Whether the instance runs what its cluster parameter group says. A status that is not known counts as not.
+    /// Whether the instance runs with the values of its cluster parameter group. An unknown status counts as no.
     #[must_use]
     pub fn is_in_sync(&self) -> bool {
         self.parameter_group_status == "in-sync"
     }
 
-    /// Whether RDS is still on its way to another status: `applying` comes before `pending-reboot`.
+    /// Whether the status will still change: `applying` comes before `pending-reboot`.
     #[must_use]
     pub fn is_applying(&self) -> bool {
         self.parameter_group_status == "applying"
@@ -237,16 +236,16 @@ impl ParameterGroup {
     }
 }
 
-/// A parameter group to be made.
+/// A parameter group to create.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewParameterGroup {
     /// Its name: 1 to 255 letters, digits and single hyphens, beginning with a letter.
     pub name: String,
-    /// Its family. Without meaning where the group is a copy.
+    /// Its family. Not used if the group is a copy.
     pub family: String,
     /// Its description.
     pub description: String,
-    /// The tags that it gets in the same call.
+    /// The tags that are set in the same call.
     pub tags: BTreeMap<String, String>,
     /// The custom group that it is a copy of.
     pub copy_of: Option<String>,
@@ -287,7 +286,7 @@ pub enum ApplyMethod {
 pub struct Parameter {
     /// `ParameterName`.
     pub name: String,
-    /// `ParameterValue`: absent where the engine decides, or a formula.
+    /// `ParameterValue`: absent if the engine decides, or a formula.
     pub value: Option<String>,
     /// `Source`.
     pub source: Source,
@@ -299,7 +298,7 @@ pub struct Parameter {
     pub allowed_values: Option<String>,
     /// `IsModifiable`.
     pub is_modifiable: bool,
-    /// `Description`: it begins with the unit where the value has one, as in `(ms) Sets …`.
+    /// `Description`: it begins with the unit if the value has one, as in `(ms) Sets …`.
     pub description: String,
 }
 
@@ -314,10 +313,10 @@ pub struct ParameterSetting {
     pub apply_method: ApplyMethod,
 }
 
-/// The RDS calls used. What does not exist is an error of kind [`NotFound`](super::Kind::NotFound).
+/// The used RDS calls. A missing object is an error of kind [`NotFound`](super::Kind::NotFound).
 ///
-/// They are named after Aurora's. For an instance by itself, [`RdsInstances`](super::RdsInstances) makes their twins,
-/// such as `DescribeDBInstances` and `ModifyDBParameterGroup`.
+/// They have the names of Aurora's calls. For a single instance, [`RdsInstances`](super::RdsInstances) makes the
+/// equivalent calls, such as `DescribeDBInstances` and `ModifyDBParameterGroup`.
 pub trait RdsApi: Send + Sync {
     /// What the calls are about.
     fn deployment(&self) -> Deployment {
@@ -337,8 +336,8 @@ pub trait RdsApi: Send + Sync {
     /// PostgreSQL cluster of the region is listed.
     fn clusters_with_parameter_group(&self, group: &str) -> impl Future<Output = Result<Vec<String>>> + Send;
 
-    /// The blue/green deployment that the cluster of this ARN is a side of, from `DescribeBlueGreenDeployments`; none that
-    /// has been switched over or is being deleted.
+    /// The blue/green deployment that the cluster of this ARN is a side of, from `DescribeBlueGreenDeployments`, except
+    /// those that have been switched over or are being deleted.
     fn blue_green(&self, arn: &str) -> impl Future<Output = Result<Option<BlueGreen>>> + Send;
 
     /// `DescribeDBClusterParameterGroups` of one group.

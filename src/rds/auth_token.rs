@@ -17,19 +17,19 @@ use tokio::time::Instant;
 
 use super::{AwsConfig, Error, Kind, Result};
 
-/// How long RDS takes a token, unless the credentials that signed it end sooner.
+/// How long RDS accepts a token, unless the credentials that signed it expire sooner.
 pub const LIFETIME: Duration = Duration::from_secs(15 * 60);
 
-/// How long a token is used for new connections: RDS looks at it when a connection begins, and only then.
+/// How long a token is used for new connections: RDS checks it only when a connection begins.
 const FRESH: Duration = Duration::from_secs(10 * 60);
 
 /// The longest name of a host, in bytes (RFC 1035).
 const LONGEST_HOST: usize = 253;
 
-/// Who logs in where.
+/// A login: role and server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
-    /// The host name of the instance, the cluster or the proxy, as RDS calls it.
+    /// The host name of the instance, the cluster or the proxy in RDS.
     pub host: String,
     /// The port.
     pub port: u16,
@@ -42,7 +42,7 @@ pub struct Login {
 pub struct AuthToken {
     /// The text, which is a secret while it lasts.
     pub text: String,
-    /// When RDS stops taking it.
+    /// When RDS stops accepting it.
     pub expires_at: SystemTime,
 }
 
@@ -52,7 +52,7 @@ impl fmt::Debug for AuthToken {
     }
 }
 
-/// Signs tokens for one login. Looks for no credentials before the first.
+/// Signs tokens for one login. Looks for credentials only for the first token.
 #[derive(Debug)]
 pub struct AuthTokens {
     login: Login,
@@ -62,13 +62,13 @@ pub struct AuthTokens {
 }
 
 impl AuthTokens {
-    /// For that login, in the region of the configuration or else of the host's name.
+    /// Tokens for this login, in the region of the configuration, otherwise of the host name.
     pub fn new(aws: AwsConfig, login: Login) -> Self {
         let region = aws.region.clone().or_else(|| region_of_host(&login.host).map(str::to_owned));
         Self { login, aws: AwsConfig { region, ..aws }, sdk: OnceCell::new(), latest: Mutex::default() }
     }
 
-    /// A token for a connection that begins now: the latest one for ten minutes, then a new one.
+    /// A token for a new connection: the last one for ten minutes, then a new one.
     ///
     /// # Errors
     /// When there is no region or there are no credentials to sign with.
@@ -94,7 +94,7 @@ impl AuthTokens {
         check_host(host)
             .and_then(|()| check_username(username))
             .map_err(|why| Error::new(Kind::Rejected, &doing, why))?;
-        // Finding credentials is large and rare: on the heap it does not make every future around it large.
+        // Finding credentials is a large future and rare: on the heap it does not make every future around it large.
         let sdk = Box::pin(self.sdk.get_or_try_init(|| self.aws.sdk_config())).await;
         let sdk = sdk.map_err(|error| renamed(error, &doing))?;
         let config = Config::builder()
@@ -112,7 +112,7 @@ impl AuthTokens {
     }
 }
 
-/// The region that the name of an RDS host holds, as `us-east-2` in `shop.abc.us-east-2.rds.amazonaws.com`.
+/// The region in the name of an RDS host, such as `us-east-2` in `shop.abc.us-east-2.rds.amazonaws.com`.
 pub fn region_of_host(host: &str) -> Option<&str> {
     let host = host.trim_end_matches('.');
     let (names, region) = match host.strip_suffix(".rds.amazonaws.com") {
@@ -124,7 +124,7 @@ pub fn region_of_host(host: &str) -> Option<&str> {
     (!names.is_empty() && is_region && region.contains('-')).then_some(region)
 }
 
-/// Refuses a host that RDS cannot have; the SDK would panic at some of them.
+/// Refuses a host name that RDS cannot have; the SDK would panic for some of them.
 ///
 /// # Errors
 /// A sentence for people.
@@ -160,12 +160,12 @@ fn unsigned(doing: &str, error: &(dyn std::error::Error + 'static)) -> Error {
     Error::new(Kind::Denied, doing, texts.join(": ")).hint("Check the credentials of the aws block")
 }
 
-/// The host as it stands in a URL.
+/// The host in the form of a URL.
 fn authority(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_ascii_lowercase() }
 }
 
-/// All that stands for itself nowhere in a URL, as AWS signs it.
+/// All characters that AWS percent-encodes when it signs a URL.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ impl RdsClusters {
     }
 }
 
-/// What the deployment is to the cluster of this ARN, if it has any to do with it.
+/// The deployment, seen from the cluster of this ARN, if that is a side of it.
 fn side(deployment: types::BlueGreenDeployment, arn: &str) -> Option<BlueGreen> {
     let is = |side: &Option<String>| side.as_deref() == Some(arn);
     let status = deployment.status.unwrap_or_default();

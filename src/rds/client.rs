@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! [`RdsApi`] through the AWS SDK. The SDK's client is made on the first call and not before.
+//! [`RdsApi`] through the AWS SDK. The SDK's client is created at the first call.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub struct RdsClusters {
 }
 
 impl RdsClusters {
-    /// Resolves and connects nothing yet.
+    /// Creates the API without resolving or connecting anything yet.
     #[must_use]
     pub fn new(config: AwsConfig) -> Self {
         Self { config, client: OnceCell::new() }
@@ -267,7 +267,7 @@ impl RdsClusters {
     }
 }
 
-/// What the SDK reports, as one of ours.
+/// Turns an error of the SDK into one of ours.
 pub(super) fn failure<E>(doing: &str, error: SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -295,7 +295,8 @@ where
     failure
 }
 
-/// What kept a call from AWS, out of the chain of causes: its last links name it, the first ones the SDK's layers.
+/// The reason why a call did not reach AWS, from the chain of causes: the last ones have it, the first ones are
+/// the SDK's layers.
 fn unreached(causes: &str) -> String {
     const LAYERS: [&str; 7] = [
         "dispatch failure",
@@ -311,7 +312,7 @@ fn unreached(causes: &str) -> String {
     format!("AWS was not reached: {}", named.replace("Connection", "connection"))
 }
 
-/// Why a call could not be signed, if that is what failed: the SDK tells of it as of a call that did not get through.
+/// Why a call could not be signed, if that failed: the SDK reports it like a call that did not get through.
 fn without_credentials(causes: &str) -> Option<String> {
     let is_about_them =
         ["credential", "loading identity", "identity resolver"].iter().any(|part| causes.contains(part));
@@ -324,7 +325,7 @@ fn without_credentials(causes: &str) -> Option<String> {
 }
 
 impl RdsClusters {
-    /// What the SDK reports, as one of ours; and where credentials were looked for, if there were none.
+    /// Turns an error of the SDK into one of ours, with the places where credentials were searched if there were none.
     pub(super) fn failure<E>(&self, doing: &str, error: SdkError<E>) -> Error
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,

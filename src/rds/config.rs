@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How to reach AWS: the provider's `aws` block, and the SDK's own chain for what it leaves out.
+//! How to reach AWS: the provider's `aws` block, and the SDK's own chain for absent values.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,30 +12,30 @@ use aws_sdk_rds::config::{Credentials, Region, SharedCredentialsProvider};
 
 use super::{Error, Kind, Result};
 
-/// One attempt of one call takes no longer than this; the SDK then tries again.
+/// How long one attempt of a call may take; then the SDK tries again.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How to reach AWS. What is absent follows the SDK's own chain of environment, profile and instance metadata.
+/// How to reach AWS. Absent values follow the SDK's own chain of environment, profile and instance metadata.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct AwsConfig {
     /// The region, as in `us-east-2`.
     pub region: Option<String>,
     /// The profile of the shared configuration files.
     pub profile: Option<String>,
-    /// The access key id; with it, no other source of credentials is asked.
+    /// The access key id; with it, no other source of credentials is used.
     pub access_key: Option<String>,
     /// The secret access key.
     pub secret_key: Option<String>,
     /// The session token of temporary credentials.
     pub token: Option<String>,
-    /// Where the RDS API is, instead of AWS's own address.
+    /// The address of the RDS API, instead of AWS's own.
     pub endpoint_url: Option<String>,
-    /// How many times one call is tried in all; the SDK's default is 3.
+    /// How many times a call is tried; the SDK's default is 3.
     pub max_attempts: Option<u32>,
-    /// The role to take on.
+    /// The role to assume.
     pub assume_role_arn: Option<String>,
-    /// The external id that the role asks for.
+    /// The external id that the role requires.
     pub assume_role_external_id: Option<String>,
 }
 
@@ -55,8 +55,8 @@ impl fmt::Debug for AwsConfig {
 }
 
 impl AwsConfig {
-    /// Resolves what is absent and makes the SDK's configuration: region, credentials, retries and timeouts, but not the
-    /// RDS endpoint. It reads files and environment and, only where nothing else is given, instance metadata.
+    /// Resolves absent values and creates the SDK's configuration: region, credentials, retries and timeouts, but not
+    /// the RDS endpoint. It reads files, the environment and, only if nothing else is given, instance metadata.
     pub async fn sdk_config(&self) -> Result<aws_config::SdkConfig> {
         let mut loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
             .region(self.region_chain())
@@ -81,7 +81,7 @@ impl AwsConfig {
         Ok(self.assume_role(config).await)
     }
 
-    /// Where credentials are looked for, and so what to look at where none were found.
+    /// Where credentials are searched: what to check if none were found.
     pub(super) fn remedy(&self) -> String {
         let by_environment = || std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty());
         match (&self.profile, &self.assume_role_arn, by_environment()) {
@@ -115,8 +115,8 @@ impl AwsConfig {
         }
     }
 
-    /// With keys given, instance metadata is not asked for the region: whoever brings keys is seldom on an instance, and the
-    /// answer takes seconds to stay away.
+    /// With given keys, instance metadata is not asked for the region: users with keys are seldom on an instance, and
+    /// without an answer it takes seconds to time out.
     fn region_chain(&self) -> RegionProviderChain {
         let given = RegionProviderChain::first_try(self.region.clone().map(Region::new));
         if self.access_key.is_none() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The SDK's types and ours, each way.
+//! Conversions between the SDK's types and ours.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ impl From<types::DbCluster> for Cluster {
     }
 }
 
-/// An instance by itself is a cluster of one.
+/// A single instance is a cluster of one.
 impl From<types::DbInstance> for Cluster {
     fn from(instance: types::DbInstance) -> Self {
         let group = instance.db_parameter_groups.unwrap_or_default().into_iter().next();
@@ -77,7 +77,7 @@ impl From<types::DbInstance> for Cluster {
             endpoint: endpoint.and_then(|endpoint| endpoint.address),
             port: port.and_then(|port| u16::try_from(port).ok()),
             members: vec![member],
-            // What waits for a maintenance window is none of ours, and a group's parameters are not among it.
+            // Changes that wait for a maintenance window do not matter here, and never include a group's parameters.
             has_pending_modifications: false,
             global_cluster: None,
             replication_source: source.or(instance.read_replica_source_db_cluster_identifier),
@@ -133,7 +133,7 @@ impl From<types::DbParameterGroup> for ParameterGroup {
     }
 }
 
-/// What the API leaves out is taken as the careful choice: static, and modifiable so that AWS itself may refuse.
+/// Values that the API omits get the careful default: static, and modifiable, so that AWS itself may refuse.
 pub(super) fn parameter_from(parameter: types::Parameter) -> Option<Parameter> {
     Some(Parameter {
         name: parameter.parameter_name?,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What went wrong while talking to AWS about a cluster, and what may be done about it.
+//! Errors of calls to AWS about a cluster, and what can be done about them.
 
 use std::fmt;
 
 /// Short for results of this module tree.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a failure means for whoever called; everything that acts on an AWS code acts on this instead.
+/// The meaning of a failure for the caller. All code decides by this instead of AWS's codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The cluster, instance or parameter group does not exist.
@@ -16,21 +16,21 @@ pub enum Kind {
     AlreadyExists,
     /// The object is busy (`InvalidDBClusterStateFault` and its like): the same call succeeds later.
     InvalidState,
-    /// AWS answered too many requests, or failed by itself, and went on to after the client's own retries.
+    /// AWS throttled requests or failed, and still did so after the client's own retries.
     Throttled,
     /// No credentials, wrong credentials, or a policy that does not allow the call.
     Denied,
     /// The endpoint was not reached, or its answer was not understood.
     Network,
-    /// AWS refused the request itself: it is the same on every try.
+    /// AWS refused the request itself: each try gives the same result.
     Rejected,
-    /// What was asked for cannot be done on this cluster, found out before anything was changed.
+    /// The request cannot be done on this cluster. This was found before anything was changed.
     Refused,
     /// The deadline passed.
     Timeout,
     /// The operation was cancelled from outside.
     Cancelled,
-    /// The server does not do what its parameters say.
+    /// The server does not run with the values of its parameters.
     Unverified,
 }
 
@@ -39,11 +39,11 @@ pub enum Kind {
 pub struct Error {
     /// What was being done, as in `rebooting DB instance "shop-1"`.
     pub doing: String,
-    /// What it means for the caller.
+    /// Its meaning for the caller.
     pub kind: Kind,
-    /// The AWS error code, where AWS answered at all.
+    /// The AWS error code, if AWS answered.
     pub code: Option<Box<str>>,
-    /// The cause in words, of AWS or of our own.
+    /// The cause in words, from AWS or our own.
     pub message: String,
     /// The AWS request id, for support cases.
     pub request_id: Option<Box<str>>,
@@ -67,27 +67,27 @@ impl Error {
         }
     }
 
-    /// The same with what to do about it.
+    /// Adds what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into().into());
         self
     }
 
-    /// The same with the cluster parameter that it is about.
+    /// Adds the cluster parameter that it is about.
     #[must_use]
     pub fn about_parameter(mut self, name: impl Into<String>) -> Self {
         self.parameter = Some(name.into().into());
         self
     }
 
-    /// Whether AWS has not answered to what was asked: it was not reached, was too busy, or the time was over.
+    /// Whether AWS has not answered the request: it was not reached, was too busy, or the time was over.
     #[must_use]
     pub fn is_unreached(&self) -> bool {
         matches!(self.kind, Kind::Network | Kind::Throttled | Kind::Timeout)
     }
 
-    /// Whether the same call may succeed later without anybody's help.
+    /// Whether the same call may succeed later by itself.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind, Kind::InvalidState | Kind::Throttled)
@@ -112,7 +112,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What an RDS error code means. The codes are those of the API reference ("Errors" of each action and "Common errors").
+/// The meaning of an RDS error code. The codes are those of the API reference ("Errors" of each action and "Common
+/// errors").
 #[must_use]
 pub(super) fn classify(code: &str) -> Kind {
     match code {
@@ -149,7 +150,7 @@ pub(super) fn classify(code: &str) -> Kind {
     }
 }
 
-/// What to do about an error of this code, where there is more to say than the message does.
+/// What to do about an error of this code, if the message does not say it.
 #[must_use]
 pub(super) fn advice(kind: Kind, code: &str) -> Option<&'static str> {
     let advice = match code {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! [`RdsApi`] for DB instances of RDS for PostgreSQL by themselves: the same questions and changes, asked of the
-//! instance and its DB parameter group.
+//! [`RdsApi`] for single DB instances of RDS for PostgreSQL: the same calls, for the instance and its DB
+//! parameter group.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +14,12 @@ use super::client::{names, nothing_came};
 use super::conversion::{parameter_from, sdk_parameter, sdk_tags};
 use super::{AwsConfig, RdsClusters, Result};
 
-/// An instance in the place of a cluster: one member, which is the writer.
+/// The API for an instance instead of a cluster: it has one member, the writer.
 #[derive(Debug)]
 pub struct RdsInstances(RdsClusters);
 
 impl RdsInstances {
-    /// Resolves and connects nothing yet.
+    /// Creates the API without resolving or connecting anything yet.
     #[must_use]
     pub fn new(config: AwsConfig) -> Self {
         Self(RdsClusters::new(config))

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Logical replication on an Aurora PostgreSQL cluster, or a DB instance of RDS for PostgreSQL: read its state, decide on
-//! steps, take them, take them back.
+//! Logical replication on an Aurora PostgreSQL cluster, or a DB instance of RDS for PostgreSQL: read its state, decide
+//! on steps, do them, undo them.
 //!
-//! * [`api`] is the seam to AWS: the few RDS calls used, in plain types. [`client`] makes them with the AWS SDK,
-//!   configured by [`config`]; for instances by themselves, [`RdsInstances`] does.
+//! * [`api`] is the interface to AWS: the few used RDS calls, with plain types. [`client`] makes them with the AWS SDK,
+//!   configured by [`config`]; for single instances, [`RdsInstances`] does.
 //! * [`parameters`] decides which cluster parameters change, and how. It is pure.
-//! * [`auth_token`] signs what RDS takes for a password.
-//! * [`wait`] polls until a state or a deadline, and retries what AWS refuses only for now.
+//! * [`auth_token`] signs tokens that RDS accepts as passwords.
+//! * [`wait`] polls until a state or a deadline, and retries calls that AWS refuses only temporarily.
 //! * [`logical_replication`] puts these together. Deciding (`steps`, `undo_steps`) is pure; doing is a loop over steps.
 //!
-//! Nothing here speaks SQL: what the server itself says comes in through a [`logical_replication::Probe`].
+//! Nothing here uses SQL: the server's own settings come through a [`logical_replication::Probe`].
 
 pub mod api;
 pub mod auth_token;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Which cluster parameters change, and how. Pure.
+//! Decides which cluster parameters change, and how. Pure.
 //!
-//! Values are compared by their meaning to the server (`on` is `1`, `020` is `20`, `5min` is `300000` milliseconds). Only
-//! named parameters are changed: whatever else somebody set in the group stays.
+//! Values are compared by their meaning to the server (`on` is `1`, `020` is `20`, `5min` is `300000` milliseconds).
+//! Only named parameters are changed: other settings in the group stay.
 
 mod value;
 
@@ -21,18 +21,18 @@ pub use value::{same_value, truth};
 /// The parameters of one group, by name.
 pub type Parameters = BTreeMap<String, Parameter>;
 
-/// One parameter that is to get another value.
+/// One parameter that gets another value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParameterChange {
     /// The parameter's name.
     pub name: String,
-    /// What it is now; absent where the engine decides.
+    /// Its current value; absent if the engine decides.
     pub from: Option<String>,
-    /// What it becomes; absent means that it is reset to the family's default.
+    /// Its new value; absent means a reset to the family's default.
     pub to: Option<String>,
     /// When it takes effect.
     pub apply_method: ApplyMethod,
-    /// Where the present value comes from: what to give back one day.
+    /// The source of the current value, to restore it later.
     pub from_source: Source,
 }
 
@@ -43,7 +43,7 @@ impl ParameterChange {
         self.apply_method == ApplyMethod::PendingReboot
     }
 
-    /// As the API takes it.
+    /// The change in the form of the API.
     #[must_use]
     pub fn setting(&self) -> ParameterSetting {
         ParameterSetting { name: self.name.clone(), value: self.to.clone(), apply_method: self.apply_method }
@@ -60,17 +60,17 @@ impl fmt::Display for ParameterChange {
     }
 }
 
-/// What a parameter was before it was changed.
+/// A parameter's previous value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Previous {
-    /// Its value; absent where the engine decided.
+    /// Its value; absent if the engine decided.
     pub value: Option<String>,
-    /// Where the value came from. Only a user's own value is written back; every other is reset.
+    /// The source of the value. Only a user's own value is written back; others are reset.
     pub source: Source,
 }
 
-/// What must change for the named parameters to have the desired values. Names that the group lacks are left out:
-/// [`refusals`] reports them.
+/// The changes that give the named parameters the desired values. Omits names that the group lacks: [`refusals`]
+/// reports them.
 #[must_use]
 pub fn changes(current: &Parameters, desired: &BTreeMap<String, String>) -> Vec<ParameterChange> {
     let named = desired.iter().filter_map(|(name, value)| Some((current.get(name)?, value)));
@@ -80,7 +80,7 @@ pub fn changes(current: &Parameters, desired: &BTreeMap<String, String>) -> Vec<
         .collect()
 }
 
-/// What must change for parameters to be again what they were.
+/// The changes that restore previous values.
 #[must_use]
 pub fn restoring(current: &Parameters, previous: &BTreeMap<String, Previous>) -> Vec<ParameterChange> {
     let named = previous.iter().filter_map(|(name, previous)| Some((current.get(name)?, previous)));
@@ -107,14 +107,14 @@ fn change(parameter: &Parameter, to: Option<String>) -> ParameterChange {
     }
 }
 
-/// The settings in portions that one call takes.
+/// The settings in portions for one call each.
 #[must_use]
 pub fn portions(settings: &[ParameterSetting]) -> Vec<&[ParameterSetting]> {
     settings.chunks(PARAMETERS_PER_CALL).collect()
 }
 
-/// Every desired parameter that the family does not know, that cannot be modified, or whose value is not allowed. Each
-/// error names its parameter.
+/// An error for each desired parameter that the family does not have, that cannot be modified, or whose value is not
+/// allowed.
 #[must_use]
 pub fn refusals(
     deployment: Deployment,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Waiting for AWS: poll until a state or a deadline, and retry what is refused only for now.
+//! Waiting for AWS: polls until a state or a deadline, and retries calls that are refused only temporarily.
 //!
 //! The clock is tokio's, so that unit tests run on paused time.
 
@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Error, Kind, Result};
 
-/// How often to look. The pause grows by half with every look, from `first` to `longest`.
+/// How often to poll. The pause grows by half each time, from `first` to `longest`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Polling {
     /// The first pause.
     pub first: Duration,
-    /// No pause is longer.
+    /// The longest pause.
     pub longest: Duration,
 }
 
@@ -29,19 +29,19 @@ impl Default for Polling {
     }
 }
 
-/// What one look showed.
+/// The result of one poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen<T> {
     /// The wait is over.
     Done(T),
-    /// Not yet; the text says what it is now, as in `the cluster is modifying`.
+    /// Not yet; the text is the current state, as in `the cluster is modifying`.
     NotYet(String),
 }
 
-/// How long a wait goes on although AWS is not reached any more.
+/// How long a wait continues although AWS cannot be reached any more.
 const OUTAGE: Duration = Duration::from_secs(120);
 
-/// Told what is waited for, and what it is now.
+/// The receiver of the goal of a wait and the current state.
 #[derive(Clone)]
 struct Report(Arc<dyn Fn(&str) + Send + Sync>);
 
@@ -61,20 +61,20 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// Waits for `timeout` from now on at most, over all waits together.
+    /// Waits at most `timeout` from now, over all waits together.
     #[must_use]
     pub fn new(polling: Polling, timeout: Duration, cancelled: CancellationToken) -> Self {
         let far = Duration::from_secs(30 * 24 * 3600);
         Self { polling, deadline: Instant::now() + timeout.min(far), cancelled, report: None }
     }
 
-    /// The same, and each look that is not the last is reported, as in `waiting for DB cluster "shop": it is modifying`.
+    /// The same, and reports each poll except the last, as in `waiting for DB cluster "shop": it is modifying`.
     #[must_use]
     pub fn reporting(self, report: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self { report: Some(Report(Arc::new(report))), ..self }
     }
 
-    /// The same for `grace` at most, and never past this one's own deadline.
+    /// The same for at most `grace`, and never past its own deadline.
     #[must_use]
     pub fn at_most(&self, grace: Duration) -> Self {
         Self { deadline: self.deadline.min(Instant::now() + grace), ..self.clone() }
@@ -86,7 +86,7 @@ impl Waiter {
         Instant::now() >= self.deadline
     }
 
-    /// Fails if the operation was cancelled, for places between two calls.
+    /// Fails if the operation was cancelled. Used between two calls.
     pub fn check_cancelled(&self, doing: &str) -> Result<()> {
         match self.cancelled.is_cancelled() {
             true => Err(Error::new(Kind::Cancelled, doing, "cancelled")),
@@ -94,8 +94,8 @@ impl Waiter {
         }
     }
 
-    /// Looks again and again until `judge` says done. What either fails with ends the wait, except throttling, which is one
-    /// more "not yet", and a network that is gone for a while in the midst of it.
+    /// Polls until `judge` returns done. An error of either ends the wait, except throttling, which counts as "not
+    /// yet", and a temporary failure of the network during the wait.
     pub async fn until<S, T, F, L, J>(&self, doing: &str, mut look: L, mut judge: J) -> Result<T>
     where
         L: FnMut() -> F,
@@ -133,7 +133,8 @@ impl Waiter {
         }
     }
 
-    /// Makes `call` until it succeeds or fails for good: a busy object and throttling are tried again until the deadline.
+    /// Makes `call` until it succeeds or fails permanently: retries after a busy object or throttling until the
+    /// deadline.
     pub async fn retry<T, F, C>(&self, doing: &str, mut call: C) -> Result<T>
     where
         C: FnMut() -> F,
@@ -172,7 +173,7 @@ impl Waiter {
     }
 }
 
-/// A person who wonders why nothing goes on finds the reason in the log, at the level that is shown first.
+/// Logs throttling at the level that is shown by default, so that people can see why nothing happens.
 fn tell_of_throttling(error: &Error) {
     match error.kind {
         Kind::Throttled => tracing::warn!(%error, "AWS throttles this call: it is tried again"),

@@ -8,10 +8,10 @@ use super::units::{count, counted};
 use crate::postgres::{Ident, QualifiedName};
 use crate::replication::comparison::{Compared, Difference, Kind, Outcome};
 
-/// The colours of what a table is.
+/// The colours of a table's results.
 const MOODS: &[(&str, Mood)] = &[("equal", Mood::Good), ("differs", Mood::Bad), ("unknown", Mood::Bad)];
 
-/// The tables with their rows, the rows that differ, and a line that sums it up.
+/// The tables with their numbers of rows, the rows that differ, and a summary line.
 pub fn comparison(outcome: &Outcome, style: &Style) -> String {
     let mut lines = Vec::new();
     if !outcome.tables.is_empty() {
@@ -31,7 +31,7 @@ pub fn comparison(outcome: &Outcome, style: &Style) -> String {
     lines.join("\n") + "\n"
 }
 
-/// What is being compared: one table, or some small ones of which this is the first.
+/// The current comparison: one table, or several small ones of which this is the first.
 pub fn comparing(first: &QualifiedName, tables: usize) -> String {
     match tables {
         0 | 1 => format!("comparing {}", first.to_text()),
@@ -55,7 +55,7 @@ pub fn comparison_verdict(outcome: &Outcome) -> String {
     }
 }
 
-/// How a table came out, in one line: for a log.
+/// The result of a table in one line, for a log.
 pub fn compared(table: &Compared) -> String {
     let [publisher, subscriber] = [table.publisher_rows, table.subscriber_rows].map(rows);
     let note = if table.note.is_empty() { String::new() } else { format!(". {}", table.note) };
@@ -109,7 +109,7 @@ pub fn difference(row: &Difference) -> String {
     }
 }
 
-/// What tells a row apart: `id=5, region=eu`.
+/// The key of a row: `id=5, region=eu`.
 pub fn key(row: &Difference) -> String {
     let values =
         row.key.iter().map(|(name, value)| format!("{}={}", name.as_str(), value.as_deref().unwrap_or("null")));

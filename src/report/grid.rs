@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Rows in columns that fit a width, with a first column that has colours.
+//! Rows in columns that fit a width, with colours in the first column.
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
 use super::style::{Mood, Style};
 
-/// Between two columns.
+/// The space between two columns.
 const GAP: u16 = 2;
 
 /// A table that is being filled.
 pub(super) struct Grid<'a> {
     style: &'a Style,
     table: Table,
-    /// What the first column may hold, and its colour.
+    /// The words of the first column, with their colours.
     moods: &'a [(&'a str, Mood)],
 }
 
 impl<'a> Grid<'a> {
-    /// An empty one. The words of its first column are painted as `moods` says.
+    /// An empty grid. `moods` has the colours of the words in its first column.
     pub(super) fn new(style: &'a Style, moods: &'a [(&'a str, Mood)]) -> Self {
         let mut table = Table::new();
         table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
@@ -36,7 +36,7 @@ impl<'a> Grid<'a> {
         self.table.add_row(cells.iter().map(|cell| Cell::new(harmless(cell.as_ref()))));
     }
 
-    /// Gives a column, counted from 0, no more than this part of the width.
+    /// Limits a column, counted from 0, to this percentage of the width.
     pub(super) fn at_most(&mut self, column: usize, percent: u16) {
         let most = self.style.columns() * percent / 100 + GAP;
         if let Some(column) = self.table.column_mut(column) {
@@ -44,7 +44,7 @@ impl<'a> Grid<'a> {
         }
     }
 
-    /// Has the numbers of these columns end below each other.
+    /// Aligns these columns to the right.
     pub(super) fn right(&mut self, columns: &[usize]) {
         for column in columns {
             if let Some(column) = self.table.column_mut(*column) {
@@ -63,7 +63,7 @@ impl<'a> Grid<'a> {
     }
 }
 
-/// A sentence in lines that fit, each behind the same indentation.
+/// A sentence in lines that fit, with the same indentation.
 pub(super) fn wrapped(style: &Style, indentation: usize, text: &str) -> Vec<String> {
     let indented = u16::try_from(indentation).unwrap_or_default();
     let style = Style { width: style.columns().saturating_sub(indented), is_coloured: false };
@@ -72,7 +72,7 @@ pub(super) fn wrapped(style: &Style, indentation: usize, text: &str) -> Vec<Stri
     grid.lines().into_iter().map(|line| " ".repeat(indentation) + &line).collect()
 }
 
-/// The line with its first word in colour, where it is one of those that have one.
+/// The line with its first word in colour, if that word has one.
 fn painted(style: &Style, moods: &[(&str, Mood)], line: &str) -> String {
     let begins = |word: &str| line.strip_prefix(word).filter(|rest| rest.is_empty() || rest.starts_with("  "));
     let found = moods.iter().find_map(|(word, mood)| begins(word).map(|rest| (word, mood, rest)));
@@ -82,7 +82,7 @@ fn painted(style: &Style, moods: &[(&str, Mood)], line: &str) -> String {
     }
 }
 
-/// Text that does nothing to a terminal, whoever has named a table: control characters are written out.
+/// Text that is safe for a terminal, even with hostile table names: control characters are escaped.
 pub(super) fn harmless(text: &str) -> String {
     let mut harmless = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The progress of a replication, live: a screen that is redrawn, or a line now and then.
+//! The progress of a replication, live: a screen that is redrawn, or a line from time to time.
 
 mod bars;
 
@@ -17,18 +17,19 @@ use crate::postgres::subscription::SyncState;
 use crate::postgres::{Ident, QualifiedName};
 use crate::replication::status::{Cause, Status, TableStatus};
 
-/// How many tables are named where there may be thousands.
+/// How many tables are named, because there may be thousands.
 const NAMED: usize = 3;
 /// How many causes are shown at a time.
 const CAUSES: usize = 3;
-/// A line that says nothing new comes after this long, so that nobody thinks it hangs.
+/// An unchanged line is repeated after this long, so that nobody thinks it hangs.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// The lag as a line, from none to the most that there was.
+/// The characters for the lag, from none to its maximum.
 const SPARKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// One screenful: each subscription with a bar for every table that is being copied. Each line fits the width.
+/// One screen: each subscription with a bar for every table that is being copied. Each line fits the width.
 ///
-/// `rows` is how many lines there are at most; below that, tables that are being copied are counted instead of shown.
+/// `rows` is the maximum number of lines; if there are too many, tables that are being copied are counted instead of
+/// shown.
 pub fn frame(statuses: &[Status], pace: &Pace, style: &Style, rows: usize) -> Vec<String> {
     let other_lines = |status: &Status| subscription(status, pace, style, 0).len();
     let others: usize = statuses.iter().map(other_lines).sum();
@@ -39,7 +40,7 @@ pub fn frame(statuses: &[Status], pace: &Pace, style: &Style, rows: usize) -> Ve
     lines.into_iter().map(|line| console::truncate_str(&line, width, "…").into_owned()).collect()
 }
 
-/// The lines of one subscription, with this many bars at most.
+/// The lines of one subscription, with at most this many bars.
 fn subscription(status: &Status, pace: &Pace, style: &Style, most: usize) -> Vec<String> {
     let (ready, all) = (status.tables_ready(), status.tables.len());
     let mut lines = vec![harmless(&format!("subscription {}{}", status.name, from(status)))];
@@ -69,14 +70,14 @@ fn entry(style: &Style, mood: Mood, word: &str, text: &str) -> String {
     format!("  {}  {}", style.paint(mood, &format!("{word:<7}")), harmless(text))
 }
 
-/// How many tables these are, with the names of the first.
+/// The number of these tables, with the first names.
 fn named(tables: &[&TableStatus], what: &str) -> Option<String> {
     let names: Vec<_> = tables.iter().take(NAMED).map(|table| table.name.to_text()).collect();
     let more = if tables.len() > NAMED { ", …" } else { "" };
     (!tables.is_empty()).then(|| format!("{} {what}: {}{more}", count(tables.len() as u64), names.join(", ")))
 }
 
-/// Those that are neither ready nor being copied, by what they wait for.
+/// The tables that are neither ready nor being copied, by the reason.
 fn waiting(status: &Status) -> Vec<String> {
     let left = |is_meant: &dyn Fn(SyncState) -> bool| -> Vec<_> {
         status.tables.iter().filter(|table| !table.is_copying && is_meant(table.state)).collect()
@@ -105,7 +106,7 @@ fn behind(lag: u64, time: Option<f64>) -> String {
     }
 }
 
-/// Numbers as a line of blocks, the largest of them as high as it gets.
+/// Numbers as a line of blocks; the largest number gets the highest block.
 fn spark(values: &[u64]) -> String {
     let most = values.iter().copied().max().unwrap_or_default();
     let height = |value: u64| match most {
@@ -115,7 +116,7 @@ fn spark(values: &[u64]) -> String {
     values.iter().map(|value| SPARKS[height(*value)]).collect()
 }
 
-/// What is not as it should be.
+/// The problems.
 fn trouble(status: &Status, style: &Style) -> Vec<String> {
     let mut lines = Vec::new();
     if status.is_stopped_by_cutover {
@@ -148,7 +149,7 @@ fn not_replicated(tables: &[&QualifiedName]) -> String {
     format!("{} {verb} published and not replicated: {}{more}", counted(tables.len(), "table"), names.join(", "))
 }
 
-/// How a subscription gets on, in one line.
+/// The progress of a subscription in one line.
 pub fn line(status: &Status, pace: &Pace) -> String {
     let (ready, all) = (status.tables_ready(), status.tables.len());
     let mut parts = vec![format!("{} of {} ready", count(ready as u64), counted(all, "table"))];
@@ -196,13 +197,13 @@ fn copied(subscription: &Ident, table: &TableStatus, pace: &Pace) -> String {
     format!("{}{} ({})", table.name.to_text(), done.unwrap_or_default(), parts.join(", "))
 }
 
-/// Decides when a line is worth printing: on a change, and otherwise now and then.
+/// Decides when to print a line: at a change, and otherwise from time to time.
 #[derive(Debug, Default)]
 pub struct Lines {
     last: Option<(Standing, Duration)>,
 }
 
-/// What of a status is a change. Numbers that grow all the time are none.
+/// The parts of a status that count as a change. Numbers that always grow do not.
 #[derive(Debug, PartialEq, Eq)]
 struct Standing {
     states: Vec<(SyncState, bool)>,
@@ -213,7 +214,7 @@ struct Standing {
 }
 
 impl Lines {
-    /// Whether this look, so long after the first one, is worth a line.
+    /// Whether this look, at this time after the first one, is worth a line.
     pub fn is_due(&mut self, at: Duration, status: &Status) -> bool {
         let standing = Standing::of(status);
         let is_due =
@@ -230,7 +231,7 @@ impl Standing {
         Self {
             states: status.tables.iter().map(|table| (table.state, table.is_copying)).collect(),
             runs: (status.enabled, status.worker_running),
-            // On its way to being ready, the lag comes and goes all the time.
+            // Until it is ready, the lag changes all the time.
             is_behind: status.lag_bytes.map(|lag| lag > 0).filter(|_| status.is_ready()),
             missing: status.unsubscribed_tables.len(),
             causes: status.causes.iter().map(|cause| cause.message.clone()).collect(),

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What looks at both servers have found, as text for a person: tables that fit a width, a line that sums them up, and
-//! what several looks tell of how fast it is.
+//! The results of looks at both servers as text for people: tables that fit a width, a summary line, and the speed
+//! from several looks.
 //!
-//! Values in, text out. Whoever prints it says how wide and how colourful it may be.
+//! Values in, text out. The caller sets the width and the colours.
 
 mod comparison;
 mod grid;

@@ -8,19 +8,19 @@ use std::time::Duration;
 use crate::postgres::{Ident, QualifiedName};
 use crate::replication::status::{Status, TableStatus};
 
-/// A rate is that of the looks within this time: long enough not to jump, short enough to follow.
+/// A rate covers the looks within this time: long enough not to jump, short enough to follow changes.
 const WINDOW: Duration = Duration::from_secs(10);
 /// How many values of the lag are kept.
 const LAGS: usize = 30;
 
-/// What earlier looks have shown.
+/// The results of earlier looks.
 #[derive(Debug, Default)]
 pub struct Pace {
     copies: BTreeMap<(Ident, QualifiedName), VecDeque<Sample>>,
     lags: BTreeMap<Ident, VecDeque<u64>>,
 }
 
-/// How far a copy was at a moment.
+/// The progress of a copy at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sample {
     at: Duration,
@@ -28,20 +28,20 @@ struct Sample {
     bytes: u64,
 }
 
-/// How fast a copy is.
+/// The speed of a copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Speed {
     /// Rows a second; none before the second look.
     pub rows: Option<f64>,
     /// Bytes a second; none before the second look.
     pub bytes: Option<f64>,
-    /// How long it takes to its end at that rate; none where the number of rows is not known, or was exceeded, or the
-    /// copy does not get on.
+    /// The remaining time at that rate; none if the number of rows is unknown or was exceeded, or if the copy makes
+    /// no progress.
     pub left: Option<Duration>,
 }
 
 impl Pace {
-    /// Takes in a look, at this time after the first one.
+    /// Adds a look, at this time after the first one.
     pub fn note(&mut self, at: Duration, statuses: &[Status]) {
         let mut copies = BTreeMap::new();
         for status in statuses {
@@ -57,11 +57,11 @@ impl Pace {
                 lags.drain(..lags.len().saturating_sub(LAGS));
             }
         }
-        // What is not copied any more has no rate.
+        // Tables that are no longer being copied have no rate.
         self.copies = copies;
     }
 
-    /// How fast a table's copy is.
+    /// The speed of a table's copy.
     pub fn speed(&self, subscription: &Ident, table: &TableStatus) -> Speed {
         let samples = self.copies.get(&(subscription.clone(), table.name.clone()));
         let Some((first, last)) = samples.and_then(|samples| Some((samples.front()?, samples.back()?))) else {
@@ -87,7 +87,7 @@ impl Pace {
 fn add(samples: &mut VecDeque<Sample>, at: Duration, table: &TableStatus) {
     let Some(rows) = table.rows_copied else { return samples.clear() };
     let sample = Sample { at, rows, bytes: table.bytes_copied.unwrap_or_default() };
-    // A copy that has begun again says nothing about the one before.
+    // A copy that has started again has no relation to the one before.
     if samples.back().is_some_and(|last| last.rows > sample.rows || last.bytes > sample.bytes) {
         samples.clear();
     }

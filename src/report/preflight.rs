@@ -11,7 +11,7 @@ use crate::replication::{Finding, Severity};
 /// The colours of the severities.
 const MOODS: &[(&str, Mood)] = &[("error", Mood::Bad), ("warning", Mood::Doubtful), ("info", Mood::Busy)];
 
-/// The findings in a table, how big it is, and a line that sums it up.
+/// The findings in a table, the size, and a summary line.
 pub fn preflight(report: &Report, style: &Style) -> String {
     let mut lines = Vec::new();
     if !report.findings.is_empty() {
@@ -47,7 +47,7 @@ pub fn preflight_verdict(report: &Report) -> String {
     }
 }
 
-/// Three columns: how grave, which check and about what, what is so and what to do.
+/// Three columns: the severity, the check with its object, the message with the remedy.
 fn findings(findings: &[Finding], style: &Style) -> Vec<String> {
     let mut grid = Grid::new(style, MOODS);
     for (at, finding) in findings.iter().enumerate() {
@@ -68,7 +68,7 @@ fn about(finding: &Finding) -> String {
     }
 }
 
-/// What is so, and below it what to do about it.
+/// The message, and below it the remedy.
 pub(super) fn told(message: &str, remedy: &str) -> String {
     if remedy.is_empty() { message.to_owned() } else { format!("{message}\n→ {remedy}") }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Values that the tests here show.
+//! Values for the tests here.
 
 use std::collections::BTreeMap;
 
@@ -73,7 +73,7 @@ pub(super) fn well(name: &str) -> Status {
     }
 }
 
-/// One that copies a table, and has another before it.
+/// A subscription that copies a table, with another one waiting.
 pub(super) fn busy(subscription: &str) -> Status {
     let mut status = well(subscription);
     status.tables.push(copying("events", 1_200_000, 2_000_000, 325_058_560, 536_870_912));
@@ -83,7 +83,7 @@ pub(super) fn busy(subscription: &str) -> Status {
     status
 }
 
-/// One that is stuck.
+/// A subscription that is stuck.
 pub(super) fn ill(subscription: &str) -> Status {
     let mut status = busy(subscription);
     (status.worker_running, status.sync_error_count) = (false, Some(7));

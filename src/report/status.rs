@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How far replication is, as text.
+//! The status of replication, as text.
 
 use super::grid::{Grid, harmless, wrapped};
 use super::preflight::told;
@@ -10,7 +10,7 @@ use crate::postgres::QualifiedName;
 use crate::postgres::subscription::SyncState;
 use crate::replication::status::{Cause, SlotStatus, Status, TableStatus};
 
-/// How many tables that are not ready are listed.
+/// How many unready tables are listed.
 const LISTED: usize = 40;
 /// The colours of the states, as they are printed.
 const STATES: &[(&str, Mood)] = &[
@@ -20,11 +20,11 @@ const STATES: &[(&str, Mood)] = &[
     ("caught up", Mood::Busy),
     ("ready", Mood::Good),
 ];
-/// The colours of what is said below the tables.
+/// The colours of the lines below the tables.
 const WORDS: &[(&str, Mood)] =
     &[("cause", Mood::Bad), ("drift", Mood::Bad), ("missing", Mood::Doubtful), ("missed", Mood::Doubtful)];
 
-/// Each subscription with its tables and what is wrong with it, and a line that sums them up.
+/// Each subscription with its tables and problems, and a summary line.
 pub fn statuses(statuses: &[Status], style: &Style) -> String {
     let mut lines = Vec::new();
     for status in statuses {
@@ -36,7 +36,7 @@ pub fn statuses(statuses: &[Status], style: &Style) -> String {
     lines.join("\n") + "\n"
 }
 
-/// How all of them are, in one line.
+/// The status of all of them in one line.
 pub fn status_verdict(statuses: &[Status]) -> String {
     harmless(&judged(statuses).1)
 }
@@ -69,7 +69,7 @@ pub(super) fn reading_of(cause: &Cause) -> String {
     cause.message.replace('\n', " ")
 }
 
-/// How far behind the one is that is furthest behind, where any can tell.
+/// The largest lag, if any is known.
 fn behind(statuses: &[Status]) -> String {
     match statuses.iter().filter_map(|status| status.lag_bytes).max() {
         None => String::new(),
@@ -121,7 +121,7 @@ fn slot_line(slot: &SlotStatus) -> String {
     format!("Slot {} {read}{wal}{left}.", slot.name)
 }
 
-/// How often something has failed so far, where it has.
+/// The number of failures so far, if any.
 fn errors(status: &Status) -> Option<String> {
     let failed = |count: Option<u64>, what: &str| {
         count.filter(|count| *count > 0).map(|number| {
@@ -136,7 +136,7 @@ fn errors(status: &Status) -> Option<String> {
     (!said.is_empty()).then(|| format!("{}.", said.join(", ")))
 }
 
-/// Those that are not ready in a table, and the others in a line.
+/// The unready tables in a table, and the others in one line.
 fn tables(status: &Status, style: &Style) -> Vec<String> {
     let left: Vec<_> = status.tables.iter().filter(|table| table.state != SyncState::Ready).collect();
     let mut lines = Vec::new();
@@ -188,7 +188,7 @@ fn state(table: &TableStatus) -> &'static str {
     }
 }
 
-/// `1,200 of ~2,000`, or what of it is known.
+/// `1,200 of ~2,000`, or the known part of it.
 fn part_of(part: Option<u64>, whole: Option<u64>, shown: impl Fn(u64) -> String) -> String {
     match (part, whole) {
         (Some(part), Some(whole)) => format!("{} of ~{}", shown(part), shown(whole)),
@@ -198,13 +198,13 @@ fn part_of(part: Option<u64>, whole: Option<u64>, shown: impl Fn(u64) -> String)
     }
 }
 
-/// How much of a table that is being copied is there, in percent of the rows that it is estimated to have.
+/// The copied part of a table, in percent of its estimated rows.
 fn done(table: &TableStatus) -> Option<u64> {
     let rows = table.rows_copied.filter(|_| table.is_copying)?;
     table.rows_estimate.filter(|estimate| *estimate > 0).map(|estimate| percent(rows, estimate).min(99))
 }
 
-/// The causes, the differences of tables, and the tables that are missing.
+/// The causes, the differences of tables, and the missing tables.
 fn what_is_wrong(status: &Status, style: &Style) -> Vec<String> {
     let mut rows = Vec::new();
     for cause in &status.causes {

@@ -1,38 +1,38 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How wide and how colourful a text may be.
+//! The width and the colours of a text.
 
-/// The widest that a text gets where nothing is known of who reads it.
+/// The width of a text if the reader is unknown.
 const PLAIN_WIDTH: u16 = 100;
-/// Below this nothing fits; narrower terminals wrap by themselves.
+/// The minimum width; narrower terminals wrap by themselves.
 const NARROWEST: u16 = 40;
 
-/// How a text is laid out.
+/// The layout of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
-    /// How many columns a line may take; what is narrower than 40 is taken for 40.
+    /// The maximum width of a line; less than 40 counts as 40.
     pub width: u16,
     /// Whether colours are used.
     pub is_coloured: bool,
 }
 
-/// What a colour stands for.
+/// The meaning of a colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
     /// It is as it should be.
     Good,
-    /// It is going on.
+    /// It is in progress.
     Busy,
     /// A person should think about it.
     Doubtful,
     /// It is wrong.
     Bad,
-    /// Beside the point.
+    /// It is less important.
     Quiet,
 }
 
 impl Style {
-    /// The style for whoever may read it later, and elsewhere: 100 columns without colours.
+    /// The style for an unknown reader: 100 columns without colours.
     pub fn plain() -> Self {
         Self { width: PLAIN_WIDTH, is_coloured: false }
     }
@@ -42,7 +42,7 @@ impl Style {
         self.width.max(NARROWEST)
     }
 
-    /// The text in the colour that its mood has.
+    /// The text in the colour of its mood.
     pub fn paint(&self, mood: Mood, text: &str) -> String {
         if !self.is_coloured {
             return text.to_owned();

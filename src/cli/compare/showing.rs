@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Shows on the standard error how far a comparison is: a line that is redrawn, or lines now and then.
+//! Shows the progress of a comparison on the standard error: a line that is redrawn, or lines from time to time.
 
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,25 +13,25 @@ use crate::replication::comparison::{Progress, Step};
 use crate::report::{self, units};
 use crate::tf_provider::rfc3339;
 
-/// How often a line of a terminal is drawn.
+/// How often a terminal's line is redrawn.
 const TICK: Duration = Duration::from_millis(500);
 
-/// What takes less time than this shows nothing.
+/// Comparisons that take less time show nothing.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// Where there is no terminal, this long after one line comes the next.
+/// The time between lines without a terminal.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// How far it is, and what was shown of it.
+/// The progress, and what was shown of it.
 pub(super) struct Showing {
-    /// For programs: they get no lines, whatever reads the standard error.
+    /// Whether the output is for programs: then nothing is shown.
     is_json: bool,
     began: Instant,
-    /// What goes on, and how many tables are done.
+    /// The current step, and how many tables are done.
     now: Option<Now>,
     /// When a line was printed last.
     printed: Option<Instant>,
-    /// Whether a line of a terminal stands there.
+    /// Whether a line is visible on the terminal.
     is_drawn: bool,
 }
 
@@ -43,12 +43,12 @@ struct Now {
 }
 
 impl Showing {
-    /// Nothing yet.
+    /// A display that has shown nothing yet.
     pub(super) fn new(is_json: bool) -> Self {
         Self { is_json, began: Instant::now(), now: None, printed: None, is_drawn: false }
     }
 
-    /// Takes notice of a step.
+    /// Records a step.
     pub(super) fn note(&mut self, progress: Progress<'_>) {
         let Progress { step, done, all } = progress;
         match (step, &mut self.now) {
@@ -74,7 +74,7 @@ impl Showing {
         }
     }
 
-    /// Takes the line away that stands in a terminal.
+    /// Erases the line on the terminal.
     pub(super) fn erase(&mut self, screen: &mut Screen<'_>) {
         if std::mem::take(&mut self.is_drawn) {
             screen.note("\r\u{1b}[K");
@@ -90,7 +90,7 @@ impl Now {
     }
 }
 
-/// Shows how far it is, again and again.
+/// Shows the progress repeatedly.
 pub(super) async fn show(showing: &Mutex<Showing>, screen: &mut Screen<'_>) -> Infallible {
     loop {
         tokio::time::sleep(TICK).await;
@@ -98,7 +98,7 @@ pub(super) async fn show(showing: &Mutex<Showing>, screen: &mut Screen<'_>) -> I
     }
 }
 
-/// What is shown, for a moment.
+/// Locks the display for a moment.
 pub(super) fn lock(showing: &Mutex<Showing>) -> MutexGuard<'_, Showing> {
     showing.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -109,7 +109,7 @@ mod tests {
     use crate::postgres::QualifiedName;
     use crate::report::Style;
 
-    /// What is shown in fifteen seconds of one table, by ticks.
+    /// The output during fifteen seconds of one table.
     async fn shown(is_json: bool, errors_width: Option<u16>) -> (String, String) {
         let (mut out, mut errors) = (Vec::new(), Vec::new());
         let style = Style::plain();

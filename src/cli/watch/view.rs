@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a watch shows: a screen that is redrawn, lines, or lines of JSON.
+//! The output of a watch: a screen that is redrawn, lines, or lines of JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use crate::replication::status::Status;
 use crate::report::{self, Lines, Mood, Pace, Style};
 use crate::tf_provider::rfc3339;
 
-/// A terminal that does not say how high it is.
+/// The rows of a terminal whose height is unknown.
 const ROWS: u16 = 24;
 
 /// What has been shown so far.
@@ -25,14 +25,14 @@ pub(super) struct View {
     is_json: bool,
     pace: Pace,
     lines: BTreeMap<Ident, Lines>,
-    /// How many lines of the terminal the last screenful has taken.
+    /// How many lines of the terminal the last screen took.
     drawn: usize,
-    /// The last outage that was told of.
+    /// The last reported outage.
     away: Option<String>,
 }
 
 impl View {
-    /// Nothing yet.
+    /// A view that has shown nothing yet.
     pub(super) fn new(is_json: bool) -> Self {
         let (pace, lines) = (Pace::default(), BTreeMap::new());
         Self { began: Instant::now(), is_json, pace, lines, drawn: 0, away: None }
@@ -58,7 +58,7 @@ impl View {
         }
     }
 
-    /// Says that a server is away, once for each reason.
+    /// Reports that a server is unavailable, once for each reason.
     pub(super) fn away(&mut self, outage: &Error, screen: &mut Screen<'_>) {
         let summary = outage.summary().to_owned();
         if self.away.as_ref() != Some(&summary) {
@@ -68,7 +68,7 @@ impl View {
         }
     }
 
-    /// Prints what an operation had to say, above the screenful.
+    /// Prints an operation's messages above the screen.
     pub(super) fn tell(&mut self, heard: &Heard, screen: &mut Screen<'_>) {
         if !heard.is_empty() {
             self.erase(screen);
@@ -76,7 +76,7 @@ impl View {
         }
     }
 
-    /// Shows the last look, and sums it up.
+    /// Shows the last look, with a summary.
     pub(super) fn last(&mut self, statuses: &[Status], screen: &mut Screen<'_>) {
         let verdict = report::status_verdict(statuses);
         if self.is_json {
@@ -101,23 +101,23 @@ impl View {
     }
 }
 
-/// How wide and high the terminal is now; the last line is the cursor's.
+/// The current size of the terminal, without the last line, which the cursor needs.
 fn room(screen: &Screen<'_>) -> (Style, usize) {
     let (rows, width) = size().unwrap_or((ROWS, screen.style.width));
     (Style { width, ..screen.style }, usize::from(rows).saturating_sub(1))
 }
 
-/// Lines in the place of as many that were drawn before, in one piece so that nothing flickers.
+/// Lines that replace the drawn ones, in one text so that nothing flickers.
 fn over(drawn: usize, lines: &[String]) -> String {
     let mut text = String::from("\r");
     if drawn > 0 {
         let _ = write!(text, "\u{1b}[{drawn}A");
     }
     for line in lines {
-        // To the end of the line: a longer one may have been there.
+        // Clear to the end of the line, because the old one may have been longer.
         let _ = writeln!(text, "{line}\u{1b}[K");
     }
-    // And all that is below.
+    // Clear everything below.
     text + "\u{1b}[J"
 }
 

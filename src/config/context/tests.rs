@@ -80,7 +80,7 @@ fn what_a_host_can_prove_is_verified_by_default() {
 #[test]
 fn authorities_and_modes_that_do_not_go_together_are_refused() {
     let text = |change: fn(&mut ServerBlock)| message(resolve(Side::Publisher, &block(change), None));
-    // Without host, role and database: as early as it is known.
+    // Without host, role and database: the error comes as early as possible.
     let no_root = text(|block| block.sslmode = "verify-ca".into());
     assert!(
         no_root.starts_with("publisher.sslmode: publisher: sslmode = \"verify-ca\" needs sslrootcert"),
@@ -133,7 +133,7 @@ fn a_url_in_the_environment_is_named() {
     assert!(text.starts_with("publisher: publisher: invalid connection string: "), "{text}");
     assert!(text.contains("write %2F for \"/\"") && text.contains("NEONREPL_PUBLISHER_URL"), "{text}");
     assert!(!text.contains("hun") && !text.contains("ter2"), "{text}");
-    // One that is not known yet wins over the environment's.
+    // An unknown URL has precedence over the environment's.
     let later = block(|block| block.url = Attr::Unknown);
     assert_eq!(message(resolve(Side::Publisher, &later, Some("nonsense"))), "waiting for publisher.url");
 }

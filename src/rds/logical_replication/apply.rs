@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Doing the steps, one after the other, and remembering what they changed.
+//! Does the steps, one after the other, and records what they changed.
 
 use std::future::Future;
 
@@ -14,45 +14,46 @@ use crate::rds::parameters::{self, ParameterChange, Previous};
 use crate::rds::wait::Seen;
 use crate::rds::{Error, Kind, Result};
 
-/// Where a step is.
+/// The phase of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// It is about to be done; the record holds already what it changes, but not a group that it is to make.
+    /// It is about to be done; the record already has its changes, but not a group that it will create.
     Started,
     /// It is done.
     Done,
 }
 
-/// What the caller is told before and after each step, to log it and to save the record.
+/// An event before and after each step, so that the caller can log it and save the record.
 #[derive(Debug, Clone, Copy)]
 pub struct StepEvent<'a> {
     /// The step.
     pub step: &'a Step,
-    /// Where it is.
+    /// Its phase.
     pub phase: Phase,
-    /// What is to be remembered by now.
+    /// The current record.
     pub record: &'a Record,
 }
 
-/// Told of each step.
+/// The receiver of these events.
 pub type OnStep<'a> = dyn FnMut(StepEvent<'_>) + Send + 'a;
 
 /// The cluster after an apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
-    /// What it is now, the server's settings included where they are known.
+    /// Its current state, with the server's settings if known.
     pub current: Current,
-    /// What is to be remembered.
+    /// The new record.
     pub record: Record,
     /// The steps that were taken.
     pub steps: Vec<Step>,
 }
 
-/// How often the steps are taken at most. What is left after the first time came in between, as a failover to an instance
-/// that still waits for its reboot, or did not take, as a reboot that brought the old values back.
+/// How often the steps are taken at most. Steps that remain after the first round come from an event in between, such
+/// as a failover to an instance that still waits for its reboot, or had no effect, such as a reboot that restored old
+/// values.
 const ROUNDS: usize = 2;
 
-/// Brings the cluster to what is desired. Whatever happens, `on_step` has seen the record that the changes so far need.
+/// Brings the cluster to the desired state. Whatever happens, `on_step` has received the record for the changes so far.
 pub async fn apply<A: RdsApi>(
     operation: &Operation<'_, A>,
     desired: &LogicalReplication,
@@ -84,7 +85,7 @@ pub async fn apply<A: RdsApi>(
         for step in &steps {
             remember_step(step, &current, desired, &mut record);
             on_step(StepEvent { step, phase: Phase::Started, record: &record });
-            // The SDK's futures are large, and this one holds every kind of call.
+            // The SDK's futures are large, and this one contains every kind of call.
             Box::pin(operation.take(step)).await?;
             conclude_step(step, desired, &mut record);
             on_step(StepEvent { step, phase: Phase::Done, record: &record });
@@ -93,7 +94,7 @@ pub async fn apply<A: RdsApi>(
     }
 }
 
-/// A writer that says itself that it is logical is what was asked for, whatever RDS shows of it.
+/// If the writer itself reports logical WAL, the goal is reached, whatever RDS shows.
 fn still_pending(current: Current, doing: String, record: Record, steps: Vec<Step>) -> Result<Applied> {
     if current.settings.as_ref().is_some_and(ServerSettings::is_logical) {
         return Ok(Applied { current, record, steps });
@@ -106,8 +107,8 @@ fn still_pending(current: Current, doing: String, record: Record, steps: Vec<Ste
 }
 
 impl StepEvent<'_> {
-    /// Whether something is changed by now, or about to be, that the record tells of: what a state must hold. A group
-    /// that is about to be made is known by its tag, should its making succeed unseen.
+    /// Whether the record has changes that were made or are about to be made, so that a state must store it. A group
+    /// that is about to be created can be found by its tag, if its creation succeeds unseen.
     #[must_use]
     pub fn is_worth_saving(&self) -> bool {
         match self.phase {
@@ -119,7 +120,7 @@ impl StepEvent<'_> {
     }
 }
 
-/// Before a step: the first value seen is the one to give back, whatever came between.
+/// Updates the record before a step: the first value is the one to restore, whatever happened in between.
 pub(super) fn remember_step(step: &Step, current: &Current, desired: &LogicalReplication, record: &mut Record) {
     match step {
         Step::SetParameters { group, changes } if *group == current.target_name => changes.iter().for_each(|change| {
@@ -139,7 +140,7 @@ pub(super) fn remember_step(step: &Step, current: &Current, desired: &LogicalRep
     }
 }
 
-/// After a step: a group that was made is ours to delete, and what was given back needs no remembering.
+/// Updates the record after a step: a created group is ours to delete, and restored values need no record.
 pub(super) fn conclude_step(step: &Step, desired: &LogicalReplication, record: &mut Record) {
     match step {
         Step::CreateGroup(_) => {
@@ -165,7 +166,7 @@ impl<A: RdsApi> Operation<'_, A> {
         format!("enabling logical replication on {} \"{}\"", self.api.deployment(), desired.cluster)
     }
 
-    /// The cluster at rest, and what the server says if it answers.
+    /// The cluster at rest, with the server's settings if it answers.
     pub(super) async fn current(&self, desired: &LogicalReplication, record: &Record) -> Result<Current> {
         let cluster = self.at_rest(&desired.cluster).await?;
         let doing = self.doing(desired);
@@ -188,9 +189,9 @@ impl<A: RdsApi> Operation<'_, A> {
         Ok(current)
     }
 
-    /// What the server says, who that is, and the cluster as it is then: a restart between the two must not look like one
-    /// that is still to come. A server that does not answer at all, or is another one, is found out before anything is
-    /// changed, and not after.
+    /// The server's settings, its identity, and the cluster at that moment: a restart in between must not look like one
+    /// that is still needed. A server that does not answer, or is another one, must be found before anything is
+    /// changed, not after.
     async fn answered(
         &self,
         doing: &str,
@@ -203,7 +204,7 @@ impl<A: RdsApi> Operation<'_, A> {
         let patient = self.waiter.at_most(self.patience.connect);
         let asked = patient.until(doing, look, |answer| match answer {
             Ok((_, who @ Answerer::Stranger(_), cluster)) => Err(stranger(&who, &cluster, doing)),
-            // A name that follows the writer does so with a delay after a failover.
+            // A host name that follows the writer does so with a delay after a failover.
             Ok((_, who @ Answerer::Reader(_), cluster)) => Ok(Seen::NotYet(objecting(&who, &cluster))),
             Ok(answered) => Ok(Seen::Done(answered)),
             Err(error) if error.is_transient => Ok(Seen::NotYet(error.message)),
@@ -218,7 +219,7 @@ impl<A: RdsApi> Operation<'_, A> {
         })
     }
 
-    /// What the server says, and who that is at that moment.
+    /// The server's settings, and its identity at that moment.
     pub(super) async fn look(
         &self,
         probe: &dyn Probe,
@@ -265,7 +266,7 @@ impl<A: RdsApi> Operation<'_, A> {
         }
     }
 
-    /// Tries again while a group that was just made is not known everywhere.
+    /// Retries while a new group is not known everywhere yet.
     async fn retry_fresh<T, F: Future<Output = Result<T>>>(&self, doing: &str, call: impl Fn() -> F) -> Result<T> {
         let briefly = self.waiter.at_most(self.patience.settle);
         let patient = || async {
@@ -279,7 +280,7 @@ impl<A: RdsApi> Operation<'_, A> {
         self.waiter.retry(doing, patient).await
     }
 
-    /// A fresh group is not seen everywhere at once.
+    /// Creates a group, and waits until it is visible.
     async fn create_group(&self, group: &NewParameterGroup) -> Result<()> {
         let doing = format!("waiting for parameter group \"{}\"", group.name);
         self.waiter.retry(&doing, || self.api.create_parameter_group(group)).await?;
@@ -305,7 +306,7 @@ impl<A: RdsApi> Operation<'_, A> {
         self.shown(group, changes).await
     }
 
-    /// Waits until the group shows its new values, for a while: to attach it earlier would attach the old ones.
+    /// Waits for a while until the group shows its new values: attaching it earlier would apply the old ones.
     async fn shown(&self, group: &str, changes: &[ParameterChange]) -> Result<()> {
         let doing = format!("waiting for the parameters of \"{group}\"");
         let look = || async { self.api.parameters(group).await };
@@ -336,7 +337,7 @@ impl<A: RdsApi> Operation<'_, A> {
         }
     }
 
-    /// A group is in use for a while after it was detached.
+    /// RDS reports a detached group as in use for a short time, so deletion is retried.
     async fn delete_group(&self, group: &str) -> Result<()> {
         let doing = format!("deleting parameter group \"{group}\"");
         let deleted = self.waiter.retry(&doing, || self.api.delete_parameter_group(group)).await;
@@ -354,18 +355,18 @@ pub(super) fn unreachable(error: ProbeError, doing: &str, deployment: Deployment
         .hint("Correct the provider's publisher connection, or set verify = false")
 }
 
-/// What the server says counts for nothing, as a sentence.
+/// A sentence about why the server's answer does not count.
 pub(super) fn objecting(who: &Answerer, cluster: &Cluster) -> String {
     format!("the provider's publisher connection {}", who.objection(cluster).unwrap_or_default())
 }
 
-/// The server is another one than the cluster's.
+/// The error if the server does not belong to the cluster.
 pub(super) fn stranger(who: &Answerer, cluster: &Cluster, doing: &str) -> Error {
     Error::new(Kind::Refused, doing, objecting(who, cluster))
         .hint(format!("{}, or set verify = false", remedy(cluster)))
 }
 
-/// Going on after a grace period is no failure.
+/// Treats the end of a grace period as success.
 pub(super) fn patiently(waited: Result<()>) -> Result<()> {
     match waited {
         Err(error) if error.kind == Kind::Timeout => Ok(()),
@@ -380,7 +381,7 @@ mod tests {
     use crate::rds::logical_replication::Reboot;
     use crate::rds::logical_replication::fake::{DEFAULT, Fake, Lags, OWN};
 
-    /// The provider runs it in a spawned task.
+    /// The future must be `Send`, because the provider runs it in a spawned task.
     #[test]
     fn can_be_spawned() {
         fn sendable<T: Send>(value: T) -> T {

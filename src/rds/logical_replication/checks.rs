@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What forbids logical replication on a cluster. Pure.
+//! Reasons against logical replication on a cluster. Pure.
 
 use super::{Current, LogicalReplication, PARAMETER, Record};
 use crate::rds::api::{Cluster, Deployment};
 use crate::rds::parameters;
 use crate::rds::{Error, Kind};
 
-/// Every reason why it cannot be done on this cluster.
+/// All reasons why it cannot be done on this cluster.
 #[must_use]
 pub fn refusals(current: &Current, desired: &LogicalReplication, record: &Record) -> Vec<Error> {
     let refuse = |(what, hint): (String, &str)| {
@@ -81,7 +81,7 @@ fn cluster_refusal(cluster: &Cluster) -> Option<Reason> {
     }
 }
 
-/// Whether a cluster in that state stays in it until somebody acts.
+/// Whether a cluster stays in that state until a person acts.
 pub(super) fn is_fatal(status: &str) -> bool {
     const FATAL: [&str; 7] = [
         "deleting",
@@ -95,7 +95,7 @@ pub(super) fn is_fatal(status: &str) -> bool {
     FATAL.contains(&status) || status.ends_with("failed")
 }
 
-/// A plan says which group is made and attached: after an upgrade it would be another one.
+/// A plan names the group that is created and attached: after an upgrade it would be another one.
 fn upgrade_refusal(current: &Current, desired: &LogicalReplication) -> Option<Reason> {
     let planned = desired.planned_family.as_deref().filter(|planned| *planned != current.family())?;
     let what = format!("it was upgraded since the plan: its family was {planned} and is now {}", current.family());

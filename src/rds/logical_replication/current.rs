@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a cluster is at this moment.
+//! The current state of a cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,31 +10,31 @@ use crate::rds::api::{BlueGreen, Cluster, Instance, ParameterGroup, RdsApi};
 use crate::rds::parameters::{Parameters, truth};
 use crate::rds::{Kind, Result};
 
-/// A parameter group with all that is in it.
+/// A parameter group with its contents.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Group {
     /// The group.
     pub group: ParameterGroup,
     /// Its parameters.
     pub parameters: Parameters,
-    /// Its tags. AWS's own groups are not asked for any.
+    /// Its tags; not read for AWS's own groups.
     pub tags: BTreeMap<String, String>,
 }
 
 impl Group {
-    /// Whether it was made here, for that cluster or instance.
+    /// Whether the provider created it for that cluster or instance.
     #[must_use]
     pub fn is_made_for(&self, cluster: &Cluster) -> bool {
         self.tags.get(cluster.deployment.tag()).is_some_and(|made_for| *made_for == cluster.identifier)
     }
 
-    /// The group that the cluster had before this one was made, as its tag says.
+    /// The group that the cluster had before, from the tag.
     #[must_use]
     pub fn previous_group(&self) -> Option<&String> {
         self.tags.get(PREVIOUS_GROUP_TAG)
     }
 
-    /// Whether it turns logical decoding on.
+    /// Whether it enables logical decoding.
     #[must_use]
     pub fn is_logical(&self) -> bool {
         let parameter = self.parameters.get(PARAMETER).and_then(|parameter| parameter.value.as_deref());
@@ -42,36 +42,37 @@ impl Group {
     }
 }
 
-/// A cluster with its instances, its parameter group and the one that it is to have.
+/// A cluster with its instances, its parameter group and the one that it should have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Current {
     /// The cluster.
     pub cluster: Cluster,
     /// Its instances.
     pub instances: Vec<Instance>,
-    /// The parameter group that is attached.
+    /// The attached parameter group.
     pub attached: Group,
-    /// The name of the parameter group that is to be attached.
+    /// The name of the parameter group that should be attached.
     pub target_name: String,
-    /// That group, if it exists; the same as `attached` where it is attached.
+    /// That group, if it exists; the same as `attached` if it is attached.
     pub target: Option<Group>,
-    /// The groups that were edited in place before the target took their place, as far as they still exist.
+    /// The existing groups that were edited in place before the target replaced them.
     pub left: Vec<Group>,
-    /// The groups that were used until the cluster was upgraded to another family: it cannot have them any more.
+    /// The groups from before an upgrade to another family: the cluster cannot use them any more.
     pub outgrown: Vec<Group>,
-    /// The group from before that a destroy gives back, if it is a custom one that still exists.
+    /// The previous group, which a destroy restores, if it is a custom one that still exists.
     pub previous: Option<ParameterGroup>,
-    /// Who else has a group that was made here and that the target has taken the place of: it cannot be deleted yet.
+    /// The other users of groups that the provider created and that the target has replaced: these cannot be deleted
+    /// yet.
     pub still_used: BTreeMap<String, Vec<String>>,
-    /// The other clusters with the target group. `None` where the policy does not allow to list clusters.
+    /// The other clusters with the target group. `None` if the policy does not allow listing clusters.
     pub sharing: Option<Vec<String>>,
-    /// The blue/green deployment that the cluster is a side of, if that was asked for and answered.
+    /// The blue/green deployment that the cluster is a side of, if it was read.
     pub blue_green: Option<BlueGreen>,
-    /// What the writer says over SQL, if it was asked and answered, and it was the writer that did.
+    /// The settings that the writer reports over SQL, if it was asked and the writer itself answered.
     pub settings: Option<ServerSettings>,
-    /// Who answered, if anybody was asked.
+    /// The server that answered, if it was asked.
     pub answerer: Option<Answerer>,
-    /// When a server was started that answered and is not known.
+    /// The start time of a server that answered but was not identified.
     pub unknown_start: Option<i64>,
 }
 
@@ -88,26 +89,26 @@ impl Current {
         self.cluster.writer().map(|writer| writer.instance.as_str())
     }
 
-    /// Takes over what a server said, if that was the writer.
+    /// Records a server's settings, if it was the writer.
     pub(super) fn hear(&mut self, settings: ServerSettings, answerer: Answerer) {
         self.unknown_start = settings.started_at.filter(|_| answerer == Answerer::Unknown);
         self.settings = (answerer == Answerer::Writer).then_some(settings);
         self.answerer = Some(answerer);
     }
 
-    /// Why what the server said counts for nothing; nothing where it counts, or was not asked.
+    /// Why the server's answer does not count; none if it counts, or if it was not asked.
     #[must_use]
     pub fn objection(&self) -> Option<String> {
         self.answerer.as_ref()?.objection(&self.cluster)
     }
 
-    /// The start of the server that a reboot of the writer must change, where nothing but that tells who it is.
+    /// The server's start time, which a reboot of the writer must change, if only that can identify it.
     pub(super) fn telling_start(&self, record: &Record) -> Option<i64> {
         let known = self.settings.as_ref().and_then(|settings| settings.started_at);
         known.filter(|start| record.proven_start == Some(*start)).or(self.unknown_start)
     }
 
-    /// Whether the cluster can have a group of that name, as far as its family goes.
+    /// Whether the family of the group with that name fits the cluster.
     #[must_use]
     pub fn fits(&self, group: &str) -> bool {
         match &self.previous {
@@ -116,13 +117,13 @@ impl Current {
         }
     }
 
-    /// Whether the group that is to be attached is.
+    /// Whether the target group is attached.
     #[must_use]
     pub fn is_attached(&self) -> bool {
         self.cluster.parameter_group == self.target_name
     }
 
-    /// Whether the writer does not run yet what its group says: its status says so, or it says so itself.
+    /// Whether the writer does not run with its group's values yet: by its status, or by its own answer.
     #[must_use]
     pub fn is_reboot_pending(&self) -> bool {
         let by_status = self.cluster.writer().is_some_and(|writer| !writer.is_in_sync());
@@ -130,8 +131,8 @@ impl Current {
         by_status || (by_itself && self.attached.is_logical())
     }
 
-    /// The values that the named parameters have, in the user's spelling where it means the same. A parameter without a
-    /// value is left out.
+    /// The values of the named parameters, in the user's spelling if it means the same. Omits parameters without a
+    /// value.
     #[must_use]
     pub fn parameter_values(&self, named: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let parameters = &self.attached.parameters;
@@ -146,13 +147,13 @@ impl Current {
     }
 }
 
-/// Reads a cluster; nothing if it does not exist. `settings` are not filled in: they are SQL, which the caller speaks. Nor
-/// is `blue_green`, which only a plan shows: see [`blue_green`].
+/// Reads a cluster; none if it does not exist. Does not set `settings`, which the caller reads by SQL, and
+/// `blue_green`, which only a plan shows: see [`blue_green`].
 pub async fn fetch<A: RdsApi>(api: &A, desired: &LogicalReplication, record: &Record) -> Result<Option<Current>> {
     let Some(cluster) = found(api.cluster(&desired.cluster).await)? else {
         return Ok(None);
     };
-    // The group of a cluster's member is none that this is about.
+    // The group of a cluster's member does not matter here.
     if cluster.member_of.is_some() {
         return Ok(Some(Current { cluster, ..Current::default() }));
     }
@@ -163,7 +164,7 @@ pub async fn fetch<A: RdsApi>(api: &A, desired: &LogicalReplication, record: &Re
         Some(target) if !target.group.is_default() => sharing(api, &target.group.name, &cluster.identifier).await?,
         _ => Some(Vec::new()),
     };
-    // On the heap, what asks for several groups does not make every future around it large.
+    // On the heap, this large future does not make every future around it large.
     let left = Box::pin(left_groups(api, &target_name, record)).await?;
     let outgrown = Box::pin(outgrown(api, desired, record, &target_name, &attached.group.family)).await?;
     let previous = record.previous_group.as_ref().or(target.as_ref().and_then(Group::previous_group));
@@ -187,7 +188,7 @@ pub async fn fetch<A: RdsApi>(api: &A, desired: &LogicalReplication, record: &Re
     Ok(Some(Current { still_used, ..current }))
 }
 
-/// The group that is to be attached, if it exists: the first that is not of another family, or the last.
+/// The target group, if it exists: the first that is not of another family, or the last.
 async fn target<A: RdsApi>(
     api: &A,
     desired: &LogicalReplication,
@@ -209,7 +210,7 @@ async fn target<A: RdsApi>(
     Ok(chosen)
 }
 
-/// The groups of before an upgrade: the one used so far, and one of our own name that the record may not know of.
+/// The groups from before an upgrade: the one used so far, and one of our own name that the record may not have.
 async fn outgrown<A: RdsApi>(
     api: &A,
     desired: &LogicalReplication,
@@ -228,7 +229,8 @@ async fn outgrown<A: RdsApi>(
     Ok(groups)
 }
 
-/// A cluster that was upgraded by way of a copy, as in a blue/green deployment, leaves one behind that still has the group.
+/// An upgrade by a copy of the cluster, as in a blue/green deployment, leaves the old cluster behind, which still has
+/// the group.
 async fn still_used<A: RdsApi>(api: &A, current: &Current, record: &Record) -> Result<BTreeMap<String, Vec<String>>> {
     let mut used = BTreeMap::new();
     for group in record.obsolete_groups(current) {
@@ -240,7 +242,7 @@ async fn still_used<A: RdsApi>(api: &A, current: &Current, record: &Record) -> R
     Ok(used)
 }
 
-/// Asks the server, and whether it is the writer.
+/// Reads the server's settings, and whether it is the writer.
 ///
 /// # Errors
 /// When it does not answer.
@@ -251,8 +253,8 @@ pub async fn ask(probe: &dyn Probe, current: &mut Current, record: &Record) -> R
     Ok(())
 }
 
-/// The blue/green deployment that the cluster is a side of. It is only worth a warning, so an answer that does not come,
-/// as where the policy forbids the question, is none.
+/// The blue/green deployment that the cluster is a side of. It is only worth a warning, so a missing answer, for
+/// example because the policy forbids the call, counts as none.
 pub async fn blue_green<A: RdsApi>(api: &A, cluster: &Cluster) -> Option<BlueGreen> {
     match api.blue_green(&cluster.arn).await {
         Ok(found) => found,
@@ -282,7 +284,7 @@ async fn group_with_content<A: RdsApi>(api: &A, name: &str) -> Result<Group> {
     Ok(Group { group, parameters, tags })
 }
 
-/// Who else has the group is only worth a warning, so a policy that forbids the question is no failure.
+/// Other users of the group are only worth a warning, so a policy that forbids the call is not an error.
 async fn sharing<A: RdsApi>(api: &A, group: &str, cluster: &str) -> Result<Option<Vec<String>>> {
     match api.clusters_with_parameter_group(group).await {
         Ok(clusters) => Ok(Some(clusters.into_iter().filter(|other| other != cluster).collect())),
@@ -291,7 +293,7 @@ async fn sharing<A: RdsApi>(api: &A, group: &str, cluster: &str) -> Result<Optio
     }
 }
 
-/// Turns "not found" into nothing.
+/// Turns "not found" into none.
 pub(super) fn found<T>(answer: Result<T>) -> Result<Option<T>> {
     match answer {
         Ok(value) => Ok(Some(value)),

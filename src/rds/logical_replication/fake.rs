@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A scripted cluster in place of AWS. It shows what was accepted only after a lag, as RDS does, on tokio's clock.
+//! A scripted cluster in place of AWS. It shows accepted changes only after a lag, as RDS does, on tokio's clock.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -24,7 +24,7 @@ use crate::rds::{Error, Kind, Result};
 pub(super) const DEFAULT: &str = "default.aurora-postgresql16";
 pub(super) const OWN: &str = "shop-logical-replication";
 
-/// From a call until its effect shows.
+/// The time from a call until its effect shows.
 #[derive(Clone, Copy)]
 pub(super) struct Lags {
     pub(super) modifying: u64,
@@ -32,9 +32,9 @@ pub(super) struct Lags {
     pub(super) away: u64,
     pub(super) back: u64,
     pub(super) in_sync: u64,
-    /// The status while it is away.
+    /// The status while it is unavailable.
     pub(super) away_status: &'static str,
-    /// How many reboots bring the old values back.
+    /// How many reboots restore the old values.
     pub(super) reboots_in_vain: usize,
 }
 
@@ -211,7 +211,7 @@ fn member(name: &str, is_writer: bool) -> Member {
     Member { instance: name.to_owned(), is_writer, parameter_group_status: "in-sync".to_owned() }
 }
 
-/// What the cluster is, as far as one sees that has no record of it.
+/// The cluster's current state, without a record.
 pub(super) async fn current(fake: &Fake, desired: &LogicalReplication) -> Current {
     fetch(fake, desired, &Record::default()).await.unwrap().unwrap()
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whether the server that answers over SQL is the cluster's writer: what another server says proves nothing. Deciding is
-//! pure; only names are looked up.
+//! Decides whether the server that answers over SQL is the cluster's writer: the settings of another server prove
+//! nothing. Decisions are pure; only names are looked up.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -9,36 +9,36 @@ use std::time::Duration;
 use super::{Probe, Record, ServerSettings};
 use crate::rds::api::{Cluster, Instance};
 
-/// A name that takes longer to look up is not known.
+/// How long to look up a name. After that it counts as unknown.
 const LOOKUP: Duration = Duration::from_secs(5);
 
-/// What a server can be recognised by.
+/// The facts that identify a server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerIdentity {
     /// The host that was connected to: a name or an address.
     pub host: String,
     /// The port that was connected to.
     pub port: u16,
-    /// `aurora_db_instance_identifier()`; absent on a server that is not of Aurora.
+    /// `aurora_db_instance_identifier()`; absent outside Aurora.
     pub instance: Option<String>,
-    /// `inet_server_addr()` and `inet_server_port()`: where the server itself was reached, behind whatever tunnel.
+    /// `inet_server_addr()` and `inet_server_port()`: the server's own address, even behind a tunnel.
     pub own_address: Option<SocketAddr>,
 }
 
-/// Who answers.
+/// The server that answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answerer {
     /// The writer of the cluster, or the instance.
     Writer,
-    /// Another member of the cluster, by its identifier. It may be the writer soon, or may have been.
+    /// Another member of the cluster, by its identifier. It may become the writer soon, or may have been the writer.
     Reader(String),
-    /// A server that is none of the cluster's; the text says which.
+    /// A server outside the cluster; the text says which.
     Stranger(String),
-    /// Nobody can tell. A restart of the server at a reboot of the writer would.
+    /// Unknown. A restart of the server at a reboot of the writer would identify it.
     Unknown,
 }
 
-/// Says who answers. Names are looked up only where nothing else tells.
+/// Identifies the server that answers. Looks up names only if nothing else identifies it.
 pub(super) async fn answerer(
     probe: &dyn Probe,
     settings: &ServerSettings,
@@ -68,7 +68,7 @@ async fn lookup(probe: &dyn Probe, host: &str) -> Vec<IpAddr> {
     tokio::time::timeout(LOOKUP, probe.addresses(host)).await.unwrap_or_default()
 }
 
-/// Aurora says itself which instance it is.
+/// By Aurora's own function.
 fn by_function(server: &ServerIdentity, cluster: &Cluster) -> Option<Answerer> {
     let instance = server.instance.as_ref()?;
     Some(match cluster.member(instance) {
@@ -78,7 +78,7 @@ fn by_function(server: &ServerIdentity, cluster: &Cluster) -> Option<Answerer> {
     })
 }
 
-/// A start that followed a reboot which was asked for here, or that did so before.
+/// By its start time, which followed a requested reboot, now or earlier.
 fn by_start(started_at: Option<i64>, record: &Record) -> Option<Answerer> {
     let started_at = started_at?;
     let is_proven = record.proven_start == Some(started_at);
@@ -86,8 +86,8 @@ fn by_start(started_at: Option<i64>, record: &Record) -> Option<Answerer> {
     (is_proven || is_restarted).then_some(Answerer::Writer)
 }
 
-/// The same address and port as the writer's endpoint has: that of the connection, or that of the server itself at the other
-/// end of a tunnel. What a server says of loopback is said by every server.
+/// Whether it has the address and port of the writer's endpoint: those of the connection, or the server's own at the
+/// other end of a tunnel. A loopback address proves nothing, because every server has one.
 fn is_at(server: &ServerIdentity, host: &[IpAddr], endpoint: &[IpAddr], port: u16) -> bool {
     let is_reached_there = server.port == port && host.iter().any(|address| endpoint.contains(address));
     let is_itself_there = server
@@ -107,7 +107,7 @@ impl<'a> Endpoints<'a> {
         Self { cluster, instances }
     }
 
-    /// The one that follows the writer.
+    /// The endpoint that follows the writer.
     fn writer(&self) -> Option<(&'a str, u16)> {
         Some((self.cluster.endpoint.as_deref()?, self.cluster.port?))
     }
@@ -126,7 +126,7 @@ impl<'a> Endpoints<'a> {
         }
     }
 
-    /// Whether RDS gave that name to something else. A proxy and a custom endpoint may lead to any instance.
+    /// Whether the name is another endpoint of RDS. A proxy and a custom endpoint may lead to any instance.
     fn is_another_endpoint(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         let is_of_rds = host.ends_with(".rds.amazonaws.com") || host.ends_with(".rds.amazonaws.com.cn");
@@ -144,7 +144,8 @@ fn is_same_name(one: &str, other: &str) -> bool {
 }
 
 impl Answerer {
-    /// Why what was said counts for nothing, after "the provider's publisher connection"; nothing where it does count.
+    /// Why the answer does not count, as the end of a sentence after "the provider's publisher connection"; none if it
+    /// counts.
     #[must_use]
     pub fn objection(&self, cluster: &Cluster) -> Option<String> {
         let (deployment, name) = (cluster.deployment, &cluster.identifier);
@@ -157,7 +158,7 @@ impl Answerer {
     }
 }
 
-/// How to connect so that it is known who answers.
+/// How to connect so that the server can be identified.
 #[must_use]
 pub fn remedy(cluster: &Cluster) -> String {
     match (&cluster.endpoint, cluster.port) {
@@ -178,7 +179,7 @@ mod tests {
 
     const WRITER: &str = "shop.cluster-abc.us-east-2.rds.amazonaws.com";
 
-    /// A server that is never asked, and a few names.
+    /// A probe that only knows a few names.
     struct Names;
 
     impl Probe for Names {
@@ -235,7 +236,7 @@ mod tests {
             ("shop-2", reader()),
             ("other-1", Answerer::Stranger("DB instance other-1".to_owned())),
         ] {
-            // Whatever the name leads to: a tunnel, or a name that has moved.
+            // The name may be a tunnel, or may have moved.
             for host in ["localhost", WRITER] {
                 let server = ServerIdentity { instance: Some(instance.to_owned()), ..at(host, 5432) };
                 assert_eq!(asked(server, 1, &Record::default()).await, expected, "{instance} by {host}");
@@ -277,7 +278,7 @@ mod tests {
         ] {
             assert_eq!(asked(with_address(address), 1, &Record::default()).await, expected, "{address}");
         }
-        // Every server says that of itself, wherever the endpoint leads.
+        // Every server has this address, wherever the endpoint leads.
         let loopback = [IpAddr::from([127, 0, 0, 1])];
         assert!(!is_at(&with_address("127.0.0.1:5432"), &[], &loopback, 5432));
         let rebooting = Record { start_before_reboot: Some(7), ..Record::default() };

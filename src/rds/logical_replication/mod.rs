@@ -2,8 +2,8 @@
 
 //! Makes sure that an Aurora cluster's writer really runs with `wal_level = logical`.
 //!
-//! [`fetch`] reads what exists, [`steps`] decides what has to be done (pure), [`apply`] does it; [`undo_steps`] and [`destroy`]
-//! undo it. Steps only depend on the present state, so the next apply finishes an interrupted one.
+//! [`fetch`] reads the current state, [`steps`] decides (pure), [`apply`] does the steps; [`undo_steps`] and
+//! [`destroy`] undo them. Steps only depend on the present state, so the next apply finishes an interrupted one.
 
 mod apply;
 mod checks;
@@ -41,15 +41,15 @@ pub use step::Step;
 pub use steps::steps;
 pub use undo::{destroy, undo_outlook, undo_steps};
 
-/// The cluster parameter that turns logical decoding on. It is static.
+/// The cluster parameter that enables logical decoding. It is static.
 pub const PARAMETER: &str = "rds.logical_replication";
-/// The tag that remembers which parameter group the cluster had before.
+/// The tag that records the cluster's previous parameter group.
 pub const PREVIOUS_GROUP_TAG: &str = "neonrepl:previous-parameter-group";
 
 /// Which instances may be rebooted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Reboot {
-    /// The writer only. Readers keep their settings until somebody reboots them.
+    /// The writer only. Readers keep their settings until they are rebooted.
     #[default]
     Writer,
     /// The readers, one after the other, and then the writer.
@@ -58,35 +58,36 @@ pub enum Reboot {
     Never,
 }
 
-/// What a user wants of a cluster.
+/// The desired state of a cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogicalReplication {
     /// The cluster's identifier.
     pub cluster: String,
-    /// Whether the parameter group may be made, edited and attached. If not, it is only rebooted and verified.
+    /// Whether the parameter group may be created, edited and attached. If not, the cluster is only rebooted
+    /// and verified.
     pub manage_parameter_group: bool,
-    /// The parameter group; see [`LogicalReplication::target_name`] for what it is otherwise.
+    /// The parameter group; see [`LogicalReplication::target_name`] for the default.
     pub parameter_group_name: Option<String>,
-    /// Further cluster parameters. Only these are touched, and [`PARAMETER`].
+    /// Further cluster parameters. Only these and [`PARAMETER`] are changed.
     pub parameters: BTreeMap<String, String>,
     /// Which instances may be rebooted.
     pub reboot: Reboot,
-    /// Whether the server is asked what it runs with, over SQL.
+    /// Whether to check the server's settings over SQL.
     pub verify: bool,
-    /// Tags of a parameter group that is made here.
+    /// Tags of a parameter group that the provider creates.
     pub tags: BTreeMap<String, String>,
-    /// The family that a plan was made for: another one by now makes it another plan.
+    /// The family at the time of the plan: if it has changed, the plan is no longer valid.
     pub planned_family: Option<String>,
 }
 
 impl LogicalReplication {
-    /// On this cluster, with everything else as it is by default.
+    /// For this cluster, with all other defaults.
     #[must_use]
     pub fn new(cluster: impl Into<String>) -> Self {
         Self { cluster: cluster.into(), manage_parameter_group: true, verify: true, ..Self::default() }
     }
 
-    /// All parameters that are to have a value, [`PARAMETER`] among them.
+    /// All parameters that should have a value, including [`PARAMETER`].
     #[must_use]
     pub fn desired_parameters(&self) -> BTreeMap<String, String> {
         let mut desired = self.parameters.clone();
@@ -94,10 +95,10 @@ impl LogicalReplication {
         desired
     }
 
-    /// The groups that may be the one to attach, the first of them that is not of another family than the cluster: the
-    /// one that was asked for; else the one used so far, else the cluster's own custom group, else
-    /// `<cluster>-logical-replication`, and with the major version behind it where that is taken since before an
-    /// upgrade. RDS keeps names in lower case.
+    /// The candidates for the target group; the first that is not of another family is used: the configured one,
+    /// otherwise the one used so far, otherwise the cluster's own custom group, otherwise
+    /// `<cluster>-logical-replication`, with the major version appended if an upgrade has left a group of that name.
+    /// RDS stores names in lower case.
     #[must_use]
     pub fn target_names(&self, attached: &ParameterGroup, record: &Record) -> Vec<String> {
         if !self.manage_parameter_group {
@@ -115,7 +116,7 @@ impl LogicalReplication {
         names
     }
 
-    /// The name of a group that is made where none was asked for.
+    /// The default name of a group that the provider creates.
     fn own_name(&self) -> String {
         format!("{}-logical-replication", self.cluster.to_ascii_lowercase())
     }
@@ -127,19 +128,19 @@ fn major(family: &str) -> &str {
     if version == family.len() { family } else { &family[version..] }
 }
 
-/// What the writer itself says over SQL.
+/// The settings that the writer itself reports over SQL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerSettings {
     /// `SHOW wal_level`.
     pub wal_level: String,
-    /// `SHOW rds.logical_replication`; absent where the server does not know the setting.
+    /// `SHOW rds.logical_replication`; absent if the server does not have the setting.
     pub rds_logical_replication: Option<String>,
-    /// The names of the logical slots in `pg_replication_slots`. Only taking back looks at them.
+    /// The names of the logical slots in `pg_replication_slots`. Only undoing reads them.
     pub logical_slots: Vec<String>,
-    /// When the server was started, in any unit: it only grows, and another value is another start. Absent where that was
-    /// not asked.
+    /// When the server was started, in any unit: it only grows, and another value means another start. Absent if it was
+    /// not read.
     pub started_at: Option<i64>,
-    /// What the server can be recognised by.
+    /// The facts that identify the server.
     pub server: ServerIdentity,
 }
 
@@ -162,21 +163,21 @@ impl fmt::Display for ServerSettings {
     }
 }
 
-/// The writer could not be asked.
+/// The query of the writer failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeError {
     /// Why, without secrets.
     pub message: String,
-    /// Whether it may go away by itself, as while a server starts: connection refused, reset, "starting up".
+    /// Whether it may go away by itself, for example while a server starts: connection refused, reset, "starting up".
     pub is_transient: bool,
 }
 
-/// Asks the writer over SQL. Any function that returns a future of settings is one.
+/// Queries the writer over SQL. Any function that returns a future of settings implements it.
 pub trait Probe: Send + Sync {
-    /// One round of questions, over a connection that is opened again where the old one has died.
+    /// Reads the settings once, over a new connection if the old one has died.
     fn settings(&self) -> BoxFuture<'_, Result<ServerSettings, ProbeError>>;
 
-    /// The addresses of a host, as a connection would look them up; none where it is not known.
+    /// The addresses of a host, as a connection would look them up; empty if unknown.
     fn addresses(&self, host: &str) -> BoxFuture<'_, Vec<IpAddr>> {
         let host = host.to_owned();
         Box::pin(async move {
@@ -196,13 +197,13 @@ where
     }
 }
 
-/// How long to stay unsure before going on.
+/// How long to wait for certainty before continuing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// For RDS to show what it has accepted: a parameter's new value, `pending-reboot` after an attachment, `in-sync`
-    /// after a reboot.
+    /// How long RDS may take to show an accepted change: a parameter's new value, `pending-reboot` after an
+    /// attachment, `in-sync` after a reboot.
     pub settle: Duration,
-    /// For the server to take connections again after a reboot.
+    /// How long the server may take to accept connections again after a reboot.
     pub connect: Duration,
 }
 
@@ -212,7 +213,7 @@ impl Default for Patience {
     }
 }
 
-/// What applying and destroying work with.
+/// The context of applying and destroying.
 #[derive(Clone)]
 pub struct Operation<'a, A> {
     /// AWS.
@@ -221,7 +222,7 @@ pub struct Operation<'a, A> {
     pub probe: Option<&'a dyn Probe>,
     /// The timeout and the cancellation.
     pub waiter: Waiter,
-    /// How long to stay unsure.
+    /// How long to wait for certainty.
     pub patience: Patience,
 }
 

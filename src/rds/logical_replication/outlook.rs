@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a person should know before the steps are taken, and what a plan says of them. Pure.
+//! What a person should know before the steps are taken, and the texts of a plan. Pure.
 
 use std::fmt;
 
@@ -15,16 +15,16 @@ use crate::rds::parameters::ParameterChange;
 pub enum OnDestroy {
     /// It leaves everything as it is.
     Leave,
-    /// It gives back what was there before, and reboots these instances so that it takes effect.
+    /// It restores the previous state, and reboots these instances so that it takes effect.
     GiveBack(Reboot),
 }
 
 /// What an apply or a destroy will do, for a person to decide on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outlook {
-    /// One line, the instances that will be rebooted among it.
+    /// One line, with the instances that will be rebooted.
     pub summary: String,
-    /// The steps, what to mind, and what a destroy takes back, as indented lines.
+    /// The steps, the warnings, and what a destroy undoes, as indented lines.
     pub detail: String,
 }
 
@@ -49,7 +49,7 @@ pub fn outlook(
     }
 }
 
-/// What a destroy will do; nothing where it has nothing to do.
+/// What a destroy will do; none if it does nothing.
 #[must_use]
 pub fn destroy_outlook(current: &Current, record: &Record, on_destroy: OnDestroy) -> Option<Outlook> {
     let OnDestroy::GiveBack(reboot) = on_destroy else {
@@ -80,7 +80,7 @@ pub fn destroy_outlook(current: &Current, record: &Record, on_destroy: OnDestroy
     Some(Outlook { summary, detail: sections.join("\n") })
 }
 
-/// Whether the steps are still to be taken.
+/// Whether the steps are planned or done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     /// They are planned.
@@ -90,7 +90,7 @@ pub enum When {
 }
 
 impl When {
-    /// The one text or the other.
+    /// The text for this time.
     fn say(self, before: &'static str, after: &'static str) -> &'static str {
         match self {
             Self::Before => before,
@@ -99,7 +99,7 @@ impl When {
     }
 }
 
-/// What the user should know of the steps and of what they leave.
+/// What the user should know about the steps and their results.
 #[must_use]
 pub fn warnings(current: &Current, desired: &LogicalReplication, steps: &[Step], when: When) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -122,7 +122,7 @@ pub fn warnings(current: &Current, desired: &LogicalReplication, steps: &[Step],
     warnings
 }
 
-/// Without a reboot nothing tells that the server which answers is the writer.
+/// Without a reboot nothing shows that the server that answers is the writer.
 fn unproven(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> Option<String> {
     let is_proven_later = steps.iter().any(|step| matches!(step, Step::Verify { .. }));
     let objection = current.objection().filter(|_| desired.verify && !is_proven_later)?;
@@ -133,7 +133,7 @@ fn unproven(current: &Current, desired: &LogicalReplication, steps: &[Step]) -> 
     ))
 }
 
-/// What an upgrade to another major version has left behind.
+/// The groups that an upgrade to another major version has left behind.
 fn outgrown(current: &Current, when: When) -> impl Iterator<Item = String> {
     let takes = when.say("takes", "has taken");
     let (cluster, family, target) = (&current.cluster.identifier, current.family(), &current.target_name);
@@ -146,7 +146,7 @@ fn outgrown(current: &Current, when: When) -> impl Iterator<Item = String> {
     })
 }
 
-/// What cannot be deleted yet.
+/// The groups that cannot be deleted yet.
 fn still_used(current: &Current) -> impl Iterator<Item = String> {
     current.still_used.iter().map(|(group, others)| {
         let others = others.join(", ");
@@ -157,7 +157,7 @@ fn still_used(current: &Current) -> impl Iterator<Item = String> {
     })
 }
 
-/// A switchover moves the endpoint to another cluster, and no replication slot with it.
+/// A switchover moves the endpoint to another cluster, without the replication slots.
 fn blue_green(current: &Current) -> Option<String> {
     let BlueGreen { name, status, is_green } = current.blue_green.as_ref()?;
     let cluster = &current.cluster.identifier;
@@ -174,7 +174,7 @@ fn blue_green(current: &Current) -> Option<String> {
     })
 }
 
-/// Who else has the group that is edited.
+/// The other users of the edited group.
 fn sharing(current: &Current, when: When) -> Option<String> {
     let group = &current.target_name;
     match current.sharing.as_deref() {
@@ -192,7 +192,7 @@ fn sharing(current: &Current, when: When) -> Option<String> {
     }
 }
 
-/// Readers that come back with their old settings, or are not rebooted at all.
+/// Readers that keep their old settings, or are not rebooted.
 fn waiting_readers(current: &Current, desired: &LogicalReplication, steps: &[Step], when: When) -> Option<String> {
     let readers: Vec<&str> = current.cluster.readers().map(|reader| reader.instance.as_str()).collect();
     let is_writer_alone = |step: &Step| matches!(step, Step::RebootWriter { along, .. } if along.is_empty());
@@ -216,7 +216,7 @@ fn waiting_writer(current: &Current, desired: &LogicalReplication, steps: &[Step
     ))
 }
 
-/// A reboot restarts the server where it is. Only a forced failover would move it.
+/// A reboot restarts the server in place. Only a forced failover would move it.
 fn standby(current: &Current, steps: &[Step]) -> Option<String> {
     let reboots = steps.iter().any(|step| step.reboots().is_some());
     (current.cluster.is_multi_az && reboots).then(|| {
@@ -241,7 +241,7 @@ fn status_note(current: &Current) -> Vec<String> {
     waits.then(|| format!("{cluster} is now {status}: the apply waits until it is available")).into_iter().collect()
 }
 
-/// Which instances take no connections for a while.
+/// The instances that accept no connections for a while.
 fn reboots(steps: &[Step]) -> String {
     let names: Vec<_> = steps.iter().flat_map(Step::interrupts).collect();
     match names.as_slice() {
@@ -262,7 +262,7 @@ fn bullets(items: &[String]) -> Vec<String> {
     items.iter().map(|item| format!("  - {item}")).collect()
 }
 
-/// What a destroy would do once these steps are taken.
+/// What a destroy would do after these steps.
 fn undone(
     current: &Current,
     desired: &LogicalReplication,
@@ -289,7 +289,7 @@ fn effect_note(undo: &[Step]) -> Option<String> {
     is_due.then(|| "The old parameters take effect when the instances restart (reboot_on_destroy = false).".to_owned())
 }
 
-/// The cluster and the record as the steps leave them.
+/// The cluster and the record after the steps.
 fn afterwards(current: &Current, desired: &LogicalReplication, record: &Record, steps: &[Step]) -> (Current, Record) {
     let (mut after, mut record) = (current.clone(), record.clone());
     if desired.manage_parameter_group {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Rebooting instances, and being sure that they are back with their new settings.
+//! Reboots instances, and makes sure that they are back with their new settings.
 
 use std::fmt::Write as _;
 
@@ -14,22 +14,22 @@ use crate::rds::api::{Cluster, Instance, Member, RdsApi};
 use crate::rds::wait::Seen;
 use crate::rds::{Error, Kind, Result};
 
-/// Reboots whichever instance is the cluster's writer now, waits until it is back and the cluster available, and says
-/// which instance it was. A reboot that is on its way already is waited for in its place.
+/// Reboots the instance that is now the cluster's writer, waits until it is back and the cluster is available, and
+/// returns which instance it was. If a reboot is already in progress, waits for that one instead.
 ///
-/// It needs nothing of the record, the parameter group or the probe. The waiter of `operation` says how it goes on, see
+/// It does not use the record, the parameter group or the probe. The waiter of `operation` reports the progress, see
 /// [`Waiter::reporting`](crate::rds::wait::Waiter::reporting).
 ///
 /// # Errors
-/// When there is no such cluster, it has no writer or is not available, AWS refuses the call for good, the instance does
-/// not come back, the timeout passes or the operation is cancelled.
+/// When there is no such cluster, it has no writer or is not available, AWS refuses the call permanently, the instance
+/// does not come back, the timeout passes or the operation is cancelled.
 pub async fn reboot_writer<A: RdsApi>(operation: &Operation<'_, A>, cluster: &str) -> Result<String> {
     Box::pin(operation.reboot_writer(cluster, None)).await
 }
 
 impl<A: RdsApi> Operation<'_, A> {
-    /// Waits until the cluster moves no more: it is available and none of its modifications is pending, or it will
-    /// not be available without somebody's help.
+    /// Waits until the cluster is stable: it is available without pending modifications, or it will not become
+    /// available without help.
     pub(super) async fn at_rest(&self, cluster: &str) -> Result<Cluster> {
         let doing = format!("waiting for {} \"{cluster}\"", self.api.deployment());
         let look = || async { self.api.cluster(cluster).await };
@@ -43,7 +43,7 @@ impl<A: RdsApi> Operation<'_, A> {
             .await
     }
 
-    /// Waits until the cluster is available and none of its modifications is pending.
+    /// Waits until the cluster is available without pending modifications.
     pub(super) async fn available(&self, cluster: &str) -> Result<Cluster> {
         let cluster = self.at_rest(cluster).await?;
         if !is_fatal(&cluster.status) {
@@ -54,7 +54,7 @@ impl<A: RdsApi> Operation<'_, A> {
             .hint("Start or repair it, then apply again: it goes on from here"))
     }
 
-    /// The same, and RDS shows that it has taken notice: a reboot before that would come back with the old values.
+    /// The same, and until RDS shows the change: a reboot before that would restore the old values.
     pub(super) async fn settled(&self, cluster: &str, until_reboot_is_pending: bool) -> Result<()> {
         self.available(cluster).await?;
         if !until_reboot_is_pending {
@@ -75,8 +75,8 @@ impl<A: RdsApi> Operation<'_, A> {
         self.available(cluster).await.map(drop)
     }
 
-    /// Reboots whichever instance is the writer now; says which. Where that is the instance that `since` names and its
-    /// server has been started again after that, it is only waited for.
+    /// Reboots the instance that is now the writer, and returns it. If its server has already been restarted after
+    /// `since`, only waits for it.
     pub(super) async fn reboot_writer(&self, cluster: &str, since: Option<(&str, i64)>) -> Result<String> {
         let now = self.available(cluster).await?;
         let missing = || {
@@ -89,7 +89,8 @@ impl<A: RdsApi> Operation<'_, A> {
         Ok(writer)
     }
 
-    /// Reboots the reader unless it runs its group's values by now, or has become the writer, whose turn comes later.
+    /// Reboots the reader, unless it already runs with its group's values, or has become the writer, whose turn comes
+    /// later.
     pub(super) async fn reboot_reader(&self, cluster: &str, reader: &str) -> Result<()> {
         let now = self.available(cluster).await?;
         match now.member(reader) {
@@ -113,7 +114,7 @@ impl<A: RdsApi> Operation<'_, A> {
         self.available(id).await.map(drop)
     }
 
-    /// Whether the server says that it was started again after that.
+    /// Whether the server was restarted after that.
     async fn was_started_since(&self, since: Option<i64>) -> bool {
         let (Some(probe), Some(since)) = (self.probe, since) else {
             return false;
@@ -122,8 +123,8 @@ impl<A: RdsApi> Operation<'_, A> {
         now.is_some_and(|now| now > since)
     }
 
-    /// Where a reboot is on its way already, of an apply that was cut off perhaps, waits for it and says whether it has put
-    /// the group's values in force: another one would only stop the server twice.
+    /// If a reboot is already in progress, perhaps from an interrupted apply, waits for it and returns whether it
+    /// applied the group's values: a second one would stop the server twice.
     pub(super) async fn was_restarted(&self, cluster: &str, instance: &str) -> Result<bool> {
         if self.api.instance(instance).await?.status != "rebooting" {
             return Ok(false);
@@ -133,8 +134,8 @@ impl<A: RdsApi> Operation<'_, A> {
         Ok(now.member(instance).is_some_and(Member::is_in_sync))
     }
 
-    /// Waits for a reboot that an apply asked for before it was cut off. It may not show yet, or may have ended while the
-    /// instance does not show its new settings yet; one that never reached RDS is given up after a while.
+    /// Waits for a reboot that an interrupted apply has requested. RDS may not show it yet, or it may have ended before
+    /// the instance shows its new settings. If the request never reached RDS, the wait ends after a while.
     pub(super) async fn reboot_ended(&self, cluster: &str, instance: &str) -> Result<()> {
         let doing = format!("waiting for the reboot of DB instance \"{instance}\" that was asked for before");
         let look = || async {
@@ -147,13 +148,13 @@ impl<A: RdsApi> Operation<'_, A> {
             Ok(if is_waiting { Seen::NotYet("it does not show".to_owned()) } else { Seen::Done(()) })
         });
         patiently(waited.await)?;
-        // An instance that is gone by now needs no reboot.
+        // An instance that is gone needs no reboot.
         found(self.was_restarted(cluster, instance).await).map(drop)
     }
 
-    /// Waits for the instance to go and come back. "Available" alone proves nothing, as RDS says so for a while before it
-    /// shows "rebooting": what proves it is that it was seen away, or that its pending values are in force. An instance
-    /// that stays available without any proof is let through after a while, for SQL to judge.
+    /// Waits until the instance has stopped and come back. "Available" alone proves nothing, because RDS shows it for a
+    /// while before "rebooting". The proof is that another status was seen, or that its pending values are in effect.
+    /// If the instance stays available without proof, the wait ends after a while, and SQL decides.
     async fn back(&self, cluster: &str, instance: &str, was_pending: bool) -> Result<()> {
         let doing = format!("waiting for DB instance \"{instance}\" to come back");
         let mut was_away = false;
@@ -183,7 +184,7 @@ impl<A: RdsApi> Operation<'_, A> {
     /// Asks the writer whether it is logical, and reboots it once more if it is not: RDS may have started it before the
     /// group's new values had reached it.
     ///
-    /// Where nothing but its restart tells who answers, it must have been started after `start_before_reboot`.
+    /// If only its restart can identify the server, it must have been started after `start_before_reboot`.
     pub(super) async fn verify(&self, cluster: &str, may_reboot: bool, start_before_reboot: Option<i64>) -> Result<()> {
         let doing = format!("verifying logical replication on {} \"{cluster}\"", self.api.deployment());
         let record = Record { start_before_reboot, ..Record::default() };
@@ -204,7 +205,7 @@ impl<A: RdsApi> Operation<'_, A> {
         )))
     }
 
-    /// What the writer says, once it is logical or has said otherwise for a while.
+    /// The writer's settings, once it is logical, or has not been for a while.
     async fn logical_settings(&self, doing: &str, cluster: &str, record: &Record) -> Result<ServerSettings> {
         let missing = || Error::new(Kind::Refused, doing, "there is no connection to verify it over");
         let probe = self.probe.ok_or_else(missing)?;
@@ -232,7 +233,7 @@ impl<A: RdsApi> Operation<'_, A> {
     }
 }
 
-/// The server that answers after the reboot is not the one that was rebooted.
+/// The error if the server that answers after the reboot is not the one that was rebooted.
 fn unproven(who: &Answerer, cluster: &Cluster, doing: &str) -> Error {
     let mut what = objecting(who, cluster);
     if *who == Answerer::Unknown {

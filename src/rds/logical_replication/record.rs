@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What must be remembered to undo everything.
+//! The record that is needed to undo everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,40 +9,40 @@ use serde::{Deserialize, Serialize};
 use super::{Current, Group};
 use crate::rds::parameters::Previous;
 
-/// What was changed, and what it was before. It grows with every step and is to be kept with the object's state.
+/// All changes with the previous values. It grows with every step, and must be stored with the object's state.
 ///
-/// What an older version did not keep is empty.
+/// Fields that an older version did not store are empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Record {
     /// The parameter group in use.
     pub group: Option<String>,
-    /// Whether that group was made here; only then is it ever deleted.
+    /// Whether the provider created that group; only then is it ever deleted.
     pub group_created: bool,
-    /// The parameter group that was attached before, if another one.
+    /// The parameter group that was attached before, if it is another one.
     pub previous_group: Option<String>,
-    /// The parameters that were changed, and what they were.
+    /// The changed parameters, with their previous values.
     pub previous_values: BTreeMap<String, Previous>,
     /// The keys of the tags that were set.
     pub tag_keys: BTreeSet<String>,
-    /// Groups that were edited in place before another one took their place, and what their parameters were.
+    /// Groups that were edited in place before another one replaced them, with the previous values of their parameters.
     pub left_values: BTreeMap<String, BTreeMap<String, Previous>>,
-    /// Groups that were made here before another one took their place, and that are to be deleted.
+    /// Groups that the provider created, that another one has replaced, and that must be deleted.
     pub obsolete_groups: BTreeSet<String>,
-    /// The instance whose reboot was asked for and not seen to end: an apply that goes on waits for that one first.
+    /// The instance whose reboot was requested but not seen to end: the next apply waits for that first.
     pub rebooting: Option<String>,
-    /// When the server at the other end of the publisher connection had been started before the writer's reboot was asked
-    /// for, where nothing but its restart tells whether it is the writer. It is not kept: by another time, the connection
-    /// may lead to a server that was always started later.
+    /// The start time, before the writer's reboot was requested, of the server at the other end of the publisher
+    /// connection, if only its restart can identify it as the writer. It is not stored, because later the connection
+    /// may lead to another server with a later start.
     #[serde(skip)]
     pub start_before_reboot: Option<i64>,
-    /// When the server was started that such a restart has proven to be the writer.
+    /// The start time of a server that such a restart has proven to be the writer.
     pub proven_start: Option<i64>,
 }
 
 impl Record {
-    /// Takes over what the cluster itself tells: a target group that carries our tag was made here, by an apply whose
-    /// record was lost on the way or before an import.
+    /// Adds facts from the cluster itself: a target group with our tag was created by an apply whose record was lost,
+    /// or before an import.
     pub fn adopt(&mut self, current: &Current) {
         self.change_group(current);
         let is_ours = |target: &&Group| target.is_made_for(&current.cluster);
@@ -55,7 +55,7 @@ impl Record {
         }
     }
 
-    /// What became of a reboot that was to tell who answers.
+    /// Updates the record after a reboot that should identify the server.
     pub(super) fn conclude_reboot(&mut self, current: &Current) {
         self.rebooting = None;
         if self.start_before_reboot.take().is_some() && current.settings.is_some() {
@@ -63,7 +63,7 @@ impl Record {
         }
     }
 
-    /// Another group in place of the one so far: whether that one was made here says nothing of this one.
+    /// Changes the group: whether the provider created the old one means nothing for the new one.
     fn change_group(&mut self, current: &Current) {
         let replaced = self.replaced_group(&current.target_name).map(str::to_owned);
         self.obsolete_groups.extend(replaced);
@@ -74,7 +74,7 @@ impl Record {
             self.previous_values.clear();
         }
         if current.outgrown.iter().any(|outgrown| self.group.as_ref() == Some(&outgrown.group.name)) {
-            // What was before the upgrade is of a family that the cluster has no more.
+            // The group from before the upgrade has a family that the cluster no longer has.
             self.previous_group = None;
         }
         self.obsolete_groups.extend(made_before(current).map(str::to_owned));
@@ -88,14 +88,14 @@ impl Record {
         self.group = Some(current.target_name.clone());
     }
 
-    /// Whether the target is a group that was there before it became the target, or the first of another family: the
-    /// previous values are not its own. A new one of the same family takes over what the attached one holds.
+    /// Whether the target is a group that existed before it became the target, or the first of another family: the
+    /// previous values are not its own. A new group of the same family copies the attached one's values.
     pub(super) fn is_of_another(&self, current: &Current) -> bool {
         let is_fresh = current.target.is_none() && current.outgrown.is_empty();
         !is_fresh && self.group.as_ref().is_some_and(|group| *group != current.target_name)
     }
 
-    /// All groups that were made here and that the target has taken, or takes, the place of.
+    /// All groups that the provider created and that the target has replaced or replaces.
     pub(super) fn obsolete_groups(&self, current: &Current) -> BTreeSet<String> {
         let replaced = self.replaced_group(&current.target_name);
         let all = replaced.into_iter().chain(self.obsolete_groups.iter().map(String::as_str));
@@ -103,47 +103,47 @@ impl Record {
         all.map(str::to_owned).collect()
     }
 
-    /// The group that was made here and that a target of this name takes the place of.
+    /// The group that the provider created and that a target of this name replaces.
     pub(super) fn replaced_group(&self, target_name: &str) -> Option<&str> {
         let made = self.group.as_deref().filter(|_| self.group_created);
         made.filter(|group| *group != target_name)
     }
 
-    /// The group that was edited in place and that a target of this name takes the place of.
+    /// The group that was edited in place and that a target of this name replaces.
     fn left_group(&self, target_name: &str) -> Option<&str> {
         let edited = self.group.as_deref().filter(|_| !self.group_created && !self.previous_values.is_empty());
         edited.filter(|group| *group != target_name)
     }
 
-    /// All groups that were edited in place and that a target of this name has taken, or takes, the place of.
+    /// All groups that were edited in place and that a target of this name has replaced or replaces.
     pub(super) fn left_groups<'a>(&'a self, target_name: &'a str) -> impl Iterator<Item = &'a str> {
         let earlier = self.left_values.keys().map(String::as_str).filter(move |group| *group != target_name);
         self.left_group(target_name).into_iter().chain(earlier)
     }
 
-    /// What the parameters of that group were before they were changed here.
+    /// The previous values of that group's changed parameters.
     pub(super) fn values_of(&self, group: &str) -> Option<&BTreeMap<String, Previous>> {
         let own = self.group.as_deref().filter(|own| *own == group).map(|_| &self.previous_values);
         self.left_values.get(group).or(own)
     }
 
-    /// As text, for a state that has no place for the details.
+    /// The record as text, for a state without a place for the details.
     #[must_use]
     pub fn to_json(&self) -> String {
-        // Maps by text, lists and texts: nothing that JSON could not hold.
+        // Only maps by text, lists and texts, which always have a JSON form.
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Reads [`Record::to_json`] back. Text that is not ours is nothing.
+    /// Reads [`Record::to_json`] back; none for another text.
     #[must_use]
     pub fn from_json(text: &str) -> Option<Self> {
-        // As an object: a sequence of nothing would also do for one whose fields all have a default.
+        // Read as an object first: with defaults for all fields, an empty sequence would be accepted too.
         let fields: serde_json::Map<_, _> = serde_json::from_str(text).ok()?;
         serde_json::from_value(fields.into()).ok()
     }
 }
 
-/// The groups of before an upgrade that were made for the cluster.
+/// The groups from before an upgrade that were created for the cluster.
 fn made_before(current: &Current) -> impl Iterator<Item = &str> {
     let made = current.outgrown.iter().filter(|group| group.is_made_for(&current.cluster));
     made.map(|group| group.group.name.as_str())
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(Record::from_json(&Record::default().to_json()), Some(Record::default()));
     }
 
-    /// States out there have it in this spelling.
+    /// Existing states have this spelling.
     #[test]
     fn is_spelled_as_ever() {
         let text = r#"{"group":"g","group_created":true,"previous_group":null,"previous_values":{"a":{"value":null,

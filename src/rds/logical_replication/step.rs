@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! One step of the way, and what it is called.
+//! One step, and its text.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,19 +8,19 @@ use std::fmt;
 use crate::rds::api::NewParameterGroup;
 use crate::rds::parameters::ParameterChange;
 
-/// One step, in the order of doing. Its text is what a plan shows.
+/// One step, in the order of execution. A plan shows its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Make a parameter group.
+    /// Create a parameter group.
     CreateGroup(NewParameterGroup),
     /// Set or reset parameters of a group.
     SetParameters {
         /// The group.
         group: String,
-        /// The changes, in portions of 20 when they are sent.
+        /// The changes, which are sent in portions of 20.
         changes: Vec<ParameterChange>,
     },
-    /// Set and remove tags of a group that was made here.
+    /// Set and remove tags of a group that the provider created.
     Tag {
         /// The group.
         group: String,
@@ -39,7 +39,7 @@ pub enum Step {
         group: String,
         /// The group that is attached now.
         instead_of: String,
-        /// The group to attach where that one does not exist any more.
+        /// The group to attach if that one does not exist any more.
         otherwise: Option<String>,
     },
     /// Wait until the cluster is available and nothing is pending.
@@ -49,42 +49,42 @@ pub enum Step {
         /// Whether its members will show `pending-reboot`, which RDS does with a delay.
         until_reboot_is_pending: bool,
     },
-    /// Reboot the writer: whichever instance it is when the time comes.
+    /// Reboot the instance that is the writer at that time.
     RebootWriter {
         /// The cluster.
         cluster: String,
-        /// The instance that it is now.
+        /// The current writer.
         instance: String,
-        /// The readers that restart along with it, on versions where they do.
+        /// The readers that restart with it, on versions that do so.
         along: Vec<String>,
-        /// The start of its server that this reboot is to follow, where it is known: one that was started again since then,
-        /// as by a reboot that was on its way, is not rebooted a second time.
+        /// The known start of its server before this reboot: a server that has been restarted since then, for example
+        /// by a reboot in progress, is not rebooted a second time.
         since: Option<i64>,
     },
-    /// Reboot a reader, unless it has been restarted by then.
+    /// Reboot a reader, unless it has already been restarted.
     RebootReader {
         /// The cluster.
         cluster: String,
         /// The instance.
         instance: String,
     },
-    /// Ask the server whether it is logical now; reboot the writer once more if not.
+    /// Check that the server is logical now; reboot the writer once more if not.
     Verify {
         /// The cluster.
         cluster: String,
         /// Whether that second reboot is allowed.
         may_reboot: bool,
-        /// The start of the server before the reboot, where nothing but its restart tells that it is the writer.
+        /// The start of the server before the reboot, if only its restart can identify it as the writer.
         start_before_reboot: Option<i64>,
     },
-    /// Make sure that no logical replication slot exists: with one, the writer would not start again.
+    /// Make sure that there is no logical replication slot: with one, the writer would not start again.
     RefuseSlots {
         /// The cluster.
         cluster: String,
         /// The start of the server that is known to be the writer.
         start: Option<i64>,
     },
-    /// Delete a group that was made here.
+    /// Delete a group that the provider created.
     DeleteGroup {
         /// The group.
         group: String,
@@ -92,7 +92,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// Whether the step changes anything, rather than looking and waiting.
+    /// Whether the step changes anything. Others only read and wait.
     #[must_use]
     pub fn is_change(&self) -> bool {
         !matches!(self, Step::WaitUntilAvailable { .. } | Step::Verify { .. } | Step::RefuseSlots { .. })
@@ -107,7 +107,7 @@ impl Step {
         }
     }
 
-    /// All instances that take no connections for a while: the one that is rebooted, and those that restart along.
+    /// All instances that accept no connections for a while: the rebooted one, and those that restart with it.
     pub fn interrupts(&self) -> impl Iterator<Item = &str> {
         let along = match self {
             Step::RebootWriter { along, .. } => along.as_slice(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What has to be done, decided from what is. Pure.
+//! Decides the steps from the current state. Pure.
 
 use super::checks::refusals;
 use super::{Current, LogicalReplication, PREVIOUS_GROUP_TAG, Reboot, Record, ServerSettings, Step};
@@ -8,7 +8,7 @@ use crate::rds::Result;
 use crate::rds::api::{Cluster, Member, NewParameterGroup};
 use crate::rds::parameters::{self, ParameterChange, Parameters};
 
-/// What has to be done for the cluster to be as desired: nothing, if it is. Fails with the first of [`refusals`].
+/// The steps to the desired state; empty if it is reached. Fails with the first of [`refusals`].
 pub fn steps(current: &Current, desired: &LogicalReplication, record: &Record) -> Result<Vec<Step>> {
     if let Some(refusal) = refusals(current, desired, record).into_iter().next() {
         return Err(refusal);
@@ -18,7 +18,7 @@ pub fn steps(current: &Current, desired: &LogicalReplication, record: &Record) -
     let is_pending = current.is_reboot_pending();
     let cluster = &current.cluster.identifier;
     if !steps.is_empty() || needs_reboot || is_pending {
-        // Where only the writer itself says that it is pending, RDS has not taken notice of the new values yet.
+        // If only the writer itself reports that it is pending, RDS has not noticed the new values yet.
         let is_unnoticed = current.cluster.writer().is_some_and(Member::is_in_sync);
         let until_reboot_is_pending = is_unnoticed && (needs_reboot || is_pending && desired.reboot != Reboot::Never);
         steps.push(Step::WaitUntilAvailable { cluster: cluster.clone(), until_reboot_is_pending });
@@ -36,8 +36,8 @@ pub fn steps(current: &Current, desired: &LogicalReplication, record: &Record) -
     Ok(steps)
 }
 
-/// A writer that says already that it is logical, and is not to be rebooted, needs no second question. A server that is not
-/// known to be the writer is only worth asking after a reboot, which tells.
+/// A writer that already reports logical WAL, and is not rebooted, need not be asked again. A server that was not
+/// identified is only worth asking after a reboot, which identifies it.
 fn verify_step(current: &Current, desired: &LogicalReplication, record: &Record, needs_reboot: bool) -> Option<Step> {
     let may_reboot = desired.reboot != Reboot::Never;
     let is_known_logical = !needs_reboot && current.settings.as_ref().is_some_and(ServerSettings::is_logical);
@@ -47,7 +47,7 @@ fn verify_step(current: &Current, desired: &LogicalReplication, record: &Record,
     is_asked.then(|| Step::Verify { cluster: current.cluster.identifier.clone(), may_reboot, start_before_reboot })
 }
 
-/// The steps on the parameter group; says whether they need a reboot.
+/// The steps on the parameter group, and whether they need a reboot.
 fn group_steps(current: &Current, desired: &LogicalReplication, record: &Record, steps: &mut Vec<Step>) -> bool {
     let group = &current.target_name;
     let present = match &current.target {
@@ -64,7 +64,7 @@ fn group_steps(current: &Current, desired: &LogicalReplication, record: &Record,
     }
     steps.extend(tag_step(current, desired, record));
     if !current.is_attached() {
-        // RDS marks every member as pending-reboot then, also where the values are the same.
+        // RDS then marks every member as pending-reboot, even if the values are the same.
         needs_reboot = true;
         steps.push(Step::Attach {
             cluster: current.cluster.identifier.clone(),
@@ -76,8 +76,8 @@ fn group_steps(current: &Current, desired: &LogicalReplication, record: &Record,
     needs_reboot
 }
 
-/// A custom group that the user wants to leave is copied, so that none of its settings is lost. Where it was made here
-/// itself, what came before it is what counts as the previous one.
+/// A custom group that the user wants to leave is copied, so that none of its settings is lost. If the provider
+/// created that group, its predecessor counts as the previous one.
 fn new_group(current: &Current, desired: &LogicalReplication, record: &Record) -> NewParameterGroup {
     let attached = &current.attached;
     let name = &attached.group.name;
@@ -95,13 +95,13 @@ fn new_group(current: &Current, desired: &LogicalReplication, record: &Record) -
     }
 }
 
-/// Groups that were made here and that the target takes the place of, unless others still have them.
+/// Groups that the provider created and that the target replaces, unless others still use them.
 fn obsolete_groups(current: &Current, record: &Record) -> impl Iterator<Item = Step> {
     let unused = record.obsolete_groups(current).into_iter().filter(|group| !current.still_used.contains_key(group));
     unused.map(|group| Step::DeleteGroup { group })
 }
 
-/// Towards the desired values, and back to the old ones for what is not desired any more.
+/// The changes to the desired values, and back to the old ones for parameters that are no longer desired.
 fn changes(
     current: &Current,
     present: &Parameters,
@@ -129,8 +129,8 @@ fn tag_step(current: &Current, desired: &LogicalReplication, record: &Record) ->
     (!add.is_empty() || !remove.is_empty()).then_some(Step::Tag { group, arn, add, remove })
 }
 
-/// The old values of groups that were edited in place and that the target has taken the place of: nothing here needs
-/// their new ones any more.
+/// The changes that restore groups that were edited in place and that the target has replaced: nothing needs their
+/// new values any more.
 pub(super) fn left_groups<'a>(current: &'a Current, record: &'a Record) -> impl Iterator<Item = Step> + 'a {
     current.left.iter().filter_map(|left| {
         let previous = record.values_of(&left.group.name)?;
@@ -139,13 +139,13 @@ pub(super) fn left_groups<'a>(current: &'a Current, record: &'a Record) -> impl 
     })
 }
 
-/// The readers that have been waiting for their reboot since the writer had its own.
+/// The readers that still wait for their reboot after the writer's.
 fn pending_reader_steps(cluster: &Cluster) -> impl Iterator<Item = Step> {
     cluster.readers().filter(|reader| !reader.is_in_sync()).map(|reader| reboot_reader(cluster, reader))
 }
 
-/// Readers first, one after the other, and the writer last: each is back before the next one goes. Where readers restart
-/// with the writer anyway, theirs is one reboot and not two.
+/// Readers first, one after the other, and the writer last: each is back before the next one stops. If readers restart
+/// with the writer anyway, they are not rebooted separately.
 pub(super) fn reboot_steps(current: &Current, reboot: Reboot, is_due: impl Fn(&Member) -> bool) -> Vec<Step> {
     let cluster = &current.cluster;
     let Some(writer) = cluster.writer().filter(|_| reboot != Reboot::Never) else {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Undoing it: the previous group or the previous values.
+//! Undoes logical replication: restores the previous group or the previous values.
 
 use super::apply::{OnStep, Phase, StepEvent, objecting, unreachable};
 use super::checks::is_fatal;
@@ -12,11 +12,11 @@ use crate::rds::parameters::{self, ParameterChange};
 use crate::rds::wait::Seen;
 use crate::rds::{Error, Kind, Result};
 
-/// What has to be done to give the cluster back as it was. `reboot` says which instances may be rebooted for it; without
-/// that the old values come into force at the next restart.
+/// The steps that restore the cluster. `reboot` says which instances may be rebooted for it; otherwise the old values
+/// take effect at the next restart.
 ///
-/// Fails while logical slots exist, as a server that starts with `wal_level` below logical and a logical slot does not
-/// start; before a reboot without anybody to ask for slots; and while other clusters use the group that is to go.
+/// Fails while logical slots exist, because a server with a logical slot does not start with `wal_level` below
+/// logical; before a reboot if slots cannot be checked; and while other clusters use the group that must be deleted.
 pub fn undo_steps(current: &Current, record: &Record, reboot: Reboot) -> Result<Vec<Step>> {
     let Some(group) = record.group.as_ref() else {
         return Ok(Vec::new());
@@ -29,8 +29,8 @@ pub fn undo_steps(current: &Current, record: &Record, reboot: Reboot) -> Result<
     Ok(steps)
 }
 
-/// The same without looking for what forbids it, for a plan to show: what forbids it now may be gone by then, as the slot
-/// of a subscription that is destroyed first.
+/// The same steps without these checks, for a plan: an obstacle may be gone by then, for example the slot of a
+/// subscription that is destroyed first.
 #[must_use]
 pub fn undo_outlook(current: &Current, record: &Record, reboot: Reboot) -> Vec<Step> {
     record.group.as_ref().map(|group| giving_back(current, record, group, reboot)).unwrap_or_default()
@@ -45,7 +45,7 @@ fn giving_back(current: &Current, record: &Record, group: &str, reboot: Reboot) 
         steps.push(step);
     }
     steps.extend(left_groups(current, record));
-    // A reboot that an earlier destroy has not come to counts as well.
+    // A reboot that an earlier destroy did not do is needed too.
     needs_reboot |= current.is_reboot_pending();
     if !steps.is_empty() {
         let until_reboot_is_pending = needs_reboot && reboot != Reboot::Never && !current.is_reboot_pending();
@@ -64,7 +64,7 @@ fn giving_back(current: &Current, record: &Record, group: &str, reboot: Reboot) 
     steps
 }
 
-/// What is said of a group from before that the cluster cannot have any more.
+/// The note about a previous group that the cluster cannot use any more.
 pub(super) fn outgrown_note(current: &Current, record: &Record) -> Option<String> {
     let previous = record.previous_group.as_ref().filter(|previous| !current.fits(previous))?;
     let attaches = record.group.as_ref().and_then(|group| attach_previous(current, record, group)).is_some();
@@ -77,7 +77,7 @@ pub(super) fn outgrown_note(current: &Current, record: &Record) -> Option<String
     })
 }
 
-/// The group from before, or the family's own where there is none to go back to.
+/// Attaches the previous group, or the family's default if there is none.
 fn attach_previous(current: &Current, record: &Record, group: &str) -> Option<Step> {
     let previous = record.previous_group.as_ref().filter(|previous| *previous != group);
     if current.cluster.parameter_group != *group || (previous.is_none() && !record.group_created) {
@@ -93,7 +93,7 @@ fn attach_previous(current: &Current, record: &Record, group: &str) -> Option<St
     })
 }
 
-/// The old values of a group that stays, and whether any needs a reboot. One that goes needs none.
+/// The step that restores the values of a group that stays, and whether any needs a reboot. A deleted group needs none.
 fn restoring(current: &Current, record: &Record) -> Option<(Step, bool)> {
     let target = current.target.as_ref().filter(|target| record.group.as_ref() == Some(&target.group.name))?;
     let changes = parameters::restoring(&target.parameters, &record.previous_values);
@@ -119,7 +119,7 @@ fn refuse_slots(current: &Current) -> Result<()> {
 }
 
 fn refuse_sharing(current: &Current, record: &Record, group: &str) -> Result<()> {
-    // Where nobody may ask, AWS itself refuses to delete a group that is in use.
+    // If the policy forbids the check, AWS itself refuses to delete a group in use.
     let others = current.sharing.as_deref().unwrap_or_default();
     let is_shared = record.group_created && !others.is_empty() && current.target_name == group;
     let target = is_shared.then_some((group, others));
@@ -131,7 +131,7 @@ fn refuse_sharing(current: &Current, record: &Record, group: &str) -> Result<()>
         .hint("Attach another group there first, or set skip_destroy = true to leave everything as it is"))
 }
 
-/// Whether a server with logical slots would not start any more after these steps, now or one day.
+/// Whether a server with logical slots could not start after these steps, now or later.
 fn endangers_slots(current: &Current, steps: &[Step]) -> bool {
     steps.iter().any(|step| match step {
         Step::Attach { .. } => true,
@@ -140,7 +140,7 @@ fn endangers_slots(current: &Current, steps: &[Step]) -> bool {
     })
 }
 
-/// Slots that were looked for on another server may all the same be on this one.
+/// If slots were checked on another server, this one may still have some.
 fn refuse_unproven(current: &Current, steps: &[Step]) -> Result<()> {
     let Some(objection) = current.objection().filter(|_| endangers_slots(current, steps)) else { return Ok(()) };
     let server = current.cluster.deployment.server();
@@ -152,7 +152,7 @@ fn refuse_unproven(current: &Current, steps: &[Step]) -> Result<()> {
     Err(refused(&current.cluster, what).hint(format!("{}, {leave}", remedy(&current.cluster))))
 }
 
-/// Whoever wants to be sure wants it here as well.
+/// With `verify`, slots must be checked too.
 fn refuse_blind(current: &Current, steps: &[Step]) -> Result<()> {
     if current.answerer.is_some() || !endangers_slots(current, steps) {
         return Ok(());
@@ -170,7 +170,7 @@ fn refuse_blind_reboot(current: &Current, steps: &[Step]) -> Result<()> {
     Err(blind(&current.cluster, "reboot_on_destroy = false"))
 }
 
-/// Nobody can look for slots. `otherwise` is what to set in place of a connection.
+/// The error if slots cannot be checked. `otherwise` is what to set instead of a connection.
 fn blind(cluster: &Cluster, otherwise: &str) -> Error {
     let server = cluster.deployment.server();
     refused(cluster, "without a connection it is not known whether logical replication slots exist".to_owned()).hint(
@@ -181,8 +181,8 @@ fn blind(cluster: &Cluster, otherwise: &str) -> Error {
     )
 }
 
-/// Gives the cluster back as it was, as far as `record` knows. A cluster that is gone takes nothing but its group's
-/// deletion. `reboot` is [`Reboot::Never`] unless the user asked for it.
+/// Restores the cluster, as far as `record` knows. If the cluster is gone, only deletes its group. `reboot` is
+/// [`Reboot::Never`] unless the user asked for it.
 pub async fn destroy<A: RdsApi>(
     operation: &Operation<'_, A>,
     desired: &LogicalReplication,
@@ -256,7 +256,7 @@ impl<A: RdsApi> Operation<'_, A> {
             .await
     }
 
-    /// What the server says and who that is, where it can be asked at all.
+    /// The server's settings and its identity, if it can be queried.
     async fn slots(
         &self,
         cluster: &str,
@@ -270,7 +270,7 @@ impl<A: RdsApi> Operation<'_, A> {
         let briefly = self.waiter.at_most(self.patience.settle);
         let look = || self.look(probe, cluster, instances, record);
         let asked = briefly.until(&doing, look, |answer| match answer {
-            // A name that follows the writer does so with a delay after a failover.
+            // A host name that follows the writer does so with a delay after a failover.
             Ok((_, who @ Answerer::Reader(_), cluster)) if !briefly.is_over() => {
                 Ok(Seen::NotYet(objecting(&who, &cluster)))
             }
@@ -285,7 +285,7 @@ impl<A: RdsApi> Operation<'_, A> {
         asked.await.map(Some)
     }
 
-    /// A slot may have been made since the destroy began.
+    /// Checks again: a slot may have been created since the destroy began.
     pub(super) async fn refuse_slots(&self, cluster: &str, start: Option<i64>) -> Result<()> {
         let doing = format!("looking for logical replication slots on {} \"{cluster}\"", self.api.deployment());
         let known = Record { proven_start: start, ..Record::default() };
@@ -308,7 +308,7 @@ fn leftover(record: &Record) -> Vec<Step> {
     own.chain(obsolete(record)).collect()
 }
 
-/// Groups that were made here, and that an apply which was cut off has not deleted.
+/// Groups that the provider created, and that an interrupted apply has not deleted.
 fn obsolete(record: &Record) -> impl Iterator<Item = Step> {
     record.obsolete_groups.iter().map(|group| Step::DeleteGroup { group: group.clone() })
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a parameter's value means: switches, numbers, units, words, lists, formulas. Pure.
+//! The meaning of a parameter's value: switches, numbers, units, words, lists, formulas. Pure.
 //!
-//! RDS keeps numbers in the unit that the parameter's description begins with, as in "(ms) Sets …", and takes them
-//! without one. People write them as in `postgresql.conf`, so `5min` is understood as well.
+//! RDS stores numbers in the unit that the parameter's description begins with, as in "(ms) Sets …", and accepts
+//! them without a unit. People write them as in `postgresql.conf`, so `5min` is understood too.
 
 use crate::rds::api::Parameter;
 
@@ -28,7 +28,7 @@ pub fn same_value(parameter: &Parameter, one: Option<&str>, other: Option<&str>)
     }
 }
 
-/// Whether a switch is on, in any spelling; nothing if the text is no switch.
+/// Whether a switch is on, in any spelling; none if the text is not a switch.
 #[must_use]
 pub fn truth(value: &str) -> Option<bool> {
     match value.trim().to_ascii_lowercase().as_str() {
@@ -38,8 +38,8 @@ pub fn truth(value: &str) -> Option<bool> {
     }
 }
 
-/// The value in a spelling that the API takes: its switches are `0` and `1`, or `off` and `on`, and no other; its numbers
-/// have no unit.
+/// The value in a spelling that the API accepts: switches are only `0` and `1`, or `off` and `on`; numbers have no
+/// unit.
 pub(super) fn spelled(parameter: &Parameter, value: &str) -> String {
     let value = value.trim();
     if is_numeric(parameter) && !is_formula(value) && value.parse::<f64>().is_err() {
@@ -54,7 +54,7 @@ pub(super) fn spelled(parameter: &Parameter, value: &str) -> String {
     same.unwrap_or(value).to_owned()
 }
 
-/// Whether `AllowedValues` admits the value. A formula is for AWS to judge.
+/// Whether `AllowedValues` admits the value. AWS itself checks formulas.
 pub(super) fn is_allowed(parameter: &Parameter, value: &str) -> bool {
     let Some(allowed) = parameter.allowed_values.as_deref() else {
         return true;
@@ -132,7 +132,7 @@ fn own_unit(parameter: &Parameter) -> Option<&str> {
     parameter.description.strip_prefix('(')?.split(')').next()
 }
 
-/// What a unit measures, and how much of it: bytes or microseconds. `8kB` is a block of the server.
+/// The dimension and the factor of a unit: bytes or microseconds. `8kB` is a block of the server.
 ///
 /// Source: "Parameter Names and Values" in the Postgres documentation; units are case-sensitive there.
 fn scale(unit: &str) -> Option<(char, f64)> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A bar for each table that is being copied, and beside it what of its numbers fits.
+//! A bar for each table that is being copied, with the numbers that fit beside it.
 
 use super::super::grid::harmless;
 use super::super::pace::{Pace, Speed};
@@ -9,25 +9,25 @@ use super::super::units::{bytes, count, percent, remaining, short};
 use crate::postgres::Ident;
 use crate::replication::status::TableStatus;
 
-/// How long a bar is.
+/// The shortest bar.
 const SHORTEST: usize = 10;
 const LONGEST: usize = 30;
-/// A name that is longer is cut.
+/// Longer names are truncated.
 const LONGEST_NAME: usize = 40;
-/// Before a line, and between two of its columns.
+/// The space before a line, and between two of its columns.
 const INDENTATION: usize = 2;
 const GAP: usize = 2;
 
-/// The columns behind the bar: what they show of a table, and how soon they are left out where not all of them fit.
+/// The columns after the bar: what they show, and in which order they are dropped if not all fit.
 const COLUMNS: [(Column, u8); 6] = [(done, 0), (rows, 3), (rows_rate, 2), (size, 5), (bytes_rate, 4), (left, 1)];
-/// From this width on, counts are written out.
+/// From this width on, counts are written in full.
 const WIDE: usize = 100;
 
-/// What a column shows of a table, with counts that are written like this.
+/// The text of a column for a table, with this format of counts.
 type Column = fn(&TableStatus, &Speed, Count) -> String;
 type Count = fn(u64) -> String;
 
-/// The lines, one a table.
+/// The lines, one for each table.
 pub(super) fn bars(subscription: &Ident, tables: &[&TableStatus], pace: &Pace, style: &Style) -> Vec<String> {
     let width = usize::from(style.columns());
     let count: Count = if width < WIDE { short } else { count };
@@ -58,7 +58,7 @@ fn widest<'a>(texts: impl Iterator<Item = &'a str>) -> usize {
     texts.map(console::measure_text_width).max().unwrap_or_default()
 }
 
-/// The columns that fit, in their order: those that matter least are left out first.
+/// The columns that fit, in order: the least important ones are dropped first.
 fn fitting(widths: &[usize], space: usize) -> Vec<usize> {
     let mut shown: Vec<_> = (0..widths.len()).collect();
     while needed(widths, &shown) > space {
@@ -84,7 +84,7 @@ fn rows(table: &TableStatus, _: &Speed, count: Count) -> String {
     match (table.rows_copied, table.rows_estimate.filter(|all| *all > 0)) {
         (Some(rows), Some(all)) => {
             let (rows, all) = (count(rows), count(all));
-            // As wide at the beginning as at the end, so that the columns stay where they are.
+            // With a constant width, so that the columns stay where they are.
             format!("{rows:>width$} of ~{all} rows", width = all.len())
         }
         (Some(rows), None) => format!("{} rows", count(rows)),
@@ -108,12 +108,12 @@ fn left(_: &TableStatus, speed: &Speed, _: Count) -> String {
     speed.left.map(|left| format!("{} left", remaining(left))).unwrap_or_default()
 }
 
-/// The rows that are there, and all that there are.
+/// The copied rows, and all rows.
 fn part(table: &TableStatus) -> Option<(u64, u64)> {
     Some((table.rows_copied?, table.rows_estimate.filter(|all| *all > 0)?))
 }
 
-/// A bar of this many columns; empty where nobody knows how far it is.
+/// A bar of this many columns; empty if the progress is unknown.
 fn bar(part: Option<(u64, u64)>, width: usize, style: &Style) -> String {
     let halves = part.map_or(0, |(rows, all)| {
         usize::try_from(u128::from(rows.min(all)) * (2 * width as u128) / u128::from(all)).unwrap_or_default()
