@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Actions through Terraform, the one core that has them.
+//! Actions through Terraform, the only core that has them.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::replication::Pair;
 
 const INVOKE: [&str; 4] = ["apply", "-auto-approve", "-no-color", "-invoke=action.neonrepl_reboot_writer.shop"];
 
-/// A cluster with a reader, and a workspace with the action; `None` where there is no Terraform.
+/// A cluster with a reader, and a workspace with the action; `None` if there is no Terraform.
 async fn shop(delays: impl FnOnce(&mut StandInConfig)) -> Option<(StandIn, Workspace)> {
     if !Core::installed().contains(&Core::Terraform) {
         return None;
@@ -53,7 +53,7 @@ async fn a_person_has_the_writer_rebooted() {
         ],
     );
 
-    // Another is the writer by now: it is found afresh.
+    // Another instance is the writer by now: the action finds it.
     aws.move_writer("shop", "shop-2");
     aws.forget_calls();
     workspace.expect(&INVOKE, 0).await;
@@ -142,7 +142,7 @@ async fn a_wait_for_rows_shows_how_they_get_on() {
     workspace.write("action.tf", &wait("until = \"done\""));
     says(&workspace.expect(&["validate", "-no-color"], 1).await, &["done", "caught_up"]);
 
-    // What never gets ready ends before the time is over, with what mends it.
+    // A subscription that never gets ready ends the wait before the time is over, with the remedy.
     pair.publisher.sql("CREATE TABLE late (id int PRIMARY KEY)").await;
     workspace.write("action.tf", &wait("until = \"ready\"\n    timeout = \"1m\""));
     let late = workspace.expect(&invoke, 1).await;

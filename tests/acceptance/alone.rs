@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The release binary where there is nothing else: no C library, no shell, no configuration of the machine's.
+//! The release binary without anything else: no C library, no shell, no configuration of the machine.
 
 use std::env;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::replication::DEADLINE;
 /// The program header that names the loader of dynamic dependencies, `PT_INTERP` in the ELF specification.
 const INTERPRETER: u32 = 3;
 
-/// Whether the program asks for a loader. 64-bit ELF: headers begin at `e_phoff`, and there are `e_phnum` of them.
+/// Whether the program needs a loader. 64-bit ELF: headers begin at `e_phoff`, and there are `e_phnum` of them.
 fn has_interpreter(binary: &[u8]) -> bool {
     let number = |at: usize, length: usize| {
         binary[at..at + length].iter().rev().fold(0_usize, |sum, byte| (sum << 8) | usize::from(*byte))
@@ -27,7 +27,7 @@ fn has_interpreter(binary: &[u8]) -> bool {
     (0..count).any(|header| number(first + header * size, 4) == INTERPRETER as usize)
 }
 
-/// Makes a directory tree that holds the binary, and the files of a machine that say how names are looked up.
+/// Makes a directory tree with the binary, and the machine's files that control name lookups.
 fn tree(root: &Path, binary: &[u8], hosts: &str, services: &str) {
     fs::create_dir(root.join("etc")).expect("a directory");
     fs::write(root.join("etc/hosts"), hosts).expect("a file");
@@ -39,13 +39,13 @@ fn tree(root: &Path, binary: &[u8], hosts: &str, services: &str) {
 
 /// The network of a run.
 enum Network {
-    /// That of the machine.
+    /// The network of the machine.
     Shared,
-    /// One of its own, where a DNS server knows every name, and nothing else listens.
+    /// A network of its own, where a DNS server knows every name, and nothing else listens.
     Dns,
 }
 
-/// Runs the binary with nothing but the tree, and returns the exit status and what it said.
+/// Runs the binary with only the tree, and returns the exit status and the output.
 async fn run(root: &Path, network: &Network, arguments: &[&str]) -> (Option<i32>, String) {
     let is_root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     let dns = checkout().join("tests/acceptance/dns.py").display().to_string();
@@ -62,7 +62,7 @@ async fn run(root: &Path, network: &Network, arguments: &[&str]) -> (Option<i32>
     (output.status.code(), String::from_utf8(said).expect("text"))
 }
 
-/// The same sources make the same bytes elsewhere only where no path of the machine is in them.
+/// The same sources give the same bytes elsewhere only if the binary contains no path of the machine.
 fn names_no_place(binary: &[u8]) {
     let variable = |name: &str| env::var_os(name).map(PathBuf::from);
     let cargo = variable("CARGO_HOME").or_else(|| Some(variable("HOME")?.join(".cargo")));
@@ -87,7 +87,7 @@ async fn the_binary_needs_nothing_of_the_machine() {
     assert!(!has_interpreter(&binary), "the binary asks for a loader: `make build` makes one that does not");
     names_no_place(&binary);
     let root = tempfile::tempdir().expect("a directory");
-    // A service that is left out here and asked all the same: what the machine prefers must not matter.
+    // A service that is missing here but asked anyway: the machine's own preference must not matter.
     tree(root.path(), &binary, "127.0.0.1 source.example\n", "hosts: dns\npasswd: sss\n");
     let (status, said) = run(root.path(), &Network::Shared, &["-version"]).await;
     assert!(status == Some(0) && said.starts_with("terraform-provider-neonrepl "), "{said}");

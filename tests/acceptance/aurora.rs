@@ -53,7 +53,7 @@ async fn without_servers(cluster: ClusterConfig) -> StandIn {
     StandIn::start(StandInConfig::new(NoServers, vec![cluster])).await
 }
 
-/// What the server at that address says.
+/// The settings of the server at that address.
 async fn ask((host, port): (String, u16)) -> Result<ServerSettings, ProbeError> {
     let transient = |error: tokio_postgres::Error| ProbeError { message: error.to_string(), is_transient: true };
     let server = ServerIdentity { host: host.clone(), port, ..ServerIdentity::default() };
@@ -259,7 +259,7 @@ async fn an_unmanaged_group_is_only_rebooted_and_verified() {
     assert_eq!(applied.record, Record::default());
 }
 
-/// Runs one apply that is cut off after `steps` steps, on the API alone.
+/// Runs one apply that is interrupted after `steps` steps, with the API alone.
 async fn cut_off(stand_in: &StandIn, desired: &LogicalReplication, after: usize) {
     let token = CancellationToken::new();
     let polling = Polling { first: Duration::from_millis(10), longest: Duration::from_millis(50) };
@@ -304,7 +304,7 @@ async fn a_record_that_was_lost_is_found_in_the_tags() {
 #[tokio::test]
 async fn the_api_refuses_as_rds_does() {
     let mut config = StandInConfig::new(NoServers, vec![ClusterConfig::new("shop", "16.4")]);
-    // What is refused meanwhile is refused however slow this is.
+    // Calls are refused meanwhile, however slow this is.
     (config.delays.modifying, config.delays.rebooting) = (Duration::from_secs(3600), Duration::from_secs(3600));
     let stand_in = StandIn::start(config).await;
     let api = rds(&stand_in);

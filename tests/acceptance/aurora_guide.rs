@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The guide "Enable logical replication on Aurora" says what is so: the plan's own words, and the IAM policy.
+//! The guide "Enable logical replication on Aurora" is right: the plan's own words, and the IAM policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -28,7 +28,7 @@ fn guide() -> PathBuf {
     tools::checkout().join("docs/guides/enable-logical-replication-on-aurora.md")
 }
 
-/// Compares what stands between two texts of the guide, or rewrites it with `UPDATE_GOLDEN=1`.
+/// Compares the part between two texts of the guide, or rewrites it with `UPDATE_GOLDEN=1`.
 fn check_guide(after: &str, before: &str, expected: &str) {
     let text = fs::read_to_string(guide()).expect("the guide");
     let start = text.find(after).expect("the place in the guide") + after.len();
@@ -46,7 +46,7 @@ async fn the_guide_shows_the_policy_and_the_plan() {
     check_plan().await;
 }
 
-/// What the plan prints of the example.
+/// Checks the plan of the example.
 async fn check_plan() {
     let cluster = ClusterConfig::new("shop", "16.4").readers(1);
     let aws = StandIn::start(StandInConfig::new(PostgresServers(Major::V16), vec![cluster])).await;
@@ -67,7 +67,7 @@ async fn check_plan() {
     check_guide("on its default group:\n\n```text\n", "```\n", &warning(&plan.stdout));
 }
 
-/// The warning as it is printed, without where it comes from.
+/// The printed warning, without its origin.
 fn warning(printed: &str) -> String {
     let start = printed.find("Warning: applying changes").expect("the warning");
     let lines = printed[start..].lines().take_while(|line| !line.starts_with("─"));
@@ -124,7 +124,7 @@ fn policy(which: usize) -> Vec<Vec<String>> {
 
 type Called = BTreeMap<&'static str, BTreeSet<String>>;
 
-/// A cluster or an instance of that name and version, and how it is spoken to.
+/// A cluster or an instance of that name and version, with its API.
 async fn called<A: RdsApi>(config: fn(&str, &str) -> ClusterConfig, api: fn(&StandIn) -> A) -> Called {
     let mut called = Called::new();
     let with_group = |group: Option<&str>| {
@@ -140,7 +140,7 @@ async fn called<A: RdsApi>(config: fn(&str, &str) -> ClusterConfig, api: fn(&Sta
     called
 }
 
-/// Notes what was called since the last time.
+/// Records the calls since the last time.
 fn note(called: &mut Called, operation: &'static str, aws: &StandIn) {
     let actions = aws.calls().into_iter().map(|call| format!("rds:{}", call.action));
     called.entry(operation).or_default().extend(actions);
@@ -160,7 +160,7 @@ async fn plan(api: &impl RdsApi, desired: &LogicalReplication, record: &Record) 
     steps(&current, desired, record).unwrap();
 }
 
-/// One apply, and what is to be remembered of it.
+/// One apply, which returns its record.
 async fn make<A: RdsApi>(aws: &StandIn, api: &A, desired: &LogicalReplication, record: Record) -> Record {
     let probe = || ready(Ok(settings(aws)));
     let operation = Operation { api, probe: Some(&probe), waiter: waiter(), patience: patience() };

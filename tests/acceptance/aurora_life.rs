@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_aurora_logical_replication` through real cores: its whole life on the stand-in, whose instances are real
-//! Postgres servers.
+//! `neonrepl_aurora_logical_replication` through real cores: its whole life on the stand-in, with real Postgres
+//! servers as instances.
 
 use std::fs;
 
@@ -100,7 +100,7 @@ impl Shop {
         self.workspace.apply().await
     }
 
-    /// Applies, and finds nothing left to do. Returns what was changed in AWS.
+    /// Applies, and checks that nothing is left to do. Returns the changes in AWS.
     async fn settle(&self, attributes: &str) -> Vec<String> {
         self.aws.forget_calls();
         self.apply(attributes).await;
@@ -109,7 +109,7 @@ impl Shop {
         changes
     }
 
-    /// Plans a change, and says what is printed.
+    /// Plans a change, and returns the output.
     async fn planned(&self) -> String {
         let plan = self.workspace.plan().await;
         assert_eq!(plan.code, Some(2), "{}", plan.text());
@@ -120,7 +120,7 @@ impl Shop {
         self.workspace.attributes(ADDRESS).await
     }
 
-    /// What the writer itself says.
+    /// The writer's own `wal_level`.
     async fn wal(&self) -> String {
         self.writer
             .rows("SELECT current_setting('wal_level'), current_setting('rds.logical_replication')")
@@ -133,7 +133,7 @@ impl Shop {
         self.aws.parameter(group, name)
     }
 
-    /// Waits until RDS has made known what was changed behind the provider's back.
+    /// Waits until RDS shows a change that was made outside the provider.
     async fn wait_for_pending_reboot(&self) {
         wait_until("the writer to wait for a reboot", DEADLINE, async || {
             self.aws.member_statuses("shop").iter().any(|(name, status)| name == "shop-1" && status == "pending-reboot")
@@ -678,7 +678,7 @@ async fn an_upgrade_is_planned_and_mended(core: Core) {
     shop.workspace.destroy().await;
     assert_eq!(shop.aws.attached_group("shop"), "theirs18");
 
-    // A group that nobody here may change.
+    // A group that the provider may not change.
     shop.aws.set_parameter("theirs18", "rds.logical_replication", "1");
     shop.aws.take_notice("theirs18");
     shop.settle("  manage_parameter_group = false").await;
@@ -730,7 +730,7 @@ async fn another_server_proves_nothing(core: Core) {
     assert_eq!(shop.wal().await, "replica|off");
 }
 
-/// Of a server that does not say which instance it is: its restart does.
+/// A server that does not report its instance is identified by its restart.
 async fn a_tunnel_is_as_good_as_the_endpoint(core: Core) {
     let cluster = ClusterConfig { has_identity: false, ..shop() };
     let mut shop = Shop::new(core, cluster).await;
@@ -760,7 +760,7 @@ async fn a_tunnel_is_as_good_as_the_endpoint(core: Core) {
     shop.workspace.destroy().await;
     assert_eq!(shop.aws.custom_groups(), [""; 0]);
 
-    // Started by somebody else: nobody knows any more who answers.
+    // Somebody else has restarted it, so the server that answers is unknown again.
     shop.settle("").await;
     shop.aws.upgrade("shop", "16.5", Some(OWN));
     assert_says(&shop.workspace.plan().await.flat(), &[unknown, "wal_level is not known"]);
@@ -816,7 +816,7 @@ async fn the_guide_from_end_to_end(core: Core) {
     assert_eq!(shop.aws.attached_group("shop"), DEFAULT);
 }
 
-/// The example takes the place of what the workspace holds.
+/// Replaces the workspace's files by the example.
 fn copy_example(workspace: &Workspace) {
     workspace.write("provider.tf", "");
     let example = tools::checkout().join("examples/aurora-to-neon");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Every diff applies on every major version, what is read then equals what was desired, and the next diff is empty.
+//! Every diff applies on every major version, the result equals the desired value, and the next diff is empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,13 +21,13 @@ use crate::common::wait::{wait_for, wait_until};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A database, as the tests' own connection sees it and as the provider's does.
+/// A database, through the tests' own connection and through the provider's.
 pub(crate) struct Pair {
     pub(crate) test: servers::Database,
     pub(crate) db: Database,
 }
 
-/// Makes a subscription as an apply does.
+/// Creates a subscription like an apply.
 async fn subscribe(publisher: &Pair, subscriber: &Pair, desired: &Subscription) -> Result<Made, NotMade> {
     let operation = replication::Operation::new("creating", limits(), &Quiet);
     let how = How::default();
@@ -41,7 +41,7 @@ async fn subscribe(publisher: &Pair, subscriber: &Pair, desired: &Subscription) 
     subscribing::create(creation).await
 }
 
-/// Hears nothing.
+/// Ignores all messages.
 struct Quiet;
 
 impl Listener for Quiet {
@@ -50,7 +50,7 @@ impl Listener for Quiet {
     }
 }
 
-/// The error of what was not made; nothing of it may be left.
+/// The error of a failed create, of which nothing may be left.
 fn refusal(made: Result<Made, NotMade>) -> replication::Error {
     match made.unwrap_err() {
         NotMade::Failed { error, left: None } => *error,
@@ -58,12 +58,12 @@ fn refusal(made: Result<Made, NotMade>) -> replication::Error {
     }
 }
 
-/// What is replicated from one to the other.
+/// The pair of publisher and subscriber.
 fn between(publisher: &Pair, subscriber: &Pair) -> replication::Pair {
     replication::Pair { publisher: publisher.db.clone(), subscriber: subscriber.db.clone() }
 }
 
-/// How the provider reaches a database as this role.
+/// The provider's configuration for a database with this role.
 pub(crate) fn config(database: &servers::Database, role: &Role) -> ServerConfig {
     let mut config = ServerConfig::new("127.0.0.1", &database.name, &role.name);
     config.port = database.port;
@@ -94,7 +94,7 @@ fn limits() -> Limits {
     Limits::within(DEADLINE)
 }
 
-/// Fills in the server's own printing of every filter, as a resource does before it compares.
+/// Adds the server's printed form of every filter, like a resource before it compares.
 async fn with_canonical_filters(db: &Database, publication: &Publication) -> Publication {
     let mut publication = publication.clone();
     if let Target::Lists { tables, .. } = &mut publication.target {
@@ -108,7 +108,7 @@ async fn with_canonical_filters(db: &Database, publication: &Publication) -> Pub
     publication
 }
 
-/// Goes from the first publication to the second and checks what is there then.
+/// Changes the first publication to the second, and checks the result.
 async fn check_publication(db: &Database, from: Option<&Publication>, to: &Publication) {
     let to = &with_canonical_filters(db, to).await;
     let current = match from {
@@ -144,7 +144,7 @@ fn filter(text: &str) -> TableSpec {
     TableSpec { columns: None, filter: Some(RowFilter::new(text).unwrap()) }
 }
 
-/// What every version can publish, and then what only some can.
+/// The targets that every version can publish, and those that only some can.
 fn targets(major: Major) -> Vec<Target> {
     let mut targets = vec![
         Target::none(),
@@ -303,7 +303,7 @@ fn conninfo(source: &Pair) -> Conninfo {
     conninfo
 }
 
-/// A name for the slot, which all databases of a server share.
+/// A unique name for a slot, because all databases of a server share slot names.
 fn unique(prefix: &str, source: &Pair) -> Ident {
     ident(&format!("{prefix}_{}_{}", source.test.port, source.test.name))
 }
@@ -566,7 +566,7 @@ async fn tables_without_a_replica_identity_are_found() {
     }
 }
 
-/// Names print qualified, whatever the path of the role or of the database.
+/// Names are printed qualified, whatever the search path of the role or of the database.
 #[tokio::test]
 async fn columns_are_read_alike_on_every_version() {
     for major in Major::ALL {
@@ -628,7 +628,7 @@ const TREES: &str = "
     CREATE PUBLICATION e FOR ALL TABLES WITH (publish_via_partition_root = true);
     CREATE PUBLICATION f FOR TABLE hollow, deep;";
 
-/// What is worked out of publications that may not exist yet is what the server says of those that do.
+/// The computed result for publications, which may not exist yet, equals the server's for existing ones.
 #[tokio::test]
 async fn what_subscriptions_are_sent_is_as_the_server_says() {
     for major in Major::ALL {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A running replication is broken in each way that is known, and the status must name it first. What is well must not be
-//! called ill.
+//! A running replication is broken in each known way, and the status must name the cause first. A healthy one must not
+//! be called unhealthy.
 
 use std::time::Duration;
 
@@ -28,9 +28,9 @@ struct Breakage {
     since: u16,
     /// Options of the subscription.
     options: &'static str,
-    /// What is run on both sides before it is subscribed, on the publisher and then on the subscriber.
+    /// The statements before it is subscribed, on the publisher and then on the subscriber.
     before: (&'static str, &'static str),
-    /// What breaks it: on the subscriber, then on the publisher.
+    /// The statements that break it: on the subscriber, then on the publisher.
     then: (&'static str, &'static str),
 }
 
@@ -46,7 +46,7 @@ const FUNCTIONS: &str = "CREATE FUNCTION helper(text) RETURNS boolean LANGUAGE s
     CREATE FUNCTION is_known(text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN helper($1); END'; \
     ALTER TABLE orders ADD CONSTRAINT known CHECK (is_known(region))";
 
-/// Those that are made with statements on both sides alone.
+/// The breakages that only need statements on both sides.
 const BREAKAGES: &[Breakage] = &[
     Breakage {
         name: "a column is added on the publisher",
@@ -353,7 +353,7 @@ impl Breakage {
     }
 }
 
-/// What the status said.
+/// The result of a status.
 pub(crate) struct Outcome {
     name: String,
     is_right: bool,
@@ -376,7 +376,7 @@ impl Outcome {
     }
 }
 
-/// Prints how many were right. Nine of ten must be.
+/// Prints how many were right. Nine out of ten must be.
 pub(crate) fn tell(outcomes: &[Outcome]) {
     let right = outcomes.iter().filter(|outcome| outcome.is_right).count();
     for outcome in outcomes {
@@ -446,8 +446,8 @@ async fn turn_off(pair: &Pair) {
     wait_for("the worker to end", DEADLINE, async || pair.publisher.rows(active).await.is_empty().then_some(())).await;
 }
 
-/// Enables a subscription until its worker runs as this role. The launcher starts the workers that a list names one after the
-/// other, so that on a busy server it may start one for the owner that the list still names.
+/// Enables a subscription until its worker runs as this role. The launcher starts workers from a list one after the
+/// other, so on a busy server it may start one for the previous owner.
 async fn turn_on_as(pair: &Pair, owner: &Role) {
     let enable = format!("ALTER SUBSCRIPTION {} ENABLE", pair.subscriber.name);
     let runs_as = "SELECT usename::text FROM pg_stat_activity \
@@ -528,7 +528,7 @@ async fn who_reads_the_slot(major: Major) -> Vec<Outcome> {
     vec![used, gone]
 }
 
-/// Each look at a replication that is well.
+/// Checks that each look at a healthy replication finds no problem.
 async fn is_well(name: &str, asked: &Asked) -> Status {
     let status = asked.status().await;
     assert!(status.is_well(), "{name}: {:?}", status.causes);
@@ -607,7 +607,7 @@ async fn what_is_well_is_never_called_ill() {
     }
 }
 
-/// What servers run out of.
+/// Exhausted resources of servers.
 #[tokio::test]
 async fn what_has_run_out_is_named_first() {
     let mut outcomes = Vec::new();

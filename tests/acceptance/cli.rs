@@ -16,7 +16,7 @@ use crate::common::tools;
 use crate::common::wait::wait_until;
 use crate::replication::{DEADLINE, Pair};
 
-/// What a command has said, and its exit status.
+/// The output of a command, and its exit status.
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) status: i32,
@@ -24,7 +24,7 @@ pub(crate) struct Told {
     pub(crate) errors: String,
 }
 
-/// How the binary is started: nothing of the test's own environment is passed on.
+/// How to start the binary: without the test's own environment.
 #[derive(Clone)]
 pub(crate) struct Cli {
     environment: Vec<(String, String)>,
@@ -48,7 +48,7 @@ impl Cli {
         self
     }
 
-    /// No output may hold this text.
+    /// Checks that no output contains this text.
     fn hiding(mut self, secret: &str) -> Self {
         self.secrets.extend([secret.to_owned(), encode(secret)]);
         self
@@ -71,7 +71,7 @@ impl Cli {
         self.in_terminal(spawn, arguments).await
     }
 
-    /// The same, with Ctrl-C once this is shown.
+    /// The same, with Ctrl-C once this text is shown.
     pub(crate) async fn interrupt_in_terminal(&self, arguments: &[&str], sign: &str) -> Told {
         let spawn = format!(
             "import os, pty, sys\nshown, asked = b'', False\ndef read(fd):\n    global shown, asked\n    data = os.read(fd, 1024)\n    \
@@ -115,7 +115,7 @@ impl Cli {
     }
 }
 
-/// Has the pair replicate all of its tables.
+/// Makes the pair replicate all of its tables.
 pub(crate) async fn subscribe(pair: &Pair) -> String {
     let name = pair.subscriber.name.clone();
     pair.publisher.sql(&format!("CREATE PUBLICATION {name} FOR ALL TABLES")).await;
@@ -130,7 +130,7 @@ pub(crate) async fn subscribe(pair: &Pair) -> String {
     name
 }
 
-/// Ends it, so that no slot is left.
+/// Ends the replication, so that no slot is left.
 pub(crate) async fn unsubscribe(pair: &Pair, name: &str) {
     pair.subscriber.sql(&format!("DROP SUBSCRIPTION {name}")).await;
 }
@@ -144,7 +144,7 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
 }
 
-/// Fails where an object of the answer has a name that the data source's type lacks.
+/// Fails if an object of the answer has a name that the data source's type lacks.
 fn assert_named_as(ty: &Value, answer: &Value, path: &str) {
     match (ty, answer) {
         (Value::Array(parts), Value::Object(answer)) if parts[0] == "object" => {
@@ -161,13 +161,13 @@ fn assert_named_as(ty: &Value, answer: &Value, path: &str) {
     }
 }
 
-/// The type of what a data source holds, as the protocol writes it.
+/// The type of a data source, in the protocol's form.
 fn type_of(data_source: &str) -> Value {
     let found = data_sources::ALL.iter().find(|found| found.type_name() == data_source);
     found.expect("a data source").schema().implied_type().to_json()
 }
 
-/// Fails where a subscription of the answer lacks one of the names that the data source has for it.
+/// Fails if a subscription of the answer lacks one of the data source's names.
 fn assert_has_names_of_status(answer: &Value) {
     let names = "name enabled worker_running tables tables_ready tables_total lag_bytes lag_seconds received_lsn latest_end_lsn \
         last_msg_receipt_time apply_error_count sync_error_count slot causes schema_drift";
@@ -197,7 +197,7 @@ async fn preflight_says_what_stands_in_the_way() {
 
         let mut answer = json(&cli.expect(&["preflight", "--json"], 1).await.out);
         assert_eq!(answer["ok"], false);
-        // What the data source has in its report.
+        // The data source has this in its report.
         assert!(answer.as_object_mut().unwrap().remove("size").unwrap()["tables"] == 3);
         assert_named_as(&type_of("neonrepl_preflight"), &answer, "preflight");
         let findings = answer["findings"].as_array().unwrap();
@@ -279,7 +279,7 @@ async fn a_watch_prints_lines_until_all_is_there() {
     let pair = Pair::new(Major::V15, Major::V18, "cli_watch").await;
     pair.publisher.sql("INSERT INTO orders SELECT g, g, 'eu' FROM generate_series(1, 1000) g; ANALYZE orders").await;
     let cli = Cli::of(&pair);
-    // A copy that waits for a lock stays in sight. On the publisher an open transaction would hold up every new slot.
+    // A copy that waits for a lock stays visible. On the publisher, an open transaction would delay every new slot.
     let mut holder = pair.subscriber.connect_as(&Role::superuser()).await.unwrap();
     let held = holder.transaction().await.unwrap();
     held.batch_execute("LOCK TABLE orders IN SHARE MODE").await.unwrap();

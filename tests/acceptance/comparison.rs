@@ -18,7 +18,7 @@ use crate::common::wait::wait_until;
 use crate::replication::{DEADLINE, Pair};
 use crate::status::{Quiet, subscribe, unsubscribe};
 
-/// Types of all families, such that the two servers number and print them differently where they can.
+/// Types of all families, so that the two servers number and print them differently if possible.
 const TYPES: &str = "
     CREATE COLLATION lax (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
     CREATE TYPE pair AS (a int, b text);
@@ -51,7 +51,7 @@ const COLUMNS: [(&str, &str, &str); 24] = [
     ("range", "int4range", "'[1,5)'"),
 ];
 
-/// What one may become, and is not equal to before.
+/// Changes of a value after which it is no longer equal.
 const OTHERS: [&str; 24] = [
     "8",
     "1.51",
@@ -79,7 +79,7 @@ const OTHERS: [&str; 24] = [
     "'[1,6)'",
 ];
 
-/// The columns, on the subscriber backwards and with one of its own between.
+/// The columns; on the subscriber in reverse order, with another one in between.
 fn columns(forwards: bool) -> String {
     let mut columns: Vec<_> = COLUMNS.iter().map(|(name, ty, _)| format!("{} {ty}", quote(name))).collect();
     if !forwards {
@@ -227,7 +227,7 @@ async fn every_damage_is_found_by_its_key() {
         );
         let compare = Compare::of(&pair);
         if from == to {
-            // On one server a subscription needs its slot beforehand; both sides are filled alike here.
+            // On one server a subscription needs its slot in advance; here both sides are filled alike.
             pair.publisher.sql("CREATE PUBLICATION shop FOR TABLE kinds").await;
             pair.publisher.sql(&fill).await;
             pair.subscriber.sql(&fill).await;
@@ -310,7 +310,7 @@ async fn only_what_is_published_is_compared() {
         caught_up(&pair, &["parted"]).await;
         pair.wait_for_rows("SELECT id FROM orders", &["1"]).await;
         pair.wait_for_rows("SELECT id FROM customers", &["1"]).await;
-        // What is not sent may differ.
+        // Rows that are not sent may differ.
         pair.subscriber.sql("UPDATE orders SET total = 7; INSERT INTO orders VALUES (3, 3, 'ap')").await;
         let compare = Compare::of(&pair);
         let outcome = compare.ask(Mode::Rows, &[]).await;
@@ -366,7 +366,7 @@ async fn what_cannot_be_compared_exactly_says_why() {
         check(&reads, "customers", false, "permission denied for table customers").await;
         check(&reads, "invoices", false, "row-level security").await;
 
-        // Writers would wait for a session that nobody is left to open.
+        // Writers would wait for a session that cannot be opened any more.
         let mut few = config(&pair.publisher, &Role::superuser());
         few.max_connections = 2;
         let few = Compare { publisher: neonrepl::postgres::Server::new(few).database(None), ..Compare::of(&pair) };
@@ -393,7 +393,7 @@ async fn what_cannot_be_compared_exactly_says_why() {
     }
 }
 
-/// Who writes all the time, or holds a table, is not kept waiting for long, and the comparison gets its moment afterwards.
+/// Sessions that write all the time, or hold a table, do not wait long, and the comparison succeeds afterwards.
 #[tokio::test]
 async fn a_transaction_that_holds_a_table_is_waited_for() {
     let pair = Pair::new(Major::V17, Major::V16, "held").await;
@@ -435,7 +435,7 @@ async fn the_data_source_tells_what_a_comparison_found() {
     unsubscribe(&pair).await;
 }
 
-/// Who asks for a comparison on the command line sees each table, and an error where one differs.
+/// A comparison from the command line shows each table, and an error if one differs.
 #[tokio::test]
 async fn the_action_fails_where_rows_differ() {
     if !Core::installed().contains(&Core::Terraform) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How connections behave: lazy, pooled, made again, cancelled.
+//! The behavior of connections: lazy, pooled, reconnected, cancelled.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -127,7 +127,7 @@ async fn what_waits_for_a_lock_is_cancelled() {
     assert_eq!(publication::fetch_all(&pair.db).await.unwrap().len(), 0);
 }
 
-/// Nobody is cancelled with another, and whoever waits in the server leaves a connection for what ends soon.
+/// Cancelling one call does not cancel another, and calls that wait in the server leave a connection for short ones.
 #[tokio::test]
 async fn who_waits_for_a_lock_neither_stops_others_nor_is_stopped_with_them() {
     let pair = pair(Major::V18, "apart").await;
@@ -159,7 +159,7 @@ async fn who_waits_for_a_lock_neither_stops_others_nor_is_stopped_with_them() {
     let second = publish("second", Some("u"), Limits::default().cancelled_by(cancel.clone()));
     wait_until("the second to wait, too", DEADLINE, async || waiting(2).await).await;
     let third = publish("third", None, Limits::default());
-    // Both connections that changes may have are taken, and reads have the third.
+    // Both connections for changes are taken, and reads have the third.
     assert_eq!(publication::fetch_all(&db).await.unwrap().len(), 0);
     assert!(!third.is_finished());
     cancel.cancel();
@@ -196,7 +196,7 @@ async fn a_connection_on_which_something_was_cancelled_is_not_used_again() {
     }
     let second = process().await;
     assert_ne!(second, first);
-    // Nor is one on which something may still run because nobody waited for its end.
+    // Nor is a connection on which something may still run because nobody waited for its end.
     let forgotten = {
         let db = db.clone();
         let limits = limits.clone();
@@ -233,7 +233,7 @@ async fn slots_that_wait_for_a_transaction_do_not_delay_anything_else() {
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
         AND query LIKE 'SELECT pg_create_logical%' AND state = 'active'";
     wait_until("slots to wait", DEADLINE, async || pair.test.value::<i64>(waiting).await == 2).await;
-    // Makers that sleep until a slot is settled hold no connection at all.
+    // Callers that wait until a slot is settled hold no connection.
     let settled = {
         let (db, name) = (db.clone(), ident(&format!("{}_0", pair.test.name)));
         tokio::spawn(async move { slot::fetch_settled(&db, "looking", &name, &Limits::within(DEADLINE)).await })
@@ -344,7 +344,7 @@ async fn a_database_that_is_read_only_by_default_is_changed_all_the_same() {
                 .await
                 .unwrap()
         );
-        // What the role or the database say otherwise is left alone.
+        // Other settings of the role or the database stay.
         let seen = pair.test.connect_as(&Role::superuser()).await.unwrap();
         let row = seen.query_one("SHOW default_transaction_read_only", &[]).await.unwrap();
         assert_eq!(row.get::<_, &str>(0), "on");

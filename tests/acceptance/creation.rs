@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Making a subscription with its slot: what belongs to somebody else is neither used, recorded nor taken away.
+//! Creating a subscription with its slot: other owners' objects are neither used, recorded nor removed.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -19,14 +19,14 @@ use crate::common::postgres::{self as servers, Database, Major, Role, quote};
 use crate::common::wait::wait_until;
 use crate::replication::{DEADLINE, Pair};
 
-/// A subscription with these further arguments to a publication that is there.
+/// A subscription with these further arguments to an existing publication.
 fn config(name: &str, arguments: &str) -> String {
     format!(
         "resource \"neonrepl_subscription\" \"shop\" {{\n  name = \"{name}\"\n  publications = [\"given\"]\n  {arguments}\n}}\n"
     )
 }
 
-/// Two servers with a row to copy, and a workspace whose way to them can be stopped at a statement.
+/// Two servers with a row to copy, and a workspace whose connections can be stopped at a statement.
 struct Stage {
     pair: Pair,
     publisher: FaultPoint,
@@ -50,14 +50,15 @@ impl Stage {
         Self { pair, publisher, subscriber, workspace, name }
     }
 
-    /// The configuration of another person's, who goes past the points at which this one is stopped.
+    /// Another person's configuration, which is not stopped at the points of this one.
     async fn other(&self, arguments: &str) -> Workspace {
         let other = self.pair.workspace(Core::Terraform).await;
         other.write("main.tf", &config(&self.name, arguments));
         other
     }
 
-    /// A slot of the name stands as before, and nothing was made beside it; without it, everything is made.
+    /// Checks that an existing slot of the name is unchanged and nothing was created; without the slot,
+    /// everything is created.
     async fn expect_slot_left_to_its_owner(&self, before: &str) {
         assert_eq!(position(&self.pair.publisher, &self.name).await, before);
         assert_eq!(subscriptions(&self.pair.subscriber).await, [""; 0]);
@@ -73,7 +74,7 @@ impl Stage {
         assert_eq!(recorded(&self.workspace), 0);
     }
 
-    /// The row is there once, and everything goes with a destroy.
+    /// Checks that the row exists once, and that a destroy removes everything.
     async fn expect_whole_and_destroy(&self) {
         self.pair.wait_for_rows("SELECT total FROM orders", &["1"]).await;
         self.workspace.expect_empty_plan().await;
@@ -89,13 +90,13 @@ async fn subscriptions(database: &Database) -> Vec<String> {
     database.rows(query).await
 }
 
-/// How many objects the state holds.
+/// How many objects the state has.
 fn recorded(workspace: &Workspace) -> usize {
     let state: Value = serde_json::from_str(&workspace.state()).unwrap_or_default();
     state["resources"].as_array().map_or(0, Vec::len)
 }
 
-/// Where a slot stands: it differs once somebody has read from it, or another one has its name.
+/// The position of a slot: it changes once somebody has read from it, or another slot has its name.
 async fn position(database: &Database, slot: &str) -> String {
     let query = format!(
         "SELECT concat_ws(' ', confirmed_flush_lsn, catalog_xmin) FROM pg_replication_slots WHERE slot_name = '{slot}'"
@@ -159,7 +160,7 @@ async fn what_another_apply_is_making_is_left_to_it() {
     stage.expect_whole_and_destroy().await;
 }
 
-/// On one cluster, too, a slot may be that of a subscription elsewhere which is paused.
+/// On the same cluster too, a slot may belong to a paused subscription elsewhere.
 #[tokio::test]
 async fn a_slot_of_one_cluster_is_not_taken_for_its_name() {
     for major in [Major::V15, Major::V18] {
@@ -173,7 +174,8 @@ async fn a_slot_of_one_cluster_is_not_taken_for_its_name() {
     }
 }
 
-/// Whoever makes the slot: the provider, or the subscriber, which is told another address than the provider's.
+/// For both creators of the slot: the provider, or the subscriber, whose connection has another address than
+/// the provider's.
 #[tokio::test]
 async fn a_slot_that_somebody_else_makes_meanwhile_stays() {
     let elsewhere = "publisher {\n    host = \"localhost\"\n  }";
@@ -229,7 +231,7 @@ async fn two_subscriptions_do_not_get_one_slot() {
     }
 }
 
-/// A pair that is there already, made by hand.
+/// An existing pair, made by hand.
 #[tokio::test]
 async fn a_slot_that_another_subscription_names_stays_when_one_goes() {
     let stage = Stage::new(Pair::new(Major::V17, Major::V16, "kept").await).await;
@@ -285,7 +287,7 @@ async fn a_slot_that_is_not_there_or_does_not_fit_is_refused_before_anything_is_
     }
 }
 
-/// What an operation has said.
+/// The messages of an operation.
 #[derive(Default)]
 pub(crate) struct Heard(Mutex<Vec<String>>);
 
@@ -295,7 +297,7 @@ impl Listener for Heard {
     }
 }
 
-/// Where the subscriber alone reaches its publisher, nobody can look at the slot.
+/// If only the subscriber can reach its publisher, nobody can check the slot.
 #[tokio::test]
 async fn a_slot_that_cannot_be_looked_at_is_said_to_be_unchecked() {
     let pair = Pair::new(Major::V16, Major::V16, "unseen").await;
@@ -312,7 +314,7 @@ async fn a_slot_that_cannot_be_looked_at_is_said_to_be_unchecked() {
     assert!(said.contains("it was not checked whether replication slot \"unseen\" exists and is free"), "{said}");
 }
 
-/// Makes a subscription that is to read from a slot that is there.
+/// Creates a subscription that reads from an existing slot.
 async fn read_from(publisher: &Database, subscriber: &Database, slot: &str) -> Result<(), String> {
     read_within(DEADLINE, publisher, subscriber, slot).await
 }
@@ -332,8 +334,8 @@ async fn read_within(time: Duration, publisher: &Database, subscriber: &Database
     subscribing::create(creation).await.map(drop).map_err(|refused| format!("{refused:?}"))
 }
 
-/// Two applies at the same moment, on one slot of the first pair's publisher. The one that comes later is refused in these
-/// words, and the other's subscription is removed again.
+/// Two applies at the same moment, on one slot of the first pair's publisher. The later one is refused in these words,
+/// and the other's subscription is removed again.
 async fn one_gets_it([one, other]: [&Pair; 2], slot: &str, said: &str) {
     let (first, second) = tokio::join!(
         read_from(&one.publisher, &one.subscriber, slot),
@@ -347,7 +349,7 @@ async fn one_gets_it([one, other]: [&Pair; 2], slot: &str, said: &str) {
     holder.sql("DROP SUBSCRIPTION sharing").await;
 }
 
-/// Two applies of two databases, at the same moment: the later one steps back, and nothing is left of it.
+/// Two applies of two databases at the same moment: the later one withdraws, and nothing is left of it.
 #[tokio::test]
 async fn of_two_at_once_one_gets_the_slot() {
     let mut tries = 0;
@@ -365,7 +367,7 @@ async fn of_two_at_once_one_gets_the_slot() {
     println!("two creates at once on one slot: {tries} tries");
 }
 
-/// Two subscriptions of two clusters, which cannot see each other: who comes first is seen by its worker on the publisher.
+/// Two subscriptions of two clusters, which cannot see each other: the publisher shows the worker of the first one.
 #[tokio::test]
 async fn of_two_clusters_one_gets_the_slot() {
     let mut tries = 0;
@@ -383,7 +385,7 @@ async fn of_two_clusters_one_gets_the_slot() {
     println!("two creates at once on one slot, on two clusters: {tries} tries");
 }
 
-/// Who holds a slot's lock for ever keeps others from taking it; an apply says so, and makes nothing.
+/// A session that never releases a slot's lock prevents others from taking it; an apply says so, and creates nothing.
 #[tokio::test]
 async fn a_slot_that_another_apply_takes_is_waited_for() {
     let pair = Pair::new(Major::V16, Major::V17, "taken").await;
@@ -414,7 +416,8 @@ async fn a_slot_that_another_apply_takes_is_waited_for() {
     assert_eq!(pair.slots().await, [""; 0]);
 }
 
-/// Two servers where the provider's own role may not make slots, and the subscription's may: so the subscriber makes it.
+/// Two servers where the subscription's role may create slots, but not the provider's own: so the subscriber creates
+/// it.
 async fn left_to_the_subscriber(from: Major, to: Major) -> Stage {
     let mut stage = Stage::new(Pair::new(from, to, "afar").await).await;
     let server = servers::shared(from);
@@ -432,7 +435,7 @@ async fn left_to_the_subscriber(from: Major, to: Major) -> Stage {
 const MAKES: &str = "CREATE SUBSCRIPTION \"neonrepl_making_";
 const NAMES: &str = "ALTER SUBSCRIPTION \"neonrepl_making_";
 
-/// What the subscriber makes has a name that nobody else has until its slot is there: a lost answer is no riddle.
+/// A subscription that creates its own slot has a unique name until the slot exists, so a lost answer can be resolved.
 #[tokio::test]
 async fn what_the_subscriber_makes_says_whose_it_is() {
     let cuts = [
@@ -477,7 +480,7 @@ async fn what_the_subscriber_makes_says_whose_it_is() {
     println!("subscriptions whose slot the subscriber makes, cut short: {tries}");
 }
 
-/// Whoever takes the name while the slot is made keeps it, and ours goes with its slot.
+/// If another session takes the name while the slot is created, it keeps it, and ours is removed with its slot.
 #[tokio::test]
 async fn a_name_that_is_taken_while_the_subscriber_makes_the_slot_is_the_others() {
     let stage = left_to_the_subscriber(Major::V17, Major::V16).await;
@@ -501,7 +504,7 @@ async fn a_name_that_is_taken_while_the_subscriber_makes_the_slot_is_the_others(
     stage.expect_nothing().await;
 }
 
-/// The provider dies with its core, wherever it is; what is left says itself whose it is.
+/// The provider is killed with its core at each point; the remains show whose they are.
 #[tokio::test]
 async fn what_a_killed_apply_has_left_the_next_one_makes_whole() {
     for (from, to) in [(Major::V14, Major::V17), (Major::V18, Major::V15)] {
@@ -530,7 +533,7 @@ async fn what_a_killed_apply_has_left_the_next_one_makes_whole() {
     }
 }
 
-/// A slot of the name that the killed apply did not make is not its own, whatever it has left on the subscriber.
+/// A slot that the killed apply did not create is not its own, whatever its remains on the subscriber.
 #[tokio::test]
 async fn what_a_killed_apply_has_left_takes_no_slot_with_it() {
     let stage = Stage::new(Pair::new(Major::V17, Major::V18, "remains").await).await;
@@ -553,7 +556,8 @@ async fn what_a_killed_apply_has_left_takes_no_slot_with_it() {
     stage.expect_whole_and_destroy().await;
 }
 
-/// A subscriber that goes away between the slot and the end leaves what the state knows, and a destroy removes both.
+/// If the subscriber becomes unavailable between the slot and the end, the state records the remains, and a destroy
+/// removes both.
 #[tokio::test]
 async fn what_could_not_be_taken_back_is_recorded_and_can_be_destroyed() {
     let stage = Stage::new(Pair::new(Major::V16, Major::V17, "left").await).await;
@@ -562,7 +566,7 @@ async fn what_could_not_be_taken_back_is_recorded_and_can_be_destroyed() {
     let began = Instant::now();
     let apply = stage.workspace.spawn(&APPLY);
     stage.subscriber.reached().await;
-    // It hangs until its time is over; so does what would take it back.
+    // It hangs until its time is over, and so does the cleanup.
     let run = apply.wait().await;
     assert_eq!(run.code, Some(1), "{}", run.text());
     assert!(began.elapsed() < Duration::from_secs(100));
@@ -575,7 +579,7 @@ async fn what_could_not_be_taken_back_is_recorded_and_can_be_destroyed() {
     stage.expect_whole_and_destroy().await;
 }
 
-/// Disabled means: its tables are known, and nothing is copied before it is enabled.
+/// Disabled means that it has its tables, but nothing is copied before it is enabled.
 #[tokio::test]
 async fn one_that_is_made_disabled_copies_nothing_until_it_is_enabled() {
     for (from, to) in [(Major::V15, Major::V18), (Major::V18, Major::V15)] {

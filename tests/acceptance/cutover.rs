@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Moving writers from one side to the other and back, while an application writes all the time.
+//! Moves writers from one side to the other and back, while an application writes all the time.
 
 mod faults;
 mod terms;
@@ -23,7 +23,7 @@ use crate::replication::DEADLINE;
 use tokio_postgres::error::SqlState;
 use writers::{Tally, Writers};
 
-/// What an application writes to: two tables in one transaction, with numbers that the server gives out. A third one is
+/// The application's tables: two that are written in one transaction, with numbers from sequences. A third one is
 /// partitioned.
 const TABLES: &str = "
     CREATE TABLE orders (id bigserial PRIMARY KEY, writer int NOT NULL, n int NOT NULL);
@@ -32,7 +32,7 @@ const TABLES: &str = "
     CREATE TABLE events_1 PARTITION OF events FOR VALUES IN (1);
     CREATE TABLE aside (id int);";
 
-/// Hears warnings.
+/// Collects warnings.
 #[derive(Default)]
 pub(crate) struct Heard(Mutex<Vec<String>>);
 
@@ -47,13 +47,13 @@ impl Heard {
         self.0.lock().unwrap().join("\n")
     }
 
-    /// Those that say something else.
+    /// The warnings without this text.
     fn besides(&self, text: &str) -> Vec<String> {
         self.0.lock().unwrap().iter().filter(|warning| !warning.contains(text)).cloned().collect()
     }
 }
 
-/// A database on each of two servers, one of which is replicated to the other by a role that is no superuser where it need not be.
+/// A database on each of two servers: one is replicated to the other by a role that is a superuser only if necessary.
 struct Shop {
     from: Database,
     to: Database,
@@ -117,7 +117,7 @@ impl Shop {
         let connection = conninfo(&self.from, &self.movers[0]).to_secret();
         let subscriber = self.to.connect_as(&self.movers[1]).await.unwrap();
         let slot = self.slot();
-        // On one server a subscription that makes its slot would wait for itself.
+        // On one server, a subscription that creates its slot would wait for itself.
         publisher
             .batch_execute(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')"))
             .await
@@ -132,7 +132,7 @@ impl Shop {
         wait_until("the tables to be copied", 3 * DEADLINE, async || self.to.value::<i64>(ready).await == 3).await;
     }
 
-    /// Its name is unique on the server that is left.
+    /// The slot, with a name that is unique on the old server.
     fn slot(&self) -> String {
         format!("{}_{}_shop", self.to.name, self.to.port)
     }
@@ -154,7 +154,7 @@ impl Shop {
         cutover::run(&self.anew(), cutover, &self.operation()).await
     }
 
-    /// Both sides as a provider has them that has only just begun.
+    /// Both sides for a new provider.
     fn anew(&self) -> Pair {
         Pair { publisher: connect(&self.from, &self.movers[0]), subscriber: connect(&self.to, &self.movers[1]) }
     }
@@ -173,7 +173,7 @@ impl Shop {
         if place == Place::Subscriber { &self.to } else { &self.from }
     }
 
-    /// Whether every commit that was acknowledged is on a side, and nothing is there twice.
+    /// Checks that every acknowledged commit is on a side, and nothing is there twice.
     async fn prove(&self, place: Place, tally: &Tally) -> String {
         let database = self.database(place);
         let mut found = String::new();
@@ -197,12 +197,12 @@ impl Shop {
     }
 }
 
-/// The switches of one pair there and back, under four writers. Returns what is to be printed.
+/// The switches of one pair there and back, under four writers. Returns the text to print.
 async fn there_and_back(from: &Server, to: &Server, switches: usize) -> String {
     let shop = Shop::new(from, to).await;
     let prepared = shop.switch(Place::Publisher).await;
     assert_eq!(prepared.last, None);
-    // The guard keeps an application from writing to the new side too early.
+    // The guard prevents an application from writing to the new side too early.
     let early = shop
         .to
         .connect_as(&shop.apps[1])
@@ -231,7 +231,7 @@ async fn there_and_back(from: &Server, to: &Server, switches: usize) -> String {
     }
     let tally = writers.stop().await;
     let proof = shop.prove(active, &tally).await;
-    // What is active flows to the other side, too.
+    // Changes of the active side also flow to the other side.
     let other = shop.database(active.other());
     let there = shop.database(active);
     wait_until("the other side to follow", 3 * DEADLINE, async || {
@@ -253,7 +253,7 @@ async fn there_and_back(from: &Server, to: &Server, switches: usize) -> String {
 /// How many pairs move at the same time.
 const AT_ONCE: usize = 2;
 
-/// Every major to the one before it, and the oldest to the latest; each to itself, too, and on one server.
+/// Every major to the one before it, and the oldest to the latest; each also to itself, and on one server.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_acknowledged_commit_arrives_once_there_and_back() {
     let start = |major| Server::start(major, Settings::new());
@@ -270,7 +270,7 @@ async fn every_acknowledged_commit_arrives_once_there_and_back() {
     println!("{count} pairs");
 }
 
-/// A slot waits for whatever is written on its server, so for another switch that leaves that one.
+/// A slot waits for all writing transactions on its server, so also for another switch from there.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_that_move_in_opposite_directions_do_not_wait_for_each_other() {
     let servers = [Major::V15, Major::V17].map(|major| Server::start(major, Settings::new()));
@@ -278,7 +278,7 @@ async fn two_that_move_in_opposite_directions_do_not_wait_for_each_other() {
     for active in [Place::Publisher, Place::Subscriber, Place::Publisher, Place::Subscriber, Place::Publisher] {
         Box::pin(join(one.switch(active), other.switch(active))).await;
     }
-    // Where one slot has room, and no more, that is enough.
+    // Room for one slot is enough.
     let fill = "SELECT count(pg_create_physical_replication_slot('full_' || n)) FROM generate_series(2, \
         current_setting('max_replication_slots')::bigint - (SELECT count(*) FROM pg_replication_slots)) n";
     assert!(one.to.value::<i64>(fill).await > 0);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_cutover` through real cores: prepared, switched there and back, beside the subscription that it stops and starts.
+//! `neonrepl_cutover` through real cores: prepared, switched there and back, together with the subscription that it
+//! stops and starts.
 
 mod broken;
 mod terms;
@@ -37,7 +38,7 @@ impl Stage {
         Self { from, to, pair, workspace, name }
     }
 
-    /// A publication, a subscription to it and what else is given.
+    /// A publication, a subscription to it, and further blocks.
     fn write(&self, of_subscription: &str, rest: &str) {
         let name = &self.name;
         let configuration = format!(
@@ -63,7 +64,7 @@ resource \"neonrepl_subscription\" \"shop\" {{
         self.write("", &cutover(active, arguments));
     }
 
-    /// One more row on the side that is active, which must arrive on the other one.
+    /// Writes one more row on the active side, which must arrive on the other one.
     async fn write_and_follow(&self, active: &str, id: i32) {
         let (here, there) = match active {
             "publisher" => (&self.pair.publisher, &self.pair.subscriber),
@@ -74,7 +75,7 @@ resource \"neonrepl_subscription\" \"shop\" {{
         wait_until(&format!("row {id} to arrive"), DEADLINE * 3, async || there.rows(&arrived).await == ["1"]).await;
     }
 
-    /// Whoever writes to the side that is not active is told so.
+    /// A write to the inactive side is refused with this text.
     async fn expect_closed(&self, side: &str, said: &str) {
         let database = if side == "publisher" { &self.pair.publisher } else { &self.pair.subscriber };
         let error = database.try_sql("INSERT INTO orders VALUES (-1, 1, 'eu')").await.expect_err("a refusal");
@@ -93,7 +94,7 @@ resource \"neonrepl_subscription\" \"shop\" {{
         self.workspace.attributes(CUTOVER).await
     }
 
-    /// Every object that a cutover makes, on both sides.
+    /// All objects that a cutover creates, on both sides.
     async fn remains(&self) -> Vec<String> {
         let made = "SELECT 'function ' || proname FROM pg_proc WHERE proname LIKE 'fence%' \
             UNION ALL SELECT 'trigger on ' || tgrelid::regclass FROM pg_trigger WHERE tgname LIKE 'neonrepl%' \
@@ -124,7 +125,7 @@ output \"database\" {{
 
 const REVERSE: &str = "  reverse {}";
 
-/// What a plan says of the output that follows the active side.
+/// The plan of the output that follows the active side.
 fn output(plan: &Value) -> &Value {
     &plan["output_changes"]["database"]["after"]
 }
@@ -179,7 +180,7 @@ async fn switch(stage: &Stage) {
     assert!(state["write_pause_ms"].is_number() && state["sequences_copied"] == 1, "{state}");
     assert_eq!(stage.subscription().await, ["f|"], "the forward subscription is stopped, without a slot");
     status(stage).await;
-    // Whoever waits for the subscription does not wait for ever.
+    // A wait for the subscription does not last for ever.
     let name = &stage.name;
     let waits = format!(
         "data \"neonrepl_replication_status\" \"shop\" {{\n  subscription = \"{name}\"\n  wait_until = \"caught_up\"\n}}\n"
@@ -189,7 +190,7 @@ async fn switch(stage: &Stage) {
     stage.workspace.write("status.tf", "");
 }
 
-/// What the binary says: one that a cutover has stopped is well, and what brings changes back is there.
+/// The binary's status: a subscription that a cutover has stopped is healthy, and the way back is shown.
 async fn status(stage: &Stage) {
     let mut command = tokio::process::Command::new(tools::provider());
     command.args(["status", "--json"]).env("NEONREPL_PUBLISHER_URL", stage.pair.publisher.url());
@@ -259,7 +260,7 @@ async fn taken_over(stage: &Stage) {
     stage.workspace.expect_empty_plan().await;
 }
 
-/// A destroy leaves the side closed that is not active, and says how to open it.
+/// A destroy leaves the inactive side closed, and says how to open it.
 async fn leave(stage: &Stage) {
     let plan = stage.workspace.run(&["plan", "-destroy", "-no-color"]).await;
     says(&plan, &["the subscriber stays active", "The publisher stays closed to writes", "no longer flow back"]);
@@ -292,7 +293,7 @@ async fn a_cutover_goes_there_and_back_with_opentofu_from_18_to_15() {
     life(Core::OpenTofu, Major::V18, Major::V15).await;
 }
 
-/// What a plan must refuse, with what it says.
+/// Checks that the plan is refused with these texts.
 async fn expect_refused(stage: &Stage, texts: &[&str]) {
     let plan = stage.workspace.plan().await;
     assert_eq!(plan.code, Some(1), "{}", plan.text());
@@ -320,7 +321,7 @@ async fn what_would_lose_something_is_refused_in_the_plan() {
     stage.write("", &format!("{}{another}", cutover("subscriber", "")));
     expect_refused(&stage, &["there is no subscription \"nosuch\"", &format!("It has \"{}\"", stage.name)]).await;
 
-    // Taken out alone, what it has stopped stays so, and nothing can bring back what was written.
+    // If only the cutover is removed, the subscription stays stopped, and nothing can bring writes back.
     left_behind(&stage).await;
     stage.cutover("subscriber", REVERSE);
     expect_refused(&stage, &["the way back cannot be created while the subscriber is active"]).await;
@@ -352,7 +353,7 @@ async fn left_behind(stage: &Stage) {
     says(&replaced, &["cannot be replaced while the subscriber is active"]);
 }
 
-/// A table that somebody holds, as a transaction does that has written to it.
+/// A table that an open transaction has written to.
 async fn held(stage: &Stage) -> tokio_postgres::Client {
     let holder = stage.pair.publisher.connect_as(&Role::superuser()).await.expect("a connection");
     holder.batch_execute("BEGIN; LOCK TABLE orders IN ROW EXCLUSIVE MODE").await.expect("a lock");
@@ -363,7 +364,7 @@ async fn held(stage: &Stage) -> tokio_postgres::Client {
 async fn a_switch_that_fails_leaves_everything_as_it_was() {
     let stage = Stage::new(Core::Terraform, Major::V15, Major::V18, "cutover_failed").await;
     let short = format!("{REVERSE}\n  timeouts {{\n    create = \"8s\"\n    update = \"8s\"\n  }}");
-    // At create: what was prepared is kept, and goes on once it is untainted.
+    // At create: the preparation is kept, and the apply continues after `untaint`.
     stage.write("", "");
     stage.workspace.apply().await;
     let holder = held(&stage).await;
@@ -377,7 +378,7 @@ async fn a_switch_that_fails_leaves_everything_as_it_was() {
     stage.workspace.apply().await;
     stage.workspace.expect_empty_plan().await;
 
-    // At update: the state is what is there, and nothing is tainted.
+    // At update: the state has the actual values, and nothing is tainted.
     let holder = held(&stage).await;
     stage.cutover("subscriber", &short);
     let failed = stage.workspace.apply_error().await;
@@ -386,7 +387,7 @@ async fn a_switch_that_fails_leaves_everything_as_it_was() {
     stage.pair.publisher.sql("INSERT INTO orders VALUES (2, 2, 'eu')").await;
     assert_eq!(stage.subscription().await, [format!("t|{}", stage.name)]);
 
-    // A killed core leaves no more behind.
+    // A killed core leaves nothing else behind.
     let applying = stage.workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
     let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'ShareRowExclusiveLock' \
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
@@ -397,7 +398,7 @@ async fn a_switch_that_fails_leaves_everything_as_it_was() {
     let plan = stage.workspace.plan().await;
     says(&plan, &["moves writes from the publisher", "0 to add, 1 to change, 0 to destroy"]);
 
-    // Whoever holds it is ended where that is asked for.
+    // The blocking session is ended if configured.
     stage.cutover("subscriber", &format!("{REVERSE}\n  end_blockers_after = \"1s\""));
     stage.workspace.apply().await;
     assert!(holder.batch_execute("COMMIT").await.is_err(), "the session was ended");
@@ -410,7 +411,7 @@ async fn a_switch_that_fails_leaves_everything_as_it_was() {
     says(&destroyed, &["the publisher stays closed to writes"]);
 }
 
-/// A switch that was cut off between its commit and the opening of the other side: both are closed.
+/// A switch that was interrupted between its commit and the opening of the other side: both are closed.
 async fn between(stage: &Stage) {
     let armed = "SELECT pg_get_functiondef(p.oid) FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace \
         WHERE nspname = 'neonrepl' AND proname LIKE 'fence%'";
@@ -424,7 +425,7 @@ async fn between(stage: &Stage) {
     stage.workspace.expect_empty_plan().await;
 }
 
-/// What somebody takes away or opens by hand is made again.
+/// Objects that somebody drops or opens by hand are restored.
 async fn drift(stage: &Stage) {
     let drops = "SELECT 'DROP TRIGGER ' || quote_ident(tgname) || ' ON ' || tgrelid::regclass FROM pg_trigger \
         WHERE tgname LIKE 'neonrepl%' ORDER BY 1 LIMIT 1";
@@ -453,7 +454,7 @@ async fn drift(stage: &Stage) {
     stage.workspace.expect_empty_plan().await;
 }
 
-/// The roles and rights that the docs name are enough, and a password is nowhere but where Postgres keeps it.
+/// The roles and rights in the docs are enough, and a password is only where Postgres stores it.
 #[tokio::test]
 async fn named_rights_are_enough_and_the_password_is_nowhere() {
     let (from, to) = (Server::start(Major::V18, Settings::new()), Server::start(Major::V16, Settings::new()));
@@ -519,7 +520,7 @@ resource \"neonrepl_subscription\" \"shop\" {{
         stage.workspace.apply().await;
         stage.workspace.expect_empty_plan().await;
     }
-    // Another password is sent with the version.
+    // A change of the version sets the new password.
     stage.pair.subscriber.sql(&format!("ALTER ROLE {reader} PASSWORD 'pw-rotated-8Kx'")).await;
     let mut stage = stage;
     stage.workspace.secret("pw-rotated-8Kx").env("TF_VAR_password", "pw-rotated-8Kx");

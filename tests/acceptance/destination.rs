@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The tables of the subscriber, made as the publisher's are: every kind of object between versions, what is refused, and
+//! The tables of the subscriber, created like the publisher's: every kind of object between versions, refusals, and
 //! `neonrepl_destination_schema` through real cores.
 
 mod distance;
@@ -30,7 +30,7 @@ use crate::status::Quiet;
 /// Every kind of object that a table can need, on each version.
 const RICH: &str = include_str!("destination/rich.sql");
 
-/// Two databases, as the test sees them and as the provider does.
+/// Two databases, through the test's connections and through the provider's.
 struct Sides {
     publisher: Database,
     subscriber: Database,
@@ -51,7 +51,7 @@ impl Sides {
         Self { publisher, subscriber, pair }
     }
 
-    /// The same as another process of the provider sees it.
+    /// The same for another process of the provider.
     fn again(&self) -> Self {
         let same = |side: &Database| Database::at(side.port, &side.name);
         Self::of(same(&self.publisher), same(&self.subscriber))
@@ -79,7 +79,7 @@ impl Sides {
     }
 }
 
-/// Tables that are nobody's partition, in the spelling of configurations.
+/// Tables that are not partitions, in the spelling of configurations.
 const TABLES: &str = "SELECT concat('\"', replace(n.nspname, '\"', '\"\"'), '\".\"', replace(c.relname, '\"', '\"\"'), '\"') \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
@@ -96,7 +96,7 @@ fn everything(tables: BTreeSet<QualifiedName>) -> Wish {
     }
 }
 
-/// What a database says of itself, by queries that have nothing in common with the provider's.
+/// Queries that describe a database, independent of the provider's.
 const SAID: [&str; 9] = [
     "SELECT table_schema, table_name, column_name, ordinal_position, data_type, udt_schema, udt_name, \
      character_maximum_length, numeric_precision, is_nullable, column_default, is_identity, identity_start, \
@@ -145,7 +145,7 @@ async fn a_rich_schema_is_the_same_on_both_sides() {
     for (from, to) in pairs {
         let what = format!("{from:?} to {to:?}");
         let sides = Sides::new(from, to, RICH).await;
-        // What a version prints is not what another does: the other side's own printing is what it is compared with.
+        // Versions print differently: each side is compared with its own printed form.
         let wish = everything(sides.tables().await);
         let outcome = sides.make(&wish).await.unwrap_or_else(|error| panic!("{what}: {error}"));
         assert!(outcome.made.len() > 40, "{what}: {:?}", outcome.made);
@@ -166,7 +166,7 @@ async fn a_rich_schema_is_the_same_on_both_sides() {
 
 const ADDRESS: &str = "neonrepl_destination_schema.shop";
 
-/// A publication of `app`'s tables, the tables on the subscriber, and a subscription, with more in the second.
+/// A publication of `app`'s tables, the tables on the subscriber (with more attributes), and a subscription.
 fn config(name: &str, publication: &str, schema: &str) -> String {
     format!(
         "resource \"neonrepl_publication\" \"shop\" {{\n  name = \"{name}\"\n{publication}\n}}\n\
@@ -177,7 +177,7 @@ fn config(name: &str, publication: &str, schema: &str) -> String {
     )
 }
 
-/// What an application has on the publisher, with rows.
+/// An application's tables on the publisher, with rows.
 const SHOP: &str = "CREATE SCHEMA app; CREATE TYPE app.mood AS ENUM ('sad', 'glad'); \
     CREATE TABLE app.users (id serial PRIMARY KEY, name text NOT NULL, mood app.mood); CREATE INDEX ON app.users (name); \
     CREATE TABLE app.orders (id int PRIMARY KEY, user_id int REFERENCES app.users, total numeric(8,2)); \
@@ -187,7 +187,7 @@ async fn shop(core: Core, from: Major, to: Major) -> (Sides, Workspace) {
     shop_of(core, (from, to), SHOP).await
 }
 
-/// Two servers, the first with what these statements make, and a workspace for both.
+/// Two servers, the first with these statements, and a workspace for both.
 async fn shop_of(core: Core, (from, to): (Major, Major), statements: &str) -> (Sides, Workspace) {
     let sides = Sides::new(from, to, statements).await;
     let mut workspace = Workspace::new(core);
@@ -212,7 +212,7 @@ async fn life(core: Core, from: Major, to: Major) {
     let name = sides.publisher.name.clone();
     let tables = "  tables = [\"app.users\", \"app.orders\"]";
 
-    // All of it in one apply: the publication is not there when the tables are planned.
+    // Everything in one apply: the publication does not exist when the tables are planned.
     workspace.write("main.tf", &config(&name, tables, ""));
     let plan = workspace.plan().await.flat();
     for said in [
@@ -248,7 +248,7 @@ async fn import(workspace: &Workspace, sides: &Sides, name: &str) {
     workspace.expect_empty_plan().await;
 }
 
-/// A migration that ran on the publisher first has stopped the replication: one apply heals it, and nothing is lost.
+/// A migration that ran on the publisher first has stopped the replication: one apply repairs it, and nothing is lost.
 async fn follow(workspace: &Workspace, sides: &Sides) {
     sides.publisher.sql("ALTER TYPE app.mood ADD VALUE 'odd' BEFORE 'glad'").await;
     sides
@@ -263,7 +263,7 @@ async fn follow(workspace: &Workspace, sides: &Sides) {
     for said in ["column age", "column note", "labels", "not null of column name", "column total"] {
         assert!(plan.contains(said), "{said} is not in {plan}");
     }
-    // The application goes on writing while it is healed.
+    // The application keeps writing during the repair.
     let writing = async {
         for round in 1..31 {
             let write = format!(
@@ -284,7 +284,7 @@ async fn follow(workspace: &Workspace, sides: &Sides) {
     }
     workspace.expect_empty_plan().await;
 
-    // A new name is a new name, and no empty column; rows that are there keep what they hold.
+    // A renamed column is renamed, not replaced by an empty one: existing rows keep their values.
     sides
         .publisher
         .sql("ALTER TABLE app.users RENAME age TO \"Years\"; INSERT INTO app.users (name, \"Years\") VALUES ('r', 9)")
@@ -313,7 +313,7 @@ async fn opentofu_from_18_to_14() {
     life(Core::OpenTofu, V18, V14).await;
 }
 
-/// What is made is dropped again where it holds nothing, and nothing else.
+/// Created objects are dropped again if they are empty, and nothing else is.
 #[tokio::test]
 async fn what_was_made_and_is_empty_is_dropped_on_request() {
     let (sides, workspace) = shop(Core::OpenTofu, V16, V17).await;
@@ -326,7 +326,7 @@ async fn what_was_made_and_is_empty_is_dropped_on_request() {
     workspace.expect_empty_plan().await;
     let left = "SELECT relname FROM pg_class WHERE relnamespace = 'app'::regnamespace AND relkind IN ('r', 'S', 'i')";
     assert!(sides.subscriber.rows(left).await.len() > 8);
-    // A foreign key that came later, to a table that is dropped first.
+    // A later foreign key, to a table that is dropped first.
     sides
         .subscriber
         .sql("ALTER TABLE app.orders ADD CONSTRAINT later FOREIGN KEY (user_id) REFERENCES app.users")
@@ -354,7 +354,7 @@ const RICH_WITHOUT_SCHEMA: &str = "CREATE TABLE app.calls (id int PRIMARY KEY, n
     CREATE FUNCTION app.of_call(app.calls) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1.n'; \
     ALTER TABLE app.calls ADD CHECK (app.of_call(calls.*) > 0)";
 
-/// All that cannot be copied, and all that is not the same, is said at once, before anything is made.
+/// Everything that cannot be copied, and all differences, are reported at once, before anything is created.
 #[tokio::test]
 async fn what_stands_in_the_way_is_said_at_once() {
     let (sides, workspace) = shop(Core::Terraform, V18, V14).await;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Indexes, foreign keys and statistics that are made once the rows are there: `neonrepl_destination_indexes` through real
+//! Indexes, foreign keys and statistics that are created after the copy: `neonrepl_destination_indexes` through real
 //! cores, while changes arrive.
 
 use serde_json::json;
@@ -13,7 +13,7 @@ use crate::replication::{DEADLINE, subscribers};
 
 const ADDRESS: &str = "neonrepl_destination_indexes.shop";
 
-/// What an application has: indexes of each kind, partitions of partitions, foreign keys from and to them.
+/// An application's tables: indexes of each kind, partitions of partitions, foreign keys from and to them.
 const SHOP: &str = "CREATE SCHEMA app; \
     CREATE TABLE app.users (id int PRIMARY KEY, email text NOT NULL, name text, gone bool NOT NULL DEFAULT false); \
     CREATE UNIQUE INDEX users_email ON app.users (lower(email)) WHERE NOT gone; CREATE INDEX ON app.users (name DESC) INCLUDE (email); \
@@ -33,7 +33,7 @@ const SHOP: &str = "CREATE SCHEMA app; \
     INSERT INTO app.orders SELECT n, '2024-06-01'::date + n % 500, n, 'note ' || n FROM generate_series(1, 2000) n; \
     INSERT INTO app.lines SELECT n, n, '2024-06-01'::date + n % 500, n, 'u' || n FROM generate_series(1, 2000) n;";
 
-/// What a database says of itself.
+/// Queries that describe a database.
 const SAID: [&str; 3] = [
     "SELECT indexrelid::regclass, pg_get_indexdef(indexrelid), indisvalid, indisclustered, inhparent::regclass, obj_description(indexrelid, 'pg_class'), \
      ARRAY(SELECT a.attstattarget FROM pg_attribute a WHERE a.attrelid = indexrelid AND a.attstattarget >= 0) FROM pg_index \
@@ -73,7 +73,7 @@ impl Shop {
         Self { publisher, subscriber, workspace, name }
     }
 
-    /// Tables, a subscription and what is made once its rows are there, with more in the last.
+    /// Tables, a subscription and the indexes, the last with more attributes.
     fn write(&self, more: &str) {
         let name = &self.name;
         let publication = "publications = [neonrepl_publication.shop.name]";
@@ -115,7 +115,7 @@ async fn life(core: Core, from: Major, to: Major) {
     assert_eq!(subscriber.value::<i64>(unanalyzed).await, 0);
     workspace.expect_empty_plan().await;
 
-    // What goes missing, and what comes later, is made: under writes, and with partitions that only the subscriber has.
+    // Missing and later objects are created: under writes, and with partitions that only the subscriber has.
     subscriber
         .sql(
             "DROP INDEX app.users_name_email_idx; DROP INDEX app.orders_note; DROP STATISTICS app.users_stats; \
@@ -170,7 +170,7 @@ async fn opentofu_builds_indexes_from_18_to_14() {
     life(Core::OpenTofu, V18, V14).await;
 }
 
-/// Rows that stand in the way are named, everything else is made, and an apply goes on once they are mended.
+/// Rows that prevent an index are named, everything else is created, and the next apply continues after the repair.
 #[tokio::test]
 async fn violations_are_findings_with_their_keys() {
     let cases = [(Core::OpenTofu, V14), (Core::Terraform, V18)];
@@ -184,7 +184,7 @@ async fn violations_are_findings_with_their_keys() {
                 && subscriber.value::<i64>("SELECT count(*) FROM app.users").await == 2000
         })
         .await;
-        // An index of an earlier attempt, one that a person has made otherwise, and rows of somebody else's.
+        // An index of an earlier attempt, a different one that a person has created, and rows from somebody else.
         subscriber.sql("CREATE INDEX orders_2b_own ON app.orders_2b (note)").await;
         subscriber.sql("CREATE STATISTICS app.users_stats ON id, name FROM app.users").await;
         subscriber.sql("CREATE INDEX users_name_email_idx ON app.users (name DESC) INCLUDE (email)").await;
@@ -215,7 +215,7 @@ async fn violations_are_findings_with_their_keys() {
     println!("{} cases", cases.len());
 }
 
-/// What cannot be made is said before anything is: tables that are missing, and rights.
+/// Obstacles are reported before anything is created: missing tables, and rights.
 #[tokio::test]
 async fn what_the_role_may_not_do_is_an_error_of_the_plan() {
     let shop = Shop::new(Core::OpenTofu, V16, V16, SHOP).await;
@@ -264,7 +264,7 @@ async fn what_the_role_may_not_do_is_an_error_of_the_plan() {
     assert!(plan.flat().contains("\"lots\" is not an amount of memory"), "{}", plan.text());
 }
 
-/// An index that somebody builds already is waited for. What an apply leaves that was killed, or that a person has stopped, is
+/// An apply waits for an index that another session is building. The remains of an apply that was killed or stopped are
 /// built again.
 #[tokio::test]
 async fn what_a_killed_or_stopped_apply_has_left_is_finished_by_the_next() {
@@ -335,13 +335,13 @@ async fn what_a_killed_or_stopped_apply_has_left_is_finished_by_the_next() {
     }
 }
 
-/// The action makes what is missing, and prints what it does.
+/// The action creates missing objects, and prints what it does.
 #[tokio::test]
 async fn the_action_builds_indexes_and_says_how_far_it_is() {
     let shop = Shop::new(Core::Terraform, V16, V16, SHOP).await;
     let Shop { publisher, subscriber, workspace, .. } = &shop;
     subscriber.sql(TABLES).await;
-    // The function waits at one of the last rows for as long as somebody holds a lock.
+    // The function waits at one of the last rows while a session holds a lock.
     publisher.sql("CREATE FUNCTION app.held(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1'; CREATE INDEX users_held ON app.users (app.held(id))").await;
     subscriber
         .sql(
@@ -385,7 +385,7 @@ async fn the_action_builds_indexes_and_says_how_far_it_is() {
     assert!(built.flat().contains("Nothing was missing."), "{}", built.text());
 }
 
-/// Two of the tables, without what is made later.
+/// Two of the tables, without the objects that are created later.
 const TABLES: &str = "CREATE SCHEMA app; \
     CREATE TABLE app.users (id int PRIMARY KEY, email text NOT NULL, name text, gone bool NOT NULL DEFAULT false); \
     CREATE TABLE app.lines (id int PRIMARY KEY, order_id int, day date, pair_id int, pair_email text)";

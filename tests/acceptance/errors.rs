@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Errors as a person reads them in a terminal: each says what is wrong, where that was given, and what to do. Every case is a
-//! configuration that real cores run against real servers.
+//! Errors as people read them in a terminal: each says what is wrong, where the value was given, and what to do. Every
+//! case is a configuration that real cores run against real servers.
 
 use crate::common::cli::{Core, Run, Workspace};
 use crate::common::postgres::{Major, SUPERUSER_PASSWORD};
 use crate::replication::Pair;
 
-/// What no error may say: numbers and names that lead nowhere.
+/// Texts that no error may contain: numbers and names without use.
 const NEVER: &[&str] = &["os error", "error connecting to server", "dispatch failure", "…"];
 
-/// Checks what a person reads, and prints it: `--nocapture` shows all of it.
+/// Checks the output for people, and prints it: `--nocapture` shows everything.
 fn check(title: &str, run: &Run, says: &[&str]) {
     eprintln!("--- {title}\n{}", run.text());
     let flat = run.flat();
@@ -29,8 +29,8 @@ fn provider(side: &str, attributes: &str) -> String {
 const PUBLICATION: &str =
     "resource \"neonrepl_publication\" \"shop\" {\n  name = \"shop\"\n  tables = [\"orders\"]\n}\n";
 
-/// A server that cannot be reached, or does not let us in, by what is wrong: the attributes of the provider's block, and what
-/// is said. `{port}` and `{database}` are those of a real server.
+/// Errors of connecting or logging in: the attributes of the provider's block, and the expected texts. `{port}` and
+/// `{database}` are those of a real server.
 const CONNECTIONS: &[(&str, &str, &[&str])] = &[
     (
         "nothing listens",
@@ -84,7 +84,7 @@ async fn a_connection_that_fails_leads_to_its_attribute() {
         workspace.init().await;
         for (title, attributes, says) in cases {
             let attributes = attributes.replace("{port}", &port).replace("{database}", &database);
-            // The core prints the line that an error is about; the password is a variable, so that it is not on it.
+            // The core prints the line that an error is about, so the password is a variable.
             let attributes = attributes.replace("{password}", "${var.password}").replace("pw-wrong-8d", "${var.wrong}");
             let variables = format!(
                 "variable \"password\" {{\n  default = \"{SUPERUSER_PASSWORD}\"\n  sensitive = true\n}}\nvariable \"wrong\" {{\n  \
@@ -114,10 +114,10 @@ fn cluster(aws: &str) -> String {
     )
 }
 
-/// A configuration, a variable of the environment, and what is said.
+/// A configuration, a variable of the environment, and the expected texts.
 type Case<'a> = (&'a str, String, Option<(&'a str, &'a str)>, &'a [&'a str]);
 
-/// What is wrong in a configuration or in the environment is said before anything is asked for.
+/// Errors in a configuration or in the environment are reported before any server is asked.
 #[tokio::test]
 async fn a_configuration_that_cannot_work_leads_to_what_works() {
     let filtered =
@@ -172,7 +172,7 @@ async fn a_configuration_that_cannot_work_leads_to_what_works() {
     println!("{} configurations that cannot work, each led out of", cases.len());
 }
 
-/// The subscriber connects by itself: what it was given is said, not where the provider goes.
+/// The subscriber connects itself: the error names its connection, not the provider's.
 #[tokio::test]
 async fn the_address_that_the_subscriber_was_given_is_named() {
     for (from, to) in [(Major::V14, Major::V18), (Major::V18, Major::V14)] {
@@ -190,7 +190,7 @@ async fn the_address_that_the_subscriber_was_given_is_named() {
     }
 }
 
-/// Why the name is refused: the server takes it for no slot, however it is written.
+/// The name is refused, because the server does not accept it for a slot in any spelling.
 #[tokio::test]
 async fn a_slot_named_none_is_no_slot() {
     for major in [Major::V14, Major::V18] {

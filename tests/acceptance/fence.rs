@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The fence around tables: whoever writes waits while it is held, and is refused once it stands.
+//! The fence around tables: writers wait while it is held, and are refused once it is armed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::common::postgres::{self as servers, Major, Role, quote};
 use crate::common::wait::wait_until;
 use crate::replication::DEADLINE;
 
-/// What is published: a table, one leaf of a tree, a child of an inheritance, and what keys reach by cascades.
+/// The published tables: a table, one leaf of a tree, a child by inheritance, and tables that keys reach by cascades.
 const TABLES: &str = "
     CREATE TABLE plain (id int PRIMARY KEY, note text);
     CREATE TABLE tree (id int, part int, PRIMARY KEY (id, part)) PARTITION BY LIST (part);
@@ -34,7 +34,7 @@ const PUBLISHED: [&str; 4] = ["plain", "leaf", "child", "owned"];
 const ROWS: &str = "SELECT concat((SELECT string_agg(p::text, ',' ORDER BY id) FROM plain p), ' ', (SELECT count(*) FROM leaf), ' ', \
     (SELECT string_agg(c::text, ',') FROM child c), ' ', (SELECT string_agg(o::text, ',') FROM owned o))";
 
-/// Statements that write to what is published, in every way.
+/// Statements that write to the published tables in every way.
 const WRITES: [&str; 24] = [
     "INSERT INTO plain VALUES (2, 'b')",
     "INSERT INTO plain SELECT 2, 'b' WHERE false",
@@ -82,7 +82,7 @@ fn refusal() -> Refusal {
 }
 
 impl Fenced {
-    /// A fence that stands open. Its role owns the tables, and is nothing more.
+    /// An open fence. Its role owns the tables, and has no other rights.
     async fn open(major: Major) -> Self {
         let test = servers::shared(major).database("fence").await;
         let owner = servers::shared(major).role("keeper", "").await;
@@ -118,7 +118,7 @@ impl Fenced {
     }
 }
 
-/// What a writer is told, if it is refused.
+/// The error of a writer, if it is refused.
 async fn write(client: &Client, statement: &str) -> Option<(SqlState, String)> {
     let error = client.batch_execute(statement).await.err();
     let _ = client.batch_execute("ROLLBACK").await;
@@ -141,7 +141,7 @@ async fn no_writer_gets_through_a_fence() {
         assert!(standing.uncovered().next().is_none() && !standing.is_shut());
         let before: String = fenced.test.value(ROWS).await;
 
-        // An open writer keeps the hold from being had, and is not hurt by the try.
+        // An open writer prevents the hold, and the try does not harm it.
         let open = fenced.writer().await;
         open.batch_execute("BEGIN; INSERT INTO plain VALUES (5, 'open')").await.unwrap();
         let relations = fenced.relations().await;
@@ -154,7 +154,7 @@ async fn no_writer_gets_through_a_fence() {
         assert!(refused.err().is_some_and(|error| error.is_locked()));
         open.batch_execute("ROLLBACK").await.unwrap();
 
-        // One that is dropped is as if it had never been.
+        // A dropped hold has no effect.
         let mut hold = Hold::take(&mut session, &around, times, &limits()).await.unwrap();
         hold.beat().await.unwrap();
         let undone = hold.number().to_owned();
@@ -162,7 +162,7 @@ async fn no_writer_gets_through_a_fence() {
         assert_eq!(fence::ending(&fenced.db, &undone, &limits()).await, Ending::Undone);
         assert_eq!(fenced.standing().await.gate, Gate::Open);
 
-        // A partition that came after the fence was made is covered under the lock.
+        // A partition that was created after the fence is covered under the lock.
         fenced.test.sql("DROP TRIGGER neonrepl_fence_shop ON leaf").await;
         let hold = Hold::take(&mut session, &around, times, &limits()).await.unwrap();
         let number = hold.number().to_owned();
@@ -174,7 +174,7 @@ async fn no_writer_gets_through_a_fence() {
             clients
         };
         let waiters = clients.iter().zip(&writes).map(|(client, statement)| write(client, statement));
-        // One may wait for another's row, and that one for the table.
+        // One writer may wait for another's row, and that one for the table.
         let waiting =
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
         let commit = async {
@@ -190,7 +190,7 @@ async fn no_writer_gets_through_a_fence() {
         assert_eq!(fence::ending(&fenced.db, &number, &limits()).await, Ending::Committed);
         assert!(fenced.standing().await.is_shut());
 
-        // So does whoever comes later. What is beside the tables takes writes.
+        // So do later writers. Other tables accept writes.
         for (client, statement) in clients.iter().zip(&writes) {
             let said = write(client, statement).await;
             assert!(is_ours(said.as_ref()), "{statement} on {major:?} later: {said:?}");
@@ -201,7 +201,7 @@ async fn no_writer_gets_through_a_fence() {
             .sql("INSERT INTO beside VALUES (4, 3); INSERT INTO free VALUES (1); SELECT * FROM plain FOR UPDATE")
             .await;
 
-        // Opened, sessions that were refused write at once.
+        // Once it is open, refused sessions write at once.
         fenced.db.run_within("opening", &[fenced.fence.opening()], &limits()).await.unwrap();
         for (client, statement) in clients.iter().zip(&writes).take(2) {
             assert_eq!(write(client, statement).await, None, "{statement} on {major:?}");
@@ -216,7 +216,7 @@ async fn no_writer_gets_through_a_fence() {
     }
 }
 
-/// A provider that is frozen does not keep writers waiting.
+/// A frozen provider does not make writers wait.
 #[tokio::test]
 async fn a_hold_that_nobody_is_heard_of_is_undone_by_the_server() {
     for major in [Major::V14, Major::V18] {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The guides "Replicate Aurora PostgreSQL to Neon" and "Go back", walked from their first block to their last with each core: every
-//! block and statement is taken from the page, and what the page shows is what is seen.
+//! The guides "Replicate Aurora PostgreSQL to Neon" and "Go back", walked from their first block to their last with
+//! each core: every block and statement is taken from the page, and the output must be what the page shows.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ const NEON: &str = "ep-cool-name-123456.us-east-2.aws.neon.tech";
 const OWNER_PASSWORD: &str = "pw-owner-of-the-guide-2Kd9";
 const REPLICATOR_PASSWORD: &str = "choose one";
 
-/// What a page shows in fences, in its order.
+/// The fenced blocks of a page, in order.
 struct Page {
     fences: Vec<(String, String)>,
 }
@@ -35,7 +35,7 @@ impl Page {
         Self { fences: fences.collect() }
     }
 
-    /// The one fence of a language that holds this text.
+    /// The only fenced block of a language that contains this text.
     fn fence(&self, language: &str, holds: &str) -> &str {
         let mut found = self.fences.iter().filter(|(of, code)| of == language && code.contains(holds));
         let (_, code) = found.next().unwrap_or_else(|| panic!("no {language} shows {holds:?}"));
@@ -60,7 +60,7 @@ impl Walk {
         let cluster = ClusterConfig::new("shop", "16.4");
         let aws = StandIn::start(StandInConfig::new(PostgresServers(Major::V16), vec![cluster])).await;
         let source = aws.database("shop-1", SUPERUSER);
-        // What only AWS has: the role that is granted. Here it gives nothing, so that `subscribe` adds the attribute.
+        // Only AWS has the granted role. Here it gives no rights, so `subscribe` adds the attribute.
         source.sql("CREATE DATABASE shop").await;
         source.sql("CREATE ROLE rds_replication").await;
         let neon = Server::start(Major::V18, Settings::new());
@@ -94,12 +94,12 @@ impl Walk {
         for (is, becomes) in [at(AURORA, self.pair.publisher.port), at(NEON, self.pair.subscriber.port)] {
             text = text.replace(&is, &becomes);
         }
-        // The rules of a security group need hashicorp/aws, and loopback needs none.
+        // The rules of a security group need hashicorp/aws. Loopback needs no rules.
         let text = text.replace("aws_vpc_security_group_ingress_rule.neon, ", "");
         self.workspace.write(file, &text);
     }
 
-    /// What was printed, as it would be with the page's addresses. What changes from run to run is `#`.
+    /// The output with the page's addresses. Parts that change from run to run are `#`.
     fn seen(&self, text: &str) -> String {
         let text = text.replace(&format!("127.0.0.1:{}", self.pair.publisher.port), &format!("{AURORA}:5432"));
         let text = text.replace(&format!("127.0.0.1:{}", self.pair.subscriber.port), &format!("{NEON}:5432"));
@@ -138,7 +138,7 @@ impl Walk {
     }
 }
 
-/// Whether a line of a core's message says where in the configuration that is, which the page leaves out.
+/// Whether a line of a core's message gives the place in the configuration, which the page leaves out.
 fn is_of_place(line: &str) -> bool {
     let line = line.trim_start_matches(['│', ' ']);
     let number = line.split(':').next().unwrap_or_default();
@@ -146,7 +146,7 @@ fn is_of_place(line: &str) -> bool {
     is_quoted || line.starts_with("with neonrepl_") || (line.starts_with("on ") && line.contains(".tf line "))
 }
 
-/// One line of single-spaced words; each word that holds a digit is `#`.
+/// One line of single-spaced words; each word with a digit becomes `#`.
 fn flat(text: &str) -> String {
     let text = text.replace(['│', '╷', '╵'], " ");
     let words = text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()).map(|part| {
@@ -277,7 +277,7 @@ async fn go_back(walk: &Walk) {
     let Walk { back, .. } = walk;
     wait_until("both to be healthy", DEADLINE, async || walk.status(&["status"]).await.contains("caught up.")).await;
     walk.shows(back, "stopped by a cutover", &walk.status(&["status"]).await);
-    // The blocks of this page leave out what the other guide has between them.
+    // The blocks of this page omit settings that the other guide has.
     walk.write("cutover.tf", AT_PUBLISHER);
     walk.shows(back, "planning the cutover", &walk.plan().await.text());
     walk.apply().await;
@@ -285,7 +285,7 @@ async fn go_back(walk: &Walk) {
     walk.apply().await;
 }
 
-/// The end: the way back is taken out, and everything is destroyed.
+/// The end: removes the way back, and destroys everything.
 async fn stay(walk: &Walk) {
     let Walk { page, back, pair, workspace, aws, .. } = walk;
     let without = page.fence("terraform", AT_SUBSCRIBER).replace("  reverse {}\n\n", "");
@@ -317,7 +317,7 @@ async fn stay(walk: &Walk) {
 #[tokio::test]
 async fn the_terminal_shows_what_the_guide_shows() {
     let page = Page::read("at-a-terminal.md");
-    // What a server has for all databases is looked at, too.
+    // The check also looks at objects of the whole server.
     let [from, to] = [Major::V17, Major::V18].map(|major| Server::start(major, Settings::new()));
     let pair = Pair { publisher: from.database("shop").await, subscriber: to.database("shop").await };
     pair.publisher

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! IAM database authentication through real cores: a real Postgres behind a front that asks for tokens as RDS does.
+//! IAM database authentication through real cores: a real Postgres behind a front that requires tokens like RDS.
 
 use serde_json::Value;
 
@@ -13,13 +13,13 @@ use crate::replication::DEADLINE;
 const KEYS: Keys =
     Keys { access_key: "AKIAIOSFODNN7EXAMPLE", secret_key: "sk/acceptance+Jx4e/Rds", region: "us-east-2" };
 
-/// Of temporary credentials.
+/// The session token of temporary credentials.
 const SESSION_TOKEN: &str = "st/acceptance+7Tq9";
 
-/// The role that logs in with tokens alone is trusted, as nobody but the front lets it through.
+/// The role that only logs in with tokens is trusted, because only the front lets it through.
 const HBA: &str = "host all app 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
 
-/// A database, and the front before its server.
+/// A database, and the front of its server.
 struct Rds {
     _server: Server,
     front: Front,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What names an object across configurations, through real cores: the server, the database and the name.
+//! Identities, which name an object across configurations, through real cores: the server, the database and the name.
 
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ async fn it_names_the_server_and_follows_a_rename() {
         assert_eq!(instance(&workspace)["identity"], identity("127.0.0.1", port, database, "mall"));
         workspace.expect_empty_plan().await;
 
-        // By the name that it has now, it is the one that is there.
+        // By its current name, it is the existing object.
         let here = format!("{{ host = \"127.0.0.1\", port = {port}, database = \"{database}\", name = \"mall\" }}");
         workspace.write("import.tf", &format!("import {{\n  to = {PUBLICATION}\n  identity = {here}\n}}\n"));
         workspace.expect_empty_plan().await;
@@ -56,7 +56,7 @@ async fn it_names_the_server_and_follows_a_rename() {
     }
 }
 
-/// Older cores take no other identity for an object that they read again.
+/// Older cores accept no other identity for an object that they read again.
 #[tokio::test]
 async fn another_address_of_the_same_server_leaves_it_as_it_is() {
     for (pair, mut workspace) in pairs("address").await {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Publications that a running subscription uses: no change of them stops it or loses a row, with writes going on.
+//! Publications that a running subscription uses: no change of them stops it or loses a row, under writes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -10,7 +10,7 @@ use crate::common::postgres::{Database, Major, Role, Server, Settings};
 use crate::common::wait::wait_until;
 use crate::replication::{DEADLINE, Pair};
 
-/// Writes rows without a pause, each in a transaction of its own, and long transactions beside them.
+/// Writes rows without a pause, each in a transaction of its own, with long transactions at the same time.
 struct Writes {
     stop: Arc<AtomicBool>,
     written: Arc<AtomicI32>,
@@ -44,7 +44,7 @@ impl Writes {
         Self { stop, written, task }
     }
 
-    /// Waits until more has been written since.
+    /// Waits until more rows have been written.
     async fn go_on(&self) {
         let before = self.written.load(Ordering::SeqCst);
         wait_until("further writes", DEADLINE, async || self.written.load(Ordering::SeqCst) > before).await;
@@ -72,7 +72,7 @@ async fn count(database: &Database) -> i64 {
     database.value("SELECT count(*) FROM orders").await
 }
 
-/// The subscription has every row, and its worker never ended with an error.
+/// Checks that the subscription has every row, and that its worker never ended with an error.
 async fn nothing_is_lost(pair: &Pair, rows: i32) {
     assert_eq!(count(&pair.publisher).await, i64::from(rows));
     wait_until("every row to arrive", DEADLINE, async || count(&pair.subscriber).await == i64::from(rows)).await;
@@ -90,7 +90,7 @@ async fn life(core: Core, from: Major, to: Major) {
     let writes = Writes::begin(&pair.publisher).await;
     writes.go_on().await;
 
-    // To all tables and back: Postgres can only drop it and make it again.
+    // To all tables and back: Postgres can only drop it and create it again.
     workspace.write("main.tf", &config(&name, "name = \"shop\"\n  all_tables = true", arguments));
     workspace.apply().await;
     writes.go_on().await;
@@ -118,7 +118,7 @@ async fn life(core: Core, from: Major, to: Major) {
     assert_eq!(pair.slots().await, [""; 0]);
 }
 
-/// One publication takes the place of another: refused as a core would do it, done in the right order.
+/// One publication replaces another: refused in a core's order, done in the right order.
 async fn swap_publications(workspace: &Workspace, pair: &Pair, name: &str, old: &str) {
     let both = |lifecycle: &str| {
         let subscription = config(name, &format!("{old}\n  {lifecycle}"), "wait_for_initial_sync = true");
@@ -135,7 +135,7 @@ async fn swap_publications(workspace: &Workspace, pair: &Pair, name: &str, old: 
         assert!(refused.flat().contains(said), "{said} is not in {}", refused.text());
     }
     assert_eq!(pair.publisher.value::<i64>("SELECT count(*) FROM pg_publication").await, 2);
-    // What was in its state stays so, the subscription too.
+    // Its state stays the same, and so does the subscription.
     let lets_go = both("").replace(", neonrepl_publication.second.name]", "]");
     workspace.write("main.tf", &lets_go);
     workspace.apply().await;
@@ -155,7 +155,7 @@ async fn nothing_stops_a_subscription_from_18() {
     life(Core::Terraform, Major::V18, Major::V14).await;
 }
 
-/// A core changes the subscription first where the publication is created before it is destroyed.
+/// A core changes the subscription first if the publication is created before it is destroyed.
 #[tokio::test]
 async fn a_publication_goes_in_the_same_apply_after_its_subscription() {
     for core in Core::installed() {
@@ -178,7 +178,7 @@ async fn a_publication_goes_in_the_same_apply_after_its_subscription() {
     }
 }
 
-/// Readers that are none of the provider's subscriptions, and subscriptions that do not run.
+/// Readers outside the provider's subscriptions, and subscriptions that do not run.
 #[tokio::test]
 async fn who_cannot_be_led_to_a_new_name_is_told_while_planning() {
     let pair = Pair::new(Major::V17, Major::V16, "strangers").await;
@@ -229,7 +229,7 @@ async fn who_cannot_be_led_to_a_new_name_is_told_while_planning() {
     pair.subscriber.sql(&format!("DROP SUBSCRIPTION {name}")).await;
 }
 
-/// A disabled subscription applies nothing that is older: it is enabled first, or the publication does not join.
+/// A disabled subscription applies no older changes: it is enabled first, or the publication does not join.
 async fn joins_a_disabled_one(core: Core, from: Major, to: Major) {
     let pair = Pair::new(from, to, "disabled").await;
     let name = pair.subscriber.name.clone();
@@ -239,7 +239,7 @@ async fn joins_a_disabled_one(core: Core, from: Major, to: Major) {
     workspace.apply().await;
     workspace.write("main.tf", &config(&name, orders, "enabled = false"));
     workspace.apply().await;
-    // Older than the publication that is to join.
+    // Older than the publication that will join.
     pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu'); INSERT INTO customers VALUES (1, 'a')").await;
 
     let second =
@@ -290,7 +290,7 @@ async fn a_publication_joins_a_disabled_subscription_from_18() {
     joins_a_disabled_one(Core::OpenTofu, Major::V18, Major::V15).await;
 }
 
-/// On a server of its own: what others have open there would make every slot look old.
+/// On a server of its own: other tests' open transactions would make every slot look old.
 #[tokio::test]
 async fn a_slot_that_is_older_than_its_publication_is_warned_of() {
     let server = Server::start(Major::V17, Settings::new());
@@ -319,8 +319,8 @@ async fn a_slot_that_is_older_than_its_publication_is_warned_of() {
     }
 }
 
-/// Somebody takes a table out of the publication: what is written until it is published again is lost to the
-/// subscription, unless that forgets the table first.
+/// Somebody removes a table from the publication: writes until it is published again are lost for the
+/// subscription, unless it forgets the table first.
 #[tokio::test]
 async fn a_table_that_comes_back_is_warned_of() {
     let pair = Pair::new(Major::V16, Major::V18, "back").await;

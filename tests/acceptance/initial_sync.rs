@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Waiting for the initial copy: what is in its way is told, before anything is made where both servers show it.
+//! Waiting for the initial copy: obstacles are reported, before anything is created if both servers show them.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ fn config(name: &str, tables: &str, arguments: &str) -> String {
 
 const WAITS: &str = "wait_for_initial_sync = true\n  timeouts {\n    create = \"50s\"\n    update = \"50s\"\n  }";
 
-/// An apply that must fail and say this.
+/// An apply that must fail with these texts.
 async fn fails(workspace: &Workspace, says: &[&str]) {
     let failed = workspace.apply_error().await;
     for said in says {
@@ -104,7 +104,7 @@ async fn rows_that_are_there_already_fail_the_copy_early_and_by_name() {
         workspace.expect(&untaint, 0).await;
         workspace.expect_empty_plan().await;
 
-        // A table that joins is waited for, too.
+        // The apply also waits for a table that joins.
         pair.publisher.sql("INSERT INTO invoices VALUES (1, 1, 'eu', 'n')").await;
         pair.subscriber.sql("INSERT INTO invoices VALUES (1, 1, 'us', 'o')").await;
         workspace.write("main.tf", &config(&name, "\"orders\", \"customers\", \"invoices\"", WAITS));
@@ -119,7 +119,7 @@ async fn rows_that_are_there_already_fail_the_copy_early_and_by_name() {
     }
 }
 
-/// Where nobody waits for the copy, nobody would be told that it fails.
+/// Without a wait for the copy, nobody would learn that it fails.
 #[tokio::test]
 async fn rows_that_are_there_already_are_warned_of() {
     let pair = Pair::new(Major::V15, Major::V17, "held").await;
@@ -156,7 +156,7 @@ async fn a_publisher_without_room_for_the_copies_is_told() {
     nothing_was_made(&pair).await;
 }
 
-/// Who connects for the subscription may not read a table, and who owns it may not write one.
+/// The subscription's login may not read a table, and its owner may not write one.
 #[tokio::test]
 async fn missing_rights_are_named_with_their_grant() {
     for (core, from, to) in [(Core::OpenTofu, Major::V15, Major::V18), (Core::OpenTofu, Major::V18, Major::V16)] {
@@ -231,7 +231,7 @@ async fn a_copy_that_waits_for_no_reason_but_time_goes_on() {
     workspace.destroy().await;
 }
 
-/// Two servers that nobody else uses, with a row to copy.
+/// Two servers for one test, with a row to copy.
 async fn own_servers(from: Major, to: Major) -> (Server, Server, Pair) {
     let publisher = Server::start(from, settings([("synchronous_commit", "on")]));
     let subscriber = Server::start(to, settings([("synchronous_commit", "on")]));
@@ -244,7 +244,7 @@ async fn own_servers(from: Major, to: Major) -> (Server, Server, Pair) {
     (publisher, subscriber, pair)
 }
 
-/// A server that goes away during the wait is waited for; nothing of it is a failure of the subscription.
+/// The apply waits for a server that becomes unavailable; this is not a failure of the subscription.
 #[tokio::test]
 async fn an_outage_of_either_server_is_lived_through() {
     for (core, from, to) in [(Core::OpenTofu, Major::V18, Major::V15), (Core::Terraform, Major::V14, Major::V17)] {
@@ -265,7 +265,7 @@ async fn an_outage_of_either_server_is_lived_through() {
 
         publisher.stop(Stop::Immediate);
         let away = Instant::now();
-        // Longer than a worker that does not run is given.
+        // Longer than the wait for a missing worker.
         wait_until("a long outage", DEADLINE, async || away.elapsed() > Duration::from_secs(25)).await;
         publisher.restart(Settings::new());
         subscriber.stop(Stop::Immediate);
@@ -282,7 +282,7 @@ async fn an_outage_of_either_server_is_lived_through() {
     }
 }
 
-/// Whatever ends the wait says how to keep what is made already.
+/// Whatever ends the wait, the error says how to keep the created objects.
 #[tokio::test]
 async fn an_outage_that_outlasts_the_wait_says_how_to_keep_the_subscription() {
     let (_publisher, mut subscriber, pair) = own_servers(Major::V17, Major::V18).await;

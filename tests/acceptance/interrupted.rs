@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a person ends with Ctrl-C: the commands of the binary, and data sources that a core waits for.
+//! Ctrl-C: the commands of the binary, and data sources that a core waits for.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::replication::{DEADLINE, Pair};
 /// How long a command may take to end. A machine may be busy; without Ctrl-C each of them takes longer.
 const SOON: Duration = Duration::from_secs(20);
 
-/// A command that runs.
+/// A running command.
 struct Begun {
     title: String,
     child: Child,
@@ -35,7 +35,7 @@ impl Begun {
         Self { title: format!("{arguments:?}"), child, out, errors, told: String::new(), complained: String::new() }
     }
 
-    /// Waits until its output holds this.
+    /// Waits until its output has this text.
     async fn says(mut self, sign: &str) -> Self {
         let seen = async {
             while !self.told.contains(sign) && !self.complained.contains(sign) {
@@ -56,7 +56,7 @@ impl Begun {
         self.ended().await
     }
 
-    /// Waits for its end, which is near.
+    /// Waits for its end, which must come soon.
     async fn ended(mut self) -> Told {
         let rest = async {
             let status = self.child.wait().await.expect("a status");
@@ -80,7 +80,7 @@ async fn read(from: &mut (impl AsyncRead + Unpin), into: &mut String) {
     into.push_str(&String::from_utf8_lossy(&buffer[..read]));
 }
 
-/// Statements of others than the holder of a lock that run in the databases of a pair.
+/// The running statements in the databases of a pair, except of a lock's holder.
 async fn statements(pair: &Pair) -> usize {
     let active = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' \
         AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
@@ -96,7 +96,7 @@ async fn ctrl_c_ends_a_command_and_what_its_servers_do() {
     assert_eq!((well.status, well.errors.as_str()), (0, ""), "{well:#?}");
     assert!(well.out.trim_end().ends_with("Healthy: 3 of 3 tables ready, caught up."), "{well:#?}");
 
-    // Something that a server does not answer, for each command.
+    // A question that a server does not answer, for each command.
     let holder = pair.subscriber.connect_as(&Role::superuser()).await.unwrap();
     holder.batch_execute("BEGIN; LOCK TABLE orders").await.unwrap();
     pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
@@ -121,7 +121,7 @@ async fn ctrl_c_ends_a_command_and_what_its_servers_do() {
     unsubscribe(&pair, &name).await;
 }
 
-/// In a terminal nothing is left hidden or half drawn.
+/// On a terminal nothing is left hidden or half drawn.
 #[tokio::test]
 async fn ctrl_c_leaves_a_terminal_as_it_was() {
     let pair = Pair::new(Major::V18, Major::V16, "cli_terminal_interrupted").await;
@@ -167,11 +167,11 @@ data \"neonrepl_replication_status\" \"waited\" {
 }
 ";
 
-/// A session whose last statement looked at what the subscriptions do.
+/// A session whose last statement read the subscriptions' activity.
 const WAITING: &str = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
     AND query LIKE '%pg_stat_subscription%'";
 
-/// A data source that waits ends with its core, in a plan too.
+/// A data source that waits ends with its core, also in a plan.
 async fn a_data_source_ends(core: Core) {
     let pair = Pair::new(Major::V15, Major::V18, "source_interrupted").await;
     let workspace = pair.workspace(core).await;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Roles that are no superusers: all of it works for those that own their tables, and each right that is missing is named
-//! with the statement that gives it.
+//! Roles that are not superusers: everything works for owners of the tables, and each missing right is named with the
+//! statement that grants it.
 
 use neonrepl::postgres::Limits;
 use neonrepl::replication::comparison::{self, Mode};
@@ -59,7 +59,7 @@ impl Owners {
         )
     }
 
-    /// Applies, expects the error to hold the statement, and gives the right that it gives.
+    /// Applies, expects the statement in the error, and runs it.
     async fn lacks(&self, workspace: &Workspace, database: &Database, says: &str, statement: &str) {
         let failed = workspace.apply_error().await;
         for said in [says, statement] {
@@ -88,7 +88,7 @@ async fn life(core: Core, from: Major, to: Major) {
     let forget = ["state", "rm", ADDRESS];
     workspace.expect(&forget, 0).await;
     workspace.import(ADDRESS, &format!("{}/{}", target.name, owners.name)).await;
-    // Nobody can read the connection, and no catalog holds the triggers.
+    // Nobody can read the connection, and no catalog stores the triggers.
     workspace.apply().await;
     workspace.expect_empty_plan().await;
 
@@ -107,7 +107,7 @@ async fn rights_come_one_by_one(owners: &Owners, workspace: &Workspace) {
     let (publisher, subscriber) = (quote(&owners.publisher.name), quote(&owners.subscriber.name));
     source.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
     workspace.write("main.tf", &owners.config("\"orders\"", ""));
-    // A plan names all that is missing on one server at once.
+    // A plan names all missing rights on one server at once.
     let create = format!("GRANT CREATE ON DATABASE {} TO {publisher};", quote(&source.name));
     let own = format!("ALTER TABLE \"public\".\"orders\" OWNER TO {publisher};");
     let planned = workspace.plan().await;
@@ -148,7 +148,7 @@ async fn owners_of_their_tables_replicate_to_18() {
     life(Core::OpenTofu, Major::V17, Major::V18).await;
 }
 
-/// What only a superuser may do is said with what an owner can do instead.
+/// The error for actions that need a superuser says what an owner can do instead.
 #[tokio::test]
 async fn what_needs_a_superuser_is_told() {
     let owners = Owners::new(Major::V15, Major::V15).await;
@@ -178,7 +178,7 @@ async fn what_needs_a_superuser_is_told() {
     workspace.destroy().await;
 }
 
-/// The guide, whose statements are run here as they stand there, but for their names.
+/// The guide, whose statements are run here with other names.
 const GUIDE: &str = include_str!("../../docs/guides/least-privilege.md");
 
 impl Owners {
@@ -215,7 +215,8 @@ impl Owners {
     }
 }
 
-/// Before Postgres 16 a superuser owns the subscription. All else on the subscriber is done by a role that owns its tables.
+/// Before Postgres 16 a superuser owns the subscription. A role that owns the tables does everything else on the
+/// subscriber.
 async fn beside_a_superusers_subscription(to: Major) {
     let owners = Owners::new(Major::V16, to).await;
     let (source, target) = (&owners.pair.publisher, &owners.pair.subscriber);
@@ -225,7 +226,7 @@ async fn beside_a_superusers_subscription(to: Major) {
              CREATE PUBLICATION shop FOR TABLE orders, customers",
         )
         .await;
-    // On 14 everybody may create tables in this schema, unless somebody has thought of it.
+    // On 14 everybody may create tables in this schema, unless that right was revoked.
     target.sql("DROP TABLE orders, customers, invoices; REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
     let urls = [source.url(), target.url_as(&owners.subscriber)];
     let workspace = owners.pair.workspace_with(Core::OpenTofu, &urls[0], &urls[1]).await;
@@ -258,7 +259,7 @@ async fn beside_a_superusers_subscription(to: Major) {
     let compared = comparison::compare(&operation, &owners.connected(), &question, &mut |_| {}).await.unwrap();
     assert!(compared.is_equal() && compared.is_exact(), "{compared:#?}");
 
-    // Who may stop the subscription has the rights of its owner.
+    // A role that may stop the subscription has the rights of its owner.
     cutover::run(&owners.connected(), &owners.cutover(Place::Publisher), &operation).await.unwrap_err();
     owners.given("GRANT CREATE ON DATABASE neondb TO owner;").await;
     cutover::run(&owners.connected(), &owners.cutover(Place::Publisher), &operation).await.unwrap();

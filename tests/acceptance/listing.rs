@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The data sources that list what exists, through real cores.
+//! The data sources that list existing objects, through real cores.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ async fn output(workspace: &Workspace, name: &str) -> Value {
     workspace.show_json().await["values"]["outputs"][name]["value"].take()
 }
 
-/// The one of that name in a list.
+/// The element of that name in a list.
 fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
     let found = list.as_array().expect("a list").iter().find(|one| one["name"] == name);
     found.unwrap_or_else(|| panic!("{name} is not in {list}"))
@@ -146,11 +146,11 @@ fn check_subscriptions(found: &Value, major: Major) {
     assert_eq!([&two["enabled"], &two["two_phase"], &two["owner"]], [&json!(false), &json!(false), &json!("postgres")]);
     let origin = if major >= Major::V16 { json!("any") } else { Value::Null };
     assert_eq!(two["origin"], origin);
-    // Both connect as the provider's own block says.
+    // Both connect with the provider's own block.
     assert!(!found.to_string().contains("conninfo") && two["publisher"].is_null(), "{two}");
 }
 
-/// The part of the data source's example that takes everything over.
+/// The part of the data source's example that imports everything.
 fn takeover() -> String {
     let example = include_str!("../../examples/data-sources/neonrepl_publications/data-source.tf");
     let (data, rest) = example.split_once("\n\n").expect("a data source first");
@@ -158,7 +158,7 @@ fn takeover() -> String {
     format!("{data}\n\n# Manages all of them as they are{takeover}")
 }
 
-/// What the data sources list are the arguments of the resources: everything is imported, and nothing is left to change.
+/// The data sources return the arguments of the resources: everything is imported, and nothing is left to change.
 #[tokio::test]
 async fn everything_that_is_listed_can_be_imported_as_it_is() {
     for core in Core::installed() {
@@ -184,7 +184,7 @@ async fn everything_that_is_listed_can_be_imported_as_it_is() {
     }
 }
 
-/// The same of subscriptions: with the role and the keywords that each of them has, and without its password.
+/// The same for subscriptions: each with its role and keywords, without its password.
 #[tokio::test]
 async fn every_subscription_that_is_listed_can_be_imported_as_it_is() {
     for (core, (from, to)) in Core::installed().into_iter().zip([(Major::V15, Major::V18), (Major::V18, Major::V14)]) {
@@ -227,7 +227,7 @@ async fn every_subscription_that_is_listed_can_be_imported_as_it_is() {
     }
 }
 
-/// What another database of the cluster has is not listed, and can be asked for.
+/// Objects of another database of the cluster are not listed by default, but can be requested.
 #[tokio::test]
 async fn databases_of_one_cluster_are_kept_apart() {
     for (core, major) in Core::installed().into_iter().zip([Major::V15, Major::V18]) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Tables that another session has locked while a plan or an apply looks at them.
+//! Tables that another session has locked while a plan or an apply reads them.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ use crate::replication;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long a plan may take: seconds for each look at something that is locked, on a machine that has other work.
+/// How long a plan may take: seconds for each read of a locked object, on a busy machine.
 const PLAN: Duration = Duration::from_secs(60);
 
-/// Postgres 14 has no row filters, and what it reads of publications waits for no lock.
+/// Postgres 14 has no row filters, and reading its publications waits for no lock.
 const FILTERS: [Major; 4] = [Major::V15, Major::V16, Major::V17, Major::V18];
 
 async fn shop(major: Major) -> Pair {
@@ -97,12 +97,12 @@ async fn a_plan_does_not_wait_for_locked_tables() {
         let (held, process) = lock(&pair.test, "t").await;
         let holder = format!("public.t by process {process} (migration, postgres)");
 
-        // Nothing changed: the state stays, and the plan says of what it does not know.
+        // Nothing changed: the state stays, and the plan says what it does not know.
         let run = quick_plan(&workspace, 0).await;
         says(&run, &["reading publication \"filtered\": another session has locked a table", &holder]);
         assert!(!run.flat().contains("reading publication \"plain\""), "{}", run.text());
 
-        // Something new, something changed, and something that went meanwhile.
+        // Something new, something changed, and something that was dropped meanwhile.
         pair.test.sql("DROP PUBLICATION plain").await;
         let config = [&provider, &filtered("filtered", "id > 2"), &filtered("new", "id > 3"), PLAIN].concat();
         workspace.write("main.tf", &config);
@@ -166,7 +166,7 @@ async fn a_subscription_keeps_its_state_while_a_published_table_is_locked() {
     workspace.destroy().await;
 }
 
-/// What an apply checks of a locked table it checks once the lock is gone, where a plan goes on without.
+/// An apply checks a locked table once the lock is gone; a plan continues without the check.
 #[tokio::test]
 async fn an_apply_waits_for_what_it_has_to_check() {
     let pair = replication::Pair::new(Major::V18, Major::V16, "checks").await;

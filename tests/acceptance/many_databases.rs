@@ -10,7 +10,7 @@ use crate::common::tools::checkout;
 use crate::common::wait::wait_until;
 use crate::replication::{DEADLINE, subscribers};
 
-/// What an application has in each database: two tables, one of which refers to the other, an index, and rows.
+/// An application's objects in each database: two tables, one with a foreign key to the other, an index, and rows.
 const APPLICATION: &str = "CREATE TABLE users (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL); \
      CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, user_id bigint REFERENCES users, total numeric); \
      CREATE INDEX orders_of_user ON orders (user_id); \
@@ -35,7 +35,7 @@ impl Moved {
         self.subscriber.optional::<i64>("SELECT count(*) FROM orders").await.unwrap_or_default()
     }
 
-    /// Inserts a row where writes go, which the other side gets and then refuses to take from others.
+    /// Inserts a row on the active side, which the other side gets. That refuses writes from others.
     async fn write(&self, is_moved: bool, total: i32) {
         let (active, other) =
             if is_moved { (&self.subscriber, &self.publisher) } else { (&self.publisher, &self.subscriber) };
@@ -47,7 +47,7 @@ impl Moved {
         assert_eq!(refused.code().map(tokio_postgres::error::SqlState::code), Some("25006"), "{refused}");
     }
 
-    /// What the migration has made there.
+    /// The objects that the migration has created there.
     async fn left(&self) -> Vec<String> {
         let slots = "SELECT slot_name::text FROM pg_replication_slots WHERE database = current_database()";
         let publications = "SELECT pubname::text FROM pg_publication";
@@ -75,7 +75,7 @@ fn set(workspace: &Workspace, phase: &str, databases: &[Moved]) {
 
 #[tokio::test]
 async fn many_databases_are_moved_by_one_module() {
-    // One after the other: what the module makes has the same names on the servers.
+    // One after the other, because the module's objects have the same names on the servers.
     for core in Core::installed() {
         moved_by_one_module(core).await;
     }
@@ -95,7 +95,7 @@ async fn moved_by_one_module(core: Core) {
         assert_eq!(moved.orders().await, 50);
     }
     workspace.expect_empty_plan().await;
-    // Another database joins, and everything goes a phase further.
+    // Another database joins, and everything moves to the next phase.
     databases.push(Moved::new().await);
     set(&workspace, "index", &databases);
     workspace.apply().await;
@@ -106,7 +106,8 @@ async fn moved_by_one_module(core: Core) {
         moved.publisher.sql("INSERT INTO orders (user_id, total) VALUES (1, 51)").await;
         wait_until("the row arrives", DEADLINE, async || moved.orders().await == 51).await;
     }
-    // The day, the way back, and the day again: every row that is written where writes go comes to the other side.
+    // The switch, the way back, and the switch again: every row that is written on the active side arrives on the
+    // other one.
     for (phase, total) in [("ready", 52), ("moved", 53), ("ready", 54), ("moved", 55)] {
         set(&workspace, phase, &databases);
         workspace.apply().await;

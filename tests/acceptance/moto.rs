@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The same applies against the stand-in and against moto, which somebody else wrote: what is sent is understood, and what
-//! comes back is read, by more than the project itself. moto knows neither default groups nor pending reboots, and lists
-//! only parameters that somebody has set; what is asked of both here is what both can carry.
+//! The same applies against the stand-in and against moto, which others wrote: so requests and responses are checked by
+//! more than the project itself. moto has neither default groups nor pending reboots, and lists only parameters that
+//! were set; this only uses what both support.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -67,7 +67,7 @@ async fn what_the_stand_in_carries_moto_carries_too() {
     Box::pin(carry(&moto.endpoint_url)).await;
 }
 
-/// One cluster through all of it.
+/// Runs one cluster through all steps.
 async fn carry(endpoint_url: &str) {
     let world = World { api: RdsClusters::new(config(endpoint_url)) };
     let record = Box::pin(a_group_is_edited_in_place(&world)).await;

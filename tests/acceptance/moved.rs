@@ -8,7 +8,7 @@ use crate::common::cli::{Core, Workspace};
 use crate::common::postgres::{self as servers, Database, Major, SUPERUSER_PASSWORD};
 use crate::replication::Pair;
 
-/// A resource as that provider leaves it in a state.
+/// A resource in that provider's state.
 fn resource(core: Core, kind: &str, database: &str, name: &str, attributes: Value) -> Value {
     let host = match core {
         Core::Terraform => "registry.terraform.io",
@@ -30,7 +30,7 @@ fn state(resources: &[Value]) -> String {
         .to_string()
 }
 
-/// What tells an object from another of the same name.
+/// The oids, which distinguish an object from another one of the same name.
 async fn oids(pair: &Pair) -> [Vec<String>; 3] {
     let publications = pair.publisher.rows("SELECT oid, pubname FROM pg_publication").await;
     let subscriptions = "SELECT oid, subname FROM pg_subscription WHERE subdbid = \
@@ -57,7 +57,7 @@ fn configuration(name: &str) -> String {
     )
 }
 
-/// The objects that the state is about, made by hand.
+/// The objects of the state, made by hand.
 async fn make(pair: &Pair, name: &str) {
     let publication = "CREATE PUBLICATION shop FOR TABLE orders, customers WITH (publish = 'insert, update')";
     pair.publisher.sql(publication).await;
@@ -149,7 +149,7 @@ async fn a_subscription_keeps_its_role_when_it_is_taken_over() {
         };
         workspace.write("main.tf", &config(""));
         workspace.init().await;
-        // A configuration that says nothing of it gives up the block, in sight, and sends nothing.
+        // A configuration without the block removes it visibly, and sets nothing.
         let without = workspace.plan().await;
         assert_eq!(without.code, Some(2), "{}", without.text());
         assert!(without.flat().contains(&format!("username = \"{}\" -> null", role.name)), "{}", without.text());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What `make dist` makes of the binary: packages as both registries hand them out, installed by both cores.
+//! The packages from `make dist`, in the form of both registries, installed by both cores.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::common::tools::{self, checkout};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Runs one of the script's commands with a directory of its own, and any file for the binary.
+/// Runs one of the script's commands with its own directory, and any file as the binary.
 async fn pack(command: &str, out: &Path, (binary, target): (&Path, &str)) {
     let mut script = Command::new("python3");
     script.arg(checkout().join(".dist/package.py")).arg(command);
@@ -92,7 +92,7 @@ async fn a_release_names_every_platform_and_is_the_same_each_time() {
     assert_eq!(summed, signed, "the checksums are of every file but themselves");
 }
 
-/// Runs a checker, and returns all that it said where it failed.
+/// Runs a checker, and returns its output if it failed.
 async fn check(program: &Path, directory: &Path, arguments: &[&str]) -> Result<(), String> {
     let mut process = Command::new(program);
     process.args(arguments).current_dir(directory);
@@ -112,7 +112,7 @@ async fn the_workflows_are_valid() {
     check(&actionlint, checkout(), &arguments).await.expect("valid workflows");
 }
 
-/// What asks for a release is pinned, so that nobody else decides what runs with the secrets.
+/// The actions of a release are pinned, so that nobody else decides what runs with the secrets.
 #[test]
 fn actions_are_pinned_by_commit() {
     let workflows = checkout().join(".github/workflows");
@@ -127,8 +127,8 @@ fn actions_are_pinned_by_commit() {
     }
 }
 
-/// A release by another compiler would be other bytes. A file `rust-toolchain.toml` would keep those from building who have
-/// this version under another name, and no network, so the workflows ask for it by name.
+/// Another compiler would give other bytes. A file `rust-toolchain.toml` would prevent building for people without a
+/// network who have this version under another name, so the workflows name the version.
 #[test]
 fn every_job_builds_with_the_pinned_toolchain() {
     let workflows = checkout().join(".github/workflows");
@@ -146,7 +146,7 @@ fn every_job_builds_with_the_pinned_toolchain() {
     assert!(pinned.iter().all(|version| *version == pinned[0] && version.starts_with(&begins)), "{pinned:?}, {begins}");
 }
 
-/// The registry's own check knows the provider only by an address of HashiCorp's.
+/// The registry's own check only accepts the provider under an address of HashiCorp's.
 #[tokio::test]
 async fn the_registry_takes_the_docs() {
     let Some(tfplugindocs) = tools::checker("tfplugindocs") else { return };

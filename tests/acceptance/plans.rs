@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Plans that can be trusted: what an apply would be refused, the plan finds, while nothing is changed on either server; what
-//! the same apply may still bring is a warning, and what it brings is not spoken of.
+//! Plans that can be trusted: a plan finds everything that an apply would be refused, and changes nothing on either
+//! server. Missing objects that the same apply may still create are a warning, and planned ones are not mentioned.
 
 use crate::common::cli::{Core, Run, Workspace};
 use crate::common::postgres::{self as servers, Major, Role, SUPERUSER_PASSWORD, Server, Stop, quote, settings};
 use crate::replication::Pair;
 
-/// What a plan shows: its exit code (0 nothing to do, 1 refused, 2 changes) and its words.
+/// Checks a plan: its exit code (0 nothing to do, 1 refused, 2 changes) and its words.
 fn check(title: &str, run: &Run, code: i32, says: &[&str]) {
     eprintln!("--- {title}\n{}", run.text());
     assert_eq!(run.code, Some(code), "{title}: {}", run.text());
@@ -23,7 +23,7 @@ fn subscription(arguments: &str) -> String {
     )
 }
 
-/// Servers, plain roles that may do all that is needed, and what is on both sides.
+/// Servers, plain roles with all needed rights, and the objects of both sides.
 struct Stage {
     pair: Pair,
     publisher: Role,
@@ -71,7 +71,7 @@ impl Stage {
             .replace("{role}", &self.publisher.name)
     }
 
-    /// Nothing that a plan does stays.
+    /// Checks that a plan leaves nothing behind.
     async fn expect_nothing(&self) {
         assert_eq!(self.pair.slots().await, [""; 0]);
         let made = "SELECT subname FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
@@ -80,8 +80,8 @@ impl Stage {
     }
 }
 
-/// Plans of a new subscription that are refused: what is done to the servers before (`P:` on the publisher, `S:` on the
-/// subscriber) and undone after, the configuration's further arguments, and what is said.
+/// Refused plans of a new subscription: the statements before (`P:` on the publisher, `S:` on the subscriber) and
+/// after, the configuration's further arguments, and the expected texts.
 struct Refused {
     title: &'static str,
     before: &'static [&'static str],
@@ -159,7 +159,7 @@ const REFUSED: &[Refused] = &[
     },
 ];
 
-/// The same with what another resource may still bring: a warning, and the plan stands.
+/// The same for objects that another resource may still create: a warning, and the plan succeeds.
 const WARNED: &[Refused] = &[
     Refused {
         title: "no publication",
@@ -244,7 +244,7 @@ async fn refusals(core: Core, from: Major, to: Major) -> usize {
         }
     }
     stage.expect_nothing().await;
-    // With nothing in the way, nothing is said, and it is so.
+    // Without obstacles, nothing is reported, and the apply succeeds.
     workspace.write("main.tf", &stage.fill(&subscription("  wait_for_initial_sync = true")));
     let plan = workspace.plan().await;
     check("nothing in the way", &plan, 2, &[]);
@@ -324,7 +324,8 @@ async fn an_answer_is_an_error_and_silence_a_warning() {
     println!("{count} answers and silences of servers, planned on");
 }
 
-/// What the same configuration makes is there by the time it is needed: nothing is said of it, however new everything is.
+/// Objects of the same configuration exist by the time they are needed: the plan does not mention them, however new
+/// everything is.
 #[tokio::test]
 async fn what_this_configuration_makes_is_not_missed() {
     for core in Core::installed() {
@@ -339,7 +340,7 @@ async fn what_this_configuration_makes_is_not_missed() {
                  slot_name = neonrepl_replication_slot.shop.name\n  create_slot = false\n}}\n"
             )
         };
-        // The tables of a publication that is not there yet are looked at all the same.
+        // The tables of a publication that does not exist yet are checked anyway.
         pair.subscriber.sql("ALTER TABLE orders DROP COLUMN total").await;
         workspace.write("main.tf", &config(""));
         let plan = workspace.plan().await;
@@ -359,7 +360,7 @@ async fn what_this_configuration_makes_is_not_missed() {
     }
 }
 
-/// What changes without a value of the configuration to show why is said in words, and what a change would meet, too.
+/// The plan explains changes that no value of the configuration shows, and reports obstacles to a change.
 #[tokio::test]
 async fn a_change_says_why_and_what_it_would_meet() {
     let pair = Pair::new(Major::V18, Major::V16, "reasons").await;
@@ -395,7 +396,7 @@ async fn a_change_says_why_and_what_it_would_meet() {
         check(title, &workspace.plan().await, code, says);
         count += 1;
     }
-    // What nothing has made by then is refused before anything is changed.
+    // Objects that are still missing by then are refused before anything is changed.
     for enabled in ["", "  enabled = false"] {
         workspace.write("main.tf", &config(enabled).replace("[\"given\"]", "[\"given\", \"more\"]"));
         let refused = workspace.apply_error().await;
@@ -423,14 +424,14 @@ async fn a_change_says_why_and_what_it_would_meet() {
     println!("{} plans that say why something changes", count + 2);
 }
 
-/// A server that waits for another's WAL from now on.
+/// Makes a server wait for another's WAL from now on.
 fn make_standby(server: &mut Server) {
     server.stop(Stop::Fast);
     server.write("standby.signal", "");
     server.restart(settings([("hot_standby", "on")]));
 }
 
-/// On a standby nothing can be made. What is there is read as ever.
+/// Nothing can be created on a standby. Existing objects are read as usual.
 #[tokio::test]
 async fn a_standby_is_refused_while_planning() {
     let (mut publisher, mut subscriber) =

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The look before anything moves, held against what really happens: what it calls an error is tried and fails, and what it
-//! calls sound is replicated.
+//! The preflight, compared with reality: each reported error is tried and fails, and a pair without errors is
+//! replicated.
 
 mod backwards;
 mod cutover;
@@ -18,7 +18,7 @@ use crate::common::cli::Core;
 use crate::common::postgres::{Database, Major, Role, quote};
 use crate::replication::Pair;
 
-/// Makes a publication and a subscription to it, and waits for what they replicate.
+/// Creates a publication and a subscription to it, and waits for the replicated rows.
 async fn replicates(pair: &Pair, looking: &Looking<'_>, login: &Role) {
     let (publisher, subscriber) = (&looking.publisher, &looking.subscriber);
     let run = async |(database, role): &(&Database, &Role), sql: &str| {
@@ -45,7 +45,7 @@ async fn sound(from: Major, to: Major) {
         looking.sound(&question).await;
     }
     replicates(&pair, &looking, &superuser).await;
-    // What runs is not found fault with for its rows, its slot and its workers.
+    // A running replication gets no findings for its rows, its slot and its workers.
     let running = looking.sound(&publications(&["shop"])).await;
     assert!(!running.findings.iter().any(|finding| finding.object == *pair.subscriber.name), "{running:?}");
     assert_eq!((running.size.tables, running.size.largest.len()), (2, 2));
@@ -81,7 +81,7 @@ async fn what_is_called_sound_replicates_with_plain_roles() {
     let looking = Looking { publisher: (&pair.publisher, &owner), subscriber: (&pair.subscriber, &other) };
     let role = Some(neonrepl::postgres::Ident::new(&login.name).unwrap());
     let report = looking.sound(&Question { subscription_role: role, ..tables(&["orders", "customers"]) }).await;
-    // What such a role does not see is said.
+    // The report says what such a role cannot see.
     assert!(report.findings.iter().any(|finding| finding.check == "hidden_transactions"), "{report:?}");
     replicates(&pair, &looking, &login).await;
     let client = pair.subscriber.connect_as(&other).await.unwrap();

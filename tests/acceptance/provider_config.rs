@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The provider block through real cores: where values come from, what is refused, and what needs no server.
+//! The provider block through real cores: the sources of values, refusals, and plans that need no server.
 
 use crate::common::cli::{Core, Workspace};
 use crate::common::postgres::{Major, SUPERUSER, SUPERUSER_PASSWORD};
@@ -133,7 +133,7 @@ async fn hosts_that_cannot_replicate_are_refused_with_the_one_that_can() {
     }
 }
 
-/// What is planned for a server that cannot be asked shows at apply; a plan of what exists shows it at once.
+/// A new object for an unreachable server fails at apply; a plan for an existing one fails at once.
 #[tokio::test]
 async fn a_server_that_does_not_let_us_in_is_told_clearly() {
     for core in Core::installed() {
@@ -196,7 +196,7 @@ async fn functions_and_tables_of_addresses_need_no_server() {
     }
 }
 
-/// What a connection string asks for and the provider would not do is refused by name, before anything connects.
+/// Options of a connection string that the provider would ignore are refused by name, before anything connects.
 #[tokio::test]
 async fn keywords_work_or_are_refused_by_name() {
     for core in Core::installed() {
@@ -212,7 +212,7 @@ async fn keywords_work_or_are_refused_by_name() {
         ];
         for (query, says) in refused {
             let url = format!("    url = \"postgresql://u:hunter2-keywords@127.0.0.1:1/d{query}\"");
-            // A core shows the line of a value in the configuration, so the password is no secret in this one.
+            // A core shows the line of a value in the configuration, so this password is not a secret.
             let text = refusal(&workspace, &publisher(&url).replace("hunter2-keywords", "x")).await;
             check(&text, &["on provider.tf line 3", says]);
         }
@@ -233,7 +233,7 @@ async fn keywords_work_or_are_refused_by_name() {
     }
 }
 
-/// `channel_binding` of a URL is heeded, and without TLS it is not to be had.
+/// `channel_binding` of a URL takes effect, and needs TLS.
 #[tokio::test]
 async fn channel_binding_is_not_dropped() {
     for core in Core::installed() {
@@ -254,7 +254,7 @@ async fn channel_binding_is_not_dropped() {
 
 const OFFLINE: &str = "name = \"shop\"\n  publications = [\"shop\"]\n  connect = false\n  enabled = false\n  create_slot = false\n  copy_data = false";
 
-/// What a subscription may be given beside its attributes: keywords of libpq, and no secret.
+/// The options that a subscription may have in addition to its attributes: libpq's keywords, except secret ones.
 #[tokio::test]
 async fn options_of_a_subscription_hold_no_secret() {
     for core in Core::installed() {
@@ -289,7 +289,7 @@ async fn options_of_a_subscription_hold_no_secret() {
     }
 }
 
-/// Where the subscriber cannot verify what the provider verifies, the plan says so; where it can, it is told to.
+/// If the subscriber cannot verify what the provider verifies, the plan says so; if it can, its connection does.
 #[tokio::test]
 async fn a_weaker_connection_of_the_subscriber_is_said() {
     for (core, old) in Core::installed().into_iter().flat_map(|core| [(core, true), (core, false)]) {
@@ -310,7 +310,7 @@ async fn a_weaker_connection_of_the_subscriber_is_said() {
         assert!(sent.contains(expected) && sent.contains("channel_binding=require"), "{expected}");
         assert_eq!(sent.contains("sslrootcert"), !old);
         workspace.expect_empty_plan().await;
-        // What is asked for is not warned of.
+        // An explicit choice gives no warning.
         workspace.write("main.tf", &body("  publisher {\n    sslmode = \"require\"\n  }\n"));
         let meant = workspace.apply().await;
         assert!(!meant.flat().contains(said), "{}", meant.text());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a plan of `neonrepl_publication` says of tables that Postgres refuses, or takes and then breaks the
-//! application with.
+//! The checks in a plan of `neonrepl_publication` for tables that Postgres refuses, or accepts although
+//! they then break the application.
 
 use crate::common::cli::{Core, Workspace, says};
 use crate::common::postgres::{Database, Major, Server, settings};
@@ -27,7 +27,7 @@ struct Breaking {
     says: &'static str,
     /// The attribute's line below the name.
     line: u16,
-    /// What fails from then on.
+    /// The statement that fails from then on.
     fails: &'static str,
     code: &'static str,
 }
@@ -97,7 +97,7 @@ fn write(workspace: &Workspace, body: &str) {
         .write("main.tf", &format!("resource \"neonrepl_publication\" \"shop\" {{\nname = \"shop\"\n{body}\n}}\n"));
 }
 
-/// The plan warns, the application breaks as it said, and `strict` refuses.
+/// The plan warns, the application breaks as predicted, and `strict` refuses.
 async fn breaks(workspace: &Workspace, database: &Database, case: &Breaking) {
     let line = format!("on main.tf line {}", case.line);
     write(workspace, case.body);
@@ -123,7 +123,7 @@ async fn breaking(core: Core, major: Major) {
     if major >= Major::V18 {
         breaks(&workspace, database, &GENERATED).await;
     }
-    // Where all is well, nothing is said, `strict` or not.
+    // Without problems, nothing is reported, with or without `strict`.
     let generated = if major >= Major::V18 { "publish_generated_columns = \"stored\"" } else { "" };
     let well = format!(
         "tables = [\"whole\", \"sums\"]\ntable {{\nname = \"orders\"\nwhere = \"id > 1\"\ncolumns = [\"id\"]\n}}\nstrict = true\n{generated}"
@@ -180,7 +180,7 @@ async fn what_postgres_refuses_is_refused_while_planning() {
     }
 }
 
-/// Something else in the configuration may make them before the publication.
+/// Another resource may create them before the publication.
 #[tokio::test]
 async fn what_is_missing_is_a_warning_even_if_strict() {
     let pair = Pair::new(Major::V18, Major::V18, "missing").await;
@@ -224,7 +224,7 @@ async fn a_server_that_is_not_there_yet_is_a_warning() {
     says(&plan, &["Warning: ", "the server could not be asked", "replica identity", "127.0.0.1:1: cannot connect"]);
 }
 
-/// A server that answers would answer the same to an apply.
+/// A server that answers would give an apply the same answer.
 #[tokio::test]
 async fn a_database_that_is_not_there_is_an_error_of_the_plan() {
     let pair = Pair::new(Major::V18, Major::V18, "later").await;
@@ -236,7 +236,7 @@ async fn a_database_that_is_not_there_is_an_error_of_the_plan() {
     says(&plan, &["Error: ", "\"not_made_yet\" does not exist", "NEONREPL_PUBLISHER_URL", "-target"]);
 }
 
-/// Column lists and row filters that Postgres refuses, with the attribute, its line, and what it says of them.
+/// Column lists and row filters that Postgres refuses, with the attribute, its line, and the error.
 const REFUSED: &[(&str, usize, &str)] = &[
     ("columns = [\"id\", \"nowhere\"]", 7, "column \"nowhere\" of relation \"keyed\" does not exist"),
     ("columns = [\"id\", \"ctid\"]", 7, "cannot use system column \"ctid\" in publication column list"),

@@ -10,7 +10,7 @@ use crate::replication::{Pair, on_every_pair};
 
 const ADDRESS: &str = "neonrepl_publication.shop";
 
-/// What `psql` would show of a publication: its options, and each table with columns and filter.
+/// A publication as `psql` would show it: its options, and each table with columns and filter.
 async fn published(database: &Database, name: &str) -> Vec<String> {
     let name = name.replace('\'', "''");
     let options = format!(
@@ -209,7 +209,7 @@ async fn import(workspace: &Workspace, database: &Database) {
     workspace.expect_empty_plan().await;
 }
 
-/// Names that need care wherever they stand: in SQL, in an id, in a configuration.
+/// Names that need care everywhere: in SQL, in an id, in a configuration.
 #[tokio::test]
 async fn names_are_taken_literally() {
     for (core, major) in Core::installed().into_iter().zip([Major::V15, Major::V18]) {
@@ -245,7 +245,7 @@ async fn names_are_taken_literally() {
     }
 }
 
-/// Each error stands at the line of its attribute.
+/// Each error is at the line of its attribute.
 #[tokio::test]
 async fn a_wrong_configuration_is_refused_at_its_attribute() {
     let long = format!("name = \"{}\"", "n".repeat(64));
@@ -282,7 +282,7 @@ async fn a_wrong_configuration_is_refused_at_its_attribute() {
     }
 }
 
-/// What a server lacks is said when it is planned, with the attribute.
+/// The plan reports missing features of a server, with the attribute.
 #[tokio::test]
 async fn what_the_version_lacks_is_refused_while_planning() {
     for core in Core::installed() {
@@ -300,8 +300,8 @@ async fn what_the_version_lacks_is_refused_while_planning() {
     }
 }
 
-/// The example of the page as it is, but for the database's name: the plan warns of nothing, and the application can still
-/// update and delete rows of every table.
+/// The page's example, with another database name: the plan has no warnings, and the application can still update and
+/// delete rows of every table.
 #[tokio::test]
 async fn the_example_leaves_updates_possible() {
     let pair = Pair::new(Major::V18, Major::V17, "publication").await;

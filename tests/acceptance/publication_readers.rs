@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Changes of publications that somebody reads: what would stop a subscription or lose a row is refused or said while
-//! planning, and what the plan says to do instead loses nothing.
+//! Changes of publications with readers: the plan refuses or reports changes that would stop a subscription or lose a
+//! row, and its remedy loses nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use crate::common::postgres::{self as servers, Database, Major, Role, quote};
 use crate::common::wait::wait_until;
 use crate::replication::{DEADLINE, Pair};
 
-/// Writes a row after the other, the statement with `$` replaced by its number.
+/// Writes one row after the other: the statement with its number for `$`.
 pub(crate) struct Writes {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<()>,
@@ -59,7 +59,7 @@ fn subscription(name: &str, labels: &[&str], arguments: &str) -> String {
     )
 }
 
-/// The plan is refused with these words, and the publisher has what it had.
+/// Checks that the plan is refused with these words, and the publisher is unchanged.
 async fn refuses(workspace: &Workspace, pair: &Pair, config: &str, words: &[&str]) {
     let published = "SELECT p.pubname, p.pubviaroot, p.puballtables, r.prrelid::regclass, to_jsonb(r) ->> 'prattrs' \
         FROM pg_publication p LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid ORDER BY 1, 4";
@@ -73,7 +73,7 @@ async fn refuses(workspace: &Workspace, pair: &Pair, config: &str, words: &[&str
     assert_eq!(pair.publisher.rows(published).await, before);
 }
 
-/// Both sides have the same rows of a table.
+/// Checks that both sides have the same rows of a table.
 pub(crate) async fn nothing_is_lost(pair: &Pair, table: &str) {
     let count = format!("SELECT count(*) FROM {table}");
     let rows: i64 = pair.publisher.value(&count).await;
@@ -121,7 +121,7 @@ async fn partitions(core: Core, from: Major, to: Major, is_rooted: bool) {
     writes.end().await;
     nothing_is_lost(&pair, "parted").await;
     workspace.expect_empty_plan().await;
-    // Where nobody reads, it is turned.
+    // Without readers, it is changed.
     workspace.write("main.tf", &first);
     workspace.apply().await;
     workspace.write("main.tf", &turned);
@@ -150,7 +150,7 @@ async fn a_root_does_not_turn_into_its_partitions_under_a_subscription_from_18()
     partitions(Core::Terraform, Major::V18, Major::V15, true).await;
 }
 
-/// A root joins beside its partitions, and a second publication of the subscription decides for both.
+/// A root joins in addition to its partitions, and a second publication of the subscription decides for both.
 #[tokio::test]
 async fn no_other_change_turns_partitions_into_their_root_either() {
     let pair = Pair::new(Major::V16, Major::V18, "rooting").await;
@@ -170,7 +170,7 @@ async fn no_other_change_turns_partitions_into_their_root_either() {
     let words = ["rows of public.parted_eu would arrive as those of public.parted", "Create a second publication"];
     refuses(&workspace, &pair, &format!("{joined}{}{reads}", second("\"orders\"")), &words).await;
     refuses(&workspace, &pair, &format!("{leaves}{}{reads}", second("\"orders\", \"parted\"")), &words).await;
-    // Tables without partitions do not care.
+    // It does not matter for tables without partitions.
     let plain = publication("second", "tables = [\"orders\"]\n  publish_via_partition_root = false");
     workspace.write("main.tf", &format!("{leaves}{plain}{reads}"));
     workspace.apply().await;
@@ -179,8 +179,8 @@ async fn no_other_change_turns_partitions_into_their_root_either() {
     workspace.destroy().await;
 }
 
-/// Readers that are none of the provider's subscriptions: what the publisher alone tells is refused, and what it does not
-/// tell is said.
+/// Readers outside the provider's subscriptions: problems that the publisher alone shows are refused, and the plan says
+/// what is unknown.
 #[tokio::test]
 async fn strangers_are_told_of_too() {
     let pair = Pair::new(Major::V17, Major::V16, "strange").await;
@@ -212,7 +212,7 @@ async fn strangers_are_told_of_too() {
     workspace.destroy().await;
 }
 
-/// A table joins that cannot be replicated: refused for what it is, and then nothing stands still.
+/// A table that cannot be replicated joins: the plan refuses it with the reason, and nothing stops.
 async fn joining(core: Core, from: Major, to: Major) {
     let pair = Pair::new(from, to, "joins").await;
     let name = pair.subscriber.name.clone();
@@ -259,7 +259,7 @@ async fn joining(core: Core, from: Major, to: Major) {
     pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu'); INSERT INTO later VALUES (1, 'x')").await;
     pair.wait_for_rows("SELECT note FROM later", &["x"]).await;
     pair.wait_for_rows("SELECT region FROM orders", &["eu"]).await;
-    // What was wrong before is not held against other changes.
+    // Earlier problems do not prevent other changes.
     pair.subscriber
         .sql("ALTER TABLE later ADD must_too int NOT NULL DEFAULT 1; ALTER TABLE later ALTER must_too DROP DEFAULT")
         .await;
@@ -278,7 +278,7 @@ async fn what_cannot_be_replicated_does_not_join_from_18() {
     joining(Core::OpenTofu, Major::V18, Major::V15).await;
 }
 
-/// A table that goes between the plan and the change is no less missing than one that was never there.
+/// A table that is dropped between the plan and the change counts as missing too.
 #[tokio::test]
 async fn what_goes_after_the_plan_is_seen_before_the_change() {
     let pair = Pair::new(Major::V18, Major::V14, "meanwhile").await;
@@ -308,7 +308,7 @@ async fn what_goes_after_the_plan_is_seen_before_the_change() {
     pair.publisher.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
     pair.wait_for_rows("SELECT region FROM orders", &["eu"]).await;
 
-    // One that is made while a subscription asks for it is a change for that subscription as well.
+    // Creating a publication that a subscription already asks for is a change for that subscription too.
     pair.publisher.sql("DROP PUBLICATION shop").await;
     refuses(
         &workspace,
@@ -322,7 +322,8 @@ async fn what_goes_after_the_plan_is_seen_before_the_change() {
     workspace.destroy().await;
 }
 
-/// Nobody read from the database when a publication was about to be made, or dropped; then a subscription comes that asks for it.
+/// Nobody reads from the database when a publication is about to be created or dropped; then a subscription appears
+/// that asks for it.
 #[tokio::test]
 async fn who_comes_right_before_a_publication_is_made_or_dropped_is_seen() {
     let pair = Pair::new(Major::V14, Major::V18, "comes").await;
@@ -361,7 +362,7 @@ async fn who_comes_right_before_a_publication_is_made_or_dropped_is_seen() {
     workspace.destroy().await;
 }
 
-/// A column list that the destination lacks a column for, and lists of two publications that differ.
+/// A column list with a column that the subscriber lacks, and different lists of two publications.
 async fn column_lists(core: Core, from: Major, to: Major) {
     let pair = Pair::new(from, to, "lists").await;
     let name = pair.subscriber.name.clone();
@@ -381,7 +382,7 @@ async fn column_lists(core: Core, from: Major, to: Major) {
     let clash = ["publications \"second\", \"shop\" send different columns of it", &format!("subscription \"{name}\"")];
     let orders = second("tables = [\"customers\", \"orders\"]");
     refuses(&workspace, &pair, &format!("{}{orders}{reads}", listed("\"total\"")), &clash).await;
-    // The same columns in both, and filters, which add up, are no clash.
+    // The same columns in both are not a clash, and neither are filters, which are combined.
     let alike =
         second("table {\n    name = \"orders\"\n    columns = [\"id\", \"total\"]\n    where = \"id > 0\"\n  }");
     workspace.write("main.tf", &format!("{}{alike}{reads}", listed("\"total\"")));
@@ -390,7 +391,7 @@ async fn column_lists(core: Core, from: Major, to: Major) {
     pair.wait_for_rows("SELECT id || ' ' || total FROM orders", &["1 2"]).await;
     workspace.destroy().await;
 
-    // The same for a subscription that is yet to be made.
+    // The same for a planned subscription.
     let made = format!("{}{}{reads}", listed("\"total\""), second("tables = [\"orders\"]"));
     workspace.write("main.tf", &made);
     let refused = workspace.apply_error().await;
@@ -410,7 +411,8 @@ async fn column_lists_that_stop_a_subscription_are_refused_from_18() {
     column_lists(Core::Terraform, Major::V18, Major::V15).await;
 }
 
-/// A table moves from one publication to another in one apply: said while planning, and safe in the order that is said.
+/// A table moves from one publication to another in one apply: the plan reports it, and the order that it recommends is
+/// safe.
 async fn moving(core: Core, from: Major, to: Major) {
     let pair = Pair::new(from, to, "moves").await;
     let name = pair.subscriber.name.clone();
@@ -449,8 +451,8 @@ async fn a_table_that_moves_between_publications_is_said_from_18() {
     moving(Core::OpenTofu, Major::V18, Major::V15).await;
 }
 
-/// Somebody dropped a publication that is read: made again, it is said what that does to the subscription, and what the
-/// plan says to do starts it again.
+/// Somebody dropped a publication with a reader: the plan that creates it again says what this does to the
+/// subscription, and its remedy restarts it.
 async fn made_again(core: Core, from: Major, to: Major, words: &str) {
     let pair = Pair::new(from, to, "again").await;
     let name = pair.subscriber.name.clone();
@@ -472,7 +474,7 @@ async fn made_again(core: Core, from: Major, to: Major, words: &str) {
     workspace.apply().await;
 
     pair.subscriber.sql(&steps[0]).await;
-    // A worker that was about to start when the subscription was disabled takes the slot once more, for a moment.
+    // A worker that was about to start when the subscription was disabled may use the slot again for a moment.
     let advanced = async || pair.publisher.try_sql(&steps[1]).await.is_ok();
     wait_until("the slot to be free", DEADLINE, advanced).await;
     pair.subscriber.sql(&steps[2]).await;
@@ -492,12 +494,12 @@ async fn a_publication_that_is_made_again_is_said_to_have_lost_changes() {
     made_again(Core::Terraform, Major::V18, Major::V15, "is lost to it").await;
 }
 
-/// Lets nobody drop a publication.
+/// Prevents dropping publications.
 const KEEP: &str = "
     CREATE FUNCTION keep() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''kept''; END';
     CREATE EVENT TRIGGER keep ON ddl_command_start WHEN TAG IN ('DROP PUBLICATION') EXECUTE FUNCTION keep();";
 
-/// A renaming that is cut off at its last step is gone on with, and takes nothing that somebody else has made.
+/// A renaming that was interrupted at its last step is continued, and does not use others' objects.
 async fn renaming(core: Core, from: Major, to: Major) {
     let pair = Pair::new(from, to, "renames").await;
     let name = pair.subscriber.name.clone();
@@ -537,7 +539,7 @@ async fn renaming(core: Core, from: Major, to: Major) {
     pair.wait_for_rows("SELECT region FROM orders", &["eu"]).await;
     workspace.expect_empty_plan().await;
 
-    // Given up half way, nothing of it is left in the end.
+    // If it is abandoned half way, nothing of it is left in the end.
     pair.publisher
         .sql("CREATE EVENT TRIGGER keep ON ddl_command_start WHEN TAG IN ('DROP PUBLICATION') EXECUTE FUNCTION keep()")
         .await;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `terraform query`: what exists is listed, and the configuration that is generated for it plans empty.
+//! `terraform query`: existing objects are listed, and the generated configuration has an empty plan.
 
 use crate::common::cli::{Core, Workspace};
 use crate::common::postgres::Major;
@@ -34,7 +34,7 @@ fn lists_of_all() -> String {
     format!("{others}\n  config {{\n    include_in_use = true\n  }}\n}}{slots}")
 }
 
-/// A pair with a bit of everything, and a workspace; `None` where there is no Terraform.
+/// A pair with objects of each kind, and a workspace; `None` if there is no Terraform.
 async fn stocked(prefix: &str) -> Option<(Pair, Workspace)> {
     if !Core::installed().contains(&Core::Terraform) {
         return None;
@@ -60,7 +60,7 @@ async fn stocked(prefix: &str) -> Option<(Pair, Workspace)> {
     Some((pair, workspace))
 }
 
-/// A slot that its subscription looks after is not taken over with everything else.
+/// A slot of a subscription is not imported with everything else.
 #[tokio::test]
 async fn the_slots_of_subscriptions_are_left_out() {
     let Some((pair, workspace)) = stocked("own").await else { return };
@@ -86,7 +86,7 @@ async fn the_slots_of_subscriptions_are_left_out() {
     assert_eq!(pair.slots().await, [""; 0]);
 }
 
-/// Who cannot be asked may have a subscription that needs the slot.
+/// A subscriber that cannot be queried may have a subscription that needs the slot.
 #[tokio::test]
 async fn slots_are_not_listed_without_their_subscriber() {
     let Some((pair, workspace)) = stocked("mute").await else { return };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_rds_logical_replication` through real cores: its whole life on the stand-in, whose instance is a real
-//! Postgres server.
+//! `neonrepl_rds_logical_replication` through real cores: its whole life on the stand-in, with a real Postgres
+//! server as its instance.
 
 use serde_json::json;
 
@@ -25,7 +25,7 @@ async fn opentofu() {
     an_instance_becomes_logical_and_goes_back(Core::OpenTofu).await;
 }
 
-/// No function of RDS says which instance it is: behind a tunnel, its restart does.
+/// No function of RDS reports the instance: behind a tunnel, its restart identifies it.
 #[tokio::test]
 async fn a_tunnel_is_as_good_as_the_endpoint() {
     let mut shop = Shop::new(Core::OpenTofu).await;
@@ -66,7 +66,7 @@ impl Shop {
         self.workspace.write("main.tf", &text);
     }
 
-    /// Applies, and finds nothing left to do. Returns what was changed in AWS.
+    /// Applies, and checks that nothing is left to do. Returns the changes in AWS.
     async fn settle(&self, attributes: &str) -> Vec<String> {
         self.aws.forget_calls();
         self.configure(attributes);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `neonrepl_replica_identity` through real cores: its life, what the plan refuses, partitions, and who waits for whom.
+//! `neonrepl_replica_identity` through real cores: its life, refused plans, partitions, and locks.
 
 use serde_json::json;
 
@@ -41,7 +41,7 @@ fn of(table: &str, identity: &str) -> String {
     }
 }
 
-/// What the server has for a table: the letter of its catalog, and the index.
+/// The server's choice for a table: the letter in its catalog, and the index.
 async fn has(database: &Database, table: &str) -> String {
     let query = format!(
         "SELECT concat_ws(' ', c.relreplident, i.indexrelid::regclass) FROM pg_class c \
@@ -71,7 +71,7 @@ async fn prepared(core: Core, major: Major, other: Major) -> (Pair, Workspace) {
     (pair, workspace)
 }
 
-/// From the first plan to the end: every choice, another spelling, drift, imports, a table that goes.
+/// From the first plan to the end: every choice, another spelling, drift, imports, a dropped table.
 async fn life(core: Core, major: Major, other: Major) {
     let (pair, workspace) = prepared(core, major, other).await;
     let database = &pair.publisher;
@@ -126,7 +126,7 @@ async fn import(workspace: &Workspace, database: &Database) {
     assert_says(&applied, &["1 imported, 0 added, 0 changed, 0 destroyed"]);
     workspace.write("import.tf", "");
 
-    // Nobody knows what it was before.
+    // The previous choice is unknown.
     let destroyed = workspace.destroy().await;
     assert_says(&destroyed, &["it stays as it is, because it was imported"]);
     assert_eq!(has(database, "bare").await, "f");
@@ -144,7 +144,7 @@ async fn odd_names(workspace: &Workspace, database: &Database) {
     workspace.import(ADDRESS, &id).await;
     workspace.apply().await;
     workspace.expect_empty_plan().await;
-    // Another table is another object: this one stays, as nobody knows what it was before.
+    // Another table is another object: this one stays, because its previous choice is unknown.
     write(workspace, &of("bare", "full"));
     let plan = workspace.plan_json().await;
     assert_eq!(plan["resource_changes"][0]["change"]["actions"], json!(["delete", "create"]));
@@ -155,7 +155,7 @@ async fn odd_names(workspace: &Workspace, database: &Database) {
     );
 }
 
-/// What Postgres would refuse is an error of the plan, at its attribute.
+/// Everything that Postgres would refuse is an error of the plan, at its attribute.
 async fn unsuitable(core: Core, major: Major) {
     let (pair, workspace) = prepared(core, major, major).await;
     let usable = "Those that can: bare_id.";
@@ -180,7 +180,7 @@ async fn unsuitable(core: Core, major: Major) {
     refused(&workspace, &["identity = \"index\" needs index"]).await;
     write(&workspace, "table = \"bare\"\nidentity = \"full\"\nindex = \"bare_id\"");
     refused(&workspace, &["index has no meaning with identity = \"full\"", "on main.tf line 4"]).await;
-    // Nothing of it was done, and a table without a key is said to have none.
+    // Nothing was done, and the plan says that a table has no key.
     assert_eq!(has(&pair.publisher, "bare").await, "d");
     pair.publisher.sql("ALTER TABLE bare REPLICA IDENTITY FULL").await;
     write(&workspace, &of("bare", "default"));
@@ -198,7 +198,7 @@ async fn what_cannot_identify_is_refused_on_18() {
     unsuitable(Core::Terraform, Major::V18).await;
 }
 
-/// Only an owner may choose, and the plan knows.
+/// Only an owner may choose, and the plan checks it.
 #[tokio::test]
 async fn a_table_of_another_role_is_refused_with_the_statement_that_helps() {
     let (pair, _) = prepared(Core::OpenTofu, Major::V18, Major::V18).await;
@@ -213,7 +213,7 @@ async fn a_table_of_another_role_is_refused_with_the_statement_that_helps() {
     pair.publisher.sql("ALTER TABLE bare OWNER TO postgres").await;
 }
 
-/// Each partition is given the same, one that comes later too, and each gets back what it had.
+/// Each partition gets the same choice, also a later one, and each gets its previous choice back.
 async fn partitions(core: Core, major: Major) {
     let (pair, workspace) = prepared(core, major, major).await;
     let database = &pair.publisher;
@@ -267,8 +267,8 @@ async fn partitions_follow_their_table_on_18() {
     partitions(Core::OpenTofu, Major::V18).await;
 }
 
-/// The identity comes before the publication in one apply, and goes after it in one destroy. What would break the application
-/// in between is refused.
+/// The identity is set before the publication in one apply, and removed after it in one destroy. Changes in between
+/// that would break the application are refused.
 async fn published(core: Core, major: Major) {
     let (pair, workspace) = prepared(core, major, major).await;
     let database = &pair.publisher;
@@ -326,7 +326,7 @@ async fn columns_and_skipping(workspace: &Workspace, database: &Database, major:
     assert_eq!(has(database, "bare").await, "f");
     database.sql("DROP PUBLICATION all_of_them; ALTER TABLE bare REPLICA IDENTITY DEFAULT").await;
 
-    // What somebody else has chosen since stays, and an index that is gone cannot come back.
+    // A later choice by somebody else stays, and a dropped index cannot come back.
     database.sql("ALTER TABLE bare REPLICA IDENTITY USING INDEX bare_id").await;
     write(workspace, &of("bare", "full"));
     workspace.apply().await;
@@ -346,7 +346,7 @@ async fn a_published_table_keeps_an_identity_on_18() {
     published(Core::Terraform, Major::V18).await;
 }
 
-/// Whoever reads the table waits for a second at most behind us, and who holds it is named.
+/// Readers of the table wait at most a second behind us, and the holder of the lock is named.
 #[tokio::test]
 async fn a_locked_table_is_waited_for_in_short_turns() {
     let (pair, workspace) = prepared(Core::OpenTofu, Major::V18, Major::V18).await;
@@ -367,7 +367,7 @@ async fn a_locked_table_is_waited_for_in_short_turns() {
             pair.publisher.value::<bool>(waits).await
         })
         .await;
-        // It steps back by itself, while the other one holds the table.
+        // It withdraws by itself, while the other session holds the table.
         crate::common::wait::wait_until("the apply to step back", crate::replication::DEADLINE, async || {
             !pair.publisher.value::<bool>(waits).await
         })

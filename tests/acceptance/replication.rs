@@ -49,8 +49,8 @@ const TABLES: &str = "
     CREATE TABLE customers (id int PRIMARY KEY, name text);
     CREATE TABLE invoices (id int PRIMARY KEY, total numeric, region text, note text);";
 
-/// The server of one major that is only subscribed on: a transaction of a test that is left open on a publisher keeps
-/// everybody waiting who makes a slot there, and nobody here.
+/// The server of one major that only has subscribers: a test's open transaction on a publisher delays the creation of
+/// slots there, but not here.
 pub(crate) fn subscribers(major: Major) -> &'static Server {
     static SERVERS: [OnceLock<Server>; Major::ALL.len()] = [const { OnceLock::new() }; Major::ALL.len()];
     SERVERS[major as usize].get_or_init(|| Server::start(major, Settings::new()))
@@ -63,7 +63,7 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Databases of their own on the shared servers, with the same empty tables.
+    /// New databases on the shared servers, with the same empty tables.
     pub(crate) async fn new(publisher: Major, subscriber: Major, prefix: &str) -> Self {
         let pair = Self::empty(publisher, subscriber, prefix).await;
         pair.publisher.sql(TABLES).await;
@@ -71,7 +71,7 @@ impl Pair {
         pair
     }
 
-    /// Empty databases of their own on the shared servers.
+    /// New empty databases on the shared servers.
     pub(crate) async fn empty(publisher: Major, subscriber: Major, prefix: &str) -> Self {
         Self {
             publisher: servers::shared(publisher).database(&format!("{prefix}_from")).await,
@@ -79,7 +79,7 @@ impl Pair {
         }
     }
 
-    /// Databases of their own on these servers, with the same empty tables.
+    /// New databases on these servers, with the same empty tables.
     pub(crate) async fn on(publisher: &Server, subscriber: &Server, prefix: &str) -> Self {
         let pair = Self {
             publisher: publisher.database(&format!("{prefix}_from")).await,
@@ -90,7 +90,7 @@ impl Pair {
         pair
     }
 
-    /// Databases of their own on two servers that replicate from each other.
+    /// New databases on two servers that replicate from each other.
     pub(crate) async fn crossing(prefix: &str) -> Self {
         let pair = Self {
             publisher: subscribers(Major::V17).database(&format!("{prefix}_from")).await,
@@ -106,7 +106,7 @@ impl Pair {
         Self { publisher: self.subscriber, subscriber: self.publisher }
     }
 
-    /// Databases of their own on one server.
+    /// New databases on one server.
     pub(crate) async fn on_one_server(major: Major, prefix: &str) -> Self {
         let server = servers::shared(major);
         let pair = Self {
@@ -118,8 +118,8 @@ impl Pair {
         pair
     }
 
-    /// An initialized workspace whose environment configures the provider: what is written into a configuration is
-    /// in the core's own printing of a plan.
+    /// An initialized workspace whose environment configures the provider, because the core prints values of a
+    /// configuration in a plan.
     pub(crate) async fn workspace(&self, core: Core) -> Workspace {
         self.workspace_with(core, &self.publisher.url(), &self.subscriber.url()).await
     }
@@ -146,7 +146,7 @@ impl Pair {
             .await;
     }
 
-    /// The logical slots of the publisher's database, but those that copy a table and go when that is done.
+    /// The logical slots of the publisher's database, without temporary ones for copies of tables.
     pub(crate) async fn slots(&self) -> Vec<String> {
         let query = "SELECT slot_name FROM pg_replication_slots \
             WHERE database = current_database() AND slot_name !~ '^pg_[0-9]+_sync_' ORDER BY 1";

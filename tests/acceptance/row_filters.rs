@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Hostile row filters: what our check lets through, Postgres refuses, or takes for the condition of the one table.
+//! Hostile row filters: if our check accepts a text, Postgres refuses it, or reads it as the condition of that one
+//! table.
 
 use neonrepl::postgres::publication::{self, Publication, RowFilter, TableSpec, Target};
 use neonrepl::postgres::{QualifiedName, ServerVersion};
@@ -8,7 +9,7 @@ use neonrepl::postgres::{QualifiedName, ServerVersion};
 use crate::catalog::ident;
 use crate::common::postgres::{self as servers, Major, Role};
 
-/// What a text may be made of: the ends and beginnings of everything that the scanner of Postgres knows.
+/// The pieces of texts: the ends and beginnings of all tokens of Postgres's scanner.
 const PIECES: &[&str] = &[
     "id > 1",
     "b = ",
@@ -72,7 +73,7 @@ const PIECES: &[&str] = &[
     ", TABLE secret",
 ];
 
-/// Each got through a check that reads tokens otherwise than Postgres does.
+/// Each would pass a check that reads tokens differently from Postgres.
 const ATTACKS: &[&str] = &[
     "b = case when id > 1 then b else'\\' end), TABLE secret WHERE (b = '' -- '",
     "b = case when id > 1 then b \u{a0}e'\\' end), TABLE secret WHERE (b = '' -- '",
@@ -105,7 +106,7 @@ impl Noise {
     }
 }
 
-/// What stands in the catalogs: publications and their options, their tables and schemas, and all relations.
+/// The contents of the catalogs: publications and their options, their tables and schemas, and all relations.
 const PUBLISHED: &str = "SELECT concat_ws(' ',
     (SELECT string_agg(concat(pubname, puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot), ',') FROM pg_publication),
     (SELECT string_agg(prrelid::regclass::text, ',') FROM pg_publication_rel),

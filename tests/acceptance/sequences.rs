@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Sequences that are copied to the other side: exact numbers, raised and never lowered, nothing where one does not fit.
+//! Sequences that are copied to the other side: exact numbers, raised and never lowered, none if one does not fit.
 
 use neonrepl::postgres::sequence::Position;
 use neonrepl::postgres::{Limits, QualifiedName};
@@ -37,7 +37,7 @@ const OTHERWISE: &str = r#"
     ALTER TABLE keyed ALTER id DROP DEFAULT; DROP SEQUENCE keyed_id_seq;
     ALTER TABLE keyed ALTER id SET DEFAULT (random() * 1000000)::int;"#;
 
-/// What is used of the sequences before they are copied.
+/// The use of the sequences before they are copied.
 const USE: &str = r#"
     INSERT INTO plain (note) SELECT 'x' FROM generate_series(1, 41);
     SELECT setval('small_id_seq', 50, false);
@@ -80,12 +80,12 @@ async fn made(from: Major, to: Major, prefix: &str) -> Pair {
     pair.subscriber.sql(FROM).await;
     pair.subscriber.sql(OTHERWISE).await;
     pair.publisher.sql(USE).await;
-    // Of a tree, its partitions are published: their numbers come from the root's sequence.
+    // The partitions of a tree are published, and their numbers come from the root's sequence.
     pair.publisher.sql("CREATE PUBLICATION shop FOR TABLE events, plain").await;
     pair
 }
 
-/// What was raised: the sequence there, where it was and where it is.
+/// The raised sequences: the target, its position before and after.
 fn shown(copied: &[Copied]) -> Vec<String> {
     let at = |position: Position| format!("{}{}", position.last, if position.is_called { "" } else { "?" });
     let raised = copied.iter().filter(|one| one.is_raised);
@@ -125,7 +125,7 @@ async fn the_first_insert_takes_the_next_number_on_the_other_side() {
         assert_eq!(pair.subscriber.value::<String>(next).await, "42 50 130 -9 51 1 1 1000");
         pair.subscriber.sql("INSERT INTO events (day) VALUES ('2024-05-05')").await;
         assert_eq!(pair.subscriber.value::<i32>("SELECT id FROM events_2024").await, 7);
-        // A second copy lowers nothing, and back the other way raises what was taken there.
+        // A second copy lowers nothing, and the opposite direction raises what was used there.
         assert_eq!(shown(&both(&sides, &question(0)).await.unwrap().1), [""; 0]);
         let back = Sides { from: sides.to.clone(), to: sides.from.clone(), place: Place::Subscriber };
         let question =

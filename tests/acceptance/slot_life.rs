@@ -281,7 +281,7 @@ async fn a_slot_that_was_read_is_not_replaced() {
     }
 }
 
-/// Who cannot be asked may have a subscription that needs the slot.
+/// Who cannot be queried may have a subscription that needs the slot.
 #[tokio::test]
 async fn a_subscriber_that_does_not_answer_is_not_taken_for_none() {
     for (core, major) in Core::installed().into_iter().zip([Major::V15, Major::V17]) {

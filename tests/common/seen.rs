@@ -116,7 +116,7 @@ fn servers<'a>(texts: impl Iterator<Item = &'a String>) -> BTreeSet<&'static str
     ports.filter_map(|port| known.get(&port)).map(|major| version(*major)).collect()
 }
 
-/// The version of the core as it stands in the state, which every apply writes. None where nothing was applied.
+/// The version of the core as it stands in the state, which every apply writes. None if nothing was applied.
 fn core_version(directory: &Path) -> Option<String> {
     let state = fs::read_to_string(directory.join("terraform.tfstate")).ok()?;
     let state: Value = serde_json::from_str(&state).ok()?;

@@ -49,7 +49,7 @@ struct Change {
 struct Step {
     on: On,
     begins: &'static str,
-    /// What makes it wait while it runs; none where nothing does.
+    /// What makes it wait while it runs; none if nothing does.
     blocked_by: Option<Blocker>,
 }
 

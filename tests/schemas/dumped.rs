@@ -10,8 +10,8 @@ use crate::common::pg_dump;
 use crate::common::postgres::{Database, Major};
 use crate::printed::Later;
 
-/// How the dumps of two databases of one version differ. None where the machine has no `pg_dump` that takes it: that is said
-/// once for each test binary.
+/// How the dumps of two databases of one version differ. None if the machine has no `pg_dump` that takes it: that is
+/// said once for each test binary.
 pub(crate) fn differences(
     publisher: &Database,
     subscriber: &Database,

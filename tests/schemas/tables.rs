@@ -21,7 +21,7 @@ pub(crate) struct Table {
     /// Schema and name, quoted.
     pub(crate) name: String,
     pub(crate) columns: Vec<Column>,
-    /// The names of the columns of its primary key; none where there is none.
+    /// The names of the columns of its primary key; none if there is none.
     pub(crate) key: Vec<String>,
     /// Whether it is published with another table, of which it is a child.
     pub(crate) is_child: bool,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What may stand in the way of a destroy.
+//! Obstacles to a destroy.
 
 use std::future::ready;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ use crate::common::wait::wait_until;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A cluster that was made logical, and the record of it.
+/// A cluster that was made logical, and its record.
 async fn logical(clusters: Vec<ClusterConfig>, desired: &LogicalReplication) -> (World, Record) {
     let world = World::new(clusters, short()).await;
     let mut record = Record::default();
@@ -28,7 +28,7 @@ async fn logical(clusters: Vec<ClusterConfig>, desired: &LogicalReplication) -> 
     (world, record)
 }
 
-/// The writer, as Aurora names it.
+/// The writer's identity on Aurora.
 fn shop_1() -> ServerIdentity {
     ServerIdentity { instance: Some("shop-1".to_owned()), ..ServerIdentity::default() }
 }
@@ -213,13 +213,13 @@ async fn gone(row: Row<'_>) {
     row(name, "done: its values are reset, it stays");
 }
 
-/// A destroy with a reboot that was cut off before it is finished by the next one.
+/// A destroy whose reboot was interrupted; the next one finishes it.
 async fn interrupted(row: Row<'_>) {
     let desired = LogicalReplication::new("shop");
     let (world, record) = logical(vec![shop()], &desired).await;
     let token = CancellationToken::new();
     let with = With { token: token.clone(), ..With::new(&desired) };
-    // A cut right after the call could not be told from one before it.
+    // An interruption right after the call would look like one before it.
     world.fail_always(REBOOT, 400, "InvalidDBInstanceState", "an operation is in progress");
     let cut_off = async {
         let asked = || world.calls().iter().filter(|call| call.action == REBOOT).count();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What may go wrong on the way.
+//! Faults during an apply.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn fail(world: &World, action: &str, status: u16, code: &str, times: usize) {
 
 const DONE: Expected = Expected::Done(&ALL);
 
-/// What passes by itself only takes longer.
+/// Faults that pass by themselves only take longer.
 fn passing() -> Vec<Case> {
     let failing = |action: &'static str, status, code: &'static str| {
         Case::on(format!("{code} of {action}, three times"), move |world| fail(world, action, status, code, 3), DONE)
@@ -47,7 +47,7 @@ fn passing() -> Vec<Case> {
     cases
 }
 
-/// What lasts longer than the timeout.
+/// Faults that last longer than the timeout.
 fn lasting() -> Vec<Case> {
     let (soon, later) = (Duration::from_secs(5), Duration::from_secs(8));
     vec![
@@ -81,7 +81,7 @@ fn lasting() -> Vec<Case> {
     ]
 }
 
-/// What AWS refuses for good, at each call, and what to do about it.
+/// Permanent refusals of AWS, at each call, with the remedy.
 fn refused() -> Vec<Case> {
     const GUIDE: &str =
         "the guide \"Enable logical replication on Aurora\" has a policy with everything that is needed";
@@ -174,7 +174,7 @@ fn before_the_reboot(event: &StepEvent<'_>) -> bool {
     event.phase == Phase::Started && matches!(event.step, Step::RebootWriter { .. })
 }
 
-/// What moves, shows late or does not take.
+/// Changes in between, late effects, and changes without effect.
 fn moving() -> Vec<Case> {
     const TWICE: [&str; 5] = [CREATE, SET, ATTACH, REBOOT, REBOOT];
     vec![
@@ -271,7 +271,7 @@ async fn every_fault() {
     try_all("aurora, faults", cases.into_iter().flatten().collect()).await;
 }
 
-/// What others do to a cluster that was made logical, and what the next apply makes of it.
+/// Others' changes of a cluster that was made logical, and the next apply.
 #[tokio::test]
 async fn drift_is_mended() {
     type Spoil = fn(&World);
@@ -311,7 +311,7 @@ async fn drift_is_mended() {
     }
 }
 
-/// A custom group that was edited and then left for another one holds nothing of ours when it comes back.
+/// A custom group that was edited and then replaced by another one has none of our values when it comes back.
 #[tokio::test]
 async fn a_group_that_was_left_gets_its_values_back() {
     let world = World::new(vec![on_group("theirs")], short()).await;

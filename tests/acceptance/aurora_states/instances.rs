@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The same for DB instances of RDS for PostgreSQL by themselves.
+//! The same for single DB instances of RDS for PostgreSQL.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const CREATE: &str = "CreateDBParameterGroup";
 const COPY: &str = "CopyDBParameterGroup";
 const SET: &str = "ModifyDBParameterGroup";
 const ATTACH: &str = "ModifyDBInstance";
-/// What it takes on a default group.
+/// The calls for a default group.
 const ALL: [&str; 4] = [CREATE, SET, ATTACH, REBOOT];
 const DONE: Expected = Expected::Done(&ALL);
 

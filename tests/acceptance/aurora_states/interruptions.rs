@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Ctrl-C anywhere: what is recorded is true, and the next apply goes on without doing anything twice.
+//! Ctrl-C at any point: the record is true, and the next apply continues without doing anything twice.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{
 use crate::common::aurora::{Call, ClusterConfig, Delays};
 use crate::common::wait::wait_until;
 
-/// What is asked for, one after the other, of which cluster.
+/// The desired states of a cluster, one after the other.
 struct Story {
     name: &'static str,
     cluster: ClusterConfig,
@@ -44,7 +44,7 @@ fn stories() -> [Story; 3] {
 }
 
 impl Story {
-    /// The world before the last wish, and the record so far.
+    /// The world before the last desired state, and the record so far.
     async fn begin(&self) -> (World, Record) {
         let world = World::new(vec![self.cluster.clone()], short()).await;
         let mut record = Record::default();
@@ -59,7 +59,7 @@ impl Story {
         self.desires.last().expect("a wish")
     }
 
-    /// The calls that it takes undisturbed, and those of them that change something.
+    /// The calls without an interruption, and those that change something.
     async fn undisturbed(&self) -> (Vec<Call>, Vec<String>) {
         let (world, mut record) = self.begin().await;
         world.apply(&With::new(self.last()), &mut record).await.unwrap();
@@ -103,8 +103,8 @@ impl Story {
     }
 }
 
-/// Every call that changes something, the one after it, and every third of those that only look: while something is
-/// waited for, one is as good as the next.
+/// Every call that changes something, the one after it, and every third of those that only read: during a wait,
+/// they are all alike.
 fn worth_cutting(calls: &[Call]) -> Vec<usize> {
     let is_change = |at: usize| calls.get(at).is_some_and(Call::changes_something);
     (1..=calls.len()).filter(|at| is_change(at - 1) || *at > 1 && is_change(at - 2) || at % 3 == 0).collect()
@@ -125,8 +125,8 @@ async fn an_apply_is_cut_off_anywhere() {
     print_table("aurora, interruptions", &rows);
 }
 
-/// The reader is back, and does not show its new settings yet: neither that nor how RDS still called it available before
-/// it rebooted it is a reason for another reboot.
+/// The reader is back but does not show its new settings yet. Neither this, nor the status available right before the
+/// reboot, is a reason for another reboot.
 #[tokio::test]
 async fn a_reboot_that_was_cut_off_is_not_done_twice() {
     let desired = LogicalReplication { reboot: Reboot::All, ..LogicalReplication::new("shop") };

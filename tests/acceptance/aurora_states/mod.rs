@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Every state that a cluster can be in, and every fault on the way, against the stand-in through the real AWS SDK: what
-//! comes of each, and what the error says to do. The tables are printed, with their counts.
+//! Every state of a cluster, and every fault during an apply, against the stand-in through the real AWS SDK: the result
+//! of each, and the remedy in the error. The tables are printed, with their counts.
 
 mod destroys;
 mod faults;
@@ -37,7 +37,7 @@ const DEFAULT: &str = "default.aurora-postgresql16";
 const FAMILY: &str = "aurora-postgresql16";
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// How many cases run beside each other: all of them on one thread would be late for their own timeouts.
+/// How many cases run at the same time: all of them on one thread would exceed their own timeouts.
 const AT_A_TIME: usize = 8;
 
 const CREATE: &str = "CreateDBClusterParameterGroup";
@@ -47,16 +47,16 @@ const RESET: &str = "ResetDBClusterParameterGroup";
 const ATTACH: &str = "ModifyDBCluster";
 const REBOOT: &str = "RebootDBInstance";
 const DELETE: &str = "DeleteDBClusterParameterGroup";
-/// What it takes on a default group.
+/// The calls for a default group.
 const ALL: [&str; 4] = [CREATE, SET, ATTACH, REBOOT];
 
-/// The stand-in, and the network before it.
+/// The stand-in, and the network in front of it.
 struct World {
     aws: StandIn,
     network: Relay,
-    /// How often the SDK itself tries a call.
+    /// How many times the SDK itself tries a call.
     attempts: u32,
-    /// Whether `shop` is taken for a DB instance by itself.
+    /// Whether `shop` is a single DB instance.
     is_instance: bool,
 }
 
@@ -91,7 +91,7 @@ impl World {
         }
     }
 
-    /// What the writer would say over SQL.
+    /// The settings that the writer would report over SQL.
     fn writer(&self) -> Result<ServerSettings, ProbeError> {
         let setting = |name| self.writer_setting("shop", name);
         let away = || ProbeError { message: "connection refused".to_owned(), is_transient: true };
@@ -104,7 +104,7 @@ impl World {
         })
     }
 
-    /// The writer as Aurora names it, or an instance by its endpoint.
+    /// The writer's identity on Aurora, or an instance's by its endpoint.
     fn identity(&self) -> ServerIdentity {
         if !self.is_instance {
             return ServerIdentity { instance: self.writer_instance("shop"), ..ServerIdentity::default() };
@@ -113,7 +113,7 @@ impl World {
         ServerIdentity { host, port, ..ServerIdentity::default() }
     }
 
-    /// Brings the cluster to what is desired, and keeps the record as the resource does.
+    /// Brings the cluster to the desired state, and keeps the record as the resource does.
     async fn apply(&self, with: &With<'_>, record: &mut Record) -> Result<Applied, Error> {
         let probe = || ready(self.writer());
         self.apply_asking(with, record, Some(&probe)).await
@@ -183,7 +183,7 @@ impl World {
     }
 }
 
-/// What an apply or a destroy goes with.
+/// The inputs of an apply or a destroy.
 struct With<'a> {
     desired: &'a LogicalReplication,
     on_step: fn(&World, &StepEvent<'_>),
@@ -204,7 +204,7 @@ impl<'a> With<'a> {
     }
 }
 
-/// One row of a table: what is, what happens on the way, and what is to come of it.
+/// One row of a table: the state, the events during the apply, and the expected result.
 struct Case {
     name: String,
     clusters: Vec<ClusterConfig>,
@@ -212,14 +212,14 @@ struct Case {
     desired: LogicalReplication,
     before: Box<dyn Fn(&World)>,
     on_step: fn(&World, &StepEvent<'_>),
-    /// Done once AWS has been asked for the cluster a few times.
+    /// Runs once AWS has been asked for the cluster a few times.
     meanwhile: Option<fn(&World)>,
     timeout: Duration,
     attempts: u32,
     expected: Expected,
-    /// What mends it before the next apply.
+    /// The repair before the next apply.
     mend: fn(&World),
-    /// What is looked at in the end.
+    /// The checks at the end.
     after: fn(&World),
 }
 
@@ -230,9 +230,9 @@ enum Expected {
     Warned(&'static str),
     /// It fails with these texts, before anything is changed.
     Refused(&'static [&'static str]),
-    /// It fails with these texts, and once it is mended, the next apply goes on to the end and nothing is made twice.
+    /// It fails with these texts, and after the repair, the next apply finishes without doing anything twice.
     Resumes(&'static [&'static str]),
-    /// It fails with these texts on the way.
+    /// It fails with these texts during the apply.
     Fails(&'static [&'static str]),
 }
 
@@ -274,7 +274,7 @@ impl Case {
         }
     }
 
-    /// A cluster that nothing is wrong with at first.
+    /// A case whose cluster has no problem at first.
     fn on(name: impl Into<String>, before: impl Fn(&World) + 'static, expected: Expected) -> Self {
         Self::new(name, shop(), expected).before(before)
     }
@@ -342,7 +342,7 @@ impl Case {
         Self { attempts, ..self }
     }
 
-    /// What is to be warned of is so before anything changes.
+    /// Checks that the warning comes before anything changes.
     async fn check_warning(&self) {
         let Expected::Warned(text) = self.expected else { return };
         let world = World::new(self.clusters.clone(), self.delays).await;
@@ -354,7 +354,7 @@ impl Case {
         assert!(said.iter().any(|warning| warning.contains(text)), "{}: {said:?}", self.name);
     }
 
-    /// Runs it, and says in a few words what came of it.
+    /// Runs it, and returns the result in a few words.
     async fn run(self) -> String {
         self.check_warning().await;
         let world = World { attempts: self.attempts, ..World::new(self.clusters.clone(), self.delays).await };
@@ -416,7 +416,7 @@ impl Case {
     }
 }
 
-/// What a plan says.
+/// The text of a plan.
 async fn said<A: RdsApi>(api: &A, desired: &LogicalReplication) -> Vec<String> {
     let mut current = fetch(api, desired, &Record::default()).await.unwrap().unwrap();
     current.blue_green = blue_green(api, &current.cluster).await;
@@ -433,7 +433,7 @@ fn check_failure<T>(name: &str, ended: &Result<T, Error>, texts: &[&str]) {
     }
 }
 
-/// Everything is as it was before: the group of before, and none of ours.
+/// Destroys, and checks that everything is as before: the previous group, and none of ours.
 async fn give_back(world: &World, with: &With<'_>, record: &Record, name: &str) {
     let undone = world.destroy(with, record, Reboot::Never).await;
     undone.unwrap_or_else(|error| panic!("{name}: destroying: {error}"));
@@ -442,7 +442,7 @@ async fn give_back(world: &World, with: &With<'_>, record: &Record, name: &str) 
     assert_eq!(world.custom_groups(), [""; 0], "{name}");
 }
 
-/// Prints past the test runner, which keeps to itself what a test prints that passes.
+/// Prints past the test runner, which hides the output of passing tests.
 fn print_table(kind: &str, rows: &[(String, String)]) {
     let mut text = format!("{kind}: {} tried\n", rows.len());
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();

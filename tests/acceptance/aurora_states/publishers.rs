@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Where the publisher connection leads: only what the writer itself says is proof, and slots are looked for on it alone.
+//! The target of the publisher connection: only the writer's own answer is proof, and slots are only checked on the
+//! writer.
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -14,28 +15,28 @@ use neonrepl::rds::logical_replication::{
 use super::{ALL, DEFAULT, DELETE, OWN, With, World, check_failure, print_table, short};
 use crate::common::aurora::ClusterConfig;
 
-/// Where the connection leads, from this side of it and from the other.
+/// The target of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leads {
-    /// To the writer, which says so.
+    /// To the writer, which reports that it is.
     Named,
-    /// To the writer by its endpoint, of a server that does not say who it is.
+    /// To the writer by its endpoint; the server does not report its identity.
     Endpoint,
     /// To the writer by another name of the endpoint's address.
     Alias,
-    /// To the writer through a tunnel on loopback, of a server that does not say who it is.
+    /// To the writer through a tunnel on loopback; the server does not report its identity.
     Tunnel,
-    /// To another member of the cluster, which says so.
+    /// To another member of the cluster, which reports that it is.
     Reader,
-    /// To another cluster, which says so.
+    /// To another cluster, which reports that it is.
     Stranger,
     /// To the endpoint of something else.
     OtherEndpoint,
-    /// Through a tunnel to a server that is logical and says nothing.
+    /// Through a tunnel to a logical server that does not report its identity.
     Elsewhere,
 }
 
-/// A connection that leads there.
+/// A connection with this target.
 struct Connection<'a> {
     world: &'a World,
     leads: Leads,
@@ -96,7 +97,7 @@ async fn apply(
 
 const KNOWN: [Leads; 4] = [Leads::Named, Leads::Endpoint, Leads::Alias, Leads::Tunnel];
 
-/// What is said of each that is another server, and of the one that nobody knows.
+/// The texts for other servers, and for an unidentified one.
 const OTHERS: [(Leads, &str); 3] = [
     (Leads::Reader, "leads to shop-2, a reader of the DB cluster shop"),
     (Leads::Stranger, "leads to DB instance other-1, and not to the DB cluster shop"),
@@ -132,7 +133,7 @@ async fn creates(row: Row<'_>) {
     }
     for (leads, says) in OTHERS {
         let (world, mut record) = (World::new(vec![shop()], short()).await, Record::default());
-        // What is a reader may become the writer: it is waited for.
+        // A reader may become the writer, so the apply waits.
         let soon = With { timeout: std::time::Duration::from_secs(4), ..With::new(&desired) };
         let connection = Connection { world: &world, leads };
         let refused = world.apply_asking(&soon, &mut record, Some(&connection)).await;
@@ -151,7 +152,7 @@ async fn creates(row: Row<'_>) {
     row("create, Elsewhere, and then a tunnel to the writer".to_owned(), "done, nothing proven");
 }
 
-/// A cluster that was made logical over this connection, and the record of it.
+/// A cluster that was made logical over this connection, and its record.
 async fn logical(leads: Leads) -> (World, Record) {
     let (world, mut record) = (World::new(vec![shop()], short()).await, Record::default());
     apply(&world, leads, &LogicalReplication::new("shop"), &mut record).await.unwrap();
@@ -225,10 +226,10 @@ async fn destroys(row: Row<'_>) {
     turns_away(row).await;
 }
 
-/// The connection leads to another server from the second question on: right before the reboot.
+/// The connection leads to another server from the second query on: right before the reboot.
 async fn turns_away(row: Row<'_>) {
     struct Turning<'a>(&'a World, Cell<usize>);
-    // One thread asks, one question after the other.
+    // Only one thread uses it, one query after the other.
     struct Shared<T>(std::sync::Mutex<T>);
     impl Probe for Shared<Turning<'_>> {
         fn settings(&self) -> BoxFuture<'_, Result<ServerSettings, ProbeError>> {
@@ -248,7 +249,7 @@ async fn turns_away(row: Row<'_>) {
     row("destroy, Writer, another server before the reboot".to_owned(), "refused before the reboot");
 }
 
-/// A DB instance does not say who it is.
+/// A DB instance does not report its identity.
 async fn instances(row: Row<'_>) {
     let desired = LogicalReplication::new("shop");
     let with = With::new(&desired);

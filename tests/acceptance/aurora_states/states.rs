@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a cluster is before anything begins.
+//! The states of a cluster before an apply.
 
 use neonrepl::rds::logical_replication::Reboot;
 
@@ -85,7 +85,7 @@ fn groups() -> Vec<Case> {
     ]
 }
 
-/// As another provider does it, and long enough ago for the members to know.
+/// Enables it as another provider would, so long ago that the members show it.
 fn turn_on(world: &World) {
     world.set_parameter("theirs", "rds.logical_replication", "1");
     world.take_notice("theirs");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The cluster was upgraded to another major version: its parameter group is of a family that it cannot have any more.
+//! The cluster was upgraded to another major version: its parameter group has a family that the cluster can no longer
+//! use.
 
 use neonrepl::rds::logical_replication::{LogicalReplication, Reboot, Record, When, fetch, steps, warnings};
 
@@ -28,7 +29,7 @@ async fn upgraded(cluster: ClusterConfig, desired: &LogicalReplication, group: O
     (world, record)
 }
 
-/// What a plan says.
+/// The text of a plan.
 async fn said(world: &World, desired: &LogicalReplication, record: &Record) -> Vec<String> {
     let api = world.api();
     let current = fetch(&api, desired, record).await.unwrap().unwrap();
@@ -156,7 +157,7 @@ async fn named_group(row: Row<'_>) {
     row("upgraded between plan and apply", "refused: plan and apply again");
 }
 
-/// The blue side of a switchover keeps the group, and a custom one from before is of no use any more.
+/// The blue side of a switchover keeps the group, and a previous custom one cannot be used any more.
 async fn left_behind(row: Row<'_>) {
     let desired = LogicalReplication::new("shop");
     let world = World::new(vec![shop(), ClusterConfig::new("shop-old1", "16.4")], short()).await;
@@ -187,7 +188,7 @@ async fn left_behind(row: Row<'_>) {
     let world = World::new(vec![on_group("theirs")], short()).await;
     world.apply(&With::new(&mine), &mut record).await.unwrap();
     assert_eq!(world.done(), [COPY, SET, ATTACH, REBOOT]);
-    // Upgraded with a group that was edited by hand, before this was asked for anything.
+    // Upgraded with a group that was edited by hand, before the resource existed.
     world.add_group("mine17", NEW_FAMILY);
     world.set_parameter("mine17", "rds.logical_replication", "1");
     world.upgrade("shop", "17.5", Some("mine17"));

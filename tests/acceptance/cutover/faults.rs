@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Whatever goes wrong at whatever step: writers go on, the guard stands, and the next call needs no cleaning.
+//! Any fault at any step: writers go on, the guard stays, and the next call needs no cleanup.
 
 use std::time::Duration;
 
@@ -16,28 +16,28 @@ use crate::common::postgres::{Database, Major, Role, Server, Stop, settings};
 use crate::common::wait::wait_until;
 use crate::replication::DEADLINE;
 
-/// Which server a statement of the provider goes to, as seen from the side that is left.
+/// The server of the provider's statement, seen from the side that writes leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
     Left,
     Next,
 }
 
-/// What breaks.
+/// The fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Break {
     /// All connections of the provider to that server.
     Cut,
-    /// The server is stopped hard, and started again.
+    /// The server is stopped immediately, and started again.
     Crash,
-    /// The call itself is dropped, as of a provider that is killed.
+    /// The call itself is dropped, as if the provider were killed.
     Kill,
     /// The worker that applies is ended.
     Worker,
 }
 
-/// The steps of a switch, by what is sent: where, what, when. The last text is waited for first, where it stands in front of one that
-/// comes more often.
+/// The points of a switch, by the sent statement: where, what, when. If the statement occurs more than once, an earlier
+/// text comes first.
 const POINTS: [(At, &str, &str, Moment, Break); 19] = [
     (At::Next, "", "synchronous_commit = 'on'", Moment::After, Break::Kill),
     (At::Left, "", "IN SHARE ROW EXCLUSIVE MODE", Moment::Before, Break::Cut),
@@ -72,7 +72,7 @@ fn points() -> Vec<(At, &'static str, &'static str, Moment, Break)> {
     (0..POINTS.len()).chain(at).take(count.max(POINTS.len())).map(|at| POINTS[at]).collect()
 }
 
-/// Both servers as the provider reaches them.
+/// The provider's connections to both servers.
 struct Lanes {
     points: [FaultPoint; 2],
 }
@@ -100,7 +100,7 @@ impl Lanes {
     }
 }
 
-/// A call that breaks at a point. None where it was killed.
+/// A call that breaks at a point. None if it was killed.
 async fn broken(
     shop: &Shop,
     (lanes, servers): (&Lanes, &mut [Server; 2]),
@@ -153,7 +153,7 @@ async fn broken(
     Some(call.await)
 }
 
-/// Whether writers get on, or wait for the end of a switch that is committed.
+/// Whether writers make progress, or wait for the end of a committed switch.
 async fn writers_go_on(shop: &Shop, writers: &Writers, active: Place) -> bool {
     let before = writers.committed();
     let unfinished = async || {
@@ -201,7 +201,8 @@ async fn whatever_breaks_at_whatever_step_the_next_call_finishes_it() {
     );
 }
 
-/// What flows away from the active side runs, what led to it is stopped and keeps nothing, and no setting of a switch is left.
+/// The stream from the active side runs, the stream to it is stopped without a slot, and no setting of a switch is
+/// left.
 async fn leaves_nothing(shop: &Shop, active: Place, after: &str) {
     let other = active.other();
     let streams = "SELECT string_agg(concat(subname, ' ', subenabled, ' ', subsynccommit, ' ', subslotname IS NOT NULL), ', ') \
@@ -224,7 +225,7 @@ async fn who_is_in_the_way_is_named_and_ended_only_where_that_is_wanted() {
     shop.switch(Place::Publisher).await;
     let mut cutover = shop.cutover(Place::Subscriber);
 
-    // A session that writes and does not end: named, not ended, and nobody waits behind it for long.
+    // A session that writes and does not end is named, not ended, and nobody waits long behind it.
     let holder = shop.from.connect_as(&shop.apps[0]).await.unwrap();
     holder
         .batch_execute("SET application_name = 'the report'; BEGIN; INSERT INTO orders (writer, n) VALUES (7, 1)")
@@ -245,7 +246,7 @@ async fn who_is_in_the_way_is_named_and_ended_only_where_that_is_wanted() {
     assert!(error.contains("ROLLBACK PREPARED 'half'"), "{error}");
     shop.from.sql("ROLLBACK PREPARED 'half'").await;
 
-    // Ended where that is wanted. What it was told of is there.
+    // It is ended if configured. Its acknowledged commits are there.
     holder.batch_execute("BEGIN; INSERT INTO orders (writer, n) VALUES (7, 3)").await.unwrap();
     cutover.terms.end_blockers_after = Some(Duration::from_secs(1));
     let outcome = shop.run(&cutover).await.unwrap();
@@ -254,7 +255,7 @@ async fn who_is_in_the_way_is_named_and_ended_only_where_that_is_wanted() {
     let tally = Tally { acknowledged: ["7 1".to_owned()].into(), ..Tally::default() };
     println!("{}", shop.prove(Place::Subscriber, &tally).await);
 
-    // Whoever waits for its turn finds that nothing is left to do.
+    // A call that waits for its turn finds that nothing is left to do.
     let back = shop.cutover(Place::Publisher);
     let operation = shop.operation();
     let twins = futures_util::future::join(
@@ -266,7 +267,7 @@ async fn who_is_in_the_way_is_named_and_ended_only_where_that_is_wanted() {
     assert!(switched.iter().all(|(active, _)| *active == Place::Publisher), "{switched:?}");
     assert_eq!(switched.iter().filter(|(_, has)| *has).count(), 1, "{switched:?}");
 
-    // Taken away: everything goes, and everybody may write on the active side. What was left stays closed.
+    // Removal drops everything, and everybody may write on the active side. The old side stays closed.
     shop.switch(Place::Subscriber).await;
     let left =
         cutover::take_away(&shop.pair, &shop.cutover(Place::Subscriber), false, &shop.operation()).await.unwrap();

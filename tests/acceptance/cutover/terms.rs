@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The terms of a switch, and what stands against one.
+//! The terms of a switch, and objections to it.
 
 use neonrepl::postgres::Limits;
 use neonrepl::replication::checks::Objection;
@@ -15,7 +15,7 @@ use crate::common::postgres::{Database, Major, Role, Server, Settings, quote};
 use crate::common::wait::wait_until;
 use crate::replication::DEADLINE;
 
-/// What an application is told that writes to a side; nothing where it may.
+/// The error of an application that writes to a side; none if it may.
 async fn refused(database: &Database, app: &Role, n: i32) -> Option<SqlState> {
     let insert = format!(
         "BEGIN; INSERT INTO orders (writer, n) VALUES (1, {n}); INSERT INTO items (writer, n) VALUES (1, {n}); COMMIT"
@@ -43,7 +43,7 @@ async fn on_terms(shop: &Shop, cutover: impl Fn(Place) -> Cutover) -> Tally {
     tally
 }
 
-/// What a provider finds that has only just begun.
+/// The state that a new provider finds.
 async fn look(shop: &Shop, cutover: &Cutover) -> Found {
     let (publisher, subscriber) = (connect(&shop.from, &shop.movers[0]), connect(&shop.to, &shop.movers[1]));
     cutover::look(&Pair { publisher, subscriber }, cutover, &shop.operation())
@@ -59,7 +59,7 @@ async fn a_switch_keeps_to_its_terms() {
     let servers = [Server::start(Major::V14, Settings::new()), Server::start(Major::V16, Settings::new())];
     let [from, to] = &servers;
 
-    // What led there keeps its slot, and goes on from it without what it has brought already.
+    // The stream keeps its slot, and continues from it without changes that it has already brought.
     let shop = Shop::new(from, to).await;
     on_terms(&shop, |active| {
         let mut cutover = shop.cutover(active);
@@ -69,7 +69,7 @@ async fn a_switch_keeps_to_its_terms() {
     .await;
     shop.switch(Place::Subscriber).await;
 
-    // The user has stopped writers: nothing turns them away afterwards. No guard either.
+    // The user has stopped writers: nothing refuses them afterwards, and there is no guard.
     let shop = Shop::new(from, to).await;
     let external = |active| {
         let mut cutover = shop.cutover(active);
@@ -81,7 +81,7 @@ async fn a_switch_keeps_to_its_terms() {
     assert_eq!(refused(&shop.from, &shop.apps[0], 9).await, None);
     assert_eq!(shop.from.value::<i64>(READ_ONLY).await, 0);
 
-    // No way back: refused once there may be something to lose. What is not replicated goes on.
+    // Without a way back, a switch back is refused once something could be lost. Writes to other tables are allowed.
     let shop = Shop::new(from, to).await;
     let forth = |active| {
         let mut cutover = shop.cutover(active);
@@ -96,7 +96,7 @@ async fn a_switch_keeps_to_its_terms() {
     assert!(error.contains("nothing brings") || error.contains("no subscription brings them back"), "{error}");
     assert_eq!(shop.from.value::<i64>("SELECT count(*) FROM pg_subscription").await, 2);
 
-    // What a database said before is put back.
+    // The database's previous default is restored.
     let shop = Shop::new(from, to).await;
     let name = quote(&shop.from.name);
     shop.from.sql(&format!("ALTER DATABASE {name} SET default_transaction_read_only = off")).await;
@@ -112,7 +112,7 @@ async fn a_switch_keeps_to_its_terms() {
     assert_eq!(shop.from.value::<String>(setting).await, "default_transaction_read_only=off");
     assert_eq!(cutover::stopped(&shop.pair.subscriber, &ident("shop")).await.unwrap(), None);
 
-    // A difference that only the fence can show stops it, and writers go on.
+    // A difference that is only found under the fence stops the switch, and writers go on.
     shop.to.sql("SET session_replication_role = replica; INSERT INTO orders (id, writer, n) VALUES (-1, 3, 3)").await;
     let error = shop.run(&shop.cutover(Place::Subscriber)).await.unwrap_err().to_string();
     assert!(error.contains("public.orders: 0 rows on the publisher, 1 on the subscriber"), "{error}");
@@ -122,7 +122,7 @@ async fn a_switch_keeps_to_its_terms() {
     assert_eq!(shop.heard.all(), "");
 }
 
-/// All that is said against the steps.
+/// All objections to the steps.
 fn said(found: &Found) -> String {
     let texts = found.objections.iter().map(|objection| match objection {
         Objection::Refusal(error) => format!("refused: {error}"),
@@ -144,7 +144,7 @@ async fn everything_that_stands_in_the_way_is_said_at_once_and_nothing_is_change
     let shop = Shop::new(from, to).await;
     let there = shop.cutover(Place::Subscriber);
 
-    // The plan of a switch from nothing, a line a step.
+    // The plan of a first switch, one line for each step.
     let found = look(&shop, &there).await;
     assert_eq!(said(&found), "");
     let lines = cutover::describe(&found.steps, &found).join("\n");
@@ -154,7 +154,7 @@ async fn everything_that_stands_in_the_way_is_said_at_once_and_nothing_is_change
     );
     assert_eq!(found.steps.len(), 9, "{lines}");
 
-    // What differs, is missing, or is in the way.
+    // Differences, missing objects, and obstacles.
     shop.to.sql("ALTER TABLE items REPLICA IDENTITY NOTHING").await;
     shop.to.sql("ALTER TABLE orders ADD extra text NOT NULL; ALTER SEQUENCE orders_id_seq MAXVALUE 5; CREATE PUBLICATION neonrepl_back_shop").await;
     shop.from
@@ -187,7 +187,7 @@ async fn everything_that_stands_in_the_way_is_said_at_once_and_nothing_is_change
     shop.to.sql("ALTER TABLE items REPLICA IDENTITY DEFAULT; ALTER TABLE orders DROP extra; DROP PUBLICATION neonrepl_back_shop").await;
     shop.from.sql("DROP SCHEMA neonrepl; DROP INDEX orders_n").await;
 
-    // A number that does not fit is known only under the fence; writers go on.
+    // A number that does not fit is only found under the fence; writers go on.
     let error = shop.run(&there).await.unwrap_err().to_string();
     holds(&error, &["public.orders_id_seq on the publisher is at 50"]);
     assert_eq!(refused(&shop.from, &shop.apps[0], 1).await, None);
@@ -201,7 +201,7 @@ async fn everything_that_stands_in_the_way_is_said_at_once_and_nothing_is_change
     let found = said(&cutover::look(&pair, &there, &operation).await.unwrap());
     holds(&found, &["may not make database", "REPLICATION"]);
 
-    // A way back that leads elsewhere is proven wrong before anything depends on it.
+    // A way back that leads elsewhere is detected before anything depends on it.
     let other = to.database("elsewhere").await;
     other.sql("CREATE TABLE orders (id int); CREATE PUBLICATION neonrepl_back_shop FOR TABLE orders").await;
     let wrong = Cutover {
@@ -229,7 +229,7 @@ async fn everything_that_stands_in_the_way_is_said_at_once_and_nothing_is_change
     let found = said(&look(&shop, &there).await);
     holds(&found, &["has not copied public.aside yet"]);
 
-    // Once it is there, the way back and the fence take it up.
+    // Once it is copied, the way back and the fence include it.
     shop.to.sql("TRUNCATE aside").await;
     let late = "SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r'";
     wait_until("the new table to be copied", 3 * DEADLINE, async || shop.to.value::<i64>(late).await == 0).await;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! An application that writes all the time: transactions over two tables, on whichever side takes them.
+//! An application that writes all the time: transactions over two tables, on the side that accepts them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use crate::replication::DEADLINE;
 /// How many write at once.
 const WRITERS: usize = 4;
 
-/// Between two tries to get hold of a side.
+/// The pause between two tries to reach a side.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// What each does beside writing, so that four of them leave the machine something to do for others.
+/// The pause of each writer, so that four of them leave time for other work on the machine.
 const THINKS: Duration = Duration::from_millis(2);
 
-/// What they know.
+/// The writers' results.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     /// The commits that were acknowledged, as "writer number".
     pub(super) acknowledged: BTreeSet<String>,
     /// Those whose answer was lost: they may be there.
     pub(super) unknown: BTreeSet<String>,
-    /// How often a side did not take writes.
+    /// How often a side refused writes.
     pub(super) refused: usize,
     /// The longest transaction that succeeded.
     pub(super) longest: Duration,
@@ -59,12 +59,12 @@ impl Writers {
         Self { tasks: tasks.collect(), stop, committed }
     }
 
-    /// How many commits were acknowledged by now.
+    /// How many commits have been acknowledged so far.
     pub(super) fn committed(&self) -> usize {
         self.committed.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many were.
+    /// Waits until this many more were.
     pub(super) async fn progress(&self, count: usize) {
         wait_until("writers to get on", 3 * DEADLINE, async || self.committed() >= count).await;
     }

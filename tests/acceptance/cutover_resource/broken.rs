@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A switch of the real resource that breaks in the middle: writers go on by themselves, and the next apply needs no cleaning.
+//! A switch of the real resource that breaks in the middle: writers go on by themselves, and the next apply needs no
+//! cleanup.
 
 use super::{CUTOVER, Stage, cutover};
 use crate::common::cli::{Core, Run, Running, does_not_say};
@@ -9,10 +10,10 @@ use crate::common::postgres::{Database, Major, Server, Settings};
 use crate::common::wait::wait_until;
 use crate::replication::{DEADLINE, Pair};
 
-/// What breaks.
+/// The fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Break {
-    /// The provider is stopped, and goes on once writers do (SIGSTOP, SIGCONT).
+    /// The provider is stopped, and continues once writers do (SIGSTOP, SIGCONT).
     Freeze,
     /// The provider is killed.
     Kill,
@@ -22,11 +23,11 @@ enum Break {
     Interrupt,
 }
 
-/// A point of a switch: on the side that is left or on the other one, at which statement, when, and what breaks there. The last
-/// says whether the commit has been done by then.
+/// A point of a switch: on the old side or on the other one, at which statement, when, and the fault. The last value
+/// says whether the commit is done by then.
 type Point = (bool, &'static [&'static str], Moment, Break, bool);
 
-/// The side that is left.
+/// The old side.
 const LEFT: bool = true;
 
 /// The same in both cores: Ctrl-C before the commit, and after it.
@@ -65,7 +66,7 @@ impl Broken {
         self.stage.write(&publisher, &cutover(active, &reverse));
     }
 
-    /// A switch that breaks, and the next apply. Returns what is to be printed.
+    /// A switch that breaks, and the next apply. Returns the text to print.
     async fn breaks(&self, active: &str, point: &Point, row: i32) -> String {
         let stage = &self.stage;
         let (is_left, texts, moment, how, is_committed) = *point;
@@ -85,7 +86,7 @@ impl Broken {
         stage.workspace.unlock();
         let expected = if is_committed { active } else { other(active) };
         let now = stage.workspace.attributes(CUTOVER).await["active"].clone();
-        // A core that has lost its provider keeps the state of before.
+        // A core that has lost its provider keeps the previous state.
         assert!(now == expected || how == Break::Kill, "{now} after {point:?}\n{}", run.text());
         stage.workspace.apply().await;
         stage.expect_closed(other(active), "writes have moved to").await;
@@ -94,7 +95,7 @@ impl Broken {
         format!("{how:?} at {texts:?}, committed: {is_committed}: exit status {:?}\n", run.code)
     }
 
-    /// What breaks, up to the end of the command.
+    /// Runs the command until its end, with the fault.
     async fn broken(
         &self,
         applying: Running<'_>,
@@ -111,7 +112,7 @@ impl Broken {
         if is_committed {
             at.release();
             let run = applying.wait().await;
-            // One that is made is not made again, as the core would take the way back away first.
+            // It must not be created again, because the core would remove the way back first.
             does_not_say(&run, &["tainted", "untaint"]);
             return run;
         }
@@ -144,7 +145,7 @@ fn other(side: &str) -> &'static str {
 async fn whatever_breaks(core: Core, (from, to): (Major, Major), points: &[Point]) -> String {
     let broken = Broken::new(core, from, to).await;
     let (mut active, mut lines) = ("publisher", String::new());
-    // The first makes everything, the cutover with its way back too, and switches at once.
+    // The first apply creates everything, including the cutover with its way back, and switches at once.
     let all: Vec<&Point> = points.iter().chain(&INTERRUPTS).collect();
     for (row, point) in (10..).step_by(10).zip(&all) {
         active = other(active);

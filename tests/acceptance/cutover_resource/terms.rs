@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Terms of a switch through a core, there and back, beside a slot that is a resource of its own.
+//! Terms of a switch through a core, there and back, with a slot that is a resource of its own.
 
 use super::{CUTOVER, REVERSE, Stage, cutover};
 use crate::common::cli::{Core, says};
 use crate::common::postgres::Major;
 
-/// The user stops writers; nothing is made against those who write all the same.
+/// The user stops writers; nothing stops those who write anyway.
 const EXTERNAL: &str = "  reverse {}
   writes             = \"external\"
   guard              = false
@@ -36,7 +36,7 @@ async fn terms_hold_there_and_back_beside_a_slot_of_its_own() {
     write(&stage, &cutover("publisher", EXTERNAL));
     stage.workspace.apply().await;
 
-    // Nobody is turned away, and what led there keeps its slot.
+    // Nobody is refused, and the forward stream keeps its slot.
     write(&stage, &cutover("subscriber", EXTERNAL));
     stage.workspace.apply().await;
     stage.workspace.expect_empty_plan().await;
@@ -50,7 +50,7 @@ async fn terms_hold_there_and_back_beside_a_slot_of_its_own() {
     let read_only = "SELECT count(*) FROM pg_db_role_setting WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())";
     assert_eq!(stage.pair.publisher.value::<i64>(read_only).await, 0);
 
-    // Who writes to the side that was left is found by the comparison, and what was written there does not come back.
+    // The comparison finds writes to the old side, and these do not come back.
     stage.pair.publisher.sql("UPDATE orders SET total = 2 WHERE id = 1").await;
     write(&stage, &cutover("publisher", EXTERNAL));
     says(&stage.workspace.apply_error().await, &["tables differ", "public.orders"]);
@@ -59,7 +59,8 @@ async fn terms_hold_there_and_back_beside_a_slot_of_its_own() {
     stage.write_and_follow("publisher", 2).await;
     assert_eq!(stage.subscription().await, [format!("t|{}", stage.name)]);
 
-    // The slot that the cutover drops is not made again by its own resource, nor once the cutover is gone.
+    // The slot's own resource does not create a slot again that the cutover has dropped, not even once the
+    // cutover is gone.
     write(&stage, &cutover("subscriber", REVERSE));
     stage.workspace.apply().await;
     assert_eq!(slots(&stage).await, [""; 0]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How often an apply waits for the way to a server and back.
+//! The number of round trips of an apply.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::common::relay::Relay;
 
 const DISTANCE: Duration = Duration::from_millis(60);
 
-/// What an apply of a new schema may take of both servers together, whatever the number of tables.
+/// The maximum for an apply of a new schema, on both servers together, for any number of tables.
 const MOST: usize = 45;
 
 const CONFIG: &str = "resource \"neonrepl_destination_schema\" \"shop\" {\n  publications = [\"far\"]\n  \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Expressions between versions: what is the same is copied as it is, and what is not the same is found.
+//! Expressions between versions: equal ones are copied as they are, and different ones are found.
 
 use super::{Sides, everything};
 use crate::common::postgres::Database;
@@ -53,7 +53,7 @@ const CONDITIONS: &[&str] = &[
     "(i | 1) = (i << 2)",
 ];
 
-/// What else is made of expressions.
+/// Other objects with expressions.
 const MORE: &str = "CREATE INDEX by_all ON app.t ((i + b), ((i + b) * 2) DESC, lower(s), (s || t)) INCLUDE (d) WHERE i > 0 AND (f OR s IN ('a', 'b')); \
     CREATE INDEX by_case ON app.t ((CASE WHEN i > 0 THEN 1 END), (t COLLATE \"C\") text_pattern_ops); \
     CREATE STATISTICS app.of_all ON (i + b), (lower(t)), d FROM app.t; CREATE DOMAIN app.kind AS varchar CHECK (VALUE IN ('a', 'b')); \
@@ -63,7 +63,7 @@ const MORE: &str = "CREATE INDEX by_all ON app.t ((i + b), ((i + b) * 2) DESC, l
     CREATE TABLE app.parts (i int, t text) PARTITION BY RANGE ((i + 1), lower(t), ((i - 1) * 2)); \
     CREATE TABLE app.part PARTITION OF app.parts FOR VALUES FROM (1, 'a', MINVALUE) TO (2, 'b', MAXVALUE)";
 
-/// Pairs of conditions, each of which is another one than the other.
+/// Pairs of conditions with different meanings.
 const OTHER: &[(&str, &str)] = &[
     ("(i + 1) * 2 > 3", "i + 1 * 2 > 3"),
     ("i - (b - 1) > 0", "i - b - 1 > 0"),
@@ -79,7 +79,7 @@ const OTHER: &[(&str, &str)] = &[
     ("(i > 0) IS TRUE", "(i > 0) IS NOT FALSE"),
 ];
 
-/// Pairs of conditions that mean the same.
+/// Pairs of conditions with the same meaning.
 const SAME: &[(&str, &str)] = &[
     ("s IN ('a', 'b')", "s::text = ANY (ARRAY[('a'::character varying)::text, ('b'::character varying)::text])"),
     ("i + b * 2 > 3 OR f AND NOT f", "(((i + (b * 2)) > 3) OR (f AND (NOT f)))"),
@@ -102,7 +102,7 @@ async fn conditions_are_copied_whatever_the_server_makes_of_their_text() {
         assert_eq!(outcome.look.plan.unlike(), [], "{what}");
         let again = sides.again().look(&wish).await.unwrap();
         assert!(again.plan.is_done() && again.plan.later.is_empty(), "{what}: {:#?}", again.plan);
-        // A copy of the copy is the same, too.
+        // A copy of the copy is the same too.
         let third = Database::at(sides.subscriber.port, &sides.subscriber.name);
         let onward = Sides::of(third, crate::replication::subscribers(from).database("destination_third").await);
         let outcome = onward.make(&wish).await.unwrap_or_else(|error| panic!("{what}, and on: {error}"));

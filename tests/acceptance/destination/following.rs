@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a migration of the publisher's means to the subscriber: what one apply brings there, and what a person must see to.
+//! The effect of the publisher's migrations on the subscriber: what one apply changes there, and what a person must do.
 
 use std::collections::BTreeSet;
 
@@ -13,11 +13,11 @@ use crate::common::postgres::Major::{self, V14, V18};
 
 const PAIRS: [(Major, Major); 3] = [(V14, V18), (V18, V14), (V18, V18)];
 
-/// What both sides have before.
+/// The objects of both sides before.
 const BEFORE: &str = "CREATE SCHEMA app; CREATE TYPE app.mood AS ENUM ('sad', 'glad'); CREATE DOMAIN app.short AS varchar(10) NOT NULL; \
     CREATE SEQUENCE app.numbers; CREATE FUNCTION app.twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 2'; ";
 
-/// A migration, and what the subscriber has got beside it by hand.
+/// A migration, and changes by hand on the subscriber.
 struct Case {
     name: &'static str,
     before: &'static str,
@@ -25,7 +25,7 @@ struct Case {
     migration: &'static str,
     /// On the subscriber.
     there: &'static str,
-    /// What a person is told; nothing where an apply does it all.
+    /// The texts for a person; empty if an apply does everything.
     told: &'static [&'static str],
 }
 
@@ -239,7 +239,7 @@ const CASES: &[Case] = &[
     ),
 ];
 
-/// The tables, and the type and the sequence that the cases are about.
+/// The tables, with the type and the sequence of the cases.
 async fn wish(sides: &Sides) -> Wish {
     let mut tables = sides.tables().await;
     tables.insert(QualifiedName::parse("app.keeper").unwrap());
@@ -254,7 +254,7 @@ async fn attempt(case: &Case, from: Major, to: Major) -> Result<(), String> {
     let mut wish = wish(&sides).await;
     let made = sides.make(&wish).await.map_err(|error| format!("before: {error}"))?;
     wish.known = made.look.known(&wish.known);
-    // Each by itself: a new label may not be used in the transaction that adds it.
+    // Each in its own transaction: a new label may not be used in the transaction that adds it.
     for statement in case.migration.split("; ") {
         sides.publisher.sql(statement).await;
     }

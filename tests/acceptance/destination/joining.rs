@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Changes of the publisher that are followed, or only reported: a table that joins is made before it is published.
+//! Changes of the publisher that are followed, or only reported: a new table is created before it is published.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::common::postgres::SUPERUSER_PASSWORD;
 
 const ADDRESS: &str = "neonrepl_destination_schema.shop";
 
-/// The tables come first: the publication takes their names from the resource that makes them.
+/// The tables come first: the publication takes their names from the resource that creates them.
 fn config(name: &str, tables: &str, changes: &str) -> String {
     format!(
         "resource \"neonrepl_destination_schema\" \"shop\" {{\n  tables = [{tables}]\n  changes = \"{changes}\"\n}}\n\
@@ -43,7 +43,7 @@ async fn a_table_that_joins_is_made_before_it_is_published_and_a_report_changes_
     workspace.apply().await;
     wait_for_count(&sides, "app.a").await;
 
-    // Rows are written all the time: the worker would stop at the first one of a table that is not there.
+    // Rows are written all the time: the worker would stop at the first row of a missing table.
     sides.publisher.sql("CREATE TABLE app.b (id int PRIMARY KEY, n int); INSERT INTO app.b VALUES (1, 1)").await;
     workspace.write("main.tf", &config(&name, "\"app.a\", \"app.b\"", "follow"));
     let plan = workspace.plan().await.flat();
@@ -69,7 +69,7 @@ async fn a_table_that_joins_is_made_before_it_is_published_and_a_report_changes_
     assert_eq!(sides.subscriber.value::<i64>(&errors).await, 0, "the worker never stopped");
     workspace.expect_empty_plan().await;
 
-    // A report says it, and nothing is done about it.
+    // With `report`, the plan shows it, and nothing is done about it.
     workspace.write("main.tf", &config(&name, "\"app.a\", \"app.b\"", "report"));
     workspace.apply().await;
     sides.publisher.sql("ALTER TABLE app.a ADD COLUMN more int").await;
@@ -90,7 +90,7 @@ async fn a_table_that_joins_is_made_before_it_is_published_and_a_report_changes_
     assert_eq!(sides.subscriber.rows(COLUMNS).await, ["id", "more"]);
     workspace.expect_empty_plan().await;
 
-    // A column that is made again is another one, whatever else is applied, until a person says that its values are right.
+    // A column that was created again is another one, whatever else is applied, until a person confirms its values.
     for change in ["DROP COLUMN more", "ADD COLUMN more int", "ADD COLUMN last int"] {
         sides.publisher.sql(&format!("ALTER TABLE app.a {change}")).await;
     }
@@ -106,7 +106,7 @@ async fn a_table_that_joins_is_made_before_it_is_published_and_a_report_changes_
     assert!(!plan.contains(again) && plan.contains("No changes"), "{plan}");
     wait_for_count(&sides, "app.a").await;
 
-    // After an import nobody knows what was made: a destroy that is to drop it says so, and drops nothing.
+    // After an import it is unknown what was created: a destroy that should drop it says so, and drops nothing.
     let dropping = config(&name, "\"app.a\", \"app.b\"", "follow\"\n  drop_on_destroy = \"true");
     workspace.write("main.tf", &dropping);
     let id = workspace.attributes(ADDRESS).await["id"].as_str().unwrap().to_owned();

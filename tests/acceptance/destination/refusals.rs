@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What cannot be copied, and what is copied without a part: each named with the reason and what to do, before anything is made.
+//! Objects that cannot be copied, or only without a part: each is named with the reason and the remedy, before anything
+//! is created.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,12 +11,12 @@ use neonrepl::replication::destination::{self, Published, Wish};
 use super::{Sides, everything};
 use crate::common::postgres::Major::{self, V14, V16, V17, V18};
 
-/// What comes of a case.
+/// The result of a case.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Comes {
-    /// Nothing is made.
+    /// Nothing is created.
     Refused,
-    /// The rest is made.
+    /// The rest is created.
     LeftOut,
 }
 use Comes::{LeftOut, Refused};
@@ -26,10 +27,10 @@ struct Case {
     publisher: &'static str,
     subscriber: &'static str,
     comes: Comes,
-    /// Words of the plan: the object, the reason, and what to do.
+    /// Words of the plan: the object, the reason, and the remedy.
     said: &'static [&'static str],
     wish: fn(Wish) -> Wish,
-    /// The columns that are sent of `app.t`, where not all are.
+    /// The sent columns of `app.t`, if not all are sent.
     list: &'static [&'static str],
 }
 
@@ -242,12 +243,12 @@ const CASES: &[Case] = &[
     },
 ];
 
-/// What the subscriber has of `app`, with the columns.
+/// The subscriber's tables in `app`, with their columns.
 const THERE: &str = "SELECT c.relname, a.attname, a.attnotnull, format_type(a.atttypid, a.atttypmod) FROM pg_class c \
     JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 \
     WHERE n.nspname = 'app' ORDER BY 1, 2";
 
-/// What is neither a table nor an index.
+/// Objects that are neither tables nor indexes.
 const OTHERWISE: &str = "SELECT count(*) FROM (SELECT typnamespace FROM pg_type WHERE typrelid = 0 AND typcategory <> 'A' UNION ALL \
     SELECT pronamespace FROM pg_proc UNION ALL SELECT collnamespace FROM pg_collation) o (schema) \
     JOIN pg_namespace n ON n.oid = o.schema AND n.nspname = 'app'";

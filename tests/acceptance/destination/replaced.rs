@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Tables that are others by now than those that are known by their names: made again, exchanged, renamed, moved into each other's
-//! place, on either side. Rows go by names, and nothing else tells.
+//! Tables that have replaced the recorded ones of the same names: created again, swapped, renamed, moved into each
+//! other's place, on either side. Replication uses only names, so nothing else shows it.
 
 use serde_json::json;
 
@@ -14,18 +14,18 @@ use crate::replication::DEADLINE;
 
 const ADDRESS: &str = "neonrepl_destination_schema.shop";
 
-/// What both sides have, with a table that others refer to and a partitioned one.
+/// The tables of both sides, with a referenced and a partitioned one.
 const SHOP: &str = "CREATE SCHEMA app; CREATE TABLE app.a (id int PRIMARY KEY, n text); CREATE TABLE app.b (id int PRIMARY KEY, n text); \
     CREATE TABLE app.p (id int, n text, PRIMARY KEY (id, n)) PARTITION BY LIST (n); \
     CREATE TABLE app.p1 PARTITION OF app.p FOR VALUES IN ('x'); \
     INSERT INTO app.a VALUES (1, 'one'), (2, 'two'); INSERT INTO app.b VALUES (1, 'eins'); INSERT INTO app.p VALUES (1, 'x'), (2, 'x')";
 
-/// What a publication publishes.
+/// The target of a publication.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Publishes {
-    /// All tables, known to the other resource by the publication.
+    /// All tables; the other resource finds them by the publication.
     All,
-    /// A list, which is that of the other resource.
+    /// A list, which is also the other resource's.
     Listed,
     /// A list, and no block has made it.
     ByHand,
@@ -67,10 +67,10 @@ struct Shop {
 }
 
 impl Shop {
-    /// A publication of all tables, or of a list of them, the tables, and a subscription that runs.
+    /// A publication of all tables, or of a list of them, the tables, and a running subscription.
     async fn begin(core: Core, majors: (Major, Major), publishes: Publishes) -> Self {
         let (sides, workspace) = shop_of(core, majors, SHOP).await;
-        // Databases of two servers may have one name, and subscriptions of both are on one server.
+        // Databases of two servers may have the same name, and the subscriptions of both are on one server.
         let name = format!("{}_{}", sides.publisher.name, sides.publisher.port);
         if publishes == Publishes::ByHand {
             sides.publisher.sql(&format!("CREATE PUBLICATION {} FOR TABLE app.a, app.b, app.p", quote(&name))).await;
@@ -109,7 +109,7 @@ impl Shop {
         }
     }
 
-    /// Rows arrive, and both sides have the same.
+    /// Checks that rows arrive, and that both sides are the same.
     async fn expect_same(&self, tables: &[&str]) {
         for table in tables {
             wait_for_count(&self.sides, table).await;
@@ -122,7 +122,7 @@ impl Shop {
         }
     }
 
-    /// A row of each goes through: what was written before has been applied.
+    /// Waits until a row of each table arrives: everything written before has been applied.
     async fn catch_up(&self) {
         let mark = "INSERT INTO app.b SELECT max(id) + 1, 'mark' FROM app.b";
         self.publisher(mark).await;
@@ -142,10 +142,11 @@ impl Shop {
 const OTHER: &str =
     "rows: another table of this name on the publisher, rows of the one that had it before on the subscriber";
 
-/// A table of the publisher that was dropped and made again: told each time until it is copied again, in the way that is told.
+/// A table of the publisher that was dropped and created again: reported each time until it is copied again, as the
+/// remedy says.
 async fn made_again(core: Core, pair: (Major, Major), publishes: Publishes) {
     let shop = Shop::begin(core, pair, publishes).await;
-    // What is rewritten keeps its number.
+    // A rewritten table keeps its oid.
     for rewritten in [
         "VACUUM FULL app.a",
         "CLUSTER app.a USING a_pkey",
@@ -195,7 +196,7 @@ async fn opentofu_tells_of_a_table_that_was_made_again_with_all_tables() {
     made_again(Core::OpenTofu, (V18, V14), Publishes::All).await;
 }
 
-/// A migration that makes a new table, copies the rows, and puts it in the place of the old one.
+/// A migration that creates a new table, copies the rows, and replaces the old table with it.
 async fn put_in_place(core: Core, pair: (Major, Major), publishes: Publishes) {
     let shop = Shop::begin(core, pair, publishes).await;
     shop.publisher("CREATE TABLE app.a_new (id int PRIMARY KEY, n text, more int); INSERT INTO app.a_new SELECT id, n, 7 FROM app.a").await;
@@ -205,9 +206,9 @@ async fn put_in_place(core: Core, pair: (Major, Major), publishes: Publishes) {
         // The renamed table is the one that is published.
         shop.says(&[&format!("table app.a: {OTHER}"), "DROP TABLE \"app\".\"a\""]).await;
     } else {
-        // The worker stops at rows of a name that nothing has any more.
+        // The worker stops at rows of a table name that no longer exists.
         let unstuck = "CREATE TABLE \"app\".\"a_new\" (\"id\" text, \"n\" text, \"more\" text)";
-        // A plan that looks before the worker has come to that row finds nothing wrong with it.
+        // A plan before the worker has reached that row finds no problem.
         let is_told = async || shop.plan().await.contains("Changes of table app.a_new are to come");
         wait_until("a plan that names the table", 3 * DEADLINE, is_told).await;
         shop.says(&[unstuck, &format!("table app.a: {OTHER}")]).await;
@@ -267,11 +268,11 @@ async fn opentofu_tells_of_a_table_whose_name_another_has_from_14_to_18() {
     displaced(Core::OpenTofu, (V14, V18)).await;
 }
 
-/// Names that are exchanged, a partition that is made again, a new name, and the subscriber's own tables.
+/// Swapped names, a partition that was created again, a new name, and the subscriber's own tables.
 async fn others(core: Core, pair: (Major, Major)) {
     let shop = Shop::begin(core, pair, Publishes::All).await;
 
-    // A new name is followed: the worker stops, and goes on where it was.
+    // A new name is followed: the worker stops, and continues where it was.
     shop.publisher("ALTER TABLE app.a RENAME TO renamed; INSERT INTO app.renamed VALUES (7, 'r')").await;
     shop.says(&["table app.a becomes app.renamed"]).await;
     shop.workspace.apply().await;
@@ -283,7 +284,7 @@ async fn others(core: Core, pair: (Major, Major)) {
     shop.workspace.apply().await;
     shop.workspace.expect_empty_plan().await;
 
-    // Two names are exchanged: rows arrive in the wrong tables, and keys decide whether anybody notices.
+    // Two names are swapped: rows arrive in the wrong tables, and only keys may show it.
     let exchange =
         "BEGIN; ALTER TABLE app.a RENAME TO x; ALTER TABLE app.b RENAME TO a; ALTER TABLE app.x RENAME TO b; COMMIT";
     shop.publisher(exchange).await;
@@ -304,7 +305,7 @@ async fn others(core: Core, pair: (Major, Major)) {
     shop.expect_same(&["app.p"]).await;
     shop.workspace.expect_empty_plan().await;
 
-    // Or the whole tree: that is one line.
+    // Or the whole tree, which is reported in one line.
     shop.publisher(
         "DROP TABLE app.p; CREATE TABLE app.p (id int, n text, PRIMARY KEY (id, n)) PARTITION BY LIST (n); \
         CREATE TABLE app.p1 PARTITION OF app.p FOR VALUES IN ('x')",
@@ -312,12 +313,12 @@ async fn others(core: Core, pair: (Major, Major)) {
     .await;
     let plan = shop.plan().await;
     assert!(plan.contains(&format!("table app.p: {OTHER}")) && !plan.contains("table app.p1: rows"), "{plan}");
-    // Whoever has seen to it says so.
+    // A person confirms that it is resolved.
     shop.subscriber("TRUNCATE app.p").await;
     shop.replace().await;
     shop.workspace.expect_empty_plan().await;
 
-    // The subscriber's: rows do not arrive, and no error says so.
+    // The subscriber's tables: rows do not arrive, without an error.
     shop.subscriber("DROP TABLE app.a; CREATE TABLE app.a (id int PRIMARY KEY, n text)").await;
     shop.publisher("INSERT INTO app.a VALUES (8, 'lost')").await;
     shop.catch_up().await;
@@ -345,7 +346,7 @@ async fn opentofu_tells_of_other_tables_from_18_to_14() {
     others(Core::OpenTofu, (V18, V14)).await;
 }
 
-/// A publisher that was restored from a dump has other tables throughout: that is said once.
+/// A publisher that was restored from a dump has only new tables: this is reported once.
 #[tokio::test]
 async fn a_database_that_was_set_up_again_is_told_as_one() {
     let shop = Shop::begin(Core::OpenTofu, (V18, V18), Publishes::All).await;

@@ -23,7 +23,7 @@ fn turned(pair: &Pair, publisher: &Server, subscriber: &Server) -> Pair {
     Pair { publisher: subscriber.open(&pair.subscriber.name), subscriber: publisher.open(&pair.publisher.name) }
 }
 
-/// What the subscriber's server lacks to be read from, and the publisher's to run a subscription.
+/// What the subscriber's server lacks as a publisher, and the publisher's to run a subscription.
 async fn rooms(held: &mut Held, major: Major) {
     let mut from = Server::start(major, settings([]));
     let mut to = Server::start(major, settings([("wal_level", "replica")]));
@@ -52,7 +52,7 @@ async fn rooms(held: &mut Held, major: Major) {
     refused(&back.subscriber, &superuser, &create, "number of requested standby connections exceeds").await;
     to.restart(settings([("max_wal_senders", "10")]));
 
-    // Another database of the publisher's server takes what there is.
+    // Another database of the publisher's server uses up all resources.
     let busy = Pair { publisher: to.database("busy").await, subscriber: from.database("busy").await };
     busy.publisher.sql(&format!("{TABLE}; CREATE PUBLICATION t FOR TABLE t")).await;
     busy.subscriber.sql(TABLE).await;
@@ -87,7 +87,7 @@ async fn rooms(held: &mut Held, major: Major) {
     unsubscribe(&busy.subscriber).await;
 }
 
-/// What the roles may not do in that direction.
+/// The rights that the roles lack in that direction.
 async fn roles(held: &mut Held, pair: &Pair, major: Major) {
     let maker = servers::shared(major).role("back_maker", "").await;
     let other = pair.role_of_subscriber(major, "back_login", "").await;
@@ -129,7 +129,7 @@ async fn roles(held: &mut Held, pair: &Pair, major: Major) {
         pair.subscriber.sql("DELETE FROM orders").await;
     }
 
-    // A role that may not read the tables gets their changes all the same: nothing is copied.
+    // A role that may not read the tables still gets their changes, because nothing is copied.
     let sound = Looking { publisher: (&pair.publisher, &superuser), ..looking };
     let report = sound.report(&there_and_back(&["orders"])).await;
     assert!(!report.findings.iter().any(|finding| finding.check == "way_back"), "{}", super::looking::shown(&report));
@@ -142,7 +142,7 @@ async fn roles(held: &mut Held, pair: &Pair, major: Major) {
     pair.subscriber.sql("DROP PUBLICATION back; DELETE FROM orders").await;
 }
 
-/// A table of which no change gets back: what there is on both sides, and what the publisher's server says of it.
+/// Tables whose changes cannot flow back: the objects on both sides, and the publisher's error.
 const TABLES: [(&str, &str, &str, &str); 3] = [
     (
         "narrow",

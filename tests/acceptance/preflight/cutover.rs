@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The rights that a cutover needs, held against the cutover itself: roles that may do nothing get what preflight asks for, and
-//! nothing else, and switch. Each right that is taken away again is missed by preflight and by the plan of the cutover alike.
+//! The rights that a cutover needs, compared with the cutover itself: roles without rights get what preflight requires,
+//! and nothing else, and switch. Preflight and the plan of the cutover both report each right that is revoked again.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::common::wait::wait_until;
 use crate::cutover::Heard;
 use crate::replication::{DEADLINE, Pair};
 
-/// Tables of an application's role, and a sequence of another one that a column takes its numbers from.
+/// Tables of an application's role, with a sequence of another role.
 const TABLES: &str = "
     ALTER TABLE orders SET (autovacuum_enabled = false);
     CREATE SEQUENCE numbers;
@@ -27,7 +27,7 @@ const TABLES: &str = "
     CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id);
     CREATE TABLE part PARTITION OF parted DEFAULT";
 
-/// Who has which part, on both servers.
+/// The roles for each part, on both servers.
 struct Parts {
     pair: Pair,
     /// The role of the provider on each side.
@@ -63,7 +63,7 @@ impl Parts {
                 ))
                 .await;
         }
-        // Who may not even connect cannot ask.
+        // A role that may not even connect cannot ask.
         for (database, own) in [&parts.pair.publisher, &parts.pair.subscriber].into_iter().zip(&parts.own) {
             database.sql(&format!("GRANT CONNECT ON DATABASE {} TO {}", quote(&database.name), quote(&own.name))).await;
         }
@@ -90,7 +90,7 @@ impl Parts {
         self.looking().report(&question).await
     }
 
-    /// Gives all that a report asks for, as a superuser would who reads it. Returns the checks.
+    /// Grants everything that a report requires, like a superuser who reads it. Returns the checks.
     async fn give(&self) -> BTreeSet<String> {
         let mut checks = BTreeSet::new();
         for finding in self.report().await.findings.iter().filter(|finding| is_right(finding.check)) {
@@ -143,7 +143,7 @@ impl Parts {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// As the roles that have got their rights.
+    /// Replicates with the roles that have their rights now.
     async fn replicate(&self) {
         let run = async |place: usize, sql: &str| {
             let database = [&self.pair.publisher, &self.pair.subscriber][place];
@@ -163,8 +163,8 @@ impl Parts {
         wait_until("the copy", 3 * DEADLINE, async || self.pair.subscriber.value::<i64>(&ready).await == 3).await;
     }
 
-    /// What is missed once a right is taken away: by preflight as this check with a statement, and by the plan of the cutover with the
-    /// same one.
+    /// Checks that a revoked right is reported: by preflight as this check with a statement, and by the plan of the
+    /// cutover with the same one.
     async fn misses(&self, place: Place, take: &str, check: &str, give_back: &str) {
         let database = self.database(place);
         database.sql(take).await;
@@ -196,7 +196,7 @@ fn text(objection: &Objection) -> String {
     }
 }
 
-/// Whether a check is about what a role may do.
+/// Whether a check is about a role's rights.
 fn is_right(check: &str) -> bool {
     let rights = [
         "create_on_database",
@@ -217,7 +217,7 @@ fn is_right(check: &str) -> bool {
     rights.contains(&check)
 }
 
-/// The statements of a remedy: what is left once a person has read it.
+/// The statements of a remedy, without the text for people.
 fn statements(remedy: &str) -> Vec<String> {
     let (_, text) = remedy.split_once(": ").expect("a server");
     let is_statement = |part: &&str| ["GRANT ", "ALTER ", "CREATE "].iter().any(|verb| part.starts_with(verb));
@@ -227,7 +227,7 @@ fn statements(remedy: &str) -> Vec<String> {
 async fn rights(from: Major, to: Major, reverse: bool) {
     let parts = Parts::new(from, to, reverse).await;
     let given = parts.give().await;
-    // What could only be seen with the rights of before.
+    // Findings that could only be seen with the earlier rights.
     let later = parts.give().await;
     let report = parts.report().await;
     assert!(report.is_ok() && report.findings.iter().all(|finding| !is_right(finding.check)), "{}", shown(&report));
@@ -273,7 +273,7 @@ async fn rights(from: Major, to: Major, reverse: bool) {
     }
     eprintln!("{from:?} to {to:?}: {taken} rights taken away, each missed by preflight and by the plan");
 
-    // The rows that have just been copied are in nobody's statistics.
+    // Nothing has analyzed the rows that were just copied.
     parts.run(Place::Publisher).await;
     let said: Vec<_> = parts.look(Place::Subscriber).await.objections.iter().map(text).collect();
     let unknown = "the subscriber has no statistics of the rows of public.orders";
@@ -298,7 +298,7 @@ async fn rights(from: Major, to: Major, reverse: bool) {
 }
 
 impl Parts {
-    /// Lets both servers forget it.
+    /// Removes everything from both servers.
     async fn end(&self) {
         let heard = Heard::default();
         let operation = Operation::new("taking it away", Limits::within(3 * DEADLINE), &heard);
@@ -340,7 +340,7 @@ async fn a_cutover_with_a_way_back_to_18_takes_what_preflight_asks_for() {
     rights(Major::V18, Major::V16, true).await;
 }
 
-/// Tables in every state, by what their server knows of their rows.
+/// Tables with statistics in every state.
 const KNOWN: &str = "
     CREATE TABLE never (id int) WITH (autovacuum_enabled = false);
     CREATE TABLE few (id int) WITH (autovacuum_enabled = false);
@@ -407,13 +407,13 @@ async fn tables_whose_rows_a_server_does_not_know_are_found() {
         };
         let expected: BTreeSet<String> =
             ["grown since", "never never", "rootless never", "vacuumed never"].map(str::to_owned).into();
-        // A session tells what it has counted with a later statement of it, a moment later.
+        // A session reports its counters a moment later, with a later statement.
         let is_found = async || {
             database.sql("SELECT").await;
             found(&Role::superuser()).await == expected
         };
         wait_until("what is not known", DEADLINE, is_found).await;
-        // Who may not read the rows does not see what is known of their values.
+        // A role that may not read the rows does not see statistics of their values.
         let stranger = server.role("stranger", "").await;
         let expected: BTreeSet<String> = ["grown since", "never never", "rootless never"].map(str::to_owned).into();
         assert_eq!(found(&stranger).await, expected, "{major:?}");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is not an error: warnings and what is left behind, read on every version.
+//! Findings that are not errors: warnings and objects that are not copied, on every version.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ const TARGET: &str = "
     CREATE TABLE numbered (id smallint PRIMARY KEY DEFAULT nextval('short'), other int);
     CREATE UNLOGGED TABLE whole (id int, note text);";
 
-/// What the report must hold, as severity, check and object.
+/// The findings that the report must have, as severity, check and object.
 const FOUND: &str = "
     warning column_types public.many
     warning foreign_keys public.many
@@ -93,7 +93,7 @@ async fn is_told(major: Major) {
         "ALTER DATABASE {database} SET work_mem = '1MB'; ALTER ROLE {role} IN DATABASE {database} SET statement_timeout = '1min'"
     );
     pair.publisher.sql(&settings).await;
-    // Slots have one name in all of a server.
+    // Slot names are unique on a server.
     let slot = format!("preflight_forgotten_{}", pair.publisher.name);
     pair.publisher.sql(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")).await;
     pair.subscriber.sql(TARGET).await;
@@ -127,7 +127,7 @@ async fn warnings_and_what_stays_are_told_on_every_version() {
     }
 }
 
-/// Ten queries or a thousand: a report of many tables takes as many as one of a few.
+/// A report on many tables takes as many queries as one on a few.
 #[tokio::test]
 async fn many_tables_take_no_more_queries() {
     // pg_stat_force_next_flush is there since 15.
@@ -154,7 +154,7 @@ async fn many_tables_take_no_more_queries() {
     assert_eq!(counts.iter().map(|(.., tables)| *tables).collect::<Vec<_>>(), [1, 403]);
 }
 
-/// A table that somebody has locked keeps nothing else from being told, and is said not to have been looked at.
+/// A locked table does not prevent other findings, and the report says that it was not checked.
 #[tokio::test]
 async fn a_locked_table_does_not_hide_the_rest() {
     let pair = Pair::new(Major::V18, Major::V18, "preflight_locked").await;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How the tests look, and how they keep count of what was held against reality.
+//! How the tests run the preflight, and count the findings that were tried.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::common::wait::wait_until;
 use crate::replication::{DEADLINE, Pair};
 use crate::status::Quiet;
 
-/// Two databases, each with the role that looks at it.
+/// Two databases, each with its role.
 pub(super) struct Looking<'a> {
     pub(super) publisher: (&'a Database, &'a Role),
     pub(super) subscriber: (&'a Database, &'a Role),
@@ -22,7 +22,7 @@ pub(super) struct Looking<'a> {
 
 impl Looking<'_> {
     pub(super) async fn report(&self, question: &Question) -> Report {
-        // One connection of each server is enough.
+        // One connection to each server is enough.
         let connect = |(database, role): (&Database, &Role)| {
             let mut config = config(database, role);
             config.max_connections = 1;
@@ -33,7 +33,7 @@ impl Looking<'_> {
         preflight(&operation, &pair, question).await.unwrap()
     }
 
-    /// A report without an error, and in which everything was looked at.
+    /// A report without errors that could check everything.
     pub(super) async fn sound(&self, question: &Question) -> Report {
         let report = self.report(question).await;
         assert!(report.is_ok(), "{}", shown(&report));
@@ -68,12 +68,13 @@ pub(super) fn shown(report: &Report) -> String {
     report.findings.iter().map(|finding| format!("{}: {finding}\n", finding.check)).collect()
 }
 
-/// The errors that were called so and really came.
+/// The reported errors that really occurred.
 #[derive(Default)]
 pub(super) struct Held(BTreeSet<(&'static str, Place)>);
 
 impl Held {
-    /// The report has this error about an object whose name ends so; what comes next shows that it is one.
+    /// Checks that the report has this error about an object whose name ends so; the test then shows that
+    /// it really fails.
     pub(super) fn called(&mut self, report: &Report, check: &'static str, place: Place, object: &str) {
         let called = report.findings.iter().any(|finding| {
             finding.severity == Severity::Error
@@ -98,7 +99,7 @@ pub(super) async fn refused(database: &Database, role: &Role, sql: &str, words: 
     assert!(message.contains(words), "{sql}: {message:?} lacks {words:?}");
 }
 
-/// Waits until the server has logged these words. Its workers do not say in which database they are.
+/// Waits until the server has logged these words. Its workers do not log their database.
 pub(super) async fn logged(server: &Server, words: &str) {
     wait_until(&format!("{words:?} in the log"), DEADLINE, async || server.log().contains(words)).await;
 }
@@ -109,7 +110,7 @@ pub(super) async fn subscribe(pair: &Pair, looking: &Looking<'_>, login: &Role, 
     pair.subscriber.sql(&format!("CREATE SUBSCRIPTION {name} CONNECTION {connection} PUBLICATION {publication}")).await;
 }
 
-/// Drops what keeps trying in vain.
+/// Drops subscriptions that keep failing.
 pub(super) async fn unsubscribe(database: &Database) {
     let names = "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = current_database()";
     for name in database.rows(names).await {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Errors about the servers themselves, each of which has one of its own here.
+//! Errors about the servers themselves, with a server for each.
 
 use neonrepl::replication::Place;
 
@@ -10,7 +10,7 @@ use crate::replication::Pair;
 
 const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY)";
 
-/// A publisher that lacks something, from which the subscriber cannot be, or is never filled.
+/// A publisher that lacks something, so that a subscription cannot be created, or is never filled.
 async fn publishers(held: &mut Held, server: &mut Server, other: &Server) {
     let pair = Pair { publisher: server.database("from").await, subscriber: other.database("to").await };
     pair.publisher.sql(&format!("{TABLE}; INSERT INTO t VALUES (1); CREATE PUBLICATION t FOR TABLE t")).await;

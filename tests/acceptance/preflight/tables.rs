@@ -66,7 +66,7 @@ async fn what_lists_break(held: &mut Held, pair: &Pair, looking: &Looking<'_>) {
     source.sql("DROP PUBLICATION filtered, listed, clash_a, clash_b").await;
 }
 
-/// A publication that is not there, or cannot be subscribed to, and a table that is missing on the subscriber.
+/// A publication that does not exist, or cannot be subscribed to, and a table that is missing on the subscriber.
 async fn what_no_subscription_is_made_of(held: &mut Held, pair: &Pair, looking: &Looking<'_>) {
     let superuser = Role::superuser();
     pair.publisher
@@ -88,7 +88,7 @@ async fn what_no_subscription_is_made_of(held: &mut Held, pair: &Pair, looking: 
     refused(&pair.subscriber, &superuser, &create, "relation \"public.onlyhere\" does not exist").await;
 }
 
-/// A publication whose name no subscription can ask for.
+/// A publication whose name no subscription can request.
 async fn what_no_name_reaches(held: &mut Held, pair: &Pair, looking: &Looking<'_>, major: Major) {
     pair.publisher
         .sql("CREATE TABLE slashed (id int PRIMARY KEY); INSERT INTO slashed VALUES (1); CREATE PUBLICATION \"back\\slash\" FOR TABLE slashed")
@@ -102,7 +102,7 @@ async fn what_no_name_reaches(held: &mut Held, pair: &Pair, looking: &Looking<'_
     unsubscribe(&pair.subscriber).await;
 }
 
-/// A publication of somebody else, and generated columns that tell rows apart (Postgres 18).
+/// Somebody else's publication, and generated columns that identify rows (Postgres 18).
 async fn what_is_not_ones_own(held: &mut Held, pair: &Pair, major: Major) {
     let maker = servers::shared(major).role("preflight_adder", "").await;
     let (source, role) = (&pair.publisher, quote(&maker.name));
@@ -137,7 +137,7 @@ async fn what_generated_columns_break(held: &mut Held, pair: &Pair, looking: &Lo
     source.sql("DROP PUBLICATION reckoned").await;
 }
 
-/// What the role that the subscription logs in as may not do.
+/// The rights that the subscription's login role lacks.
 async fn what_a_login_lacks(held: &mut Held, pair: &Pair, looking: &Looking<'_>, major: Major) {
     let (source, superuser) = (&pair.publisher, Role::superuser());
     let login = servers::shared(major).role("preflight_login", "").await;
@@ -168,7 +168,7 @@ async fn what_a_login_lacks(held: &mut Held, pair: &Pair, looking: &Looking<'_>,
     refused(&pair.subscriber, &superuser, &create, "authentication failed").await;
 }
 
-/// What the roles of the provider's own connections may not do.
+/// The rights that the roles of the provider's own connections lack.
 async fn what_a_maker_lacks(held: &mut Held, pair: &Pair, major: Major) {
     let maker = servers::shared(major).role("preflight_maker", "").await;
     let other = pair.role_of_subscriber(major, "preflight_other", "").await;
@@ -191,14 +191,14 @@ async fn what_a_maker_lacks(held: &mut Held, pair: &Pair, major: Major) {
     refused(&pair.subscriber, &other, create, "permission denied for database").await;
 }
 
-/// A table whose rows never arrive: what there is on both sides, and what the subscriber says of it.
+/// A table whose rows never arrive: the objects on both sides, and the subscriber's error.
 struct Stuck {
     check: &'static str,
     place: Place,
     table: &'static str,
     source: &'static str,
     target: &'static str,
-    /// What the subscriber logs.
+    /// The words that the subscriber logs.
     words: &'static str,
 }
 
@@ -306,7 +306,7 @@ async fn what_stops_later(held: &mut Held, pair: &Pair, looking: &Looking<'_>, m
     unsubscribe(&pair.subscriber).await;
 }
 
-/// A row with a label that the enum lacks there.
+/// A row with a label that the subscriber's enum lacks.
 async fn what_no_enum_takes(held: &mut Held, pair: &Pair, looking: &Looking<'_>, major: Major) {
     pair.publisher
         .sql(
@@ -321,13 +321,13 @@ async fn what_no_enum_takes(held: &mut Held, pair: &Pair, looking: &Looking<'_>,
     pair.wait_for_rows("SELECT mood FROM moods", &["sad"]).await;
     pair.publisher.sql("UPDATE moods SET mood = 'pf_angry'").await;
     logged(subscribers(major), "invalid input value for enum public.mood: \"pf_angry\"").await;
-    // What the remedy says mends it.
+    // The remedy fixes it.
     pair.subscriber.sql("ALTER TYPE public.mood ADD VALUE 'pf_angry'").await;
     pair.wait_for_rows("SELECT mood FROM moods", &["pf_angry"]).await;
     unsubscribe(&pair.subscriber).await;
 }
 
-/// Rows that the owner of a table may not write, or the owner of a subscription not in its name (Postgres 16).
+/// Rows that the owner of a table may not write, or the owner of a subscription not as that owner (Postgres 16).
 async fn what_roles_may_not_write(held: &mut Held, pair: &Pair, looking: &Looking<'_>, major: Major) {
     let (owner, other) = (
         pair.role_of_subscriber(major, "preflight_owner", "").await,
@@ -365,7 +365,7 @@ async fn what_roles_may_not_write(held: &mut Held, pair: &Pair, looking: &Lookin
     unsubscribe(&pair.subscriber).await;
 }
 
-/// What keeps changes from flowing back.
+/// Obstacles to changes that flow back.
 async fn what_does_not_flow_back(held: &mut Held, pair: &Pair, looking: &Looking<'_>, major: Major) {
     let superuser = Role::superuser();
     pair.publisher.sql("CREATE TABLE back (id int PRIMARY KEY)").await;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Warnings that take servers of their own, provoked one by one.
+//! Warnings that need servers of their own, provoked one by one.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +11,15 @@ use super::looking::{Looking, publications, shown, tables};
 use crate::catalog::ident;
 use crate::common::postgres::{Database, Major, Role, Server, quote, settings};
 
-/// A warning or a note: on which side, what about, and what provokes it, on the publisher and then on the subscriber.
+/// A warning or a note: its side, its object, and the statements that provoke it, on the publisher and then on the
+/// subscriber.
 struct Told {
     check: &'static str,
     severity: Severity,
     place: Place,
     object: &'static str,
     provoke: (&'static str, &'static str),
-    /// Whether its table is to be published yet, rather than by a publication that is there.
+    /// Whether its table will only be published later, and not by an existing publication.
     planned: bool,
 }
 
@@ -93,7 +94,7 @@ const ALL: &[Told] = &[
     },
 ];
 
-/// A pair of databases in which the table is there, and too large for what a slot keeps.
+/// A pair of databases with the table, which is too large for a slot's limit.
 async fn pair(from: &Server, to: &Server) -> (Database, Database) {
     let (publisher, subscriber) = (from.database("from").await, to.database("to").await);
     let table = "CREATE TABLE t (id int PRIMARY KEY)";
@@ -138,7 +139,7 @@ async fn is_told(told: &Told, from: &Server, to: &Server) {
     publisher.sql("ALTER ROLE postgres RESET row_security").await;
 }
 
-/// A database whose text is stored and sorted in another way than the publisher's, and two in one server.
+/// A database whose text is stored and sorted differently from the publisher's, and two databases on one server.
 async fn other_texts(from: &Server, to: &Server) -> BTreeSet<String> {
     let (publisher, plain) = pair(from, to).await;
     let superuser = Role::superuser();
