@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `docs/` says what the schema says, every block has an example, and every example is one that the schema allows.
+//! `docs/` matches the schema, every block has an example, and every example is valid for the schema.
 //!
 //! `make generate` rewrites the rendered pages.
 
@@ -16,7 +16,7 @@ use neonrepl::tf_provider::docs::{self, Sources};
 use neonrepl::tf_provider::provider::Provider;
 use neonrepl::tf_provider::schema::{Attribute, Block, NestedBlock, Origin, Type};
 
-/// Where the rendered pages are, below `docs/`. What else is there is written by hand.
+/// The places of the rendered pages below `docs/`. All other pages are handwritten.
 const RENDERED: [&str; 7] =
     ["index.md", "resources", "data-sources", "ephemeral-resources", "list-resources", "actions", "functions"];
 
@@ -28,18 +28,18 @@ fn example(path: &str) -> Option<String> {
     fs::read_to_string(checkout().join("examples").join(path)).ok()
 }
 
-/// What a page says between its example and its schema.
+/// The handwritten part of a page between its example and its schema.
 fn template(path: &str) -> Option<String> {
     fs::read_to_string(checkout().join("templates").join(path)).ok()
 }
 
-/// The files below a path of the checkout, whose name ends so; with their path in the checkout.
+/// The files below a path of the checkout with this ending, with their paths in the checkout.
 fn files(below: &str, ending: &str) -> Vec<(String, String)> {
     fn visit(path: &Path, found: &mut Vec<PathBuf>) {
         if !path.is_dir() {
             return found.push(path.to_owned());
         }
-        // What a core leaves behind in an example that was tried out.
+        // A core's files in an example that was tried.
         if path.ends_with(".terraform") {
             return;
         }
@@ -78,7 +78,7 @@ fn pages_are_what_the_schema_says() {
 
 fn rewrite(pages: &BTreeMap<String, String>) {
     for part in RENDERED {
-        // What is not there need not go.
+        // A missing directory need not be removed.
         let _ = fs::remove_dir_all(checkout().join("docs").join(part));
     }
     for (path, text) in pages {
@@ -88,7 +88,7 @@ fn rewrite(pages: &BTreeMap<String, String>) {
     }
 }
 
-/// The page that is made of the causes' own texts.
+/// The page that is generated from the causes' own texts.
 const CAUSES: &str = "docs/guides/when-something-is-stuck.md";
 
 const CAUSES_INTRODUCTION: &str = "\
@@ -155,8 +155,8 @@ fn every_block_has_its_examples() {
     }
 }
 
-/// What a reader looks for on each page: the rights that are needed, guides, and for a resource a minimal and a complete example,
-/// what a change does, and how a `%` and a `/` are written in an id.
+/// Everything that readers look for on each page: the needed rights, guides, and for a resource a minimal and a
+/// complete example, the effect of changes, and how to write `%` and `/` in an id.
 #[test]
 fn every_page_answers_what_readers_ask() {
     let mut used = BTreeSet::from(["templates/index.md".to_owned()]);
@@ -164,7 +164,7 @@ fn every_page_answers_what_readers_ask() {
         for (path, text) in files(&format!("docs/{part}"), ".md") {
             used.insert(path.replacen("docs", "templates", 1));
             let mut asked = vec!["](../guides/"];
-            // The cutover's own text has these under shorter titles.
+            // The cutover's own text has these with shorter titles.
             let is_cutover = path.ends_with("/cutover.md");
             asked.push(if is_cutover { "### Rights" } else { "## Required Privileges" });
             if part == "resources" {
@@ -218,7 +218,7 @@ fn descriptions_are_sentences() {
     }
 }
 
-/// Every attribute of the objects in an attribute has its own description, and none is described that is not there.
+/// Every nested attribute has its own description, and there are no descriptions of missing ones.
 fn described_one_by_one(at: &str, attribute: &Attribute) {
     fn paths(ty: &Type, before: &str, found: &mut BTreeSet<String>) {
         match ty {
@@ -242,7 +242,7 @@ fn is_sentence(text: &str) -> bool {
     begins && text.ends_with('.') && !text.contains("  ")
 }
 
-/// The root blocks that a configuration can hold, by how it writes them.
+/// The root blocks of a configuration, by how they are written.
 fn blocks() -> BTreeMap<String, Block> {
     let resources = NeonRepl::resources().iter();
     let resources = resources.map(|resource| (format!("resource {}", resource.type_name()), resource.schema().block));
@@ -284,7 +284,7 @@ fn examples_use_what_exists() {
     assert!(checked > 10, "only {checked} blocks were found");
 }
 
-/// The root blocks that are of a provider.
+/// The kinds of root blocks that belong to a provider.
 const KINDS: [&str; 6] = ["provider", "resource", "data", "ephemeral", "list", "action"];
 
 /// The block of an action or a list, which has its own attributes in a block `config`.
@@ -292,7 +292,7 @@ fn configured(schema: &Block) -> Block {
     Block::new("").block(NestedBlock::single("config", schema.clone()))
 }
 
-/// What a core reads itself, in any root block.
+/// Attributes that a core reads itself, in any root block.
 const META: [&str; 8] =
     ["alias", "count", "depends_on", "for_each", "include_resource", "lifecycle", "limit", "provider"];
 
@@ -307,7 +307,7 @@ fn conforms(at: &str, written: &hcl::Block, schema: &Block, is_root: bool) {
     }
     for block in written.blocks.iter().filter(|block| !is_meta(&block.header[0])) {
         let (name, block) = match block.header.as_slice() {
-            // The blocks that it makes are as its `content`.
+            // The blocks that it creates are like its `content`.
             [dynamic, name] if dynamic == "dynamic" => (name, &block.blocks[0]),
             header => (&header[0], block),
         };
@@ -317,7 +317,7 @@ fn conforms(at: &str, written: &hcl::Block, schema: &Block, is_root: bool) {
     }
 }
 
-/// Just enough of the language for configurations as `fmt` leaves them: names of attributes and blocks, no values.
+/// Just enough of the language for configurations formatted by `fmt`: names of attributes and blocks, no values.
 mod hcl {
     #[derive(Debug, Default)]
     pub(crate) struct Block {
@@ -366,7 +366,7 @@ mod hcl {
         innermost(open).blocks.push(block);
     }
 
-    /// How many more brackets open than close, strings aside.
+    /// How many more brackets open than close, without strings.
     fn brackets(text: &str) -> i32 {
         let (mut depth, mut in_string, mut escaped) = (0, false, false);
         for c in text.chars() {
@@ -414,8 +414,8 @@ fn fenced(markdown: &str, languages: &[&str]) -> Vec<String> {
     found
 }
 
-/// What a guide shows is a part of a configuration that `tests/examples.rs` has both cores check, so that no snippet is
-/// wrong and no variable is left undeclared.
+/// Each snippet of a guide is a part of a configuration that `tests/examples.rs` checks with both cores, so that no
+/// snippet is wrong and no variable is undeclared.
 #[test]
 fn guides_show_parts_of_checked_examples() {
     let examples = files("examples", ".tf").into_iter().chain(files("examples", ".tfquery.hcl"));
@@ -433,10 +433,10 @@ fn guides_show_parts_of_checked_examples() {
     println!("{checked} snippets are parts of examples");
 }
 
-/// Guides that build one configuration up, and change it on the way.
+/// Guides that build up one configuration, and change it step by step.
 const AS_ONE_GOES: [&str; 2] = ["docs/guides/aurora-to-neon.md", "docs/guides/go-back.md"];
 
-/// Every guide is found from the page that a registry shows first.
+/// Every guide is linked from the page that a registry shows first.
 #[test]
 fn every_guide_is_linked() {
     let (_, index) = files("docs/index.md", ".md").remove(0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Has real cores check the examples: they are formatted as `fmt` does it, and valid if they need no other provider.
+//! Checks the examples with real cores: they are formatted by `fmt`, and valid if they need no other provider.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use common::cli::{Core, VERSIONS, Workspace};
 use common::tools::checkout;
 
-/// The directories of `examples/` that hold a configuration.
+/// The directories of `examples/` with a configuration.
 fn directories() -> Vec<PathBuf> {
     let (mut open, mut found) = (vec![checkout().join("examples")], Vec::new());
     while let Some(directory) = open.pop() {
@@ -39,7 +39,7 @@ fn configuration(directory: &Path) -> Vec<(String, String)> {
     names.map(|name| (name.clone(), fs::read_to_string(directory.join(name)).expect("reading an example"))).collect()
 }
 
-/// The modules below a directory that it calls, their files as path and text.
+/// The modules below a directory that it calls: their files as path and text.
 fn modules(directory: &Path) -> Vec<(String, String)> {
     let below = directories().into_iter().filter(|other| other != directory && other.starts_with(directory));
     let files = below.flat_map(|module| {
@@ -49,7 +49,7 @@ fn modules(directory: &Path) -> Vec<(String, String)> {
     files.collect()
 }
 
-/// The Markdown that is written by hand and shows configurations.
+/// The handwritten Markdown with configurations.
 fn guides() -> Vec<PathBuf> {
     let guides = fs::read_dir(checkout().join("docs/guides")).expect("reading the guides").flatten();
     std::iter::once(checkout().join("README.md")).chain(guides.map(|entry| entry.path())).collect()
@@ -68,7 +68,7 @@ async fn configurations_are_formatted() {
         for guide in guides() {
             let text = fs::read_to_string(&guide).expect("reading a guide");
             let name = guide.file_stem().expect("a name").to_string_lossy();
-            // The CLI's own configuration, fenced as hcl, has a syntax of its own.
+            // The CLI's own configuration, in hcl fences, has its own syntax.
             for (at, code) in text.split("```terraform\n").skip(1).enumerate() {
                 let code = code.split("```").next().unwrap_or_default();
                 workspace.write(&format!("{name}/{at}.tf"), code);
@@ -81,7 +81,7 @@ async fn configurations_are_formatted() {
 #[tokio::test]
 async fn configurations_of_this_provider_alone_are_valid() {
     for core in Core::installed() {
-        // Most need the same and nothing of a directory's own, so that one `init` is enough for all of them.
+        // Most need the same providers and nothing else, so one `init` is enough for all of them.
         let common = Workspace::new(core);
         common.init().await;
         for directory in directories().into_iter().filter(|directory| understands(core, directory)) {
@@ -102,11 +102,11 @@ async fn configurations_of_this_provider_alone_are_valid() {
     }
 }
 
-/// Validates a directory's configuration in a workspace that is initialized for it, and takes it away again.
+/// Validates a directory's configuration in a workspace that is initialized for it, and removes it again.
 async fn check(workspace: &Workspace, directory: &Path, files: &[(String, String)]) {
     let (imports, rest): (Vec<_>, Vec<_>) =
         files.iter().partition(|(name, _)| name.starts_with("import-") || name == "moved.tf");
-    // What an example requires itself is not required a second time.
+    // Requirements in an example are not repeated.
     workspace.write("versions.tf", if files_require(files, "neonrepl/neonrepl") { "" } else { VERSIONS });
     rest.iter().for_each(|(name, text)| workspace.write(name, text));
     let validate: &[_] = match directory.starts_with(checkout().join("examples/list-resources")) {
@@ -114,7 +114,7 @@ async fn check(workspace: &Workspace, directory: &Path, files: &[(String, String
         false => &["validate", "-no-color"],
     };
     workspace.expect(validate, 0).await;
-    // One object is imported, or moved, in one way at a time.
+    // An object is imported, or moved, in one way at a time.
     for (_, text) in imports {
         workspace.write("import.tf", text);
         workspace.expect(validate, 0).await;
@@ -123,14 +123,15 @@ async fn check(workspace: &Workspace, directory: &Path, files: &[(String, String
     rest.iter().for_each(|(name, _)| workspace.remove(name));
 }
 
-/// The provider that objects are moved from: a core wants it to be there.
+/// The provider that objects are moved from: a core requires it.
 const PEER: &str = "cyrilgdn/postgresql";
 
 fn files_require(files: &[(String, String)], provider: &str) -> bool {
     files.iter().any(|(_, text)| text.contains(&format!("source = \"{provider}\"")))
 }
 
-/// Whether the core has such blocks: actions and lists are Terraform's alone, and `for_each` of providers is OpenTofu's.
+/// Whether the core has such blocks: only Terraform has actions and lists, and only OpenTofu has `for_each` of
+/// providers.
 fn understands(core: Core, directory: &Path) -> bool {
     let is_below = |kind: &str| directory.starts_with(checkout().join("examples").join(kind));
     match core {
@@ -139,7 +140,7 @@ fn understands(core: Core, directory: &Path) -> bool {
     }
 }
 
-/// Whether a configuration needs no provider that would have to be downloaded.
+/// Whether a configuration needs no provider that must be downloaded.
 fn is_alone(files: &[(String, String)]) -> bool {
     !files.iter().any(|(_, text)| text.contains("\"aws_") || text.contains("\"neon_"))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The harness itself: what the other tests trust.
+//! The harness itself, which the other tests rely on.
 
 mod common;
 #[allow(dead_code, reason = "the bench watches with it; here it is tested")]
@@ -111,7 +111,7 @@ async fn an_interrupted_core_stops_in_good_order() {
         workspace.write("main.tf", slow);
         workspace.init().await;
         let apply = workspace.spawn(&["apply", "-auto-approve", "-no-color"]);
-        // An interrupt that comes before the trap would end the command, and not the core.
+        // An interrupt before the trap would end the command, and not the core.
         apply.wait_for("(local-exec): armed").await;
         apply.interrupt().await;
         let run = apply.wait().await;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The arrows between the modules: what must not be named where. `docs/architecture.md` says why.
+//! The arrows between the modules: the names that a module must not use. `docs/architecture.md` says why.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-/// Everything of this provider; what a module may use of it is left out below.
+/// All modules of this provider; those that a module may use are removed below.
 const OURS: [&str; 15] = [
     "tf_provider",
     "config",
@@ -63,7 +63,7 @@ fn each_outside_world_has_one_door() {
     assert_absent(&sql, |path| !path.starts_with("postgres"));
 }
 
-/// Below one module, those that use each other must be one module, or one of them belongs further down.
+/// Submodules that use each other must be one module, or one of them belongs further down.
 #[test]
 fn no_module_uses_one_that_uses_it() {
     let modules = modules();
@@ -88,7 +88,7 @@ fn no_module_uses_one_that_uses_it() {
 /// The names of the modules from the crate's root down.
 type ModulePath = Vec<String>;
 
-/// Whether what `from` uses leads to `to`, among the modules right below `parent`.
+/// Whether `from` uses `to`, directly or not, among the modules right below `parent`.
 fn reaches(
     uses: &BTreeMap<(ModulePath, String), BTreeSet<String>>,
     parent: &ModulePath,
@@ -137,7 +137,7 @@ fn expanded(text: &str) -> Vec<ModulePath> {
     below.map(|below| [path.clone(), below].concat()).collect()
 }
 
-/// What stands between commas, up to the brace that closes the group.
+/// The parts between commas, up to the brace that closes the group.
 fn members(text: &str) -> Vec<&str> {
     let (mut depth, mut from, mut found) = (0, 0, Vec::new());
     for (at, c) in text.char_indices() {
@@ -175,7 +175,7 @@ fn resolved(module: &ModulePath, path: &ModulePath, modules: &BTreeMap<ModulePat
     found
 }
 
-/// Below the kinds of objects nothing of `postgres` names one.
+/// In `postgres`, only the kinds of objects name one.
 #[test]
 fn connections_know_no_kind_of_object() {
     let below =
@@ -195,13 +195,13 @@ fn main_only_starts_the_plugin() {
     assert!(main.lines().count() <= 40, "{} lines", main.lines().count());
 }
 
-/// Fails where the code of a file (its comments and tests aside) names what it must not.
-/// By the ending of a file's name.
+/// Fails if the code of a file, without comments and tests, names something that it must not.
+/// Whether a file is a source, by the ending of its name.
 fn is_source(ending: &OsStr) -> bool {
     ["rs", "py", "proto", "c"].iter().any(|one| ending == *one)
 }
 
-/// Each source says its licence in its first lines, so that it still does where it is copied to.
+/// Each source has its licence in its first lines, so that copies have it too.
 #[test]
 fn every_source_names_its_licence() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -214,7 +214,7 @@ fn every_source_names_its_licence() {
                 directories.push(path);
             } else if path.extension().is_some_and(is_source) {
                 let text = fs::read_to_string(&path).expect("reading a source");
-                // A script's first line says what runs it.
+                // A script's first line names its interpreter.
                 let is_named = text.lines().take(2).any(|line| line.contains("SPDX-License-Identifier: MPL-2.0"));
                 assert!(is_named, "{} lacks the line // SPDX-License-Identifier: MPL-2.0", path.display());
                 checked += 1;
@@ -240,14 +240,14 @@ fn assert_absent(names: &[&str], applies: impl Fn(&str) -> bool) {
     assert!(files > 0, "a rule applies to no file");
 }
 
-/// `crate::neon` is not named by `crate::neon_things`.
+/// `crate::neon_things` does not name `crate::neon`.
 fn names_it(line: &str, name: &str) -> bool {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let whole = name.starts_with("crate::");
     line.match_indices(name).any(|(at, _)| !whole || !line[at + name.len()..].starts_with(is_word))
 }
 
-/// The files of `src/` but for those that are tests throughout, by their path below it.
+/// The files of `src/` by relative path, without those that only have tests.
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let (mut directories, mut found) = (vec![root.clone()], Vec::new());

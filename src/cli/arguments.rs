@@ -34,7 +34,7 @@ pub(super) struct Arguments {
     pub(super) command: Command,
 }
 
-/// The steps to do.
+/// The command to run.
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Says whether replicating will work, what stands in its way, what it will not bring, and how big it is

@@ -193,7 +193,7 @@ async fn what_does_not_fit_is_refused_before_anything_is_raised() {
         }
         assert!(!pair.subscriber.value::<bool>("SELECT is_called FROM plain_numbers").await, "one was raised");
         println!("{} refusals from {from:?} to {to:?}", cases.len());
-        // The statements that the errors have are enough.
+        // The statements in the errors are enough.
         pair.subscriber.sql("ALTER SEQUENCE billing.numbers MAXVALUE 9223372036854775807").await;
         for (database, role, right) in
             [(&pair.publisher, &reads, "SELECT"), (&pair.subscriber, &sets, "SELECT, UPDATE")]

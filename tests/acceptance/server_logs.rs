@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a server writes into its own log when it refuses a statement of ours.
+//! The server's own log after it refuses a statement of ours.
 
 use neonrepl::postgres::Conninfo;
 use neonrepl::postgres::subscription::{self, How, Subscription};
@@ -9,7 +9,7 @@ use crate::catalog::{connect, ident};
 use crate::common::postgres::{self as servers, Major, Role};
 use crate::common::wait::wait_until;
 
-/// A superuser's sessions leave the statement out, and with it the password. The reason is still there.
+/// A superuser's sessions omit the statement, and the password with it. The reason is still there.
 #[tokio::test]
 async fn a_refused_subscription_leaves_no_password_in_the_log() {
     let password = "pw-refused-subscription-5t";
@@ -26,7 +26,7 @@ async fn a_refused_subscription_leaves_no_password_in_the_log() {
         assert!(refused.to_string().contains("could not connect to the publisher"), "{refused}");
         let since = async || server.log().contains("could not connect to the publisher");
         wait_until("the reason in the log", std::time::Duration::from_secs(60), since).await;
-        // What comes later is behind whatever the refusal has written.
+        // Later lines of the log come after those of the refusal.
         test.try_sql("SELECT no_such_column_of_refused").await.unwrap_err();
         let later = async || server.log().contains("STATEMENT:  SELECT no_such_column_of_refused");
         wait_until("a later statement in the log", std::time::Duration::from_secs(60), later).await;

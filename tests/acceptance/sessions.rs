@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Sessions that are held: transactions with savepoints, what became of COMMIT, rows as a stream, limits.
+//! Held sessions: transactions with savepoints, the result of COMMIT, streams of rows, limits.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn a_transaction_goes_back_to_a_savepoint_and_on_from_there() {
     }
 }
 
-/// The server answers COMMIT with ROLLBACK then, and reports no error.
+/// The server then answers COMMIT with ROLLBACK, and reports no error.
 #[tokio::test]
 async fn a_commit_that_rolls_back_is_an_error() {
     for major in Major::ALL {
@@ -62,7 +62,7 @@ async fn a_commit_that_rolls_back_is_an_error() {
         assert!(matches!(error.cause(), Cause::RolledBack), "{error}");
         assert!(error.to_string().ends_with("a statement had failed, so the transaction was rolled back"), "{error}");
         assert_eq!(publications(&pair).await, [""; 0]);
-        // The session goes on all the same.
+        // The session can still be used.
         let mut transaction = session.transaction(&Begin::default());
         transaction.run("making p", &p, &limits()).await.unwrap();
         transaction.commit("committing", &limits()).await.unwrap();
@@ -70,7 +70,7 @@ async fn a_commit_that_rolls_back_is_an_error() {
     }
 }
 
-/// A failure that comes with COMMIT itself keeps its own cause.
+/// A failure of COMMIT itself keeps its own cause.
 #[tokio::test]
 async fn a_commit_that_fails_says_why() {
     let pair = pair(Major::V16, "deferred").await;
@@ -107,13 +107,13 @@ async fn a_transaction_begins_as_asked_and_is_undone_when_it_is_dropped() {
     let mut transaction = session.transaction(&Begin::default());
     transaction.query("writing", "DELETE FROM public.t", &[], &limits()).await.unwrap();
     drop(session);
-    // Nothing is read before the transaction has ended, so that the table is free now.
+    // Nothing is read before the transaction has ended, so the table is free now.
     assert_eq!(publication::fetch_all(&pair.db).await.unwrap().len(), 0);
     pair.test.sql("SET lock_timeout = '1s'; LOCK TABLE t; ROLLBACK").await;
     assert_eq!(pair.test.value::<i64>("SELECT count(*) FROM t").await, 1);
 }
 
-/// The fence of a switch: a lock that is not given in time leaves a transaction that goes on.
+/// The fence of a switch: if a lock is not granted in time, the transaction can continue.
 #[tokio::test]
 async fn a_lock_that_is_not_given_is_given_up_and_asked_for_again() {
     let pair = pair(Major::V17, "fence").await;
@@ -147,7 +147,7 @@ async fn rows_come_no_faster_than_they_are_taken() {
     let waits =
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'ClientWrite'";
     wait_until("the server to wait for us", DEADLINE, async || pair.test.value::<i64>(waits).await == 1).await;
-    // What is not wanted any more is cancelled, and the connection not used again.
+    // A query that is no longer needed is cancelled, and its connection is not used again.
     drop(rows);
     drop(session);
     let runs = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%generate_series%' \

@@ -20,14 +20,14 @@ fn unique(database: &Database) -> String {
     format!("slot_of_{}", database.name)
 }
 
-/// What the server says of the slots of a database.
+/// The slots of a database on the server.
 async fn slots(database: &Database) -> Vec<String> {
     let query = "SELECT concat_ws(' ', slot_name, plugin, CASE WHEN two_phase THEN 'two_phase' END) \
         FROM pg_replication_slots WHERE database = current_database() ORDER BY 1";
     database.rows(query).await
 }
 
-/// The actions of the only change that is planned.
+/// The actions of the only planned change.
 async fn actions(workspace: &Workspace) -> serde_json::Value {
     workspace.plan_json().await["resource_changes"][0]["change"]["actions"].take()
 }
@@ -60,7 +60,7 @@ async fn create(workspace: &Workspace, database: &Database, name: &str) {
     assert!(state["restart_lsn"].as_str().expect("a position").contains('/'), "{state}");
     workspace.expect_empty_plan().await;
 
-    // What the provider itself waits for is no change of the slot.
+    // A change of the timeouts is not a change of the slot.
     workspace.write("main.tf", &config(&format!("name = \"{name}\"\ntimeouts {{\ndelete = \"2m\"\n}}")));
     assert_eq!(actions(workspace).await, json!(["update"]));
     workspace.apply().await;
@@ -134,7 +134,7 @@ async fn disappear(workspace: &Workspace, database: &Database, name: &str) {
     workspace.apply().await;
 }
 
-/// A pair with a slot that is managed, and a subscription `reader` that reads from it.
+/// A pair with a managed slot, and a subscription `reader` that reads from it.
 async fn subscribed(core: Core, major: Major, other: Major, prefix: &str) -> (Pair, Workspace, String) {
     let pair = Pair::new(major, other, prefix).await;
     let workspace = pair.workspace(core).await;
@@ -155,14 +155,14 @@ async fn subscribe(pair: &Pair, slot: &str) {
         .await;
 }
 
-/// Takes the subscription from its slot.
+/// Detaches the subscription from its slot.
 async fn detach(pair: &Pair) {
     pair.subscriber.sql("ALTER SUBSCRIPTION reader DISABLE; ALTER SUBSCRIPTION reader SET (slot_name = NONE)").await;
 }
 
 const DESTROY: [&str; 3] = ["destroy", "-auto-approve", "-no-color"];
 
-/// A slot that a subscription reads from stays until it does not.
+/// A slot stays as long as a subscription reads from it.
 async fn in_use(core: Core, major: Major, other: Major) {
     let (pair, workspace, name) = subscribed(core, major, other, "slot_use").await;
     let slot = |time: &str, forced: bool| {
@@ -175,7 +175,7 @@ async fn in_use(core: Core, major: Major, other: Major) {
     says(&failed, &[&whose, "Nothing was changed", "Destroy the subscription first", "force_destroy = true"]);
     assert_eq!(slots(&pair.publisher).await.len(), 1);
 
-    // By force it is dropped, but no reader is ended.
+    // With force it is dropped, but no reader is ended.
     workspace.write("main.tf", &slot("2s", true));
     workspace.apply().await;
     let failed = workspace.expect(&DESTROY, 1).await;
@@ -202,7 +202,7 @@ async fn in_use(core: Core, major: Major, other: Major) {
     }
 }
 
-/// A new slot in the place of one that a subscription names would lose rows without a word.
+/// A new slot in place of one that a subscription uses would silently lose rows.
 async fn named(core: Core, major: Major, other: Major) {
     let (pair, workspace, name) = subscribed(core, major, other, "slot_named").await;
     let whose = format!("subscription \"reader\" of database \"{}\" on the subscriber uses it", pair.subscriber.name);
@@ -249,7 +249,7 @@ async fn named(core: Core, major: Major, other: Major) {
     workspace.destroy().await;
 }
 
-/// Reads what a slot has, as a consumer of its own would.
+/// Reads a slot's changes, like another consumer.
 async fn consume(database: &Database, slot: &str) {
     let read = format!(
         "SELECT lsn::text FROM pg_logical_slot_get_binary_changes('{slot}', NULL, NULL, 'proto_version', '1', \
@@ -258,7 +258,7 @@ async fn consume(database: &Database, slot: &str) {
     database.rows(&read).await;
 }
 
-/// Without a subscription, the slot itself tells whether anybody counts on it.
+/// Without a subscription, the slot itself shows whether it is in use.
 #[tokio::test]
 async fn a_slot_that_was_read_is_not_replaced() {
     for (core, major) in Core::installed().into_iter().zip([Major::V14, Major::V18]) {
@@ -281,7 +281,7 @@ async fn a_slot_that_was_read_is_not_replaced() {
     }
 }
 
-/// Who cannot be queried may have a subscription that needs the slot.
+/// A subscriber that cannot be queried may have a subscription that needs the slot.
 #[tokio::test]
 async fn a_subscriber_that_does_not_answer_is_not_taken_for_none() {
     for (core, major) in Core::installed().into_iter().zip([Major::V15, Major::V17]) {
@@ -303,7 +303,7 @@ async fn a_subscriber_that_does_not_answer_is_not_taken_for_none() {
     }
 }
 
-/// A subscription whose slot is gone would go on from a new one as if nothing were missing.
+/// A subscription whose slot is gone would continue from a new one as if nothing were missing.
 #[tokio::test]
 async fn a_slot_that_comes_too_late_is_said() {
     for core in Core::installed() {
@@ -321,7 +321,7 @@ async fn a_slot_that_comes_too_late_is_said() {
     }
 }
 
-/// A subscription and its slot in one configuration come and go together, in whichever order a core takes them.
+/// A subscription and its slot in one configuration are created and destroyed together, in any order of the core.
 #[tokio::test]
 async fn a_slot_and_its_subscription_live_together() {
     for core in Core::installed() {
@@ -352,7 +352,7 @@ async fn a_slot_and_its_subscription_live_together() {
     }
 }
 
-/// `failover` of a slot that is read from is its subscription's to change, without losing a row.
+/// `failover` of a slot with a reader is changed by its subscription, without losing a row.
 #[tokio::test]
 async fn failover_changes_under_a_subscription() {
     for (core, subscriber) in Core::installed().into_iter().zip([Major::V18, Major::V17]) {
@@ -408,7 +408,7 @@ async fn wait_for_activity(database: &Database, name: &str, active: bool) {
     wait_until("the slot's reader", DEADLINE, async || database.optional::<bool>(&query).await == Some(active)).await;
 }
 
-/// A slot of the same name in another database of the cluster is another one.
+/// A slot of the same name in another database of the cluster is a different one.
 #[tokio::test]
 async fn a_slot_of_another_database_is_left_alone() {
     for (core, major) in Core::installed().into_iter().zip([Major::V15, Major::V18]) {
@@ -431,7 +431,7 @@ async fn a_slot_of_another_database_is_left_alone() {
         workspace.destroy().await;
         assert_eq!(slots(&pair.subscriber).await.len(), 1);
 
-        // With its database, it is the one.
+        // With its database, it is the right one.
         let body = format!("name = \"{name}\"\ndatabase = \"{}\"", pair.subscriber.name);
         workspace.write("main.tf", &config(&body));
         workspace.import(ADDRESS, &format!("{}/{name}", pair.subscriber.name)).await;

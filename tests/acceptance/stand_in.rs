@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The stand-in answers as RDS does: its answers have the shapes that RDS's own model gives them.
+//! The stand-in answers like RDS: its answers have the shapes of RDS's own model.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::common::aurora::shapes;
 use crate::common::tools;
 
-/// botocore's model of the API, where somebody has it: `NEONREPL_RDS_MODEL`, or beside the checkout.
+/// botocore's model of the API, if available: `NEONREPL_RDS_MODEL`, or next to the checkout.
 fn model() -> Option<Value> {
     let beside = || tools::checkout().join("../shared/reference/rds-service.json");
     let path = std::env::var_os("NEONREPL_RDS_MODEL").map_or_else(beside, PathBuf::from);
@@ -18,7 +18,7 @@ fn model() -> Option<Value> {
     Some(serde_json::from_str(&text).expect("the model"))
 }
 
-/// `UPDATE_GOLDEN=1` cuts them down again.
+/// `UPDATE_GOLDEN=1` reduces the model again.
 #[test]
 fn the_shapes_are_those_of_the_model() {
     let Some(model) = model() else {
@@ -34,7 +34,7 @@ fn the_shapes_are_those_of_the_model() {
     assert!(*shapes::carried() == cut, "shapes.json is out of date: run this test with UPDATE_GOLDEN=1");
 }
 
-/// One operation or shape a line, so that a difference can be read.
+/// One operation or shape on each line, so that a difference can be read.
 fn printed(cut: &Value) -> String {
     let section = |(name, entries): (&String, &Value)| {
         let entries = entries.as_object().into_iter().flatten().map(|(name, entry)| format!("{name:?}: {entry}"));

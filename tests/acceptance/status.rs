@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How far a replication is, as both servers tell.
+//! The status of a replication, from both servers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::common::postgres::{Major, Role};
 use crate::common::wait::wait_for;
 use crate::replication::{DEADLINE, Pair};
 
-/// Hears nothing.
+/// Ignores all messages.
 pub(crate) struct Quiet;
 
 impl Listener for Quiet {
@@ -27,7 +27,7 @@ impl Listener for Quiet {
     }
 }
 
-/// What the status of a pair is asked with.
+/// The question for the status of a pair.
 pub(crate) struct Asked {
     pub(crate) publisher: Database,
     pub(crate) subscriber: Database,
@@ -51,7 +51,7 @@ impl Asked {
         Question { subscriber: &self.subscriber, publisher: Some(&self.publisher), names: None }
     }
 
-    /// Waits for it.
+    /// Waits until this state.
     pub(crate) async fn wait(&self, until: Until, deadline: Duration) -> replication::Result<Vec<Status>> {
         let operation = Operation::new("waiting", Limits::within(deadline), &Quiet);
         let mut looks = 0;
@@ -76,7 +76,7 @@ pub(crate) async fn subscribe(pair: &Pair, tables: &str, options: &str) {
         .await;
 }
 
-/// Ends a subscription however it is, and its slot.
+/// Removes a subscription in any state, and its slot.
 pub(crate) async fn unsubscribe(pair: &Pair) {
     let name = &pair.subscriber.name;
     for step in ["DISABLE", "SET (slot_name = NONE)"] {
@@ -122,7 +122,7 @@ async fn how_far_a_replication_is_comes_from_both_servers() {
         assert_eq!(idle.lag_seconds, Some(0.0));
         assert!(idle.received_lsn.is_some() && idle.last_msg_receipt_time.is_some(), "{idle:?}");
 
-        // What is published later is missing until it is taken up.
+        // A table that is published later is missing until a refresh.
         pair.publisher.sql("ALTER PUBLICATION shop ADD TABLE invoices").await;
         let behind = asked.status().await;
         assert!(!behind.is_ready() && behind.is_well(), "{behind:?}");
@@ -135,8 +135,8 @@ async fn how_far_a_replication_is_comes_from_both_servers() {
         assert!(there[0].is_ready(), "{there:?}");
         assert_eq!(pair.subscriber.rows("SELECT count(*) FROM orders").await, ["6000"]);
 
-        // A table that was made again has the name alone: nothing publishes that of the publisher, and the subscriber's is not
-        // subscribed to. No error says so.
+        // A table that was created again only has the name: on the publisher it is not published, on the subscriber not
+        // subscribed. No error shows it.
         let again = |table: &str| {
             format!(
                 "CREATE TABLE again (LIKE {table} INCLUDING ALL); DROP TABLE {table} CASCADE; ALTER TABLE again RENAME TO {table}"
@@ -149,7 +149,7 @@ async fn how_far_a_replication_is_comes_from_both_servers() {
         assert_eq!(other.unsubscribed_tables, [QualifiedName::parse("invoices").unwrap()]);
         assert!(other.is_well() && !other.is_ready(), "{other:?}");
 
-        // A subscription that reads from elsewhere learns nothing from this server.
+        // This server proves nothing about a subscription that reads from elsewhere.
         let elsewhere = connect(&pair.subscriber, &Role::superuser());
         let operation = Operation::new("reading the status", Limits::within(Duration::from_secs(30)), &Quiet);
         let names = BTreeSet::from([ident(&pair.subscriber.name)]);
@@ -192,12 +192,12 @@ async fn the_data_source_tells_waits_and_can_be_stopped() {
         assert_eq!((&told["ready"], &told["ok"]), (&true.into(), &true.into()), "{told}");
         let one = &told["subscriptions"][0];
         assert_eq!((&one["name"], &one["tables_ready"]), (&pair.subscriber.name.as_str().into(), &2.into()), "{one}");
-        // Others write to the same server, and what it has not sent to anybody yet counts as well.
+        // Others write to the same server, and WAL that it has not sent yet counts too.
         let is_close = one["lag_bytes"].as_u64().is_some_and(|lag| lag < 1 << 20);
         assert!(is_close && one["slot"]["active"] == true, "{one}");
         assert_eq!(one["tables"][1]["state"], "ready", "{one}");
 
-        // What keeps it from going on is told, and ends the wait for it.
+        // The reason why it stops is reported, and ends the wait.
         pair.publisher.sql("ALTER TABLE orders ADD note text; INSERT INTO orders VALUES (2, 1, 'eu', 'n')").await;
         let failed = workspace.apply_error().await;
         assert!(failed.flat().contains("Table public.orders lacks column note on the subscriber"), "{}", failed.text());
@@ -213,7 +213,7 @@ async fn the_data_source_tells_waits_and_can_be_stopped() {
         workspace.apply().await;
         assert_eq!(pair.subscriber.rows("SELECT note FROM orders ORDER BY id").await, ["", "n"]);
 
-        // A reader that cannot get on by itself: nothing is wrong, it just waits.
+        // A reader that cannot continue by itself: there is no problem, it just waits.
         pair.subscriber.sql("BEGIN; LOCK TABLE orders").await;
         pair.publisher.sql("INSERT INTO orders VALUES (3)").await;
         workspace.write("main.tf", &CONFIG.replace("50s", "2s"));

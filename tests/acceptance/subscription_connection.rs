@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The connection of a subscription: which server it leads to, what is sent in place of what, and whether it works.
+//! The connection of a subscription: its target, its changes, and whether it works.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::subscription_slot::config;
 const ADDRESS: &str = "neonrepl_subscription.shop";
 const PASSWORD: &str = "variable \"password\" {\n  type      = string\n  ephemeral = true\n}\n\n";
 
-/// An empty plan, whatever it warns of.
+/// Checks that the plan is empty, with or without warnings.
 async fn unchanged(workspace: &Workspace) -> Run {
     let plan = workspace.plan().await;
     assert_eq!(plan.code, Some(0), "{}", plan.text());
@@ -47,7 +47,7 @@ async fn the_server_that_a_subscription_names_is_asked() {
     for (core, major) in Core::installed().into_iter().zip([Major::V15, Major::V18]) {
         let pair = Pair::new(Major::V16, Major::V18, "elsewhere").await;
         let mut other = Server::start(major, Settings::new());
-        // Named as the one on the provider's publisher, where there is no such slot.
+        // With the same name as on the provider's publisher, where there is no such slot.
         other.open("postgres").sql(&format!("CREATE DATABASE {}", quote(&pair.publisher.name))).await;
         let source = other.open(&pair.publisher.name);
         source.sql("CREATE TABLE orders (id int PRIMARY KEY, total numeric, region text)").await;
@@ -85,8 +85,8 @@ async fn the_server_that_a_subscription_names_is_asked() {
     }
 }
 
-/// The provider reaches the publisher through a tunnel, the subscriber directly: what is seen through the tunnel counts,
-/// also where the connection cannot be tried from here because its password is known to the subscriber alone.
+/// The provider reaches the publisher through a tunnel, the subscriber directly: facts through the tunnel count, even
+/// if the connection cannot be tried from here because only the subscriber has its password.
 #[tokio::test]
 async fn a_publisher_behind_a_tunnel_is_known_by_its_reader() {
     for (core, major) in Core::installed().into_iter().zip([Major::V17, Major::V18]) {
@@ -101,7 +101,7 @@ async fn a_publisher_behind_a_tunnel_is_known_by_its_reader() {
         );
         workspace.write("main.tf", &(PASSWORD.to_owned() + &config(&owners.name, &block)));
         workspace.apply().await;
-        // The proof is kept with the state.
+        // The proof is stored with the state.
         wait_until("the reader to be seen", DEADLINE, async || {
             workspace.apply().await;
             private_state(&workspace).contains("publisher_proof")
@@ -115,7 +115,7 @@ async fn a_publisher_behind_a_tunnel_is_known_by_its_reader() {
         says(&plan, &["public.customers"]);
         workspace.apply().await;
 
-        // Now that the slot is gone it has no reader any more.
+        // Now that the slot is gone, it has no reader any more.
         wait_until("the slot to go", DEADLINE, async || {
             let end = format!(
                 "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{}'",
@@ -135,7 +135,7 @@ async fn a_publisher_behind_a_tunnel_is_known_by_its_reader() {
     }
 }
 
-/// The private state of the one object, decoded.
+/// The private state of the only object, decoded.
 fn private_state(workspace: &Workspace) -> String {
     use base64::Engine;
     let state: serde_json::Value = serde_json::from_str(&workspace.state()).unwrap_or_default();
@@ -143,7 +143,7 @@ fn private_state(workspace: &Workspace) -> String {
     String::from_utf8(base64::engine::general_purpose::STANDARD.decode(private).unwrap_or_default()).unwrap_or_default()
 }
 
-/// Two roles that own their tables and may no more than they need: on the subscriber, one that may not read connections.
+/// Two roles that own their tables and have only the needed rights: the subscriber's may not read connections.
 struct Owners {
     pair: Pair,
     publisher: Role,
@@ -212,7 +212,7 @@ async fn a_changed_host_is_sent_though_the_connection_cannot_be_read() {
     }
 }
 
-/// A slot's name of any database's.
+/// The name of a database's slot.
 fn slot_of(name: &str) -> String {
     name.replace(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit(), "_")
 }
@@ -265,7 +265,7 @@ async fn a_password_that_is_wrong_is_told() {
     }
 }
 
-/// Makes a subscription by hand that has a role and keywords of its own.
+/// Creates a subscription by hand, with its own role and keywords.
 async fn by_hand(pair: &Pair, role: &Role) {
     publish(&pair.publisher).await;
     let connection = format!(
@@ -287,7 +287,7 @@ async fn an_imported_subscription_keeps_its_connection() {
         let mut workspace = pair.workspace(core).await;
         workspace.secret(&role.password);
 
-        // With the configuration that is generated for it.
+        // With its generated configuration.
         workspace.write("import.tf", &format!("import {{\n  to = {ADDRESS}\n  id = \"{name}\"\n}}\n"));
         let plan = workspace.expect(&["plan", "-no-color", "-generate-config-out=generated.tf"], 0).await;
         says(&plan, &["Plan: 1 to import, 0 to add, 0 to change, 0 to destroy."]);
@@ -300,7 +300,7 @@ async fn an_imported_subscription_keeps_its_connection() {
         assert_eq!(conninfo(&pair).await, before);
         does_not_say(&unchanged(&workspace).await, &["Warning"]);
 
-        // With one that says nothing of the connection.
+        // With a configuration without the connection.
         workspace.expect(&["state", "rm", ADDRESS], 0).await;
         workspace.write("generated.tf", "");
         workspace.write("main.tf", &config(&name, ""));
@@ -308,7 +308,7 @@ async fn an_imported_subscription_keeps_its_connection() {
         assert_eq!(conninfo(&pair).await, before);
         does_not_say(&unchanged(&workspace).await, &["Warning"]);
 
-        // It is sent once that is asked for, and the plan says what of it changes.
+        // The connection is set once this is requested, and the plan shows the changes.
         workspace.write("import.tf", "");
         workspace.write("main.tf", &config(&name, "  connection_version = 1\n"));
         let plan = workspace.plan().await;
@@ -366,7 +366,7 @@ async fn a_block_for_an_imported_subscription_is_sent_where_it_differs() {
     }
 }
 
-/// Where the connection cannot be read, nothing is sent in place of it unless that is asked for.
+/// If the connection cannot be read, it is only set on request.
 #[tokio::test]
 async fn an_imported_connection_that_cannot_be_read_stays() {
     for (core, major) in Core::installed().into_iter().zip([Major::V16, Major::V18]) {

@@ -29,7 +29,7 @@ resource \"neonrepl_subscription\" \"shop\" {{
     )
 }
 
-/// What a subscription is like: the columns of its catalog row that every version has.
+/// A subscription: the columns of its catalog row that every version has.
 async fn row(database: &Database) -> Vec<String> {
     let query = "SELECT subname, subenabled, subbinary, subdisableonerr, subslotname, \
         (SELECT string_agg(p, ',' ORDER BY p) FROM unnest(subpublications) p) FROM pg_subscription \
@@ -47,7 +47,7 @@ async fn planned(workspace: &Workspace) -> (Value, Value) {
 
 async fn life(core: Core, from: Major, to: Major) {
     let pair = Pair::new(from, to, "subscription").await;
-    // Slots are named across a server, and the tests share theirs.
+    // Slot names are unique on a server, and the tests share servers.
     let name = pair.subscriber.name.clone();
     let workspace = pair.workspace(core).await;
 
@@ -313,7 +313,7 @@ async fn both_databases_of_one_cluster_do_not_wait_for_each_other() {
     }
 }
 
-/// `CREATE SUBSCRIPTION` makes its slot inside a transaction that has written; two of them would wait for each other.
+/// `CREATE SUBSCRIPTION` creates its slot inside a transaction that has written; two of them would wait for each other.
 #[tokio::test]
 async fn two_in_opposite_directions_do_not_wait_for_each_other() {
     let there = Pair::crossing("there").await;
@@ -323,7 +323,7 @@ async fn two_in_opposite_directions_do_not_wait_for_each_other() {
         let workspace = pair.workspace(Core::OpenTofu).await;
         workspace.write("main.tf", &config("\"orders\"", &simple(&pair.subscriber.name)));
         workspaces.push(workspace);
-        // Until it ends, nobody gets a slot: both are under way then.
+        // Until it ends, no slot is created: both are in progress then.
         let transaction = pair.publisher.connect_as(&Role::superuser()).await.expect("a connection");
         transaction.batch_execute("BEGIN; SELECT pg_current_xact_id()").await.expect("a transaction");
         old.push(transaction);
@@ -387,7 +387,7 @@ async fn a_publisher_that_is_gone_hinders_destroying_unless_it_is_forced() {
     }
 }
 
-/// An old transaction on the publisher makes whoever creates a slot there wait.
+/// An old transaction on the publisher delays the creation of a slot there.
 #[tokio::test]
 async fn an_interrupted_create_leaves_nothing_and_is_finished_later() {
     for (core, (from, to)) in Core::installed().into_iter().zip([(Major::V15, Major::V18), (Major::V18, Major::V15)]) {
@@ -466,7 +466,7 @@ async fn a_slot_that_is_there_is_not_taken_from_its_owner() {
     }
 }
 
-/// Each error stands at the line of its attribute, or of the block where the attribute is missing.
+/// Each error is at the line of its attribute, or of the block if the attribute is missing.
 #[tokio::test]
 async fn a_wrong_configuration_is_refused_at_its_attribute() {
     let cases = [
@@ -504,7 +504,7 @@ async fn a_wrong_configuration_is_refused_at_its_attribute() {
     }
 }
 
-/// A transaction that wrote before a publication was there, and commits after it, cannot be decoded for it either.
+/// A transaction that wrote before a publication existed, and commits after it, cannot be decoded for it either.
 #[tokio::test]
 async fn a_publication_joins_once_older_transactions_have_ended() {
     for (from, to) in [(Major::V14, Major::V16), (Major::V17, Major::V18)] {
@@ -539,7 +539,7 @@ async fn a_publication_joins_once_older_transactions_have_ended() {
     }
 }
 
-/// What was written before a publication was there cannot be decoded for it: joining it too early would stop the
+/// Changes from before a publication existed cannot be decoded for it: joining too early would stop the
 /// subscription for good.
 #[tokio::test]
 async fn a_publication_joins_once_what_is_older_has_been_applied() {
@@ -553,7 +553,7 @@ async fn a_publication_joins_once_what_is_older_has_been_applied() {
 
         let lock = pair.subscriber.connect_as(&Role::superuser()).await.expect("a connection");
         lock.batch_execute("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
-        // The worker looks for changes of its subscription between transactions: the second would be decoded again.
+        // The worker reads changes of its subscription between transactions: the second one would be decoded again.
         for order in 1..=2 {
             pair.publisher.sql(&format!("INSERT INTO orders VALUES ({order}, 1, 'eu')")).await;
         }

@@ -48,7 +48,7 @@ async fn read_by(pair: &Pair) -> Vec<String> {
     pair.subscriber.rows(query).await
 }
 
-/// The plan is refused with these words, the apply too, and the subscription reads what it read.
+/// Checks that the plan and the apply are refused with these words, and the subscription is unchanged.
 async fn refuses(workspace: &Workspace, pair: &Pair, words: &[&str]) {
     let before = read_by(pair).await;
     let plan = workspace.plan().await;
@@ -66,7 +66,7 @@ async fn plans(workspace: &Workspace, code: i32, words: &[&str]) -> Run {
     plan
 }
 
-/// Before 16 a new subscription would take up the tree twice; since then it takes the root.
+/// Before 16 a new subscription would copy the tree twice; since then it has the root.
 #[tokio::test]
 async fn publications_that_disagree_about_a_root_copy_it_once() {
     for (core, from, to) in VERSIONS {
@@ -118,7 +118,7 @@ async fn a_root_joins_the_partitions_of_a_subscription_without_a_second_copy() {
     }
 }
 
-/// Where the subscriber has separate tables, the rows have to be copied into the other one.
+/// If the subscriber has separate tables, the rows must be copied into the other one.
 #[tokio::test]
 async fn rows_are_not_left_in_the_tables_that_they_came_into() {
     let pair = stage("flat", Major::V16, Major::V18, FLAT).await;
@@ -133,7 +133,7 @@ async fn rows_are_not_left_in_the_tables_that_they_came_into() {
     workspace.destroy().await;
 }
 
-/// Turned by somebody else, who asked nobody.
+/// The publication was changed by somebody else.
 #[tokio::test]
 async fn a_root_that_has_taken_the_place_of_its_partitions_already_is_told_with_what_is_lost() {
     for (core, from, to) in [(Core::OpenTofu, Major::V15, Major::V17), (Core::Terraform, Major::V18, Major::V16)] {
@@ -154,7 +154,7 @@ async fn a_root_that_has_taken_the_place_of_its_partitions_already_is_told_with_
     }
 }
 
-/// Partitions come to a tree and leave it.
+/// Partitions join a tree and leave it.
 #[tokio::test]
 async fn partitions_that_come_and_go_are_told_of_where_rows_can_get_lost() {
     for (core, from, to) in [(Core::Terraform, Major::V14, Major::V18), (Core::OpenTofu, Major::V18, Major::V15)] {

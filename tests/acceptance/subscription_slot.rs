@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Another slot for a subscription that exists, and a subscription that is made a second time.
+//! Another slot for an existing subscription, and a subscription that is created a second time.
 
 use neonrepl::postgres::Limits;
 use neonrepl::postgres::subscription::{self, How, SlotName, Subscription};
@@ -43,7 +43,7 @@ async fn drop_slot(pair: &Pair, name: &str) {
     .await;
 }
 
-/// The new slot stands behind changes that wait for a lock on the subscriber.
+/// The new slot's position is after changes that wait for a lock on the subscriber.
 #[tokio::test]
 async fn a_slot_changes_once_what_is_older_has_been_applied() {
     for (core, (from, to)) in Core::installed().into_iter().zip([(Major::V14, Major::V18), (Major::V18, Major::V16)]) {
@@ -119,7 +119,7 @@ async fn a_slot_that_would_lose_what_a_disabled_subscription_waits_for_is_refuse
         says(&failed, &["would be lost"]);
         assert_eq!(slot_of(&pair).await, name);
 
-        // The way out that the error names.
+        // The remedy from the error.
         workspace.write("main.tf", &config(&name, "  wait_for_initial_sync = true\n"));
         workspace.apply().await;
         pair.wait_for_rows("SELECT count(*) FROM orders", &["10"]).await;
@@ -134,7 +134,7 @@ async fn a_slot_that_would_lose_what_a_disabled_subscription_waits_for_is_refuse
     }
 }
 
-/// A slot that is not there is made where the old one stands, which goes.
+/// A missing slot is created at the old one's position, and the old one is dropped.
 #[tokio::test]
 async fn a_slot_gets_another_name() {
     for (core, (from, to)) in Core::installed().into_iter().zip([(Major::V14, Major::V15), (Major::V18, Major::V18)]) {
@@ -157,7 +157,7 @@ async fn a_slot_gets_another_name() {
         workspace.destroy().await;
         assert_eq!(pair.slots().await, [""; 0]);
 
-        // Without create_slot it is not made, and nothing is changed.
+        // Without create_slot it is not created, and nothing is changed.
         workspace.write("main.tf", &config(&name, "  wait_for_initial_sync = true\n"));
         pair.subscriber.sql("TRUNCATE orders").await;
         workspace.apply().await;
@@ -261,7 +261,7 @@ async fn a_replacement_is_told_with_what_it_costs() {
             "copy_data = false",
         ];
         says(&refused, &told);
-        // The way out that the error names.
+        // The remedy from the error.
         pair.subscriber.sql(&format!("ALTER SUBSCRIPTION {name} DISABLE")).await;
         pair.subscriber.sql("TRUNCATE orders").await;
         workspace.expect(&["apply", "-auto-approve", "-no-color", &replace], 0).await;

@@ -21,14 +21,14 @@ fn pem(kind: &str, der: &[u8]) -> String {
     format!("-----BEGIN {kind}-----\n{body}\n-----END {kind}-----\n")
 }
 
-/// An authority, and a certificate with its key that it has signed for a name.
+/// An authority, and a certificate with its key, signed for a name.
 struct Issued {
     root: String,
     certificate: String,
     key: String,
-    /// The authority's list of revoked certificates, with none in it.
+    /// The authority's empty revocation list.
     none_revoked: String,
-    /// The same with this one in it.
+    /// The same list with this certificate.
     revoked: String,
 }
 
@@ -77,7 +77,7 @@ fn revoking(issuer: &CertifiedIssuer<'_, KeyPair>, serial: Option<u64>) -> Strin
     pem("X509 CRL", list.signed_by(issuer).unwrap().der())
 }
 
-/// What a connection string asks for with these keywords.
+/// The transport options of a connection string with these keywords.
 fn transport(keywords: &str) -> Transport {
     Transport::read(&Conninfo::parse(keywords).unwrap()).unwrap()
 }
@@ -100,7 +100,7 @@ const ENCRYPTED: &str = "hostssl all all 127.0.0.1/32 scram-sha-256\n";
 const PLAIN: &str = "hostnossl all all 127.0.0.1/32 scram-sha-256\n";
 const CERTIFICATE: &str = "hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n";
 
-/// What connecting ends with: nothing, or the text of the error after "cannot connect: ".
+/// The result of connecting: empty, or the text of the error after "cannot connect: ".
 async fn connecting(config: &ServerConfig, change: impl FnOnce(&mut ServerConfig)) -> String {
     let mut config = config.clone();
     change(&mut config);
@@ -174,7 +174,7 @@ async fn a_client_certificate_is_presented() {
     assert_eq!(presented.await, "");
 }
 
-/// `require` succeeds only with SCRAM that is tied to the server's certificate.
+/// `require` succeeds only with SCRAM that is bound to the server's certificate.
 #[tokio::test]
 async fn channel_binding_is_used_or_refused() {
     let certificate = issue("127.0.0.1");
@@ -258,7 +258,7 @@ const NEON: &str = "ep-cool-darkness-123456.eu-central-1.aws.neon.tech";
 /// Reads from both servers.
 const LOOKS: &str = "data \"neonrepl_publications\" \"there\" {}\n\ndata \"neonrepl_subscriptions\" \"here\" {}\n";
 
-/// The authorities of the system are those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, where these are set.
+/// The system's authorities are those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, if these are set.
 #[tokio::test]
 async fn authorities_of_the_system_verify_both_servers() {
     let certificate = issue_until(&["127.0.0.1", NEON], 4000);
@@ -308,7 +308,7 @@ async fn authorities_of_the_system_verify_both_servers() {
             ("SSL_CERT_FILE", ("same-name", Some(&same_name)), Some("BadSignature")),
             ("SSL_CERT_FILE", ("none", None), Some("correct SSL_CERT_FILE")),
         ] {
-            // In a directory, a file has the hash of its certificate for a name.
+            // In a directory, a file's name is the hash of its certificate.
             let file = format!("{variable}-{file}/0a1b2c3d.0");
             if let Some(issued) = issued {
                 workspace.write(&file, &issued.root);
@@ -336,7 +336,7 @@ async fn authorities_of_the_system_verify_both_servers() {
     println!("both servers verified with the system's authorities: {tries} tries");
 }
 
-/// The keywords that change how a connection is made, as the server sees them.
+/// The keywords that change how a connection is made, seen from the server.
 #[tokio::test]
 async fn keywords_of_the_connection_have_their_effect() {
     let certificate = issue("db.example");
@@ -365,7 +365,7 @@ async fn keywords_of_the_connection_have_their_effect() {
     let with = async |keywords: &str| connecting(&config, |config| config.transport = transport(keywords)).await;
     let reader = with("target_session_attrs=read-only").await;
     assert!(reader.contains("database is not read only"), "{reader}");
-    // The server reads the options, and refuses what it does not know.
+    // The server reads the options, and refuses unknown ones.
     assert_eq!(with("options='-c geqo=off'").await, "");
     let options = with("options='-c no_such_setting=1'").await;
     assert!(options.contains("no_such_setting"), "{options}");

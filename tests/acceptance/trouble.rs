@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Further ways in which a replication gets stuck, each of which takes a stage of its own, and what an apply says of them.
+//! Further ways in which a replication gets stuck, each with a stage of its own, and the messages of an apply.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn another_session(major: Major) -> Outcome {
     ] {
         assert!(said.contains(part), "{part} is not in {said}");
     }
-    // What the remedy says mends it.
+    // The remedy fixes it.
     pair.subscriber.rows(&format!("SELECT pg_terminate_backend({pid})")).await;
     asked.wait(Until::CaughtUp, 3 * DEADLINE).await.unwrap();
     assert!(asked.status().await.is_well());
@@ -84,7 +84,7 @@ async fn no_right_to_connect(major: Major) -> Outcome {
     outcome
 }
 
-/// Rows that are changed on the publisher and missing on the subscriber: nothing stops, and both sides come apart.
+/// Rows that are changed on the publisher and missing on the subscriber: nothing stops, but both sides differ.
 async fn rows_that_are_missing() -> Outcome {
     let pair = Pair::new(Major::V18, Major::V18, "conflicts").await;
     subscribe(&pair, "TABLE orders", "").await;
@@ -93,7 +93,7 @@ async fn rows_that_are_missing() -> Outcome {
     asked.wait(Until::CaughtUp, 3 * DEADLINE).await.unwrap();
     pair.subscriber.sql("DELETE FROM orders").await;
     let name = &pair.subscriber.name;
-    // Conflicts are told of while they are counted, and one that has only just begun is watched for longer.
+    // Conflicts are reported while they are counted, and a subscription that has just begun is watched for longer.
     pair.subscriber.sql(&format!("ALTER SUBSCRIPTION {name} SET (synchronous_commit = local)")).await;
     let writes = async {
         loop {
@@ -109,7 +109,7 @@ async fn rows_that_are_missing() -> Outcome {
     outcome
 }
 
-/// What a publisher or a subscriber has no room for, and one that has become a standby.
+/// Publishers and subscribers without room, and one that has become a standby.
 async fn servers_without_room(major: Major) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     let publisher = Server::start(major, settings([("max_wal_senders", "1"), ("max_replication_slots", "10")]));
@@ -192,7 +192,7 @@ async fn an_update_warns(core: Core, from: Major, to: Major) {
     for said in ["replicates nothing", "Table public.orders lacks column note", "ADD COLUMN \"note\" text"] {
         assert!(stops.flat().contains(said), "{said} is not in {}", stops.text());
     }
-    // One that is disabled on purpose runs no worker, and that is no trouble.
+    // A subscription that is disabled on purpose has no worker, which is not a problem.
     let disabled = apply_late("  enabled = false\n", "", "ALTER TABLE orders ADD note text").await;
     assert!(!disabled.text().contains("Warning"), "{}", disabled.text());
     workspace.destroy().await;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Postgres's own programs, where the machine has them: what else makes a schema from another one.
+//! Postgres's own programs, if the machine has them: other ways to copy a schema.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -10,14 +10,14 @@ use super::common::pg_dump::{self, program};
 use super::common::postgres::{Database, Major};
 use super::statements;
 
-/// The major of `pg_dump` on the path, if the tests can start a server of it: it takes no server that is newer.
+/// The major of `pg_dump` on the path, if the tests can start a server of it: it accepts no newer server.
 pub(super) fn dumps() -> Option<Major> {
     let number = pg_dump::major()?;
     Major::ALL.into_iter().find(|major| major.number() == number)
 }
 
-/// Runs statements in one transaction: by `psql`, one after the other, or, where there is none, all at once by a connection.
-/// Returns how long that took, in seconds.
+/// Runs statements in one transaction: with `psql`, one after the other, or, without it, all at once over a connection.
+/// Returns the time in seconds.
 pub(super) async fn run(database: &Database, text: &str) -> f64 {
     let started = Instant::now();
     if has_psql() {
@@ -35,7 +35,7 @@ pub(super) fn has_psql() -> bool {
     Command::new("psql").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-/// Copies the schema of a database by `pg_dump` and `psql`. Returns how long that took, in seconds.
+/// Copies the schema of a database with `pg_dump` and `psql`. Returns the time in seconds.
 pub(super) async fn dump_and_restore(from: &Database, to: &Database) -> f64 {
     let started = Instant::now();
     let dumped = program("pg_dump", from).args(["--schema-only", "--no-owner"]).output().expect("running pg_dump");

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A large table that is compared: beside what each server needs for the same query when it runs alone, and with rows damaged.
+//! The comparison of a large table: compared with each server's time for the same query alone, and with damaged rows.
 //!
-//! "Alone" is one session that sends the query to one of the two servers while the other one rests; the slower of both counts. Neither
-//! server runs a query in parallel here. They share the machine's processors, so that a server which took all of them for a query
-//! could not do the same while the other one counts, as two servers on machines of their own can. "Both at once" is a session on each
-//! of them with the same query at the same time: where that takes longer than the slower one alone, the machine has too few free
-//! processors for two servers, and says nothing of the provider.
+//! "Alone" is one session that sends the query to one of the two servers while the other one is idle; the slower one
+//! counts. Neither server runs a query in parallel here. They share the machine's processors, so a server that used
+//! all of them for a query could not do so while the other one counts, unlike two servers on separate machines. "Both
+//! at once" is a session on each of them with the same query at the same time: if that takes longer than the slower
+//! one alone, the machine has too few free processors for two servers, and the result says nothing about the
+//! provider.
 
 use std::process::Stdio;
 use std::time::Instant;
@@ -20,10 +21,10 @@ use super::cycle::median;
 use super::goals::Goals;
 use super::usage;
 
-/// A table as applications have them.
+/// A table like those of applications.
 const TABLE: &str = "CREATE TABLE visits (id bigint, number int, note text, at timestamptz, price numeric(10,2))";
 
-/// What is asked of each server alone. The provider's own queries are these.
+/// The queries for each server alone. The provider's own queries are the same.
 const COUNT: &str = "SELECT count(*) FROM visits";
 const CHECKSUM: &str =
     "SELECT count(*), sum(hash_record_extended(ROW(at, id, note, number, price), 0)::numeric)::text FROM visits";
@@ -31,13 +32,13 @@ const CHECKSUM: &str =
 /// Rows of each kind of damage: changed, missing, extra.
 const DAMAGED: usize = 100;
 
-/// More than are damaged: each has to be named.
+/// More than are damaged: each must be reported.
 const MOST: &str = "1000";
 
-/// What a comparison may take of what the slower server takes alone.
+/// The time of a comparison, relative to the slower server alone.
 const RATIO: f64 = 1.2;
 
-/// The most memory that the provider may hold, in MiB.
+/// The provider's maximum memory, in MiB.
 const MEMORY: f64 = 30.0;
 
 /// Measures, prints a line for each case and adds the promises.
@@ -81,8 +82,8 @@ struct Sides {
     to: Database,
 }
 
-/// Seconds on the publisher alone, on the subscriber alone, on both at once, and of a comparison; and the most memory that it held,
-/// in MiB.
+/// Seconds on the publisher alone, on the subscriber alone, on both at once, and of a comparison; and its maximum
+/// memory, in MiB.
 struct Measured {
     seconds: [f64; 4],
     peak: f64,
@@ -96,7 +97,7 @@ struct Compared {
 }
 
 impl Sides {
-    /// The same rows on both sides. What comes later is replicated.
+    /// Fills both sides with the same rows. Later rows are replicated.
     async fn fill(&self, rows: usize) {
         let fill = format!(
             "{TABLE}; INSERT INTO visits SELECT n, hashint8(n), md5(n::text), \
@@ -134,7 +135,7 @@ impl Sides {
         Measured { seconds: seconds.map(median), peak }
     }
 
-    /// Rows that differ in each way, all over the subscriber's table.
+    /// Makes rows differ in each way, all over the subscriber's table.
     async fn damage(&self, rows: usize) {
         let step = rows / DAMAGED;
         self.to
@@ -163,7 +164,7 @@ impl Sides {
 }
 
 impl Compared {
-    /// How many rows were named as changed, missing and extra.
+    /// How many rows were reported as changed, missing and extra.
     fn kinds(&self) -> [usize; 3] {
         let differences = self.said["tables"][0]["differences"].as_array().map(Vec::as_slice).unwrap_or_default();
         ["changed", "missing", "extra"]
@@ -171,7 +172,7 @@ impl Compared {
     }
 }
 
-/// Seconds that one session waits for a query.
+/// The time of a query in one session, in seconds.
 async fn alone(database: &Database, query: &str) -> f64 {
     let began = Instant::now();
     database.sql(query).await;

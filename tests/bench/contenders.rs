@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is measured: our publications, their floor, and another provider's.
+//! The contenders: our publications, their floor, and another provider's.
 
 use std::env;
 use std::path::PathBuf;
@@ -50,7 +50,7 @@ resource "terraform_data" "p" {{
     workspace
 }
 
-/// The same publications by cyrilgdn/postgresql, where `BENCH_PEER` names a binary of it.
+/// The same publications by cyrilgdn/postgresql, if `BENCH_PEER` names its binary.
 pub(super) fn peer(core: Core, database: &Database, port: u16, count: usize) -> Option<Workspace> {
     let binary = PathBuf::from(env::var_os("BENCH_PEER")?);
     let workspace = Workspace::new(core);

@@ -72,7 +72,7 @@ struct Moved {
     _relays: Vec<Relay>,
 }
 
-/// A switch under load has nothing to say.
+/// A switch under load gives no messages.
 struct Silent;
 
 impl Listener for Silent {
@@ -115,7 +115,7 @@ impl Moved {
         cutover::run(&self.pair, &cutover, &operation).await.unwrap_or_else(|error| panic!("{error}")).last
     }
 
-    /// Moves writers from side to side while they write: the pauses, and the longest that one write took.
+    /// Moves writers from side to side while they write. Returns the pauses, and the time of the longest write.
     async fn under_load(&self, switches: usize) -> (Vec<f64>, f64) {
         self.switch(Place::Publisher).await;
         let writers = Writers::start([&self.from, &self.to]);
@@ -149,7 +149,7 @@ fn connect(database: &Database, port: u16) -> postgres::Database {
     postgres::Server::new(config).database(None)
 }
 
-/// Sessions that write all the time, on whichever side takes it.
+/// Sessions that write all the time, on the side that accepts writes.
 struct Writers {
     tasks: Vec<JoinHandle<Duration>>,
     stop: Arc<AtomicBool>,
@@ -165,7 +165,7 @@ impl Writers {
         Self { tasks: tasks.collect(), stop, written }
     }
 
-    /// Returns when they have written some more.
+    /// Waits until they have written more.
     async fn get_on(&self) {
         let before = self.written.load(Ordering::Relaxed);
         while self.written.load(Ordering::Relaxed) < before + 200 {
@@ -173,7 +173,7 @@ impl Writers {
         }
     }
 
-    /// Ends them. Returns the longest that one write took, in seconds.
+    /// Ends them. Returns the time of the longest write, in seconds.
     async fn stop(self) -> f64 {
         self.stop.store(true, Ordering::Relaxed);
         let mut longest = Duration::ZERO;

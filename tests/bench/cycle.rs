@@ -16,11 +16,11 @@ const DESTROY: [&str; 3] = ["destroy", "-no-color", "-auto-approve"];
 pub(super) struct Step {
     /// How long it took, in seconds.
     pub(super) seconds: f64,
-    /// What its processes took.
+    /// The usage of its processes.
     pub(super) usage: Usage,
 }
 
-/// Plan, apply, plan again, destroy; a step that was not measured took nothing.
+/// Plan, apply, plan again, destroy; a step that was not measured is 0.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Cycle {
     pub(super) steps: [Step; 4],
@@ -55,7 +55,7 @@ impl Cycle {
         Self { steps: [0, 1, 2, 3].map(step) }
     }
 
-    /// The most memory that one process of the provider held, in MiB.
+    /// The maximum memory of one process of the provider, in MiB.
     pub(super) fn peak(&self) -> f64 {
         self.steps.iter().map(|step| step.usage.peak).fold(0.0, f64::max)
     }
@@ -102,7 +102,7 @@ impl Step {
     }
 }
 
-/// The middle one of some durations, in seconds.
+/// The median of some durations, in seconds.
 pub(super) fn median_of(durations: &[Duration]) -> f64 {
     median(durations.iter().map(Duration::as_secs_f64).collect())
 }

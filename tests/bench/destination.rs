@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A destination schema of a thousand tables with three thousand indexes, beside `psql` that runs the same statements, and beside
-//! `pg_dump` where the machine has one.
+//! A destination schema of a thousand tables with three thousand indexes, compared with `psql` and the same statements,
+//! and with `pg_dump` if the machine has it.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ const APPLY: [&str; 3] = ["apply", "-no-color", "-auto-approve"];
 const TABLES: usize = 1000;
 const DISTANCE: Duration = Duration::from_millis(20);
 
-/// How often an apply may wait for a server, those times included at which it waits for both.
+/// The maximum number of round trips of an apply, to one server or to both at once.
 const ROUND_TRIPS: f64 = 45.0;
 
-/// A core that is told of a thousand tables, and a provider that does nothing with them.
+/// A core with a thousand tables, and a provider that does nothing with them.
 const FLOOR: &str = "resource \"terraform_data\" \"shop\" {\n  input = \"shop\"\n}\n";
 
 const OURS: &str = "resource \"neonrepl_destination_schema\" \"shop\" {\n  publications = [\"bench\"]\n  \
@@ -29,7 +29,7 @@ const OURS: &str = "resource \"neonrepl_destination_schema\" \"shop\" {\n  publi
 pub(super) async fn compare(core: Core, repeats: usize, goals: &mut Goals) {
     let dumps = client::dumps().filter(|_| client::has_psql());
     let major = dumps.unwrap_or(Major::V18);
-    // One transaction locks all that it makes.
+    // One transaction locks everything that it creates.
     let settings = Settings::from([("max_locks_per_transaction".to_owned(), "512".to_owned())]);
     let (from, to) = (Server::start(major, settings.clone()), Server::start(major, settings));
     let publisher = from.database("bench").await;
@@ -77,7 +77,7 @@ async fn floor(core: Core) -> f64 {
     Step::run(&workspace, &APPLY, 0).await.seconds
 }
 
-/// How long an apply takes, in seconds, and in how many round trips, if it is far away; all of it is there then.
+/// The time of an apply in seconds and, with distance, its round trips. Checks that everything exists afterwards.
 async fn ours(core: Core, publisher: &Database, subscriber: &Database, distance: Duration) -> (f64, f64) {
     let relays = [publisher, subscriber].map(|side| Relay::start(side.port, distance));
     let url = |side: &Database, relay: &Relay| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the provider promises of its speed, each beside what was measured.
+//! The provider's promises about its speed, each with the measured value.
 
 use serde_json::json;
 
@@ -9,10 +9,10 @@ use super::common::postgres::Major;
 use super::common::{seen, tools};
 use super::cycle::Cycle;
 
-/// What `make figures` reads.
+/// The file that `make figures` reads.
 const FIGURES: &str = "bench.jsonl";
 
-/// Notes which programs are measured, and on how many processors.
+/// Records the measured programs, and the number of processors.
 pub(super) fn note_programs() {
     let of_core = |core: Core| {
         let version = |command| {
@@ -32,7 +32,7 @@ pub(super) fn note_programs() {
     seen::note(FIGURES, &json!({ "date": seen::today(), "programs": programs }));
 }
 
-/// Notes what a life of publications took with OpenTofu, `round_trip` milliseconds from the server.
+/// Records the time of a life of publications with OpenTofu, `round_trip` milliseconds from the server.
 pub(super) fn note_life(what: &str, count: usize, round_trip: u128, cycle: &Cycle) {
     let seconds = cycle.steps.map(|step| step.seconds);
     let life = json!({
@@ -41,7 +41,7 @@ pub(super) fn note_life(what: &str, count: usize, round_trip: u128, cycle: &Cycl
     seen::note(FIGURES, &json!({ "date": seen::today(), "life": life }));
 }
 
-/// Promises, and how many of them were kept.
+/// The promises, and how many of them were kept.
 #[derive(Default)]
 pub(super) struct Goals {
     lines: Vec<String>,
@@ -49,7 +49,7 @@ pub(super) struct Goals {
 }
 
 impl Goals {
-    /// Adds a promise: at most so much.
+    /// Adds a promise: at most this limit.
     pub(super) fn at_most(&mut self, what: &str, measured: f64, limit: f64, unit: &str) {
         let is_kept = measured <= limit;
         self.missed += usize::from(!is_kept);
@@ -59,7 +59,7 @@ impl Goals {
         seen::note(FIGURES, &json!({ "date": seen::today(), "promise": promise }));
     }
 
-    /// What a life of publications may take beside its floor, `terraform_data`, and the statements alone.
+    /// The promises of a life of publications, relative to its floor, `terraform_data`, and the statements alone.
     pub(super) fn of_life(&mut self, title: &str, ours: &Cycle, floor: &Cycle, alone: &Cycle) {
         let [_, apply, again, destroy] = ours.steps.map(|step| step.seconds);
         let least = floor.steps.map(|step| step.seconds);
@@ -76,7 +76,7 @@ impl Goals {
         self.at_most(&format!("{title}: memory"), ours.peak(), 20.0, "MiB");
     }
 
-    /// What distance may add.
+    /// The promises of the time that distance adds.
     pub(super) fn of_distance(&mut self, title: &str, near: &Cycle, far: &Cycle) {
         for (step, limit) in [(1, 3.5), (2, 1.0)] {
             let added = far.steps[step].seconds - near.steps[step].seconds;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! From the start of the process to the line that says where it listens.
+//! The time from the start of the process to the line with its address.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

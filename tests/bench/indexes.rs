@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The initial copy of a large table with six secondary indexes: with all of them in place, and with all of them made afterwards.
+//! The initial copy of a large table with six secondary indexes: with all of them in place, and with all of them
+//! created afterwards.
 
 use std::time::Duration;
 
@@ -20,9 +21,9 @@ const TABLE: &str = "CREATE TABLE visits (id bigint PRIMARY KEY, number int, tok
     CREATE INDEX visits_note ON visits (note); CREATE INDEX visits_at ON visits (at); \
     CREATE INDEX visits_price ON visits (price, number); CREATE INDEX visits_lower ON visits (lower(note))";
 
-/// Measures once each, as it takes a minute, prints a line and adds the promise.
+/// Measures each once, because it takes a minute, prints a line and adds the promise.
 pub(super) async fn compare(core: Core, rows: usize, goals: &mut Goals) {
-    // Memory and a log of the size that a database of gigabytes has: checkpoints all the time would be what is measured.
+    // Memory and WAL of the size for a database of gigabytes: otherwise constant checkpoints would be measured.
     let settings = [("shared_buffers", "256MB"), ("max_wal_size", "8GB"), ("checkpoint_timeout", "30min")];
     let settings: Settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let (from, to) = (Server::start(Major::V18, settings.clone()), Server::start(Major::V18, settings));
@@ -43,7 +44,7 @@ pub(super) async fn compare(core: Core, rows: usize, goals: &mut Goals) {
     goals.at_most(&what, later, in_place / 3.0, "s");
 }
 
-/// From nothing to rows that are copied and indexed, in seconds.
+/// The time from nothing to copied and indexed rows, in seconds.
 async fn copy(core: Core, publisher: &Database, subscriber: &Database, indexes: &str, rows: usize) -> f64 {
     let mut workspace = Workspace::new(core).within(DEADLINE);
     workspace.env("NEONREPL_PUBLISHER_URL", &publisher.url());

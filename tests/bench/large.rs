@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! One publication of very many tables: made, read, and given one table more.
+//! One publication of very many tables: created, read, and extended by one table.
 
 use std::time::{Duration, Instant};
 
@@ -14,11 +14,11 @@ const PLAN: [&str; 3] = ["plan", "-no-color", "-detailed-exitcode"];
 const APPLY: [&str; 3] = ["apply", "-no-color", "-auto-approve"];
 const DESTROY: [&str; 3] = ["destroy", "-no-color", "-auto-approve"];
 
-/// Ten thousand tables take a core six minutes a command, most of them with nothing to do for a provider.
+/// Ten thousand tables take a core six minutes for each command, most of it without the provider.
 const DEADLINE: Duration = Duration::from_secs(3600);
 
-/// A core compares each table of a set with each of the other, twice an apply. That is nearly all of the floor, and differs by
-/// a tenth between runs of the same configuration: more than all that a provider does for it.
+/// A core compares each table of a set with each of the other, twice in an apply. That is nearly all of the floor, and
+/// differs by a tenth between runs of the same configuration: more than a provider's whole work for it.
 const SPREAD: f64 = 1.2;
 
 const NAMES: [&str; 3] = ["apply", "plan again", "add a table"];
@@ -53,7 +53,7 @@ pub(super) async fn compare(core: Core, database: &Database, tables: usize, repe
     }
 }
 
-/// The statements alone, connecting for each step as a process of its own would.
+/// The statements alone, with a new connection for each step, like separate processes.
 async fn statements_alone(database: &Database, tables: usize) -> [f64; 3] {
     let list = (0..tables).map(|number| format!("ONLY public.a{number}")).collect::<Vec<_>>().join(", ");
     let create = timed(database, &format!("CREATE PUBLICATION large FOR TABLE {list}")).await;
@@ -92,7 +92,7 @@ impl Life {
     }
 }
 
-/// A list of names, in pieces that `range` makes.
+/// A list of names, in pieces from `range`.
 const TABLES: &str = r#"
 variable "tables" {
   type = number
@@ -107,8 +107,8 @@ locals {
 }
 "#;
 
-/// The core alone with the same list, and with a plugin that it starts for next to nothing: what belongs to any plugin is no
-/// part of what a publication costs.
+/// The core alone with the same list, and with a plugin that does almost nothing: the cost of any plugin is not part of
+/// the cost of a publication.
 const TERRAFORM_DATA: &str = r#"
 resource "terraform_data" "large" {
   input = toset(local.tables)

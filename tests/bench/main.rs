@@ -1,32 +1,33 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Time and memory of whole processes, beside the least that they could take. `make bench` runs it.
+//! Time and memory of whole processes, compared with the least possible. `make bench` runs it.
 //!
 //! Every number is the median of `BENCH_REPEATS` runs (default 3) that take turns with their floors:
-//! - a start to the handshake line, beside a program that only prints a line, and a provider in Go that does nothing;
+//! - a start to the handshake line, compared with a program that only prints a line, and a provider in Go that does
+//!   nothing;
 //! - plan, apply, plan without changes and destroy of `BENCH_COUNTS` publications (default 200,1000) with each core,
-//!   beside as many `terraform_data`, which cost the core the same and the provider nothing;
+//!   compared with as many `terraform_data`, which cost the core the same and the provider nothing;
 //! - the same statements alone, over as many connections as the provider uses by default;
-//! - the same publications by cyrilgdn/postgresql with OpenTofu, where `BENCH_PEER` names its binary;
-//! - one publication of `BENCH_TABLES` tables (default 1000) with OpenTofu, beside both; the core starts a plugin there too.
-//!   The cores' own time for a set grows with its square, so that ten thousand take them minutes;
-//! - a destination schema of a thousand tables with three thousand indexes with OpenTofu, beside `psql` with the same
-//!   statements, and beside `pg_dump` where the machine has one of a version that the tests start, and how often it waits for
+//! - the same publications by cyrilgdn/postgresql with OpenTofu, if `BENCH_PEER` names its binary;
+//! - one publication of `BENCH_TABLES` tables (default 1000) with OpenTofu, compared with both; the core starts a
+//!   plugin there too. The cores' own time for a set grows with its square, so ten thousand take minutes;
+//! - a destination schema of a thousand tables with three thousand indexes with OpenTofu, compared with `psql` and the
+//!   same statements, and with `pg_dump` if the machine has a version that the tests start, and its round trips to
 //!   distant servers;
-//! - the initial copy of `BENCH_ROWS` rows (default 1500000; 0 leaves it out) with six secondary indexes in place, beside the
-//!   same with the indexes made afterwards, once each;
-//! - counts and checksums of `BENCH_ROWS` rows (default 10000000; 0 leaves them out) on two servers, beside what the slower server
-//!   needs for the same query alone, and naming rows that were damaged;
-//! - `BENCH_DATABASES` databases (default 50; 0 leaves them out) of two servers, moved by `examples/migration-module`, and how
-//!   many connections that takes;
+//! - the initial copy of `BENCH_ROWS` rows (default 1500000; 0 skips it) with six secondary indexes in place, compared
+//!   with the same with the indexes created afterwards, once each;
+//! - counts and checksums of `BENCH_ROWS` rows (default 10000000; 0 skips them) on two servers, compared with the
+//!   slower server's time for the same query alone, and finding damaged rows;
+//! - `BENCH_DATABASES` databases (default 50; 0 skips them) of two servers, moved by `examples/migration-module`, and
+//!   the number of connections;
 //! - how long writers wait for a switch from one server to the other: of ten tables under load, of a thousand tables, and with
 //!   20 ms to each server.
 //!
 //! `BENCH_PARTS` names the parts to run, such as `destination,indexes`: handshake, lives, large, destination, indexes, comparison, many, cutover.
 //!
-//! The lives are measured without a network, and with a relay that adds 20 ms to each round trip. At the end stands what
-//! is promised of the largest count with OpenTofu, and whether it was kept. Each figure is noted in `target/bench.jsonl` too,
-//! and `make figures` makes the README's tables of it.
+//! The lives are measured without a network, and with a relay that adds 20 ms to each round trip. At the end it prints
+//! the promises for the largest count with OpenTofu, and whether they were kept. Each figure is also recorded in
+//! `target/bench.jsonl`, from which `make figures` creates the README's tables.
 
 #![allow(clippy::print_stdout)] // printing is what it is for
 
@@ -118,7 +119,7 @@ async fn lives(repeats: usize, goals: &mut Goals) {
 async fn large(repeats: usize, goals: &mut Goals) {
     println!("\n| count | step | statements alone | terraform_data | publication |\n|---|---|---|---|---|");
     for tables in numbers("BENCH_TABLES", "1000") {
-        // A publication locks each of its tables while it is made.
+        // A publication locks each of its tables while it is created.
         let locks = (tables / 32).max(64).to_string();
         let server = Server::start(Major::V18, Settings::from([("max_locks_per_transaction".to_owned(), locks)]));
         let database = server.database("bench").await;
@@ -127,14 +128,15 @@ async fn large(repeats: usize, goals: &mut Goals) {
     }
 }
 
-/// What was measured of one number of publications at one distance.
+/// The results for one number of publications at one distance.
 struct Measured {
     alone: Cycle,
     floor: Cycle,
     ours: Cycle,
 }
 
-/// Measures one number of publications at one distance, and prints a line for each contender. Returns what OpenTofu did.
+/// Measures one number of publications at one distance, and prints a line for each contender. Returns OpenTofu's
+/// results.
 async fn compare(database: &Database, count: usize, round_trip: Duration, repeats: usize) -> Option<Measured> {
     let relay = Relay::start(database.port, round_trip);
     let port = if round_trip.is_zero() { database.port } else { relay.port() };

@@ -23,7 +23,7 @@ const DESTROY: [&str; 3] = ["destroy", "-no-color", "-auto-approve"];
 /// The provider's default for `max_connections`.
 const CONNECTIONS: f64 = 10.0;
 
-/// How often the server is asked who is connected.
+/// How often to read the server's connections.
 const SAMPLE: Duration = Duration::from_millis(20);
 
 const APPLICATION: &str = "CREATE TABLE users (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text); \
@@ -67,7 +67,7 @@ pub(super) async fn compare(core: Core, count: usize, goals: &mut Goals) {
     }
 }
 
-/// A server with what fifty subscriptions need, and no more connections than are usual.
+/// A server with the resources for fifty subscriptions, but the usual number of connections.
 fn server() -> Server {
     Server::start(
         Major::V17,
@@ -88,8 +88,8 @@ fn variables(phase: &str, publishers: &[Database], subscribers: &[Database]) -> 
     format!("phase = \"{phase}\"\ndatabases = {{\n{}}}\n", pairs.collect::<String>())
 }
 
-/// The most connections of the provider that a server had at once, and still had at the next look: one that was closed counts for
-/// some milliseconds longer, while the one in its place is open already.
+/// The maximum number of the provider's connections that a server had at once, and still had at the next look: a closed
+/// one counts for some milliseconds longer, while its replacement is already open.
 struct Connections {
     ended: Arc<AtomicBool>,
     task: JoinHandle<usize>,
@@ -101,7 +101,7 @@ impl Connections {
         let (flag, database) = (Arc::clone(&ended), Database::at(database.port, &database.name));
         let task = tokio::spawn(async move {
             let client = database.connect_as(&Role::superuser()).await.expect("a connection");
-            // A walsender, which tries a subscription's login for a moment, is none of those that `max_connections` counts.
+            // `max_connections` does not count a walsender, which tries a subscription's login for a moment.
             let sql = "SELECT pid FROM pg_stat_activity \
                 WHERE application_name LIKE 'terraform-provider-neonrepl%' AND backend_type = 'client backend'";
             let (mut most, mut before) = (0, HashSet::new());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The statements alone: what Postgres and the way to it take, without any core or provider.
+//! The statements alone: the time of Postgres and of the network, without any core or provider.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ pub(super) const READ: &str = "SELECT p.pubname, pt.schemaname, pt.tablename FRO
 /// Makes the two tables of each publication.
 pub(super) async fn create_tables(database: &Database, count: usize) {
     let table = |name: &str, number: usize| format!("CREATE TABLE {name}{number} (id bigint PRIMARY KEY, v text);\n");
-    // Many at a time, but not more than one transaction may lock.
+    // Many at a time, but not more than a transaction can lock.
     let numbers: Vec<_> = (0..count).collect();
     for numbers in numbers.chunks(1000) {
         let tables = numbers.iter().map(|number| table("a", *number) + &table("b", *number));
@@ -28,7 +28,7 @@ pub(super) async fn create_tables(database: &Database, count: usize) {
     }
 }
 
-/// Creates, reads and drops that many publications, connecting each time as a process of its own would.
+/// Creates, reads and drops that many publications, with a new connection each time, like separate processes.
 pub(super) async fn run(database: &Database, port: u16, count: usize) -> Cycle {
     let create = |number| format!("CREATE PUBLICATION p{number} FOR TABLE public.a{number}, public.b{number}");
     let drop = |number| format!("DROP PUBLICATION p{number}");

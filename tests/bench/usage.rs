@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What processes take, as the kernel counts it: the provider's memory and processor time, and the core's beside them.
+//! The resources of processes, as the kernel counts them: the provider's memory and processor time, and the core's
+//! processor time.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,16 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// What ends between two looks keeps up to this much of its time to itself.
+/// The interval of samples: up to this much time of a process that ends is not counted.
 const SAMPLE: Duration = Duration::from_millis(25);
 
 /// Ticks of `/proc/*/stat` in a second: `USER_HZ`, the same on every Linux that this runs on.
 const TICKS: f64 = 100.0;
 
-/// What was taken in the time of a watch.
+/// The usage during a watch.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Usage {
-    /// The most memory that one process of the provider held, in MiB.
+    /// The maximum memory of one process of the provider, in MiB.
     pub(super) peak: f64,
     /// Processor time of all processes of the provider, in seconds.
     pub(super) provider: f64,
@@ -27,7 +28,7 @@ pub(super) struct Usage {
     pub(super) core: f64,
 }
 
-/// Looks again and again, until told to end.
+/// Takes samples until it is stopped.
 struct Sampling<T> {
     ended: Arc<AtomicBool>,
     thread: JoinHandle<T>,
@@ -54,26 +55,26 @@ impl<T: Default + Send + 'static> Sampling<T> {
     }
 }
 
-/// Looks at a workspace's processes until told to end.
+/// Samples a workspace's processes until it is stopped.
 pub(super) struct Watch(Sampling<Seen>);
 
 impl Watch {
-    /// Begins to look: providers are programs below the directory, cores are at work in it.
+    /// Starts sampling: providers are programs below the directory, cores work in it.
     pub(super) fn begin(directory: PathBuf) -> Self {
         Self(Sampling::begin(move |seen: &mut Seen| seen.look(&directory)))
     }
 
-    /// Ends, and says what was taken.
+    /// Stops, and returns the usage.
     pub(super) fn end(self) -> Usage {
         self.0.end().usage()
     }
 }
 
-/// Looks at the memory of one process until told to end.
+/// Samples the memory of one process until it is stopped.
 pub(super) struct Peak(Sampling<u64>);
 
 impl Peak {
-    /// Begins to look at the process of this id.
+    /// Starts sampling the process of this id.
     pub(super) fn begin(id: u32) -> Self {
         let process = PathBuf::from(format!("/proc/{id}"));
         Self(Sampling::begin(move |peak_kib: &mut u64| {
@@ -81,24 +82,24 @@ impl Peak {
         }))
     }
 
-    /// Ends, and says the most memory that it held, in MiB.
+    /// Stops, and returns the maximum memory, in MiB.
     pub(super) fn end(self) -> f64 {
         self.0.end() as f64 / 1024.0
     }
 }
 
-/// The last look at each process.
+/// The last sample of each process.
 #[derive(Default)]
 struct Seen {
     processes: HashMap<Run, Process>,
 }
 
-/// A process while it runs one program. A core that starts a provider is, for a moment, two processes of the core: what
-/// the second one took until then is no provider's.
+/// A process while it runs one program. A core that starts a provider is two processes of the core for a moment: the
+/// usage of the second one until then is not the provider's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Run {
     id: String,
-    /// When it began, in ticks since the machine did: ids are given again.
+    /// When it began, in ticks since the machine's start: ids are reused.
     began: u64,
     is_provider: bool,
 }
@@ -124,7 +125,7 @@ impl Seen {
             }
             let Some((began, ticks)) = times(&path) else { continue };
             let peak_kib = high_water_mark(&path).unwrap_or_default();
-            // It may have become a provider since the first question.
+            // It may have become a provider since the first read.
             if is_below("exe") == is_provider {
                 self.note(Run { id, began, is_provider }, Process { ticks, peak_kib });
             }
@@ -145,7 +146,7 @@ impl Seen {
         Usage { peak: peak as f64 / 1024.0, provider: seconds(true), core: seconds(false) }
     }
 
-    /// The time that it took with this program: the kernel counts that of the program before it on.
+    /// The time that it took with this program: the kernel's counter continues from the previous program.
     fn own(&self, run: &Run, process: Process) -> u64 {
         let before = Run { is_provider: false, ..run.clone() };
         let before = self.processes.get(&before).filter(|_| run.is_provider).map_or(0, |process| process.ticks);
@@ -153,7 +154,8 @@ impl Seen {
     }
 }
 
-/// When a process began, and its user and system time, in ticks. The name before them may hold anything but a further ")".
+/// When a process began, and its user and system time, in ticks. The name before them may contain anything except
+/// another ")".
 fn times(process: &Path) -> Option<(u64, u64)> {
     let stat = fs::read_to_string(process.join("stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split_whitespace().collect();
@@ -161,7 +163,7 @@ fn times(process: &Path) -> Option<(u64, u64)> {
     Some((field(19)?, field(11)? + field(12)?))
 }
 
-/// The most memory that a process has held, in KiB.
+/// The maximum memory of a process, in KiB.
 fn high_water_mark(process: &Path) -> Option<u64> {
     let status = fs::read_to_string(process.join("status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

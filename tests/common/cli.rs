@@ -24,7 +24,7 @@ use super::wait::wait_until;
 /// How long one command of a core may take, unless told otherwise.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// What AWS would know the provider by.
+/// The provider's secret key for AWS.
 const AWS_SECRET: &str = "sk-stand-in-3Rj8vQ";
 
 /// A program that runs providers.
@@ -37,10 +37,10 @@ pub enum Core {
 }
 
 impl Core {
-    /// The cores to test with. One that is not installed is left out with a printed line.
+    /// The cores to test with. A missing one is skipped with a printed line.
     ///
     /// # Panics
-    /// When one is missing where `CI` is set: there nothing may be left out.
+    /// When one is missing and `CI` is set: then nothing may be skipped.
     pub fn installed() -> Vec<Self> {
         [Self::Terraform, Self::OpenTofu].into_iter().filter(|core| core.is_installed()).collect()
     }
@@ -68,7 +68,7 @@ impl Core {
     }
 }
 
-/// A working directory with a configuration and a state. When a test fails, it prints all that its core has said.
+/// A working directory with a configuration and a state. When a test fails, it prints its core's whole output.
 pub struct Workspace {
     core: Core,
     deadline: Duration,
@@ -78,10 +78,10 @@ pub struct Workspace {
     transcript: Mutex<String>,
 }
 
-/// What one command of a core did.
+/// The result of one command of a core.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// The exit code; `None` when a signal ended it.
+    /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// What it wrote to stdout.
     pub stdout: String,
@@ -95,15 +95,15 @@ impl Run {
         format!("{}{}", self.stdout, self.stderr)
     }
 
-    /// Both outputs as one line of single-spaced words, without the frame around errors: for looking up sentences
-    /// that a core has wrapped.
+    /// Both outputs as one line of single-spaced words, without the frame around errors, to find sentences that a
+    /// core has wrapped.
     pub fn flat(&self) -> String {
         let text = self.text().replace(['│', '╷', '╵'], " ");
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }
 
-/// What a run prints must hold all of these texts, however its lines are broken.
+/// Checks that a run's output contains all of these texts, however its lines are broken.
 #[track_caller]
 pub fn says(run: &Run, texts: &[&str]) {
     let printed = run.flat();
@@ -112,7 +112,7 @@ pub fn says(run: &Run, texts: &[&str]) {
     }
 }
 
-/// What a run prints must hold none of these texts.
+/// Checks that a run's output contains none of these texts.
 #[track_caller]
 pub fn does_not_say(run: &Run, texts: &[&str]) {
     let printed = run.flat();
@@ -142,7 +142,7 @@ impl Workspace {
         workspace
     }
 
-    /// One whose provider is configured for a stand-in of AWS, and asks it often.
+    /// A workspace whose provider is configured for a stand-in of AWS, and polls it often.
     pub fn with_stand_in(core: Core, aws: &StandIn) -> Self {
         let mut workspace = Self::new(core);
         workspace
@@ -158,8 +158,8 @@ impl Workspace {
         workspace
     }
 
-    /// Lets the built provider stand in for another one, which only has to be there: a core asks every provider that a
-    /// state names for its schemas.
+    /// Makes the built provider stand in for another one that must only exist: a core asks every provider in a state
+    /// for its schemas.
     pub fn stand_in_for(&self, provider: &str, version: &str) {
         self.install(provider, version, &tools::provider());
     }
@@ -169,7 +169,7 @@ impl Workspace {
         install(&self.directory.path().join("mirror"), provider, version, binary);
     }
 
-    /// Gives each command so long.
+    /// Sets the deadline of each command.
     pub fn within(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
@@ -192,7 +192,7 @@ impl Workspace {
         fs::write(path, text).expect("writing the configuration");
     }
 
-    /// Writes all files of a directory, and of those below it, into this place of the working directory.
+    /// Writes all files of a directory, recursively, into this place of the working directory.
     pub fn write_all(&self, from: &Path, into: &Path) {
         for entry in fs::read_dir(from).expect("reading a directory").flatten() {
             let into = into.join(entry.file_name());
@@ -209,19 +209,19 @@ impl Workspace {
         fs::remove_file(self.path().join(file)).expect("removing a file of the configuration");
     }
 
-    /// Sets a variable for the core and the provider, which see nothing of the test's own environment.
+    /// Sets a variable for the core and the provider, which do not get the test's own environment.
     pub fn env(&mut self, name: &str, value: &str) -> &mut Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// Takes a variable away again.
+    /// Removes a variable.
     pub fn unset(&mut self, name: &str) -> &mut Self {
         self.environment.remove(name);
         self
     }
 
-    /// From now on no output and no state file may hold this text, nor its percent-encoded form.
+    /// From now on no output and no state file may contain this text, nor its percent-encoded form.
     pub fn secret(&mut self, text: &str) -> &mut Self {
         self.secrets.extend([text.to_owned(), encode(text)]);
         self
@@ -230,7 +230,7 @@ impl Workspace {
     /// Runs a command to its end, whatever that is.
     ///
     /// # Panics
-    /// When an output or a state file holds a secret, or the deadline passes.
+    /// When an output or a state file contains a secret, or the deadline passes.
     pub async fn run(&self, arguments: &[&str]) -> Run {
         self.spawn(arguments).wait().await
     }
@@ -301,22 +301,22 @@ impl Workspace {
         found.unwrap_or_else(|| panic!("{address} is not in the state"))["values"].take()
     }
 
-    /// The state file; empty when there is none.
+    /// The state file; empty if there is none.
     pub fn state(&self) -> String {
         fs::read_to_string(self.path().join("terraform.tfstate")).unwrap_or_default()
     }
 
-    /// All that the core has said since this was last asked for.
+    /// The core's output since the last call.
     pub fn take_transcript(&self) -> String {
         std::mem::take(&mut self.transcript.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes away the lock that a killed core has left on its state, as a person would.
+    /// Removes the lock that a killed core has left on its state, as a person would.
     pub fn unlock(&self) {
         let _ = fs::remove_file(self.path().join(".terraform.tfstate.lock.info"));
     }
 
-    /// How many providers run that were started from here. Linux only.
+    /// How many providers that were started from here run. Linux only.
     pub fn providers(&self) -> usize {
         self.provider_processes().len()
     }
@@ -376,12 +376,12 @@ impl Workspace {
         command
     }
 
-    /// Keeps what a command said, and searches it and the state for secrets.
+    /// Keeps a command's output, and searches it and the state for secrets.
     fn record(&self, title: &str, run: &Run) {
         let mut transcript = self.transcript.lock().unwrap_or_else(PoisonError::into_inner);
         transcript.push_str(&format!("$ {} {title}\n{}", self.core.name(), run.text()));
         drop(transcript);
-        // 2 is a plan with changes, where a plan is asked for that.
+        // 2 is a plan with changes, with `-detailed-exitcode`.
         if matches!(run.code, Some(0 | 2)) {
             seen::command(self.core.name(), title, &self.path(), &self.environment);
         }
@@ -410,7 +410,7 @@ impl Drop for Workspace {
 
 const APPLY: [&str; 3] = ["apply", "-auto-approve", "-no-color"];
 
-/// What requires the provider, and nothing else.
+/// A configuration that only requires the provider.
 pub const VERSIONS: &str = r#"terraform {
   required_providers {
     neonrepl = {
@@ -430,7 +430,7 @@ pub struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Waits until the output holds this text.
+    /// Waits until the output contains this text.
     pub async fn wait_for(&self, text: &str) {
         let what = format!("{text:?} in the output of {}", self.title);
         wait_until(&what, self.workspace.deadline, async || {
@@ -454,7 +454,7 @@ impl Running<'_> {
         self.signal("KILL", true).await;
     }
 
-    /// Waits for the end as `wait` does, and meanwhile hands on every line of stdout as it comes.
+    /// Waits for the end like `wait`, and meanwhile passes on every line of stdout as it comes.
     pub async fn follow(mut self, mut on_line: impl FnMut(&str)) -> Run {
         let mut seen = 0;
         let mut lines = |text: &str| {
@@ -475,7 +475,7 @@ impl Running<'_> {
     /// Waits for the end.
     ///
     /// # Panics
-    /// When an output or a state file holds a secret, or the deadline passes.
+    /// When an output or a state file contains a secret, or the deadline passes.
     pub async fn wait(mut self) -> Run {
         let deadline = self.workspace.deadline;
         let ended = tokio::time::timeout(deadline, self.child.wait()).await;
@@ -517,14 +517,14 @@ impl Captured {
         String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 
-    /// The whole output. A provider that outlives a killed core holds the pipe open, so the wait for its end is short.
+    /// The whole output. A provider that outlives a killed core keeps the pipe open, so the wait for its end is short.
     async fn rest(mut self) -> String {
         let _ = tokio::time::timeout(Duration::from_secs(2), &mut self.reader).await;
         self.text()
     }
 }
 
-/// Lays the built provider into a filesystem mirror, for both cores' default registries.
+/// Installs the built provider in a filesystem mirror, for both cores' default registries.
 fn install(mirror: &Path, provider: &str, version: &str, program: &Path) {
     let name = provider.rsplit('/').next().unwrap_or_default();
     for host in ["registry.terraform.io", "registry.opentofu.org"] {

@@ -2,9 +2,9 @@
 
 //! A relay to a Postgres server that stops at a statement, so that a test can break something at that very moment.
 //!
-//! It reads the protocol as far as it must: what a client sends is passed on message by message, and the answers are
-//! counted. A connection that stopped stays so until it is released or cut; all others go on. A script, which is many
-//! statements in one message, is passed on in three messages where it has to stop within.
+//! It reads the protocol as far as necessary: it passes on a client's data message by message, and counts the
+//! answers. A stopped connection stays so until it is released or cut; all others continue. A script, which is many
+//! statements in one message, is passed on in three messages if it must stop within it.
 //!
 //! Source: "Message Formats" of the frontend/backend protocol in the Postgres documentation. Without TLS only.
 
@@ -19,10 +19,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// How long a statement may take to come, and a stopped one to be let go.
+/// How long a statement may take to arrive, and a stopped one to be released.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Before a text that a statement may hold anywhere, not at its beginning alone.
+/// The mark of a text that may be anywhere in a statement, not only at its beginning.
 const ANYWHERE: char = '\u{1}';
 
 /// When to stop.
@@ -30,9 +30,9 @@ const ANYWHERE: char = '\u{1}';
 pub enum Moment {
     /// Before the server gets the statement.
     Before,
-    /// The server has it; its answer is held back, if it comes.
+    /// The server has it; its answer is held back, if there is one.
     During,
-    /// The server has done it; the client has not heard of it.
+    /// The server has done it; the client does not know it yet.
     After,
 }
 
@@ -59,15 +59,15 @@ pub struct FaultPoint {
 
 struct Control {
     state: watch::Sender<State>,
-    /// What to stop at, until a statement like it has come.
+    /// Where to stop, until such a statement has arrived.
     armed: Mutex<Option<(String, Moment)>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
-    /// A statement stands at the point now.
+    /// A statement is at the point now.
     reached: bool,
-    /// Counts the releases: a connection that stopped goes on when the number differs.
+    /// Counts the releases: a stopped connection continues when the number changes.
     releases: u32,
     /// Where the statement that is released stops next.
     next: Option<Moment>,
@@ -84,7 +84,7 @@ impl FaultPoint {
         let control = Arc::new(Control { state: watch::channel(State::default()).0, armed: Mutex::default() });
         let (end, ended) = watch::channel(());
         let shared = Arc::clone(&control);
-        // On a thread of its own, so that a test that blocks does not stop it.
+        // On its own thread, so that a blocking test does not stop it.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(serve(listener, port, shared, ended));
@@ -103,17 +103,17 @@ impl FaultPoint {
         *self.control.lock() = Some((statement.to_owned(), moment));
     }
 
-    /// Stops the next statement that holds this text anywhere, at this moment.
+    /// Stops the next statement that contains this text anywhere, at this moment.
     pub fn arm_within(&self, text: &str, moment: Moment) {
         self.arm(&format!("{ANYWHERE}{text}"), moment);
     }
 
-    /// Stops at nothing any more. What has stopped stays so.
+    /// Stops at nothing any more. Stopped statements stay so.
     pub fn disarm(&self) {
         *self.control.lock() = None;
     }
 
-    /// Waits until a statement has come to the point.
+    /// Waits until a statement has reached the point.
     ///
     /// # Panics
     /// When the deadline passes.
@@ -123,17 +123,17 @@ impl FaultPoint {
         assert!(reached.is_ok(), "no statement came to the fault point");
     }
 
-    /// Whether a statement has come to the point.
+    /// Whether a statement has reached the point.
     pub fn is_reached(&self) -> bool {
         self.control.state.borrow().reached
     }
 
-    /// Lets what has stopped go on.
+    /// Lets the stopped statement continue.
     pub fn release(&self) {
         self.go_on(None);
     }
 
-    /// Lets a statement that stopped before the server got it go on to a later moment.
+    /// Lets a statement that stopped before the server got it continue to a later moment.
     pub fn release_to(&self, moment: Moment) {
         self.go_on(Some(moment));
     }
@@ -144,7 +144,7 @@ impl FaultPoint {
         });
     }
 
-    /// Closes every connection, those that have stopped and all others.
+    /// Closes all connections, stopped or not.
     pub fn cut(&self) {
         self.control.state.send_modify(|state| (state.reached, state.cuts) = (false, state.cuts + 1));
     }
@@ -155,12 +155,13 @@ impl Control {
         self.armed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The moment at which to stop at this statement; no other statement is stopped at then.
+    /// The moment to stop at for this statement; then no other statement is stopped.
     fn take(&self, statement: &str) -> Option<Moment> {
         self.lock().take_if(|(text, _)| is_it(text, statement)).map(|(_, moment)| moment)
     }
 
-    /// A message as it is passed on: a script by itself up to the statement to stop at, that statement, and the rest.
+    /// The messages to pass on: a script is split into the part before the statement to stop at, that statement, and
+    /// the rest.
     fn split(&self, message: Vec<u8>) -> Vec<Vec<u8>> {
         const END: &str = "\n;\n";
         let Some(script) = statement(&message).filter(|_| message[0] == b'Q') else { return vec![message] };
@@ -172,7 +173,7 @@ impl Control {
         parts.into_iter().filter(|part| !part.is_empty()).map(|part| query(&part.concat())).collect()
     }
 
-    /// Says that a statement is at the point, and waits until it may go on. Returns where it stops next.
+    /// Reports that a statement is at the point, and waits until it may continue. Returns where it stops next.
     async fn stop(&self) -> Option<Moment> {
         let releases = self.state.borrow().releases;
         self.state.send_modify(|state| state.reached = true);
@@ -183,7 +184,7 @@ impl Control {
 
 /// Whether a statement is one to stop at.
 fn is_it(armed: &str, statement: &str) -> bool {
-    // What a plan tries out and has undone is not the real thing.
+    // A plan's trial that is rolled back is not the real change.
     let is_real = !statement.contains("neonrepl_trial");
     is_real
         && match armed.strip_prefix(ANYWHERE) {
@@ -211,16 +212,16 @@ async fn serve(listener: StdListener, target: u16, control: Arc<Control>, mut en
     }
 }
 
-/// What both directions of a connection share.
+/// The shared state of both directions of a connection.
 #[derive(Default)]
 struct Progress {
-    /// How many answers the server owes in all: each ends with ReadyForQuery.
+    /// How many answers the server must give: each ends with ReadyForQuery.
     asked: AtomicU32,
-    /// How many of them it has given.
+    /// How many of them it has given so far.
     answered: watch::Sender<u32>,
-    /// Which answers to parts of a script the client must not hear the end of: it waits for one.
+    /// The answers to parts of a script whose end the client must not get, because it waits for only one.
     unheard: Mutex<BTreeSet<u32>>,
-    /// The answer that is held back, and the moment that was asked for; 0 where none is.
+    /// The answer that is held back, and the requested moment; 0 if there is none.
     held: watch::Sender<(u32, Option<Moment>)>,
 }
 
@@ -235,14 +236,14 @@ async fn relay(client: TcpStream, target: u16, control: &Control) -> io::Result<
     progress.asked.store(1, Ordering::SeqCst);
     let there = ask(from_client, to_server, control, &progress);
     let back = answer(from_server, to_client, control, &progress);
-    // Where one side has gone, the other is told.
+    // If one side has gone, the other connection is closed.
     tokio::select! {
         ended = there => ended,
         ended = back => ended,
     }
 }
 
-/// Passes on the messages before the first that has a type; encryption is declined on the server's behalf.
+/// Passes on the messages before the first one with a type; declines encryption for the server.
 async fn start_up(
     client: &mut (impl AsyncRead + Unpin),
     to_client: &mut (impl AsyncWrite + Unpin),
@@ -272,7 +273,7 @@ async fn message(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The statement in a message, if it is one that brings one: Query, or Parse after the name.
+/// The statement in a message, if it has one: Query, or Parse after the name.
 fn statement(message: &[u8]) -> Option<String> {
     let mut texts = message.get(5..)?.split(|byte| *byte == 0);
     let text = match message[0] {
@@ -289,7 +290,7 @@ fn query(text: &str) -> Vec<u8> {
     [b"Q".as_slice(), &length.to_be_bytes(), text.as_bytes(), b"\0"].concat()
 }
 
-/// Passes on what the client says, and stops at the statement that was asked for.
+/// Passes on the client's messages, and stops at the requested statement.
 async fn ask(
     mut client: impl AsyncRead + Unpin,
     mut server: impl AsyncWrite + Unpin,
@@ -303,7 +304,7 @@ async fn ask(
         for (at, message) in parts.into_iter().enumerate() {
             let mut moment = statement(&message).and_then(|text| control.take(&text));
             if moment == Some(Moment::Before) {
-                // The server has done with all that came before.
+                // The server has finished all earlier statements.
                 let asked = progress.asked.load(Ordering::SeqCst);
                 let _ = progress.answered.subscribe().wait_for(|answered| *answered >= asked).await;
                 moment = control.stop().await;
@@ -324,7 +325,7 @@ async fn ask(
                         control.stop().await;
                         progress.held.send_replace((0, None));
                     }
-                    // What follows waits too, so that nothing beyond the statement is done.
+                    // Later messages wait too, so that nothing after the statement is done.
                     Some(_) => drop(progress.held.subscribe().wait_for(|(held, _)| *held == 0).await),
                     None => {}
                 }
@@ -333,7 +334,7 @@ async fn ask(
     }
 }
 
-/// Passes on what the server says, but for an answer that is held back.
+/// Passes on the server's messages, except an answer that is held back.
 async fn answer(
     mut server: impl AsyncRead + Unpin,
     mut client: impl AsyncWrite + Unpin,

@@ -32,14 +32,14 @@ use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic_health::pb::health_client::HealthClient;
 
-/// What Terraform and OpenTofu set to be recognised.
+/// The variable by which plugins recognize Terraform and OpenTofu.
 pub const COOKIE: (&str, &str) =
     ("TF_PLUGIN_MAGIC_COOKIE", "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2");
 
-/// No single step takes nearly that long.
+/// Much longer than any single step takes.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Waits for `work`, and fails the test when it takes too long.
+/// Waits for `work`, and fails the test if it takes too long.
 pub async fn within_deadline<T>(what: &str, work: impl Future<Output = T>) -> T {
     match timeout(DEADLINE, work).await {
         Ok(outcome) => outcome,
@@ -47,21 +47,21 @@ pub async fn within_deadline<T>(what: &str, work: impl Future<Output = T>) -> T 
     }
 }
 
-/// The provider under test: the one that cargo built, or the one that NEONREPL_BINARY names.
+/// The provider under test: from cargo, or the one that NEONREPL_BINARY names.
 pub fn binary() -> PathBuf {
     let built = || option_env!("CARGO_BIN_EXE_terraform-provider-neonrepl").map(Into::into);
     let binary = std::env::var_os("NEONREPL_BINARY").or_else(built);
     binary.expect("cargo tells tests the built binary, and examples not").into()
 }
 
-/// A certificate and its key, as a core makes them for each plugin that it starts.
+/// A certificate and its key, like those of a core for each plugin that it starts.
 pub struct Identity {
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
 }
 
 impl Identity {
-    /// P-521 and marked as a CA's, like go-plugin's.
+    /// P-521 and marked as a CA certificate, like go-plugin's.
     pub fn generate() -> Self {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
         let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
@@ -174,14 +174,14 @@ impl Process {
         line
     }
 
-    /// The first line of stdout, taken apart.
+    /// The first line of stdout, parsed.
     pub async fn handshake(&mut self) -> Handshake {
         let line = self.line().await;
         assert!(!line.is_empty(), "no handshake; stderr: {}", self.stderr());
         Handshake::parse(&line)
     }
 
-    /// What else there is on stdout until the process closes it.
+    /// The rest of stdout until the process closes it.
     pub async fn rest_of_stdout(&mut self) -> String {
         let mut rest = String::new();
         let read = self.stdout.read_to_string(&mut rest);
@@ -189,7 +189,7 @@ impl Process {
         rest
     }
 
-    /// What it has written to stderr so far.
+    /// Its stderr so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
     }
@@ -199,7 +199,7 @@ impl Process {
         within_deadline(text, self.stderr.contains(text)).await;
     }
 
-    /// Waits until the process has ended; what it had to say on stderr.
+    /// Waits until the process has ended. Returns its status and stderr.
     pub async fn exit(&mut self) -> (ExitStatus, String) {
         let status = within_deadline("exiting", self.child.wait()).await.unwrap();
         within_deadline("closing stderr", self.stderr.complete()).await;
@@ -298,7 +298,7 @@ impl Handshake {
 
     /// Connects as `identity`, over TLS if there is a certificate in the handshake.
     ///
-    /// With TLS 1.3 a refused client may learn of it only with its first call.
+    /// With TLS 1.3 a refused client may only notice it at its first call.
     pub async fn connect(&self, identity: Option<&Identity>) -> Result<Channel, tonic::transport::Error> {
         let handshake = self.clone();
         let tls = self.certificate().map(|server| TlsConnector::from(Arc::new(client_config(server, identity))));
@@ -329,7 +329,7 @@ impl Handshake {
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// As a core's: trusts the one certificate of the handshake, and checks that it is for `localhost`.
+/// Like a core's: trusts only the certificate of the handshake, and checks that it is for `localhost`.
 fn client_config(server: CertificateDer<'static>, identity: Option<&Identity>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(server).expect("a certificate");
@@ -352,7 +352,7 @@ fn client_config(server: CertificateDer<'static>, identity: Option<&Identity>) -
 pub struct Core {
     /// The process.
     pub process: Process,
-    /// What it said about itself.
+    /// Its handshake.
     pub handshake: Handshake,
     channel: Channel,
 }
@@ -384,7 +384,7 @@ impl Core {
             .max_encoding_message_size(usize::MAX)
     }
 
-    /// What ends the process.
+    /// The service that ends the process.
     pub fn controller(&self) -> GrpcControllerClient<Channel> {
         GrpcControllerClient::new(self.channel.clone())
     }
@@ -404,14 +404,14 @@ impl Core {
         HealthClient::new(self.channel.clone())
     }
 
-    /// Asks the process to end, as a core does when its run is over. The connection stays open.
+    /// Asks the process to end, like a core at the end of its run. The connection stays open.
     pub async fn shut_down(&self) {
         let mut controller = self.controller();
         let answer = controller.shutdown(Empty {});
         within_deadline("Shutdown", answer).await.unwrap();
     }
 
-    /// Hangs up without a word, as a core that was killed. The process is left behind.
+    /// Closes the connection without notice, like a killed core. The process is left behind.
     pub fn vanish(self) -> Process {
         self.process
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What RDS has before Postgres: it asks for TLS and for a password, and takes an IAM token for one.
+//! RDS's front of Postgres: it requires TLS and a password, and accepts an IAM token as the password.
 //!
-//! The token's signature is computed once more from the secret key, by AWS's description of it ("Signature Version 4 for API
-//! requests" in the IAM user guide, with the signature in the query) and not by AWS's own code.
+//! It computes the token's signature again from the secret key, from AWS's description ("Signature Version 4 for API
+//! requests" in the IAM user guide, with the signature in the query) and not with AWS's own code.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// The credentials whose tokens are taken, and the region that they must be for.
+/// The credentials whose tokens are accepted, and their region.
 #[derive(Clone, Copy, Debug)]
 pub struct Keys {
     /// The id of the access key.
@@ -38,7 +38,7 @@ pub struct Front {
 }
 
 impl Front {
-    /// Lets those with a valid token through to the Postgres on this port of 127.0.0.1, which must trust them.
+    /// Lets clients with a valid token through to the Postgres on this port of 127.0.0.1, which must trust them.
     pub async fn start(target: u16, keys: Keys) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("listening on loopback");
         let port = listener.local_addr().expect("an address").port();
@@ -47,14 +47,14 @@ impl Front {
         let server = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let gate = gate.clone();
-                // A connection that breaks is for the client to notice.
+                // The client will notice a broken connection.
                 tokio::spawn(async move { gate.pass(client).await.ok() });
             }
         });
         Self { port, taken, server }
     }
 
-    /// The tokens that were taken so far.
+    /// The tokens that were accepted so far.
     pub fn taken(&self) -> Vec<String> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -75,7 +75,7 @@ struct Gate {
     taken: Arc<Mutex<Vec<String>>>,
 }
 
-/// `SSLRequest` of the protocol of Postgres, less its length.
+/// `SSLRequest` of the Postgres protocol, without its length.
 const SSL_REQUEST: [u8; 4] = 80_877_103_u32.to_be_bytes();
 /// `CancelRequest`, which has no password.
 const CANCEL_REQUEST: [u8; 4] = 80_877_102_u32.to_be_bytes();

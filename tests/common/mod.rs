@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the outer tests share: real servers, real cores, and ways to wait for them and to get between them.
+//! Shared by the outer tests: real servers, real cores, waits, and relays between them.
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses its own part")]
 #![allow(clippy::unwrap_used, reason = "examples are no tests to clippy")]
 

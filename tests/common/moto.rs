@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! moto's server: an implementation of the RDS API that knows nothing of this project.
+//! moto's server: an implementation of the RDS API that is independent of this project.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use super::tools;
 
-/// A running server with nothing in it. Dropping it ends it.
+/// A running, empty server. Dropping it ends it.
 pub struct Moto {
     /// Where it listens: `http://127.0.0.1:PORT`.
     pub endpoint_url: String,
@@ -15,10 +15,10 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// Starts it on a port that the system chooses; nothing where it is not installed.
+    /// Starts it on a port that the system chooses; none if it is not installed.
     ///
     /// # Panics
-    /// When it is missing where `CI` is set, or does not come up.
+    /// When it is missing and `CI` is set, or does not start.
     pub fn start() -> Option<Self> {
         let Some(command) = tools::core("moto_server") else {
             let hint = "moto is not installed: run `python3 tests/tools/install.py`";
@@ -36,7 +36,7 @@ impl Moto {
         let mut lines = BufReader::new(server.stderr.take().expect("a pipe")).lines();
         let endpoint_url =
             lines.by_ref().map_while(Result::ok).find_map(|line| address(&line)).expect("moto's address");
-        // It writes a line a request, and would wait for somebody to read it.
+        // It writes a line for each request, and would wait for a reader.
         std::thread::spawn(move || lines.for_each(drop));
         Some(Self { endpoint_url, server })
     }

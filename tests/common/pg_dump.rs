@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::postgres::{Database, Role, SUPERUSER_PASSWORD};
 
-/// Its major. It takes servers of this major and of older ones.
+/// Its major. It accepts servers of this major and older ones.
 pub fn major() -> Option<u16> {
     let version = Command::new("pg_dump").arg("--version").stderr(Stdio::null()).output().ok()?;
     major_of(&String::from_utf8(version.stdout).ok()?)
@@ -28,7 +28,7 @@ pub fn program(name: &str, database: &Database) -> Command {
     command
 }
 
-/// The statements that make what a database holds, as it prints them.
+/// The statements for a database's schema, as `pg_dump` prints them.
 pub fn schema_of(database: &Database) -> String {
     let options = ["--schema-only", "--no-owner", "--no-privileges", "--no-publications", "--no-subscriptions"];
     let dumped = program("pg_dump", database).args(options).output().expect("running pg_dump");

@@ -2,8 +2,8 @@
 
 //! Real Postgres servers on loopback.
 //!
-//! Every server has its own data directory below the system's temporary one, a port of the system's choosing,
-//! passwords checked by scram-sha-256, and a supervisor that ends it when the test process is gone, however it went.
+//! Every server has its own data directory below the system's temporary one, a port that the system chooses,
+//! passwords with scram-sha-256, and a supervisor that ends it after the test process has ended in any way.
 
 mod account;
 mod cluster;
@@ -27,15 +27,15 @@ pub use database::{Database, Role, encode, quote};
 
 /// The superuser of every server.
 pub const SUPERUSER: &str = "postgres";
-/// The superuser's password: a text found nowhere else, so that a leak of it is found.
+/// The superuser's password: a unique text, so that a leak is found.
 pub const SUPERUSER_PASSWORD: &str = "pw-superuser-7Qx2";
 
 /// How long a server may take to start or stop before a test gives up.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Runs the server, and does to it what the lines on its own stdin say. The end of that input is the end of the test
-/// process, and so of the server and its directory; unless the last line was KEEP: then the server lives on, and its
-/// directory goes when it ends.
+/// Runs the server, and follows the commands on its own stdin. The end of that input means the end of the test
+/// process: then it removes the server and its directory, unless the last line was KEEP. In that case the server
+/// keeps running, and its directory is removed when it ends.
 const SUPERVISOR: &str = r#"
 directory=$1; shift
 exec 3<&0
@@ -82,7 +82,7 @@ impl Major {
     }
 }
 
-/// Server settings by name, as they stand in `postgresql.conf`, values unquoted.
+/// Server settings by name, as in `postgresql.conf`, with unquoted values.
 pub type Settings = BTreeMap<String, String>;
 
 /// Settings from pairs: `settings([("wal_level", "replica")])`.
@@ -90,7 +90,7 @@ pub fn settings<const N: usize>(pairs: [(&str, &str); N]) -> Settings {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// How to stop a server, named as `pg_ctl stop -m` names it.
+/// How to stop a server, with the names of `pg_ctl stop -m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// Waits for the clients to leave.
@@ -128,17 +128,17 @@ struct Process {
     lifeline: ChildStdin,
 }
 
-/// The server of one major that all tests of this process share. It speaks `wal_level = logical`.
+/// The server of one major that all tests of this process share. It has `wal_level = logical`.
 pub fn shared(major: Major) -> &'static Server {
     static SERVERS: [OnceLock<Server>; Major::ALL.len()] = [const { OnceLock::new() }; Major::ALL.len()];
     SERVERS[major as usize].get_or_init(|| Server::start(major, Settings::new()))
 }
 
 impl Server {
-    /// Starts a server of its own, with these settings over the usual ones. Returns when it accepts connections.
+    /// Starts a new server, with these settings in addition to the usual ones. Returns when it accepts connections.
     ///
     /// # Panics
-    /// When it does not start; the message holds its log.
+    /// When it does not start; the message has its log.
     pub fn start(major: Major, settings: Settings) -> Self {
         let directory = cluster::create(major);
         let mut server = Self {
@@ -154,31 +154,32 @@ impl Server {
         server
     }
 
-    /// Stops the server cleanly and starts it on the same port and data; the settings are laid over those it had.
+    /// Stops the server cleanly and starts it with the same port and data, and these settings in addition to the
+    /// previous ones.
     pub fn restart(&mut self, settings: Settings) {
         self.stop(Stop::Fast);
         self.settings.extend(settings);
         self.launch();
     }
 
-    /// Stops the server, keeping its data and port for `restart`. Nothing happens when it is stopped already.
+    /// Stops the server, keeping its data and port for `restart`. Does nothing if it is already stopped.
     pub fn stop(&mut self, how: Stop) {
         self.end(how.signal());
     }
 
-    /// Kills the server's main process as `kill -9` does; the others notice and follow. `restart` recovers it.
+    /// Kills the server's main process like `kill -9`; the others notice it and end. `restart` recovers it.
     pub fn kill(&mut self) {
         self.end("KILL");
     }
 
-    /// Lays settings over those it has and reloads the configuration files.
+    /// Adds settings, and reloads the configuration files.
     pub fn reload(&mut self, settings: Settings) {
         self.settings.extend(settings);
         self.configure();
         self.signal("HUP");
     }
 
-    /// Lets the server live on when this process ends. Returns its process id: to end it is the user's now.
+    /// Lets the server run on after this process ends. Returns its process id: from now on the user must end it.
     pub fn keep(mut self) -> u32 {
         self.signal("KEEP");
         let pid = self.pid();
@@ -196,7 +197,7 @@ impl Server {
         "127.0.0.1"
     }
 
-    /// The port on 127.0.0.1; the same over restarts.
+    /// The port on 127.0.0.1; it stays the same after restarts.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -212,7 +213,7 @@ impl Server {
         self.directory.join("data")
     }
 
-    /// Writes a file into the data directory as the server needs it (its own, mode 0600): `pg_hba.conf`, a TLS key.
+    /// Writes a file into the data directory, owned by the server, with mode 0600: `pg_hba.conf`, a TLS key.
     pub fn write(&self, name: &str, text: &str) {
         cluster::write(&self.data().join(name), text);
     }
@@ -227,7 +228,7 @@ impl Server {
         self.names.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Starts the process, again while another process holds its port or its predecessor's memory.
+    /// Starts the process, and retries while another process has its port or its predecessor's memory.
     fn launch(&mut self) {
         let started = Instant::now();
         let fresh = self.port == 0;
@@ -317,7 +318,7 @@ impl Drop for Server {
     }
 }
 
-/// Small, quick to start, nothing on disk for certain, and room for the slots and workers of many tests.
+/// Small, quick to start, without guaranteed durability, and with room for the slots and workers of many tests.
 fn usual_settings(major: Major) -> Settings {
     let mut all = settings([
         ("listen_addresses", "127.0.0.1"),
@@ -346,7 +347,8 @@ fn usual_settings(major: Major) -> Settings {
     all
 }
 
-/// Whether `postmaster.pid` is of the process last started, and says that it takes connections, if only to be read from.
+/// Whether `postmaster.pid` belongs to the last started process, and says that it accepts connections, even if
+/// read-only.
 fn is_ready(directory: &Path) -> bool {
     let pid = fs::read_to_string(directory.join("pid")).unwrap_or_default();
     let status = fs::read_to_string(directory.join("data/postmaster.pid")).unwrap_or_default();

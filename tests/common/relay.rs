@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A TCP relay on loopback that is as far away as a test wants, or goes away.
+//! A TCP relay on loopback with any distance that a test needs, which can also disappear.
 //!
-//! It runs on a thread of its own, so that a test that blocks does not stop it.
+//! It runs on its own thread, so that a blocking test does not stop it.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener as StdListener};
@@ -25,16 +25,16 @@ pub struct Relay {
     waits: Arc<AtomicUsize>,
 }
 
-/// How long the relay may take to do what it is told.
+/// How long the relay may take to follow a command.
 const DEADLINE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     mode: Mode,
-    /// How often every connection was cut: a connection ends when the number differs from that at its start.
+    /// How often all connections were cut: a connection ends when the number differs from its start.
     cuts: u32,
-    /// What a byte needs one way.
+    /// The delay of a byte in one direction.
     delay: Duration,
 }
 
@@ -67,29 +67,29 @@ impl Relay {
         self.port
     }
 
-    /// How often a client has waited for the way there and back: for each connection, and whenever it said something after it had
-    /// heard something. What it says without waiting that long counts once, whatever it hears meanwhile.
+    /// How many round trips clients have waited for: one for each connection, and one whenever a client sent something
+    /// after it had received something. Data that it sends without such a wait counts once.
     pub fn round_trips(&self) -> usize {
         self.waits.load(Ordering::Relaxed)
     }
 
-    /// Changes the added round-trip time, for what is sent from now on.
+    /// Changes the added round-trip time for data that is sent from now on.
     pub fn set_round_trip(&self, round_trip: Duration) {
         self.state.send_modify(|state| state.delay = round_trip / 2);
     }
 
-    /// Closes every connection; new ones are served.
+    /// Closes all connections; new ones are served.
     pub fn cut(&self) {
         self.state.send_modify(|state| state.cuts += 1);
     }
 
-    /// Closes every connection and refuses new ones, as a stopped server does, until `open`.
+    /// Closes all connections and refuses new ones, like a stopped server, until `open`.
     pub fn refuse(&self) {
         self.state.send_modify(|state| (state.mode, state.cuts) = (Mode::Refusing, state.cuts + 1));
         self.until_listening(false);
     }
 
-    /// Passes nothing on, as a network that swallows packets does, until `open`.
+    /// Passes nothing on, like a network that drops packets, until `open`.
     pub fn stall(&self) {
         self.state.send_modify(|state| state.mode = Mode::Stalled);
     }
@@ -145,7 +145,7 @@ fn listen(port: u16) -> io::Result<StdListener> {
     Ok(listener)
 }
 
-/// Waits until the relay refuses connections, or until it does not. An error says that the relay is gone.
+/// Waits until the relay refuses connections, or until it does not. An error means that the relay is gone.
 async fn refusing(mut state: watch::Receiver<State>, wanted: bool) -> Result<(), watch::error::RecvError> {
     state.wait_for(|state| (state.mode == Mode::Refusing) == wanted).await.map(|_| ())
 }
@@ -170,17 +170,18 @@ async fn serve(listener: &TcpListener, target: u16, state: &watch::Receiver<Stat
 /// The message that ends a connection of Postgres.
 const GOODBYE: &[u8] = b"X\0\0\0\x04";
 
-/// Whose turn it is to speak on a connection. Whatever a client says after it has heard something had to wait for that.
+/// Tracks whose turn it is on a connection. Data that a client sends after it has received something had to wait for
+/// that.
 #[derive(Clone)]
 struct Turns {
     has_heard: Arc<AtomicBool>,
-    /// When the client last said something.
+    /// When the client last sent something.
     spoke: Arc<Mutex<Option<Instant>>>,
     waits: Arc<AtomicUsize>,
 }
 
 impl Turns {
-    /// Those of a new connection, which is waited for as well.
+    /// The turns of a new connection, which counts as a wait too.
     fn of(waits: Arc<AtomicUsize>) -> Self {
         waits.fetch_add(1, Ordering::Relaxed);
         Self { has_heard: Arc::new(AtomicBool::new(true)), spoke: Arc::default(), waits }
@@ -189,7 +190,7 @@ impl Turns {
     fn client_speaks(&self, said: &[u8], round_trip: Duration) {
         let last = self.spoke.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
         let has_waited = last.is_none_or(|last| last.elapsed() >= round_trip.mul_f64(0.9));
-        // Nobody waits after a farewell.
+        // Nobody waits after the final message.
         if said != GOODBYE && has_waited && self.has_heard.swap(false, Ordering::Relaxed) {
             self.waits.fetch_add(1, Ordering::Relaxed);
         }
@@ -221,7 +222,8 @@ async fn relay(client: TcpStream, target: u16, state: watch::Receiver<State>, tu
     tokio::try_join!(there, back).map(|_| ())
 }
 
-/// Passes bytes one way. Reading goes on while earlier bytes are on their way, so that the delay costs no throughput.
+/// Passes bytes in one direction. Reading continues while earlier bytes are delayed, so that the delay costs no
+/// throughput.
 async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,

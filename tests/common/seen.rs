@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What tests and bench have seen, one JSON value a line in a file of cargo's target directory. `make figures` makes the
-//! tables of the README from it.
+//! Records of the results of tests and bench: one JSON value on each line of a file in cargo's target directory. `make
+//! figures` creates the README's tables from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::postgres::Major;
 use super::tools;
 
-/// Where a test process keeps what it has noted, so that it notes nothing twice.
+/// The records of this test process, so that it adds nothing twice.
 static NOTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// The servers that this process has started, by port.
@@ -48,18 +48,18 @@ pub fn version(major: Major) -> &'static str {
     })
 }
 
-/// What a program prints.
+/// The output of a program.
 pub fn said(command: &mut Command) -> String {
     let output = command.output().expect("running a program");
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// A server listens here.
+/// Records that a server listens here.
 pub fn server(port: u16, major: Major) {
     SERVERS.lock().unwrap_or_else(PoisonError::into_inner).insert(port, major);
 }
 
-/// Notes that a core ran a command to a good end: which blocks its configuration has, and which servers it names.
+/// Records that a core's command succeeded: the blocks of its configuration, and its servers.
 pub fn command(core: &str, command: &str, directory: &Path, environment: &BTreeMap<String, String>) {
     let verb = command.split(' ').next().unwrap_or_default();
     let texts = configuration(directory);
@@ -72,7 +72,7 @@ pub fn command(core: &str, command: &str, directory: &Path, environment: &BTreeM
     }
 }
 
-/// What a configuration consists of, and its variables.
+/// The files of a configuration, and its variables.
 fn configuration(directory: &Path) -> Vec<String> {
     let (mut open, mut texts) = (vec![directory.to_owned()], Vec::new());
     while let Some(directory) = open.pop() {
@@ -88,8 +88,8 @@ fn configuration(directory: &Path) -> Vec<String> {
     texts
 }
 
-/// The blocks and functions of this provider in a configuration that a command of the core has to do with: a plan makes
-/// no resource, and only a query lists anything.
+/// The blocks and functions of this provider in a configuration that a core's command uses: a plan creates no resource,
+/// and only a query lists anything.
 fn blocks(text: &str, verb: &str) -> BTreeSet<String> {
     let kinds: &[&str] = match verb {
         "apply" => &["resource", "data", "ephemeral", "action"],
@@ -116,7 +116,7 @@ fn servers<'a>(texts: impl Iterator<Item = &'a String>) -> BTreeSet<&'static str
     ports.filter_map(|port| known.get(&port)).map(|major| version(*major)).collect()
 }
 
-/// The version of the core as it stands in the state, which every apply writes. None if nothing was applied.
+/// The version of the core in the state, which every apply writes. None if nothing was applied.
 fn core_version(directory: &Path) -> Option<String> {
     let state = fs::read_to_string(directory.join("terraform.tfstate")).ok()?;
     let state: Value = serde_json::from_str(&state).ok()?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Where `tests/tools/install.py` has put the programs under test.
+//! The programs that `tests/tools/install.py` has installed for the tests.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -16,15 +16,15 @@ pub fn root() -> PathBuf {
         .unwrap_or_else(|| checkout().join("target/tools"))
 }
 
-/// The top of the checkout.
+/// The root of the checkout.
 pub fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The installation of one Postgres major: the directory that holds `bin`, `lib` and `share`.
+/// The installation of one Postgres major: the directory with `bin`, `lib` and `share`.
 ///
 /// # Panics
-/// When it is not installed; the message says how to.
+/// When it is not installed; the message says how to install it.
 pub fn postgres(major: Major) -> PathBuf {
     let native = root().join(format!("node_modules/postgres-{}/native", major.number()));
     assert!(
@@ -36,32 +36,32 @@ pub fn postgres(major: Major) -> PathBuf {
     native
 }
 
-/// The command of a core: what `TERRAFORM` or `TOFU` names, or the one that was installed for the tests. A core that
-/// merely is on the PATH is not used, as it may be of any version.
+/// The command of a core: the one that `TERRAFORM` or `TOFU` names, or the one that was installed for the tests. A
+/// core on the PATH is not used, because it may have any version.
 pub fn core(name: &str) -> Option<PathBuf> {
     let named = env::var_os(name.to_uppercase()).map(PathBuf::from);
     named.or_else(|| Some(root().join("bin").join(name)).filter(|installed| installed.exists()))
 }
 
-/// A provider in Go that does nothing, for comparison; absent where it was not asked for, or there is no Go.
+/// A provider in Go that does nothing, for comparison; absent if it was not requested, or if there is no Go.
 pub fn go_provider() -> Option<PathBuf> {
     Some(root().join("bin/go-provider")).filter(|installed| installed.exists())
 }
 
-/// A program that checks docs or workflows; absent where there is no Go to build it with, but never in CI.
+/// A program that checks docs or workflows; absent if there is no Go to build it, but never in CI.
 ///
 /// # Panics
-/// Where `CI` is set and it is not installed.
+/// When `CI` is set and it is not installed.
 pub fn checker(name: &str) -> Option<PathBuf> {
     let installed = Some(root().join("bin").join(name)).filter(|installed| installed.exists());
     assert!(installed.is_some() || env::var_os("CI").is_none(), "{name} is not installed: it is built with Go");
     installed
 }
 
-/// The built provider: what `NEONREPL_BINARY` names, or cargo's release build.
+/// The built provider: the one that `NEONREPL_BINARY` names, or cargo's release build.
 ///
 /// # Panics
-/// When it is not built; the message says how to.
+/// When it is not built; the message says how to build it.
 pub fn provider() -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout().join("target"), PathBuf::from);
     let built = || target.join("release").join(env!("CARGO_PKG_NAME"));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Waiting for a condition, with a deadline: the only way a test waits.
+//! Waiting for a condition with a deadline: the only way in which tests wait.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// Asks until the answer is yes.
 ///
 /// # Panics
-/// When the deadline passes; the message says what was waited for.
+/// When the deadline passes; the message says what the test waited for.
 pub async fn wait_until(what: &str, deadline: Duration, mut condition: impl AsyncFnMut() -> bool) {
     wait_for(what, deadline, async || condition().await.then_some(())).await;
 }
@@ -17,7 +17,7 @@ pub async fn wait_until(what: &str, deadline: Duration, mut condition: impl Asyn
 /// Asks until there is an answer, and returns it.
 ///
 /// # Panics
-/// When the deadline passes; the message says what was waited for.
+/// When the deadline passes; the message says what the test waited for.
 pub async fn wait_for<T>(what: &str, deadline: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
@@ -32,7 +32,7 @@ pub async fn wait_for<T>(what: &str, deadline: Duration, mut ask: impl AsyncFnMu
 /// The same for code outside a runtime.
 ///
 /// # Panics
-/// When the deadline passes; the message says what was waited for.
+/// When the deadline passes; the message says what the test waited for.
 pub fn block_until<T>(what: &str, deadline: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! An application that writes all the time, wherever it is let: it knows both servers, and goes to the other one when it is told
-//! that writes have moved.
+//! An application that writes all the time, on the side that accepts writes: it knows both servers, and changes to the
+//! other one when an error says that writes have moved.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,7 +19,7 @@ pub(super) struct Application {
     writers: Vec<JoinHandle<()>>,
 }
 
-/// What its writers have been told.
+/// The results of its writers.
 #[derive(Default)]
 struct Told {
     is_over: AtomicBool,
@@ -29,24 +29,24 @@ struct Told {
 }
 
 impl Application {
-    /// Begins to write, to the first of the servers.
+    /// Starts writing to the first of the servers.
     pub(super) fn start(servers: [Config; 2]) -> Self {
         let told = Arc::new(Told::default());
         let writers = (0..WRITERS).map(|writer| tokio::spawn(write(writer, servers.clone(), Arc::clone(&told))));
         Self { writers: writers.collect(), told }
     }
 
-    /// How many rows it was told are there.
+    /// How many rows were acknowledged.
     pub(super) fn acknowledged(&self) -> u64 {
         self.told.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// How often it was turned away since this was last asked for, and how many milliseconds its longest write took.
+    /// How often it was refused since the last call, and the time of its longest write in milliseconds.
     pub(super) fn seen(&self) -> (u64, u64) {
         (self.told.refused.swap(0, Ordering::Relaxed), self.told.longest.swap(0, Ordering::Relaxed))
     }
 
-    /// Ends it, and returns how many rows it was told are there.
+    /// Ends it, and returns how many rows were acknowledged.
     pub(super) async fn stop(self) -> u64 {
         self.told.is_over.store(true, Ordering::Relaxed);
         for writer in self.writers {
@@ -77,7 +77,7 @@ async fn write(writer: usize, servers: [Config; 2], told: Arc<Told>) {
                 client = Some(connected);
             }
             Err(error) => {
-                // 25006 is what a side says that does not take writes.
+                // 25006 is the error of a side that does not take writes.
                 let is_moved = error.code().is_some_and(|code| code.code() == "25006");
                 told.refused.fetch_add(1, Ordering::Relaxed);
                 at = if is_moved { 1 - at } else { at };

@@ -16,9 +16,9 @@ use super::stage::Stage;
 use super::story::{expect, run_showing, show_counts};
 
 const CUTOVER: &str = "neonrepl_cutover.playing_with_neon";
-/// How many rows of the application are there, and how many of them only once.
+/// How many rows the application has, and how many different ones.
 const WRITTEN: &str = "SELECT count(*), count(DISTINCT name) FROM playing_with_neon WHERE name ~ '^w[0-9]+-'";
-/// How long something may take that takes a moment.
+/// How long short operations may take.
 const SOON: Duration = Duration::from_secs(60);
 
 /// To Neon and back, while an application writes all the time.
@@ -66,7 +66,7 @@ async fn writes_on(application: &Application) {
     wait_until("the application to write", SOON, async || application.acknowledged() > before + 20).await;
 }
 
-/// The steps of the plan, a line each; a core breaks long lines.
+/// The steps of the plan, one line each; a core breaks long lines.
 fn steps(applied: &Run) -> Vec<String> {
     let mut steps: Vec<String> = Vec::new();
     for line in applied.stdout.lines().skip_while(|line| !line.starts_with("1. ")) {

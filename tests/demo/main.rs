@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! One apply that makes a Postgres that cannot replicate into one whose rows arrive in another, and then moves an application
-//! that never stops writing there and back. `make demo` runs it.
+//! One apply that prepares a Postgres for replication and replicates its rows to another one, and then moves an
+//! application that never stops writing there and back. `make demo` runs it.
 //!
 //! The Aurora cluster is the tests' stand-in with real Postgres servers, Neon is a Postgres of another major, and
-//! `examples/aurora-to-neon` is applied by a real core. All of it is on loopback, and all of it is gone at the end.
+//! `examples/aurora-to-neon` is applied by a real core. Everything is on loopback, and everything is removed at the
+//! end.
 //!
 //! - `CORE=tofu` applies with OpenTofu; the default is `terraform`.
-//! - `KEEP=1` leaves everything running in between, and says how to connect, until Enter or Ctrl-C.
+//! - `KEEP=1` keeps everything running in between, and shows how to connect, until Enter or Ctrl-C.
 
 #![allow(clippy::print_stdout)] // printing is what it is for
 
@@ -66,7 +67,7 @@ fn core() -> Result<Core, Failure> {
     installed.ok_or_else(|| format!("{} is not installed: run `make tools`", core.name()))
 }
 
-/// The whole story. A failure comes with what the servers have logged.
+/// The whole story. A failure includes the servers' logs.
 async fn show(stage: &Stage) -> Result<(), Failure> {
     let told = tell(stage).await;
     if told.is_err() {
@@ -94,7 +95,7 @@ async fn interruptible(chapter: impl Future<Output = Result<(), Failure>>) -> Re
     }
 }
 
-/// A panic is a failure as well: the harness panics where a test would end, and has printed why by then.
+/// A panic is a failure too: the harness panics to end a test, and has printed the reason by then.
 async fn guarded<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let caught = AssertUnwindSafe(future).catch_unwind().await;
     caught.unwrap_or_else(|_| Err("see above".to_owned()))

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a person sees.
+//! The output for people.
 
 use std::sync::OnceLock;
 use std::time::Instant;
 
-/// A step, in one line, and when it began.
+/// Prints a step in one line, with its start time.
 pub(super) fn step(title: &str) {
     println!("\n[{:6.1} s] {title}", seconds());
 }
 
-/// Something that happens during a step, and when.
+/// Prints an event of a step, with its time.
 pub(super) fn note(line: &str) {
     println!("[{:6.1} s] {line}", seconds());
 }
@@ -20,7 +20,7 @@ fn seconds() -> f32 {
     STARTED.get_or_init(Instant::now).elapsed().as_secs_f32()
 }
 
-/// A line of what came out of a step.
+/// Prints a line of a step's result.
 pub(super) fn say(line: &str) {
     if line.is_empty() { println!() } else { println!("           {line}") }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The servers, and the working directory of the core: everything that has to be there before the story begins.
+//! The servers, and the working directory of the core: everything that must exist before the story begins.
 
 use std::fs;
 
@@ -17,11 +17,11 @@ use super::screen::{say, step};
 pub(super) const CLUSTER: &str = "shop";
 /// The cluster's writer.
 pub(super) const WRITER: &str = "shop-1";
-/// The example that is applied.
+/// The applied example.
 const EXAMPLE: &str = "examples/aurora-to-neon";
-/// What plays Aurora, and the version that it says it has.
+/// The server in the role of Aurora, and the version that it reports.
 const AURORA: (Major, &str) = (Major::V16, "16.4");
-/// What plays Neon.
+/// The server in the role of Neon.
 const NEON: Major = Major::V18;
 /// The database on Neon.
 const NEON_DATABASE: &str = "neondb";
@@ -74,7 +74,7 @@ async fn start_aurora() -> StandIn {
     aws
 }
 
-/// A database as Neon makes it: its owner may subscribe and replicate, and is no superuser.
+/// A database like Neon's: its owner may subscribe and replicate, but is not a superuser.
 async fn create_database(neon: &Server, owner: &Role) -> Database {
     neon.create_role(owner, "REPLICATION IN ROLE pg_create_subscription").await;
     let postgres = neon.open(SUPERUSER);

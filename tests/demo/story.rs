@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is shown, step by step.
+//! The story, step by step.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,14 +28,14 @@ const CREATE_INDEX: &str = "CREATE INDEX IF NOT EXISTS playing_with_neon_name ON
 const INSERT_TEN: &str = "INSERT INTO playing_with_neon(name, value) \
     SELECT LEFT(md5(i::TEXT), 10), random() FROM generate_series(1, 10) s(i)";
 const COUNT: &str = "SELECT count(*) FROM playing_with_neon";
-/// The indexes of the table that may be used, as the server prints them.
+/// The valid indexes of the table, as the server prints them.
 const INDEXES: &str = "SELECT pg_get_indexdef(indexrelid) FROM pg_index \
     WHERE indrelid = to_regclass('playing_with_neon') AND indisvalid ORDER BY 1";
 const SETTINGS: &str =
     "SELECT current_setting('wal_level'), current_setting('rds.logical_replication'), pg_postmaster_start_time()";
 const STATISTICS: &str = "SELECT subname, pid, received_lsn, latest_end_lsn, last_msg_receipt_time \
     FROM pg_stat_subscription WHERE pid IS NOT NULL";
-/// Everything that an apply leaves on a server, and a destroy takes away.
+/// Everything that an apply leaves on a server, and a destroy removes.
 const OBJECTS: &str = "SELECT 'replication slot ' || slot_name FROM pg_replication_slots \
     UNION ALL SELECT 'publication ' || pubname FROM pg_publication \
     UNION ALL SELECT 'subscription ' || subname FROM pg_subscription";
@@ -71,7 +71,7 @@ async fn fill(stage: &Stage) {
     say(&format!("Rows: {} on Aurora.", stage.source.value::<i64>(COUNT).await));
 }
 
-/// Runs a command of the provider's own binary, shows what it says, and returns its exit status.
+/// Runs a command of the provider's own binary, shows its output, and returns its exit status.
 async fn look(stage: &Stage, arguments: &[&str]) -> Option<i32> {
     say(&format!("$ terraform-provider-neonrepl {}", arguments.join(" ")));
     let mut command = Command::new(tools::provider());
@@ -118,7 +118,7 @@ async fn apply(stage: &Stage) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tells each step as AWS sees it: the calls that change something, and what the instances are.
+/// Shows each step on AWS: the calls that change something, and the states of the instances.
 async fn watch_aws(stage: &Stage, ended: &AtomicBool) {
     let (mut told, mut statuses) = (0, BTreeMap::new());
     wait_until("the apply to end", APPLY_DEADLINE, async || {
@@ -142,7 +142,7 @@ fn show_call(call: &Call) {
     note(format!("{} {}", call.action, subject.map_or("", String::as_str)).trim_end());
 }
 
-/// The rows that were there, and ten more.
+/// Shows the existing rows, and ten more.
 async fn follow_rows(stage: &Stage) -> Result<(), Failure> {
     step("Count the rows: those that were there have been copied");
     let counts = show_counts(stage).await;
@@ -159,7 +159,7 @@ async fn follow_rows(stage: &Stage) -> Result<(), Failure> {
     expect(counts == (20, 20), "the counts differ")
 }
 
-/// The index was made once the rows were there.
+/// Shows the index, which was created after the copy.
 async fn show_indexes(stage: &Stage) -> Result<(), Failure> {
     step("Ask Neon for the table's indexes: they were made once the rows were there");
     let indexes = stage.destination.rows(INDEXES).await;
@@ -197,7 +197,7 @@ pub(super) async fn give_back(stage: &Stage) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Leaves everything as it is until somebody has seen enough.
+/// Keeps everything running until the user ends it.
 pub(super) async fn keep(stage: &Stage) {
     step("Everything stays as it is, to look around");
     for (name, url) in [
@@ -223,7 +223,7 @@ pub(super) async fn keep(stage: &Stage) {
     }
 }
 
-/// Waits for a line on stdin; for ever where none can come.
+/// Waits for a line on stdin; for ever if none can come.
 async fn enter() {
     let (entered, wait) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || match std::io::stdin().read_line(&mut String::new()) {
@@ -233,12 +233,12 @@ async fn enter() {
     let _ = wait.await;
 }
 
-/// Runs the core, prints what it says, and fails with its errors.
+/// Runs the core, prints its output, and fails with its errors.
 async fn run(stage: &Stage, arguments: &[&str], why: &str) -> Result<Run, Failure> {
     run_showing(stage, arguments, why, |_| true).await
 }
 
-/// The same, with those lines only that are worth it.
+/// The same, but prints only selected lines.
 pub(super) async fn run_showing(
     stage: &Stage,
     arguments: &[&str],

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The README's tables of what was measured and tested, made from what bench and tests have noted.
+//! The README's tables of measured and tested facts, created from the records of bench and tests.
 //!
-//! `make bench` and `make testacc` note it below `target/`, `make figures` brings it into the two JSON files here and into the
-//! README. The tests compare the README with the files, so that neither changes alone.
+//! `make bench` and `make testacc` record them below `target/`; `make figures` copies them into the two JSON files here
+//! and into the README. The tests compare the README with the files, so that neither changes alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::checkout;
 
-/// What `make bench` measured.
+/// The measurements of `make bench`.
 #[derive(Default, Deserialize, Serialize)]
 struct Figures {
     programs: Programs,
@@ -41,10 +41,10 @@ struct Life {
     date: String,
     what: String,
     count: usize,
-    /// To the server, in milliseconds.
+    /// The round-trip time to the server, in milliseconds.
     round_trip: u64,
     seconds: [f64; 4],
-    /// In MiB; 0 where no provider ran.
+    /// In MiB; 0 if no provider ran.
     memory: f64,
 }
 
@@ -57,7 +57,7 @@ struct Promise {
     unit: String,
 }
 
-/// What the acceptance tests covered.
+/// The coverage of the acceptance tests.
 #[derive(Default, Deserialize, Serialize)]
 struct Covered {
     date: String,
@@ -68,7 +68,7 @@ struct Covered {
     blocks: BTreeMap<String, By>,
 }
 
-/// What used a block.
+/// The cores and commands that used a block.
 #[derive(Default, Deserialize, Serialize)]
 struct By {
     cores: BTreeSet<String>,
@@ -78,8 +78,8 @@ struct By {
 impl Figures {
     const FILE: &str = "tests/bench/figures.json";
 
-    /// Takes in what was noted: all promises, and the lives that were measured again. The rest, such as those of another provider
-    /// that was not at hand, stay what they were, with their date.
+    /// Adds new records: all promises, and the lives that were measured again. Others, for example of another provider
+    /// that was not available, stay as they were, with their date.
     fn update(&mut self, noted: Vec<Value>) {
         self.promises.clear();
         for line in noted {
@@ -124,7 +124,7 @@ impl Figures {
             programs.postgres.last().map_or("(none)", String::as_str),
             programs.processors,
         );
-        // No provider of the floor's, and so no distance.
+        // The floor has no provider, and therefore no distance.
         for life in self.lives.iter().filter(|life| life.what != Self::ORDER[0] || life.round_trip == 0) {
             text.push_str(&self.row(life));
         }
@@ -159,7 +159,7 @@ impl Promise {
 impl Covered {
     const FILE: &str = "tests/acceptance/covered.json";
 
-    /// Makes it of what was noted alone.
+    /// Creates it only from new records.
     fn update(&mut self, noted: Vec<Value>) {
         *self = Self::default();
         for line in noted {
@@ -178,7 +178,7 @@ impl Covered {
         self.blocks.retain(|block, _| known.contains_key(block));
     }
 
-    /// Every block and function that there is, and whether OpenTofu has such blocks.
+    /// Every existing block and function, and whether OpenTofu has such blocks.
     fn known() -> BTreeMap<String, bool> {
         let both = |kind: &str, name: &str| (format!("{kind} {name}"), true);
         let resources = NeonRepl::resources().iter().map(|one| both("resource", one.type_name()));
@@ -215,7 +215,7 @@ impl Covered {
 }
 
 impl By {
-    /// Majors in a row as `14 to 18`.
+    /// Consecutive majors as `14 to 18`.
     fn majors(&self) -> String {
         let (Some(first), Some(last)) = (self.majors.first(), self.majors.last()) else {
             return "none needed".to_owned();
@@ -227,7 +227,7 @@ impl By {
     }
 }
 
-/// Reads what is committed, after bringing in what was noted where that is asked for.
+/// Reads the committed file, after adding new records if requested.
 fn current<T: Default + Serialize + for<'a> Deserialize<'a>>(
     file: &str,
     notes: &str,
@@ -242,14 +242,15 @@ fn current<T: Default + Serialize + for<'a> Deserialize<'a>>(
     if std::env::var_os("UPDATE_FIGURES").is_some() {
         update(&mut current, noted.lines().map(|line| serde_json::from_str(line).expect("a note")).collect());
         let text = serde_json::to_string_pretty(&current).expect("JSON") + "\n";
-        // As everybody else reads it: a number may be another one in its last digit then, and be rounded to the other side.
+        // Read back like all other readers: the last digit of a number may differ, so that it would be rounded
+        // differently.
         current = serde_json::from_str(&text).expect("what was written");
         fs::write(path, text).expect("writing what was seen");
     }
     current
 }
 
-/// Replaces what stands between two marks.
+/// Replaces the text between two marks.
 fn replaced(readme: &str, mark: &str, text: &str) -> String {
     let (begin, end) = (format!("<!-- {mark}: made by `make figures` -->\n"), format!("<!-- end of {mark} -->\n"));
     let (before, rest) = readme.split_once(&begin).unwrap_or_else(|| panic!("README.md lacks {begin}"));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Where cases run, one after the other: two servers that they may kill, fault points before them, and a workspace.
+//! A lane, where cases run one after the other: two servers that they may kill, fault points in front of them, and
+//! a workspace.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,7 +21,7 @@ const TABLES: &str = "
     CREATE TABLE orders (id int PRIMARY KEY, total numeric, region text);
     CREATE TABLE customers (id int PRIMARY KEY, name text);";
 
-/// What the publisher has alone, to be made on the subscriber.
+/// The objects that only the publisher has, to be created on the subscriber.
 const MALL: &str = "
     CREATE SCHEMA mall;
     CREATE TYPE mall.mood AS ENUM ('sad', 'glad');
@@ -29,7 +30,7 @@ const MALL: &str = "
     CREATE STATISTICS mall.goods_stats ON id, mood FROM mall.goods;
     CREATE TABLE mall.lines (id int PRIMARY KEY, good int CONSTRAINT lines_good REFERENCES mall.goods);";
 
-/// A role that things can be given to, on both sides.
+/// A role on both sides that can become an owner.
 const ROLE: &str = "CREATE ROLE keeper SUPERUSER";
 
 /// Which of the two servers.
@@ -39,7 +40,7 @@ pub(crate) enum On {
     Subscriber,
 }
 
-/// A server of the lane's own.
+/// A server of the lane.
 pub(crate) struct Side {
     pub(crate) server: Server,
     pub(crate) point: FaultPoint,
@@ -48,7 +49,7 @@ pub(crate) struct Side {
 
 impl Side {
     async fn start(major: Major) -> Self {
-        // What was committed is there after a kill.
+        // Commits survive a kill.
         let server = Server::start(major, settings([("synchronous_commit", "on")]));
         let database = server.database("shop").await;
         database.sql(TABLES).await;
@@ -68,7 +69,8 @@ impl Side {
         self.server.restart(Settings::new());
     }
 
-    /// Waits until the server runs a statement that begins so, and waits for a lock with it. Returns its process.
+    /// Waits until the server runs a statement that begins so, and that statement waits for a lock. Returns its
+    /// process.
     pub(crate) async fn wait_for_blocked(&self, statement: &str) -> i32 {
         let query = format!(
             "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND wait_event_type = 'Lock' \
@@ -108,17 +110,17 @@ const PUBLICATIONS: &str = "SELECT concat_ws(' ', 'publication', p.pubname, CASE
      WHERE r.prpubid = p.oid), CASE WHEN NOT p.pubdelete THEN 'without delete' END, 'of ' || pg_get_userbyid(p.pubowner)) \
     FROM pg_publication p WHERE p.pubname NOT LIKE 'given%' ORDER BY 1";
 
-/// Which tables of the publisher have another replica identity than they begin with.
+/// The publisher's tables whose replica identity differs from the start.
 const IDENTITIES: &str = "SELECT concat('replica identity ', relname, ' ', relreplident) FROM pg_class \
     WHERE relname IN ('orders', 'customers') AND relreplident <> 'd' ORDER BY 1";
 
-/// What the subscriber has of the schema that only the publisher begins with, all in one line.
+/// The objects of the publisher's initial schema that the subscriber has, all in one line.
 const MADE: &str = "SELECT concat('made ', string_agg(o.name, ',' ORDER BY o.name)) FROM ( \
     SELECT c.relname::text, relnamespace FROM pg_class c WHERE relkind = 'r' UNION ALL SELECT typname, typnamespace FROM pg_type WHERE typtype = 'e' \
     UNION ALL SELECT nspname, oid FROM pg_namespace) o (name, schema) JOIN pg_namespace n ON n.oid = o.schema AND n.nspname = 'mall' \
     HAVING count(*) > 0";
 
-/// What the subscriber has of it that is made once the rows are there, as far as it may be used.
+/// The valid objects of it that are created after the copy.
 const LATE: &str = "SELECT concat('late ', string_agg(o.name, ',' ORDER BY o.name)) FROM ( \
     SELECT c.relname::text FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid AND c.relnamespace = to_regnamespace('mall') \
       WHERE x.indisvalid AND NOT x.indisprimary \
@@ -142,7 +144,7 @@ impl Lane {
         publisher.database.sql("CREATE PUBLICATION given FOR TABLE orders; CREATE PUBLICATION given_too").await;
         let mut workspace = Workspace::new(Core::OpenTofu);
         workspace.secret(SUPERUSER_PASSWORD);
-        // Making the keys for it is much of the work of a start, and has tests of its own.
+        // Creating its keys is much of the work of a start, and has its own tests.
         workspace.env("TF_DISABLE_PLUGIN_TLS", "1");
         workspace.env("NEONREPL_PUBLISHER_URL", &publisher.url());
         workspace.env("NEONREPL_SUBSCRIBER_URL", &subscriber.url());
@@ -157,7 +159,7 @@ impl Lane {
         }
     }
 
-    /// What is there, a line for each object but those that were given.
+    /// The existing objects, one line each, without the initial ones.
     pub(crate) async fn objects(&self) -> Vec<String> {
         let mut objects = self.publisher.database.rows(PUBLICATIONS).await;
         objects.extend(self.publisher.database.rows(SLOTS).await);
@@ -168,7 +170,7 @@ impl Lane {
         objects
     }
 
-    /// The same as the state has it; the slot of a subscription is not an object of its own there.
+    /// The same from the state, where the slot of a subscription is not an object of its own.
     pub(crate) fn state(&self) -> Vec<String> {
         let state: Value = serde_json::from_str(&self.workspace.state()).unwrap_or_default();
         let resources = state["resources"].as_array().cloned().unwrap_or_default();
@@ -179,7 +181,7 @@ impl Lane {
         described.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// What a person needs who looks into a failure: all that the core said, and what the servers logged last.
+    /// The information for a failure: the core's whole output, and the end of the servers' logs.
     pub(crate) fn evidence(&self) -> String {
         let mut evidence = self.workspace.take_transcript();
         for (name, side) in [("publisher", &self.publisher), ("subscriber", &self.subscriber)] {
@@ -196,7 +198,7 @@ impl Lane {
         self.workspace.write("main.tf", text);
     }
 
-    /// Applies, or destroys everything where the configuration is empty.
+    /// Applies, or destroys everything if the configuration is empty.
     pub(crate) fn command(text: &str) -> [&'static str; 3] {
         [if text.is_empty() { "destroy" } else { "apply" }, "-auto-approve", "-no-color"]
     }
@@ -214,7 +216,7 @@ impl Lane {
         says(&run, said);
     }
 
-    /// Plans the configuration as it is; the plan must say all of these words, whether it succeeds or not.
+    /// Plans the current configuration; the plan must have all of these words, whether it succeeds or not.
     pub(crate) async fn plan_says(&self, said: &[&str]) {
         says(&self.workspace.plan().await, said);
     }
@@ -246,16 +248,16 @@ impl Lane {
         self.expect_nothing().await;
     }
 
-    /// What was made by an apply whose state is lost is nobody's to take back.
+    /// Removes objects of an apply whose state is lost, because no destroy does so.
     pub(crate) async fn take_back_what_was_made(&self) {
         self.subscriber.database.sql("DROP SCHEMA IF EXISTS mall CASCADE").await;
         self.publisher.database.sql("ALTER TABLE orders REPLICA IDENTITY DEFAULT").await;
     }
 
-    /// Nothing may be there, neither on the servers nor in the state.
+    /// Checks that nothing is left, neither on the servers nor in the state.
     pub(crate) async fn expect_nothing(&self) {
         self.wait_for_quiet().await;
-        // What copied a table goes a moment after the subscription.
+        // The slot of a table's copy is dropped a moment after the subscription.
         let slots = "SELECT count(*) FROM pg_replication_slots";
         wait_until("the slots to go", DEADLINE, async || self.publisher.database.value::<i64>(slots).await == 0).await;
         assert_eq!(self.objects().await, [""; 0]);
@@ -263,7 +265,7 @@ impl Lane {
     }
 }
 
-/// A line as [`Lane::objects`] has it.
+/// A line in the form of [`Lane::objects`].
 fn describe(kind: &str, attributes: &Value) -> Option<String> {
     let text = |name: &str| attributes[name].as_str().unwrap_or_default().to_owned();
     let list = |name: &str| {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What can go wrong, tried: servers and cores killed and connections cut at each statement, and all else that a
-//! publisher, a subscriber or a person can do to an apply. Counts what it tried.
+//! Tries faults: servers and cores killed and connections cut at each statement, and everything else that a publisher,
+//! a subscriber or a person can do to an apply. Counts its cases.
 //!
 //! A test binary of its own without the usual harness: each lane has servers that it may kill, takes one case after the
 //! other, and prints a line for each. Arguments are parts of the lines to run; `--list` only prints them.
@@ -38,23 +38,23 @@ const LANES: [(Major, Major); 5] = [
     (Major::V14, Major::V16),
 ];
 
-/// One thing that goes wrong.
+/// One fault.
 pub(crate) struct Case {
-    /// What it is tried on, and how: the columns of its line.
+    /// The columns of its line: what it is tried on, and how.
     pub(crate) columns: [String; 4],
-    /// What it counts as.
+    /// Its kind for the counts.
     pub(crate) counts: Counts,
     /// Which lanes can run it, by the majors of publisher and subscriber.
     pub(crate) fits: fn(Major, Major) -> bool,
-    /// Tries it, and returns what came of it.
+    /// Tries it, and returns the result.
     pub(crate) run: Attempt,
 }
 
-/// What a case counts as.
+/// The kind of a case for the counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Counts {
     Fault,
-    /// So many names, each at a place of its own.
+    /// This many names, each in its own position.
     Names(usize),
 }
 
@@ -73,12 +73,12 @@ pub(crate) use case;
 pub(crate) type Attempt = Box<dyn Fn(&mut Lane) -> LocalBoxFuture<'_, String> + Send + Sync>;
 
 impl Case {
-    /// One that any lane can run.
+    /// A case that any lane can run.
     pub(crate) fn new(columns: [&str; 4], run: Attempt) -> Self {
         Self { columns: columns.map(str::to_owned), counts: Counts::Fault, fits: |_, _| true, run }
     }
 
-    /// The same, where these majors of publisher and subscriber fit.
+    /// The same, only for lanes with fitting majors of publisher and subscriber.
     pub(crate) fn on(self, fits: fn(Major, Major) -> bool) -> Self {
         Self { fits, ..self }
     }
@@ -88,7 +88,7 @@ impl Case {
     }
 }
 
-/// How one ended: what came of it, or that it failed.
+/// The end of a case: its result, or that it failed.
 struct Outcome {
     passed: bool,
     counts: Counts,
@@ -139,7 +139,7 @@ fn next(queue: &Mutex<VecDeque<Case>>, publisher: Major, subscriber: Major) -> O
     queue.remove(at)
 }
 
-/// Runs one case. A lane in which one failed is thrown away: nobody knows what is left in it.
+/// Runs one case. A lane with a failed case is thrown away, because its state is unknown.
 fn run_one(case: &Case, lane: &mut Option<(tokio::runtime::Runtime, Lane)>, from: Major, to: Major) -> Outcome {
     let started = Instant::now();
     let tried = catch_unwind(AssertUnwindSafe(|| {

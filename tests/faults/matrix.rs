@@ -11,7 +11,7 @@ use crate::common::wait::wait_until;
 use crate::lane::{DEADLINE, Lane, On};
 use crate::{Case, Counts};
 
-/// What happens at the statement.
+/// The fault at the statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     ServerKilled,
@@ -36,9 +36,9 @@ struct Change {
     kind: &'static str,
     name: &'static str,
     from: &'static str,
-    /// Nothing means: everything is destroyed.
+    /// Empty means that everything is destroyed.
     to: &'static str,
-    /// What is there before it and after it, as [`Lane::objects`] says.
+    /// The objects before and after it, in the form of [`Lane::objects`].
     before: &'static [&'static str],
     after: &'static [&'static str],
     steps: &'static [Step],
@@ -53,7 +53,7 @@ struct Step {
     blocked_by: Option<Blocker>,
 }
 
-/// What a test does so that a statement waits.
+/// How a test makes a statement wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Blocker {
     /// It locks the catalog that the statement changes.
@@ -74,7 +74,7 @@ const fn subscription(begins: &'static str) -> Step {
     Step { on: On::Subscriber, begins, blocked_by: Some(Blocker::Lock("pg_subscription")) }
 }
 
-/// A statement that makes or drops a part of the destination's schema.
+/// A statement that creates or drops a part of the destination's schema.
 const fn made(begins: &'static str, catalog: &'static str) -> Step {
     Step { on: On::Subscriber, begins, blocked_by: Some(Blocker::Lock(catalog)) }
 }
@@ -84,7 +84,7 @@ const fn built(begins: &'static str, table: &'static str) -> Step {
     Step { on: On::Subscriber, begins, blocked_by: Some(Blocker::Lock(table)) }
 }
 
-/// A statement that is tried a second at a time.
+/// A statement that is tried for a second at a time.
 const fn in_turn(begins: &'static str) -> Step {
     Step { on: On::Subscriber, begins, blocked_by: None }
 }
@@ -100,7 +100,7 @@ const MAKE_SLOT: Step = Step {
 };
 const DROP_SLOT: Step = Step { on: On::Publisher, begins: "SELECT pg_drop_replication_slot", blocked_by: None };
 
-/// Takes away the note that the subscription is being made, once that is locked.
+/// Removes the mark that the subscription is being created, once that is locked.
 const UNMARK: Step = Step { on: On::Subscriber, begins: "COMMENT ON SUBSCRIPTION", blocked_by: None };
 
 fn anywhere(_: Major, _: Major) -> bool {
@@ -480,7 +480,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let cases = steps.flat_map(|(change, step)| {
         let moments = Moment::ALL.into_iter().filter(|moment| step.has(*moment, change.is_within_transaction(step)));
         let faults = move |moment| Fault::ALL.into_iter().map(move |fault| (moment, fault));
-        // Within a transaction, a connection that is cut is a server that is gone: nothing of it stays.
+        // Within a transaction, a cut connection is like a killed server: nothing of it stays.
         let tried = move |fault| fault != Fault::ConnectionCut || !change.is_within_transaction(step);
         moments
             .flat_map(faults)
@@ -491,20 +491,21 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 impl Change {
-    /// Whether it leads a subscription over, of which the state only hears from the next plan, and makes one publication
+    /// Whether it moves a subscription, which the state only shows after the next plan, and creates one publication
     /// beside the other until it is done.
     fn leads_over(&self) -> bool {
         self.kind == "publication" && self.steps.iter().any(|step| step.on == On::Subscriber)
     }
 
-    /// Whether more follows after this step before anything of it stays.
+    /// Whether more steps follow before this one is committed.
     fn is_within_transaction(&self, step: &Step) -> bool {
         step.begins != "COMMIT" && self.steps.iter().any(|other| other.begins == "COMMIT")
     }
 }
 
 impl Step {
-    /// Whether there is such a moment: not every statement waits, and after one of a transaction is before the next.
+    /// Whether there is such a moment: not every statement waits, and within a transaction "after" is the same as
+    /// "before" the next.
     fn has(&self, moment: Moment, is_within_transaction: bool) -> bool {
         match moment {
             Moment::Before => true,
@@ -562,7 +563,7 @@ async fn attempt(lane: &mut Lane, change: &Change, step: &Step, moment: Moment, 
         Fault::ConnectionCut => {
             side.point.cut();
             if let Some((client, process)) = held.take() {
-                // What was left running is ended, so that it is not done behind anybody's back.
+                // Ends a statement that still runs, so that it is not done later.
                 side.wait_for_end(process).await;
                 drop(client);
             }
@@ -571,7 +572,7 @@ async fn attempt(lane: &mut Lane, change: &Change, step: &Step, moment: Moment, 
         Fault::CoreKilled => kill_core(running, side, moment).await,
     };
     if fault == Fault::CoreKilled {
-        // Its provider ends by itself, whatever it waits for.
+        // Its provider ends by itself, even while it waits.
         wait_until("the provider to end", DEADLINE, async || lane.workspace.providers() == 0).await;
     }
     drop(held);
@@ -584,7 +585,7 @@ async fn attempt(lane: &mut Lane, change: &Change, step: &Step, moment: Moment, 
     }
 }
 
-/// Kills the core. Before the statement, its provider loses the connection too; later the provider hears what came of it.
+/// Kills the core. Before the statement, its provider loses the connection too; later the provider gets the result.
 async fn kill_core(running: Running<'_>, side: &crate::lane::Side, moment: Moment) -> Run {
     running.kill().await;
     match moment {
@@ -594,10 +595,10 @@ async fn kill_core(running: Running<'_>, side: &crate::lane::Side, moment: Momen
     running.wait().await
 }
 
-/// The core lives, so the state says what is there, and the next apply does what is left.
+/// The core lives, so the state has the actual objects, and the next apply does the rest.
 async fn finish(lane: &Lane, change: &Change, run: &Run, now: &[String]) -> String {
     let is_done = now == change.after;
-    // What is made once the rows are there is the tables': the state only lists it.
+    // Objects that are created after the copy belong to the tables: the state only lists them.
     let is_own =
         |line: &&String| !line.starts_with("late ") && (change.kind != "subscription" || !line.starts_with("slot"));
     let kept: Vec<_> = now.iter().filter(is_own).collect();
@@ -616,7 +617,7 @@ async fn finish(lane: &Lane, change: &Change, run: &Run, now: &[String]) -> Stri
     }
 }
 
-/// The core is gone with what it knew: the next one finds what is there, or says how to take it over.
+/// The core is gone with its knowledge: the next one finds the objects, or says how to import them.
 async fn finish_after_core(lane: &Lane, change: &Change, now: &[String]) -> String {
     lane.configure(change.to);
     let again = lane.workspace.run(&Lane::command(change.to)).await;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Names that need care, in every position that a name can take, through a whole life.
+//! Names that need care, in every position of a name, through a whole life.
 
 use crate::common::postgres::{Database, Major, Role, quote};
 use crate::lane::Lane;
@@ -37,18 +37,18 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.chain([Case { counts: Counts::Names(1), ..refused }]).collect()
 }
 
-/// A text as a configuration has it.
+/// A text in the syntax of a configuration.
 fn hcl(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace("${", "$${").replace("%{", "%%{")
 }
 
-/// A table as `tables` has it.
+/// A table in the form of `tables`.
 fn qualified(name: &str) -> String {
     let part = if name.contains(['.', '"']) { quote(name) } else { name.to_owned() };
     format!("{part}.{part}")
 }
 
-/// The same name, but another: its first letter is another one.
+/// A similar name with another first letter.
 fn renamed(name: &str) -> String {
     let mut letters = name.chars();
     let first = letters.next().map_or(0, char::len_utf8);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What stops a running subscription on the way of the rows: the provider sees that it stands, and starts it again once a
-//! person has mended what it stumbled over.
+//! Rows that stop a running subscription: the provider detects it, and restarts it once a person has fixed the reason.
 
 use crate::common::postgres::{Database, Major};
 use crate::common::wait::wait_until;
@@ -9,7 +8,7 @@ use crate::lane::{DEADLINE, Lane};
 use crate::matrix::SUBSCRIPTION;
 use crate::{Case, case};
 
-/// What is wrong on the subscriber, what then stops it, and what mends it.
+/// The problem on the subscriber, the statement that then stops it, and the fix.
 struct Stumble {
     before: &'static str,
     write: &'static str,
@@ -41,7 +40,7 @@ const NO_COLUMN: Stumble = Stumble {
 };
 
 pub(crate) fn cases() -> Vec<Case> {
-    // Counting errors, and standing still after one, came with Postgres 15.
+    // Counted errors, and stopping after one, came with Postgres 15.
     let stumbles = |what, stumble: &'static Stumble| {
         case!("subscription", "apply", "replicating", what, stands_still, stumble).on(|_, to| to >= Major::V15)
     };

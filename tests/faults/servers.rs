@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is wrong with the servers: away, not set up, or without what a subscription needs.
+//! Problems of servers: unavailable, not set up, or without the resources for a subscription.
 
 use crate::common::cli::says;
 use crate::common::postgres::{Major, Role, Settings, Stop, settings};
@@ -74,7 +74,7 @@ fn with(arguments: &str) -> String {
     SUBSCRIPTION.replace('}', &format!("  {arguments}\n}}"))
 }
 
-/// Applies what is right after a refusal that must have left nothing, and takes it back.
+/// Applies a valid configuration after a refusal that must have left nothing, and destroys it.
 async fn make_and_clean(lane: &Lane) {
     lane.expect_nothing().await;
     lane.apply(SUBSCRIPTION).await;
@@ -138,7 +138,7 @@ async fn force_destroy(lane: &mut Lane) -> String {
 async fn force_destroy_copying(lane: &mut Lane) -> String {
     let held = lane.subscriber.database.connect_as(&Role::superuser()).await.unwrap();
     lane.publisher.database.sql("INSERT INTO orders VALUES (1, 1, 'eu')").await;
-    // The copy waits for the end of whoever has the same key.
+    // The copy waits for the end of the transaction with the same key.
     held.batch_execute("BEGIN; INSERT INTO orders VALUES (1, 1, 'eu')").await.unwrap();
     lane.apply(&with("force_destroy = true")).await;
     let slots = "SELECT slot_name::text FROM pg_replication_slots ORDER BY slot_name = 'shop'";
@@ -160,7 +160,7 @@ async fn force_destroy_copying(lane: &mut Lane) -> String {
 
 async fn wrong_connection(lane: &mut Lane, part: &str, said: &str) -> String {
     let wrong = with(&format!("publisher {{\n    {part}\n  }}"));
-    // The plan logs in as the subscription will.
+    // The plan logs in like the subscription.
     lane.refuse(&wrong, &["planning subscription \"shop\"", said]).await;
     make_and_clean(lane).await;
     "refused; nothing is left".to_owned()
@@ -273,7 +273,7 @@ async fn another_database(lane: &mut Lane) -> String {
     "the plan says so; the apply sends it back".to_owned()
 }
 
-/// Nothing is written meanwhile: what is decoded after it has come back knows it.
+/// Nothing is written meanwhile: later changes are decoded with the new publication.
 async fn dropped_publication(lane: &mut Lane) -> String {
     let both = format!(
         "{}{}",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a person, another person, or a lock does to an apply.
+//! Effects of a person, another person, or a lock on an apply.
 
 use crate::common::cli::{Core, Workspace, says};
 use crate::common::fault_point::Moment;
@@ -57,11 +57,11 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// What keeps a create waiting on the publisher.
+/// The lock that makes a create wait on the publisher.
 const LOCK: &str = "LOCK TABLE orders IN ACCESS EXCLUSIVE MODE";
 const OLD: &str = "SELECT pg_current_xact_id()";
 
-/// The objects of a configuration once it is applied.
+/// The objects of an applied configuration.
 fn made(config: &str) -> &'static [&'static str] {
     match config {
         PUBLICATION => &["publication shop orders of postgres"],
@@ -80,7 +80,7 @@ fn statement(config: &str) -> &'static str {
     if config == PUBLICATION { "CREATE PUBLICATION" } else { "SELECT pg_create_logical_replication_slot" }
 }
 
-/// The commands that a server refuses one after the other, by a trigger on them.
+/// Makes a server refuse these commands one after the other, by an event trigger.
 async fn refusing(lane: &Lane, command: &str) {
     let text = format!(
         "CREATE OR REPLACE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'not today'; END$$; \
@@ -102,7 +102,7 @@ async fn refused_tables(lane: &mut Lane) -> String {
     format!("{} commands; nothing is left each time; the next apply made it", commands.len())
 }
 
-/// What one command cannot make keeps nothing else from being made, and the next apply makes it.
+/// If one command fails, everything else is still created, and the next apply creates the rest.
 async fn refused_indexes(lane: &mut Lane) -> String {
     lane.apply(BOTH_TABLES).await;
     let commands = [
@@ -130,7 +130,7 @@ async fn refused_indexes(lane: &mut Lane) -> String {
     format!("{} commands; the rest is made each time, and by the next apply all", commands.len())
 }
 
-/// New labels are committed before the rest: where the connection breaks meanwhile, it is known what came of it.
+/// New labels are committed before the rest: if the connection breaks meanwhile, the result is known.
 async fn label(lane: &mut Lane, statement: &str, moment: Moment) -> String {
     lane.apply(DESTINATION).await;
     let labels = "SELECT count(*) FROM pg_enum WHERE enumtypid = 'mall.mood'::regtype";
@@ -157,7 +157,7 @@ async fn label(lane: &mut Lane, statement: &str, moment: Moment) -> String {
     if is_done { "the apply noticed, and is done" } else { "the next apply did what was left" }.to_owned()
 }
 
-/// An index that an earlier attempt has left is dropped and built again, wherever that is cut off.
+/// An index that an earlier attempt has left is dropped and built again, wherever that is interrupted.
 async fn left_over(lane: &mut Lane, moment: Moment) -> String {
     lane.apply(INDEXED).await;
     let broken = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'mall.goods_mood'::regclass";
@@ -255,7 +255,7 @@ async fn destroy_time_is_over(lane: &mut Lane) -> String {
     "it is still there and in the state; the next destroy dropped it".to_owned()
 }
 
-/// The limits of the role are for the application's statements: an apply has its own.
+/// The role's limits are for the application's statements: an apply has its own.
 async fn role_timeouts(lane: &mut Lane) -> String {
     let limits = "ALTER ROLE postgres SET statement_timeout = '200ms'; ALTER ROLE postgres SET lock_timeout = '200ms'";
     lane.publisher.database.sql(limits).await;
@@ -298,7 +298,7 @@ async fn terminated(lane: &mut Lane) -> String {
     came.to_owned()
 }
 
-/// The same configuration in a workspace of somebody else's.
+/// The same configuration in somebody else's workspace.
 async fn other_workspace(lane: &Lane, config: &str) -> Workspace {
     let mut other = Workspace::new(Core::OpenTofu);
     other.secret(SUPERUSER_PASSWORD);

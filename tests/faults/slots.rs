@@ -101,7 +101,7 @@ async fn gone_and_joined(lane: &mut Lane) -> String {
     nothing_joins(lane, GONE).await
 }
 
-/// A publication joins no subscription whose slot is not there to bring its rows.
+/// A publication cannot join a subscription without a slot that brings its rows.
 async fn nothing_joins(lane: &mut Lane, said: &[&str]) -> String {
     lane.refuse(JOINED, said).await;
     assert_eq!(lane.state(), ["subscription shop given of postgres"]);
@@ -125,7 +125,7 @@ async fn gone_and_destroyed(lane: &mut Lane) -> String {
     "dropped without it".to_owned()
 }
 
-/// Lets the publisher give up the WAL that its slots hold back.
+/// Makes the publisher remove the WAL that its slots need.
 async fn lose(lane: &mut Lane) {
     lane.publisher.server.reload(settings([("max_slot_wal_keep_size", "1MB"), ("max_wal_size", "2MB")]));
     let status = "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'shop'";
@@ -140,7 +140,7 @@ async fn lose(lane: &mut Lane) {
     lane.publisher.server.reload(settings([("max_slot_wal_keep_size", "-1"), ("max_wal_size", "1GB")]));
 }
 
-/// Makes the subscription, and lets its slot be lost while it does not read.
+/// Creates the subscription, and lets its slot be lost while it does not read.
 async fn lose_subscribed(lane: &mut Lane) {
     lane.apply(SUBSCRIPTION).await;
     lane.subscriber.database.sql("ALTER SUBSCRIPTION shop DISABLE").await;
@@ -182,7 +182,7 @@ async fn lost_slot(lane: &mut Lane) -> String {
     "the plan says so; -replace makes it again".to_owned()
 }
 
-/// Its maker goes away, and so does the slot: it is not one to import.
+/// The slot disappears with the session that creates it: it must not be imported.
 async fn in_the_making(lane: &mut Lane) -> String {
     let role = crate::common::postgres::Role::superuser();
     let old = lane.publisher.database.connect_as(&role).await.unwrap();
@@ -222,7 +222,7 @@ async fn subscribe(lane: &Lane) {
     wait_until("the slot's reader", DEADLINE, async || lane.publisher.database.value::<bool>(reads).await).await;
 }
 
-/// Takes the subscription away, its slot stays.
+/// Drops the subscription; its slot stays.
 async fn unsubscribe(lane: &Lane) {
     let pause =
         "ALTER SUBSCRIPTION shop DISABLE; ALTER SUBSCRIPTION shop SET (slot_name = NONE); DROP SUBSCRIPTION shop";

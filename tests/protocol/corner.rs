@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The server of the protocol, with a provider of corner cases behind it: what no request to the real one can show.
+//! The server of the protocol with a provider of corner cases, for behavior that no request to the real one can show.
 
 mod actions;
 mod ephemeral;
@@ -98,7 +98,7 @@ impl Served {
         call!(self, plan_resource_change, request)
     }
 
-    /// The plan of a new thing: what a core proposes then is the configuration.
+    /// The plan of a new thing, for which a core proposes the configuration.
     async fn planned(&self, config: &Value) -> Value {
         let plan = self.plan(&Value::Null, config, config).await;
         check_fine(&plan.diagnostics);
@@ -136,7 +136,7 @@ impl Served {
     }
 }
 
-/// What an apply came to.
+/// The result of an apply.
 struct Applied {
     state: Value,
     answer: pb::apply_resource_change::Response,

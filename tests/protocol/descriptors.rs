@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Our protocol files say on the wire what the published ones say.
+//! Our protocol files are the same on the wire as the published ones.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prost_types::{DescriptorProto, FileDescriptorProto};
 
-/// Names a copy of the provider protocol's published file, where the test tools are not at hand.
+/// The variable for a copy of the published protocol file, if the test tools are not available.
 const OVERRIDE: &str = "NEONREPL_UPSTREAM_PROTO";
 
 #[test]
@@ -51,7 +51,8 @@ fn compare(ours: &DescriptorProto, theirs: &DescriptorProto) {
     assert_eq!(ours, theirs);
 }
 
-/// What `file` declares, without what is not on the wire: its name, its comments, its options for generators.
+/// The declarations of `file`, without parts that are not on the wire: its name, its comments, its options
+/// for generators.
 fn compile(file: &Path) -> FileDescriptorProto {
     let (dir, name) = (file.parent().unwrap(), file.file_name().unwrap());
     let set = protox::compile([name], [dir]).unwrap();

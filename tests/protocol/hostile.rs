@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Bytes that no core sends: whatever arrives, there is an answer, and the process lives.
+//! Bytes that no core sends: for any input, there is an answer, and the process survives.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl Noise {
         (0..length).map(|_| self.byte()).collect()
     }
 
-    /// Valid bytes with a few changed, cut off, put in or doubled; or nothing but noise.
+    /// Valid bytes with a few changed, removed, inserted or doubled; or only noise.
     fn mutated(&mut self, valid: &[u8]) -> Vec<u8> {
         if self.below(8) == 0 {
             return self.bytes();
@@ -59,7 +59,7 @@ impl Noise {
                 1 => bytes.insert(at, self.byte()),
                 2 => bytes.extend_from_slice(&valid[self.below(valid.len())..]),
                 _ if bytes.is_empty() => bytes = self.bytes(),
-                // Bytes that begin something large, deep or unknown are worth more than others.
+                // Bytes that begin something large, deep or unknown are more useful than others.
                 3 => bytes[at] = [0xc1, 0xc7, 0xc9, 0xd4, 0xdb, 0xdd, 0xdf, 0x9f, 0x8f][self.below(9)],
                 _ => bytes[at] = self.byte(),
             }
@@ -91,7 +91,7 @@ impl Noise {
     }
 }
 
-/// A wholly valid value of each kind to begin with.
+/// A valid value of each kind to start from.
 fn seeds(session: &Session) -> BTreeMap<&'static str, Vec<u8>> {
     let bytes = |value: Option<pb::DynamicValue>| value.unwrap().msgpack;
     let publication = session.resource(PUBLICATION);
@@ -157,7 +157,7 @@ const STATE: &[u8] =
     br#"{"id":"shop/o","name":"o","database":"shop","tables":["public.a"],"table":[{"name":"x","columns":["c"],
 "where":"a > 1.5e3"}],"publish":["insert"],"all_tables":false,"owner":"p","connection":{"port":5432},"enabled":true}"#;
 
-/// Sends one request after another, and wants an answer to each.
+/// Sends one request after another, and requires an answer to each.
 async fn pelt<T>(what: &str, mut send: impl AsyncFnMut(&mut Noise) -> Result<T, Status>) {
     for round in 0..ROUNDS {
         let answer = timeout(Duration::from_secs(20), send(&mut Noise::new(round))).await;
@@ -177,7 +177,7 @@ macro_rules! pelt {
     }};
 }
 
-/// Nobody listens there: whoever connects is refused at once.
+/// A session whose server does not listen: connections are refused at once.
 async fn session() -> (Session, BTreeMap<&'static str, Vec<u8>>) {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let session = Session::start().await;
@@ -196,7 +196,7 @@ async fn session() -> (Session, BTreeMap<&'static str, Vec<u8>>) {
     (session, seeds)
 }
 
-/// The process is the one that it was, and has not panicked.
+/// Checks that the process is still the same, and has not panicked.
 async fn check_alive(mut session: Session) {
     let metadata = async { session.client().get_metadata(pb::get_metadata::Request {}).await };
     check_fine(&within_deadline("GetMetadata", metadata).await.unwrap().into_inner().diagnostics);
@@ -236,7 +236,7 @@ async fn configurations_of_noise_are_answered() {
         name: noise.type_name("neon_nat_cidrs"),
         arguments: (0..noise.below(3)).filter_map(|_| noise.value(&seeds["text"])).collect(),
     });
-    // The last, as nothing may be asked of a server whose name is noise.
+    // The last one, because a server with a random name must not be contacted.
     pelt!(session, configure, |noise| pb::configure::Request { config: noise.value(provider), ..Default::default() });
     check_alive(session).await;
 }
@@ -296,7 +296,7 @@ async fn changes_of_noise_are_answered() {
             prior_private: noise.mutated(br#"{"filters":{"a":"b"}}"#),
             ..Default::default()
         });
-        // A change of a cluster waits for what is only slow, and a server that is not there may be.
+        // A change of a cluster waits for slow servers, and a missing server may just be slow.
         if name == AURORA {
             continue;
         }

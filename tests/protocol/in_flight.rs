@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What becomes of an apply in flight when the person interrupts, when the core ends, and when it vanishes.
+//! An apply in flight when a person interrupts it, when the core ends, and when the core vanishes.
 //!
-//! The server is a socket that takes connections and never says a word, so that the apply hangs in connecting.
+//! The server is a socket that accepts connections and sends nothing, so that the apply hangs while connecting.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::common::grpc::within_deadline;
 use crate::session::{PUBLICATION, SUBSCRIPTION, Session};
 use crate::wire::{check_error, check_fine, set};
 
-/// When a core loses patience with a plugin that it told to shut down.
+/// How long a core waits for a plugin to shut down.
 const CORES_PATIENCE: Duration = Duration::from_secs(2);
 
 type Applied = Result<tonic::Response<pb::apply_resource_change::Response>, Status>;
@@ -27,7 +27,7 @@ struct InFlight {
     session: Session,
     apply: JoinHandle<Applied>,
     connection: TcpStream,
-    /// Takes further connections.
+    /// Accepts further connections.
     listener: TcpListener,
 }
 
@@ -46,7 +46,7 @@ impl InFlight {
     }
 }
 
-/// A session whose both servers are one that never says a word.
+/// A session in which both servers are a socket that sends nothing.
 async fn silent_server(connect_timeout: i64) -> (Session, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let session = Session::start().await;
@@ -55,7 +55,7 @@ async fn silent_server(connect_timeout: i64) -> (Session, TcpListener) {
     (session, listener)
 }
 
-/// Waits until the provider has hung up.
+/// Waits until the provider has closed the connection.
 async fn hung_up(connection: &mut TcpStream) {
     let mut buffer = [0; 1024];
     let end = async { while matches!(connection.read(&mut buffer).await, Ok(1..)) {} };
@@ -149,7 +149,7 @@ async fn an_apply_outlives_the_core_that_asked_for_it() {
     let began = Instant::now();
     apply.abort();
     let mut process = session.core.vanish();
-    // The work went on to its own end, and not to that of the connection.
+    // The work continued until its own end, not only until the end of the connection.
     hung_up(&mut connection).await;
     let least = Duration::from_secs(connect_timeout.unsigned_abs()) - Duration::from_secs(1);
     assert!(began.elapsed() > least, "{:?}", began.elapsed());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Drives the built binary over gRPC as Terraform's core does. Needs nothing installed.
+//! Drives the built binary over gRPC like Terraform's core. Needs no other programs.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

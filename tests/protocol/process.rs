@@ -13,7 +13,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::common::grpc::{Core, Identity, Launch, within_deadline};
 
-/// When a core loses patience with a plugin that it told to shut down.
+/// How long a core waits for a plugin to shut down.
 const CORES_PATIENCE: Duration = Duration::from_secs(2);
 
 async fn check_healthy(channel: Channel) -> Result<(), tonic::Status> {
@@ -62,7 +62,7 @@ async fn the_plugin_is_healthy() {
 async fn other_clients_are_refused() {
     let core = Core::start().await;
     for stranger in [Some(Identity::generate()), None] {
-        // TLS 1.3 tells a client about its certificate only after the handshake.
+        // With TLS 1.3, a client learns about its refused certificate only after the handshake.
         let refused = match core.handshake.connect(stranger.as_ref()).await {
             Ok(channel) => check_healthy(channel).await.is_err(),
             Err(_) => true,
@@ -142,7 +142,7 @@ async fn a_long_path_for_temporary_files_does_not_matter() {
     let mut core = Core::launch(Launch::by_core().variable("TMPDIR", &deep)).await;
     assert!(core.handshake.address().starts_with("/tmp/plugin"));
     check_healthy(core.connect_again().await).await.unwrap();
-    // Removes the socket, which is outside of what the test cleans up.
+    // Removes the socket, which the test's cleanup does not cover.
     core.shut_down().await;
     core.process.exit().await;
 }
@@ -175,7 +175,7 @@ async fn a_core_without_certificates_is_served_in_the_clear() {
 #[tokio::test]
 async fn shutdown_ends_the_process_in_time() {
     let mut core = Core::start().await;
-    // As cores do at the start, and hold until the end.
+    // Cores do this at the start, and keep it open until the end.
     let mut stdio = core.stdio().stream_stdio(()).await.unwrap().into_inner();
     let messages = tokio_stream::pending();
     let mut broker = core.broker().start_stream(messages).await.unwrap().into_inner();
@@ -237,7 +237,7 @@ async fn log_lines_are_terraforms_own() {
     assert!(messages.iter().any(|message| message == "told to shut down"), "{messages:?}");
 }
 
-/// The value to set, out of what `-debug` prints.
+/// The value to set, from the output of `-debug`.
 async fn reattach(process: &mut crate::common::grpc::Process) -> serde_json::Value {
     loop {
         let line = process.line().await;

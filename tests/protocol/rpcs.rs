@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Every RPC of the protocol, asked of the built provider as a core asks it.
+//! Every RPC of the protocol, called on the built provider like a core does.
 
 use neonrepl::tf_provider::proto::tfplugin5 as pb;
 use neonrepl::tf_provider::schema::Type;
@@ -30,12 +30,12 @@ fn name(type_name: &str) -> String {
     type_name.to_owned()
 }
 
-/// The empty request; of which message follows from the RPC.
+/// The empty request; its type follows from the RPC.
 fn empty<T: Default>() -> tonic::Request<T> {
     tonic::Request::new(T::default())
 }
 
-/// An answer to an empty request, or why there is none.
+/// The answer to an empty request, or its error.
 async fn answered<T>(what: &str, call: impl Future<Output = Result<T, Status>>) {
     if let Err(status) = within_deadline(what, call).await {
         panic!("{what}: {:?} {}", status.code(), status.message());
@@ -140,7 +140,7 @@ async fn the_schemas_are_sane() {
     assert!(password.write_only && password.sensitive && !password.computed);
 }
 
-/// What a core checks of a schema before it takes it, and what the docs need.
+/// A core's checks of a schema, and the docs' requirements.
 fn check_block(name: &str, block: &pb::schema::Block) {
     for attribute in &block.attributes {
         let name = format!("{name}.{}", attribute.name);
@@ -174,7 +174,7 @@ async fn a_provider_configuration_is_checked() {
 
     let with = |name: &str, value: Value| {
         let mut server = session.server(5432, 10);
-        // A part given beside a URL wins.
+        // A part overrides the URL.
         if name == "url" {
             server.set("port", Value::Null);
         }
@@ -343,7 +343,7 @@ async fn it_is_configured_with_what_is_known() {
     server.set("password", Value::UNKNOWN);
     check_fine(&session.configure(&[("publisher", server.clone())]).await);
 
-    // A plan that needs no server goes on; a read says what it waits for.
+    // A plan that needs no server continues; a read says what it waits for.
     let shape = session.resource(PUBLICATION);
     let config = shape.object(&[("name", "o".into()), ("tables", set(&["a"])), ("database", "shop".into())]);
     check_fine(&session.plan_create(PUBLICATION, &config).await.diagnostics);
@@ -382,7 +382,7 @@ async fn a_read_says_why_it_failed() {
     let answer = read(&session, PUBLICATION, state).await;
     check_error(&answer.diagnostics, "", &format!("127.0.0.1:{port}"));
     assert!(!said(&answer.diagnostics).contains(PASSWORD));
-    // Neither gone nor changed: a core keeps what it has.
+    // Neither gone nor changed: a core keeps its state.
     assert_eq!(answer.new_state, None);
     check_error(&read(&session, "neonrepl_nothing", None).await.diagnostics, "", "no resource type");
 }
@@ -404,7 +404,7 @@ async fn a_creation_is_planned() {
     assert!(planned.get("fingerprint").unwrap().as_str().is_some());
     assert!(plan.requires_replace.is_empty() && !plan.legacy_type_system);
     assert_eq!(plan.planned_identity, None);
-    // Again with the same: a core compares the two.
+    // The same again: a core compares the two.
     assert_eq!(session.plan_create(PUBLICATION, &config).await, plan);
 }
 
@@ -412,7 +412,7 @@ async fn a_creation_is_planned() {
 async fn a_creation_is_planned_without_knowing_all() {
     let session = Session::start().await;
     let shape = session.resource(PUBLICATION);
-    // {1: false, 2: "pre-"}: what a core knows of an interpolation.
+    // {1: false, 2: "pre-"}: a core's knowledge about an interpolation.
     let refined = [&[0xc7, 9, 12, 0x82, 0x01, 0xc2, 0x02, 0xa4][..], b"pre-"].concat();
     let prefix = decode(&Type::String, Some(&pb::DynamicValue { msgpack: refined.clone(), json: Vec::new() }));
     let config = shape.object(&[("name", prefix), ("tables", Value::UNKNOWN), ("table", Value::UNKNOWN)]);
@@ -471,7 +471,7 @@ async fn a_change_is_planned() {
     let mut proposed = prior.clone();
     proposed.set("name", "renamed".into());
     let plan = session.plan(PUBLICATION, shape.encode(&prior), shape.encode(&proposed), shape.encode(&config)).await;
-    // Who uses it under its old name only its server can tell, which this session has none of.
+    // Only its server, which this session does not have, can show the users of its old name.
     check_fine(&plan.diagnostics);
     let planned = shape.decode(plan.planned_state.as_ref());
     assert!(plan.requires_replace.is_empty());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! One run of a core against the built provider: its schemas, and the requests that a core makes.
+//! One run of a core against the built provider: its schemas, and a core's requests.
 
 use neonrepl::tf_provider::proto::tfplugin5 as pb;
 use neonrepl::tf_provider::value::Value;
@@ -16,10 +16,10 @@ pub(crate) const AURORA: &str = "neonrepl_aurora_logical_replication";
 pub(crate) const NAT_ADDRESSES: &str = "neonrepl_neon_nat_addresses";
 pub(crate) const TOKEN: &str = "neonrepl_rds_auth_token";
 pub(crate) const REBOOT: &str = "neonrepl_reboot_writer";
-/// What no output may ever hold.
+/// The text that no output may contain.
 pub(crate) const PASSWORD: &str = "hunter2-correct-horse";
 
-/// What every current core says that it can do.
+/// The capabilities that every current core reports.
 pub(crate) const CAPABLE: pb::ClientCapabilities =
     pb::ClientCapabilities { deferral_allowed: false, write_only_attributes_allowed: true };
 
@@ -41,7 +41,7 @@ impl Session {
         Self { core, schemas }
     }
 
-    /// Started, and configured with a publisher at that port where nobody need be listening.
+    /// A started session, configured with a publisher at that port, where nobody need listen.
     pub(crate) async fn configured(port: u16) -> Self {
         let session = Self::start().await;
         check_fine(&session.configure(&[("publisher", session.server(port, 10))]).await);
@@ -60,7 +60,7 @@ impl Session {
         Shape::new(&self.schemas.resource_schemas[name])
     }
 
-    /// The block of a subscription that says how it reaches the publisher.
+    /// The block of a subscription with its connection to the publisher.
     pub(crate) fn connection_block(&self) -> String {
         let blocks = self.resource(SUBSCRIPTION).schema.block_types;
         let holds_password = |block: &pb::schema::Block| block.attributes.iter().any(|a| a.name == "password_wo");
@@ -98,7 +98,7 @@ impl Session {
         answer.unwrap().into_inner().diagnostics
     }
 
-    /// Plans the creation of an object as a core does: proposed is the configuration with null for what is computed.
+    /// Plans the creation of an object like a core: it proposes the configuration with null for computed attributes.
     pub(crate) async fn plan_create(&self, name: &str, config: &Value) -> pb::plan_resource_change::Response {
         let shape = self.resource(name);
         self.plan(name, shape.encode(&Value::Null), shape.encode(config), shape.encode(config)).await
@@ -135,7 +135,7 @@ impl Session {
     pub(crate) async fn creation(&self) -> pb::apply_resource_change::Request {
         let shape = self.resource(PUBLICATION);
         let config = shape.object(&[("name", "orders".into()), ("tables", crate::wire::set(&["public.orders"]))]);
-        // Planned where no server answers: one that keeps silent would hold up the plan too.
+        // Planned with a closed port: a server that sends nothing would delay the plan too.
         let plan = Self::configured(closed_port()).await.plan_create(PUBLICATION, &config).await;
         check_not_asked(&plan.diagnostics);
         pb::apply_resource_change::Request {
@@ -149,7 +149,7 @@ impl Session {
     }
 }
 
-/// A port that nobody listens on.
+/// A port without a listener.
 pub(crate) fn closed_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

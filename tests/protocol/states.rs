@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! States that releases have written: each stays readable, with all that it holds.
+//! States of releases: each stays readable, with all of its values.
 //!
-//! `states/VERSION.json` has one state of each resource, every attribute set, as a core stores it. That of the version under
-//! way is made from the schema (`make generate`); those of earlier versions stay as they are.
+//! `states/VERSION.json` has one state of each resource, with every attribute set, as a core stores it. The file of the
+//! current version is generated from the schema (`make generate`); those of earlier versions stay as they are.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,7 +33,7 @@ fn directory() -> PathBuf {
     checkout().join("tests/protocol/states")
 }
 
-/// A value of every part of the type. What is write-only is in no state.
+/// A value of every part of the type. States have no write-only values.
 fn sample(ty: &Type, name: &str) -> Json {
     match ty {
         Type::Bool => true.into(),
@@ -50,7 +50,7 @@ fn sample(ty: &Type, name: &str) -> Json {
     }
 }
 
-/// The state without what is write-only, at any depth of blocks.
+/// The state without write-only values, at any depth of blocks.
 fn without_secrets(block: &pb::schema::Block, state: &mut Json) {
     for attribute in block.attributes.iter().filter(|attribute| attribute.write_only) {
         state[&attribute.name] = Json::Null;
@@ -64,7 +64,7 @@ fn without_secrets(block: &pb::schema::Block, state: &mut Json) {
     }
 }
 
-/// What a core would store of each resource by now.
+/// The states that a core would store now.
 fn under_way(session: &Session) -> Release {
     let stored = session.schemas.resource_schemas.iter().map(|(name, schema)| {
         let shape = session.resource(name);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Values as a core sends and reads them, with types taken from the schemas that the provider gave.
+//! Values as a core sends and reads them, with types from the provider's schemas.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ impl Shape {
         Self { ty: type_of(&schema), schema }
     }
 
-    /// An object of this shape with these attributes; the others are what a core makes of a block that says nothing.
+    /// An object of this shape with these attributes; the others are a core's values for an empty block.
     pub(crate) fn object(&self, items: &[(&str, Value)]) -> Value {
         object(&self.schema, items)
     }
@@ -114,7 +114,7 @@ pub(crate) fn map(items: &[(&str, Value)]) -> Value {
     Value::Map(items.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
 }
 
-/// Diagnostics as text, one a line: severity, path, summary, detail.
+/// Diagnostics as text, one on each line: severity, path, summary, detail.
 pub(crate) fn said(diagnostics: &[pb::Diagnostic]) -> String {
     let lines = diagnostics.iter().map(|diagnostic| {
         let severity = match diagnostic.severity() {
@@ -128,7 +128,7 @@ pub(crate) fn said(diagnostics: &[pb::Diagnostic]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// A path as a reference is written.
+/// A path in the form of a reference.
 pub(crate) fn path(path: &pb::AttributePath) -> String {
     use pb::attribute_path::step::Selector;
     let steps = path.steps.iter().map(|step| match step.selector.as_ref().unwrap() {
@@ -149,7 +149,7 @@ pub(crate) fn check_error(diagnostics: &[pb::Diagnostic], at: &str, text: &str) 
     assert!(errors[0].contains(text), "{said}");
 }
 
-/// Passes where all that is said is that the server could not be asked yet.
+/// Passes if the only message is that the server could not be queried yet.
 #[track_caller]
 pub(crate) fn check_not_asked(diagnostics: &[pb::Diagnostic]) {
     let is_that = |diagnostic: &pb::Diagnostic| {

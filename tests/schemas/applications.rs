@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Schemas of the size and shape of real applications, copied and compared like those that chance makes.
+//! Schemas of the size and shape of real applications, copied and compared like random ones.
 
 use std::time::Instant;
 
@@ -15,9 +15,9 @@ struct Application {
     route: (Major, Major),
     statements: Vec<String>,
     publication: &'static str,
-    /// Rows that are there before the copy.
+    /// Rows from before the copy.
     rows: String,
-    /// What is written afterwards.
+    /// The later writes.
     writes: Vec<String>,
     later: Later,
 }
@@ -108,7 +108,7 @@ fn event_log() -> Application {
     }
 }
 
-/// Two hundred schemas that are alike, with rows in the tables of each, and writes to every twentieth.
+/// Two hundred equal schemas, with rows in the tables of each, and writes to every twentieth.
 fn tenants() -> Application {
     let of_one = |tenant: usize| {
         let schema = format!("\"tenant-{tenant:03}\"");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Chance that repeats itself: the same seed makes the same choices on every machine.
+//! Repeatable randomness: the same seed gives the same choices on every machine.
 
-/// A source of choices.
+/// A source of random choices.
 pub(crate) struct Chance(u64);
 
 impl Chance {
@@ -19,7 +19,7 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`, which is not zero.
+    /// A number below `end`, which must not be zero.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).expect("it is below a usize")
     }
@@ -29,7 +29,7 @@ impl Chance {
         first + self.below(last - first + 1)
     }
 
-    /// True once in so many times.
+    /// True once in this many times.
     pub(crate) fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
@@ -39,7 +39,7 @@ impl Chance {
         &all[self.below(all.len())]
     }
 
-    /// Their order, changed.
+    /// Shuffles their order.
     pub(crate) fn shuffle<T>(&mut self, all: &mut [T]) {
         for last in (1..all.len()).rev() {
             all.swap(last, self.below(last + 1));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What chance has made, copied by `neonrepl_destination_schema`, with rows that go through real replication.
+//! Random schemas, copied by `neonrepl_destination_schema`, with rows that go through real replication.
 
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
@@ -21,10 +21,10 @@ use crate::wire::set;
 /// How long rows may take.
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// How many schemas are made at a time.
+/// How many schemas are copied at a time.
 const LANES: usize = 3;
 
-/// The majors that a schema goes from and to.
+/// The majors of publisher and subscriber.
 const ROUTES: [(Major, Major); 5] = [
     (Major::V14, Major::V18),
     (Major::V16, Major::V16),
@@ -33,14 +33,14 @@ const ROUTES: [(Major, Major); 5] = [
     (Major::V14, Major::V14),
 ];
 
-/// The servers of every major: one that is published from, and one that is subscribed on.
+/// The servers of every major: a publisher and a subscriber.
 pub(crate) struct Servers {
     publishers: Vec<Server>,
     subscribers: Vec<Server>,
 }
 
 impl Servers {
-    /// Those of these majors.
+    /// The servers of these majors.
     pub(crate) fn start(majors: impl Iterator<Item = (Major, Major)> + Clone) -> Self {
         let start = |mut majors: Vec<Major>| {
             majors.sort();
@@ -59,18 +59,18 @@ impl Servers {
         all.iter().find(|server| server.major() == major).expect("it was started")
     }
 
-    /// The server of that major that is published from.
+    /// The publisher of that major.
     pub(crate) fn publisher(&self, major: Major) -> &Server {
         Self::of(&self.publishers, major)
     }
 
-    /// The server of that major that is subscribed on.
+    /// The subscriber of that major.
     pub(crate) fn subscriber(&self, major: Major) -> &Server {
         Self::of(&self.subscribers, major)
     }
 }
 
-/// Two databases, and what goes from one to the other.
+/// Two databases, and the schema that is copied.
 pub(crate) struct Copy<'a> {
     pub(crate) publisher: &'a Database,
     pub(crate) subscriber: &'a Database,
@@ -79,7 +79,7 @@ pub(crate) struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    /// What the destination is asked to be.
+    /// The configuration of the destination.
     fn wish(&self) -> Vec<(&'static str, Value)> {
         let when = |later| Value::from(if later { "later" } else { "with_tables" });
         vec![
@@ -89,10 +89,10 @@ impl Copy<'_> {
         ]
     }
 
-    /// Makes the tables, and compares both sides with other code. Returns how long making took.
+    /// Creates the tables, and compares both sides with independent code. Returns the time of the creation.
     ///
     /// # Errors
-    /// What is not the same, or why it was not made.
+    /// The differences, or the error of the creation.
     pub(crate) async fn make(&self, provider: &Provider) -> Result<Duration, String> {
         let name = "neonrepl_destination_schema";
         let began = Instant::now();
@@ -124,12 +124,12 @@ impl Copy<'_> {
         Ok(took)
     }
 
-    /// Has the rows replicated, those that are there and those that these statements write. Returns how many were taken.
+    /// Replicates the existing rows and those that these statements write. Returns how many statements succeeded.
     ///
     /// # Errors
-    /// Which tables have not the same rows in the end.
+    /// The tables whose rows differ at the end.
     pub(crate) async fn replicate(&self, provider: &Provider, writes: &[String]) -> Result<usize, String> {
-        // A slot has its name on the publisher, where several servers subscribe.
+        // Slot names are unique on the publisher, where several servers subscribe.
         let name = format!("{}_{}", self.subscriber.name, self.subscriber.port);
         let items = [("name", name.as_str().into()), ("publications", set(&["proof"]))];
         provider.create("neonrepl_subscription", &items).await.map_err(|said| format!("not subscribed: {said}"))?;
@@ -153,13 +153,13 @@ impl Copy<'_> {
             if began.elapsed() > DEADLINE {
                 return Err(found.join("\n"));
             }
-            // Rows come when they come: nothing tells of them but the rows themselves.
+            // Only the rows themselves show when they have arrived.
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 }
 
-/// The last errors of a server, with what it says about each.
+/// The last errors of a server, with their details.
 fn complaints(log: &str) -> String {
     let lines: Vec<_> = log.lines().collect();
     let errors = lines.iter().enumerate().filter(|(_, line)| line.contains("ERROR:") || line.contains("FATAL:"));
@@ -211,7 +211,7 @@ async fn copy(servers: &Servers, route: (Major, Major), seed: u64, made: &Made) 
     Ok(taken)
 }
 
-/// The same, with the seed and the statements in the error. What panics is an error too.
+/// The same, with the seed and the statements in the error. A panic is an error too.
 async fn tried(servers: &Servers, route: (Major, Major), seed: u64) -> Result<usize, String> {
     let version = route.0.min(route.1).number();
     let made = Maker::make(seed, version);
@@ -226,7 +226,7 @@ async fn tried(servers: &Servers, route: (Major, Major), seed: u64) -> Result<us
     Err(format!("SEED={seed} from {:?} to {:?}: {said}\nThe schema:\n{};", route.0, route.1, statements.join(";\n")))
 }
 
-/// SEED is the first seed, COUNT how many there are: `make soak` has thousands.
+/// SEED is the first seed, COUNT the number of seeds: `make soak` runs thousands.
 #[tokio::test]
 async fn what_chance_makes_is_copied_and_replicated() {
     let (first, count) = (number("SEED", 1), number("COUNT", 10));

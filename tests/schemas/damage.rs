@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The test of the test: whatever is done to one of two equal databases, the comparison sees it.
+//! The test of the test: the comparison finds any change of one of two equal databases.
 
 use crate::common::postgres::{self as servers, Database, Major};
 use crate::dumped;
 use crate::printed::{Later, differences, row_differences};
 
-/// A bit of everything.
+/// A schema with something of everything.
 const SCHEMA: &str = "
     CREATE SCHEMA s;
     COMMENT ON SCHEMA s IS 'a schema';
@@ -46,7 +46,7 @@ const SCHEMA: &str = "
     INSERT INTO s.t (id, name) VALUES (1, 'one');
     INSERT INTO s.parted VALUES (1, 'a'), (2, 'b');";
 
-/// What can happen to it.
+/// Changes of it.
 const DAMAGES: &[&str] = &[
     "COMMENT ON SCHEMA s IS 'another'",
     "CREATE SCHEMA more",
@@ -120,7 +120,7 @@ const DAMAGES: &[&str] = &[
     "CREATE TABLE s.unneeded (id integer)",
 ];
 
-/// What can happen to the rows of it.
+/// Changes of its rows.
 const ROWS: &[&str] = &[
     "INSERT INTO s.t (id, name) VALUES (2, 'two')",
     "UPDATE s.t SET name = 'eins'",
@@ -136,7 +136,7 @@ async fn pair(one: Major, other: Major) -> (Database, Database) {
     (one, other)
 }
 
-/// Tries each in a transaction that is undone.
+/// Tries each in a transaction that is rolled back.
 async fn found(one: &Database, other: &Database, versions: (Major, Major), damage: &str) -> usize {
     other.sql("BEGIN").await;
     other.sql(damage).await;
@@ -186,7 +186,7 @@ async fn what_is_equal_is_equal_across_versions() {
     }
 }
 
-/// Some of them, as each takes a database of its own.
+/// Only some of them, because each needs its own database.
 #[tokio::test]
 async fn a_dump_shows_damages_too() {
     let major = Major::V14;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What `pg_dump` says of two databases, where the machine has one that takes their version: yet another reader than the
-//! provider's and than the queries beside this.
+//! Compares two databases by `pg_dump`, if the machine has one for their version: independent of the provider and of
+//! the other queries here.
 
 use std::collections::BTreeSet;
 use std::sync::Once;
@@ -10,8 +10,8 @@ use crate::common::pg_dump;
 use crate::common::postgres::{Database, Major};
 use crate::printed::Later;
 
-/// How the dumps of two databases of one version differ. None if the machine has no `pg_dump` that takes it: that is
-/// said once for each test binary.
+/// The differences between the dumps of two databases of one version. None if the machine has no `pg_dump` for it,
+/// which is printed once for each test binary.
 pub(crate) fn differences(
     publisher: &Database,
     subscriber: &Database,
@@ -30,21 +30,21 @@ pub(crate) fn differences(
     Some(between(&pg_dump::schema_of(publisher), &pg_dump::schema_of(subscriber), later))
 }
 
-/// How two dumps differ: what only the first has, and what only the second has.
+/// The differences between two dumps: the entries that only one of them has.
 fn between(publisher: &str, subscriber: &str, later: Later) -> Vec<String> {
     let (first, second) = (entries(publisher), entries(subscriber));
     let missing = first.difference(&second).filter(|entry| entry.is_needed(later)).map(|entry| format!("- {entry}"));
     missing.chain(second.difference(&first).map(|entry| format!("+ {entry}"))).collect()
 }
 
-/// One thing in a dump.
+/// One entry of a dump.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
-    /// What it is, such as `FK CONSTRAINT`.
+    /// Its kind, such as `FK CONSTRAINT`.
     kind: String,
-    /// What it is called, with its schema.
+    /// Its name, with its schema.
     name: String,
-    /// The statements that make it.
+    /// The statements that create it.
     text: String,
 }
 
@@ -55,8 +55,8 @@ impl std::fmt::Display for Entry {
 }
 
 impl Entry {
-    /// Whether the subscriber must have it. What comes later may be there all the same, for the sake of something else, and is
-    /// the same then. A schema that holds nothing else is seen to by the other comparison.
+    /// Whether the subscriber must have it. Objects that come later may already exist because something else needs
+    /// them, and must be the same then. The other comparison covers schemas without further objects.
     fn is_needed(&self, later: Later) -> bool {
         let is_late = match self.kind.as_str() {
             "INDEX" | "INDEX ATTACH" | "STATISTICS" => later.indexes,
@@ -75,8 +75,8 @@ impl Entry {
     }
 }
 
-/// What a dump consists of, whatever the order. Each thing begins with a comment that names it; settings come in between when
-/// the next thing needs another one than the last.
+/// The entries of a dump, without order. Each begins with a comment that names it; between entries there may be changed
+/// settings.
 fn entries(dump: &str) -> BTreeSet<Entry> {
     let body = dump.split("\n--\n-- PostgreSQL database dump complete").next().unwrap_or_default();
     body.split("\n--\n-- Name: ").skip(1).filter_map(entry).collect()
@@ -104,7 +104,7 @@ fn without_no_default(line: &str) -> String {
     if is_whole { format!("{column}{rest}") } else { line.to_owned() }
 }
 
-/// The same text, with options in one order: a server keeps them as they came.
+/// The same text, with options in a fixed order: a server stores them in the given order.
 fn with_sorted_options(text: &str) -> String {
     let (mut found, mut rest) = (String::new(), text);
     while let Some(at) = ["WITH (", "SET ("].iter().filter_map(|word| Some(rest.find(word)? + word.len())).min() {
@@ -125,7 +125,7 @@ fn with_sorted_options(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// A dump of these things.
+    /// A dump of these entries.
     fn dump(things: &[(&str, &str, &str)]) -> String {
         let thing = |(kind, name, text): &(&str, &str, &str)| {
             format!("\n--\n-- Name: {name}; Type: {kind}; Schema: app; Owner: -\n--\n\n{text}\n\n")

@@ -22,7 +22,7 @@ impl Maker {
         }
     }
 
-    /// A function that says yes to every value of a type.
+    /// A function that returns true for every value of a type.
     fn testing(&mut self, kind: &Kind) -> String {
         let name = self.qualified("test");
         let marks = match self.chance.below(4) {
@@ -38,7 +38,7 @@ impl Maker {
             ),
             1 => format!("{head} LANGUAGE sql IMMUTABLE STRICT AS 'SELECT $1 IS NOT NULL OR true'"),
             2 if !marks.starts_with("SET") => {
-                // A body that is parsed, so that the server knows what it calls.
+                // A parsed body, so that the server knows its dependencies.
                 let called = self.qualified("called");
                 self.run(format!(
                     "CREATE FUNCTION {called}(boolean) RETURNS boolean LANGUAGE sql IMMUTABLE RETURN $1 OR true"
@@ -54,7 +54,7 @@ impl Maker {
         name
     }
 
-    /// What a column gets where nothing is given: a value, a function's, or a sequence's.
+    /// A column's default: a value, a function's result, or a sequence's number.
     pub(crate) fn default_of(&mut self, kind: &Kind) -> String {
         match self.chance.below(5) {
             0 => {

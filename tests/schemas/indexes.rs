@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Indexes, and which of them tells the rows of a table apart.
+//! Indexes, and the one that is the table's replica identity.
 
 use super::maker::Maker;
 use super::tables::{Column, Table};
@@ -81,7 +81,7 @@ impl Maker {
         }
     }
 
-    /// Foreign keys between tables, each to the primary key of one that is there.
+    /// Foreign keys between tables, each to the primary key of an existing one.
     pub(crate) fn foreign_keys(&mut self) {
         let tables = self.tables.clone();
         let referable: Vec<_> = tables.iter().filter(|table| table.is_referable && table.key.len() == 1).collect();

@@ -1,42 +1,42 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The types that columns have: those of the server, and those that are made of them.
+//! The types of columns: the server's own, and those that are based on them.
 
 use super::maker::Maker;
 
-/// A type, and what it is good for.
+/// A type, and its possible uses.
 #[derive(Clone, Debug)]
 pub(crate) struct Kind {
-    /// How it is written.
+    /// Its text in SQL.
     pub(crate) sql: String,
-    /// Some of its values, as expressions that are of this type.
+    /// Some of its values, as expressions of this type.
     pub(crate) values: Vec<String>,
     /// Whether a B-tree sorts it, so that it can be in a key.
     pub(crate) sorts: bool,
     /// Whether it can be hashed.
     pub(crate) hashes: bool,
-    /// Whether two of it may overlap: a range.
+    /// Whether two values may overlap: a range.
     pub(crate) overlaps: bool,
-    /// Whether a column of it takes a collation.
+    /// Whether a column of it can have a collation.
     pub(crate) collates: bool,
-    /// Whether its values may be long, so that a column has a storage to choose.
+    /// Whether its values may be long, so that a column's storage can be set.
     pub(crate) is_long: bool,
     /// Whether it is the server's own.
     pub(crate) is_own: bool,
     /// Whether it is an enum, or a domain over one.
     pub(crate) is_enum: bool,
-    /// Whether a foreign key can be on it. No version takes one on a domain over an enum.
+    /// Whether a foreign key can use it. No version accepts one on a domain over an enum.
     pub(crate) refers: bool,
 }
 
 impl Kind {
-    /// One of the server's own.
+    /// One of the server's own types.
     fn of(sql: &str, values: &[&str]) -> Self {
         let values = values.iter().map(|value| format!("'{}'::{sql}", value.replace('\'', "''"))).collect();
         Self { is_own: true, ..Self::made(sql.to_owned(), values) }
     }
 
-    /// One that somebody made.
+    /// A user-defined type.
     pub(crate) fn made(sql: String, values: Vec<String>) -> Self {
         Self {
             sql,
@@ -68,13 +68,13 @@ impl Kind {
         Self { overlaps: true, is_long: true, ..self }
     }
 
-    /// Whether it is a type of that name of the server's.
+    /// Whether it is the server's type of that name.
     pub(crate) fn is(&self, sql: &str) -> bool {
         self.is_own && self.sql == sql
     }
 }
 
-/// The server's own.
+/// The server's own types.
 pub(crate) fn own() -> Vec<Kind> {
     vec![
         Kind::of("integer", &["1", "-5", "2147483647"]),
@@ -151,7 +151,7 @@ impl Kind {
 }
 
 impl Maker {
-    /// A type: the server's own, one that is there already, or a new one, which may be made of others.
+    /// A type: the server's own, an existing one, or a new one, which may be based on others.
     pub(crate) fn kind(&mut self, depth: usize) -> Kind {
         let kind = match self.chance.below(10) {
             0..=4 => self.chance.pick(&self.own).clone(),
@@ -159,11 +159,11 @@ impl Maker {
             _ if depth == 0 => self.chance.pick(&self.own).clone(),
             _ => self.new_kind(depth - 1),
         };
-        // There is no array of a domain over an array's domain that prints otherwise; all of them are good.
+        // No array of a domain prints differently, so all of them can be used.
         if self.chance.one_in(6) && !kind.sql.ends_with("[]") { kind.array() } else { kind }
     }
 
-    /// A type that a key may have. None is made for it, as a type that is not taken then would be needed by nobody.
+    /// A type for a key. It is never a new one, because nothing would need a new type that is not used.
     pub(crate) fn sorting_kind(&mut self) -> Kind {
         let is_good = |kind: &&Kind| kind.sorts && kind.hashes;
         let good: Vec<_> = self.own.iter().chain(&self.made).filter(is_good).cloned().collect();
@@ -188,7 +188,7 @@ impl Maker {
         let listed: Vec<_> = labels[..count].iter().map(|label| format!("'{}'", label.replace('\'', "''"))).collect();
         self.run(format!("CREATE TYPE {name} AS ENUM ({})", listed.join(", ")));
         if self.chance.one_in(2) {
-            // The order of the labels is then not that of their making.
+            // Then the order of the labels is not the order of their creation.
             self.run(format!("ALTER TYPE {name} ADD VALUE 'before' BEFORE {}", listed[0]));
             self.run(format!("ALTER TYPE {name} ADD VALUE 'between' AFTER 'before'"));
         }
@@ -231,7 +231,7 @@ impl Maker {
         }
         self.comment("DOMAIN", &name);
         let values = base.values.iter().map(|value| format!("({value})::{name}")).collect();
-        // What is generated or takes a collation is decided by the base.
+        // The base type decides about generated columns and collations.
         Kind { sql: name, values, is_own: false, overlaps: false, refers: !base.is_enum, ..base }
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Schemas made by chance, and of the shape of real applications, copied and compared by other code than the provider's.
+//! Random schemas, and schemas of the shape of real applications, copied, and compared by code that is independent of
+//! the provider.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../common/mod.rs"]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Makes a schema by chance: statements that the server of that version always takes, and what must be known of them.
+//! Makes a random schema: statements that a server of that version always accepts, and the facts about them.
 //!
-//! Everything that is made is needed by a table in the end, but what says `unneeded` in its name.
+//! A table needs everything that is created, except objects with `unneeded` in their names.
 
 use std::collections::BTreeSet;
 
@@ -12,19 +12,19 @@ use super::kinds::{self, Kind};
 use super::names::Names;
 use super::tables::Table;
 
-/// A schema that was made.
+/// A random schema.
 pub(crate) struct Made {
     /// The extensions that both sides must have first.
     pub(crate) extensions: Vec<String>,
-    /// The statements, in their order.
+    /// The statements, in order.
     pub(crate) statements: Vec<String>,
-    /// The statement that publishes it all, under the name `proof`.
+    /// The statement that publishes everything, under the name `proof`.
     pub(crate) publication: String,
     /// Statements that write rows, each of which the server may refuse.
     pub(crate) writes: Vec<String>,
 }
 
-/// What makes it.
+/// The maker of a schema.
 pub(crate) struct Maker {
     pub(crate) chance: Chance,
     pub(crate) version: u16,
@@ -34,7 +34,7 @@ pub(crate) struct Maker {
     pub(crate) made: Vec<Kind>,
     pub(crate) tables: Vec<Table>,
     pub(crate) sequences: Vec<String>,
-    /// The schema of the table that is being made.
+    /// The schema of the current table.
     pub(crate) home: String,
     statements: Vec<String>,
     collations: Vec<(String, bool)>,
@@ -112,14 +112,14 @@ impl Maker {
         name
     }
 
-    /// Comments on something, now and then.
+    /// Sets a comment on something, sometimes.
     pub(crate) fn comment(&mut self, kind: &str, what: &str) {
         if self.chance.one_in(3) {
             self.run(format!("COMMENT ON {kind} {what} IS 'It''s \\ a \"comment\"\nof two lines, 日本'"));
         }
     }
 
-    /// A collation, made now or before.
+    /// A collation, new or existing.
     pub(crate) fn collation(&mut self) -> String {
         if self.chance.one_in(3) {
             return self.chance.pick(&["\"C\"", "\"POSIX\"", "\"ucs_basic\"", "\"en-x-icu\""]).to_string();
@@ -130,7 +130,7 @@ impl Maker {
         self.chance.pick(&self.collations).0.clone()
     }
 
-    /// One that takes no two texts for the same that differ.
+    /// A collation that never treats different texts as equal.
     pub(crate) fn deterministic_collation(&mut self) -> String {
         let those: Vec<_> =
             self.collations.iter().filter(|(_, is_strict)| *is_strict).map(|one| one.0.clone()).collect();
@@ -157,7 +157,7 @@ impl Maker {
         name
     }
 
-    /// What no table needs, and so must not be on the other side.
+    /// Objects that no table needs, and that must therefore not be on the other side.
     fn unneeded(&mut self) {
         let schema = self.chance.pick(&self.schemas).clone();
         for statement in [
@@ -172,7 +172,7 @@ impl Maker {
         }
     }
 
-    /// A table whose check calls a function that takes its own row: neither can be made whole before the other.
+    /// A table whose check calls a function that takes its own row: neither can be completed before the other.
     fn cycle(&mut self) {
         if !self.chance.one_in(3) {
             return;
@@ -190,7 +190,7 @@ impl Maker {
         self.run(format!("ALTER TABLE {table} ADD CONSTRAINT {constraint} CHECK ({function}({}.*))", row_of(&table)));
     }
 
-    /// What publishes all tables but the unneeded ones.
+    /// The statement that publishes all tables except the unneeded ones.
     fn publication(&mut self) -> String {
         let names: Vec<_> =
             self.tables.iter().filter(|table| !table.is_child).map(|table| table.name.clone()).collect();
@@ -214,7 +214,7 @@ impl Maker {
 
 /// How the row of a table is named in its own check.
 fn row_of(table: &str) -> &str {
-    // The schema's name is quoted or `public`, and a quoted one may hold dots.
+    // The schema's name is quoted or `public`, and a quoted one may contain dots.
     let quoted_end =
         |text: &str| text[1..].match_indices('"').find_map(|(at, _)| text[at + 2..].strip_prefix('.').map(|_| at + 3));
     let begins = if table.starts_with('"') { quoted_end(table).unwrap_or_default() } else { "public.".len() };

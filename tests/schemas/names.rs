@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Names as nobody should choose them, and as somebody always does.
+//! Names that nobody should choose, but somebody always does.
 
 use crate::chance::Chance;
 use crate::common::postgres::quote;
 
-/// Words that SQL keeps for itself.
+/// Reserved words of SQL.
 const KEYWORDS: [&str; 10] = ["select", "table", "user", "order", "group", "default", "check", "end", "all", "primary"];
 
-/// Gives names, none of them twice.
+/// Gives names, each only once.
 #[derive(Default)]
 pub(crate) struct Names(usize);
 
 impl Names {
-    /// A name, quoted. It holds a number, so that no two are the same.
+    /// A quoted name. It contains a number, so that no two are the same.
     pub(crate) fn next(&mut self, chance: &mut Chance, what: &str) -> String {
         self.0 += 1;
         let number = self.0;
@@ -34,7 +34,7 @@ impl Names {
         quote(&name)
     }
 
-    /// A keyword as a name: for what has a namespace of its own, such as the columns of a table.
+    /// A keyword as a name, for objects with their own namespace, such as the columns of a table.
     pub(crate) fn column(&mut self, chance: &mut Chance, taken: &[String]) -> String {
         let keyword: &&str = chance.pick(&KEYWORDS);
         let keyword = quote(keyword);
@@ -42,7 +42,7 @@ impl Names {
     }
 }
 
-/// The longest name there is: 63 bytes, with the number in front and letters of two bytes behind.
+/// The longest possible name: 63 bytes, with the number first and then letters of two bytes.
 fn long(what: &str, number: usize) -> String {
     let mut name = format!("{what}{number}_");
     while name.len() + 2 <= 63 {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a database holds, as lines of text, asked of `information_schema` and of the functions that print definitions. None of
-//! the provider's code is used, so that neither can hide a mistake of the other.
+//! The contents of a database as lines of text, from `information_schema` and the functions that print definitions. It
+//! uses none of the provider's code, so that neither can hide a mistake of the other.
 
 use std::collections::BTreeSet;
 
 use crate::common::postgres::{Database, Major};
 
-/// What is left for later, and so is not looked at.
+/// The objects that are left for later, and therefore not compared.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Later {
     /// Indexes that no constraint and no replica identity needs.
@@ -19,14 +19,14 @@ pub(crate) struct Later {
 /// The schemas of people.
 const OURS: &str = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'";
 
-/// What belongs to no extension.
+/// The condition that an object belongs to no extension.
 fn alone(catalog: &str, oid: &str) -> String {
     format!(
         "NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = '{catalog}'::regclass AND e.objid = {oid} AND e.deptype = 'e')"
     )
 }
 
-/// The queries, each with what its lines begin with. Each makes lines of a key and of what is said of it.
+/// The queries, each with the prefix of its lines. Each returns lines of a key and its facts.
 fn queries(both: (Major, Major), own: Major, later: Later) -> Vec<(&'static str, String)> {
     let oldest = both.0.min(both.1);
     let mut all = vec![
@@ -67,7 +67,7 @@ fn columns() -> String {
     )
 }
 
-/// Until 16 a column without a target of its own had -1, and since then it has none.
+/// Until 16, a column without its own statistics target had -1, and since then null.
 fn attributes() -> String {
     format!(
         "SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attstorage, a.attcompression, \
@@ -96,8 +96,8 @@ fn parents() -> String {
     )
 }
 
-/// A constraint that forbids nulls is an object of its own since 18. Whether others are inherited has no meaning. The server's own copies of foreign keys for single
-/// partitions follow from the ones that they are copies of.
+/// A NOT NULL constraint is an object of its own since 18. Whether other constraints are inherited does not matter. The
+/// server's own copies of foreign keys for single partitions follow from the originals.
 fn constraints(oldest: Major, own: Major, later: Later) -> String {
     let enforced = if own >= Major::V18 { "o.conenforced AS enforced" } else { "true AS enforced" };
     let nulls = if oldest >= Major::V18 { "true" } else { "o.contype <> 'n'" };
@@ -127,7 +127,7 @@ fn indexes(own: Major, later: Later) -> String {
     )
 }
 
-/// Types that are the row of a table, an array or the multirange of a range come with it.
+/// Row types of tables, array types and multiranges come with their base.
 fn types() -> String {
     format!(
         "SELECT n.nspname, y.typname, y.typtype, obj_description(y.oid, 'pg_type') FROM pg_type y JOIN pg_namespace n \
@@ -171,7 +171,7 @@ fn ranges() -> String {
     )
 }
 
-/// The functions that the server makes for a range come with it.
+/// The functions that the server creates for a range come with it.
 fn functions() -> String {
     format!(
         "SELECT n.nspname, p.proname, pg_get_function_identity_arguments(p.oid), pg_get_functiondef(p.oid), \
@@ -193,7 +193,7 @@ fn sequences() -> String {
     )
 }
 
-/// Where the locale of a collation of ICU is kept has changed twice, and it has rules since 16.
+/// The column for the locale of an ICU collation has changed twice, and there are rules since 16.
 fn collations(own: Major, oldest: Major) -> String {
     let locale = match own {
         Major::V14 => "CASE WHEN l.collprovider = 'i' THEN l.collcollate END AS locale",
@@ -208,10 +208,10 @@ fn collations(own: Major, oldest: Major) -> String {
     )
 }
 
-/// All lines of a database, sorted. What nobody needs is left out where the other side was made from this one.
+/// All lines of a database, sorted. Omits unneeded objects if the other side was created from this one.
 pub(crate) async fn lines(database: &Database, both: (Major, Major), own: Major, later: Later) -> BTreeSet<String> {
     let queries = queries(both, own, later);
-    // Nothing is printed without its schema then, and each query is one statement of one round trip.
+    // Then nothing is printed without its schema, and each query is one statement of one round trip.
     database.sql("SET search_path = ''; SET extra_float_digits = 1").await;
     let mut found = BTreeSet::new();
     for (what, query) in queries {
@@ -222,7 +222,8 @@ pub(crate) async fn lines(database: &Database, both: (Major, Major), own: Major,
     found
 }
 
-/// How two databases differ: what only the one has, and what only the other has. What is unneeded belongs on no other side.
+/// The differences between two databases: the lines that only one of them has. Unneeded objects must not be on the
+/// other side.
 pub(crate) async fn differences(
     publisher: (&Database, Major),
     subscriber: (&Database, Major),
@@ -231,7 +232,7 @@ pub(crate) async fn differences(
     let both = (publisher.1, subscriber.1);
     let first = lines(publisher.0, both, publisher.1, later).await;
     let second = lines(subscriber.0, both, subscriber.1, later).await;
-    // A schema of which nothing is published is not needed.
+    // A schema without published objects is not needed.
     let empty = empty_schemas(publisher.0).await;
     let is_needed = |line: &&String| !line.contains("unneeded") && !empty.contains(*line);
     let missing = first.iter().filter(is_needed).filter(|line| !second.contains(*line)).map(|line| format!("- {line}"));
@@ -244,7 +245,7 @@ pub(crate) async fn differences(
     all
 }
 
-/// The lines of schemas that hold nothing but what is unneeded.
+/// The lines of schemas that only have unneeded objects.
 async fn empty_schemas(database: &Database) -> BTreeSet<String> {
     let query = format!(
         "SELECT concat('schema ', row_to_json(q)) FROM ({}) q WHERE q.nspname <> 'public' AND NOT EXISTS (SELECT 1 FROM ( \
@@ -257,14 +258,14 @@ async fn empty_schemas(database: &Database) -> BTreeSet<String> {
     database.rows(&query).await.into_iter().collect()
 }
 
-/// How the rows of all tables differ, by table.
+/// The differences between the rows of all tables, by table.
 pub(crate) async fn row_differences(publisher: &Database, subscriber: &Database) -> Vec<String> {
     let (first, second) = (rows(publisher).await, rows(subscriber).await);
     let missing = first.difference(&second).map(|line| format!("- {line}"));
     missing.chain(second.difference(&first).map(|line| format!("+ {line}"))).collect()
 }
 
-/// Each table with how many rows it has and a hash of them; a table that is partitioned has its rows in others.
+/// Each table with its number of rows and a hash of them; a partitioned table's rows are in its partitions.
 async fn rows(database: &Database) -> BTreeSet<String> {
     let tables = format!(
         "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attname) \

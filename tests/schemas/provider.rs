@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The provider as a core drives it, for as many objects as a test needs.
+//! The provider, driven like by a core, for any number of objects.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::common::postgres::Database;
 use crate::session::{CAPABLE, Session};
 use crate::wire::{Shape, said};
 
-/// No request takes nearly that long.
+/// Much longer than any request takes.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// A provider that is configured for two databases.
+/// A provider configured for two databases.
 pub(crate) struct Provider(Session);
 
-/// What a core keeps of an object.
+/// The state of an object in a core.
 pub(crate) struct State {
     pub(crate) value: Value,
     private: Vec<u8>,
@@ -29,14 +29,14 @@ async fn answer<T>(what: &str, asked: impl Future<Output = Result<tonic::Respons
     answered.unwrap_or_else(|status| panic!("{what}: {status:?}")).into_inner()
 }
 
-/// What a core fails with.
+/// The errors that a core would fail with.
 fn check(diagnostics: &[pb::Diagnostic]) -> Result<(), String> {
     let is_error = |diagnostic: &pb::Diagnostic| diagnostic.severity() == pb::diagnostic::Severity::Error;
     if diagnostics.iter().any(is_error) { Err(said(diagnostics)) } else { Ok(()) }
 }
 
 impl Provider {
-    /// A provider of its own for this pair.
+    /// A new provider for this pair.
     pub(crate) async fn start(publisher: &Database, subscriber: &Database) -> Self {
         let session = Session::start().await;
         let side = |name: &str, database: &Database| {
@@ -67,7 +67,7 @@ impl Provider {
         Ok(State { value: shape.decode(applied.new_state.as_ref()), private: applied.private })
     }
 
-    /// Reads an object again and plans the same configuration; what that would change, as text.
+    /// Reads an object again and plans the same configuration. Returns the changes as text.
     pub(crate) async fn changes(
         &self,
         name: &str,
@@ -120,7 +120,7 @@ impl Provider {
     }
 }
 
-/// What a core proposes: the configuration, and for what it leaves to the provider what is there.
+/// A core's proposal: the configuration, with prior values for computed attributes.
 fn merged(shape: &Shape, config: &Value, prior: &Value) -> Value {
     let mut merged = config.clone();
     for attribute in shape.schema.attributes.iter().filter(|attribute| attribute.computed) {

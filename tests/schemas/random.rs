@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Schemas made by chance.
+//! Random schemas.
 
 use crate::common::postgres::{self as servers, Database, Major};
 use crate::maker::{Made, Maker};
 use crate::printed::{Later, differences};
 
-/// Makes the schema; the error has the statement that the server refuses, and all before it.
+/// Creates the schema; the error has the statement that the server refuses, and all before it.
 pub(crate) async fn run(database: &Database, made: &Made) -> Result<(), String> {
     for (at, statement) in made.extensions.iter().chain(&made.statements).enumerate() {
         if let Err(error) = database.try_sql(statement).await {
@@ -22,7 +22,7 @@ pub(crate) fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// The server takes whatever chance makes, and what is made twice is the same.
+/// The server accepts every random schema, and the same seed gives the same schema.
 #[tokio::test]
 async fn the_same_schema_twice_is_the_same() {
     let (first, count) = (number("SEED", 1), number("COUNT", 8));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Statements that write rows. The server may refuse any of them, as chance does not know what a key has already.
+//! Statements that write rows. The server may refuse any of them, because they may repeat keys.
 
 use super::maker::Maker;
 use super::tables::{Column, Table};
@@ -21,7 +21,7 @@ impl Maker {
         if !column.is_not_null && self.chance.one_in(6) {
             return "NULL".to_owned();
         }
-        // Numbers of many sizes, so that keys are met more than once and partitions of all kinds are.
+        // Numbers of many sizes, so that keys occur more than once, and all kinds of partitions are used.
         match column.kind.sql.as_str() {
             "integer" | "bigint" | "smallint" if !self.chance.one_in(4) => self.chance.below(40).to_string(),
             "text" if self.chance.one_in(2) => {
@@ -31,13 +31,13 @@ impl Maker {
         }
     }
 
-    /// An update of all rows and a delete of some, as far as the table lets its rows be told apart.
+    /// An update of all rows and a delete of some, as far as the table has a replica identity.
     pub(crate) fn update(&mut self, table: &Table) -> Vec<String> {
-        // A publisher takes changes of a partition by the identity that this has, and sends them by that of the root.
+        // A publisher accepts changes of a partition by the partition's identity, and sends them by the root's.
         if table.is_mute {
             return Vec::new();
         }
-        // A subscriber looks for a row by all of its columns, and cannot where one is of a type without an equality.
+        // A subscriber searches a row by all of its columns, which fails if the type of one has no equality.
         if table.is_full && table.columns.iter().any(|column| !column.kind.sorts) {
             return Vec::new();
         }

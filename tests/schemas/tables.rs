@@ -15,37 +15,37 @@ pub(crate) struct Column {
     pub(crate) is_not_null: bool,
 }
 
-/// A table, as far as rows and keys need to know it.
+/// A table, with the facts for rows and keys.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     /// Schema and name, quoted.
     pub(crate) name: String,
     pub(crate) columns: Vec<Column>,
-    /// The names of the columns of its primary key; none if there is none.
+    /// The names of the columns of its primary key; empty if there is none.
     pub(crate) key: Vec<String>,
     /// Whether it is published with another table, of which it is a child.
     pub(crate) is_child: bool,
-    /// Whether it is neither partitioned, nor inherits, nor has a type.
+    /// Whether it is not partitioned, does not inherit, and has no type.
     pub(crate) is_plain: bool,
     /// Whether its rows are in its partitions.
     pub(crate) is_partitioned: bool,
-    /// Whether its rows are told apart by all of their columns.
+    /// Whether its replica identity is the whole row.
     pub(crate) is_full: bool,
-    /// Whether the publisher says nothing of old rows.
+    /// Whether it has no replica identity.
     pub(crate) is_mute: bool,
-    /// Whether its key may be referred to by another table.
+    /// Whether another table may reference its key.
     pub(crate) is_referable: bool,
 }
 
 impl Table {
-    /// Its columns of a key's type that must have a value.
+    /// Its NOT NULL columns with a type for keys.
     fn sorting(&self) -> Vec<&Column> {
         self.columns.iter().filter(|column| column.kind.sorts && column.is_given).collect()
     }
 }
 
 impl Maker {
-    /// A table of its own.
+    /// A plain table.
     pub(crate) fn table(&mut self) {
         let name = self.table_name("t");
         let count = self.chance.between(1, 8);
@@ -78,7 +78,7 @@ impl Maker {
         self.tables.push(table);
     }
 
-    /// What every table may get once it is there.
+    /// Additions that every table may get.
     pub(crate) fn after(&mut self, table: &mut Table) {
         self.alter_columns(table);
         self.uniques(table);
@@ -88,7 +88,7 @@ impl Maker {
         self.drop_a_column(table);
     }
 
-    /// A column, as CREATE TABLE has it.
+    /// A column for CREATE TABLE.
     pub(crate) fn column(&mut self, others: &[Column]) -> (Column, String) {
         let taken: Vec<_> = others.iter().map(|column| column.name.clone()).collect();
         let name = self.names.column(&mut self.chance, &taken);
@@ -102,7 +102,7 @@ impl Maker {
         }
         if self.chance.one_in(3) {
             let default = self.default_of(&kind);
-            // What stands alone is taken for the beginning of something else.
+            // Without parentheses, the parser may read it as the beginning of something else.
             text += &format!(" DEFAULT ({default})");
         }
         let is_not_null = self.chance.one_in(4);
@@ -118,14 +118,14 @@ impl Maker {
 
     fn not_null(&mut self, is_for_keys: bool) -> String {
         if self.version >= 18 && self.chance.one_in(2) {
-            // A primary key takes no column whose constraint is not inherited.
+            // A primary key accepts no column whose NOT NULL is not inherited.
             let inherits = if !is_for_keys && self.chance.one_in(2) { " NO INHERIT" } else { "" };
             return format!(" CONSTRAINT {} NOT NULL{inherits}", self.names.next(&mut self.chance, "nn"));
         }
         " NOT NULL".to_owned()
     }
 
-    /// A column that counts: serial in three sizes, or an identity with options.
+    /// A numbered column: serial in three sizes, or an identity with options.
     fn numbered(&mut self, name: String) -> (Column, String) {
         let kind = self.own[self.chance.below(3)].clone();
         let always = self.chance.one_in(2);
@@ -151,7 +151,7 @@ impl Maker {
         (Column { name, kind, is_given: false, is_not_null: true }, text)
     }
 
-    /// A column for the primary key in front.
+    /// A column for the primary key, at the front.
     fn key_column(&mut self, columns: &mut Vec<Column>, listed: &mut Vec<String>) -> Vec<String> {
         let taken: Vec<_> = columns.iter().map(|column| column.name.clone()).collect();
         let name = self.names.column(&mut self.chance, &taken);
@@ -182,7 +182,7 @@ impl Maker {
         }
     }
 
-    /// A column that follows from others.
+    /// A generated column.
     fn generated(&mut self, table: &mut Table, listed: &mut Vec<String>) {
         if !self.chance.one_in(3) {
             return;
@@ -207,7 +207,7 @@ impl Maker {
         for _ in 0..self.chance.below(3) {
             let column = self.chance.pick(&table.columns).clone();
             let constraint = self.names.next(&mut self.chance, "tck");
-            // No virtual column in what the user's functions are called with.
+            // No virtual columns as arguments of user-defined functions.
             let test = if column.is_given {
                 self.test(&column.kind, &column.name)
             } else {

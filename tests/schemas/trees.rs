@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Tables that belong together: partitions of partitions, inheritance, tables of a type, tables with time in their keys.
+//! Related tables: partitions of partitions, inheritance, typed tables, tables with temporal keys.
 
 use super::indexes::schema_of;
 use super::maker::Maker;
 use super::tables::{Column, Table};
 
 impl Maker {
-    /// A partitioned table with partitions, of which some are partitioned again.
+    /// A partitioned table with partitions, some of which are partitioned again.
     pub(crate) fn partitioned(&mut self) {
         let name = self.table_name("parted");
         let (number, text) = (self.names.next(&mut self.chance, "pn"), self.names.next(&mut self.chance, "pt"));
@@ -20,12 +20,12 @@ impl Maker {
             let (column, text) = self.column(&columns);
             // An identity in a partitioned table came with 17.
             if column.is_given || self.version >= 17 {
-                // What is not inherited cannot be in a partitioned table.
+                // A partitioned table cannot have NO INHERIT constraints.
                 listed.push(text.replace(" NO INHERIT", ""));
                 columns.push(column);
             }
         }
-        // A key has the collations of its columns, and so must the columns of the partitions then.
+        // A key has the collations of its columns, so the columns of the partitions need the same ones.
         let is_keyed = !self.chance.one_in(4);
         let text_by = if is_keyed { text.clone() } else { format!("{text} COLLATE \"C\"") };
         let by = self.how(&number, &text_by);
@@ -41,7 +41,7 @@ impl Maker {
             is_mute: false,
             is_referable: false,
         };
-        // Some of it is there before the partitions, and given to them; some comes later, and reaches them all the same.
+        // Some parts exist before the partitions and are copied to them; others come later and are added to them.
         let early = self.chance.one_in(2);
         if is_keyed && early {
             self.tree_key(&table, &number, &text);
@@ -124,11 +124,11 @@ impl Maker {
         }
     }
 
-    /// A partition whose columns are in another order than those of its table.
+    /// A partition whose columns have another order than its table's.
     fn attached(&mut self, table: &Table, name: &str, bound: &str, by: &str) {
         let like = self.names.next(&mut self.chance, "like");
         let schema = schema_of(name).to_owned();
-        // Its columns come from its table, in an order of their own: made by a table that is gone again.
+        // Its columns come from its table, in another order: by a temporary copy of the table.
         self.run(format!("CREATE TABLE {schema}.{like} (LIKE {})", table.name));
         let mut columns: Vec<_> = table.columns.iter().map(|column| column.name.clone()).collect();
         self.chance.shuffle(&mut columns);
@@ -146,7 +146,7 @@ impl Maker {
             by_text = by.replace('\'', "''"),
         ));
         self.run(format!("DROP TABLE {schema}.{like}"));
-        // What the table checks, its partition must check too before it can be attached.
+        // A partition must have the table's checks before it can be attached.
         self.run(format!(
             "DO $do$ DECLARE one record; BEGIN FOR one IN SELECT conname, pg_get_constraintdef(oid) AS def FROM pg_constraint \
              WHERE conrelid = {}::regclass AND contype = 'c' LOOP EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s', {}, one.conname, one.def); \
@@ -242,7 +242,7 @@ impl Maker {
         });
     }
 
-    /// Tables whose keys hold for a time, as Postgres 18 has them.
+    /// Tables with temporal keys (Postgres 18).
     pub(crate) fn temporal(&mut self) {
         let (parent, child) = (self.qualified("held"), self.qualified("holding"));
         let kind =
@@ -272,7 +272,7 @@ impl Maker {
     }
 }
 
-/// A text as SQL has it, in a block between dollars.
+/// A text as an SQL literal, within a dollar-quoted block.
 fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Clusters and their instances: what they show, and what becomes of them over time.
+//! Clusters and their instances: their description, and their changes over time.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -12,7 +12,7 @@ use super::xml::{Element, list, node, text};
 use super::{REGION, Shared, parameters};
 use crate::common::postgres::Settings;
 
-/// One page of the records: those after `Marker`, and the next marker where there are more.
+/// One page of the records: those after `Marker`, and the next marker if there are more.
 pub(super) fn page<'a, T>(all: &'a [T], form: &Form, size: usize) -> (&'a [T], Option<Element>) {
     let asked = form.get("MaxRecords").and_then(|records| records.parse().ok()).unwrap_or(size);
     let start = form.get("Marker").and_then(|marker| marker.parse().ok()).unwrap_or(0).min(all.len());
@@ -149,7 +149,7 @@ fn described<'a>(state: &'a State, is_asked: impl Fn(&Instance) -> bool + 'a) ->
     })
 }
 
-/// A DB instance by itself has a parameter group and a status that a member of a cluster has not.
+/// A single DB instance has a parameter group and a status that a member of a cluster does not have.
 fn describe_instance(instance: &Instance, cluster: Option<&Cluster>) -> Element {
     let (host, port) = &instance.address;
     let alone = cluster.filter(|cluster| cluster.is_instance);
@@ -262,7 +262,7 @@ fn attach(shared: &Arc<Shared>, state: &mut State, name: &str, group: &str) -> R
     Ok(())
 }
 
-/// After a while, every instance that has the group by now takes notice of its values.
+/// After a delay, every instance that has the group by then notices its values.
 pub(super) fn notice_group(shared: &Arc<Shared>, state: &State, group: &str, is_static: bool) {
     let (later, group, members) = (Arc::clone(shared), group.to_owned(), members_with(state, group));
     tokio::spawn(async move {
@@ -282,7 +282,7 @@ fn members_with(state: &State, group: &str) -> Vec<String> {
     with_it.flat_map(|cluster| cluster.instances.clone()).collect()
 }
 
-/// Dynamic values come into force, static ones wait for a reboot.
+/// Dynamic values take effect, static ones wait for a reboot.
 fn notice(shared: &Shared, group: &str, members: &[String], is_static: bool) {
     let mut state = shared.state();
     let Some(values) = state.groups.get(group).map(|group| group.values.clone()) else {
@@ -331,7 +331,7 @@ pub(super) fn reboot_instance(shared: &Arc<Shared>, form: &Form) -> Answer {
     Ok(answer)
 }
 
-/// The readers that restart with their writer, where the cluster's version has it so.
+/// The readers that restart with their writer, if the cluster's version does so.
 fn restarted_along(state: &State, name: &str) -> Vec<String> {
     let cluster = state.clusters.iter().find(|cluster| cluster.restarts_readers && cluster.writer == name);
     let readers = cluster.into_iter().flat_map(|cluster| &cluster.instances);

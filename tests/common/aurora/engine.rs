@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What runs inside a DB instance.
+//! The servers inside DB instances.
 
 use std::net::TcpListener;
 
@@ -8,15 +8,15 @@ use crate::common::postgres::{Major, Server, Settings};
 
 /// The server of one DB instance. All of it blocks.
 pub trait Engine: Send {
-    /// Stops the server and starts it with these settings over those it had.
+    /// Stops the server, and starts it with these settings in addition to the previous ones.
     fn restart(&mut self, settings: &Settings);
-    /// Lays settings that need no restart over those it has.
+    /// Adds settings that need no restart.
     fn reload(&mut self, settings: &Settings);
     /// Where it listens.
     fn address(&self) -> (String, u16);
     /// Everything it has logged so far.
     fn log(&self) -> String;
-    /// Whether it speaks SQL.
+    /// Whether it supports SQL.
     fn is_postgres(&self) -> bool;
 }
 
@@ -57,7 +57,7 @@ impl Engine for Server {
     }
 }
 
-/// Nothing at all, for what is about the API alone.
+/// No servers, for tests of the API alone.
 pub struct NoServers;
 
 impl Engines for NoServers {

@@ -20,7 +20,7 @@ impl Form {
         self.0.get(name).map(String::as_str)
     }
 
-    /// A name in lower case, as RDS keeps identifiers.
+    /// A name in lower case, as RDS stores identifiers.
     pub(super) fn identifier(&self, name: &str) -> Option<String> {
         self.get(name).map(str::to_ascii_lowercase)
     }

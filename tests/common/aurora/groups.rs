@@ -13,7 +13,7 @@ use super::state::{Group, State};
 use super::xml::{Element, list, node, text};
 use super::{Shared, clusters::page};
 
-/// The names that the API has for one kind of group.
+/// The API's names for one kind of group.
 pub(super) struct Kind {
     group: &'static str,
     groups: &'static str,

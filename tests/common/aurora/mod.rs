@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
 //! A stand-in for Aurora: a server on loopback that speaks the RDS query protocol (version 2014-10-31), so that the
-//! unmodified AWS SDK talks to it through `endpoint_url`, and whose DB instances are real Postgres servers.
+//! unmodified AWS SDK can use it through `endpoint_url`. Its DB instances are real Postgres servers.
 //!
-//! `RebootDBInstance` really restarts the instance's Postgres with what its cluster parameter group says, after the
-//! delays and through the states that RDS shows. The switches on [`StandIn`] make it slow, refuse or move.
+//! `RebootDBInstance` really restarts the instance's Postgres with the values of its cluster parameter group, with
+//! the delays and states of RDS. The switches on [`StandIn`] make it slow, refuse calls or move the writer.
 
 mod clusters;
 mod engine;
@@ -26,19 +26,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::postgres::Database;
 
-/// The region that all ARNs name.
+/// The region in all ARNs.
 pub const REGION: &str = "us-east-2";
 
-/// How long RDS takes to show what it has accepted.
+/// How long RDS takes to show accepted changes.
 #[derive(Clone, Copy, Debug)]
 pub struct Delays {
-    /// From a change of the group until the members know the new values and show `pending-reboot`.
+    /// From a change of the group until the members notice the new values and show `pending-reboot`.
     pub notice: Duration,
-    /// How long a cluster is being modified: one half `modifying`, the other `available` with pending values.
+    /// How long a modification of a cluster takes: one half `modifying`, the other half `available` with
+    /// pending values.
     pub modifying: Duration,
     /// From `RebootDBInstance` until the instance shows `rebooting`.
     pub before_rebooting: Duration,
-    /// How long it is `rebooting` at least, beside the restart itself.
+    /// How long it is at least `rebooting`, in addition to the restart itself.
     pub rebooting: Duration,
     /// From `available` until the member shows `in-sync` again.
     pub in_sync: Duration,
@@ -60,7 +61,7 @@ impl Default for Delays {
     }
 }
 
-/// One cluster, as it is at the start.
+/// One cluster at the start.
 #[derive(Clone, Debug)]
 pub struct ClusterConfig {
     pub identifier: String,
@@ -68,7 +69,7 @@ pub struct ClusterConfig {
     pub engine_version: String,
     pub engine_mode: String,
     pub status: String,
-    /// The group that is attached; AWS's own of the family where it is not given. A custom one is made.
+    /// The attached group; by default AWS's own of the family. A custom one is created.
     pub parameter_group: Option<String>,
     /// The first one is the writer.
     pub instances: Vec<String>,
@@ -77,12 +78,12 @@ pub struct ClusterConfig {
     pub has_writer: bool,
     pub global_cluster: Option<String>,
     pub replication_source: Option<String>,
-    /// Whether a reboot of the writer restarts the readers, as old versions have it.
+    /// Whether a reboot of the writer restarts the readers, as in old versions.
     pub restarts_readers: bool,
-    /// Whether it is a DB instance by itself.
+    /// Whether it is a single DB instance.
     pub is_instance: bool,
     pub is_multi_az: bool,
-    /// Whether its servers have `aurora_db_instance_identifier()`, as those of Aurora do.
+    /// Whether its servers have `aurora_db_instance_identifier()`, like Aurora's.
     pub has_identity: bool,
 }
 
@@ -108,7 +109,7 @@ impl ClusterConfig {
         }
     }
 
-    /// A DB instance of RDS for PostgreSQL by itself.
+    /// A single DB instance of RDS for PostgreSQL.
     pub fn instance(identifier: &str, engine_version: &str) -> Self {
         Self {
             engine: "postgres".to_owned(),
@@ -126,13 +127,13 @@ impl ClusterConfig {
     }
 }
 
-/// What to start with.
+/// The configuration at the start.
 pub struct StandInConfig {
     pub clusters: Vec<ClusterConfig>,
     pub delays: Delays,
     /// How many records a page has.
     pub page_size: usize,
-    /// What the instances are.
+    /// The servers of the instances.
     pub engines: Arc<dyn Engines>,
 }
 
@@ -153,7 +154,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Whether it changes anything, rather than asking.
+    /// Whether it changes anything. Other calls only read.
     pub fn changes_something(&self) -> bool {
         !self.action.starts_with("Describe") && !self.action.starts_with("List")
     }
@@ -167,7 +168,7 @@ pub struct StandIn {
     server: tokio::task::JoinHandle<()>,
 }
 
-/// What the server and the switches share.
+/// The shared state of the server and the switches.
 struct Shared {
     state: Mutex<State>,
     delays: Delays,
@@ -204,7 +205,7 @@ impl StandIn {
         self.shared.state().instance(instance).expect("an instance").address.clone()
     }
 
-    /// A database on an instance's Postgres, which must be there already.
+    /// An existing database on an instance's Postgres.
     pub fn database(&self, instance: &str, name: &str) -> Database {
         Database::at(self.address(instance).1, name)
     }
@@ -215,7 +216,7 @@ impl StandIn {
         engine.lock().unwrap_or_else(PoisonError::into_inner).log()
     }
 
-    /// Makes the instances with a group take notice of its values now, instead of after the delay.
+    /// Makes the instances with a group notice its values now, without the delay.
     pub fn take_notice(&self, group: &str) {
         clusters::take_notice(&self.shared, group);
     }
@@ -241,7 +242,7 @@ impl StandIn {
         reboots.map(|call| call.parameters["DBInstanceIdentifier"].clone()).collect()
     }
 
-    /// What the cluster's writer runs with; nothing while it is away.
+    /// A setting of the cluster's running writer; none while it is unavailable.
     pub fn writer_setting(&self, cluster: &str, name: &str) -> Option<String> {
         let mut state = self.shared.state();
         let writer = state.cluster(cluster)?.writer.clone();
@@ -249,13 +250,13 @@ impl StandIn {
         writer.running.get(name).cloned()
     }
 
-    /// Which instance is the cluster's writer, if there is such a cluster and it has one.
+    /// The cluster's writer instance, if there is such a cluster and it has one.
     pub fn writer_instance(&self, cluster: &str) -> Option<String> {
         let mut state = self.shared.state();
         state.cluster(cluster).map(|cluster| cluster.writer.clone()).filter(|writer| !writer.is_empty())
     }
 
-    /// How often the cluster's writer was started; nothing while it is away.
+    /// How often the cluster's writer was started; none while it is unavailable.
     pub fn writer_started(&self, cluster: &str) -> Option<i64> {
         let mut state = self.shared.state();
         let writer = state.cluster(cluster)?.writer.clone();
@@ -274,7 +275,7 @@ impl StandIn {
         self.shared.state().throttled = calls;
     }
 
-    /// Answers the next call of that action with an error. Several wait in line.
+    /// Answers the next call of that action with an error. Several errors are used one after the other.
     ///
     /// # Panics
     /// When RDS has no such error.
@@ -284,7 +285,7 @@ impl StandIn {
         self.shared.state().faults.push((action.to_owned(), fault));
     }
 
-    /// Answers every call of that action with an error, those of every action where it is `*`, until
+    /// Answers every call of that action, or of every action for `*`, with an error, until
     /// [`StandIn::stop_failing`].
     pub fn fail_always(&self, action: &str, status: u16, code: &str, message: &str) {
         let fault = server::Fault::new(status, code, message);
@@ -300,12 +301,12 @@ impl StandIn {
         state.blue_green.push(BlueGreen { name, source: arn(source), target: arn(target), status });
     }
 
-    /// Lets clusters and instances be described by their names only, as a policy for one of them does.
+    /// Only allows describing clusters and instances by name, like a policy for one of them.
     pub fn deny_lists(&self) {
         self.shared.state().lists_are_denied = true;
     }
 
-    /// Ends what [`StandIn::fail_always`], [`StandIn::reboot_in_vain`] and [`StandIn::reboots_end_as`] began.
+    /// Ends the effects of [`StandIn::fail_always`], [`StandIn::reboot_in_vain`] and [`StandIn::reboots_end_as`].
     pub fn stop_failing(&self) {
         let mut state = self.shared.state();
         state.lasting.clear();
@@ -316,32 +317,32 @@ impl StandIn {
         }
     }
 
-    /// Cancels the token when that many calls have come, counted from the first.
+    /// Cancels the token after that many calls, counted from the first.
     pub fn cancel_at(&self, calls: usize, token: CancellationToken) {
         self.shared.state().stop_at = Some((calls, token));
     }
 
-    /// Lets the next reboots bring the old values back.
+    /// Makes the next reboots restore the old values.
     pub fn reboot_in_vain(&self, reboots: usize) {
         self.shared.state().reboots_in_vain = reboots;
     }
 
-    /// Lets instances be in that status after a reboot.
+    /// Sets the status of instances after a reboot.
     pub fn reboots_end_as(&self, status: &str) {
         self.shared.state().reboots_end_as = Some(status.to_owned());
     }
 
-    /// What the stand-in answered, or was about to, as RDS never would: see [`shapes`].
+    /// Answers of the stand-in that RDS would never give: see [`shapes`].
     pub fn violations(&self) -> Vec<String> {
         self.shared.state().violations.clone()
     }
 
-    /// Deletes a parameter group at once, as somebody else might.
+    /// Deletes a parameter group at once, as somebody else could.
     pub fn remove_group(&self, group: &str) {
         self.shared.state().groups.remove(group);
     }
 
-    /// Makes a parameter group, as somebody else might.
+    /// Creates a parameter group, as somebody else could.
     pub fn add_group(&self, name: &str, family: &str) {
         self.shared.state().groups.insert(name.to_owned(), Group::new(name, family, "made by somebody else"));
     }
@@ -383,7 +384,7 @@ impl StandIn {
         group.values.insert(name.to_owned(), value.to_owned());
     }
 
-    /// A parameter that somebody set in a group.
+    /// A parameter that was set in a group.
     pub fn parameter(&self, group: &str, name: &str) -> Option<String> {
         self.shared.state().groups.get(group)?.values.get(name).cloned()
     }
@@ -410,7 +411,7 @@ impl StandIn {
         members.into_iter().map(status).collect()
     }
 
-    /// Lets an instance run what its group says, as after a reboot.
+    /// Makes an instance run with its group's values, as after a reboot.
     pub fn run_as_configured(&self, instance: &str) {
         let mut state = self.shared.state();
         let instance = state.instance(instance).expect("an instance");
@@ -418,8 +419,8 @@ impl StandIn {
         instance.group_status = "in-sync".to_owned();
     }
 
-    /// Upgrades a cluster to another major version, as somebody else might: it has that group then, or AWS's own of its new
-    /// family, and its instances were started with it.
+    /// Upgrades a cluster to another major version, as somebody else could: then it has that group, or AWS's own of its
+    /// new family, and its instances were started with it.
     pub fn upgrade(&self, cluster: &str, version: &str, group: Option<&str>) {
         let mut state = self.shared.state();
         let upgraded = state.cluster(cluster).expect("a cluster");
@@ -442,7 +443,7 @@ impl StandIn {
         self.shared.state().cluster(cluster).expect("a cluster").has_pending_values = is_pending;
     }
 
-    /// Attaches a group, as somebody else might have a while ago: its members know of it.
+    /// Attaches a group, as somebody else could have done some time ago: its members already use it.
     pub fn swap_group(&self, cluster: &str, group: &str) {
         self.shared.state().cluster(cluster).expect("a cluster").group = group.to_owned();
         clusters::take_notice(&self.shared, group);
@@ -454,7 +455,7 @@ impl StandIn {
     }
 }
 
-/// Gives a server the function by which it says which instance it is, in every database that it will have.
+/// Creates the function that returns a server's instance, in every later database.
 async fn identify(shared: &Shared, instance: &str) {
     let (is_postgres, port) = {
         let mut state = shared.state();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::common::postgres::{Settings, settings};
 
-/// What RDS says of one parameter.
+/// RDS's metadata of one parameter.
 pub(super) struct Parameter {
     pub(super) name: &'static str,
     pub(super) value: Option<&'static str>,
@@ -172,7 +172,7 @@ impl Parameter {
         self.apply_type == "static"
     }
 
-    /// Whether RDS takes the value. Ranges are numbers, all else is a list of words.
+    /// Whether RDS accepts the value. Ranges are numbers, everything else is a list of words.
     pub(super) fn takes(&self, value: &str) -> bool {
         let Some(allowed) = self.allowed else {
             return true;
@@ -195,14 +195,14 @@ pub(super) fn family(engine: &str, version: &str) -> String {
     format!("{engine}{}", version.split('.').next().unwrap_or(version))
 }
 
-/// What a Postgres server is started with, given what users have set in the group.
+/// The settings of a Postgres server, from the values that users have set in the group.
 pub(super) fn server_settings(values: &BTreeMap<String, String>) -> Settings {
     let is_logical = values.get("rds.logical_replication").is_some_and(|value| value == "1");
     let mut server = match is_logical {
         true => settings([("wal_level", "logical"), ("rds.logical_replication", "on")]),
         false => settings([("wal_level", "replica"), ("rds.logical_replication", "off")]),
     };
-    // What a reset goes back to, where the engine decides: a server that was given a value once keeps it otherwise.
+    // The engine's own values for a reset: otherwise a server would keep a value that was set once.
     server.extend(settings([
         ("log_min_duration_statement", "-1"),
         ("logical_decoding_work_mem", "65536"),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The HTTP side: one POST an action, one XML document an answer.
+//! The HTTP side: one POST for each action, one XML document for each answer.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ impl Fault {
         Self { status, code: code.to_owned(), message: message.into() }
     }
 
-    /// A request that is wrong in itself.
+    /// An invalid request.
     pub(super) fn invalid(code: &str, message: impl Into<String>) -> Self {
         Self::new(400, code, message)
     }
@@ -63,7 +63,7 @@ async fn handle(Extracted(shared): Extracted<Arc<Shared>>, headers: HeaderMap, b
     }
 }
 
-/// The answer, if it is one that RDS could give; what is wrong with it otherwise, which no client takes for an answer.
+/// The answer, if RDS could give it; otherwise an error that no client accepts as an answer.
 fn honest(shared: &Shared, action: &str, answered: Answer) -> Answer {
     let problems = match &answered {
         Ok(result) => shapes::problems_of_result(action, result),
@@ -77,7 +77,7 @@ fn honest(shared: &Shared, action: &str, answered: Answer) -> Answer {
     Err(Fault::new(500, "InternalFailure", format!("the stand-in does not answer as RDS does: {what}")))
 }
 
-/// What keeps a call from being looked at: no signature, throttling, an error set by a test.
+/// Why a call is not handled: no signature, throttling, an error set by a test.
 fn refused(shared: &Shared, action: &str, headers: &HeaderMap, form: &Form) -> Result<(), Fault> {
     let mut state = shared.state();
     state.calls.push(Call { action: action.to_owned(), parameters: form.0.clone() });
@@ -108,7 +108,7 @@ fn refused(shared: &Shared, action: &str, headers: &HeaderMap, form: &Form) -> R
     }
 }
 
-/// Whether a call asks for all that there is, as a policy with a resource does not allow.
+/// Whether a call lists all objects, which a policy with a resource does not allow.
 fn is_list(action: &str, form: &Form) -> bool {
     let named = |name| form.get(name).is_some();
     match action {

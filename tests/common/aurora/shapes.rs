@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What RDS's own model says of the operations that the stand-in answers: their elements, those that are required, and
-//! the errors that they declare.
+//! RDS's own model of the operations that the stand-in answers: their elements, the required ones, and the declared
+//! errors.
 //!
-//! `shapes.json` is cut down from `rds-service.json`, botocore's model of the API, by [`cut_down`].
+//! [`cut_down`] makes `shapes.json` from `rds-service.json`, botocore's model of the API.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -41,9 +41,9 @@ pub const OPERATIONS: [&str; 24] = [
     "ResetDBParameterGroup",
 ];
 
-/// The errors that any operation may answer with: the model leaves them out.
+/// The errors of any operation, which the model omits.
 ///
-/// Source: "Common Errors", Amazon RDS API Reference, and what the endpoint says of credentials.
+/// Source: "Common Errors", Amazon RDS API Reference, and the endpoint's errors about credentials.
 const COMMON_ERRORS: [(&str, u16); 18] = [
     ("AccessDenied", 403),
     ("ExpiredToken", 403),
@@ -65,13 +65,13 @@ const COMMON_ERRORS: [(&str, u16); 18] = [
     ("ValidationError", 400),
 ];
 
-/// The shapes that are carried along.
+/// The stored shapes.
 pub fn carried() -> &'static Value {
     static CARRIED: OnceLock<Value> = OnceLock::new();
     CARRIED.get_or_init(|| serde_json::from_str(include_str!("shapes.json")).expect("shapes.json"))
 }
 
-/// The part of the whole model that is carried along: [`OPERATIONS`], and the shapes that they need.
+/// The stored part of the whole model: [`OPERATIONS`], and the shapes that they need.
 pub fn cut_down(model: &Value) -> Value {
     let mut shapes = BTreeMap::new();
     let operations = OPERATIONS.map(|name| {
@@ -125,12 +125,12 @@ fn operation(action: &str) -> &'static Value {
     &carried()["operations"][action]
 }
 
-/// Whether the operation answers with a result at all.
+/// Whether the operation has a result.
 pub(super) fn has_result(action: &str) -> bool {
     operation(action)["output"].is_string()
 }
 
-/// What of a request RDS would find missing: the name of a required element.
+/// The name of a required element that a request lacks.
 pub(super) fn missing(action: &str, form: &Form) -> Option<String> {
     let input = &carried()["shapes"][text(&operation(action)["input"])];
     let required = input["required"].as_array().into_iter().flatten().map(text);
@@ -138,7 +138,7 @@ pub(super) fn missing(action: &str, form: &Form) -> Option<String> {
     required.filter(|name| !is_given(name)).map(str::to_owned).next()
 }
 
-/// What is wrong with a result.
+/// The problems of a result.
 pub(super) fn problems_of_result(action: &str, result: &[Element]) -> Vec<String> {
     let mut problems = Vec::new();
     match operation(action)["output"].as_str() {
@@ -149,7 +149,7 @@ pub(super) fn problems_of_result(action: &str, result: &[Element]) -> Vec<String
     problems
 }
 
-/// What is wrong with an error: its code is neither common nor declared, or comes with another HTTP status.
+/// The problem of an error: its code is neither common nor declared, or has another HTTP status.
 pub(super) fn problem_of_error(action: &str, code: &str, status: u16) -> Option<String> {
     let declared = operation(action)["errors"][code].as_u64();
     let common = COMMON_ERRORS.iter().find(|(common, _)| *common == code).map(|(_, status)| u64::from(*status));

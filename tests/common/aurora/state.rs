@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the stand-in knows.
+//! The state of the stand-in.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -19,24 +19,24 @@ pub(super) struct State {
     pub(super) instances: Vec<Instance>,
     pub(super) groups: BTreeMap<String, Group>,
     pub(super) blue_green: Vec<BlueGreen>,
-    /// Groups that were detached and count as in use until then.
+    /// Detached groups that count as in use until this time.
     pub(super) lingering: Vec<(String, Instant)>,
     pub(super) calls: Vec<Call>,
     /// The calls that were not refused.
     pub(super) accepted: Vec<Call>,
     pub(super) faults: Vec<(String, Fault)>,
-    /// Errors that stay until they are taken away, by action; `*` is every action.
+    /// Errors that stay until they are removed, by action; `*` is every action.
     pub(super) lasting: Vec<(String, Fault)>,
-    /// Whether only what is named may be described.
+    /// Whether only named objects may be described.
     pub(super) lists_are_denied: bool,
-    /// What the stand-in answered as RDS never would.
+    /// Answers that RDS would never give.
     pub(super) violations: Vec<String>,
-    /// Cancelled once that many calls have come.
+    /// Cancelled after that many calls.
     pub(super) stop_at: Option<(usize, CancellationToken)>,
     pub(super) throttled: usize,
-    /// How many reboots bring the old values back.
+    /// How many reboots restore the old values.
     pub(super) reboots_in_vain: usize,
-    /// What an instance is after a reboot, if not available.
+    /// The status of an instance after a reboot, if not available.
     pub(super) reboots_end_as: Option<String>,
     pub(super) slow: Duration,
 }
@@ -53,7 +53,7 @@ impl State {
         self.instances.iter_mut().find(|instance| instance.identifier == name)
     }
 
-    /// The clusters that have the group, as far as deleting it is concerned.
+    /// Whether the group counts as in use, so that it cannot be deleted.
     pub(super) fn is_in_use(&self, group: &str) -> bool {
         let now = Instant::now();
         let lingers = self.lingering.iter().any(|(name, until)| name == group && *until > now);
@@ -69,7 +69,7 @@ pub(super) struct BlueGreen {
     pub(super) status: String,
 }
 
-/// A cluster, or a DB instance by itself: then it has one instance, of its own name.
+/// A cluster, or a single DB instance: then it has one instance, with the same name.
 pub(super) struct Cluster {
     pub(super) identifier: String,
     pub(super) is_instance: bool,
@@ -114,14 +114,14 @@ pub(super) struct Instance {
     pub(super) identifier: String,
     pub(super) cluster: String,
     pub(super) status: String,
-    /// From the call until it is available again, also while it does not show yet.
+    /// From the call until it is available again, even before its status shows it.
     pub(super) is_rebooting: bool,
     pub(super) group_status: String,
     pub(super) publicly_accessible: bool,
     pub(super) address: (String, u16),
-    /// What its next start will run with: the group's values, once the instance has taken notice of them.
+    /// The settings of its next start: the group's values, once the instance has noticed them.
     pub(super) settings: Settings,
-    /// What it runs with.
+    /// Its current settings.
     pub(super) running: Settings,
     /// How often it was started.
     pub(super) starts: i64,
@@ -152,7 +152,7 @@ pub(super) struct Group {
     pub(super) name: String,
     pub(super) family: String,
     pub(super) description: String,
-    /// What users have set.
+    /// The values that users have set.
     pub(super) values: BTreeMap<String, String>,
     pub(super) tags: BTreeMap<String, String>,
 }
@@ -168,7 +168,7 @@ impl Group {
         }
     }
 
-    /// Whether it is a cluster parameter group, rather than one of DB instances.
+    /// Whether it is a cluster parameter group, and not one of DB instances.
     pub(super) fn is_of_clusters(&self) -> bool {
         self.family.starts_with("aurora")
     }

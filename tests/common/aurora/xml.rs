@@ -24,12 +24,12 @@ impl Element {
     }
 }
 
-/// An element that holds text.
+/// An element with text.
 pub(super) fn text(name: &'static str, value: impl ToString) -> Element {
     Element::Text(name, value.to_string())
 }
 
-/// An element that holds elements.
+/// An element with child elements.
 pub(super) fn node(name: impl Into<Cow<'static, str>>, children: Vec<Element>) -> Element {
     Element::Node(name.into(), children)
 }
@@ -39,7 +39,7 @@ pub(super) fn list<T>(name: &'static str, items: impl IntoIterator<Item = T>, it
     Element::Node(name.into(), items.into_iter().map(item).collect())
 }
 
-/// The element `name` around these, as a document in RDS's namespace.
+/// A document in RDS's namespace: the element `name` with these children.
 pub(super) fn document(name: &str, children: &[Element]) -> String {
     let mut writer = Writer::new(Vec::new());
     let root = writer.create_element(name).with_attribute(("xmlns", "http://rds.amazonaws.com/doc/2014-10-31/"));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The account that servers run under. Postgres refuses to run as root, so root's tests lend it `nobody`.
+//! The account that servers run under. Postgres refuses to run as root, so root's tests use `nobody`.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// A user and a group to run as; `None` is whoever runs the tests.
+/// A user and a group to run as; `None` is the user who runs the tests.
 #[derive(Clone, Copy)]
 pub(super) struct Account(Option<(u32, u32)>);
 
@@ -19,7 +19,7 @@ impl Account {
         *ACCOUNT.get_or_init(|| Self(is_root().then(nobody)))
     }
 
-    /// Lets the command run under this account.
+    /// Runs the command under this account.
     pub(super) fn run(self, command: &mut Command) -> &mut Command {
         match self.0 {
             Some((user, group)) => command.uid(user).gid(group),
@@ -34,7 +34,7 @@ impl Account {
         }
     }
 
-    /// Whether a program can be started under this account: the way to it may be closed to others than root.
+    /// Whether a program can be started under this account: its directories may only be open to root.
     pub(super) fn can_run(self, program: &Path) -> bool {
         let mut command = Command::new(program);
         command.arg("--version").current_dir("/").stdout(Stdio::null()).stderr(Stdio::null());
@@ -49,7 +49,7 @@ impl Account {
     }
 }
 
-/// Whether this process is root's: the owner of its own entry in /proc tells without a system call of our own.
+/// Whether this process runs as root: the owner of its own entry in /proc shows it without a system call.
 fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Data directories: `initdb` runs once a major, and every server gets a copy.
+//! Data directories: `initdb` runs once for each major, and every server gets a copy.
 
 use std::fs::{self, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,7 +13,7 @@ use super::account::Account;
 use super::{Major, SUPERUSER, SUPERUSER_PASSWORD};
 use crate::common::tools;
 
-/// Small log segments, as a test writes little; the C locale, as it is everywhere the same.
+/// Small WAL segments, because a test writes little; the C locale, because it is the same everywhere.
 const INITDB: [&str; 8] = [
     "--auth=scram-sha-256",
     "--encoding=UTF8",
@@ -41,12 +41,12 @@ pub(super) fn write(path: &Path, text: &str) {
     Account::of_servers().own(path);
 }
 
-/// A program of one major, at a place where the servers' account can run it.
+/// A program of one major, in a place where the servers' account can run it.
 pub(super) fn binary(major: Major, name: &str) -> PathBuf {
     installation(major).join("bin").join(name)
 }
 
-/// The installed Postgres, or a copy of it where the installed one is out of the servers' reach.
+/// The installed Postgres, or a copy if the servers' account cannot reach it.
 fn installation(major: Major) -> PathBuf {
     static KNOWN: Mutex<Vec<(Major, PathBuf)>> = Mutex::new(Vec::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,7 +66,7 @@ fn installation(major: Major) -> PathBuf {
     path
 }
 
-/// A cluster that no server runs on, to copy from.
+/// A cluster without a server, to copy from.
 fn template(major: Major) -> PathBuf {
     let initdb = binary(major, "initdb");
     let mut made_of = DefaultHasher::new();
@@ -78,7 +78,7 @@ fn template(major: Major) -> PathBuf {
     })
 }
 
-/// Makes something below `base()` unless it is there; test processes may race for it, and the first one wins.
+/// Creates something below `base()` unless it exists; test processes may race for it, and the first one wins.
 fn once(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,14 +95,14 @@ fn once(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     path
 }
 
-/// When an installation was made, to tell it from the one before.
+/// When an installation was created, to distinguish it from an earlier one.
 fn age(installation: &Path) -> u64 {
     let made = fs::metadata(installation.join("bin/postgres")).and_then(|metadata| metadata.modified());
     let since = made.ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
     since.map_or(0, |since| since.as_secs())
 }
 
-/// The directory of everything here, below the system's temporary one where the servers can enter that.
+/// The directory of everything here, below the system's temporary one if the servers can enter that.
 fn base() -> &'static Path {
     static BASE: OnceLock<PathBuf> = OnceLock::new();
     BASE.get_or_init(|| {

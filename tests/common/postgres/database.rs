@@ -17,7 +17,7 @@ use super::{SUPERUSER, SUPERUSER_PASSWORD, Server};
 pub struct Role {
     /// Its name, unquoted.
     pub name: String,
-    /// Its password: a text found nowhere else.
+    /// Its password: a unique text.
     pub password: String,
 }
 
@@ -28,7 +28,7 @@ impl Role {
     }
 }
 
-/// A database, with a superuser's connection for the test itself that is opened when first used.
+/// A database, with a superuser's connection for the test itself, which is opened at its first use.
 pub struct Database {
     /// Its name, unquoted.
     pub name: String,
@@ -46,7 +46,7 @@ impl Server {
         self.open(&name)
     }
 
-    /// A database that is there already.
+    /// An existing database.
     pub fn open(&self, name: &str) -> Database {
         Database {
             name: name.to_owned(),
@@ -56,7 +56,7 @@ impl Server {
         }
     }
 
-    /// Makes a role that can log in, with a unique name, a password of its own and more attributes (`"REPLICATION"`).
+    /// Creates a role that can log in, with a unique name, its own password and further attributes (`"REPLICATION"`).
     pub async fn role(&self, prefix: &str, attributes: &str) -> Role {
         let number = self.next();
         let role = Role { name: format!("{prefix}_{number}"), password: format!("pw-{prefix}-{number}-k8Zq") };
@@ -64,7 +64,7 @@ impl Server {
         role
     }
 
-    /// Makes this very role.
+    /// Creates exactly this role.
     pub async fn create_role(&self, role: &Role, attributes: &str) {
         let (name, password) = (quote(&role.name), role.password.replace('\'', "''"));
         let create = format!("CREATE ROLE {name} LOGIN PASSWORD '{password}' {attributes}");
@@ -73,12 +73,12 @@ impl Server {
 }
 
 impl Database {
-    /// A database of a server that is known by its port alone.
+    /// A database of a server that is only known by its port.
     pub fn at(port: u16, name: &str) -> Self {
         Self { name: name.to_owned(), port, starts: Arc::default(), client: Mutex::new(None) }
     }
 
-    /// A superuser's URL, as a provider block takes it.
+    /// A superuser's URL for a provider block.
     pub fn url(&self) -> String {
         self.url_as(&Role::superuser())
     }
@@ -88,18 +88,18 @@ impl Database {
         self.url_through(role, self.port)
     }
 
-    /// A role's URL through another port, as of a relay.
+    /// A role's URL through another port, for example a relay's.
     pub fn url_through(&self, role: &Role, port: u16) -> String {
         let (user, password, name) = (encode(&role.name), encode(&role.password), encode(&self.name));
         format!("postgresql://{user}:{password}@127.0.0.1:{port}/{name}?sslmode=disable")
     }
 
-    /// What tokio-postgres needs to connect as a role.
+    /// tokio-postgres's configuration to connect as a role.
     pub fn config(&self, role: &Role) -> Config {
         self.config_through(role, self.port)
     }
 
-    /// The same through another port, as of a relay.
+    /// The same through another port, for example a relay's.
     pub fn config_through(&self, role: &Role, port: u16) -> Config {
         let mut config = Config::new();
         config.host("127.0.0.1").port(port).dbname(&self.name).user(&role.name).password(&role.password);
@@ -131,7 +131,7 @@ impl Database {
     /// The one value that a query returns.
     ///
     /// # Panics
-    /// When the query fails, or returns anything else than one row of that type.
+    /// When the query fails, or does not return exactly one row of that type.
     pub async fn value<T: FromSqlOwned>(&self, query: &str) -> T {
         self.optional(query).await.unwrap_or_else(|| panic!("no row from: {query}"))
     }
@@ -145,7 +145,7 @@ impl Database {
         row.unwrap_or_else(|error| panic!("{}", explain(query, &error))).map(|row| row.get(0))
     }
 
-    /// All rows as text, the columns joined by `|`, a null as nothing: what `psql -At` prints.
+    /// All rows as text, with columns joined by `|` and nulls empty, like `psql -At`.
     ///
     /// # Panics
     /// When the query fails.
@@ -160,7 +160,7 @@ impl Database {
             .collect()
     }
 
-    /// The test's own connection, made again when the server has been started again since.
+    /// The test's own connection, reopened after a restart of the server.
     async fn client(&self) -> MappedMutexGuard<'_, Client> {
         let mut client = self.client.lock().await;
         let start = self.starts.load(Ordering::Relaxed);
@@ -178,7 +178,7 @@ pub fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Percent-encodes all that is not plain in every part of a URL.
+/// Percent-encodes all characters that are not plain in every part of a URL.
 pub fn encode(text: &str) -> String {
     text.bytes().fold(String::new(), |mut encoded, byte| {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Actions: checked, planned, done, with lines meanwhile and one end, whatever goes wrong.
+//! Actions: validated, planned and invoked, with lines meanwhile and one end, whatever goes wrong.
 
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ fn invocation(config: Option<pb::DynamicValue>) -> pb::invoke_action::Request {
     pb::invoke_action::Request { action_type: DEED.to_owned(), config, client_capabilities: Some(CAPABLE) }
 }
 
-/// The lines of an invocation, and what its end said.
+/// The lines of an invocation, and its final diagnostics.
 async fn follow(mut events: Streaming<pb::invoke_action::Event>) -> (Vec<String>, Vec<pb::Diagnostic>) {
     let mut lines = Vec::new();
     loop {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Lists: what is found, one event each, whatever goes wrong with one of them.
+//! Lists: one event for each object, whatever goes wrong with one of them.
 
 use neonrepl::tf_provider::proto::tfplugin5 as pb;
 use neonrepl::tf_provider::value::Value;
@@ -78,7 +78,7 @@ async fn what_is_wrong_with_one_does_not_hide_the_others() {
     check_fine(&events[2].diagnostic);
     assert!(events[2].resource_object.is_some());
 
-    // A panic ends the list, and says so.
+    // A panic ends the list, and is reported.
     let events = list(&served, &[modes(&["fine", "read", "fine"])], true, 100).await;
     assert_eq!(events.len(), 2);
     check_error(&events[1].diagnostic, "", "the provider panicked");

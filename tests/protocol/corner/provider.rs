@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A provider of corner cases: what the real one has no use for, and verbs that fail, hang and panic when told to.
+//! A provider of corner cases: features that the real one does not use, and verbs that fail, hang and panic on request.
 
 mod deed;
 mod lease;
@@ -31,20 +31,20 @@ pub(crate) use self::lease::TERM;
 /// The provider.
 pub(crate) struct Corner;
 
-/// What tests and verbs share: the gate that the provider is configured with.
+/// Shared by tests and verbs: the gate that the provider is configured with.
 pub(crate) struct Shared {
     gate: Option<Arc<Gate>>,
 }
 
 impl Shared {
-    /// A verb has come so far that its test wants to know.
+    /// Reports that a verb has reached a point that its test waits for.
     fn begin(&self) {
         if let Some(gate) = &self.gate {
             gate.began.add_permits(1);
         }
     }
 
-    /// Waits until the test lets the verb go on to its end.
+    /// Waits until the test lets the verb continue to its end.
     async fn pass(&self) -> Result<()> {
         self.begin();
         if let Some(gate) = &self.gate {
@@ -57,11 +57,11 @@ impl Shared {
 
 /// Where a verb waits for its test.
 pub(crate) struct Gate {
-    /// The verb has come this far.
+    /// The verb has begun.
     pub(crate) began: Semaphore,
-    /// The verb may go on.
+    /// The verb may continue.
     pub(crate) go_on: Semaphore,
-    /// The verb has come to its end.
+    /// The verb has ended.
     pub(crate) finished: Semaphore,
 }
 
@@ -71,7 +71,7 @@ impl Default for Gate {
     }
 }
 
-/// The gates of the tests that run, by name.
+/// The gates of the running tests, by name.
 static GATES: Mutex<Vec<(String, Arc<Gate>)>> = Mutex::new(Vec::new());
 
 /// The gate of that name.
@@ -141,7 +141,7 @@ impl Provider for Corner {
     }
 }
 
-/// The resource: a bit of everything.
+/// The resource, with something of everything.
 pub(crate) struct Thing;
 
 model! {
@@ -167,7 +167,7 @@ model! {
         size: Attr<i64>,
         /// Leaves for another object.
         zone: Attr<String>,
-        /// Not used any more.
+        /// Deprecated.
         old: Attr<String>,
         /// Once.
         one: Attr<Part>,
@@ -337,7 +337,7 @@ impl Resource for Thing {
             ImportId::Id(id) => id,
             ImportId::Identity(value) => value.get("id").and_then(Value::as_str).unwrap_or_default().to_owned(),
         };
-        // What a list finds behaves as its name says.
+        // An object from a list behaves as its name says.
         let mode = id.split_once(": ").map(|(_, mode)| mode.to_owned());
         let Some(name) = id.strip_prefix("id-") else { return Err(Error::new("an id begins with id-")) };
         assert_ne!(name, "panic");
@@ -379,7 +379,7 @@ fn misbehave_at(model: &Model, verb: &str) {
     assert!(!mode_is(model, verb), "told to panic in {verb}, with {:?}", "hunter2");
 }
 
-/// What create and update have in common: a first step that cannot be undone, and then all that can go wrong.
+/// The common part of create and update: a first step that cannot be undone, and then everything that can go wrong.
 async fn finish(call: &Call<Shared>, model: Model, saved: &Saved<Model>) -> Result<Model> {
     if mode_is(&model, "fails before") {
         return Err(Error::new("nothing came of it").attribute("name"));
@@ -399,7 +399,7 @@ async fn finish(call: &Call<Shared>, model: Model, saved: &Saved<Model>) -> Resu
             call.go_on()?;
         }
         Some("waits at the gate") => call.context().pass().await?,
-        // A secret that is there when something is applied, and only then.
+        // A secret that is only available during an apply.
         Some("needs its secret") => {
             let secrets = [model.one.known(), model.group.known(), model.many.known().and_then(|many| many.first())];
             let named = model.named.known().and_then(|named| named.get("k"));
@@ -413,7 +413,7 @@ async fn finish(call: &Call<Shared>, model: Model, saved: &Saved<Model>) -> Resu
     Ok(model)
 }
 
-/// The data source: gives back what it is asked with.
+/// The data source, which returns its configuration.
 pub(crate) struct Mirror;
 
 model! {

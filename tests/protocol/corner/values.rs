@@ -82,7 +82,7 @@ async fn a_second_plan_is_empty() {
     let served = Served::start("second").await;
     let config = full(&served);
     let state = served.create(&config).await.state;
-    // What a core proposes: the configuration, with the prior values of what is computed.
+    // A core's proposal: the configuration, with prior values for computed attributes.
     let mut proposed = config.clone();
     for name in ["id", "size", "one", "many", "some", "named", "group"] {
         let mut value = state.get(name).unwrap().clone();
@@ -122,7 +122,7 @@ async fn write_only_values_are_there_when_they_are_applied() {
 #[tokio::test]
 async fn unknown_values_come_back_as_they_came() {
     let served = Served::start("unknown").await;
-    // {1: false, 2: "pre-"}: what a core knows of an interpolation.
+    // {1: false, 2: "pre-"}: a core's knowledge about an interpolation.
     let refined = [&[0xc7, 9, 12, 0x82, 0x01, 0xc2, 0x02, 0xa4][..], b"pre-"].concat();
     let prefix = codec::from_msgpack(&Type::String, &refined).unwrap();
     let typed = Value::Dynamic(Box::new(Type::String), Box::new(Value::UNKNOWN));
@@ -178,7 +178,7 @@ async fn wrong_values_are_named_wherever_they_are() {
         ("many", list(&[part(1), part(11)]), "many[1].level"),
         ("named", map(&[("k", part(11))]), "named[\"k\"].level"),
         ("group", part(11), "group.level"),
-        // Which element of a set, the protocol cannot say.
+        // The protocol cannot say which element of a set.
         ("some", Value::Set(vec![rule]), "some"),
         ("size", 13.into(), "size"),
     ] {
@@ -243,7 +243,7 @@ async fn a_generated_configuration_says_what_is_needed() {
     assert_eq!(config.get("id"), Some(&Value::Null));
     assert_eq!(config.get("size"), Some(&Value::Null));
     assert_eq!(config.get("any"), state.get("any"));
-    // And makes the same again.
+    // The plan is the same again.
     let again = served.planned(&config).await;
     for name in ["name", "size", "number", "one", "many", "some", "named", "group"] {
         assert_eq!(again.get(name), state.get(name), "{name}");
@@ -272,7 +272,7 @@ async fn a_data_source_gives_back_what_it_is_asked() {
         let answer = read(given.clone(), mode.into()).await;
         check_error(&answer.diagnostics, at, text);
         assert_eq!(answer.state, None);
-        // What was said before it failed is said all the same.
+        // Messages from before the failure are still reported.
         assert_eq!(said(&answer.diagnostics).contains("warning [] things in the mirror"), mode != "panics", "{mode}");
     }
 }

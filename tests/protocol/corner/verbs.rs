@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What becomes of the state when a verb fails, panics, hangs, or is left alone.
+//! The state after a verb fails, panics, hangs, or is abandoned.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::{Served, THING, call, connect};
 use crate::common::grpc::within_deadline;
 use crate::wire::{check_error, check_fine, map, said};
 
-/// A person who interrupts does not want to wait for longer.
+/// The longest time that a person should wait after an interrupt.
 pub(super) const PROMPT: Duration = Duration::from_secs(2);
 
 fn thing(served: &Served, mode: &str) -> Value {
@@ -131,7 +131,7 @@ async fn a_panic_anywhere_is_a_diagnostic_without_its_text() {
     let ty = neonrepl::tf_provider::schema::Type::object([("gate", neonrepl::tf_provider::schema::Type::String)]);
     let config = crate::wire::encode(&ty, &map(&[("gate", "panic".into())]));
     panicked(&call!(served, prepare_provider_config, pb::prepare_provider_config::Request { config }).diagnostics);
-    // And it goes on.
+    // The server continues.
     check_fine(&served.plan(&Value::Null, &thing(&served, "fine"), &thing(&served, "fine")).await.diagnostics);
 }
 
@@ -172,7 +172,7 @@ async fn a_stop_ends_a_creation_with_what_it_had_saved() {
     check_error(&answer.diagnostics, "", "cancelled");
     assert_eq!(served.thing.decode(answer.new_state.as_ref()), state(&served, "waits for a stop", 1));
 
-    // Nothing new begins, and what is asked keeps its state.
+    // Nothing new begins, and a request keeps its state.
     let prior = state(&served, "fine", 5);
     let request = pb::apply_resource_change::Request {
         planned_private: b"{\"a\":1}".to_vec(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The action: what is done and leaves nothing.
+//! The action, which leaves no state.
 
 use neonrepl::model;
 use neonrepl::tf_provider::action::{Action, Progress};

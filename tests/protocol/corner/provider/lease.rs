@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The ephemeral resource: what is had for a while.
+//! The ephemeral resource, which exists for a while.
 
 use std::time::{Duration, SystemTime};
 
@@ -24,12 +24,12 @@ model! {
         name: Attr<String>,
         /// What its verbs do.
         mode: Attr<String>,
-        /// What is obtained.
+        /// The obtained value.
         key: Attr<String>,
     }
 }
 
-/// When it has to be renewed for the first time, and then every such time.
+/// The interval after which it must be renewed.
 pub(crate) const TERM: Duration = Duration::from_secs(60);
 
 impl EphemeralResource for Lease {
