@@ -4,11 +4,11 @@
 
     python3 .dist/package.py install   into ~/.terraform.d/plugins, for terraform and tofu
     python3 .dist/package.py zip       into target/dist: the package of one platform
-    python3 .dist/package.py sums      beside the packages of all platforms: the manifest of the registries, and checksums
-    python3 .dist/package.py notes     prints what the changelog says of this version
+    python3 .dist/package.py sums      adds the registries' manifest and the checksums to the packages of all platforms
+    python3 .dist/package.py notes     prints the changelog's part for this version
 
-TARGET is the platform that was built for, as Rust names it; default: this one. OUT is another place than target/dist,
-and BINARY another than where cargo puts it. A release signs the checksums:
+TARGET is the platform of the binary, as Rust names it; default: this one. OUT replaces target/dist, and BINARY replaces
+the path where cargo puts the binary. A release signs the checksums:
     gpg --detach-sign terraform-provider-neonrepl_VERSION_SHA256SUMS
 """
 
@@ -30,7 +30,7 @@ TARGET = os.environ.get("TARGET", "")
 NAME = "terraform-provider-neonrepl"
 VERSION = re.search(r'^version = "(.+)"$', (CHECKOUT / "Cargo.toml").read_text(), re.M).group(1)
 
-# How the registries name what Rust and Python call otherwise.
+# The registries' names of machines, where they differ from those of Rust and Python.
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Names are looked up in the machine's files and by DNS, as programs in Go do it, whatever /etc/nsswitch.conf says.
+ * Looks names up in the machine's files and by DNS, as programs in Go do, whatever /etc/nsswitch.conf says.
  *
- * A binary without dynamic dependencies holds these two. Any other service would be loaded from the machine, which works
- * only where its C library is the very one that the binary was built with.
+ * A static binary contains these two services. Any other service would be loaded from the machine, which works only if
+ * the machine has the same C library that the binary was built with.
  *
  * Source: "Name Service Switch" and "Static linking" in the manual of the GNU C library.
  */

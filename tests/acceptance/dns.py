@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Runs a command where a DNS server knows every name as 127.0.0.1, and returns its exit status.
+"""Runs a command with a DNS server that answers 127.0.0.1 for every name, and returns the command's exit status.
 
     unshare --net python3 dns.py COMMAND...
 
-It wants a network of its own, in which nothing else listens on port 53. Source: RFC 1035, sections 3.2.1 and 4.1.
+It needs its own network namespace, where nothing else listens on port 53. Source: RFC 1035, sections 3.2.1 and 4.1.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ A, IN = 1, 1
 
 
 def answer(query):
-    """The answer to a query: an address where one is asked for, and nothing of any other type."""
+    """The answer to a query: an address if the query is for one, otherwise no record."""
     end = query.index(0, 12) + 5
     question = query[12:end]
     kind, _ = struct.unpack("!HH", question[-4:])

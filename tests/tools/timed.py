@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Runs targets of make one after the other, and says at the end what took how long.
+"""Runs targets of make one after the other, and prints at the end how long each took.
 
     python3 tests/tools/timed.py MAKE TARGET...
 
-A failed target does not keep the later ones from running, but fails the whole.
+After a failed target the later ones still run. The exit status is then a failure.
 """
 
 import subprocess
