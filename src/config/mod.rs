@@ -92,7 +92,7 @@ pub fn configure(config: Config) -> Result<Context> {
 fn aws_schema() -> NestedBlock {
     let text = |name: &str, description: &str| Attribute::optional(name, Type::String, description);
     let block = Block::new(
-        "Access to the AWS API. For what is left out, the AWS SDK looks where it usually does: environment \
+        "Access to the AWS API. The AWS SDK looks for missing values in its usual places: environment \
          variables, shared configuration files, single sign-on, the role of the container or the instance.",
     )
     .attribute(text("region", "The region of the Aurora cluster, such as `us-east-2`."))

@@ -53,7 +53,7 @@ pub(super) fn schema(side: Side) -> NestedBlock {
         Side::Subscriber => ("The server that is replicated to: Neon.", "NEONREPL_SUBSCRIBER_URL"),
     };
     let text = |name: &str, description: &str| Attribute::optional(name, Type::String, description);
-    let block = Block::new(&format!("{what} Every attribute may be left out where `{variable}` is set."))
+    let block = Block::new(&format!("{what} Every attribute may be left out if `{variable}` is set."))
         .attribute(
             text(
                 "url",
@@ -69,7 +69,7 @@ pub(super) fn schema(side: Side) -> NestedBlock {
         )
         .attribute(text("host", "The host name or address; the direct host, not a pooler's."))
         .attribute(Attribute::optional("port", Type::Number, "The port. Default: `5432`.").between(1, 65535))
-        .attribute(text("database", "The database that is used where a resource names none."))
+        .attribute(text("database", "The database that is used if a resource names none."))
         .attribute(text("username", "The role to connect as."))
         .attribute(text("password", "Its password. Not together with `aws_iam_auth`.").sensitive())
         .attribute(

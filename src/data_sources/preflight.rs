@@ -126,7 +126,7 @@ impl DataSource for Preflight {
         .attribute(Attribute::optional(
             "cutover",
             Type::Bool,
-            "Whether a cutover is planned. What `neonrepl_cutover` would be refused for is then an error, such as \
+            "Whether a cutover is planned. What would stop `neonrepl_cutover` is then an error, such as \
              tables that the provider's role does not own. Replicated tables that were never analyzed on the \
              subscriber are reported as well. Default: `false`.",
         ))

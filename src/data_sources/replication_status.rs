@@ -313,7 +313,7 @@ const PARTS: &[(&str, &str)] = &[
     ("apply_error_count", "How many errors there were while changes were applied (Postgres 15)."),
     ("sync_error_count", "How many errors there were while tables were copied (Postgres 15)."),
     ("conflicts", "How many conflicts there were, by kind (Postgres 18)."),
-    ("slot", "Its replication slot on the publisher. Null if the publisher could not be asked."),
+    ("slot", "Its replication slot on the publisher. Null if the publisher could not be queried."),
     ("slot.name", "The slot."),
     ("slot.active", "Whether a reader is connected to it."),
     ("slot.wal_status", "Whether the WAL that it needs is available: `reserved`, `extended`, `unreserved` or `lost`."),

@@ -89,8 +89,8 @@ crate::model! {
 /// The descriptions of the nested attributes.
 const PARTS: &[(&str, &str)] = &[
     ("name", "The table, as `schema.table`."),
-    ("publisher_rows", "How many rows the publisher has. Null if it could not be asked."),
-    ("subscriber_rows", "How many rows the subscriber has. Null if it could not be asked."),
+    ("publisher_rows", "How many rows the publisher has. Null if it could not be queried."),
+    ("subscriber_rows", "How many rows the subscriber has. Null if it could not be queried."),
     ("equal", "Whether nothing differs."),
     ("exact", "Whether both sides were compared in the same state."),
     ("note", "Why it could not be compared, or not exactly. Empty otherwise."),

@@ -65,7 +65,7 @@ macro_rules! of_tables {
 }
 pub(super) use of_tables;
 
-/// The attributes that select tables. `what` says what happens to them, such as `whose tables are made`, and `stays`
+/// The attributes that select tables. `what` says what happens to them, such as `whose tables are created`, and `stays`
 /// says what stays behind when the database changes.
 pub(super) fn with_places(schema: Schema, what: &str, stays: &str) -> Schema {
     let names = Type::set(Type::String);

@@ -72,7 +72,7 @@ pub(super) fn schema() -> Schema {
     );
     let computed = |name: &str, ty: Type, description: &str| Attribute::computed(name, ty, description);
     let texts = || Type::list(Type::String);
-    building::with_choices(with_places(schema, "whose tables are meant", "what was made stays"))
+    building::with_choices(with_places(schema, "whose tables get their indexes", "what was created stays"))
         .attribute(computed("id", Type::String, "`database/name`, by which it is imported."))
         .attribute(computed(
             "name",

@@ -104,7 +104,7 @@ pub(super) fn schema() -> Schema {
          nothing is planned as a change of the subscriber: a new table or column, a new enum label, a wider type, a \
          dropped NOT NULL, a renamed column or table. So one apply repairs a replication that stopped because a \
          migration ran on the publisher first. A table that was dropped and created again, on either side, is named by each \
-         plan until its rows are copied again: nothing else would tell.\n\nExtensions are never created silently. What cannot be created from the \
+         plan until its rows are copied again: nothing else shows it.\n\nExtensions are never created silently. What cannot be created from the \
          catalogs (functions in C, types that need them, foreign tables) is listed at once, before anything is \
          created. Triggers, rules, policies, views, owners and privileges are not copied: only sessions that write \
          need them, so create them when the writers move. The guide *What is copied of a schema* has the whole \
@@ -115,7 +115,7 @@ pub(super) fn schema() -> Schema {
          first: the subscription may stop at a row of it until the same apply has created the table, and then goes \
          on by itself.",
     );
-    let schema = with_places(schema, "whose tables are made", "what was made stays");
+    let schema = with_places(schema, "whose tables are created", "what was created stays");
     let choice = |name: &str, choices: &[&'static str], default: &str, description: &str| {
         Attribute::optional(name, Type::String, description).default(default).one_of(choices)
     };
@@ -185,8 +185,8 @@ pub(super) fn schema() -> Schema {
             .parts(&[
                 ("object", "The table, type or other object."),
                 ("attribute", "What differs about it, such as a column or a default."),
-                ("publisher", "What the publisher has. Empty where it has nothing."),
-                ("subscriber", "What the subscriber has. Empty where it has nothing."),
+                ("publisher", "What the publisher has. Empty if it has nothing."),
+                ("subscriber", "What the subscriber has. Empty if it has nothing."),
                 ("remedy", "What to do about it."),
             ]),
         )
@@ -194,9 +194,9 @@ pub(super) fn schema() -> Schema {
             Attribute::computed(
                 "not_copied",
                 texts(["object", "reason"]),
-                "What the publisher has on these tables and is not copied to the subscriber, with the reason.",
+                "What these tables have on the publisher that is not copied to the subscriber, with the reason.",
             )
-            .parts(&[("object", "The object."), ("reason", "Why it is not made.")]),
+            .parts(&[("object", "The object."), ("reason", "Why it is not copied.")]),
         )
         .attribute(
             Attribute::computed(
@@ -206,7 +206,7 @@ pub(super) fn schema() -> Schema {
              the subscriber does not have yet.",
             )
             .parts(&[
-                ("object", "What the statement makes."),
+                ("object", "What the statement creates."),
                 ("statement", "The statement, to be run on the subscriber."),
             ]),
         )

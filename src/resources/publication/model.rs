@@ -83,7 +83,7 @@ pub(super) fn schema() -> Schema {
         Attribute::optional_computed(
             "database",
             Type::String,
-            "The database that it is made in. Default: the provider's publisher database. A change makes a new publication.",
+            "The database that it belongs to. Default: the provider's publisher database. A change makes a new publication.",
         )
         .text(object_id::check_name)
         .replaces(),

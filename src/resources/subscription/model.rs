@@ -100,7 +100,7 @@ pub(super) fn schema() -> Schema {
         Attribute::optional_computed(
             "database",
             Type::String,
-            "The database that it is made in. Default: the provider's subscriber database. A change makes a new subscription.",
+            "The database that it belongs to. Default: the provider's subscriber database. A change makes a new subscription.",
         )
         .text(check_name)
         .replaces(),
