@@ -11,6 +11,7 @@ use super::wait_for_sync::Reporter;
 use super::with_databases;
 use crate::config::building;
 use crate::config::{Context, are_empty, check_name, check_table, names};
+use crate::postgres::definition::Freshness;
 use crate::postgres::{Ident, Limits, QualifiedName};
 use crate::replication::destination::building::{Analyze, Event, Seen, build, look, wait_for_copies};
 use crate::replication::destination::published;
@@ -112,7 +113,7 @@ impl Action for BuildIndexes {
         let looked = Box::pin(async {
             // Without pending plans, the published tables are always known.
             let published = published(&pair, (&publications, &tables), None).await?.unwrap_or_default();
-            look(&pair, &published, Seen::Now).await
+            look(&pair, &published, Seen::Now, Freshness::Now).await
         });
         let found = operation.unless_stopped(looked).await.map_err(|error| error.during(&doing))?;
         if let Some(warning) = found.objection(&doing) {

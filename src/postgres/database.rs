@@ -350,6 +350,15 @@ impl Database {
     pub(super) fn snapshot<T: Send + Sync + 'static>(&self) -> Arc<Snapshot<T>> {
         self.inner.snapshots.of()
     }
+
+    /// The same of what answers a question, of answers that are served for so long at most.
+    pub(super) fn snapshot_of<Q, T>(&self, question: &Q, longest: Duration) -> Arc<Snapshot<T>>
+    where
+        Q: Clone + PartialEq + Send + 'static,
+        T: Send + Sync + 'static,
+    {
+        self.inner.snapshots.answering(question, longest)
+    }
 }
 
 /// The sessions that prevent reading a table, or have requested a lock that does: everybody else waits behind that too.

@@ -33,6 +33,7 @@ mod reading;
 mod renaming;
 #[cfg(test)]
 mod samples;
+mod sharing;
 mod steps;
 mod table;
 
@@ -49,6 +50,7 @@ pub use model::{
 };
 pub use new_names::{NewName, NewNames, new_names, with_new_names};
 pub use object::{Object, drops, only_if_empty, settings};
-pub use reading::{Wanted, missing_of, read, read_in, read_shared};
+pub use reading::{Wanted, missing_of, read, read_in};
 pub use renaming::{Renaming, Renamings, renamed, renamings};
+pub use sharing::{Freshness, read_recent};
 pub use steps::{Circle, Group, Step, steps};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Objects of one kind in one database, read together and shared by all readers within two seconds.
+//! Objects of one kind in one database, read together and shared by all readers within moments.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -36,10 +36,45 @@ pub(super) struct Snapshots(StdMutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>
 impl Snapshots {
     /// The snapshot of a kind.
     pub(super) fn of<T: Send + Sync + 'static>(&self) -> Arc<Snapshot<T>> {
+        self.one()
+    }
+
+    /// The snapshot of a kind that answers this question. Answers to other questions that are older than the longest age go.
+    pub(super) fn answering<Q, T>(&self, question: &Q, longest: Duration) -> Arc<Snapshot<T>>
+    where
+        Q: Clone + PartialEq + Send + 'static,
+        T: Send + Sync + 'static,
+    {
+        self.one::<Answers<Q, T>>().to(question, longest)
+    }
+
+    fn one<S: Default + Send + Sync + 'static>(&self) -> Arc<S> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let one = all.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(Snapshot::<T>::default()));
+        let one = all.entry(TypeId::of::<S>()).or_insert_with(|| Arc::new(S::default()));
         // The value under a type's id always has that type.
         Arc::clone(one).downcast().unwrap_or_default()
+    }
+}
+
+/// Snapshots of one kind, each with what it answers.
+struct Answers<Q, T>(StdMutex<Vec<(Q, Arc<Snapshot<T>>)>>);
+
+impl<Q, T> Default for Answers<Q, T> {
+    fn default() -> Self {
+        Self(StdMutex::default())
+    }
+}
+
+impl<Q: Clone + PartialEq, T> Answers<Q, T> {
+    fn to(&self, question: &Q, longest: Duration) -> Arc<Snapshot<T>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(asked, one)| asked == question || one.is_in_use(longest));
+        if let Some((_, one)) = all.iter().find(|(asked, _)| asked == question) {
+            return Arc::clone(one);
+        }
+        let one = Arc::<Snapshot<T>>::default();
+        all.push((question.clone(), Arc::clone(&one)));
+        one
     }
 }
 
@@ -77,9 +112,19 @@ impl<T> Default for Snapshot<T> {
 impl<T> Snapshot<T> {
     /// The objects, loaded now unless a valid load exists. `changes` counts this process's own changes.
     pub(super) async fn get(&self, changes: impl Fn() -> u64, load: impl Future<Output = Result<T>>) -> Result<Arc<T>> {
+        self.get_of(LIFETIME, changes, load).await
+    }
+
+    /// The same, of a load that is not older than this.
+    pub(super) async fn get_of(
+        &self,
+        age: Duration,
+        changes: impl Fn() -> u64,
+        load: impl Future<Output = Result<T>>,
+    ) -> Result<Arc<T>> {
         let asked = Instant::now();
         let mut last = self.last.lock().await;
-        if let Some(last) = last.as_ref().filter(|last| last.serves(changes(), asked)) {
+        if let Some(last) = last.as_ref().filter(|last| last.serves(changes(), asked, age)) {
             return last.result.clone();
         }
         // The old one is dropped before the new one is loaded: two would take twice the memory.
@@ -89,13 +134,19 @@ impl<T> Snapshot<T> {
         *last = Some(Load { changes, ended: Instant::now(), result: result.clone() });
         result
     }
+
+    /// Whether somebody loads it, or may still be served a load of at most this age.
+    fn is_in_use(&self, longest: Duration) -> bool {
+        // Who cannot look at the last load meets somebody who is loading.
+        self.last.try_lock().map_or(true, |last| last.as_ref().is_some_and(|last| last.ended.elapsed() < longest))
+    }
 }
 
 impl<T> Load<T> {
-    fn serves(&self, changes: u64, asked: Instant) -> bool {
+    fn serves(&self, changes: u64, asked: Instant, age: Duration) -> bool {
         match self.result {
             // Counted from its end: callers that waited for a slow load must not load it again.
-            Ok(_) => self.changes == changes && self.ended.elapsed() < LIFETIME,
+            Ok(_) => self.changes == changes && self.ended.elapsed() < age,
             // A failure is returned only to callers that have been waiting for it.
             Err(_) => asked <= self.ended,
         }
@@ -167,6 +218,35 @@ mod tests {
             *counter.snapshot.get(|| 0, load).await.unwrap()
         };
         assert_eq!(join_all((0..10).map(|_| slow())).await, [1; 10]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_caller_says_how_old_a_load_may_be() {
+        let counter = Counter::default();
+        counter.get().await;
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let load = async { Ok(7) };
+        assert_eq!(*counter.snapshot.get_of(Duration::from_secs(6), || 0, load).await.unwrap(), 1);
+        assert_eq!(counter.get().await, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_question_has_its_own_until_it_is_too_old() {
+        let (snapshots, longest) = (Snapshots::default(), Duration::from_secs(10));
+        let ask = |question: &'static str| {
+            let snapshot = snapshots.answering::<_, String>(&question, longest);
+            async move { snapshot.get_of(longest, || 0, async { Ok(format!("to {question}")) }).await.unwrap() }
+        };
+        let (first, second) = (ask("a").await, ask("b").await);
+        assert_eq!((first.as_str(), second.as_str()), ("to a", "to b"));
+        assert!(Arc::ptr_eq(&first, &ask("a").await));
+        let kept = Arc::downgrade(&first);
+        drop(first);
+        ask("b").await;
+        assert!(kept.upgrade().is_some(), "it is gone though somebody may still be served it");
+        tokio::time::advance(longest * 2).await;
+        ask("b").await;
+        assert!(kept.upgrade().is_none(), "it is kept though nobody is served it any more");
     }
 
     #[test]

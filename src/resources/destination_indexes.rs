@@ -14,6 +14,7 @@ use super::destination_tables::{
 };
 use super::object_id;
 use crate::config::{Context, building};
+use crate::postgres::definition::Freshness;
 use crate::postgres::{Ident, Limits, QualifiedName};
 use crate::replication::destination::building::{Analyze, Event, Look, Seen, build, look as look_at, wait_for_copies};
 use crate::replication::destination::published;
@@ -86,7 +87,7 @@ impl Resource for DestinationIndexes {
     async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {
         let state = with_names(call, state)?;
         let (pair, wished) = (pair(call, &state)?, wished(&state)?);
-        let look = match Box::pin(look(&pair, &wished)).await {
+        let look = match Box::pin(look(&pair, &wished, Freshness::Plan)).await {
             Ok(look) => look,
             Err(error) if state.indexes.known().is_some() => {
                 let what =
@@ -125,10 +126,10 @@ impl Resource for DestinationIndexes {
 type Wished = (BTreeSet<Ident>, BTreeSet<QualifiedName>);
 
 /// Reads the current state of both sides.
-async fn look(pair: &Pair, (publications, tables): &Wished) -> replication::Result<Look> {
+async fn look(pair: &Pair, (publications, tables): &Wished, freshness: Freshness) -> replication::Result<Look> {
     // Without pending plans, the published tables are always known.
     let published = published(pair, (publications, tables), None).await?.unwrap_or_default();
-    look_at(pair, &published, Seen::Now).await
+    look_at(pair, &published, Seen::Now, freshness).await
 }
 
 /// The planned state of both sides. None while that is not known.
@@ -139,7 +140,7 @@ async fn foresee(
 ) -> Result<Option<Look>, replication::Error> {
     let Ok(pair) = pair(call, planned) else { return Ok(None) };
     match published(&pair, (publications, tables), Some(call.context().intended())).await? {
-        Some(published) => look_at(&pair, &published, Seen::Planned).await.map(Some),
+        Some(published) => look_at(&pair, &published, Seen::Planned, Freshness::Plan).await.map(Some),
         None => Ok(None),
     }
 }
@@ -202,8 +203,10 @@ async fn apply(
         Some(_) => Analyze::Changed,
         None => Analyze::All,
     };
-    let look_now =
-        || async { operation.unless_stopped(look(&pair, &wished)).await.map_err(|error| error.during(&doing)) };
+    let look_now = || async {
+        let looked = operation.unless_stopped(look(&pair, &wished, Freshness::Now));
+        looked.await.map_err(|error| error.during(&doing))
+    };
     let first = Box::pin(look_now()).await?;
     if let Some(warning) = first.objection(&doing) {
         call.warn(warning.into());
@@ -212,7 +215,7 @@ async fn apply(
     let how = building::how(&plan.parallel, &plan.maintenance_work_mem, most, analyzes);
     let built = Box::pin(build(&operation, &pair, &first, &how, &log)).await;
     // Everything created so far is kept, even after an error.
-    let after = Box::pin(look(&pair, &wished)).await;
+    let after = Box::pin(look(&pair, &wished, Freshness::Now)).await;
     if let Ok(after) = &after {
         saved.record(&to_model(&after.there(), &plan));
     }

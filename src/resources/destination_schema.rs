@@ -11,7 +11,7 @@ use super::destination_tables::{self, go_on_without, is_waiting, pair, plan_publ
 use super::object_id;
 use crate::config::Context;
 use crate::postgres::Limits;
-use crate::postgres::definition::{Known, Object};
+use crate::postgres::definition::{Freshness, Known, Object};
 use crate::replication::destination::{self, Drop, Look, Outcome, Wish};
 use crate::replication::{self, Operation, Pair, names};
 use crate::tf_provider::call::{Call, Saved};
@@ -95,7 +95,7 @@ impl Resource for DestinationSchema {
     async fn read(call: &Call<Context>, state: Model) -> Result<Option<Model>> {
         let state = with_names(call, state)?;
         let (pair, wish) = (pair(call, &state)?, wish(&state, known(call))?);
-        let look = match Box::pin(look(&pair, &wish)).await {
+        let look = match Box::pin(look(&pair, &wish, Freshness::Plan)).await {
             Ok(look) => look,
             Err(error) if state.fingerprint.known().is_some() => {
                 let what =
@@ -155,17 +155,17 @@ impl Resource for DestinationSchema {
 }
 
 /// Reads the current state of both sides.
-async fn look(pair: &Pair, wish: &Wish) -> replication::Result<Look> {
+async fn look(pair: &Pair, wish: &Wish, freshness: Freshness) -> replication::Result<Look> {
     // Without pending plans, the published tables are always known.
     let published = destination::published(pair, (&wish.publications, &wish.tables), None).await?.unwrap_or_default();
-    destination::look(pair, &published, wish).await
+    destination::look(pair, &published, wish, freshness).await
 }
 
 /// The planned state of both sides. None while that is not known.
 async fn foresee(call: &Call<Context>, planned: &Model, wish: &Wish) -> Result<Option<Look>, replication::Error> {
     let Ok(pair) = pair(call, planned) else { return Ok(None) };
     match destination::published(&pair, (&wish.publications, &wish.tables), Some(call.context().intended())).await? {
-        Some(published) => destination::look(&pair, &published, wish).await.map(Some),
+        Some(published) => destination::look(&pair, &published, wish, Freshness::Plan).await.map(Some),
         None => Ok(None),
     }
 }
@@ -218,7 +218,8 @@ async fn apply(call: &Call<Context>, plan: Model, time: Duration, is_new: bool, 
     let pair = pair.within(&limits);
     let doing = format!("making the tables of database {:?}", pair.subscriber.name());
     let operation = Operation::new(doing.as_str(), limits, call);
-    let look = Box::pin(operation.unless_stopped(look(&pair, &wish))).await.map_err(|error| error.during(&doing))?;
+    let looked = operation.unless_stopped(look(&pair, &wish, Freshness::Now));
+    let look = Box::pin(looked).await.map_err(|error| error.during(&doing))?;
     check_unchanged(&doing, &plan, &look)?;
     if let Some(error) = look.plan.objection(&doing).filter(|_| is_new) {
         return Err(error.into());

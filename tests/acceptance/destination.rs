@@ -9,10 +9,12 @@ mod following;
 mod joining;
 mod refusals;
 mod replaced;
+mod sharing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use neonrepl::postgres::definition::Freshness;
 use neonrepl::postgres::{Limits, QualifiedName};
 use neonrepl::replication::destination::{self, Outcome, Published, When, Wish};
 use neonrepl::replication::{self, Operation};
@@ -65,7 +67,7 @@ impl Sides {
 
     async fn look(&self, wish: &Wish) -> replication::Result<destination::Look> {
         let published = Published { tables: wish.tables.clone(), ..Published::default() };
-        destination::look(&self.pair, &published, wish).await
+        destination::look(&self.pair, &published, wish, Freshness::Now).await
     }
 
     async fn make(&self, wish: &Wish) -> replication::Result<Outcome> {

@@ -82,23 +82,6 @@ pub async fn read(db: &Database, wanted: &Wanted) -> Result<Definition> {
     assemble(&rows, version).map_err(|cause| db.error(DOING, cause))
 }
 
-/// A definition, with the question that it answers.
-struct Shared {
-    wanted: Wanted,
-    definition: Definition,
-}
-
-/// Like [`read`], for a server that this process does not change, and at most two seconds old. An apply reads the
-/// definition again before it creates a planned table.
-///
-/// # Errors
-/// As [`read`].
-pub async fn read_shared(db: &Database, wanted: &Wanted) -> Result<Definition> {
-    let load = async { read(db, wanted).await.map(|definition| Shared { wanted: wanted.clone(), definition }) };
-    let shared = db.snapshot::<Shared>().get(|| db.changes(), load).await?;
-    if shared.wanted == *wanted { Ok(shared.definition.clone()) } else { read(db, wanted).await }
-}
-
 /// Like [`read`], in a transaction, which sees its own changes.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ use super::Published;
 use super::looking;
 use super::planning::Plan;
 use crate::postgres::catalog::{self, TableSize};
-use crate::postgres::definition::{self, Known, Late, Left, Object};
+use crate::postgres::definition::{self, Freshness, Known, Late, Left, Object};
 use crate::postgres::indexing::{self, Rights};
 use crate::postgres::{Ident, QualifiedName};
 use crate::replication::Pair;
@@ -128,8 +128,8 @@ fn key_name(table: &QualifiedName, key: &Ident) -> String {
 ///
 /// # Errors
 /// When one of the servers cannot be queried.
-pub async fn look(pair: &Pair, published: &Published, when: Seen) -> Result<Look> {
-    let sides = Box::pin(looking::sides(pair, published, (&Known::new(), true))).await?;
+pub async fn look(pair: &Pair, published: &Published, when: Seen, freshness: Freshness) -> Result<Look> {
+    let sides = Box::pin(looking::sides(pair, published, (&Known::new(), true), freshness)).await?;
     let (wanted, left) = Plan::late(&sides);
     let late = match when {
         Seen::Now => definition::late(&wanted, &sides.subscriber),

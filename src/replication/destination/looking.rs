@@ -8,8 +8,8 @@ use futures_util::future::try_join;
 
 use super::planning::Sides;
 use super::{Plan, Published, Wish};
-use crate::postgres::definition::{self, Definition, Known, Object, Wanted};
-use crate::postgres::{QualifiedName, subscription};
+use crate::postgres::definition::{self, Definition, Freshness, Known, Object, Wanted};
+use crate::postgres::{Database, QualifiedName, subscription};
 use crate::replication::Pair;
 use crate::replication::error::Result;
 
@@ -81,8 +81,8 @@ fn there(subscriber: &Definition, tables: &BTreeSet<QualifiedName>) -> BTreeSet<
 ///
 /// # Errors
 /// When one of the servers cannot be queried.
-pub async fn look(pair: &Pair, published: &Published, wish: &Wish) -> Result<Look> {
-    Ok(Look::of(sides(pair, published, (&wish.known, false)).await?, wish))
+pub async fn look(pair: &Pair, published: &Published, wish: &Wish, freshness: Freshness) -> Result<Look> {
+    Ok(Look::of(sides(pair, published, (&wish.known, false), freshness).await?, wish))
 }
 
 /// What to read from a subscriber: all objects with the names of the publisher's, including former names.
@@ -97,11 +97,13 @@ pub(super) async fn sides(
     pair: &Pair,
     published: &Published,
     (known, with_partitions): (&Known, bool),
+    freshness: Freshness,
 ) -> Result<Sides> {
     let asked = Wanted::tables(published.tables.iter().cloned());
-    let publisher = Box::pin(definition::read_shared(&pair.publisher, &asked)).await?;
+    let publisher = Box::pin(definition::read_recent(&pair.publisher, &asked, freshness.age())).await?;
+    let publisher = Definition::clone(&publisher);
     let like = Wanted { with_partitions, ..wanted(&publisher, known) };
-    let read = Box::pin(definition::read(&pair.subscriber, &like));
+    let read = Box::pin(read_subscriber(&pair.subscriber, &like, freshness));
     let missing = Box::pin(definition::missing_of(&pair.subscriber, &publisher.others));
     let (subscriber, missing) = try_join(read, missing).await?;
     let taken_up = match definition::has_others_there(&publisher, &subscriber, known) {
@@ -110,4 +112,19 @@ pub(super) async fn sides(
     };
     let (lists, outline) = (published.lists.clone(), published.outline.clone());
     Ok(Sides { publisher, subscriber, missing, lists, outline, taken_up })
+}
+
+/// Whoever changes the subscriber must see what others have changed a moment ago.
+async fn read_subscriber(
+    db: &Database,
+    wanted: &Wanted,
+    freshness: Freshness,
+) -> std::result::Result<Definition, crate::postgres::Error> {
+    match freshness {
+        Freshness::Now => definition::read(db, wanted).await,
+        Freshness::Plan => {
+            let recent = definition::read_recent(db, wanted, freshness.age()).await?;
+            Ok(Definition::clone(&recent))
+        }
+    }
 }

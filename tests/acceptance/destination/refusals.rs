@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use neonrepl::postgres::definition::Freshness;
 use neonrepl::postgres::{Ident, QualifiedName};
 use neonrepl::replication::destination::{self, Published, Wish};
 
@@ -299,7 +300,7 @@ async fn look(sides: &Sides, wish: &Wish, list: &[&str]) -> Result<destination::
         }
     };
     let published = Published { tables: wish.tables.clone(), lists, ..Published::default() };
-    destination::look(&sides.pair, &published, wish).await.map_err(|error| error.to_string())
+    destination::look(&sides.pair, &published, wish, Freshness::Now).await.map_err(|error| error.to_string())
 }
 
 #[tokio::test]
