@@ -11,10 +11,12 @@
 //! Postgres documentation; which hash functions depend on the server: `hashenum` hashes an oid.
 
 mod comparable;
+mod fineness;
 mod published;
 mod side;
 mod text;
 
 pub use comparable::{Comparable, Incomparable, comparable};
+pub use fineness::Fineness;
 pub use published::{Published, published};
-pub use side::{Entry, Side, entry};
+pub use side::{Entry, Side, Sum, entry};

@@ -10,6 +10,7 @@
 mod closed;
 mod feeding;
 mod merging;
+mod narrowing;
 mod pinning;
 mod running;
 

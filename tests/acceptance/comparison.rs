@@ -2,6 +2,8 @@
 
 //! Tables of two servers compared: no false difference while applications write, and every damage found.
 
+mod splitting;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -9,6 +9,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::comparable::Comparable;
+use super::fineness::Fineness;
 use super::text;
 use crate::postgres::error::{Cause, Result};
 use crate::postgres::limits::Limits;
@@ -22,7 +23,7 @@ type RowResult<T> = std::result::Result<T, tokio_postgres::Error>;
 const TOGETHER: usize = 100;
 
 /// The number of rows, and the sum of their hashes.
-type Sum = (i64, String);
+pub type Sum = (i64, String);
 
 /// A server's side of a comparison. It only reads. Dropping it releases everything.
 pub struct Side<'s> {
@@ -158,8 +159,27 @@ impl<'s> Side<'s> {
     /// # Errors
     /// As [`Side::count`].
     pub async fn buckets(&mut self, table: &Comparable) -> Result<BTreeMap<i64, Sum>> {
-        let rows = self.guarded(&text::buckets(table, (self.is_partitioned)(table))).await?;
-        let sums = self.read(&rows, |row| Ok((row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?))))?;
+        let rows = self.guarded(&text::buckets(table, (self.is_partitioned)(table), Fineness::FIRST)).await?;
+        self.sums(&rows)
+    }
+
+    /// The same for each of the finer buckets that make up these buckets.
+    ///
+    /// # Errors
+    /// As [`Side::count`].
+    pub async fn parts(
+        &mut self,
+        table: &Comparable,
+        (buckets, fineness): (&[i64], Fineness),
+        finer: Fineness,
+    ) -> Result<BTreeMap<i64, Sum>> {
+        let sql = text::parts(table, (self.is_partitioned)(table), fineness, finer);
+        let rows = self.query(&sql, &[(&buckets, Type::INT8_ARRAY)]).await?;
+        self.sums(&rows)
+    }
+
+    fn sums(&self, rows: &[Row]) -> Result<BTreeMap<i64, Sum>> {
+        let sums = self.read(rows, |row| Ok((row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?))))?;
         Ok(sums.into_iter().collect())
     }
 
@@ -167,8 +187,8 @@ impl<'s> Side<'s> {
     ///
     /// # Errors
     /// As [`Side::count`].
-    pub async fn rows(&mut self, table: &Comparable, buckets: &[i64]) -> Result<Rows<'_>> {
-        let sql = text::rows(table, (self.is_partitioned)(table));
+    pub async fn rows(&mut self, table: &Comparable, (buckets, fineness): (&[i64], Fineness)) -> Result<Rows<'_>> {
+        let sql = text::rows(table, (self.is_partitioned)(table), fineness);
         self.transaction.rows(self.doing, &sql, &[(&buckets, Type::INT8_ARRAY)], &self.limits).await
     }
 

@@ -3,11 +3,9 @@
 //! The texts of the queries that count, hash and fetch. Pure.
 
 use super::comparable::Comparable;
+use super::fineness::Fineness;
 use crate::postgres::catalog::Equality;
 use crate::postgres::sql::{Ident, list};
-
-/// The number of buckets for the keys of a table: many enough to keep each small, few enough to hold all in memory.
-pub(super) const BUCKETS: i64 = 4096;
 
 /// The table itself: with all partitions if it is partitioned, otherwise without tables that inherit from it.
 fn itself(table: &Comparable, is_partitioned: bool) -> String {
@@ -48,18 +46,25 @@ pub(super) fn totals(tables: &[(&Comparable, bool)], with_sums: bool) -> String 
 }
 
 /// The same for each bucket of keys that has rows.
-pub(super) fn buckets(table: &Comparable, is_partitioned: bool) -> String {
-    let (bucket, hash) = (bucket(table), hash(table.columns.iter()));
+pub(super) fn buckets(table: &Comparable, is_partitioned: bool, fineness: Fineness) -> String {
+    let (bucket, hash) = (bucket(table, fineness), hash(table.columns.iter()));
     let from = from(table, is_partitioned);
     format!("SELECT {bucket}, count(*), sum({hash}::numeric)::text {from} GROUP BY 1")
 }
 
+/// The same for each of the finer buckets that make up some buckets.
+pub(super) fn parts(table: &Comparable, is_partitioned: bool, fineness: Fineness, finer: Fineness) -> String {
+    let (part, bucket, hash) = (bucket(table, finer), bucket(table, fineness), hash(table.columns.iter()));
+    let from = from(table, is_partitioned);
+    format!("SELECT {part}, count(*), sum({hash}::numeric)::text {from} AND {bucket} = ANY ($1) GROUP BY 1")
+}
+
 /// The rows of some buckets, sorted by the hash of their key and then by the key: the hash, the key, and a hash of each
 /// column.
-pub(super) fn rows(table: &Comparable, is_partitioned: bool) -> String {
+pub(super) fn rows(table: &Comparable, is_partitioned: bool, fineness: Fineness) -> String {
     let key: Vec<_> = keys(table).map(|(name, _)| format!("{name}::text COLLATE \"C\"")).collect();
     let columns: Vec<_> = table.columns.iter().map(|column| hash(std::iter::once(column))).collect();
-    let (hash, from, bucket) = (hash(keys(table)), from(table, is_partitioned), bucket(table));
+    let (hash, from, bucket) = (hash(keys(table)), from(table, is_partitioned), bucket(table, fineness));
     format!(
         "SELECT {hash}, ARRAY[{}]::text[] COLLATE \"C\", ARRAY[{}]::bigint[] {from} AND {bucket} = ANY ($1) ORDER BY 1, 2",
         key.join(", "),
@@ -71,8 +76,8 @@ fn keys(table: &Comparable) -> impl Iterator<Item = (&Ident, &Equality)> {
     table.key.iter().filter_map(|name| table.columns.get_key_value(name))
 }
 
-fn bucket(table: &Comparable) -> String {
-    format!("({} & {})", hash(keys(table)), BUCKETS - 1)
+fn bucket(table: &Comparable, fineness: Fineness) -> String {
+    format!("({} & {})", hash(keys(table)), fineness.mask())
 }
 
 /// The hash of a row of these columns, a bigint. A row without columns has one too.
@@ -133,7 +138,16 @@ mod tests {
         let expected = expect![[
             r#"SELECT hash_record_extended(ROW("id"), 0), ARRAY["id"::text COLLATE "C"]::text[] COLLATE "C", ARRAY[hash_record_extended(ROW("""mo""od"::text), 0), hash_record_extended(ROW("c"::text COLLATE "C"), 0), hash_record_extended(ROW("id"), 0)]::bigint[] FROM ONLY "s"."t" WHERE (id > 1) AND (hash_record_extended(ROW("id"), 0) & 4095) = ANY ($1) ORDER BY 1, 2"#
         ]];
-        check(&rows(&table(Some("id > 1")), false), &expected);
+        check(&rows(&table(Some("id > 1")), false, Fineness::FIRST), &expected);
+    }
+
+    #[test]
+    fn parts_are_those_of_some_buckets() {
+        let expected = expect![[
+            r#"SELECT (hash_record_extended(ROW("id"), 0) & 16383), count(*), sum(hash_record_extended(ROW("""mo""od"::text, "c"::text COLLATE "C", "id"), 0)::numeric)::text FROM ONLY "s"."t" WHERE (true) AND (hash_record_extended(ROW("id"), 0) & 4095) = ANY ($1) GROUP BY 1"#
+        ]];
+        let finer = Fineness::FIRST.finer(4).unwrap();
+        check(&parts(&table(None), false, Fineness::FIRST, finer), &expected);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use futures_util::future::{join, try_join};
 
 use super::feeding::Feeds;
 use super::merging::{Differences, Next, next};
+use super::narrowing::Narrowing;
 use super::pinning::{Pin, Pinning};
 use super::{Compared, Kind, Mode, OnProgress, Outcome, Progress, Question, Step, Tables};
 use crate::postgres::catalog::TableSize;
@@ -209,17 +210,23 @@ impl<'s> Sides<'s> {
         self.find(table, question.max_differences, compared).await
     }
 
-    /// Finds the rows that differ: first the buckets of keys with differences, and then the rows in some of those.
+    /// Finds the rows that differ: first the buckets of keys with differences, then the parts of some of those with differences,
+    /// and then the rows in some parts.
     async fn find(&mut self, table: &Comparable, most: usize, compared: Compared) -> Result<Compared> {
         let (publisher, subscriber) = try_join(self.publisher.buckets(table), self.subscriber.buckets(table)).await?;
-        let differs = |bucket: &&i64| publisher.get(*bucket) != subscriber.get(*bucket);
-        let mut buckets: Vec<i64> = publisher.keys().chain(subscriber.keys()).filter(differs).copied().collect();
-        buckets.sort_unstable();
-        buckets.dedup();
-        buckets.truncate(most);
-        let streams = try_join(self.publisher.rows(table, &buckets), self.subscriber.rows(table, &buckets)).await?;
+        let mut narrowing = Narrowing::of(&publisher, &subscriber, most);
+        while let Some(finer) = narrowing.finer() {
+            let buckets = (narrowing.buckets.as_slice(), narrowing.fineness);
+            let parts =
+                try_join(self.publisher.parts(table, buckets, finer), self.subscriber.parts(table, buckets, finer));
+            let (publisher, subscriber) = parts.await?;
+            narrowing = narrowing.split(finer, &publisher, &subscriber, most);
+        }
+        let buckets = (narrowing.buckets.as_slice(), narrowing.fineness);
+        let streams = try_join(self.publisher.rows(table, buckets), self.subscriber.rows(table, buckets)).await?;
         let found = Merge { publisher: streams.0, subscriber: streams.1 }.differences(table, most).await?;
-        Ok(Compared { differences: found.kept, further_differences: found.further, ..compared })
+        let further_differences = found.further + narrowing.further;
+        Ok(Compared { differences: found.kept, further_differences, ..compared })
     }
 }
 
