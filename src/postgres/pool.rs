@@ -3,25 +3,30 @@
 //! The connections to one server: as many as needed and allowed, over all its databases.
 //!
 //! Each piece of work has a connection of its own, first come, first served. An idle connection is kept for its
-//! database, and closed as soon as another database needs its place. Work that may take long (a subscription, a slot,
-//! a transaction that is held) gets at most half of the connections, and all changes together leave one free, so that
-//! work that waits in the server never prevents a plan from reading.
+//! database, and closed as soon as another database needs its place. Before that happens for a second connection to one
+//! database, the first one is waited for as long as opening another would take. Work that may take long (a
+//! subscription, a slot, a transaction that is held) gets at most half of the connections, and all changes together
+//! leave one free, so that work that waits in the server never prevents a plan from reading.
 //!
 //! The pools of libraries such as deadpool or bb8 hold connections of one kind: they have no keys and no common
 //! limit, and do not close a connection that another pool needs. This pool does both.
 
 mod broken;
 mod lease;
+mod shelf;
 mod turns;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
+use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
 use self::broken::Broken;
+use self::shelf::Shelf;
 use self::turns::Turns;
 use super::connection::{Connection, Seat};
 use super::error::{Cause, Place};
@@ -40,6 +45,9 @@ const FULL: Duration = Duration::from_secs(2);
 /// How often to retry meanwhile.
 const FULL_POLL: Pauses = Pauses::of(Duration::from_millis(50));
 
+/// The longest wait for a connection that is about to come back, however long opening one takes.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The connections to one server.
 pub(super) struct Pool {
     link: Link,
@@ -47,19 +55,15 @@ pub(super) struct Pool {
     turns: Turns,
     /// One for each open connection, in use or not.
     seats: Arc<Semaphore>,
-    idle: Mutex<Vec<Idle>>,
+    shelf: Shelf<Arc<Connection>>,
+    /// How long it took to open the last one, in microseconds.
+    opening: AtomicU64,
     /// Held by a task that holds several connections: two tasks that each wait for the other's connection would wait
     /// for ever.
     several: Arc<AsyncMutex<()>>,
     broken: Broken,
     /// The names of the values for other databases than the configured one.
     elsewhere: Arc<Given>,
-}
-
-/// An idle connection.
-struct Idle {
-    database: Arc<str>,
-    connection: Arc<Connection>,
 }
 
 impl Pool {
@@ -77,7 +81,8 @@ impl Pool {
             link,
             turns: Turns::new(most),
             seats: Arc::new(Semaphore::new(most)),
-            idle: Mutex::default(),
+            shelf: Shelf::default(),
+            opening: AtomicU64::default(),
             several: Arc::default(),
             broken: Broken::default(),
         }
@@ -105,13 +110,13 @@ impl Pool {
             Err(Cause::Timeout(after)) => return Err(Cause::Busy { most: self.config().max_connections, after }),
             turn => turn?,
         };
-        let (connection, fresh) = match self.take_idle(database) {
+        let (connection, fresh) = match self.take_open(database).await {
             Some(connection) => (connection, false),
             // Rare, and large: on the heap it does not make every future around it large.
             None => (Box::pin(limits.keep(self.open(database))).await?, true),
         };
         let session = Session::new(connection, self.place(database));
-        let lease = Lease::new(session, Arc::clone(self), Arc::clone(database), fresh, turn);
+        let lease = Lease::new(session, (Arc::clone(self), Arc::clone(database)), fresh, (purpose, turn));
         self.broken.end(lease.connection(), limits).await;
         Ok(lease)
     }
@@ -137,47 +142,48 @@ impl Pool {
         }
     }
 
-    /// Opens a connection. If the server has none left, closes the one that has been idle for longest.
+    /// Opens a connection. If the server has none left, closes an idle one.
     async fn try_open(&self, database: &str) -> Result<Arc<Connection>, Cause> {
         let seat = self.seat().await?;
+        let began = Instant::now();
         let opened = Box::pin(Connection::open(&self.link, database, &seat)).await;
-        if opened.as_ref().is_err_and(is_full) {
-            drop(self.take_oldest());
+        match &opened {
+            Ok(_) => {
+                let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.opening.store(took, Ordering::Relaxed);
+            }
+            Err(cause) if is_full(cause) => drop(self.shelf.take_least()),
+            Err(_) => {}
         }
         opened.map(Arc::new)
     }
 
-    /// A free seat, otherwise that of the connection that has been idle for longest.
+    /// A free seat, otherwise that of an idle connection.
     async fn seat(&self) -> Result<Seat, Cause> {
         if let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() {
             return Ok(Arc::new(seat));
         }
-        drop(self.take_oldest());
+        drop(self.shelf.take_least());
         let seat = Arc::clone(&self.seats).acquire_owned().await;
         seat.map(Arc::new).map_err(|error| Cause::Unexpected(error.to_string()))
     }
 
-    /// The most recently used open connection to this database.
-    fn take_idle(&self, database: &Arc<str>) -> Option<Arc<Connection>> {
-        let mut idle = self.lock_idle();
-        idle.retain(|idle| !idle.connection.is_closed());
-        let at = idle.iter().rposition(|idle| idle.database == *database)?;
-        Some(idle.remove(at).connection)
-    }
-
-    fn take_oldest(&self) -> Option<Arc<Connection>> {
-        let mut idle = self.lock_idle();
-        (!idle.is_empty()).then(|| idle.remove(0).connection)
+    /// An idle connection to this database. If a new one would take the place of another database's, waits for one as
+    /// long as opening took the last time.
+    async fn take_open(&self, database: &Arc<str>) -> Option<Arc<Connection>> {
+        let is_open = |connection: &Arc<Connection>| !connection.is_closed();
+        match self.shelf.take(database, is_open) {
+            None if self.seats.available_permits() == 0 => {
+                let opening = Duration::from_micros(self.opening.load(Ordering::Relaxed)).min(PATIENCE);
+                self.shelf.take_soon(database, opening, is_open).await
+            }
+            taken => taken,
+        }
     }
 
     fn put_back(&self, database: &Arc<str>, connection: &Arc<Connection>) {
         connection.take_notices();
-        let idle = Idle { database: Arc::clone(database), connection: Arc::clone(connection) };
-        self.lock_idle().push(idle);
-    }
-
-    fn lock_idle(&self) -> MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shelf.put(database, Arc::clone(connection));
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_postgres::Row;
 
 use super::Pool;
-use super::turns::Turn;
+use super::turns::{Purpose, Turn};
 use crate::postgres::connection::{Connection, Failure, Left};
 use crate::postgres::error::Cause;
 use crate::postgres::limits::Limits;
@@ -26,6 +26,7 @@ pub(in crate::postgres) struct Lease {
     database: Arc<str>,
     /// Whether it was opened for this lease, so that a failure does not mean that it is old.
     fresh: bool,
+    purpose: Purpose,
     _turn: Turn,
 }
 
@@ -44,8 +45,16 @@ impl DerefMut for Lease {
 }
 
 impl Lease {
-    pub(super) fn new(session: Session, pool: Arc<Pool>, database: Arc<str>, fresh: bool, turn: Turn) -> Self {
-        Self { session, pool, database, fresh, _turn: turn }
+    pub(super) fn new(
+        session: Session,
+        (pool, database): (Arc<Pool>, Arc<str>),
+        fresh: bool,
+        (purpose, turn): (Purpose, Turn),
+    ) -> Self {
+        if purpose == Purpose::Read {
+            pool.shelf.begin(&database);
+        }
+        Self { session, pool, database, fresh, purpose, _turn: turn }
     }
 
     pub(super) fn connection(&self) -> &Arc<Connection> {
@@ -104,5 +113,8 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.give_back();
+        if self.purpose == Purpose::Read {
+            self.pool.shelf.end(&self.database);
+        }
     }
 }
