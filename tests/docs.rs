@@ -4,6 +4,8 @@
 //!
 //! `make generate` rewrites the rendered pages.
 
+#[path = "docs/comparison.rs"]
+mod comparison;
 #[path = "docs/readme.rs"]
 mod readme;
 
@@ -426,7 +428,7 @@ fn fenced(markdown: &str, languages: &[&str]) -> Vec<String> {
 fn guides_show_parts_of_checked_examples() {
     let examples = files("examples", ".tf").into_iter().chain(files("examples", ".tfquery.hcl"));
     let examples: Vec<_> = examples.map(|(_, text)| text).collect();
-    let pages = files("docs/guides", ".md").into_iter().chain(files("docs/index.md", ".md"));
+    let pages = ["docs/guides", "docs/index.md", "README.md"].into_iter().flat_map(|page| files(page, ".md"));
     let mut checked = 0;
     for (path, text) in pages.filter(|(path, _)| !AS_ONE_GOES.contains(&path.as_str())) {
         for code in fenced(&text, &["terraform"]).iter().filter(|code| !code.contains("# …")) {
