@@ -98,14 +98,17 @@ fn differences(table: &Compared, style: &Style) -> Vec<String> {
     lines
 }
 
-/// A row that differs, in one line: `changed id=5 in email, name`.
+/// A row that differs, in one line: `changed: id=5 (columns email, name)`.
 pub fn difference(row: &Difference) -> String {
     let key = key(row);
     let columns: Vec<_> = row.columns.iter().map(Ident::as_str).collect();
     match row.kind {
         Kind::Missing => format!("missing on the subscriber: {key}"),
         Kind::Extra => format!("only on the subscriber: {key}"),
-        Kind::Changed => format!("changed: {key} in {}", columns.join(", ")),
+        Kind::Changed => {
+            let noun = if columns.len() == 1 { "column" } else { "columns" };
+            format!("changed: {key} ({noun} {})", columns.join(", "))
+        }
     }
 }
 
@@ -163,7 +166,7 @@ mod tests {
             public.orders:
               missing on the subscriber: id=7
               only on the subscriber: id=8, region=null
-              changed: id=9 in email, name
+              changed: id=9 (columns email, name)
               and at least 12 more
 
             Not equal: 2 of 3 tables, 1 of them not in the same state on both sides.

@@ -3,6 +3,9 @@
 //! The guides "Replicate Aurora PostgreSQL to Neon" and "Go back", walked from their first block to their last with
 //! each core: every block and statement is taken from the page, and the output must be what the page shows.
 
+mod needs;
+mod terminal;
+
 use std::fs;
 
 use crate::cli::Cli;
@@ -21,6 +24,7 @@ const REPLICATOR_PASSWORD: &str = "choose one";
 
 /// The fenced blocks of a page, in order.
 struct Page {
+    text: String,
     fences: Vec<(String, String)>,
 }
 
@@ -32,7 +36,15 @@ impl Page {
             let (language, code) = fence.split_once('\n').expect("a fence");
             (language.to_owned(), code.to_owned())
         });
-        Self { fences: fences.collect() }
+        let fences = fences.collect();
+        Self { text, fences }
+    }
+
+    /// The first cells of the rows of the first table after a heading.
+    fn first_cells(&self, heading: &str) -> Vec<&str> {
+        let (_, section) = self.text.split_once(heading).unwrap_or_else(|| panic!("no heading {heading:?}"));
+        let rows = section.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+        rows.skip(2).filter_map(|row| row.split('|').nth(1)).map(str::trim).collect()
     }
 
     /// The only fenced block of a language that contains this text.
@@ -283,6 +295,36 @@ async fn go_back(walk: &Walk) {
     walk.apply().await;
     walk.write("cutover.tf", AT_SUBSCRIBER);
     walk.apply().await;
+    interrupted(walk).await;
+}
+
+/// What a kill between the commit of the switch and the opening of the other side leaves: the fence is shut on both sides. The
+/// page says that the next apply finishes the switch, or opens the old side again.
+async fn interrupted(walk: &Walk) {
+    let Walk { back, pair, .. } = walk;
+    let shut = "SELECT pg_get_functiondef('neonrepl.fence_shop'::regproc)";
+    let shut: String = pair.publisher.value(shut).await;
+    for (active, open, closed) in
+        [(AT_SUBSCRIBER, &pair.subscriber, &pair.publisher), (AT_PUBLISHER, &pair.publisher, &pair.subscriber)]
+    {
+        // Nothing is written between the switch and the kill.
+        for side in [AT_PUBLISHER, AT_SUBSCRIBER] {
+            walk.write("cutover.tf", side);
+            walk.apply().await;
+        }
+        pair.subscriber.sql(&shut).await;
+        let insert = "INSERT INTO playing_with_neon (name) VALUES ('after a kill')";
+        for side in [open, closed] {
+            assert!(side.try_sql(insert).await.is_err(), "neither side takes writes");
+        }
+        walk.write("cutover.tf", active);
+        walk.shows(back, "neither side takes writes", &walk.plan().await.text());
+        walk.apply().await;
+        open.sql(insert).await;
+        assert!(closed.try_sql(insert).await.is_err(), "one side takes writes");
+    }
+    walk.write("cutover.tf", AT_SUBSCRIBER);
+    walk.apply().await;
 }
 
 /// The end: removes the way back, and destroys everything.
@@ -311,30 +353,4 @@ async fn stay(walk: &Walk) {
     assert_eq!(pair.publisher.rows(objects).await, [""; 0]);
     assert_eq!(pair.subscriber.rows(objects).await, [""; 0]);
     assert_eq!(aws.custom_groups(), [""; 0], "the cluster has its old group back");
-}
-
-/// What the guide "Look at a replication from a terminal" shows of the preflight and of a comparison: the same databases are looked at.
-#[tokio::test]
-async fn the_terminal_shows_what_the_guide_shows() {
-    let page = Page::read("at-a-terminal.md");
-    // The check also looks at objects of the whole server.
-    let [from, to] = [Major::V17, Major::V18].map(|major| Server::start(major, Settings::new()));
-    let pair = Pair { publisher: from.database("shop").await, subscriber: to.database("shop").await };
-    pair.publisher
-        .sql(
-            "CREATE TABLE orders (id int PRIMARY KEY, total numeric); CREATE TABLE visits (token text); \
-             CREATE TABLE customers (id int PRIMARY KEY); CREATE VIEW big AS SELECT id FROM orders WHERE total > 100; \
-             INSERT INTO orders SELECT n, n FROM generate_series(1, 30000) n; ANALYZE",
-        )
-        .await;
-    pair.subscriber
-        .sql(
-            "CREATE TABLE orders (id int PRIMARY KEY); CREATE TABLE visits (token text); \
-             CREATE TABLE customers (id int PRIMARY KEY); INSERT INTO customers VALUES (1)",
-        )
-        .await;
-    let seen = Cli::of(&pair).run(&["preflight"]).await;
-    assert_eq!(seen.status, 1, "{seen:#?}");
-    let shown = page.fence("", "replica_identity");
-    assert_eq!(flat(shown), flat(&seen.out), "\n{}", seen.out);
 }
