@@ -23,6 +23,7 @@ mod cutover_resource;
 mod destination;
 mod destination_indexes;
 mod errors;
+mod examples;
 mod fence;
 mod functions;
 mod guided;

@@ -9,7 +9,7 @@ use crate::common::postgres::{self as servers, Database, Major, SUPERUSER_PASSWO
 use crate::replication::Pair;
 
 /// A resource in that provider's state.
-fn resource(core: Core, kind: &str, database: &str, name: &str, attributes: Value) -> Value {
+pub(crate) fn resource(core: Core, kind: &str, database: &str, name: &str, attributes: Value) -> Value {
     let host = match core {
         Core::Terraform => "registry.terraform.io",
         Core::OpenTofu => "registry.opentofu.org",
@@ -25,7 +25,7 @@ fn resource(core: Core, kind: &str, database: &str, name: &str, attributes: Valu
     })
 }
 
-fn state(resources: &[Value]) -> String {
+pub(crate) fn state(resources: &[Value]) -> String {
     json!({ "version": 4, "terraform_version": "1.9.0", "serial": 3, "lineage": "moved", "outputs": {}, "resources": resources })
         .to_string()
 }

@@ -2,8 +2,6 @@
 
 //! `sslmode` against servers with and without certificates.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use neonrepl::postgres::{Conninfo, Secret, Server, ServerConfig, SslMode, Transport};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyIdMethod, KeyPair,
@@ -12,27 +10,21 @@ use rcgen::{
 
 use crate::catalog::config;
 use crate::common::cli::{Core, Workspace};
+use crate::common::iam::pem;
 use crate::common::postgres::{self as servers, Major, Role, SUPERUSER, SUPERUSER_PASSWORD, Settings, settings};
 
-fn pem(kind: &str, der: &[u8]) -> String {
-    let lines = STANDARD.encode(der).into_bytes();
-    let lines: Vec<_> = lines.chunks(64).map(String::from_utf8_lossy).collect();
-    let body = lines.join("\n");
-    format!("-----BEGIN {kind}-----\n{body}\n-----END {kind}-----\n")
-}
-
 /// An authority, and a certificate with its key, signed for a name.
-struct Issued {
-    root: String,
-    certificate: String,
-    key: String,
+pub(crate) struct Issued {
+    pub(crate) root: String,
+    pub(crate) certificate: String,
+    pub(crate) key: String,
     /// The authority's empty revocation list.
     none_revoked: String,
     /// The same list with this certificate.
     revoked: String,
 }
 
-fn issue(name: &str) -> Issued {
+pub(crate) fn issue(name: &str) -> Issued {
     issue_until(&[name], 4000)
 }
 

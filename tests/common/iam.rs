@@ -11,6 +11,8 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::{digest, hmac};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -33,6 +35,8 @@ pub struct Keys {
 pub struct Front {
     /// Its port on 127.0.0.1.
     pub port: u16,
+    /// Its certificate as PEM, which is its own authority.
+    pub certificate: String,
     taken: Arc<Mutex<Vec<String>>>,
     server: JoinHandle<()>,
 }
@@ -42,7 +46,7 @@ impl Front {
     pub async fn start(target: u16, keys: Keys) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("listening on loopback");
         let port = listener.local_addr().expect("an address").port();
-        let (tls, taken) = (acceptor(), Arc::default());
+        let ((tls, certificate), taken) = (acceptor(), Arc::default());
         let gate = Gate { port, target, keys, tls, taken: Arc::clone(&taken) };
         let server = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -51,7 +55,7 @@ impl Front {
                 tokio::spawn(async move { gate.pass(client).await.ok() });
             }
         });
-        Self { port, taken, server }
+        Self { port, certificate, taken, server }
     }
 
     /// The tokens that were accepted so far.
@@ -168,13 +172,23 @@ async fn refuse(client: &mut (impl AsyncWriteExt + Unpin), text: &str) -> io::Re
     client.shutdown().await
 }
 
-fn acceptor() -> TlsAcceptor {
+/// What answers a handshake, and its certificate as PEM.
+fn acceptor() -> (TlsAcceptor, String) {
     let key = rcgen::KeyPair::generate().expect("a key");
     let params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).expect("a name");
-    let certificate = CertificateDer::from(params.self_signed(&key).expect("a certificate"));
+    let certificate = params.self_signed(&key).expect("a certificate");
+    let text = pem("CERTIFICATE", certificate.der());
+    let certificate = CertificateDer::from(certificate);
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
     let config = config.with_no_client_auth().with_single_cert(vec![certificate], key).expect("a certificate");
-    TlsAcceptor::from(Arc::new(config))
+    (TlsAcceptor::from(Arc::new(config)), text)
+}
+
+/// A certificate or a key as text.
+pub fn pem(kind: &str, der: &[u8]) -> String {
+    let lines = STANDARD.encode(der).into_bytes();
+    let lines: Vec<_> = lines.chunks(64).map(String::from_utf8_lossy).collect();
+    format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", lines.join("\n"))
 }

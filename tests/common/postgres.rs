@@ -263,6 +263,8 @@ impl Server {
             .arg("-D")
             .arg(self.data())
             .current_dir(&self.directory)
+            // Where libpq looks for certificates when a subscription connects; that of root is out of the servers' reach.
+            .env("HOME", &self.directory)
             .process_group(0) // Ctrl-C is for the tests
             .stdin(Stdio::piped())
             .stdout(log.try_clone().expect("sharing the server's log"))

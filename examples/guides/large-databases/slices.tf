@@ -17,10 +17,15 @@ resource "neonrepl_publication" "slice" {
   }
 }
 
+resource "neonrepl_destination_schema" "clicks" {
+  tables = ["public.clicks"]
+}
+
 resource "neonrepl_subscription" "slice" {
   for_each = local.slices
 
   name             = "clicks_${each.key}"
   publications     = [neonrepl_publication.slice[each.key].name]
   refresh_triggers = { slice = neonrepl_publication.slice[each.key].fingerprint }
+  depends_on       = [neonrepl_destination_schema.clicks]
 }

@@ -2,8 +2,20 @@ resource "neonrepl_aurora_logical_replication" "shop" {
   cluster_identifier = "shop"
 }
 
+# Another cluster has a provider configuration of its own: its publisher block leads there, so that the server's wal_level is
+# verified, and its slots are looked for before a destroy.
+provider "neonrepl" {
+  alias = "mall"
+
+  publisher {
+    url = var.mall_url
+  }
+}
+
 # With the name of a group, further parameters, and a reboot in your own maintenance window.
 resource "neonrepl_aurora_logical_replication" "mall" {
+  provider = neonrepl.mall
+
   cluster_identifier   = "mall"
   parameter_group_name = "mall-logical"
   reboot               = "never"
@@ -21,4 +33,9 @@ resource "neonrepl_aurora_logical_replication" "mall" {
   timeouts {
     create = "90m"
   }
+}
+
+variable "mall_url" {
+  type      = string
+  sensitive = true
 }
