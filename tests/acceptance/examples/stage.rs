@@ -51,8 +51,9 @@ const OWNER: &str = "pw-owner-of-examples-8Bn3";
 
 const KEYS: Keys = Keys { access_key: "AKIAIOSFODNN7EXAMPLE", secret_key: "sk/examples+Zk2w/Rds", region: "us-east-2" };
 
-/// Only the front lets `app` through, which checks its token.
-const HBA: &str = "host all app 127.0.0.1/32 trust\n\
+/// Only the front lets these roles through, which checks their tokens.
+const BY_TOKEN: [&str; 2] = ["app", "terraform"];
+const HBA: &str = "host all app,terraform 127.0.0.1/32 trust\n\
     host all all 127.0.0.1/32 scram-sha-256\n\
     host replication all 127.0.0.1/32 scram-sha-256\n";
 
@@ -85,7 +86,9 @@ impl Stage {
         });
         for server in &servers {
             let role = |name: &str, password: &str| Role { name: name.to_owned(), password: password.to_owned() };
-            server.create_role(&role("app", "never used"), "SUPERUSER").await;
+            for name in BY_TOKEN {
+                server.create_role(&role(name, "never used"), "SUPERUSER").await;
+            }
             server.create_role(&role("replicator", REPLICATOR), "REPLICATION IN ROLE pg_read_all_data").await;
             for owner in OWNERS {
                 server.create_role(&role(owner, OWNER), "REPLICATION IN ROLE pg_create_subscription").await;
