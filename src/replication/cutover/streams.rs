@@ -50,7 +50,7 @@ impl Run<'_> {
         self.pair().publisher.run_within(doing, &statements, self.limits()).await.map_err(|error| {
             Error::from(error).during(self.operation().doing()).about("reverse").detail(
                 "The publisher's server connects to the subscriber as the `reverse` block says. It must be able to \
-                 reach that address, and the role must be able to log in, replicate and read the tables.",
+                 reach that address, and its role must be able to log in and to replicate.",
             )
         })?;
         self.facts.backward = reading::backward(self.pair(), &self.facts.names).await?;
