@@ -3,7 +3,7 @@
 //! The commands of the binary: for a person at a terminal and for pipelines, without any configuration.
 //!
 //! Starting the plugin never runs this code. A command prints its answer to the standard output and errors to the
-//! standard error, and its exit status shows the result: see [`Outcome`].
+//! standard error, and its exit status shows the result: see `Outcome`.
 
 mod arguments;
 mod compare;

@@ -4,7 +4,7 @@
 //! and as the differences between two of them.
 //!
 //! [`read`] follows the catalog's own dependencies from the given tables, in one query for any number of them.
-//! [`steps`] orders the statements that create them. [`differences`] compares two definitions by the names of their
+//! [`steps()`] orders the statements that create them. [`differences`] compares two definitions by the names of their
 //! parts and their printed forms, never by oids or column numbers. Objects of an extension are not part of a
 //! definition: the extension is named instead.
 //!

@@ -40,7 +40,7 @@ pub struct ServerFacts {
     pub workers: u64,
     /// How many replication origins the cluster has: one for each subscription, and one for each table that is copied.
     pub origins: u64,
-    /// The settings of [`SETTINGS`] that the server has, in the unit in which it keeps them, such as milliseconds or
+    /// The settings of `SETTINGS` that the server has, in the unit in which it keeps them, such as milliseconds or
     /// megabytes.
     pub settings: BTreeMap<String, String>,
 }

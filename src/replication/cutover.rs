@@ -176,12 +176,12 @@ pub struct Switched {
     pub sequences_copied: u64,
 }
 
-/// The result of [`run`].
+/// The result of [`run()`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// The side that takes writes, or will take them next.
     pub active: Place,
-    /// Whether a switch to it was interrupted after its commit, so that nobody can write until the next [`run`].
+    /// Whether a switch to it was interrupted after its commit, so that nobody can write until the next [`run()`].
     pub is_unfinished: bool,
     /// The tables that a fence protects.
     pub fenced_tables: BTreeSet<QualifiedName>,
@@ -251,7 +251,7 @@ pub async fn run(pair: &Pair, cutover: &Cutover, operation: &Operation<'_>) -> R
     Box::pin(running::run(pair, cutover, operation)).await
 }
 
-/// The current state, in the form of [`run`]'s result. None if no part of the cutover exists.
+/// The current state, in the form of [`run()`]'s result. None if no part of the cutover exists.
 ///
 /// # Errors
 /// When a query fails.

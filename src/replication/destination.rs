@@ -3,7 +3,7 @@
 //! The tables of the subscriber, created like the publisher's: which tables they are, what must be created, changed or
 //! left, and doing so.
 //!
-//! Deciding is pure: [`Plan::of`] takes both sides' definitions. [`make`] runs the plan in one transaction, reads the
+//! Deciding is pure: `Plan::of` takes both sides' definitions. [`make`] runs the plan in one transaction, reads the
 //! subscriber again in it, and rolls back unless both sides are the same.
 
 pub mod building;

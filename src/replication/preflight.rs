@@ -4,7 +4,7 @@
 //! large it is.
 
 //!
-//! Reading is separate from deciding: [`facts`] has the answers of both servers, and each of the other modules below
+//! Reading is separate from deciding: `facts` has the answers of both servers, and each of the other modules below
 //! derives findings from them. These are pure.
 
 mod activity;

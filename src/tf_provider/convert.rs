@@ -368,7 +368,7 @@ pub fn attribute_name(field: &str) -> &str {
     field.strip_prefix("r#").unwrap_or(field)
 }
 
-/// Generates a [`Model`](crate::tf_provider::convert::Model): a struct whose fields are the attributes and
+/// Generates a [`Model`]: a struct whose fields are the attributes and
 /// nested blocks of a schema (a field that is a Rust keyword is written `r#where`), with both conversions.
 #[macro_export]
 macro_rules! model {

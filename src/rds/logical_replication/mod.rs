@@ -2,7 +2,7 @@
 
 //! Makes sure that an Aurora cluster's writer really runs with `wal_level = logical`.
 //!
-//! [`fetch`] reads the current state, [`steps`] decides (pure), [`apply`] does the steps; [`undo_steps`] and
+//! [`fetch`] reads the current state, [`steps()`] decides (pure), [`apply()`] does the steps; [`undo_steps`] and
 //! [`destroy`] undo them. Steps only depend on the present state, so the next apply finishes an interrupted one.
 
 mod apply;
@@ -66,7 +66,7 @@ pub struct LogicalReplication {
     /// Whether the parameter group may be created, edited and attached. If not, the cluster is only rebooted
     /// and verified.
     pub manage_parameter_group: bool,
-    /// The parameter group; see [`LogicalReplication::target_name`] for the default.
+    /// The parameter group; see `LogicalReplication::target_names` for the default.
     pub parameter_group_name: Option<String>,
     /// Further cluster parameters. Only these and [`PARAMETER`] are changed.
     pub parameters: BTreeMap<String, String>,

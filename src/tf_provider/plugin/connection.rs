@@ -59,7 +59,7 @@ pub(super) fn incoming(
     ReceiverStream::new(connections)
 }
 
-/// Runs the TLS handshake, if there is to be one. A client that fails it is dropped.
+/// Runs the TLS handshake, if TLS is used. A client that fails it is dropped.
 async fn encrypt(io: Box<dyn Io>, tls: Option<TlsAcceptor>) -> Option<Box<dyn Io>> {
     let Some(tls) = tls else {
         return Some(io);
