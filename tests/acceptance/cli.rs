@@ -342,7 +342,7 @@ async fn compare_says_which_rows_differ() {
     cli.expect(&["compare", "--table", "orders"], 0).await;
     let rows = ["compare", "--table", "orders", "--mode", "rows"];
     let differs = cli.expect(&rows, 1).await;
-    assert!(differs.out.contains("changed: id=2 in region"), "{differs:#?}");
+    assert!(differs.out.contains("changed: id=2 (column region)"), "{differs:#?}");
     let answer = json(&cli.expect(&[&rows[..], &["--json"]].concat(), 1).await.out);
     assert_eq!(answer["tables"][0]["differences"][0]["key"], "id=2");
     assert_named_as(&type_of("neonrepl_table_comparison"), &answer, "comparison");

@@ -251,8 +251,8 @@ async fn every_damage_is_found_by_its_key() {
                     "UPDATE kinds SET {column} = {other} WHERE id = {damaged}; UPDATE kinds SET {column} = NULL WHERE id = {emptied}"
                 ))
                 .await;
-            expected.insert(format!("changed: id={damaged}, region=eu in {name}"));
-            expected.insert(format!("changed: id={emptied}, region=eu in {name}"));
+            expected.insert(format!("changed: id={damaged}, region=eu (column {name})"));
+            expected.insert(format!("changed: id={emptied}, region=eu (column {name})"));
         }
         pair.subscriber
             .sql("DELETE FROM kinds WHERE id IN (29, 61); INSERT INTO kinds (id, region) VALUES (29, 'us'), (1000, 'eu')")
@@ -321,7 +321,7 @@ async fn only_what_is_published_is_compared() {
         assert_eq!(rows, [1, 1, 2], "{outcome:#?}");
         pair.subscriber.sql("UPDATE orders SET region = 'x' WHERE id = 1; DELETE FROM parted WHERE id = 20").await;
         let found: BTreeSet<_> = compare.ask(Mode::Rows, &[]).await.tables.iter().flat_map(differences).collect();
-        let expected = ["changed: id=1 in region", "missing on the subscriber: id=20"];
+        let expected = ["changed: id=1 (column region)", "missing on the subscriber: id=20"];
         assert_eq!(found, expected.map(str::to_owned).into());
         unsubscribe(&pair).await;
     }
@@ -345,7 +345,7 @@ async fn a_tree_that_is_sent_in_two_ways_is_compared_as_it_arrives() {
     assert!(outcome.is_equal() && outcome.is_exact() && outcome.tables.len() == 1, "{outcome:#?}");
     pair.subscriber.sql("UPDATE tree SET v = 'b'").await;
     let found = compare.ask_for(&["shop", "parts"], Mode::Rows, &[]).await.unwrap();
-    assert_eq!(differences(&found.tables[0]), ["changed: id=1 in v".to_owned()].into());
+    assert_eq!(differences(&found.tables[0]), ["changed: id=1 (column v)".to_owned()].into());
     unsubscribe(&pair).await;
 }
 
@@ -465,7 +465,7 @@ async fn the_action_fails_where_rows_differ() {
     pair.subscriber.sql("UPDATE orders SET region = 'us' WHERE id = 2").await;
     let said = workspace.expect(&invoke, 1).await;
     for line in
-        ["the tables are not equal", "public.orders differs", "changed: id=2 in region", "Not equal: 1 of 2 tables."]
+        ["the tables are not equal", "public.orders differs", "changed: id=2 (column region)", "Not equal: 1 of 2 tables."]
     {
         assert!(said.flat().contains(line), "no {line:?} in:\n{}", said.text());
     }

@@ -34,7 +34,7 @@ async fn each_damage_of_a_large_table_is_found() {
         let mut expected = BTreeSet::new();
         for at in 0..30 {
             let (changed, missing, extra) = (at * 1000 + 1, at * 1000 + 2, at + 1);
-            expected.insert(format!("changed: id={changed} in note"));
+            expected.insert(format!("changed: id={changed} (column note)"));
             expected.insert(format!("missing on the subscriber: id={missing}"));
             expected.insert(format!("only on the subscriber: id=-{extra}"));
         }
