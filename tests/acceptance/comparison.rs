@@ -464,9 +464,12 @@ async fn the_action_fails_where_rows_differ() {
     }
     pair.subscriber.sql("UPDATE orders SET region = 'us' WHERE id = 2").await;
     let said = workspace.expect(&invoke, 1).await;
-    for line in
-        ["the tables are not equal", "public.orders differs", "changed: id=2 (column region)", "Not equal: 1 of 2 tables."]
-    {
+    for line in [
+        "the tables are not equal",
+        "public.orders differs",
+        "changed: id=2 (column region)",
+        "Not equal: 1 of 2 tables.",
+    ] {
         assert!(said.flat().contains(line), "no {line:?} in:\n{}", said.text());
     }
     unsubscribe(&pair).await;
