@@ -123,6 +123,12 @@ evidence and the statement that fixes it. This page has all of them, with their 
 
 A worker resumes within seconds once the cause is gone. Nothing is lost in the meantime: the replication slot keeps what
 was written, and uses disk space on the publisher for it.
+
+~> **A subscriber that is restored to an earlier moment loses rows, and nothing says so.** The slot keeps only what the
+subscriber has not confirmed yet, so the publisher never sends again what the subscriber had confirmed before the restore. The
+same happens if a standby takes over that was behind. Compare both sides afterwards with `mode = \"rows\"` of
+[neonrepl_table_comparison](../data-sources/table_comparison.md), and correct the rows that differ. If there are many, empty the
+tables and create the subscription again, which copies all rows.
 ";
 
 fn causes_page() -> String {
