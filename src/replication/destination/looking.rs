@@ -9,7 +9,7 @@ use futures_util::future::try_join;
 use super::planning::Sides;
 use super::{Plan, Published, Wish};
 use crate::postgres::definition::{self, Definition, Freshness, Known, Object, Wanted};
-use crate::postgres::{Database, QualifiedName, subscription};
+use crate::postgres::{self, Database, QualifiedName, subscription};
 use crate::replication::Pair;
 use crate::replication::error::Result;
 
@@ -115,11 +115,7 @@ pub(super) async fn sides(
 }
 
 /// Whoever changes the subscriber must see what others have changed a moment ago.
-async fn read_subscriber(
-    db: &Database,
-    wanted: &Wanted,
-    freshness: Freshness,
-) -> std::result::Result<Definition, crate::postgres::Error> {
+async fn read_subscriber(db: &Database, wanted: &Wanted, freshness: Freshness) -> postgres::Result<Definition> {
     match freshness {
         Freshness::Now => definition::read(db, wanted).await,
         Freshness::Plan => {
